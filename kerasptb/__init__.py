@@ -1,0 +1,1 @@
+"""The Penn Treebank language-model pipeline for Keras."""
