@@ -1,0 +1,20 @@
+"""Text to ids to batches. Knows numpy and tf.data, and no model."""
+
+from kerasptb.data.batching import make_dataset
+from kerasptb.data.corpus import Corpus, load_corpus
+from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.reader import ptb_iterator, ptb_raw_data
+from kerasptb.data.vocabulary import EOS, UNK, Vocabulary
+
+__all__ = [
+    "EOS",
+    "UNK",
+    "Corpus",
+    "DataError",
+    "UnknownWordError",
+    "Vocabulary",
+    "load_corpus",
+    "make_dataset",
+    "ptb_iterator",
+    "ptb_raw_data",
+]

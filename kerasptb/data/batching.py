@@ -1,0 +1,115 @@
+"""A long text as contiguous batches.
+
+The text is cut into B streams of equal length, one a row; a batch is T columns of them, and the next batch is the
+next T columns. With B = 3, T = 2 and a text of 16 words, numbered 0 to 15:
+
+    batch_len = 16 // 3 = 5 words a stream; word 15 is dropped
+    S = (5 - 1) // 2 = 2 batches
+
+                 batch 0     batch 1
+    stream 0    | 0   1  |  2   3  |  4    the first half of the text's first third, then its second half
+    stream 1    | 5   6  |  7   8  |  9
+    stream 2    | 10  11 |  12  13 |  14   y is x one word on: in batch 1, y = 3 4 / 8 9 / 13 14
+
+Row i of batch 1 takes up where row i of batch 0 stopped, so an LSTM that keeps its state from batch to batch reads
+each stream as one text. Shuffling the batches, or padding them, would break that.
+"""
+
+import numpy as np
+
+from kerasptb.data.errors import DataError
+
+
+def count_batches(num_words: int, batch_size: int, num_steps: int) -> int:
+    """Returns the number of batches of a text, `(N // B - 1) // T`.
+
+    Args:
+        num_words: N, the words of the text.
+        batch_size: B, the streams read in parallel.
+        num_steps: T, the words of a stream in one batch.
+
+    Raises:
+        DataError: `batch_size` or `num_steps` is not a positive integer, or the text is too short for one batch.
+    """
+    for name, value in (("batch_size", batch_size), ("num_steps", num_steps)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
+    num_batches = (num_words // batch_size - 1) // num_steps
+    if num_batches < 1:
+        raise DataError(
+            f"The text is too short for one batch: it has {num_words:,} words, and batch_size={batch_size} with "
+            f"num_steps={num_steps} needs batch_size * (num_steps + 1) = {batch_size * (num_steps + 1):,}. "
+            "Decrease batch_size or num_steps, or use a longer text."
+        )
+    return num_batches
+
+
+def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
+    """Returns the text as its B streams, the remainder dropped.
+
+    Args:
+        ids: Integers [N].
+        batch_size: B.
+
+    Returns:
+        int32 [B, N // B], a view of `ids` where that is possible.
+
+    Raises:
+        DataError: `ids` is not one row of integers.
+    """
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise DataError(f"Expected ids to be one row of integers. Received: shape={ids.shape}, dtype={ids.dtype}")
+    stream_length = len(ids) // batch_size
+    return ids[: batch_size * stream_length].astype(np.int32, copy=False).reshape(batch_size, stream_length)
+
+
+def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word: bool = False):
+    """Returns the contiguous batches of a text as a `tf.data.Dataset`, in order, prefetched, of known cardinality.
+
+    The module's docstring draws how the rows continue from batch to batch.
+
+    Args:
+        ids: Integers [N], the words of the text.
+        batch_size: B, the streams read in parallel.
+        num_steps: T, the words of a stream in one batch.
+        every_word: If True, a last batch of fewer than T steps follows, so that each of the N - 1 words with a
+            predecessor is a target once: what the strict perplexity of a test set needs. Needs `batch_size=1`
+            (with more streams the words between them are never predicted) and makes the static shape [1, None].
+
+    Returns:
+        A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` one word on.
+
+    Raises:
+        DataError: The text is too short for one batch, `ids` is not one row of integers, or a size is not a
+            positive integer.
+
+    Example:
+        >>> dataset = make_dataset(range(16), batch_size=3, num_steps=2)
+        >>> [x.tolist() for x, y in dataset.as_numpy_iterator()]
+        [[[0, 1], [5, 6], [10, 11]], [[2, 3], [7, 8], [12, 13]]]
+    """
+    # Here, not above: a vocabulary or a corpus is read in milliseconds, TensorFlow in seconds.
+    import tensorflow as tf  # noqa: PLC0415
+
+    if every_word and batch_size != 1:
+        raise DataError(f"Expected batch_size=1 with every_word=True. Received: batch_size={batch_size!r}")
+    ids = np.asarray(ids)
+    steps = min(num_steps, len(ids) - 1) if every_word and isinstance(num_steps, int) else num_steps
+    num_batches = count_batches(len(ids), batch_size, max(steps, 1) if every_word else steps)
+    num_steps = max(steps, 1) if every_word else num_steps
+    streams = as_streams(ids, batch_size)
+    full = num_batches * num_steps
+
+    def windows(offset: int) -> np.ndarray:
+        """[S, B, T]: the batches whose first word is `offset` words into its stream."""
+        columns = streams[:, offset : offset + full]
+        return columns.reshape(batch_size, num_batches, num_steps).transpose(1, 0, 2)
+
+    # The slices stay in the host's memory whatever accelerator there is; they are two copies of the text in all.
+    with tf.device("CPU:0"):
+        dataset = tf.data.Dataset.from_tensor_slices((windows(0), windows(1)))
+        if every_word and full < streams.shape[1] - 1:
+            rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
+            dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
+    return dataset.prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,103 @@
+"""A text in three splits, as ids."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.sources import RawCorpus, TextFile, find_corpus
+from kerasptb.data.vocabulary import Vocabulary, iter_tokens
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text in three splits, as ids.
+
+    Attributes:
+        train: int32 [N], the words of the training text.
+        valid: int32 [N'], the words of the validation text.
+        test: int32 [N''], the words of the test text.
+        vocabulary: The words of the ids.
+        name: "ptb", "sample", or the name of the folder or archive.
+        source: Where the text came from, for people to read.
+        is_sample: True for the built-in sample, whose perplexity compares with nothing published.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    vocabulary: Vocabulary
+    name: str
+    source: str
+    is_sample: bool = False
+
+    def split(self, name: str) -> np.ndarray:
+        """Returns a split's ids, int32 [N].
+
+        Args:
+            name: "train", "valid" or "test".
+        """
+        if name not in ("train", "valid", "test"):
+            raise DataError(f"Expected a split named 'train', 'valid' or 'test'. Received: {name!r}")
+        return getattr(self, name)
+
+
+def load_corpus(
+    data: str | os.PathLike = "auto",
+    *,
+    vocabulary: Vocabulary | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Corpus:
+    """Reads a corpus, from wherever it is found.
+
+    Args:
+        data: One of
+            "auto": PTB in the folder or archive that the environment variable `KERASPTB_DATA` names, else in the
+            cache, else downloaded into the cache if that takes no more than moments to begin, else the built-in
+            sample, with a loud warning in the log;
+            "ptb": the same, with more patience, and an error in place of the sample;
+            "sample": the built-in sample, English prose that every Python carries;
+            a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
+            `test.txt`, in it or in its `data` or `simple-examples/data`;
+            an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder.
+        vocabulary: The vocabulary to read the text with, as when a trained model is evaluated. By default that of
+            the training text: ids by falling count, then by word.
+        cache_dir: Where a download is kept; by default `~/.cache/kerasptb`, or `kerasptb` in `XDG_CACHE_HOME`.
+
+    Returns:
+        The corpus. Each line's end is the word `<eos>`; a word outside the vocabulary becomes `<unk>`.
+
+    Raises:
+        DataError: A file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; or "ptb"
+            is nowhere and cannot be downloaded.
+        FileNotFoundError: A file is missing.
+    """
+    raw = find_corpus(data, cache_dir=None if cache_dir is None else Path(cache_dir))
+    return encode_corpus(raw, vocabulary)
+
+
+def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None) -> Corpus:
+    """Returns the ids of three texts.
+
+    Args:
+        raw: The texts.
+        vocabulary: As for `load_corpus`.
+
+    Raises:
+        DataError: As for `load_corpus`.
+    """
+    if vocabulary is None:
+        vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text))
+    splits = {name: _encode(getattr(raw, name), vocabulary) for name in ("train", "valid", "test")}
+    return Corpus(**splits, vocabulary=vocabulary, name=raw.name, source=raw.source, is_sample=raw.is_sample)
+
+
+def _encode(file: TextFile, vocabulary: Vocabulary) -> np.ndarray:
+    try:
+        return vocabulary.encode(file.text)
+    except UnknownWordError as error:
+        lines = file.text.split("\n")
+        number = next(number for number, line in enumerate(lines, 1) if error.word in line.split())
+        raise UnknownWordError(error.word, f"{file.path}, line {number}") from None

@@ -1,0 +1,21 @@
+"""The error that every reader of text and every maker of batches raises."""
+
+
+class DataError(ValueError):
+    """The data cannot be used as asked; the message is one line that says why and what to do."""
+
+
+class UnknownWordError(DataError):
+    """A word is outside a vocabulary that has no `<unk>` to stand for it.
+
+    Attributes:
+        word: The word.
+    """
+
+    def __init__(self, word: str, where: str = ""):
+        self.word = word
+        place = f" ({where})" if where else ""
+        super().__init__(
+            f"The word {word!r}{place} is not in the vocabulary, and the vocabulary has no '<unk>' to stand for it: "
+            "replace the word by a known one, or put '<unk>' into the training text."
+        )

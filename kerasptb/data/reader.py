@@ -1,0 +1,48 @@
+"""The two functions of the old tutorial's `reader.py`, by their names and with their results."""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from kerasptb.data.batching import as_streams, count_batches
+from kerasptb.data.corpus import load_corpus
+
+
+def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], list[int], int]:
+    """Reads the three text files of a folder as the old tutorial's reader did.
+
+    Args:
+        data_path: Folder with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`.
+
+    Returns:
+        The training, validation and test ids, and the number of words V of the vocabulary. A word that the training
+        file does not hold becomes `<unk>`; PTB has none.
+
+    Raises:
+        DataError: A file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
+        FileNotFoundError: A file is missing.
+    """
+    corpus = load_corpus(os.fspath(data_path))
+    return corpus.train.tolist(), corpus.valid.tolist(), corpus.test.tolist(), len(corpus.vocabulary)
+
+
+def ptb_iterator(raw_data: Iterable[int], batch_size: int, num_steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the contiguous batches of a text as the old tutorial's reader did.
+
+    Args:
+        raw_data: Integers [N], the words of the text.
+        batch_size: B, the streams read in parallel.
+        num_steps: T, the words of a stream in one batch.
+
+    Yields:
+        Pairs (x, y), each int32 [B, T]; `y` is `x` one word on. Row i of a pair continues row i of the one before.
+
+    Raises:
+        DataError: At the first batch, if the text is too short for one; a ValueError, as it was.
+    """
+    ids = np.asarray(raw_data)
+    num_batches = count_batches(len(ids), batch_size, num_steps)
+    streams = as_streams(ids, batch_size)
+    for start in range(0, num_batches * num_steps, num_steps):
+        yield streams[:, start : start + num_steps], streams[:, start + 1 : start + num_steps + 1]

@@ -1,0 +1,193 @@
+"""Words and their ids."""
+
+import io
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kerasptb.data.errors import DataError, UnknownWordError
+
+EOS = "<eos>"
+UNK = "<unk>"
+
+
+def iter_tokens(text: str) -> Iterator[str]:
+    r"""Yields the words of `text` as the original reader splits it: `"\n"` becomes `<eos>`, other whitespace separates.
+
+    Equal to `text.replace("\n", " <eos> ").split()`, line by line, so that a large corpus never stands in memory
+    as one list of words.
+    """
+    # newline="\n": no other character ends a line, and "\r\n" is whitespace and a line end, as for the original.
+    for line in io.StringIO(text, newline="\n"):
+        yield from line.replace("\n", f" {EOS} ").split()
+
+
+class Vocabulary:
+    """An immutable two-way table of words and ids.
+
+    Args:
+        words: The words in order of their ids: distinct, not empty, without whitespace.
+
+    Attributes:
+        words: Tuple of V words; `words[id]` is the word of an id.
+        word_to_id: Mapping from word to id.
+
+    Raises:
+        DataError: A word is repeated, empty or holds whitespace, or there is no word at all.
+
+    Example:
+        >>> vocabulary = Vocabulary.from_tokens("the cat saw the dog <unk>".split())
+        >>> vocabulary.words
+        ('the', '<unk>', 'cat', 'dog', 'saw')
+        >>> vocabulary.encode("the dog saw the mouse")
+        array([0, 3, 4, 0, 1], dtype=int32)
+        >>> vocabulary.decode([0, 2, 4])
+        'the cat saw'
+    """
+
+    def __init__(self, words: Iterable[str]):
+        self.words = tuple(words)
+        self.word_to_id = {word: index for index, word in enumerate(self.words)}
+        if not self.words:
+            raise DataError("Expected a vocabulary of at least one word. Received: words=()")
+        if len(self.word_to_id) != len(self.words):
+            repeated = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise DataError(f"Expected every word of a vocabulary once. Received {repeated!r} more than once.")
+        for word in self.words:
+            if word.split() != [word]:
+                raise DataError(f"Expected words without whitespace, none of them empty. Received: {word!r}")
+
+    @classmethod
+    def from_tokens(cls, tokens: Iterable[str]) -> "Vocabulary":
+        """Returns the vocabulary of a text: ids by falling count, words of equal count in order of code points.
+
+        Args:
+            tokens: The words of the text, `<eos>` among them if it is to have an id.
+        """
+        return cls.from_counts(Counter(tokens))
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int]) -> "Vocabulary":
+        """Returns the vocabulary of counted words: ids by falling count, then by word.
+
+        Args:
+            counts: Mapping from word to its number of occurrences.
+        """
+        return cls(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of `<unk>`, or None."""
+        return self.word_to_id.get(UNK)
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of `<eos>`, or None."""
+        return self.word_to_id.get(EOS)
+
+    def encode(self, text: str | Iterable[str]) -> np.ndarray:
+        r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
+
+        Args:
+            text: A text, whose line ends (`"\n"`) become `<eos>`; or an iterable of words, taken as they are.
+
+        Returns:
+            int32 [N].
+
+        Raises:
+            UnknownWordError: A word is outside a vocabulary that has no `<unk>`.
+        """
+        tokens = iter_tokens(text) if isinstance(text, str) else text
+        unk_id = self.unk_id
+        if unk_id is None:
+            try:
+                return np.fromiter(map(self.word_to_id.__getitem__, tokens), np.int32)
+            except KeyError as error:
+                raise UnknownWordError(error.args[0]) from None
+        get = self.word_to_id.get
+        return np.fromiter((get(token, unk_id) for token in tokens), np.int32)
+
+    def to_words(self, ids: Iterable[int]) -> list[str]:
+        """Returns the words of ids.
+
+        Args:
+            ids: Integers [N], each in 0 .. V - 1.
+
+        Raises:
+            DataError: An id is out of range, or `ids` is not one row of integers.
+        """
+        array = np.asarray(ids)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise DataError(f"Expected one row of integer ids. Received: shape={array.shape}, dtype={array.dtype}")
+        if array.size and (array.min() < 0 or array.max() >= len(self)):
+            wrong = next(index for index in array.tolist() if not 0 <= index < len(self))
+            raise DataError(f"Expected ids between 0 and {len(self) - 1}. Received: {wrong}")
+        return [self.words[index] for index in array.tolist()]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the words of ids as one text, separated by spaces, `<eos>` written as it is.
+
+        Args:
+            ids: Integers [N], each in 0 .. V - 1.
+        """
+        return " ".join(self.to_words(ids))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the words to a UTF-8 text file, one a line, in order of their ids.
+
+        The file is written whole under a temporary name beside `path` and then renamed.
+
+        Args:
+            path: The file. Its folder must exist.
+        """
+        path = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{word}\n" for word in self.words)
+            # mkstemp makes files that only their owner reads; a vocabulary is as public as its run folder.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Vocabulary":
+        """Reads a vocabulary that `save` wrote: UTF-8, one word a line.
+
+        Args:
+            path: The file.
+
+        Raises:
+            DataError: The file is not UTF-8, is empty, or holds a line that is not one word.
+        """
+        try:
+            text = Path(path).read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"Expected a vocabulary in UTF-8. {path} is not, from byte {error.start} on.") from None
+        try:
+            return cls(text.removesuffix("\n").split("\n") if text else ())
+        except DataError as error:
+            raise DataError(f"{path} is not a vocabulary file of one word a line. {error}") from None
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.word_to_id
+
+    def __eq__(self, other: object) -> bool:
+        return self.words == other.words if isinstance(other, Vocabulary) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self)} words: {', '.join(self.words[:5])}{', …' if len(self) > 5 else ''}>"
