@@ -1,0 +1,56 @@
+"""A learning rate that is constant for some epochs and then falls by a factor each epoch."""
+
+import keras
+
+
+class LearningRateDecay(keras.callbacks.Callback):
+    """Keeps the learning rate for some epochs, then multiplies it by a factor in each further epoch.
+
+    In epoch `e` (from 0) the rate is `learning_rate * decay ** max(e + 1 - constant_epochs, 0)`: with the
+    defaults 1.0 in the first five epochs, then 0.5, 0.25, … as in the original tutorial. The rate is computed
+    from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one.
+
+    The rate of each epoch stands in the history as `learning_rate`.
+
+    Args:
+        constant_epochs: number of epochs at the base rate.
+        decay: factor of each further epoch, in (0, 1].
+        learning_rate: base rate; `None` takes the optimizer's when training first begins.
+
+    Raises:
+        ValueError: if an argument is out of range, or the optimizer's rate follows a schedule of its own.
+    """
+
+    def __init__(self, constant_epochs=5, decay=0.5, learning_rate=None):
+        super().__init__()
+        if constant_epochs < 0:
+            raise ValueError(f"`constant_epochs` must be 0 or more. Received: constant_epochs={constant_epochs}")
+        if not 0 < decay <= 1:
+            raise ValueError(f"`decay` must be above 0 and at most 1. Received: decay={decay}")
+        self.constant_epochs = constant_epochs
+        self.decay = decay
+        self.learning_rate = learning_rate
+
+    def on_train_begin(self, logs=None):
+        """Takes the optimizer's learning rate as the base, unless one was given."""
+        schedule = getattr(self.model.optimizer, "_learning_rate", None)
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            raise ValueError(
+                "LearningRateDecay sets the learning rate itself; build the optimizer with a float. "
+                f"Received: learning_rate={type(schedule).__name__}"
+            )
+        if self.learning_rate is None:
+            self.learning_rate = float(self.model.optimizer.learning_rate)
+
+    def rate(self, epoch):
+        """Returns the learning rate of an epoch, counted from 0, as a float."""
+        return float(self.learning_rate * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the learning rate of the epoch."""
+        self.model.optimizer.learning_rate = self.rate(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the learning rate to the epoch's logs."""
+        if logs is not None:
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)

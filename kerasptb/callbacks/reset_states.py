@@ -1,0 +1,49 @@
+"""Recurrent state that starts from zero where it should, and never leaks from validation into training."""
+
+import keras
+from keras import ops
+
+
+class ResetStates(keras.callbacks.Callback):
+    """Starts every training epoch and every evaluation from a zero state, and keeps the two apart.
+
+    Works on any Keras model with stateful recurrent layers. Plain Keras lets the state flow from the end of the
+    training data into validation, from there into the next epoch, and from one `evaluate` into the next. With
+    this callback the state is zeroed when a training epoch begins; an evaluation begins from zero, and afterwards
+    the state is what it was before the evaluation.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._before_evaluation = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Zeroes the state before a training epoch."""
+        self._zero()
+
+    def on_test_begin(self, logs=None):
+        """Puts the state aside and evaluates from zero."""
+        self._before_evaluation = [ops.copy(variable) for variable in self._variables()]
+        self._zero()
+
+    def on_test_end(self, logs=None):
+        """Puts back the state from before the evaluation."""
+        for variable, value in zip(self._variables(), self._before_evaluation, strict=True):
+            variable.assign(value)
+        self._before_evaluation = None
+
+    def _variables(self):
+        return [variable for layer in stateful_layers(self.model) for variable in keras.tree.flatten(layer.states)]
+
+    def _zero(self):
+        for variable in self._variables():
+            variable.assign(ops.zeros_like(variable))
+
+
+def stateful_layers(model):
+    """Returns the model's built recurrent layers with `stateful=True`, nested models' and wrappers' included."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
+    ]

@@ -1,0 +1,34 @@
+"""Stops a training whose loss is no longer a number."""
+
+import math
+
+import keras
+
+
+class TrainingDivergedError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Raises `TrainingDivergedError` at the first training batch whose loss is NaN or infinite.
+
+    Raising, unlike `keras.callbacks.TerminateOnNaN`, keeps the callbacks that follow from saving or reporting
+    the ruined epoch as if it had ended.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remembers the epoch for the message."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Checks the running loss."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"training diverged: the loss became {loss} in epoch {self._epoch + 1}, step {batch + 1}; "
+                "try a smaller learning rate, or clip the gradients lower"
+            )

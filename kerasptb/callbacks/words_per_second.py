@@ -1,0 +1,62 @@
+"""Training speed in words per second, in the progress bar and the history."""
+
+import time
+
+import keras
+
+from kerasptb.metrics.perplexity import Perplexity
+
+
+class WordsPerSecond(keras.callbacks.Callback):
+    """Adds `words_per_second` to the logs of every training batch and epoch.
+
+    The words are those that the model's `Perplexity` metric has counted since the epoch began. The clock starts
+    when the epoch's first execution ends, so that the tracing of the graph is not taken for slow training (of an
+    epoch that is a single execution, the whole counts), and validation is outside it.
+
+    Raises:
+        ValueError: when training begins on a model without a `kerasptb.metrics.Perplexity`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._perplexity = None
+        self._begin = None
+        self._first = None
+        self._rate = None
+
+    def on_train_begin(self, logs=None):
+        """Finds the metric that counts the words."""
+        self._perplexity = _find_perplexity(self.model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the epoch's clock."""
+        self._perplexity = self._perplexity or _find_perplexity(self.model)
+        self._begin = time.perf_counter()
+        self._first = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Adds the speed so far to the batch's logs."""
+        self._perplexity = self._perplexity or _find_perplexity(self.model)
+        if self._perplexity is None:
+            raise ValueError("WordsPerSecond needs a kerasptb.metrics.Perplexity among the model's metrics.")
+        now, words = time.perf_counter(), float(self._perplexity.num_words)
+        if self._first is None:
+            self._rate = words / (now - self._begin)
+            self._first = now, words
+        else:
+            self._rate = (words - self._first[1]) / (now - self._first[0])
+        if logs is not None:
+            logs["words_per_second"] = self._rate
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the epoch's speed to its logs."""
+        if logs is not None and self._rate is not None:
+            logs["words_per_second"] = self._rate
+
+
+def _find_perplexity(model):
+    """Returns the model's Perplexity metric; None before compiled metrics are built (in the first batch)."""
+    metrics = list(model.metrics)
+    metrics += getattr(getattr(model, "_compile_metrics", None), "metrics", [])
+    return next((metric for metric in metrics if isinstance(metric, Perplexity)), None)

@@ -1,0 +1,91 @@
+"""An LSTM whose training state and evaluation state are two things."""
+
+import contextlib
+
+import keras
+from keras.src.utils.tracking import no_automatic_dependency_tracking
+
+from kerasptb.layers.fused_lstm import FusedLSTM
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class StatefulLSTM(FusedLSTM):
+    """A stateful LSTM with one recurrent state for training and another for evaluation.
+
+    `keras.layers.LSTM(stateful=True)` has a single state, which flows from training into validation and from
+    there back into training, and which fixes the batch size of both. Here calls with `training=True` read and
+    write the training state (`states`, as in Keras, of the batch size that the layer is built with), all others
+    the evaluation state, which takes any batch size and begins at zero when the batch size is met first.
+
+    Args:
+        units: dimensionality H of the output.
+        **kwargs: further arguments of `FusedLSTM`; `stateful` is always true.
+
+    Call arguments:
+        sequences: float32 [B, T, D].
+        training: whether to go on from the training state.
+
+    Returns:
+        float32 [B, T, H] with `return_sequences=True`, else float32 [B, H].
+    """
+
+    def __init__(self, units, **kwargs):
+        if not kwargs.pop("stateful", True):
+            raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
+        super().__init__(units, stateful=True, **kwargs)
+        self._forget_evaluation_states()
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """Runs the layer from the state of training or of evaluation, and keeps the state it ends in."""
+        if training:
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        with self._states_of_evaluation(sequences.shape[0]):
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def reset_state(self):
+        """Zeroes the state of training and that of evaluation."""
+        super().reset_state()
+        self.reset_evaluation_state()
+
+    def reset_evaluation_state(self):
+        """Zeroes the state of evaluation, at every batch size."""
+        for states in self._evaluation_states.values():
+            for state in states:
+                state.assign(keras.ops.zeros_like(state))
+
+    @contextlib.contextmanager
+    def _states_of_evaluation(self, batch_size):
+        """Lets the body's `self.states` be the evaluation state of a batch size, made when it is met first."""
+        if batch_size is None:
+            raise ValueError(
+                "A stateful model needs batches of a fixed size, such as `dataset.batch(n, drop_remainder=True)` "
+                "gives. Received: a batch of unknown size"
+            )
+        training_states, training_batch_size = self.states, self._expected_batch_size
+        if batch_size not in self._evaluation_states:
+            # Met inside a graph, the variables must outlive it.
+            with _outside_graph():
+                self._create_state_variables(batch_size)
+            self._evaluation_states[batch_size] = self.states
+        self._set_states(self._evaluation_states[batch_size], batch_size)
+        try:
+            yield
+        finally:
+            self._set_states(training_states, training_batch_size)
+
+    # State is no weight: tracked, it would be saved with the model and fixed in number once the layer is built.
+    @no_automatic_dependency_tracking
+    def _forget_evaluation_states(self):
+        self._evaluation_states = {}
+
+    @no_automatic_dependency_tracking
+    def _set_states(self, states, batch_size):
+        self.states, self._expected_batch_size = states, batch_size
+
+
+def _outside_graph():
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    return tf.init_scope()

@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from kerasptb.metrics.perplexity import Perplexity
+
+__all__ = ["Perplexity"]

@@ -1,0 +1,5 @@
+"""Models."""
+
+from kerasptb.models.language_model import LanguageModel, build_language_model
+
+__all__ = ["LanguageModel", "build_language_model"]

@@ -1,0 +1,392 @@
+"""The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasptb import ops, presets
+from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.metrics import Perplexity
+from kerasptb.optimizers import ClippedSGD
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class LanguageModel(keras.Model):
+    """A functional Keras model that reads words and gives the logits of each next word.
+
+    `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
+    "Recurrent Neural Network Regularization": dropout on the embeddings and on each layer's output, never on the
+    recurrence. The LSTMs are stateful: a batch goes on where the one before it ended, row by row. The model keeps
+    two states, one for training and one for evaluation, so neither `validation_data` nor `evaluate` disturbs the
+    training; `evaluate` and `predict` begin from a zero state and take any batch size and number of steps.
+
+    `compile()` without arguments gives the training step of the original TensorFlow tutorial (see `compile`).
+
+    Args:
+        vocabulary_size: number V of words.
+        embedding_size: size D of a word's vector.
+        units: sizes of the LSTM layers, from the embedding on; a tuple of ints, or an int for one layer.
+        batch_size: rows B of a training batch.
+        num_steps: words T of a row of a training batch. The model takes rows of any length; datasets and exports
+            that are made for it take this one.
+        keep_prob: probability of keeping a unit in dropout; 1.0 is no dropout, and no dropout layer.
+        init_scale: weights begin uniform in ±init_scale; the LSTMs' biases at zero (the forget gate's too: the
+            original has `forget_bias=0`).
+        backend: what runs the recurrence and the cross-entropy: "auto", "reference", "keras" or "native", as in
+            `FusedLSTM`.
+        precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`.
+        seed: seed of the weights and of dropout; `None` draws one.
+        name: name of the model.
+
+    Call arguments:
+        tokens: int32 [B, T], word ids in [0, V).
+
+    Returns:
+        float32 [B, T, V], logits of the word after each word.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+
+    >>> model = LanguageModel(vocabulary_size=100, embedding_size=8, units=(16, 12), batch_size=2, num_steps=5)
+    >>> model.compile()
+    >>> model.predict(np.zeros((2, 5), "int32"), batch_size=2, verbose=0).shape
+    (2, 5, 100)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        embedding_size,
+        units,
+        batch_size,
+        num_steps,
+        keep_prob=1.0,
+        init_scale=0.1,
+        backend="auto",
+        precision="float32",
+        seed=None,
+        name="language_model",
+    ):
+        units = (units,) if isinstance(units, int) else tuple(units)
+        _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale)
+        seeds = _Seeds(seed)
+        dtype = _dtype_policy(backend, precision)
+
+        def uniform():
+            return keras.initializers.RandomUniform(-init_scale, init_scale, seed=seeds.next())
+
+        def drop(x, layer_name):
+            if keep_prob == 1.0:
+                return x
+            return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), dtype=dtype, name=layer_name)(x)
+
+        tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
+        x = keras.layers.Embedding(
+            vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
+        )(tokens)
+        x = drop(x, "embedding_dropout")
+        for i, size in enumerate(units):
+            x = StatefulLSTM(
+                size,
+                return_sequences=True,
+                kernel_initializer=uniform(),
+                recurrent_initializer=uniform(),
+                unit_forget_bias=False,
+                backend=backend,
+                precision=precision,
+                dtype=dtype,
+                name=f"lstm_{i}",
+            )(x)
+            x = drop(x, f"lstm_{i}_dropout")
+        logits = keras.layers.Dense(
+            vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="logits"
+        )(x)
+        super().__init__(inputs=tokens, outputs=logits, name=name)
+
+        self.vocabulary_size = vocabulary_size
+        self.embedding_size = embedding_size
+        self.units = units
+        self.batch_size = batch_size
+        self.num_steps = num_steps
+        self.keep_prob = keep_prob
+        self.init_scale = init_scale
+        self.backend = backend
+        self.precision = precision
+        self.seed = seed
+        self._perplexity = None
+
+    @classmethod
+    def from_preset(cls, preset, **overrides):
+        """Builds the model of a named recipe.
+
+        Args:
+            preset: a name in `kerasptb.presets.PRESETS`, such as "notebook".
+            **overrides: arguments of the constructor that replace the recipe's, such as `batch_size=1`.
+
+        Raises:
+            ValueError: if there is no such preset.
+        """
+        return cls(**{**presets.get_preset(preset).model_arguments(), **overrides})
+
+    def compile(self, optimizer=None, loss=None, metrics=None, jit_compile=None, **kwargs):
+        """Configures training. Without arguments it is that of the original tutorial.
+
+        Args:
+            optimizer: `None` for `ClippedSGD(1.0, global_clipnorm=5.0)`.
+            loss: `None` for the cost of the original, `SequenceCrossEntropy`. Together with `metrics=None` it is
+                computed without keeping the logits (`ops.linear_cross_entropy`), with the model's perplexity
+                beside it. Any other loss, or metrics of one's own, trains as in any Keras model.
+            metrics: `None` for `Perplexity`.
+            jit_compile: whether XLA compiles the step; `None` lets Keras choose on a GPU, and is off on a CPU,
+                where it brings nothing here.
+            **kwargs: further arguments of `keras.Model.compile`.
+        """
+        fused = loss is None and metrics is None and not kwargs.get("weighted_metrics")
+        if jit_compile is None:
+            jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
+        super().compile(
+            optimizer=ClippedSGD() if optimizer is None else optimizer,
+            loss=SequenceCrossEntropy() if loss is None else loss,
+            metrics=[Perplexity()] if metrics is None and not fused else metrics,
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+        self._set_perplexity(Perplexity() if fused else None)
+
+    def get_compile_config(self):
+        """Returns the arguments of `compile`, serialised; those left to the defaults as `None`."""
+        config = super().get_compile_config()
+        if config and self._perplexity is not None:
+            config.update(loss=None, metrics=None)
+        return config
+
+    def compile_from_config(self, config):
+        """Compiles with what `get_compile_config` gave."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, batch_size=None, shuffle=False, **kwargs):
+        """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        return super().fit(x, y, batch_size=batch_size, shuffle=shuffle, **kwargs)
+
+    def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
+        """Evaluates as `keras.Model.evaluate` does, from a zero state.
+
+        The training state stays as it is.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        self.reset_evaluation_states()
+        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+
+    def predict(self, x, batch_size=None, **kwargs):
+        """Returns logits, float32 [..., T, V], as `keras.Model.predict` does, from a zero state.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        self.reset_evaluation_states()
+        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        return super().predict(x, batch_size=batch_size, **kwargs)
+
+    def next_word_probabilities(self, tokens):
+        """Returns the probability of each word to come after each row, read from a zero state.
+
+        Args:
+            tokens: int [B, T], word ids, T at least 1; any B.
+
+        Returns:
+            float32 numpy array [B, V]; rows sum to one.
+        """
+        self.reset_evaluation_states()
+        hidden = self.encode(keras.ops.convert_to_tensor(tokens, dtype="int32"), training=False)
+        logits = self.get_layer("logits")(hidden[:, -1:, :])
+        return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
+
+    def encode(self, tokens, training=False):
+        """Returns what the logits are computed from, [B, T, H] in the model's compute dtype.
+
+        Args:
+            tokens: int32 [B, T].
+            training: whether to apply dropout and go on from the training state.
+        """
+        x = tokens
+        for layer in self.layers[1:-1]:
+            x = layer(x, training=training) if layer._call_has_training_arg else layer(x)
+        return x
+
+    def compute_cross_entropy(self, tokens, targets, training=False):
+        """Returns the summed cross-entropy of the targets without keeping the logits.
+
+        Args:
+            tokens: int32 [B, T].
+            targets: int32 [B, T], the true next words.
+            training: whether to apply dropout and go on from the training state.
+
+        Returns:
+            float32 scalar, in nats, to be divided by B for the cost and by B T for the mean.
+        """
+        hidden = self.encode(tokens, training=training)
+        logits = self.get_layer("logits")
+        return ops.linear_cross_entropy(
+            hidden,
+            logits.kernel,
+            logits.bias,
+            targets,
+            reduction="sum",
+            backend=self.backend,
+            precision=self.precision,
+        )
+
+    def train_step(self, data):
+        """One training step on (tokens, targets), both int32 [B, T]; returns the logs."""
+        if self._perplexity is None:
+            return super().train_step(data)
+        tokens, targets = _unpack(data)
+        with tf.GradientTape() as tape:
+            cross_entropy = self.compute_cross_entropy(tokens, targets, training=True)
+            loss = self.optimizer.scale_loss(cross_entropy / tf.cast(tf.shape(tokens)[0], tf.float32))
+        gradients = tape.gradient(loss, self.trainable_weights)
+        self.optimizer.apply(gradients, self.trainable_weights)
+        return self._update_logs(cross_entropy, tokens)
+
+    def test_step(self, data):
+        """One evaluation step on (tokens, targets), both int32 [B, T]; returns the logs."""
+        if self._perplexity is None:
+            return super().test_step(data)
+        tokens, targets = _unpack(data)
+        return self._update_logs(self.compute_cross_entropy(tokens, targets), tokens)
+
+    @property
+    def metrics(self):
+        """The metrics in the logs: the loss, and the compiled ones or the model's perplexity."""
+        return super().metrics + ([] if self._perplexity is None else [self._perplexity])
+
+    def reset_states(self):
+        """Zeroes the recurrent state of training and that of evaluation."""
+        for layer in self._lstm_layers():
+            layer.reset_state()
+
+    def reset_evaluation_states(self):
+        """Zeroes the recurrent state of evaluation; that of training stays as it is."""
+        for layer in self._lstm_layers():
+            layer.reset_evaluation_state()
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {
+            "vocabulary_size": self.vocabulary_size,
+            "embedding_size": self.embedding_size,
+            "units": list(self.units),
+            "batch_size": self.batch_size,
+            "num_steps": self.num_steps,
+            "keep_prob": self.keep_prob,
+            "init_scale": self.init_scale,
+            "backend": self.backend,
+            "precision": self.precision,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Builds the model from what `get_config` gave."""
+        return cls(**config)
+
+    def _lstm_layers(self):
+        return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
+
+    def _update_logs(self, cross_entropy, tokens):
+        batch_size = tf.cast(tf.shape(tokens)[0], tf.float32)
+        self._loss_tracker.update_state(cross_entropy / batch_size, sample_weight=batch_size)
+        self._perplexity.update_from_cross_entropy(cross_entropy, tf.size(tokens))
+        return self.get_metrics_result()
+
+    @keras.src.utils.tracking.no_automatic_dependency_tracking
+    def _set_perplexity(self, metric):
+        self._perplexity = metric
+
+    def _check_arrays(self, x, batch_size):
+        """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""
+        if not isinstance(x, np.ndarray | tf.Tensor):
+            return None
+        if len(x) % batch_size:
+            raise ValueError(
+                f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
+                f"{batch_size}. Received: {len(x)} rows; drop the last {len(x) % batch_size}, or use make_dataset."
+            )
+        return batch_size
+
+
+def build_language_model(
+    vocabulary_size=10000, embedding_size=200, units=(256, 128), batch_size=60, num_steps=20, **kwargs
+):
+    """Builds a `LanguageModel`; the defaults are the original tutorial's.
+
+    Args:
+        vocabulary_size: number V of words.
+        embedding_size: size D of a word's vector.
+        units: sizes of the LSTM layers.
+        batch_size: rows B of a training batch.
+        num_steps: words T of a row.
+        **kwargs: further arguments of `LanguageModel`.
+
+    Returns:
+        A `LanguageModel`, not compiled. With the defaults it has 3,955,088 parameters.
+    """
+    return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
+
+
+class _Seeds:
+    """Seeds of a model's initializers and dropout layers, drawn in turn from one; None draws nothing."""
+
+    def __init__(self, seed):
+        self._generator = None if seed is None else np.random.default_rng(seed)
+
+    def next(self):
+        """Returns the next seed, an int, or None for a random one."""
+        return None if self._generator is None else int(self._generator.integers(2**31 - 1))
+
+
+def _dtype_policy(backend, precision):
+    """Returns the dtype policy of the layers: mixed only where Keras itself computes in bfloat16."""
+    return "mixed_bfloat16" if precision == "bfloat16" and backend == "keras" else "float32"
+
+
+def _unpack(data):
+    tokens, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if targets is None or sample_weight is not None:
+        raise ValueError(
+            "The compiled defaults train on (tokens, targets). For sample weights compile with a loss and metrics, "
+            "such as `compile(loss=SequenceCrossEntropy(), metrics=[Perplexity()])`."
+        )
+    return tokens, targets
+
+
+def _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale):
+    sizes = {
+        "vocabulary_size": vocabulary_size,
+        "embedding_size": embedding_size,
+        "batch_size": batch_size,
+        "num_steps": num_steps,
+        **{f"units[{i}]": size for i, size in enumerate(units)},
+    }
+    for argument, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+            raise ValueError(f"`{argument}` must be a whole number of at least 1. Received: {argument}={size!r}")
+    if not units:
+        raise ValueError("`units` must name at least one LSTM layer. Received: units=()")
+    if not 0.0 < keep_prob <= 1.0:
+        raise ValueError(f"`keep_prob` must be above 0 and at most 1. Received: keep_prob={keep_prob}")
+    if init_scale < 0:
+        raise ValueError(f"`init_scale` must be 0 or more. Received: init_scale={init_scale}")

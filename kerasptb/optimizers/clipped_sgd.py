@@ -1,0 +1,84 @@
+"""Gradient descent with the gradients' global norm clipped, at the cost of one pass over them."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class ClippedSGD(keras.optimizers.SGD):
+    """Gradient descent without momentum, the global norm of the gradients clipped, sparse gradients kept sparse.
+
+    `keras.optimizers.SGD(global_clipnorm=...)` computes the same update, but scales every gradient into a new
+    tensor, and turns an embedding's gradient (a few rows) into a dense matrix of the whole vocabulary. Here the
+    clipping factor multiplies the learning rate instead: `w ← w - lr · min(1, clip / ‖g‖) · g`, with
+    `‖g‖ = sqrt(Σ g²)` over all gradients (Pascanu et al., 2013, "On the difficulty of training recurrent neural
+    networks", section 3.2). As in `tf.clip_by_global_norm`, a row that occurs several times in a sparse gradient
+    enters the norm once for each occurrence.
+
+    Args:
+        learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`.
+        global_clipnorm: largest global norm of the gradients; `None` does not clip.
+        name: name of the optimizer.
+        **kwargs: further arguments of `keras.optimizers.SGD`, `momentum` and the other ways to clip excepted.
+
+    Raises:
+        ValueError: if momentum or another kind of clipping is asked for.
+    """
+
+    def __init__(self, learning_rate=1.0, global_clipnorm=5.0, name="clipped_sgd", **kwargs):
+        for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):
+            if kwargs.pop(argument, None):
+                raise ValueError(
+                    f"ClippedSGD has no momentum and clips the global norm only; use keras.optimizers.SGD for "
+                    f"`{argument}`. Received: {argument} set."
+                )
+        super().__init__(learning_rate=learning_rate, global_clipnorm=global_clipnorm, name=name, **kwargs)
+
+    def _clip_gradients(self, grads):
+        """Leaves the gradients as they are: the factor goes into the learning rate."""
+        return grads
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if self.global_clipnorm is not None:
+            norm = global_norm(grads)
+            # One division that is exact for norms below the limit: max(norm, clip) is then clip itself.
+            learning_rate = learning_rate * (self.global_clipnorm / ops.maximum(norm, self.global_clipnorm))
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Subtracts `learning_rate * gradient` from the variable, in place where the backend can."""
+        if keras.backend.backend() == "tensorflow":
+            _subtract_in_place(variable, gradient, learning_rate)
+        else:
+            super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        config = super().get_config()
+        for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):
+            config.pop(argument)
+        return config
+
+
+def global_norm(gradients):
+    """Returns the square root of the sum of squares of all gradients, a float32 scalar.
+
+    Args:
+        gradients: list of float tensors of any shape; a `tf.IndexedSlices` counts by its values.
+    """
+    values = [getattr(gradient, "values", gradient) for gradient in gradients]
+    return ops.sqrt(sum(ops.sum(ops.square(ops.cast(value, "float32"))) for value in values))
+
+
+def _subtract_in_place(variable, gradient, learning_rate):
+    """`variable -= learning_rate * gradient` without a temporary the size of the variable."""
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    value = variable.value if isinstance(variable, keras.Variable) else variable
+    learning_rate = tf.cast(learning_rate, value.dtype)
+    if isinstance(gradient, tf.IndexedSlices):
+        value.scatter_sub(tf.IndexedSlices(tf.cast(gradient.values, value.dtype) * learning_rate, gradient.indices))
+    else:
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=value.handle, alpha=learning_rate, delta=tf.cast(gradient, value.dtype)
+        )

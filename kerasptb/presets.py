@@ -1,0 +1,84 @@
+"""Named recipes: a model and how to train it."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A recipe for a model and its training.
+
+    Attributes:
+        name: name of the recipe.
+        summary: what it is, what it reaches and how long it takes.
+        embedding_size: size D of a word's vector.
+        units: sizes H of the LSTM layers.
+        batch_size: rows B of a training batch.
+        num_steps: words T of a row of a batch: how far gradients flow back in time.
+        keep_prob: probability of keeping a unit in dropout.
+        init_scale: weights begin uniform in ±init_scale.
+        learning_rate: step size of gradient descent on the cost summed over time.
+        constant_epochs: number of epochs at that rate.
+        decay: factor of the rate in each further epoch.
+        global_clipnorm: largest global norm of the gradients.
+        epochs: number of passes over the training text.
+    """
+
+    name: str
+    summary: str
+    embedding_size: int
+    units: tuple[int, ...]
+    batch_size: int
+    num_steps: int
+    keep_prob: float
+    init_scale: float
+    learning_rate: float
+    constant_epochs: int
+    decay: float
+    global_clipnorm: float
+    epochs: int
+
+    def model_arguments(self, vocabulary_size=10000):
+        """Returns the arguments of `LanguageModel` as a dict."""
+        return {
+            "vocabulary_size": vocabulary_size,
+            "embedding_size": self.embedding_size,
+            "units": self.units,
+            "batch_size": self.batch_size,
+            "num_steps": self.num_steps,
+            "keep_prob": self.keep_prob,
+            "init_scale": self.init_scale,
+        }
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="notebook",
+            summary="The classic tutorial's model, 3,955,088 parameters at 10,000 words.",
+            embedding_size=200,
+            units=(256, 128),
+            batch_size=60,
+            num_steps=20,
+            keep_prob=1.0,
+            init_scale=0.1,
+            learning_rate=1.0,
+            constant_epochs=5,
+            decay=0.5,
+            global_clipnorm=5.0,
+            epochs=15,
+        ),
+    )
+}
+
+
+def get_preset(name):
+    """Returns the `Preset` of a name.
+
+    Raises:
+        ValueError: if there is none; the message lists those there are.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ValueError(f"Expected a preset among {sorted(PRESETS)}. Received: {name!r}") from None
