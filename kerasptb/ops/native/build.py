@@ -1,0 +1,294 @@
+"""Compile the native library: C++17 sources in ``src/``, against TensorFlow's XLA FFI headers and nothing else.
+
+The library is built on request only (`kerasptb build`, or `build` below), never at import. It is kept in a cache folder
+of the user's, under a name made of everything that decides what it is:
+
+    <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags, FFI version and machine
+    <cache>/<key>/build.json                 names the file, its sha256 and the compiler
+
+The record is replaced in one step after the file it names is whole, so a reader sees the old library or the new one.
+
+How a source is compiled follows from its name:
+
+| name | compiled |
+|---|---|
+| in `KERNELS` | once for each level of `LEVELS` (see `src/cpu.h`), with the level's flags |
+| `*_amx.cc` | once, for level `amx`; x86-64 only |
+| `ffi*.cc` | once, baseline flags and TensorFlow's headers, which no other source sees |
+| the others | once, baseline flags |
+"""
+
+import concurrent.futures
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "src"
+KERNELS = ("lstm_float32.cc", "softmax_cross_entropy.cc")
+
+# No -ffast-math: NaN and infinity have to come through. Contraction to fused multiply-add is wanted, and is off by
+# default under -std=c++17.
+COMMON_FLAGS = (
+    *("-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
+    *("-Wall", "-Wextra", "-Wno-psabi"),
+)
+_AVX2 = ("-mavx2", "-mfma")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
+_AMX = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16")
+LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "amx": _AMX}
+
+LINK_FLAGS = ("-shared", "-pthread")
+SANITIZER_FLAGS = ("-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined")
+
+
+class NativeBuildError(RuntimeError):
+    """The native library could not be compiled; the message says in a line what is missing."""
+
+
+def cache_dir():
+    """The folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder."""
+    if folder := os.environ.get("KERASPTB_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasptb" / "native"
+
+
+def library_dir(sanitize=None):
+    """Where the library of these sources, flags, FFI version and machine is, or would be. Starts no compiler."""
+    return cache_dir() / _key(sanitize)
+
+
+def find_library(sanitize=None):
+    """Return the path of a library that was built and is whole.
+
+    Raises:
+        FileNotFoundError: Nothing was built.
+        NativeBuildError: The last build failed, or the file is not the one that was built.
+    """
+    folder = library_dir(sanitize)
+    record = _read_json(folder / "build.json")
+    if record is None:
+        if (failure := _read_json(folder / "failed.json")) is not None:
+            raise NativeBuildError(failure["message"])
+        raise FileNotFoundError(folder / "build.json")
+    path = folder / str(record.get("file"))
+    try:
+        whole = hashlib.sha256(path.read_bytes()).hexdigest() == record.get("sha256")
+    except OSError:
+        whole = False
+    if not whole:
+        raise NativeBuildError(f"The library in the cache is damaged: {path}.")
+    return path
+
+
+def build(force=False, verbose=False, sanitize=None):
+    """Compile the native library, unless it is there already.
+
+    Several processes may call this at once: one compiles, the others wait and take its result.
+
+    Args:
+        force: Compile even if a library of the same sources and compiler is in the cache.
+        verbose: Print each command, and what it says, to standard error.
+        sanitize: Sanitizers to build in, as `-fsanitize=` takes them (`"address,undefined"`); kept apart in the
+            cache. The process that loads it needs the sanitizer's runtime preloaded.
+
+    Returns:
+        The library's `pathlib.Path`.
+
+    Raises:
+        NativeBuildError: No compiler, no TensorFlow headers, a cache folder that cannot be written, or an error from
+            the compiler.
+    """
+    if not force and (path := _up_to_date(sanitize)) is not None:
+        return path
+    folder = library_dir(sanitize)
+    with _lock(folder):
+        if not force and (path := _up_to_date(sanitize)) is not None:
+            return path  # another process built it while this one waited
+        try:
+            return _build_into(folder, verbose, sanitize)
+        except NativeBuildError as error:
+            _write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
+            raise
+
+
+def find_compiler():
+    """The C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
+
+    Raises:
+        NativeBuildError: There is none.
+    """
+    if wish := os.environ.get("CXX"):
+        command = shlex.split(wish)
+        if command and shutil.which(command[0]):
+            return command
+        raise NativeBuildError(f"The C++ compiler of the environment was not found. Received: CXX={wish}")
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return [name]
+    raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
+
+
+@functools.cache
+def ffi_include_dir():
+    """TensorFlow's include folder, found without importing TensorFlow.
+
+    Raises:
+        NativeBuildError: TensorFlow is not installed, or has no XLA FFI headers.
+    """
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or spec.origin is None:
+        raise NativeBuildError("TensorFlow is not installed, and the native library needs its XLA FFI headers.")
+    include = Path(spec.origin).parent / "include"
+    if not (include / "xla/ffi/api/ffi.h").is_file():
+        raise NativeBuildError(f"TensorFlow's XLA FFI headers were not found: {include}/xla/ffi/api/ffi.h.")
+    return include
+
+
+@functools.cache
+def ffi_version():
+    """(major, minor) of the XLA FFI that the headers describe."""
+    text = (ffi_include_dir() / "xla/ffi/api/c_api.h").read_text()
+    numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+    if None in numbers:
+        raise NativeBuildError("The version of TensorFlow's XLA FFI headers could not be read.")
+    return tuple(int(number[1]) for number in numbers)
+
+
+def translation_units():
+    """Each object file of the library: list of (name, source, flags)."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    units = []
+    for source in sorted(SOURCES.glob("*.cc")):
+        if source.name in KERNELS:
+            levels = ("baseline", "avx2", "avx512") if x86 else ("baseline",)
+        elif source.name.startswith("ffi"):
+            units.append((source.stem, source, ("-isystem", str(ffi_include_dir()))))
+            continue
+        elif source.name.endswith("_amx.cc"):
+            levels = ("amx",) if x86 else ()
+        else:
+            units.append((source.stem, source, ()))
+            continue
+        units += [(f"{source.stem}-{level}", source, (*LEVELS[level], f"-DKERASPTB_LEVEL={level}")) for level in levels]
+    return units
+
+
+def _key(sanitize):
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.iterdir()):
+        if path.suffix in (".cc", ".h"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, ffi_version(), platform.system(), platform.machine())
+    digest.update(repr((settings, sanitize)).encode())
+    return digest.hexdigest()[:20]
+
+
+def _up_to_date(sanitize):
+    """The library in the cache, if it is whole and the compiler at hand is none or the one that made it."""
+    try:
+        path = find_library(sanitize)
+    except (FileNotFoundError, NativeBuildError):
+        return None
+    try:
+        compiler = _compiler_version(find_compiler())
+    except NativeBuildError:
+        return path
+    return path if _read_json(path.parent / "build.json").get("compiler") == compiler else None
+
+
+def _build_into(folder, verbose, sanitize):
+    compiler = find_compiler()
+    version = _compiler_version(compiler)
+    extra = (f"-fsanitize={sanitize}", *SANITIZER_FLAGS) if sanitize else ()
+    with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
+        units = translation_units()
+        commands = [
+            [*compiler, *COMMON_FLAGS, *extra, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"]
+            for name, source, flags in units
+        ]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(functools.partial(_run, verbose=verbose), commands))
+        library = Path(scratch) / "library.so"
+        strip = () if sanitize or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
+        objects = [f"{scratch}/{name}.o" for name, _, _ in units]
+        _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, "-o", str(library)], verbose=verbose)
+        if not sanitize:  # a sanitized library loads only where the sanitizer's runtime came first
+            _run([sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)], verbose=verbose)
+        sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
+        path = folder / f"libkerasptb-{sha256[:16]}.so"
+        library.replace(path)
+    record = {"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()}
+    _write_json(folder / "build.json", record)
+    with contextlib.suppress(OSError):
+        (folder / "failed.json").unlink(missing_ok=True)
+        for old in folder.glob("libkerasptb-*.so"):
+            if old != path:
+                old.unlink()
+    return path
+
+
+def _run(command, verbose=False):
+    if verbose:
+        print(shlex.join(command), file=sys.stderr)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise NativeBuildError(f"The compiler could not be started: {error}.") from error
+    if verbose and result.stderr:
+        print(result.stderr, file=sys.stderr)
+    if result.returncode != 0:
+        lines = result.stderr.splitlines() or [f"exit status {result.returncode}"]
+        first = next((line for line in lines if "error" in line.lower()), lines[0])
+        raise NativeBuildError(f"The compiler failed: {first}\n{shlex.join(command)}\n{result.stderr}")
+    return result.stdout
+
+
+@functools.cache
+def _version_of(command, _identity):
+    return _run([*command, "--version"]).splitlines()[0]
+
+
+def _compiler_version(compiler):
+    path = Path(shutil.which(compiler[0]))
+    return _version_of(tuple(compiler), path.stat().st_mtime_ns)
+
+
+@contextlib.contextmanager
+def _lock(folder):
+    """Hold the build lock of `folder`, creating the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise NativeBuildError(
+            f"The cache folder cannot be written: {error}. Set KERASPTB_CACHE to a folder that can."
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_json(path):
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write_json(path, content):
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)

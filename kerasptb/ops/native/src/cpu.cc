@@ -1,0 +1,71 @@
+#include "cpu.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#if KERASPTB_X86
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+namespace kerasptb {
+namespace {
+
+#if KERASPTB_X86
+// AMX needs the processor (CPUID), the kernel (XCR0) and, once a process, a permission for its 8 KB of tile state.
+bool amx_granted() {
+#if defined(__linux__)
+  unsigned eax, ebx, ecx, edx;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+  const bool amx_bfloat16 = edx & (1u << 22), amx_tile = edx & (1u << 24);
+  if (!amx_bfloat16 || !amx_tile) return false;
+  if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) return false;
+  if (!(eax & (1u << 5))) return false;  // AVX512_BF16
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
+CpuLevel detect() {
+#if KERASPTB_X86
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return CpuLevel::kBaseline;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+    return CpuLevel::kAvx2;
+  return amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512;
+#else
+  return CpuLevel::kBaseline;
+#endif
+}
+
+CpuLevel allowed() {
+  const char* wish = std::getenv("KERASPTB_CPU");
+  if (wish != nullptr)
+    for (int level = 0; level < 3; ++level)
+      if (std::strcmp(wish, cpu_level_name(static_cast<CpuLevel>(level))) == 0) return static_cast<CpuLevel>(level);
+  return CpuLevel::kAmx;  // Unknown words are refused by the Python side, which can say so.
+}
+
+}  // namespace
+
+CpuLevel cpu_level() {
+  static const CpuLevel level = [] {
+    const CpuLevel found = detect(), limit = allowed();
+    return found < limit ? found : limit;
+  }();
+  return level;
+}
+
+const char* cpu_level_name(CpuLevel level) {
+  static const char* const names[] = {"baseline", "avx2", "avx512", "amx"};
+  return names[static_cast<int>(level)];
+}
+
+}  // namespace kerasptb

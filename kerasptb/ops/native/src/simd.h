@@ -1,0 +1,147 @@
+// Vectors of float32, as wide as the flags of this translation unit allow, and the functions that gates and softmax
+// need. A kernel is written once and compiled once a level (see cpu.h); KERASPTB_LEVEL, given by the build, names the
+// namespace, so that the copies never meet. Kernels must not emit inline functions that other translation units also
+// emit (templates of the standard library, for one): the linker would keep one copy of them, of any level.
+//
+// Accuracy, over all float32 (measured in tests/ops/native/test_simd.py): exp 1 ulp, tanh and sigmoid 3 ulp.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "cpu.h"
+#if KERASPTB_X86
+#include <immintrin.h>
+#endif
+
+#ifndef KERASPTB_LEVEL
+#error "KERASPTB_LEVEL (baseline, avx2, avx512, amx) is set by the build"
+#endif
+
+#define KERASPTB_INLINE static inline __attribute__((always_inline))
+#define KERASPTB_NOINLINE static __attribute__((noinline))
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRegisters = 32;
+#elif defined(__AVX2__) && defined(__FMA__)
+constexpr int kLanes = 8, kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4, kRegisters = 32;
+#else
+constexpr int kLanes = 4, kRegisters = 16;
+#endif
+
+typedef float Float __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Int __attribute__((vector_size(4 * kLanes)));
+typedef Float UnalignedFloat __attribute__((aligned(4), may_alias));
+
+KERASPTB_INLINE Float splat(float x) { return Float{} + x; }
+KERASPTB_INLINE Float load(const float* p) { return *reinterpret_cast<const UnalignedFloat*>(p); }
+KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat*>(p) = x; }
+
+// The first `count` (0 .. kLanes) lanes at p; the others are zero and their memory is not touched.
+KERASPTB_INLINE Float load(const float* p, int64_t count) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#else
+  float lanes[kLanes] = {};
+  for (int i = 0; i < kLanes; ++i)
+    if (i < count) lanes[i] = p[i];
+  return load(lanes);
+#endif
+}
+KERASPTB_INLINE void store(float* p, Float x, int64_t count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), x);
+#else
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int i = 0; i < kLanes; ++i)
+    if (i < count) p[i] = lanes[i];
+#endif
+}
+
+// A NaN in x stays a NaN in both.
+KERASPTB_INLINE Float at_most(Float x, Float limit) { return limit < x ? limit : x; }
+KERASPTB_INLINE Float at_least(Float x, Float limit) { return limit > x ? limit : x; }
+
+KERASPTB_INLINE float sum(Float x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(x);
+#else
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += x[i];
+  return total;
+#endif
+}
+KERASPTB_INLINE float maximum(Float x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(x);
+#else
+  float largest = x[0];
+  for (int i = 1; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+#endif
+}
+
+KERASPTB_INLINE Float reciprocal(Float x) {
+#if defined(__AVX512F__)
+  const Float y = _mm512_rcp14_ps(x);
+  return y * (2.0f - x * y);  // one Newton step: 14 bits become 28
+#else
+  return 1.0f / x;
+#endif
+}
+
+// x = n log(2) + r with |r| <= log(2) / 2. After Cody and Waite: log(2) in two parts, the first of few bits, so that
+// n times it is exact. Adding 1.5 * 2^23 rounds to the nearest whole number and leaves n in the low bits.
+struct Reduced {
+  Float r;
+  Int n;  // in its low 9 bits
+};
+KERASPTB_INLINE Reduced reduce(Float x) {
+  const Float shifted = x * 1.44269504f + 12582912.0f;
+  const Float n = shifted - 12582912.0f;
+  Float r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  return {r, reinterpret_cast<Int>(shifted)};
+}
+// 2^n for n in [-126, 127], from the low bits of n.
+KERASPTB_INLINE Float power_of_two(Int n) { return reinterpret_cast<Float>((n << 23) + 0x3f800000); }
+
+// exp(r) - 1 for |r| <= log(2) / 2 (polynomial of Cephes' expf, S. Moshier).
+KERASPTB_INLINE Float expm1_small(Float r) {
+  Float p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  return p * (r * r) + r;
+}
+
+// exp(x): 0 below -87.3 (no denormals), no more than 2.4e38 above 88.3.
+KERASPTB_INLINE Float exp(Float x) {
+  const Reduced y = reduce(at_most(x, splat(88.3f)));
+  const Float e = (expm1_small(y.r) + 1.0f) * power_of_two(y.n);
+  return x < -87.3f ? Float{} : e;
+}
+
+// 1 / (1 + exp(-x))
+KERASPTB_INLINE Float sigmoid(Float x) {
+  const Reduced y = reduce(at_most(at_least(-x, splat(-87.0f)), splat(87.0f)));
+  return reciprocal((expm1_small(y.r) + 1.0f) * power_of_two(y.n) + 1.0f);
+}
+
+// e / (e + 2) with e = exp(2 x) - 1 formed without cancellation, so that small x keep their digits.
+KERASPTB_INLINE Float tanh(Float x) {
+  const Reduced y = reduce(at_most(at_least(x + x, splat(-20.0f)), splat(20.0f)));
+  const Float scale = power_of_two(y.n);
+  const Float e = expm1_small(y.r) * scale + (scale - 1.0f);
+  return e * reciprocal(e + 2.0f);
+}
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb

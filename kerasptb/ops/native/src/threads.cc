@@ -1,0 +1,252 @@
+#include "threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "cpu.h"
+#if KERASPTB_X86
+#include <immintrin.h>
+#endif
+
+namespace kerasptb {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kSpinsBeforeSleep = 20000;  // about a millisecond
+constexpr int kSpinsBeforeYield = 2000;   // at a barrier, when some threads may be waiting for a processor
+constexpr size_t kHugePage = size_t{2} << 20;
+
+inline void pause() {
+#if KERASPTB_X86
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Denormals as zero: exponentials of very small numbers make them, and each costs a hundred cycles.
+uint64_t flush_denormals() {
+#if KERASPTB_X86
+  const unsigned mode = _mm_getcsr();
+  _mm_setcsr(mode | 0x8040);
+  return mode;
+#elif defined(__aarch64__)
+  uint64_t mode;
+  asm volatile("mrs %0, fpcr" : "=r"(mode));
+  asm volatile("msr fpcr, %0" ::"r"(mode | (uint64_t{1} << 24)));
+  return mode;
+#else
+  return 0;
+#endif
+}
+
+void restore_denormals(uint64_t mode) {
+#if KERASPTB_X86
+  _mm_setcsr(static_cast<unsigned>(mode));
+#elif defined(__aarch64__)
+  asm volatile("msr fpcr, %0" ::"r"(mode));
+#else
+  (void)mode;
+#endif
+}
+
+int available_processors() {
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
+  // Containers limit processors by a quota of time, which the affinity mask does not show.
+  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    double quota, period;
+    if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && period > 0) {
+      const int limit = static_cast<int>(quota / period + 0.999);
+      if (limit >= 1 && limit < count) count = limit;
+    }
+    std::fclose(file);
+  }
+#endif
+  return count < 1 ? 1 : count;
+}
+
+int choose_thread_count() {
+  int count = available_processors();
+  if (const char* wish = std::getenv("KERASPTB_THREADS")) {
+    const int number = std::atoi(wish);
+    if (number >= 1) count = number;
+  }
+  return count > kMaxThreads ? kMaxThreads : count;
+}
+
+// Helpers 1 .. count - 1; the caller is number 0.
+class Pool {
+ public:
+  explicit Pool(int count) : count_(count) {
+    // With more threads than processors a spinning thread only keeps another from working.
+    spins_ = count > available_processors() ? 0 : kSpinsBeforeSleep;
+    for (int i = 1; i < count; ++i) std::thread([this, i] { loop(i); }).detach();
+  }
+
+  void run(void (*call)(const void*, int), const void* function) {
+    call_ = call;
+    function_ = function;
+    if (count_ > 1) {
+      done_.store(0, std::memory_order_relaxed);
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        generation_.fetch_add(1, std::memory_order_release);
+      }
+      wake_.notify_all();
+    }
+    call(function, 0);
+    for (int spins = 0; done_.load(std::memory_order_acquire) < count_ - 1;) {
+      if (++spins < kSpinsBeforeYield)
+        pause();
+      else
+        sched_yield();
+    }
+  }
+
+  std::mutex turn;              // held by the Workers whose kernel runs
+  std::vector<void*> blocks;    // scratch memory in use, or kept for the next call
+  size_t capacity = 0;          // of the last block
+  size_t used = 0;              // of the last block
+  size_t total = 0;             // asked for during this call
+  int allocations = 0;          // during this call
+
+ private:
+  void loop(int number) {
+    flush_denormals();
+    for (int seen = 0;; ++seen) {
+      for (int spins = 0; generation_.load(std::memory_order_acquire) == seen && spins < spins_; ++spins) pause();
+      if (generation_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+      }
+      call_(function_, number);
+      done_.fetch_add(1, std::memory_order_release);
+    }
+  }
+
+  const int count_;
+  int spins_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  alignas(64) std::atomic<int> generation_{0};
+  alignas(64) std::atomic<int> done_{0};
+  void (*call_)(const void*, int) = nullptr;
+  const void* function_ = nullptr;
+};
+
+std::mutex pool_mutex;
+Pool* pool_instance = nullptr;
+
+// Never destroyed: its threads sleep until the process ends.
+Pool* pool() {
+  std::lock_guard<std::mutex> lock(pool_mutex);
+  if (pool_instance == nullptr) {
+    static const int registered = [] {
+      // A forked child has only the thread that forked: it needs a pool of its own, made at its first kernel.
+      return pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                            [] {
+                              pool_mutex.unlock();
+                              pool_instance = nullptr;
+                            });
+    }();
+    (void)registered;
+    pool_instance = new Pool(thread_count());
+  }
+  return pool_instance;
+}
+
+thread_local Pool* held = nullptr;
+
+void* new_block(size_t bytes) {
+  void* block = nullptr;
+  if (posix_memalign(&block, kHugePage, bytes) != 0) throw std::bad_alloc();
+#if defined(__linux__)
+  madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+  return block;
+}
+
+}  // namespace
+
+int thread_count() {
+  static const int count = choose_thread_count();
+  return count;
+}
+
+void Barrier::wait() {
+  const int generation = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.store(generation + 1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation;) {
+    if (++spins < kSpinsBeforeYield)
+      pause();
+    else
+      sched_yield();
+  }
+}
+
+Workers::Workers() : count_(thread_count()) {
+  held = pool();
+  held->turn.lock();
+  denormal_mode_ = flush_denormals();
+}
+
+Workers::~Workers() {
+  Pool& p = *held;
+  if (p.blocks.size() > 1) {
+    // The next call like this one finds a single block that is large enough.
+    for (void* block : p.blocks) std::free(block);
+    p.blocks.clear();
+    p.capacity = 0;
+    try {
+      const size_t bytes = (p.total + kHugePage - 1) / kHugePage * kHugePage;
+      p.blocks.push_back(new_block(bytes));
+      p.capacity = bytes;
+    } catch (const std::bad_alloc&) {
+      p.blocks.clear();
+    }
+  }
+  p.used = p.total = 0;
+  p.allocations = 0;
+  held = nullptr;
+  restore_denormals(denormal_mode_);
+  p.turn.unlock();
+}
+
+void Workers::run_erased(void (*call)(const void*, int), const void* function) { held->run(call, function); }
+
+void* Workers::allocate(size_t bytes) {
+  Pool& p = *held;
+  // Arrays that start at equal offsets within 4 KB pages, walked side by side, push each other out of the L1 cache.
+  const size_t shift = size_t(p.allocations++ % 8) * 320;
+  const size_t size = (bytes + 63) / 64 * 64 + shift;
+  p.total += size;
+  if (p.blocks.empty() || p.used + size > p.capacity) {
+    const size_t block = (size + kHugePage - 1) / kHugePage * kHugePage;
+    p.blocks.push_back(new_block(block));
+    p.capacity = block;
+    p.used = 0;
+  }
+  void* result = static_cast<char*>(p.blocks.back()) + p.used + shift;
+  p.used += size;
+  return result;
+}
+
+}  // namespace kerasptb
