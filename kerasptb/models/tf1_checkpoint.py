@@ -1,0 +1,329 @@
+"""Weights of the original TensorFlow 1 graph, in: a checkpoint of the PTB tutorial becomes a `LanguageModel`.
+
+Shapes: D features in, H units, V vocabulary.
+
+The original keeps one kernel and one bias for each LSTM, the four gates side by side. Keras keeps the rows that
+multiply the input apart from those that multiply the hidden state, has the gates in another order, and has no constant
+beside the bias for what the original's cell adds to its forget gate at every step:
+
+    BasicLSTMCell                                 keras.layers.LSTM
+    kernel  [D + H, 4 * H]   i  j  f  o           kernel            [D, 4 * H]   i  f                c  o
+    bias    [4 * H]          i  j  f  o           recurrent_kernel  [H, 4 * H]   i  f                c  o
+    forget_bias              a constant           bias              [4 * H]      i  f + forget_bias  c  o
+
+j and c are two names of the same thing, the candidate for the cell. TensorFlow 1's `LSTMCell` and `LSTMBlockCell`,
+which later versions of the tutorial use, keep their weights as `BasicLSTMCell` does.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kerasptb.models.language_model import LanguageModel, build_language_model
+
+# The end of a name decides. So any scope may stand in front, and optimizer slots (".../kernel/Momentum"), moving
+# averages and counters ("global_step") match nothing. Second spellings: older TensorFlow 1, and notebooks.
+_EMBEDDING = re.compile(r"(?:^|/)(?:embedding|embeddings|embedding_vocab)$")
+_SOFTMAX_W = re.compile(r"(?:^|/)softmax_w$")
+_SOFTMAX_B = re.compile(r"(?:^|/)softmax_b$")
+_CELL = r"(?P<cell>(?:^|.*/)[^/]*lstm_?(?:block_?)?cell[^/]*)/(?:linear/)?"
+_KERNEL = re.compile(_CELL + r"(?:kernel|weights|matrix)$", re.IGNORECASE)
+_BIAS = re.compile(_CELL + r"(?:bias|biases)$", re.IGNORECASE)
+_LAYER = re.compile(r"(?:^|/)cell_?(\d+)(?=/|$)", re.IGNORECASE)
+# What may stand inside a plain cell: the kernel, the bias and their slots.
+_INSIDE_PLAIN_CELL = re.compile(r"(?:linear/)?(?:kernel|weights|matrix|bias|biases)(?:/|$)", re.IGNORECASE)
+
+_CHECKPOINT_FILE = re.compile(r"\.(?:index|meta|data-\d+-of-\d+)$")
+_MAX_LISTED = 30
+
+
+def basic_lstm_to_keras(kernel, bias, forget_bias=0.0):
+    """Converts the weights of a TensorFlow 1 `BasicLSTMCell` to those of a `keras.layers.LSTM`.
+
+    Args:
+        kernel: float [D + H, 4 * H], gates i, j, f, o.
+        bias: float [4 * H], gates i, j, f, o.
+        forget_bias: What the cell adds to its forget gate, float. The tutorial's is 0, the cell's own default 1; it is
+            an argument of the cell and stands in no checkpoint.
+
+    Returns:
+        Three float arrays in the order of `LSTM.get_weights()`, gates i, f, c, o: kernel [D, 4 * H],
+        recurrent_kernel [H, 4 * H], bias [4 * H].
+
+    Raises:
+        ValueError: If the shapes are not those of one cell.
+    """
+    kernel, bias = np.asarray(kernel), np.asarray(bias)
+    units = bias.size // 4
+    if units < 1 or bias.shape != (4 * units,) or kernel.shape[1:] != (4 * units,) or len(kernel) <= units:
+        raise ValueError(
+            "Expected a cell's weights of shapes [D + H, 4 * H] and [4 * H]. Received: "
+            f"kernel.shape={kernel.shape}, bias.shape={bias.shape}"
+        )
+    kernel = _swap_gates(kernel, units)
+    bias = _swap_gates(bias, units)
+    bias[units : 2 * units] += bias.dtype.type(forget_bias)
+    return kernel[:-units], kernel[-units:], bias
+
+
+def keras_to_basic_lstm(kernel, recurrent_kernel, bias, forget_bias=0.0):
+    """Converts the weights of a `keras.layers.LSTM` to those of a TensorFlow 1 `BasicLSTMCell`.
+
+    The inverse of `basic_lstm_to_keras`.
+
+    Args:
+        kernel: float [D, 4 * H], gates i, f, c, o.
+        recurrent_kernel: float [H, 4 * H], gates i, f, c, o.
+        bias: float [4 * H], gates i, f, c, o.
+        forget_bias: What the cell will add to its forget gate, float; taken off the bias.
+
+    Returns:
+        Two float arrays, gates i, j, f, o: kernel [D + H, 4 * H], bias [4 * H].
+
+    Raises:
+        ValueError: If the shapes are not those of one layer.
+    """
+    kernel, recurrent_kernel, bias = np.asarray(kernel), np.asarray(recurrent_kernel), np.asarray(bias)
+    units = len(recurrent_kernel)
+    shapes = (kernel.shape[1:], recurrent_kernel.shape, bias.shape)
+    if units < 1 or shapes != ((4 * units,), (units, 4 * units), (4 * units,)):
+        raise ValueError(
+            "Expected an LSTM's weights of shapes [D, 4 * H], [H, 4 * H] and [4 * H]. Received: "
+            f"kernel.shape={kernel.shape}, recurrent_kernel.shape={recurrent_kernel.shape}, bias.shape={bias.shape}"
+        )
+    bias = bias.copy()
+    bias[units : 2 * units] -= bias.dtype.type(forget_bias)
+    return _swap_gates(np.concatenate([kernel, recurrent_kernel]), units), _swap_gates(bias, units)
+
+
+def load_tf1_checkpoint(
+    path,
+    batch_size=60,
+    num_steps=20,
+    *,
+    keep_prob=1.0,
+    forget_bias=0.0,
+    scope=None,
+    backend="auto",
+    precision="float32",
+) -> LanguageModel:
+    """Builds a `LanguageModel` with the weights of a checkpoint that the original TensorFlow 1 graph saved.
+
+    The number of layers and every size follow from the shapes of the variables, which may stand under any scope:
+    `model/embedding`, `model/rnn/multi_rnn_cell/cell_0/basic_lstm_cell/kernel` and `.../bias` of each layer,
+    `model/softmax_w`, `model/softmax_b`, or the older spellings of the same. Everything else in the checkpoint
+    (optimizer slots, `global_step`, the learning rate) is left alone. Weights of other float types become float32.
+
+    Args:
+        path: The checkpoint's prefix (`run/model.ckpt-1000`), one of its files, or the folder of its `checkpoint` file.
+        batch_size: B of the model, int.
+        num_steps: T of the model, int.
+        keep_prob: Probability that dropout keeps a value in further training, float in (0, 1].
+        forget_bias: What the graph's cells add to their forget gates, float. The tutorial's is 0. A graph that left
+            `BasicLSTMCell`'s default has 1: no checkpoint tells, and with the wrong one the perplexity is poor.
+        scope: Take only the variables under this scope, for a checkpoint that holds several models; `None` takes all.
+        backend: The LSTM layers' implementation, as in `build_language_model`.
+        precision: The LSTM layers' precision, as in `build_language_model`.
+
+    Returns:
+        The `LanguageModel`, its recurrent state zero, not compiled.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint at `path`.
+        ValueError: If the checkpoint cannot be read, or a variable is missing, misshapen or there more than once.
+
+    Example:
+        ```python
+        model = kerasptb.load_tf1_checkpoint("run/model.ckpt-1000", batch_size=60)
+        model.compile()
+        model.evaluate(kerasptb.make_dataset(corpus.test, batch_size=60, num_steps=20))
+        ```
+    """
+    prefix = _find_prefix(path)
+    with _reading(path):
+        reader = tf.train.load_checkpoint(prefix)
+        shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+    variables = _select_variables(shapes, scope, prefix)
+    sizes = _check_shapes(variables, shapes, prefix)
+    with _reading(path):
+        arrays = {name: np.asarray(reader.get_tensor(name), "float32") for name in variables.names()}
+
+    model = build_language_model(
+        batch_size=batch_size,
+        num_steps=num_steps,
+        keep_prob=keep_prob,
+        backend=backend,
+        precision=precision,
+        **sizes,
+    )
+    model.get_layer("embedding").set_weights([arrays[variables.embedding]])
+    for i, (kernel, bias) in enumerate(zip(variables.kernels, variables.biases, strict=True)):
+        weights = basic_lstm_to_keras(arrays[kernel], arrays[bias], forget_bias)
+        model.get_layer(f"lstm_{i}").set_weights(weights)
+    model.get_layer("logits").set_weights([arrays[variables.softmax_w], arrays[variables.softmax_b]])
+    return model
+
+
+class _Variables(NamedTuple):
+    """The names in the checkpoint of the variables that make the model."""
+
+    embedding: str
+    kernels: list[str]  # one for each layer
+    biases: list[str]
+    softmax_w: str
+    softmax_b: str
+
+    def names(self):
+        return [self.embedding, *self.kernels, *self.biases, self.softmax_w, self.softmax_b]
+
+
+def _swap_gates(array, units):
+    """Returns a copy of [..., 4 * H] with its two middle blocks exchanged: i, j, f, o to i, f, c, o and back."""
+    first, second, third, fourth = (array[..., k * units : (k + 1) * units] for k in range(4))
+    return np.concatenate([first, third, second, fourth], axis=-1)
+
+
+def _find_prefix(path) -> str:
+    """Returns the prefix of the checkpoint's files for a prefix, a file or a folder."""
+    text = os.fspath(path)
+    if Path(text).is_dir():
+        prefix = tf.train.latest_checkpoint(text)
+        if prefix:
+            return prefix
+        # The file `checkpoint` may name the folder of the machine that wrote it; one checkpoint alone is meant anyway.
+        prefixes = [str(index.with_suffix("")) for index in sorted(Path(text).glob("*.index"))]
+        if len(prefixes) == 1:
+            return prefixes[0]
+        found = ", ".join(prefixes) if prefixes else "no checkpoint"
+        raise FileNotFoundError(
+            "Expected a folder with one checkpoint, or whose file 'checkpoint' names one that is there. "
+            f"Found: {found}. Received: path={path!r}"
+        )
+    prefix = _CHECKPOINT_FILE.sub("", text)
+    if not (Path(prefix + ".index").is_file() or Path(prefix).is_file()):
+        raise FileNotFoundError(
+            f"There is no TensorFlow 1 checkpoint here: expected {prefix!r} to be the prefix of files "
+            f"'{Path(prefix).name}.index' and '{Path(prefix).name}.data-00000-of-00001'. Received: path={path!r}"
+        )
+    return prefix
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """Turns what TensorFlow raises for damaged files into a ValueError of one line."""
+    try:
+        yield
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:  # IndexError: its translation of "out of range"
+        raise ValueError(
+            f"The checkpoint cannot be read: its files are incomplete or damaged ({error}). Received: path={path!r}"
+        ) from error
+
+
+def _select_variables(shapes: Mapping[str, tuple], scope: str | None, prefix: str) -> _Variables:
+    """Finds the model's variables by their names, or raises ValueError with what was found."""
+    names = sorted(shapes)
+    if scope is not None:
+        names = [name for name in names if name.startswith(scope.rstrip("/") + "/")]
+        if not names:
+            raise ValueError(
+                f"The checkpoint {prefix!r} has no variable under the scope. "
+                f"{_found(shapes, shapes)} Received: scope={scope!r}"
+            )
+
+    def only(pattern, what):
+        candidates = [name for name in names if pattern.search(name)]
+        if not candidates:
+            raise ValueError(f"The checkpoint {prefix!r} has no variable {what}. {_found(names, shapes)}")
+        if len(candidates) > 1:
+            raise ValueError(_ambiguous(candidates, prefix, scope))
+        return candidates[0]
+
+    embedding = only(_EMBEDDING, "'embedding' [V, D]")
+    kernels, biases = {}, {}
+    for found, pattern in ((kernels, _KERNEL), (biases, _BIAS)):
+        for match in filter(None, map(pattern.search, names)):
+            layer = [int(number) for number in _LAYER.findall(match["cell"])][-1:] or [0]
+            found.setdefault(layer[0], []).append(match)
+    num_layers = max([*kernels, *biases], default=0) + 1
+    for layer in range(num_layers):
+        for found, what in ((kernels, "kernel"), (biases, "bias")):
+            candidates = [match.string for match in found.get(layer, [])]
+            if not candidates:
+                wanted = f"'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/{what}'"
+                shape = "[D + H, 4 * H]" if what == "kernel" else "[4 * H]"
+                raise ValueError(
+                    f"The checkpoint {prefix!r} has no variable {wanted} {shape}, the {what} of layer {layer}. "
+                    f"{_found(names, shapes)}"
+                )
+            if len(candidates) > 1:
+                raise ValueError(_ambiguous(candidates, prefix, scope))
+        _check_plain_cell(kernels[layer][0]["cell"], names, shapes, prefix)
+    return _Variables(
+        embedding=embedding,
+        kernels=[kernels[layer][0].string for layer in range(num_layers)],
+        biases=[biases[layer][0].string for layer in range(num_layers)],
+        softmax_w=only(_SOFTMAX_W, "'softmax_w' [H, V]"),
+        softmax_b=only(_SOFTMAX_B, "'softmax_b' [V]"),
+    )
+
+
+def _check_plain_cell(cell: str, names: Iterable[str], shapes: Mapping[str, tuple], prefix: str) -> None:
+    """Raises ValueError if the cell has variables that would be lost: peepholes, a projection, layer normalization."""
+    inside = [name for name in names if name.startswith(cell + "/")]
+    extra = [name for name in inside if not _INSIDE_PLAIN_CELL.match(name[len(cell) + 1 :])]
+    if extra:
+        raise ValueError(
+            f"The cell {cell!r} of the checkpoint {prefix!r} is not a plain LSTM: expected a kernel and a bias and "
+            f"nothing else. {_found(inside, shapes)}"
+        )
+
+
+def _check_shapes(variables: _Variables, shapes: Mapping[str, tuple], prefix: str) -> dict:
+    """Returns the sizes by the names of `build_language_model`, or raises ValueError for a misshapen variable."""
+
+    def expect(name, shape, because):
+        if shapes[name] != shape:
+            raise ValueError(
+                f"The variable {name!r} of the checkpoint {prefix!r} should have shape {shape}: {because}. "
+                f"Received: shape={shapes[name]}"
+            )
+
+    table = shapes[variables.embedding]
+    if len(table) != 2:
+        raise ValueError(
+            f"The variable {variables.embedding!r} of the checkpoint {prefix!r} should have shape [V, D]. "
+            f"Received: shape={table}"
+        )
+    vocabulary_size, embedding_size = table
+    features, units = embedding_size, []
+    source = f"D is the width of {variables.embedding!r}"
+    for kernel, bias in zip(variables.kernels, variables.biases, strict=True):
+        size = max(1, shapes[kernel][-1] // 4) if shapes[kernel] else 1
+        expect(kernel, (features + size, 4 * size), f"[D + H, 4 * H], where {source}")
+        expect(bias, (4 * size,), f"[4 * H], as wide as {kernel!r}")
+        units.append(size)
+        features, source = size, f"D is the H of {kernel!r}"
+    expect(variables.softmax_w, (features, vocabulary_size), "[H of the last LSTM, V of the embedding]")
+    expect(variables.softmax_b, (vocabulary_size,), "[V of the embedding]")
+    return {"vocabulary_size": vocabulary_size, "embedding_size": embedding_size, "units": tuple(units)}
+
+
+def _ambiguous(candidates: list[str], prefix: str, scope: str | None) -> str:
+    """Returns the message for several variables that could be the same one."""
+    return (
+        f"The checkpoint {prefix!r} has several variables for the same place, {', '.join(map(repr, candidates))}: "
+        f"name the scope of the model that is meant. Received: scope={scope!r}"
+    )
+
+
+def _found(names: Iterable[str], shapes: Mapping[str, tuple]) -> str:
+    """Returns the names and shapes as the 'Found: ...' of a message."""
+    listed = [f"{name} {list(shapes[name])}" for name in sorted(names)]
+    more = f", and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
+    return f"Found: {', '.join(listed[:_MAX_LISTED]) or 'nothing'}{more}."
