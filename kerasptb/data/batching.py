@@ -15,6 +15,8 @@ Row i of batch 1 takes up where row i of batch 0 stopped, so an LSTM that keeps 
 each stream as one text. Shuffling the batches, or padding them, would break that.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from kerasptb.data.errors import DataError
@@ -31,9 +33,7 @@ def count_batches(num_words: int, batch_size: int, num_steps: int) -> int:
     Raises:
         DataError: `batch_size` or `num_steps` is not a positive integer, or the text is too short for one batch.
     """
-    for name, value in (("batch_size", batch_size), ("num_steps", num_steps)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
+    check_sizes(batch_size=batch_size, num_steps=num_steps)
     num_batches = (num_words // batch_size - 1) // num_steps
     if num_batches < 1:
         raise DataError(
@@ -44,24 +44,47 @@ def count_batches(num_words: int, batch_size: int, num_steps: int) -> int:
     return num_batches
 
 
-def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
-    """Returns the text as its B streams, the remainder dropped.
+def check_sizes(**sizes: int) -> None:
+    """Checks that sizes are positive integers.
+
+    Args:
+        **sizes: The sizes by name.
+
+    Raises:
+        DataError: One is not.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
+
+
+def as_ids(ids: Iterable[int]) -> np.ndarray:
+    """Returns ids as int32 [N], without a copy where that is possible.
 
     Args:
         ids: Integers [N].
-        batch_size: B.
-
-    Returns:
-        int32 [B, N // B], a view of `ids` where that is possible.
 
     Raises:
         DataError: `ids` is not one row of integers.
     """
-    ids = np.asarray(ids)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise DataError(f"Expected ids to be one row of integers. Received: shape={ids.shape}, dtype={ids.dtype}")
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(f"Expected ids to be one row of integers. Received: shape={array.shape}, dtype={array.dtype}")
+    return array.astype(np.int32, copy=False)
+
+
+def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
+    """Returns the text as its B streams, the remainder dropped.
+
+    Args:
+        ids: int32 [N].
+        batch_size: B.
+
+    Returns:
+        int32 [B, N // B], a view of `ids`.
+    """
     stream_length = len(ids) // batch_size
-    return ids[: batch_size * stream_length].astype(np.int32, copy=False).reshape(batch_size, stream_length)
+    return ids[: batch_size * stream_length].reshape(batch_size, stream_length)
 
 
 def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word: bool = False):
@@ -75,7 +98,8 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         num_steps: T, the words of a stream in one batch.
         every_word: If True, a last batch of fewer than T steps follows, so that each of the N - 1 words with a
             predecessor is a target once: what the strict perplexity of a test set needs. Needs `batch_size=1`
-            (with more streams the words between them are never predicted) and makes the static shape [1, None].
+            (with more streams the words between them are never predicted); where such a batch follows, the static
+            shape is [1, None].
 
     Returns:
         A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` one word on.
@@ -94,10 +118,12 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
 
     if every_word and batch_size != 1:
         raise DataError(f"Expected batch_size=1 with every_word=True. Received: batch_size={batch_size!r}")
-    ids = np.asarray(ids)
-    steps = min(num_steps, len(ids) - 1) if every_word and isinstance(num_steps, int) else num_steps
-    num_batches = count_batches(len(ids), batch_size, max(steps, 1) if every_word else steps)
-    num_steps = max(steps, 1) if every_word else num_steps
+    ids = as_ids(ids)
+    # A text of two words is one batch of one step: the rest, below, takes what no full batch holds.
+    num_batches = count_batches(len(ids), batch_size, 1 if every_word else num_steps)
+    if every_word:
+        check_sizes(num_steps=num_steps)
+        num_batches = (len(ids) - 1) // num_steps
     streams = as_streams(ids, batch_size)
     full = num_batches * num_steps
 

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data.batching import as_streams, count_batches
-from kerasptb.data.corpus import load_corpus
+from kerasptb.data.batching import as_ids, as_streams, count_batches
+from kerasptb.data.corpus import encode_corpus
+from kerasptb.data.sources import read_path
 
 
 def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], list[int], int]:
@@ -23,7 +25,7 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
         DataError: A file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
         FileNotFoundError: A file is missing.
     """
-    corpus = load_corpus(os.fspath(data_path))
+    corpus = encode_corpus(read_path(Path(data_path)))
     return corpus.train.tolist(), corpus.valid.tolist(), corpus.test.tolist(), len(corpus.vocabulary)
 
 
@@ -41,7 +43,8 @@ def ptb_iterator(raw_data: Iterable[int], batch_size: int, num_steps: int) -> It
     Raises:
         DataError: At the first batch, if the text is too short for one; a ValueError, as it was.
     """
-    ids = np.asarray(raw_data)
+    # The old reader copied too: what is done to a batch must not change the text.
+    ids = as_ids(raw_data).copy()
     num_batches = count_batches(len(ids), batch_size, num_steps)
     streams = as_streams(ids, batch_size)
     for start in range(0, num_batches * num_steps, num_steps):

@@ -1,12 +1,24 @@
-"""Where text comes from: a folder, an archive, a checked download, the built-in sample."""
+"""Where text comes from: PTB where it is found or downloaded, a folder, an archive, the built-in sample."""
 
 import dataclasses
+import hashlib
+import logging
 import os
 from pathlib import Path
 
+from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
+from kerasptb.data.files import SplitFiles, read_files
+from kerasptb.data.sample import read_sample
 
-SPLITS = ("train", "valid", "test")
+logger = logging.getLogger(__name__)
+
+DATA_VARIABLE = "KERASPTB_DATA"
+
+# "auto" has the sample to fall back on, and whoever starts it waits: it gives an address 5 seconds to answer (a name
+# look-up and a TLS handshake over a slow line), and all of them half a minute. "ptb" has nothing else and waits longer.
+AUTO_TIMEOUTS = {"answer_timeout": 5.0, "total_timeout": 30.0}
+PTB_TIMEOUTS = {"answer_timeout": 20.0, "total_timeout": 600.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,23 +78,110 @@ class RawCorpus:
     is_sample: bool = False
 
 
-def read_folder(folder: Path) -> RawCorpus:
-    """Reads the three files of a folder."""
-    for place in (folder, folder / "data", folder / "simple-examples" / "data"):
-        for pattern in ("ptb.{}.txt", "{}.txt"):
-            paths = {split: place / pattern.format(split) for split in SPLITS}
-            if not any(path.is_file() for path in paths.values()):
-                continue
-            missing = [path.name for path in paths.values() if not path.is_file()]
-            if missing:
-                raise FileNotFoundError(
-                    f"Expected {', '.join(p.name for p in paths.values())} in {place}. Missing: {missing}"
-                )
-            texts = {split: TextFile.from_bytes(path.read_bytes(), str(path)) for split, path in paths.items()}
-            return RawCorpus(**texts, name=folder.resolve().name, source=str(place))
-    raise FileNotFoundError(f"Expected ptb.train.txt, ptb.valid.txt and ptb.test.txt in {folder}.")
-
-
 def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCorpus:
-    """Reads the texts that `data` names, as `load_corpus` describes."""
-    return read_folder(Path(data))
+    """Reads the texts that `data` names, as `load_corpus` describes.
+
+    Args:
+        data: "auto", "ptb", "sample", a folder or an archive.
+        cache_dir: Where a download is kept, or None for the default.
+
+    Raises:
+        DataError: A file is empty or not UTF-8, an archive is damaged, or PTB is nowhere.
+        FileNotFoundError: A file is missing.
+    """
+    if data == "sample":
+        return _read_sample()
+    if data not in ("auto", "ptb"):
+        path = Path(data).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(
+                f"Expected 'auto', 'ptb', 'sample', a folder or an archive. Received: {os.fspath(data)!r}, "
+                "which does not exist."
+            )
+        return read_path(path)
+    path = find_local_ptb(cache_dir)
+    if path is not None:
+        raw = _read_local_ptb(path)
+        if data == "ptb" and raw.name != "ptb":
+            logger.warning("The files in %s are not the published Penn Treebank files.", raw.source)
+        return raw
+    folder = ptb_cache(cache_dir)
+    try:
+        download_ptb(folder, **(AUTO_TIMEOUTS if data == "auto" else PTB_TIMEOUTS))
+    except (OSError, DataError) as error:
+        if data == "ptb":
+            raise
+        logger.warning(
+            "%s\n*** Training on the built-in sample instead: a few pages of Python's own manual. "
+            "Its perplexity compares with no published number. ***",
+            error,
+        )
+        return _read_sample()
+    return read_path(folder)
+
+
+def ptb_cache(cache_dir: Path | None = None) -> Path:
+    """Returns the folder in which a download of PTB is kept.
+
+    Args:
+        cache_dir: The cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`.
+    """
+    if cache_dir is None:
+        # The XDG specification: a relative path in the variable is invalid and ignored.
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        cache_dir = (base if base.is_absolute() else Path("~/.cache").expanduser()) / "kerasptb"
+    return cache_dir / "ptb"
+
+
+def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
+    """Returns where PTB would be read from without a download, or None.
+
+    Args:
+        cache_dir: The cache, or None for the default.
+
+    Returns:
+        What `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
+    """
+    named = os.environ.get(DATA_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    folder = ptb_cache(cache_dir)
+    return folder if has_digests(folder) else None
+
+
+def read_path(path: Path) -> RawCorpus:
+    """Reads the texts of a folder or an archive.
+
+    Args:
+        path: The folder or archive.
+
+    Raises:
+        DataError: A file is empty or not UTF-8, or an archive is damaged.
+        FileNotFoundError: A file is missing.
+    """
+    files = read_files(path)
+    texts = {split: TextFile.from_bytes(*file) for split, file in files.items()}
+    name = "ptb" if _is_ptb(files) else path.resolve().name
+    return RawCorpus(**texts, name=name, source=str(path))
+
+
+def _read_local_ptb(path: Path) -> RawCorpus:
+    try:
+        return read_path(path)
+    except (OSError, DataError) as error:
+        if os.environ.get(DATA_VARIABLE):
+            # A folder named outright is wanted: no other source, and no sample, may stand in for it.
+            raise type(error)(f"The environment variable {DATA_VARIABLE} names {path}. {error}") from None
+        raise
+
+
+def _is_ptb(files: SplitFiles) -> bool:
+    return all(
+        hashlib.sha256(files[split][0]).hexdigest() == PTB_SHA256[f"ptb.{split}.txt"]
+        for split in ("test", "valid", "train")
+    )
+
+
+def _read_sample() -> RawCorpus:
+    texts = {split: TextFile(text, f"the sample's {split} text") for split, text in read_sample().items()}
+    return RawCorpus(**texts, name="sample", source="the built-in sample (pydoc_data.topics)", is_sample=True)

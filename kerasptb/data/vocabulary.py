@@ -145,18 +145,10 @@ class Vocabulary:
             path: The file. Its folder must exist.
         """
         path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{word}\n" for word in self.words)
-            # mkstemp makes files that only their owner reads; a vocabulary is as public as its run folder.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            temporary = Path(folder, path.name)
+            temporary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
+            temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Vocabulary":
