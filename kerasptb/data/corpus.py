@@ -1,6 +1,7 @@
 """A text in three splits, as ids."""
 
 import dataclasses
+import io
 import os
 from pathlib import Path
 
@@ -98,6 +99,6 @@ def _encode(file: TextFile, vocabulary: Vocabulary) -> np.ndarray:
     try:
         return vocabulary.encode(file.text)
     except UnknownWordError as error:
-        lines = file.text.split("\n")
-        number = next(number for number, line in enumerate(lines, 1) if error.word in line.split())
+        lines = enumerate(io.StringIO(file.text, newline="\n"), start=1)
+        number = next(number for number, line in lines if error.word in iter_tokens(line))
         raise UnknownWordError(error.word, f"{file.path}, line {number}") from None

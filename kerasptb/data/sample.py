@@ -29,7 +29,8 @@ _NOT_PROSE = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 _MARKER = re.compile(r"^\s*(?:[*\-•]|\[?\(?\d+[.)\]]+)\s+")
-_FOOTNOTE_OR_ADDRESS = re.compile(r"\s*\[\d+\]|<?https?://\S+")
+_FOOTNOTE_OR_ADDRESS = re.compile(r"\s*\[\d+\]|<?https?://[^\s>)]+>?")
+_PLAIN_WORD = re.compile(r"""["“'‘(*]*[^\W\d_]+(?:['’-][^\W\d_]+)*["”'’)*.,;:!?]*""")
 _SENTENCE_END = re.compile(r"""(?<=[.!?])["”')]*\s+(?=["“'(*]*[A-Z])""")
 _CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
 _TOKEN = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:[.-]\w+)*|[$%&]")
@@ -96,8 +97,8 @@ def split_sentences(block: str) -> list[str]:
     # Prose ends in a stop; headings, signatures and examples do not.
     if not text.rstrip("\"”')*").endswith((".", ":", "!", "?", ";")):
         return []
-    plain = sum(word.strip("\"“”'‘’().,;:!?*").isalpha() for word in text.split())
-    if plain < 0.6 * len(text.split()):
+    words = text.split()
+    if sum(bool(_PLAIN_WORD.fullmatch(word)) for word in words) < 0.6 * len(words):
         return []
     return _SENTENCE_END.split(text)
 

@@ -1,0 +1,118 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerasptb import data
+from kerasptb.data import DataError, UnknownWordError, Vocabulary, load_corpus, make_dataset, ptb_iterator, ptb_raw_data
+
+needs_ptb = pytest.mark.skipif("KERASPTB_DATA" not in os.environ, reason="needs PTB: set KERASPTB_DATA to its folder")
+
+
+def write(folder, **texts):
+    for split, text in texts.items():
+        (folder / f"{split}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_corpus(tmp_path):
+    corpus = load_corpus(write(tmp_path, train="b a\nb <unk>\n", valid="a é\n", test="b\n\nb"))
+    assert corpus.vocabulary.words == ("<eos>", "b", "<unk>", "a")
+    assert corpus.train.tolist() == [1, 3, 0, 1, 2, 0]
+    assert corpus.valid.tolist() == [3, 2, 0]
+    assert corpus.test.tolist() == [1, 0, 0, 1]
+    for split in ("train", "valid", "test"):
+        assert corpus.split(split) is getattr(corpus, split)
+        assert corpus.split(split).dtype == np.int32
+    assert corpus.name == tmp_path.name
+    assert not corpus.is_sample
+    with pytest.raises(DataError, match=r"'train', 'valid' or 'test'\. Received: 'dev'"):
+        corpus.split("dev")
+
+
+def test_text_read_with_a_trained_models_vocabulary(tmp_path):
+    vocabulary = Vocabulary(["<unk>", "<eos>", "a"])
+    corpus = load_corpus(write(tmp_path, train="b a\n", valid="a\n", test="c\n"), vocabulary=vocabulary)
+    assert corpus.vocabulary is vocabulary
+    assert corpus.train.tolist() == [0, 2, 1]
+    assert corpus.test.tolist() == [0, 1]
+
+
+def test_unknown_word_is_named_with_its_place(tmp_path):
+    write(tmp_path, train="a b\n", valid="a\nb a\nb zebra a\n", test="a\n")
+    with pytest.raises(UnknownWordError, match=r"'zebra' \(.*valid\.txt, line 3\) is not in the vocabulary.*'<unk>'"):
+        load_corpus(tmp_path)
+
+
+def test_missing_line_end_in_training_is_named_too(tmp_path):
+    write(tmp_path, train="a b", valid="a\n", test="a")
+    with pytest.raises(UnknownWordError, match=r"'<eos>' \(.*valid\.txt, line 1\)"):
+        load_corpus(tmp_path)
+
+
+def test_large_vocabulary(tmp_path):
+    words = [f"w{number}" for number in range(200_000)]
+    corpus = load_corpus(write(tmp_path, train=" ".join(words) + " ß 字\n", valid="w7 字\n", test="ß\n"))
+    assert len(corpus.vocabulary) == 200_003
+    assert corpus.vocabulary.decode(corpus.valid) == "w7 字 <eos>"
+
+
+def test_reading_text_needs_no_tensorflow():
+    # The package's own __init__ may import what it likes: it is replaced by an empty one.
+    code = (
+        "import sys, types; package = types.ModuleType('kerasptb'); package.__path__ = sys.argv[1:]; "
+        "sys.modules['kerasptb'] = package; import kerasptb.data as data; data.load_corpus('sample'); "
+        "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    package = Path(data.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code, str(package)], check=False, timeout=60).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def ptb():
+    return load_corpus(os.environ["KERASPTB_DATA"])
+
+
+@needs_ptb
+def test_ptb_is_the_original_readers(ptb):
+    assert ptb.name == "ptb"
+    assert (len(ptb.train), len(ptb.valid), len(ptb.test)) == (929_589, 73_760, 82_430)
+    assert len(ptb.vocabulary) == 10_000
+    assert ptb.train[:10].tolist() == [9970, 9971, 9972, 9974, 9975, 9976, 9980, 9981, 9982, 9983]
+
+
+@needs_ptb
+def test_ptb_batches_are_the_original_readers(ptb):
+    batches = list(ptb_iterator(ptb.train, 60, 20))
+    assert len(batches) == 774
+    assert batches[0][0][1, :10].tolist() == [901, 33, 3361, 8, 1279, 437, 597, 6, 261, 4276]
+    dataset = make_dataset(ptb.train, 60, 20)
+    assert int(dataset.cardinality()) == 774
+    for (x, y), (expected_x, expected_y) in zip(dataset.as_numpy_iterator(), batches, strict=True):
+        np.testing.assert_array_equal(x, expected_x)
+        np.testing.assert_array_equal(y, expected_y)
+
+
+@needs_ptb
+def test_ptb_strict_figure_scores_every_word(ptb):
+    dataset = make_dataset(ptb.test, 1, 20, every_word=True)
+    targets = np.concatenate([y[0] for _, y in dataset.as_numpy_iterator()])
+    assert len(targets) == 82_429
+    np.testing.assert_array_equal(targets, ptb.test[1:])
+
+
+@needs_ptb
+def test_ptb_unigram_perplexity(ptb):
+    probabilities = np.bincount(ptb.train) / len(ptb.train)
+    assert np.exp(-np.log(probabilities[ptb.test]).mean()) == pytest.approx(639.30, abs=0.005)
+
+
+@needs_ptb
+def test_ptb_raw_data(ptb):
+    train, valid, test, vocabulary_size = ptb_raw_data(os.environ["KERASPTB_DATA"])
+    assert vocabulary_size == 10_000
+    for ids, expected in ((train, ptb.train), (valid, ptb.valid), (test, ptb.test)):
+        assert ids == expected.tolist()

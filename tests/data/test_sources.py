@@ -1,0 +1,150 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from kerasptb.data import DataError, sources
+from kerasptb.data.download import DownloadError
+from kerasptb.data.sources import find_corpus, find_local_ptb, ptb_cache
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty home, no variables, no network."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("KERASPTB_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def unreachable(folder, **timeouts):
+        raise DownloadError("no network")
+
+    monkeypatch.setattr(sources, "download_ptb", unreachable)
+    return home
+
+
+def write(folder, pattern="ptb.{}.txt", **texts):
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"train": b"train text\n", "valid": b"text\n", "test": b"train\n", **texts}
+    for split, data in texts.items():
+        (folder / pattern.format(split)).write_bytes(data)
+    return folder
+
+
+def test_folder(tmp_path):
+    folder = write(tmp_path / "novels", "{}.txt")
+    for data in (folder, str(folder)):
+        raw = find_corpus(data)
+        assert (raw.train.text, raw.valid.text, raw.test.text) == ("train text\n", "text\n", "train\n")
+        assert (raw.name, raw.source, raw.is_sample) == ("novels", str(folder), False)
+
+
+def test_home_is_expanded(home):
+    write(home / "novels")
+    assert find_corpus("~/novels").name == "novels"
+
+
+def test_byte_order_mark_and_line_ends_are_kept_as_the_original_reads_them(tmp_path):
+    folder = write(tmp_path / "x", train=b"\xef\xbb\xbfa b\r\nc\r\n", valid=b"a", test=b"\xc3\xa9\n")
+    raw = find_corpus(folder)
+    assert raw.train.text == "a b\r\nc\r\n"
+    assert raw.test.text == "é\n"
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b" \t ", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_empty_file_is_named(data, split, tmp_path):
+    folder = write(tmp_path / "x", **{split: data})
+    with pytest.raises(DataError, match=rf"x/ptb\.{split}\.txt is empty"):
+        find_corpus(folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b"a\nb\ncaf\xe9 noir\n", r"byte 7 \(line 3\) is 0xe9"),
+        ("a\n".encode("utf-16"), r"byte 0 \(line 1\) is 0xff"),
+        (b"a\n\xe2\x82", r"byte 2 \(line 2\) is 0xe2"),
+    ],
+)
+def test_other_encodings_are_named_with_their_place(data, place, tmp_path):
+    folder = write(tmp_path / "x", valid=data)
+    with pytest.raises(DataError, match=rf"x/ptb\.valid\.txt is not: {place}"):
+        find_corpus(folder)
+
+
+def test_nothing_of_that_name():
+    with pytest.raises(FileNotFoundError, match=r"Expected 'auto', 'ptb', 'sample'.*'ptp', which does not exist"):
+        find_corpus("ptp")
+
+
+@pytest.mark.parametrize("data", ["auto", "ptb"])
+def test_variable_comes_first(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASPTB_DATA", str(write(tmp_path / "novels")))
+    assert find_local_ptb() == tmp_path / "novels"
+    assert find_corpus(data).name == "novels"
+
+
+@pytest.mark.parametrize("data", ["auto", "ptb"])
+def test_variable_that_names_nothing_is_an_error(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASPTB_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"variable KERASPTB_DATA names .*nowhere\. .*does not exist"):
+        find_corpus(data)
+    write(tmp_path / "nowhere", train=b"")
+    with pytest.raises(DataError, match=r"variable KERASPTB_DATA names .*nowhere\. .*is empty"):
+        find_corpus(data)
+
+
+def test_empty_variable_is_none_at_all(monkeypatch):
+    monkeypatch.setenv("KERASPTB_DATA", "")
+    assert find_local_ptb() is None
+
+
+def test_cache_follows_xdg(home, tmp_path, monkeypatch):
+    assert ptb_cache() == home / ".cache" / "kerasptb" / "ptb"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert ptb_cache() == home / ".cache" / "kerasptb" / "ptb"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert ptb_cache() == tmp_path / "xdg" / "kerasptb" / "ptb"
+    assert ptb_cache(Path("/x")) == Path("/x/ptb")
+
+
+@pytest.mark.parametrize("data", ["auto", "ptb"])
+def test_download_fills_the_cache(data, home, monkeypatch):
+    asked = []
+
+    def download(folder, **timeouts):
+        asked.append(timeouts)
+        write(folder)
+
+    monkeypatch.setattr(sources, "download_ptb", download)
+    assert find_corpus(data).source == str(home / ".cache/kerasptb/ptb")
+    assert asked == [{"auto": sources.AUTO_TIMEOUTS, "ptb": sources.PTB_TIMEOUTS}[data]]
+    # The files are not the published ones: a cache that holds anything else is damaged, and not believed.
+    assert find_local_ptb() is None
+    monkeypatch.setattr(sources, "has_digests", lambda folder: folder.is_dir())
+    find_corpus(data)
+    assert len(asked) == 1
+
+
+def test_auto_falls_back_on_the_sample_loudly(caplog):
+    with caplog.at_level(logging.WARNING, "kerasptb"):
+        raw = find_corpus("auto")
+    assert raw.is_sample
+    assert "no network" in caplog.text
+    assert "compares with no published number" in caplog.text
+
+
+def test_ptb_never_falls_back():
+    with pytest.raises(DownloadError, match="no network"):
+        find_corpus("ptb")
+
+
+def test_unwritable_cache(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.delenv("KERASPTB_DATA", raising=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"Expected to write the downloaded files beside .*file/ptb.*XDG_CACHE_HOME"):
+        find_corpus("ptb", tmp_path / "file")
+    assert find_corpus("auto", tmp_path / "file").is_sample
