@@ -22,7 +22,6 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         y_pred: float [..., V], logits or probabilities.
 
     Example:
-
     >>> metric = Perplexity()
     >>> metric.update_state([[0, 1]], [[[0.0, 0.0], [0.0, 0.0]]])  # two equally likely words
     >>> float(metric.result())
@@ -31,7 +30,19 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
     def __init__(self, from_logits=True, name="perplexity", dtype=None, ignore_class=None):
         super().__init__(name=name, dtype=dtype, from_logits=from_logits, ignore_class=ignore_class)
-        self._direction = "down"
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds the words of a batch; `sample_weight`, float and of a shape that broadcasts to [...], weighs them."""
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        if self.ignore_class is not None:
+            # Keras gives an ignored word the loss 0, but counts it.
+            counted = ops.cast(ops.not_equal(y_true, self.ignore_class), self.dtype)
+            sample_weight = counted if sample_weight is None else counted * ops.cast(sample_weight, self.dtype)
+        if sample_weight is not None:
+            sample_weight = ops.reshape(ops.broadcast_to(sample_weight, ops.shape(y_true)), [-1])
+        # Keras counts rows, whatever their length; one word a row counts words.
+        y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
+        return super().update_state(y_true, y_pred, sample_weight=sample_weight)
 
     def update_from_cross_entropy(self, cross_entropy, num_words):
         """Adds words whose cross-entropy is known already, so that no logits are needed.
@@ -51,3 +62,9 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     def result(self):
         """Returns the perplexity, a float32 scalar; 1.0 before any word."""
         return ops.exp(super().result())
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        config = super().get_config()
+        del config["axis"]
+        return config

@@ -49,7 +49,6 @@ class LanguageModel(keras.Model):
         ValueError: if an argument is out of range.
 
     Example:
-
     >>> model = LanguageModel(vocabulary_size=100, embedding_size=8, units=(16, 12), batch_size=2, num_steps=5)
     >>> model.compile()
     >>> model.predict(np.zeros((2, 5), "int32"), batch_size=2, verbose=0).shape
@@ -116,6 +115,7 @@ class LanguageModel(keras.Model):
         self.backend = backend
         self.precision = precision
         self.seed = seed
+        self._traced_shapes = {}
         self._perplexity = None
 
     @classmethod
@@ -175,6 +175,7 @@ class LanguageModel(keras.Model):
             ValueError: if arrays do not divide into whole batches.
         """
         batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        self._retrace_if_new_shape("train_function", x, batch_size)
         return super().fit(x, y, batch_size=batch_size, shuffle=shuffle, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
@@ -187,6 +188,7 @@ class LanguageModel(keras.Model):
         """
         self.reset_evaluation_states()
         batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        self._retrace_if_new_shape("test_function", x, batch_size)
         return super().evaluate(x, y, batch_size=batch_size, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
@@ -197,18 +199,21 @@ class LanguageModel(keras.Model):
         """
         self.reset_evaluation_states()
         batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        self._retrace_if_new_shape("predict_function", x, batch_size)
         return super().predict(x, batch_size=batch_size, **kwargs)
 
-    def next_word_probabilities(self, tokens):
-        """Returns the probability of each word to come after each row, read from a zero state.
+    def next_word_probabilities(self, tokens, reset=True):
+        """Returns the probability of each word to come after each row.
 
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
+            reset: read the rows from a zero state; `False` goes on where the last call ended.
 
         Returns:
             float32 numpy array [B, V]; rows sum to one.
         """
-        self.reset_evaluation_states()
+        if reset:
+            self.reset_evaluation_states()
         hidden = self.encode(keras.ops.convert_to_tensor(tokens, dtype="int32"), training=False)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
@@ -315,6 +320,17 @@ class LanguageModel(keras.Model):
     @keras.src.utils.tracking.no_automatic_dependency_tracking
     def _set_perplexity(self, metric):
         self._perplexity = metric
+
+    def _retrace_if_new_shape(self, function, x, batch_size):
+        """Drops a step function that was traced for batches of another shape.
+
+        Keras would trace it again with the shapes that differ left open, but the state of a batch, and the native
+        operations, need to know its size.
+        """
+        shape = (batch_size, x.shape[1:]) if batch_size else getattr(x, "element_spec", None)
+        if self._traced_shapes.setdefault(function, shape) != shape:
+            setattr(self, function, None)
+            self._traced_shapes[function] = shape
 
     def _check_arrays(self, x, batch_size):
         """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""

@@ -1,0 +1,58 @@
+# Every verb sets up what it needs: on a fresh machine `make train` or `make test` is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help setup build train test lint format bench clean
+
+help:
+	@echo "make setup    install into $(VENV) and compile the native library"
+	@echo "make train    train a language model; options in ARGS=\"--epochs 5 --data ptb\""
+	@echo "make test     run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
+	@echo "make lint     check style"
+	@echo "make bench    measure against other implementations (installs PyTorch)"
+	@echo "make clean    remove $(VENV) and caches"
+
+setup: build
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"kerasptb needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): TensorFlow is large, this takes a minute or more"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable ".[dev]"
+	@touch $@
+
+# Cached by a hash of the sources, so it costs nothing when there is nothing to do. Without a compiler the package
+# works all the same, slower, and the command says what is missing.
+build: $(VENV)/.installed
+	@$(BIN)/kerasptb build || echo "Going on without the native library."
+
+train: build
+	$(BIN)/kerasptb train $(ARGS)
+
+test: $(VENV)/.installed-dev build
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(PIP) --editable ".[bench]"
+	@touch $@
+
+bench: $(VENV)/.installed-bench build
+	$(BIN)/python -m benchmarks.training $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,7 @@
+"""`python -m kerasptb`."""
+
+import sys
+
+from kerasptb.cli import main
+
+sys.exit(main())

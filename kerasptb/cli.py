@@ -1,0 +1,213 @@
+"""The command line: each command a thin call into the package."""
+
+import argparse
+import json
+import os
+import sys
+
+_BACKENDS = ("auto", "reference", "keras", "native")
+_PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
+_DATA_HELP = (
+    "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
+    "train, valid and test texts, or an archive of them"
+)
+
+
+def main(arguments=None):
+    """Runs a command.
+
+    Args:
+        arguments: list of words; `None` for those of the process.
+
+    Returns:
+        Exit status: 0 done, 1 the work failed, 2 the words of the command are wrong, 130 interrupted.
+    """
+    parser = _make_parser()
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as error:
+        return error.code
+    # TensorFlow's notices about CPU features and missing GPUs are noise to most; the variable brings them back.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return options.command(options) or 0
+    except KeyboardInterrupt:
+        print("kerasptb: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; nothing is wrong, and Python must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if options.debug or not _is_plain(error):
+            raise
+        print(f"kerasptb: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _is_plain(error):
+    """Whether an error's text says what was expected and received, so that a traceback would add nothing."""
+    return isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
+
+
+def _one_line(error):
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _train(options):
+    from kerasptb.training import train
+
+    run = train(
+        options.data,
+        options.preset,
+        epochs=options.epochs,
+        steps_per_epoch=options.steps_per_epoch,
+        batch_size=options.batch_size,
+        num_steps=options.num_steps,
+        backend=options.backend,
+        precision=options.precision,
+        seed=options.seed,
+        out=options.out,
+        resume=options.resume,
+    )
+    return 130 if run.metrics["interrupted"] else 0
+
+
+def _evaluate(options):
+    from kerasptb.data import load_corpus
+    from kerasptb.evaluation import evaluate_split
+    from kerasptb.runs import load_run
+
+    run = load_run(options.run)
+    corpus = load_corpus(options.data, vocabulary=run.vocabulary)
+    ids = corpus.split(options.split)
+    model = run.load_model()
+    if options.batch_size is None:
+        # Both figures that papers give: the strict one, and the one of the original's reader.
+        wanted = [(1, options.num_steps), (model.batch_size, options.num_steps or model.num_steps)]
+    else:
+        wanted = [(options.batch_size, options.num_steps)]
+    results = []
+    for batch_size, num_steps in wanted:
+        result = evaluate_split(model, ids, batch_size, num_steps, every_word=batch_size == 1)
+        label = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
+        results.append(
+            {
+                "perplexity": result.perplexity,
+                "num_words": result.num_words,
+                "batch_size": result.batch_size,
+                "num_steps": result.num_steps,
+                "method": label,
+            }
+        )
+    if options.json:
+        print(json.dumps({"split": options.split, "data": corpus.name, "results": results}))
+        return
+    for result in results:
+        print(
+            f"{options.split} perplexity {result['perplexity']:.2f}  (batch size {result['batch_size']}: "
+            f"{result['method']}; {result['num_words']:,} words)"
+        )
+
+
+def _suggest(options):
+    from kerasptb.generation import suggest
+    from kerasptb.runs import load_run
+
+    run = load_run(options.run)
+    suggestions = suggest(run.load_model(batch_size=1), run.vocabulary, options.text, options.k)
+    if options.json:
+        rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
+        print(json.dumps({"text": options.text, "suggestions": rows}))
+        return
+    for suggestion in suggestions:
+        print(f"{suggestion.probability:7.2%}  {suggestion.word}")
+
+
+def _generate(options):
+    from kerasptb.generation import generate
+    from kerasptb.runs import load_run
+
+    run = load_run(options.run)
+    model = run.load_model(batch_size=1)
+    words = generate(model, run.vocabulary, options.prompt, options.words, options.temperature, options.seed)
+    print(" ".join([*options.prompt.split(), *words]).replace(" <eos> ", "\n").removesuffix(" <eos>"))
+
+
+def _info(options):
+    from kerasptb.info import collect, describe
+
+    information = collect()
+    print(json.dumps(information) if options.json else describe(information))
+
+
+def _make_parser():
+    parser = argparse.ArgumentParser(
+        prog="kerasptb", description="Train, evaluate and use LSTM language models on the Penn Treebank."
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("train", help="train a model into a run folder")
+    command.add_argument("--data", default="auto", help=_DATA_HELP)
+    command.add_argument("--preset", default="notebook", help="recipe of the model and its training")
+    command.add_argument("--epochs", type=_positive, help="number of epochs in all (default: the preset's)")
+    command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
+    command.add_argument("--batch-size", type=_positive, help="rows of a batch (default: the preset's)")
+    command.add_argument("--num-steps", type=_positive, help="words of a row (default: the preset's)")
+    command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
+    command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
+    command.add_argument("--seed", type=int, help="makes the run repeatable (default: drawn, and recorded)")
+    command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
+    command.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    command.set_defaults(command=_train)
+
+    command = commands.add_parser("evaluate", help="perplexity of a run on a split")
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument("--data", default="auto", help=_DATA_HELP)
+    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--batch-size",
+        type=_positive,
+        help="1 scores every word from all before it; more reads the text as so many streams (default: both 1 and "
+        "the run's own)",
+    )
+    command.add_argument("--num-steps", type=_positive, help="words of a row")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(command=_evaluate)
+
+    command = commands.add_parser("suggest", help="next words after a text")
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument("text", help="the text so far, in quotes")
+    command.add_argument("-k", type=_positive, default=5, help="number of suggestions (default: 5)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(command=_suggest)
+
+    command = commands.add_parser("generate", help="sample text from a run")
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument("--prompt", default="", help="text to go on from")
+    command.add_argument("--words", type=_positive, default=50, help="number of words (default: 50)")
+    command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
+    command.add_argument("--seed", type=int, help="makes the sample repeatable")
+    command.set_defaults(command=_generate)
+
+    command = commands.add_parser("info", help="versions, devices, backends and why, data found")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(command=_info)
+
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, received {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

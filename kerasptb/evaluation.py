@@ -1,0 +1,75 @@
+"""Perplexity of a text."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from kerasptb.data import make_dataset
+
+# Words of a row at batch size 1: enough that the cost of a call does not show, little enough memory.
+_LONG_ROW = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The perplexity of a text, and how it was measured.
+
+    Attributes:
+        perplexity: exp of the mean cross-entropy.
+        num_words: number of words predicted.
+        batch_size: streams that the text was read as.
+        num_steps: words of a stream in one batch.
+    """
+
+    perplexity: float
+    num_words: int
+    batch_size: int
+    num_steps: int
+
+
+def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=False):
+    """Returns the perplexity of a text, read from a zero state.
+
+    At `batch_size=1` with `every_word=True` each word but the first is predicted from all the words before it: the
+    strict figure. With more streams, as the original evaluates, each stream begins without a past and the words at
+    the end that fill no batch are left out; the perplexity is a little higher or lower for it.
+
+    Args:
+        model: a compiled `LanguageModel`.
+        ids: int32 [N], the text.
+        batch_size: streams B that the text is read as.
+        num_steps: words T of a stream in one batch; without effect on the result but for the words left out at the
+            end. `None` for the model's at `batch_size` above 1, else for few, long batches.
+        every_word: score the last, shorter batch too; needs `batch_size=1`.
+
+    Returns:
+        A float.
+
+    Raises:
+        DataError: if the text is too short for one batch.
+    """
+    return evaluate_split(model, ids, batch_size, num_steps, every_word).perplexity
+
+
+def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
+    """Measures the perplexity of a text as `evaluate_perplexity` does.
+
+    Returns:
+        An `Evaluation`.
+    """
+    if every_word and batch_size != 1:
+        raise ValueError(f"Every word can be scored at batch_size=1 only. Received: batch_size={batch_size}")
+    if num_steps is None:
+        # The state goes on from batch to batch, so the cut does not matter; a long row saves calls.
+        num_steps = model.num_steps if batch_size > 1 else max(min(_LONG_ROW, len(ids) - 1), 1)
+    batches = make_dataset(ids, batch_size, num_steps)
+    perplexity = model.evaluate(batches, verbose=0, return_dict=True)["perplexity"]
+    num_words = len(batches) * batch_size * num_steps
+    if every_word and num_words < len(ids) - 1:
+        # The state is where `evaluate` left it: the words that filled no row go on from there.
+        rest = np.asarray(ids[num_words:], "int32")[np.newaxis]
+        cross_entropy = num_words * math.log(perplexity) + float(model.compute_cross_entropy(rest[:, :-1], rest[:, 1:]))
+        num_words = len(ids) - 1
+        perplexity = math.exp(cross_entropy / num_words)
+    return Evaluation(perplexity, num_words, batch_size, num_steps)

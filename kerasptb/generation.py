@@ -1,0 +1,126 @@
+"""Next words: suggestions after a text, as a phone's keyboard gives them, and text sampled word by word."""
+
+import dataclasses
+
+import numpy as np
+
+from kerasptb.data import EOS, UNK
+from kerasptb.data.sample import tokenize
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A word that may come next.
+
+    Attributes:
+        word: the word.
+        probability: the model's probability of it, in [0, 1].
+    """
+
+    word: str
+    probability: float
+
+
+def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
+    """Returns the most probable next words after a text.
+
+    Args:
+        model: a `LanguageModel`.
+        vocabulary: its `Vocabulary`.
+        text: the text so far, read as the beginning of a sentence; may be empty. Words are split and lower-cased as in
+            the Penn Treebank where the vocabulary does not hold them as they are written.
+        k: number of suggestions, from 1 to V.
+        exclude: words that are never suggested. Probabilities are the model's own, not scaled up for those left out.
+
+    Returns:
+        List of k `Suggestion`, the most probable first.
+
+    Raises:
+        ValueError: if `k` is out of range, or the text holds a word outside a vocabulary without `<unk>`.
+    """
+    excluded = [vocabulary.word_to_id[word] for word in exclude if word in vocabulary]
+    if not 1 <= k <= len(vocabulary) - len(excluded):
+        raise ValueError(f"`k` must be from 1 to {len(vocabulary) - len(excluded)}. Received: k={k}")
+    probabilities = model.next_word_probabilities(encode_text(vocabulary, text)[np.newaxis])[0]
+    ranked = probabilities.copy()
+    ranked[excluded] = -1.0
+    # Ties go to the lower id, the more frequent word.
+    best = np.argsort(-ranked, kind="stable")[:k]
+    return [Suggestion(vocabulary.words[i], float(probabilities[i])) for i in best]
+
+
+def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=None, exclude=(UNK,)):
+    """Returns words sampled from the model one after another.
+
+    Args:
+        model: a `LanguageModel`.
+        vocabulary: its `Vocabulary`.
+        prompt: the text that the words go on from, see `suggest`.
+        num_words: number of words to sample.
+        temperature: divides the logits: below 1 the probable words become more so, above 1 less; 0 always takes the
+            most probable word.
+        seed: seed of the sampling, an int; `None` draws one.
+        exclude: words that are never sampled.
+
+    Returns:
+        List of `num_words` words; sentences end in `<eos>`.
+
+    Raises:
+        ValueError: if `num_words` or `temperature` is negative, or as `suggest`.
+    """
+    if num_words < 0:
+        raise ValueError(f"`num_words` must be 0 or more. Received: num_words={num_words}")
+    if not temperature >= 0 or np.isinf(temperature):
+        raise ValueError(f"`temperature` must be 0 or more, and finite. Received: temperature={temperature}")
+    random = np.random.default_rng(seed)
+    excluded = [vocabulary.word_to_id[word] for word in exclude if word in vocabulary]
+    tokens, words, reset = encode_text(vocabulary, prompt), [], True
+    for _ in range(num_words):
+        probabilities = model.next_word_probabilities(tokens[np.newaxis], reset=reset)[0].astype(np.float64)
+        probabilities[excluded] = 0.0
+        token = sample(probabilities, temperature, random)
+        words.append(vocabulary.words[token])
+        tokens, reset = np.array([token], np.int32), False
+    return words
+
+
+def sample(probabilities, temperature, random):
+    """Returns an index drawn from a distribution sharpened or flattened by a temperature.
+
+    Args:
+        probabilities: float64 [V], non-negative; need not sum to one.
+        temperature: 0 takes the most probable index.
+        random: `numpy.random.Generator`.
+    """
+    if temperature == 0:
+        return int(np.argmax(probabilities))
+    with np.errstate(divide="ignore"):
+        logits = np.log(probabilities) / temperature
+    weights = np.exp(logits - logits.max())
+    return int(random.choice(len(weights), p=weights / weights.sum()))
+
+
+def encode_text(vocabulary, text):
+    """Returns the ids of a text that a person typed, after the `<eos>` that comes before every sentence.
+
+    Args:
+        vocabulary: a `Vocabulary`.
+        text: any text. A word that stands in the vocabulary as it is written is taken so; others are split and
+            lower-cased as in the Penn Treebank. A line's end is `<eos>`.
+
+    Returns:
+        int32 [T], T at least 1.
+
+    Raises:
+        ValueError: if a word is outside a vocabulary without `<unk>`, or nothing can be read from the text and the
+            vocabulary has no `<eos>` to begin with.
+    """
+    words = [EOS] if EOS in vocabulary else []
+    for i, line in enumerate(text.splitlines()):
+        if i and EOS in vocabulary:
+            words.append(EOS)
+        for word in line.split():
+            words.extend([word] if word in vocabulary else tokenize(word))
+    if not words:
+        raise ValueError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
+    return vocabulary.encode(words)

@@ -1,0 +1,191 @@
+"""Run folders: everything that a training leaves behind, and the way back to its model.
+
+    RUN/
+      config.json          the model's, the training's and the data's settings
+      vocabulary.txt       one word a line, in the order of the ids
+      best.weights.h5      the weights of the epoch with the lowest validation perplexity
+      last.weights.h5      the weights of the last whole epoch
+      resume.npz           all that the next epoch depends on: weights, optimizer, dropout's seeds
+      history.csv          a row for each epoch
+      metrics.json         the results
+      curves.png           both perplexities and the learning rate over the epochs
+      logs/                for TensorBoard
+
+Files are written under a temporary name and renamed, so that none is ever half there.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from kerasptb.data import Vocabulary
+
+CONFIG = "config.json"
+VOCABULARY = "vocabulary.txt"
+METRICS = "metrics.json"
+HISTORY = "history.csv"
+CURVES = "curves.png"
+RESUME = "resume.npz"
+LOGS = "logs"
+
+
+class RunError(ValueError):
+    """A folder that is not a run, or not one for what is asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training's folder.
+
+    Attributes:
+        folder: the folder.
+        config: settings, with the keys "model" (arguments of `LanguageModel`), "training", "data" and "versions".
+        vocabulary: the `Vocabulary` that the model was trained with.
+    """
+
+    folder: Path
+    config: dict
+    vocabulary: Vocabulary
+
+    @property
+    def metrics(self):
+        """The results in metrics.json, a dict; empty before the training has ended."""
+        path = self.folder / METRICS
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def history(self):
+        """The epochs so far: a list of dicts with "epoch" (from 1), "perplexity", "val_perplexity" and the rest."""
+        path = self.folder / HISTORY
+        if not path.exists():
+            return []
+        with path.open(newline="") as file:
+            return [
+                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
+
+    def weights_path(self, weights):
+        """Returns the file of the "best" or the "last" weights."""
+        return self.folder / f"{weights}.weights.h5"
+
+    def load_model(self, batch_size=None, weights="best", **overrides):
+        """Returns the trained model, compiled for evaluation.
+
+        Args:
+            batch_size: rows of a training batch; `None` for the run's own. Evaluation takes any.
+            weights: "best" for the epoch with the lowest validation perplexity, or "last".
+            **overrides: arguments of `LanguageModel` in place of the run's, such as `backend="keras"`.
+
+        Returns:
+            A `LanguageModel`.
+
+        Raises:
+            RunError: if the run has no such weights, as before the end of its first epoch.
+        """
+        from kerasptb.models import LanguageModel  # noqa: PLC0415  (the folder can be read without TensorFlow)
+
+        path = self.weights_path(weights)
+        if not path.exists():
+            raise RunError(
+                f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
+            )
+        arguments = {**self.config["model"], **overrides}
+        if batch_size is not None:
+            arguments["batch_size"] = batch_size
+        model = LanguageModel(**arguments)
+        model.load_weights(path)
+        model.compile()
+        return model
+
+
+def load_run(folder):
+    """Opens a run folder.
+
+    Args:
+        folder: the folder that a training wrote.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        RunError: if the folder is not a run.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        vocabulary = Vocabulary.load(folder / VOCABULARY)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{folder / CONFIG} is damaged: {error}") from None
+    return Run(folder, config, vocabulary)
+
+
+def create_run(folder, config, vocabulary):
+    """Makes a run folder with its settings and vocabulary.
+
+    Args:
+        folder: the folder; made with its parents. It may exist if it is empty.
+        config: settings, see `Run`.
+        vocabulary: the `Vocabulary`.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        RunError: if the folder holds anything.
+        OSError: if it cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise RunError(
+            f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
+        )
+    vocabulary.save(folder / VOCABULARY)
+    write_json(folder / CONFIG, config)
+    return load_run(folder)
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Gives a temporary path beside `path`, with its suffixes, that takes its place if the body succeeds."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="." + path.name)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files for their owner alone; results are as readable as any file the user makes.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Writes a value as JSON, whole."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def write_history(path, history):
+    """Writes the epochs as CSV, whole.
+
+    Args:
+        path: the file.
+        history: list of dicts with the same keys, as `Run.history` gives.
+    """
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)

@@ -1,0 +1,268 @@
+"""Training a language model into a run folder: what `kerasptb train` does, callable from a script."""
+
+import datetime
+import platform
+import random
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasptb
+from kerasptb import runs
+from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
+from kerasptb.data import Corpus, load_corpus, make_dataset
+from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.models import LanguageModel
+from kerasptb.optimizers import ClippedSGD
+from kerasptb.plots import plot_curves
+from kerasptb.presets import get_preset
+
+
+def train(
+    data="auto",
+    preset="notebook",
+    *,
+    epochs=None,
+    steps_per_epoch=None,
+    batch_size=None,
+    num_steps=None,
+    backend=None,
+    precision=None,
+    seed=None,
+    out=None,
+    resume=False,
+    callbacks=(),
+    verbose="auto",
+    model_arguments=None,
+    training_arguments=None,
+):
+    """Trains a language model and leaves a run folder.
+
+    Args:
+        data: a `Corpus`, or what `load_corpus` takes: "auto", "ptb", "sample", a folder or an archive.
+        preset: name of a recipe in `kerasptb.presets`.
+        epochs: number of epochs in all; `None` for the preset's. Of a resumed run, more than it had trains it longer.
+        steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
+        batch_size: rows of a batch; `None` for the preset's.
+        num_steps: words of a row; `None` for the preset's.
+        backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
+        precision: see `LanguageModel`; `None` for "float32".
+        seed: seed of the weights and of dropout, an int: on one machine, the same seed gives the same run to the bit.
+            `None` draws one; it stands in the run's config.json.
+        out: the run folder, which must not hold anything; `None` for `runs/PRESET-TIME`.
+        resume: go on with the run in `out` after its last whole epoch. Its settings are its own: an argument that
+            says otherwise is an error.
+        callbacks: further Keras callbacks.
+        verbose: as in `keras.Model.fit`; 0 prints nothing.
+        model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
+        training_arguments: dict in place of the preset's "learning_rate", "constant_epochs", "decay" or
+            "global_clipnorm".
+
+    Returns:
+        A `Run`. Its `metrics` hold the perplexities of the best epoch (lowest on the validation text).
+
+    Raises:
+        ValueError: if an argument or the data are wrong (`RunError`, `DataError`).
+        TrainingDivergedError: if the loss becomes NaN or infinite; the weights of the last whole epoch are kept.
+        KeyboardInterrupt: if interrupted before the first epoch ends. Later on the whole epochs are kept, evaluated
+            and returned.
+    """
+    given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
+    given = {argument: value for argument, value in given.items() if value is not None}
+    say = print if verbose else _ignore
+    if resume:
+        run = _reopen(out, {**given, **(model_arguments or {})}, training_arguments, steps_per_epoch)
+        corpus = data if isinstance(data, Corpus) else load_corpus(data, vocabulary=run.vocabulary)
+        model = LanguageModel(**run.config["model"])
+    else:
+        corpus = data if isinstance(data, Corpus) else load_corpus(data)
+        training = _training_settings(preset, steps_per_epoch, training_arguments)
+        recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
+        model = LanguageModel(**{"seed": random.randrange(2**31), **recipe, **given, **(model_arguments or {})})
+        config = {"model": model.get_config(), "training": training, "data": _describe(corpus), "versions": _versions()}
+        run = runs.create_run(out or _new_folder(preset), config, corpus.vocabulary)
+    if epochs is not None:
+        run.config["training"]["epochs"] = epochs
+        runs.write_json(run.folder / runs.CONFIG, run.config)
+
+    settings = run.config["training"]
+    model.compile(ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]))
+    recorder = _Recorder(run, settings)
+    if resume:
+        recorder.restore(model)
+    _announce(say, run, corpus, model)
+
+    batches = make_dataset(corpus.train, model.batch_size, model.num_steps)
+    if settings["steps_per_epoch"]:
+        batches = batches.take(settings["steps_per_epoch"])
+    interrupted = False
+    try:
+        model.fit(
+            batches,
+            epochs=settings["epochs"],
+            initial_epoch=len(recorder.history),
+            validation_data=make_dataset(corpus.valid, model.batch_size, model.num_steps),
+            callbacks=[
+                ResetStates(),
+                LearningRateDecay(settings["constant_epochs"], settings["decay"], settings["learning_rate"]),
+                WordsPerSecond(),
+                StopOnDivergence(),
+                *callbacks,
+                recorder,
+                keras.callbacks.TensorBoard(run.folder / runs.LOGS, write_graph=False),
+            ],
+            verbose=verbose,
+        )
+    except KeyboardInterrupt:
+        if not recorder.history:
+            raise
+        interrupted = True
+        say(f"\nInterrupted: the {len(recorder.history)} whole epochs are kept. Evaluating; interrupt again to leave.")
+    _finish(run, corpus, recorder, interrupted, say)
+    return run
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Writes weights, history, curves and what resuming needs after each epoch."""
+
+    def __init__(self, run, settings):
+        super().__init__()
+        self.run = run
+        self.settings = settings
+        self.history = []
+
+    @property
+    def best(self):
+        """The epoch with the lowest validation perplexity, a row of the history."""
+        return min(self.history, key=lambda row: row["val_perplexity"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
+        if self.best is self.history[-1]:
+            self._save_weights("best")
+        self._save_weights("last")
+        with runs.written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
+            np.savez(file, epoch=epoch + 1, **{f"v{i}": v.numpy() for i, v in enumerate(_resumed(self.model))})
+        runs.write_history(self.run.folder / runs.HISTORY, self.history)
+        with runs.written_whole(self.run.folder / runs.CURVES) as temporary:
+            plot_curves(self.history, temporary)
+
+    def restore(self, model):
+        """Puts the model where the last whole epoch left it."""
+        path = self.run.folder / runs.RESUME
+        if not path.exists():
+            return
+        model.optimizer.build(model.trainable_variables)
+        with np.load(path) as saved:
+            for i, variable in enumerate(_resumed(model)):
+                variable.assign(saved[f"v{i}"])
+            # A run killed between two files may have a history one epoch longer or shorter than its variables:
+            # the variables decide.
+            self.history = self.run.history[: int(saved["epoch"])]
+
+    def _save_weights(self, name):
+        with runs.written_whole(self.run.weights_path(name)) as temporary:
+            self.model.save_weights(temporary, overwrite=True)
+
+
+def _resumed(model):
+    """Returns the variables that the next epoch depends on, in a fixed order."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _training_settings(preset, steps_per_epoch, training_arguments):
+    recipe = get_preset(preset)
+    settings = {
+        "preset": preset,
+        "epochs": recipe.epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "learning_rate": recipe.learning_rate,
+        "constant_epochs": recipe.constant_epochs,
+        "decay": recipe.decay,
+        "global_clipnorm": recipe.global_clipnorm,
+    }
+    unknown = set(training_arguments or {}) - set(settings)
+    if unknown:
+        raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {sorted(unknown)}")
+    return {**settings, **(training_arguments or {})}
+
+
+def _describe(corpus):
+    return {"name": corpus.name, "is_sample": corpus.is_sample}
+
+
+def _versions():
+    return {
+        "kerasptb": kerasptb.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _reopen(out, model_arguments, training_arguments, steps_per_epoch):
+    if out is None:
+        raise runs.RunError("Resuming needs the run's folder: name it with --out.")
+    run = runs.load_run(out)
+    asked = {**model_arguments, **(training_arguments or {})}
+    if steps_per_epoch is not None:
+        asked["steps_per_epoch"] = steps_per_epoch
+    own = {**run.config["training"], **run.config["model"]}
+    for argument, value in asked.items():
+        if own.get(argument) != (list(value) if isinstance(value, tuple) else value):
+            raise runs.RunError(
+                f"A resumed run keeps its settings: {run.folder} has {argument}={own.get(argument)!r}. "
+                f"Received: {argument}={value!r}"
+            )
+    return run
+
+
+def _new_folder(preset):
+    return Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _announce(say, run, corpus, model):
+    sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
+    say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
+    say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
+    say(f"Run folder: {run.folder}", flush=True)
+
+
+def _finish(run, corpus, recorder, interrupted, say):
+    """Evaluates the best epoch's weights and writes metrics.json."""
+    model = run.load_model()
+    best = recorder.best
+    size, steps = model.batch_size, model.num_steps
+    test = evaluate_perplexity(model, corpus.test, size, steps)
+    strict = evaluate_perplexity(model, corpus.test, 1, every_word=True)
+    metrics = {
+        "train_perplexity": best["perplexity"],
+        "valid_perplexity": best["val_perplexity"],
+        "test_perplexity": test,
+        "test_perplexity_every_word": strict,
+        "best_epoch": best["epoch"],
+        "epochs": len(recorder.history),
+        "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
+        "preset": run.config["training"]["preset"],
+        "backend": model.backend,
+        "precision": model.precision,
+        "parameters": model.count_params(),
+        "seed": model.seed,
+        "data": corpus.name,
+        "interrupted": interrupted,
+    }
+    runs.write_json(run.folder / runs.METRICS, metrics)
+    say(
+        f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
+        f"valid {best['val_perplexity']:.2f}, test {test:.2f} (batch {size}; every word: {strict:.2f})"
+    )
+    if corpus.is_sample:
+        say("These are perplexities of the built-in sample text: they compare with nothing published.")
+    say(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
+
+
+def _ignore(*_, **__):
+    pass

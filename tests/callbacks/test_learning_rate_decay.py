@@ -1,0 +1,39 @@
+import keras
+import numpy as np
+import pytest
+
+from kerasptb.callbacks import LearningRateDecay
+
+
+def fit(callback, epochs, optimizer="sgd", **kwargs):
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(optimizer, "mse")
+    data = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+    return model.fit(*data, epochs=epochs, callbacks=[callback], verbose=0, **kwargs).history["learning_rate"]
+
+
+def test_five_epochs_at_the_base_then_halved_each_epoch():
+    rates = fit(LearningRateDecay(), 8, keras.optimizers.SGD(1.0))
+    assert rates == [1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
+
+
+def test_a_training_that_goes_on_has_the_rate_of_its_epoch():
+    rates = fit(LearningRateDecay(constant_epochs=2, decay=0.1), 6, keras.optimizers.SGD(1.0), initial_epoch=3)
+    np.testing.assert_allclose(rates, [1e-2, 1e-3, 1e-4], rtol=1e-6)
+
+
+def test_a_second_fit_begins_from_the_base_again():
+    callback = LearningRateDecay(constant_epochs=1)
+    assert fit(callback, 3, keras.optimizers.SGD(1.0)) == fit(callback, 3, keras.optimizers.SGD(0.25))
+
+
+def test_refuses_an_optimizer_with_a_schedule():
+    schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 10, 0.5)
+    with pytest.raises(ValueError, match="build the optimizer with a float"):
+        fit(LearningRateDecay(), 1, keras.optimizers.SGD(schedule))
+
+
+@pytest.mark.parametrize("arguments", [{"constant_epochs": -1}, {"decay": 0.0}, {"decay": 1.5}])
+def test_refuses_arguments_out_of_range(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        LearningRateDecay(**arguments)

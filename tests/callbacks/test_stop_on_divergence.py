@@ -1,0 +1,21 @@
+import keras
+import numpy as np
+import pytest
+
+from kerasptb.callbacks import StopOnDivergence, TrainingDivergedError
+
+
+def test_stops_at_the_first_batch_whose_loss_is_no_number():
+    seen = []
+
+    class Seen(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append(batch)
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones((8, 1), "float32")
+    x[5] = np.nan
+    with pytest.raises(TrainingDivergedError, match=r"nan in epoch 1, step 6"):
+        model.fit(x, x, batch_size=1, shuffle=False, epochs=3, callbacks=[Seen(), StopOnDivergence()], verbose=0)
+    assert seen == [0, 1, 2, 3, 4, 5]

@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.optimizers import ClippedSGD
+from kerasptb.optimizers.clipped_sgd import global_norm
+
+
+def variables():
+    random = np.random.default_rng(0)
+    return [keras.Variable(random.normal(size=shape).astype("float32")) for shape in ((30, 4), (4, 5), (5,))]
+
+
+def gradients(scale):
+    random = np.random.default_rng(1)
+    rows = tf.IndexedSlices(
+        tf.constant(random.normal(size=(6, 4)).astype("float32") * scale), tf.constant([3, 7, 7, 0, 29, 7]), (30, 4)
+    )
+    return [rows, *(tf.constant(random.normal(size=shape).astype("float32") * scale) for shape in ((4, 5), (5,)))]
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1e4], ids=["below the limit", "above", "far above"])
+def test_updates_as_the_original_clips_and_descends(scale):
+    ours, expected = variables(), [v.numpy() for v in variables()]
+    ClippedSGD(0.7, global_clipnorm=5.0).apply(gradients(scale), ours)
+    clipped, norm = tf.clip_by_global_norm(gradients(scale), 5.0)
+    assert (norm > 5.0) == (scale >= 1.0)
+    for value, gradient in zip(expected, clipped, strict=True):
+        value -= 0.7 * tf.convert_to_tensor(gradient).numpy()
+    for variable, value in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), value, rtol=2e-6, atol=1e-6)
+
+
+def test_norm_counts_a_repeated_row_once_for_each_occurrence():
+    rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([0, 0]), (2, 1))
+    assert float(global_norm([rows])) == 5.0  # summed first, it would be 7
+
+
+def test_sparse_gradient_stays_sparse_in_a_graph():
+    embedding = keras.Variable(np.zeros((1000, 8), "float32"))
+    optimizer = ClippedSGD()
+    optimizer.build([embedding])
+
+    @tf.function
+    def step(values, rows):
+        optimizer.apply([tf.IndexedSlices(values, rows, (1000, 8))], [embedding])
+
+    operations = step.get_concrete_function(tf.TensorSpec((3, 8)), tf.TensorSpec((3,), tf.int32)).graph.get_operations()
+    assert not [
+        operation.name for operation in operations if operation.type in ("UnsortedSegmentSum", "TensorScatterAdd")
+    ]
+    assert "ResourceScatterSub" in {operation.type for operation in operations}
+
+
+def test_without_clipping_is_plain_gradient_descent():
+    ours, keras_own = variables(), variables()
+    dense = [tf.convert_to_tensor(gradient) * 100 for gradient in gradients(1.0)]
+    ClippedSGD(0.1, global_clipnorm=None).apply(dense, ours)
+    keras.optimizers.SGD(0.1).apply(dense, keras_own)
+    for a, b in zip(ours, keras_own, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("argument", [{"momentum": 0.9}, {"clipnorm": 1.0}, {"clipvalue": 1.0}])
+def test_refuses_what_it_does_not_do(argument):
+    with pytest.raises(ValueError, match="use keras.optimizers.SGD"):
+        ClippedSGD(**argument)
+
+
+def test_round_trips_through_its_config():
+    optimizer = keras.optimizers.deserialize(keras.optimizers.serialize(ClippedSGD(0.3, global_clipnorm=2.0)))
+    assert isinstance(optimizer, ClippedSGD)
+    assert float(optimizer.learning_rate) == pytest.approx(0.3)
+    assert optimizer.global_clipnorm == 2.0
