@@ -7,9 +7,9 @@ next T columns. With B = 3, T = 2 and a text of 16 words, numbered 0 to 15:
     S = (5 - 1) // 2 = 2 batches
 
                  batch 0     batch 1
-    stream 0    | 0   1  |  2   3  |  4    the first half of the text's first third, then its second half
-    stream 1    | 5   6  |  7   8  |  9
-    stream 2    | 10  11 |  12  13 |  14   y is x one word on: in batch 1, y = 3 4 / 8 9 / 13 14
+    stream 0    | 0   1  |  2   3  |  4
+    stream 1    | 5   6  |  7   8  |  9      y is x one word on:
+    stream 2    | 10  11 |  12  13 |  14     in batch 1 it is 3 4 / 8 9 / 13 14
 
 Row i of batch 1 takes up where row i of batch 0 stopped, so an LSTM that keeps its state from batch to batch reads
 each stream as one text. Shuffling the batches, or padding them, would break that.

@@ -56,9 +56,9 @@ def load_corpus(
     Args:
         data: One of
             "auto": PTB in the folder or archive that the environment variable `KERASPTB_DATA` names, else in the
-            cache, else downloaded into the cache if that takes no more than moments to begin, else the built-in
-            sample, with a loud warning in the log;
-            "ptb": the same, with more patience, and an error in place of the sample;
+            cache, else downloaded into the cache within half a minute, else the built-in sample, with a loud
+            warning in the log;
+            "ptb": the same with a limit of ten minutes, and an error in place of the sample;
             "sample": the built-in sample, English prose that every Python carries;
             a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
             `test.txt`, in it or in its `data` or `simple-examples/data`;

@@ -53,12 +53,13 @@ def show_progress(url: str, done: int, total: int | None) -> None:
         done: Bytes read so far.
         total: Bytes in all, or None.
     """
-    finished = done == total
-    if not finished and not sys.stderr.isatty():
-        return
     share = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
-    # Spaces wipe what a longer line before this one left over.
-    print(f"\r{url.rsplit('/', 1)[-1]}: {share}    ", end="\n" if finished else "", file=sys.stderr, flush=True)
+    line = f"{url.rsplit('/', 1)[-1]}: {share}"
+    if sys.stderr.isatty():
+        # Spaces wipe what a longer line before this one left over.
+        print(f"\r{line}    ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    elif done == total:
+        print(line, file=sys.stderr, flush=True)
 
 
 def download_ptb(

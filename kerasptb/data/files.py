@@ -19,10 +19,11 @@ SPLITS = ("train", "valid", "test")
 PATTERNS = ("ptb.{}.txt", "{}.txt")
 
 # Places inside a folder, the nearest first.
-PLACES = ("", "data", "simple-examples/data")
+PLACES = ("", "data/", "simple-examples/data/")
 
-# Ten times the largest text in common use for word-level models; a guard against archives made to fill the memory.
-MAX_ARCHIVE_BYTES = 8 << 30
+# Four times WikiText-103, the largest text in common use for word-level models; a guard against archives made to fill
+# the memory.
+MAX_ARCHIVE_BYTES = 2 << 30
 
 # Split name -> (contents, place for messages).
 SplitFiles = dict[str, tuple[bytes, str]]
@@ -44,8 +45,7 @@ def read_files(path: Path) -> SplitFiles:
         FileNotFoundError: `path` does not exist, or holds fewer than the three files.
     """
     if path.is_dir():
-        names = [str(PurePosixPath(place, pattern.format(split))) for place in PLACES for pattern in PATTERNS
-                 for split in SPLITS]  # fmt: skip
+        names = [f"{place}{pattern.format(split)}" for place in PLACES for pattern in PATTERNS for split in SPLITS]
         chosen = choose_names([name for name in names if (path / name).is_file()], str(path))
         return {split: ((path / name).read_bytes(), str(path / name)) for split, name in chosen.items()}
     if not path.exists():
@@ -73,14 +73,13 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
     Raises:
         FileNotFoundError: No folder holds all three.
     """
-    names = set(names)
+    # An archive may spell a name "./data/x": look up by path, answer with the spelling.
+    found = {PurePosixPath(name): name for name in names}
     partial = []
     for pattern in PATTERNS:
         wanted = {split: pattern.format(split) for split in SPLITS}
-        folders = {PurePosixPath(name).parent for name in names if PurePosixPath(name).name in wanted.values()}
+        folders = {path.parent for path in found if path.name in wanted.values()}
         for folder in sorted(folders, key=lambda folder: (folder.name not in ("", "data"), len(folder.parts), folder)):
-            # An archive may spell a name "./data/x": look up by path, answer with the spelling.
-            found = {PurePosixPath(name): name for name in names}
             chosen = {split: found.get(folder / name) for split, name in wanted.items()}
             if None not in chosen.values():
                 return chosen
@@ -124,17 +123,20 @@ def _check_size(path: Path, num_bytes: int) -> None:
 
 
 def _read_tar(path: Path) -> SplitFiles:
-    contents = {}
+    members = {}
     total = 0
     with tarfile.open(path) as archive:
         for member in archive:
-            # Before the member is skipped or read: either decompresses it.
+            # Before the member is skipped, which decompresses it.
             total += member.size
             _check_size(path, total)
             # Only plain files: a link could name a file outside the archive.
             if member.isreg() and _is_corpus_name(member.name):
-                contents[member.name] = archive.extractfile(member).read()
-    chosen = choose_names(contents, str(path))
+                members[member.name] = member
+        chosen = choose_names(members, str(path))
+        # In the archive's order: a compressed archive is rewound once, not for every file.
+        names = sorted(chosen.values(), key=lambda name: members[name].offset)
+        contents = {name: archive.extractfile(members[name]).read() for name in names}
     return {split: (contents[name], f"{path}/{name}") for split, name in chosen.items()}
 
 

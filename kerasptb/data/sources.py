@@ -112,7 +112,7 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
         if data == "ptb":
             raise
         logger.warning(
-            "%s\n*** Training on the built-in sample instead: a few pages of Python's own manual. "
+            "%s\n*** Using the built-in sample instead: the prose of Python's own manual. "
             "Its perplexity compares with no published number. ***",
             error,
         )

@@ -100,16 +100,22 @@ class Vocabulary:
 
         Raises:
             UnknownWordError: A word is outside a vocabulary that has no `<unk>`.
+            DataError: A word is no string, as when ids are encoded.
         """
         tokens = iter_tokens(text) if isinstance(text, str) else text
-        unk_id = self.unk_id
-        if unk_id is None:
-            try:
-                return np.fromiter(map(self.word_to_id.__getitem__, tokens), np.int32)
-            except KeyError as error:
-                raise UnknownWordError(error.args[0]) from None
-        get = self.word_to_id.get
-        return np.fromiter((get(token, unk_id) for token in tokens), np.int32)
+        get, unk_id = self.word_to_id.get, self.unk_id
+
+        def find(token: str) -> int:
+            index = get(token)
+            if index is not None:
+                return index
+            if not isinstance(token, str):
+                raise DataError(f"Expected a text or its words. Received: {token!r} of {type(token)} among the words.")
+            if unk_id is None:
+                raise UnknownWordError(token)
+            return unk_id
+
+        return np.fromiter(map(find, tokens), np.int32)
 
     def to_words(self, ids: Iterable[int]) -> list[str]:
         """Returns the words of ids.

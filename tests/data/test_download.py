@@ -2,6 +2,7 @@ import hashlib
 import http.server
 import io
 import socket
+import sys
 import tarfile
 import threading
 import time
@@ -189,4 +190,12 @@ def test_progress_reaches_the_end(download):
 def test_progress_on_a_log_is_one_line_a_file(capsys):
     show_progress("http://x/ptb.train.txt", 1_000_000, 5_000_000)
     show_progress("http://x/ptb.train.txt", 5_000_000, 5_000_000)
-    assert capsys.readouterr().err == "\rptb.train.txt: 5.0 of 5.0 MB    \n"
+    assert capsys.readouterr().err == "ptb.train.txt: 5.0 of 5.0 MB\n"
+
+
+def test_progress_on_a_terminal_grows(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for done, total in ((1_000_000, None), (1_000_000, 5_000_000), (5_000_000, 5_000_000)):
+        show_progress("http://x/ptb.train.txt", done, total)
+    lines = ["ptb.train.txt: 1.0 MB", "ptb.train.txt: 1.0 of 5.0 MB", "ptb.train.txt: 5.0 of 5.0 MB"]
+    assert capsys.readouterr().err == "".join(f"\r{line}    " for line in lines) + "\n"

@@ -95,6 +95,13 @@ def test_names_that_leave_the_archive_are_passed_over(write, evil, tmp_path):
     write(path, [(evil, b"evil\n"), *list(published().items())[1:]])
     with pytest.raises(FileNotFoundError, match=r"ptb\.train\.txt missing in"):
         read_files(path)
+    # Nor be a corpus of their own.
+    write(
+        path,
+        [(name.replace("data/", f"{evil.rpartition('/')[0]}/"), data) for name, data in published("data/").items()],
+    )
+    with pytest.raises(FileNotFoundError, match="which holds none of them"):
+        read_files(path)
     assert [entry.name for entry in tmp_path.rglob("*")] == ["inner", "archive"]
 
 
@@ -110,7 +117,7 @@ def test_links_and_devices_are_no_files(kind, tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
-def test_huge_archives_are_refused_unread(write, tmp_path, monkeypatch):
+def test_huge_archives_are_refused(write, tmp_path, monkeypatch):
     path = tmp_path / "archive"
     write(path, published().items())
     monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 30)

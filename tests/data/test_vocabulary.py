@@ -94,6 +94,12 @@ def test_unknown_word_without_unk_is_named():
         vocabulary.encode("the ocelot")
 
 
+@pytest.mark.parametrize("ids", [[0, 1], np.arange(2), b"the"])
+def test_ids_are_no_words(ids):
+    with pytest.raises(DataError, match="Expected a text or its words"):
+        Vocabulary(["the", "<unk>"]).encode(ids)
+
+
 def test_line_end_needs_eos():
     with pytest.raises(UnknownWordError, match=EOS):
         Vocabulary(["the"]).encode("the\n")
