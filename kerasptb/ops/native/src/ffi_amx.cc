@@ -1,0 +1,217 @@
+// XLA FFI handlers of the AMX kernels. Their signatures are written down in lstm_amx.h and linear_cross_entropy_amx.h.
+#include "ffi_amx.h"
+
+#include <cstdint>
+#include <exception>
+#include <initializer_list>
+#include <string>
+
+#include "cpu.h"
+#include "linear_cross_entropy_amx.h"
+#include "lstm_amx.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace kerasptb {
+
+#if KERASPTB_X86
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Float32 = ffi::Buffer<ffi::F32>;
+using Int32 = ffi::Buffer<ffi::S32>;
+using Bfloat16 = ffi::Buffer<ffi::BF16>;
+template <class Buffer>
+using Out = ffi::Result<Buffer>;
+
+// No size is 0. Shapes are given by the caller's program, which this keeps from reading and writing out of bounds.
+template <class Buffer>
+bool has_shape(const Buffer& buffer, std::initializer_list<int64_t> shape) {
+  const auto dimensions = buffer.dimensions();
+  if (dimensions.size() != shape.size()) return false;
+  size_t i = 0;
+  for (int64_t size : shape)
+    if (size < 1 || dimensions[i++] != size) return false;
+  return true;
+}
+
+ffi::Error wrong_shapes(const char* name) {
+  return ffi::Error::InvalidArgument(std::string(name) + ": the shapes of the buffers do not fit each other");
+}
+
+// No exception may pass into XLA.
+template <class Function>
+ffi::Error run(const Function& function) {
+  try {
+    function();
+  } catch (const std::exception& error) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, error.what());
+  }
+  return ffi::Error::Success();
+}
+
+template <int kParts, class Gates>
+ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,
+                        Out<Float32> h_seq, Out<Float32> h_T, Out<Float32> c_T, Out<Bfloat16> rows, Out<Gates> gates,
+                        Out<Float32> cells) {
+  if (x.dimensions().size() != 3 || recurrent_kernel.dimensions().size() != 2) return wrong_shapes("lstm_forward");
+  const int64_t B = x.dimensions()[0], T = x.dimensions()[1], D = x.dimensions()[2];
+  const int64_t H = recurrent_kernel.dimensions()[0];
+  const LstmAmxSizes sizes{B, T, D, H};
+  if (!has_shape(kernel, {D, 4 * H}) || !has_shape(recurrent_kernel, {H, 4 * H}) || !has_shape(bias, {4 * H}) ||
+      !has_shape(h0, {B, H}) || !has_shape(c0, {B, H}) || !has_shape(*h_seq, {B, T, H}) || !has_shape(*h_T, {B, H}) ||
+      !has_shape(*c_T, {B, H}) || !has_shape(*rows, {kParts, sizes.num_rows(), sizes.row_stride()}) ||
+      !has_shape(*gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(*cells, {T + 1, B, sizes.padded_units()}))
+    return wrong_shapes("lstm_forward");
+  return run([&] {
+    amx::lstm_forward(kParts, sizes,
+                      {x.typed_data(), kernel.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(),
+                       h0.typed_data(), c0.typed_data(), h_seq->typed_data(), h_T->typed_data(), c_T->typed_data(),
+                       static_cast<uint16_t*>(rows->untyped_data()), gates->untyped_data(), cells->typed_data()});
+  });
+}
+
+template <int kParts, class Gates>
+ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows, Gates gates, Float32 cells,
+                         Float32 dh_seq, Float32 dh_T, Float32 dc_T, Out<Float32> dx, Out<Float32> d_kernel,
+                         Out<Float32> d_recurrent_kernel, Out<Float32> d_bias, Out<Float32> dh0, Out<Float32> dc0) {
+  if (dx->dimensions().size() != 3 || recurrent_kernel.dimensions().size() != 2) return wrong_shapes("lstm_backward");
+  const int64_t B = dx->dimensions()[0], T = dx->dimensions()[1], D = dx->dimensions()[2];
+  const int64_t H = recurrent_kernel.dimensions()[0];
+  const LstmAmxSizes sizes{B, T, D, H};
+  if (!has_shape(kernel, {D, 4 * H}) || !has_shape(recurrent_kernel, {H, 4 * H}) ||
+      !has_shape(rows, {kParts, sizes.num_rows(), sizes.row_stride()}) ||
+      !has_shape(gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(cells, {T + 1, B, sizes.padded_units()}) ||
+      !has_shape(dh_seq, {B, T, H}) || !has_shape(dh_T, {B, H}) || !has_shape(dc_T, {B, H}) ||
+      !has_shape(*d_kernel, {D, 4 * H}) || !has_shape(*d_recurrent_kernel, {H, 4 * H}) ||
+      !has_shape(*d_bias, {4 * H}) || !has_shape(*dh0, {B, H}) || !has_shape(*dc0, {B, H}))
+    return wrong_shapes("lstm_backward");
+  return run([&] {
+    amx::lstm_backward(kParts, sizes,
+                       {kernel.typed_data(), recurrent_kernel.typed_data(),
+                        static_cast<const uint16_t*>(rows.untyped_data()), gates.untyped_data(), cells.typed_data(),
+                        dh_seq.typed_data(), dh_T.typed_data(), dc_T.typed_data(), dx->typed_data(),
+                        d_kernel->typed_data(), d_recurrent_kernel->typed_data(), d_bias->typed_data(),
+                        dh0->typed_data(), dc0->typed_data()});
+  });
+}
+
+// The checks that both handlers of the loss share; fills in what both have.
+ffi::Error check_linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 targets, const Float32& loss,
+                                      LinearCrossEntropyAmx* tensors) {
+  if (h.dimensions().size() != 2 || kernel.dimensions().size() != 2) return wrong_shapes("linear_cross_entropy");
+  const int64_t N = h.dimensions()[0], D = h.dimensions()[1], V = kernel.dimensions()[1];
+  if (!has_shape(kernel, {D, V}) || !has_shape(bias, {V}) || !has_shape(targets, {N}) || !has_shape(loss, {N}))
+    return wrong_shapes("linear_cross_entropy");
+  for (int64_t n = 0; n < N; ++n) {
+    const int32_t target = targets.typed_data()[n];
+    if (target < 0 || target >= V)
+      return ffi::Error::InvalidArgument("`targets` must be in [0, " + std::to_string(V) +
+                                         "). Received: targets containing " + std::to_string(target));
+  }
+  tensors->num_words = N;
+  tensors->features = D;
+  tensors->vocabulary_size = V;
+  tensors->h = h.typed_data();
+  tensors->kernel = kernel.typed_data();
+  tensors->bias = bias.typed_data();
+  tensors->targets = targets.typed_data();
+  return ffi::Error::Success();
+}
+
+template <int kParts>
+ffi::Error linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32 scale,
+                                Out<Float32> loss, Out<Float32> dh, Out<Float32> d_kernel, Out<Float32> d_bias) {
+  LinearCrossEntropyAmx tensors{};
+  if (ffi::Error error = check_linear_cross_entropy(h, kernel, bias, targets, *loss, &tensors); error.failure())
+    return error;
+  const int64_t N = tensors.num_words, D = tensors.features, V = tensors.vocabulary_size;
+  if (!has_shape(scale, {N}) || !has_shape(*dh, {N, D}) || !has_shape(*d_kernel, {D, V}) || !has_shape(*d_bias, {V}))
+    return wrong_shapes("linear_cross_entropy");
+  tensors.scale = scale.typed_data();
+  tensors.loss = loss->typed_data();
+  tensors.dh = dh->typed_data();
+  tensors.d_kernel = d_kernel->typed_data();
+  tensors.d_bias = d_bias->typed_data();
+  return run([&] { amx::linear_cross_entropy(kParts, tensors); });
+}
+
+template <int kParts>
+ffi::Error linear_cross_entropy_forward(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out<Float32> loss) {
+  LinearCrossEntropyAmx tensors{};
+  if (ffi::Error error = check_linear_cross_entropy(h, kernel, bias, targets, *loss, &tensors); error.failure())
+    return error;
+  tensors.loss = loss->typed_data();
+  return run([&] { amx::linear_cross_entropy(kParts, tensors); });
+}
+
+template <class Gates>
+auto bind_lstm_forward() {
+  return ffi::Ffi::Bind()
+      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>()
+      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Bfloat16>().template Ret<Gates>().template Ret<Float32>();
+}
+template <class Gates>
+auto bind_lstm_backward() {
+  return ffi::Ffi::Bind()
+      .Arg<Float32>().Arg<Float32>().Arg<Bfloat16>().Arg<Gates>().template Arg<Float32>()
+      .template Arg<Float32>().template Arg<Float32>().template Arg<Float32>()
+      .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>()
+      .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>();
+}
+auto bind_linear_cross_entropy() {
+  return ffi::Ffi::Bind()
+      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Arg<Float32>()
+      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>();
+}
+auto bind_linear_cross_entropy_forward() {
+  return ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Ret<Float32>();
+}
+
+// The macro takes no commas in its arguments.
+constexpr auto lstm_forward_1 = lstm_forward<1, Bfloat16>;
+constexpr auto lstm_forward_2 = lstm_forward<2, Float32>;
+constexpr auto lstm_backward_1 = lstm_backward<1, Bfloat16>;
+constexpr auto lstm_backward_2 = lstm_backward<2, Float32>;
+XLA_FFI_DEFINE_HANDLER(LstmForward1, lstm_forward_1, bind_lstm_forward<Bfloat16>());
+XLA_FFI_DEFINE_HANDLER(LstmForward2, lstm_forward_2, bind_lstm_forward<Float32>());
+XLA_FFI_DEFINE_HANDLER(LstmBackward1, lstm_backward_1, bind_lstm_backward<Bfloat16>());
+XLA_FFI_DEFINE_HANDLER(LstmBackward2, lstm_backward_2, bind_lstm_backward<Float32>());
+XLA_FFI_DEFINE_HANDLER(Loss1, linear_cross_entropy<1>, bind_linear_cross_entropy());
+XLA_FFI_DEFINE_HANDLER(Loss2, linear_cross_entropy<2>, bind_linear_cross_entropy());
+XLA_FFI_DEFINE_HANDLER(LossForward1, linear_cross_entropy_forward<1>, bind_linear_cross_entropy_forward());
+XLA_FFI_DEFINE_HANDLER(LossForward2, linear_cross_entropy_forward<2>, bind_linear_cross_entropy_forward());
+
+}  // namespace
+
+const char* register_amx_handlers(const XLA_FFI_Api* api) {
+  if (cpu_level() < CpuLevel::kAmx) return nullptr;
+  const struct {
+    const char* name;
+    XLA_FFI_Handler* handler;
+  } handlers[] = {
+      {"kerasptb_lstm_forward_bfloat16", LstmForward1},
+      {"kerasptb_lstm_forward_bfloat16x3", LstmForward2},
+      {"kerasptb_lstm_backward_bfloat16", LstmBackward1},
+      {"kerasptb_lstm_backward_bfloat16x3", LstmBackward2},
+      {"kerasptb_linear_cross_entropy_bfloat16", Loss1},
+      {"kerasptb_linear_cross_entropy_bfloat16x3", Loss2},
+      {"kerasptb_linear_cross_entropy_forward_bfloat16", LossForward1},
+      {"kerasptb_linear_cross_entropy_forward_bfloat16x3", LossForward2},
+  };
+  for (const auto& entry : handlers)
+    if (XLA_FFI_Error* error = ffi::Ffi::RegisterStaticHandler(api, entry.name, "Host", entry.handler)) {
+      XLA_FFI_Error_Destroy_Args destroy{XLA_FFI_Error_Destroy_Args_STRUCT_SIZE, nullptr, error};
+      api->XLA_FFI_Error_Destroy(&destroy);
+      return entry.name;
+    }
+  return nullptr;
+}
+
+#else
+
+const char* register_amx_handlers(const XLA_FFI_Api*) { return nullptr; }
+
+#endif
+
+}  // namespace kerasptb

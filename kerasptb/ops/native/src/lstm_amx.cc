@@ -1,0 +1,541 @@
+// The LSTM layer on AMX. Equations, shape letters and what the passes hand over: lstm_amx.h.
+//
+// The batch falls into blocks of 32 rows (16 where that is enough or gives more threads work), the units into slices
+// of 32. Threads form groups: a group owns some blocks for all steps, its members some slices each. A group of one
+// never waits; larger ones meet at a barrier once a step.
+//
+// Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
+#include "lstm_amx.h"
+
+#include "amx.h"
+#include "threads.h"
+
+namespace kerasptb {
+namespace amx {
+namespace {
+
+constexpr int kGates = 4;
+constexpr int64_t kUnitTile = 16;             // units whose gates are computed together
+constexpr int64_t kTileColumns = kGates * kUnitTile;
+// Rows summed into dW in one go, and column blocks that share a transposed block of inputs while it is in the L2 cache.
+constexpr int64_t kRowsAtOnce = 2048, kColumnsAtOnce = 4;
+
+// ---- who does what ----
+
+struct Layout {
+  int groups = 1, members = 1;
+  int64_t block_rows = 32;
+};
+
+// Rough cycles of a step for the busiest thread: tile products against weights from L2, or from beyond it.
+double step_cycles(const LstmAmxSizes& sizes, int parts, const Layout& layout) {
+  const double blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  const double slices = sizes.padded_units() / kBlock;
+  const double my_blocks = int64_t((blocks + layout.groups - 1) / layout.groups);
+  const double my_slices = int64_t((slices + layout.members - 1) / layout.members);
+  const double weight_bytes = my_slices * kBlock * kGates * sizes.row_size() * 2 * parts;
+  const double products = my_blocks * my_slices * (layout.block_rows / kTileRows) * (kBlock * kGates / kTileRows) *
+                          (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
+  const double arithmetic = products * 16;
+  const double memory = weight_bytes < (3 << 19) ? my_blocks * weight_bytes / 32 : weight_bytes / 4;
+  return (arithmetic > memory ? arithmetic : memory) + (layout.members > 1 ? 3000 : 0);
+}
+
+Layout choose_layout(const LstmAmxSizes& sizes, int parts, int threads) {
+  Layout best;
+  double best_cycles = 0;
+  for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
+    for (int64_t groups = smaller(threads, (sizes.batch + block_rows - 1) / block_rows);
+         groups >= 1; --groups) {
+      Layout layout;
+      layout.block_rows = block_rows;
+      layout.groups = static_cast<int>(groups);
+      layout.members = static_cast<int>(smaller(threads / groups, sizes.padded_units() / kBlock));
+      const double cycles = step_cycles(sizes, parts, layout);
+      if (best_cycles == 0 || cycles < best_cycles) {
+        best = layout;
+        best_cycles = cycles;
+      }
+    }
+  return best;
+}
+
+// What one thread does in the loop over the steps.
+struct Share {
+  bool idle;
+  int group;
+  Range blocks, slices, input_blocks;  // batch blocks, slices of 32 units, blocks of 32 inputs (for dx)
+};
+
+Share share_of(const LstmAmxSizes& sizes, const Layout& layout, int thread) {
+  Share share;
+  share.group = thread / layout.members;
+  share.idle = share.group >= layout.groups;
+  const int member = thread % layout.members;
+  const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  share.blocks = split(blocks, layout.groups, share.group);
+  share.slices = split(sizes.padded_units() / kBlock, layout.members, member);
+  share.input_blocks = split((sizes.row_size() - sizes.padded_units()) / kBlock, layout.members, member);
+  return share;
+}
+
+// ---- pieces that both passes use ----
+
+// 16 weights of a gate: row k of [W; U], from unit 16 tile; 0 in the padding.
+struct Weights {
+  const float *kernel, *recurrent_kernel;
+  int64_t features, padded_features, units;
+
+  KERASPTB_INLINE_METHOD Float load16(int64_t k, int64_t gate, int64_t tile) const {
+    const float* row = k < features ? kernel + k * kGates * units
+                       : k >= padded_features && k < padded_features + units
+                           ? recurrent_kernel + (k - padded_features) * kGates * units
+                           : nullptr;
+    if (row == nullptr) return Float{};
+    return load(row + gate * units + tile * kUnitTile, lanes_before(tile * kUnitTile, units));
+  }
+};
+
+// Gates are kept in the precision of the products.
+template <int kParts>
+struct GateType;
+template <>
+struct GateType<1> {
+  typedef bfloat16 Type;
+  static KERASPTB_INLINE_METHOD Float load16(const Type* p) { return widen(load_bfloat16x16(p)); }
+  static KERASPTB_INLINE_METHOD void store32(Type* p, Float first, Float second) {
+    store(p, round_to_bfloat16(first, second));
+  }
+};
+template <>
+struct GateType<2> {
+  typedef float Type;
+  static KERASPTB_INLINE_METHOD Float load16(const Type* p) { return load(p); }
+  static KERASPTB_INLINE_METHOD void store32(Type* p, Float first, Float second) {
+    store(p, first);
+    store(p + kLanes, second);
+  }
+};
+
+template <int kParts>
+KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t low, Float x) {
+  const Parts<kParts> parts = split_in_parts<kParts>(x, x);
+  for (int part = 0; part < kParts; ++part) store(p + part * low, first_half(parts.part[part]));
+}
+
+// ---- forward ----
+
+template <int kParts>
+struct Forward {
+  typedef GateType<kParts> Gate;
+
+  const LstmAmxSizes& sizes;
+  const LstmAmxForward& io;
+  const Layout& layout;
+  bfloat16* packed;  // [H' / 16][K / 32][gate][tile]
+  int64_t units, padded_units, padded_features, row_size, row_stride, weights_low, rows_low;
+
+  void pack_weights(Range tiles) const {
+    const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
+    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+      for (int64_t k = 0; k < row_size; k += 2)
+        for (int64_t gate = 0; gate < kGates; ++gate) {
+          const Parts<kParts> parts =
+              split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k + 1, gate, tile));
+          bfloat16* to = packed + ((tile * (row_size / kTileDepth) + k / kTileDepth) * kGates + gate) * kTileSize +
+                         k % kTileDepth * kTileRows;
+          for (int part = 0; part < kParts; ++part) store(to + part * weights_low, pair_rows(parts.part[part]));
+        }
+  }
+
+  void copy_inputs(Range rows) const {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const int64_t t = r / sizes.batch, b = r % sizes.batch;
+      const float* x = io.x + (b * sizes.steps + t) * sizes.features;
+      for (int64_t d = 0; d < padded_features; d += kLanes)
+        store16_in_parts<kParts>(io.rows + r * row_stride + d, rows_low, load(x + d, lanes_before(d, sizes.features)));
+    }
+  }
+
+  void copy_initial_state(Range batch) const {
+    for (int64_t b = batch.begin; b < batch.end; ++b)
+      for (int64_t u = 0; u < padded_units; u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store16_in_parts<kParts>(io.rows + b * row_stride + padded_features + u, rows_low,
+                                 load(io.h0 + b * units + u, lanes));
+        store(io.cells + b * padded_units + u, load(io.c0 + b * units + u, lanes));
+      }
+  }
+
+  // z [gate][32][16] = (x | h) [W; U] of the rows from r, for the units of a tile.
+  void products(int64_t r, int64_t tile, float* z) const {
+    const int64_t steps = row_size / kTileDepth;
+    const Operand rows = rows_operand(io.rows + r * row_stride, row_stride, rows_low);
+    const Operand columns{packed + tile * steps * kGates * kTileSize, kTileSize, 64, kGates * kTileSize, weights_low};
+    constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
+    if (layout.block_rows == kTileRows) {
+      zero_block();
+      accumulate_16_rows<kParts, 4>(steps, rows, columns);
+      store_tile<0>(z, 64);
+      store_tile<1>(z + kGateSize, 64);
+      store_tile<2>(z + 2 * kGateSize, 64);
+      store_tile<3>(z + 3 * kGateSize, 64);
+      return;
+    }
+    for (int pair = 0; pair < 2; ++pair) {
+      Operand gates = columns;
+      gates.data += 2 * pair * kTileSize;
+      zero_block();
+      accumulate_32x32<kParts>(steps, rows, gates);
+      float* to = z + 2 * pair * kGateSize;
+      store_tile<0>(to, 64);
+      store_tile<1>(to + kGateSize, 64);
+      store_tile<2>(to + kGateSize / 2, 64);
+      store_tile<3>(to + kGateSize / 2 + kGateSize, 64);
+    }
+  }
+
+  // Gates, c(t) and h(t) of the rows b .. b + num_rows - 1 of step t.
+  void gates(int64_t t, int64_t b, int64_t num_rows, int64_t tile, const float* z) const {
+    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
+    Float bias[kGates];
+    for (int64_t gate = 0; gate < kGates; ++gate) bias[gate] = load(io.bias + gate * units + u, lanes);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      const int64_t r = t * sizes.batch + b + row;
+      const float* sums = z + row * kUnitTile;
+      constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
+      const Float i = sigmoid(load(sums) + bias[0]), f = sigmoid(load(sums + kGateSize) + bias[1]);
+      const Float g = tanh(load(sums + 2 * kGateSize) + bias[2]), o = sigmoid(load(sums + 3 * kGateSize) + bias[3]);
+      float* cell = io.cells + r * padded_units + u;
+      const Float c = f * load(cell) + i * g;
+      const Float h = o * tanh(c);
+      store(cell + sizes.batch * padded_units, c);
+      store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, h);
+      auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;
+      Gate::store32(saved, i, f);
+      Gate::store32(saved + 2 * kLanes, g, o);
+      if (lanes == 0) continue;
+      store(io.h_seq + ((b + row) * sizes.steps + t) * units + u, h, lanes);
+      if (t == sizes.steps - 1) {
+        store(io.h_T + (b + row) * units + u, h, lanes);
+        store(io.c_T + (b + row) * units + u, c, lanes);
+      }
+    }
+  }
+
+  void recurrence(const Share& share, Barrier* barrier) const {
+    alignas(64) float z[kGates * 2 * kTileRows * kUnitTile];
+    for (int64_t t = 0; t < sizes.steps; ++t) {
+      for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          products(t * sizes.batch + b, tile, z);
+          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, z);
+        }
+      if (layout.members > 1) barrier->wait();
+    }
+  }
+};
+
+template <int kParts>
+void forward(const LstmAmxSizes& sizes, const LstmAmxForward& io) {
+  Workers workers;
+  const Layout layout = choose_layout(sizes, kParts, workers.count());
+  const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size();
+  const int64_t weights_size = row_size * kGates * padded_units;
+  bfloat16* packed = workers.scratch<bfloat16>(kParts * weights_size);
+  const Forward<kParts> task{sizes,        io,       layout,       packed,
+                             sizes.units,  padded_units, row_size - padded_units, row_size, sizes.row_stride(),
+                             weights_size, sizes.num_rows() * sizes.row_stride()};
+  Barrier& all = *workers.barriers(1, workers.count());
+  Barrier* barriers = workers.barriers(layout.groups, layout.members);
+  workers.run([&](int thread) {
+    const int count = workers.count();
+    const Tiles tiles;
+    task.pack_weights(split(padded_units / kUnitTile, count, thread));
+    task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
+    task.copy_initial_state(split(sizes.batch, count, thread));
+    all.wait();
+    const Share share = share_of(sizes, layout, thread);
+    if (!share.idle) task.recurrence(share, &barriers[share.group]);
+  });
+}
+
+// ---- backward ----
+
+template <int kParts>
+struct Backward {
+  typedef GateType<kParts> Gate;
+
+  const LstmAmxSizes& sizes;
+  const LstmAmxBackward& io;
+  const Layout& layout;
+  int64_t units, padded_units, padded_features, row_size, row_stride, columns, dz_stride;  // columns = 4H'
+  bfloat16* packed;                 // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
+  int64_t packed_low;
+  bfloat16* dz;                     // [T B + 32][4H'], packed columns
+  int64_t dz_low;
+  bfloat16* inputs_transposed;      // [K / 16][rows / 32][16 k][32 rows]
+  int64_t inputs_low;
+  float *dh, *dc;                   // [B rounded up to 32][H']
+  float* d_bias;                    // [groups][4H']
+
+  void pack_weights(Range tiles) const {
+    const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
+    for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
+      for (int64_t pair = 0; pair < columns / kBlock; ++pair) {
+        const int64_t tile = pair / 2, gate = pair % 2 * 2;
+        __m512i rows[kParts][kTileRows];
+        for (int64_t i = 0; i < kTileRows; ++i) {
+          const int64_t k = k_tile * kTileRows + i;
+          const Parts<kParts> parts =
+              split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k, gate + 1, tile));
+          for (int part = 0; part < kParts; ++part) rows[part][i] = parts.part[part];
+        }
+        bfloat16* to = packed + (k_tile * (columns / kBlock) + pair) * kTileSize;
+        for (int part = 0; part < kParts; ++part) {
+          transpose(rows[part]);
+          for (int64_t i = 0; i < kTileRows; ++i) store(to + part * packed_low + i * kTileDepth, rows[part][i]);
+        }
+      }
+  }
+
+  void start(const Share& share) const {
+    for (int64_t b = share.blocks.begin * layout.block_rows;
+         b < smaller(share.blocks.end * layout.block_rows, sizes.batch); ++b)
+      for (int64_t u = share.slices.begin * kBlock; u < share.slices.end * kBlock; u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store(dh + b * padded_units + u, load(io.dh_T + b * units + u, lanes));
+        store(dc + b * padded_units + u, load(io.dc_T + b * units + u, lanes));
+      }
+    for (int64_t j = share.slices.begin * kBlock * kGates; j < share.slices.end * kBlock * kGates; j += kLanes)
+      store(d_bias + share.group * columns + j, Float{});
+  }
+
+  // dz of the rows b .. b + num_rows - 1 of step t, and dc(t-1), for the units of a tile.
+  void gates(int64_t t, int64_t b, int64_t num_rows, int64_t tile, float* d_bias_of_group) const {
+    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
+    Float sums[kGates];
+    for (int64_t gate = 0; gate < kGates; ++gate) sums[gate] = load(d_bias_of_group + tile * kTileColumns + gate * kLanes);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      const int64_t r = t * sizes.batch + b + row;
+      const auto* saved = static_cast<const typename Gate::Type*>(io.gates) + r * columns + tile * kTileColumns;
+      const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
+      const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
+      const float* cell = io.cells + r * padded_units + u;
+      const Float previous_c = load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
+      float* dc_row = dc + (b + row) * padded_units + u;
+      const Float upstream = lanes == 0 ? Float{} : load(io.dh_seq + ((b + row) * sizes.steps + t) * units + u, lanes);
+      const Float dh_t = upstream + load(dh + (b + row) * padded_units + u);
+      const Float dc_t = load(dc_row) + dh_t * o * (1.0f - tanh_c * tanh_c);
+      const Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f),
+                               dc_t * i * (1.0f - g * g), dh_t * tanh_c * o * (1.0f - o)};
+      store(dc_row, dc_t * f);
+      for (int gate = 0; gate < kGates; gate += 2) {
+        const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
+        for (int part = 0; part < kParts; ++part)
+          store(dz + part * dz_low + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
+      }
+      for (int gate = 0; gate < kGates; ++gate) sums[gate] += d[gate];
+    }
+    for (int64_t gate = 0; gate < kGates; ++gate) store(d_bias_of_group + tile * kTileColumns + gate * kLanes, sums[gate]);
+  }
+
+  // c [32][row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
+  void products(int64_t r, int64_t k_block, float* c, int64_t c_row_size) const {
+    const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
+    const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
+    zero_block();
+    if (layout.block_rows == kTileRows) {
+      accumulate_16_rows<kParts, 2>(columns / kTileDepth, rows, weights);
+      store_tile<0>(c, c_row_size * 4);
+      store_tile<1>(c + kTileRows, c_row_size * 4);
+    } else {
+      accumulate_32x32<kParts>(columns / kTileDepth, rows, weights);
+      store_32x32(c, c_row_size);
+    }
+  }
+
+  void store_dx(int64_t t, int64_t b, int64_t num_rows, int64_t k_block, const float* block) const {
+    for (int64_t row = 0; row < num_rows; ++row)
+      for (int64_t d = k_block * kBlock; d < smaller((k_block + 1) * kBlock, sizes.features); d += kLanes)
+        store(io.dx + ((b + row) * sizes.steps + t) * sizes.features + d,
+              load(block + row * kBlock + d - k_block * kBlock), lanes_before(d, sizes.features));
+  }
+
+  void recurrence(const Share& share, Barrier* barrier) const {
+    alignas(64) float product[kBlock * kBlock];
+    float* d_bias_of_group = d_bias + share.group * columns;
+    const int64_t input_blocks = padded_features / kBlock;
+    for (int64_t t = sizes.steps - 1; t >= 0; --t) {
+      for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, d_bias_of_group);
+        }
+      if (layout.members > 1) barrier->wait();
+      for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          products(t * sizes.batch + b, input_blocks + slice, dh + b * padded_units + slice * kBlock, padded_units);
+        }
+      for (int64_t k_block = share.input_blocks.begin; k_block < share.input_blocks.end; ++k_block)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          products(t * sizes.batch + b, k_block, product, kBlock);
+          store_dx(t, b, smaller(layout.block_rows, sizes.batch - b), k_block, product);
+        }
+    }
+  }
+
+  void finish(const Share& share) const {
+    for (int64_t b = share.blocks.begin * layout.block_rows;
+         b < smaller(share.blocks.end * layout.block_rows, sizes.batch); ++b)
+      for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store(io.dh0 + b * units + u, load(dh + b * padded_units + u), lanes);
+        store(io.dc0 + b * units + u, load(dc + b * padded_units + u), lanes);
+      }
+  }
+
+  // ---- dW = inputs^T dz, over some rows at a time ----
+
+  // Two rows of 16 elements as pairs; rows at or past the end are zero.
+  static KERASPTB_INLINE_METHOD Bfloat16x32 row_pair(const bfloat16* p, int64_t row_size, int64_t r,
+                                                             int64_t end) {
+    if (r + 1 < end) return pair_rows(join(load_bfloat16x16(p), load_bfloat16x16(p + row_size)));
+    return r < end ? pair_rows(join(load_bfloat16x16(p), _mm256_setzero_si256())) : _mm512_setzero_si512();
+  }
+
+  void transpose_inputs(Range rows, Range tiles) const {
+    const int64_t row_blocks = (rows.size() + kTileDepth - 1) / kTileDepth;
+    for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
+      for (int part = 0; part < kParts; ++part)
+        for (int64_t block = 0; block < row_blocks; ++block) {
+          const bfloat16* from = io.rows + part * sizes.num_rows() * row_stride + k_tile * kTileRows;
+          __m512i pairs[16];
+          for (int64_t i = 0; i < 16; ++i) {
+            const int64_t r = rows.begin + block * kTileDepth + 2 * i;
+            pairs[i] = row_pair(from + r * row_stride, row_stride, r, rows.end);
+          }
+          transpose(pairs);
+          bfloat16* to = inputs_transposed + part * inputs_low + (k_tile * row_blocks + block) * kTileSize;
+          for (int64_t i = 0; i < kTileRows; ++i) store(to + i * kTileDepth, pairs[i]);
+        }
+  }
+
+  void pack_dz(Range rows, int64_t column_tile, bfloat16* to, int64_t low) const {
+    for (int part = 0; part < kParts; ++part)
+      for (int64_t r = rows.begin; r < rows.begin + round_up(rows.size(), kTileDepth); r += 2)
+        store(to + part * low + (r - rows.begin) * kTileRows,
+              row_pair(dz + part * dz_low + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
+  }
+
+  void store_d_weights(int64_t k_block, int64_t column_block, const float* block, bool add) const {
+    for (int64_t row = 0; row < kBlock; ++row) {
+      const int64_t k = k_block * kBlock + row;
+      float* to = k < sizes.features ? io.d_kernel + k * kGates * units
+                  : k >= padded_features && k < padded_features + units
+                      ? io.d_recurrent_kernel + (k - padded_features) * kGates * units
+                      : nullptr;
+      if (to == nullptr) continue;
+      for (int64_t half = 0; half < 2; ++half) {
+        const int64_t tile = (2 * column_block + half) / kGates, gate = (2 * column_block + half) % kGates;
+        const int64_t lanes = lanes_before(tile * kUnitTile, units);
+        if (lanes == 0) continue;
+        float* place = to + gate * units + tile * kUnitTile;
+        const Float sum = load(block + row * kBlock + half * kLanes);
+        store(place, add ? sum + load(place, lanes) : sum, lanes);
+      }
+    }
+  }
+
+  // dW of some blocks of 32 packed columns, over `rows`; `packed_dz` holds kColumnsAtOnce blocks.
+  void weight_gradients(Range rows, Range column_blocks, bfloat16* packed_dz, int64_t low) const {
+    alignas(64) float product[kBlock * kBlock];
+    const int64_t row_blocks = (rows.size() + kTileDepth - 1) / kTileDepth, depth = row_blocks * kTileDepth;
+    for (int64_t first = column_blocks.begin; first < column_blocks.end; first += kColumnsAtOnce) {
+      const int64_t last = smaller(first + kColumnsAtOnce, column_blocks.end);
+      for (int64_t tile = 2 * first; tile < 2 * last; ++tile)
+        pack_dz(rows, tile, packed_dz + (tile - 2 * first) * depth * kTileRows, low);
+      for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
+        const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize, inputs_low};
+        for (int64_t column_block = first; column_block < last; ++column_block) {
+          zero_block();
+          accumulate_32x32<kParts>(row_blocks, inputs,
+                                   paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low));
+          store_32x32(product, kBlock);
+          store_d_weights(k_block, column_block, product, rows.begin > 0);
+        }
+      }
+    }
+  }
+
+  void bias_gradients() const {
+    for (int64_t tile = 0; tile < padded_units / kUnitTile; ++tile)
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        const int64_t lanes = lanes_before(tile * kUnitTile, units);
+        if (lanes == 0) continue;
+        Float sum = Float{};
+        for (int group = 0; group < layout.groups; ++group)
+          sum += load(d_bias + group * columns + tile * kTileColumns + gate * kLanes);
+        store(io.d_bias + gate * units + tile * kUnitTile, sum, lanes);
+      }
+  }
+};
+
+template <int kParts>
+void backward(const LstmAmxSizes& sizes, const LstmAmxBackward& io) {
+  Workers workers;
+  const int count = workers.count();
+  const Layout layout = choose_layout(sizes, kParts, count);
+  const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size(), columns = kGates * padded_units;
+  const int64_t num_rows = sizes.steps * sizes.batch, most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
+  const int64_t packed_low = row_size * columns, dz_stride = spread(columns), dz_low = (num_rows + kBlock) * dz_stride;
+  const int64_t inputs_low = most_rows * row_size, state_size = round_up(sizes.batch, kBlock) * padded_units;
+  const int64_t thread_low = kColumnsAtOnce * kBlock * most_rows;
+  const Backward<kParts> task{sizes, io, layout, sizes.units, padded_units, row_size - padded_units, row_size,
+                              sizes.row_stride(), columns, dz_stride,
+                              workers.scratch<bfloat16>(kParts * packed_low), packed_low,
+                              workers.scratch<bfloat16>(kParts * dz_low), dz_low,
+                              workers.scratch<bfloat16>(kParts * inputs_low), inputs_low,
+                              workers.scratch<float>(state_size), workers.scratch<float>(state_size),
+                              workers.scratch<float>(layout.groups * columns)};
+  bfloat16* packed_dz = workers.scratch<bfloat16>(count * kParts * thread_low);
+  Barrier& all = *workers.barriers(1, count);
+  Barrier* barriers = workers.barriers(layout.groups, layout.members);
+  workers.run([&](int thread) {
+    const Tiles tiles;
+    const Share share = share_of(sizes, layout, thread);
+    task.pack_weights(split(row_size / kTileRows, count, thread));
+    if (!share.idle) task.start(share);
+    all.wait();
+    if (!share.idle) {
+      task.recurrence(share, &barriers[share.group]);
+      task.finish(share);
+    }
+    all.wait();
+    if (thread == 0) task.bias_gradients();
+    for (int64_t first = 0; first < num_rows; first += kRowsAtOnce) {
+      const Range rows{first, smaller(first + kRowsAtOnce, num_rows)};
+      task.transpose_inputs(rows, split(row_size / kTileRows, count, thread));
+      all.wait();
+      task.weight_gradients(rows, split(columns / kBlock, count, thread), packed_dz + thread * kParts * thread_low,
+                            thread_low);
+      all.wait();
+    }
+  });
+}
+
+}  // namespace
+
+void lstm_forward(int parts, const LstmAmxSizes& sizes, const LstmAmxForward& tensors) {
+  parts == 1 ? forward<1>(sizes, tensors) : forward<2>(sizes, tensors);
+}
+
+void lstm_backward(int parts, const LstmAmxSizes& sizes, const LstmAmxBackward& tensors) {
+  parts == 1 ? backward<1>(sizes, tensors) : backward<2>(sizes, tensors);
+}
+
+}  // namespace amx
+}  // namespace kerasptb

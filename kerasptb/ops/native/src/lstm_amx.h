@@ -1,0 +1,54 @@
+// The LSTM layer on AMX, its input product included: bfloat16 operands in one part (bfloat16) or two (bfloat16x3).
+// Cell state, gates and sums are float32.
+//
+// Shape letters: B batch, T steps, D features in, H units; H' is H rounded up to 32 K = (D rounded up to 32) + H',
+// and K' = K + 32 where K is a multiple of 512, else K.
+//
+//   i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of x(t) W + h(t-1) U + b        W [D,4H], U [H,4H], b [4H]: i f g o
+//   c(t) = f c(t-1) + i g        h(t) = o tanh(c(t))
+//
+// XLA FFI targets (platform Host), with P = 1 and gate type bfloat16, or P = 2 and float32 for ..._bfloat16x3:
+//   kerasptb_lstm_forward_bfloat16(x [B,T,D], W, U, b, h0 [B,H], c0 [B,H])
+//     -> h_seq [B,T,H], h_T [B,H], c_T [B,H], rows bfloat16 [P,(T+1)B+32,K'], gates [T,B,4H'], cells float32 [T+1,B,H']
+//   kerasptb_lstm_backward_bfloat16(W, U, rows, gates, cells, dh_seq [B,T,H], dh_T [B,H], dc_T [B,H])
+//     -> dx [B,T,D], dW, dU, db, dh0 [B,H], dc0 [B,H]
+// rows, gates and cells are what the backward pass needs of the forward pass: (x(t) | h(t-1)) in P parts, the gates by
+// 16 units, and c.
+#pragma once
+
+#include <stdint.h>
+
+namespace kerasptb {
+
+struct LstmAmxSizes {
+  int64_t batch, steps, features, units;  // B, T, D, H
+
+  int64_t padded_units() const { return (units + 31) / 32 * 32; }                                 // H'
+  int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }                 // K
+  int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }     // see spread() in amx.h
+  int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past the last
+};
+
+struct LstmAmxForward {
+  const float *x, *kernel, *recurrent_kernel, *bias, *h0, *c0;
+  float *h_seq, *h_T, *c_T;
+  uint16_t* rows;
+  void* gates;
+  float* cells;
+};
+
+struct LstmAmxBackward {
+  const float *kernel, *recurrent_kernel;
+  const uint16_t* rows;
+  const void* gates;
+  const float *cells, *dh_seq, *dh_T, *dc_T;
+  float *dx, *d_kernel, *d_recurrent_kernel, *d_bias, *dh0, *dc0;
+};
+
+namespace amx {
+// parts: 1 or 2. Only where cpu_level() is kAmx. Throws std::bad_alloc.
+void lstm_forward(int parts, const LstmAmxSizes& sizes, const LstmAmxForward& tensors);
+void lstm_backward(int parts, const LstmAmxSizes& sizes, const LstmAmxBackward& tensors);
+}  // namespace amx
+
+}  // namespace kerasptb
