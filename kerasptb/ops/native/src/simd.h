@@ -19,6 +19,7 @@
 #endif
 
 #define KERASPTB_INLINE static inline __attribute__((always_inline))
+#define KERASPTB_INLINE_METHOD inline __attribute__((always_inline))
 #define KERASPTB_NOINLINE static __attribute__((noinline))
 
 namespace kerasptb {
@@ -38,7 +39,7 @@ typedef float Float __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Int __attribute__((vector_size(4 * kLanes)));
 typedef Float UnalignedFloat __attribute__((aligned(4), may_alias));
 
-KERASPTB_INLINE Float splat(float x) { return Float{} + x; }
+KERASPTB_INLINE Float splat(float x) { return x - Float{}; }  // x - 0 is x, also for -0: no operation is left
 KERASPTB_INLINE Float load(const float* p) { return *reinterpret_cast<const UnalignedFloat*>(p); }
 KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat*>(p) = x; }
 
@@ -75,6 +76,37 @@ KERASPTB_INLINE float sum(Float x) {
   float total = 0;
   for (int i = 0; i < kLanes; ++i) total += x[i];
   return total;
+#endif
+}
+// out[i] = sum(x[i])
+KERASPTB_INLINE void sums(const Float (&x)[4], float* out) {
+#if defined(__AVX512F__)
+  const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
+  const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
+  const __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
+  const __m512 e = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+  const __m256 f = _mm256_add_ps(_mm512_castps512_ps256(e), _mm512_extractf32x8_ps(e, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(f), _mm256_extractf128_ps(f, 1)));
+#elif defined(__AVX2__)
+  const __m256 a = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
+#else
+  for (int i = 0; i < 4; ++i) out[i] = sum(x[i]);
+#endif
+}
+// out[j * out_stride + i] = in[i * in_stride + j] for i, j < 4
+KERASPTB_INLINE void transpose4(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+#if KERASPTB_X86
+  __m128 a = _mm_loadu_ps(in), b = _mm_loadu_ps(in + in_stride);
+  __m128 c = _mm_loadu_ps(in + 2 * in_stride), d = _mm_loadu_ps(in + 3 * in_stride);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  _mm_storeu_ps(out, a);
+  _mm_storeu_ps(out + out_stride, b);
+  _mm_storeu_ps(out + 2 * out_stride, c);
+  _mm_storeu_ps(out + 3 * out_stride, d);
+#else
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) out[j * out_stride + i] = in[i * in_stride + j];
 #endif
 }
 KERASPTB_INLINE float maximum(Float x) {

@@ -232,6 +232,12 @@ Workers::~Workers() {
 
 void Workers::run_erased(void (*call)(const void*, int), const void* function) { held->run(call, function); }
 
+Barrier* Workers::barriers(int number, int count) {
+  Barrier* result = scratch<Barrier>(number);
+  for (int i = 0; i < number; ++i) new (result + i) Barrier(count);
+  return result;
+}
+
 void* Workers::allocate(size_t bytes) {
   Pool& p = *held;
   // Arrays that start at equal offsets within 4 KB pages, walked side by side, push each other out of the L1 cache.

@@ -23,11 +23,10 @@ int thread_count();
 class Barrier {
  public:
   explicit Barrier(int count = 1) : count_(count) {}
-  void reset(int count) { count_ = count; }
   void wait();
 
  private:
-  int count_;
+  const int count_;
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> generation_{0};
 };
@@ -48,6 +47,9 @@ class Workers {
   __attribute__((always_inline)) void run(const Function& function) {
     run_erased([](const void* f, int thread) { (*static_cast<const Function*>(f))(thread); }, &function);
   }
+
+  // `number` barriers, each for `count` threads; valid as scratch memory is.
+  Barrier* barriers(int number, int count);
 
   // Memory valid until the destructor; call it before or between run(), not inside. Throws std::bad_alloc.
   template <class T>

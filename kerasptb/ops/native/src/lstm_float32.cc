@@ -1,0 +1,483 @@
+#include "lstm_float32.h"
+
+#include "lstm_grid.h"
+#include "simd.h"
+#include "threads.h"
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+namespace {
+
+// A tile of the forward product is R rows of the batch by N vectors of units, all four gates, so that the gates are
+// computed from the accumulators; one of the backward product is R rows by four units. Accumulators, one vector of each
+// row and one of the recurrent kernel fill the registers.
+constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
+
+// Copying the recurrent kernel into an order that suits the tiles costs about as much as this many tiles gain by it.
+constexpr int64_t kUsesThatPayPacking = 6, kUsesThatPayTransposing = 16;
+
+constexpr bool fits(int R, int N) { return N == 1 ? R <= kMaxRows : R * 4 * N + R + 2 <= kRegisters; }
+
+int64_t padded(int64_t size) { return (size + 15) / 16 * 16 + 16; }  // rows never a multiple of 4 KB apart
+
+// -- forward ----------------------------------------------------------------------------------------------------------
+
+// Four gates of some units, for all rows k of the recurrent kernel: in place, or packed [k][gate][lane].
+struct Panel {
+  const float* data;
+  int64_t row_stride, gate_stride, vector_stride;
+};
+
+struct ForwardStep {
+  int64_t units;
+  const float* bias;
+  const float* xz;          // row b at b * xz_stride
+  const float* c_previous;  // row b at b * c_previous_stride
+  const float* h_previous;  // row b at b * h_stride
+  float* h_next;
+  float* h_seq;  // row b at b * seq_stride
+  float* c_seq;
+  float* gates;  // row b at b * xz_stride
+  float* h_T;    // null but in the last step
+  float* c_T;
+  int64_t xz_stride, c_previous_stride, h_stride, seq_stride;
+};
+
+// kTail: the vector ends at the last unit and has only units - unit lanes.
+template <int R, int N, bool kTail>
+KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, const Panel& panel, int64_t row, int64_t unit) {
+  const int64_t H = s.units, lanes = H - unit;
+  const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
+  const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
+
+  Float acc[R][4][N];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g)
+      for (int n = 0; n < N; ++n) {
+        const int64_t u = g * H + unit + n * kLanes;
+        acc[r][g][n] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u);
+      }
+
+  const float* h = s.h_previous + row * s.h_stride;
+  const float* w = panel.data;
+  for (int64_t k = 0; k < H; ++k) {
+    Float x[R];
+    for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
+    for (int g = 0; g < 4; ++g)
+      for (int n = 0; n < N; ++n) {
+        const Float b = load(w + g * panel.gate_stride + n * panel.vector_stride);
+        for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
+      }
+    w += panel.row_stride;
+  }
+
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) {
+      const int64_t b = row + r, u = unit + n * kLanes;
+      const Float i = sigmoid(acc[r][0][n]), f = sigmoid(acc[r][1][n]);
+      const Float g = tanh(acc[r][2][n]), o = sigmoid(acc[r][3][n]);
+      const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
+      const Float h_new = o * tanh(c);
+      float* gates = s.gates + b * s.xz_stride + u;
+      put(gates, i);
+      put(gates + H, f);
+      put(gates + 2 * H, g);
+      put(gates + 3 * H, o);
+      put(s.c_seq + b * s.seq_stride + u, c);
+      put(s.h_seq + b * s.seq_stride + u, h_new);
+      if (s.h_T == nullptr) {
+        put(s.h_next + b * s.h_stride + u, h_new);
+      } else {
+        put(s.h_T + b * H + u, h_new);
+        put(s.c_T + b * H + u, c);
+      }
+    }
+}
+
+// All rows of the range, in tiles of nearly equal height.
+template <int N, bool kTail>
+KERASPTB_INLINE void forward_rows(const ForwardStep& s, const Panel& panel, Range rows, int64_t unit) {
+  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const Range tile = split(rows.size(), tiles, i);
+    const int64_t row = rows.begin + tile.begin;
+    switch (tile.size()) {
+#define KERASPTB_CASE(R) \
+  case R:                \
+    if constexpr (fits(R, N)) forward_tile<R, N, kTail>(s, panel, row, unit); \
+    break;
+      KERASPTB_CASE(1)
+      KERASPTB_CASE(2)
+      KERASPTB_CASE(3)
+      KERASPTB_CASE(4)
+      KERASPTB_CASE(5)
+      KERASPTB_CASE(6)
+#undef KERASPTB_CASE
+    }
+  }
+}
+
+// The recurrent kernel as panels of kLanes units; those from first_packed on are copied together.
+struct Panels {
+  const float* kernel;
+  const float* packed;
+  int64_t units, first_packed;
+
+  int64_t size() const { return (units + kLanes - 1) / kLanes; }
+  int64_t packed_floats() const { return 4 * kLanes * units; }
+  Panel at(int64_t p) const {
+    if (p < first_packed) return {kernel + p * kLanes, 4 * units, units, kLanes};
+    return {packed + (p - first_packed) * packed_floats(), 4 * kLanes, kLanes, packed_floats()};
+  }
+};
+
+void pack(const Panels& panels, float* packed, Range range) {
+  const int64_t H = panels.units;
+  for (int64_t p = range.begin; p < range.end; ++p) {
+    const int64_t unit = p * kLanes, lanes = H - unit;
+    float* out = packed + (p - panels.first_packed) * panels.packed_floats();
+    for (int64_t k = 0; k < H; ++k)
+      for (int g = 0; g < 4; ++g, out += kLanes) {
+        const float* in = panels.kernel + k * 4 * H + g * H + unit;
+        store(out, lanes < kLanes ? load(in, lanes) : load(in));
+      }
+  }
+}
+
+KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, const Panels& panels, Range rows, Range range) {
+  const int64_t full = s.units / kLanes;
+  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows, height = (rows.size() + tiles - 1) / tiles;
+  int64_t p = range.begin;
+  const int64_t wide_end = range.end < full ? range.end : full;
+  // Few rows leave registers free: they take several panels at once, all packed or none.
+  if constexpr (fits(1, 4))
+    if (height == 1)
+      for (; p + 4 <= wide_end; p += 4) forward_rows<4, false>(s, panels.at(p), rows, p * kLanes);
+  if (fits(static_cast<int>(height), 2))
+    for (; p + 2 <= wide_end; p += 2) forward_rows<2, false>(s, panels.at(p), rows, p * kLanes);
+  for (; p < wide_end; ++p) forward_rows<1, false>(s, panels.at(p), rows, p * kLanes);
+  if (p < range.end) forward_rows<1, true>(s, panels.at(p), rows, p * kLanes);
+}
+
+// -- backward ---------------------------------------------------------------------------------------------------------
+
+struct BackwardStep {
+  int64_t units;
+  const float* gates;       // row b at b * dz_stride
+  const float* c;           // row b at b * seq_stride
+  const float* c_previous;  // row b at b * c_previous_stride
+  const float* dh_seq;      // row b at b * seq_stride
+  float* dz;                // row b at b * dz_stride
+  float* dz_local;          // row b at b * local_stride, for the product
+  float* dh;                // row b at b * h_stride: gradient that came through the recurrence
+  float* dc;                // row b at b * h_stride
+  int64_t dz_stride, seq_stride, c_previous_stride, local_stride, h_stride;
+};
+
+template <bool kTail>
+KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u, float* dbias) {
+  const int64_t H = s.units, lanes = H - u;
+  const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
+  const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
+  const float* gates = s.gates + b * s.dz_stride + u;
+  float* dz = s.dz + b * s.dz_stride + u;
+  float* local = s.dz_local + b * s.local_stride + u;
+  float* dc_row = s.dc + b * s.h_stride + u;
+
+  const Float i = get(gates), f = get(gates + H), g = get(gates + 2 * H), o = get(gates + 3 * H);
+  const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);
+  const Float tanh_c = tanh(get(s.c + b * s.seq_stride + u));
+  const Float dc = get(dc_row) + dh * o * (1.0f - tanh_c * tanh_c);
+  put(dc_row, dc * f);
+  const Float d[4] = {
+      dc * g * i * (1.0f - i),
+      dc * get(s.c_previous + b * s.c_previous_stride + u) * f * (1.0f - f),
+      dc * i * (1.0f - g * g),
+      dh * tanh_c * o * (1.0f - o),
+  };
+  for (int j = 0; j < 4; ++j) {
+    put(dz + j * H, d[j]);
+    put(local + j * H, d[j]);
+    put(dbias + j * H + u, get(dbias + j * H + u) + d[j]);
+  }
+}
+
+KERASPTB_NOINLINE void gate_gradients(const BackwardStep& s, Range rows, Range units, float* dbias) {
+  for (int64_t b = rows.begin; b < rows.end; ++b) {
+    int64_t u = units.begin;
+    for (; u + kLanes <= units.end; u += kLanes) gate_gradients<false>(s, b, u, dbias);
+    if (u < units.end) gate_gradients<true>(s, b, u, dbias);
+  }
+}
+
+// The product of a step: dh[b, u] = sum over k of dz[b, k] U[u, k], in blocks of k.
+struct ProductStep {
+  const float* dz;      // row b at b * dz_stride
+  const float* kernel;  // U as it is, row u at u * size
+  const float* packed;  // or transposed, vector v of units as [k][lane] at v * (size + 1) * kLanes; null: not packed
+  float* dh;            // row b at b * dh_stride
+  int64_t size, dz_stride, dh_stride;
+  Range k;
+};
+
+// Where U is read often: as the forward tile, R rows by N vectors of the transposed kernel.
+template <int R, int N>
+KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t vector) {
+  const int64_t vector_stride = (s.size + 1) * kLanes;
+  const float* z = s.dz + row * s.dz_stride;
+  const float* w = s.packed + vector * vector_stride + s.k.begin * kLanes;
+  float* out = s.dh + row * s.dh_stride + vector * kLanes;
+  Float acc[R][N] = {};
+  for (int64_t k = s.k.begin; k < s.k.end; ++k) {
+    Float x[R];
+    for (int r = 0; r < R; ++r) x[r] = splat(z[r * s.dz_stride + k]);
+    for (int n = 0; n < N; ++n) {
+      const Float b = load(w + n * vector_stride);
+      for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
+    }
+    w += kLanes;
+  }
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) {
+      float* p = out + r * s.dh_stride + n * kLanes;
+      store(p, s.k.begin == 0 ? acc[r][n] : load(p) + acc[r][n]);
+    }
+}
+
+template <int R>
+KERASPTB_INLINE void packed_vectors(const ProductStep& s, int64_t row, Range vectors) {
+  int64_t v = vectors.begin;
+  for (; v + 4 <= vectors.end; v += 4) packed_tile<R, 4>(s, row, v);
+  switch (vectors.end - v) {
+    case 3:
+      return packed_tile<R, 3>(s, row, v);
+    case 2:
+      return packed_tile<R, 2>(s, row, v);
+    case 1:
+      return packed_tile<R, 1>(s, row, v);
+  }
+}
+
+// Where it is read a few times only: dot products with its rows.
+template <int R, int N>
+KERASPTB_NOINLINE void dot_tile(const ProductStep& s, int64_t row, int64_t unit) {
+  static_assert(N == 1 || N == 4);
+  const float* z = s.dz + row * s.dz_stride;
+  const float* w = s.kernel + unit * s.size;
+  Float acc[R][4] = {};
+  int64_t k = s.k.begin;
+  const auto step = [&](const auto& get) __attribute__((always_inline)) {
+    Float x[R];
+    for (int r = 0; r < R; ++r) x[r] = get(z + r * s.dz_stride + k);
+    for (int n = 0; n < N; ++n) {
+      const Float b = get(w + n * s.size + k);
+      for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
+    }
+  };
+  for (; k + kLanes <= s.k.end; k += kLanes) step([](const float* p) __attribute__((always_inline)) { return load(p); });
+  if (const int64_t lanes = s.k.end - k; lanes > 0)
+    step([lanes](const float* p) __attribute__((always_inline)) { return load(p, lanes); });
+  for (int r = 0; r < R; ++r) {
+    float total[4];
+    sums(acc[r], total);
+    float* out = s.dh + (row + r) * s.dh_stride + unit;
+    for (int n = 0; n < N; ++n) out[n] = s.k.begin == 0 ? total[n] : out[n] + total[n];
+  }
+}
+
+template <int R>
+KERASPTB_INLINE void dot_units(const ProductStep& s, int64_t row, Range vectors, int64_t units) {
+  const int64_t end = vectors.end * kLanes < units ? vectors.end * kLanes : units;
+  int64_t u = vectors.begin * kLanes;
+  for (; u + 4 <= end; u += 4) dot_tile<R, 4>(s, row, u);
+  for (; u < end; ++u) dot_tile<R, 1>(s, row, u);
+}
+
+// Blocks keep the part of the recurrent kernel that the next rows use again in L2.
+KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vectors) {
+  constexpr int64_t kBlock = 1024, kBlockUnits = 64;
+  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows;
+  for (int64_t begin = 0; begin < s.size; begin += kBlock) {
+    s.k = {begin, begin + kBlock < s.size ? begin + kBlock : s.size};
+    for (int64_t first = vectors.begin; first < vectors.end; first += kBlockUnits / kLanes) {
+      const int64_t end = first + kBlockUnits / kLanes;
+      const Range block{first, end < vectors.end ? end : vectors.end};
+      for (int64_t i = 0; i < tiles; ++i) {
+        const Range tile = split(rows.size(), tiles, i);
+        const int64_t row = rows.begin + tile.begin;
+        switch (tile.size()) {
+#define KERASPTB_CASE(R)                    \
+  case R:                                   \
+    if constexpr (R <= kMaxRows) {          \
+      if (s.packed != nullptr)              \
+        packed_vectors<R>(s, row, block);   \
+      else                                  \
+        dot_units<R>(s, row, block, s.size / 4); \
+    }                                       \
+    break;
+          KERASPTB_CASE(1)
+          KERASPTB_CASE(2)
+          KERASPTB_CASE(3)
+          KERASPTB_CASE(4)
+          KERASPTB_CASE(5)
+          KERASPTB_CASE(6)
+#undef KERASPTB_CASE
+        }
+      }
+    }
+  }
+}
+
+// packed[v][k][lane] = U[v kLanes + lane, k]
+void pack_transposed(const float* kernel, float* packed, int64_t units, Range vectors) {
+  const int64_t size = 4 * units;
+  for (int64_t v = vectors.begin; v < vectors.end; ++v) {
+    float* out = packed + v * (size + 1) * kLanes;
+    for (int64_t lane = 0; lane < kLanes; lane += 4) {
+      const int64_t unit = v * kLanes + lane;
+      if (unit + 4 <= units) {
+        for (int64_t k = 0; k < size; k += 4) transpose4(kernel + unit * size + k, size, out + k * kLanes + lane, kLanes);
+      } else {
+        for (int64_t k = 0; k < size; ++k)
+          for (int64_t i = 0; i < 4; ++i)
+            out[k * kLanes + lane + i] = unit + i < units ? kernel[(unit + i) * size + k] : 0.0f;
+      }
+    }
+  }
+}
+
+void copy_rows(float* out, int64_t out_stride, const float* in, int64_t in_stride, Range rows, Range units) {
+  for (int64_t b = rows.begin; b < rows.end; ++b)
+    memcpy(out + b * out_stride + units.begin, in + b * in_stride + units.begin, units.size() * sizeof(float));
+}
+
+// The part of a thread: some rows, and some units given in whole vectors.
+struct Part {
+  int row_part;
+  Range rows, panels, units;
+
+  Part(LstmGrid grid, int thread, int64_t batch, int64_t size) : row_part(thread / grid.unit_parts) {
+    rows = split(batch, grid.row_parts, row_part);
+    panels = split((size + kLanes - 1) / kLanes, grid.unit_parts, thread % grid.unit_parts);
+    units = {panels.begin * kLanes, panels.end * kLanes < size ? panels.end * kLanes : size};
+  }
+};
+
+// Tiles of rows that a thread has.
+int64_t tiles_of(int64_t batch, LstmGrid grid) {
+  const int64_t rows = (batch + grid.row_parts - 1) / grid.row_parts;
+  return (rows + kMaxRows - 1) / kMaxRows;
+}
+
+}  // namespace
+
+void lstm_forward(const LstmForward& a) {
+  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H);
+  Workers workers;
+  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
+  const int threads = grid.row_parts * grid.unit_parts;
+
+  Panels panels{a.recurrent_kernel, nullptr, H, H / kLanes};
+  if (T * tiles_of(B, grid) >= kUsesThatPayPacking) panels.first_packed = 0;
+  float* packed = workers.scratch<float>((panels.size() - panels.first_packed) * panels.packed_floats());
+  panels.packed = packed;
+  float* h[2] = {workers.scratch<float>(B * h_stride), workers.scratch<float>(B * h_stride)};
+  Barrier all(threads);
+  Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
+
+  workers.run([&](int thread) {
+    if (thread >= threads) return;
+    const Part part(grid, thread, B, H);
+    const Range mine = split(panels.size() - panels.first_packed, threads, thread);
+    pack(panels, packed, {panels.first_packed + mine.begin, panels.first_packed + mine.end});
+    copy_rows(h[0], h_stride, a.h0, H, part.rows, part.units);
+    all.wait();
+    for (int64_t t = 0; t < T; ++t) {
+      const bool last = t == T - 1;
+      const ForwardStep step{
+          H,
+          a.bias,
+          a.xz + t * 4 * H,
+          t == 0 ? a.c0 : a.c_seq + (t - 1) * H,
+          h[t & 1],
+          h[(t + 1) & 1],
+          a.h_seq + t * H,
+          a.c_seq + t * H,
+          a.gates + t * 4 * H,
+          last ? a.h_T : nullptr,
+          a.c_T,
+          T * 4 * H,
+          t == 0 ? H : T * H,
+          h_stride,
+          T * H,
+      };
+      forward_panels(step, panels, part.rows, part.panels);
+      if (grid.unit_parts > 1 && !last) step_barriers[part.row_part].wait();
+    }
+  });
+}
+
+void lstm_backward(const LstmBackward& a) {
+  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
+  Workers workers;
+  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
+  const int threads = grid.row_parts * grid.unit_parts;
+
+  float* dh = workers.scratch<float>(B * h_stride);
+  float* dc = workers.scratch<float>(B * h_stride);
+  float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
+  float* dbias = workers.scratch<float>(grid.row_parts * 4 * H);
+  const int64_t vectors = (H + kLanes - 1) / kLanes;
+  float* packed = nullptr;
+  if ((T - 1) * tiles_of(B, grid) >= kUsesThatPayTransposing)
+    packed = workers.scratch<float>(vectors * (4 * H + 1) * kLanes);
+  Barrier all(threads);
+  Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
+
+  workers.run([&](int thread) {
+    if (thread >= threads) return;
+    const Part part(grid, thread, B, H);
+    float* my_dbias = dbias + part.row_part * 4 * H;
+    for (int g = 0; g < 4; ++g) memset(my_dbias + g * H + part.units.begin, 0, part.units.size() * sizeof(float));
+    if (packed != nullptr) {
+      pack_transposed(a.recurrent_kernel, packed, H, split(vectors, threads, thread));
+      all.wait();
+    }
+    copy_rows(dh, h_stride, a.dh_T, H, part.rows, part.units);
+    copy_rows(dc, h_stride, a.dc_T, H, part.rows, part.units);
+    for (int64_t t = T - 1; t >= 0; --t) {
+      const BackwardStep step{
+          H,
+          a.gates + t * 4 * H,
+          a.c_seq + t * H,
+          t == 0 ? a.c0 : a.c_seq + (t - 1) * H,
+          a.dh_seq + t * H,
+          a.dz + t * 4 * H,
+          local[t & 1],
+          dh,
+          dc,
+          T * 4 * H,
+          T * H,
+          t == 0 ? H : T * H,
+          local_stride,
+          h_stride,
+      };
+      gate_gradients(step, part.rows, part.units, my_dbias);
+      if (t == 0) break;
+      if (grid.unit_parts > 1) step_barriers[part.row_part].wait();
+      recurrent_gradient({local[t & 1], a.recurrent_kernel, packed, dh, 4 * H, local_stride, h_stride, {}}, part.rows,
+                         part.panels);
+    }
+    copy_rows(a.dc0, H, dc, h_stride, part.rows, part.units);
+    all.wait();
+    const Range columns = split(4 * H, threads, thread);
+    for (int64_t j = columns.begin; j < columns.end; ++j) {
+      float total = 0;
+      for (int i = 0; i < grid.row_parts; ++i) total += dbias[i * 4 * H + j];
+      a.dbias[j] = total;
+    }
+  });
+}
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb

@@ -1,0 +1,63 @@
+// The recurrence of an LSTM layer in float32, and its gradient. The products that need no recurrence (x W before,
+// dW, dU, dx and dh0 after) are the framework's.
+//
+// B batch, T steps, H units, all at least 1. Arrays are dense and row-major; gates are in Keras' order i, f, c, o:
+//
+//   z[t] = xz[t] + h[t-1] U + bias           [B, 4H]
+//   i, f, o = sigmoid(z), g = tanh(z)
+//   c[t] = f c[t-1] + i g
+//   h[t] = o tanh(c[t])
+//
+// XLA FFI targets:
+//   kerasptb_lstm_forward_float32(xz [B, T, 4H], recurrent_kernel [H, 4H], bias [4H], h0 [B, H], c0 [B, H])
+//       -> (h_seq [B, T, H], h_T [B, H], c_T [B, H], gates [B, T, 4H], c_seq [B, T, H])
+//   kerasptb_lstm_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T [B, H])
+//       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
+#pragma once
+
+#include <cstdint>
+
+namespace kerasptb {
+
+struct LstmForward {
+  int64_t batch, steps, units;
+  const float* xz;                // [B, T, 4H]
+  const float* recurrent_kernel;  // [H, 4H]
+  const float* bias;              // [4H]
+  const float* h0;                // [B, H]
+  const float* c0;                // [B, H]
+  float* h_seq;                   // [B, T, H]
+  float* h_T;                     // [B, H]
+  float* c_T;                     // [B, H]
+  float* gates;                   // [B, T, 4H]: i, f, g, o, kept for the gradient
+  float* c_seq;                   // [B, T, H], kept for the gradient
+};
+
+struct LstmBackward {
+  int64_t batch, steps, units;
+  const float* recurrent_kernel;  // [H, 4H]
+  const float* gates;             // [B, T, 4H]
+  const float* c_seq;             // [B, T, H]
+  const float* c0;                // [B, H]
+  const float* dh_seq;            // [B, T, H]
+  const float* dh_T;              // [B, H]
+  const float* dc_T;              // [B, H]
+  float* dz;                      // [B, T, 4H]
+  float* dbias;                   // [4H]
+  float* dc0;                     // [B, H]
+};
+
+namespace baseline {
+void lstm_forward(const LstmForward&);
+void lstm_backward(const LstmBackward&);
+}  // namespace baseline
+namespace avx2 {
+void lstm_forward(const LstmForward&);
+void lstm_backward(const LstmBackward&);
+}  // namespace avx2
+namespace avx512 {
+void lstm_forward(const LstmForward&);
+void lstm_backward(const LstmBackward&);
+}  // namespace avx512
+
+}  // namespace kerasptb
