@@ -5,6 +5,8 @@ import json
 import os
 import sys
 
+from kerasptb.presets import PRESETS
+
 _BACKENDS = ("auto", "reference", "keras", "native")
 _PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
 _DATA_HELP = (
@@ -152,7 +154,9 @@ def _make_parser():
 
     command = commands.add_parser("train", help="train a model into a run folder")
     command.add_argument("--data", default="auto", help=_DATA_HELP)
-    command.add_argument("--preset", default="notebook", help="recipe of the model and its training")
+    command.add_argument(
+        "--preset", default="notebook", choices=sorted(PRESETS), help="recipe of the model and its training"
+    )
     command.add_argument("--epochs", type=_positive, help="number of epochs in all (default: the preset's)")
     command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
     command.add_argument("--batch-size", type=_positive, help="rows of a batch (default: the preset's)")

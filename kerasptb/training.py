@@ -82,6 +82,7 @@ def train(
         recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
         model = LanguageModel(**{"seed": random.randrange(2**31), **recipe, **given, **(model_arguments or {})})
         config = {"model": model.get_config(), "training": training, "data": _describe(corpus), "versions": _versions()}
+        _make_batches(corpus, model, training)  # a text too short for one batch is told before a folder is made
         run = runs.create_run(out or _new_folder(preset), config, corpus.vocabulary)
     if epochs is not None:
         run.config["training"]["epochs"] = epochs
@@ -94,16 +95,14 @@ def train(
         recorder.restore(model)
     _announce(say, run, corpus, model)
 
-    batches = make_dataset(corpus.train, model.batch_size, model.num_steps)
-    if settings["steps_per_epoch"]:
-        batches = batches.take(settings["steps_per_epoch"])
+    batches, valid_batches = _make_batches(corpus, model, settings)
     interrupted = False
     try:
         model.fit(
             batches,
             epochs=settings["epochs"],
             initial_epoch=len(recorder.history),
-            validation_data=make_dataset(corpus.valid, model.batch_size, model.num_steps),
+            validation_data=valid_batches,
             callbacks=[
                 ResetStates(),
                 LearningRateDecay(settings["constant_epochs"], settings["decay"], settings["learning_rate"]),
@@ -187,6 +186,13 @@ def _training_settings(preset, steps_per_epoch, training_arguments):
     if unknown:
         raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {sorted(unknown)}")
     return {**settings, **(training_arguments or {})}
+
+
+def _make_batches(corpus, model, settings):
+    train = make_dataset(corpus.train, model.batch_size, model.num_steps)
+    if settings["steps_per_epoch"]:
+        train = train.take(settings["steps_per_epoch"])
+    return train, make_dataset(corpus.valid, model.batch_size, model.num_steps)
 
 
 def _describe(corpus):

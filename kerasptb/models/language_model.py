@@ -131,7 +131,7 @@ class LanguageModel(keras.Model):
         """
         return cls(**{**presets.get_preset(preset).model_arguments(), **overrides})
 
-    def compile(self, optimizer=None, loss=None, metrics=None, jit_compile=None, **kwargs):
+    def compile(self, optimizer=None, loss=None, *, metrics=None, jit_compile=None, **kwargs):
         """Configures training. Without arguments it is that of the original tutorial.
 
         Args:

@@ -1,0 +1,356 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.data import make_dataset
+from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.metrics import Perplexity
+from kerasptb.models import LanguageModel, build_language_model
+from kerasptb.optimizers import ClippedSGD
+
+V, B, T = 23, 4, 5
+TRAIN = np.random.default_rng(0).integers(0, V, 404).astype("int32")
+VALID = np.random.default_rng(1).integers(0, V, 203).astype("int32")
+
+
+class Losses(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(logs["loss"])
+
+
+def small_model(**kwargs):
+    return build_language_model(V, 6, (8, 7), B, T, **{"seed": 3, **kwargs})
+
+
+def compiled_model(**kwargs):
+    model = small_model(**kwargs)
+    model.compile()
+    return model
+
+
+def losses_of(model, epochs=2, **kwargs):
+    losses = Losses()
+    model.fit(make_dataset(TRAIN, B, T), epochs=epochs, callbacks=[losses], verbose=0, **kwargs)
+    return losses.values
+
+
+# The model
+
+
+def test_original_has_3_955_088_parameters_in_nine_variables():
+    model = build_language_model()
+    assert model.count_params() == 3_955_088
+    assert {variable.path: variable.shape for variable in model.trainable_variables} == {
+        "embedding/embeddings": (10000, 200),
+        "lstm_0/lstm_cell/kernel": (200, 1024),
+        "lstm_0/lstm_cell/recurrent_kernel": (256, 1024),
+        "lstm_0/lstm_cell/bias": (1024,),
+        "lstm_1/lstm_cell/kernel": (256, 512),
+        "lstm_1/lstm_cell/recurrent_kernel": (128, 512),
+        "lstm_1/lstm_cell/bias": (512,),
+        "logits/kernel": (128, 10000),
+        "logits/bias": (10000,),
+    }
+
+
+def test_weights_begin_uniform_and_lstm_biases_at_zero():
+    for variable in build_language_model(init_scale=0.05, seed=1).trainable_variables:
+        values = variable.numpy()
+        if "lstm_cell/bias" in variable.path:
+            assert not values.any()  # the forget gate's too: the original has forget_bias=0
+        else:
+            assert 0.0499 < np.abs(values).max() <= 0.05
+            # The standard deviation of a uniform variable in ±a is a / sqrt(3).
+            assert values.std() == pytest.approx(0.05 / math.sqrt(3), rel=0.03)
+
+
+def test_seed_repeats_the_weights_and_no_two_are_alike():
+    first, again, other = (small_model(seed=seed).get_weights() for seed in (5, 5, 6))
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.any() == (not np.array_equal(a, c))
+    assert not np.array_equal(first[1][:6, :8], first[0][:6, :8])
+
+
+def test_untrained_model_costs_num_steps_times_log_vocabulary():
+    cost, perplexity = compiled_model().evaluate(make_dataset(VALID, B, T), verbose=0)
+    assert cost == pytest.approx(T * math.log(V), rel=5e-3)
+    assert perplexity == pytest.approx(V, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("keep_prob", "names"),
+    [
+        (1.0, ["tokens", "embedding", "lstm_0", "lstm_1", "logits"]),
+        (
+            0.5,
+            [
+                "tokens",
+                "embedding",
+                "embedding_dropout",
+                "lstm_0",
+                "lstm_0_dropout",
+                "lstm_1",
+                "lstm_1_dropout",
+                "logits",
+            ],
+        ),
+    ],
+)
+def test_dropout_is_on_the_embeddings_and_each_layers_output(keep_prob, names):
+    assert [layer.name for layer in small_model(keep_prob=keep_prob).layers] == names
+
+
+def test_takes_one_layer_and_three():
+    assert LanguageModel(V, 6, 8, B, T).predict(np.zeros((B, 2), "int32"), verbose=0).shape == (B, 2, V)
+    assert LanguageModel(V, 6, (8, 3, 5), B, T).get_layer("logits").kernel.shape == (5, V)
+
+
+def test_preset_is_the_original():
+    model = LanguageModel.from_preset("notebook", batch_size=7)
+    assert model.count_params() == 3_955_088
+    assert (model.batch_size, model.num_steps, model.keep_prob, model.init_scale) == (7, 20, 1.0, 0.1)
+    with pytest.raises(ValueError, match=r"\['notebook'\]. Received: 'large'"):
+        LanguageModel.from_preset("large")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"vocabulary_size": 0},
+        {"units": ()},
+        {"units": (8, 0)},
+        {"batch_size": 2.5},
+        {"keep_prob": 0.0},
+        {"num_steps": -1},
+    ],
+)
+def test_arguments_out_of_range_are_named(argument):
+    arguments = {"vocabulary_size": V, "embedding_size": 6, "units": (8,), "batch_size": B, "num_steps": T}
+    with pytest.raises(ValueError, match=f"`{next(iter(argument))}.*Received"):
+        LanguageModel(**{**arguments, **argument})
+
+
+def test_next_word_probabilities_are_the_softmax_of_the_last_logits():
+    model = compiled_model()
+    tokens = TRAIN[:12].reshape(2, 6)
+    logits = model.predict(tokens, batch_size=2, verbose=0)[:, -1]
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(model.next_word_probabilities(tokens), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.next_word_probabilities(tokens), expected, rtol=1e-5)
+    # Read in two pieces, the second from the state of the first.
+    model.next_word_probabilities(tokens[:, :4])
+    np.testing.assert_allclose(model.next_word_probabilities(tokens[:, 4:], reset=False), expected, rtol=1e-5)
+
+
+# State
+
+
+def test_training_losses_are_the_same_with_and_without_validation_to_the_bit():
+    with_validation = losses_of(compiled_model(keep_prob=0.7), validation_data=make_dataset(VALID, 3, 11))
+    assert with_validation == losses_of(compiled_model(keep_prob=0.7))
+
+
+def test_evaluate_is_repeatable_and_leaves_the_training_state():
+    model, undisturbed = compiled_model(), compiled_model()
+    losses_of(model, epochs=1)
+    first = model.evaluate(make_dataset(VALID, B, T), verbose=0)
+    model.predict(make_dataset(VALID, 2, 3), verbose=0)
+    assert model.evaluate(make_dataset(VALID, B, T), verbose=0) == first
+    losses_of(undisturbed, epochs=1)
+    assert losses_of(model, epochs=1) == losses_of(undisturbed, epochs=1)
+
+
+def test_streams_read_one_by_one_at_any_length_are_those_read_together():
+    model = compiled_model()
+    losses_of(model)
+    length = len(VALID) // B
+    together = model.evaluate(make_dataset(VALID[: B * length], B, T), verbose=0)[1]
+    words = (length - 1) // T * T
+    for num_steps in (T, 7, words):
+        total = 0.0
+        for row in VALID[: B * length].reshape(B, length)[:, : words + 1]:
+            used = words // num_steps * num_steps
+            total += used * math.log(model.evaluate(make_dataset(row, 1, num_steps), verbose=0)[1])
+        if words % num_steps == 0:
+            assert math.exp(total / (B * words)) == pytest.approx(together, rel=1e-5)
+        else:
+            assert math.exp(total / (B * used)) == pytest.approx(together, rel=0.05)
+
+
+def test_state_goes_on_from_batch_to_batch_within_a_prediction():
+    model = small_model(init_scale=0.8)
+    tokens = TRAIN[: B * 2 * T].reshape(B, 2 * T)
+    whole = model.predict(tokens, verbose=0)
+    halves = model.predict(np.concatenate([tokens[:, :T], tokens[:, T:]]), batch_size=B, verbose=0)
+    np.testing.assert_allclose(halves.reshape(2, B, T, V).swapaxes(0, 1).reshape(B, 2 * T, V), whole, atol=2e-6)
+
+
+def test_reset_states_begins_training_anew():
+    model = compiled_model()
+    model.optimizer.learning_rate = 0.0
+    first, second = losses_of(model, epochs=1), losses_of(model, epochs=1)
+    assert first != second  # the state of the first epoch's end
+    model.reset_states()
+    assert losses_of(model, epochs=1) == first
+
+
+def test_steps_per_execution_changes_nothing():
+    several = small_model(keep_prob=0.8)
+    several.compile(steps_per_execution=5)
+    assert losses_of(several)[-1] == losses_of(compiled_model(keep_prob=0.8))[-1]
+
+
+def test_training_batch_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"Expected batch size: 4"):
+        compiled_model().fit(make_dataset(TRAIN, B + 1, T), verbose=0)
+
+
+def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
+    x, y = (np.concatenate(parts) for parts in zip(*make_dataset(TRAIN, B, T).as_numpy_iterator(), strict=True))
+    model, other = compiled_model(), compiled_model()
+    losses = Losses()
+    model.fit(x, y, callbacks=[losses], verbose=0)
+    assert losses.values == losses_of(other, epochs=1)
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="Received: 7 rows; drop the last 3"):
+            method(x[:7], y[:7], verbose=0)
+
+
+def test_batches_of_unknown_size_are_refused():
+    dataset = tf.data.Dataset.from_tensor_slices((TRAIN[:20].reshape(4, 5), TRAIN[1:21].reshape(4, 5))).batch(3)
+    with pytest.raises(ValueError, match="drop_remainder=True"):
+        compiled_model().evaluate(dataset, verbose=0)
+
+
+# Training
+
+
+def test_compiled_defaults_are_the_explicit_parts_of_the_original():
+    explicit = small_model()
+    explicit.compile(ClippedSGD(1.0, global_clipnorm=5.0), SequenceCrossEntropy(), metrics=[Perplexity()])
+    default = compiled_model()
+    histories = [
+        model.fit(make_dataset(TRAIN, B, T), epochs=3, validation_data=make_dataset(VALID, B, T), verbose=0).history
+        for model in (default, explicit)
+    ]
+    assert histories[0].keys() == histories[1].keys() == {"loss", "perplexity", "val_loss", "val_perplexity"}
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(values, histories[1][name], rtol=1e-4, err_msg=name)
+
+
+def test_history_holds_the_exact_perplexity():
+    model = compiled_model()
+    history = model.fit(make_dataset(TRAIN, B, T), epochs=1, verbose=0).history
+    assert history["perplexity"][0] == pytest.approx(math.exp(history["loss"][0] / T), rel=1e-6)
+
+
+def test_stock_loss_and_optimizer_give_stock_behaviour():
+    model = small_model()
+    tokens = keras.Input(batch_shape=(B, T), dtype="int32")
+    x = keras.layers.Embedding(V, 6)(tokens)
+    for units in model.units:
+        x = keras.layers.LSTM(units, return_sequences=True, stateful=True, unit_forget_bias=False)(x)
+    plain = keras.Model(tokens, keras.layers.Dense(V)(x))
+    plain.set_weights(model.get_weights())
+    losses = []
+    for candidate in (model, plain):
+        candidate.compile(
+            keras.optimizers.Adam(0.01),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        history = candidate.fit(make_dataset(TRAIN, B, T), epochs=3, verbose=0, shuffle=False).history
+        assert history.keys() == {"loss", "accuracy"}
+        losses.append(history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_training_learns_a_text_that_repeats_itself():
+    text = np.tile(np.arange(10, dtype="int32"), 80)
+    model = compiled_model(init_scale=0.3)
+    history = model.fit(make_dataset(text, B, T), epochs=8, verbose=0).history
+    assert history["perplexity"][-1] < 1.2
+
+
+def test_embedding_gradient_stays_sparse():
+    model = compiled_model()
+    x, y = next(iter(make_dataset(TRAIN, B, T)))
+    with tf.GradientTape() as tape:
+        loss = model.compute_cross_entropy(x, y, training=True)
+    gradients = tape.gradient(loss, model.trainable_weights)
+    assert isinstance(gradients[0], tf.IndexedSlices)
+    assert gradients[0].values.shape == (B * T, 6)
+
+
+def test_compiles_with_xla():
+    model = small_model()
+    model.compile(jit_compile=True)
+    np.testing.assert_allclose(losses_of(model), losses_of(compiled_model()), rtol=1e-4)
+
+
+def test_sample_weights_need_an_explicit_loss():
+    dataset = make_dataset(TRAIN, B, T).map(lambda x, y: (x, y, tf.ones((B,))))
+    with pytest.raises(ValueError, match="compile with a loss and metrics"):
+        compiled_model().fit(dataset, verbose=0)
+
+
+# Serialisation
+
+
+def test_keras_file_gives_back_the_model_and_its_training(tmp_path):
+    model = compiled_model(keep_prob=0.9)
+    losses_of(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, LanguageModel)
+    assert loaded.get_config() == model.get_config()
+    assert isinstance(loaded.optimizer, ClippedSGD)
+    assert loaded.evaluate(make_dataset(VALID, B, T), verbose=0) == model.evaluate(make_dataset(VALID, B, T), verbose=0)
+    assert int(loaded.optimizer.iterations) == int(model.optimizer.iterations)
+    losses_of(loaded, epochs=1)
+
+
+def test_a_stock_compilation_survives_the_keras_file(tmp_path):
+    model = small_model()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    losses_of(model, epochs=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, keras.optimizers.Adam)
+    assert set(loaded.evaluate(make_dataset(VALID, B, T), verbose=0, return_dict=True)) == {"loss", "accuracy"}
+
+
+def test_state_is_not_among_the_weights(tmp_path):
+    model = compiled_model()
+    losses_of(model, epochs=1)
+    model.evaluate(make_dataset(VALID, 2, T), verbose=0)
+    assert len(model.weights) == 9
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = compiled_model()
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert other.evaluate(make_dataset(VALID, B, T), verbose=0) == model.evaluate(make_dataset(VALID, B, T), verbose=0)
+
+
+def test_weights_move_to_and_from_keras_layers():
+    model = small_model(init_scale=0.7)
+    layers = [keras.layers.Embedding(V, 6), keras.layers.LSTM(8, return_sequences=True)]
+    layers += [keras.layers.LSTM(7, return_sequences=True), keras.layers.Dense(V)]
+    plain = keras.Sequential(layers)
+    tokens = VALID[: B * T].reshape(B, T)
+    plain(tokens)
+    for ours, theirs in zip(model.layers[1:], layers, strict=True):
+        theirs.set_weights(ours.get_weights())
+    logits = model.predict(tokens, verbose=0)
+    np.testing.assert_allclose(logits, plain.predict(tokens, verbose=0), atol=1e-5)
+    back = small_model(seed=99)
+    for ours, theirs in zip(back.layers[1:], layers, strict=True):
+        ours.set_weights(theirs.get_weights())
+    np.testing.assert_array_equal(back.predict(tokens, verbose=0), logits)

@@ -1,0 +1,164 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerasptb.cli import main
+
+WORDS = ["one", "two", "three", "four", "<unk>", "N"]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    random = np.random.default_rng(0)
+    for split, lines in (("train", 400), ("valid", 100), ("test", 90)):
+        (folder / f"{split}.txt").write_text("".join(" ".join(random.choice(WORDS, 3)) + "\n" for _ in range(lines)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(texts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = [
+        "--data",
+        texts,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "6",
+        "--num-steps",
+        "4",
+        "--seed",
+        "1",
+        "--out",
+        folder,
+    ]
+    assert main(["train", *map(str, arguments)]) == 0
+    return str(folder)
+
+
+def error_of(capsys, arguments, status=1):
+    assert main(list(map(str, arguments))) == status
+    output = capsys.readouterr()
+    lines = output.err.strip().split("\n")
+    assert len(lines) <= 2, output.err
+    assert lines[0].startswith("kerasptb: ")
+    assert "Traceback" not in output.err
+    return output.err
+
+
+def test_train_resumes_for_more_epochs(texts, tmp_path, capsys):
+    arguments = ["train", "--data", texts, "--batch-size", "6", "--num-steps", "4", "--out", tmp_path / "run"]
+    assert main(list(map(str, [*arguments, "--epochs", 1]))) == 0
+    assert "Best epoch 1" in capsys.readouterr().out
+    assert main(list(map(str, [*arguments, "--epochs", 2, "--resume"]))) == 0
+    history = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in history] == ["epoch", "1", "2"]
+
+
+def test_evaluate_reports_both_figures_and_labels_them(run, texts, capsys):
+    assert main(["evaluate", run, "--data", str(texts), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    strict, streams = result["results"]
+    assert (strict["batch_size"], strict["method"], strict["num_words"]) == (1, "every word", 359)
+    assert (streams["batch_size"], streams["num_steps"], streams["num_words"]) == (6, 4, 336)
+    assert main(["evaluate", run, "--data", str(texts)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"test perplexity {strict['perplexity']:.2f}  (batch size 1: every word; 359 words)")
+    assert lines[1].startswith(f"test perplexity {streams['perplexity']:.2f}  (batch size 6:")
+
+
+def test_evaluate_takes_a_split_and_sizes(run, texts, capsys):
+    arguments = ["--split", "valid", "--batch-size", "3", "--num-steps", "7"]
+    assert main(["evaluate", run, "--data", str(texts), *arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["split"] == "valid"
+    assert [(r["batch_size"], r["num_steps"], r["num_words"]) for r in result["results"]] == [(3, 7, 3 * 7 * 18)]
+
+
+def test_suggest_prints_words_with_probabilities(run, capsys):
+    assert main(["suggest", run, "one two", "-k", "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["suggestions"]
+    assert len(rows) == 3
+    assert "<unk>" not in {row["word"] for row in rows}
+    assert main(["suggest", run, "one two", "-k", "3"]) == 0
+    assert capsys.readouterr().out.split() == [
+        text for row in rows for text in (f"{row['probability']:.2%}", row["word"])
+    ]
+
+
+def test_generate_repeats_with_its_seed(run, capsys):
+    outputs = []
+    for _ in range(2):
+        assert main(["generate", run, "--prompt", "one two", "--words", "12", "--seed", "5"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith("one two")
+
+
+def test_info_is_one_json_object(capsys):
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["versions"]["kerasptb"] == "0.1.0"
+    assert main(["info"]) == 0
+    assert "native" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["evaluate", "nowhere"], "which has no config.json"),
+        (["train", "--data", "nowhere"], "does not exist"),
+        (["train", "--data", "sample", "--resume"], "--out"),
+        (["train", "--data", "sample", "--batch-size", "5000"], "too short for one batch"),
+    ],
+)
+def test_bad_input_gets_a_line_and_status_1(capsys, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    assert text in error_of(capsys, arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda folder: (folder / "valid.txt").unlink(), "valid"),
+        (lambda folder: (folder / "test.txt").write_text(""), "test.txt"),
+        (lambda folder: (folder / "train.txt").write_bytes(b"caf\xe9 au lait\n"), "UTF-8"),
+        (lambda folder: (folder / "train.txt").write_text("one two\n" * 50), "three"),
+    ],
+    ids=["missing", "empty", "not UTF-8", "unknown word without <unk>"],
+)
+def test_each_fault_of_a_corpus_gets_a_line_that_names_it(capsys, tmp_path, damage, text):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two three <unk>\n" * 50)
+    damage(tmp_path)
+    assert text in error_of(capsys, ["train", "--data", tmp_path, "--out", tmp_path / "run"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_named(capsys, texts, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ["train", "--data", texts, "--batch-size", "6", "--num-steps", "4", "--out", tmp_path / "file" / "run"]
+    assert str(tmp_path / "file") in error_of(capsys, arguments)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ValueError, match=r"config\.json"):
+        main(["evaluate", str(tmp_path), "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["train", "--epochs", "0"], ["train", "--preset", "large"], ["fly"]])
+def test_wrong_words_give_status_2(capsys, arguments):
+    assert main(arguments) == 2
+    assert "usage: kerasptb" in capsys.readouterr().err
+
+
+def test_help_needs_no_tensorflow():
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; from kerasptb.cli import main; sys.exit(main(['train', '-h']))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--steps-per-epoch" in output

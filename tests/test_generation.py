@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from kerasptb.data import Vocabulary
+from kerasptb.generation import encode_text, generate, sample, suggest
+from kerasptb.models import LanguageModel
+
+VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did"])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LanguageModel(len(VOCABULARY), 5, (6,), batch_size=1, num_steps=5, init_scale=2.0, seed=0)
+
+
+def test_text_is_read_as_the_beginning_of_a_sentence():
+    assert VOCABULARY.to_words(encode_text(VOCABULARY, "")) == ["<eos>"]
+    assert VOCABULARY.to_words(encode_text(VOCABULARY, "The cat\nsat")) == ["<eos>", "the", "cat", "<eos>", "sat"]
+
+
+def test_words_are_kept_as_the_vocabulary_has_them_or_read_as_ptb_has():
+    words = VOCABULARY.to_words(encode_text(VOCABULARY, "Oslo didn't SAT, 3.5 zebra!"))
+    assert words == ["<eos>", "Oslo", "did", "n't", "sat", "N", "<unk>"]
+
+
+def test_text_of_nothing_readable_needs_eos():
+    with pytest.raises(ValueError, match="at least one word"):
+        encode_text(Vocabulary(["a", "<unk>"]), "  ...  ")
+
+
+def test_suggestions_are_the_most_probable_words_without_unk(model):
+    probabilities = model.next_word_probabilities([encode_text(VOCABULARY, "the cat")])[0]
+    suggestions = suggest(model, VOCABULARY, "the cat", k=8)
+    assert [s.word for s in suggestions] == [VOCABULARY.words[i] for i in np.argsort(-probabilities) if i != 0]
+    assert [s.probability for s in suggestions] == sorted(probabilities[1:], reverse=True)
+    assert sum(s.probability for s in suggestions) == pytest.approx(1 - probabilities[0], rel=1e-5)
+
+
+def test_k_is_checked(model):
+    for k in (0, 9):
+        with pytest.raises(ValueError, match=f"from 1 to 8. Received: k={k}"):
+            suggest(model, VOCABULARY, "the", k=k)
+
+
+def test_generation_repeats_with_its_seed(model):
+    first, again, other = (generate(model, VOCABULARY, "the", 40, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(first) == 40
+    assert "<unk>" not in first
+
+
+def test_temperature_zero_takes_the_most_probable_word_each_time(model):
+    words, text = generate(model, VOCABULARY, "the", 6, temperature=0), ["the"]
+    for word in words:
+        # Read anew from the beginning: generation goes on from its state instead.
+        assert suggest(model, VOCABULARY, " ".join(text), k=1)[0].word == word
+        text.append(word)
+
+
+def test_sampling_follows_the_distribution_and_its_temperature():
+    random = np.random.default_rng(0)
+    probabilities = np.array([0.2, 0.0, 0.8])
+    drawn = np.array([sample(probabilities, 1.0, random) for _ in range(4000)])
+    assert np.mean(drawn == 2) == pytest.approx(0.8, abs=0.025)  # four standard deviations
+    assert not np.any(drawn == 1)
+    # At temperature 1/2 probabilities are squared: 0.04 against 0.64.
+    sharper = np.array([sample(probabilities, 0.5, random) for _ in range(4000)])
+    assert np.mean(sharper == 2) == pytest.approx(0.64 / 0.68, abs=0.016)
+
+
+@pytest.mark.parametrize("arguments", [{"num_words": -1}, {"temperature": -0.1}, {"temperature": float("nan")}])
+def test_arguments_out_of_range_are_named(model, arguments):
+    with pytest.raises(ValueError, match="Received"):
+        generate(model, VOCABULARY, "the", **arguments)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from kerasptb.data import Vocabulary
+from kerasptb.runs import RunError, create_run, load_run, write_history, written_whole
+
+VOCABULARY = Vocabulary(["the", "<unk>"])
+
+
+def test_a_run_comes_back_from_its_folder(tmp_path):
+    create_run(tmp_path / "a" / "run", {"model": {"units": [3]}}, VOCABULARY)
+    run = load_run(tmp_path / "a" / "run")
+    assert run.config == {"model": {"units": [3]}}
+    assert run.vocabulary == VOCABULARY
+    assert run.history == []
+    assert run.metrics == {}
+
+
+def test_history_keeps_every_bit(tmp_path):
+    run = create_run(tmp_path, {}, VOCABULARY)
+    rows = [{"epoch": 1, "perplexity": float(np.float32(1 / 3))}, {"epoch": 2, "perplexity": 1e-17}]
+    write_history(tmp_path / "history.csv", rows)
+    assert run.history == rows
+
+
+def test_a_run_without_a_whole_epoch_has_no_weights(tmp_path):
+    with pytest.raises(RunError, match="no epoch has ended"):
+        create_run(tmp_path, {"model": {}}, VOCABULARY).load_model()
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.txt"])
+def test_a_folder_that_is_no_run_is_named(tmp_path, name):
+    create_run(tmp_path, {}, VOCABULARY)
+    (tmp_path / name).unlink()
+    with pytest.raises(RunError, match=f"has no {name}"):
+        load_run(tmp_path)
+
+
+def test_damaged_settings_are_named(tmp_path):
+    create_run(tmp_path, {}, VOCABULARY)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        load_run(tmp_path)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail():
+        with written_whole(path) as temporary:
+            temporary.write_text("half of the new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,181 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.callbacks import TrainingDivergedError
+from kerasptb.data import Corpus, Vocabulary
+from kerasptb.runs import RunError
+
+SMALL = {"units": (9, 7), "embedding_size": 6}
+
+
+def small_corpus(seed=0):
+    """A text in which a word is followed by one of two: perplexity 2 is there to be learned."""
+    random = np.random.default_rng(seed)
+    steps = random.integers(1, 3, 700)
+    ids = (np.cumsum(steps) % 12).astype("int32")
+    vocabulary = Vocabulary([f"w{i}" for i in range(10)] + ["<eos>", "<unk>"])
+    return Corpus(ids[:450], ids[450:570], ids[570:], vocabulary, name="small", source="made up")
+
+
+def train(out, **kwargs):
+    arguments = {"epochs": 3, "batch_size": 4, "num_steps": 5, "seed": 1, "verbose": 0, "model_arguments": SMALL}
+    return kerasptb.train(small_corpus(), out=out, **{**arguments, **kwargs})
+
+
+def test_leaves_a_run_folder(tmp_path):
+    run = train(tmp_path / "run", training_arguments={"learning_rate": 0.5})
+    assert {path.name for path in run.folder.iterdir()} == {
+        "config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "history.csv",
+        "metrics.json", "curves.png", "logs",
+    }  # fmt: skip
+    assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list(run.folder.glob("logs/*/events*"))
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert {key: metrics[key] for key in ("epochs", "preset", "backend", "precision", "seed", "parameters")} == {
+        "epochs": 3,
+        "preset": "notebook",
+        "backend": "auto",
+        "precision": "float32",
+        "seed": 1,
+        # 12 x 6, (6 + 9 + 1) x 36, (9 + 7 + 1) x 28, (7 + 1) x 12
+        "parameters": 72 + 576 + 476 + 96,
+    }
+    with (run.folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert {row["learning_rate"] for row in rows} == {"0.5"}
+    best = min(run.history, key=lambda row: row["val_perplexity"])
+    assert metrics["valid_perplexity"] == best["val_perplexity"]
+    assert metrics["train_perplexity"] == best["perplexity"]
+    assert 1 < metrics["test_perplexity_every_word"] < 14
+    assert metrics["words_per_second"] > 0
+
+
+def test_learns_what_there_is_to_learn(tmp_path):
+    run = train(
+        tmp_path / "run",
+        epochs=20,
+        model_arguments={**SMALL, "init_scale": 0.5},
+        training_arguments={"constant_epochs": 20},
+    )
+    # The text's own perplexity is 2; that of 12 words equally likely is 12.
+    assert 1.8 < run.metrics["test_perplexity_every_word"] < 3.5
+
+
+def test_same_seed_repeats_the_run_to_the_bit(tmp_path):
+    arguments = {"model_arguments": {**SMALL, "keep_prob": 0.6}}
+    runs = [train(tmp_path / name, **arguments) for name in ("one", "two")]
+    other = train(tmp_path / "other", seed=2, **arguments)
+    for key in ("perplexity", "val_perplexity"):
+        assert [row[key] for row in runs[0].history] == [row[key] for row in runs[1].history]
+        assert [row[key] for row in runs[0].history] != [row[key] for row in other.history]
+
+
+def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path):
+    arguments = {"model_arguments": {**SMALL, "keep_prob": 0.6}, "training_arguments": {"constant_epochs": 2}}
+    whole = train(tmp_path / "whole", epochs=5, **arguments)
+    train(tmp_path / "parts", epochs=2, **arguments)
+    parts = kerasptb.train(small_corpus(), out=tmp_path / "parts", resume=True, epochs=5, verbose=0)
+    assert [row["epoch"] for row in parts.history] == [1, 2, 3, 4, 5]
+    for key in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[key] for row in parts.history] == [row[key] for row in whole.history]
+    assert parts.metrics["test_perplexity"] == whole.metrics["test_perplexity"]
+
+
+def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(tmp_path):
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(tmp_path / "run", callbacks=[Kill()])
+    resumed = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, verbose=0)
+    assert [row["perplexity"] for row in resumed.history] == [
+        row["perplexity"] for row in train(tmp_path / "other").history
+    ]
+
+
+def test_resuming_keeps_the_runs_settings(tmp_path):
+    train(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=r"batch_size=4\. Received: batch_size=8"):
+        kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, batch_size=8, verbose=0)
+    with pytest.raises(RunError, match="--out"):
+        kerasptb.train(small_corpus(), resume=True, verbose=0)
+
+
+def test_callbacks_of_the_user_run_and_see_the_logs(tmp_path):
+    seen = []
+
+    class See(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((epoch, sorted(logs)))
+
+    train(tmp_path / "run", epochs=2, callbacks=[See()])
+    names = ["learning_rate", "loss", "perplexity", "val_loss", "val_perplexity", "words_per_second"]
+    assert seen == [(0, names), (1, names)]
+
+
+def test_divergence_stops_with_a_line_and_keeps_the_last_good_weights(tmp_path):
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                variable = self.model.trainable_variables[-1]
+                variable.assign(np.full(variable.shape, np.nan))
+
+    with pytest.raises(TrainingDivergedError, match="nan in epoch 3, step 1"):
+        train(tmp_path / "run", callbacks=[Poison()])
+    run = kerasptb.load_run(tmp_path / "run")
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert all(np.isfinite(weights).all() for weights in run.load_model(weights="last").get_weights())
+
+
+def test_interrupt_keeps_the_whole_epochs(tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == self.at:
+                raise KeyboardInterrupt
+
+    callback = Interrupt()
+    callback.at = 2
+    run = train(tmp_path / "run", callbacks=[callback])
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert run.metrics["interrupted"]
+    assert run.metrics["epochs"] == 2
+    callback.at = 0
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "other", callbacks=[callback])
+
+
+def test_steps_per_epoch_shortens_every_epoch(tmp_path):
+    batches = []
+
+    class Count(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            batches.append(batch)
+
+    train(tmp_path / "run", epochs=2, steps_per_epoch=3, callbacks=[Count()])
+    assert batches == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_folder_that_holds_anything_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("do not lose this")
+    with pytest.raises(RunError, match="is not empty"):
+        train(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_text_too_short_for_one_batch_says_the_numbers_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="too short for one batch"):
+        train(tmp_path / "run", batch_size=60)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_training_argument_is_named(tmp_path):
+    with pytest.raises(ValueError, match="momentum"):
+        train(tmp_path / "run", training_arguments={"momentum": 0.9})
