@@ -47,5 +47,5 @@ def test_repeats_itself(model):
 
 
 def test_every_word_needs_one_stream(model):
-    with pytest.raises(ValueError, match="batch_size=1 only. Received: batch_size=4"):
+    with pytest.raises(ValueError, match=r"batch_size=1 only\. Received: batch_size=4"):
         evaluate_split(model, IDS, 4, every_word=True)

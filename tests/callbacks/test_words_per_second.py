@@ -28,5 +28,5 @@ def test_counts_the_words_between_the_first_batch_and_the_last():
 
 
 def test_needs_a_metric_that_counts_words():
-    with pytest.raises(ValueError, match="needs a kerasptb.metrics.Perplexity"):
+    with pytest.raises(ValueError, match=r"needs a kerasptb\.metrics\.Perplexity"):
         fit(["accuracy"], [WordsPerSecond()])

@@ -26,10 +26,9 @@ def test_updates_as_the_original_clips_and_descends(scale):
     ClippedSGD(0.7, global_clipnorm=5.0).apply(gradients(scale), ours)
     clipped, norm = tf.clip_by_global_norm(gradients(scale), 5.0)
     assert (norm > 5.0) == (scale >= 1.0)
-    for value, gradient in zip(expected, clipped, strict=True):
-        value -= 0.7 * tf.convert_to_tensor(gradient).numpy()
-    for variable, value in zip(ours, expected, strict=True):
-        np.testing.assert_allclose(variable.numpy(), value, rtol=2e-6, atol=1e-6)
+    for variable, value, gradient in zip(ours, expected, clipped, strict=True):
+        value_after = value - 0.7 * tf.convert_to_tensor(gradient).numpy()
+        np.testing.assert_allclose(variable.numpy(), value_after, rtol=2e-6, atol=1e-6)
 
 
 def test_norm_counts_a_repeated_row_once_for_each_occurrence():
@@ -64,7 +63,7 @@ def test_without_clipping_is_plain_gradient_descent():
 
 @pytest.mark.parametrize("argument", [{"momentum": 0.9}, {"clipnorm": 1.0}, {"clipvalue": 1.0}])
 def test_refuses_what_it_does_not_do(argument):
-    with pytest.raises(ValueError, match="use keras.optimizers.SGD"):
+    with pytest.raises(ValueError, match=r"use keras\.optimizers\.SGD"):
         ClippedSGD(**argument)
 
 
