@@ -1,0 +1,111 @@
+"""The model that every export is made of: stateless, plain Keras layers, float32."""
+
+import keras
+
+
+class PortableNetwork:
+    """The layers of a trained model as plain Keras layers, whose state goes in and comes out as tensors.
+
+    Nothing in it depends on how the model was trained: no cuDNN, no native operation, no state of its own, no
+    dropout, float32 throughout. The weights are copies.
+
+    Args:
+        model: a `LanguageModel`.
+
+    Attributes:
+        state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
+            of each LSTM layer, from the embedding on), to its size H.
+        vocabulary_size: number V of words.
+    """
+
+    def __init__(self, model):
+        self.vocabulary_size = model.vocabulary_size
+        self.state_sizes = {f"{kind}{i}": size for i, size in enumerate(model.units) for kind in "hc"}
+        self._embedding = keras.layers.Embedding(
+            model.vocabulary_size, model.embedding_size, dtype="float32", name="embedding"
+        )
+        self._lstms = [
+            keras.layers.LSTM(
+                size, return_sequences=True, return_state=True, use_cudnn=False, dtype="float32", name=f"lstm_{i}"
+            )
+            for i, size in enumerate(model.units)
+        ]
+        self._logits = keras.layers.Dense(model.vocabulary_size, dtype="float32", name="logits")
+        size = model.embedding_size
+        for layer in self._lstms:
+            layer.build((None, None, size))
+            size = layer.units
+        self._embedding.build()
+        self._logits.build((None, None, size))
+        for layer in self.layers:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+
+    @property
+    def layers(self):
+        """The layers, from the words to the logits."""
+        return [self._embedding, *self._lstms, self._logits]
+
+    @property
+    def variables(self):
+        """The Keras variables of the layers."""
+        return [variable for layer in self.layers for variable in layer.variables]
+
+    def encode(self, tokens, state=None, mask=None):
+        """Reads words.
+
+        Args:
+            tokens: int32 [B, T], word ids; T at least 1.
+            state: dict of float32 [B, H], with the keys of `state_sizes`; `None` begins at zero.
+            mask: bool [B, T], false where there is no word; such steps leave state and output as they were.
+
+        Returns:
+            hidden: float32 [B, T, H] of the last LSTM layer.
+            state: dict of float32 [B, H], after the last word.
+        """
+        x, new_state = self._embedding(tokens), {}
+        for i, layer in enumerate(self._lstms):
+            initial_state = None if state is None else [state[f"h{i}"], state[f"c{i}"]]
+            x, hidden, cell = layer(x, initial_state=initial_state, mask=mask)
+            new_state.update({f"h{i}": hidden, f"c{i}": cell})
+        return x, new_state
+
+    def logits(self, hidden):
+        """Returns the logits of the next word, float32 [..., V].
+
+        Args:
+            hidden: float32 [..., H], what `encode` gives.
+        """
+        return self._logits(hidden)
+
+
+def portable_model(model, with_state=True):
+    """Returns a trained model as a plain, stateless functional Keras model that takes any batch size and length.
+
+    Args:
+        model: a `LanguageModel`.
+        with_state: whether the state is among the inputs and outputs; `False` reads each row from a zero state.
+
+    Returns:
+        A `keras.Model`. With state its inputs are the dict `{"tokens": int32 [B, T], "h0": float32 [B, H], "c0":
+        ...}`, its outputs `{"logits": float32 [B, T, V], "h0": ..., "c0": ...}`; without, tokens and logits alone.
+
+    Example:
+    >>> import kerasptb, numpy as np
+    >>> from kerasptb.export import portable_model
+    >>> model = kerasptb.LanguageModel(vocabulary_size=9, embedding_size=4, units=3, batch_size=2, num_steps=5)
+    >>> outputs = portable_model(model)(
+    ...     {"tokens": np.zeros((1, 7), "int32"), "h0": np.zeros((1, 3)), "c0": np.zeros((1, 3))}
+    ... )
+    >>> outputs["logits"].shape, outputs["h0"].shape
+    (TensorShape([1, 7, 9]), TensorShape([1, 3]))
+    """
+    network = PortableNetwork(model)
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    if with_state:
+        state = {name: keras.Input((size,), name=name) for name, size in network.state_sizes.items()}
+        hidden, new_state = network.encode(tokens, state)
+        return keras.Model(
+            {"tokens": tokens, **state}, {"logits": network.logits(hidden), **new_state}, name=model.name
+        )
+    hidden, _ = network.encode(tokens)
+    return keras.Model(tokens, network.logits(hidden), name=model.name)

@@ -1,0 +1,94 @@
+"""A trained run as a SavedModel that any TensorFlow server runs on any CPU."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from kerasptb.export.destination import ExportError, new_folder
+from kerasptb.export.portable import PortableNetwork
+from kerasptb.export.servable import Servable
+from kerasptb.runs import Run, load_run
+
+
+def export_saved_model(run_or_model, folder, vocabulary=None):
+    """Writes a trained model as a SavedModel that takes raw text and needs nothing but TensorFlow.
+
+    It keeps no state: batch and length are free, and any number of clients may call it at once. Whatever the training
+    used, the graph holds plain float32 operations only, which run on any CPU or GPU. The vocabulary is inside, also as
+    the readable file `assets/vocabulary.txt`. Its signatures, with B texts in a request:
+
+    - `predict_next(text: string [B], k: int32 [] = 5)`, also the `serving_default`: `words` string [B, k] and
+      `probabilities` float32 [B, k] of the likeliest words after each text, the likeliest first. `<unk>` is never
+      among them; the probabilities are not scaled up for it. Padding apart, each row is as if it were alone.
+    - `encode(text: string [B])`: `tokens` int32 [B, T], the word ids of each text as the other signatures read it,
+      `<eos>` first, then zeros; `lengths` int32 [B], how many are the text's.
+    - `initial_state(batch: int32 [])`: `h0`, `c0`, `h1`, `c1`, ..., float32 [batch, H], the state before any word.
+    - `step(tokens: int32 [B, T], k: int32 [], h0, c0, ...)`: `words` and `probabilities` as above after these words,
+      and the state `h0`, `c0`, ... to hand to the next call: a stream at the cost of one word a call.
+    - `score(text: string [B])`: `words` string [B, T] as they were read, `log_probabilities` float32 [B, T], natural
+      logarithms, `num_words` int32 [B], after which the rows hold "" and 0; and `perplexity` float32 [B].
+    - `generate(prompt: string [B], num_words: int32 [], temperature: float32 [], seed: int32 [])`: `words` string
+      [B, num_words] drawn one after another; the same seed gives the same words, temperature 0 the likeliest.
+
+    A text is read as `kerasptb.suggest` reads it: `<eos>` before it and at each line's end, words as they are written
+    if the vocabulary holds them so, else split and lower-cased as in the Penn Treebank, unknown ones as `<unk>`. What
+    is out of range, such as `k`, is an `InvalidArgumentError` (400 over HTTP).
+
+    Args:
+        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
+        folder: the folder to write; new or empty. TensorFlow Serving wants it to be named with a version number, such
+            as `models/ptb/1`. It is written under a temporary name and renamed.
+        vocabulary: the `Vocabulary` of a model; a run brings its own.
+
+    Returns:
+        The folder, a `Path`.
+
+    Raises:
+        ExportError: if the folder holds anything, or the vocabulary is missing or of another size.
+        RunError: if the run has no weights yet.
+        OSError: if the folder cannot be written.
+
+    Example:
+    >>> kerasptb.export_saved_model("runs/ptb", "models/ptb/1")  # doctest: +SKIP
+    >>> loaded = tf.saved_model.load("models/ptb/1")  # doctest: +SKIP
+    >>> loaded.predict_next(["the company said"], 3)["words"]  # doctest: +SKIP
+    """
+    with new_folder(folder) as temporary:
+        model, vocabulary = resolve(run_or_model, vocabulary)
+        with tempfile.TemporaryDirectory() as assets:
+            path = Path(assets, "vocabulary.txt")
+            vocabulary.save(path)
+            servable = Servable(PortableNetwork(model), vocabulary, path)
+            tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)
+    return Path(folder)
+
+
+def resolve(run_or_model, vocabulary=None):
+    """Returns the model and the vocabulary to export.
+
+    Args:
+        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
+        vocabulary: the `Vocabulary` of a model; `None` for a run's own.
+
+    Returns:
+        A `LanguageModel`, in float32 and without native operations if it comes from a run, and a `Vocabulary`.
+
+    Raises:
+        ExportError: if the vocabulary is missing or of another size.
+    """
+    if isinstance(run_or_model, str | os.PathLike):
+        run_or_model = load_run(run_or_model)
+    if isinstance(run_or_model, Run):
+        vocabulary = run_or_model.vocabulary if vocabulary is None else vocabulary
+        # Only the weights are wanted: a machine that exports need not have what the training ran on.
+        run_or_model = run_or_model.load_model(backend="keras", precision="float32")
+    if vocabulary is None:
+        raise ExportError("A model alone does not know its words: give its `vocabulary`. Received: vocabulary=None")
+    if len(vocabulary) != run_or_model.vocabulary_size:
+        raise ExportError(
+            f"Expected a vocabulary of the model's {run_or_model.vocabulary_size} words. "
+            f"Received: one of {len(vocabulary)}"
+        )
+    return run_or_model, vocabulary

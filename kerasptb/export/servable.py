@@ -1,0 +1,199 @@
+"""The functions of an exported model: text in, words and probabilities out, all in the graph."""
+
+import tensorflow as tf
+
+from kerasptb.data import UNK
+from kerasptb.export.text import TextReader, checked
+
+# Suggestions where a request names no number, as in `generation.suggest`.
+_DEFAULT_K = 5
+# A request must not be able to fill the server's memory.
+_MAX_GENERATED_WORDS = 10_000
+# Rows of logits that are in memory at once when a text is scored: 20 MB at V = 10,000.
+_SCORED_TOGETHER = 512
+
+
+class Servable(tf.Module):
+    """A language model and its vocabulary as TensorFlow functions without a state.
+
+    The functions are `signatures` of the SavedModel, and its attributes when it is loaded in Python. See
+    `export_saved_model` for what they take and give.
+
+    Args:
+        network: a `PortableNetwork`.
+        vocabulary: a `Vocabulary` of the same size.
+        vocabulary_path: the file that `Vocabulary.save` wrote; must be there until the model is saved.
+    """
+
+    def __init__(self, network, vocabulary, vocabulary_path):
+        super().__init__(name="language_model")
+        self.reader = TextReader(vocabulary, vocabulary_path)
+        # The graph needs the variables; the Keras layers around them are of no use where Keras is not installed.
+        self.weights = [variable.value for variable in network.variables]
+        self._network = _Untracked(network)
+        self._num_suggestible = len(vocabulary) - (UNK in vocabulary)
+
+        text = tf.TensorSpec([None], tf.string, name="text")
+        k = tf.TensorSpec([], tf.int32, name="k")
+        state = [tf.TensorSpec([None, size], name=name) for name, size in network.state_sizes.items()]
+        tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
+        self.predict_next = tf.function(self._predict_next, input_signature=[text, k])
+        self.step = tf.function(self._step, input_signature=[tokens, k, *state])
+        self.initial_state = tf.function(
+            self._initial_state, input_signature=[tf.TensorSpec([], tf.int32, name="batch")]
+        )
+        self.encode = tf.function(self._encode, input_signature=[text])
+        self.score = tf.function(self._score, input_signature=[text])
+        self.generate = tf.function(
+            self._generate,
+            input_signature=[
+                tf.TensorSpec([None], tf.string, name="prompt"),
+                tf.TensorSpec([], tf.int32, name="num_words"),
+                tf.TensorSpec([], tf.float32, name="temperature"),
+                tf.TensorSpec([], tf.int32, name="seed"),
+            ],
+        )
+
+    @property
+    def signatures(self):
+        """Dict from the name of each signature to its function."""
+        names = ("predict_next", "step", "initial_state", "encode", "score", "generate")
+        return {"serving_default": self.predict_next, **{name: getattr(self, name) for name in names}}
+
+    def _predict_next(self, text, k=tf.constant(_DEFAULT_K)):  # noqa: B008  (a signature's default must be a tensor)
+        hidden, _ = self._after(text)
+        return self._rank(hidden, k)
+
+    def _step(self, tokens, k, *state):
+        network = self._network()
+        state = dict(zip(network.state_sizes, state, strict=True))
+        message = f"Expected `tokens` [B, T] with T at least 1 and ids from 0 to {network.vocabulary_size - 1}"
+        valid = tf.reduce_all((tokens >= 0) & (tokens < network.vocabulary_size)) & (tf.shape(tokens)[1] > 0)
+        with checked(valid, message, tokens):
+            hidden, state = network.encode(tf.identity(tokens), state)
+        return {**self._rank(hidden[:, -1], k), **state}
+
+    def _initial_state(self, batch):
+        with checked(batch > 0, "Expected `batch` of at least 1", batch):
+            return self._zero_state(tf.identity(batch))
+
+    def _encode(self, text):
+        tokens, lengths = self.reader.encode(text)
+        return {"tokens": tokens, "lengths": lengths}
+
+    def _score(self, text):
+        network = self._network()
+        tokens, lengths = self.reader.encode(text)
+        hidden, _ = network.encode(tokens)
+        targets, num_words = tokens[:, 1:], lengths - 1
+        scored = tf.sequence_mask(num_words, tf.shape(targets)[1])
+        values = self._log_probabilities(tf.boolean_mask(hidden[:, :-1], scored), tf.boolean_mask(targets, scored))
+        log_probabilities = tf.RaggedTensor.from_row_lengths(values, num_words)
+        # float64, as the sum over a long text would lose digits; at least 1, so that an empty text has perplexity 1.
+        total = tf.reduce_sum(tf.cast(log_probabilities, tf.float64), axis=1)
+        perplexity = tf.exp(-total / tf.cast(tf.maximum(num_words, 1), tf.float64))
+        return {
+            "words": tf.where(scored, self.reader.to_words(targets), ""),
+            "log_probabilities": log_probabilities.to_tensor(shape=[None, None]),
+            "num_words": num_words,
+            "perplexity": tf.cast(perplexity, tf.float32),
+        }
+
+    def _generate(self, prompt, num_words, temperature, seed):
+        network = self._network()
+        allowed = (num_words >= 0) & (num_words <= _MAX_GENERATED_WORDS)
+        finite = (temperature >= 0) & tf.math.is_finite(temperature)
+        with (
+            checked(allowed, f"Expected `num_words` from 0 to {_MAX_GENERATED_WORDS}", num_words),
+            checked(finite, "Expected a finite `temperature` of at least 0", temperature),
+        ):
+            hidden, state = self._after(prompt)
+            count = tf.identity(num_words)
+
+        def add_word(tokens, hidden, state):
+            token = self._sample(hidden, temperature, [seed, tf.shape(tokens)[1]])[:, tf.newaxis]
+            hidden, state = network.encode(token, state)
+            return tf.concat([tokens, token], axis=1), hidden[:, -1], state
+
+        batch = tf.shape(hidden)[0]
+        tokens, _, _ = tf.while_loop(
+            lambda tokens, hidden, state: tf.shape(tokens)[1] < count,
+            add_word,
+            (tf.zeros([batch, 0], tf.int32), hidden, state),
+            shape_invariants=(
+                tf.TensorShape([None, None]),
+                hidden.shape,
+                {name: tf.TensorShape([None, size]) for name, size in network.state_sizes.items()},
+            ),
+        )
+        return {"words": self.reader.to_words(tokens)}
+
+    def _zero_state(self, batch):
+        return {name: tf.zeros([batch, size]) for name, size in self._network().state_sizes.items()}
+
+    def _after(self, text):
+        """Returns the last hidden output, float32 [B, H], and the state after each text, whatever its length."""
+        tokens, lengths = self.reader.encode(text)
+        mask = tf.sequence_mask(lengths, tf.shape(tokens)[1])
+        hidden, state = self._network().encode(tokens, mask=mask)
+        return hidden[:, -1], state
+
+    def _without_unk(self, values, replacement):
+        if self.reader.unk_id < 0:
+            return values
+        return tf.where(tf.range(tf.shape(values)[1]) == self.reader.unk_id, replacement, values)
+
+    def _rank(self, hidden, k):
+        """Returns the k most probable words after float32 [B, H], `<unk>` never among them."""
+        message = f"Expected `k` from 1 to {self._num_suggestible}"
+        with checked((k >= 1) & (k <= self._num_suggestible), message, k):
+            probabilities = tf.nn.softmax(self._network().logits(hidden))
+        values, tokens = tf.math.top_k(self._without_unk(probabilities, -1.0), k)
+        return {"words": self.reader.to_words(tokens), "probabilities": values}
+
+    def _sample(self, hidden, temperature, seed):
+        """Returns words drawn after float32 [B, H], int32 [B]; the most probable ones at temperature 0."""
+        logits = self._without_unk(self._network().logits(hidden), -float("inf"))
+        # The greatest is 0 before the division, so that none overflows however low the temperature.
+        logits -= tf.reduce_max(logits, axis=1, keepdims=True)
+        drawn = tf.random.stateless_categorical(
+            logits / tf.where(temperature > 0, temperature, 1.0), 1, seed=seed, dtype=tf.int32
+        )
+        return tf.where(temperature > 0, drawn[:, 0], tf.argmax(logits, axis=1, output_type=tf.int32))
+
+    def _log_probabilities(self, hidden, targets):
+        """Returns the log probability of each target, float32 [N], with only some rows of logits in memory.
+
+        Args:
+            hidden: float32 [N, H].
+            targets: int32 [N].
+        """
+        num_rows = tf.shape(targets)[0]
+        together = tf.clip_by_value(num_rows, 1, _SCORED_TOGETHER)
+        num_parts = tf.maximum(-(-num_rows // together), 1)
+        padding = num_parts * together - num_rows
+
+        def score(part):
+            logits, wanted = self._network().logits(part[0]), part[1]
+            return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
+
+        values = tf.map_fn(
+            score,
+            (
+                tf.reshape(tf.pad(hidden, [[0, padding], [0, 0]]), [num_parts, together, hidden.shape[-1]]),
+                tf.reshape(tf.pad(targets, [[0, padding]]), [num_parts, together]),
+            ),
+            fn_output_signature=tf.float32,
+            parallel_iterations=1,
+        )
+        return tf.reshape(values, [-1])[:num_rows]
+
+
+class _Untracked:
+    """Holds what must not be saved with the module that it is an attribute of."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __call__(self):
+        return self._value

@@ -1,0 +1,113 @@
+"""Text to word ids and back with TensorFlow's string operations, as `generation.encode_text` does it in Python."""
+
+import tensorflow as tf
+
+from kerasptb.data import EOS, UNK
+
+# What Python's str.splitlines and str.split take for line ends and for white space.
+_LINE_END = r"\r\n|[\n\r\x{b}\x{c}\x{1c}-\x{1e}\x{85}\x{2028}\x{2029}]"
+_SPACE = r"[\s\x{1f}\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]+"
+# The regular expressions of `data.sample.tokenize` in RE2's language, which has no lookbehind and whose \w and \b are
+# ASCII's.
+_LETTER = r"[\pL\pN_]"
+_CLITIC = rf"({_LETTER})(n't|'(?:s|re|ve|ll|d|m))\b"
+_TOKEN = rf"((?:n't|'(?:s|re|ve|ll|d|m))\b|{_LETTER}+(?:[.-]{_LETTER}+)*|[$%&])|(?s:.)"
+_NUMBER = r" \p{Nd}+(?:[.-]\p{Nd}+)* "
+
+
+class TextReader(tf.Module):
+    """A vocabulary in the graph.
+
+    Words are found as `generation.encode_text` finds them: one that stands in the vocabulary as it is written is taken
+    so; others are split and lower-cased in the Penn Treebank's manner, and those still unknown become `<unk>`. Each
+    text begins with `<eos>`, as if a sentence had ended before it, and each line's end is `<eos>`. Bytes that are not
+    UTF-8 are read as U+FFFD. What differs from Python: a line's end at the very end of the text is an `<eos>`, too;
+    and an `n't`, `'s` or the like directly before a letter outside ASCII (`don'té`) is split off.
+
+    Args:
+        vocabulary: a `Vocabulary`.
+        path: the file that `Vocabulary.save` wrote; must be there until the graph is saved, and is saved with it.
+    """
+
+    def __init__(self, vocabulary, path):
+        super().__init__(name="text_reader")
+        self.has_eos = EOS in vocabulary
+        self.unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
+        line = tf.lookup.TextFileIndex
+        self._ids = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(str(path), tf.string, line.WHOLE_LINE, tf.int64, line.LINE_NUMBER), -1
+        )
+        self._words = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(str(path), tf.int64, line.LINE_NUMBER, tf.string, line.WHOLE_LINE), ""
+        )
+
+    def encode(self, text):
+        """Returns the ids of texts.
+
+        Args:
+            text: string [B], UTF-8.
+
+        Returns:
+            tokens: int32 [B, T], the ids of each text, then zeros.
+            lengths: int32 [B], the number of ids of each text.
+        """
+        with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
+            text = tf.identity(text)
+        text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+        text = tf.strings.regex_replace(text, _LINE_END, f" {EOS} " if self.has_eos else " ")
+        text = tf.strings.regex_replace(text, _SPACE, " ")
+        if self.has_eos:
+            text = tf.strings.join([f"{EOS} ", text])
+        written = tf.strings.split(text, sep=" ")
+        flat = written.flat_values
+        # The empty string is what splitting leaves between separators at the ends; it is in no vocabulary.
+        flat = tf.where(self._ids.lookup(flat) >= 0, flat, _tokenize(flat))
+        words = written.with_flat_values(tf.strings.split(flat)).merge_dims(1, 2)
+        ids = self._ids.lookup(words.flat_values)
+        if self.unk_id < 0:
+            message = f"Expected words of the vocabulary, which has no {UNK}"
+            unknown = tf.boolean_mask(words.flat_values, ids < 0)
+            with checked(tf.size(unknown) == 0, message, unknown):
+                ids = tf.identity(ids)
+        ids = words.with_flat_values(tf.cast(tf.where(ids < 0, tf.cast(self.unk_id, tf.int64), ids), tf.int32))
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        if not self.has_eos:
+            message = f"Expected texts with at least one word: the vocabulary has no {EOS} to begin with"
+            with checked(tf.reduce_all(lengths > 0), message, text):
+                lengths = tf.identity(lengths)
+        return ids.to_tensor(), lengths
+
+    def to_words(self, tokens):
+        """Returns the words of ids, string of the same shape.
+
+        Args:
+            tokens: int32 of any shape.
+        """
+        return self._words.lookup(tf.cast(tokens, tf.int64))
+
+
+def checked(condition, message, received):
+    """Returns a context whose operations run only if a condition holds.
+
+    Args:
+        condition: bool [].
+        message: what was expected.
+        received: tensor that the error shows.
+    """
+    return tf.control_dependencies([tf.debugging.Assert(condition, [f"{message}. Received:", received])])
+
+
+def _tokenize(words):
+    """Returns words split and lower-cased in the Penn Treebank's manner, the parts separated by spaces.
+
+    Args:
+        words: string [N], UTF-8.
+    """
+    text = tf.strings.regex_replace(words, "’", "'")
+    text = tf.strings.lower(text, encoding="utf-8")
+    # A match takes the letter before a clitic with it, so the second of two clitics in a row needs another pass.
+    for _ in range(2):
+        text = tf.strings.regex_replace(text, _CLITIC, r"\1 \2")
+    # Each token with a space of its own on both sides; every other character becomes spaces.
+    text = tf.strings.regex_replace(text, _TOKEN, r" \1 ")
+    return tf.strings.regex_replace(text, _NUMBER, " N ")
