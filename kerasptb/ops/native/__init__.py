@@ -1,9 +1,9 @@
 """The native library: C++ kernels for the operations that decide how fast a language model trains.
 
-`build` compiles it, `load` brings it into the process, `status` says whether it can be used and why not.
+`build.build` compiles it, `load` brings it into the process, `status` says whether it can be used and why not.
 """
 
-from kerasptb.ops.native.build import NativeBuildError, build
+from kerasptb.ops.native.build import NativeBuildError
 from kerasptb.ops.native.loader import NativeUnavailableError, cpu_level, load, status, thread_count
 
-__all__ = ["NativeBuildError", "NativeUnavailableError", "build", "cpu_level", "load", "status", "thread_count"]
+__all__ = ["NativeBuildError", "NativeUnavailableError", "cpu_level", "load", "status", "thread_count"]

@@ -54,26 +54,38 @@ ffi::Error guarded(const Function& function) {
   }
 }
 
-ffi::Error lstm_forward(Float32 xz, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0, Out h_seq, Out h_T,
-                        Out c_T, Out gates, Out c_seq) {
-  if (h_seq->dimensions().size() != 3) return wrong_shapes("kerasptb_lstm_forward_float32");
-  const int64_t B = h_seq->dimensions()[0], T = h_seq->dimensions()[1], H = h_seq->dimensions()[2];
+ffi::Error lstm_forward(const char* name, Float32 xz, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,
+                        Float32& h_seq, Float32& h_T, Float32& c_T, Float32* gates, Float32* c_seq) {
+  if (h_seq.dimensions().size() != 3) return wrong_shapes(name);
+  const int64_t B = h_seq.dimensions()[0], T = h_seq.dimensions()[1], H = h_seq.dimensions()[2];
   if (!shapes_fit({{xz, {B, T, 4 * H}},
                    {recurrent_kernel, {H, 4 * H}},
                    {bias, {4 * H}},
                    {h0, {B, H}},
                    {c0, {B, H}},
-                   {*h_seq, {B, T, H}},
-                   {*h_T, {B, H}},
-                   {*c_T, {B, H}},
-                   {*gates, {B, T, 4 * H}},
-                   {*c_seq, {B, T, H}}}))
-    return wrong_shapes("kerasptb_lstm_forward_float32");
+                   {h_seq, {B, T, H}},
+                   {h_T, {B, H}},
+                   {c_T, {B, H}}}))
+    return wrong_shapes(name);
+  if (gates != nullptr && !shapes_fit({{*gates, {B, T, 4 * H}}, {*c_seq, {B, T, H}}})) return wrong_shapes(name);
   return guarded([&] {
     KERASPTB_DISPATCH(lstm_forward)
     ({B, T, H, xz.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(), h0.typed_data(), c0.typed_data(),
-      h_seq->typed_data(), h_T->typed_data(), c_T->typed_data(), gates->typed_data(), c_seq->typed_data()});
+      h_seq.typed_data(), h_T.typed_data(), c_T.typed_data(), gates ? gates->typed_data() : nullptr,
+      c_seq ? c_seq->typed_data() : nullptr});
   });
+}
+
+ffi::Error lstm_training(Float32 xz, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0, Out h_seq, Out h_T,
+                         Out c_T, Out gates, Out c_seq) {
+  return lstm_forward("kerasptb_lstm_forward_float32", xz, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T, &*gates,
+                      &*c_seq);
+}
+
+ffi::Error lstm_inference(Float32 xz, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0, Out h_seq,
+                          Out h_T, Out c_T) {
+  return lstm_forward("kerasptb_lstm_inference_float32", xz, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T,
+                      nullptr, nullptr);
 }
 
 ffi::Error lstm_backward(Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0, Float32 dh_seq,
@@ -132,7 +144,7 @@ ffi::Error loss_only(Float32 logits, Float32 bias, Int32 targets, Out loss) {
                                nullptr);
 }
 
-XLA_FFI_DEFINE_HANDLER(LstmForwardHandler, lstm_forward,
+XLA_FFI_DEFINE_HANDLER(LstmForwardHandler, lstm_training,
                        ffi::Ffi::Bind()
                            .Arg<Float32>()
                            .Arg<Float32>()
@@ -141,6 +153,16 @@ XLA_FFI_DEFINE_HANDLER(LstmForwardHandler, lstm_forward,
                            .Arg<Float32>()
                            .Ret<Float32>()
                            .Ret<Float32>()
+                           .Ret<Float32>()
+                           .Ret<Float32>()
+                           .Ret<Float32>());
+XLA_FFI_DEFINE_HANDLER(LstmInferenceHandler, lstm_inference,
+                       ffi::Ffi::Bind()
+                           .Arg<Float32>()
+                           .Arg<Float32>()
+                           .Arg<Float32>()
+                           .Arg<Float32>()
+                           .Arg<Float32>()
                            .Ret<Float32>()
                            .Ret<Float32>()
                            .Ret<Float32>());
@@ -174,6 +196,7 @@ const char* register_float32_handlers(const XLA_FFI_Api* api) {
     XLA_FFI_Handler* handler;
   } handlers[] = {
       {"kerasptb_lstm_forward_float32", LstmForwardHandler},
+      {"kerasptb_lstm_inference_float32", LstmInferenceHandler},
       {"kerasptb_lstm_backward_float32", LstmBackwardHandler},
       {"kerasptb_softmax_cross_entropy", LossAndGradientHandler},
       {"kerasptb_softmax_cross_entropy_loss", LossHandler},

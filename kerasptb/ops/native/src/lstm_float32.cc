@@ -36,11 +36,11 @@ struct ForwardStep {
   const float* h_previous;  // row b at b * h_stride
   float* h_next;
   float* h_seq;  // row b at b * seq_stride
-  float* c_seq;
-  float* gates;  // row b at b * xz_stride
+  float* c;      // row b at b * c_stride
+  float* gates;  // row b at b * xz_stride; or null
   float* h_T;    // null but in the last step
   float* c_T;
-  int64_t xz_stride, c_previous_stride, h_stride, seq_stride;
+  int64_t xz_stride, c_previous_stride, c_stride, h_stride, seq_stride;
 };
 
 // kTail: the vector ends at the last unit and has only units - unit lanes.
@@ -78,12 +78,14 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, const Panel& panel, in
       const Float g = tanh(acc[r][2][n]), o = sigmoid(acc[r][3][n]);
       const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
       const Float h_new = o * tanh(c);
-      float* gates = s.gates + b * s.xz_stride + u;
-      put(gates, i);
-      put(gates + H, f);
-      put(gates + 2 * H, g);
-      put(gates + 3 * H, o);
-      put(s.c_seq + b * s.seq_stride + u, c);
+      if (s.gates != nullptr) {
+        float* gates = s.gates + b * s.xz_stride + u;
+        put(gates, i);
+        put(gates + H, f);
+        put(gates + 2 * H, g);
+        put(gates + 3 * H, o);
+      }
+      put(s.c + b * s.c_stride + u, c);
       put(s.h_seq + b * s.seq_stride + u, h_new);
       if (s.h_T == nullptr) {
         put(s.h_next + b * s.h_stride + u, h_new);
@@ -382,6 +384,8 @@ void lstm_forward(const LstmForward& a) {
   float* packed = workers.scratch<float>((panels.size() - panels.first_packed) * panels.packed_floats());
   panels.packed = packed;
   float* h[2] = {workers.scratch<float>(B * h_stride), workers.scratch<float>(B * h_stride)};
+  const bool keep = a.gates != nullptr;
+  float* c_local = keep ? nullptr : workers.scratch<float>(B * h_stride);
   Barrier all(threads);
   Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
 
@@ -398,16 +402,17 @@ void lstm_forward(const LstmForward& a) {
           H,
           a.bias,
           a.xz + t * 4 * H,
-          t == 0 ? a.c0 : a.c_seq + (t - 1) * H,
+          t == 0 ? a.c0 : keep ? a.c_seq + (t - 1) * H : c_local,
           h[t & 1],
           h[(t + 1) & 1],
           a.h_seq + t * H,
-          a.c_seq + t * H,
-          a.gates + t * 4 * H,
+          keep ? a.c_seq + t * H : c_local,
+          keep ? a.gates + t * 4 * H : nullptr,
           last ? a.h_T : nullptr,
           a.c_T,
           T * 4 * H,
-          t == 0 ? H : T * H,
+          t == 0 ? H : keep ? T * H : h_stride,
+          keep ? T * H : h_stride,
           h_stride,
           T * H,
       };

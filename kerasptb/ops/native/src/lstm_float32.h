@@ -11,6 +11,7 @@
 // XLA FFI targets:
 //   kerasptb_lstm_forward_float32(xz [B, T, 4H], recurrent_kernel [H, 4H], bias [4H], h0 [B, H], c0 [B, H])
 //       -> (h_seq [B, T, H], h_T [B, H], c_T [B, H], gates [B, T, 4H], c_seq [B, T, H])
+//   kerasptb_lstm_inference_float32(the same) -> (h_seq, h_T, c_T): nothing is kept for the gradient
 //   kerasptb_lstm_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T [B, H])
 //       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
 #pragma once
@@ -29,8 +30,8 @@ struct LstmForward {
   float* h_seq;                   // [B, T, H]
   float* h_T;                     // [B, H]
   float* c_T;                     // [B, H]
-  float* gates;                   // [B, T, 4H]: i, f, g, o, kept for the gradient
-  float* c_seq;                   // [B, T, H], kept for the gradient
+  float* gates;                   // [B, T, 4H]: i, f, g, o, kept for the gradient; or null
+  float* c_seq;                   // [B, T, H], kept for the gradient; null if gates is
 };
 
 struct LstmBackward {

@@ -1,0 +1,102 @@
+"""A keras.layers.LSTM whose inner loop is `kerasptb.ops.lstm`."""
+
+import keras
+
+from kerasptb.ops import backends
+from kerasptb.ops.lstm import lstm
+from kerasptb.ops.lstm import obstacle as tensor_obstacle
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class FusedLSTM(keras.layers.LSTM):
+    """LSTM layer on a backend of choice: a drop-in for `keras.layers.LSTM`.
+
+    Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
+    than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and shapes that are not static are served by
+    Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`.
+
+    Args:
+        units: Number of units H.
+        backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
+        precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`.
+        **kwargs: Further arguments of `keras.layers.LSTM`.
+
+    Call arguments:
+        sequences: float tensor [B, T, D].
+        initial_state: Optional list of h0 and c0, each [B, H].
+        mask: Optional boolean tensor [B, T].
+        training: Whether dropout applies.
+
+    Returns:
+        As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`; with `return_state=True` a list of
+        that, h_T [B, H] and c_T [B, H].
+
+    Raises:
+        ValueError: Unknown names, or a call that the backend named cannot serve.
+        NativeUnavailableError: `backend="native"` and the native library cannot be used; the message says why.
+
+    Example:
+        >>> layer = FusedLSTM(4, return_sequences=True)
+        >>> layer(np.zeros((2, 5, 3), "float32")).shape
+        TensorShape([2, 5, 4])
+    """
+
+    def __init__(self, units, backend="auto", precision="float32", **kwargs):
+        super().__init__(units, **kwargs)
+        self.backend = backend
+        self.precision = precision
+        # Says early what is wrong with a backend that was named, and whether the model can be compiled by XLA: only
+        # Keras' own cuDNN operation cannot.
+        chosen = backends.resolve(backend, precision, self._obstacle())
+        if chosen != "keras":
+            self.supports_jit = True
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Run the recurrence; see `keras.layers.RNN`."""
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        obstacle = self._obstacle(mask)
+        arguments = ()
+        if obstacle is None and self.backend != "keras":
+            h0, c0 = initial_state
+            arguments = [sequences, h0, c0, self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias]
+            arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
+            obstacle = tensor_obstacle(self.backend, arguments)
+        if self._only_shapes_are_wanted(obstacle, mask):
+            chosen = "keras"
+        else:
+            chosen = backends.resolve(self.backend, self.precision, obstacle)
+        if chosen == "keras":
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=self.precision)
+        return h_T, h_seq, [h_T, c_T]
+
+    def get_config(self):
+        """The layer's arguments, for serialisation."""
+        return {**super().get_config(), "backend": self.backend, "precision": self.precision}
+
+    def _obstacle(self, mask=None):
+        """Why only Keras' own loop can serve this layer, or None."""
+        unsupported = {
+            "mask": mask is not None,
+            "activation": self.activation is not keras.activations.tanh,
+            "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
+            "use_bias": not self.use_bias,
+            "dropout": self.dropout > 0,
+            "recurrent_dropout": self.recurrent_dropout > 0,
+            "go_backwards": self.go_backwards,
+            "unroll": self.unroll,
+        }
+        found = [name for name, value in unsupported.items() if value]
+        if not found:
+            return None
+        values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
+        return f"Only Keras' own loop serves an LSTM with {values}."
+
+    def _only_shapes_are_wanted(self, obstacle, mask):
+        """Whether Keras builds a model with `Input`s, whose batch may be left open: no backend is asked to run."""
+        return (
+            obstacle is not None
+            and self._obstacle(mask) is None
+            and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
+        )

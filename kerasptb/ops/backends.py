@@ -1,0 +1,88 @@
+"""The implementations an operation can have, and which of them can be used here.
+
+| backend | what runs |
+|---|---|
+| `"reference"` | a few plain lines of `keras.ops`: the specification |
+| `"keras"` | what Keras itself would run, cuDNN included |
+| `"native"` | the native library's kernels (CPU) |
+| `"auto"` | `"native"` where it can serve the call, else `"keras"` |
+
+A backend asked for by name is used or raises; only `"auto"` chooses.
+"""
+
+import keras
+
+from kerasptb.ops.native import loader
+
+BACKENDS = ("auto", "reference", "keras", "native")
+PRECISIONS = loader.PRECISIONS
+
+
+def check_names(backend, precision):
+    """Raise ValueError unless both are names of the tables above."""
+    if backend not in BACKENDS:
+        raise ValueError(f"`backend` must be one of {BACKENDS}. Received: backend={backend!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}")
+    if precision != "float32" and backend in ("reference", "keras"):
+        raise ValueError(
+            f'`precision={precision!r}` is one of backend="native" alone. '
+            f"Received: backend={backend!r}, precision={precision!r}"
+        )
+
+
+def native_obstacle(precision="float32"):
+    """Why the native library cannot serve any call of this precision in this process, in a line; None if it can."""
+    if keras.backend.backend() == "tensorflow" and (gpus := _num_visible_gpus()):
+        return f"The native library has CPU kernels only, and TensorFlow sees {gpus} GPU(s)."
+    state = loader.status()
+    if not state.available:
+        return state.reason
+    if precision != "float32" and (level := loader.cpu_level()) != "amx":
+        return f"`precision={precision!r}` needs a processor with AMX and AVX512-BF16. This one is used as {level!r}."
+    return None
+
+
+def availability():
+    """For each backend but `"auto"`: None if it can be used in this process, else why not, in a line."""
+    return {"reference": None, "keras": None, "native": native_obstacle()}
+
+
+def resolve(backend, precision="float32", obstacle=None):
+    """The backend that serves a call.
+
+    Args:
+        backend: One of `BACKENDS`.
+        precision: One of `PRECISIONS`.
+        obstacle: Why this call is beyond all but Keras' own implementation, as a sentence; None if it is not.
+
+    Returns:
+        `"reference"`, `"keras"` or `"native"`.
+
+    Raises:
+        ValueError: Unknown names, or a named backend that the obstacle keeps from serving the call.
+        NativeUnavailableError: `"native"` by name, or a precision that only it has, and it cannot be used.
+    """
+    check_names(backend, precision)
+    if backend == "keras":
+        return "keras"
+    named = backend != "auto" or precision != "float32"
+    if obstacle is not None:
+        if named:
+            raise ValueError(
+                f'{obstacle} Use backend="auto" or "keras". Received: backend={backend!r}, precision={precision!r}'
+            )
+        return "keras"
+    if backend == "reference":
+        return "reference"
+    if (problem := native_obstacle(precision)) is None:
+        return "native"
+    if named:
+        raise loader.NativeUnavailableError(f"{problem} Received: backend={backend!r}, precision={precision!r}")
+    return "keras"
+
+
+def _num_visible_gpus():
+    import tensorflow as tf  # noqa: PLC0415  (the other Keras backends do without)
+
+    return len(tf.config.get_visible_devices("GPU"))

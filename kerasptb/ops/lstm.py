@@ -1,0 +1,147 @@
+"""The recurrence of an LSTM layer, by several backends behind one signature.
+
+    i, f, o = sigmoid, g = tanh, of x[t] W + h[t-1] U + b        (gates in Keras' order i, f, g, o)
+    c[t] = f c[t-1] + i g
+    h[t] = o tanh(c[t])
+
+S. Hochreiter, J. Schmidhuber: Long Short-Term Memory, 1997; with the forget gate of F. Gers, 2000.
+"""
+
+import keras
+from keras import ops
+
+from kerasptb.ops import backends
+
+
+def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="float32"):
+    """Run an LSTM over a batch of sequences.
+
+    Shape letters: B batch, T steps, D features, H units.
+
+    Args:
+        x: Tensor [B, T, D]. float32, or any float type with the `"reference"` and `"keras"` backends.
+        h0: Tensor [B, H], the output before the first step.
+        c0: Tensor [B, H], the cell state before the first step.
+        kernel: Tensor [D, 4H], as `keras.layers.LSTM` has it.
+        recurrent_kernel: Tensor [H, 4H].
+        bias: Tensor [4H].
+        backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
+        precision: Of the matrix products. `"float32"`; or, native only and on processors with AMX: `"bfloat16x3"`
+            (each operand as the sum of two bfloat16, three products; about float32's accuracy) or `"bfloat16"`. Cell
+            state, gates and sums are float32 in all of them.
+
+    Returns:
+        `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].
+
+    Raises:
+        ValueError: Shapes that do not fit, unknown names, or a call that the backend named cannot serve.
+        NativeUnavailableError: The native backend was named and cannot be used; the message says why.
+
+    Example:
+        >>> x, state = np.zeros((2, 5, 3), "float32"), np.zeros((2, 4), "float32")
+        >>> weights = np.zeros((3, 16), "float32"), np.zeros((4, 16), "float32"), np.zeros(16, "float32")
+        >>> h_seq, h_T, c_T = lstm(x, state, state, *weights)
+        >>> h_seq.shape
+        (2, 5, 4)
+    """
+    names = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
+    tensors = [_as_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)]
+    _check_shapes(dict(zip(names, tensors, strict=True)))
+    chosen = backends.resolve(backend, precision, obstacle=obstacle(backend, tensors))
+    if chosen == "reference":
+        return _reference(*tensors)
+    if chosen == "keras":
+        return _keras(*tensors)
+    from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow)
+
+    return native.lstm(*tensors, precision=precision)
+
+
+def obstacle(backend, tensors):
+    """Why a call on these tensors is beyond `backend`, or None."""
+    if backend == "keras":
+        return None
+    if backend == "reference":
+        if tensors[0].shape[1] is None:
+            return f"The reference backend needs a static number of steps. Received: x of shape {tensors[0].shape}."
+        return None
+    for tensor in tensors:
+        if keras.backend.standardize_dtype(tensor.dtype) != "float32":
+            return f"The native backend takes float32. Received: dtype={tensor.dtype}."
+        if None in tensor.shape or 0 in tensor.shape:
+            return f"The native backend needs static shapes without zeros. Received: shape={tuple(tensor.shape)}."
+    return None
+
+
+def _reference(x, h, c, kernel, recurrent_kernel, bias):
+    outputs = []
+    for t in range(x.shape[1]):
+        z = ops.matmul(x[:, t], kernel) + ops.matmul(h, recurrent_kernel) + bias
+        i, f, g, o = ops.split(z, 4, axis=1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        h = ops.sigmoid(o) * ops.tanh(c)
+        outputs.append(h)
+    return ops.stack(outputs, axis=1), h, c
+
+
+def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
+    """What `keras.layers.LSTM` runs; its loop has no public name."""
+    from keras.src import backend as keras_backend  # noqa: PLC0415
+
+    try:
+        h_T, h_seq, (_, c_T) = keras_backend.lstm(
+            x,
+            h0,
+            c0,
+            None,
+            kernel=kernel,
+            recurrent_kernel=recurrent_kernel,
+            bias=bias,
+            activation=keras.activations.tanh,
+            recurrent_activation=keras.activations.sigmoid,
+            return_sequences=True,
+        )
+        return h_seq, h_T, c_T
+    except NotImplementedError:  # Keras' way to say that cuDNN does not serve here
+        pass
+
+    def step(x_t, states):
+        h, c = states
+        z = ops.matmul(x_t, kernel) + ops.matmul(h, recurrent_kernel) + bias
+        i, f, g, o = ops.split(z, 4, axis=1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        h = ops.sigmoid(o) * ops.tanh(c)
+        return h, [h, c]
+
+    h_T, h_seq, (_, c_T) = keras_backend.rnn(step, x, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
+    return h_seq, h_T, c_T
+
+
+def _as_tensor(x):
+    """A tensor, also of a variable, which a custom gradient would otherwise want to know about."""
+    return ops.convert_to_tensor(getattr(x, "value", x))
+
+
+def _check_shapes(tensors):
+    x, h0, kernel, recurrent_kernel = (tensors[name] for name in ("x", "h0", "kernel", "recurrent_kernel"))
+    if len(x.shape) != 3:
+        raise ValueError(f"`x` must be [B, T, D]. Received: x of shape {tuple(x.shape)}")
+    if len(recurrent_kernel.shape) != 2 or recurrent_kernel.shape[1] != 4 * recurrent_kernel.shape[0]:
+        raise ValueError(
+            f"`recurrent_kernel` must be [H, 4H]. Received: recurrent_kernel of shape {tuple(recurrent_kernel.shape)}"
+        )
+    B, _, D = x.shape
+    H = recurrent_kernel.shape[0]
+    expected = {
+        "h0": ("[B, H]", (B, H)),
+        "c0": ("[B, H]", (B, H)),
+        "kernel": ("[D, 4H]", (D, 4 * H)),
+        "bias": ("[4H]", (4 * H,)),
+    }
+    for name, (letters, shape) in expected.items():
+        found = tuple(tensors[name].shape)
+        if len(found) != len(shape) or any(a != b for a, b in zip(found, shape, strict=True) if None not in (a, b)):
+            raise ValueError(f"`{name}` must be {letters}, here {shape}. Received: {name} of shape {found}")
+    dtypes = {name: keras.backend.standardize_dtype(tensor.dtype) for name, tensor in tensors.items()}
+    if len(set(dtypes.values())) > 1:
+        raise ValueError(f"All tensors must have one dtype. Received: {dtypes}")

@@ -1,0 +1,129 @@
+"""The LSTM on the native library's kernels, with its gradient.
+
+In float32 the products that need no recurrence are TensorFlow's: x W before, dx, dW, dU and dh0 after. The bfloat16
+kernels take them in. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_amx.h`.
+
+Without a gradient tape (as in `evaluate`) nothing is kept for a gradient. Whether one records cannot always be seen: a
+tape outside of a `tf.function` is invisible from inside. A gradient asked for then runs the forward pass again.
+"""
+
+import tensorflow as tf
+
+from kerasptb.ops.native.calls import call
+
+
+def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
+    """See `kerasptb.ops.lstm`; all arguments are float32 tensors of static shape."""
+    passes = _Float32 if precision == "float32" else _BFLOAT16[precision]
+
+    @tf.custom_gradient
+    def differentiable(*arguments):
+        keep = _may_be_differentiated()
+        h_seq, h_T, c_T, *kept = passes.forward(*arguments) if keep else passes.inference(*arguments)
+
+        def gradient(*upstream):
+            h_seq_and_kept = (h_seq, *kept) if keep else _without_states(passes.forward(*arguments))
+            return passes.backward(arguments, h_seq_and_kept, upstream)
+
+        return (h_seq, h_T, c_T), gradient
+
+    return differentiable(x, h0, c0, kernel, recurrent_kernel, bias)
+
+
+class _Float32:
+    """Each method takes and gives tensors in the order of `lstm`'s arguments."""
+
+    @classmethod
+    def forward(cls, x, h0, c0, kernel, recurrent_kernel, bias):
+        B, T, H = cls._sizes(x, h0)
+        arguments = [cls._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
+        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
+        return call("kerasptb_lstm_forward_float32", arguments, outputs)
+
+    @classmethod
+    def inference(cls, x, h0, c0, kernel, recurrent_kernel, bias):
+        B, T, H = cls._sizes(x, h0)
+        arguments = [cls._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
+        return call("kerasptb_lstm_inference_float32", arguments, [(B, T, H), (B, H), (B, H)])
+
+    @classmethod
+    def backward(cls, arguments, kept, upstream):
+        x, h0, c0, kernel, recurrent_kernel, _ = arguments
+        h_seq, gates, c_seq = kept
+        B, T, H = cls._sizes(x, h0)
+        dz, dbias, dc0 = call(
+            "kerasptb_lstm_backward_float32",
+            [recurrent_kernel, gates, c_seq, c0, *upstream],
+            [(B, T, 4 * H), (4 * H,), (B, H)],
+        )
+        rows = tf.reshape(dz, (B * T, 4 * H))
+        h_previous = tf.concat([h0[:, None], h_seq[:, :-1]], axis=1)
+        dx = tf.reshape(tf.matmul(rows, kernel, transpose_b=True), x.shape)
+        dkernel = tf.matmul(tf.reshape(x, (B * T, -1)), rows, transpose_a=True)
+        drecurrent_kernel = tf.matmul(tf.reshape(h_previous, (B * T, H)), rows, transpose_a=True)
+        dh0 = tf.matmul(dz[:, 0], recurrent_kernel, transpose_b=True)
+        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
+
+    @staticmethod
+    def _sizes(x, h0):
+        return x.shape[0], x.shape[1], h0.shape[1]
+
+    @staticmethod
+    def _input_product(x, kernel):
+        B, T, D = x.shape
+        return tf.reshape(tf.matmul(tf.reshape(x, (B * T, D)), kernel), (B, T, kernel.shape[1]))
+
+
+class _Bfloat16:
+    """AMX kernels: operands in `parts` bfloat16 each, the gates kept as `gates_dtype`."""
+
+    def __init__(self, name, parts, gates_dtype):
+        self.name, self.parts, self.gates_dtype = name, parts, gates_dtype
+
+    def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
+        B, T, D = x.shape
+        H = h0.shape[1]
+        padded_units = -(-H // 32) * 32
+        row = -(-D // 32) * 32 + padded_units
+        if row % 512 == 0:
+            row += 32
+        outputs = [
+            (B, T, H),
+            (B, H),
+            (B, H),
+            ((self.parts, (T + 1) * B + 32, row), "bfloat16"),
+            ((T, B, 4 * padded_units), self.gates_dtype),
+            (T + 1, B, padded_units),
+        ]
+        return call(f"kerasptb_lstm_forward_{self.name}", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
+
+    def inference(self, *arguments):
+        return self.forward(*arguments)[:3]
+
+    def backward(self, arguments, kept, upstream):
+        x, h0, c0, kernel, recurrent_kernel, bias = arguments
+        dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
+            f"kerasptb_lstm_backward_{self.name}",
+            [kernel, recurrent_kernel, *kept[1:], *upstream],
+            [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape],
+        )
+        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
+
+
+_BFLOAT16 = {
+    "bfloat16": _Bfloat16("bfloat16", parts=1, gates_dtype="bfloat16"),
+    "bfloat16x3": _Bfloat16("bfloat16x3", parts=2, gates_dtype="float32"),
+}
+
+
+def _without_states(forward):
+    h_seq, _, _, *kept = forward
+    return h_seq, *kept
+
+
+def _may_be_differentiated():
+    try:
+        from tensorflow.python.eager.record import could_possibly_record  # noqa: PLC0415
+    except ImportError:
+        return True
+    return could_possibly_record()

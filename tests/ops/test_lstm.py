@@ -1,0 +1,217 @@
+"""Values and gradients of every backend against the reference in float64, over odd shapes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.ops import backends
+from kerasptb.ops import lstm as lstm_module
+from kerasptb.ops.lstm import lstm
+
+NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
+# (batch, steps, features, units): ones, primes, just beside the widths of vectors (4, 8, 16) and of tiles (3, 6 rows),
+# units beyond the caches, and the two layers of the tutorial's model in small.
+SHAPES = [
+    (1, 1, 1, 1),
+    (1, 7, 3, 5),
+    (2, 1, 5, 16),
+    (3, 5, 4, 15),
+    (5, 4, 17, 17),
+    (6, 3, 2, 33),
+    (7, 6, 31, 64),
+    (13, 9, 10, 23),
+    (20, 3, 8, 130),
+    (61, 4, 20, 96),
+    (1, 3, 6, 300),
+    (4, 2, 3, 650),
+]
+
+
+def example(shape, seed=0, scale=1.0):
+    """Inputs, and the upstream gradients of the three outputs; numbers of float32 held in float64."""
+    B, T, D, H = shape
+    generator = np.random.default_rng([seed, *shape])
+
+    def normal(*size, stddev=1.0):
+        return (generator.standard_normal(size) * stddev).astype(np.float32).astype(np.float64)
+
+    inputs = (
+        normal(B, T, D, stddev=scale),
+        normal(B, H, stddev=0.5),
+        normal(B, H),
+        normal(D, 4 * H, stddev=D**-0.5),
+        normal(H, 4 * H, stddev=H**-0.5),
+        normal(4 * H, stddev=0.2),
+    )
+    return inputs, (normal(B, T, H), normal(B, H), normal(B, H))
+
+
+def values_and_gradients(shape, dtype, backend, wrap=lambda function: function, scale=1.0):
+    """The outputs h_seq, h_T, c_T and the gradients of sum(outputs * upstream), by name."""
+    inputs, upstream = ([tf.constant(a, dtype) for a in arrays] for arrays in example(shape, scale=scale))
+
+    @wrap
+    def run(*inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = lstm(*inputs, backend=backend)
+            total = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(outputs, upstream, strict=True)])
+        return outputs, tape.gradient(total, inputs)
+
+    outputs, gradients = run(*inputs)
+    named = dict(zip(("h_seq", "h_T", "c_T"), outputs, strict=True))
+    named |= {f"d{name}": gradient for name, gradient in zip(NAMES, gradients, strict=True)}
+    return {name: tensor.numpy().astype(np.float64) for name, tensor in named.items()}
+
+
+def largest_error(found, exact):
+    """The largest error, in units of the tensor's largest number."""
+    return np.max(np.abs(found - exact)) / np.max(np.abs(exact))
+
+
+def assert_as_exact_as_the_framework(found, shape, scale=1.0):
+    """At most twice the error of the reference's plain operations, run in float32.
+
+    The floor is for tensors where that error is nearly none by luck: 4 roundings of float32 for a value, and for a
+    gradient, which is a sum over steps and rows that each have rounded, 16.
+    """
+    exact = values_and_gradients(shape, "float64", "reference", scale=scale)
+    framework = values_and_gradients(shape, "float32", "reference", scale=scale)
+    rounding = 2.0**-24
+    for name, tensor in found.items():
+        floor = (16 if name.startswith("d") else 4) * rounding
+        allowed = max(2 * largest_error(framework[name], exact[name]), floor)
+        assert largest_error(tensor, exact[name]) <= allowed, name
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_native_is_as_exact_as_the_framework(native_library, shape):
+    assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "native"), shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES[3:6], ids=str)
+def test_keras_is_as_exact_as_the_framework(shape):
+    assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "keras"), shape)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_native_in_compiled_functions(native_library, jit_compile):
+    shape = (5, 4, 17, 17)
+    found = values_and_gradients(
+        shape, "float32", "native", wrap=lambda function: tf.function(function, jit_compile=jit_compile)
+    )
+    assert_as_exact_as_the_framework(found, shape)
+
+
+def test_native_saturates_as_the_framework_does(native_library):
+    shape = (3, 5, 4, 15)
+    assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "native", scale=100.0), shape, scale=100.0)
+
+
+def test_native_passes_nan_and_infinity_on(native_library):
+    inputs, _ = example((2, 3, 4, 5))
+    inputs = [a.astype(np.float32) for a in inputs]
+    inputs[0][0, 1, 0] = np.nan
+    h_seq = lstm(*inputs, backend="native")[0].numpy()
+    assert np.isnan(h_seq[0, 1:]).all()
+    assert np.isfinite(h_seq[0, 0]).all()
+    assert np.isfinite(h_seq[1]).all()
+
+
+def test_native_gives_the_same_bits_on_every_run(native_library):
+    first, second = (values_and_gradients((61, 4, 20, 96), "float32", "native") for _ in range(2))
+    for name, tensor in first.items():
+        np.testing.assert_array_equal(tensor, second[name], err_msg=name)
+
+
+def test_native_without_a_tape_gives_the_same_bits(native_library):
+    shape = (7, 6, 31, 64)
+    inputs = [tf.constant(a, "float32") for a in example(shape)[0]]
+    kept = values_and_gradients(shape, "float32", "native")
+    for name, tensor in zip(("h_seq", "h_T", "c_T"), lstm(*inputs, backend="native"), strict=True):
+        np.testing.assert_array_equal(tensor, kept[name])
+
+
+def test_native_gradient_of_a_tape_outside_the_function(native_library):
+    shape = (3, 5, 4, 15)
+    inputs, upstream = ([tf.constant(a, "float32") for a in arrays] for arrays in example(shape))
+    function = tf.function(lambda *inputs: lstm(*inputs, backend="native"))
+    function(*inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = function(*inputs)
+        total = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(outputs, upstream, strict=True)])
+    expected = values_and_gradients(shape, "float32", "native")
+    for name, gradient in zip(NAMES, tape.gradient(total, inputs), strict=True):
+        np.testing.assert_allclose(gradient, expected[f"d{name}"], rtol=1e-6, atol=1e-6)
+
+
+def test_auto_takes_the_native_library_where_it_serves(native_library):
+    assert backends.resolve("auto") == "native"
+    assert backends.resolve("auto", obstacle="No.") == "keras"
+
+
+def test_named_backends_do_not_fall_back(native_library):
+    with pytest.raises(ValueError, match=r"No\. Use backend="):
+        backends.resolve("native", obstacle="No.")
+    inputs = [tf.constant(a, "float64") for a in example((2, 3, 4, 5))[0]]
+    with pytest.raises(ValueError, match="takes float32"):
+        lstm(*inputs, backend="native")
+    unknown_batch = tf.function(
+        lambda *inputs: lstm(*inputs, backend="native"),
+        input_signature=[tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)],
+    )
+    with pytest.raises(ValueError, match="needs static shapes"):
+        unknown_batch.get_concrete_function()
+
+
+def test_unusable_library_is_an_error_by_name_and_passed_over_by_auto(monkeypatch):
+    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
+    inputs = [tf.constant(a, "float32") for a in example((2, 3, 4, 5))[0]]
+    with pytest.raises(RuntimeError, match="It is not built."):
+        lstm(*inputs, backend="native")
+    expected = lstm(*inputs, backend="keras")[0]
+    np.testing.assert_array_equal(lstm(*inputs, backend="auto")[0], expected)
+
+
+def test_dynamic_batch_runs_under_auto():
+    inputs = [tf.constant(a, "float32") for a in example((2, 3, 4, 5))[0]]
+    function = tf.function(
+        lstm, input_signature=[tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)]
+    )
+    np.testing.assert_allclose(function(*inputs)[0], lstm(*inputs, backend="reference")[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("x", (2, 4)), ("h0", (2, 6)), ("c0", (3, 5)), ("kernel", (5, 20)), ("recurrent_kernel", (5, 15)), ("bias", (5,))],
+)
+def test_shapes_that_do_not_fit_are_named(name, shape):
+    arguments = dict(zip(NAMES, example((2, 3, 4, 5))[0], strict=True))
+    arguments[name] = np.zeros(shape)
+    with pytest.raises(ValueError, match=rf"`{name}` must be .*Received: {name} of shape"):
+        lstm(**arguments, backend="reference")
+
+
+def test_unknown_names_are_refused():
+    inputs, _ = example((2, 3, 4, 5))
+    with pytest.raises(ValueError, match="Received: backend='cudnn'"):
+        lstm(*inputs, backend="cudnn")
+    with pytest.raises(ValueError, match="Received: precision='half'"):
+        lstm(*inputs, precision="half")
+    with pytest.raises(ValueError, match='is one of backend="native" alone'):
+        lstm(*inputs, backend="keras", precision="bfloat16")
+
+
+def test_module_has_one_reference():
+    """Its own derivative, so that the specification does not rest on one framework's automatic one."""
+    (x, h0, c0, *weights), upstream = example((2, 3, 4, 5))
+
+    def total(h):
+        outputs = lstm_module.lstm(x, h, c0, *weights, backend="reference")
+        return sum(np.sum(np.asarray(a) * b) for a, b in zip(outputs, upstream, strict=True))
+
+    exact = values_and_gradients((2, 3, 4, 5), "float64", "reference")["dh0"]
+    step = np.zeros_like(h0)
+    step[1, 2] = 1e-6
+    assert (total(h0 + step) - total(h0 - step)) / 2e-6 == pytest.approx(exact[1, 2], rel=1e-6)
