@@ -69,7 +69,7 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
     if every_word and num_words < len(ids) - 1:
         # The state is where `evaluate` left it: the words that filled no row go on from there.
         rest = np.asarray(ids[num_words:], "int32")[np.newaxis]
-        cross_entropy = num_words * math.log(perplexity) + float(model.compute_cross_entropy(rest[:, :-1], rest[:, 1:]))
+        cross_entropy = num_words * math.log(perplexity) + float(model.compute_cost(rest[:, :-1], rest[:, 1:]))
         num_words = len(ids) - 1
         perplexity = math.exp(cross_entropy / num_words)
     return Evaluation(perplexity, num_words, batch_size, num_steps)

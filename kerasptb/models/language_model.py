@@ -72,7 +72,6 @@ class LanguageModel(keras.Model):
         units = (units,) if isinstance(units, int) else tuple(units)
         _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale)
         seeds = _Seeds(seed)
-        dtype = _dtype_policy(backend, precision)
 
         def uniform():
             return keras.initializers.RandomUniform(-init_scale, init_scale, seed=seeds.next())
@@ -80,12 +79,12 @@ class LanguageModel(keras.Model):
         def drop(x, layer_name):
             if keep_prob == 1.0:
                 return x
-            return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), dtype=dtype, name=layer_name)(x)
+            return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        x = keras.layers.Embedding(
-            vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
-        )(tokens)
+        x = keras.layers.Embedding(vocabulary_size, embedding_size, embeddings_initializer=uniform(), name="embedding")(
+            tokens
+        )
         x = drop(x, "embedding_dropout")
         for i, size in enumerate(units):
             x = StatefulLSTM(
@@ -96,12 +95,11 @@ class LanguageModel(keras.Model):
                 unit_forget_bias=False,
                 backend=backend,
                 precision=precision,
-                dtype=dtype,
                 name=f"lstm_{i}",
             )(x)
             x = drop(x, f"lstm_{i}_dropout")
         logits = keras.layers.Dense(
-            vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="logits"
+            vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), name="logits"
         )(x)
         super().__init__(inputs=tokens, outputs=logits, name=name)
 
@@ -230,8 +228,10 @@ class LanguageModel(keras.Model):
             x = layer(x, training=training) if layer._call_has_training_arg else layer(x)
         return x
 
-    def compute_cross_entropy(self, tokens, targets, training=False):
-        """Returns the summed cross-entropy of the targets without keeping the logits.
+    def compute_cost(self, tokens, targets, training=False):
+        """Returns the original's cost, the cross-entropy summed over time and averaged over the batch.
+
+        It is `SequenceCrossEntropy` of the logits, computed without keeping them.
 
         Args:
             tokens: int32 [B, T].
@@ -239,7 +239,7 @@ class LanguageModel(keras.Model):
             training: whether to apply dropout and go on from the training state.
 
         Returns:
-            float32 scalar, in nats, to be divided by B for the cost and by B T for the mean.
+            float32 scalar, in nats; divided by T it is the mean cross-entropy of a word.
         """
         hidden = self.encode(tokens, training=training)
         logits = self.get_layer("logits")
@@ -251,6 +251,7 @@ class LanguageModel(keras.Model):
             reduction="sum",
             backend=self.backend,
             precision=self.precision,
+            scale=1.0 / tokens.shape[0],
         )
 
     def train_step(self, data):
@@ -259,18 +260,18 @@ class LanguageModel(keras.Model):
             return super().train_step(data)
         tokens, targets = _unpack(data)
         with tf.GradientTape() as tape:
-            cross_entropy = self.compute_cross_entropy(tokens, targets, training=True)
-            loss = self.optimizer.scale_loss(cross_entropy / tf.cast(tf.shape(tokens)[0], tf.float32))
+            cost = self.compute_cost(tokens, targets, training=True)
+            loss = self.optimizer.scale_loss(cost)
         gradients = tape.gradient(loss, self.trainable_weights)
         self.optimizer.apply(gradients, self.trainable_weights)
-        return self._update_logs(cross_entropy, tokens)
+        return self._update_logs(cost, tokens)
 
     def test_step(self, data):
         """One evaluation step on (tokens, targets), both int32 [B, T]; returns the logs."""
         if self._perplexity is None:
             return super().test_step(data)
         tokens, targets = _unpack(data)
-        return self._update_logs(self.compute_cross_entropy(tokens, targets), tokens)
+        return self._update_logs(self.compute_cost(tokens, targets), tokens)
 
     @property
     def metrics(self):
@@ -311,10 +312,10 @@ class LanguageModel(keras.Model):
     def _lstm_layers(self):
         return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
 
-    def _update_logs(self, cross_entropy, tokens):
-        batch_size = tf.cast(tf.shape(tokens)[0], tf.float32)
-        self._loss_tracker.update_state(cross_entropy / batch_size, sample_weight=batch_size)
-        self._perplexity.update_from_cross_entropy(cross_entropy, tf.size(tokens))
+    def _update_logs(self, cost, tokens):
+        batch_size = tokens.shape[0]
+        self._loss_tracker.update_state(cost, sample_weight=batch_size)
+        self._perplexity.update_from_cross_entropy(cost * batch_size, tf.size(tokens))
         return self.get_metrics_result()
 
     @keras.src.utils.tracking.no_automatic_dependency_tracking
@@ -372,11 +373,6 @@ class _Seeds:
     def next(self):
         """Returns the next seed, an int, or None for a random one."""
         return None if self._generator is None else int(self._generator.integers(2**31 - 1))
-
-
-def _dtype_policy(backend, precision):
-    """Returns the dtype policy of the layers: mixed only where Keras itself computes in bfloat16."""
-    return "mixed_bfloat16" if precision == "bfloat16" and backend == "keras" else "float32"
 
 
 def _unpack(data):

@@ -284,7 +284,7 @@ def test_embedding_gradient_stays_sparse():
     model = compiled_model()
     x, y = next(iter(make_dataset(TRAIN, B, T)))
     with tf.GradientTape() as tape:
-        loss = model.compute_cross_entropy(x, y, training=True)
+        loss = model.compute_cost(x, y, training=True)
     gradients = tape.gradient(loss, model.trainable_weights)
     assert isinstance(gradients[0], tf.IndexedSlices)
     assert gradients[0].values.shape == (B * T, 6)
