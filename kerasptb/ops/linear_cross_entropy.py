@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasptb.ops import backends
+
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
@@ -39,9 +41,11 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
         targets: int ``[...]``, each in ``[0, V)``.
         reduction: ``"none"`` for the loss of each word, or ``"sum"`` for their sum. The sum is the training path:
             under a gradient tape its gradients are made together with the loss, so that the logits are computed once.
-        backend: ``"reference"`` (plain operations, the specification), ``"keras"`` (chunked, Keras operations) or
-            ``"auto"``.
-        precision: of the matrix products. ``"float32"``.
+        backend: ``"reference"`` (plain operations, the specification), ``"keras"`` (chunked, Keras operations),
+            ``"native"`` (chunked around a C++ kernel, for float32 and static shapes) or ``"auto"``: native where it can
+            be used, else Keras.
+        precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or ``"bfloat16x3"``
+            (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are float32 in each.
         scale: float by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
 
@@ -50,6 +54,7 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
 
     Raises:
         ValueError: for shapes, types or names that do not fit, and for targets outside ``[0, V)``.
+        NativeUnavailableError: if what was asked for by name, the backend or a bfloat16 precision, cannot be had.
         tf.errors.InvalidArgumentError: for targets outside ``[0, V)`` inside a ``tf.function``. XLA cannot raise: there
             the loss of such a word is NaN.
 
@@ -59,8 +64,8 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
     """
     if reduction not in ("none", "sum"):
         raise ValueError(f'`reduction` must be "none" or "sum". Received: reduction={reduction!r}')
-    implementation = _implementation(backend, precision)
     h, kernel, bias, targets = (_as_tensor(x) for x in (h, kernel, bias, targets))
+    implementation = _implementation(backend, precision, h)
     _check_arguments(h, kernel, bias, targets)
     lead = ops.shape(targets)
     h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
@@ -86,23 +91,21 @@ class _Reference:
         return ops.sum(cls.loss_per_word(h, kernel, bias, targets)) * ops.cast(scale, h.dtype)
 
 
-class _Chunked:
-    """The framework's matrix products, a chunk of rows at a time, around a softmax over the chunk."""
+class _WithGradient:
+    """An implementation that makes its own gradients, from two parts that its subclasses give.
 
-    def __init__(self, softmax_loss, softmax_residual):
-        self.softmax_loss = softmax_loss  # (z [R, V] without bias, bias, targets [R]) -> loss [R]
-        self.softmax_residual = softmax_residual  # (..., weights [R]) -> loss [R], p - onehot [R, V], weighted sum [V]
+    Forward: ``_loss(h, kernel, bias, targets)`` returns the loss [N]. Forward and backward: ``_loss_and_gradients(h,
+    kernel, bias, targets, weights)`` also returns dh [N, D], dW [D, V] and db [V] of ``sum(weights * loss)``.
+    """
 
     def loss_per_word(self, h, kernel, bias, targets):
         @ops.custom_gradient
         def loss_and_gradient(h, kernel, bias):
-            loss = self._forward(h, kernel, bias, targets)
-
             def gradient(*args, upstream=None):
                 upstream = args[0] if upstream is None else upstream
-                return self._forward_backward(h, kernel, bias, targets, upstream)[1:]
+                return self._loss_and_gradients(h, kernel, bias, targets, upstream)[1:]
 
-            return loss, gradient
+            return self._loss(h, kernel, bias, targets), gradient
 
         return loss_and_gradient(h, kernel, bias)
 
@@ -112,8 +115,8 @@ class _Chunked:
 
         @ops.custom_gradient
         def loss_and_gradient(h, kernel, bias):
-            weights = ops.full(ops.shape(h)[:1], scale, dtype=h.dtype)
-            loss, *gradients = self._forward_backward(h, kernel, bias, targets, weights)
+            weights = ops.full(ops.shape(targets), scale, dtype=h.dtype)
+            loss, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
 
             def gradient(*args, upstream=None):
                 return _times_upstream(gradients, args[0] if upstream is None else upstream)
@@ -122,36 +125,35 @@ class _Chunked:
 
         return loss_and_gradient(h, kernel, bias)
 
-    def _forward(self, h, kernel, bias, targets):
-        """Returns the loss [N]."""
+
+class _Chunked(_WithGradient):
+    """A chunk of rows at a time; subclasses give the loss and the gradients of a chunk."""
+
+    def _loss(self, h, kernel, bias, targets):
         num_words, num_chunks, rows = _chunking(h, kernel)
-        h, targets = _pad_rows(h, num_chunks * rows), _pad_rows(targets, num_chunks * rows)
+        h, targets = (_pad_rows(x, num_chunks * rows) for x in (h, targets))
 
         def step(chunk, loss):
-            chunk_h, chunk_targets = _rows_of(h, chunk, rows), _rows_of(targets, chunk, rows)
-            chunk_loss = self.softmax_loss(ops.matmul(chunk_h, kernel), bias, chunk_targets)
+            chunk_loss = self._chunk_loss(_rows_of(h, chunk, rows), kernel, bias, _rows_of(targets, chunk, rows))
             return (ops.slice_update(loss, (chunk * rows,), chunk_loss),)
 
         (loss,) = _for_each_chunk(num_chunks, step, [ops.zeros_like(h[:, 0])])
         return loss[:num_words]
 
-    def _forward_backward(self, h, kernel, bias, targets, weights):
-        """Returns the loss [N], and the gradients of ``sum(weights * loss)``: dh [N, D], dW [D, V], db [V]."""
+    def _loss_and_gradients(self, h, kernel, bias, targets, weights):
         num_words, num_chunks, rows = _chunking(h, kernel)
-        # Padding has weight 0, so it leaves the gradients alone. The weights multiply h and dh, not the R x V chunk.
+        # Padding has weight 0, so it leaves the gradients alone.
         h, targets, weights = (_pad_rows(x, num_chunks * rows) for x in (h, targets, weights))
-        weighted_h = h * weights[:, None]
 
         def step(chunk, loss, dh, d_kernel, d_bias):
-            logits = ops.matmul(_rows_of(h, chunk, rows), kernel)
-            chunk_loss, residual, chunk_d_bias = self.softmax_residual(
-                logits, bias, _rows_of(targets, chunk, rows), _rows_of(weights, chunk, rows)
+            chunk_h, chunk_targets, chunk_weights = (_rows_of(x, chunk, rows) for x in (h, targets, weights))
+            chunk_loss, chunk_dh, chunk_d_kernel, chunk_d_bias = self._chunk_loss_and_gradients(
+                chunk_h, kernel, bias, chunk_targets, chunk_weights
             )
-            chunk_dh = _matmul(residual, kernel, transpose_b=True) * _rows_of(weights, chunk, rows)[:, None]
             return (
                 ops.slice_update(loss, (chunk * rows,), chunk_loss),
                 ops.slice_update(dh, (chunk * rows, 0), chunk_dh),
-                d_kernel + _matmul(_rows_of(weighted_h, chunk, rows), residual, transpose_a=True),
+                d_kernel + chunk_d_kernel,
                 d_bias + chunk_d_bias,
             )
 
@@ -160,23 +162,82 @@ class _Chunked:
         return loss[:num_words], dh[:num_words], d_kernel, d_bias
 
 
-def _keras_softmax_loss(logits, bias, targets):
-    logits = _add_bias(logits, bias)
-    target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    return ops.logsumexp(logits, axis=-1) - target_logit
+class _Keras(_Chunked):
+    """The framework's matrix products and softmax."""
+
+    @staticmethod
+    def _chunk_loss(h, kernel, bias, targets):
+        logits = _add_bias(ops.matmul(h, kernel), bias)
+        target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        return ops.logsumexp(logits, axis=-1) - target_logit
+
+    @staticmethod
+    def _chunk_loss_and_gradients(h, kernel, bias, targets, weights):
+        logits = _add_bias(ops.matmul(h, kernel), bias)
+        target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        # Keras' softmax warns about a vocabulary of one, where all is as it should be.
+        probabilities = tf.nn.softmax(logits) if _ON_TENSORFLOW else ops.softmax(logits, axis=-1)
+        # The largest probability is 1 / sum(exp(z - max z)), so the log-sum-exp costs no second exponential.
+        log_sum_exp = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
+        target_index = ops.stack([ops.arange(ops.shape(targets)[0], dtype="int32"), targets], axis=-1)
+        target_probability = ops.take_along_axis(probabilities, targets[:, None], axis=-1)[:, 0]
+        residual = ops.scatter_update(probabilities, target_index, target_probability - 1.0)
+        # dz = weights * residual, but the weights go into the smaller factors.
+        dh = _matmul(residual, kernel, transpose_b=True) * weights[:, None]
+        d_kernel = _matmul(h * weights[:, None], residual, transpose_a=True)
+        return log_sum_exp - target_logit, dh, d_kernel, ops.matmul(weights[None, :], residual)[0]
 
 
-def _keras_softmax_residual(logits, bias, targets, weights):
-    logits = _add_bias(logits, bias)
-    target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    # Keras' softmax warns about a vocabulary of one, where all is as it should be.
-    probabilities = tf.nn.softmax(logits) if _ON_TENSORFLOW else ops.softmax(logits, axis=-1)
-    # The largest probability is 1 / sum(exp(z - max z)), so the log-sum-exp costs no second exponential of the chunk.
-    log_sum_exp = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
-    target_index = ops.stack([ops.arange(ops.shape(targets)[0], dtype="int32"), targets], axis=-1)
-    target_probability = ops.take_along_axis(probabilities, targets[:, None], axis=-1)[:, 0]
-    residual = ops.scatter_update(probabilities, target_index, target_probability - 1.0)
-    return log_sum_exp - target_logit, residual, ops.matmul(weights[None, :], residual)[0]
+class _NativeFloat32(_Chunked):
+    """The framework's matrix products, and a native kernel that reads each logit once between them."""
+
+    @staticmethod
+    def _chunk_loss(h, kernel, bias, targets):
+        logits = ops.matmul(h, kernel)
+        return _native_call("softmax_cross_entropy_loss", [logits, bias, targets], [targets.shape])[0]
+
+    @staticmethod
+    def _chunk_loss_and_gradients(h, kernel, bias, targets, weights):
+        logits = ops.matmul(h, kernel)
+        loss, d_logits, d_bias = _native_call(
+            "softmax_cross_entropy", [logits, bias, targets, weights], [targets.shape, logits.shape, bias.shape]
+        )
+        return (
+            loss,
+            _matmul(d_logits, kernel, transpose_b=True),
+            _matmul(h, d_logits, transpose_a=True),
+            d_bias,
+        )
+
+
+class _NativeBfloat16(_WithGradient):
+    """Products and softmax in one native kernel, which recomputes logits instead of storing them."""
+
+    def __init__(self, precision):
+        self.precision = precision
+
+    def _loss(self, h, kernel, bias, targets):
+        if 0 in (*h.shape, *kernel.shape):
+            return _KERAS._loss(h, kernel, bias, targets)
+        target = f"linear_cross_entropy_forward_{self.precision}"
+        return _native_call(target, [h, kernel, bias, targets], [targets.shape])[0]
+
+    def _loss_and_gradients(self, h, kernel, bias, targets, weights):
+        if 0 in (*h.shape, *kernel.shape):
+            return _KERAS._loss_and_gradients(h, kernel, bias, targets, weights)
+        arguments = [h, kernel, bias, targets, weights]
+        return _native_call(
+            f"linear_cross_entropy_{self.precision}", arguments, [targets.shape, h.shape, kernel.shape, bias.shape]
+        )
+
+
+_KERAS = _Keras()
+
+
+def _native_call(target, arguments, shapes):
+    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
+
+    return calls.call(f"kerasptb_{target}", arguments, [tuple(shape) for shape in shapes])
 
 
 def _chunking(h, kernel):
@@ -295,13 +356,19 @@ def _checked_targets(targets, vocabulary_size):
     return valid, ops.where(valid, ops.cast(targets, "int32"), 0)
 
 
-_KERAS = _Chunked(_keras_softmax_loss, _keras_softmax_residual)
+def _implementation(backend, precision, h):
+    chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
+    if chosen == "native":
+        return _NativeFloat32() if precision == "float32" else _NativeBfloat16(precision)
+    return _Reference if chosen == "reference" else _KERAS
 
 
-def _implementation(backend, precision):
-    if precision != "float32":
-        raise ValueError(f'`precision` must be "float32". Received: precision={precision!r}')
-    implementations = {"auto": _KERAS, "reference": _Reference, "keras": _KERAS}
-    if backend not in implementations:
-        raise ValueError(f"`backend` must be one of {', '.join(implementations)}. Received: backend={backend!r}")
-    return implementations[backend]
+def _obstacle(backend, h):
+    """Why the native backend cannot take this call, or None."""
+    if backend in ("reference", "keras"):
+        return None
+    if (dtype := keras.backend.standardize_dtype(h.dtype)) != "float32":
+        return f"The native backend takes float32. Received: dtype={dtype}."
+    if None in tuple(h.shape):
+        return f"The native backend needs static shapes. Received: h of shape {tuple(h.shape)}."
+    return None
