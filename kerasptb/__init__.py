@@ -23,6 +23,7 @@ _MODULES = {
     "Vocabulary": "kerasptb.data",
     "build_language_model": "kerasptb.models",
     "evaluate_perplexity": "kerasptb.evaluation",
+    "export_saved_model": "kerasptb.export",
     "generate": "kerasptb.generation",
     "load_corpus": "kerasptb.data",
     "load_run": "kerasptb.runs",

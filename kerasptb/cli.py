@@ -138,6 +138,13 @@ def _generate(options):
     print(" ".join([*options.prompt.split(), *words]).replace(" <eos> ", "\n").removesuffix(" <eos>"))
 
 
+def _export(options):
+    from kerasptb.export import export_saved_model
+    from kerasptb.runs import load_run
+
+    print(export_saved_model(load_run(options.run), options.to))
+
+
 def _info(options):
     from kerasptb.info import collect, describe
 
@@ -196,6 +203,12 @@ def _make_parser():
     command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
     command.add_argument("--seed", type=int, help="makes the sample repeatable")
     command.set_defaults(command=_generate)
+
+    command = commands.add_parser("export", help="write a run for a server, a phone or another runtime")
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument("--format", choices=("saved-model",), default="saved-model", help="(default: saved-model)")
+    command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
+    command.set_defaults(command=_export)
 
     command = commands.add_parser("info", help="versions, devices, backends and why, data found")
     command.add_argument("--json", action="store_true", help="print one JSON object")

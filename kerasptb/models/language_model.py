@@ -288,6 +288,31 @@ class LanguageModel(keras.Model):
         for layer in self._lstm_layers():
             layer.reset_evaluation_state()
 
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Exports the model without its state, as plain Keras layers in float32: tokens [B, T] to logits [B, T, V].
+
+        The exported model reads each row from a zero state. For one that takes text, or that hands its state out and
+        takes it back, and for other formats, there are `kerasptb.export_saved_model`, `export_litert` and
+        `export_onnx`.
+
+        Args:
+            filepath: the folder to write.
+            format: "tf_saved_model".
+            **kwargs: further arguments of `keras.Model.export`.
+
+        Raises:
+            ValueError: if another format is asked for.
+        """
+        # The exports are made of models; only Keras' own way to ask for one comes from here.
+        from kerasptb.export import portable_model  # noqa: PLC0415
+
+        if format != "tf_saved_model":
+            raise ValueError(
+                'Expected format="tf_saved_model"; for a phone use kerasptb.export_litert, for ONNX '
+                f"kerasptb.export_onnx. Received: format={format!r}"
+            )
+        portable_model(self, with_state=False).export(filepath, format=format, **kwargs)
+
     def get_config(self):
         """Returns the arguments of the constructor."""
         return {
