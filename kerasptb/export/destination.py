@@ -23,7 +23,7 @@ def new_folder(path):
     """
     path = Path(path)
     if (path.exists() or path.is_symlink()) and not (path.is_dir() and not any(path.iterdir())):
-        raise ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is not empty.")
+        raise ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:

@@ -46,9 +46,9 @@ class PortableNetwork:
         return [self._embedding, *self._lstms, self._logits]
 
     @property
-    def variables(self):
-        """The Keras variables of the layers."""
-        return [variable for layer in self.layers for variable in layer.variables]
+    def weights(self):
+        """The Keras variables of the layers: embeddings; kernel, recurrent_kernel, bias of each LSTM; kernel, bias."""
+        return [variable for layer in self.layers for variable in layer.weights]
 
     def encode(self, tokens, state=None, mask=None):
         """Reads words.

@@ -29,7 +29,7 @@ class Servable(tf.Module):
         super().__init__(name="language_model")
         self.reader = TextReader(vocabulary, vocabulary_path)
         # The graph needs the variables; the Keras layers around them are of no use where Keras is not installed.
-        self.weights = [variable.value for variable in network.variables]
+        self.weights = [variable.value for variable in network.weights]
         self._network = _Untracked(network)
         self._num_suggestible = len(vocabulary) - (UNK in vocabulary)
 

@@ -8,7 +8,8 @@ from kerasptb.data import EOS, UNK
 _LINE_END = r"\r\n|[\n\r\x{b}\x{c}\x{1c}-\x{1e}\x{85}\x{2028}\x{2029}]"
 _SPACE = r"[\s\x{1f}\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]+"
 # The regular expressions of `data.sample.tokenize` in RE2's language, which has no lookbehind and whose \w and \b are
-# ASCII's.
+# ASCII's. A match of the first takes the letter before a clitic with it and so misses a second clitic right after the
+# first; that can only begin with an apostrophe, where the next expression parts it from what is before it anyway.
 _LETTER = r"[\pL\pN_]"
 _CLITIC = rf"({_LETTER})(n't|'(?:s|re|ve|ll|d|m))\b"
 _TOKEN = rf"((?:n't|'(?:s|re|ve|ll|d|m))\b|{_LETTER}+(?:[.-]{_LETTER}+)*|[$%&])|(?s:.)"
@@ -54,6 +55,8 @@ class TextReader(tf.Module):
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.identity(text)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+        # tf.strings.lower would end a text at a NUL, which like U+FFFD is part of no word.
+        text = tf.strings.regex_replace(text, r"\x{0}", "\ufffd")
         text = tf.strings.regex_replace(text, _LINE_END, f" {EOS} " if self.has_eos else " ")
         text = tf.strings.regex_replace(text, _SPACE, " ")
         if self.has_eos:
@@ -105,9 +108,7 @@ def _tokenize(words):
     """
     text = tf.strings.regex_replace(words, "’", "'")
     text = tf.strings.lower(text, encoding="utf-8")
-    # A match takes the letter before a clitic with it, so the second of two clitics in a row needs another pass.
-    for _ in range(2):
-        text = tf.strings.regex_replace(text, _CLITIC, r"\1 \2")
+    text = tf.strings.regex_replace(text, _CLITIC, r"\1 \2")
     # Each token with a space of its own on both sides; every other character becomes spaces.
     text = tf.strings.regex_replace(text, _TOKEN, r" \1 ")
     return tf.strings.regex_replace(text, _NUMBER, " N ")

@@ -1,0 +1,38 @@
+import pytest
+
+WORDS = (
+    "the <unk> N <eos> of to a in and 's that for $ is it said on n't by at as with Mr. ca do does company market "
+    "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy"
+)
+
+
+@pytest.fixture(scope="session")
+def vocabulary():
+    from kerasptb.data import Vocabulary
+
+    return Vocabulary(WORDS.split())
+
+
+@pytest.fixture(scope="session")
+def model(vocabulary):
+    """A model of two layers whose probabilities are far from even, so that a wrong word shows."""
+    from kerasptb.models import LanguageModel
+
+    model = LanguageModel(len(vocabulary), 8, (11, 9), batch_size=3, num_steps=5, init_scale=1.0, keep_prob=0.5, seed=4)
+    model.compile()
+    return model
+
+
+@pytest.fixture(scope="session")
+def saved_model(model, vocabulary, tmp_path_factory):
+    """The folder of the model as a SavedModel."""
+    from kerasptb.export import export_saved_model
+
+    return export_saved_model(model, tmp_path_factory.mktemp("exports") / "saved_model", vocabulary)
+
+
+@pytest.fixture(scope="session")
+def loaded(saved_model):
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(saved_model))
