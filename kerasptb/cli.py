@@ -145,6 +145,12 @@ def _export(options):
     print(export_saved_model(load_run(options.run), options.to))
 
 
+def _build(options):
+    from kerasptb.ops.native import build
+
+    print(build.build(force=options.force, verbose=options.verbose))
+
+
 def _info(options):
     from kerasptb.info import collect, describe
 
@@ -209,6 +215,11 @@ def _make_parser():
     command.add_argument("--format", choices=("saved-model",), default="saved-model", help="(default: saved-model)")
     command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
     command.set_defaults(command=_export)
+
+    command = commands.add_parser("build", help="compile the native library")
+    command.add_argument("--force", action="store_true", help="compile even if it is up to date")
+    command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
+    command.set_defaults(command=_build)
 
     command = commands.add_parser("info", help="versions, devices, backends and why, data found")
     command.add_argument("--json", action="store_true", help="print one JSON object")

@@ -3,6 +3,7 @@
 import datetime
 import platform
 import random
+import shutil
 from pathlib import Path
 
 import keras
@@ -119,6 +120,9 @@ def train(
             raise
         interrupted = True
         say(f"\nInterrupted: the {len(recorder.history)} whole epochs are kept. Evaluating; interrupt again to leave.")
+    finally:
+        if not recorder.history:
+            shutil.rmtree(run.folder)  # nothing in it that a new start would not make again
     _finish(run, corpus, recorder, interrupted, say)
     return run
 

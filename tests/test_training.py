@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -88,16 +89,23 @@ def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path):
 
 
 def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(tmp_path):
-    class Kill(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            raise RuntimeError("killed")
+    whole = train(tmp_path / "whole")
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("config.json", "vocabulary.txt"):
+        shutil.copy(whole.folder / name, killed)
+    resumed = kerasptb.train(small_corpus(), out=killed, resume=True, verbose=0)
+    assert [row["perplexity"] for row in resumed.history] == [row["perplexity"] for row in whole.history]
 
-    with pytest.raises(RuntimeError, match="killed"):
-        train(tmp_path / "run", callbacks=[Kill()])
-    resumed = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, verbose=0)
-    assert [row["perplexity"] for row in resumed.history] == [
-        row["perplexity"] for row in train(tmp_path / "other").history
-    ]
+
+def test_a_failure_before_the_first_epoch_ends_leaves_nothing(tmp_path):
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        train(tmp_path / "run", callbacks=[Fail()])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_resuming_keeps_the_runs_settings(tmp_path):
