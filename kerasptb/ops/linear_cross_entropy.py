@@ -22,6 +22,14 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
+    # AutoGraph would rewrite every function below at each trace, to no end.
+    _as_written = tf.autograph.experimental.do_not_convert
+else:
+
+    def _as_written(function):
+        return function
+
+
 # A chunk of logits stays around the size of a last-level cache share: measured at N = 1,200 and V = 10,000, three to
 # five chunks are the fastest. Every chunk also adds its share to dW once, a pass over D x V floats, which is why a
 # chunk never has fewer than D rows (then it is no larger than dW itself), nor fewer than 64.
@@ -29,6 +37,7 @@ _CHUNK_BYTES = 12 * 2**20
 _MIN_CHUNK_ROWS = 64
 
 
+@_as_written
 def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend="auto", precision="float32", scale=1.0):
     """Cross-entropy in nats of ``softmax(h @ kernel + bias)`` against integer targets.
 
@@ -367,7 +376,8 @@ def _obstacle(backend, h):
     """Why the native backend cannot take this call, or None."""
     if backend in ("reference", "keras"):
         return None
-    if (dtype := keras.backend.standardize_dtype(h.dtype)) != "float32":
+    dtype = keras.backend.standardize_dtype(h.dtype)
+    if dtype != "float32":
         return f"The native backend takes float32. Received: dtype={dtype}."
     if None in tuple(h.shape):
         return f"The native backend needs static shapes. Received: h of shape {tuple(h.shape)}."

@@ -1,5 +1,9 @@
 """Values and gradients of the linear cross-entropy against float64, over backends, shapes and magnitudes."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -240,3 +244,41 @@ def test_keras_variables_train():
     expected[[4, 7]] -= 1
     np.testing.assert_allclose(d_bias, expected, rtol=1e-6)
     np.testing.assert_allclose(d_kernel, np.tile(expected, (3, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_hundred_thousand_words_take_less_memory_than_their_logits(precision):
+    """Measured in a process of its own: the peak of a training step over the resident size before it."""
+    if (obstacle := native_obstacle(precision)) is not None:
+        pytest.skip(obstacle)
+    code = f"""
+import resource
+import tensorflow as tf
+from kerasptb.ops import linear_cross_entropy
+N, D, V = 1024, 8, 200_000
+h, kernel, bias = tf.random.normal((N, D)), tf.random.normal((D, V)), tf.zeros(V)
+targets = tf.random.uniform((N,), 0, V, tf.int32)
+def step(h, targets):
+    with tf.GradientTape() as tape:
+        tape.watch([h, kernel, bias])
+        loss = linear_cross_entropy(
+            h, kernel, bias, targets, reduction="sum", backend="native", precision={precision!r}
+        )
+    return loss, tape.gradient(loss, [h, kernel, bias])
+step(h[:1], targets[:1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loss, _ = tf.function(step)(h, targets)
+assert 10 < float(loss) / N < 20
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    logits_in_kilobytes = 1024 * 200_000 * 4 / 1024
+    assert int(result.stdout) < 0.4 * logits_in_kilobytes
+
+
+def test_a_graph_is_traced_without_autograph(caplog):
+    arrays, targets, _ = make_inputs(5, 3, 10)
+    tf.function(lambda: linear_cross_entropy(*arrays, targets, reduction="sum"))()
+    assert "AutoGraph" not in caplog.text

@@ -1,0 +1,236 @@
+"""The operations in bfloat16 and bfloat16x3: every value and gradient against float64, over odd shapes.
+
+Errors are norms: |error| / |exact|. Rounding an operand to bfloat16 errs by 2^-9 at most, 0.1 % in the mean; what two
+parts leave over is 2^-17. Both grow over an LSTM's steps, hence the bounds below: 1 % and 2e-5.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.ops import linear_cross_entropy, lstm
+from kerasptb.ops.backends import native_obstacle
+
+OBSTACLE = native_obstacle("bfloat16")
+pytestmark = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+
+BOUNDS = {"bfloat16": 1e-2, "bfloat16x3": 2e-5}
+# B, T, D, H: below, at and past multiples of 16 and 32 in each; a row of one; a row size of a multiple of 512 (spread
+# out by the kernel); more rows (B T) than are summed at once.
+LSTM_SHAPES = [
+    (1, 1, 1, 1),
+    (2, 3, 5, 7),
+    (1, 20, 33, 64),
+    (16, 4, 40, 32),
+    (17, 5, 40, 96),
+    (33, 3, 31, 33),
+    (60, 4, 200, 256),
+    (20, 3, 256, 256),
+    (100, 2, 64, 160),
+    (3, 4, 32, 650),
+    (40, 60, 20, 16),
+]
+# N, D, V: likewise; the last two take more than one chunk of rows.
+LOSS_SHAPES = [
+    (1, 1, 2),
+    (1, 3, 2),
+    (33, 31, 129),
+    (64, 32, 128),
+    (7, 100, 1000),
+    (60, 512, 300),
+    (2100, 65, 260),
+    (3000, 128, 300),
+]
+
+
+def error(value, exact):
+    value, exact = np.asarray(value, "float64"), np.asarray(exact, "float64")
+    assert value.shape == exact.shape
+    return np.linalg.norm(value - exact) / max(np.linalg.norm(exact), 1e-12)
+
+
+def bound(precision, exact):
+    """A few numbers may each be a difference of larger ones, where many do not all."""
+    return BOUNDS[precision] * (3 if np.size(exact) < 8 else 1)
+
+
+def lstm_inputs(B, T, D, H, seed=0):
+    generator = np.random.default_rng(seed)
+    weights = [generator.uniform(-0.1, 0.1, shape) for shape in ((D, 4 * H), (H, 4 * H), (4 * H,))]
+    inputs = [generator.normal(size=(B, T, D)), generator.uniform(-1, 1, (B, H)), generator.normal(size=(B, H))]
+    upstream = [generator.normal(size=shape) for shape in ((B, T, H), (B, H), (B, H))]
+    return [x.astype("float32") for x in inputs + weights], [x.astype("float32") for x in upstream]
+
+
+def lstm_values_and_gradients(arrays, upstream, dtype="float32", **options):
+    """h_seq, h_T, c_T, then the gradients in x, h0, c0, kernel, recurrent_kernel and bias."""
+    tensors = [tf.constant(x, dtype) for x in arrays]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        outputs = lstm(*tensors, **options)
+    return [*outputs, *tape.gradient(outputs, tensors, output_gradients=[tf.constant(x, dtype) for x in upstream])]
+
+
+def loss_inputs(N, D, V, seed=0):
+    generator = np.random.default_rng(seed)
+    arrays = [generator.normal(size=(N, D)), generator.uniform(-0.3, 0.3, (D, V)), generator.uniform(-0.3, 0.3, V)]
+    targets, upstream = generator.integers(0, V, N), generator.normal(size=N)
+    return [x.astype("float32") for x in arrays], targets.astype("int32"), upstream.astype("float32")
+
+
+def loss_and_gradients(arrays, targets, upstream, dtype="float32", **options):
+    tensors = [tf.constant(x, dtype) for x in arrays]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        loss = linear_cross_entropy(*tensors, targets, **options)
+    return [loss, *tape.gradient(loss, tensors, output_gradients=tf.constant(upstream, dtype))]
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("shape", LSTM_SHAPES)
+def test_lstm_values_and_all_gradients(shape, precision):
+    arrays, upstream = lstm_inputs(*shape)
+    exact = lstm_values_and_gradients(arrays, upstream, "float64", backend="reference")
+    values = lstm_values_and_gradients(arrays, upstream, backend="native", precision=precision)
+    names = ("h_seq", "h_T", "c_T", "x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
+    for name, value, wanted in zip(names, values, exact, strict=True):
+        assert error(value, wanted) < bound(precision, wanted), name
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("shape", LOSS_SHAPES)
+def test_loss_per_word_and_gradients_with_any_upstream(shape, precision):
+    arrays, targets, upstream = loss_inputs(*shape)
+    exact = loss_and_gradients(arrays, targets, upstream, "float64", backend="reference")
+    values = loss_and_gradients(arrays, targets, upstream, backend="native", precision=precision)
+    for name, value, wanted in zip(("loss", "h", "kernel", "bias"), values, exact, strict=True):
+        assert error(value, wanted) < bound(precision, wanted), name
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_summed_loss_has_the_gradients_of_the_loss_per_word(precision):
+    arrays, targets, _ = loss_inputs(50, 40, 300)
+    options = {"backend": "native", "precision": precision, "scale": 0.25}
+    # Powers of two, so that scaling before or after the products rounds alike.
+    loss, *gradients = loss_and_gradients(arrays, targets, 2.0, reduction="sum", **options)
+    losses, *wanted = loss_and_gradients(arrays, targets, np.full(50, 2.0), **options)
+    np.testing.assert_allclose(loss, np.sum(losses), rtol=1e-6)
+    for value, expected in zip(gradients, wanted, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_one_word_of_one_has_no_loss_and_no_gradient(precision):
+    arrays, targets, upstream = loss_inputs(1, 1, 1)
+    for value in loss_and_gradients(arrays, targets, upstream, backend="native", precision=precision):
+        np.testing.assert_allclose(value, np.zeros_like(value), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_logits_of_ten_thousand_stay_finite_and_right(precision):
+    h = np.array([[8192], [-8192], [8192]], "float32")  # a power of two, exact in bfloat16
+    kernel, bias = np.array([[1.0, -1.0, 0.5]], "float32"), np.zeros(3, "float32")
+    targets, upstream = np.array([0, 0, 1]), np.ones(3, "float32")
+    loss, dh, d_kernel, d_bias = loss_and_gradients(
+        (h, kernel, bias), targets, upstream, backend="native", precision=precision
+    )
+    tolerance = 2 * BOUNDS[precision]
+    np.testing.assert_allclose(loss, [0.0, 16384, 16384], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(dh, [[0.0], [-2.0], [2.0]], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(d_kernel, [[16384, -16384, 0.0]], rtol=tolerance, atol=8192 * tolerance)
+    np.testing.assert_allclose(d_bias, [0.0, 0.0, 0.0], atol=tolerance)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("invalid", [-1, 10])
+def test_targets_outside_the_vocabulary_are_an_error_that_names_them(precision, invalid):
+    arrays, targets, _ = loss_inputs(5, 3, 10)
+    targets[3] = invalid
+    with pytest.raises(ValueError, match=rf"in \[0, 10\).*{invalid}"):
+        linear_cross_entropy(*arrays, targets, precision=precision)
+
+
+@pytest.mark.parametrize("target", ["linear_cross_entropy_bfloat16", "linear_cross_entropy_forward_bfloat16x3"])
+@pytest.mark.parametrize("invalid", [-1, 10, -(2**31), 2**31 - 1])
+def test_handlers_check_targets_themselves(target, invalid):
+    from kerasptb.ops.native import calls
+
+    arrays, targets, upstream = loss_inputs(5, 3, 10)
+    targets[3] = invalid
+    arguments = [tf.constant(x) for x in (*arrays, targets)]
+    outputs = [(5,)]
+    if "forward" not in target:
+        arguments.append(tf.constant(upstream))
+        outputs += [(5, 3), (3, 10), (10,)]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"in \[0, 10\).*{invalid}"):
+        calls.call(f"kerasptb_{target}", arguments, outputs)
+
+
+def test_handlers_refuse_shapes_that_do_not_fit():
+    from kerasptb.ops.native import calls
+
+    arrays, targets, upstream = loss_inputs(5, 3, 10)
+    arguments = [tf.constant(x) for x in (*arrays, targets, upstream)]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"):
+        calls.call("kerasptb_linear_cross_entropy_bfloat16", arguments, [(5,), (5, 3), (3, 11), (10,)])
+    arrays, _ = lstm_inputs(2, 3, 5, 7)
+    x, h0, c0, *weights = [tf.constant(x) for x in arrays]
+    outputs = [(2, 3, 7), (2, 7), (2, 7), ((1, 40, 64), "bfloat16"), ((3, 2, 127), "bfloat16"), (4, 2, 32)]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"):
+        calls.call("kerasptb_lstm_forward_bfloat16", [x, *weights, h0, c0], outputs)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_no_words_give_no_loss_and_zero_gradients(precision):
+    arrays, targets, upstream = loss_inputs(0, 4, 9)
+    loss, dh, d_kernel, d_bias = loss_and_gradients(arrays, targets, upstream, precision=precision)
+    assert loss.shape == (0,)
+    assert dh.shape == (0, 4)
+    assert not d_kernel.numpy().any()
+    assert not d_bias.numpy().any()
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_compiled_by_xla_equals_eager(precision):
+    arrays, targets, upstream = loss_inputs(40, 33, 200)
+    options = {"backend": "native", "precision": precision}
+    compiled = tf.function(lambda: loss_and_gradients(arrays, targets, upstream, **options), jit_compile=True)()
+    for value, wanted in zip(compiled, loss_and_gradients(arrays, targets, upstream, **options), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+    arrays, upstream = lstm_inputs(3, 4, 5, 6)
+    compiled = tf.function(lambda: lstm_values_and_gradients(arrays, upstream, **options), jit_compile=True)()
+    for value, wanted in zip(compiled, lstm_values_and_gradients(arrays, upstream, **options), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+
+THREADS = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_bfloat16 as t
+lstm_inputs, loss_inputs = t.lstm_inputs(40, 3, 20, 96), t.loss_inputs(700, 40, 1000)
+exact = t.lstm_values_and_gradients(*lstm_inputs, "float64", backend="reference")
+exact += t.loss_and_gradients(*loss_inputs, "float64", backend="reference")
+for precision in t.BOUNDS:
+    options = dict(backend="native", precision=precision)
+    first, second = (
+        t.lstm_values_and_gradients(*lstm_inputs, **options) + t.loss_and_gradients(*loss_inputs, **options)
+        for _ in range(2)
+    )
+    for a, b, wanted in zip(first, second, exact, strict=True):
+        assert t.error(a, wanted) < t.BOUNDS[precision]
+        t.np.testing.assert_array_equal(a, b)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_is_right_and_repeats_to_the_bit(threads):
+    """More threads than batch blocks share the units of a block, with a barrier each step."""
+    code = THREADS.format(folder=str(Path(__file__).parent))
+    environment = os.environ | {"KERASPTB_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
