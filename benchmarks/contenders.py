@@ -1,0 +1,233 @@
+"""The contenders of the training benchmark: each trains the notebook model on the same batches from the same weights.
+
+Run by `benchmarks.training`, each in a process of its own:
+
+    python -m benchmarks.contenders NAME INPUTS.npz
+
+prints one JSON line: the time of every step, the cost of every step, and the process's peak memory. Every contender
+takes the original's training step: cost summed over time and averaged over the batch, global norm clipped at 5,
+learning rate 1.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+LEARNING_RATE, CLIP = 1.0, 5.0
+UNITS, EMBEDDING = (256, 128), 200
+REPOSITORY = Path(__file__).parents[1]
+
+
+def original(inputs):
+    """The tutorial's own API: tf-keras' BasicLSTMCell, MultiRNNCell, dynamic_rnn, in a session."""
+    sys.path.insert(0, str(REPOSITORY / "tests" / "original"))
+    import tensorflow.compat.v1 as tf  # noqa: PLC0415
+    import tutorial_graph  # noqa: PLC0415  (sets what TensorFlow reads at its import)
+
+    tf.disable_v2_behavior()
+    weights, (x, y) = _as_original(inputs["weights"]), inputs["batches"]
+    shapes = {name: value.shape for name, value in weights.items()}
+    graph = tutorial_graph.build_graph(shapes, *x.shape[1:], CLIP, forget_bias=0.0)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for name, variable in graph.variables.items():
+            variable.load(weights[name], session)
+        graph.learning_rate.load(LEARNING_RATE, session)
+        state = session.run(graph.initial_state)
+        clock = _Clock()
+        for batch in zip(x, y, strict=True):
+            feed = {graph.x: batch[0], graph.y: batch[1], graph.initial_state: state}
+            state, cost, _ = session.run([graph.final_state, graph.cost, graph.train], feed)
+            clock.step(cost)
+    return clock
+
+
+def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32"):
+    """Keras' own layers and `fit`, with the scale of loss, rate and clipping set right."""
+    import keras  # noqa: PLC0415
+
+    keras.config.set_dtype_policy(policy)
+    batch_size, num_steps = inputs["batches"][0].shape[1:]
+    tokens = keras.Input(batch_shape=(batch_size, num_steps), dtype="int32")
+    x = keras.layers.Embedding(inputs["weights"][0].shape[0], EMBEDDING)(tokens)
+    for units in UNITS:
+        x = keras.layers.LSTM(
+            units,
+            return_sequences=True,
+            stateful=True,
+            unroll=unroll,
+            # A layer that may run on cuDNN is never compiled by XLA.
+            use_cudnn=False if jit_compile else "auto",
+        )(x)
+    model = keras.Model(tokens, keras.layers.Dense(inputs["weights"][-1].shape[0], dtype=policy)(x))
+    model.set_weights(inputs["weights"])
+    # Keras' loss is the mean over time too: the same training has the rate times T and the norm over T.
+    model.compile(
+        keras.optimizers.SGD(LEARNING_RATE * num_steps, global_clipnorm=CLIP / num_steps),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=jit_compile,
+    )
+    return _fit(model, inputs, scale=num_steps)
+
+
+def ours(inputs, backend="native", precision="float32"):
+    """The package's own model in `fit`, as `kerasptb train` runs it."""
+    import kerasptb  # noqa: PLC0415
+
+    vocabulary_size, (batch_size, num_steps) = inputs["weights"][0].shape[0], inputs["batches"][0].shape[1:]
+    model = kerasptb.build_language_model(
+        vocabulary_size, EMBEDDING, UNITS, batch_size, num_steps, backend=backend, precision=precision
+    )
+    model.set_weights(inputs["weights"])
+    model.compile()
+    return _fit(model, inputs, scale=1)
+
+
+def pytorch(inputs, compiled=False, autocast=False, fused_loss=False):
+    """PyTorch's LSTM and a loop of one's own."""
+    import torch  # noqa: PLC0415
+    from torch.nn import functional  # noqa: PLC0415
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            vocabulary_size = inputs["weights"][0].shape[0]
+            self.embedding = torch.nn.Embedding(vocabulary_size, EMBEDDING)
+            sizes = (EMBEDDING, *UNITS)
+            self.lstms = torch.nn.ModuleList(
+                torch.nn.LSTM(a, b, batch_first=True) for a, b in itertools.pairwise(sizes)
+            )
+            self.head = torch.nn.Linear(UNITS[-1], vocabulary_size)
+
+        def forward(self, x, y, states):
+            h, new_states = self.embedding(x), []
+            for lstm, state in zip(self.lstms, states, strict=True):
+                h, new_state = lstm(h, state)
+                new_states.append(new_state)
+            h, y = h.reshape(-1, h.shape[-1]), y.reshape(-1)
+            if fused_loss:
+                loss = functional.linear_cross_entropy(
+                    h, self.head.weight, y, linear_bias=self.head.bias, reduction="sum"
+                )
+            else:
+                loss = functional.cross_entropy(self.head(h).float(), y, reduction="sum")
+            return loss / x.shape[0], new_states
+
+    model = Model()
+    _load_pytorch(torch, model, inputs["weights"])
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
+    x, y = (torch.from_numpy(array.astype(np.int64)) for array in inputs["batches"])
+    states = [(torch.zeros(1, x.shape[1], units), torch.zeros(1, x.shape[1], units)) for units in UNITS]
+    step = torch.compile(model) if compiled else model
+    clock = _Clock()
+    for batch in zip(x, y, strict=True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            cost, states = step(*batch, states)
+        optimizer.zero_grad(set_to_none=True)
+        cost.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        states = [tuple(tensor.detach() for tensor in state) for state in states]
+        clock.step(cost.item())
+    return clock
+
+
+# Name -> (precision of the matrix products, function).
+CONTENDERS = {
+    "original API": ("float32", original),
+    "Keras": ("float32", plain_keras),
+    "Keras, unrolled": ("float32", lambda i: plain_keras(i, unroll=True)),
+    "Keras, jit": ("float32", lambda i: plain_keras(i, jit_compile=True)),
+    "Keras, mixed_bfloat16": ("bfloat16", lambda i: plain_keras(i, policy="mixed_bfloat16")),
+    "PyTorch": ("float32", pytorch),
+    "PyTorch, linear_cross_entropy": ("float32", lambda i: pytorch(i, fused_loss=True)),
+    "PyTorch, compiled": ("float32", lambda i: pytorch(i, compiled=True)),
+    "PyTorch, bfloat16 autocast": ("bfloat16", lambda i: pytorch(i, autocast=True)),
+    "PyTorch, compiled, bfloat16 autocast": ("bfloat16", lambda i: pytorch(i, compiled=True, autocast=True)),
+    "kerasptb, keras": ("float32", lambda i: ours(i, "keras")),
+    "kerasptb, native": ("float32", lambda i: ours(i, "native")),
+    "kerasptb, native, bfloat16x3": ("bfloat16x3", lambda i: ours(i, "native", "bfloat16x3")),
+    "kerasptb, native, bfloat16": ("bfloat16", lambda i: ours(i, "native", "bfloat16")),
+}
+
+
+class _Clock:
+    """The time at which each step ended, and its cost."""
+
+    def __init__(self):
+        self.times = [time.perf_counter()]
+        self.costs = []
+
+    def step(self, cost):
+        self.times.append(time.perf_counter())
+        self.costs.append(float(cost))
+
+
+def _fit(model, inputs, scale):
+    """Trains in `fit`, progress bar and all; Keras' logs hold the running mean of the loss."""
+    import keras  # noqa: PLC0415
+    import tensorflow as tf  # noqa: PLC0415
+
+    clock = _Clock()
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            clock.step(logs["loss"] * scale)
+
+    dataset = tf.data.Dataset.from_tensor_slices(inputs["batches"]).prefetch(2)
+    model.fit(dataset, verbose=1, shuffle=False, callbacks=[Record()])
+    running = np.array(clock.costs) * np.arange(1, len(clock.costs) + 1)
+    clock.costs = np.diff(running, prepend=0.0).tolist()
+    return clock
+
+
+def _as_original(weights):
+    """Keras' nine arrays as the seven of the original graph, by their names there."""
+    from kerasptb.models.tf1_checkpoint import keras_to_basic_lstm  # noqa: PLC0415
+
+    named = {"model/embedding": weights[0], "model/softmax_w": weights[-2], "model/softmax_b": weights[-1]}
+    for layer in range(len(UNITS)):
+        cell = f"model/rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell"
+        kernel, bias = keras_to_basic_lstm(*weights[1 + 3 * layer : 4 + 3 * layer])
+        named |= {f"{cell}/kernel": kernel, f"{cell}/bias": bias}
+    return named
+
+
+def _load_pytorch(torch, model, weights):
+    """PyTorch keeps gates in the order i, f, g, o too, but transposed, and has two biases."""
+    with torch.no_grad():
+        model.embedding.weight.copy_(torch.from_numpy(weights[0]))
+        for layer, lstm in enumerate(model.lstms):
+            kernel, recurrent_kernel, bias = weights[1 + 3 * layer : 4 + 3 * layer]
+            lstm.weight_ih_l0.copy_(torch.from_numpy(kernel.T.copy()))
+            lstm.weight_hh_l0.copy_(torch.from_numpy(recurrent_kernel.T.copy()))
+            lstm.bias_ih_l0.copy_(torch.from_numpy(bias))
+            lstm.bias_hh_l0.zero_()
+            # One bias, as in the model: the second is held at zero.
+            lstm.bias_hh_l0.requires_grad_(False)
+        model.head.weight.copy_(torch.from_numpy(weights[-2].T.copy()))
+        model.head.bias.copy_(torch.from_numpy(weights[-1]))
+
+
+def main():
+    """Runs one contender and prints its times, costs and peak memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=CONTENDERS)
+    parser.add_argument("inputs", help="npz: x and y int32 [N, B, T], and the weights w0, w1, … in Keras' order")
+    arguments = parser.parse_args()
+    with np.load(arguments.inputs) as file:
+        weights = [file[f"w{i}"] for i in range(len(file.files) - 2)]
+        inputs = {"batches": (file["x"], file["y"]), "weights": weights}
+    clock = CONTENDERS[arguments.name][1](inputs)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print("\n" + json.dumps({"seconds": np.diff(clock.times).tolist(), "costs": clock.costs, "peak_bytes": peak}))
+
+
+if __name__ == "__main__":
+    main()
