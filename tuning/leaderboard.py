@@ -1,0 +1,187 @@
+"""The results of a search: a table, a CSV file, the best model as a run folder and as a script."""
+
+import csv
+import pprint
+import re
+import shutil
+from pathlib import Path
+
+import kerasptb
+from tuning.files import written_whole
+from tuning.progress import duration
+from tuning.records import RUN, best_trial
+
+CSV = "leaderboard.csv"
+BEST = "best"
+SCRIPT = "best_model.py"
+
+_COLUMNS = (
+    "rank",
+    "trial",
+    "status",
+    "valid_perplexity",
+    "train_perplexity",
+    "parameters",
+    "words_per_second",
+    "seconds",
+    "epochs",
+    "stopped",
+    "reason",
+)
+
+
+def rank(trials):
+    """Returns the trials, completed ones first, those of lowest perplexity before others.
+
+    Args:
+        trials: list of `TrialView`.
+    """
+    return sorted(trials, key=lambda trial: (trial.score is None, trial.score, trial.trial_id))
+
+
+def setting_names(trials):
+    """Returns the names of all settings that any trial has: sizes first, others by name.
+
+    Args:
+        trials: list of `TrialView`.
+    """
+    names = {name for trial in trials for name in trial.values}
+    sizes = [name for name in ("num_layers", "embedding_size") if name in names]
+    sizes += sorted((name for name in names if re.fullmatch(r"units_\d+", name)), key=lambda name: int(name[6:]))
+    return [*sizes, *sorted(names.difference(sizes))]
+
+
+def write_csv(trials, path):
+    """Writes a row for each trial, in the order of `rank`; a setting that a trial does not have is empty.
+
+    Args:
+        trials: list of `TrialView`.
+        path: the file.
+    """
+    names = setting_names(trials)
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_COLUMNS, *names])
+        for i, trial in enumerate(rank(trials)):
+            record = trial.record
+            row = [
+                i + 1 if trial.score is not None else None,
+                trial.trial_id,
+                trial.status.lower(),
+                trial.score,
+                record.train_perplexity,
+                record.parameters,
+                record.words_per_second,
+                round(record.seconds, 1),
+                len(record.curve),
+                record.stopped,
+                record.reason,
+            ]
+            writer.writerow([*row, *(trial.values.get(name) for name in names)])
+
+
+def format_table(trials, rows=10):
+    """Returns the best trials as text, a line each, and those that failed with their reasons.
+
+    Args:
+        trials: list of `TrialView`.
+        rows: number of trials to show.
+    """
+    names = setting_names(trials)
+    completed = [trial for trial in rank(trials) if trial.score is not None]
+    lines = [["", "trial", "perplexity", "parameters", "words/s", "time", "epochs", *names]]
+    for i, trial in enumerate(completed[:rows]):
+        record = trial.record
+        lines.append(
+            [
+                str(i + 1),
+                trial.trial_id,
+                f"{trial.score:.2f}",
+                f"{record.parameters:,}" if record.parameters else "",
+                f"{record.words_per_second:,.0f}" if record.words_per_second else "",
+                duration(record.seconds),
+                str(len(record.curve)),
+                *(_short(trial.values.get(name)) for name in names),
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    if len(completed) > rows:
+        text.append(f"… and {len(completed) - rows} more in {CSV}")
+    text += [f"trial {trial.trial_id} failed: {trial.record.reason}" for trial in trials if trial.status == "FAILED"]
+    return "\n".join(text)
+
+
+def keep_best(folder, trials, data):
+    """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
+
+    Args:
+        folder: the search's folder.
+        trials: list of `TrialView`.
+        data: what `kerasptb.load_corpus` takes, for the script.
+
+    Returns:
+        The `kerasptb.Run`; `None` if no trial has completed, or the best one left no run folder.
+    """
+    folder = Path(folder)
+    best = best_trial(trials)
+    if best is None or not (best.folder / RUN).exists():
+        return None
+    # The copy takes the old one's place when it is whole.
+    temporary, old = folder / f".{BEST}.new", folder / f".{BEST}.old"
+    for path in (temporary, old):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(best.folder / RUN, temporary)
+    if (folder / BEST).exists():
+        (folder / BEST).rename(old)
+    temporary.rename(folder / BEST)
+    shutil.rmtree(old, ignore_errors=True)
+    run = kerasptb.load_run(folder / BEST)
+    with written_whole(folder / SCRIPT) as temporary:
+        temporary.write_text(_write_script(run, best, data))
+    return run
+
+
+def _write_script(run, best, data):
+    model = {name: value for name, value in run.config["model"].items() if name != "name"}
+    training = {
+        name: run.config["training"][name] for name in ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
+    }
+    return _SCRIPT.format(
+        trial=best.trial_id,
+        perplexity=best.score,
+        parameters=best.record.parameters,
+        epochs=run.config["training"]["epochs"],
+        data=data,
+        model=pprint.pformat(model, sort_dicts=False, width=100),
+        training=pprint.pformat(training, sort_dicts=False, width=100),
+    )
+
+
+_SCRIPT = '''"""The best model of a search.
+
+Trial {trial}: validation perplexity {perplexity:.2f}, {parameters:,} parameters.
+`build_model()` gives it untrained; run as a script, this trains it anew into the folder `retrained`.
+As it was trained in the search: `kerasptb.load_run("best").load_model()`.
+"""
+
+import kerasptb
+
+MODEL = {model}
+TRAINING = {training}
+
+
+def build_model():
+    """Returns the model, compiled, with weights as at the beginning."""
+    model = kerasptb.LanguageModel(**MODEL)
+    model.compile(kerasptb.optimizers.ClippedSGD(TRAINING["learning_rate"], TRAINING["global_clipnorm"]))
+    return model
+
+
+if __name__ == "__main__":
+    kerasptb.train({data!r}, epochs={epochs}, model_arguments=MODEL, training_arguments=TRAINING, out="retrained")
+'''
+
+
+def _short(value):
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

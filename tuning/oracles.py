@@ -1,0 +1,189 @@
+"""KerasTuner's three oracles, with what a search over hours on several processes needs besides.
+
+They draw the trials' settings. The mixin holds what is the same for all:
+
+- a sample whose model would exceed the limit is fitted to it before it becomes a trial;
+- three trials that fail for one reason end the search, and so does its time limit;
+- files are written whole, so that a process that is killed while it writes leaves a state to go on from;
+- a chief that is started again finds the running trials where their workers are, still training them.
+"""
+
+import collections
+import json
+import re
+import time
+import warnings
+from pathlib import Path
+
+import keras_tuner as kt
+
+from tuning.files import written_whole
+from tuning.records import OBJECTIVE, Record
+
+RUNNING = kt.engine.trial.TrialStatus.RUNNING
+COMPLETED = kt.engine.trial.TrialStatus.COMPLETED
+FAILED = kt.engine.trial.TrialStatus.FAILED
+STOPPED = kt.engine.trial.TrialStatus.STOPPED
+
+# A trial over the limit says something about the space, not about the machine: it never ends the search.
+REJECTED = "rejected"
+
+
+class SearchOracle:
+    """Mixin over a `keras_tuner.Oracle`; see the module.
+
+    Attributes:
+        fit_sample: function from a dict of sampled values to one within the limit; `None` for none.
+        deadline: time (seconds since 1970) after which no trial begins; `None` for none.
+        max_failures: number of trials failing for one reason that ends the search.
+        keep_running: on reloading, leave the running trials with their workers, who go on with them.
+        stop_reason: why the search ended early; `None` if it did not.
+    """
+
+    fit_sample = None
+    deadline = None
+    max_failures = 3
+    keep_running = False
+    stop_reason = None
+
+    def __init__(self, **kwargs):
+        # KerasTuner's own rule raises inside a lock that is then never released: a chief would hang.
+        super().__init__(max_consecutive_failed_trials=10**9, **kwargs)
+        self._failures = collections.Counter()
+
+    def populate_space(self, trial_id):
+        """Draws the settings of a trial; see `keras_tuner.Oracle`."""
+        answer = super().populate_space(trial_id)
+        if answer.get("values") and self.fit_sample:
+            answer["values"] = self.fit_sample(answer["values"])
+        return answer
+
+    @kt.synchronized
+    def create_trial(self, tuner_id):
+        """Returns the next trial of a worker: its own that it lost, a new one, or one that says stop."""
+        if self.stop_reason is None and self.deadline and time.time() > self.deadline:
+            self.stop_reason = "the time limit was reached"
+            self.save()
+        if self.stop_reason is None:
+            return super().create_trial(tuner_id)
+        lost = self.ongoing_trials.pop(tuner_id, None)
+        if lost is not None:
+            # A worker that died with it, and there is no more time: whoever takes the search up again runs it.
+            self._retry_queue.append(lost.trial_id)
+            self.save()
+        self.tuner_ids.discard(tuner_id)
+        return kt.engine.trial.Trial(self.hyperparameters.copy(), status=STOPPED)
+
+    @kt.synchronized
+    def end_trial(self, trial):
+        """Records a trial's end, and counts failures."""
+        own = self.trials[trial.trial_id]
+        if all(own is not ongoing for ongoing in self.ongoing_trials.values()):
+            return  # a worker says it a second time, because the chief was killed before it could answer
+        record = Record.load(self._get_trial_dir(trial.trial_id))
+        # KerasTuner's messages between processes leave the reason out.
+        trial.message = trial.message or record.reason
+        super().end_trial(trial)
+        if own.status == FAILED:
+            self._count_failure(own.message or "its perplexity was not a number")
+            self.save()
+
+    def get_state(self):
+        """Returns the state that `save` writes."""
+        return {**super().get_state(), "failures": dict(self._failures), "stop_reason": self.stop_reason}
+
+    def set_state(self, state):
+        """Takes up the state that `save` wrote."""
+        super().set_state(state)
+        if self.keep_running:
+            self._failures = collections.Counter(state["failures"])
+            self.stop_reason = state["stop_reason"]
+
+    def save(self):
+        """Writes the state, whole."""
+        _write(self._get_oracle_fname(), self.get_state())
+
+    def reload(self):
+        """Takes up the state of the project's folder."""
+        super().reload()
+        if self.keep_running:
+            running = json.loads(Path(self._get_oracle_fname()).read_text())["ongoing_trials"]
+            self._retry_queue = [trial_id for trial_id in self._retry_queue if trial_id not in running.values()]
+            self.ongoing_trials = {tuner_id: self.trials[trial_id] for tuner_id, trial_id in running.items()}
+        known = {*self._retry_queue, *(trial.trial_id for trial in self.ongoing_trials.values())}
+        for trial in self.trials.values():
+            # Its folder was written, and the process killed before the state was.
+            if trial.status == RUNNING and trial.trial_id not in known:
+                self._retry_queue.append(trial.trial_id)
+
+    def _save_trial(self, trial):
+        _write(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+
+    def _count_failure(self, message):
+        if message.startswith(REJECTED):
+            return
+        self._failures[failure_kind(message)] += 1
+        if self._failures[failure_kind(message)] >= self.max_failures and self.stop_reason is None:
+            self.stop_reason = f"{self.max_failures} trials failed for one reason: {message}"
+
+
+class RandomOracle(SearchOracle, kt.oracles.RandomSearchOracle):
+    """Draws settings at random."""
+
+
+class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
+    """Draws some at random, then where a Gaussian process expects the best."""
+
+    def populate_space(self, trial_id):
+        """Draws the settings of a trial; see `keras_tuner.Oracle`."""
+        with warnings.catch_warnings():
+            # The process remarks that a setting seems not to matter: with ten trials, some always do.
+            warnings.filterwarnings("ignore", module="sklearn")
+            return super().populate_space(trial_id)
+
+
+class HyperbandOracle(SearchOracle, kt.oracles.HyperbandOracle):
+    """Draws many, trains them for few epochs, and goes on with the best of them."""
+
+
+def make_oracle(tuner, trials, epochs, seed, **attributes):
+    """Returns the oracle of a search.
+
+    Args:
+        tuner: "random", "bayesian" or "hyperband".
+        trials: number of trials in all.
+        epochs: number of epochs of a whole training.
+        seed: seed of the draws, an int.
+        **attributes: attributes of `SearchOracle`.
+
+    Raises:
+        ValueError: if there is no such tuner.
+    """
+    # KerasTuner takes a seed of 0 for none.
+    arguments = {"objective": kt.Objective(OBJECTIVE, "min"), "seed": seed + 1}
+    if tuner == "random":
+        oracle = RandomOracle(max_trials=trials, **arguments)
+    elif tuner == "bayesian":
+        # KerasTuner begins with three random trials for each setting, which here would be the whole search.
+        oracle = BayesianOracle(max_trials=trials, num_initial_points=max(min(10, trials // 3), 2), **arguments)
+    elif tuner == "hyperband":
+        # It would end with its last bracket; here it goes through them again until all trials are used.
+        oracle = HyperbandOracle(max_epochs=epochs, factor=3, hyperband_iterations=trials, **arguments)
+        oracle.max_trials = trials
+    else:
+        raise ValueError(f"Expected a tuner among bayesian, hyperband, random. Received: tuner={tuner!r}")
+    oracle.verbose = 0
+    for name, value in attributes.items():
+        setattr(oracle, name, value)
+    return oracle
+
+
+def failure_kind(message):
+    """Returns what two messages of one reason share: all but the numbers, of the first line."""
+    first = (message.strip() or "?").splitlines()[0]
+    return re.sub(r"\d[\d.,]*", "N", first.split(":")[0] if first.startswith(("diverged", "out of memory")) else first)
+
+
+def _write(path, state):
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(state))

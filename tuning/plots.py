@@ -1,0 +1,84 @@
+"""Pictures of a search."""
+
+import math
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tuning.files import written_whole
+from tuning.leaderboard import setting_names
+
+PARAMETERS = "perplexity-parameters.png"
+SETTINGS = "perplexity-settings.png"
+
+_COLUMNS = 4
+# Whole numbers of so few values are the axis' ticks.
+_FEW = 8
+# Beyond this multiple of the best, a perplexity only says "bad"; drawn in full, one such would flatten all others.
+_CLIP = 1.5
+
+
+def plot_search(trials, folder):
+    """Draws perplexity against parameters, and against each setting, into two PNG files.
+
+    Trials far worse than the best stand at the upper edge.
+
+    Args:
+        trials: list of `TrialView`.
+        folder: where the files go; made if it does not exist.
+
+    Returns:
+        List of the paths written; empty if no trial has completed.
+    """
+    completed = [trial for trial in trials if trial.score is not None]
+    if not completed:
+        return []
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    sized = [trial for trial in completed if trial.record.parameters]
+    if sized:
+        figure = Figure(figsize=(7, 5), layout="constrained")
+        axes = figure.subplots()
+        _scatter(axes, [trial.record.parameters for trial in sized], sized, "parameters")
+        for trial in sized:
+            axes.annotate(trial.trial_id, (trial.record.parameters, _shown(trial, sized)), fontsize=7, alpha=0.7)
+        written.append(_save(figure, folder / PARAMETERS))
+    names = setting_names(completed)
+    if names:
+        rows = math.ceil(len(names) / _COLUMNS)
+        figure = Figure(figsize=(3.2 * _COLUMNS, 2.8 * rows), layout="constrained")
+        grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharey=True)
+        for axes, name in zip(grid.flat, names, strict=False):
+            having = [trial for trial in completed if name in trial.values]
+            _scatter(axes, [trial.values[name] for trial in having], having, name)
+        for axes in grid[:, 1:].flat:
+            axes.set_ylabel("")
+        for axes in grid.flat[len(names) :]:
+            axes.axis("off")
+        written.append(_save(figure, folder / SETTINGS))
+    return written
+
+
+def _scatter(axes, values, trials, label):
+    if any(isinstance(value, str | bool) for value in values):
+        values = [str(value) for value in values]
+    shown = [_shown(trial, trials) for trial in trials]
+    best = min(range(len(trials)), key=lambda i: trials[i].score)
+    axes.scatter(values, shown, s=18)
+    axes.scatter(values[best], shown[best], s=60, facecolors="none", edgecolors="tab:red", label="best")
+    if len(set(values)) <= _FEW and not isinstance(values[0], float | str):
+        axes.set_xticks(sorted(set(values)))
+    axes.set_xlabel(label)
+    axes.set_ylabel("validation perplexity")
+    axes.grid(alpha=0.3)
+
+
+def _shown(trial, trials):
+    return min(trial.score, _CLIP * min(other.score for other in trials))
+
+
+def _save(figure, path):
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    return path

@@ -1,0 +1,118 @@
+"""Tells how a search is getting on, from its folder."""
+
+import sys
+import threading
+import time
+
+from tuning.records import best_trial, read_trials
+
+_INTERVAL = 2.0
+
+
+class Progress:
+    """Prints a line for each trial that ends, and on a terminal one that is kept up to date.
+
+    A context: it looks at the folder every two seconds while its body runs, and once more at the end.
+
+    Args:
+        folder: the search's folder.
+        trials: number of trials in all.
+        deadline: time (seconds since 1970) at which the search ends; `None` for none.
+        stream: where to print; `None` for standard output.
+    """
+
+    def __init__(self, folder, trials, deadline=None, stream=None):
+        self._folder = folder
+        self._trials = trials
+        self._deadline = deadline
+        self._stream = stream or sys.stdout
+        self._told = {trial.trial_id for trial in read_trials(folder) if trial.record.ended}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._over.wait(_INTERVAL):
+            self.look()
+        self.look()
+        if self._stream.isatty():
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def look(self):
+        """Prints what is new."""
+        trials = read_trials(self._folder)
+        # KerasTuner's status comes a moment after the record; only both together say how a trial ended.
+        for trial in trials:
+            if trial.record.ended and trial.status != "RUNNING" and trial.trial_id not in self._told:
+                self._told.add(trial.trial_id)
+                self._say(f"{describe_trial(trial)}; {self._standing(trials)}\n")
+        if self._stream.isatty():
+            running = ", ".join(describe_trial(trial) for trial in trials if trial.status == "RUNNING")
+            self._say(f"{running or 'starting'}; {self._standing(trials)}")
+
+    def _say(self, text):
+        self._stream.write(f"\r\x1b[K{text}" if self._stream.isatty() else text)
+        self._stream.flush()
+
+    def _standing(self, trials):
+        ended = sum(trial.record.ended for trial in trials)
+        best = best_trial(trials)
+        parts = [f"{ended} of {self._trials} ended"]
+        if best:
+            parts.append(f"best {best.score:.2f} (trial {best.trial_id})")
+        left = seconds_left(trials, self._trials, self._deadline)
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+
+def describe_trial(trial):
+    """Returns how a trial stands, in a few words.
+
+    Args:
+        trial: a `TrialView`.
+    """
+    record = trial.record
+    if trial.status == "RUNNING":
+        perplexity = f", perplexity {record.curve[-1]:.1f}" if record.curve else ""
+        return f"trial {trial.trial_id}: epoch {len(record.curve) + 1} of {record.planned_epochs or '?'}{perplexity}"
+    if trial.score is None:
+        return f"trial {trial.trial_id} failed: {record.reason}"
+    size = f", {record.parameters:,} parameters" if record.parameters else ""
+    stopped = f", stopped: {record.stopped}" if record.stopped else ""
+    return f"trial {trial.trial_id}: perplexity {trial.score:.2f}{size}, {duration(record.seconds)}{stopped}"
+
+
+def seconds_left(trials, num_trials, deadline=None):
+    """Returns an estimate of the time left, from that of the trials that have ended; `None` without any.
+
+    Args:
+        trials: list of `TrialView`.
+        num_trials: number of trials in all.
+        deadline: time (seconds since 1970) at which the search ends; `None` for none.
+    """
+    seconds = [trial.record.seconds for trial in trials if trial.record.ended]
+    limit = None if deadline is None else max(deadline - time.time(), 0.0)
+    if not seconds:
+        return limit
+    mean = sum(seconds) / len(seconds)
+    running = [trial.record.seconds for trial in trials if not trial.record.ended]
+    work = max(num_trials - len(trials), 0) * mean + sum(max(mean - done, 0.0) for done in running)
+    left = work / max(len(running), 1)
+    return left if limit is None else min(left, limit)
+
+
+def duration(seconds):
+    """Returns a time in words: `48 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,140 @@
+"""What each trial leaves in its folder, and the view of a search that is read from there.
+
+    FOLDER/                   the search
+      search.json             its arguments
+      trials/                 KerasTuner's project
+        oracle.json           the state of the tuner
+        trial_07/
+          trial.json          KerasTuner's: settings, status, score
+          record.json         ours: epoch by epoch, and why it stopped or failed
+          run/                the run folder that `kerasptb.train` left
+          hparams/            for TensorBoard
+          error.txt           the traceback, if it failed
+
+All of it is on disk, whole, at any time: the progress, the stopping rule, the leaderboard and a search that is taken up
+again read these files alone, on whatever machine of a shared folder they run.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from tuning.files import read_json, write_json
+
+SEARCH = "search.json"
+PROJECT = "trials"
+RECORD = "record.json"
+RUN = "run"
+OBJECTIVE = "val_perplexity"
+
+
+@dataclasses.dataclass
+class Record:
+    """A trial's own account.
+
+    Attributes:
+        tuner: who ran it last, KerasTuner's tuner id.
+        host: on which machine.
+        attempts: number of times that this session of the search began it without ending it.
+        planned_epochs: number of epochs it is to train.
+        curve: validation perplexity after each epoch, at the trial's own batch size.
+        seconds: time it took, all attempts together.
+        parameters: number of parameters of its model; `None` if not known.
+        words_per_second: median speed of its epochs; `None` if not known.
+        train_perplexity: of the best epoch; `None` if not known.
+        stopped: why it ended before its last epoch; `None` if it did not.
+        reason: why it failed; `None` if it did not.
+        ended: whether it has completed or failed.
+    """
+
+    tuner: str = ""
+    host: str = ""
+    attempts: int = 0
+    planned_epochs: int = 0
+    curve: list = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    parameters: int | None = None
+    words_per_second: float | None = None
+    train_perplexity: float | None = None
+    stopped: str | None = None
+    reason: str | None = None
+    ended: bool = False
+
+    @classmethod
+    def load(cls, folder):
+        """Returns the record in a trial's folder, a new one if there is none."""
+        return cls(**(read_json(Path(folder) / RECORD) or {}))
+
+    def save(self, folder):
+        """Writes the record into a trial's folder."""
+        write_json(Path(folder) / RECORD, dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialView:
+    """A trial as the people who look at a search see it.
+
+    Attributes:
+        trial_id: KerasTuner's id, digits.
+        folder: its folder.
+        status: "RUNNING", "COMPLETED", "FAILED" or "INVALID".
+        values: dict of its settings.
+        score: validation perplexity; `None` unless it completed.
+        record: its `Record`.
+    """
+
+    trial_id: str
+    folder: Path
+    status: str
+    values: dict
+    score: float | None
+    record: Record
+
+
+def trial_folders(folder):
+    """Returns the trials' folders of a search, in the order of their ids."""
+    return sorted(path.parent for path in (Path(folder) / PROJECT).glob("trial_*/trial.json"))
+
+
+def read_trials(folder):
+    """Returns the `TrialView` of each trial of a search, in the order of their ids."""
+    views = []
+    for path in trial_folders(folder):
+        trial = read_json(path / "trial.json")
+        if trial is None:  # it is being written by an older KerasTuner process, or was cut off: the next look tells
+            continue
+        values = {
+            name: value
+            for name, value in trial["hyperparameters"]["values"].items()
+            if not name.startswith("tuner/")  # Hyperband's bookkeeping
+        }
+        completed = trial["status"] == "COMPLETED"
+        score = trial["score"] if completed else None
+        views.append(TrialView(trial["trial_id"], path, trial["status"], values, score, Record.load(path)))
+    return views
+
+
+def best_trial(views):
+    """Returns the completed trial of lowest perplexity, or `None`."""
+    return min((view for view in views if view.score is not None), key=lambda view: view.score, default=None)
+
+
+def forget_attempts(folder):
+    """Lets each trial begin as often as in a new search: how often a session was killed says nothing about a trial."""
+    for path in trial_folders(folder):
+        if (path / RECORD).exists():
+            record = Record.load(path)
+            record.attempts = 0
+            record.save(path)
+
+
+def read_search(folder):
+    """Returns the arguments in search.json, a dict; `None` if the folder holds no search."""
+    return read_json(Path(folder) / SEARCH)
+
+
+def write_search(folder, arguments):
+    """Writes the arguments of a search."""
+    json.dumps(arguments)  # says what cannot be written before the folder is made
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_json(Path(folder) / SEARCH, arguments)

@@ -1,0 +1,332 @@
+"""Searches for a better model: what `kerasptb tune` does, callable from a script."""
+
+import dataclasses
+import datetime
+import importlib.util
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import keras_tuner as kt
+
+import kerasptb
+from tuning import leaderboard, plots
+from tuning.files import read_json
+from tuning.progress import Progress
+from tuning.records import PROJECT, forget_attempts, read_search, read_trials, write_search
+from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace
+from tuning.settings import SearchSettings
+from tuning.workers import Crew
+
+PLOTS = "plots"
+
+# What a new search does that is not told otherwise. One that is taken up again keeps its own; the first group it
+# cannot change, or its trials would not compare.
+_KEPT = {
+    "tuner": "bayesian",
+    "epochs": 15,
+    "max_parameters": NOTEBOOK_PARAMETERS,
+    "steps_per_epoch": None,
+    "backend": None,
+    "precision": None,
+    "seed": None,
+}
+_CHANGEABLE = {"trials": 20, "early_stopping": True, "max_failures": 3}
+
+_WAIT_FOR_CHIEF = 600  # seconds
+
+
+class SearchError(RuntimeError):
+    """A search that found nothing, or that failing trials have ended."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        folder: its folder.
+        trials: list of `TrialView`, the best first, those that failed last.
+        run: the best trial's `kerasptb.Run`, in FOLDER/best; `None` if a space of the user's own left none.
+        stop_reason: why the search ended before its last trial; `None` if it did not.
+    """
+
+    folder: Path
+    trials: list
+    run: "kerasptb.Run | None"
+    stop_reason: str | None
+
+
+def tune(
+    data=None,
+    space=None,
+    *,
+    tuner=None,
+    trials=None,
+    epochs=None,
+    max_parameters=None,
+    workers=None,
+    max_hours=None,
+    seed=None,
+    backend=None,
+    precision=None,
+    steps_per_epoch=None,
+    early_stopping=None,
+    max_failures=None,
+    out=None,
+    resume=False,
+    verbose=True,
+):
+    """Searches for the model and training settings of lowest validation perplexity.
+
+    Perplexity is that of a trial's best epoch on the validation text, read as 60 streams as the notebook does,
+    whatever batches the trial trained with. The test text has no say.
+
+    Args:
+        data: a `kerasptb.Corpus`, or what `kerasptb.load_corpus` takes; `None` for "auto".
+        space: what to choose among: a `LanguageModelSpace`, `None` for the default one; or any
+            `keras_tuner.HyperModel`, or a function from hyperparameters to a compiled `kerasptb.LanguageModel`. A
+            HyperModel with a `fit` of its own is given `fit(hp, model, corpus=..., epochs=..., callbacks=...,
+            verbose=0)` and returns a History or a dict with "val_perplexity", or that number; it may train any model.
+        tuner: "random", "bayesian" or "hyperband"; `None` for "bayesian".
+        trials: number of trials; `None` for 20. A search that is resumed may be given more.
+        epochs: epochs of a trial that is not stopped; `None` for 15.
+        max_parameters: the most parameters a model may have; `None` for the notebook's 3,955,088. A
+            `LanguageModelSpace` keeps within it; a model of another space that exceeds it is not trained, and its trial
+            recorded as rejected.
+        workers: number of worker processes on this machine, each with its share of the cores, beside a chief; `None`
+            runs one trial after another in this process.
+        max_hours: time limit of this session, in hours. No trial begins after it; those that run end with their epoch.
+        seed: seed of the draws and of every training. One process with the same seed finds the same to the bit;
+            several share the trials out by the clock. `None` draws one, which stands in search.json.
+        backend: see `kerasptb.LanguageModel`.
+        precision: see `kerasptb.LanguageModel`.
+        steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
+        early_stopping: end hopeless trials early (see `StopHopelessTrials`); Hyperband does so itself. `None` for True.
+        max_failures: number of trials failing for one reason that ends the search; `None` for 3.
+        out: the search's folder, which must not hold anything; `None` for `runs/search-TIME`.
+        resume: go on with the search in `out`. At most the running trials' current epochs are lost.
+        verbose: print how it is getting on, and the leaderboard.
+
+    Returns:
+        A `SearchResult`; `None` in a process that the environment makes a worker.
+
+    Raises:
+        ValueError: if an argument or the data are wrong.
+        SearchError: if no trial has completed, or trials failing for one reason ended the search. The results so far
+            are in the folder.
+        WorkersFailedError: if the chief or a worker died again and again.
+        KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
+    """
+    given = {
+        "tuner": tuner,
+        "trials": trials,
+        "epochs": epochs,
+        "max_parameters": max_parameters,
+        "seed": seed,
+        "backend": backend,
+        "precision": precision,
+        "steps_per_epoch": steps_per_epoch,
+        "early_stopping": early_stopping,
+        "max_failures": max_failures,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    role = _role()
+    if role == "worker":
+        return _work(data, space, out)
+    _check_packages(given.get("tuner", _KEPT["tuner"]))
+    folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    arguments = _open(folder, given, resume)
+    arguments["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
+    data = arguments.get("data", "auto") if data is None else data
+    corpus = data if isinstance(data, kerasptb.Corpus) else kerasptb.load_corpus(data)
+    space = _prepare_space(space, arguments, corpus)
+    arguments |= {"data": corpus.name if isinstance(data, kerasptb.Corpus) else str(data), "space": _describe(space)}
+    write_search(folder, arguments)
+    forget_attempts(folder)
+    settings = _settings(folder, arguments)
+    say = print if verbose else _ignore
+    say(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
+    say(
+        f"Search: {settings.trials} trials, {settings.tuner}, {settings.epochs} epochs, "
+        f"at most {settings.max_parameters:,} parameters, seed {settings.seed}"
+    )
+    say(f"Search folder: {folder}", flush=True)
+    try:
+        with Progress(folder, settings.trials, settings.deadline) if verbose else _Quiet():
+            _run(settings, space, corpus, workers, role, resume)
+    except KeyboardInterrupt:
+        _report(settings, arguments["data"], say)
+        say(f"Interrupted. `kerasptb tune --out {folder} --resume` goes on.")
+        raise
+    return _check(_report(settings, arguments["data"], say), say)
+
+
+def main(arguments=None):
+    """Runs `kerasptb tune`; returns its exit status."""
+    from kerasptb.cli import main as run_command  # noqa: PLC0415  (it imports this module)
+
+    return run_command(["tune", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _run(settings, space, corpus, workers, role, resume):
+    if workers is not None and role is None:
+        Crew(settings, space, corpus, workers).run()
+        return
+    from tuning.trials import run_process  # noqa: PLC0415  (with workers, this process trains nothing)
+
+    if role == "chief":
+        host = os.environ["KERASTUNER_ORACLE_IP"]
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            print(
+                f"Warning: the chief listens on {host}, and asks nobody who they are: whoever reaches the port can "
+                "steer the search. Use a private network.",
+                file=sys.stderr,
+            )
+    # A chief that is started again elsewhere leaves the running trials to the workers that have them.
+    run_process(settings, space, corpus, keep_running=role == "chief" and resume)
+
+
+def _work(data, space, out):
+    """Joins the search that a chief, perhaps on another machine, has begun in a shared folder."""
+    from tuning.trials import run_process  # noqa: PLC0415
+
+    if out is None:
+        raise ValueError("A worker needs the search's folder, shared with the chief: name it with --out.")
+    folder = Path(out)
+    give_up = time.time() + _WAIT_FOR_CHIEF
+    while (arguments := read_search(folder)) is None or "space" not in arguments:
+        if time.time() > give_up:
+            raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
+        time.sleep(1)
+    data = arguments["data"] if data is None else data
+    corpus = data if isinstance(data, kerasptb.Corpus) else kerasptb.load_corpus(data)
+    run_process(_settings(folder, arguments), _prepare_space(space, arguments, corpus), corpus)
+
+
+def _role():
+    """Returns what KerasTuner's environment variables make this process: "chief", "worker", or `None`."""
+    if "KERASTUNER_ORACLE_IP" not in os.environ:
+        return None
+    missing = [name for name in ("KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID") if name not in os.environ]
+    if missing:
+        raise ValueError(f"Expected {' and '.join(missing)} beside KERASTUNER_ORACLE_IP in the environment.")
+    return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
+
+
+def _check_packages(tuner):
+    """Says what is missing before trials fail for it, one after another."""
+    needed = {"tensorboard": "tensorboard"}
+    if tuner == "bayesian":
+        needed |= {"sklearn": "scikit-learn", "scipy": "scipy"}
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise SearchError(f"The search needs packages that are not installed: pip install {' '.join(missing)}")
+
+
+def _open(folder, given, resume):
+    """Returns the arguments of a search: a new one's, or those of the one in the folder."""
+    recorded = read_search(folder)
+    if not resume:
+        if folder.exists() and any(folder.iterdir()):
+            raise SearchError(
+                f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
+            )
+        return {**_KEPT, **_CHANGEABLE, "seed": random.randrange(2**31 - 1), **given}
+    if recorded is None:
+        raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
+    for name in _KEPT:
+        if name in given and given[name] != recorded[name]:
+            raise SearchError(
+                f"A search that is resumed keeps its settings: {folder} has {name}={recorded[name]!r}. "
+                f"Received: {name}={given[name]!r}"
+            )
+    return {**recorded, **given}
+
+
+def _settings(folder, arguments):
+    names = {field.name for field in dataclasses.fields(SearchSettings)} - {"folder"}
+    return SearchSettings(folder=folder, **{name: arguments[name] for name in names})
+
+
+def _prepare_space(space, arguments, corpus):
+    """Returns the space, a new search's or one that must be what was recorded, ready for the data."""
+    recorded = arguments.get("space")
+    if space is None:
+        ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
+        if recorded is not None and recorded["class"] != ours:
+            raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
+        space = LanguageModelSpace() if recorded is None else LanguageModelSpace.from_config(recorded["config"])
+    elif recorded is not None and recorded != _describe(space):
+        raise SearchError(
+            f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
+            f"Received: {_describe(space)['class']} {_describe(space)['config'] or ''}"
+        )
+    if isinstance(space, LanguageModelSpace):
+        space.prepare(
+            len(corpus.vocabulary),
+            **{name: arguments[name] for name in ("epochs", "max_parameters", "backend", "precision", "seed")},
+        )
+    elif not isinstance(space, kt.HyperModel) and not callable(space):
+        raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
+    return space
+
+
+def _describe(space):
+    kind = space if callable(space) and not isinstance(space, kt.HyperModel) else type(space)
+    config = space.get_config() if isinstance(space, LanguageModelSpace) else None
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}
+
+
+def _report(settings, data, say):
+    """Writes what a search has found so far; returns its `SearchResult`."""
+    folder = settings.folder
+    trials = read_trials(folder)
+    oracle = read_json(folder / PROJECT / "oracle.json") or {}
+    leaderboard.write_csv(trials, folder / leaderboard.CSV)
+    plots.plot_search(trials, folder / PLOTS)
+    run = leaderboard.keep_best(folder, trials, data)
+    if trials:
+        say(leaderboard.format_table(trials))
+    statuses = [trial.status for trial in trials]
+    counts = [f"{statuses.count(status)} {status.lower()}" for status in dict.fromkeys(sorted(statuses))]
+    say(f"Trials: {', '.join(counts) or 'none'}. Results: {folder / leaderboard.CSV}, {folder / PLOTS}")
+    if run is not None:
+        say(
+            f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "
+            f"kerasptb train --resume --out {run.folder} --epochs N"
+        )
+    say(f"All trials in TensorBoard: tensorboard --logdir {folder / PROJECT}", flush=True)
+    return SearchResult(folder, leaderboard.rank(trials), run, oracle.get("stop_reason"))
+
+
+def _check(result, say):
+    """Raises if the search failed; KerasTuner itself ends without a word when every trial has failed."""
+    completed = [trial for trial in result.trials if trial.score is not None]
+    reasons = dict.fromkeys(trial.record.reason for trial in result.trials if trial.status == "FAILED")
+    if result.stop_reason and "failed for one reason" in result.stop_reason:
+        raise SearchError(f"The search ended early: {result.stop_reason}. What it had found is in {result.folder}")
+    if not completed:
+        why = "; ".join(str(reason) for reason in reasons) or result.stop_reason or "none has ended"
+        raise SearchError(f"No trial of the search has completed: {why}. See {result.folder}")
+    if result.stop_reason:
+        say(f"The search ended early: {result.stop_reason}.")
+    return result
+
+
+class _Quiet:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def _ignore(*_, **__):
+    pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""The models and training settings that a search chooses among."""
+
+import keras_tuner as kt
+
+import kerasptb
+
+# The notebook's model at 10,000 words: results compare at equal size.
+NOTEBOOK_PARAMETERS = 3_955_088
+
+# Every width is offered in multiples of this: the native kernels work in blocks of 32 units.
+WIDTH_STEP = 32
+
+# How a (low, high) range of each setting is sampled: rates and norms act by their factor, so evenly in the logarithm.
+_SAMPLING = {
+    "num_layers": {"step": 1},
+    "units": {"step": WIDTH_STEP},
+    "embedding_size": {"step": WIDTH_STEP},
+    "keep_prob": {"step": 0.05},
+    "learning_rate": {"sampling": "log"},
+    "decay": {"step": 0.05},
+    "constant_epochs": {"step": 1},
+    "global_clipnorm": {"sampling": "log"},
+    "batch_size": {"step": 1},
+    "num_steps": {"step": 1},
+    "init_scale": {"sampling": "log"},
+}
+_BATCH_SIZES = [20, 30, 40, 60]
+_NUM_STEPS = [20, 25, 30, 35]
+_INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "batch_size", "num_steps")
+_MODEL_SETTINGS = ("embedding_size", "units", "batch_size", "num_steps", "keep_prob", "init_scale")
+_TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
+
+
+class LanguageModelSpace(kt.HyperModel):
+    """The search space of `kerasptb.LanguageModel` and its training.
+
+    Each argument says what one setting may be: a tuple `(low, high)` is a range, ends included, a list its choices, and
+    a plain value fixes it. A script narrows or widens the space by naming only what differs:
+
+    >>> space = LanguageModelSpace(num_layers=1, units=(128, 256), batch_size=[20, 40], init_scale=0.05)
+
+    The number of parameters never exceeds `max_parameters` (see `prepare`): of sampled widths that do, the space takes
+    the largest that fit, in the proportions of the sample (`fit_widths`). The widths recorded are those trained.
+
+    The bounds, for a model of the notebook's size that trains for some 15 epochs:
+
+    | setting | default | reason |
+    |---|---|---|
+    | `num_layers` | 1 to 2 | the vocabulary's matrices take most parameters; a third layer makes all layers narrow |
+    | `units` | 64 to 512, by 32 | blocks of the native kernels; below a last layer of 128, 512 still fit |
+    | `embedding_size` | 64 to 320, by 32 | 320 alone is four fifths of the notebook's parameters |
+    | `keep_prob` | 0.5 to 1, by 0.05 | 1 is the notebook's; 0.5 suits five times its size (Zaremba et al., 2014) |
+    | `learning_rate` | 0.5 to 2, log | about the 1.0 of the notebook, within what clipping holds |
+    | `decay` | 0.4 to 0.9, by 0.05 | the notebook halves; dropout's published schedules divide by 1.15 to 1.2 |
+    | `constant_epochs` | a fifth to two thirds of the epochs | some epochs must be left for the rate to fall |
+    | `global_clipnorm` | 2 to 10, log | about the 5 of the notebook |
+    | `batch_size` | 20, 30, 40, 60 | the smaller, the more steps an epoch has; below 20 a core idles |
+    | `num_steps` | 20, 25, 30, 35 | what the published models of this kind use |
+    | `init_scale` | 0.04 to 0.1, log | published from 0.04 (1500 units) to 0.1 (200 units) |
+
+    A space of one's own is a subclass that overrides `settings`, or any `keras_tuner.HyperModel`; see `tuning.tune`.
+
+    Args:
+        num_layers: number of LSTM layers.
+        units: size H of each LSTM layer, chosen for each.
+        embedding_size: size D of a word's vector.
+        keep_prob: probability of keeping a unit in dropout.
+        learning_rate: step size of the first epochs.
+        decay: factor of the rate in each epoch after those.
+        constant_epochs: number of epochs at the first rate; `None` for a fifth to two thirds of all.
+        global_clipnorm: largest global norm of the gradients of the cost summed over time.
+        batch_size: rows B of a batch.
+        num_steps: words T of a row.
+        init_scale: weights begin uniform in ±init_scale.
+
+    Raises:
+        ValueError: if a range is empty, or its ends are no multiples of 32 where they must be.
+    """
+
+    def __init__(
+        self,
+        num_layers=(1, 2),
+        units=(64, 512),
+        embedding_size=(64, 320),
+        keep_prob=(0.5, 1.0),
+        learning_rate=(0.5, 2.0),
+        decay=(0.4, 0.9),
+        constant_epochs=None,
+        global_clipnorm=(2.0, 10.0),
+        batch_size=_BATCH_SIZES,
+        num_steps=_NUM_STEPS,
+        init_scale=(0.04, 0.1),
+    ):
+        super().__init__()
+        self.bounds = {
+            "num_layers": num_layers,
+            "units": units,
+            "embedding_size": embedding_size,
+            "keep_prob": keep_prob,
+            "learning_rate": learning_rate,
+            "decay": decay,
+            "constant_epochs": constant_epochs,
+            "global_clipnorm": global_clipnorm,
+            "batch_size": batch_size,
+            "num_steps": num_steps,
+            "init_scale": init_scale,
+        }
+        for name, bounds in self.bounds.items():
+            _check_bounds(name, bounds)
+        self.prepare()
+
+    def prepare(
+        self,
+        vocabulary_size=10000,
+        epochs=15,
+        max_parameters=NOTEBOOK_PARAMETERS,
+        backend=None,
+        precision=None,
+        seed=None,
+    ):
+        """Tells the space what all its models have in common; `tune` calls it.
+
+        Args:
+            vocabulary_size: number V of words.
+            epochs: number of epochs of a whole training.
+            max_parameters: the most parameters a model may have.
+            backend: see `kerasptb.LanguageModel`; `None` for "auto".
+            precision: see `kerasptb.LanguageModel`; `None` for "float32".
+            seed: seed of every model's weights and dropout.
+
+        Raises:
+            ValueError: if the smallest model of the space has more than `max_parameters`.
+        """
+        self.vocabulary_size = vocabulary_size
+        self.epochs = epochs
+        self.max_parameters = max_parameters
+        self.backend = backend or "auto"
+        self.precision = precision or "float32"
+        self.seed = seed
+        layers = max(_allowed("num_layers", self.bounds["num_layers"]))
+        smallest = [min(sizes) for sizes in self._widths_allowed(layers)]
+        parameters = count_parameters(vocabulary_size, smallest[0], smallest[1:])
+        if parameters > max_parameters:
+            raise ValueError(
+                f"The smallest model of the space with {layers} layers has {parameters:,} parameters; widen the space "
+                f"downwards or allow more. Received: max_parameters={max_parameters}"
+            )
+
+    def settings(self, hp):
+        """Returns the settings of a trial, and declares them to KerasTuner on the way.
+
+        Args:
+            hp: a `keras_tuner.HyperParameters`.
+
+        Returns:
+            Dict with the keys "embedding_size", "units" (a tuple), "batch_size", "num_steps", "keep_prob",
+            "init_scale", "learning_rate", "constant_epochs", "decay" and "global_clipnorm".
+        """
+        num_layers = self._declare(hp, "num_layers")
+        most = max(_allowed("num_layers", self.bounds["num_layers"]))
+        units = [self._declare(hp, "units", "units_0")]
+        for i in range(1, most):
+            if "num_layers" in hp.values:
+                # Of a model with fewer layers the setting is inactive: it is None, and no tuner counts it.
+                with hp.conditional_scope("num_layers", list(range(i + 1, most + 1))):
+                    units.append(self._declare(hp, "units", f"units_{i}"))
+            else:
+                units.append(self._declare(hp, "units", f"units_{i}"))
+        others = [name for name in self.bounds if name not in ("num_layers", "units")]
+        return {"units": tuple(units[:num_layers]), **{name: self._declare(hp, name) for name in others}}
+
+    def declare_hyperparameters(self, hp):
+        """Declares every setting; part of KerasTuner's contract."""
+        self.settings(hp)
+
+    def build(self, hp):
+        """Returns the compiled `kerasptb.LanguageModel` of a trial."""
+        settings = self.settings(hp)
+        model = kerasptb.LanguageModel(
+            self.vocabulary_size,
+            **{name: settings[name] for name in _MODEL_SETTINGS},
+            backend=self.backend,
+            precision=self.precision,
+            seed=self.seed,
+        )
+        model.compile(kerasptb.optimizers.ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]))
+        return model
+
+    def training_arguments(self, hp):
+        """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
+        settings = self.settings(hp)
+        return {name: settings[name] for name in _TRAINING_SETTINGS}
+
+    def fit_widths(self, values):
+        """Returns a sample whose model has at most `max_parameters`.
+
+        Args:
+            values: dict, a tuner's sample: names of settings and their values.
+
+        Returns:
+            The dict, with "embedding_size" and "units_0", … made smaller where they must be.
+        """
+        num_layers = values.get("num_layers", self.bounds["num_layers"])
+        names = ["embedding_size", *(f"units_{i}" for i in range(num_layers))]
+        allowed = self._widths_allowed(num_layers)
+        wanted = [values.get(name, max(sizes)) for name, sizes in zip(names, allowed, strict=True)]
+        widths = shrink_widths(self.vocabulary_size, wanted, allowed, self.max_parameters)
+        return {**values, **{name: w for name, w in zip(names, widths, strict=True) if name in values}}
+
+    def get_config(self):
+        """Returns the bounds as JSON holds them: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
+        return {
+            name: {"range": list(bounds)}
+            if isinstance(bounds, tuple)
+            else {"choices": bounds}
+            if isinstance(bounds, list)
+            else bounds
+            for name, bounds in self.bounds.items()
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Returns the space of what `get_config` gave."""
+
+        def decode(bounds):
+            if not isinstance(bounds, dict):
+                return bounds
+            return tuple(bounds["range"]) if "range" in bounds else bounds["choices"]
+
+        return cls(**{name: decode(bounds) for name, bounds in config.items()})
+
+    def _widths_allowed(self, num_layers):
+        units = _allowed("units", self.bounds["units"])
+        return [_allowed("embedding_size", self.bounds["embedding_size"]), *[units] * num_layers]
+
+    def _declare(self, hp, name, as_name=None):
+        bounds = self.bounds[name]
+        if name == "constant_epochs" and bounds is None:
+            bounds = (max(self.epochs // 5, 1), max(2 * self.epochs // 3, 1))
+        if isinstance(bounds, list):
+            return hp.Choice(as_name or name, bounds, ordered=True)
+        if not isinstance(bounds, tuple):
+            return bounds
+        if name in _INTEGERS:
+            return hp.Int(as_name or name, *bounds, **_SAMPLING[name])
+        # Six digits say all, and 0.6500000000000001 nothing more.
+        return float(f"{hp.Float(as_name or name, *bounds, **_SAMPLING[name]):.6g}")
+
+
+def count_parameters(vocabulary_size, embedding_size, units):
+    """Returns the number of parameters of a `kerasptb.LanguageModel`.
+
+    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + (H_n + 1) V`, with `H_0 = D`: embedding, LSTM layers, logits.
+
+    Args:
+        vocabulary_size: V.
+        embedding_size: D.
+        units: sequence of the layers' sizes H_1, …, H_n.
+    """
+    parameters = vocabulary_size * embedding_size + (units[-1] + 1) * vocabulary_size
+    for below, size in zip([embedding_size, *units], units, strict=False):
+        parameters += 4 * size * (below + size + 1)
+    return parameters
+
+
+def shrink_widths(vocabulary_size, wanted, allowed, max_parameters):
+    """Returns the widths nearest below those wanted whose model has at most `max_parameters`.
+
+    All shrink by one factor, and are rounded down to what is allowed; then each grows again while it fits, those that
+    lost most first. No width could be one step larger.
+
+    Args:
+        vocabulary_size: V.
+        wanted: the embedding's size and each layer's.
+        allowed: for each of them, its possible sizes, rising.
+        max_parameters: the limit; the smallest sizes must be within it.
+    """
+
+    def fits(widths):
+        return count_parameters(vocabulary_size, widths[0], widths[1:]) <= max_parameters
+
+    def at_most(sizes, bound):
+        return max([size for size in sizes if size <= bound], default=sizes[0])
+
+    if fits(wanted):
+        return list(wanted)
+    for percent in range(99, -1, -1):
+        widths = [at_most(sizes, want * percent / 100) for sizes, want in zip(allowed, wanted, strict=True)]
+        if fits(widths):
+            break
+    grown = True
+    while grown:
+        grown = False
+        for i in sorted(range(len(widths)), key=lambda i: widths[i] / wanted[i]):
+            larger = [size for size in allowed[i] if widths[i] < size <= wanted[i]]
+            if larger and fits([*widths[:i], larger[0], *widths[i + 1 :]]):
+                widths[i], grown = larger[0], True
+                break
+    return widths
+
+
+def _allowed(name, bounds):
+    """Returns the possible values of a whole-numbered setting, rising."""
+    if isinstance(bounds, list):
+        return sorted(bounds)
+    if isinstance(bounds, tuple):
+        return list(range(bounds[0], bounds[1] + 1, _SAMPLING[name]["step"]))
+    return [bounds]
+
+
+def _check_bounds(name, bounds):
+    if isinstance(bounds, list) and not bounds:
+        raise ValueError(f"Expected at least one choice of {name}. Received: {name}=[]")
+    if isinstance(bounds, tuple):
+        if len(bounds) != 2 or not bounds[0] <= bounds[1]:
+            raise ValueError(
+                f"Expected {name} as (low, high), a list of choices, or a value. Received: {name}={bounds}"
+            )
+        step = _SAMPLING[name].get("step")
+        if step == WIDTH_STEP and (bounds[0] % step or bounds[1] % step or bounds[0] < step):
+            raise ValueError(
+                f"A range of {name} goes in steps of {step}: expected ends that are multiples of it; a list of choices "
+                f"takes any. Received: {name}={bounds}"
+            )

@@ -1,0 +1,101 @@
+"""When a trial is not worth its remaining epochs."""
+
+import math
+import statistics
+import time
+
+import keras
+
+from tuning.records import Record, trial_folders
+
+# A trial is compared with no fewer: the median of two says nothing.
+MIN_TRIALS = 5
+# Epochs at a falling rate that a trial gets before it is judged: dropping the rate is what makes perplexity fall most.
+DECAYED_EPOCHS = 2
+# Perplexity that falls by less than this share in each of so many epochs has arrived.
+MIN_IMPROVEMENT = 0.001
+
+
+class StopHopelessTrials(keras.callbacks.Callback):
+    """Ends a trial that is no longer worth its time, and keeps the trial's record up to date.
+
+    The rules, looked at after each epoch:
+
+    1. *Worse than the median.* As in the median stopping rule of Golovin et al., 2017, "Google Vizier", section 3.2:
+       the trial's lowest perplexity so far is above the median of what at least five ended trials had reached at the
+       same epoch. Not before a third of the epochs, nor before its learning rate has fallen for two epochs: with a
+       constant rate a good model looks bad.
+    2. *Arrived.* Its learning rate falls, and for two epochs its perplexity has not fallen by 0.1%.
+    3. *No time.* The search's time limit is over. The trial counts with what it has reached.
+
+    A trial that is stopped completes, with its best epoch; its record says why it stopped.
+
+    Args:
+        folder: the trial's folder; its record is written after each epoch.
+        search_folder: the search's folder, whose other trials it is compared with.
+        record: the trial's `Record`.
+        epochs: number of epochs that it is to train.
+        judge: whether rules 1 and 2 hold.
+        deadline: time (seconds since 1970) of rule 3; `None` for none.
+    """
+
+    def __init__(self, folder, search_folder, record, epochs, judge=True, deadline=None):
+        super().__init__()
+        self.folder = folder
+        self.search_folder = search_folder
+        self.record = record
+        self.epochs = epochs
+        self.judge = judge
+        self.deadline = deadline
+        self._began = time.time() - record.seconds
+        self._first_rate = None
+        self._decayed = 0
+
+    def on_train_begin(self, logs=None):
+        """Notes what a trial that goes on has behind it."""
+        self._first_rate = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the record, and stops the training if a rule says so."""
+        logs = logs or {}
+        perplexity = float(logs.get("val_perplexity", math.nan))
+        self.record.curve.append(perplexity)
+        self.record.seconds = time.time() - self._began
+        rate = logs.get("learning_rate")
+        if rate is not None:
+            self._first_rate = self._first_rate or rate
+            self._decayed = self._decayed + 1 if rate < self._first_rate else 0
+        if epoch + 1 < self.epochs:
+            self.record.stopped = self._why_stop(epoch + 1, rate is not None)
+            self.model.stop_training = self.model.stop_training or self.record.stopped is not None
+        self.record.save(self.folder)
+
+    def _why_stop(self, epochs, has_rate):
+        if self.deadline and time.time() > self.deadline:
+            return "time limit"
+        if not self.judge or (has_rate and self._decayed < DECAYED_EPOCHS):
+            return None
+        if epochs >= max(2, self.epochs // 3):
+            others = [lowest(curve, epochs) for curve in ended_curves(self.search_folder, self.folder)]
+            if len(others) >= MIN_TRIALS and lowest(self.record.curve, epochs) > statistics.median(others):
+                return f"above the median at epoch {epochs}"
+        if has_rate and has_arrived(self.record.curve):
+            return f"no better for {DECAYED_EPOCHS} epochs"
+        return None
+
+
+def lowest(curve, epochs):
+    """Returns the lowest perplexity of the first epochs; infinity if none is a number."""
+    return min((value for value in curve[:epochs] if math.isfinite(value)), default=math.inf)
+
+
+def has_arrived(curve):
+    """Whether the last two epochs brought no improvement of 0.1% over the best before them."""
+    before, last = curve[:-DECAYED_EPOCHS], curve[-DECAYED_EPOCHS:]
+    return bool(before) and lowest(last, len(last)) > (1 - MIN_IMPROVEMENT) * lowest(before, len(before))
+
+
+def ended_curves(search_folder, but):
+    """Returns the curves of the trials that have completed, but for one trial's folder."""
+    records = [Record.load(folder) for folder in trial_folders(search_folder) if folder != but]
+    return [record.curve for record in records if record.ended and record.reason is None and record.curve]

@@ -1,0 +1,355 @@
+"""Runs one trial after another: what each worker of a search does, and a search in one process."""
+
+import contextlib
+import gc
+import io
+import math
+import shutil
+import socket
+import time
+import traceback
+from pathlib import Path
+
+import grpc
+import keras
+import keras_tuner as kt
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+import kerasptb
+from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
+from tuning.records import OBJECTIVE, PROJECT, RUN, Record
+from tuning.search_space import LanguageModelSpace
+from tuning.stopping import StopHopelessTrials
+
+# A trial whose process was killed so often is not begun again: most likely the system runs out of memory.
+MAX_ATTEMPTS = 3
+
+# The notebook's measure of validation, at which all trials are compared, whatever batches they train with.
+_EVALUATION_BATCH = 60
+_EVALUATION_STEPS = 20
+
+# Seconds that a worker waits for a chief that has gone.
+_PATIENCE = 600
+
+
+class TrialRejectedError(ValueError):
+    """The trial's model has more parameters than the search allows."""
+
+
+class TrialRunner(kt.engine.base_tuner.BaseTuner):
+    """A KerasTuner tuner that trains each trial into a run folder, and records what became of it.
+
+    A trial whose space gives a `kerasptb.LanguageModel` is trained by `kerasptb.train`; one that was begun before goes
+    on after its last whole epoch. A `HyperModel` with a `fit` of its own trains itself; see `tuning.tune`.
+
+    Args:
+        oracle: the oracle; in a worker only its objective and limits count, the chief's draws the trials.
+        hypermodel: the space.
+        corpus: a `kerasptb.Corpus`.
+        settings: the `SearchSettings`.
+    """
+
+    def __init__(self, oracle, hypermodel, corpus, settings):
+        self.corpus = corpus
+        self.settings = settings
+        self._asked = False
+        super().__init__(oracle, hypermodel, directory=str(settings.folder), project_name=PROJECT)
+        if self._is_worker():
+            self.oracle = _PatientClient(self.oracle)
+
+    def pre_create_trial(self):
+        """Waits a moment before asking a second time: KerasTuner asks again at once when there is no trial yet."""
+        if self._asked:
+            time.sleep(1)
+        self._asked = True
+
+    def on_trial_begin(self, trial):
+        """Frees what the trial before left."""
+        self._asked = False
+        keras.backend.clear_session()
+        gc.collect()
+
+    def run_trial(self, trial):
+        """Trains a trial.
+
+        Args:
+            trial: a `keras_tuner` trial.
+
+        Returns:
+            Dict of metrics with "val_perplexity".
+
+        Raises:
+            TrialRejectedError: if its model has more parameters than allowed.
+            Exception: whatever the training raised.
+        """
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        record = Record.load(folder)
+        record.tuner, record.host = self.tuner_id, socket.gethostname()
+        record.attempts += 1
+        record.planned_epochs = trial.hyperparameters.values.get("tuner/epochs", self.settings.epochs)
+        record.save(folder)
+        if record.attempts > MAX_ATTEMPTS:
+            raise RuntimeError(
+                f"the process running this trial was killed {MAX_ATTEMPTS} times; did the system run out of memory?"
+            )
+        model = self.hypermodel.build(trial.hyperparameters)
+        record.parameters = model.count_params()
+        record.save(folder)
+        if record.parameters > self.settings.max_parameters:
+            raise TrialRejectedError(
+                f"{record.parameters:,} parameters, where {self.settings.max_parameters:,} are allowed"
+            )
+        if isinstance(model, kerasptb.LanguageModel) and not _has_own_fit(self.hypermodel):
+            metrics = self._train_into_run(trial, model, folder, record)
+        else:
+            metrics = self._train_by_own_fit(trial, model, folder, record)
+        if not math.isfinite(metrics[OBJECTIVE]):
+            raise kerasptb.callbacks.TrainingDivergedError(f"the validation perplexity is {metrics[OBJECTIVE]}")
+        return metrics
+
+    def _populate_initial_space(self):
+        """Declares the space; of our own, without building a model for it, and in a worker not at all."""
+        if isinstance(self.hypermodel, LanguageModelSpace):
+            hp = self.oracle.get_space()
+            self.hypermodel.declare_hyperparameters(hp)
+            self.oracle.update_space(hp)
+        elif not self._is_worker():
+            super()._populate_initial_space()
+
+    def _get_tuner_fname(self):
+        """KerasTuner names the file by the process; a search is taken up with more or fewer of them."""
+        return super()._get_tuner_fname() if self._is_worker() else str(Path(self.project_dir) / "tuner.json")
+
+    def _try_run_and_update_trial(self, trial, *fit_args, **fit_kwargs):
+        """Runs a trial and reports it, in place of KerasTuner's own, which turns every error into a silent INVALID."""
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        begun = time.time()
+        try:
+            metrics = self.run_trial(trial)
+        except Exception as error:
+            (folder / "error.txt").write_text(traceback.format_exc())
+            record = Record.load(folder)
+            record.seconds = max(record.seconds, time.time() - begun)
+            record.reason = describe_failure(error)
+            trial.status, trial.message = FAILED, record.reason
+        else:
+            record = Record.load(folder)
+            record.seconds = max(record.seconds, time.time() - begun)
+            self.oracle.update_trial(trial.trial_id, metrics)
+            trial.status = COMPLETED
+            _write_hparams(folder, trial, metrics)
+        record.attempts, record.ended = 0, True
+        record.save(folder)
+
+    def _train_into_run(self, trial, model, folder, record):
+        arguments = {name: value for name, value in model.get_config().items() if value is not None}
+        training = getattr(self.hypermodel, "training_arguments", _training_of(model))(trial.hyperparameters)
+        del model
+        run_folder = folder / RUN
+        resume = self._take_up(trial, run_folder, record)
+        callback = StopHopelessTrials(
+            folder,
+            self.settings.folder,
+            record,
+            record.planned_epochs,
+            judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
+            deadline=self.settings.deadline,
+        )
+        own = {} if resume else {"model_arguments": arguments, "training_arguments": {**training, "preset": "search"}}
+        if not resume:
+            own["steps_per_epoch"] = self.settings.steps_per_epoch
+            own["seed"] = arguments.pop("seed", self.settings.seed)
+        run = kerasptb.train(
+            self.corpus,
+            epochs=record.planned_epochs,
+            out=run_folder,
+            resume=resume,
+            callbacks=[callback],
+            verbose=0,
+            **own,
+        )
+        if run.metrics["interrupted"]:
+            # `train` keeps what it has when it is interrupted; here the trial is to be taken up again.
+            raise KeyboardInterrupt
+        record.words_per_second = run.metrics["words_per_second"]
+        record.train_perplexity = run.metrics["train_perplexity"]
+        record.save(folder)
+        batch_size, num_steps = evaluation_batches(self.corpus.valid)
+        best = run.load_model()
+        perplexity = kerasptb.evaluate_perplexity(best, self.corpus.valid, batch_size, num_steps)
+        return {
+            OBJECTIVE: perplexity,
+            "perplexity": run.metrics["train_perplexity"],
+            "words_per_second": run.metrics["words_per_second"],
+            "parameters": record.parameters,
+            "epochs": run.metrics["epochs"],
+        }
+
+    def _train_by_own_fit(self, trial, model, folder, record):
+        record.curve = []
+        callback = StopHopelessTrials(
+            folder,
+            self.settings.folder,
+            record,
+            record.planned_epochs,
+            judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
+            deadline=self.settings.deadline,
+        )
+        result = self.hypermodel.fit(
+            trial.hyperparameters,
+            model,
+            corpus=self.corpus,
+            epochs=record.planned_epochs,
+            callbacks=[callback],
+            verbose=0,
+        )
+        metrics = _as_metrics(result)
+        record.save(folder)
+        if hasattr(model, "save_weights") and model.built:
+            model.save_weights(folder / "model.weights.h5", overwrite=True)
+        return metrics
+
+    def _take_up(self, trial, run_folder, record):
+        """Whether there is a run to go on with: this trial's, or, of Hyperband's later rounds, its predecessor's."""
+        predecessor = trial.hyperparameters.values.get("tuner/trial_id")
+        if predecessor and not run_folder.exists():
+            # Under another name first: a copy that is cut off is not taken for a run.
+            temporary = run_folder.with_name(f".{RUN}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(Path(self.get_trial_dir(predecessor)) / RUN, temporary)
+            temporary.rename(run_folder)
+        try:
+            run = kerasptb.load_run(run_folder)
+        except ValueError:
+            # None yet, or cut off before it was whole.
+            shutil.rmtree(run_folder, ignore_errors=True)
+            record.curve = []
+            return False
+        record.curve = [row["val_perplexity"] for row in run.history]
+        return True
+
+
+def run_process(settings, space, corpus, keep_running=False):
+    """Does a process's part of a search until it is over: all of it, the chief's, or a worker's.
+
+    Which one is KerasTuner's to say, from the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    `KERASTUNER_ORACLE_PORT`.
+
+    Args:
+        settings: the `SearchSettings`.
+        space: a `keras_tuner.HyperModel`, or a function from hyperparameters to a model.
+        corpus: a `kerasptb.Corpus`; a chief does without.
+        keep_running: see `SearchOracle`.
+    """
+    oracle = make_oracle(
+        settings.tuner,
+        settings.trials,
+        settings.epochs,
+        settings.seed,
+        fit_sample=getattr(space, "fit_widths", None),
+        deadline=settings.deadline,
+        max_failures=settings.max_failures,
+        keep_running=keep_running,
+    )
+    # It prints which file it reads.
+    with contextlib.redirect_stdout(io.StringIO()):
+        runner = TrialRunner(oracle, space, corpus, settings)
+    # Now, not after the first trial: it is by this file that KerasTuner knows there is something to take up.
+    runner.save()
+    runner.search()
+
+
+def evaluation_batches(ids):
+    """Returns the batch size and number of steps at which the trials of a search are compared, by their text alone.
+
+    60 and 20, as in the notebook, so that the numbers compare with its; smaller where a text is too short.
+
+    Args:
+        ids: int32 [N], the validation text.
+    """
+    num_steps = min(_EVALUATION_STEPS, len(ids) - 1)
+    return min(_EVALUATION_BATCH, len(ids) // (num_steps + 1)), num_steps
+
+
+def describe_failure(error):
+    """Returns why a trial failed, in a line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, TrialRejectedError):
+        return f"{REJECTED}: {lines[0]}"
+    if isinstance(error, kerasptb.callbacks.TrainingDivergedError):
+        return f"diverged: {lines[0]}"
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return f"out of memory: {lines[0]}"
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _has_own_fit(hypermodel):
+    return type(hypermodel).fit is not kt.HyperModel.fit
+
+
+def _training_of(model):
+    """The settings of a space that says nothing of them, as a function: what the model was compiled with."""
+    optimizer = getattr(model, "optimizer", None)
+    settings = {}
+    if optimizer is not None:
+        settings = {"learning_rate": float(optimizer.learning_rate), "global_clipnorm": optimizer.global_clipnorm}
+    return lambda _: settings
+
+
+def _as_metrics(result):
+    """Returns what a `fit` of the user's own returned as a dict of metrics."""
+    if isinstance(result, keras.callbacks.History):
+        history = result.history
+        if history.get(OBJECTIVE):
+            best = int(np.nanargmin(history[OBJECTIVE]))
+            return {name: float(values[best]) for name, values in history.items() if len(values) > best}
+        result = sorted(history)
+    elif isinstance(result, dict) and OBJECTIVE in result:
+        return {name: float(value) for name, value in result.items()}
+    elif isinstance(result, int | float | np.floating):
+        return {OBJECTIVE: float(result)}
+    raise TypeError(
+        f"Expected HyperModel.fit to return a History or a dict with {OBJECTIVE!r}, or a number. Received: {result!r}"
+    )
+
+
+def _write_hparams(folder, trial, metrics):
+    """Writes settings and results where TensorBoard's HParams page finds them."""
+    values = {name: value for name, value in trial.hyperparameters.values.items() if not name.startswith("tuner/")}
+    shutil.rmtree(folder / "hparams", ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(folder / "hparams"))
+    with writer.as_default():
+        hparams.hparams(values, trial_id=trial.trial_id)
+        for name, value in metrics.items():
+            tf.summary.scalar(name, value, step=0)
+    writer.close()
+
+
+class _PatientClient:
+    """A worker's connection to the chief that outlives the chief: calls wait for the one that takes its place.
+
+    Each call may be repeated: the chief that was killed has either written the answer's effect, and the next one knows,
+    or it has not.
+    """
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        attribute = getattr(self._client, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*args, **kwargs):
+            give_up = time.time() + _PATIENCE
+            while True:
+                try:
+                    return attribute(*args, **kwargs)
+                except grpc.RpcError as error:
+                    if error.code() != grpc.StatusCode.UNAVAILABLE or time.time() > give_up:
+                        raise
+                    time.sleep(1)
+
+        return call

@@ -1,0 +1,215 @@
+"""A chief and its workers on this machine, started, watched, and started again when they die.
+
+The chief draws the trials and the workers run them; they talk by KerasTuner's own protocol, on the loopback device.
+Each is a process of its own:
+
+- a worker that dies is started again under its name, and the chief hands it the trial it had;
+- a chief that dies is started again on the same folder; the workers train on, and their calls wait for it;
+- whoever dies again and again with no trial ending in between ends the search, with the last lines of its log.
+"""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tuning.records import read_trials
+
+LOGS = "logs"
+
+# Deaths with no trial ending in between. A trial that kills its process is given up after fewer.
+_MAX_DEATHS = 5
+# Seconds that members get to leave by themselves once the search is over.
+_GRACE = 3.0
+_LOOK = 0.5
+
+
+class WorkersFailedError(RuntimeError):
+    """The chief or a worker died again and again."""
+
+
+@dataclasses.dataclass
+class _Member:
+    name: str
+    process: multiprocessing.Process | None = None
+    deaths: int = 0
+    done: bool = False
+
+
+class Crew:
+    """A chief and workers on this machine.
+
+    Args:
+        settings: the `SearchSettings`.
+        space: the search space; it travels to the processes, so its class must stand in a module or in a script
+            that is guarded by `if __name__ == "__main__":`.
+        corpus: the `kerasptb.Corpus`.
+        num_workers: number of workers.
+    """
+
+    def __init__(self, settings, space, corpus, num_workers):
+        self._settings = settings
+        # By hand, so that each process has turned to its log before it unpacks and TensorFlow is imported.
+        self._work = pickle.dumps((settings, space, corpus))
+        self._chiefs_work = pickle.dumps((settings, space, None))
+        self._threads = max(available_cores() // num_workers, 1)
+        self._address = ("127.0.0.1", _free_port())
+        self._chief = _Member("chief")
+        self._workers = [_Member(f"tuner{i}") for i in range(num_workers)]
+        self._ended = 0
+        self._context = multiprocessing.get_context("spawn")
+
+    def run(self):
+        """Runs the search to its end.
+
+        Raises:
+            WorkersFailedError: if the chief or a worker died again and again.
+        """
+        (self._settings.folder / LOGS).mkdir(exist_ok=True)
+        try:
+            for member in (self._chief, *self._workers):
+                self._start(member)
+            while not self._look():
+                time.sleep(_LOOK)
+            # A worker that the chief has told to stop may still be leaving.
+            deadline = time.monotonic() + _GRACE
+            for member in (*self._workers, self._chief):
+                member.process.join(max(deadline - time.monotonic(), 0))
+        finally:
+            for member in (*self._workers, self._chief):
+                _end(member.process)
+
+    def _look(self):
+        """Starts again who has died; returns whether the search is over."""
+        ended = sum(trial.record.ended for trial in read_trials(self._settings.folder))
+        if ended != self._ended:
+            self._ended = ended
+            for member in (self._chief, *self._workers):
+                member.deaths = 0
+        for member in (self._chief, *self._workers):
+            if member.done or member.process.is_alive():
+                continue
+            if member.process.exitcode == 0:
+                member.done = True
+                continue
+            member.deaths += 1
+            if member.deaths >= _MAX_DEATHS:
+                raise WorkersFailedError(
+                    f"{member.name} died {member.deaths} times with no trial ending in between "
+                    f"(last: {_describe_exit(member.process.exitcode)}); its log ends: {self._last_line(member)}"
+                )
+            self._start(member, again=True)
+        return self._chief.done or all(worker.done for worker in self._workers)
+
+    def _start(self, member, again=False):
+        is_chief = member is self._chief
+        host, port = self._address
+        variables = {
+            "KERASTUNER_TUNER_ID": member.name,
+            "KERASTUNER_ORACLE_IP": host,
+            "KERASTUNER_ORACLE_PORT": str(port),
+            # Several processes on one GPU: each takes what it needs, not all there is.
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            **thread_variables(1 if is_chief else self._threads),
+        }
+        if is_chief:
+            variables["CUDA_VISIBLE_DEVICES"] = ""
+        member.process = self._context.Process(
+            target=_work,
+            args=(
+                self._settings,
+                self._space,
+                None if is_chief else self._corpus,
+                self._log(member),
+                is_chief and again,
+            ),
+            name=member.name,
+            daemon=True,
+        )
+        with _environment(variables):
+            member.process.start()
+
+    def _log(self, member):
+        return self._settings.folder / LOGS / f"{member.name}.log"
+
+    def _last_line(self, member):
+        lines = self._log(member).read_text(errors="replace").split("\n") if self._log(member).exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "(empty)")
+
+
+def thread_variables(threads):
+    """Returns the environment variables that give a process so many threads.
+
+    Args:
+        threads: its share of the cores, for TensorFlow's operations and for the native kernels.
+    """
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS")
+    return dict.fromkeys(names, str(threads))
+
+
+def available_cores():
+    """Returns the number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(packed, log, keep_running):
+    """What a member's process does."""
+    # Ctrl-C reaches every process of the terminal; the one that started this decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    with Path(log).open("a") as file:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    settings, space, corpus = pickle.loads(packed)
+    from tuning.trials import run_process  # noqa: PLC0415  (TensorFlow's messages go to the log)
+
+    run_process(settings, space, corpus, keep_running)
+
+
+def _leave_with_parent():
+    """Ends the process when the one that started it is gone, killed perhaps, with nobody left to end it."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _environment(variables):
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _end(process):
+    if process is None or not process.is_alive():
+        return
+    process.terminate()
+    process.join(5)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _describe_exit(code):
+    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
