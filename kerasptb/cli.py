@@ -151,6 +151,28 @@ def _build(options):
     print(build.build(force=options.force, verbose=options.verbose))
 
 
+def _tune(options):
+    from tuning import tune
+
+    tune(
+        options.data,
+        tuner=options.tuner,
+        trials=options.trials,
+        epochs=options.epochs,
+        max_parameters=options.max_parameters,
+        workers=options.workers,
+        max_hours=options.max_hours,
+        seed=options.seed,
+        backend=options.backend,
+        precision=options.precision,
+        steps_per_epoch=options.steps_per_epoch,
+        early_stopping=options.early_stopping,
+        max_failures=options.max_failures,
+        out=options.out,
+        resume=options.resume,
+    )
+
+
 def _info(options):
     from kerasptb.info import collect, describe
 
@@ -220,6 +242,38 @@ def _make_parser():
     command.add_argument("--force", action="store_true", help="compile even if it is up to date")
     command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
     command.set_defaults(command=_build)
+
+    command = commands.add_parser("tune", help="search for a better model with KerasTuner")
+    command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed search's)")
+    command.add_argument("--trials", type=_positive, help="number of trials (default: 20)")
+    command.add_argument("--epochs", type=_positive, help="epochs of a trial that is not stopped early (default: 15)")
+    command.add_argument(
+        "--workers",
+        type=_positive,
+        help="a chief and N worker processes, each with its share of the cores (default: one trial after another here)",
+    )
+    command.add_argument("--tuner", choices=("random", "bayesian", "hyperband"), help="(default: bayesian)")
+    command.add_argument(
+        "--max-parameters", type=_positive, help="no model has more (default: 3955088, the notebook's number)"
+    )
+    command.add_argument("--max-hours", type=float, help="time limit of this session")
+    command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
+    command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
+    command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
+    command.add_argument("--seed", type=int, help="of the draws and of every training (default: drawn, and recorded)")
+    command.add_argument(
+        "--no-early-stopping",
+        dest="early_stopping",
+        action="store_false",
+        default=None,
+        help="train trials to their last epoch even when they are hopeless",
+    )
+    command.add_argument(
+        "--max-failures", type=_positive, help="trials failing for one reason that end the search (default: 3)"
+    )
+    command.add_argument("--out", metavar="DIR", help="the search's folder (default: runs/search-TIME)")
+    command.add_argument("--resume", action="store_true", help="go on with the search in --out")
+    command.set_defaults(command=_tune)
 
     command = commands.add_parser("info", help="versions, devices, backends and why, data found")
     command.add_argument("--json", action="store_true", help="print one JSON object")
