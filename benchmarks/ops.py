@@ -1,0 +1,141 @@
+"""How fast the two operations are, forward and backward, over sizes, side by side with other implementations.
+
+    python -m benchmarks.ops [--quick] [--only NAME …] [--csv FILE]
+
+One size at a time departs from the notebook model's. Every contender lives in its own process, and only one of them
+runs at a time: at each size all take their turn, so that what disturbs the machine disturbs them alike.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.contenders import REPOSITORY
+from benchmarks.operations import CONTENDERS
+
+LSTM = {"operation": "lstm", "batch": 60, "steps": 20, "features": 256, "units": 256}
+HEAD = {"operation": "head", "words": 1200, "features": 128, "vocabulary": 10000}
+SWEEPS = {
+    ("lstm", "units"): (64, 128, 200, 256, 512, 650, 1024, 1500),
+    ("lstm", "batch"): (1, 8, 32, 60, 128, 256),
+    ("lstm", "steps"): (5, 20, 35, 100),
+    ("head", "vocabulary"): (1000, 10000, 33000, 200000),
+    ("head", "words"): (20, 200, 1200, 5120),
+    ("head", "features"): (64, 128, 650, 1500),
+}
+
+
+def sizes(quick=False):
+    """Returns the sizes to measure, a list of dicts; the notebook model's own come first."""
+    chosen = [LSTM, HEAD]
+    for (operation, varied), values in SWEEPS.items():
+        base = LSTM if operation == "lstm" else HEAD
+        for value in (values[0], values[-1]) if quick else values:
+            size = {**base, varied: value}
+            if varied == "units":
+                size["features"] = value  # a layer on a layer of its own size
+            if size not in chosen:
+                chosen.append(size)
+    return chosen
+
+
+def flops(size):
+    """Floating-point operations of the matrix products, forward and backward."""
+    if size["operation"] == "lstm":
+        return 3 * 2 * size["batch"] * size["steps"] * 4 * size["units"] * (size["features"] + size["units"])
+    return 3 * 2 * size["words"] * size["features"] * size["vocabulary"]
+
+
+class Contender:
+    """A contender's process."""
+
+    def __init__(self, name):
+        self.name = name
+        # A file, not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.operations", name],
+            cwd=REPOSITORY,
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def measure(self, size):
+        """Returns the seconds of each repetition, or None if the process died of it."""
+        if self._process.poll() is not None:
+            return None
+        self._process.stdin.write(json.dumps(size) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            self._errors.seek(0)
+            error = self._errors.read().strip().splitlines()[-1:]
+            print(f"{self.name}: failed at {size}: {error}", file=sys.stderr, flush=True)
+            return None
+        return json.loads(answer)
+
+    def close(self):
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+
+def main():
+    """Measures every size, prints a line for each and writes what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="only the ends of each sweep")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--csv", type=Path, help="file to write the table to")
+    options = parser.parse_args()
+    description, rates = machine.describe(), machine.matrix_rates()
+    about = {
+        "date": f"{datetime.date.today()}",
+        **{f"{d}_gflops": rate / 1e9 for d, rate in rates.items()},
+        **description,
+    }
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+
+    contenders = [Contender(name) for name in options.only]
+    rows = []
+    for size in sizes(options.quick):
+        print(" ".join(f"{key}={value}" for key, value in size.items()), flush=True)
+        results = {contender.name: contender.measure(size) for contender in contenders}
+        peers = [
+            np.median(s) for name, s in results.items() if s and not name.startswith("kerasptb") and "bfl" not in name
+        ]
+        for name, seconds in results.items():
+            if not seconds:
+                continue
+            low, median, high = 1e3 * np.quantile(seconds, [0.1, 0.5, 0.9])
+            row = {**dict.fromkeys(("batch", "steps", "words", "features", "units", "vocabulary")), **size}
+            row |= {"contender": name, "ms_median": median, "ms_p10": low, "ms_p90": high}
+            row |= {"gflops": flops(size) / median / 1e6, "ratio": 1e3 * min(peers) / median if peers else None}
+            rows.append(row)
+            rate, ratio = f"{row['gflops']:.0f} GFLOP/s", f"× {row['ratio'] or 0:.2f}"
+            print(f"  {name:<32}{median:>10.2f} ms  ({low:.2f}–{high:.2f})  {rate:>14}  {ratio}", flush=True)
+    for contender in contenders:
+        contender.close()
+    print("×: to the fastest float32 contender of others at that size")
+    if options.csv:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0], *about])
+            writer.writeheader()
+            writer.writerows(row | about for row in rows)
+
+
+if __name__ == "__main__":
+    main()
