@@ -61,7 +61,7 @@ class Contender:
     def __init__(self, name):
         self.name = name
         # A file, not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.operations", name],
             cwd=REPOSITORY,
