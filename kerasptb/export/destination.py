@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kerasptb.runs import written_whole
+
 
 class ExportError(ValueError):
     """What was asked cannot be exported, or not to that place."""
@@ -37,3 +39,33 @@ def new_folder(path):
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_file(path, suffix, vocabulary):
+    """Gives a temporary file beside `path` that takes its place if the body succeeds, and writes the words beside it.
+
+    Args:
+        path: the file; its folder is made with its parents.
+        suffix: what the file's name must end in.
+        vocabulary: the `Vocabulary`, saved as `vocabulary_path(path)`.
+
+    Raises:
+        ExportError: if the name ends otherwise, or one of the two files exists.
+    """
+    path = Path(path)
+    if path.suffix != suffix:
+        raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
+    words = vocabulary_path(path)
+    for file in (path, words):
+        if file.exists() or file.is_symlink():
+            raise ExportError(f"Expected the name of a new file to export to. Received: {path}; {file} exists.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        yield temporary
+        vocabulary.save(words)
+
+
+def vocabulary_path(path):
+    """Returns the file with the words of an exported file: `model.vocabulary.txt` for `model.tflite`."""
+    return Path(path).with_suffix(".vocabulary.txt")

@@ -69,6 +69,23 @@ class PortableNetwork:
             new_state.update({f"h{i}": hidden, f"c{i}": cell})
         return x, new_state
 
+    def encode_word(self, tokens, state):
+        """Reads one word of each row, as `encode` does, but without a loop in the graph.
+
+        Args:
+            tokens: int32 [B].
+            state: dict of float32 [B, H], with the keys of `state_sizes`.
+
+        Returns:
+            hidden: float32 [B, H] of the last LSTM layer.
+            state: dict of float32 [B, H], after the word.
+        """
+        x, new_state = self._embedding(tokens), {}
+        for i, layer in enumerate(self._lstms):
+            x, (hidden, cell) = layer.cell(x, [state[f"h{i}"], state[f"c{i}"]])
+            new_state.update({f"h{i}": hidden, f"c{i}": cell})
+        return x, new_state
+
     def logits(self, hidden):
         """Returns the logits of the next word, float32 [..., V].
 

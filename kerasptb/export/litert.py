@@ -1,0 +1,65 @@
+"""A trained run as a LiteRT (TensorFlow Lite) file for phones and other small machines."""
+
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from kerasptb.export.destination import new_file
+from kerasptb.export.portable import PortableNetwork
+from kerasptb.export.saved_model import resolve
+
+
+def export_litert(run_or_model, path, vocabulary=None, quantize=False):
+    """Writes a trained model as a LiteRT file that reads one word a call.
+
+    The file has one signature, "step". It takes `tokens`, int32 [1, 1], the id of a word, and the state `h0`, `c0`,
+    `h1`, `c1`, ..., float32 [1, H], zeros before the first word; it gives `probabilities`, float32 [1, V], of each
+    word to come next, and the state for the next call. Its operations are LiteRT's own: no others need to be linked.
+    The words are in a file beside it, one a line in the order of the ids: `model.vocabulary.txt` for `model.tflite`.
+    A sentence begins with `<eos>`.
+
+    Args:
+        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
+        path: the file to write, new, its name ending in `.tflite`.
+        vocabulary: the `Vocabulary` of a model; a run brings its own.
+        quantize: keep the weights in 8 bits, a quarter of the size: one scale for each output of a matrix, one for
+            all embeddings. Biases, state and the sums stay float32.
+
+    Returns:
+        The file, a `Path`.
+
+    Raises:
+        ExportError: if the file exists or has another suffix, or the vocabulary is missing or of another size.
+        RunError: if the run has no weights yet.
+        OSError: if the file cannot be written.
+    """
+    model, vocabulary = resolve(run_or_model, vocabulary)
+    with new_file(path, ".tflite", vocabulary) as temporary:
+        temporary.write_bytes(_convert(PortableNetwork(model), quantize))
+    return Path(path)
+
+
+def _convert(network, quantize):
+    """Returns the bytes of the file."""
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.weights]
+
+    def step(tokens, *state):
+        hidden, state = network.encode_word(tokens[:, 0], dict(zip(network.state_sizes, state, strict=True)))
+        return {"probabilities": tf.nn.softmax(network.logits(hidden)), **state}
+
+    signature = tf.function(
+        step,
+        input_signature=[
+            tf.TensorSpec([1, 1], tf.int32, name="tokens"),
+            *(tf.TensorSpec([1, size], name=name) for name, size in network.state_sizes.items()),
+        ],
+    )
+    # The converter keeps the name of a signature only if it comes from a SavedModel.
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={"step": signature})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["step"])
+        if quantize:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        return converter.convert()

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from kerasptb.data import Vocabulary
+from kerasptb.export import ExportError, export_litert
+from kerasptb.generation import encode_text
+from kerasptb.models import LanguageModel
+
+interpreters = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+
+
+@pytest.fixture(scope="module")
+def path(model, vocabulary, tmp_path_factory):
+    return export_litert(model, tmp_path_factory.mktemp("litert") / "deep" / "model.tflite", vocabulary)
+
+
+def run(path, tokens):
+    """Returns the probabilities after the last of the words, float32 [V], read one by one."""
+    runner = interpreters.Interpreter(str(path)).get_signature_runner("step")
+    state = {
+        name: np.zeros(detail["shape"], "float32")
+        for name, detail in runner.get_input_details().items()
+        if name != "tokens"
+    }
+    for token in tokens:
+        state = runner(tokens=np.array([[token]], "int32"), **state)
+        probabilities = state.pop("probabilities")
+    return probabilities[0]
+
+
+@pytest.mark.parametrize("text", ["", "the company", "Mr. zebra doesn't sit on the mat"])
+def test_word_by_word_equals_the_trained_model(path, model, vocabulary, text):
+    tokens = encode_text(vocabulary, text)
+    np.testing.assert_allclose(run(path, tokens), model.next_word_probabilities(tokens[np.newaxis])[0], atol=1e-6)
+
+
+def test_only_litert_s_own_operations_are_in_it(path):
+    names = {detail["op_name"] for detail in interpreters.Interpreter(str(path))._get_ops_details()}
+    assert "FULLY_CONNECTED" in names
+    assert not [name for name in names if name.startswith("Flex") or name in ("CUSTOM", "WHILE")]
+
+
+def test_the_words_are_beside_it(path, vocabulary):
+    assert Vocabulary.load(path.with_name("model.vocabulary.txt")) == vocabulary
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.tflite", "model.vocabulary.txt"]
+
+
+def test_eight_bit_weights_take_a_quarter_and_cost_little(tmp_path, vocabulary):
+    words = Vocabulary([*vocabulary.words, *(f"word{i}" for i in range(2000))])
+    model = LanguageModel(len(words), 64, (64, 48), 1, 5, init_scale=0.3, seed=2)
+    whole = export_litert(model, tmp_path / "whole.tflite", words)
+    small = export_litert(model, tmp_path / "small.tflite", words, quantize=True)
+    # A quarter, and the scales, of which the matrices have one for each output.
+    assert small.stat().st_size < 0.3 * whole.stat().st_size
+    tokens = np.random.default_rng(0).integers(0, len(words), 30)
+    expected = model.next_word_probabilities(tokens[np.newaxis])[0]
+    probabilities = run(small, tokens)
+    assert np.isclose(probabilities.sum(), 1, atol=1e-3)
+    # Half a step of 256 in each weight: the logarithms of the probabilities move by a hundredth or two.
+    difference = np.abs(np.log(probabilities) - np.log(expected))
+    assert 0 < difference.mean() < 0.02
+
+
+def test_files_that_exist_are_kept(path, model, vocabulary, tmp_path):
+    before = path.read_bytes()
+    with pytest.raises(ExportError, match=r"model\.tflite exists"):
+        export_litert(model, path, vocabulary)
+    assert path.read_bytes() == before
+    (tmp_path / "other.vocabulary.txt").write_text("mine")
+    with pytest.raises(ExportError, match=r"other\.vocabulary\.txt exists"):
+        export_litert(model, tmp_path / "other.tflite", vocabulary)
+    assert [file.name for file in tmp_path.iterdir()] == ["other.vocabulary.txt"]
+
+
+def test_the_name_must_end_as_the_format_s_names_do(model, vocabulary, tmp_path):
+    with pytest.raises(ExportError, match=r"ends in \.tflite\. Received: .*model\.bin"):
+        export_litert(model, tmp_path / "model.bin", vocabulary)
+    assert not list(tmp_path.iterdir())
