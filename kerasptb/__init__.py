@@ -23,6 +23,8 @@ _MODULES = {
     "Vocabulary": "kerasptb.data",
     "build_language_model": "kerasptb.models",
     "evaluate_perplexity": "kerasptb.evaluation",
+    "export_litert": "kerasptb.export",
+    "export_onnx": "kerasptb.export",
     "export_saved_model": "kerasptb.export",
     "generate": "kerasptb.generation",
     "load_corpus": "kerasptb.data",

@@ -139,38 +139,18 @@ def _generate(options):
 
 
 def _export(options):
-    from kerasptb.export import export_saved_model
+    from kerasptb.export import ExportError, export_litert, export_onnx, export_saved_model
     from kerasptb.runs import load_run
 
-    print(export_saved_model(load_run(options.run), options.to))
-
-
-def _build(options):
-    from kerasptb.ops.native import build
-
-    print(build.build(force=options.force, verbose=options.verbose))
-
-
-def _tune(options):
-    from tuning import tune
-
-    tune(
-        options.data,
-        tuner=options.tuner,
-        trials=options.trials,
-        epochs=options.epochs,
-        max_parameters=options.max_parameters,
-        workers=options.workers,
-        max_hours=options.max_hours,
-        seed=options.seed,
-        backend=options.backend,
-        precision=options.precision,
-        steps_per_epoch=options.steps_per_epoch,
-        early_stopping=options.early_stopping,
-        max_failures=options.max_failures,
-        out=options.out,
-        resume=options.resume,
-    )
+    if options.quantize and options.format != "litert":
+        raise ExportError(f"--quantize is for --format litert. Received: --format {options.format}")
+    run = load_run(options.run)
+    if options.format == "litert":
+        print(export_litert(run, options.to, quantize=options.quantize))
+    elif options.format == "onnx":
+        print(export_onnx(run, options.to))
+    else:
+        print(export_saved_model(run, options.to))
 
 
 def _info(options):
@@ -234,8 +214,14 @@ def _make_parser():
 
     command = commands.add_parser("export", help="write a run for a server, a phone or another runtime")
     command.add_argument("run", metavar="RUN", help="run folder")
-    command.add_argument("--format", choices=("saved-model",), default="saved-model", help="(default: saved-model)")
+    command.add_argument(
+        "--format",
+        choices=("saved-model", "litert", "onnx"),
+        default="saved-model",
+        help="a folder that takes text, for TensorFlow; a .tflite file; an .onnx file (default: saved-model)",
+    )
     command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
+    command.add_argument("--quantize", action="store_true", help="litert: weights in 8 bits, a quarter of the size")
     command.set_defaults(command=_export)
 
     command = commands.add_parser("build", help="compile the native library")
@@ -243,6 +229,18 @@ def _make_parser():
     command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
     command.set_defaults(command=_build)
 
+    _add_tune(commands)
+
+    command = commands.add_parser("info", help="versions, devices, backends and why, data found")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(command=_info)
+
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_tune(commands):
     command = commands.add_parser("tune", help="search for a better model with KerasTuner")
     command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed search's)")
     command.add_argument("--trials", type=_positive, help="number of trials (default: 20)")
@@ -274,14 +272,6 @@ def _make_parser():
     command.add_argument("--out", metavar="DIR", help="the search's folder (default: runs/search-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the search in --out")
     command.set_defaults(command=_tune)
-
-    command = commands.add_parser("info", help="versions, devices, backends and why, data found")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command.set_defaults(command=_info)
-
-    for command in commands.choices.values():
-        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    return parser
 
 
 def _positive(text):

@@ -1,7 +1,9 @@
 """Exports: a trained run for a server, a phone, or another runtime, all made of one portable, stateless model."""
 
 from kerasptb.export.destination import ExportError
+from kerasptb.export.litert import export_litert
+from kerasptb.export.onnx import export_onnx
 from kerasptb.export.portable import portable_model
 from kerasptb.export.saved_model import export_saved_model
 
-__all__ = ["ExportError", "export_saved_model", "portable_model"]
+__all__ = ["ExportError", "export_litert", "export_onnx", "export_saved_model", "portable_model"]
