@@ -153,6 +153,34 @@ def _export(options):
         print(export_saved_model(run, options.to))
 
 
+def _build(options):
+    from kerasptb.ops.native import build
+
+    print(build.build(force=options.force, verbose=options.verbose))
+
+
+def _tune(options):
+    from tuning import tune
+
+    tune(
+        options.data,
+        tuner=options.tuner,
+        trials=options.trials,
+        epochs=options.epochs,
+        max_parameters=options.max_parameters,
+        workers=options.workers,
+        max_hours=options.max_hours,
+        seed=options.seed,
+        backend=options.backend,
+        precision=options.precision,
+        steps_per_epoch=options.steps_per_epoch,
+        early_stopping=options.early_stopping,
+        max_failures=options.max_failures,
+        out=options.out,
+        resume=options.resume,
+    )
+
+
 def _info(options):
     from kerasptb.info import collect, describe
 
@@ -212,17 +240,7 @@ def _make_parser():
     command.add_argument("--seed", type=int, help="makes the sample repeatable")
     command.set_defaults(command=_generate)
 
-    command = commands.add_parser("export", help="write a run for a server, a phone or another runtime")
-    command.add_argument("run", metavar="RUN", help="run folder")
-    command.add_argument(
-        "--format",
-        choices=("saved-model", "litert", "onnx"),
-        default="saved-model",
-        help="a folder that takes text, for TensorFlow; a .tflite file; an .onnx file (default: saved-model)",
-    )
-    command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
-    command.add_argument("--quantize", action="store_true", help="litert: weights in 8 bits, a quarter of the size")
-    command.set_defaults(command=_export)
+    _add_export(commands)
 
     command = commands.add_parser("build", help="compile the native library")
     command.add_argument("--force", action="store_true", help="compile even if it is up to date")
@@ -238,6 +256,20 @@ def _make_parser():
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
+
+
+def _add_export(commands):
+    command = commands.add_parser("export", help="write a run for a server, a phone or another runtime")
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument(
+        "--format",
+        choices=("saved-model", "litert", "onnx"),
+        default="saved-model",
+        help="a folder that takes text, for TensorFlow; a .tflite file; an .onnx file (default: saved-model)",
+    )
+    command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
+    command.add_argument("--quantize", action="store_true", help="litert: weights in 8 bits, a quarter of the size")
+    command.set_defaults(command=_export)
 
 
 def _add_tune(commands):
