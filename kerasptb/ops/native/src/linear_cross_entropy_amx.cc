@@ -135,11 +135,11 @@ struct Task {
   void pack_panel(int64_t panel, ThreadBuffers& my) const {
     const int64_t words = words_of(panel);
     const float* kernel = io.kernel + panel * kPanel;
-    for (int64_t v = 0; v < kPanel; v += kLanes) {
-      const int64_t lanes = lanes_before(v, words);
-      for (int64_t i = 0; i < kLanes; ++i)
-        my.bias[v + i] = i < lanes ? io.bias[panel * kPanel + v + i] * kLog2E : kNoLogit;
-      for (int64_t d = 0; d < depth; d += 2) {
+    for (int64_t v = 0; v < kPanel; ++v)
+      my.bias[v] = v < words ? io.bias[panel * kPanel + v] * kLog2E : kNoLogit;
+    for (int64_t d = 0; d < depth; d += 2)
+      for (int64_t v = 0; v < kPanel; v += kLanes) {
+        const int64_t lanes = lanes_before(v, words);
         const float* from = kernel + d * io.vocabulary_size + v;
         const Float first = load(from, d < io.features ? lanes : 0) * kLog2E;
         const Float second = load(from + io.vocabulary_size, d + 1 < io.features ? lanes : 0) * kLog2E;
@@ -147,7 +147,6 @@ struct Task {
         bfloat16* to = my.columns + v * depth + d * kTileRows;
         for (int part = 0; part < kParts; ++part) store(to + part * panel_low, pair_rows(parts.part[part]));
       }
-    }
   }
 
   // From the panel's columns: pairs of d for 16 words become pairs of words for 32 d.

@@ -19,6 +19,10 @@ constexpr int64_t kUnitTile = 16;             // units whose gates are computed 
 constexpr int64_t kTileColumns = kGates * kUnitTile;
 // Rows summed into dW in one go, and column blocks that share a transposed block of inputs while it is in the L2 cache.
 constexpr int64_t kRowsAtOnce = 2048, kColumnsAtOnce = 4;
+// Bytes of weights that stay in a core's L2 cache from step to step, and that are used together when they do not.
+constexpr int64_t kCachedWeights = 3 << 19, kWeightsAtOnce = 1 << 20;
+constexpr double kLargeWeights = 24 << 20;  // bytes that every cache level feels
+constexpr double kBarrierCycles = 3000;
 
 // ---- who does what ----
 
@@ -27,18 +31,27 @@ struct Layout {
   int64_t block_rows = 32;
 };
 
-// Rough cycles of a step for the busiest thread: tile products against weights from L2, or from beyond it.
-double step_cycles(const LstmAmxSizes& sizes, int parts, const Layout& layout) {
-  const double blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
-  const double slices = sizes.padded_units() / kBlock;
-  const double my_blocks = int64_t((blocks + layout.groups - 1) / layout.groups);
-  const double my_slices = int64_t((slices + layout.members - 1) / layout.members);
-  const double weight_bytes = my_slices * kBlock * kGates * sizes.row_size() * 2 * parts;
-  const double products = my_blocks * my_slices * (layout.block_rows / kTileRows) * (kBlock * kGates / kTileRows) *
-                          (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
-  const double arithmetic = products * 16;
-  const double memory = weight_bytes < (3 << 19) ? my_blocks * weight_bytes / 32 : weight_bytes / 4;
-  return (arithmetic > memory ? arithmetic : memory) + (layout.members > 1 ? 3000 : 0);
+// Rough cycles of a forward step for the busiest thread: its tile products, and its reading of weights, from L2 for every
+// block of rows or, if they do not stay there, from beyond it once.
+struct StepCost {
+  double arithmetic, memory;
+  bool weights_stay;
+};
+
+StepCost step_cost(const LstmAmxSizes& sizes, int parts, const Layout& layout) {
+  const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  const int64_t slices = sizes.padded_units() / kBlock;
+  const int64_t my_blocks = (blocks + layout.groups - 1) / layout.groups;
+  const int64_t my_slices = (slices + layout.members - 1) / layout.members;
+  const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * 2 * parts;
+  const double my_bytes = my_slices * slice_bytes;
+  const double products = double(my_blocks) * my_slices * (layout.block_rows / kTileRows) *
+                          (kBlock * kGates / kTileRows) * (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
+  StepCost cost;
+  cost.arithmetic = products * 16;
+  cost.weights_stay = my_bytes < kCachedWeights;
+  cost.memory = cost.weights_stay ? my_blocks * my_bytes / 32 : my_bytes / (slices * slice_bytes > kLargeWeights ? 8 : 16);
+  return cost;
 }
 
 Layout choose_layout(const LstmAmxSizes& sizes, int parts, int threads) {
@@ -51,7 +64,9 @@ Layout choose_layout(const LstmAmxSizes& sizes, int parts, int threads) {
       layout.block_rows = block_rows;
       layout.groups = static_cast<int>(groups);
       layout.members = static_cast<int>(smaller(threads / groups, sizes.padded_units() / kBlock));
-      const double cycles = step_cycles(sizes, parts, layout);
+      const StepCost cost = step_cost(sizes, parts, layout);
+      const double cycles =
+          (cost.arithmetic > cost.memory ? cost.arithmetic : cost.memory) + (layout.members > 1 ? kBarrierCycles : 0);
       if (best_cycles == 0 || cycles < best_cycles) {
         best = layout;
         best_cycles = cycles;
@@ -64,7 +79,7 @@ Layout choose_layout(const LstmAmxSizes& sizes, int parts, int threads) {
 struct Share {
   bool idle;
   int group;
-  Range blocks, slices, input_blocks;  // batch blocks, slices of 32 units, blocks of 32 inputs (for dx)
+  Range blocks, slices;  // of the batch, and of 32 units
 };
 
 Share share_of(const LstmAmxSizes& sizes, const Layout& layout, int thread) {
@@ -75,7 +90,6 @@ Share share_of(const LstmAmxSizes& sizes, const Layout& layout, int thread) {
   const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
   share.blocks = split(blocks, layout.groups, share.group);
   share.slices = split(sizes.padded_units() / kBlock, layout.members, member);
-  share.input_blocks = split((sizes.row_size() - sizes.padded_units()) / kBlock, layout.members, member);
   return share;
 }
 
@@ -133,19 +147,22 @@ struct Forward {
   const LstmAmxForward& io;
   const Layout& layout;
   bfloat16* packed;  // [H' / 16][K / 32][gate][tile]
+  float* input_sums;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence, else null
   int64_t units, padded_units, padded_features, row_size, row_stride, weights_low, rows_low;
 
   void pack_weights(Range tiles) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
-    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
-      for (int64_t k = 0; k < row_size; k += 2)
-        for (int64_t gate = 0; gate < kGates; ++gate) {
-          const Parts<kParts> parts =
-              split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k + 1, gate, tile));
-          bfloat16* to = packed + ((tile * (row_size / kTileDepth) + k / kTileDepth) * kGates + gate) * kTileSize +
-                         k % kTileDepth * kTileRows;
-          for (int part = 0; part < kParts; ++part) store(to + part * weights_low, pair_rows(parts.part[part]));
-        }
+    // Along rows of W, not down its columns: those are pages apart.
+    for (int64_t k_tile = 0; k_tile < row_size / kTileDepth; ++k_tile)
+      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+        for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)
+          for (int64_t gate = 0; gate < kGates; ++gate) {
+            const int64_t k = k_tile * kTileDepth + 2 * pair;
+            const Parts<kParts> parts =
+                split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k + 1, gate, tile));
+            bfloat16* to = packed + ((tile * (row_size / kTileDepth) + k_tile) * kGates + gate) * kTileSize + pair * 32;
+            for (int part = 0; part < kParts; ++part) store(to + part * weights_low, pair_rows(parts.part[part]));
+          }
   }
 
   void copy_inputs(Range rows) const {
@@ -167,32 +184,68 @@ struct Forward {
       }
   }
 
-  // z [gate][32][16] = (x | h) [W; U] of the rows from r, for the units of a tile.
-  void products(int64_t r, int64_t tile, float* z) const {
-    const int64_t steps = row_size / kTileDepth;
-    const Operand rows = rows_operand(io.rows + r * row_stride, row_stride, rows_low);
-    const Operand columns{packed + tile * steps * kGates * kTileSize, kTileSize, 64, kGates * kTileSize, weights_low};
-    constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
-    if (layout.block_rows == kTileRows) {
+  // Where sums of four gates are, for rows and the 16 units of a tile.
+  struct Sums {
+    float* data;
+    int64_t row_size, gate_size;  // elements to the next row, to the next gate
+
+    template <int kTile>
+    KERASPTB_INLINE_METHOD void load(int64_t row, int64_t gate) const {
+      load_tile<kTile>(data + row * row_size + gate * gate_size, row_size * int64_t{sizeof(float)});
+    }
+    template <int kTile>
+    KERASPTB_INLINE_METHOD void store(int64_t row, int64_t gate) const {
+      store_tile<kTile>(data + row * row_size + gate * gate_size, row_size * int64_t{sizeof(float)});
+    }
+  };
+  Sums input_sums_of(int64_t r, int64_t tile) const {
+    return {input_sums + r * kGates * padded_units + tile * kTileColumns, kGates * padded_units, kUnitTile};
+  }
+
+  // to = from (0 if null) + (x | h) [W; U], the part of the sum over `depth` tiles of k, for rows from r.
+  void products(int64_t r, int64_t num_rows, int64_t tile, Range depth, const Sums* from, const Sums& to) const {
+    const Operand rows = rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_low);
+    const Operand columns{packed + (tile * (row_size / kTileDepth) + depth.begin) * kGates * kTileSize, kTileSize, 64,
+                          kGates * kTileSize, weights_low};
+    if (num_rows <= kTileRows) {
       zero_block();
-      accumulate_16_rows<kParts, 4>(steps, rows, columns);
-      store_tile<0>(z, 64);
-      store_tile<1>(z + kGateSize, 64);
-      store_tile<2>(z + 2 * kGateSize, 64);
-      store_tile<3>(z + 3 * kGateSize, 64);
+      if (from != nullptr) {
+        from->template load<0>(0, 0);
+        from->template load<1>(0, 1);
+        from->template load<2>(0, 2);
+        from->template load<3>(0, 3);
+      }
+      accumulate_16_rows<kParts, 4>(depth.size(), rows, columns);
+      to.template store<0>(0, 0);
+      to.template store<1>(0, 1);
+      to.template store<2>(0, 2);
+      to.template store<3>(0, 3);
       return;
     }
-    for (int pair = 0; pair < 2; ++pair) {
-      Operand gates = columns;
-      gates.data += 2 * pair * kTileSize;
+    for (int64_t gate = 0; gate < kGates; gate += 2) {
+      Operand two_gates = columns;
+      two_gates.data += gate * kTileSize;
       zero_block();
-      accumulate_32x32<kParts>(steps, rows, gates);
-      float* to = z + 2 * pair * kGateSize;
-      store_tile<0>(to, 64);
-      store_tile<1>(to + kGateSize, 64);
-      store_tile<2>(to + kGateSize / 2, 64);
-      store_tile<3>(to + kGateSize / 2 + kGateSize, 64);
+      if (from != nullptr) {
+        from->template load<0>(0, gate);
+        from->template load<1>(0, gate + 1);
+        from->template load<2>(kTileRows, gate);
+        from->template load<3>(kTileRows, gate + 1);
+      }
+      accumulate_32x32<kParts>(depth.size(), rows, two_gates);
+      to.template store<0>(0, gate);
+      to.template store<1>(0, gate + 1);
+      to.template store<2>(kTileRows, gate);
+      to.template store<3>(kTileRows, gate + 1);
     }
+  }
+
+  // x W of all steps. Where reading weights is what takes the time, W is then read once, and U alone at each step.
+  void input_products(Range tiles) const {
+    const int64_t num_rows = sizes.steps * sizes.batch;
+    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+      for (int64_t r = 0; r < num_rows; r += kBlock)
+        products(r, kBlock, tile, {0, padded_features / kTileDepth}, nullptr, input_sums_of(r, tile));
   }
 
   // Gates, c(t) and h(t) of the rows b .. b + num_rows - 1 of step t.
@@ -225,11 +278,15 @@ struct Forward {
 
   void recurrence(const Share& share, Barrier* barrier) const {
     alignas(64) float z[kGates * 2 * kTileRows * kUnitTile];
+    const Sums sums{z, kUnitTile, 2 * kTileRows * kUnitTile};
+    const Range depth{input_sums == nullptr ? 0 : padded_features / kTileDepth, row_size / kTileDepth};
     for (int64_t t = 0; t < sizes.steps; ++t) {
       for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
           const int64_t b = block * layout.block_rows;
-          products(t * sizes.batch + b, tile, z);
+          const int64_t r = t * sizes.batch + b;
+          const Sums inputs = input_sums_of(r, tile);
+          products(r, layout.block_rows, tile, depth, input_sums == nullptr ? nullptr : &inputs, sums);
           gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, z);
         }
       if (layout.members > 1) barrier->wait();
@@ -244,7 +301,11 @@ void forward(const LstmAmxSizes& sizes, const LstmAmxForward& io) {
   const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size();
   const int64_t weights_size = row_size * kGates * padded_units;
   bfloat16* packed = workers.scratch<bfloat16>(kParts * weights_size);
-  const Forward<kParts> task{sizes,        io,       layout,       packed,
+  const StepCost cost = step_cost(sizes, kParts, layout);
+  const bool inputs_ahead = sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
+  float* input_sums =
+      inputs_ahead ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units) : nullptr;
+  const Forward<kParts> task{sizes,        io,       layout,       packed, input_sums,
                              sizes.units,  padded_units, row_size - padded_units, row_size, sizes.row_stride(),
                              weights_size, sizes.num_rows() * sizes.row_stride()};
   Barrier& all = *workers.barriers(1, workers.count());
@@ -256,6 +317,10 @@ void forward(const LstmAmxSizes& sizes, const LstmAmxForward& io) {
     task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
     task.copy_initial_state(split(sizes.batch, count, thread));
     all.wait();
+    if (inputs_ahead) {
+      task.input_products(split(padded_units / kUnitTile, count, thread));
+      all.wait();
+    }
     const Share share = share_of(sizes, layout, thread);
     if (!share.idle) task.recurrence(share, &barriers[share.group]);
   });
@@ -341,12 +406,12 @@ struct Backward {
     for (int64_t gate = 0; gate < kGates; ++gate) store(d_bias_of_group + tile * kTileColumns + gate * kLanes, sums[gate]);
   }
 
-  // c [32][row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
-  void products(int64_t r, int64_t k_block, float* c, int64_t c_row_size) const {
+  // c [32][c_row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
+  void products(int64_t r, int64_t num_rows, int64_t k_block, float* c, int64_t c_row_size) const {
     const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
     const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
     zero_block();
-    if (layout.block_rows == kTileRows) {
+    if (num_rows <= kTileRows) {
       accumulate_16_rows<kParts, 2>(columns / kTileDepth, rows, weights);
       store_tile<0>(c, c_row_size * 4);
       store_tile<1>(c + kTileRows, c_row_size * 4);
@@ -356,35 +421,46 @@ struct Backward {
     }
   }
 
-  void store_dx(int64_t t, int64_t b, int64_t num_rows, int64_t k_block, const float* block) const {
-    for (int64_t row = 0; row < num_rows; ++row)
-      for (int64_t d = k_block * kBlock; d < smaller((k_block + 1) * kBlock, sizes.features); d += kLanes)
-        store(io.dx + ((b + row) * sizes.steps + t) * sizes.features + d,
-              load(block + row * kBlock + d - k_block * kBlock), lanes_before(d, sizes.features));
-  }
-
   void recurrence(const Share& share, Barrier* barrier) const {
-    alignas(64) float product[kBlock * kBlock];
-    float* d_bias_of_group = d_bias + share.group * columns;
-    const int64_t input_blocks = padded_features / kBlock;
     for (int64_t t = sizes.steps - 1; t >= 0; --t) {
       for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
           const int64_t b = block * layout.block_rows;
-          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, d_bias_of_group);
+          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, d_bias + share.group * columns);
         }
       if (layout.members > 1) barrier->wait();
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
           const int64_t b = block * layout.block_rows;
-          products(t * sizes.batch + b, input_blocks + slice, dh + b * padded_units + slice * kBlock, padded_units);
+          products(t * sizes.batch + b, layout.block_rows, padded_features / kBlock + slice,
+                   dh + b * padded_units + slice * kBlock, padded_units);
         }
-      for (int64_t k_block = share.input_blocks.begin; k_block < share.input_blocks.end; ++k_block)
-        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
-          const int64_t b = block * layout.block_rows;
-          products(t * sizes.batch + b, k_block, product, kBlock);
-          store_dx(t, b, smaller(layout.block_rows, sizes.batch - b), k_block, product);
-        }
+    }
+  }
+
+  // dx = dz W^T, of all steps, by blocks of 32 rows within groups of weights that are used together.
+  void input_gradients(int thread, int threads) const {
+    const int64_t k_blocks = padded_features / kBlock, num_rows = sizes.steps * sizes.batch;
+    const int64_t group_size =
+        larger(1, smaller(k_blocks, kWeightsAtOnce / (kBlock * columns * int64_t{sizeof(bfloat16)} * kParts)));
+    const int64_t groups = (k_blocks + group_size - 1) / group_size, row_blocks = (num_rows + kBlock - 1) / kBlock;
+    const Range items = split(groups * row_blocks, threads, thread);
+    for (int64_t item = items.begin; item < items.end; ++item) {
+      const int64_t first = item / row_blocks * group_size, r = item % row_blocks * kBlock;
+      for (int64_t k_block = first; k_block < smaller(first + group_size, k_blocks); ++k_block) {
+        alignas(64) float product[kBlock * kBlock];
+        products(r, num_rows - r, k_block, product, kBlock);
+        store_dx({r, smaller(r + kBlock, num_rows)}, k_block, product);
+      }
+    }
+  }
+
+  void store_dx(Range rows, int64_t k_block, const float* product) const {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const int64_t t = r / sizes.batch, b = r % sizes.batch;
+      for (int64_t d = k_block * kBlock; d < smaller((k_block + 1) * kBlock, sizes.features); d += kLanes)
+        store(io.dx + (b * sizes.steps + t) * sizes.features + d,
+              load(product + (r - rows.begin) * kBlock + d - k_block * kBlock), lanes_before(d, sizes.features));
     }
   }
 
@@ -516,6 +592,7 @@ void backward(const LstmAmxSizes& sizes, const LstmAmxBackward& io) {
     }
     all.wait();
     if (thread == 0) task.bias_gradients();
+    task.input_gradients(thread, count);
     for (int64_t first = 0; first < num_rows; first += kRowsAtOnce) {
       const Range rows{first, smaller(first + kRowsAtOnce, num_rows)};
       task.transpose_inputs(rows, split(row_size / kTileRows, count, thread));
