@@ -123,7 +123,7 @@ def _as_tensor(x):
 
 
 def _check_shapes(tensors):
-    x, h0, kernel, recurrent_kernel = (tensors[name] for name in ("x", "h0", "kernel", "recurrent_kernel"))
+    x, recurrent_kernel = tensors["x"], tensors["recurrent_kernel"]
     if len(x.shape) != 3:
         raise ValueError(f"`x` must be [B, T, D]. Received: x of shape {tuple(x.shape)}")
     if len(recurrent_kernel.shape) != 2 or recurrent_kernel.shape[1] != 4 * recurrent_kernel.shape[0]:

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.ops import backends
-from kerasptb.ops import lstm as lstm_module
 from kerasptb.ops.lstm import lstm
 
 NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
@@ -69,14 +68,14 @@ def largest_error(found, exact):
     return np.max(np.abs(found - exact)) / np.max(np.abs(exact))
 
 
-def assert_as_exact_as_the_framework(found, shape, scale=1.0):
+def assert_as_exact_as_the_framework(found, shape):
     """At most twice the error of the reference's plain operations, run in float32.
 
     The floor is for tensors where that error is nearly none by luck: 4 roundings of float32 for a value, and for a
     gradient, which is a sum over steps and rows that each have rounded, 16.
     """
-    exact = values_and_gradients(shape, "float64", "reference", scale=scale)
-    framework = values_and_gradients(shape, "float32", "reference", scale=scale)
+    exact = values_and_gradients(shape, "float64", "reference")
+    framework = values_and_gradients(shape, "float32", "reference")
     rounding = 2.0**-24
     for name, tensor in found.items():
         floor = (16 if name.startswith("d") else 4) * rounding
@@ -103,9 +102,12 @@ def test_native_in_compiled_functions(native_library, jit_compile):
     assert_as_exact_as_the_framework(found, shape)
 
 
-def test_native_saturates_as_the_framework_does(native_library):
-    shape = (3, 5, 4, 15)
-    assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "native", scale=100.0), shape, scale=100.0)
+def test_native_with_saturated_gates(native_library):
+    shape, scale = (3, 5, 4, 15), 100.0
+    exact = values_and_gradients(shape, "float64", "reference", scale=scale)
+    for name, tensor in values_and_gradients(shape, "float32", "native", scale=scale).items():
+        # z is of size 100: its rounding is a relative error of this size in the slope of a saturated gate.
+        assert largest_error(tensor, exact[name]) <= scale * 2.0**-23, name
 
 
 def test_native_passes_nan_and_infinity_on(native_library):
@@ -168,7 +170,7 @@ def test_named_backends_do_not_fall_back(native_library):
 def test_unusable_library_is_an_error_by_name_and_passed_over_by_auto(monkeypatch):
     monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
     inputs = [tf.constant(a, "float32") for a in example((2, 3, 4, 5))[0]]
-    with pytest.raises(RuntimeError, match="It is not built."):
+    with pytest.raises(RuntimeError, match=r"It is not built\."):
         lstm(*inputs, backend="native")
     expected = lstm(*inputs, backend="keras")[0]
     np.testing.assert_array_equal(lstm(*inputs, backend="auto")[0], expected)
@@ -203,12 +205,11 @@ def test_unknown_names_are_refused():
         lstm(*inputs, backend="keras", precision="bfloat16")
 
 
-def test_module_has_one_reference():
-    """Its own derivative, so that the specification does not rest on one framework's automatic one."""
+def test_reference_gradient_by_finite_differences():
     (x, h0, c0, *weights), upstream = example((2, 3, 4, 5))
 
     def total(h):
-        outputs = lstm_module.lstm(x, h, c0, *weights, backend="reference")
+        outputs = lstm(x, h, c0, *weights, backend="reference")
         return sum(np.sum(np.asarray(a) * b) for a, b in zip(outputs, upstream, strict=True))
 
     exact = values_and_gradients((2, 3, 4, 5), "float64", "reference")["dh0"]

@@ -116,7 +116,9 @@ def _load():
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
     problem = library.kerasptb_register(_xla_ffi_api())
     if problem is not None:
-        raise NativeUnavailableError(f"TensorFlow {_tensorflow_version()} does not take the library: {problem.decode()}.")
+        raise NativeUnavailableError(
+            f"TensorFlow {_tensorflow_version()} does not take the library: {problem.decode()}."
+        )
     return library, path
 
 

@@ -13,6 +13,9 @@ namespace {
 // row and one of the recurrent kernel fill the registers.
 constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
 
+// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
+constexpr int64_t kSumBlock = 256, kSumRows = 24;
+
 // Copying the recurrent kernel into an order that suits the tiles costs about as much as this many tiles gain by it.
 constexpr int64_t kUsesThatPayPacking = 6, kUsesThatPayTransposing = 16;
 
@@ -50,32 +53,38 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, const Panel& panel, in
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
 
-  Float acc[R][4][N];
+  Float total[R][4][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g)
       for (int n = 0; n < N; ++n) {
         const int64_t u = g * H + unit + n * kLanes;
-        acc[r][g][n] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u);
+        total[r][g][n] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u);
       }
-
   const float* h = s.h_previous + row * s.h_stride;
   const float* w = panel.data;
-  for (int64_t k = 0; k < H; ++k) {
-    Float x[R];
-    for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
-    for (int g = 0; g < 4; ++g)
-      for (int n = 0; n < N; ++n) {
-        const Float b = load(w + g * panel.gate_stride + n * panel.vector_stride);
-        for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
-      }
-    w += panel.row_stride;
+  for (int64_t begin = 0; begin < H; begin += kSumBlock) {
+    const int64_t end = begin + kSumBlock < H ? begin + kSumBlock : H;
+    Float acc[R][4][N] = {};
+    for (int64_t k = begin; k < end; ++k) {
+      Float x[R];
+      for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
+      for (int g = 0; g < 4; ++g)
+        for (int n = 0; n < N; ++n) {
+          const Float b = load(w + g * panel.gate_stride + n * panel.vector_stride);
+          for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
+        }
+      w += panel.row_stride;
+    }
+    for (int r = 0; r < R; ++r)
+      for (int g = 0; g < 4; ++g)
+        for (int n = 0; n < N; ++n) total[r][g][n] += acc[r][g][n];
   }
 
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < N; ++n) {
       const int64_t b = row + r, u = unit + n * kLanes;
-      const Float i = sigmoid(acc[r][0][n]), f = sigmoid(acc[r][1][n]);
-      const Float g = tanh(acc[r][2][n]), o = sigmoid(acc[r][3][n]);
+      const Float i = sigmoid(total[r][0][n]), f = sigmoid(total[r][1][n]);
+      const Float g = tanh(total[r][2][n]), o = sigmoid(total[r][3][n]);
       const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
       const Float h_new = o * tanh(c);
       if (s.gates != nullptr) {
@@ -229,21 +238,24 @@ KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t ve
   const float* z = s.dz + row * s.dz_stride;
   const float* w = s.packed + vector * vector_stride + s.k.begin * kLanes;
   float* out = s.dh + row * s.dh_stride + vector * kLanes;
-  Float acc[R][N] = {};
-  for (int64_t k = s.k.begin; k < s.k.end; ++k) {
-    Float x[R];
-    for (int r = 0; r < R; ++r) x[r] = splat(z[r * s.dz_stride + k]);
-    for (int n = 0; n < N; ++n) {
-      const Float b = load(w + n * vector_stride);
-      for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
+  for (int64_t begin = s.k.begin; begin < s.k.end; begin += kSumBlock) {
+    const int64_t end = begin + kSumBlock < s.k.end ? begin + kSumBlock : s.k.end;
+    Float acc[R][N] = {};
+    for (int64_t k = begin; k < end; ++k) {
+      Float x[R];
+      for (int r = 0; r < R; ++r) x[r] = splat(z[r * s.dz_stride + k]);
+      for (int n = 0; n < N; ++n) {
+        const Float b = load(w + n * vector_stride);
+        for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
+      }
+      w += kLanes;
     }
-    w += kLanes;
+    for (int r = 0; r < R; ++r)
+      for (int n = 0; n < N; ++n) {
+        float* p = out + r * s.dh_stride + n * kLanes;
+        store(p, begin == 0 ? acc[r][n] : load(p) + acc[r][n]);
+      }
   }
-  for (int r = 0; r < R; ++r)
-    for (int n = 0; n < N; ++n) {
-      float* p = out + r * s.dh_stride + n * kLanes;
-      store(p, s.k.begin == 0 ? acc[r][n] : load(p) + acc[r][n]);
-    }
 }
 
 template <int R>
@@ -353,6 +365,15 @@ void copy_rows(float* out, int64_t out_stride, const float* in, int64_t in_strid
     memcpy(out + b * out_stride + units.begin, in + b * in_stride + units.begin, units.size() * sizeof(float));
 }
 
+// total += part, part = 0, for the units of all four gates.
+void add_and_clear(float* total, float* part, int64_t size, Range units) {
+  for (int g = 0; g < 4; ++g)
+    for (int64_t j = g * size + units.begin; j < g * size + units.end; ++j) {
+      total[j] += part[j];
+      part[j] = 0;
+    }
+}
+
 // The part of a thread: some rows, and some units given in whole vectors.
 struct Part {
   int row_part;
@@ -431,7 +452,7 @@ void lstm_backward(const LstmBackward& a) {
   float* dh = workers.scratch<float>(B * h_stride);
   float* dc = workers.scratch<float>(B * h_stride);
   float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
-  float* dbias = workers.scratch<float>(grid.row_parts * 4 * H);
+  float* dbias = workers.scratch<float>(2 * grid.row_parts * 4 * H);
   const int64_t vectors = (H + kLanes - 1) / kLanes;
   float* packed = nullptr;
   if ((T - 1) * tiles_of(B, grid) >= kUsesThatPayTransposing)
@@ -443,7 +464,12 @@ void lstm_backward(const LstmBackward& a) {
     if (thread >= threads) return;
     const Part part(grid, thread, B, H);
     float* my_dbias = dbias + part.row_part * 4 * H;
-    for (int g = 0; g < 4; ++g) memset(my_dbias + g * H + part.units.begin, 0, part.units.size() * sizeof(float));
+    float* recent_dbias = my_dbias + grid.row_parts * 4 * H;
+    for (int g = 0; g < 4; ++g) {
+      memset(my_dbias + g * H + part.units.begin, 0, part.units.size() * sizeof(float));
+      memset(recent_dbias + g * H + part.units.begin, 0, part.units.size() * sizeof(float));
+    }
+    int64_t num_recent = 0;
     if (packed != nullptr) {
       pack_transposed(a.recurrent_kernel, packed, H, split(vectors, threads, thread));
       all.wait();
@@ -467,7 +493,12 @@ void lstm_backward(const LstmBackward& a) {
           local_stride,
           h_stride,
       };
-      gate_gradients(step, part.rows, part.units, my_dbias);
+      gate_gradients(step, part.rows, part.units, recent_dbias);
+      num_recent += part.rows.size();
+      if (t == 0 || num_recent >= kSumRows) {
+        add_and_clear(my_dbias, recent_dbias, H, part.units);
+        num_recent = 0;
+      }
       if (t == 0) break;
       if (grid.unit_parts > 1) step_barriers[part.row_part].wait();
       recurrent_gradient({local[t & 1], a.recurrent_kernel, packed, dh, 4 * H, local_stride, h_stride, {}}, part.rows,

@@ -1,0 +1,188 @@
+"""FusedLSTM against keras.layers.LSTM of the same weights."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.layers import FusedLSTM
+from kerasptb.ops import backends, native
+
+B, T, D, H = 4, 6, 3, 10
+BACKENDS = ["auto", "reference", "keras", "native"]
+
+
+@pytest.fixture(autouse=True)
+def _native(native_library):
+    pass
+
+
+def inputs(batch=B, steps=T):
+    return np.random.default_rng(0).standard_normal((batch, steps, D)).astype("float32")
+
+
+def pair(backend="native", **kwargs):
+    """A FusedLSTM and a keras.layers.LSTM with the same weights, not zero anywhere."""
+    layers = FusedLSTM(H, backend=backend, **kwargs), keras.layers.LSTM(H, **kwargs)
+    generator = np.random.default_rng(1)
+    for layer in layers:
+        layer.build((B, T, D))
+    weights = [generator.standard_normal(weight.shape) * 0.5 for weight in layers[0].get_weights()]
+    for layer in layers:
+        layer.set_weights(weights)
+    return layers
+
+
+def assert_equal(found, expected):
+    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("return_state", [False, True])
+def test_outputs(backend, return_sequences, return_state):
+    ours, theirs = pair(backend, return_sequences=return_sequences, return_state=return_state)
+    assert_equal(ours(inputs()), theirs(inputs()))
+
+
+def test_initial_state():
+    ours, theirs = pair(return_state=True)
+    state = [np.full((B, H), 0.3, "float32"), np.full((B, H), -0.7, "float32")]
+    assert_equal(ours(inputs(), initial_state=state), theirs(inputs(), initial_state=state))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 17])
+@pytest.mark.parametrize("batch", [1, 9])
+def test_any_batch_and_length(batch, steps):
+    ours, theirs = pair(return_sequences=True)
+    assert_equal(ours(inputs(batch, steps)), theirs(inputs(batch, steps)))
+
+
+def test_stateful_goes_on_and_resets():
+    ours, theirs = pair(stateful=True)
+    first, second = ours(inputs()), ours(inputs())
+    assert np.abs(first - second).max() > 0.01
+    assert_equal([first, second], [theirs(inputs()), theirs(inputs())])
+    ours.reset_state()
+    assert_equal(ours(inputs()), first)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_gradients_in_a_function(backend, jit_compile):
+    ours, theirs = pair(backend, return_sequences=True)
+
+    def gradients(layer):
+        @tf.function(jit_compile=jit_compile)
+        def run(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(layer(x) ** 3)
+            return tape.gradient(loss, [x, *layer.trainable_variables])
+
+        return run(tf.constant(inputs()))
+
+    assert_equal(gradients(ours), gradients(theirs))
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"go_backwards": True},
+        {"unroll": True},
+        {"use_bias": False},
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"dropout": 0.5},
+        {"recurrent_dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_what_only_keras_serves(kwargs):
+    ours, theirs = pair("auto", return_sequences=True, **kwargs)
+    assert_equal(ours(inputs()), theirs(inputs()))
+    for backend in ("native", "reference"):
+        with pytest.raises(ValueError, match=f"{next(iter(kwargs))}=.*Use backend="):
+            FusedLSTM(H, backend=backend, **kwargs)
+
+
+def test_dropout_drops_in_training():
+    ours, _ = pair("auto", dropout=0.5)
+    assert np.abs(ours(inputs(), training=True) - ours(inputs(), training=False)).max() > 0.01
+
+
+def test_mask():
+    ours, theirs = pair("auto", return_sequences=True)
+    mask = np.arange(T) < np.array([[1], [2], [4], [6]])
+    assert_equal(ours(inputs(), mask=mask), theirs(inputs(), mask=mask))
+    with pytest.raises(ValueError, match="mask=given"):
+        pair("native")[0](inputs(), mask=mask)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_serialisation(backend, tmp_path):
+    model = keras.Sequential([keras.Input((T, D)), FusedLSTM(H, backend=backend, return_sequences=True)])
+    expected = model.predict(inputs(), batch_size=B, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    layer = loaded.layers[0]
+    assert type(layer) is FusedLSTM
+    assert (layer.backend, layer.precision, layer.return_sequences) == (backend, "float32", True)
+    np.testing.assert_array_equal(loaded.predict(inputs(), batch_size=B, verbose=0), expected)
+
+
+def test_weights_move_between_the_layers():
+    ours, theirs = pair()
+    assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
+    assert [w.path.split("/", 1)[1] for w in ours.weights] == [w.path.split("/", 1)[1] for w in theirs.weights]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_fit_of_a_plain_model(jit_compile):
+    def losses(layer_class, **kwargs):
+        keras.utils.set_random_seed(0)
+        layer = layer_class(H, **kwargs)
+        model = keras.Sequential([keras.Input((T, D), batch_size=B), layer, keras.layers.Dense(1)])
+        model.compile("sgd", "mse", jit_compile=jit_compile)
+        y = inputs(32).sum(axis=(1, 2))
+        data = tf.data.Dataset.from_tensor_slices((inputs(32), y)).batch(B, drop_remainder=True)
+        return model.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"]
+
+    ours, theirs = losses(FusedLSTM, backend="native"), losses(keras.layers.LSTM)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert ours[-1] < 0.9 * ours[0]
+
+
+def test_native_is_what_auto_runs(monkeypatch):
+    calls = []
+    monkeypatch.setattr(native.loader, "load", lambda: calls.append(1))
+    pair("auto")[0](inputs())
+    assert calls
+
+
+def test_float64_and_bfloat16_run_under_auto():
+    for dtype, tolerance in (("float64", 1e-12), ("mixed_bfloat16", 0.1)):
+        ours, theirs = FusedLSTM(H, dtype=dtype), keras.layers.LSTM(H, dtype=dtype)
+        assert_equal(ours(inputs()).shape, theirs(inputs()).shape)
+        theirs.set_weights(ours.get_weights())
+        a, b = (np.asarray(keras.ops.cast(layer(inputs()), "float64")) for layer in (ours, theirs))
+        np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+def test_supports_jit_follows_the_backend():
+    assert FusedLSTM(H, backend="native").supports_jit
+    assert FusedLSTM(H, backend="reference").supports_jit
+    assert FusedLSTM(H, backend="keras").supports_jit == keras.layers.LSTM(H).supports_jit
+
+
+def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
+    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
+    with pytest.raises(native.NativeUnavailableError, match=r"It is not built. Received: backend='native'"):
+        FusedLSTM(H, backend="native")
+    assert_equal(pair("auto")[0](inputs()), pair("auto")[1](inputs()))
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match="Received: backend='gpu'"):
+        FusedLSTM(H, backend="gpu")

@@ -1,0 +1,183 @@
+"""The build, on a library of one small source: what it keeps, what it notices, what it says."""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerasptb.ops.native import build
+
+try:
+    build.find_compiler()
+except build.NativeBuildError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+# As `build.build()` in a process of its own, of the sources in the first argument.
+BUILD_IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from kerasptb.ops.native import build
+build.SOURCES, build.KERNELS = Path(sys.argv[1]), ()
+print(build.build())
+"""
+
+
+@pytest.fixture(autouse=True)
+def sources(tmp_path, monkeypatch):
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (folder / "answer.cc").write_text('extern "C" __attribute__((visibility("default"))) int answer() { return 42; }\n')
+    monkeypatch.setattr(build, "SOURCES", folder)
+    monkeypatch.setattr(build, "KERNELS", ())
+    monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def compilations(tmp_path, monkeypatch):
+    """The number of compiler runs so far, but for the question after its version."""
+    log = tmp_path / "compilations"
+    log.write_text("")
+    compiler = build.find_compiler()[0]
+    script = tmp_path / "compiler"
+    script.write_text(f'#!/bin/sh\n[ "$1" = --version ] || echo run >> {log}\nexec {compiler} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    return lambda: len(log.read_text().splitlines())
+
+
+def test_builds_once(compilations):
+    path = build.build()
+    assert ctypes.CDLL(str(path)).answer() == 42
+    assert compilations() == 2  # one object, one link
+    assert build.build() == path == build.find_library()
+    assert compilations() == 2
+    assert build.build(force=True) == path
+    assert compilations() == 4
+
+
+def test_changed_source_is_another_library(sources):
+    first = build.build()
+    (sources / "answer.cc").write_text('extern "C" __attribute__((visibility("default"))) int answer() { return 7; }\n')
+    with pytest.raises(FileNotFoundError):
+        build.find_library()
+    second = build.build()
+    assert ctypes.CDLL(str(second)).answer() == 7
+    assert first.parent != second.parent
+
+
+def test_two_processes_at_once_compile_once(sources, compilations):
+    command = [sys.executable, "-c", BUILD_IN_A_PROCESS, str(sources)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {process.communicate(timeout=100)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    assert paths == {str(build.find_library())}
+    assert compilations() == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "other bytes"])
+def test_damaged_library_is_noticed_and_built_again(compilations, damage):
+    path = build.build()
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[:100] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(build.NativeBuildError, match="damaged"):
+        build.find_library()
+    assert ctypes.CDLL(str(build.build())).answer() == 42
+    assert compilations() == 4
+
+
+def test_damaged_record_is_built_again(compilations):
+    path = build.build()
+    (path.parent / "build.json").write_text("{")
+    with pytest.raises(FileNotFoundError):
+        build.find_library()
+    assert build.build() == path
+
+
+def test_another_compiler_builds_again_but_its_absence_does_not(compilations, monkeypatch):
+    path = build.build()
+    record = path.parent / "build.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "compiler": "another 1.0"}))
+    with monkeypatch.context() as without_compiler:
+        without_compiler.setenv("CXX", "/nonexistent")
+        assert build.build() == path
+    assert compilations() == 2
+    build.build()
+    assert compilations() == 4
+    assert json.loads(record.read_text())["compiler"] != "another 1.0"
+
+
+def test_no_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent/c++")
+    with pytest.raises(build.NativeBuildError, match="Received: CXX=/nonexistent/c\\+\\+"):
+        build.build()
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(build.NativeBuildError, match="No C\\+\\+ compiler found"):
+        build.build()
+
+
+def test_failed_build_is_remembered_until_one_succeeds(sources):
+    good = (sources / "answer.cc").read_text()
+    (sources / "answer.cc").write_text("int answer() { return 42 }\n")
+    with pytest.raises(build.NativeBuildError, match="error: expected"):
+        build.build()
+    with pytest.raises(build.NativeBuildError, match=r"The compiler failed: .*error: expected"):
+        build.find_library()
+    (sources / "answer.cc").write_text(good)
+    assert build.build() == build.find_library()
+
+
+def test_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(build.NativeBuildError, match=r"cannot be written.*Set KERASPTB_CACHE"):
+        build.build()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
+def test_library_in_a_read_only_cache_is_used(tmp_path):
+    path = build.build()
+    folders = [path.parent, tmp_path / "cache"]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert build.build() == path
+        with pytest.raises(build.NativeBuildError, match="cannot be written"):
+            build.build(force=True)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_cache_folder_follows_the_environment(monkeypatch):
+    monkeypatch.delenv("KERASPTB_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert build.cache_dir() == Path("/somewhere/kerasptb/native")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert build.cache_dir() == Path.home() / ".cache/kerasptb/native"
+
+
+def test_sanitized_library_is_kept_apart():
+    assert build.library_dir("address") != build.library_dir()
+
+
+def test_kernels_share_no_symbols_across_levels(tmp_path, monkeypatch):
+    """A weak symbol of a kernel compiled for AVX-512 could be the one that the linker keeps for all."""
+    monkeypatch.undo()
+    for name, source, flags in build.translation_units():
+        if not any(flag.startswith("-DKERASPTB_LEVEL") for flag in flags):
+            continue
+        object_file = tmp_path / f"{name}.o"
+        command = [*build.find_compiler(), *build.COMMON_FLAGS, *flags, "-c", str(source), "-o", str(object_file)]
+        subprocess.run(command, check=True)
+        symbols = subprocess.run(["nm", str(object_file)], check=True, capture_output=True, text=True).stdout
+        weak = [line for line in symbols.splitlines() if line.split()[-2] in "WVu" and "personality" not in line]
+        assert weak == [], name

@@ -1,0 +1,39 @@
+"""Every instruction set and number of threads computes the same, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerasptb.ops import native
+
+TESTS = Path(__file__).parent.parent
+SCRIPT = f"""
+import sys
+import numpy as np
+sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "native")!r}]
+import test_lstm, test_softmax_cross_entropy as softmax
+from kerasptb.ops import native
+for shape in test_lstm.SHAPES:
+    found = test_lstm.values_and_gradients(shape, "float32", "native")
+    test_lstm.assert_as_exact_as_the_framework(found, shape)
+    again = test_lstm.values_and_gradients(shape, "float32", "native")
+    assert all(np.array_equal(found[name], again[name]) for name in found), shape
+for shape in softmax.SHAPES:
+    softmax.test_loss_and_gradient(None, shape)
+print(native.cpu_level(), native.thread_count())
+"""
+
+
+@pytest.mark.parametrize(("level", "threads"), [("baseline", 2), ("avx2", 1), ("avx512", 5)])
+def test_level_and_threads(native_library, level, threads):
+    if native.loader.CPU_LEVELS.index(native.cpu_level()) < native.loader.CPU_LEVELS.index(level):
+        pytest.skip(f"this processor has no {level}")
+    environment = os.environ | {"KERASPTB_CPU": level, "KERASPTB_THREADS": str(threads)}
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [level, str(threads)]
