@@ -153,6 +153,12 @@ def _export(options):
         print(export_saved_model(run, options.to))
 
 
+def _serve(options):
+    from kerasptb.serving import serve
+
+    serve(options.run, options.host, options.port, options.rate)
+
+
 def _build(options):
     from kerasptb.ops.native import build
 
@@ -242,6 +248,8 @@ def _make_parser():
 
     _add_export(commands)
 
+    _add_serve(commands)
+
     command = commands.add_parser("build", help="compile the native library")
     command.add_argument("--force", action="store_true", help="compile even if it is up to date")
     command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
@@ -304,6 +312,31 @@ def _add_tune(commands):
     command.add_argument("--out", metavar="DIR", help="the search's folder (default: runs/search-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the search in --out")
     command.set_defaults(command=_tune)
+
+
+def _add_serve(commands):
+    command = commands.add_parser("serve", help="a page with a keyboard's suggestions, and their JSON API")
+    command.add_argument("run", metavar="RUN", help="run folder, or a SavedModel that `kerasptb export` wrote")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    command.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default: 8000)")
+    command.add_argument(
+        "--rate", type=_rate, metavar="N", help="requests a second from one address, 0 for any number (default: 100)"
+    )
+    command.set_defaults(command=_serve)
+
+
+def _port(text):
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, received {text}")
+    return value
+
+
+def _rate(text):
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, received {text}")
+    return value
 
 
 def _positive(text):

@@ -1,0 +1,183 @@
+"""The web application: routes and their errors. What they answer is made in `engine.py`."""
+
+import contextlib
+import itertools
+import math
+from pathlib import Path
+
+import tensorflow as tf
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+import kerasptb
+from kerasptb.serving import schemas
+from kerasptb.serving.engine import SuggestionEngine
+from kerasptb.serving.errors import BadRequestError, BusyError
+from kerasptb.serving.middleware import BodyLimit, RateLimit, SecurityHeaders
+from kerasptb.serving.state_token import decode_state, encode_state
+
+# Room for the longest text with every character written as two escapes of six bytes.
+MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 40_000
+# Ten keystrokes a second are fast typing, and each may send two requests; an office may share an address.
+DEFAULT_RATE = 100
+
+_PAGE = Path(__file__).parent / "page"
+_PROBLEMS = {
+    400: "The body is not JSON.",
+    413: "The body is too large.",
+    422: "The body is JSON, but not what was expected.",
+    429: "Too many requests came from this address.",
+    503: "Too many requests are waiting.",
+}
+
+
+def create_app(predictor, rate=DEFAULT_RATE):
+    """Returns the ASGI application that serves a model: the page at `/`, the API below `/v1/`.
+
+    Args:
+        predictor: a `Predictor`.
+        rate: requests a second that one address may make; `None` for any number.
+
+    Returns:
+        A `FastAPI`. Its description is at `/openapi.json`; there is no interactive page of it, as the usual ones load
+        scripts from elsewhere.
+    """
+    engine = SuggestionEngine(predictor)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        yield
+        engine.close()
+
+    app = FastAPI(
+        title="kerasptb",
+        summary="Next words, as a phone's keyboard suggests them",
+        version=kerasptb.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    _add_routes(app, engine)
+    app.add_exception_handler(RequestValidationError, _refuse_invalid)
+    app.add_exception_handler(BadRequestError, _refuse_bad)
+    app.add_exception_handler(BusyError, _refuse_busy)
+    app.add_exception_handler(HTTPException, _refuse)
+    # The last one added is the first that a request meets.
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    if rate is not None:
+        app.add_middleware(RateLimit, rate=rate)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+def _add_routes(app, engine):
+    predictor = engine.predictor
+    problems = {
+        status: {"model": schemas.Problem, "description": description} for status, description in _PROBLEMS.items()
+    }
+
+    @app.post("/v1/suggest", responses=problems, tags=["API"], summary="Suggest words for a text")
+    async def suggest(request: schemas.SuggestRequest) -> schemas.SuggestResponse:
+        """Suggests the next word, or words that the unfinished one at the end may become."""
+        written, prefix = engine.index.split(request.text) if request.complete else (request.text, "")
+        suggestions, total = engine.rank(await engine.context(written), prefix, request.k)
+        return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
+
+    @app.post("/v1/stream", responses=problems, tags=["API"], summary="Suggest words, a few words at a time")
+    async def stream(request: schemas.StreamRequest) -> schemas.StreamResponse:
+        """Reads only what came since the last request, at the cost of those words alone; the server remembers nothing.
+
+        The answer's `state` goes into the next request.
+        """
+        context = predictor.initial
+        if request.state is not None:
+            context = decode_state(request.state, predictor.fingerprint, predictor.state_size)
+        context = await engine.extend(context, request.text)
+        suggestions, total = engine.rank(context, request.prefix, request.k)
+        return schemas.StreamResponse(
+            suggestions=_suggested(suggestions),
+            prefix_probability=total,
+            state=encode_state(context.state, predictor.fingerprint),
+        )
+
+    @app.post("/v1/score", responses=problems, tags=["API"], summary="Score each word of a text")
+    async def score(request: schemas.ScoreRequest) -> schemas.ScoreResponse:
+        """Gives the log probability of each word after those before it."""
+        units, values = await engine.score(request.text)
+        return _scored(request, units, values, predictor.vocabulary.words)
+
+    @app.get("/health", tags=["Server"], summary="Whether the server answers")
+    async def health() -> schemas.Health:
+        return schemas.Health()
+
+    version_answer = schemas.Version(
+        kerasptb=kerasptb.__version__,
+        tensorflow=tf.__version__,
+        model=predictor.fingerprint,
+        vocabulary_size=len(predictor.vocabulary),
+    )
+
+    @app.get("/version", tags=["Server"], summary="What is served")
+    async def version() -> schemas.Version:
+        return version_answer
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_PAGE / "index.html")
+
+    app.mount("/static", StaticFiles(directory=_PAGE))
+
+
+def _suggested(suggestions):
+    return [schemas.SuggestedWord(word=each.word, probability=each.probability) for each in suggestions]
+
+
+def _scored(request, units, values, words):
+    """Returns the answer for a text whose words were scored, see `SuggestionEngine.score`."""
+    remaining = iter(values)
+    scored = []
+    for unit in units:
+        log_probabilities = list(itertools.islice(remaining, len(unit.tokens)))
+        if unit.start < request.start:
+            continue
+        tokens = [
+            schemas.ScoredToken(word=words[token], log_probability=value)
+            for token, value in zip(unit.tokens, log_probabilities, strict=True)
+        ]
+        text = request.text[unit.start : unit.end]
+        scored.append(schemas.ScoredWord(text=text, start=unit.start, end=unit.end, tokens=tokens))
+    known = [value for value in values if value is not None]
+    total = math.fsum(known)
+    # A model may be so sure of itself that the perplexity of what it never expected is no float.
+    perplexity = math.exp(min(-total / max(len(known), 1), 700))
+    return schemas.ScoreResponse(words=scored, num_tokens=len(values), log_probability=total, perplexity=perplexity)
+
+
+async def _refuse_invalid(request: Request, error: RequestValidationError):
+    """Says in one sentence what the first thing wrong is, without repeating a body that may be long or odd."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _problem(400, "Expected a body in JSON. Received something else.")
+    name = ".".join(str(part) for part in first["loc"] if part != "body")
+    return _problem(422, f"`{name}`: {first['msg']}" if name else f"Expected a JSON object: {first['msg']}")
+
+
+async def _refuse_bad(request: Request, error: BadRequestError):
+    return _problem(422, str(error))
+
+
+async def _refuse_busy(request: Request, error: BusyError):
+    return _problem(503, str(error), {"Retry-After": "1"})
+
+
+async def _refuse(request: Request, error: HTTPException):
+    return _problem(error.status_code, str(error.detail), error.headers)
+
+
+def _problem(status, reason, headers=None):
+    # A misspelt field's name may hold what UTF-8 cannot.
+    reason = reason.encode("utf-8", "replace").decode()
+    return JSONResponse({"error": reason}, status, headers=headers)

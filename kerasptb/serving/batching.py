@@ -1,0 +1,71 @@
+"""Requests that arrive while the model is busy go into its next call together."""
+
+import asyncio
+import collections
+import concurrent.futures
+
+from kerasptb.serving.errors import BusyError
+
+
+class Batcher:
+    """Runs a function of a list in a thread of its own, on all that is waiting whenever the thread is free.
+
+    There is no timer: a lone request starts at once, and what arrives during a call is the next call's batch. So a
+    batch waits at most one call, and grows by itself with the load. All methods belong to one event loop.
+
+    Args:
+        function: takes a list of at most `max_batch` items and returns a list of as many results; an exception among
+            the results is raised for its item alone.
+        max_batch: the most items of a call.
+        max_waiting: the most items that may wait.
+    """
+
+    def __init__(self, function, max_batch, max_waiting=1024):
+        self._function = function
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting = collections.deque()
+        self._task = None
+        self._executor = concurrent.futures.ThreadPoolExecutor(1)
+
+    async def submit(self, item):
+        """Returns the function's result for an item.
+
+        Raises:
+            BusyError: if too many items are waiting.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            raise BusyError(f"{self._max_waiting} requests are waiting already. Try again later.")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        return await future
+
+    def close(self):
+        """Ends the thread once its call is over."""
+        self._executor.shutdown(wait=False)
+
+    async def _run(self):
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), self._max_batch)
+                batch = [self._waiting.popleft() for _ in range(count)]
+                await self._call(batch)
+        finally:
+            self._task = None
+
+    async def _call(self, batch):
+        items = [item for item, _ in batch]
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._function, items)
+        except Exception as error:
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            # The one who asked may be gone.
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

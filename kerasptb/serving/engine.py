@@ -1,0 +1,237 @@
+"""Texts to suggestions: contexts remembered between keystrokes, model calls shared between requests."""
+
+import asyncio
+import collections
+import dataclasses
+import hashlib
+import re
+
+import numpy as np
+
+from kerasptb.serving.batching import Batcher
+from kerasptb.serving.errors import BadRequestError
+from kerasptb.serving.typed_text import PrefixIndex
+
+_WORD_START = re.compile(r"(?<=\s)\S")
+# Contexts remembered: about 44 MB with 10,000 words and half as many typed.
+_MAX_CONTEXTS = 512
+# Up to so many words and characters are read word by word, together with other requests; more, in pieces, beside them.
+_SHORT_WORDS = 8
+_SHORT_CHARACTERS = 128
+_PIECE_WORDS = 64
+_MAX_BATCH = 32
+# A long text takes up to a second, so few may wait.
+_MAX_LONG_WAITING = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A word that may come next.
+
+    Attributes:
+        word: the word.
+        probability: the model's probability of it, in [0, 1].
+    """
+
+    word: str
+    probability: float
+
+
+class SuggestionEngine:
+    """Answers for texts as they are typed. All methods belong to one event loop.
+
+    What the model knows after a text is remembered under a digest of that text, up to its last whole word. So a
+    keystroke within a word costs no model call, and a new word one step, which it shares with all requests that wait
+    at the time. No client is known by name: whoever sends a text that was read before is answered from memory, and
+    whoever does not, gets the same answer a little later.
+
+    Args:
+        predictor: a `Predictor`.
+        max_contexts: how many texts are remembered.
+    """
+
+    def __init__(self, predictor, max_contexts=_MAX_CONTEXTS):
+        self.predictor = predictor
+        self.index = PrefixIndex(predictor.vocabulary)
+        self._max_contexts = max_contexts
+        self._contexts = collections.OrderedDict()
+        self._pending = {}
+        self._short = Batcher(predictor.extend, _MAX_BATCH)
+        self._resume = Batcher(predictor.resume, _MAX_BATCH)
+        self._long = Batcher(_one_by_one(predictor.extend_long), 1, _MAX_LONG_WAITING)
+        self._scores = Batcher(_one_by_one(predictor.score), 1, _MAX_LONG_WAITING)
+        self._units = Batcher(_one_by_one(predictor.read), 1, _MAX_LONG_WAITING)
+
+    def close(self):
+        """Ends the threads."""
+        for batcher in (self._short, self._resume, self._long, self._scores, self._units):
+            batcher.close()
+
+    async def context(self, text):
+        """Returns the `Context` after a text.
+
+        Args:
+            text: any text whose last word is whole.
+
+        Raises:
+            BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
+            BusyError: if too many requests are waiting.
+        """
+        key = _key(text)
+        if key is None:
+            return self.predictor.initial
+        if (context := self._recall(key)) is not None:
+            return context
+        if key not in self._pending:
+            self._pending[key] = asyncio.create_task(self._read(text))
+            self._pending[key].add_done_callback(lambda _: self._pending.pop(key))
+        # Others may wait for it, too: one who gives up must not end it.
+        return await asyncio.shield(self._pending[key])
+
+    async def extend(self, context, text):
+        """Returns the `Context` after more text, without remembering it.
+
+        Args:
+            context: a `Context`, or the float32 [S] state of one.
+            text: the text that follows; its first and last words are whole.
+
+        Raises:
+            BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
+            BusyError: if too many requests are waiting.
+        """
+        if isinstance(context, np.ndarray):
+            context = await self._resume.submit(context)
+        for start, end in _pieces(text, [match.start() for match in _WORD_START.finditer(text)], 0):
+            context = await self._lane(text[start:end]).submit((context, text[start:end]))
+        return context
+
+    async def score(self, text):
+        """Reads a text and returns the log probability of each of its words.
+
+        Args:
+            text: any text.
+
+        Returns:
+            units: list of `Unit`.
+            log_probabilities: list of float, or None for a first word that nothing comes before; one for each token of
+                the units.
+
+        Raises:
+            BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
+            BusyError: if too many requests are waiting.
+        """
+        units = await self._units.submit((text,))
+        num_tokens = sum(len(unit.tokens) for unit in units)
+        if not num_tokens:
+            return units, []
+        context = await self.context(text)
+        values = context.word_log_probabilities
+        if values is None:
+            values = await self._scores.submit((text,))
+            key = _key(text)
+            if key is not None:
+                self._remember(key, dataclasses.replace(context, word_log_probabilities=values))
+        # Without <eos> in the vocabulary nothing comes before the first word.
+        return units, [None] * (num_tokens - len(values)) + values.tolist()
+
+    def rank(self, context, prefix, k):
+        """Returns the likeliest next words that begin with a prefix.
+
+        Args:
+            context: a `Context`.
+            prefix: beginning of a word, or "".
+            k: number of suggestions; fewer if there are fewer words.
+
+        Returns:
+            suggestions: list of `Suggestion`, the most probable first; the probabilities are the model's own, not
+                scaled up for words that are left out.
+            total: probability that the next word begins with the prefix.
+
+        Raises:
+            BadRequestError: if nothing was read yet and the model does not know how a text begins.
+        """
+        if context.next_log_probabilities is None:
+            raise BadRequestError("Expected a text with at least one word: the model's vocabulary has no <eos>.")
+        ids = self.index.ids(prefix)
+        values = context.next_log_probabilities[ids]
+        if k < len(ids):
+            best = np.argpartition(-values, k)[:k]
+            ids, best_values = ids[best], values[best]
+        else:
+            best_values = values
+        # Ties go to the lower id, the more frequent word.
+        order = np.lexsort((ids, -best_values))[:k]
+        words = self.predictor.vocabulary.words
+        suggestions = [Suggestion(words[ids[i]], float(np.exp(best_values[i]))) for i in order]
+        return suggestions, min(float(np.exp(values).sum()), 1.0)
+
+    async def _read(self, text):
+        starts = [match.start() for match in _WORD_START.finditer(text)]
+        done, context = await self._nearest(text, starts)
+        for start, end in _pieces(text, starts, done):
+            context = await self._lane(text[start:end]).submit((context, text[start:end]))
+            if (key := _key(text[:end])) is not None:
+                self._remember(key, context)
+        return context
+
+    async def _nearest(self, text, starts):
+        """Returns the longest part of a text that was read before, or is just being read, and the context after it."""
+        # Each of the last words may have been typed just now; further back there are only the ends of pieces.
+        for i in reversed(range(len(starts))):
+            if len(starts) - i > _PIECE_WORDS and (i + 1) % _PIECE_WORDS:
+                continue
+            key = _key(text[: starts[i]])
+            if key is None:
+                break
+            if (context := self._recall(key)) is not None:
+                return starts[i], context
+            if key in self._pending:
+                return starts[i], await asyncio.shield(self._pending[key])
+        return 0, self.predictor.initial
+
+    def _lane(self, piece):
+        short = len(piece) <= _SHORT_CHARACTERS and len(piece.split(None, _SHORT_WORDS)) <= _SHORT_WORDS
+        return self._short if short else self._long
+
+    def _recall(self, key):
+        context = self._contexts.get(key)
+        if context is not None:
+            self._contexts.move_to_end(key)
+        return context
+
+    def _remember(self, key, context):
+        self._contexts[key] = context
+        self._contexts.move_to_end(key)
+        while len(self._contexts) > self._max_contexts:
+            self._contexts.popitem(last=False)
+
+
+def _one_by_one(function):
+    """Returns a function of a list of argument tuples, for a `Batcher` whose batches hold one."""
+    return lambda jobs: [function(*job) for job in jobs]
+
+
+def _key(text):
+    """Returns what a text is remembered under; None for the empty text."""
+    # Spaces at the end add nothing; a line's end does.
+    text = text.rstrip(" ")
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() if text else None
+
+
+def _pieces(text, starts, done):
+    """Yields the start and end of the pieces in which a text is read on.
+
+    Args:
+        text: the text.
+        starts: where its words begin, but for one at the very start.
+        done: how much of it has been read; 0 or one of `starts`.
+    """
+    left = [(i, start) for i, start in enumerate(starts) if start > done]
+    if len(left) >= _SHORT_WORDS:
+        # At the same places whatever was read before, so that the pieces of one text are found for another.
+        for i, start in left:
+            if (i + 1) % _PIECE_WORDS == 0:
+                yield done, start
+                done = start
+    if done < len(text):
+        yield done, len(text)

@@ -1,0 +1,142 @@
+"""What every request passes: a limit on its size, a limit on how many a client sends, headers for the browser."""
+
+import collections
+import json
+import math
+import time
+
+# Nothing from elsewhere, no inline script or style; the page may be framed by nobody.
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # A browser asks each time whether a file is still the same, so that page and server are of one version.
+    "Cache-Control": "no-cache",
+}
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds headers to every answer.
+
+    Args:
+        app: the ASGI application within.
+    """
+
+    def __init__(self, app):
+        self._app = app
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in _SECURITY_HEADERS.items()]
+
+    async def __call__(self, scope, receive, send):
+        """Answers a request."""
+
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *self._headers]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class BodyLimit:
+    """ASGI middleware that refuses bodies over a size with 413, whether or not they say their size.
+
+    Args:
+        app: the ASGI application within.
+        max_bytes: the largest body.
+    """
+
+    def __init__(self, app, max_bytes):
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope, receive, send):
+        """Answers a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Read before the application is asked, so that a refusal is the only answer.
+        messages, size, more = [], 0, True
+        announced = _announced_size(scope)
+        while more and max(size, announced) <= self._max_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            messages.append(message)
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        if max(size, announced) > self._max_bytes:
+            await send_problem(send, 413, f"Expected a body of at most {self._max_bytes:,} bytes. Received more.")
+            return
+        messages = iter(messages)
+
+        async def receive_again():
+            message = next(messages, None)
+            return await receive() if message is None else message
+
+        await self._app(scope, receive_again, send)
+
+
+class RateLimit:
+    """ASGI middleware that lets each client's address make so many requests a second to the API, and refuses with 429.
+
+    A client that was quiet may make twice as many at once (a token bucket).
+
+    Args:
+        app: the ASGI application within.
+        rate: requests a second.
+        path: only paths that begin so are counted.
+        max_clients: how many addresses are remembered; the one that was quiet longest is forgotten.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(self, app, rate, path="/v1/", max_clients=10_000, clock=time.monotonic):
+        self._app = app
+        self._rate = rate
+        self._burst = max(2 * rate, 1)
+        self._path = path
+        self._max_clients = max_clients
+        self._clock = clock
+        self._clients = collections.OrderedDict()
+
+    async def __call__(self, scope, receive, send):
+        """Answers a request."""
+        if scope["type"] == "http" and scope["path"].startswith(self._path):
+            wait = self._take((scope.get("client") or ("",))[0])
+            if wait > 0:
+                reason = f"More than {self._rate:g} requests a second came from this address. Wait {wait:.1f} s."
+                await send_problem(send, 429, reason, {"Retry-After": str(math.ceil(wait))})
+                return
+        await self._app(scope, receive, send)
+
+    def _take(self, client):
+        """Counts a request; returns 0, or the seconds until the client may make one."""
+        now = self._clock()
+        left, last = self._clients.pop(client, (self._burst, now))
+        left = min(left + (now - last) * self._rate, self._burst)
+        allowed = left >= 1
+        self._clients[client] = (left - allowed, now)
+        if len(self._clients) > self._max_clients:
+            self._clients.popitem(last=False)
+        return 0 if allowed else (1 - left) / self._rate
+
+
+async def send_problem(send, status, reason, headers=None):
+    """Sends a whole answer that says what was wrong.
+
+    Args:
+        send: the ASGI callable.
+        status: HTTP status.
+        reason: a sentence.
+        headers: dict of further headers.
+    """
+    body = json.dumps({"error": reason}).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _announced_size(scope):
+    size = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(size) if size.isdigit() else 0

@@ -1,0 +1,117 @@
+// The text once more, under the text field, with each word's ground as strong as the model was surprised.
+
+const NATS_PER_BIT = Math.LN2;
+const MOST_BITS = 18;
+const MOST_STRENGTH = 0.6;
+
+/**
+ * @param {HTMLElement} paper what holds the coloured words.
+ * @param {HTMLElement} summary where the text's figures are said in words.
+ */
+export class Colours {
+  #paper;
+  #summary;
+  #scored = ""; // the text that #words belong to, as it was sent
+  #words = []; // {start, end, bits, unknown}, offsets in code points
+  #drawn = []; // what the nodes on the paper show
+
+  constructor(paper, summary) {
+    this.#paper = paper;
+    this.#summary = summary;
+  }
+
+  /**
+   * Asks for the surprise of the words that are whole and not known yet, and shows it.
+   *
+   * @param {string} text what is in the text field.
+   * @param {string} read the same as the model is to read it.
+   * @param post asks the server.
+   * @param current whether the answer is still of use when it comes.
+   */
+  async update(text, read, post, current) {
+    const whole = read.slice(0, read.search(/\S*$/));
+    if (whole !== this.#scored) {
+      // What stands before the first change keeps its surprise.
+      let same = 0;
+      const limit = Math.min(whole.length, this.#scored.length);
+      while (same < limit && whole[same] === this.#scored[same]) {
+        same += 1;
+      }
+      const points = Array.from(whole.slice(0, same)).length;
+      const kept = this.#words.filter(({ end }) => end < points);
+      const start = kept.length ? kept.at(-1).end : 0;
+      const answer = await post("v1/score", { text: whole, start });
+      if (!current()) {
+        return;
+      }
+      this.#scored = whole;
+      this.#words = kept.concat(answer.words.map(surpriseOf));
+      this.#describe(answer);
+    }
+    this.show(text);
+  }
+
+  /** Draws the text; a word that was changed since it was scored has no colour. */
+  show(text) {
+    const pieces = this.#pieces(text);
+    let same = 0;
+    while (same < pieces.length && pieces[same].key === this.#drawn[same]?.key) {
+      same += 1;
+    }
+    while (this.#paper.childNodes.length > same) {
+      this.#paper.lastChild.remove();
+    }
+    this.#paper.append(...pieces.slice(same).map(nodeOf));
+    this.#drawn = pieces;
+  }
+
+  #pieces(text) {
+    const points = Array.from(text);
+    const scored = Array.from(this.#scored);
+    const pieces = [];
+    let done = 0;
+    for (const { start, end, bits, unknown } of this.#words) {
+      const word = points.slice(start, end).join("");
+      if (!word.trim()) {
+        continue; // a line's end
+      }
+      if (word !== scored.slice(start, end).join("")) {
+        break;
+      }
+      pieces.push(piece(points.slice(done, start).join("")), piece(word, bits, unknown));
+      done = end;
+    }
+    pieces.push(piece(points.slice(done).join("")));
+    return pieces.filter(({ content }) => content);
+  }
+
+  #describe({ num_tokens: count, perplexity }) {
+    if (!count) {
+      this.#summary.textContent = "";
+      return;
+    }
+    const digits = perplexity < 100 ? 1 : 0;
+    const figure = perplexity.toLocaleString("en", { maximumFractionDigits: digits });
+    this.#summary.textContent = `perplexity ${figure} over ${count.toLocaleString("en")} ${count === 1 ? "word" : "words"}`;
+  }
+}
+
+function surpriseOf({ start, end, tokens }) {
+  const nats = tokens.reduce((sum, { log_probability: value }) => sum - (value ?? 0), 0);
+  return { start, end, bits: nats / NATS_PER_BIT, unknown: tokens.some(({ word }) => word === "<unk>") };
+}
+
+function piece(content, bits = null, unknown = false) {
+  return { content, bits, unknown, key: `${bits}:${unknown}:${content}` };
+}
+
+function nodeOf({ content, bits, unknown }) {
+  if (bits === null) {
+    return document.createTextNode(content);
+  }
+  const node = document.createElement("span");
+  node.textContent = content;
+  node.classList.toggle("unknown", unknown);
+  node.style.setProperty("--strength", Math.min(bits / MOST_BITS, 1) * MOST_STRENGTH);
+  return node;
+}

@@ -1,0 +1,173 @@
+// The keyboard page: suggestions for the text before the caret, and the surprise of each whole word as its colour.
+//
+// Every answer carries the number of its question; one that comes after a newer one is thrown away. Nothing is kept in
+// the server: each request holds the text.
+
+import { Colours } from "./colours.js";
+import { accepted, label, sentences, shown } from "./words.js";
+
+const NUM_BARS = 10;
+const LEAST_FULL_WIDTH = 0.1;
+const WAIT_AFTER_FAILURE_MS = [500, 1000, 2000, 4000];
+const WAIT_BEFORE_READING_ALOUD_MS = 700;
+
+const text = document.getElementById("text");
+const keys = [...document.querySelectorAll("#keys button")];
+const bars = document.getElementById("bars");
+const notice = document.getElementById("notice");
+const announcement = document.getElementById("announcement");
+const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"));
+
+let asked = 0; // number of the newest question
+let caret = 0; // where the newest question was asked from
+let offered = null; // {before, prefix}: the text that the keys are for, and the unfinished word at its end
+let failures = 0;
+let retryTimer, announceTimer;
+
+async function post(path, body) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const answer = await response.json();
+  if (!response.ok) {
+    throw Object.assign(new Error(answer.error), { status: response.status });
+  }
+  return answer;
+}
+
+/** Asks for suggestions and colours of the text as it is now. */
+async function refresh() {
+  clearTimeout(retryTimer);
+  const question = ++asked;
+  const current = () => question === asked;
+  const whole = text.value;
+  caret = text.selectionStart;
+  const before = whole.slice(0, caret);
+  colours.show(whole);
+  try {
+    const answer = await post("v1/suggest", { text: sentences(before), k: NUM_BARS });
+    if (!current()) {
+      return;
+    }
+    offered = { before, prefix: answer.prefix };
+    showSuggestions(answer);
+    await colours.update(whole, sentences(whole), post, current);
+    if (current()) {
+      failures = 0;
+      notice.textContent = "";
+    }
+  } catch (error) {
+    if (current()) {
+      fail(error);
+    }
+  }
+}
+
+function showSuggestions(answer) {
+  const { before, prefix } = offered;
+  const words = answer.suggestions.filter(({ word }) => shown(word, before));
+  keys.forEach((key, i) => {
+    const word = words[i]?.word;
+    key.disabled = word === undefined;
+    key.dataset.word = word ?? "";
+    key.textContent = word === undefined ? "" : label(word, prefix, before);
+    key.setAttribute("aria-label", word === "<eos>" ? "end of sentence" : key.textContent);
+  });
+  showBars(answer);
+  clearTimeout(announceTimer);
+  announceTimer = setTimeout(() => {
+    const names = keys.filter((key) => !key.disabled).map((key) => key.getAttribute("aria-label"));
+    announcement.textContent = names.length ? `Suggestions: ${names.join(", ")}` : "No suggestions";
+  }, WAIT_BEFORE_READING_ALOUD_MS);
+}
+
+/** Shows the probability of each word among those that begin as the unfinished one does. */
+function showBars({ suggestions, prefix_probability: total }) {
+  const shares = suggestions.map(({ probability }) => (total > 0 ? Math.min(probability / total, 1) : 0));
+  // Small ones fill the room, too, up to a point: two words at 1 % should not look like certainties.
+  const widest = Math.max(shares[0] ?? 0, LEAST_FULL_WIDTH);
+  while (bars.children.length > suggestions.length) {
+    bars.lastChild.remove();
+  }
+  suggestions.forEach(({ word }, i) => {
+    const row = bars.children[i] ?? bars.appendChild(newBar());
+    const [name, bar, value] = row.children;
+    const share = shares[i];
+    bar.style.setProperty("--share", share / widest);
+    name.textContent = { "<eos>": "end of sentence", N: "a number" }[word] ?? word;
+    name.classList.toggle("class", name.textContent !== word);
+    value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
+  });
+}
+
+function newBar() {
+  const row = document.createElement("li");
+  for (const name of ["word", "bar", "value"]) {
+    row.appendChild(document.createElement("span")).className = name;
+  }
+  return row;
+}
+
+function accept(key) {
+  const now = text.value.slice(0, text.selectionStart);
+  // Letters that were typed since the key was shown belong to the word that it replaces; anything else, and the key is
+  // for another text.
+  if (key.disabled || !now.startsWith(offered.before) || /\s/.test(now.slice(offered.before.length))) {
+    return;
+  }
+  const { from, insert } = accepted(key.dataset.word, offered.prefix, offered.before);
+  text.focus();
+  text.setSelectionRange(from, text.selectionEnd);
+  // Deprecated, but the one way that Undo knows of; it tells of the change itself.
+  if (!document.execCommand("insertText", false, insert)) {
+    text.setRangeText(insert, from, text.selectionEnd, "end");
+    refresh();
+  }
+}
+
+/** Says quietly what is wrong, and tries again if that may help. */
+function fail({ status, message }) {
+  if (status === undefined || status === 429 || status >= 500) {
+    const wait = WAIT_AFTER_FAILURE_MS[Math.min(failures, WAIT_AFTER_FAILURE_MS.length - 1)];
+    failures += 1;
+    notice.textContent = status === undefined ? "The server does not answer. Trying again…" : message;
+    retryTimer = setTimeout(refresh, wait);
+  } else {
+    notice.textContent = message;
+  }
+  for (const key of keys) {
+    key.disabled = true;
+    key.textContent = "";
+  }
+}
+
+text.addEventListener("input", refresh);
+document.addEventListener("selectionchange", () => {
+  // Where the caret moves without a change, the words before it are others.
+  if (document.activeElement === text && text.selectionStart !== caret) {
+    refresh();
+  }
+});
+document.addEventListener("keydown", (event) => {
+  // By its place: on some keyboards Alt and a digit are another character.
+  const digit = /^Digit([1-3])$/.exec(event.code);
+  if (digit && event.altKey && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    accept(keys[digit[1] - 1]);
+  }
+});
+for (const key of keys) {
+  // The text keeps the focus, or a phone would hide its keyboard.
+  key.addEventListener("pointerdown", (event) => event.preventDefault());
+  key.addEventListener("click", () => accept(key));
+}
+
+fetch("version")
+  .then((response) => response.json())
+  .then(({ vocabulary_size: size }) => {
+    document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} words`;
+  })
+  .catch(() => {});
+refresh();

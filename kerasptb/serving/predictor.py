@@ -1,0 +1,243 @@
+"""An exported model as functions of arrays: read words, get the distribution of the next."""
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kerasptb.data import Vocabulary
+from kerasptb.serving.errors import BadRequestError, ServingError
+
+_SIGNATURES = ("step", "initial_state", "encode", "score")
+# Words, and the white space between them, which holds the line ends.
+_UNIT = re.compile(r"\S+|\s+")
+# The ids of what was typed are remembered, since the words of a text come again with every keystroke: so many pieces,
+# of so many characters.
+_MAX_REMEMBERED = 50_000
+_MAX_REMEMBERED_LENGTH = 40
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Context:
+    """What the model knows after some words.
+
+    Attributes:
+        state: float32 [S], the hidden and cell states of all layers behind one another.
+        next_log_probabilities: float32 [V], natural logarithms, of the next word; `None` if nothing was read yet.
+        word_log_probabilities: float32 [T], of each word read so far; `None` if they were not computed.
+    """
+
+    state: np.ndarray
+    next_log_probabilities: np.ndarray | None
+    word_log_probabilities: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A piece of a text, either without white space or nothing but, and the words that the model reads in it.
+
+    Attributes:
+        start: offset in the text.
+        end: offset after it.
+        tokens: int32 [T], the ids of its words. "don't" is two; a comma, or a space, none; a line's end is `<eos>`.
+    """
+
+    start: int
+    end: int
+    tokens: np.ndarray
+
+
+class Predictor:
+    """A SavedModel that `kerasptb.export_saved_model` wrote. It keeps no state and may be called from any thread.
+
+    Args:
+        folder: the SavedModel's folder. It is not needed any more once the predictor is made.
+
+    Attributes:
+        vocabulary: the `Vocabulary`.
+        fingerprint: hexadecimal digest of weights and vocabulary, the same wherever the same model is served.
+        state_size: number S of floats of a state.
+        initial: the `Context` before any text, after the `<eos>` that comes before every sentence.
+
+    Raises:
+        ServingError: if the folder holds no such SavedModel.
+    """
+
+    def __init__(self, folder):
+        folder = Path(folder)
+        try:
+            loaded = tf.saved_model.load(str(folder))
+            self.vocabulary = Vocabulary.load(folder / "assets" / "vocabulary.txt")
+            signatures = {name: loaded.signatures[name] for name in _SIGNATURES}
+            *_, kernel, bias = loaded.weights
+        except (OSError, KeyError, AttributeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise ServingError(
+                f"Expected a folder made by `kerasptb train` or `kerasptb export`. Received: {folder} ({reason})"
+            ) from None
+        self._loaded, self._signatures = loaded, signatures
+        self._kernel, self._bias = kernel, bias
+        _, arguments = signatures["step"].structured_input_signature
+        # Sorted, so that a packed state means the same in every process.
+        self._state_sizes = {name: arguments[name].shape[1] for name in sorted(arguments.keys() - {"tokens", "k"})}
+        self.state_size = sum(self._state_sizes.values())
+        self.fingerprint = self._digest()
+        self._remembered = {}
+        self._step = tf.function(
+            self._traced_step,
+            input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, self.state_size])],
+        )
+        self._next = tf.function(self._traced_next, input_signature=[tf.TensorSpec([None, self.state_size])])
+        zero = Context(np.zeros(self.state_size, np.float32), None, np.zeros(0, np.float32))
+        self.initial = zero if self.vocabulary.eos_id is None else self._advance([zero], [[self.vocabulary.eos_id]])[0]
+        # What is planned at the first call should not delay the first request.
+        word = self.vocabulary.words[0]
+        self.resume([self.extend([(self.initial, word)])[0].state])
+        self.score(word)
+
+    def read(self, text):
+        """Returns the `Unit`s of a text that hold words, a list.
+
+        The ids are those of the SavedModel's own `encode`, which reads each word by itself.
+
+        Args:
+            text: any text, without a lone surrogate.
+
+        Raises:
+            BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
+        """
+        # Held by name: another thread may begin a new one.
+        remembered = self._remembered
+        pieces = [(match.start(), match.end(), match.group()) for match in _UNIT.finditer(text)]
+        new = list({piece for _, _, piece in pieces if piece not in remembered})
+        known = dict(zip(new, self._encode(new), strict=True)) if new else {}
+        units = []
+        for start, end, piece in pieces:
+            tokens = known[piece] if piece in known else remembered[piece]
+            if len(tokens):
+                units.append(Unit(start, end, tokens))
+        if len(remembered) >= _MAX_REMEMBERED:
+            self._remembered = remembered = {}
+        remembered.update((piece, tokens) for piece, tokens in known.items() if len(piece) <= _MAX_REMEMBERED_LENGTH)
+        return units
+
+    def extend(self, jobs):
+        """Reads on, word by word, in as few calls as the longest text has words.
+
+        Args:
+            jobs: list of pairs of a `Context` and the text that follows.
+
+        Returns:
+            List of the `Context`s after the texts; a `BadRequestError` in the place of one that could not be read.
+        """
+        results, readable, tokens = [None] * len(jobs), [], []
+        for i, (context, text) in enumerate(jobs):
+            try:
+                tokens.append(self._tokens(text))
+            except BadRequestError as error:
+                results[i] = error
+            else:
+                readable.append(i)
+                results[i] = context
+        for t in range(max(map(len, tokens), default=0)):
+            rows = [j for j, ids in enumerate(tokens) if t < len(ids)]
+            contexts = [results[readable[j]] for j in rows]
+            for j, context in zip(rows, self._advance(contexts, [[tokens[j][t]] for j in rows]), strict=True):
+                results[readable[j]] = context
+        return results
+
+    def extend_long(self, context, text):
+        """Returns the `Context` after a text, read in one call; its words' own log probabilities are not computed.
+
+        Args:
+            context: the `Context` before it.
+            text: the text that follows.
+
+        Raises:
+            BadRequestError: as `read`.
+        """
+        tokens = self._tokens(text)
+        return self._advance([context], [tokens])[0] if len(tokens) else context
+
+    def score(self, text):
+        """Returns the log probability of each word of a text, float32 [T].
+
+        A vocabulary without `<eos>` knows nothing before the first word, which is left out then.
+
+        Args:
+            text: a text, with a word in it unless the vocabulary has `<eos>`.
+
+        Raises:
+            BadRequestError: as `read`, or if there is no word.
+        """
+        try:
+            result = self._signatures["score"](text=tf.constant([text]))
+        except tf.errors.InvalidArgumentError:
+            raise BadRequestError("The text is empty or holds a word that the model's vocabulary lacks.") from None
+        return result["log_probabilities"].numpy()[0, : int(result["num_words"][0])]
+
+    def resume(self, states):
+        """Returns the `Context`s of states, a list. The state alone holds all that the next word depends on.
+
+        Args:
+            states: list of float32 [S].
+        """
+        rows = self._next(np.stack(states)).numpy()
+        return [Context(state, row, None) for state, row in zip(states, rows, strict=True)]
+
+    def _tokens(self, text):
+        units = self.read(text)
+        return np.concatenate([unit.tokens for unit in units]) if units else np.zeros(0, np.int32)
+
+    def _encode(self, texts):
+        """Returns the ids of texts, list of int32 [T], without the `<eos>` before them."""
+        before = self.vocabulary.eos_id is not None
+        # A vocabulary without <eos> has no line ends and takes no empty text: a known word goes along.
+        extra = [] if before else [self.vocabulary.words[0]]
+        try:
+            encoded = self._loaded.encode(tf.constant([" ".join([*extra, text]) for text in texts]))
+        except tf.errors.InvalidArgumentError:
+            raise BadRequestError("The text holds a word that the model's vocabulary, without <unk>, lacks.") from None
+        tokens, lengths = encoded["tokens"].numpy(), encoded["lengths"].numpy()
+        return [row[1:length].copy() for row, length in zip(tokens, lengths, strict=True)]
+
+    def _advance(self, contexts, tokens):
+        """Returns the contexts after as many more words in each, ids [B, T]."""
+        tokens = np.asarray(tokens, np.int32)
+        states = np.stack([context.state for context in contexts])
+        log_probabilities, states = (output.numpy() for output in self._step(tokens, states))
+        results = []
+        for context, row, next_row, state in zip(contexts, tokens, log_probabilities, states, strict=True):
+            words = context.word_log_probabilities
+            if len(row) > 1:
+                words = None
+            elif words is not None and context.next_log_probabilities is not None:
+                words = np.append(words, context.next_log_probabilities[row[0]])
+            # Copies: a row would keep its whole batch in memory.
+            results.append(Context(state.copy(), next_row.copy(), words))
+        return results
+
+    def _traced_step(self, tokens, states):
+        """Returns log probabilities of the next word, float32 [B, V], and states [B, S] after tokens [B, T]."""
+        sizes = self._state_sizes
+        state = dict(zip(sizes, tf.split(states, list(sizes.values()), axis=1), strict=True))
+        # `step` ranks words, and ranking all of them costs more than the model. One is asked for, and the distribution
+        # made from the last layer's output.
+        result = self._signatures["step"](tokens=tokens, k=tf.constant(1), **state)
+        states = tf.concat([result[name] for name in sizes], axis=1)
+        return self._traced_next(states), states
+
+    def _traced_next(self, states):
+        sizes = self._state_sizes
+        last = f"h{len(sizes) // 2 - 1}"
+        hidden = tf.split(states, list(sizes.values()), axis=1)[list(sizes).index(last)]
+        return tf.nn.log_softmax(tf.matmul(hidden, self._kernel) + self._bias)
+
+    def _digest(self):
+        digest = hashlib.blake2b("\n".join(self.vocabulary.words).encode(), digest_size=8)
+        for weight in self._loaded.weights:
+            digest.update(weight.numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""The bodies of requests and answers, as they stand in the OpenAPI description."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_CHARACTERS = 20_000
+MAX_SUGGESTIONS = 100
+# A state of 6,000 floats, four times that of the largest recipe, in base64.
+_MAX_STATE_CHARACTERS = 32_768
+_MAX_PREFIX_CHARACTERS = 100
+
+_K = Annotated[int, Field(strict=True, ge=1, le=MAX_SUGGESTIONS, description="How many words to suggest at most.")]
+_TEXT = Field(
+    max_length=MAX_CHARACTERS,
+    description="Text as it was typed. A line's end ends a sentence; words unknown to the model are read as <unk>.",
+)
+
+
+class _Request(BaseModel):
+    # A misspelt name is an error, not a default silently taken.
+    model_config = ConfigDict(extra="forbid")
+
+
+class SuggestRequest(_Request):
+    """A text that is being typed."""
+
+    text: str = _TEXT
+    k: _K = 3
+    complete: bool = Field(
+        True,
+        strict=True,
+        description="Whether a last word that no white space follows is unfinished, so that words are suggested that "
+        "begin so. If false, it is whole and the next word is suggested.",
+    )
+
+
+class SuggestedWord(BaseModel):
+    """A word that may come next."""
+
+    word: str = Field(description="The word as the model knows it; <eos> is the end of a sentence, N any number.")
+    probability: float = Field(ge=0, le=1, description="The model's probability of it, given the text before.")
+
+
+class SuggestResponse(BaseModel):
+    """Words that may come next, the most probable first."""
+
+    suggestions: list[SuggestedWord]
+    prefix: str = Field(
+        description="The unfinished word at the end of the text, which a suggestion takes the place of."
+    )
+    prefix_probability: float = Field(
+        ge=0, le=1, description="Probability that the next word begins with the prefix; nearly 1 if it is empty."
+    )
+
+
+class StreamRequest(_Request):
+    """The words since the last request, and the state that it answered with."""
+
+    state: str | None = Field(
+        None,
+        max_length=_MAX_STATE_CHARACTERS,
+        description="`state` of the last answer; null at the beginning of a text.",
+    )
+    text: str = Field("", max_length=MAX_CHARACTERS, description="The whole words that came since. May be empty.")
+    prefix: str = Field(
+        "", max_length=_MAX_PREFIX_CHARACTERS, description="How the next word begins, if that is known; not read."
+    )
+    k: _K = 3
+
+
+class StreamResponse(BaseModel):
+    """Words that may come next, and the state after all words so far."""
+
+    suggestions: list[SuggestedWord]
+    prefix_probability: float = Field(ge=0, le=1, description="Probability that the next word begins with the prefix.")
+    state: str = Field(description="Opaque; for the next request, to any server of the same model.")
+
+
+class ScoreRequest(_Request):
+    """A text to be read by the model."""
+
+    text: str = _TEXT
+    start: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=MAX_CHARACTERS,
+        description="Offset in code points; words before it are read, too, but left out of the answer's `words`.",
+    )
+
+
+class ScoredToken(BaseModel):
+    """A word as the model reads it."""
+
+    word: str
+    log_probability: float | None = Field(
+        description="Natural logarithm of its probability, given all before it. Null for the first word, if the "
+        "model's vocabulary has no <eos> that could come before."
+    )
+
+
+class ScoredWord(BaseModel):
+    """A word as it was typed, or the line's end between two."""
+
+    text: str
+    start: int = Field(description="Offset of its beginning in the text, in code points.")
+    end: int = Field(description="Offset after its end.")
+    tokens: list[ScoredToken] = Field(description="The words that the model reads in it: two in «don't».")
+
+
+class ScoreResponse(BaseModel):
+    """How well the model foresaw each word. What is no word to it, such as a comma alone, is left out."""
+
+    words: list[ScoredWord]
+    num_tokens: int = Field(description="Number of words that the model read in the whole text.")
+    log_probability: float = Field(description="Natural logarithm of the whole text's probability.")
+    perplexity: float = Field(description="exp of minus the mean log probability of a word; 1 for an empty text.")
+
+
+class Health(BaseModel):
+    """The server answers and the model is loaded."""
+
+    status: str = "ok"
+
+
+class Version(BaseModel):
+    """What is served, by what, and what a request may hold."""
+
+    kerasptb: str
+    tensorflow: str
+    model: str = Field(description="Fingerprint of the weights and the vocabulary.")
+    vocabulary_size: int
+    max_characters: int = MAX_CHARACTERS
+    max_suggestions: int = MAX_SUGGESTIONS
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    error: str

@@ -1,0 +1,72 @@
+"""From a run folder to a running server."""
+
+import socket
+import tempfile
+from pathlib import Path
+
+from kerasptb.serving.errors import ServingError
+
+
+def load_predictor(folder):
+    """Returns the `Predictor` of a run or of an exported model.
+
+    Args:
+        folder: a run folder, which is exported to a temporary folder, or a SavedModel that `kerasptb export` wrote.
+
+    Raises:
+        ServingError: if it is neither.
+        RunError: if the run has no weights yet.
+    """
+    from kerasptb.export import export_saved_model  # noqa: PLC0415  (TensorFlow is slow to import)
+    from kerasptb.serving.predictor import Predictor  # noqa: PLC0415
+
+    folder = Path(folder)
+    if (folder / "saved_model.pb").exists():
+        return Predictor(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        return Predictor(export_saved_model(folder, Path(temporary, "model")))
+
+
+def serve(folder, host="127.0.0.1", port=8000, rate=None):
+    """Serves a model's keyboard page and API until it is interrupted.
+
+    Args:
+        folder: a run folder or a SavedModel that `kerasptb export` wrote.
+        host: address or name to listen at. The default is reached from this machine alone.
+        port: TCP port; 0 takes a free one.
+        rate: requests a second that one address may make, 0 for any number; `None` for the default of 100.
+
+    Raises:
+        ServingError: if the extra `serve` is not installed, or the folder holds no model.
+        OSError: if the address cannot be listened at.
+    """
+    try:
+        import uvicorn  # noqa: PLC0415
+
+        from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ServingError(
+            f"Serving needs the package {error.name}. Install it with: pip install 'kerasptb[serve]'"
+        ) from None
+    # Before the model is loaded, so that a port in use is told at once.
+    with _listen(host, port) as listening:
+        rate = DEFAULT_RATE if rate is None else rate or None
+        app = create_app(load_predictor(folder), rate)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        address = f"[{host}]" if ":" in host else host
+        print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            # The way to stop it, which uvicorn passes on when all is closed.
+            print("Stopped.")
+
+
+def _listen(host, port):
+    """Returns a listening TCP socket."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address, family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"Cannot listen at {host}, port {port}: {reason}") from None

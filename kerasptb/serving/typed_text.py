@@ -1,0 +1,91 @@
+"""Where the word that someone is typing begins, and which words it may become."""
+
+import bisect
+import re
+
+import numpy as np
+
+from kerasptb.data import EOS, UNK
+
+# Stands for every number, and so is no word that letters could become.
+_NUMBER = "N"
+_WORD_AT_END = re.compile(r"\w*\Z")
+_AFTER_ANY = "\U0010ffff"
+
+
+class PrefixIndex:
+    """Finds the words of a vocabulary that begin in some way, in whatever case.
+
+    Args:
+        vocabulary: a `Vocabulary`.
+    """
+
+    def __init__(self, vocabulary):
+        suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
+        completions = [(vocabulary.words[i].lower(), i) for i in suggestible]
+        completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, _NUMBER))
+        self._every_id = np.array(suggestible, np.int32)
+        self._sorted_words = [word for word, _ in completions]
+        self._sorted_ids = np.array([i for _, i in completions], np.int32)
+        self._known = set(self._sorted_words)
+        self._longest = max(map(len, self._sorted_words), default=0)
+
+    def ids(self, prefix):
+        """Returns the ids of the words that begin with a prefix, int32 [N]; after "" every word but `<unk>`.
+
+        Args:
+            prefix: a string. `’` is read as `'`.
+        """
+        if not prefix:
+            return self._every_id
+        return self._sorted_ids[slice(*self._range(prefix))]
+
+    def split(self, text):
+        """Parts a text into what is written and the beginning of a word that is being written.
+
+        The last word is unfinished unless white space follows it. Before an apostrophe it is parted as the Penn
+        Treebank parts it (`it` and `'s`, `do` and `n't`), and punctuation in front (`"the`, `and/or`) is no part of it
+        unless a word of the vocabulary begins so. After other punctuation (`hello,`) a new word begins.
+
+        Args:
+            text: any text.
+
+        Returns:
+            The two parts, which together are the text. The second may be empty.
+        """
+        if not text or text[-1].isspace():
+            return text, ""
+        run = text.rsplit(None, 1)[-1]
+        for start in self._starts(run):
+            if run[start:] and self._matches(run[start:]):
+                break
+        else:
+            start = _word_start(run)
+        cut = len(text) - len(run) + start
+        return text[:cut], text[cut:]
+
+    def _starts(self, run):
+        """Yields the places in a run of characters without white space where a word may begin, the likeliest first."""
+        yield 0
+        apostrophe = max(run.rfind("'"), run.rfind("’"))
+        if apostrophe > 0:
+            before_n = run[: apostrophe - 1].lower()
+            if run[apostrophe - 1] in "nN" and before_n in self._known:
+                yield apostrophe - 1
+            yield apostrophe
+        yield _word_start(run)
+
+    def _matches(self, prefix):
+        # A word of any length may be typed; none in the vocabulary is longer than the longest.
+        return len(prefix) <= self._longest and len(range(*self._range(prefix))) > 0
+
+    def _range(self, prefix):
+        prefix = prefix.replace("’", "'").lower()
+        first = bisect.bisect_left(self._sorted_words, prefix)
+        return first, bisect.bisect_left(self._sorted_words, prefix + _AFTER_ANY, lo=first)
+
+
+def _word_start(run):
+    # Of a long run only the end is looked at: the search takes time that grows with the square of its length.
+    end = run[-64:]
+    return len(run) - len(end) + _WORD_AT_END.search(end).start()
