@@ -12,8 +12,8 @@ class FusedLSTM(keras.layers.LSTM):
     """LSTM layer on a backend of choice: a drop-in for `keras.layers.LSTM`.
 
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
-    than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and shapes that are not static are served by
-    Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`.
+    than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and a number of steps that is not static are
+    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`.
 
     Args:
         units: Number of units H.
@@ -61,7 +61,7 @@ class FusedLSTM(keras.layers.LSTM):
             h0, c0 = initial_state
             arguments = [sequences, h0, c0, self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias]
             arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
-            obstacle = tensor_obstacle(self.backend, arguments)
+            obstacle = tensor_obstacle(self.backend, self.precision, arguments)
         if self._only_shapes_are_wanted(obstacle, mask):
             chosen = "keras"
         else:

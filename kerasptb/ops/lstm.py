@@ -47,7 +47,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
     names = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
     tensors = [_as_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)]
     _check_shapes(dict(zip(names, tensors, strict=True)))
-    chosen = backends.resolve(backend, precision, obstacle=obstacle(backend, tensors))
+    chosen = backends.resolve(backend, precision, obstacle=obstacle(backend, precision, tensors))
     if chosen == "reference":
         return _reference(*tensors)
     if chosen == "keras":
@@ -57,19 +57,21 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
     return native.lstm(*tensors, precision=precision)
 
 
-def obstacle(backend, tensors):
-    """Why a call on these tensors is beyond `backend`, or None."""
+def obstacle(backend, precision, tensors):
+    """Why a call of `lstm` on these tensors is beyond `backend`, or None."""
     if backend == "keras":
         return None
     if backend == "reference":
         if tensors[0].shape[1] is None:
             return f"The reference backend needs a static number of steps. Received: x of shape {tensors[0].shape}."
         return None
-    for tensor in tensors:
+    for i, tensor in enumerate(tensors):
         if keras.backend.standardize_dtype(tensor.dtype) != "float32":
             return f"The native backend takes float32. Received: dtype={tensor.dtype}."
-        if None in tensor.shape or 0 in tensor.shape:
-            return f"The native backend needs static shapes without zeros. Received: shape={tuple(tensor.shape)}."
+        shape = tuple(tensor.shape)
+        batch_may_be_unknown = i < 3 and precision == "float32"
+        if None in shape[1:] or 0 in shape or (shape[0] is None and not batch_may_be_unknown):
+            return f"The native backend needs static shapes without zeros. Received: shape={shape}."
     return None
 
 

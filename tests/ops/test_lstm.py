@@ -159,12 +159,12 @@ def test_named_backends_do_not_fall_back(native_library):
     inputs = [tf.constant(a, "float64") for a in example((2, 3, 4, 5))[0]]
     with pytest.raises(ValueError, match="takes float32"):
         lstm(*inputs, backend="native")
-    unknown_batch = tf.function(
-        lambda *inputs: lstm(*inputs, backend="native"),
-        input_signature=[tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)],
+    unknown_steps = tf.function(
+        lambda x, *others: lstm(x, *others, backend="native"),
+        input_signature=[tf.TensorSpec((2, None, 4)), *[tf.TensorSpec(a.shape) for a in inputs[1:]]],
     )
     with pytest.raises(ValueError, match="needs static shapes"):
-        unknown_batch.get_concrete_function()
+        unknown_steps.get_concrete_function()
 
 
 def test_unusable_library_is_an_error_by_name_and_passed_over_by_auto(monkeypatch):
@@ -176,12 +176,31 @@ def test_unusable_library_is_an_error_by_name_and_passed_over_by_auto(monkeypatc
     np.testing.assert_array_equal(lstm(*inputs, backend="auto")[0], expected)
 
 
-def test_dynamic_batch_runs_under_auto():
-    inputs = [tf.constant(a, "float32") for a in example((2, 3, 4, 5))[0]]
-    function = tf.function(
-        lstm, input_signature=[tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)]
-    )
-    np.testing.assert_allclose(function(*inputs)[0], lstm(*inputs, backend="reference")[0], atol=1e-6)
+@pytest.mark.parametrize("backend", ["keras", "native"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_batch_unknown_until_run(native_library, backend, jit_compile):
+    inputs = [tf.constant(a, "float32") for a in example((5, 3, 4, 6))[0]]
+
+    def gradients(*inputs, backend=backend):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            total = tf.add_n([tf.reduce_sum(a**2) for a in lstm(*inputs, backend=backend)])
+        return tape.gradient(total, inputs)
+
+    signature = [tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)]
+    function = tf.function(gradients, input_signature=signature, jit_compile=jit_compile)
+    for batch in (5, 2, 5):
+        some = [a[:batch] if i < 3 else a for i, a in enumerate(inputs)]
+        for found, expected in zip(function(*some), gradients(*some, backend="reference"), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_rows(native_library):
+    inputs = [tf.constant(a, "float32") for a in example((2, 3, 4, 6))[0]]
+    signature = [tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)]
+    function = tf.function(lambda *inputs: lstm(*inputs, backend="native"), input_signature=signature)
+    h_seq, _, _ = function(*[a[:0] if i < 3 else a for i, a in enumerate(inputs)])
+    assert h_seq.shape == (0, 3, 6)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,12 @@ from kerasptb.ops.native.calls import call
 
 
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
-    """See `kerasptb.ops.lstm`; all arguments are float32 tensors of static shape."""
+    """See `kerasptb.ops.lstm`; all arguments are float32 tensors of static shape.
+
+    In float32 the batch may be unknown.
+    """
+    batch = next((tensor.shape[0] for tensor in (x, h0, c0) if tensor.shape[0] is not None), None)
+    x, h0, c0 = (tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in (x, h0, c0))
     passes = _Float32 if precision == "float32" else _BFLOAT16[precision]
 
     @tf.custom_gradient
@@ -56,11 +61,11 @@ class _Float32:
             [recurrent_kernel, gates, c_seq, c0, *upstream],
             [(B, T, 4 * H), (4 * H,), (B, H)],
         )
-        rows = tf.reshape(dz, (B * T, 4 * H))
+        rows = tf.reshape(dz, (-1, 4 * H))
         h_previous = tf.concat([h0[:, None], h_seq[:, :-1]], axis=1)
-        dx = tf.reshape(tf.matmul(rows, kernel, transpose_b=True), x.shape)
-        dkernel = tf.matmul(tf.reshape(x, (B * T, -1)), rows, transpose_a=True)
-        drecurrent_kernel = tf.matmul(tf.reshape(h_previous, (B * T, H)), rows, transpose_a=True)
+        dx = tf.reshape(tf.matmul(rows, kernel, transpose_b=True), (-1, *x.shape[1:]))
+        dkernel = tf.matmul(tf.reshape(x, (-1, x.shape[2])), rows, transpose_a=True)
+        drecurrent_kernel = tf.matmul(tf.reshape(h_previous, (-1, H)), rows, transpose_a=True)
         dh0 = tf.matmul(dz[:, 0], recurrent_kernel, transpose_b=True)
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 
@@ -70,8 +75,8 @@ class _Float32:
 
     @staticmethod
     def _input_product(x, kernel):
-        B, T, D = x.shape
-        return tf.reshape(tf.matmul(tf.reshape(x, (B * T, D)), kernel), (B, T, kernel.shape[1]))
+        _, T, D = x.shape
+        return tf.reshape(tf.matmul(tf.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
 
 
 class _Bfloat16:

@@ -2,6 +2,7 @@
 // lstm_float32.h and softmax_cross_entropy.h. Only ffi*.cc see XLA's headers.
 #include "xla/ffi/api/ffi.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -27,14 +28,17 @@ struct Expected {
   std::initializer_list<int64_t> shape;
 };
 
-// Kernels trust their shapes: this keeps a wrong program from reading and writing out of bounds.
+// Kernels trust their shapes: this keeps a wrong program from reading and writing out of bounds. Only the first
+// dimension of an array, the batch, may be zero.
 bool shapes_fit(std::initializer_list<Expected> all) {
   for (const Expected& expected : all) {
     const auto dimensions = expected.buffer.dimensions();
     if (dimensions.size() != expected.shape.size()) return false;
     size_t i = 0;
-    for (const int64_t size : expected.shape)
-      if (size < 1 || dimensions[i++] != size) return false;
+    for (const int64_t size : expected.shape) {
+      if ((size < 1 && i > 0) || dimensions[i] != size) return false;
+      ++i;
+    }
   }
   return true;
 }
@@ -68,6 +72,7 @@ ffi::Error lstm_forward(const char* name, Float32 xz, Float32 recurrent_kernel, 
                    {c_T, {B, H}}}))
     return wrong_shapes(name);
   if (gates != nullptr && !shapes_fit({{*gates, {B, T, 4 * H}}, {*c_seq, {B, T, H}}})) return wrong_shapes(name);
+  if (B == 0) return ffi::Error::Success();
   return guarded([&] {
     KERASPTB_DISPATCH(lstm_forward)
     ({B, T, H, xz.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(), h0.typed_data(), c0.typed_data(),
@@ -103,6 +108,10 @@ ffi::Error lstm_backward(Float32 recurrent_kernel, Float32 gates, Float32 c_seq,
                    {*dbias, {4 * H}},
                    {*dc0, {B, H}}}))
     return wrong_shapes("kerasptb_lstm_backward_float32");
+  if (B == 0) {
+    std::fill_n(dbias->typed_data(), 4 * H, 0.0f);
+    return ffi::Error::Success();
+  }
   return guarded([&] {
     KERASPTB_DISPATCH(lstm_backward)
     ({B, T, H, recurrent_kernel.typed_data(), gates.typed_data(), c_seq.typed_data(), c0.typed_data(),
