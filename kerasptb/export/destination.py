@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kerasptb.data import Vocabulary
 from kerasptb.runs import written_whole
 
 
@@ -51,15 +52,18 @@ def new_file(path, suffix, vocabulary):
         vocabulary: the `Vocabulary`, saved as `vocabulary_path(path)`.
 
     Raises:
-        ExportError: if the name ends otherwise, or one of the two files exists.
+        ExportError: if the name ends otherwise, the file exists, or other words than these are beside it.
+        DataError: if what is beside it is no vocabulary.
     """
     path = Path(path)
     if path.suffix != suffix:
         raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
     words = vocabulary_path(path)
-    for file in (path, words):
-        if file.exists() or file.is_symlink():
-            raise ExportError(f"Expected the name of a new file to export to. Received: {path}; {file} exists.")
+    if path.exists() or path.is_symlink():
+        raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
+    # Exports of one run to several formats may share the file of its words.
+    if words.exists() and Vocabulary.load(words) != vocabulary:
+        raise ExportError(f"{words} holds the words of another model. Name another file. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
         yield temporary

@@ -61,15 +61,20 @@ def test_eight_bit_weights_take_a_quarter_and_cost_little(tmp_path, vocabulary):
     assert 0 < difference.mean() < 0.02
 
 
-def test_files_that_exist_are_kept(path, model, vocabulary, tmp_path):
+def test_files_that_exist_are_kept(path, model, vocabulary):
     before = path.read_bytes()
-    with pytest.raises(ExportError, match=r"model\.tflite exists"):
+    with pytest.raises(ExportError, match=r"model\.tflite, which exists"):
         export_litert(model, path, vocabulary)
     assert path.read_bytes() == before
-    (tmp_path / "other.vocabulary.txt").write_text("mine")
-    with pytest.raises(ExportError, match=r"other\.vocabulary\.txt exists"):
-        export_litert(model, tmp_path / "other.tflite", vocabulary)
-    assert [file.name for file in tmp_path.iterdir()] == ["other.vocabulary.txt"]
+
+
+def test_words_beside_it_are_kept_and_shared_if_they_are_the_same(model, vocabulary, tmp_path):
+    (tmp_path / "model.vocabulary.txt").write_text("mine\n")
+    with pytest.raises(ExportError, match=r"model\.vocabulary\.txt holds the words of another model"):
+        export_litert(model, tmp_path / "model.tflite", vocabulary)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("model.vocabulary.txt", "mine\n")]
+    vocabulary.save(tmp_path / "model.vocabulary.txt")
+    assert export_litert(model, tmp_path / "model.tflite", vocabulary).exists()
 
 
 def test_the_name_must_end_as_the_format_s_names_do(model, vocabulary, tmp_path):

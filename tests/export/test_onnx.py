@@ -80,6 +80,6 @@ def test_without_onnx_the_error_says_what_to_install(model, vocabulary, tmp_path
 
 def test_files_that_exist_are_kept(path, model, vocabulary):
     before = path.read_bytes()
-    with pytest.raises(ExportError, match=r"model\.onnx exists"):
+    with pytest.raises(ExportError, match=r"model\.onnx, which exists"):
         export_onnx(model, path, vocabulary)
     assert path.read_bytes() == before
