@@ -1,0 +1,108 @@
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+WORDS = (
+    "the <unk> N <eos> of to a in and 's that for it on n't by do does ca mr. u.s. company compare year yes "
+    "'re they 'll i 'd well-known café 日本 3 cat dog sat mat over quick brown fox then thus Anna %"
+)
+TEXTS = (
+    "",
+    "   ",
+    "the cat",
+    "The Cat sat on the mat ",
+    "I don't, they'll\nMr. Fox can't  do\tthat\n",
+    "\n\nA well-known café — 日本 \U0001f600 in 1987, 3.5% \x00 \u2028 of\u00a0it",
+    "a,b,c the\r\ncat\r\n",
+)
+
+
+@pytest.fixture(scope="session")
+def vocabulary():
+    from kerasptb.data import Vocabulary
+
+    return Vocabulary(WORDS.split())
+
+
+@pytest.fixture(scope="session")
+def model(vocabulary):
+    """A model of two layers whose probabilities are far from even, so that a wrong word shows."""
+    from kerasptb.models import LanguageModel
+
+    model = LanguageModel(len(vocabulary), 8, (11, 9), batch_size=1, num_steps=5, init_scale=1.0, seed=4)
+    model.compile()
+    return model
+
+
+@pytest.fixture(scope="session")
+def saved_model(model, vocabulary, tmp_path_factory):
+    """The folder of the model as a SavedModel."""
+    from kerasptb.export import export_saved_model
+
+    return export_saved_model(model, tmp_path_factory.mktemp("serving") / "saved_model", vocabulary)
+
+
+@pytest.fixture(scope="session")
+def predictor(saved_model):
+    from kerasptb.serving.predictor import Predictor
+
+    return Predictor(saved_model)
+
+
+@pytest.fixture(scope="session")
+def texts():
+    return TEXTS
+
+
+class Server:
+    """The application on a port of its own, which can be stopped and started again at the same address."""
+
+    def __init__(self, predictor, **settings):
+        self._predictor, self._settings = predictor, settings
+        self._port = 0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._port}/"
+
+    def start(self):
+        import uvicorn
+
+        from kerasptb.serving.app import create_app
+
+        self._socket = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._socket.getsockname()[1]
+        app = create_app(self._predictor, **self._settings)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not self._server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self._server.started
+
+    def stop(self):
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._socket.close()
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def serving(predictor):
+    """A context manager of a running `Server`."""
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+
+    @contextlib.contextmanager
+    def run(**settings):
+        server = Server(predictor, **settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    return run

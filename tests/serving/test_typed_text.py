@@ -1,0 +1,87 @@
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasptb.data import Vocabulary
+from kerasptb.serving.typed_text import PrefixIndex
+
+WORDS = "the that Anna <unk> N <eos> n't 's 've do does dan it ca mr. u.s. well-known 1980s government"
+VOCABULARY = Vocabulary(WORDS.split())
+INDEX = PrefixIndex(VOCABULARY)
+
+
+def words(prefix):
+    return {VOCABULARY.words[i] for i in INDEX.ids(prefix)}
+
+
+def test_the_empty_prefix_gives_every_word_but_unk():
+    assert words("") == set(VOCABULARY.words) - {"<unk>"}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("th", {"the", "that"}),
+        ("TH", {"the", "that"}),
+        ("a", {"Anna"}),
+        ("do", {"do", "does"}),
+        ("n", {"n't"}),  # and neither N nor a name in brackets
+        ("<", set()),
+        ("’", {"'s", "'ve"}),
+        ("zebra", set()),
+        ("the ", set()),
+        ("1", {"1980s"}),
+        ("\U0010ffff", set()),
+    ],
+)
+def test_words_that_begin_with_a_prefix(prefix, expected):
+    assert words(prefix) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ("", ""),
+        ("the ", ""),
+        ("the\n", ""),
+        ("the cat", "cat"),
+        ("Th", "Th"),
+        ("it'", "'"),
+        ("it’v", "’v"),
+        ("don", "don"),
+        ("don'", "n'"),
+        ("Don’t", "n’t"),
+        ("CAN'T", "N'T"),
+        ("Dan'", "'"),  # "da" is no word of the vocabulary, so nothing is negated
+        ("hello,", ""),
+        ('"th', "th"),
+        ("(", ""),
+        ("do/th", "th"),
+        ("mr.", "mr."),
+        ("Mr", "Mr"),
+        ("u.", "u."),
+        ("well-k", "well-k"),
+        ("pro-gov", "gov"),
+        ("end.", ""),
+        ("日", "日"),
+        ("the\u00a0th", "th"),
+    ],
+)
+def test_where_the_unfinished_word_begins(text, prefix):
+    assert INDEX.split(text) == (text.removesuffix(prefix) if prefix else text, prefix)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.sampled_from("ntheT'’ .,-\n\t日\U0001f600"), max_size=12))
+def test_the_parts_are_the_text_and_the_prefix_has_no_white_space(text):
+    written, prefix = INDEX.split(text)
+    assert written + prefix == text
+    assert prefix == "" or prefix.split() == [prefix]
+
+
+def test_a_long_run_is_split_in_time_that_grows_with_its_length():
+    start = time.perf_counter()
+    assert INDEX.split("a" * 20_000 + "," + "b" * 3)[1] == "bbb"
+    assert time.perf_counter() - start < 0.5
