@@ -344,7 +344,8 @@ struct Task {
       for (int64_t d = 0; d < io.features; d += kLanes) {
         Float total = load(buffers[0].dh + r * dh_stride + d);
         for (int t = 1; t < threads; ++t) total += load(buffers[t].dh + r * dh_stride + d);
-        store(io.dh + (begin + r) * io.features + d, total * (io.scale[begin + r] * kLn2), lanes_before(d, io.features));
+        total *= io.scale[begin + r] * kLn2;
+        store(io.dh + (begin + r) * io.features + d, total, lanes_before(d, io.features));
       }
   }
 

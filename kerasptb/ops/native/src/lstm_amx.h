@@ -1,8 +1,8 @@
 // The LSTM layer on AMX, its input product included: bfloat16 operands in one part (bfloat16) or two (bfloat16x3).
 // Cell state, gates and sums are float32.
 //
-// Shape letters: B batch, T steps, D features in, H units; H' is H rounded up to 32 K = (D rounded up to 32) + H',
-// and K' = K + 32 where K is a multiple of 512, else K.
+// Shape letters: B batch, T steps, D features in, H units; H' is H rounded up to 32; K = (D rounded up to 32) + H';
+// K' = K + 32 where K is a multiple of 512, else K.
 //
 //   i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of x(t) W + h(t-1) U + b        W [D,4H], U [H,4H], b [4H]: i f g o
 //   c(t) = f c(t-1) + i g        h(t) = o tanh(c(t))
@@ -23,9 +23,10 @@ namespace kerasptb {
 struct LstmAmxSizes {
   int64_t batch, steps, features, units;  // B, T, D, H
 
-  int64_t padded_units() const { return (units + 31) / 32 * 32; }                                 // H'
-  int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }                 // K
-  int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }     // see spread() in amx.h
+  int64_t padded_units() const { return (units + 31) / 32 * 32; }                  // H'
+  int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }  // K
+  // K': rows at multiples of 1 KB would push each other out of the L1 cache.
+  int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }
   int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past the last
 };
 

@@ -1,0 +1,299 @@
+// The backward pass of the LSTM layer on AMX. Equations and shape letters: lstm_amx.h; who does what:
+// lstm_layout_amx.h.
+#include "lstm_layout_amx.h"
+
+namespace kerasptb {
+namespace amx {
+namespace {
+
+// Rows summed into dW in one go, and column blocks that share a transposed block of inputs while it is in the L2 cache.
+constexpr int64_t kRowsAtOnce = 2048, kColumnsAtOnce = 4;
+// Bytes of weights that are used together for dx.
+constexpr int64_t kWeightsAtOnce = 1 << 20;
+
+template <int kParts>
+struct Backward {
+  typedef GateType<kParts> Gate;
+
+  const LstmAmxSizes& sizes;
+  const LstmAmxBackward& io;
+  const Layout& layout;
+  int64_t units, padded_units, padded_features, row_size, row_stride, columns, dz_stride;  // columns = 4H'
+  bfloat16* packed;                 // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
+  int64_t packed_low;
+  bfloat16* dz;                     // [T B + 32][4H'], packed columns
+  int64_t dz_low;
+  bfloat16* inputs_transposed;      // [K / 16][rows / 32][16 k][32 rows]
+  int64_t inputs_low;
+  float *dh, *dc;                   // [B rounded up to 32][H']
+  float* d_bias;                    // [groups][4H']
+
+  void pack_weights(Range tiles) const {
+    const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
+    for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
+      for (int64_t pair = 0; pair < columns / kBlock; ++pair) {
+        const int64_t tile = pair / 2, gate = pair % 2 * 2;
+        __m512i rows[kParts][kTileRows];
+        for (int64_t i = 0; i < kTileRows; ++i) {
+          const int64_t k = k_tile * kTileRows + i;
+          const Parts<kParts> parts =
+              split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k, gate + 1, tile));
+          for (int part = 0; part < kParts; ++part) rows[part][i] = parts.part[part];
+        }
+        bfloat16* to = packed + (k_tile * (columns / kBlock) + pair) * kTileSize;
+        for (int part = 0; part < kParts; ++part) {
+          transpose(rows[part]);
+          for (int64_t i = 0; i < kTileRows; ++i) store(to + part * packed_low + i * kTileDepth, rows[part][i]);
+        }
+      }
+  }
+
+  void start(const Share& share) const {
+    for (int64_t b = share.blocks.begin * layout.block_rows;
+         b < smaller(share.blocks.end * layout.block_rows, sizes.batch); ++b)
+      for (int64_t u = share.slices.begin * kBlock; u < share.slices.end * kBlock; u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store(dh + b * padded_units + u, load(io.dh_T + b * units + u, lanes));
+        store(dc + b * padded_units + u, load(io.dc_T + b * units + u, lanes));
+      }
+    for (int64_t j = share.slices.begin * kBlock * kGates; j < share.slices.end * kBlock * kGates; j += kLanes)
+      store(d_bias + share.group * columns + j, Float{});
+  }
+
+  // dz of the rows b .. b + num_rows - 1 of step t, and dc(t-1), for the units of a tile.
+  void gates(int64_t t, int64_t b, int64_t num_rows, int64_t tile, float* d_bias_of_group) const {
+    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
+    Float sums[kGates];
+    float* d_bias_of_tile = d_bias_of_group + tile * kTileColumns;
+    for (int64_t gate = 0; gate < kGates; ++gate) sums[gate] = load(d_bias_of_tile + gate * kLanes);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      const int64_t r = t * sizes.batch + b + row;
+      const auto* saved = static_cast<const typename Gate::Type*>(io.gates) + r * columns + tile * kTileColumns;
+      const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
+      const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
+      const float* cell = io.cells + r * padded_units + u;
+      const Float previous_c = load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
+      float* dc_row = dc + (b + row) * padded_units + u;
+      const Float upstream = lanes == 0 ? Float{} : load(io.dh_seq + ((b + row) * sizes.steps + t) * units + u, lanes);
+      const Float dh_t = upstream + load(dh + (b + row) * padded_units + u);
+      const Float dc_t = load(dc_row) + dh_t * o * (1.0f - tanh_c * tanh_c);
+      const Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f),
+                               dc_t * i * (1.0f - g * g), dh_t * tanh_c * o * (1.0f - o)};
+      store(dc_row, dc_t * f);
+      for (int gate = 0; gate < kGates; gate += 2) {
+        const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
+        for (int part = 0; part < kParts; ++part)
+          store(dz + part * dz_low + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
+      }
+      for (int gate = 0; gate < kGates; ++gate) sums[gate] += d[gate];
+    }
+    for (int64_t gate = 0; gate < kGates; ++gate) store(d_bias_of_tile + gate * kLanes, sums[gate]);
+  }
+
+  // c [32][c_row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
+  void products(int64_t r, int64_t num_rows, int64_t k_block, float* c, int64_t c_row_size) const {
+    const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
+    const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
+    zero_block();
+    if (num_rows <= kTileRows) {
+      accumulate_16_rows<kParts, 2>(columns / kTileDepth, rows, weights);
+      store_tile<0>(c, c_row_size * 4);
+      store_tile<1>(c + kTileRows, c_row_size * 4);
+    } else {
+      accumulate_32x32<kParts>(columns / kTileDepth, rows, weights);
+      store_32x32(c, c_row_size);
+    }
+  }
+
+  void recurrence(const Share& share, Barrier* barrier) const {
+    for (int64_t t = sizes.steps - 1; t >= 0; --t) {
+      for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, d_bias + share.group * columns);
+        }
+      if (layout.members > 1) barrier->wait();
+      for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          products(t * sizes.batch + b, layout.block_rows, padded_features / kBlock + slice,
+                   dh + b * padded_units + slice * kBlock, padded_units);
+        }
+    }
+  }
+
+  // dx = dz W^T, of all steps, by blocks of 32 rows within groups of weights that are used together.
+  void input_gradients(int thread, int threads) const {
+    const int64_t k_blocks = padded_features / kBlock, num_rows = sizes.steps * sizes.batch;
+    const int64_t group_size =
+        larger(1, smaller(k_blocks, kWeightsAtOnce / (kBlock * columns * int64_t{sizeof(bfloat16)} * kParts)));
+    const int64_t groups = (k_blocks + group_size - 1) / group_size, row_blocks = (num_rows + kBlock - 1) / kBlock;
+    const Range items = split(groups * row_blocks, threads, thread);
+    for (int64_t item = items.begin; item < items.end; ++item) {
+      const int64_t first = item / row_blocks * group_size, r = item % row_blocks * kBlock;
+      for (int64_t k_block = first; k_block < smaller(first + group_size, k_blocks); ++k_block) {
+        alignas(64) float product[kBlock * kBlock];
+        products(r, num_rows - r, k_block, product, kBlock);
+        store_dx({r, smaller(r + kBlock, num_rows)}, k_block, product);
+      }
+    }
+  }
+
+  void store_dx(Range rows, int64_t k_block, const float* product) const {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const int64_t t = r / sizes.batch, b = r % sizes.batch;
+      for (int64_t d = k_block * kBlock; d < smaller((k_block + 1) * kBlock, sizes.features); d += kLanes)
+        store(io.dx + (b * sizes.steps + t) * sizes.features + d,
+              load(product + (r - rows.begin) * kBlock + d - k_block * kBlock), lanes_before(d, sizes.features));
+    }
+  }
+
+  void finish(const Share& share) const {
+    for (int64_t b = share.blocks.begin * layout.block_rows;
+         b < smaller(share.blocks.end * layout.block_rows, sizes.batch); ++b)
+      for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store(io.dh0 + b * units + u, load(dh + b * padded_units + u), lanes);
+        store(io.dc0 + b * units + u, load(dc + b * padded_units + u), lanes);
+      }
+  }
+
+  // ---- dW = inputs^T dz, over some rows at a time ----
+
+  // Two rows of 16 elements as pairs; rows at or past the end are zero.
+  static KERASPTB_INLINE_METHOD Bfloat16x32 row_pair(const bfloat16* p, int64_t row_size, int64_t r,
+                                                             int64_t end) {
+    if (r + 1 < end) return pair_rows(join(load_bfloat16x16(p), load_bfloat16x16(p + row_size)));
+    return r < end ? pair_rows(join(load_bfloat16x16(p), _mm256_setzero_si256())) : _mm512_setzero_si512();
+  }
+
+  void transpose_inputs(Range rows, Range tiles) const {
+    const int64_t row_blocks = (rows.size() + kTileDepth - 1) / kTileDepth;
+    for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
+      for (int part = 0; part < kParts; ++part)
+        for (int64_t block = 0; block < row_blocks; ++block) {
+          const bfloat16* from = io.rows + part * sizes.num_rows() * row_stride + k_tile * kTileRows;
+          __m512i pairs[16];
+          for (int64_t i = 0; i < 16; ++i) {
+            const int64_t r = rows.begin + block * kTileDepth + 2 * i;
+            pairs[i] = row_pair(from + r * row_stride, row_stride, r, rows.end);
+          }
+          transpose(pairs);
+          bfloat16* to = inputs_transposed + part * inputs_low + (k_tile * row_blocks + block) * kTileSize;
+          for (int64_t i = 0; i < kTileRows; ++i) store(to + i * kTileDepth, pairs[i]);
+        }
+  }
+
+  void pack_dz(Range rows, int64_t column_tile, bfloat16* to, int64_t low) const {
+    for (int part = 0; part < kParts; ++part)
+      for (int64_t r = rows.begin; r < rows.begin + round_up(rows.size(), kTileDepth); r += 2)
+        store(to + part * low + (r - rows.begin) * kTileRows,
+              row_pair(dz + part * dz_low + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
+  }
+
+  void store_d_weights(int64_t k_block, int64_t column_block, const float* block, bool add) const {
+    for (int64_t row = 0; row < kBlock; ++row) {
+      const int64_t k = k_block * kBlock + row;
+      float* to = k < sizes.features ? io.d_kernel + k * kGates * units
+                  : k >= padded_features && k < padded_features + units
+                      ? io.d_recurrent_kernel + (k - padded_features) * kGates * units
+                      : nullptr;
+      if (to == nullptr) continue;
+      for (int64_t half = 0; half < 2; ++half) {
+        const int64_t tile = (2 * column_block + half) / kGates, gate = (2 * column_block + half) % kGates;
+        const int64_t lanes = lanes_before(tile * kUnitTile, units);
+        if (lanes == 0) continue;
+        float* place = to + gate * units + tile * kUnitTile;
+        const Float sum = load(block + row * kBlock + half * kLanes);
+        store(place, add ? sum + load(place, lanes) : sum, lanes);
+      }
+    }
+  }
+
+  // dW of some blocks of 32 packed columns, over `rows`; `packed_dz` holds kColumnsAtOnce blocks.
+  void weight_gradients(Range rows, Range column_blocks, bfloat16* packed_dz, int64_t low) const {
+    alignas(64) float product[kBlock * kBlock];
+    const int64_t row_blocks = (rows.size() + kTileDepth - 1) / kTileDepth, depth = row_blocks * kTileDepth;
+    for (int64_t first = column_blocks.begin; first < column_blocks.end; first += kColumnsAtOnce) {
+      const int64_t last = smaller(first + kColumnsAtOnce, column_blocks.end);
+      for (int64_t tile = 2 * first; tile < 2 * last; ++tile)
+        pack_dz(rows, tile, packed_dz + (tile - 2 * first) * depth * kTileRows, low);
+      for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
+        const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize,
+                             inputs_low};
+        for (int64_t column_block = first; column_block < last; ++column_block) {
+          zero_block();
+          accumulate_32x32<kParts>(row_blocks, inputs,
+                                   paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low));
+          store_32x32(product, kBlock);
+          store_d_weights(k_block, column_block, product, rows.begin > 0);
+        }
+      }
+    }
+  }
+
+  void bias_gradients() const {
+    for (int64_t tile = 0; tile < padded_units / kUnitTile; ++tile)
+      for (int64_t gate = 0; gate < kGates; ++gate) {
+        const int64_t lanes = lanes_before(tile * kUnitTile, units);
+        if (lanes == 0) continue;
+        Float sum = Float{};
+        for (int group = 0; group < layout.groups; ++group)
+          sum += load(d_bias + group * columns + tile * kTileColumns + gate * kLanes);
+        store(io.d_bias + gate * units + tile * kUnitTile, sum, lanes);
+      }
+  }
+};
+
+template <int kParts>
+void backward(const LstmAmxSizes& sizes, const LstmAmxBackward& io) {
+  Workers workers;
+  const int count = workers.count();
+  const Layout layout = choose_layout(sizes, kParts, count);
+  const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size(), columns = kGates * padded_units;
+  const int64_t num_rows = sizes.steps * sizes.batch, most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
+  const int64_t packed_low = row_size * columns, dz_stride = spread(columns), dz_low = (num_rows + kBlock) * dz_stride;
+  const int64_t inputs_low = most_rows * row_size, state_size = round_up(sizes.batch, kBlock) * padded_units;
+  const int64_t thread_low = kColumnsAtOnce * kBlock * most_rows;
+  const Backward<kParts> task{sizes, io, layout, sizes.units, padded_units, row_size - padded_units, row_size,
+                              sizes.row_stride(), columns, dz_stride,
+                              workers.scratch<bfloat16>(kParts * packed_low), packed_low,
+                              workers.scratch<bfloat16>(kParts * dz_low), dz_low,
+                              workers.scratch<bfloat16>(kParts * inputs_low), inputs_low,
+                              workers.scratch<float>(state_size), workers.scratch<float>(state_size),
+                              workers.scratch<float>(layout.groups * columns)};
+  bfloat16* packed_dz = workers.scratch<bfloat16>(count * kParts * thread_low);
+  Barrier& all = *workers.barriers(1, count);
+  Barrier* barriers = workers.barriers(layout.groups, layout.members);
+  workers.run([&](int thread) {
+    const Tiles tiles;
+    const Share share = share_of(sizes, layout, thread);
+    task.pack_weights(split(row_size / kTileRows, count, thread));
+    if (!share.idle) task.start(share);
+    all.wait();
+    if (!share.idle) {
+      task.recurrence(share, &barriers[share.group]);
+      task.finish(share);
+    }
+    all.wait();
+    if (thread == 0) task.bias_gradients();
+    task.input_gradients(thread, count);
+    for (int64_t first = 0; first < num_rows; first += kRowsAtOnce) {
+      const Range rows{first, smaller(first + kRowsAtOnce, num_rows)};
+      task.transpose_inputs(rows, split(row_size / kTileRows, count, thread));
+      all.wait();
+      task.weight_gradients(rows, split(columns / kBlock, count, thread), packed_dz + thread * kParts * thread_low,
+                            thread_low);
+      all.wait();
+    }
+  });
+}
+
+}  // namespace
+
+void lstm_backward(int parts, const LstmAmxSizes& sizes, const LstmAmxBackward& tensors) {
+  parts == 1 ? backward<1>(sizes, tensors) : backward<2>(sizes, tensors);
+}
+
+}  // namespace amx
+}  // namespace kerasptb

@@ -1,0 +1,202 @@
+// The forward pass of the LSTM layer on AMX. Equations and shape letters: lstm_amx.h; who does what: lstm_layout_amx.h.
+#include "lstm_layout_amx.h"
+
+namespace kerasptb {
+namespace amx {
+namespace {
+
+template <int kParts>
+struct Forward {
+  typedef GateType<kParts> Gate;
+
+  const LstmAmxSizes& sizes;
+  const LstmAmxForward& io;
+  const Layout& layout;
+  bfloat16* packed;  // [H' / 16][K / 32][gate][tile]
+  float* input_sums;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence, else null
+  int64_t units, padded_units, padded_features, row_size, row_stride, weights_low, rows_low;
+
+  void pack_weights(Range tiles) const {
+    const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
+    // Along rows of W, not down its columns: those are pages apart.
+    for (int64_t k_tile = 0; k_tile < row_size / kTileDepth; ++k_tile)
+      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+        for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)
+          for (int64_t gate = 0; gate < kGates; ++gate) {
+            const int64_t k = k_tile * kTileDepth + 2 * pair;
+            const Parts<kParts> parts =
+                split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k + 1, gate, tile));
+            bfloat16* to = packed + ((tile * (row_size / kTileDepth) + k_tile) * kGates + gate) * kTileSize + pair * 32;
+            for (int part = 0; part < kParts; ++part) store(to + part * weights_low, pair_rows(parts.part[part]));
+          }
+  }
+
+  void copy_inputs(Range rows) const {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const int64_t t = r / sizes.batch, b = r % sizes.batch;
+      const float* x = io.x + (b * sizes.steps + t) * sizes.features;
+      for (int64_t d = 0; d < padded_features; d += kLanes)
+        store16_in_parts<kParts>(io.rows + r * row_stride + d, rows_low, load(x + d, lanes_before(d, sizes.features)));
+    }
+  }
+
+  void copy_initial_state(Range batch) const {
+    for (int64_t b = batch.begin; b < batch.end; ++b)
+      for (int64_t u = 0; u < padded_units; u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store16_in_parts<kParts>(io.rows + b * row_stride + padded_features + u, rows_low,
+                                 load(io.h0 + b * units + u, lanes));
+        store(io.cells + b * padded_units + u, load(io.c0 + b * units + u, lanes));
+      }
+  }
+
+  // Where sums of four gates are, for rows and the 16 units of a tile.
+  struct Sums {
+    float* data;
+    int64_t row_size, gate_size;  // elements to the next row, to the next gate
+
+    template <int kTile>
+    KERASPTB_INLINE_METHOD void load(int64_t row, int64_t gate) const {
+      load_tile<kTile>(data + row * row_size + gate * gate_size, row_size * int64_t{sizeof(float)});
+    }
+    template <int kTile>
+    KERASPTB_INLINE_METHOD void store(int64_t row, int64_t gate) const {
+      store_tile<kTile>(data + row * row_size + gate * gate_size, row_size * int64_t{sizeof(float)});
+    }
+  };
+  Sums input_sums_of(int64_t r, int64_t tile) const {
+    return {input_sums + r * kGates * padded_units + tile * kTileColumns, kGates * padded_units, kUnitTile};
+  }
+
+  // to = from (0 if null) + (x | h) [W; U], the part of the sum over `depth` tiles of k, for rows from r.
+  void products(int64_t r, int64_t num_rows, int64_t tile, Range depth, const Sums* from, const Sums& to) const {
+    const Operand rows = rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_low);
+    const Operand columns{packed + (tile * (row_size / kTileDepth) + depth.begin) * kGates * kTileSize, kTileSize, 64,
+                          kGates * kTileSize, weights_low};
+    if (num_rows <= kTileRows) {
+      zero_block();
+      if (from != nullptr) {
+        from->template load<0>(0, 0);
+        from->template load<1>(0, 1);
+        from->template load<2>(0, 2);
+        from->template load<3>(0, 3);
+      }
+      accumulate_16_rows<kParts, 4>(depth.size(), rows, columns);
+      to.template store<0>(0, 0);
+      to.template store<1>(0, 1);
+      to.template store<2>(0, 2);
+      to.template store<3>(0, 3);
+      return;
+    }
+    for (int64_t gate = 0; gate < kGates; gate += 2) {
+      Operand two_gates = columns;
+      two_gates.data += gate * kTileSize;
+      zero_block();
+      if (from != nullptr) {
+        from->template load<0>(0, gate);
+        from->template load<1>(0, gate + 1);
+        from->template load<2>(kTileRows, gate);
+        from->template load<3>(kTileRows, gate + 1);
+      }
+      accumulate_32x32<kParts>(depth.size(), rows, two_gates);
+      to.template store<0>(0, gate);
+      to.template store<1>(0, gate + 1);
+      to.template store<2>(kTileRows, gate);
+      to.template store<3>(kTileRows, gate + 1);
+    }
+  }
+
+  // x W of all steps. Where reading weights is what takes the time, W is then read once, and U alone at each step.
+  void input_products(Range tiles) const {
+    const int64_t num_rows = sizes.steps * sizes.batch;
+    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+      for (int64_t r = 0; r < num_rows; r += kBlock)
+        products(r, kBlock, tile, {0, padded_features / kTileDepth}, nullptr, input_sums_of(r, tile));
+  }
+
+  // Gates, c(t) and h(t) of the rows b .. b + num_rows - 1 of step t.
+  void gates(int64_t t, int64_t b, int64_t num_rows, int64_t tile, const float* z) const {
+    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
+    Float bias[kGates];
+    for (int64_t gate = 0; gate < kGates; ++gate) bias[gate] = load(io.bias + gate * units + u, lanes);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      const int64_t r = t * sizes.batch + b + row;
+      const float* sums = z + row * kUnitTile;
+      constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
+      const Float i = sigmoid(load(sums) + bias[0]), f = sigmoid(load(sums + kGateSize) + bias[1]);
+      const Float g = tanh(load(sums + 2 * kGateSize) + bias[2]), o = sigmoid(load(sums + 3 * kGateSize) + bias[3]);
+      float* cell = io.cells + r * padded_units + u;
+      const Float c = f * load(cell) + i * g;
+      const Float h = o * tanh(c);
+      store(cell + sizes.batch * padded_units, c);
+      store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, h);
+      auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;
+      Gate::store32(saved, i, f);
+      Gate::store32(saved + 2 * kLanes, g, o);
+      if (lanes == 0) continue;
+      store(io.h_seq + ((b + row) * sizes.steps + t) * units + u, h, lanes);
+      if (t == sizes.steps - 1) {
+        store(io.h_T + (b + row) * units + u, h, lanes);
+        store(io.c_T + (b + row) * units + u, c, lanes);
+      }
+    }
+  }
+
+  void recurrence(const Share& share, Barrier* barrier) const {
+    alignas(64) float z[kGates * 2 * kTileRows * kUnitTile];
+    const Sums sums{z, kUnitTile, 2 * kTileRows * kUnitTile};
+    const Range depth{input_sums == nullptr ? 0 : padded_features / kTileDepth, row_size / kTileDepth};
+    for (int64_t t = 0; t < sizes.steps; ++t) {
+      for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
+        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
+          const int64_t b = block * layout.block_rows;
+          const int64_t r = t * sizes.batch + b;
+          const Sums inputs = input_sums_of(r, tile);
+          products(r, layout.block_rows, tile, depth, input_sums == nullptr ? nullptr : &inputs, sums);
+          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, z);
+        }
+      if (layout.members > 1) barrier->wait();
+    }
+  }
+};
+
+template <int kParts>
+void forward(const LstmAmxSizes& sizes, const LstmAmxForward& io) {
+  Workers workers;
+  const Layout layout = choose_layout(sizes, kParts, workers.count());
+  const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size();
+  const int64_t weights_size = row_size * kGates * padded_units;
+  bfloat16* packed = workers.scratch<bfloat16>(kParts * weights_size);
+  const StepCost cost = step_cost(sizes, kParts, layout);
+  const bool inputs_ahead = sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
+  float* input_sums =
+      inputs_ahead ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units) : nullptr;
+  const Forward<kParts> task{sizes,        io,       layout,       packed, input_sums,
+                             sizes.units,  padded_units, row_size - padded_units, row_size, sizes.row_stride(),
+                             weights_size, sizes.num_rows() * sizes.row_stride()};
+  Barrier& all = *workers.barriers(1, workers.count());
+  Barrier* barriers = workers.barriers(layout.groups, layout.members);
+  workers.run([&](int thread) {
+    const int count = workers.count();
+    const Tiles tiles;
+    task.pack_weights(split(padded_units / kUnitTile, count, thread));
+    task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
+    task.copy_initial_state(split(sizes.batch, count, thread));
+    all.wait();
+    if (inputs_ahead) {
+      task.input_products(split(padded_units / kUnitTile, count, thread));
+      all.wait();
+    }
+    const Share share = share_of(sizes, layout, thread);
+    if (!share.idle) task.recurrence(share, &barriers[share.group]);
+  });
+}
+
+}  // namespace
+
+void lstm_forward(int parts, const LstmAmxSizes& sizes, const LstmAmxForward& tensors) {
+  parts == 1 ? forward<1>(sizes, tensors) : forward<2>(sizes, tensors);
+}
+
+}  // namespace amx
+}  // namespace kerasptb

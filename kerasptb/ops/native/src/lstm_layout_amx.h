@@ -1,0 +1,136 @@
+// What both passes of the LSTM layer on AMX share: who works on what, and access to weights and gates.
+//
+// The batch falls into blocks of 32 rows (16 where that is enough or gives more threads work), the units into slices
+// of 32. Threads form groups: a group owns some blocks for all steps, its members some slices each. A group of one
+// never waits; larger ones meet at a barrier once a step.
+//
+// Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
+#pragma once
+
+#include "amx.h"
+#include "lstm_amx.h"
+#include "threads.h"
+
+namespace kerasptb {
+namespace amx {
+
+constexpr int kGates = 4;
+constexpr int64_t kUnitTile = 16;  // units whose gates are computed together
+constexpr int64_t kTileColumns = kGates * kUnitTile;
+constexpr int64_t kCachedWeights = 3 << 19;  // bytes of weights that stay in a core's L2 cache from step to step
+constexpr double kLargeWeights = 24 << 20;   // bytes that every cache level feels
+constexpr double kBarrierCycles = 3000;
+
+// ---- who does what ----
+
+struct Layout {
+  int groups = 1, members = 1;
+  int64_t block_rows = 32;
+};
+
+// Rough cycles of a forward step for the busiest thread: its tile products, and its reading of weights, from L2 for
+// every block of rows or, if they do not stay there, from beyond it once.
+struct StepCost {
+  double arithmetic, memory;
+  bool weights_stay;
+};
+
+static StepCost step_cost(const LstmAmxSizes& sizes, int parts, const Layout& layout) {
+  const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  const int64_t slices = sizes.padded_units() / kBlock;
+  const int64_t my_blocks = (blocks + layout.groups - 1) / layout.groups;
+  const int64_t my_slices = (slices + layout.members - 1) / layout.members;
+  const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * 2 * parts;
+  const double my_bytes = my_slices * slice_bytes;
+  const double products = double(my_blocks) * my_slices * (layout.block_rows / kTileRows) *
+                          (kBlock * kGates / kTileRows) * (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
+  StepCost cost;
+  cost.arithmetic = products * 16;
+  cost.weights_stay = my_bytes < kCachedWeights;
+  const double bytes_per_cycle = slices * slice_bytes > kLargeWeights ? 8 : 16;
+  cost.memory = cost.weights_stay ? my_blocks * my_bytes / 32 : my_bytes / bytes_per_cycle;
+  return cost;
+}
+
+static Layout choose_layout(const LstmAmxSizes& sizes, int parts, int threads) {
+  Layout best;
+  double best_cycles = 0;
+  for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
+    for (int64_t groups = smaller(threads, (sizes.batch + block_rows - 1) / block_rows); groups >= 1; --groups) {
+      Layout layout;
+      layout.block_rows = block_rows;
+      layout.groups = static_cast<int>(groups);
+      layout.members = static_cast<int>(smaller(threads / groups, sizes.padded_units() / kBlock));
+      const StepCost cost = step_cost(sizes, parts, layout);
+      const double cycles =
+          (cost.arithmetic > cost.memory ? cost.arithmetic : cost.memory) + (layout.members > 1 ? kBarrierCycles : 0);
+      if (best_cycles == 0 || cycles < best_cycles) {
+        best = layout;
+        best_cycles = cycles;
+      }
+    }
+  return best;
+}
+
+// What one thread does in the loop over the steps.
+struct Share {
+  bool idle;
+  int group;
+  Range blocks, slices;  // of the batch, and of 32 units
+};
+
+static Share share_of(const LstmAmxSizes& sizes, const Layout& layout, int thread) {
+  Share share;
+  share.group = thread / layout.members;
+  share.idle = share.group >= layout.groups;
+  const int member = thread % layout.members;
+  const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  share.blocks = split(blocks, layout.groups, share.group);
+  share.slices = split(sizes.padded_units() / kBlock, layout.members, member);
+  return share;
+}
+
+// 16 weights of a gate: row k of [W; U], from unit 16 tile; 0 in the padding.
+struct Weights {
+  const float *kernel, *recurrent_kernel;
+  int64_t features, padded_features, units;
+
+  KERASPTB_INLINE_METHOD Float load16(int64_t k, int64_t gate, int64_t tile) const {
+    const float* row = k < features ? kernel + k * kGates * units
+                       : k >= padded_features && k < padded_features + units
+                           ? recurrent_kernel + (k - padded_features) * kGates * units
+                           : nullptr;
+    if (row == nullptr) return Float{};
+    return load(row + gate * units + tile * kUnitTile, lanes_before(tile * kUnitTile, units));
+  }
+};
+
+// Gates are kept in the precision of the products.
+template <int kParts>
+struct GateType;
+template <>
+struct GateType<1> {
+  typedef bfloat16 Type;
+  static KERASPTB_INLINE_METHOD Float load16(const Type* p) { return widen(load_bfloat16x16(p)); }
+  static KERASPTB_INLINE_METHOD void store32(Type* p, Float first, Float second) {
+    store(p, round_to_bfloat16(first, second));
+  }
+};
+template <>
+struct GateType<2> {
+  typedef float Type;
+  static KERASPTB_INLINE_METHOD Float load16(const Type* p) { return load(p); }
+  static KERASPTB_INLINE_METHOD void store32(Type* p, Float first, Float second) {
+    store(p, first);
+    store(p + kLanes, second);
+  }
+};
+
+template <int kParts>
+KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t low, Float x) {
+  const Parts<kParts> parts = split_in_parts<kParts>(x, x);
+  for (int part = 0; part < kParts; ++part) store(p + part * low, first_half(parts.part[part]));
+}
+
+}  // namespace amx
+}  // namespace kerasptb
