@@ -1,0 +1,61 @@
+import pytest
+
+from kerasptb import cli
+from kerasptb.runs import create_run
+
+
+@pytest.fixture(scope="module")
+def run(model, vocabulary, tmp_path_factory):
+    run = create_run(tmp_path_factory.mktemp("runs") / "run", {"model": model.get_config()}, vocabulary)
+    model.save_weights(run.weights_path("best"))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "files"),
+    [
+        ([], "1", ["assets", "fingerprint.pb", "saved_model.pb", "variables"]),
+        (["--format", "saved-model"], "2", ["assets", "fingerprint.pb", "saved_model.pb", "variables"]),
+        (["--format", "litert"], "model.tflite", None),
+        (["--format", "litert", "--quantize"], "small.tflite", None),
+        (["--format", "onnx"], "model.onnx", None),
+    ],
+)
+def test_export_writes_the_format_and_prints_where(run, tmp_path, capsys, arguments, name, files):
+    if "onnx" in arguments:
+        pytest.importorskip("onnx", reason="onnx is not installed")
+    target = tmp_path / name
+    assert cli.main(["export", str(run.folder), "--to", str(target), *arguments]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    if files:
+        assert sorted(file.name for file in target.iterdir()) == files
+    else:
+        assert sorted(file.name for file in tmp_path.iterdir()) == [name, f"{target.stem}.vocabulary.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--to", "{run}"], 1, "kerasptb: Expected a new or empty folder"),
+        (
+            ["--to", "{new}/model.bin", "--format", "litert"],
+            1,
+            "kerasptb: Expected the name of a file that ends in .tflite",
+        ),
+        (["--to", "{new}/model", "--quantize"], 1, "kerasptb: --quantize is for --format litert"),
+        (["--to", "{new}/model", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
+        ([], 2, "required: --to"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(run, tmp_path, capsys, arguments, status, message):
+    arguments = [argument.format(run=run.folder, new=tmp_path / "new") for argument in arguments]
+    assert cli.main(["export", str(run.folder), *arguments]) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert status == 2 or error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
+    assert cli.main(["export", str(tmp_path), "--to", str(tmp_path / "new")]) == 1
+    assert f"Received: {tmp_path}, which has no config.json" in capsys.readouterr().err

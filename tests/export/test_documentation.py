@@ -1,0 +1,133 @@
+"""What docs/export.md says, against the exports themselves."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from tensorflow.core.framework import tensor_pb2
+
+PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+JSON = [json.loads(block) for block in blocks("json")]
+EXCHANGES = list(zip(JSON[::2], JSON[1::2], strict=True))
+SIGNATURES = ["encode", "generate", "initial_state", "predict_next", "score", "step"]
+STATE = ("h0", "c0", "h1", "c1")
+
+
+def signature_inputs(function):
+    return function.structured_input_signature[1]
+
+
+def with_state(values, loaded):
+    """Puts a state where the page has a text in its place."""
+    zero = loaded.initial_state(1)
+    return {name: zero[name].numpy().tolist() if value == "state" else value for name, value in values.items()}
+
+
+def test_every_signature_has_a_request_and_an_answer():
+    assert sorted(request["signature_name"] for request, _ in EXCHANGES) == SIGNATURES
+
+
+@pytest.mark.parametrize(("request_body", "answer"), EXCHANGES, ids=[body["signature_name"] for body, _ in EXCHANGES])
+def test_rest_bodies_are_what_the_signatures_take_and_give(loaded, request_body, answer):
+    assert set(request_body) == {"signature_name", "inputs"}
+    function = loaded.signatures[request_body["signature_name"]]
+    expected, inputs = signature_inputs(function), request_body["inputs"]
+    if not isinstance(inputs, dict):
+        # TensorFlow Serving takes a bare value for a signature of one input.
+        assert len(expected) == 1
+        inputs = {next(iter(expected)): inputs}
+    # Over REST all inputs must be there, those with a default too.
+    assert set(inputs) == set(expected)
+    inputs = {name: tf.constant(value, expected[name].dtype) for name, value in with_state(inputs, loaded).items()}
+    for name, value in inputs.items():
+        assert expected[name].is_compatible_with(value), name
+    result = function(**inputs)
+    outputs = answer["outputs"] if len(result) > 1 else {next(iter(result)): answer["outputs"]}
+    assert set(outputs) == set(result)
+    for name, value in outputs.items():
+        if value != "state":
+            assert np.shape(value) == result[name].shape, name
+            assert (np.asarray(value).dtype.kind == "U") == (result[name].dtype == tf.string), name
+
+
+def predict_request_class():
+    """The fields of TensorFlow Serving's PredictRequest, whose package need not be installed."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="tests/export/predict.proto", package="tests.export", dependency=[tensor_pb2.DESCRIPTOR.name]
+    )
+    spec = file.message_type.add(name="ModelSpec")
+    for number, name in ((1, "name"), (3, "signature_name")):
+        spec.field.add(name=name, number=number, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    request = file.message_type.add(name="PredictRequest")
+    entry = request.nested_type.add(name="InputsEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    for message, name, number, type_name, label in (
+        (entry, "value", 2, ".tensorflow.TensorProto", field.LABEL_OPTIONAL),
+        (request, "model_spec", 1, ".tests.export.ModelSpec", field.LABEL_OPTIONAL),
+        (request, "inputs", 2, ".tests.export.PredictRequest.InputsEntry", field.LABEL_REPEATED),
+    ):
+        message.field.add(name=name, number=number, type=field.TYPE_MESSAGE, type_name=type_name, label=label)
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tests.export.PredictRequest"))
+
+
+def test_grpc_requests_are_what_the_signatures_take(loaded):
+    request_class, seen = predict_request_class(), []
+    for block in blocks("textproto"):
+        request = text_format.Parse(block, request_class())
+        function = loaded.signatures[request.model_spec.signature_name]
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        assert {name: value.dtype for name, value in inputs.items()} == {
+            name: spec.dtype for name, spec in signature_inputs(function).items()
+        }
+        function(**inputs)
+        seen.append(request.model_spec.signature_name)
+    assert sorted([*seen, "step"]) == SIGNATURES
+
+
+def test_the_table_lists_every_input_and_output_of_every_signature(loaded):
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| (.*) \|$", PAGE, re.MULTILINE))
+    for name in SIGNATURES:
+        inputs, outputs = (set(re.findall(r"`(\w+)`", cell)) for cell in rows[name].split(" | "))
+        assert inputs == set(signature_inputs(loaded.signatures[name])), name
+        assert outputs == set(loaded.signatures[name].structured_outputs), name
+
+
+def test_k_has_its_default_in_the_signature_for_grpc(saved_model):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    for name in ("serving_default", "predict_next"):
+        assert tf.make_ndarray(proto.meta_graphs[0].signature_def[name].defaults["k"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("marker", "package"), [("models/ptb/1", None), ("ptb.tflite", "ai_edge_litert"), ("ptb.onnx", "onnxruntime")]
+)
+def test_the_snippets_run(marker, package, model, vocabulary, tmp_path, monkeypatch, capsys):
+    import kerasptb
+
+    if package:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    kerasptb.export_saved_model(model, "models/ptb/1", vocabulary)
+    if package:
+        export = {"ptb.tflite": kerasptb.export_litert, "ptb.onnx": kerasptb.export_onnx}[marker]
+        export(model, marker, vocabulary)
+    (snippet,) = [block for block in blocks("python") if marker in block]
+    exec(compile(snippet, "docs/export.md", "exec"), {})
+    expected = kerasptb.suggest(model, vocabulary, "the company said", 3, exclude=() if package else ("<unk>",))
+    assert str([suggestion.word for suggestion in expected]) in capsys.readouterr().out
