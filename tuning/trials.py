@@ -1,7 +1,6 @@
 """Runs one trial after another: what each worker of a search does, and a search in one process."""
 
 import contextlib
-import gc
 import io
 import math
 import shutil
@@ -69,7 +68,6 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         """Frees what the trial before left."""
         self._asked = False
         keras.backend.clear_session()
-        gc.collect()
 
     def run_trial(self, trial):
         """Trains a trial.

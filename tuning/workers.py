@@ -123,13 +123,7 @@ class Crew:
             variables["CUDA_VISIBLE_DEVICES"] = ""
         member.process = self._context.Process(
             target=_work,
-            args=(
-                self._settings,
-                self._space,
-                None if is_chief else self._corpus,
-                self._log(member),
-                is_chief and again,
-            ),
+            args=(self._chiefs_work if is_chief else self._work, str(self._log(member)), is_chief and again),
             name=member.name,
             daemon=True,
         )

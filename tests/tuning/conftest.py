@@ -1,0 +1,37 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Workers are processes of their own: they import the spaces of the tests by name.
+sys.path.insert(0, str(Path(__file__).parent))
+
+WORDS = [f"w{i}" for i in range(20)] + ["<unk>", "N"]
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            # KerasTuner 1.4.8 asks for its thread by names that Python has deprecated.
+            for name in ("currentThread", "getName"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:{name}:DeprecationWarning"))
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """A folder of three small texts."""
+    folder = tmp_path_factory.mktemp("texts")
+    random = np.random.default_rng(0)
+    for split, lines in (("train", 300), ("valid", 60), ("test", 50)):
+        rows = [" ".join(random.choice(WORDS, 6)) for _ in range(lines)]
+        (folder / f"{split}.txt").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(texts):
+    import kerasptb
+
+    return kerasptb.load_corpus(texts)

@@ -1,0 +1,164 @@
+import json
+import time
+
+import keras_tuner as kt
+import pytest
+
+from tuning.oracles import COMPLETED, FAILED, STOPPED, failure_kind, make_oracle
+from tuning.records import Record
+from tuning.search_space import LanguageModelSpace, count_parameters
+
+
+def started(folder, tuner="random", space=None, trials=10, **attributes):
+    """Returns an oracle with its space, as a tuner makes it."""
+    oracle = make_oracle(tuner, trials, 9, seed=4, **attributes)
+    oracle._set_project_dir(str(folder), "trials")
+    hp = oracle.get_space()
+    if space is None:
+        hp.Int("x", 0, 999)
+    else:
+        space.declare_hyperparameters(hp)
+    oracle.update_space(hp)
+    return oracle
+
+
+def end(oracle, trial, score=None, reason=None):
+    record = Record(reason=reason, ended=True)
+    record.save(oracle._get_trial_dir(trial.trial_id))
+    if score is not None:
+        oracle.update_trial(trial.trial_id, {"val_perplexity": score})
+    # As it comes from a worker: without a message.
+    copy = kt.engine.trial.Trial.from_proto(trial.to_proto())
+    copy.status = FAILED if score is None else COMPLETED
+    oracle.end_trial(copy)
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
+def test_every_trial_drawn_is_within_the_limit(tmp_path, tuner):
+    space = LanguageModelSpace()
+    space.prepare(vocabulary_size=10000)
+    oracle = started(tmp_path, tuner, space, trials=7, fit_sample=space.fit_widths)
+    for i in range(7):
+        trial = oracle.create_trial("tuner0")
+        chosen = space.settings(trial.hyperparameters)
+        assert count_parameters(10000, chosen["embedding_size"], chosen["units"]) <= 3_955_088
+        end(oracle, trial, score=100.0 + i)
+    assert oracle.create_trial("tuner0").status == STOPPED
+
+
+def test_bayesian_asks_the_gaussian_process_after_a_third_of_the_trials(tmp_path, monkeypatch):
+    oracle = started(tmp_path, "bayesian", trials=12)
+    fits = []
+    monkeypatch.setattr(oracle.gpr, "fit", lambda x, y, fit=oracle.gpr.fit: fits.append(len(x)) or fit(x, y))
+    for i in range(6):
+        end(oracle, oracle.create_trial("tuner0"), score=100.0 + i)
+    assert fits == [4, 5]
+
+
+def test_the_same_seed_draws_the_same_trials(tmp_path):
+    values = [
+        [started(tmp_path / str(i)).create_trial(f"tuner{j}").hyperparameters.values for j in range(3)]
+        for i in range(2)
+    ]
+    assert values[0] == values[1]
+    assert make_oracle("random", 5, 5, seed=0).seed == make_oracle("random", 5, 5, seed=0).seed
+
+
+def test_a_worker_that_comes_back_gets_its_trial_again(tmp_path):
+    oracle = started(tmp_path)
+    first = oracle.create_trial("tuner0")
+    oracle.create_trial("tuner1")
+    assert oracle.create_trial("tuner0") is first
+
+
+def test_three_failures_for_one_reason_end_the_search(tmp_path):
+    oracle = started(tmp_path)
+    reasons = [
+        "OSError: block 1",
+        "out of memory: 7",
+        "OSError: block 2",
+        "out of memory: shape[8]",
+        "OSError: block 33",
+    ]
+    for reason in reasons:
+        assert oracle.stop_reason is None
+        end(oracle, oracle.create_trial("tuner0"), reason=reason)
+    assert oracle.stop_reason == "3 trials failed for one reason: OSError: block 33"
+    assert oracle.create_trial("tuner0").status == STOPPED
+    assert oracle.trials["00"].message == "OSError: block 1"
+
+
+def test_rejected_models_never_end_the_search(tmp_path):
+    oracle = started(tmp_path)
+    for _ in range(5):
+        end(oracle, oracle.create_trial("tuner0"), reason="rejected: 9 parameters, where 8 are allowed")
+    assert oracle.stop_reason is None
+
+
+def test_reasons_are_one_if_they_differ_in_numbers_only():
+    assert failure_kind("OSError: block 1") == failure_kind("OSError: block 2.5")
+    assert failure_kind("OSError: block 1") != failure_kind("OSError: page 1")
+    assert failure_kind("diverged: the loss became nan") == failure_kind("diverged: perplexity inf")
+    assert failure_kind("ValueError: a\nmore") == failure_kind("ValueError: a\nother")
+
+
+def test_no_trial_begins_after_the_deadline_and_a_lost_one_waits(tmp_path):
+    oracle = started(tmp_path)
+    lost = oracle.create_trial("tuner0")
+    oracle.deadline = time.time() - 1
+    assert oracle.create_trial("tuner0").status == STOPPED
+    assert oracle.ongoing_trials == {}
+    assert oracle.stop_reason == "the time limit was reached"
+    again = started(tmp_path)
+    again.reload()
+    assert again.stop_reason is None
+    assert again.create_trial("tuner7").trial_id == lost.trial_id
+
+
+def test_a_chief_started_again_leaves_running_trials_to_their_workers(tmp_path):
+    oracle = started(tmp_path)
+    running = oracle.create_trial("tuner0")
+    end(oracle, oracle.create_trial("tuner1"), reason="OSError: 1")
+    again = started(tmp_path, keep_running=True)
+    again.reload()
+    assert list(again.ongoing_trials) == ["tuner0"]
+    # The worker did not notice: it ends the trial, and no other gets it.
+    end(again, running, score=5.0)
+    assert again.create_trial("tuner1").trial_id not in (running.trial_id, "01")
+    assert again.trials[running.trial_id].score == 5.0
+    for _ in range(2):
+        end(again, again.create_trial("tuner1"), reason="OSError: 2")
+    assert again.stop_reason is not None
+
+
+def test_a_search_taken_up_again_runs_the_trials_that_ran(tmp_path):
+    oracle = started(tmp_path)
+    running = {oracle.create_trial("tuner0").trial_id, oracle.create_trial("tuner1").trial_id}
+    again = started(tmp_path)
+    again.reload()
+    assert {again.create_trial("tuner0").trial_id, again.create_trial("tuner5").trial_id} == running
+
+
+def test_a_trial_whose_folder_was_written_last_is_not_lost(tmp_path):
+    oracle = started(tmp_path)
+    oracle.save()
+    state = json.loads((tmp_path / "trials" / "oracle.json").read_text())
+    trial = oracle.create_trial("tuner0")
+    (tmp_path / "trials" / "oracle.json").write_text(json.dumps(state))
+    again = started(tmp_path)
+    again.reload()
+    assert again.create_trial("tuner0").trial_id == trial.trial_id
+
+
+def test_an_end_that_is_told_twice_counts_once(tmp_path):
+    oracle = started(tmp_path)
+    trial = oracle.create_trial("tuner0")
+    end(oracle, trial, score=7.0)
+    end(oracle, trial, reason="OSError: too late")
+    assert oracle.trials[trial.trial_id].status == COMPLETED
+    assert oracle.end_order == [trial.trial_id]
+
+
+def test_unknown_tuners_are_refused():
+    with pytest.raises(ValueError, match=r"bayesian, hyperband, random. Received: tuner='grid'"):
+        make_oracle("grid", 5, 5, seed=1)

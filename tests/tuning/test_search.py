@@ -1,0 +1,318 @@
+import csv
+import json
+import runpy
+import subprocess
+import sys
+
+import keras_tuner as kt
+import pytest
+import toy_spaces
+from tensorflow.core.util import event_pb2
+from tensorflow.python.summary.summary_iterator import summary_iterator
+
+import kerasptb
+import tuning
+from kerasptb.cli import main
+from tuning import stopping
+from tuning.records import read_trials
+
+SMALL = {"units": (32, 64), "embedding_size": 32, "batch_size": [5, 10], "num_steps": [5, 8], "keep_prob": (0.7, 1.0)}
+
+
+def toy(texts, tmp_path, space, **arguments):
+    arguments = {"tuner": "random", "trials": 6, "epochs": 2, "seed": 1, "verbose": False, **arguments}
+    return tuning.tune(texts, space, out=tmp_path / "search", **arguments)
+
+
+@pytest.fixture(scope="module")
+def found(texts, tmp_path_factory):
+    """A search by random draws, of models that are trained in earnest."""
+    out = tmp_path_factory.mktemp("searches") / "random"
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
+    result = tuning.tune(
+        texts, space, tuner="random", trials=2, epochs=2, seed=3, max_parameters=15_000, out=out, verbose=False
+    )
+    return result
+
+
+def test_the_best_trial_is_first_and_every_number_is_recorded(found, corpus):
+    first, second = found.trials
+    assert first.score < second.score
+    for trial in found.trials:
+        run = kerasptb.load_run(trial.folder / "run")
+        assert trial.record.parameters == run.metrics["parameters"] <= 15_000
+        assert trial.record.words_per_second == run.metrics["words_per_second"] > 0
+        assert trial.record.curve == [row["val_perplexity"] for row in run.history]
+        assert trial.record.seconds > 0
+        assert run.metrics["preset"] == "search"
+        assert run.config["model"]["seed"] == 3
+        assert run.config["training"]["learning_rate"] == pytest.approx(trial.values["learning_rate"], rel=1e-5)
+        model = run.load_model()
+        assert (model.batch_size, model.num_steps) == (trial.values["batch_size"], trial.values["num_steps"])
+        # All at one batch size, whatever they trained with: 420 words are 20 streams of 21.
+        assert trial.score == pytest.approx(kerasptb.evaluate_perplexity(model, corpus.valid, 20, 20))
+
+
+def test_the_leaderboard_says_what_the_trials_say(found):
+    with (found.folder / "leaderboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trial"] for row in rows] == [trial.trial_id for trial in found.trials]
+    assert [float(row["valid_perplexity"]) for row in rows] == [trial.score for trial in found.trials]
+    assert [int(row["rank"]) for row in rows] == [1, 2]
+    assert rows[0]["units_0"] == str(found.trials[0].values["units_0"])
+    for name in ("perplexity-parameters.png", "perplexity-settings.png"):
+        assert (found.folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_finds_settings_and_results(found):
+    for trial in found.trials:
+        (path,) = (trial.folder / "hparams").iterdir()
+        events = [event for event in summary_iterator(str(path)) if isinstance(event, event_pb2.Event)]
+        tags = {value.tag for event in events for value in event.summary.value}
+        assert "_hparams_/session_start_info" in tags
+        assert "val_perplexity" in tags
+        assert list((trial.folder / "run" / "logs").rglob("events*"))
+
+
+def test_the_best_run_is_evaluated_used_and_trained_on(found, texts, capsys):
+    best = str(found.folder / "best")
+    assert main(["evaluate", best, "--data", str(texts), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["perplexity"] > 1
+    assert main(["suggest", best, "w1 w2", "-k", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["suggestions"]) == 2
+    assert main(["train", "--data", str(texts), "--out", best, "--resume", "--epochs", "3"]) == 0
+    assert [row["epoch"] for row in kerasptb.load_run(best).history] == [1, 2, 3]
+
+
+def test_the_script_rebuilds_the_best_model(found):
+    names = runpy.run_path(str(found.folder / "best_model.py"))
+    model = names["build_model"]()
+    trained = found.run.load_model()
+    model.load_weights(found.run.weights_path("best"))
+    assert model.get_config() == trained.get_config()
+    assert names["TRAINING"]["decay"] == found.run.config["training"]["decay"]
+
+
+def test_hyperband_goes_on_with_the_best_where_it_stopped(texts, tmp_path):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
+    result = toy(texts, tmp_path, space, tuner="hyperband", trials=4, epochs=3)
+    trials = read_trials(result.folder)
+    assert [len(trial.record.curve) for trial in trials] == [1, 1, 1, 3]
+    best = min(trials[:3], key=lambda trial: trial.score)
+    assert trials[3].record.curve[0] == best.record.curve[0]
+    assert trials[3].values == best.values
+
+
+def test_bayesian_search_uses_all_its_trials(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space, tuner="bayesian", trials=6)
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 6
+    assert result.trials[0].score == 100 + min(space.trained())
+    assert result.run is None
+
+
+def test_a_poisoned_trial_is_recorded_and_the_search_goes_on(texts, tmp_path, capsys):
+    space = toy_spaces.PoisonedSpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space, trials=6, verbose=True)
+    reasons = [trial.record.reason for trial in read_trials(result.folder)]
+    assert reasons == [
+        None,
+        "out of memory: OOM when allocating tensor with shape[9,9]",
+        "diverged: training diverged: the loss became nan in epoch 1, step 7",
+        "KeyError: 'no such word'",
+        None,
+        None,
+    ]
+    output = capsys.readouterr().out
+    assert "3 completed, 3 failed" in output
+    assert "trial 1 failed: out of memory" in output
+    assert "Traceback" in (result.trials[-1].folder / "error.txt").read_text()
+
+
+def test_a_training_that_diverges_is_a_failed_trial(texts, tmp_path):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32}, learning_rate=[1.0, 3e38])
+    result = toy(texts, tmp_path, space, trials=3, epochs=1, seed=0)
+    for trial in result.trials:
+        diverges = trial.values["learning_rate"] > 1
+        assert (trial.record.reason or "").startswith("diverged: ") == diverges
+        assert (trial.score is None) == diverges
+    assert {trial.status for trial in result.trials} == {"COMPLETED", "FAILED"}
+
+
+def test_three_trials_failing_for_one_reason_end_the_search_with_it(texts, tmp_path):
+    space = toy_spaces.BrokenSpace(tmp_path / "journal")
+    with pytest.raises(tuning.SearchError, match="3 trials failed for one reason: OSError: cannot read block"):
+        toy(texts, tmp_path, space, trials=10)
+    assert len(space.trained()) == 3
+
+
+def test_a_search_whose_trials_all_fail_says_so(texts, tmp_path):
+    space = toy_spaces.BrokenSpace(tmp_path / "journal")
+    with pytest.raises(tuning.SearchError, match="No trial of the search has completed: OSError"):
+        toy(texts, tmp_path, space, trials=2)
+
+
+def test_models_over_the_limit_are_rejected_and_not_trained(texts, tmp_path):
+    space = toy_spaces.WideSpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space, trials=8, max_parameters=1000)
+    assert {trial.status for trial in result.trials} == {"COMPLETED", "FAILED"}
+    for trial in result.trials:
+        if trial.values["x"] % 2:
+            assert trial.record.reason == "rejected: 1,002 parameters, where 1,000 are allowed"
+    assert all(x % 2 == 0 for x in space.trained())
+
+
+def test_a_space_of_ones_own_is_a_subclass(texts, tmp_path):
+    space = toy_spaces.WithoutDropout(num_layers=1, **SMALL | {"units": 32})
+    result = toy(texts, tmp_path, space, trials=1, epochs=1)
+    assert result.run.config["model"]["keep_prob"] == 1.0
+    assert "gentle" in result.trials[0].values
+    # Another space would not compare.
+    with pytest.raises(tuning.SearchError, match=r"keeps its space, toy_spaces\.WithoutDropout"):
+        toy(texts, tmp_path, tuning.LanguageModelSpace(), trials=1, epochs=1, resume=True)
+
+
+def test_a_space_of_ones_own_is_a_function(texts, tmp_path, corpus):
+    def build(hp):
+        model = kerasptb.build_language_model(
+            len(corpus.vocabulary), 8, hp.Choice("units", [8, 12]), batch_size=5, num_steps=5
+        )
+        model.compile(kerasptb.optimizers.ClippedSGD(hp.Float("learning_rate", 0.25, 0.5), 2.0))
+        return model
+
+    result = toy(texts, tmp_path, build, trials=1, epochs=1)
+    training = result.run.config["training"]
+    assert training["learning_rate"] == pytest.approx(result.trials[0].values["learning_rate"])
+    assert training["global_clipnorm"] == 2.0
+    assert result.run.config["model"]["units"] == [result.trials[0].values["units"]]
+
+
+def test_a_fit_that_returns_nothing_is_a_failure_with_its_reason(texts, tmp_path):
+    class Silent(toy_spaces.ToySpace):
+        def fit(self, *args, **kwargs):
+            super().fit(*args, **kwargs)
+
+    with pytest.raises(
+        tuning.SearchError, match=r"Expected HyperModel.fit to return .*'val_perplexity'.*Received: None"
+    ):
+        toy(texts, tmp_path, Silent(tmp_path / "journal"), trials=1)
+
+
+def test_an_interrupted_search_is_taken_up_again(texts, tmp_path):
+    space = toy_spaces.InterruptedSpace(tmp_path / "journal")
+    with pytest.raises(KeyboardInterrupt):
+        toy(texts, tmp_path, space, trials=5)
+    assert (tmp_path / "search" / "leaderboard.csv").exists()
+    result = tuning.tune(texts, space, out=tmp_path / "search", resume=True, verbose=False)
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 5
+    trained = space.trained()
+    # The third was begun twice, the others once.
+    assert trained[2] == trained[3]
+    assert len(set(trained)) == 5
+    assert len(trained) == 6
+
+
+def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    toy(texts, tmp_path, space, trials=2)
+    assert len(toy(texts, tmp_path, space, trials=3, resume=True).trials) == 3
+    assert len(space.trained()) == 3
+    with pytest.raises(tuning.SearchError, match=r"keeps its settings: .* has epochs=2\. Received: epochs=9"):
+        toy(texts, tmp_path, space, epochs=9, resume=True)
+    with pytest.raises(tuning.SearchError, match=r"not empty.*--resume"):
+        toy(texts, tmp_path, space)
+
+
+def test_an_interrupted_training_goes_on_after_its_last_epoch(texts, tmp_path, monkeypatch):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
+    whole = toy(texts, tmp_path / "whole", space, trials=1, epochs=3)
+
+    def interrupt(callback, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stopping.StopHopelessTrials, "on_epoch_begin", interrupt)
+        toy(texts, tmp_path / "cut", space, trials=1, epochs=3)
+    begun = []
+    monkeypatch.setattr(
+        stopping.StopHopelessTrials, "on_epoch_begin", lambda callback, epoch, logs=None: begun.append(epoch)
+    )
+    resumed = tuning.tune(texts, out=tmp_path / "cut" / "search", resume=True, verbose=False)
+    assert begun == [1, 2]
+    assert resumed.trials[0].score == whole.trials[0].score
+    assert resumed.trials[0].record.curve == whole.trials[0].record.curve
+
+
+def test_the_time_limit_ends_a_search_with_what_it_has(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal", pause=0.6)
+    result = toy(texts, tmp_path, space, trials=50, epochs=2, max_hours=1.0 / 3600)
+    assert result.stop_reason == "the time limit was reached"
+    assert 1 <= len(result.trials) <= 2
+    assert result.trials[-1].record.stopped == "time limit"
+
+
+def test_a_trial_that_killed_its_process_three_times_is_given_up(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space, trials=1)
+    runner_settings = result.folder / "search.json"
+    assert json.loads(runner_settings.read_text())["trials"] == 1
+    from tuning.records import Record
+    from tuning.search import _settings
+    from tuning.trials import run_process
+
+    arguments = json.loads(runner_settings.read_text()) | {"trials": 2}
+    folder = result.folder / "trials" / "trial_1"
+    folder.mkdir()
+    Record(attempts=3).save(folder)
+    run_process(_settings(result.folder, arguments), space, None)
+    trial = read_trials(result.folder)[1]
+    assert trial.status == "FAILED"
+    assert "was killed 3 times" in trial.record.reason
+
+
+def test_missing_packages_are_told_before_the_search(texts, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(tuning.SearchError, match="pip install tensorboard scikit-learn scipy"):
+        toy(texts, tmp_path, None, tuner="bayesian")
+
+
+def test_the_command_searches(tmp_path, capsys):
+    for split, lines in (("train", 800), ("valid", 400), ("test", 400)):
+        # The largest of the default batches has 60 rows of 35 words.
+        (tmp_path / f"{split}.txt").write_text("one two three <unk> N\n" * lines)
+    out = tmp_path / "search"
+    command = ["tune", "--data", str(tmp_path), "--tuner", "random", "--epochs", "1", "--seed", "1", "--out", str(out)]
+    assert main([*command, "--trials", "1", "--max-parameters", "90000", "--steps-per-epoch", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "trial 0: perplexity" in output
+    assert "1 completed" in output
+    assert kerasptb.load_run(out / "best").metrics["parameters"] <= 90_000
+    assert main([*command, "--trials", "1"]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main(["tune", "--out", str(tmp_path / "nothing"), "--resume"]) == 1
+    assert "search.json" in capsys.readouterr().err
+
+
+def test_the_module_is_a_command_too():
+    result = subprocess.run(
+        [sys.executable, "-m", "tuning.search", "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "--max-parameters" in result.stdout
+    assert "RuntimeWarning" not in result.stderr
+
+
+def test_a_worker_needs_the_folder_and_a_chief_the_port(monkeypatch):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "tuner3")
+    with pytest.raises(ValueError, match="KERASTUNER_ORACLE_PORT"):
+        tuning.tune("sample")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")
+    with pytest.raises(ValueError, match="--out"):
+        tuning.tune("sample")
+
+
+def test_the_objective_is_the_validation_perplexity(found):
+    state = json.loads((found.trials[0].folder / "trial.json").read_text())
+    assert state["metrics"]["metrics"]["val_perplexity"]["direction"] == "min"
+    assert isinstance(kt.Objective("val_perplexity", "min"), kt.Objective)

@@ -1,0 +1,134 @@
+import keras_tuner as kt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kerasptb
+from tuning import LanguageModelSpace
+from tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
+
+SIZES = list(range(32, 513, 32))
+
+
+def test_the_notebook_has_the_default_limit():
+    assert count_parameters(10000, 200, (256, 128)) == NOTEBOOK_PARAMETERS == 3_955_088
+
+
+@pytest.mark.parametrize("units", [(12,), (16, 12), (8, 20, 4)])
+def test_parameters_are_counted_as_the_model_counts_them(units):
+    model = kerasptb.build_language_model(50, 6, units, batch_size=2, num_steps=3)
+    assert count_parameters(50, 6, units) == model.count_params()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    wanted=st.lists(st.sampled_from(SIZES), min_size=2, max_size=4),
+    limit=st.integers(800_000, 8_000_000),
+    vocabulary_size=st.sampled_from([1000, 10000]),
+)
+def test_widths_are_the_largest_that_fit(wanted, limit, vocabulary_size):
+    allowed = [SIZES] * len(wanted)
+    widths = shrink_widths(vocabulary_size, wanted, allowed, limit)
+    assert count_parameters(vocabulary_size, widths[0], widths[1:]) <= limit
+    for i, (width, want) in enumerate(zip(widths, wanted, strict=True)):
+        assert width in SIZES
+        assert width <= want
+        if width < want:
+            wider = [*widths[:i], width + 32, *widths[i + 1 :]]
+            assert count_parameters(vocabulary_size, wider[0], wider[1:]) > limit
+
+
+def test_widths_that_fit_stay():
+    assert shrink_widths(10000, [128, 256, 128], [SIZES] * 3, NOTEBOOK_PARAMETERS) == [128, 256, 128]
+
+
+def test_widths_shrink_in_proportion():
+    # Twice too many: neither side pays alone.
+    assert shrink_widths(10000, [320, 320], [SIZES] * 2, 3_700_000) == [160, 160]
+
+
+def test_a_random_sample_is_a_model_within_the_limit():
+    space = LanguageModelSpace()
+    space.prepare(vocabulary_size=10000)
+    oracle = kt.oracles.RandomSearchOracle(kt.Objective("val_perplexity", "min"), seed=3)
+    hp = oracle.get_space()
+    space.declare_hyperparameters(hp)
+    oracle.update_space(hp)
+    layers = set()
+    for _ in range(50):
+        hp.values = space.fit_widths(oracle._random_values())
+        chosen = space.settings(hp)
+        layers.add(len(chosen["units"]))
+        assert count_parameters(10000, chosen["embedding_size"], chosen["units"]) <= NOTEBOOK_PARAMETERS
+        assert all(size % 32 == 0 for size in (chosen["embedding_size"], *chosen["units"]))
+        assert 0.5 <= chosen["keep_prob"] <= 1
+        assert 3 <= chosen["constant_epochs"] <= 10
+        assert chosen["batch_size"] in (20, 30, 40, 60)
+    assert layers == {1, 2}
+
+
+def test_the_model_built_has_the_settings_chosen():
+    space = LanguageModelSpace(
+        num_layers=2, units=[24, 16], embedding_size=[12], keep_prob=0.5, batch_size=4, num_steps=3, learning_rate=2.0
+    )
+    space.prepare(vocabulary_size=50, max_parameters=100_000, backend="keras", seed=7)
+    hp = kt.HyperParameters()
+    space.declare_hyperparameters(hp)
+    hp.values |= {"units_0": 16, "units_1": 24, "decay": 0.8, "constant_epochs": 4, "global_clipnorm": 3.0}
+    model = space.build(hp)
+    config = model.get_config()
+    assert (config["embedding_size"], config["units"], config["keep_prob"]) == (12, [16, 24], 0.5)
+    assert (config["batch_size"], config["num_steps"], config["backend"], config["seed"]) == (4, 3, "keras", 7)
+    assert float(model.optimizer.learning_rate) == 2.0
+    assert model.optimizer.global_clipnorm == 3.0
+    assert space.training_arguments(hp) == {
+        "learning_rate": 2.0,
+        "constant_epochs": 4,
+        "decay": 0.8,
+        "global_clipnorm": 3.0,
+    }
+
+
+def test_fixed_settings_are_not_searched():
+    space = LanguageModelSpace(num_layers=1, units=(64, 128), embedding_size=64, keep_prob=[0.6, 0.8], decay=0.5)
+    hp = kt.HyperParameters()
+    space.declare_hyperparameters(hp)
+    assert {"num_layers", "embedding_size", "decay", "units_1"}.isdisjoint(hp.values)
+    assert {"units_0", "keep_prob"} <= set(hp.values)
+
+
+def test_the_layers_that_a_model_does_not_have_are_inactive():
+    space = LanguageModelSpace(num_layers=(1, 3))
+    hp = kt.HyperParameters()
+    space.declare_hyperparameters(hp)
+    assert [name for name in hp.values if name.startswith("units")] == ["units_0"]
+    assert len([setting for setting in hp.space if setting.name.startswith("units")]) == 3
+
+
+def test_a_fixed_width_does_not_shrink():
+    space = LanguageModelSpace(num_layers=1, embedding_size=[200], units=(64, 512))
+    assert space.fit_widths({"embedding_size": 200, "units_0": 512}) == {"embedding_size": 200, "units_0": 160}
+
+
+def test_bounds_survive_their_config():
+    space = LanguageModelSpace(num_layers=1, units=(64, 96), batch_size=[8, 4], init_scale=0.05)
+    assert LanguageModelSpace.from_config(space.get_config()).bounds == space.bounds
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"units": (60, 512)}, r"units.*multiples.*Received: units=\(60, 512\)"),
+        ({"keep_prob": (0.9, 0.5)}, r"keep_prob as \(low, high\).*Received: keep_prob=\(0.9, 0.5\)"),
+        ({"batch_size": []}, r"at least one choice of batch_size"),
+    ],
+)
+def test_bounds_that_mean_nothing_are_refused(bounds, message):
+    with pytest.raises(ValueError, match=message):
+        LanguageModelSpace(**bounds)
+
+
+def test_a_limit_below_the_smallest_model_is_refused():
+    space = LanguageModelSpace()
+    with pytest.raises(ValueError, match=r"smallest model.*2 layers has 1,356,048 parameters.*max_parameters=1000"):
+        space.prepare(vocabulary_size=10000, max_parameters=1000)

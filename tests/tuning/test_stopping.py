@@ -1,0 +1,98 @@
+import math
+import time
+import types
+
+from tuning.records import Record
+from tuning.stopping import StopHopelessTrials, has_arrived, lowest
+
+FLAT = [400.0, 300.0, 200.0]
+
+
+def ended_trials(folder, curves):
+    for i, curve in enumerate(curves):
+        trial = folder / "trials" / f"trial_{i}"
+        trial.mkdir(parents=True)
+        (trial / "trial.json").write_text("{}")
+        Record(curve=curve, ended=True).save(trial)
+
+
+def train(tmp_path, curve, rates=None, epochs=12, **arguments):
+    """Returns the record of a trial that goes through a curve until it is stopped."""
+    folder = tmp_path / "trials" / "trial_99"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trial.json").write_text("{}")
+    record = Record()
+    callback = StopHopelessTrials(folder, tmp_path, record, epochs, **arguments)
+    callback.set_model(types.SimpleNamespace(stop_training=False))
+    callback.on_train_begin()
+    for epoch, perplexity in enumerate(curve):
+        logs = {"val_perplexity": perplexity}
+        if rates:
+            logs["learning_rate"] = rates[epoch]
+        callback.on_epoch_end(epoch, logs)
+        if callback.model.stop_training:
+            break
+    return Record.load(folder)
+
+
+def test_a_trial_above_the_median_stops_after_a_third_of_the_epochs(tmp_path):
+    ended_trials(tmp_path, [[150.0 - i - 2 * epoch for epoch in range(12)] for i in range(5)])
+    record = train(tmp_path, [200.0 - epoch for epoch in range(12)])
+    assert (len(record.curve), record.stopped) == (4, "above the median at epoch 4")
+
+
+def test_a_trial_at_the_median_goes_on(tmp_path):
+    ended_trials(tmp_path, [[150.0 - i - 2 * epoch for epoch in range(12)] for i in range(5)])
+    record = train(tmp_path, [148.0 - 2 * epoch for epoch in range(12)])
+    assert (len(record.curve), record.stopped) == (12, None)
+
+
+def test_fewer_than_five_ended_trials_are_no_measure(tmp_path):
+    ended_trials(tmp_path, [[150.0] * 12] * 4)
+    assert train(tmp_path, [200.0] * 12).stopped is None
+
+
+def test_a_trial_that_was_stopped_counts_with_what_it_reached(tmp_path):
+    # At epoch 4, the medians are 130 with those that were stopped, and 120 without.
+    ended_trials(tmp_path, [[130.0, 130.0], [140.0, 140.0], [135.0], [110.0] * 12, [120.0] * 12])
+    assert train(tmp_path, [125.0] * 12).stopped is None
+    assert train(tmp_path, [131.0] * 12).stopped == "above the median at epoch 4"
+
+
+def test_no_trial_is_judged_before_its_rate_has_fallen_for_two_epochs(tmp_path):
+    ended_trials(tmp_path, [[100.0] * 12] * 5)
+    rates = [1.0] * 7 + [0.5**n for n in range(1, 6)]
+    record = train(tmp_path, [200.0 - 5 * epoch for epoch in range(12)], rates)
+    assert record.stopped == "above the median at epoch 9"
+
+
+def test_a_trial_that_has_arrived_stops(tmp_path):
+    rates = [1.0, 1.0, 0.5, 0.25, 0.125, 0.06, 0.03, 0.015]
+    record = train(tmp_path, [150.0, 140.0, 130.0, 120.0, 119.0, 118.95, 118.93, 118.9], rates)
+    assert record.stopped == "no better for 2 epochs"
+    assert len(record.curve) == 7
+
+
+def test_trials_go_on_where_they_are_not_judged(tmp_path):
+    ended_trials(tmp_path, [[100.0] * 12] * 5)
+    assert train(tmp_path, [200.0] * 12, judge=False).stopped is None
+
+
+def test_the_time_limit_stops_a_trial_after_its_epoch(tmp_path):
+    record = train(tmp_path, [200.0, 190.0, 180.0], judge=False, deadline=time.time() - 1)
+    assert (record.curve, record.stopped) == ([200.0], "time limit")
+
+
+def test_the_last_epoch_is_not_stopped(tmp_path):
+    assert train(tmp_path, FLAT, epochs=3, deadline=time.time() + 3600).stopped is None
+
+
+def test_lowest_ignores_what_is_no_number():
+    assert lowest([5.0, math.nan, 3.0, 1.0], 3) == 3.0
+    assert lowest([math.nan], 1) == math.inf
+
+
+def test_arrived_needs_a_tenth_of_a_percent():
+    assert has_arrived([100.0, 99.95, 99.91])
+    assert not has_arrived([100.0, 99.95, 99.89])
+    assert not has_arrived([100.0, 99.0])

@@ -1,0 +1,130 @@
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import toy_spaces
+
+import tuning
+from tuning.records import read_trials
+from tuning.workers import WorkersFailedError, available_cores
+
+
+def when(condition, act, timeout=60):
+    """Does something from another thread as soon as a condition holds; returns the thread."""
+
+    def watch():
+        give_up = time.monotonic() + timeout
+        while time.monotonic() < give_up:
+            if condition():
+                act()
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def running(folder, epochs=1):
+    """The trials that are in the middle of their training."""
+    return [trial for trial in read_trials(folder) if not trial.record.ended and len(trial.record.curve) >= epochs]
+
+
+def kill(name):
+    (process,) = [process for process in multiprocessing.active_children() if process.name == name]
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def search(texts, folder, space, **arguments):
+    arguments = {"tuner": "random", "trials": 6, "epochs": 4, "seed": 1, "workers": 2, "verbose": False, **arguments}
+    return tuning.tune(texts, space, out=folder, **arguments)
+
+
+def test_two_workers_share_the_trials_of_a_chief_and_survive_the_death_of_one(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal", pause=0.3)
+    killed = []
+
+    def kill_first():
+        trial = next(trial for trial in running(tmp_path / "search") if trial.record.tuner == "tuner1")
+        killed.append(trial)
+        kill("tuner1")
+
+    thread = when(
+        lambda: any(trial.record.tuner == "tuner1" for trial in running(tmp_path / "search")) and not killed, kill_first
+    )
+    result = search(texts, tmp_path / "search", space)
+    thread.join()
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 6
+    assert {trial.record.tuner for trial in result.trials} == {"tuner0", "tuner1"}
+    counts = Counter(space.trained())
+    assert [x for x, count in counts.items() if count == 2] == [killed[0].values["x"]]
+    assert sorted(counts.values()) == [1, 1, 1, 1, 1, 2]
+    (again,) = [trial for trial in result.trials if trial.trial_id == killed[0].trial_id]
+    assert again.record.tuner == "tuner1"
+
+
+def test_a_chief_that_is_killed_takes_up_where_it_was(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal", pause=0.3)
+    thread = when(lambda: len(running(tmp_path / "search")) == 2, lambda: kill("chief"))
+    result = search(texts, tmp_path / "search", space)
+    thread.join()
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 6
+    # No training was lost, and none was done twice: the workers trained on.
+    assert set(Counter(space.trained()).values()) == {1}
+    assert len(space.trained()) == 6
+    assert not multiprocessing.active_children()
+
+
+def test_a_chief_and_a_worker_meet_by_the_environment_alone(texts, tmp_path, monkeypatch):
+    # As on two machines with a shared folder; and the reason of a failure finds its way from one to the other.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    folder = tmp_path / "search"
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import toy_spaces, tuning; "
+        "tuning.tune(space=toy_spaces.BrokenSpace(sys.argv[2]), out=sys.argv[3])"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "journal"), str(folder)],
+        env={**os.environ, **address, "KERASTUNER_TUNER_ID": "elsewhere"},
+    )
+    for name, value in {**address, "KERASTUNER_TUNER_ID": "chief"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(tuning.SearchError, match="3 trials failed for one reason: OSError: cannot read block"):
+        search(texts, folder, toy_spaces.BrokenSpace(tmp_path / "journal"), workers=None, trials=9)
+    assert worker.wait(30) == 0
+    trials = read_trials(folder)
+    assert [(trial.status, trial.record.tuner) for trial in trials] == [("FAILED", "elsewhere")] * 3
+
+
+def test_a_chief_that_others_can_reach_warns(texts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "0.0.0.0")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    monkeypatch.setattr("tuning.trials.run_process", lambda *args, **kwargs: None)
+    with pytest.raises(tuning.SearchError, match="none has ended"):
+        search(texts, tmp_path / "search", toy_spaces.ToySpace(tmp_path / "journal"), workers=None)
+    assert "listens on 0.0.0.0" in capsys.readouterr().err
+
+
+def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path, monkeypatch):
+    monkeypatch.setattr("tuning.workers._MAX_DEATHS", 1)
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    # The chief dies of it before it has read anything.
+    monkeypatch.setattr("tuning.workers.pickle.dumps", lambda value: b"not a pickle")
+    with pytest.raises(WorkersFailedError, match=r"died 1 times .*exit status 1.*log ends: .*UnpicklingError"):
+        search(texts, tmp_path / "search", space, workers=1)
+
+
+def test_there_is_a_core_at_least():
+    assert 1 <= available_cores() <= os.cpu_count()
