@@ -16,9 +16,6 @@ import tensorflow as tf
 from kerasptb.ops import linear_cross_entropy, lstm
 from kerasptb.ops.backends import native_obstacle
 
-OBSTACLE = native_obstacle("bfloat16")
-pytestmark = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
-
 BOUNDS = {"bfloat16": 1e-2, "bfloat16x3": 2e-5}
 # B, T, D, H: below, at and past multiples of 16 and 32 in each; a row of one; a row size of a multiple of 512 (spread
 # out by the kernel); more rows (B T) than are summed at once.
@@ -46,6 +43,12 @@ LOSS_SHAPES = [
     (2100, 65, 260),
     (3000, 128, 300),
 ]
+
+
+@pytest.fixture(autouse=True)
+def processor_with_amx(native_library):
+    if (obstacle := native_obstacle("bfloat16")) is not None:
+        pytest.skip(obstacle)
 
 
 def error(value, exact):
