@@ -288,7 +288,7 @@ class LanguageModel(keras.Model):
         for layer in self._lstm_layers():
             layer.reset_evaluation_state()
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         """Exports the model without its state, as plain Keras layers in float32: tokens [B, T] to logits [B, T, V].
 
         The exported model reads each row from a zero state. For one that takes text, or that hands its state out and
@@ -298,6 +298,8 @@ class LanguageModel(keras.Model):
         Args:
             filepath: the folder to write.
             format: "tf_saved_model".
+            verbose: whether to print where it was written; `None` for Keras' default.
+            input_signature: shape and dtype of the tokens; `None` for int32 of any shape [B, T].
             **kwargs: further arguments of `keras.Model.export`.
 
         Raises:
@@ -311,7 +313,7 @@ class LanguageModel(keras.Model):
                 'Expected format="tf_saved_model"; for a phone use kerasptb.export_litert, for ONNX '
                 f"kerasptb.export_onnx. Received: format={format!r}"
             )
-        portable_model(self, with_state=False).export(filepath, format=format, **kwargs)
+        portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
     def get_config(self):
         """Returns the arguments of the constructor."""
