@@ -159,7 +159,8 @@ def tune(
             _run(settings, space, corpus, workers, role, resume)
     except KeyboardInterrupt:
         _report(settings, arguments["data"], say)
-        say(f"Interrupted. `kerasptb tune --out {folder} --resume` goes on.")
+        command = f"kerasptb tune --out {folder} --resume"
+        say(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
         raise
     return _check(_report(settings, arguments["data"], say), say)
 

@@ -1,0 +1,68 @@
+import csv
+from pathlib import Path
+
+from tuning.leaderboard import format_table, rank, setting_names, write_csv
+from tuning.plots import plot_search
+from tuning.records import Record, TrialView
+
+
+def trial(number, score, values, **record):
+    status = "FAILED" if score is None else "COMPLETED"
+    return TrialView(str(number), Path(), status, values, score, Record(ended=True, **record))
+
+
+TRIALS = [
+    trial(0, 120.5, {"units_10": 64, "units_2": 32, "num_layers": 2, "decay": 0.123456}, parameters=1000, seconds=59.0),
+    trial(1, None, {"num_layers": 1, "decay": 0.5}, reason="out of memory: too large"),
+    trial(
+        2, 110.25, {"num_layers": 1, "decay": 0.5}, parameters=2_000_000, words_per_second=9876.5, curve=[300.0, 110.0]
+    ),
+]
+
+
+def test_completed_trials_come_first_the_lowest_perplexity_leading():
+    assert [view.trial_id for view in rank(TRIALS)] == ["2", "0", "1"]
+
+
+def test_sizes_lead_the_settings():
+    assert setting_names(TRIALS) == ["num_layers", "units_2", "units_10", "decay"]
+
+
+def test_the_table_shows_the_best_and_the_reasons():
+    lines = format_table(TRIALS, rows=1).splitlines()
+    assert lines[0].split() == [
+        "trial",
+        "perplexity",
+        "parameters",
+        "words/s",
+        "time",
+        "epochs",
+        "num_layers",
+        "units_2",
+        "units_10",
+        "decay",
+    ]
+    assert lines[1].split() == ["1", "2", "110.25", "2,000,000", "9,876", "0", "s", "2", "1", "0.5"]
+    assert lines[2:] == ["… and 1 more in leaderboard.csv", "trial 1 failed: out of memory: too large"]
+
+
+def test_the_csv_has_every_trial_in_full(tmp_path):
+    write_csv(TRIALS, tmp_path / "board.csv")
+    with (tmp_path / "board.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["rank"], row["trial"], row["valid_perplexity"]) for row in rows] == [
+        ("1", "2", "110.25"),
+        ("2", "0", "120.5"),
+        ("", "1", ""),
+    ]
+    assert rows[1]["decay"] == "0.123456"
+    assert rows[2]["reason"] == "out of memory: too large"
+    assert rows[2]["units_2"] == ""
+    assert rows[0]["epochs"] == "2"
+
+
+def test_pictures_take_settings_that_are_words(tmp_path):
+    trials = [trial(i, 100.0 + i, {"kind": kind, "x": 0.5 * i}, parameters=i) for i, kind in enumerate("aba", 1)]
+    paths = plot_search(trials, tmp_path / "plots")
+    assert [path.name for path in paths] == ["perplexity-parameters.png", "perplexity-settings.png"]
+    assert plot_search([TRIALS[1]], tmp_path / "none") == []

@@ -1,0 +1,53 @@
+import pytest
+
+from tuning.files import read_json, write_json
+from tuning.records import Record, best_trial, forget_attempts, read_trials, write_search
+
+
+def write_trial(folder, number, status, score, record):
+    path = folder / "trials" / f"trial_{number}"
+    path.mkdir(parents=True)
+    values = {"x": number, "tuner/epochs": 9}
+    write_json(
+        path / "trial.json",
+        {"trial_id": str(number), "status": status, "score": score, "hyperparameters": {"values": values}},
+    )
+    record.save(path)
+    return path
+
+
+def test_trials_are_read_in_order_without_the_tuners_own_settings(tmp_path):
+    write_trial(tmp_path, 1, "COMPLETED", 7.5, Record(curve=[8.0, 7.5], ended=True))
+    write_trial(tmp_path, 0, "RUNNING", None, Record(attempts=1))
+    running, completed = read_trials(tmp_path)
+    assert (running.trial_id, running.score, running.record.attempts) == ("0", None, 1)
+    assert (completed.score, completed.values, completed.record.curve) == (7.5, {"x": 1}, [8.0, 7.5])
+    assert best_trial([running, completed]) is completed
+    assert best_trial([running]) is None
+
+
+def test_a_trial_cut_off_while_written_is_not_there_yet(tmp_path):
+    path = write_trial(tmp_path, 0, "RUNNING", None, Record())
+    (path / "trial.json").write_text('{"trial_id": "0", "st')
+    assert read_trials(tmp_path) == []
+
+
+def test_attempts_are_forgotten_and_nothing_else(tmp_path):
+    path = write_trial(tmp_path, 0, "RUNNING", None, Record(attempts=3, curve=[9.0], seconds=4.5))
+    forget_attempts(tmp_path)
+    assert Record.load(path) == Record(attempts=0, curve=[9.0], seconds=4.5)
+
+
+def test_files_are_whole_or_as_they_were(tmp_path):
+    write_json(tmp_path / "a.json", [1, 2])
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", [object()])
+    assert read_json(tmp_path / "a.json") == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert read_json(tmp_path / "b.json") is None
+
+
+def test_arguments_that_cannot_be_written_make_no_folder(tmp_path):
+    with pytest.raises(TypeError):
+        write_search(tmp_path / "search", {"a": object()})
+    assert not (tmp_path / "search").exists()
