@@ -26,7 +26,7 @@ class Batcher:
         self._max_waiting = max_waiting
         self._waiting = collections.deque()
         self._task = None
-        self._executor = concurrent.futures.ThreadPoolExecutor(1)
+        self._executor = None
 
     async def submit(self, item):
         """Returns the function's result for an item.
@@ -43,8 +43,10 @@ class Batcher:
         return await future
 
     def close(self):
-        """Ends the thread once its call is over."""
-        self._executor.shutdown(wait=False)
+        """Ends the thread once its call is over; another `submit` begins a new one."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None
 
     async def _run(self):
         try:
@@ -56,6 +58,8 @@ class Batcher:
             self._task = None
 
     async def _call(self, batch):
+        if self._executor is None:
+            self._executor = concurrent.futures.ThreadPoolExecutor(1)
         items = [item for item, _ in batch]
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._executor, self._function, items)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_CHARACTERS = 20_000
 MAX_SUGGESTIONS = 100
@@ -10,7 +10,27 @@ MAX_SUGGESTIONS = 100
 _MAX_STATE_CHARACTERS = 32_768
 _MAX_PREFIX_CHARACTERS = 100
 
-_K = Annotated[int, Field(strict=True, ge=1, le=MAX_SUGGESTIONS, description="How many words to suggest at most.")]
+
+def _number(value):
+    """Lets numbers pass, 3.0 for 3 among them as in JSON Schema, but not the strings and truths that read as some."""
+    if isinstance(value, str | bytes | bool):
+        raise ValueError("expected a whole number")
+    return value
+
+
+# The validator comes last, or the limits would be missing in the description.
+_K = Annotated[
+    int, Field(ge=1, le=MAX_SUGGESTIONS, description="How many words to suggest at most."), BeforeValidator(_number)
+]
+_OFFSET = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_CHARACTERS,
+        description="Offset in code points; words before it are read, too, but left out of the answer's `words`.",
+    ),
+    BeforeValidator(_number),
+]
 _TEXT = Field(
     max_length=MAX_CHARACTERS,
     description="Text as it was typed. A line's end ends a sentence; words unknown to the model are read as <unk>.",
@@ -81,13 +101,7 @@ class ScoreRequest(_Request):
     """A text to be read by the model."""
 
     text: str = _TEXT
-    start: int = Field(
-        0,
-        strict=True,
-        ge=0,
-        le=MAX_CHARACTERS,
-        description="Offset in code points; words before it are read, too, but left out of the answer's `words`.",
-    )
+    start: _OFFSET = 0
 
 
 class ScoredToken(BaseModel):

@@ -1,0 +1,223 @@
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client needs, is not installed")
+
+from starlette.testclient import TestClient
+
+from kerasptb.generation import suggest
+from kerasptb.serving.app import MAX_BODY_BYTES, create_app
+from kerasptb.serving.schemas import MAX_CHARACTERS
+
+
+@pytest.fixture(scope="module")
+def client(predictor):
+    with TestClient(create_app(predictor, rate=None)) as client:
+        yield client
+
+
+def post(client, path, **body):
+    response = client.post(f"/v1/{path}", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def problem(response, status):
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["error"]
+    return response.json()["error"]
+
+
+def test_suggestions_are_those_of_the_trained_model(client, model, vocabulary):
+    for text in ("", "The cat sat on the", "I don't\n", "a – 日本"):
+        answer = post(client, "suggest", text=text, k=5, complete=False)
+        expected = suggest(model, vocabulary, text, 5)
+        if text.endswith("\n"):  # a line's end at the very end is read as one, unlike in `generation.encode_text`
+            expected = suggest(model, vocabulary, text + "\n", 5)
+        assert [row["word"] for row in answer["suggestions"]] == [row.word for row in expected]
+        np.testing.assert_allclose(
+            [row["probability"] for row in answer["suggestions"]], [row.probability for row in expected], rtol=1e-4
+        )
+        assert answer["prefix"] == ""
+
+
+def test_an_unfinished_word_is_completed(client):
+    whole = {row["word"]: row["probability"] for row in post(client, "suggest", text="on ", k=100)["suggestions"]}
+    answer = post(client, "suggest", text="on Th", k=2)
+    assert answer["prefix"] == "Th"
+    beginning = {word: value for word, value in whole.items() if word.startswith("th")}
+    expected = sorted(beginning, key=beginning.get, reverse=True)[:2]
+    assert [row["word"] for row in answer["suggestions"]] == expected
+    for row in answer["suggestions"]:
+        assert abs(row["probability"] - whole[row["word"]]) < 1e-6
+    assert abs(answer["prefix_probability"] - sum(beginning.values())) < 1e-6
+    assert post(client, "suggest", text="on th", complete=False)["prefix"] == ""
+
+
+def test_a_stream_equals_the_whole_text(client):
+    state = None
+    for words in ("The cat", "", "sat on", "\n", "it does", "n't"):
+        answer = post(client, "stream", state=state, text=words, k=4)
+        state = answer["state"]
+    whole = post(client, "suggest", text="The cat sat on \n it doesn't ", k=4)
+    assert [row["word"] for row in answer["suggestions"]] == [row["word"] for row in whole["suggestions"]]
+    for row, expected in zip(answer["suggestions"], whole["suggestions"], strict=True):
+        assert abs(row["probability"] - expected["probability"]) < 1e-5
+    only_c = post(client, "stream", state=state, prefix="c", k=100)
+    assert {row["word"] for row in only_c["suggestions"]} == {"ca", "company", "compare", "cat", "café"}
+
+
+def test_a_state_is_taken_by_another_server_of_the_same_model(client, predictor):
+    state = post(client, "stream", text="the")["state"]
+    with TestClient(create_app(predictor)) as other:
+        assert post(other, "stream", state=state, text="cat") == post(client, "stream", state=state, text="cat")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: "", lambda s: s[:-4], lambda s: s + "AAAA", lambda s: "é", lambda s: s[4:]]
+)
+def test_a_wrong_state_is_refused(client, change):
+    state = change(post(client, "stream", text="the")["state"])
+    assert "Begin again without a state" in problem(client.post("/v1/stream", json={"state": state}), 422)
+
+
+def test_scores_are_those_of_the_saved_model(client, predictor):
+    text = "The cat doesn't,\nmr. \U0001f600 Fox — 日本"
+    answer = post(client, "score", text=text)
+    assert [word["text"] for word in answer["words"]] == ["The", "cat", "doesn't,", "\n", "mr.", "Fox", "日本"]
+    assert all(text[word["start"] : word["end"]] == word["text"] for word in answer["words"])
+    tokens = [token for word in answer["words"] for token in word["tokens"]]
+    assert [token["word"] for token in tokens] == ["the", "cat", "does", "n't", "<eos>", "mr.", "fox", "日本"]
+    expected = predictor.score(text)
+    np.testing.assert_allclose([token["log_probability"] for token in tokens], expected, rtol=1e-5)
+    assert answer["num_tokens"] == 8
+    assert math.isclose(answer["log_probability"], expected.sum(), rel_tol=1e-5)
+    assert math.isclose(answer["perplexity"], math.exp(-expected.mean()), rel_tol=1e-5)
+    later = post(client, "score", text=text, start=4)
+    assert later == {**answer, "words": answer["words"][1:]}
+
+
+def test_an_empty_text_has_no_words_and_perplexity_one(client):
+    assert post(client, "score", text=" ") == {"words": [], "num_tokens": 0, "log_probability": 0, "perplexity": 1}
+
+
+@pytest.mark.parametrize("text", ["the cat " * 1250, "x" * 10_000, "日" * 10_000, "\U0001f600 " * 5_000, "\n" * 10_000])
+def test_ten_thousand_characters_are_answered(client, text):
+    assert len(text) == 10_000
+    assert len(post(client, "suggest", text=text, complete=False)["suggestions"]) == 3
+    answer = post(client, "score", text=text, start=9_990)
+    assert answer["num_tokens"] == {"t": 2500, "x": 1, "日": 1, "\U0001f600": 0, "\n": 10_000}[text[0]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "reason"),
+    [
+        ("suggest", {}, 422, "`text`: Field required"),
+        ("suggest", {"text": 1}, 422, "`text`"),
+        ("suggest", {"text": None}, 422, "`text`"),
+        ("suggest", {"text": "a", "k": 0}, 422, "`k`: Input should be greater than or equal to 1"),
+        ("suggest", {"text": "a", "k": 101}, 422, "`k`: Input should be less than or equal to 100"),
+        ("suggest", {"text": "a", "k": 2.5}, 422, "`k`"),
+        ("suggest", {"text": "a", "k": "3"}, 422, "`k`"),
+        ("suggest", {"text": "a", "k": True}, 422, "`k`"),
+        ("suggest", {"text": "a", "words": 3}, 422, "`words`: Extra inputs are not permitted"),
+        ("suggest", {"text": "a" * (MAX_CHARACTERS + 1)}, 422, "at most 20000 characters"),
+        ("suggest", [1], 422, "Expected a JSON object"),
+        ("stream", {"prefix": "a" * 101}, 422, "`prefix`"),
+        ("stream", {"state": 5}, 422, "`state`"),
+        ("score", {"text": "a", "start": -1}, 422, "`start`"),
+        ("nothing", {}, 404, "Not Found"),
+    ],
+)
+def test_wrong_requests_are_refused_with_a_reason(client, path, body, status, reason):
+    assert reason in problem(client.post(f"/v1/{path}", json=body), status)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b'{"text": "a", "k": ' + b"9" * 5000 + b"}",
+        b'{"text": "\\ud800"}',
+        b'{"text": "a", "\\ud800": 1}',
+        b'{"text": NaN}',
+        b'{"text": "a", "k": 1e400}',
+    ],
+)
+def test_what_is_no_such_json_is_refused(client, body):
+    response = client.post("/v1/suggest", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert len(response.json()["error"]) < 200
+
+
+def test_the_longest_text_fits_in_the_largest_body_however_it_is_written(client):
+    escaped = b'{"text": "' + b"\\ud83d\\ude00" * MAX_CHARACTERS + b'", "complete": false}'
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/v1/suggest", content=escaped, headers=headers).status_code == 200
+    larger = escaped + b" " * MAX_BODY_BYTES
+    assert "at most 280,000 bytes" in problem(client.post("/v1/suggest", content=larger, headers=headers), 413)
+
+
+def test_the_rate_is_limited(predictor):
+    with TestClient(create_app(predictor, rate=2)) as client:
+        statuses = [client.post("/v1/suggest", json={"text": ""}).status_code for _ in range(6)]
+        assert statuses[:4] == [200] * 4
+        assert 429 in statuses
+        assert client.get("/health").status_code == 200
+
+
+def test_health_and_version(client, predictor):
+    assert client.get("/health").json() == {"status": "ok"}
+    version = client.get("/version").json()
+    assert version["model"] == predictor.fingerprint
+    assert version["vocabulary_size"] == len(predictor.vocabulary)
+    assert version["max_characters"] == MAX_CHARACTERS
+
+
+def test_openapi_describes_every_route_and_its_problems(client):
+    description = client.get("/openapi.json").json()
+    assert set(description["paths"]) == {"/v1/suggest", "/v1/stream", "/v1/score", "/health", "/version"}
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"], path
+            if path.startswith("/v1"):
+                assert {"200", "400", "413", "422", "429", "503"} == set(operation["responses"])
+    assert client.get("/docs").status_code == 404  # its page would load scripts from elsewhere
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.inline = [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.links += [attributes[name] for name in ("href", "src") if name in attributes]
+        self.inline += [name for name in attributes if name == "style" or name.startswith("on")]
+        if tag in ("script", "style") and "src" not in attributes:
+            self.inline.append(tag)
+
+
+def test_the_page_is_whole_and_uses_nothing_from_elsewhere(client):
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    links = Links()
+    links.feed(page.text)
+    assert links.inline == []
+    assert len(links.links) >= 3
+    for link in links.links:
+        assert not re.match(r"[a-z]+:|//", link)
+        answer = client.get(f"/{link}")
+        assert answer.status_code == 200, link
+        assert not re.search(r"(?:url\(|from |import\()\s*[\"']?(?:https?:)?//", answer.text), link
+    assert client.head("/").status_code == 200
+    assert client.get("/static/../app.py").status_code == 404
+    assert client.get("/static/%2e%2e/app.py").status_code == 404

@@ -1,0 +1,198 @@
+import asyncio
+import itertools
+
+import numpy as np
+import pytest
+
+from kerasptb.serving.engine import SuggestionEngine
+
+TOLERANCE = 1e-6
+
+
+class CountingPredictor:
+    """Passes all on to a predictor and notes the calls that run the model, with the texts they read."""
+
+    def __init__(self, predictor):
+        self._predictor = predictor
+        self.calls = []
+
+    def __getattr__(self, name):
+        return getattr(self._predictor, name)
+
+    def extend(self, jobs):
+        self.calls.append(("extend", [text for _, text in jobs]))
+        return self._predictor.extend(jobs)
+
+    def extend_long(self, context, text):
+        self.calls.append(("extend_long", text))
+        return self._predictor.extend_long(context, text)
+
+    def score(self, text):
+        self.calls.append(("score", text))
+        return self._predictor.score(text)
+
+
+@pytest.fixture
+def counting(predictor):
+    return CountingPredictor(predictor)
+
+
+def with_engine(predictor, use, **settings):
+    async def run():
+        engine = SuggestionEngine(predictor, **settings)
+        try:
+            return await use(engine)
+        finally:
+            engine.close()
+
+    return asyncio.run(run())
+
+
+def expected(predictor, text):
+    return predictor.extend([(predictor.initial, text)])[0]
+
+
+def same(context, other):
+    np.testing.assert_allclose(
+        context.next_log_probabilities, other.next_log_probabilities, rtol=0, atol=10 * TOLERANCE
+    )
+
+
+def long_text(words, count):
+    """Words in an order that repeats nowhere within the count."""
+    random = np.random.default_rng(0)
+    return " ".join(random.choice([word for word in words if word != "<unk>"], count)) + " "
+
+
+def test_the_context_of_any_text_is_the_models(predictor, texts):
+    async def use(engine):
+        return [await engine.context(text) for text in texts]
+
+    for text, context in zip(texts, with_engine(predictor, use), strict=True):
+        same(context, expected(predictor, text))
+
+
+def test_keystrokes_within_a_word_cost_nothing_and_a_new_word_one_step(counting):
+    async def use(engine):
+        for typed in ("the cat ", "the cat s", "the cat sa", "the cat sat", "the cat sat ", "the cat sat o"):
+            await engine.context(engine.index.split(typed)[0])
+
+    with_engine(counting, use)
+    assert counting.calls == [("extend", ["the cat "]), ("extend", ["sat "])]
+
+
+def test_going_back_costs_nothing(counting):
+    async def use(engine):
+        for typed in ("the ", "the cat ", "the ", "the dog ", "the cat "):
+            await engine.context(typed)
+
+    with_engine(counting, use)
+    assert [texts for _, texts in counting.calls] == [["the "], ["cat "], ["dog "]]
+
+
+def test_concurrent_requests_share_calls_and_are_answered_as_alone(counting, texts):
+    async def use(engine):
+        together = await asyncio.gather(*(engine.context(text) for text in texts for _ in range(3)))
+        return together[::3]
+
+    results = with_engine(counting, use)
+    short = [jobs for kind, jobs in counting.calls if kind == "extend"]
+    long = [text for kind, text in counting.calls if kind == "extend_long"]
+    assert len(short) <= 2
+    assert sum(map(len, short)) == 4  # equal texts are read once, and nothing is read for an empty one
+    assert len(long) == 1
+    for text, context in zip(texts, results, strict=True):
+        same(context, expected(counting, text))
+
+
+def test_a_long_text_is_read_in_pieces_that_are_found_again(counting):
+    text = long_text(counting.vocabulary.words, 300)
+    half = text[: text.index(" ", len(text) // 2) + 1]
+
+    async def use(engine):
+        whole = await engine.context(text)
+        before = len(counting.calls)
+        await engine.context(half + "the cat ")
+        return whole, counting.calls[before:]
+
+    whole, after = with_engine(counting, use)
+    same(whole, expected(counting, text))
+    read = sum(len(call[1].split() if call[0] == "extend_long" else call[1][0].split()) for call in after)
+    assert 0 < read < 64 + 2
+
+
+def test_a_word_typed_while_a_long_text_is_being_read_waits_for_it(counting):
+    text = long_text(counting.vocabulary.words, 400)
+
+    async def use(engine):
+        return await asyncio.gather(engine.context(text), engine.context(text + "cat "), engine.context(text + "dog "))
+
+    _, cat, dog = with_engine(counting, use)
+    words = [call for kind, call in counting.calls if kind == "extend_long"]
+    assert sum(len(piece.split()) for piece in words) == 400
+    same(cat, expected(counting, text + "cat "))
+    same(dog, expected(counting, text + "dog "))
+
+
+def test_scores_equal_the_models_whatever_was_typed_before(predictor):
+    long = long_text(predictor.vocabulary.words, 100)
+
+    async def use(engine):
+        results = []
+        for text in ("", "The cat", "The cat sat.\n", long, long + "The dog's ", "Don't — "):
+            results.append((text, *await engine.score(text)))
+        return results
+
+    for text, units, values in with_engine(predictor, use):
+        np.testing.assert_allclose(values, predictor.score(text), rtol=1e-5, atol=1e-5)
+        assert sum(len(unit.tokens) for unit in units) == len(values)
+
+
+def test_a_new_word_is_scored_without_reading_the_text_again(counting):
+    text = long_text(counting.vocabulary.words, 100)
+
+    async def use(engine):
+        await engine.context(text)
+        await engine.score(text)
+        before = len(counting.calls)
+        await engine.context(text + "cat ")
+        await engine.score(text + "cat ")
+        return counting.calls[before:]
+
+    assert with_engine(counting, use) == [("extend", ["cat "])]
+
+
+def test_memory_is_bounded(predictor):
+    async def use(engine):
+        for i in range(50):
+            await engine.context(f"the {i} cat ")
+        return len(engine._contexts), len(engine._pending)
+
+    assert with_engine(predictor, use, max_contexts=8) == (8, 0)
+
+
+def test_the_best_are_ranked_and_their_total_known(predictor):
+    async def use(engine):
+        context = await engine.context("the ")
+        return context, *engine.rank(context, "C", 2), *engine.rank(context, "", 1000), engine.rank(context, "zz", 3)
+
+    context, two, total, every, nearly_one, nothing = with_engine(predictor, use)
+    words = predictor.vocabulary.words
+    probabilities = dict(zip(words, np.exp(context.next_log_probabilities).tolist(), strict=True))
+    with_c = sorted((probabilities[word], word) for word in ("ca", "company", "compare", "café", "cat"))
+    assert [suggestion.word for suggestion in two] == [word for _, word in with_c[:-3:-1]]
+    assert abs(total - sum(value for value, _ in with_c)) < TOLERANCE
+    assert len(every) == len(words) - 1
+    assert abs(nearly_one - (1 - probabilities["<unk>"])) < 1e-5
+    assert all(a.probability >= b.probability for a, b in itertools.pairwise(every))
+    assert nothing == ([], 0.0)
+
+
+def test_streamed_words_equal_the_whole_text(predictor):
+    async def use(engine):
+        context = predictor.initial
+        for word in ("the", "cat", "do", "n't", "sat", "on"):
+            context = await engine.extend(context.state, word)
+        return context
+
+    same(with_engine(predictor, use), expected(predictor, "the cat don't sat on"))

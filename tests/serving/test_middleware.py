@@ -1,0 +1,80 @@
+import asyncio
+import json
+
+from kerasptb.serving.middleware import BodyLimit, RateLimit, SecurityHeaders
+
+
+def request(app, path="/v1/suggest", body=(b"",), headers=(), client=("10.0.0.1", 1)):
+    """Sends a request whose body comes in parts; returns the status, the headers and the body of the answer."""
+    scope = {"type": "http", "path": path, "headers": list(headers), "client": client}
+    parts = [{"type": "http.request", "body": part, "more_body": i + 1 < len(body)} for i, part in enumerate(body)]
+    sent = []
+
+    async def receive():
+        return parts.pop(0) if parts else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    start, *rest = sent
+    return start["status"], dict(start["headers"]), b"".join(message["body"] for message in rest)
+
+
+async def echo(scope, receive, send):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_a_body_of_the_limit_passes_whole():
+    app = BodyLimit(echo, 10)
+    assert request(app, body=[b"0123", b"45", b"6789"]) == (200, {}, b"0123456789")
+
+
+def test_a_larger_body_is_refused_whether_announced_or_not():
+    app = BodyLimit(echo, 10)
+    for body, headers in (([b"0123", b"456789x"], []), ([b""], [(b"content-length", b"11")])):
+        status, _, answer = request(app, body=body, headers=headers)
+        assert status == 413
+        assert "at most 10 bytes" in json.loads(answer)["error"]
+
+
+def test_a_client_gets_its_rate_and_twice_that_at_once():
+    time = [0.0]
+    app = RateLimit(echo, rate=5, clock=lambda: time[0])
+    statuses = [request(app)[0] for _ in range(12)]
+    assert statuses == [200] * 10 + [429] * 2
+    _, headers, answer = request(app)
+    assert headers[b"retry-after"] == b"1"
+    assert "5 requests a second" in json.loads(answer)["error"]
+    time[0] = 1.0
+    assert [request(app)[0] for _ in range(6)] == [200] * 5 + [429]
+    time[0] = 100.0
+    assert [request(app)[0] for _ in range(11)] == [200] * 10 + [429]
+
+
+def test_other_clients_and_other_paths_are_not_limited():
+    app = RateLimit(echo, rate=0.5, clock=lambda: 0.0)
+    assert [request(app)[0] for _ in range(2)] == [200, 429]
+    assert request(app, client=("10.0.0.2", 1))[0] == 200
+    assert request(app, path="/health")[0] == 200
+    assert request(app, client=None)[0] == 200
+
+
+def test_clients_are_forgotten_oldest_first():
+    app = RateLimit(echo, rate=0.5, max_clients=3, clock=lambda: 0.0)
+    for last in (1, 2, 3, 4):
+        request(app, client=(f"10.0.0.{last}", 1))
+    assert list(app._clients) == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+
+
+def test_answers_carry_the_policy():
+    _, headers, _ = request(SecurityHeaders(echo))
+    assert headers[b"content-security-policy"].startswith(b"default-src 'none'; script-src 'self'")
+    assert b"unsafe" not in headers[b"content-security-policy"]
+    assert headers[b"x-content-type-options"] == b"nosniff"

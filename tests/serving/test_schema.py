@@ -1,0 +1,53 @@
+"""Requests drawn from the API's own description, right and wrong ones."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from kerasptb.serving.state_token import encode_state
+
+schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+MODES = {"right": schemathesis.GenerationMode.POSITIVE, "wrong": schemathesis.GenerationMode.NEGATIVE}
+OPERATIONS = [
+    ("/v1/suggest", "POST"),
+    ("/v1/stream", "POST"),
+    ("/v1/score", "POST"),
+    ("/health", "GET"),
+    ("/version", "GET"),
+]
+
+
+@pytest.fixture(scope="module")
+def api(predictor):
+    from kerasptb.serving.app import create_app
+
+    config = {"checks": {"negative_data_rejection": {"expected-statuses": [400, 413, 422]}}}
+    app = create_app(predictor, rate=None)
+    return schemathesis.openapi.from_asgi("/openapi.json", app, config=schemathesis.Config.from_dict(config))
+
+
+def test_every_operation_is_tested(api):
+    operations = [result.ok() for result in api.get_all_operations()]
+    assert {(operation.path, operation.method.upper()) for operation in operations} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode"),
+    [(path, method, mode) for path, method in OPERATIONS for mode in MODES if (method, mode) != ("GET", "wrong")],
+)
+def test_the_api_is_as_described(api, predictor, path, method, mode):
+    seen = set()
+
+    # The checks are schemathesis' own, among them: no answer of 5xx, none that the description does not know, none of
+    # another shape or type, and wrong requests refused.
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=api[path][method].as_strategy(generation_mode=MODES[mode]))
+    def check(case):
+        # The one thing that no description can say: a state must be one that the server gave.
+        if mode == "right" and path == "/v1/stream" and case.body.get("state") is not None:
+            case.body["state"] = encode_state(predictor.initial.state, predictor.fingerprint)
+        seen.add(case.call_and_validate().status_code)
+
+    check()
+    assert seen <= ({200} if mode == "right" else {400, 413, 422}), seen
