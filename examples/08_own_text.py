@@ -24,6 +24,7 @@ import kerasptb
 
 NOUNS = ("cat", "dog", "bird", "horse")
 VERBS = ("sleep", "run", "sing", "eat")
+TEXTS = ("the", "the dog", "the dogs near the old cat", "the dog near the old cats")
 
 
 def write_text(folder):
@@ -50,6 +51,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description="Train on a text of your own.")
     parser.add_argument("--data", help="folder with train.txt, valid.txt and test.txt (default: a text made here)")
     parser.add_argument("--out", help="run folder to keep (default: a temporary one)")
+    parser.add_argument("--text", nargs="+", help="what to go on from (default for your own text: a line's beginning)")
     parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args(argv)
 
@@ -74,7 +76,7 @@ def main(argv=None):
         # As `kerasptb suggest RUN "the dogs near the old cat"`.
         run = kerasptb.load_run(run.folder)
         model = run.load_model(batch_size=1)
-        for text in ("the", "the dog", "the dogs near the old cat", "the dog near the old cats"):
+        for text in options.text or (TEXTS if options.data is None else [""]):
             suggestions = kerasptb.suggest(model, run.vocabulary, text, k=5)
             print(f"{text:27}", "  ".join(f"{s.word} {s.probability:.2f}" for s in suggestions))
 
