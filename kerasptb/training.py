@@ -1,6 +1,7 @@
 """Training a language model into a run folder: what `kerasptb train` does, callable from a script."""
 
 import datetime
+import json
 import platform
 import random
 import shutil
@@ -71,50 +72,24 @@ def train(
             and returned.
     """
     given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
-    given = {argument: value for argument, value in given.items() if value is not None}
+    given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
     if resume:
-        run = _reopen(out, {**given, **(model_arguments or {})}, training_arguments, steps_per_epoch)
-        corpus = data if isinstance(data, Corpus) else load_corpus(data, vocabulary=run.vocabulary)
-        model = LanguageModel(**run.config["model"])
+        run, corpus, model = _reopen(data, out, given, training_arguments, steps_per_epoch)
     else:
-        corpus = data if isinstance(data, Corpus) else load_corpus(data)
-        training = _training_settings(preset, steps_per_epoch, training_arguments)
-        recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
-        model = LanguageModel(**{"seed": random.randrange(2**31), **recipe, **given, **(model_arguments or {})})
-        config = {"model": model.get_config(), "training": training, "data": _describe(corpus), "versions": _versions()}
-        _make_batches(corpus, model, training)  # a text too short for one batch is told before a folder is made
-        run = runs.create_run(out or _new_folder(preset), config, corpus.vocabulary)
+        settings = _training_settings(preset, steps_per_epoch, training_arguments)
+        run, corpus, model = _start(data, preset, out, given, settings)
     if epochs is not None:
         run.config["training"]["epochs"] = epochs
         runs.write_json(run.folder / runs.CONFIG, run.config)
-
-    settings = run.config["training"]
-    model.compile(ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]))
-    recorder = _Recorder(run, settings)
+    recorder = _Recorder(run)
     if resume:
         recorder.restore(model)
     _announce(say, run, corpus, model)
 
-    batches, valid_batches = _make_batches(corpus, model, settings)
     interrupted = False
     try:
-        model.fit(
-            batches,
-            epochs=settings["epochs"],
-            initial_epoch=len(recorder.history),
-            validation_data=valid_batches,
-            callbacks=[
-                ResetStates(),
-                LearningRateDecay(settings["constant_epochs"], settings["decay"], settings["learning_rate"]),
-                WordsPerSecond(),
-                StopOnDivergence(),
-                *callbacks,
-                recorder,
-                keras.callbacks.TensorBoard(run.folder / runs.LOGS, write_graph=False),
-            ],
-            verbose=verbose,
-        )
+        _fit(model, corpus, recorder, callbacks, verbose)
     except KeyboardInterrupt:
         if not recorder.history:
             raise
@@ -127,13 +102,69 @@ def train(
     return run
 
 
+def _start(data, preset, out, model_arguments, settings):
+    """Returns a new run, its corpus and its model, compiled."""
+    corpus = data if isinstance(data, Corpus) else load_corpus(data)
+    recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
+    model = _compiled(LanguageModel(**{"seed": random.randrange(2**31), **recipe, **model_arguments}), settings)
+    _make_batches(corpus, model, settings)  # a text too short for one batch is told before a folder is made
+    config = {"model": model.get_config(), "training": settings, "data": _describe(corpus), "versions": _versions()}
+    return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), corpus, model
+
+
+def _reopen(data, out, model_arguments, training_arguments, steps_per_epoch):
+    """Returns the run in a folder, its corpus and its model, compiled; raises if an argument contradicts the run."""
+    if out is None:
+        raise runs.RunError("Resuming needs the run's folder: name it with --out.")
+    run = runs.load_run(out)
+    asked = {**model_arguments, **(training_arguments or {})}
+    if steps_per_epoch is not None:
+        asked["steps_per_epoch"] = steps_per_epoch
+    own = {**run.config["training"], **run.config["model"]}
+    for argument, value in asked.items():
+        if own.get(argument) != (list(value) if isinstance(value, tuple) else value):
+            raise runs.RunError(
+                f"A resumed run keeps its settings: {run.folder} has {argument}={own.get(argument)!r}. "
+                f"Received: {argument}={value!r}"
+            )
+    corpus = data if isinstance(data, Corpus) else load_corpus(data, vocabulary=run.vocabulary)
+    if corpus.vocabulary != run.vocabulary:
+        raise runs.RunError(f"The corpus has another vocabulary than the run in {run.folder}.")
+    return run, corpus, _compiled(LanguageModel(**run.config["model"]), run.config["training"])
+
+
+def _compiled(model, settings):
+    model.compile(ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]))
+    return model
+
+
+def _fit(model, corpus, recorder, callbacks, verbose):
+    settings = recorder.run.config["training"]
+    batches, valid_batches = _make_batches(corpus, model, settings)
+    model.fit(
+        batches,
+        epochs=settings["epochs"],
+        initial_epoch=len(recorder.history),
+        validation_data=valid_batches,
+        callbacks=[
+            ResetStates(),
+            LearningRateDecay(settings["constant_epochs"], settings["decay"], settings["learning_rate"]),
+            WordsPerSecond(),
+            StopOnDivergence(),
+            *callbacks,
+            recorder,
+            keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False),
+        ],
+        verbose=verbose,
+    )
+
+
 class _Recorder(keras.callbacks.Callback):
     """Writes weights, history, curves and what resuming needs after each epoch."""
 
-    def __init__(self, run, settings):
+    def __init__(self, run):
         super().__init__()
         self.run = run
-        self.settings = settings
         self.history = []
 
     @property
@@ -147,7 +178,9 @@ class _Recorder(keras.callbacks.Callback):
             self._save_weights("best")
         self._save_weights("last")
         with runs.written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
-            np.savez(file, epoch=epoch + 1, **{f"v{i}": v.numpy() for i, v in enumerate(_resumed(self.model))})
+            variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
+            # With the history in the same file, a run killed between two files resumes from one moment all the same.
+            np.savez(file, history=json.dumps(self.history), **variables)
         runs.write_history(self.run.folder / runs.HISTORY, self.history)
         with runs.written_whole(self.run.folder / runs.CURVES) as temporary:
             plot_curves(self.history, temporary)
@@ -161,9 +194,7 @@ class _Recorder(keras.callbacks.Callback):
         with np.load(path) as saved:
             for i, variable in enumerate(_resumed(model)):
                 variable.assign(saved[f"v{i}"])
-            # A run killed between two files may have a history one epoch longer or shorter than its variables:
-            # the variables decide.
-            self.history = self.run.history[: int(saved["epoch"])]
+            self.history = json.loads(str(saved["history"]))
 
     def _save_weights(self, name):
         with runs.written_whole(self.run.weights_path(name)) as temporary:
@@ -211,23 +242,6 @@ def _versions():
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
-
-
-def _reopen(out, model_arguments, training_arguments, steps_per_epoch):
-    if out is None:
-        raise runs.RunError("Resuming needs the run's folder: name it with --out.")
-    run = runs.load_run(out)
-    asked = {**model_arguments, **(training_arguments or {})}
-    if steps_per_epoch is not None:
-        asked["steps_per_epoch"] = steps_per_epoch
-    own = {**run.config["training"], **run.config["model"]}
-    for argument, value in asked.items():
-        if own.get(argument) != (list(value) if isinstance(value, tuple) else value):
-            raise runs.RunError(
-                f"A resumed run keeps its settings: {run.folder} has {argument}={own.get(argument)!r}. "
-                f"Received: {argument}={value!r}"
-            )
-    return run
 
 
 def _new_folder(preset):
