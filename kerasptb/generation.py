@@ -116,7 +116,8 @@ def encode_text(vocabulary, text):
             vocabulary has no `<eos>` to begin with.
     """
     words = [EOS] if EOS in vocabulary else []
-    for i, line in enumerate(text.splitlines()):
+    # The space keeps a line's end at the very end of the text.
+    for i, line in enumerate(f"{text} ".splitlines()):
         if i and EOS in vocabulary:
             words.append(EOS)
         for word in line.split():

@@ -16,6 +16,7 @@ def model():
 def test_text_is_read_as_the_beginning_of_a_sentence():
     assert VOCABULARY.to_words(encode_text(VOCABULARY, "")) == ["<eos>"]
     assert VOCABULARY.to_words(encode_text(VOCABULARY, "The cat\nsat")) == ["<eos>", "the", "cat", "<eos>", "sat"]
+    assert VOCABULARY.to_words(encode_text(VOCABULARY, "the cat\n")) == ["<eos>", "the", "cat", "<eos>"]
 
 
 def test_words_are_kept_as_the_vocabulary_has_them_or_read_as_ptb_has():

@@ -57,7 +57,7 @@ _PIECES = st.sampled_from(
 @example("can't've")
 def test_the_graph_reads_any_mix_of_pieces_as_python_does(reader, vocabulary, text):
     # The differences that the class documents.
-    assume(not text.endswith("\n") and not re.search("(n't|['’]s)[é日]", text, re.IGNORECASE))
+    assume(not re.search("(n't|['’]s)[é日]", text, re.IGNORECASE))
     assert read(reader, text) == encode_text(vocabulary, text).tolist()
 
 
