@@ -40,7 +40,7 @@ import tensorflow.compat.v1 as tf
 SCOPE = "model"
 
 
-def build_graph(shapes, batch_size, num_steps, max_grad_norm, forget_bias):
+def build_graph(shapes, batch_size, num_steps, *, max_grad_norm, forget_bias, dtype):
     """Builds the tutorial's training graph in the default graph.
 
     Args:
@@ -49,6 +49,7 @@ def build_graph(shapes, batch_size, num_steps, max_grad_norm, forget_bias):
         num_steps: T, int.
         max_grad_norm: Global norm at which the gradients are clipped.
         forget_bias: What the cell adds to its forget gate.
+        dtype: "float32", as the tutorial has it, or "float64".
 
     Returns:
         A namespace of the graph's tensors.
@@ -59,11 +60,11 @@ def build_graph(shapes, batch_size, num_steps, max_grad_norm, forget_bias):
 
     x = tf.placeholder(tf.int32, [batch_size, num_steps])
     y = tf.placeholder(tf.int32, [batch_size, num_steps])
-    with tf.variable_scope(SCOPE, initializer=tf.random_uniform_initializer(-0.1, 0.1)):
+    with tf.variable_scope(SCOPE, initializer=tf.random_uniform_initializer(-0.1, 0.1), dtype=dtype):
         embedding = tf.get_variable("embedding", [vocabulary_size, embedding_size])
-        cells = [tf.nn.rnn_cell.BasicLSTMCell(n, forget_bias=forget_bias) for n in units]
+        cells = [tf.nn.rnn_cell.BasicLSTMCell(n, forget_bias=forget_bias, dtype=dtype) for n in units]
         stack = tf.nn.rnn_cell.MultiRNNCell(cells)
-        initial_state = stack.zero_state(batch_size, tf.float32)
+        initial_state = stack.zero_state(batch_size, dtype)
         outputs, final_state = tf.nn.dynamic_rnn(
             stack, tf.nn.embedding_lookup(embedding, x), initial_state=initial_state
         )
@@ -74,7 +75,7 @@ def build_graph(shapes, batch_size, num_steps, max_grad_norm, forget_bias):
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.reshape(y, [-1]), logits=logits)
         cost = tf.reduce_sum(loss) / batch_size
 
-        learning_rate = tf.Variable(0.0, trainable=False)
+        learning_rate = tf.Variable(0.0, trainable=False, dtype=dtype)
         variables = tf.trainable_variables()
         raw = tf.gradients(cost, variables)  # the embedding's is IndexedSlices: one slice for each word of the batch
         clipped, global_norm = tf.clip_by_global_norm(raw, max_grad_norm)
@@ -150,6 +151,7 @@ def parse_arguments():
     parser.add_argument("--learning-rate", type=float, default=1.0)
     parser.add_argument("--max-grad-norm", type=float, default=5.0)
     parser.add_argument("--forget-bias", type=float, default=0.0)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the whole computation")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -164,7 +166,14 @@ def main():
     _, batch_size, num_steps = batches["x"].shape
 
     shapes = {name: value.shape for name, value in weights.items()}
-    graph = build_graph(shapes, batch_size, num_steps, arguments.max_grad_norm, arguments.forget_bias)
+    graph = build_graph(
+        shapes,
+        batch_size,
+        num_steps,
+        max_grad_norm=arguments.max_grad_norm,
+        forget_bias=arguments.forget_bias,
+        dtype=arguments.dtype,
+    )
     built = {name: tuple(variable.shape) for name, variable in graph.variables.items()}
     if built != shapes:
         raise SystemExit(f"--weights should hold the graph's variables: {built}. Received: {shapes}")
@@ -180,7 +189,7 @@ def main():
         graph.learning_rate.load(arguments.learning_rate, session)
         for part in arguments.emit:
             for name, variable in graph.variables.items():
-                variable.load(weights[name], session)
+                variable.load(weights[name].astype(arguments.dtype), session)
             results |= EMITTERS[part](session, graph, batches)
         if arguments.checkpoint:
             tf.train.Saver().save(session, arguments.checkpoint)
