@@ -98,7 +98,7 @@ def test_memory_of_typed_words_is_bounded(predictor, monkeypatch):
     for i in range(300):
         predictor.read(f"w{i}")
     assert len(predictor._remembered) <= 101
-    predictor.read("x" * 1000)
+    predictor.read("x" * 1000 + " short")
     assert max(map(len, predictor._remembered)) <= 40
 
 

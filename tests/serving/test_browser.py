@@ -1,0 +1,309 @@
+"""The page in a real browser."""
+
+import shutil
+import time
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="chromium and chromedriver are not installed")
+
+# It asks for nothing but the page: no updates, no services of its maker.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1000,800",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """What a person sees and does on the page."""
+
+    def __init__(self, browser, url):
+        self.browser = browser
+        browser.get(url)
+        self.text = browser.find_element(By.ID, "text")
+        self.wait(lambda: self.bars)
+
+    @property
+    def keys(self):
+        return self.browser.find_elements(By.CSS_SELECTOR, "#keys button")
+
+    @property
+    def words(self):
+        return [key.text for key in self.keys if key.is_enabled()]
+
+    @property
+    def bars(self):
+        return [bar.text for bar in self.browser.find_elements(By.CSS_SELECTOR, "#bars .word")]
+
+    @property
+    def notice(self):
+        return self.browser.find_element(By.ID, "notice").text
+
+    @property
+    def coloured(self):
+        script = """return [...document.querySelectorAll("#surprise span")].map((span) =>
+            [span.textContent, Number(span.style.getPropertyValue("--strength"))])"""
+        return self.browser.execute_script(script)
+
+    @property
+    def value(self):
+        return self.text.get_property("value")
+
+    def type(self, *keys):
+        self.text.send_keys(*keys)
+
+    def wait(self, condition, seconds=15):
+        return WebDriverWait(self.browser, seconds, 0.02, ignored_exceptions=(Exception,)).until(lambda _: condition())
+
+    def accepted(self, *arguments):
+        """Returns what `accepted` of words.js gives."""
+        script = """
+            const [word, prefix, before, done] = arguments;
+            import("./static/words.js").then(({ accepted }) => done(accepted(word, prefix, before)));
+        """
+        return self.browser.execute_async_script(script, *arguments)
+
+
+@pytest.fixture
+def page(browser, serving):
+    with serving(rate=None) as server:
+        page = Page(browser, server.url)
+        page.server = server
+        yield page
+        browser.get("about:blank")  # the page would ask for the server once it is gone
+        # What a policy forbids, what fails to load, what a script throws: all is logged.
+        complaints = [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        expected = getattr(page, "expected_complaint", None)
+        assert [entry for entry in complaints if not expected or expected not in entry["message"]] == []
+
+
+def best(predictor, text, beginning="", count=3):
+    """The words that the keys should show."""
+    context = predictor.extend([(predictor.initial, text)])[0]
+    vocabulary = predictor.vocabulary.words
+    ranked = [vocabulary[i] for i in context.next_log_probabilities.argsort()[::-1]]
+    if beginning:
+        ranked = [word for word in ranked if word.lower().startswith(beginning) and word not in ("N", "<eos>")]
+    else:
+        ranked = [word for word in ranked if word != "<unk>"][:10]
+        ranked = [word for word in ranked if word != "N"]
+    return [word for word in ranked if word != "<unk>"][:count]
+
+
+def test_an_empty_field_has_suggestions(page, predictor):
+    expected = [word for word in best(predictor, "", count=10) if word != "<eos>"][:3]
+    page.wait(lambda: len(page.words) == 3)
+    assert [word.lower() for word in page.words] == [word.lower() for word in expected]
+    assert page.words[0][0].isupper() or not expected[0][0].isalpha()
+    assert len(page.bars) == 10
+    page.type("the cat ", Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
+    page.wait(lambda: [word.lower() for word in page.words] == [word.lower() for word in expected])
+    assert page.coloured == []
+
+
+def test_suggestions_follow_the_text(page, predictor):
+    page.type("The cat ")
+    expected = ["." if word == "<eos>" else word for word in best(predictor, "The cat ")]
+    page.wait(lambda: page.words == expected)
+    page.type("sat on ")
+    expected = ["." if word == "<eos>" else word for word in best(predictor, "The cat sat on ")]
+    page.wait(lambda: page.words == expected)
+
+
+def test_a_tapped_word_completes_the_prefix_and_keeps_its_casing(page, predictor):
+    page.type("On Th")
+    expected = ["Th" + word[2:] for word in best(predictor, "On", "th")]
+    page.wait(lambda: page.words == expected)
+    page.keys[1].click()
+    assert page.value == f"On {expected[1]} "
+    assert page.browser.switch_to.active_element == page.text
+    page.wait(lambda: page.bars and not page.bars[0].startswith("th"))
+    page.type("CA")
+    page.wait(lambda: page.words and all(word.startswith("CA") for word in page.words))
+    page.type(Keys.BACKSPACE, Keys.BACKSPACE, "zzz")
+    page.wait(lambda: page.words == [])
+
+
+def test_keys_by_keyboard_alone(page):
+    page.type("the c")
+    page.wait(lambda: page.words and all(word.startswith("c") for word in page.words))
+    third = page.words[2]
+    page.type(Keys.ALT + "3" + Keys.NULL)
+    assert page.value == f"the {third} "
+    page.type("th")
+    page.wait(lambda: page.words and all(word.startswith("th") for word in page.words))
+    first = page.words[0]
+    page.type(Keys.TAB)
+    assert page.browser.switch_to.active_element == page.keys[0]
+    page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.value == f"the {third} {first} "
+    assert page.browser.switch_to.active_element == page.text
+    page.type(Keys.CONTROL + "z" + Keys.NULL)
+    assert page.value != f"the {third} {first} "  # Undo knows of it
+
+
+def test_a_word_is_put_where_the_caret_is(page):
+    page.type("on th mat", *[Keys.ARROW_LEFT] * 4)
+    page.wait(lambda: page.words and all(word.startswith("th") for word in page.words))
+    first = page.words[0]
+    page.keys[0].click()
+    assert page.value == f"on {first}  mat"
+
+
+def test_surprise_is_shown_for_each_whole_word(page, predictor):
+    page.type("The cat, zebra don't mat")
+    page.wait(lambda: len(page.coloured) == 4)
+    values = predictor.score("The cat, zebra don't ")
+    bits = [-value / 0.6931472 for value in (values[0], values[1], values[2], values[3] + values[4])]
+    for (word, strength), expected, value in zip(page.coloured, ("The", "cat,", "zebra", "don't"), bits, strict=True):
+        assert word == expected
+        assert abs(strength - 0.6 * min(value / 18, 1)) < 1e-4
+    unknown = page.browser.find_elements(By.CSS_SELECTOR, "#surprise .unknown")
+    assert [word.get_property("textContent") for word in unknown] == ["zebra"]
+    assert "over 5 words" in page.browser.find_element(By.ID, "summary").text
+    # The copy lies exactly under the text.
+    assert page.browser.execute_script("return document.getElementById('surprise').textContent") == page.value
+
+
+def test_ten_thousand_characters_pasted(page):
+    pasted = "the quick brown fox sat on it\n" * 333 + "on the mat"
+    assert len(pasted) == 10_000
+    page.browser.execute_script(
+        "arguments[0].focus(); document.execCommand('insertText', false, arguments[1])", page.text, pasted
+    )
+    page.wait(lambda: len(page.coloured) >= 2333, 60)
+    assert page.notice == ""
+    page.type(" th")
+    page.wait(lambda: page.words and all(word.startswith("th") for word in page.words))
+    height = "return [document.getElementById('text').scrollHeight, document.getElementById('surprise').scrollHeight]"
+    text, copy = page.browser.execute_script(height)
+    assert abs(text - copy) <= 2
+
+
+def test_a_text_over_the_limit_is_told(page):
+    page.browser.execute_script(
+        "arguments[0].value = 'a '.repeat(10001); arguments[0].setSelectionRange(20002, 20002);"
+        "arguments[0].dispatchEvent(new Event('input'))",
+        page.text,
+    )
+    page.expected_complaint = "422"
+    page.wait(lambda: "20000 characters" in page.notice)
+    page.type(Keys.CONTROL + "a", Keys.NULL, "the ")
+    page.wait(lambda: page.notice == "" and len(page.words) == 3)
+
+
+def test_the_server_stopped_and_started_again(page):
+    page.expected_complaint = "ERR_CONNECTION_REFUSED"
+    page.type("the c")
+    page.wait(lambda: page.words and all(word.startswith("c") for word in page.words))
+    page.server.stop()
+    try:
+        page.type("a")
+        page.wait(lambda: "does not answer" in page.notice)
+        assert page.words == []
+        page.type("t")
+        assert page.value == "the cat"
+    finally:
+        page.server.start()
+    page.wait(lambda: page.notice == "" and page.words == ["cat"], 20)
+
+
+def test_an_answer_that_comes_late_is_thrown_away(page):
+    page.browser.execute_script("""
+        const real = window.fetch;
+        window.late = 0;
+        window.fetch = async (path, options) => {
+            const answer = await real(path, options);
+            if (options?.body?.includes('"the c"')) {
+                await new Promise((resolve) => setTimeout(resolve, 600));
+                window.late += 1;
+            }
+            return answer;
+        };
+    """)
+    page.type("the c")
+    page.type(Keys.BACKSPACE, "th")
+    page.wait(lambda: page.words and all(word.startswith("th") for word in page.words))
+    page.wait(lambda: page.browser.execute_script("return window.late") >= 1)
+    time.sleep(0.1)
+    assert all(word.startswith("th") for word in page.words)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 760), (1000, 800)])
+def test_the_page_fits_the_screen(page, width, height):
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    try:
+        page.type("The cat sat on the mat. It does")
+        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
+        for key in page.keys:
+            assert key.rect["height"] >= 44  # a finger's size
+            assert key.rect["x"] >= 0
+            assert key.rect["x"] + key.rect["width"] <= width
+        assert page.keys[0].rect["y"] < page.text.rect["y"]
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_names_for_those_who_listen(page):
+    page.type("the ")
+    assert page.text.accessible_name == "Your text"
+    page.wait(lambda: page.browser.find_element(By.ID, "announcement").get_property("textContent").startswith("Sugg"))
+    assert [key.accessible_name for key in page.keys if key.text != "."] == [w for w in page.words if w != "."]
+
+
+@pytest.mark.parametrize(
+    ("word", "prefix", "before", "value"),
+    [
+        ("the", "", "", "The "),
+        ("the", "", "on", "on the "),
+        ("the", "", "on ", "on the "),
+        ("the", "", "It is so. ", "It is so. The "),
+        ("the", "", "It is so.\n", "It is so.\nThe "),
+        ("smith", "", "Mr. ", "Mr. smith "),
+        ("the", "Th", "on Th", "on The "),
+        ("mr.", "m", "m", "mr. "),
+        ("n't", "", "I do ", "I don't "),
+        ("n't", "n'", "I don'", "I don't "),
+        ("'s", "", "it ", "it's "),
+        ("'s", "’", "it’", "it’s "),
+        ("%", "", "5 ", "5% "),
+        ("i", "", "and ", "and I "),
+        ("<eos>", "", "I do ", "I do. "),
+        ("<eos>", "", "I do.", "I do. "),
+    ],
+)
+def test_how_a_word_is_put(page, word, prefix, before, value):
+    change = page.accepted(word, prefix, before)
+    assert before[: change["from"]] + change["insert"] == value

@@ -1,0 +1,110 @@
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from kerasptb.cli import main
+from kerasptb.data import Vocabulary
+from kerasptb.runs import create_run
+from kerasptb.serving import ServingError, serve
+from kerasptb.serving.server import load_predictor
+
+
+def ask(url, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
+
+
+def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    command = [sys.executable, "-m", "kerasptb", "serve", str(saved_model), "--port", "0", "--rate", "3"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        # A server that says nothing must not hold the tests.
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        try:
+            line = process.stdout.readline()
+            url = re.search(r"http://127\.0\.0\.1:\d+/", line).group()
+            assert str(saved_model) in line
+            assert ask(url, "health") == {"status": "ok"}
+            assert len(ask(url, "v1/suggest", {"text": "the c", "k": 2})["suggestions"]) == 2
+            with pytest.raises(urllib.error.HTTPError, match="429") as refused:
+                for _ in range(20):
+                    ask(url, "v1/suggest", {"text": "the c"})
+            assert int(refused.value.headers["Retry-After"]) >= 1
+            refused.value.close()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+            assert process.stdout.read() == "Stopped.\n"
+        finally:
+            timer.cancel()
+            process.kill()
+
+
+def test_many_clients_at_once_are_answered_as_one(serving, predictor):
+    texts = [f"the {word} " for word in predictor.vocabulary.words if word[0].isalpha()]
+    with serving(rate=None) as server:
+        alone = [ask(server.url, "v1/suggest", {"text": text}) for text in texts]
+    with serving(rate=None) as server:
+        together = [None] * len(texts)
+
+        def work(i):
+            together[i] = ask(server.url, "v1/suggest", {"text": texts[i]})
+
+        threads = [threading.Thread(target=work, args=[i]) for i in range(len(texts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for one, other in zip(alone, together, strict=True):
+        assert [row["word"] for row in one["suggestions"]] == [row["word"] for row in other["suggestions"]]
+        for row, row_of_other in zip(one["suggestions"], other["suggestions"], strict=True):
+            assert abs(row["probability"] - row_of_other["probability"]) < 1e-6
+
+
+def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, tmp_path):
+    arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
+    config = {"model": {name: getattr(model, name) for name in arguments}, "training": {}, "data": {}, "versions": {}}
+    run = create_run(tmp_path / "run", config, vocabulary)
+    model.save_weights(run.weights_path("best"))
+    assert load_predictor(run.folder).fingerprint == predictor.fingerprint
+
+
+def test_a_port_in_use_is_told_in_a_line(capsys, tmp_path):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(tmp_path), "--port", str(port)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"kerasptb: Cannot listen at 127.0.0.1, port {port}: ")
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_is_no_model_is_told_in_a_line(capsys, tmp_path):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    Vocabulary(["a"]).save(tmp_path / "vocabulary.txt")
+    assert main(["serve", str(tmp_path), "--port", "0"]) == 1
+    assert "Expected a folder made by `kerasptb train`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--rate", "-1"], ["--rate", "nan"]])
+def test_wrong_arguments_are_refused(capsys, arguments):
+    assert main(["serve", "run", *arguments]) == 2
+    assert arguments[1] in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ServingError, match=r"uvicorn.*pip install 'kerasptb\[serve\]'"):
+        serve(tmp_path)
