@@ -17,7 +17,7 @@ from tuning.records import read_trials
 from tuning.workers import WorkersFailedError, available_cores
 
 
-def when(condition, act, timeout=60):
+def when(condition, act, timeout=200):
     """Does something from another thread as soon as a condition holds; returns the thread."""
 
     def watch():
