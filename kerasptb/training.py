@@ -60,7 +60,7 @@ def train(
         verbose: as in `keras.Model.fit`; 0 prints nothing.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
         training_arguments: dict in place of the preset's "learning_rate", "constant_epochs", "decay" or
-            "global_clipnorm".
+            "global_clipnorm", or of its name in the results, "preset", where little of the preset is left.
 
     Returns:
         A `Run`. Its `metrics` hold the perplexities of the best epoch (lowest on the validation text).
