@@ -22,8 +22,8 @@ class TextReader(tf.Module):
     Words are found as `generation.encode_text` finds them: one that stands in the vocabulary as it is written is taken
     so; others are split and lower-cased in the Penn Treebank's manner, and those still unknown become `<unk>`. Each
     text begins with `<eos>`, as if a sentence had ended before it, and each line's end is `<eos>`. Bytes that are not
-    UTF-8 are read as U+FFFD. What differs from Python: an `n't`, `'s` or the like directly before a letter outside ASCII
-    (`don'té`) is split off.
+    UTF-8 are read as U+FFFD. What differs from Python: an `n't`, `'s` or the like directly before a letter outside
+    ASCII (`don'té`) is split off.
 
     Args:
         vocabulary: a `Vocabulary`.

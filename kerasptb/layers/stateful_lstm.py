@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 from keras.src.utils.tracking import no_automatic_dependency_tracking
+
 from kerasptb.layers.fused_lstm import FusedLSTM
 
 
