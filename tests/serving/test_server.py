@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,9 @@ from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.runs import create_run
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import load_predictor
+from kerasptb.serving.server import _listen, load_predictor
+
+GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
 
 def ask(url, path, body=None):
@@ -79,6 +82,21 @@ def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, tmp_path):
     run = create_run(tmp_path / "run", config, vocabulary)
     model.save_weights(run.weights_path("best"))
     assert load_predictor(run.folder).fingerprint == predictor.fingerprint
+
+
+def test_the_guides_client_works(serving, capsys):
+    code = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL).group(1)
+    with serving() as server:
+        exec(code.replace("http://127.0.0.1:8000/", server.url), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 3
+    assert float(lines[1]) > 1
+    assert lines[-1].startswith("would -> [")
+
+
+def test_answers_are_not_held_back_by_nagles_algorithm():
+    with _listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY
 
 
 def test_a_port_in_use_is_told_in_a_line(capsys, tmp_path):

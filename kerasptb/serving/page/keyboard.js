@@ -13,6 +13,7 @@ const WAIT_BEFORE_READING_ALOUD_MS = 700;
 
 const text = document.getElementById("text");
 const keys = [...document.querySelectorAll("#keys button")];
+const title = document.getElementById("next-title");
 const bars = document.getElementById("bars");
 const notice = document.getElementById("notice");
 const announcement = document.getElementById("announcement");
@@ -75,6 +76,7 @@ function showSuggestions(answer) {
     key.textContent = word === undefined ? "" : label(word, prefix, before);
     key.setAttribute("aria-label", word === "<eos>" ? "end of sentence" : key.textContent);
   });
+  title.textContent = prefix ? `Words that begin with “${prefix}”` : "Next word";
   showBars(answer);
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => {
