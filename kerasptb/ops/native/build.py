@@ -36,7 +36,7 @@ import tempfile
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "src"
-KERNELS = ("lstm_float32.cc", "softmax_cross_entropy.cc")
+KERNELS = ("lstm_float32_backward.cc", "lstm_float32_forward.cc", "softmax_cross_entropy.cc")
 
 # No -ffast-math: NaN and infinity have to come through. Contraction to fused multiply-add is wanted, and is off by
 # default under -std=c++17.

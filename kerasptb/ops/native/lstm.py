@@ -17,6 +17,10 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
 
     In float32 the batch may be unknown.
     """
+    # A variable is read now: a gradient that reads it later would see the state that the layer has assigned since.
+    x, h0, c0, kernel, recurrent_kernel, bias = (
+        tf.convert_to_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)
+    )
     batch = next((tensor.shape[0] for tensor in (x, h0, c0) if tensor.shape[0] is not None), None)
     x, h0, c0 = (tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in (x, h0, c0))
     passes = _Float32 if precision == "float32" else _BFLOAT16[precision]

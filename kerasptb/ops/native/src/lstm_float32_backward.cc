@@ -1,176 +1,14 @@
-#include "lstm_float32.h"
-
-#include "lstm_grid.h"
-#include "simd.h"
-#include "threads.h"
+#include "lstm_float32_tiles.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// A tile of the forward product is R rows of the batch by N vectors of units, all four gates, so that the gates are
-// computed from the accumulators; one of the backward product is R rows by four units. Accumulators, one vector of each
-// row and one of the recurrent kernel fill the registers.
-constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
+// Transposing the recurrent kernel costs about as much as this many tiles gain by it.
+constexpr int64_t kUsesThatPayTransposing = 16;
 
-// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
-constexpr int64_t kSumBlock = 256, kSumRows = 24;
-
-// Copying the recurrent kernel into an order that suits the tiles costs about as much as this many tiles gain by it.
-constexpr int64_t kUsesThatPayPacking = 6, kUsesThatPayTransposing = 16;
-
-constexpr bool fits(int R, int N) { return N == 1 ? R <= kMaxRows : R * 4 * N + R + 2 <= kRegisters; }
-
-int64_t padded(int64_t size) { return (size + 15) / 16 * 16 + 16; }  // rows never a multiple of 4 KB apart
-
-// -- forward ----------------------------------------------------------------------------------------------------------
-
-// Four gates of some units, for all rows k of the recurrent kernel: in place, or packed [k][gate][lane].
-struct Panel {
-  const float* data;
-  int64_t row_stride, gate_stride, vector_stride;
-};
-
-struct ForwardStep {
-  int64_t units;
-  const float* bias;
-  const float* xz;          // row b at b * xz_stride
-  const float* c_previous;  // row b at b * c_previous_stride
-  const float* h_previous;  // row b at b * h_stride
-  float* h_next;
-  float* h_seq;  // row b at b * seq_stride
-  float* c;      // row b at b * c_stride
-  float* gates;  // row b at b * xz_stride; or null
-  float* h_T;    // null but in the last step
-  float* c_T;
-  int64_t xz_stride, c_previous_stride, c_stride, h_stride, seq_stride;
-};
-
-// kTail: the vector ends at the last unit and has only units - unit lanes.
-template <int R, int N, bool kTail>
-KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, const Panel& panel, int64_t row, int64_t unit) {
-  const int64_t H = s.units, lanes = H - unit;
-  const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
-  const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
-
-  Float total[R][4][N];
-  for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g)
-      for (int n = 0; n < N; ++n) {
-        const int64_t u = g * H + unit + n * kLanes;
-        total[r][g][n] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u);
-      }
-  const float* h = s.h_previous + row * s.h_stride;
-  const float* w = panel.data;
-  for (int64_t begin = 0; begin < H; begin += kSumBlock) {
-    const int64_t end = begin + kSumBlock < H ? begin + kSumBlock : H;
-    Float acc[R][4][N] = {};
-    for (int64_t k = begin; k < end; ++k) {
-      Float x[R];
-      for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
-      for (int g = 0; g < 4; ++g)
-        for (int n = 0; n < N; ++n) {
-          const Float b = load(w + g * panel.gate_stride + n * panel.vector_stride);
-          for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
-        }
-      w += panel.row_stride;
-    }
-    for (int r = 0; r < R; ++r)
-      for (int g = 0; g < 4; ++g)
-        for (int n = 0; n < N; ++n) total[r][g][n] += acc[r][g][n];
-  }
-
-  for (int r = 0; r < R; ++r)
-    for (int n = 0; n < N; ++n) {
-      const int64_t b = row + r, u = unit + n * kLanes;
-      const Float i = sigmoid(total[r][0][n]), f = sigmoid(total[r][1][n]);
-      const Float g = tanh(total[r][2][n]), o = sigmoid(total[r][3][n]);
-      const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
-      const Float h_new = o * tanh(c);
-      if (s.gates != nullptr) {
-        float* gates = s.gates + b * s.xz_stride + u;
-        put(gates, i);
-        put(gates + H, f);
-        put(gates + 2 * H, g);
-        put(gates + 3 * H, o);
-      }
-      put(s.c + b * s.c_stride + u, c);
-      put(s.h_seq + b * s.seq_stride + u, h_new);
-      if (s.h_T == nullptr) {
-        put(s.h_next + b * s.h_stride + u, h_new);
-      } else {
-        put(s.h_T + b * H + u, h_new);
-        put(s.c_T + b * H + u, c);
-      }
-    }
-}
-
-// All rows of the range, in tiles of nearly equal height.
-template <int N, bool kTail>
-KERASPTB_INLINE void forward_rows(const ForwardStep& s, const Panel& panel, Range rows, int64_t unit) {
-  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const Range tile = split(rows.size(), tiles, i);
-    const int64_t row = rows.begin + tile.begin;
-    switch (tile.size()) {
-#define KERASPTB_CASE(R) \
-  case R:                \
-    if constexpr (fits(R, N)) forward_tile<R, N, kTail>(s, panel, row, unit); \
-    break;
-      KERASPTB_CASE(1)
-      KERASPTB_CASE(2)
-      KERASPTB_CASE(3)
-      KERASPTB_CASE(4)
-      KERASPTB_CASE(5)
-      KERASPTB_CASE(6)
-#undef KERASPTB_CASE
-    }
-  }
-}
-
-// The recurrent kernel as panels of kLanes units; those from first_packed on are copied together.
-struct Panels {
-  const float* kernel;
-  const float* packed;
-  int64_t units, first_packed;
-
-  int64_t size() const { return (units + kLanes - 1) / kLanes; }
-  int64_t packed_floats() const { return 4 * kLanes * units; }
-  Panel at(int64_t p) const {
-    if (p < first_packed) return {kernel + p * kLanes, 4 * units, units, kLanes};
-    return {packed + (p - first_packed) * packed_floats(), 4 * kLanes, kLanes, packed_floats()};
-  }
-};
-
-void pack(const Panels& panels, float* packed, Range range) {
-  const int64_t H = panels.units;
-  for (int64_t p = range.begin; p < range.end; ++p) {
-    const int64_t unit = p * kLanes, lanes = H - unit;
-    float* out = packed + (p - panels.first_packed) * panels.packed_floats();
-    for (int64_t k = 0; k < H; ++k)
-      for (int g = 0; g < 4; ++g, out += kLanes) {
-        const float* in = panels.kernel + k * 4 * H + g * H + unit;
-        store(out, lanes < kLanes ? load(in, lanes) : load(in));
-      }
-  }
-}
-
-KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, const Panels& panels, Range rows, Range range) {
-  const int64_t full = s.units / kLanes;
-  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows, height = (rows.size() + tiles - 1) / tiles;
-  int64_t p = range.begin;
-  const int64_t wide_end = range.end < full ? range.end : full;
-  // Few rows leave registers free: they take several panels at once, all packed or none.
-  if constexpr (fits(1, 4))
-    if (height == 1)
-      for (; p + 4 <= wide_end; p += 4) forward_rows<4, false>(s, panels.at(p), rows, p * kLanes);
-  if (fits(static_cast<int>(height), 2))
-    for (; p + 2 <= wide_end; p += 2) forward_rows<2, false>(s, panels.at(p), rows, p * kLanes);
-  for (; p < wide_end; ++p) forward_rows<1, false>(s, panels.at(p), rows, p * kLanes);
-  if (p < range.end) forward_rows<1, true>(s, panels.at(p), rows, p * kLanes);
-}
-
-// -- backward ---------------------------------------------------------------------------------------------------------
+// Rows whose bias gradients are summed before that sum is added to the total.
+constexpr int64_t kSumRows = 24;
 
 struct BackwardStep {
   int64_t units;
@@ -360,88 +198,7 @@ void pack_transposed(const float* kernel, float* packed, int64_t units, Range ve
   }
 }
 
-void copy_rows(float* out, int64_t out_stride, const float* in, int64_t in_stride, Range rows, Range units) {
-  for (int64_t b = rows.begin; b < rows.end; ++b)
-    memcpy(out + b * out_stride + units.begin, in + b * in_stride + units.begin, units.size() * sizeof(float));
-}
-
-// total += part, part = 0, for the units of all four gates.
-void add_and_clear(float* total, float* part, int64_t size, Range units) {
-  for (int g = 0; g < 4; ++g)
-    for (int64_t j = g * size + units.begin; j < g * size + units.end; ++j) {
-      total[j] += part[j];
-      part[j] = 0;
-    }
-}
-
-// The part of a thread: some rows, and some units given in whole vectors.
-struct Part {
-  int row_part;
-  Range rows, panels, units;
-
-  Part(LstmGrid grid, int thread, int64_t batch, int64_t size) : row_part(thread / grid.unit_parts) {
-    rows = split(batch, grid.row_parts, row_part);
-    panels = split((size + kLanes - 1) / kLanes, grid.unit_parts, thread % grid.unit_parts);
-    units = {panels.begin * kLanes, panels.end * kLanes < size ? panels.end * kLanes : size};
-  }
-};
-
-// Tiles of rows that a thread has.
-int64_t tiles_of(int64_t batch, LstmGrid grid) {
-  const int64_t rows = (batch + grid.row_parts - 1) / grid.row_parts;
-  return (rows + kMaxRows - 1) / kMaxRows;
-}
-
 }  // namespace
-
-void lstm_forward(const LstmForward& a) {
-  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H);
-  Workers workers;
-  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
-  const int threads = grid.row_parts * grid.unit_parts;
-
-  Panels panels{a.recurrent_kernel, nullptr, H, H / kLanes};
-  if (T * tiles_of(B, grid) >= kUsesThatPayPacking) panels.first_packed = 0;
-  float* packed = workers.scratch<float>((panels.size() - panels.first_packed) * panels.packed_floats());
-  panels.packed = packed;
-  float* h[2] = {workers.scratch<float>(B * h_stride), workers.scratch<float>(B * h_stride)};
-  const bool keep = a.gates != nullptr;
-  float* c_local = keep ? nullptr : workers.scratch<float>(B * h_stride);
-  Barrier all(threads);
-  Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
-
-  workers.run([&](int thread) {
-    if (thread >= threads) return;
-    const Part part(grid, thread, B, H);
-    const Range mine = split(panels.size() - panels.first_packed, threads, thread);
-    pack(panels, packed, {panels.first_packed + mine.begin, panels.first_packed + mine.end});
-    copy_rows(h[0], h_stride, a.h0, H, part.rows, part.units);
-    all.wait();
-    for (int64_t t = 0; t < T; ++t) {
-      const bool last = t == T - 1;
-      const ForwardStep step{
-          H,
-          a.bias,
-          a.xz + t * 4 * H,
-          t == 0 ? a.c0 : keep ? a.c_seq + (t - 1) * H : c_local,
-          h[t & 1],
-          h[(t + 1) & 1],
-          a.h_seq + t * H,
-          keep ? a.c_seq + t * H : c_local,
-          keep ? a.gates + t * 4 * H : nullptr,
-          last ? a.h_T : nullptr,
-          a.c_T,
-          T * 4 * H,
-          t == 0 ? H : keep ? T * H : h_stride,
-          keep ? T * H : h_stride,
-          h_stride,
-          T * H,
-      };
-      forward_panels(step, panels, part.rows, part.panels);
-      if (grid.unit_parts > 1 && !last) step_barriers[part.row_part].wait();
-    }
-  });
-}
 
 void lstm_backward(const LstmBackward& a) {
   const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
@@ -496,7 +253,10 @@ void lstm_backward(const LstmBackward& a) {
       gate_gradients(step, part.rows, part.units, recent_dbias);
       num_recent += part.rows.size();
       if (t == 0 || num_recent >= kSumRows) {
-        add_and_clear(my_dbias, recent_dbias, H, part.units);
+        for (int g = 0; g < 4; ++g) {
+          const int64_t j = g * H + part.units.begin;
+          add_and_clear(my_dbias + j, recent_dbias + j, part.units.size());
+        }
         num_recent = 0;
       }
       if (t == 0) break;

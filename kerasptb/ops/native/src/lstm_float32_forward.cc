@@ -1,0 +1,285 @@
+#include "lstm_float32_tiles.h"
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+namespace {
+
+// Copying the recurrent kernel into panels costs about as much as this many tiles gain by it, where it stays in the
+// cache and where it does not.
+constexpr int64_t kUsesThatPay = 6, kUsesThatPayBeyondCache = 16;
+
+constexpr bool fits(int R, int N) { return N == 1 ? R <= kMaxRows : R * 4 * N + R + 2 <= kRegisters; }
+
+struct ForwardStep {
+  int64_t units;
+  const float* kernel;  // U as it is
+  const float* packed;  // U in panels; or null, and then:
+  float* sums;          // row b at b * sums_stride
+  float* totals;        // row b at b * sums_stride
+  int64_t sums_stride;
+  const float* bias;
+  const float* xz;          // row b at b * xz_stride
+  const float* c_previous;  // row b at b * c_previous_stride
+  const float* h_previous;  // row b at b * h_stride
+  float* h_next;
+  float* h_seq;  // row b at b * seq_stride
+  float* c;      // row b at b * c_stride
+  float* gates;  // row b at b * xz_stride; or null
+  float* h_T;    // null but in the last step
+  float* c_T;
+  int64_t xz_stride, c_previous_stride, c_stride, h_stride, seq_stride;
+};
+
+// Gates, cell state and output of one vector of units from z. kTail: fewer than kLanes units are left.
+template <bool kTail>
+KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, const Float (&z)[4]) {
+  const int64_t H = s.units, lanes = H - u;
+  const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
+  const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
+  const Float i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]);
+  const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
+  const Float h = o * tanh(c);
+  if (s.gates != nullptr) {
+    float* gates = s.gates + b * s.xz_stride + u;
+    put(gates, i);
+    put(gates + H, f);
+    put(gates + 2 * H, g);
+    put(gates + 3 * H, o);
+  }
+  put(s.c + b * s.c_stride + u, c);
+  put(s.h_seq + b * s.seq_stride + u, h);
+  if (s.h_T == nullptr) {
+    put(s.h_next + b * s.h_stride + u, h);
+  } else {
+    put(s.h_T + b * H + u, h);
+    put(s.c_T + b * H + u, c);
+  }
+}
+
+// Where the recurrent kernel is read often: it is copied into panels of kLanes units, [panel][k][gate][lane].
+template <int R, int N, bool kTail>
+KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t panel) {
+  const int64_t H = s.units, unit = panel * kLanes, panel_size = 4 * kLanes * H;
+  const auto get = [&](const float* p) { return kTail ? load(p, H - unit) : load(p); };
+
+  Float total[R][4][N];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g)
+      for (int n = 0; n < N; ++n) {
+        const int64_t u = g * H + unit + n * kLanes;
+        total[r][g][n] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u);
+      }
+
+  const float* h = s.h_previous + row * s.h_stride;
+  const float* w = s.packed + panel * panel_size;
+  for (int64_t begin = 0; begin < H; begin += kSumBlock) {
+    const int64_t end = begin + kSumBlock < H ? begin + kSumBlock : H;
+    Float acc[R][4][N] = {};
+    for (int64_t k = begin; k < end; ++k) {
+      Float x[R];
+      for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
+      for (int g = 0; g < 4; ++g)
+        for (int n = 0; n < N; ++n) {
+          const Float b = load(w + g * kLanes + n * panel_size);
+          for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
+        }
+      w += 4 * kLanes;
+    }
+    for (int r = 0; r < R; ++r)
+      for (int g = 0; g < 4; ++g)
+        for (int n = 0; n < N; ++n) total[r][g][n] += acc[r][g][n];
+  }
+
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) {
+      const Float z[4] = {total[r][0][n], total[r][1][n], total[r][2][n], total[r][3][n]};
+      finish_units<kTail>(s, row + r, unit + n * kLanes, z);
+    }
+}
+
+// All rows of the range, in tiles of nearly equal height.
+template <int N, bool kTail>
+KERASPTB_INLINE void forward_rows(const ForwardStep& s, Range rows, int64_t panel) {
+  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const Range tile = split(rows.size(), tiles, i);
+    const int64_t row = rows.begin + tile.begin;
+    switch (tile.size()) {
+#define KERASPTB_CASE(R) \
+  case R:                \
+    if constexpr (fits(R, N)) forward_tile<R, N, kTail>(s, row, panel); \
+    break;
+      KERASPTB_CASE(1)
+      KERASPTB_CASE(2)
+      KERASPTB_CASE(3)
+      KERASPTB_CASE(4)
+      KERASPTB_CASE(5)
+      KERASPTB_CASE(6)
+#undef KERASPTB_CASE
+    }
+  }
+}
+
+KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range panels) {
+  const int64_t full = s.units / kLanes, end = panels.end < full ? panels.end : full;
+  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows, height = (rows.size() + tiles - 1) / tiles;
+  int64_t p = panels.begin;
+  // Few rows leave registers free: they take several panels at once.
+  if constexpr (fits(1, 4))
+    if (height == 1)
+      for (; p + 4 <= end; p += 4) forward_rows<4, false>(s, rows, p);
+  if (fits(static_cast<int>(height), 2))
+    for (; p + 2 <= end; p += 2) forward_rows<2, false>(s, rows, p);
+  for (; p < end; ++p) forward_rows<1, false>(s, rows, p);
+  if (p < panels.end) forward_rows<1, true>(s, rows, p);
+}
+
+void pack(const float* kernel, float* packed, int64_t units, Range panels) {
+  for (int64_t p = panels.begin; p < panels.end; ++p) {
+    const int64_t unit = p * kLanes, lanes = units - unit;
+    float* out = packed + p * 4 * kLanes * units;
+    for (int64_t k = 0; k < units; ++k)
+      for (int g = 0; g < 4; ++g, out += kLanes) {
+        const float* in = kernel + (k * 4 + g) * units + unit;
+        store(out, lanes < kLanes ? load(in, lanes) : load(in));
+      }
+  }
+}
+
+// Where it is read a few times only: long runs of four of its rows at a time, added to sums in memory.
+template <int R>
+KERASPTB_NOINLINE void add_rows(const ForwardStep& s, int64_t row, Range k, Range columns) {
+  constexpr int kDeep = 4;
+  const float* h = s.h_previous + row * s.h_stride;
+  float* sums = s.sums + row * s.sums_stride;
+  for (int64_t first = k.begin; first < k.end; first += kDeep) {
+    const float* w[kDeep];
+    Float x[R][kDeep];
+    for (int d = 0; d < kDeep; ++d) {
+      const bool some = first + d < k.end;
+      w[d] = s.kernel + (some ? first + d : first) * 4 * s.units;
+      for (int r = 0; r < R; ++r) x[r][d] = splat(some ? h[r * s.h_stride + first + d] : 0.0f);
+    }
+    const auto add = [&](const auto& get, const auto& put, int64_t j) __attribute__((always_inline)) {
+      Float b[kDeep];
+      for (int d = 0; d < kDeep; ++d) b[d] = get(w[d] + j);
+      for (int r = 0; r < R; ++r) {
+        float* p = sums + r * s.sums_stride + j;
+        Float total = get(p);
+        for (int d = 0; d < kDeep; ++d) total += x[r][d] * b[d];
+        put(p, total);
+      }
+    };
+    int64_t j = columns.begin;
+    for (; j + kLanes <= columns.end; j += kLanes)
+      add([](const float* p) __attribute__((always_inline)) { return load(p); },
+          [](float* p, Float v) __attribute__((always_inline)) { store(p, v); }, j);
+    if (const int64_t lanes = columns.end - j; lanes > 0)
+      add([lanes](const float* p) __attribute__((always_inline)) { return load(p, lanes); },
+          [lanes](float* p, Float v) __attribute__((always_inline)) { store(p, v, lanes); }, j);
+  }
+}
+
+template <bool kTail>
+KERASPTB_INLINE void finish_sums(const ForwardStep& s, int64_t b, int64_t u) {
+  Float z[4];
+  for (int g = 0; g < 4; ++g) {
+    const auto get = [&](const float* p) { return kTail ? load(p, s.units - u) : load(p); };
+    const int64_t j = g * s.units + u;
+    z[g] = get(s.xz + b * s.xz_stride + j) + get(s.bias + j) + get(s.totals + b * s.sums_stride + j);
+  }
+  finish_units<kTail>(s, b, u, z);
+}
+
+KERASPTB_NOINLINE void forward_long_runs(const ForwardStep& s, Range rows, Range units) {
+  const int64_t H = s.units;
+  for (int64_t b = rows.begin; b < rows.end; ++b)
+    for (int g = 0; g < 4; ++g) {
+      const int64_t j = b * s.sums_stride + g * H + units.begin;
+      memset(s.totals + j, 0, units.size() * sizeof(float));
+      memset(s.sums + j, 0, units.size() * sizeof(float));
+    }
+  for (int64_t begin = 0; begin < H; begin += kSumBlock) {
+    const Range k{begin, begin + kSumBlock < H ? begin + kSumBlock : H};
+    for (int g = 0; g < 4; ++g) {
+      const Range columns{g * H + units.begin, g * H + units.end};
+      int64_t row = rows.begin;
+      for (; row + 3 <= rows.end; row += 3) add_rows<3>(s, row, k, columns);
+      for (; row < rows.end; ++row) add_rows<1>(s, row, k, columns);
+      for (int64_t b = rows.begin; b < rows.end; ++b) {
+        const int64_t j = b * s.sums_stride + columns.begin;
+        add_and_clear(s.totals + j, s.sums + j, columns.size());
+      }
+    }
+  }
+  for (int64_t b = rows.begin; b < rows.end; ++b) {
+    int64_t u = units.begin;
+    for (; u + kLanes <= units.end; u += kLanes) finish_sums<false>(s, b, u);
+    if (u < units.end) finish_sums<true>(s, b, u);
+  }
+}
+
+}  // namespace
+
+void lstm_forward(const LstmForward& a) {
+  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H);
+  Workers workers;
+  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
+  const int threads = grid.row_parts * grid.unit_parts;
+
+  const int64_t panels = (H + kLanes - 1) / kLanes, sums_stride = padded(4 * H);
+  float *packed = nullptr, *sums = nullptr, *totals = nullptr;
+  if (T * tiles_of(B, grid) >= (16 * H * H <= kBytesInCache ? kUsesThatPay : kUsesThatPayBeyondCache)) {
+    packed = workers.scratch<float>(panels * 4 * kLanes * H);
+  } else {
+    sums = workers.scratch<float>(B * sums_stride);
+    totals = workers.scratch<float>(B * sums_stride);
+  }
+  float* h[2] = {workers.scratch<float>(B * h_stride), workers.scratch<float>(B * h_stride)};
+  const bool keep = a.gates != nullptr;
+  float* c_local = keep ? nullptr : workers.scratch<float>(B * h_stride);
+  Barrier all(threads);
+  Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
+
+  workers.run([&](int thread) {
+    if (thread >= threads) return;
+    const Part part(grid, thread, B, H);
+    if (packed != nullptr) pack(a.recurrent_kernel, packed, H, split(panels, threads, thread));
+    copy_rows(h[0], h_stride, a.h0, H, part.rows, part.units);
+    all.wait();
+    for (int64_t t = 0; t < T; ++t) {
+      const bool last = t == T - 1;
+      const ForwardStep step{
+          H,
+          a.recurrent_kernel,
+          packed,
+          sums,
+          totals,
+          sums_stride,
+          a.bias,
+          a.xz + t * 4 * H,
+          t == 0 ? a.c0 : keep ? a.c_seq + (t - 1) * H : c_local,
+          h[t & 1],
+          h[(t + 1) & 1],
+          a.h_seq + t * H,
+          keep ? a.c_seq + t * H : c_local,
+          keep ? a.gates + t * 4 * H : nullptr,
+          last ? a.h_T : nullptr,
+          a.c_T,
+          T * 4 * H,
+          t == 0 ? H : keep ? T * H : h_stride,
+          keep ? T * H : h_stride,
+          h_stride,
+          T * H,
+      };
+      if (packed != nullptr)
+        forward_panels(step, part.rows, part.panels);
+      else
+        forward_long_runs(step, part.rows, part.units);
+      if (grid.unit_parts > 1 && !last) step_barriers[part.row_part].wait();
+    }
+  });
+}
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb

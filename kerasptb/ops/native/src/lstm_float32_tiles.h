@@ -1,0 +1,58 @@
+// What the forward and the backward kernel of lstm_float32.h share: the shape of the tiles, the parts of the threads.
+#pragma once
+
+#include "lstm_float32.h"
+#include "lstm_grid.h"
+#include "simd.h"
+#include "threads.h"
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+
+// A tile of the forward product is R rows of the batch by N vectors of units, all four gates, so that the gates are
+// computed from the accumulators; one of the backward product is R rows by N vectors, or by four units. Accumulators,
+// one vector of each row and one of the recurrent kernel fill the registers.
+constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
+
+// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
+constexpr int64_t kSumBlock = 256;
+
+// The recurrent kernel in bytes, up to which a core's L2 holds it beside the rest.
+constexpr int64_t kBytesInCache = 1250000;
+
+// Rows never a multiple of 4 KB apart: those share few lines of the L1 cache.
+KERASPTB_INLINE int64_t padded(int64_t size) { return (size + 15) / 16 * 16 + 16; }
+
+// total += sums, sums = 0
+KERASPTB_INLINE void add_and_clear(float* total, float* sums, int64_t size) {
+  for (int64_t j = 0; j < size; ++j) {
+    total[j] += sums[j];
+    sums[j] = 0;
+  }
+}
+
+KERASPTB_INLINE void copy_rows(float* out, int64_t out_stride, const float* in, int64_t in_stride, Range rows, Range units) {
+  for (int64_t b = rows.begin; b < rows.end; ++b)
+    memcpy(out + b * out_stride + units.begin, in + b * in_stride + units.begin, units.size() * sizeof(float));
+}
+
+// The part of a thread: some rows, and some units given in whole vectors.
+struct Part {
+  int row_part;
+  Range rows, panels, units;
+
+  KERASPTB_INLINE_METHOD Part(LstmGrid grid, int thread, int64_t batch, int64_t size) : row_part(thread / grid.unit_parts) {
+    rows = split(batch, grid.row_parts, row_part);
+    panels = split((size + kLanes - 1) / kLanes, grid.unit_parts, thread % grid.unit_parts);
+    units = {panels.begin * kLanes, panels.end * kLanes < size ? panels.end * kLanes : size};
+  }
+};
+
+// Tiles of rows that a thread has.
+KERASPTB_INLINE int64_t tiles_of(int64_t batch, LstmGrid grid) {
+  const int64_t rows = (batch + grid.row_parts - 1) / grid.row_parts;
+  return (rows + kMaxRows - 1) / kMaxRows;
+}
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb
