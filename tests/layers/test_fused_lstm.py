@@ -196,3 +196,19 @@ def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
 def test_unknown_backend():
     with pytest.raises(ValueError, match="Received: backend='gpu'"):
         FusedLSTM(H, backend="gpu")
+
+
+def test_eager_gradient_is_at_the_state_and_weights_that_the_layer_read():
+    gradients = []
+    for layer in pair(stateful=True, return_sequences=True):
+        layer(inputs())
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs()) ** 2)
+        # The layer has assigned its new state by now; the weights move on, too, before the gradient is asked for.
+        read = [weight.numpy() for weight in layer.trainable_weights]
+        for weight in layer.trainable_weights:
+            weight.assign(weight * 0.5)
+        gradients.append(tape.gradient(loss, [weight.value for weight in layer.trainable_weights]))
+        layer.set_weights(read)
+    for ours, theirs in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
