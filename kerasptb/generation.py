@@ -105,8 +105,8 @@ def encode_text(vocabulary, text):
 
     Args:
         vocabulary: a `Vocabulary`.
-        text: any text. A word that stands in the vocabulary as it is written is taken so; others are split and
-            lower-cased as in the Penn Treebank. A line's end is `<eos>`.
+        text: any text. A word that stands in the vocabulary as it is written, or in lower case ("Mr."), is taken so;
+            others are split and lower-cased as in the Penn Treebank. A line's end is `<eos>`.
 
     Returns:
         int32 [T], T at least 1.
@@ -121,7 +121,8 @@ def encode_text(vocabulary, text):
         if i and EOS in vocabulary:
             words.append(EOS)
         for word in line.split():
-            words.extend([word] if word in vocabulary else tokenize(word))
+            known = next((form for form in (word, word.lower()) if form in vocabulary), None)
+            words.extend(tokenize(word) if known is None else [known])
     if not words:
         raise ValueError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
     return vocabulary.encode(words)

@@ -5,7 +5,7 @@ from kerasptb.data import Vocabulary
 from kerasptb.generation import encode_text, generate, sample, suggest
 from kerasptb.models import LanguageModel
 
-VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did"])
+VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def test_text_is_read_as_the_beginning_of_a_sentence():
 
 
 def test_words_are_kept_as_the_vocabulary_has_them_or_read_as_ptb_has():
-    words = VOCABULARY.to_words(encode_text(VOCABULARY, "Oslo didn't SAT, 3.5 zebra!"))
-    assert words == ["<eos>", "Oslo", "did", "n't", "sat", "N", "<unk>"]
+    words = VOCABULARY.to_words(encode_text(VOCABULARY, "Oslo didn't SAT, 3.5 zebra! Mr. OSLO"))
+    assert words == ["<eos>", "Oslo", "did", "n't", "sat", "N", "<unk>", "mr.", "<unk>"]
 
 
 def test_text_of_nothing_readable_needs_eos():
@@ -31,15 +31,15 @@ def test_text_of_nothing_readable_needs_eos():
 
 def test_suggestions_are_the_most_probable_words_without_unk(model):
     probabilities = model.next_word_probabilities([encode_text(VOCABULARY, "the cat")])[0]
-    suggestions = suggest(model, VOCABULARY, "the cat", k=8)
+    suggestions = suggest(model, VOCABULARY, "the cat", k=9)
     assert [s.word for s in suggestions] == [VOCABULARY.words[i] for i in np.argsort(-probabilities) if i != 0]
     assert [s.probability for s in suggestions] == sorted(probabilities[1:], reverse=True)
     assert sum(s.probability for s in suggestions) == pytest.approx(1 - probabilities[0], rel=1e-5)
 
 
 def test_k_is_checked(model):
-    for k in (0, 9):
-        with pytest.raises(ValueError, match=f"from 1 to 8. Received: k={k}"):
+    for k in (0, 10):
+        with pytest.raises(ValueError, match=f"from 1 to 9. Received: k={k}"):
             suggest(model, VOCABULARY, "the", k=k)
 
 

@@ -19,11 +19,11 @@ _NUMBER = r" \p{Nd}+(?:[.-]\p{Nd}+)* "
 class TextReader(tf.Module):
     """A vocabulary in the graph.
 
-    Words are found as `generation.encode_text` finds them: one that stands in the vocabulary as it is written is taken
-    so; others are split and lower-cased in the Penn Treebank's manner, and those still unknown become `<unk>`. Each
-    text begins with `<eos>`, as if a sentence had ended before it, and each line's end is `<eos>`. Bytes that are not
-    UTF-8 are read as U+FFFD. What differs from Python: an `n't`, `'s` or the like directly before a letter outside
-    ASCII (`don'té`) is split off.
+    Words are found as `generation.encode_text` finds them: one that stands in the vocabulary as it is written, or in
+    lower case, is taken so; others are split and lower-cased in the Penn Treebank's manner, and those still unknown
+    become `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before it, and each line's end is `<eos>`.
+    Bytes that are not UTF-8 are read as U+FFFD. What differs from Python: an `n't`, `'s` or the like directly before a
+    letter outside ASCII (`don'té`) is split off.
 
     Args:
         vocabulary: a `Vocabulary`.
@@ -64,7 +64,9 @@ class TextReader(tf.Module):
         written = tf.strings.split(text, sep=" ")
         flat = written.flat_values
         # The empty string is what splitting leaves between separators at the ends; it is in no vocabulary.
-        flat = tf.where(self._ids.lookup(flat) >= 0, flat, _tokenize(flat))
+        lower = tf.strings.lower(flat, encoding="utf-8")
+        other = tf.where(self._ids.lookup(lower) >= 0, lower, _tokenize(flat))
+        flat = tf.where(self._ids.lookup(flat) >= 0, flat, other)
         words = written.with_flat_values(tf.strings.split(flat)).merge_dims(1, 2)
         ids = self._ids.lookup(words.flat_values)
         if self.unk_id < 0:

@@ -2,7 +2,7 @@ import pytest
 
 WORDS = (
     "the <unk> N <eos> of to a in and 's that for $ is it said on n't by at as with Mr. ca do does company market "
-    "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy"
+    "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy mr. inc."
 )
 
 

@@ -26,6 +26,7 @@ SENTENCES = [
     "emoji 😀 é zero\x00width ½ ٣ ②",
     "*** --- ... _under_score_ a.b.c a--b -x- $%& &amp;",
     "n't 's nn't a's's's",
+    "Inc. and INC. and MR.",
 ]
 
 
