@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"kerasptb needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): TensorFlow is large, this takes a minute or more"
-	$(PIP) --editable .
+	$(PIP) --editable ".[serve]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
