@@ -60,9 +60,9 @@ def main(argv=None):
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args(argv)
     corpus = kerasptb.load_corpus(options.data)
-    # At most 60 batches, so that it is quick on any text.
+    # The first batches alone, so that it is quick on any text.
     batches = kerasptb.make_dataset(corpus.train, BATCH_SIZE, NUM_STEPS).take(60)
-    valid = kerasptb.make_dataset(corpus.valid, BATCH_SIZE, NUM_STEPS).take(60)
+    valid = kerasptb.make_dataset(corpus.valid, BATCH_SIZE, NUM_STEPS).take(10)
 
     ours = kerasptb.build_language_model(len(corpus.vocabulary), EMBEDDING_SIZE, UNITS, BATCH_SIZE, NUM_STEPS, seed=1)
     ours.compile()
