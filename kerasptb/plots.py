@@ -23,12 +23,11 @@ def plot_curves(history, path):
         (best["epoch"], best["val_perplexity"]),
         xytext=(0, 10),
         textcoords="offset points",
-        ha="center",
+        ha="right" if best["epoch"] > 1 else "left",
     )
     perplexity.set_yscale("log")
-    for axis in (perplexity.yaxis,):
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(ScalarFormatter())
+    perplexity.yaxis.set_major_formatter(ScalarFormatter())
+    perplexity.yaxis.set_minor_formatter(ScalarFormatter())
     perplexity.set_ylabel("perplexity")
     perplexity.grid(alpha=0.3, which="both")
     perplexity.legend()
