@@ -37,7 +37,7 @@ constexpr int kLanes = 4, kRegisters = 16;
 #endif
 
 typedef float Float __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Int __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
 typedef Float UnalignedFloat __attribute__((aligned(4), may_alias));
 
 KERASPTB_INLINE Float splat(float x) { return x - Float{}; }  // x - 0 is x, also for -0: no operation is left
@@ -133,17 +133,17 @@ KERASPTB_INLINE Float reciprocal(Float x) {
 // n times it is exact. Adding 1.5 * 2^23 rounds to the nearest whole number and leaves n in the low bits.
 struct Reduced {
   Float r;
-  Int n;  // in its low 9 bits
+  Bits n;  // in its low 9 bits; meaningless where x is out of range
 };
 KERASPTB_INLINE Reduced reduce(Float x) {
   const Float shifted = x * 1.44269504f + 12582912.0f;
   const Float n = shifted - 12582912.0f;
   Float r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
-  return {r, reinterpret_cast<Int>(shifted)};
+  return {r, reinterpret_cast<Bits>(shifted)};
 }
 // 2^n for n in [-126, 127], from the low bits of n.
-KERASPTB_INLINE Float power_of_two(Int n) { return reinterpret_cast<Float>((n << 23) + 0x3f800000); }
+KERASPTB_INLINE Float power_of_two(Bits n) { return reinterpret_cast<Float>((n << 23) + 0x3f800000u); }
 
 // exp(r) - 1 for |r| <= log(2) / 2 (polynomial of Cephes' expf, S. Moshier).
 KERASPTB_INLINE Float expm1_small(Float r) {

@@ -26,6 +26,11 @@ constexpr int kMaxThreads = 1024;
 constexpr int kSpinsBeforeSleep = 20000;  // about a millisecond
 constexpr int kSpinsBeforeYield = 2000;   // at a barrier, when some threads may be waiting for a processor
 constexpr size_t kHugePage = size_t{2} << 20;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kBlockForEach = true;  // so that the sanitizer sees a step beyond an array
+#else
+constexpr bool kBlockForEach = false;
+#endif
 
 inline void pause() {
 #if KERASPTB_X86
@@ -173,9 +178,9 @@ thread_local Pool* held = nullptr;
 
 void* new_block(size_t bytes) {
   void* block = nullptr;
-  if (posix_memalign(&block, kHugePage, bytes) != 0) throw std::bad_alloc();
+  if (posix_memalign(&block, kBlockForEach ? 64 : kHugePage, bytes) != 0) throw std::bad_alloc();
 #if defined(__linux__)
-  madvise(block, bytes, MADV_HUGEPAGE);
+  if (!kBlockForEach) madvise(block, bytes, MADV_HUGEPAGE);
 #endif
   return block;
 }
@@ -210,7 +215,11 @@ Workers::Workers() : count_(thread_count()) {
 
 Workers::~Workers() {
   Pool& p = *held;
-  if (p.blocks.size() > 1) {
+  if (kBlockForEach) {
+    for (void* block : p.blocks) std::free(block);
+    p.blocks.clear();
+    p.capacity = 0;
+  } else if (p.blocks.size() > 1) {
     // The next call like this one finds a single block that is large enough.
     for (void* block : p.blocks) std::free(block);
     p.blocks.clear();
@@ -244,8 +253,8 @@ void* Workers::allocate(size_t bytes) {
   const size_t shift = size_t(p.allocations++ % 8) * 320;
   const size_t size = (bytes + 63) / 64 * 64 + shift;
   p.total += size;
-  if (p.blocks.empty() || p.used + size > p.capacity) {
-    const size_t block = (size + kHugePage - 1) / kHugePage * kHugePage;
+  if (kBlockForEach || p.blocks.empty() || p.used + size > p.capacity) {
+    const size_t block = kBlockForEach ? bytes + shift : (size + kHugePage - 1) / kHugePage * kHugePage;
     p.blocks.push_back(new_block(block));
     p.capacity = block;
     p.used = 0;
