@@ -1,8 +1,8 @@
 import pytest
 
 WORDS = (
-    "the <unk> N <eos> of to a in and 's that for $ is it said on n't by at as with Mr. ca do does company market "
-    "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy mr. inc."
+    "the <unk> N <eos> of to a in and 's that for $ is it said on n't by at as with mr. ca do does company market "
+    "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy"
 )
 
 
