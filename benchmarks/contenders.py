@@ -12,7 +12,6 @@ learning rate 1.
 import argparse
 import itertools
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -33,7 +32,7 @@ def original(inputs):
     tf.disable_v2_behavior()
     weights, (x, y) = _as_original(inputs["weights"]), inputs["batches"]
     shapes = {name: value.shape for name, value in weights.items()}
-    graph = tutorial_graph.build_graph(shapes, *x.shape[1:], CLIP, forget_bias=0.0)
+    graph = tutorial_graph.build_graph(shapes, *x.shape[1:], max_grad_norm=CLIP, forget_bias=0.0, dtype=tf.float32)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for name, variable in graph.variables.items():
@@ -215,6 +214,13 @@ def _load_pytorch(torch, model, weights):
         model.head.bias.copy_(torch.from_numpy(weights[-1]))
 
 
+def _peak_memory():
+    """The largest memory that this process has held, in bytes."""
+    # Not getrusage: its figure includes what the process was before it became this program, a copy of its parent.
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
 def main():
     """Runs one contender and prints its times, costs and peak memory."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -225,8 +231,8 @@ def main():
         weights = [file[f"w{i}"] for i in range(len(file.files) - 2)]
         inputs = {"batches": (file["x"], file["y"]), "weights": weights}
     clock = CONTENDERS[arguments.name][1](inputs)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print("\n" + json.dumps({"seconds": np.diff(clock.times).tolist(), "costs": clock.costs, "peak_bytes": peak}))
+    result = {"seconds": np.diff(clock.times).tolist(), "costs": clock.costs, "peak_bytes": _peak_memory()}
+    print("\n" + json.dumps(result))
 
 
 if __name__ == "__main__":
