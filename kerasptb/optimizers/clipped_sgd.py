@@ -83,7 +83,11 @@ def _subtract_in_place(variable, gradient, learning_rate):
     value = variable.value if isinstance(variable, keras.Variable) else variable
     learning_rate = tf.cast(learning_rate, value.dtype)
     if isinstance(gradient, tf.IndexedSlices):
-        value.scatter_sub(tf.IndexedSlices(tf.cast(gradient.values, value.dtype) * learning_rate, gradient.indices))
+        # A row that occurs several times is summed first: left to the scatter, its parts are added in the order in which
+        # threads get there, and a training of one seed would end in other weights each time.
+        rows, row_of_slice = tf.unique(gradient.indices)
+        step = tf.cast(gradient.values, value.dtype) * learning_rate
+        value.scatter_sub(tf.IndexedSlices(tf.math.unsorted_segment_sum(step, row_of_slice, tf.size(rows)), rows))
     else:
         tf.raw_ops.ResourceApplyGradientDescent(
             var=value.handle, alpha=learning_rate, delta=tf.cast(gradient, value.dtype)
