@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import backends
+from kerasptb.ops.tensors import as_tensor, may_be_differentiated
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -73,7 +74,7 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
     """
     if reduction not in ("none", "sum"):
         raise ValueError(f'`reduction` must be "none" or "sum". Received: reduction={reduction!r}')
-    h, kernel, bias, targets = (_as_tensor(x) for x in (h, kernel, bias, targets))
+    h, kernel, bias, targets = (as_tensor(x) for x in (h, kernel, bias, targets))
     implementation = _implementation(backend, precision, h)
     _check_arguments(h, kernel, bias, targets)
     lead = ops.shape(targets)
@@ -119,7 +120,7 @@ class _WithGradient:
         return loss_and_gradient(h, kernel, bias)
 
     def loss_sum(self, h, kernel, bias, targets, scale):
-        if not _may_be_differentiated():
+        if not may_be_differentiated():
             return ops.sum(self.loss_per_word(h, kernel, bias, targets)) * ops.cast(scale, h.dtype)
 
         @ops.custom_gradient
@@ -295,31 +296,11 @@ def _add_bias(logits, bias):
     return tf.nn.bias_add(logits, bias) if _ON_TENSORFLOW else logits + bias
 
 
-def _may_be_differentiated():
-    """Whether a gradient tape may be recording: if not, a forward pass makes no gradients.
-
-    A tape outside of a ``tf.function`` is not seen from inside. The loss per word serves there: it makes its gradients
-    in the backward pass.
-    """
-    if not _ON_TENSORFLOW:
-        return True  # what is unused is removed when the function is compiled
-    try:
-        from tensorflow.python.eager.record import could_possibly_record  # noqa: PLC0415
-    except ImportError:
-        return True
-    return could_possibly_record()
-
-
 def _times_upstream(gradients, upstream):
     """The gradients times a scalar, without a pass over them where it is known to be 1."""
     if _ON_TENSORFLOW and tf.get_static_value(upstream) == 1.0:
         return gradients
     return [upstream * gradient for gradient in gradients]
-
-
-def _as_tensor(x):
-    # A custom gradient takes tensors, where Keras' own conversion leaves variables as they are.
-    return tf.convert_to_tensor(x) if _ON_TENSORFLOW else ops.convert_to_tensor(getattr(x, "value", x))
 
 
 def _check_arguments(h, kernel, bias, targets):

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from kerasptb.ops import backends
+from kerasptb.ops.tensors import as_tensor
 
 
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="float32"):
@@ -45,7 +46,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         (2, 5, 4)
     """
     names = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
-    tensors = [_as_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)]
+    tensors = [as_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)]
     _check_shapes(dict(zip(names, tensors, strict=True)))
     chosen = backends.resolve(backend, precision, obstacle=obstacle(backend, precision, tensors))
     if chosen == "reference":
@@ -117,11 +118,6 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
 
     h_T, h_seq, (_, c_T) = keras_backend.rnn(step, x, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
     return h_seq, h_T, c_T
-
-
-def _as_tensor(x):
-    """A tensor, also of a variable, which a custom gradient would otherwise want to know about."""
-    return ops.convert_to_tensor(getattr(x, "value", x))
 
 
 def _check_shapes(tensors):

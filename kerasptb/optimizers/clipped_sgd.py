@@ -83,8 +83,8 @@ def _subtract_in_place(variable, gradient, learning_rate):
     value = variable.value if isinstance(variable, keras.Variable) else variable
     learning_rate = tf.cast(learning_rate, value.dtype)
     if isinstance(gradient, tf.IndexedSlices):
-        # A row that occurs several times is summed first: left to the scatter, its parts are added in the order in which
-        # threads get there, and a training of one seed would end in other weights each time.
+        # A row that occurs several times is summed first: left to the scatter, its parts are added in the order in
+        # which threads get there, and a training of one seed would end in other weights each time.
         rows, row_of_slice = tf.unique(gradient.indices)
         step = tf.cast(gradient.values, value.dtype) * learning_rate
         value.scatter_sub(tf.IndexedSlices(tf.math.unsorted_segment_sum(step, row_of_slice, tf.size(rows)), rows))

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.typed_text import PrefixIndex
@@ -22,19 +23,6 @@ _PIECE_WORDS = 64
 _MAX_BATCH = 32
 # A long text takes up to a second, so few may wait.
 _MAX_LONG_WAITING = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Suggestion:
-    """A word that may come next.
-
-    Attributes:
-        word: the word.
-        probability: the model's probability of it, in [0, 1].
-    """
-
-    word: str
-    probability: float
 
 
 class SuggestionEngine:

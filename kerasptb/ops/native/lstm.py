@@ -10,6 +10,7 @@ tape outside of a `tf.function` is invisible from inside. A gradient asked for t
 import tensorflow as tf
 
 from kerasptb.ops.native.calls import call
+from kerasptb.ops.tensors import may_be_differentiated
 
 
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
@@ -17,17 +18,13 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
 
     In float32 the batch may be unknown.
     """
-    # A variable is read now: a gradient that reads it later would see the state that the layer has assigned since.
-    x, h0, c0, kernel, recurrent_kernel, bias = (
-        tf.convert_to_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)
-    )
     batch = next((tensor.shape[0] for tensor in (x, h0, c0) if tensor.shape[0] is not None), None)
     x, h0, c0 = (tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in (x, h0, c0))
     passes = _Float32 if precision == "float32" else _BFLOAT16[precision]
 
     @tf.custom_gradient
     def differentiable(*arguments):
-        keep = _may_be_differentiated()
+        keep = may_be_differentiated()
         h_seq, h_T, c_T, *kept = passes.forward(*arguments) if keep else passes.inference(*arguments)
 
         def gradient(*upstream):
@@ -128,11 +125,3 @@ _BFLOAT16 = {
 def _without_states(forward):
     h_seq, _, _, *kept = forward
     return h_seq, *kept
-
-
-def _may_be_differentiated():
-    try:
-        from tensorflow.python.eager.record import could_possibly_record  # noqa: PLC0415
-    except ImportError:
-        return True
-    return could_possibly_record()
