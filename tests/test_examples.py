@@ -237,7 +237,7 @@ def test_own_text_takes_the_users_files(tmp_path):
     for split, repeats in (("train", 300), ("valid", 60), ("test", 60)):
         (folder / f"{split}.txt").write_text("uma rosa é uma rosa , e a flor é minha\n" * repeats, encoding="utf-8")
     output = run("08_own_text.py", "--data", str(folder), "--text", "uma rosa", "--out", str(tmp_path / "run"))
-    assert 1 < numbers(line_of(output, "perplexity after"))[1] < 10
+    assert 1 <= numbers(line_of(output, "perplexity after"))[1] < 2  # printed to two digits
     assert kerasptb.load_run(tmp_path / "run").metrics["epochs"] == 6
     # Half of the time "uma rosa" goes on so, and nothing else does with certainty.
     assert line_of(output, "uma rosa").split()[2] in ("é", ",")
