@@ -1,0 +1,42 @@
+// The CUDA driver, opened when it is first needed, and the launch of our embedded kernels through it. Neither a CUDA
+// header nor a CUDA library is needed to compile or to load this; without a driver every call says so.
+//
+// The build defines two symbols: the fat binary made of cuda/kernels.cu, and its size, 0 where there was no nvcc.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+extern "C" const unsigned char kerasptb_fatbin[];
+extern "C" const unsigned long long kerasptb_fatbin_size;
+
+namespace kerasptb {
+namespace cuda {
+
+struct DeviceReport {
+  int driver_version;  // the CUDA version that the driver serves, 1000 * major + 10 * minor; 0: there is no driver
+  int devices;         // how many GPUs it shows
+  int major, minor;    // compute capability of the GPU asked for; 0, 0 if it is not there
+};
+
+// Why our kernels cannot run on this GPU, in a line; empty if they can. Asks the driver and no framework, and makes no
+// context on the GPU. report may be null.
+std::string obstacle(int device, DeviceReport* report);
+
+struct Launch {
+  const char* kernel;
+  std::string shape;      // for the message if it fails: "batch 60, steps 20, units 256"
+  int64_t blocks;         // of the grid, which has one dimension
+  int64_t threads;        // of a block
+  int64_t shared_bytes;   // dynamic shared memory of a block
+  const void* arguments;  // the kernel's one argument, a struct that it takes by value
+};
+
+// Every kernel starts on the stream; asynchronous. Empty, or the error in a line.
+std::string launch(const Launch&, void* stream);
+
+// The dynamic shared memory that a block may ask for on the GPU of this stream.
+std::string most_shared_bytes(void* stream, int64_t* bytes);
+
+}  // namespace cuda
+}  // namespace kerasptb
