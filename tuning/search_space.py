@@ -26,8 +26,17 @@ _SAMPLING = {
 }
 _BATCH_SIZES = [20, 30, 40, 60]
 _NUM_STEPS = [20, 25, 30, 35]
+_TIE_OR_NOT = [False, True]
 _INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "batch_size", "num_steps")
-_MODEL_SETTINGS = ("embedding_size", "units", "batch_size", "num_steps", "keep_prob", "init_scale")
+_MODEL_SETTINGS = (
+    "embedding_size",
+    "units",
+    "tie_embeddings",
+    "batch_size",
+    "num_steps",
+    "keep_prob",
+    "init_scale",
+)
 _TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
 
 
@@ -49,6 +58,7 @@ class LanguageModelSpace(kt.HyperModel):
     | `num_layers` | 1 to 2 | the vocabulary's matrices take most parameters; a third layer makes all layers narrow |
     | `units` | 64 to 512, by 32 | blocks of the native kernels; below a last layer of 128, 512 still fit |
     | `embedding_size` | 64 to 320, by 32 | 320 alone is four fifths of the notebook's parameters |
+    | `tie_embeddings` | both | what one matrix saves pays for wider layers; the last is as wide as the embedding |
     | `keep_prob` | 0.5 to 1, by 0.05 | 1 is the notebook's; 0.5 suits five times its size (Zaremba et al., 2014) |
     | `learning_rate` | 0.5 to 2, log | about the 1.0 of the notebook, within what clipping holds |
     | `decay` | 0.4 to 0.9, by 0.05 | the notebook halves; dropout's published schedules divide by 1.15 to 1.2 |
@@ -64,6 +74,8 @@ class LanguageModelSpace(kt.HyperModel):
         num_layers: number of LSTM layers.
         units: size H of each LSTM layer, chosen for each.
         embedding_size: size D of a word's vector.
+        tie_embeddings: whether the output matrix is the embedding's (`kerasptb.LanguageModel`); a list of both leaves
+            the choice to the search where `embedding_size` and `units` have a size in common.
         keep_prob: probability of keeping a unit in dropout.
         learning_rate: step size of the first epochs.
         decay: factor of the rate in each epoch after those.
@@ -74,7 +86,8 @@ class LanguageModelSpace(kt.HyperModel):
         init_scale: weights begin uniform in ±init_scale.
 
     Raises:
-        ValueError: if a range is empty, or its ends are no multiples of 32 where they must be.
+        ValueError: if a range is empty, its ends are no multiples of 32 where they must be, or tied embeddings are
+            asked for and no size is both an embedding's and a layer's.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class LanguageModelSpace(kt.HyperModel):
         num_layers=(1, 2),
         units=(64, 512),
         embedding_size=(64, 320),
+        tie_embeddings=_TIE_OR_NOT,
         keep_prob=(0.5, 1.0),
         learning_rate=(0.5, 2.0),
         decay=(0.4, 0.9),
@@ -96,6 +110,7 @@ class LanguageModelSpace(kt.HyperModel):
             "num_layers": num_layers,
             "units": units,
             "embedding_size": embedding_size,
+            "tie_embeddings": tie_embeddings,
             "keep_prob": keep_prob,
             "learning_rate": learning_rate,
             "decay": decay,
@@ -107,6 +122,11 @@ class LanguageModelSpace(kt.HyperModel):
         }
         for name, bounds in self.bounds.items():
             _check_bounds(name, bounds)
+        if not (self._tied_widths() or False in self._ties_wanted()):
+            raise ValueError(
+                "Tied embeddings need a size that both an embedding and a layer may have. "
+                f"Received: embedding_size={embedding_size}, units={units}"
+            )
         self.prepare()
 
     def prepare(
@@ -138,12 +158,16 @@ class LanguageModelSpace(kt.HyperModel):
         self.precision = precision or "float32"
         self.seed = seed
         layers = max(_allowed("num_layers", self.bounds["num_layers"]))
-        smallest = [min(sizes) for sizes in self._widths_allowed(layers)]
-        parameters = count_parameters(vocabulary_size, smallest[0], smallest[1:])
-        if parameters > max_parameters:
+        smallest = {
+            tied: _count(vocabulary_size, [min(sizes) for sizes in self._widths_allowed(layers, tied)], tied)
+            for tied in self._ties_wanted()
+            if not tied or self._tied_widths()
+        }
+        self._ties = [tied for tied, parameters in smallest.items() if parameters <= max_parameters]
+        if not self._ties:
             raise ValueError(
-                f"The smallest model of the space with {layers} layers has {parameters:,} parameters; widen the space "
-                f"downwards or allow more. Received: max_parameters={max_parameters}"
+                f"The smallest model of the space with {layers} layers has {min(smallest.values()):,} parameters; "
+                f"widen the space downwards or allow more. Received: max_parameters={max_parameters}"
             )
 
     def settings(self, hp):
@@ -153,8 +177,8 @@ class LanguageModelSpace(kt.HyperModel):
             hp: a `keras_tuner.HyperParameters`.
 
         Returns:
-            Dict with the keys "embedding_size", "units" (a tuple), "batch_size", "num_steps", "keep_prob",
-            "init_scale", "learning_rate", "constant_epochs", "decay" and "global_clipnorm".
+            Dict with the keys "embedding_size", "units" (a tuple), "tie_embeddings", "batch_size", "num_steps",
+            "keep_prob", "init_scale", "learning_rate", "constant_epochs", "decay" and "global_clipnorm".
         """
         num_layers = self._declare(hp, "num_layers")
         most = max(_allowed("num_layers", self.bounds["num_layers"]))
@@ -167,7 +191,10 @@ class LanguageModelSpace(kt.HyperModel):
             else:
                 units.append(self._declare(hp, "units", f"units_{i}"))
         others = [name for name in self.bounds if name not in ("num_layers", "units")]
-        return {"units": tuple(units[:num_layers]), **{name: self._declare(hp, name) for name in others}}
+        settings = {"units": tuple(units[:num_layers]), **{name: self._declare(hp, name) for name in others}}
+        if settings["tie_embeddings"]:
+            settings["units"] = (*settings["units"][:-1], settings["embedding_size"])
+        return settings
 
     def declare_hyperparameters(self, hp):
         """Declares every setting; part of KerasTuner's contract."""
@@ -201,11 +228,16 @@ class LanguageModelSpace(kt.HyperModel):
             The dict, with "embedding_size" and "units_0", … made smaller where they must be.
         """
         num_layers = values.get("num_layers", self.bounds["num_layers"])
+        tied = values.get("tie_embeddings", self._ties[0])
         names = ["embedding_size", *(f"units_{i}" for i in range(num_layers))]
-        allowed = self._widths_allowed(num_layers)
+        last = names.pop() if tied else None
+        allowed = self._widths_allowed(num_layers, tied)
         wanted = [values.get(name, max(sizes)) for name, sizes in zip(names, allowed, strict=True)]
-        widths = shrink_widths(self.vocabulary_size, wanted, allowed, self.max_parameters)
-        return {**values, **{name: w for name, w in zip(names, widths, strict=True) if name in values}}
+        widths = shrink_widths(self.vocabulary_size, wanted, allowed, self.max_parameters, tied)
+        fitted = {**values, **{name: w for name, w in zip(names, widths, strict=True) if name in values}}
+        if last in values:
+            fitted[last] = widths[0]
+        return fitted
 
     def get_config(self):
         """Returns the bounds as JSON holds them: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
@@ -229,14 +261,28 @@ class LanguageModelSpace(kt.HyperModel):
 
         return cls(**{name: decode(bounds) for name, bounds in config.items()})
 
-    def _widths_allowed(self, num_layers):
+    def _widths_allowed(self, num_layers, tied):
+        """Returns the possible sizes of the embedding and of each layer, but for a last one that is tied to it."""
         units = _allowed("units", self.bounds["units"])
+        if tied:
+            return [self._tied_widths(), *[units] * (num_layers - 1)]
         return [_allowed("embedding_size", self.bounds["embedding_size"]), *[units] * num_layers]
+
+    def _tied_widths(self):
+        """Returns the sizes that an embedding and a layer may both have, rising."""
+        units = _allowed("units", self.bounds["units"])
+        return [size for size in _allowed("embedding_size", self.bounds["embedding_size"]) if size in units]
+
+    def _ties_wanted(self):
+        ties = self.bounds["tie_embeddings"]
+        return sorted(set(ties)) if isinstance(ties, list) else [ties]
 
     def _declare(self, hp, name, as_name=None):
         bounds = self.bounds[name]
         if name == "constant_epochs" and bounds is None:
             bounds = (max(self.epochs // 5, 1), max(2 * self.epochs // 3, 1))
+        if name == "tie_embeddings":
+            return hp.Boolean(name) if len(self._ties) > 1 else self._ties[0]
         if isinstance(bounds, list):
             return hp.Choice(as_name or name, bounds, ordered=True)
         if not isinstance(bounds, tuple):
@@ -247,23 +293,25 @@ class LanguageModelSpace(kt.HyperModel):
         return float(f"{hp.Float(as_name or name, *bounds, **_SAMPLING[name]):.6g}")
 
 
-def count_parameters(vocabulary_size, embedding_size, units):
+def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False):
     """Returns the number of parameters of a `kerasptb.LanguageModel`.
 
-    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + (H_n + 1) V`, with `H_0 = D`: embedding, LSTM layers, logits.
+    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. Without `H_n V`
+    where the embeddings are tied.
 
     Args:
         vocabulary_size: V.
         embedding_size: D.
         units: sequence of the layers' sizes H_1, …, H_n.
+        tie_embeddings: whether the logits' matrix is the embedding's.
     """
-    parameters = vocabulary_size * embedding_size + (units[-1] + 1) * vocabulary_size
+    parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else units[-1]))
     for below, size in zip([embedding_size, *units], units, strict=False):
         parameters += 4 * size * (below + size + 1)
     return parameters
 
 
-def shrink_widths(vocabulary_size, wanted, allowed, max_parameters):
+def shrink_widths(vocabulary_size, wanted, allowed, max_parameters, tie_embeddings=False):
     """Returns the widths nearest below those wanted whose model has at most `max_parameters`.
 
     All shrink by one factor, and are rounded down to what is allowed; then each grows again while it fits, those that
@@ -271,19 +319,22 @@ def shrink_widths(vocabulary_size, wanted, allowed, max_parameters):
 
     Args:
         vocabulary_size: V.
-        wanted: the embedding's size and each layer's.
+        wanted: the embedding's size and each layer's; with tied embeddings without the last layer's, which is the
+            embedding's.
         allowed: for each of them, its possible sizes, rising.
         max_parameters: the limit; the smallest sizes must be within it.
+        tie_embeddings: whether the logits' matrix is the embedding's.
     """
 
     def fits(widths):
-        return count_parameters(vocabulary_size, widths[0], widths[1:]) <= max_parameters
+        return _count(vocabulary_size, widths, tie_embeddings) <= max_parameters
 
     def at_most(sizes, bound):
         return max([size for size in sizes if size <= bound], default=sizes[0])
 
-    if fits(wanted):
-        return list(wanted)
+    widths = [at_most(sizes, want) for sizes, want in zip(allowed, wanted, strict=True)]
+    if fits(widths):
+        return widths
     for percent in range(99, -1, -1):
         widths = [at_most(sizes, want * percent / 100) for sizes, want in zip(allowed, wanted, strict=True)]
         if fits(widths):
@@ -299,6 +350,12 @@ def shrink_widths(vocabulary_size, wanted, allowed, max_parameters):
     return widths
 
 
+def _count(vocabulary_size, widths, tied):
+    """Counts the parameters of a model of these widths, without the last layer's where it is tied to the first."""
+    embedding_size, *units = [*widths, widths[0]] if tied else widths
+    return count_parameters(vocabulary_size, embedding_size, units, tied)
+
+
 def _allowed(name, bounds):
     """Returns the possible values of a whole-numbered setting, rising."""
     if isinstance(bounds, list):
@@ -309,6 +366,8 @@ def _allowed(name, bounds):
 
 
 def _check_bounds(name, bounds):
+    if name == "tie_embeddings" and not {*(bounds if isinstance(bounds, list) else [bounds])} <= {False, True}:
+        raise ValueError(f"Expected tie_embeddings as True, False or a list of both. Received: tie_embeddings={bounds}")
     if isinstance(bounds, list) and not bounds:
         raise ValueError(f"Expected at least one choice of {name}. Received: {name}=[]")
     if isinstance(bounds, tuple):

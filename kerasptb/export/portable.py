@@ -37,8 +37,11 @@ class PortableNetwork:
             size = layer.units
         self._embedding.build()
         self._logits.build((None, None, size))
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             layer.set_weights(model.get_layer(layer.name).get_weights())
+        # By their names: tied to the embedding, the kernel is no weight of its layer. Here it is a copy all the same.
+        logits = model.get_layer("logits")
+        self._logits.set_weights([keras.ops.convert_to_numpy(logits.kernel), keras.ops.convert_to_numpy(logits.bias)])
 
     @property
     def layers(self):

@@ -2,5 +2,6 @@
 
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.tied_dense import TiedDense
 
-__all__ = ["FusedLSTM", "StatefulLSTM"]
+__all__ = ["FusedLSTM", "StatefulLSTM", "TiedDense"]

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasptb import ops, presets
 from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.optimizers import ClippedSGD
@@ -33,6 +34,8 @@ class LanguageModel(keras.Model):
         keep_prob: probability of keeping a unit in dropout; 1.0 is no dropout, and no dropout layer.
         init_scale: weights begin uniform in ±init_scale; the LSTMs' biases at zero (the forget gate's too: the
             original has `forget_bias=0`).
+        tie_embeddings: whether the logits' matrix is the embedding's, transposed (`TiedDense`), which saves V H
+            parameters; the last LSTM layer must then be of the embedding's size.
         backend: what runs the recurrence and the cross-entropy: "auto", "reference", "keras" or "native", as in
             `FusedLSTM`.
         precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`.
@@ -68,9 +71,15 @@ class LanguageModel(keras.Model):
         precision="float32",
         seed=None,
         name="language_model",
+        tie_embeddings=False,
     ):
         units = (units,) if isinstance(units, int) else tuple(units)
         _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale)
+        if tie_embeddings and units[-1] != embedding_size:
+            raise ValueError(
+                "Tied embeddings need a last LSTM layer of the embedding's size. "
+                f"Received: embedding_size={embedding_size}, units={units}"
+            )
         seeds = _Seeds(seed)
 
         def uniform():
@@ -82,10 +91,10 @@ class LanguageModel(keras.Model):
             return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        x = keras.layers.Embedding(vocabulary_size, embedding_size, embeddings_initializer=uniform(), name="embedding")(
-            tokens
+        embedding = keras.layers.Embedding(
+            vocabulary_size, embedding_size, embeddings_initializer=uniform(), name="embedding"
         )
-        x = drop(x, "embedding_dropout")
+        x = drop(embedding(tokens), "embedding_dropout")
         for i, size in enumerate(units):
             x = StatefulLSTM(
                 size,
@@ -98,10 +107,13 @@ class LanguageModel(keras.Model):
                 name=f"lstm_{i}",
             )(x)
             x = drop(x, f"lstm_{i}_dropout")
-        logits = keras.layers.Dense(
-            vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), name="logits"
-        )(x)
-        super().__init__(inputs=tokens, outputs=logits, name=name)
+        if tie_embeddings:
+            logits = TiedDense(embedding, bias_initializer=uniform(), name="logits")
+        else:
+            logits = keras.layers.Dense(
+                vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), name="logits"
+            )
+        super().__init__(inputs=tokens, outputs=logits(x), name=name)
 
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
@@ -110,6 +122,7 @@ class LanguageModel(keras.Model):
         self.num_steps = num_steps
         self.keep_prob = keep_prob
         self.init_scale = init_scale
+        self.tie_embeddings = tie_embeddings
         self.backend = backend
         self.precision = precision
         self.seed = seed
@@ -325,6 +338,7 @@ class LanguageModel(keras.Model):
             "num_steps": self.num_steps,
             "keep_prob": self.keep_prob,
             "init_scale": self.init_scale,
+            "tie_embeddings": self.tie_embeddings,
             "backend": self.backend,
             "precision": self.precision,
             "seed": self.seed,

@@ -105,3 +105,11 @@ def test_a_stateful_model_cannot_be_saved_with_its_state_by_accident(tmp_path, t
         archive.write_out(tmp_path / "exported", verbose=False)
     with pytest.raises(ValueError):
         tf.saved_model.save(trained, str(tmp_path / "saved"))
+
+
+def test_tied_embeddings_are_exported_as_two_matrices():
+    model = LanguageModel(40, 8, (12, 8), 3, 12, tie_embeddings=True, seed=5)
+    network = PortableNetwork(model)
+    np.testing.assert_array_equal(network.weights[-2], model.get_layer("embedding").get_weights()[0].T)
+    outputs = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})
+    np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)

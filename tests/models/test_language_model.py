@@ -354,3 +354,43 @@ def test_weights_move_to_and_from_keras_layers():
     for ours, theirs in zip(back.layers[1:], layers, strict=True):
         ours.set_weights(theirs.get_weights())
     np.testing.assert_array_equal(back.predict(tokens, verbose=0), logits)
+
+
+def test_tied_embeddings_train_save_and_come_back(tmp_path):
+    arguments = {"vocabulary_size": V, "embedding_size": 6, "units": (8, 6), "batch_size": B, "num_steps": T}
+    model = LanguageModel(**arguments, tie_embeddings=True, seed=1)
+    # V D + V + the layers: no second V × H matrix.
+    assert model.count_params() == V * 7 + 4 * 8 * (6 + 8 + 1) + 4 * 6 * (8 + 6 + 1)
+    tokens = np.random.default_rng(0).integers(0, V, (2 * B, T)).astype("int32")
+    targets = np.roll(tokens, -1, axis=1)
+    model.compile()
+    losses = model.fit(tokens, targets, epochs=3, verbose=0).history["loss"]
+    assert losses[2] < losses[0]
+    model.save_weights(tmp_path / "tied.weights.h5")
+    other = LanguageModel(**arguments, tie_embeddings=True, seed=2)
+    other.load_weights(tmp_path / "tied.weights.h5")
+    np.testing.assert_array_equal(other.predict(tokens, verbose=0), model.predict(tokens, verbose=0))
+    copy = LanguageModel.from_config(model.get_config())
+    assert copy.tie_embeddings
+
+
+def test_the_fused_cost_of_tied_embeddings_is_that_of_the_logits():
+    model = LanguageModel(V, 6, (8, 6), B, T, tie_embeddings=True, seed=1)
+    tokens = np.random.default_rng(0).integers(0, V, (B, T)).astype("int32")
+    targets = np.roll(tokens, -1, axis=1)
+    gradients = []
+    for cost in (
+        lambda: model.compute_cost(tokens, targets),
+        lambda: keras.ops.mean(SequenceCrossEntropy()(targets, model(tokens))),
+    ):
+        model.reset_states()
+        with tf.GradientTape() as tape:
+            loss = cost()
+        gradients.append([loss, *tape.gradient(loss, model.trainable_weights)])
+    for ours, plain in zip(*gradients, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(ours), tf.convert_to_tensor(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_tied_embeddings_need_equal_sizes():
+    with pytest.raises(ValueError, match=r"last LSTM layer of the embedding's size.*embedding_size=6, units=\(8, 5\)"):
+        LanguageModel(V, 6, (8, 5), B, T, tie_embeddings=True)

@@ -20,6 +20,12 @@ def test_parameters_are_counted_as_the_model_counts_them(units):
     assert count_parameters(50, 6, units) == model.count_params()
 
 
+@pytest.mark.parametrize("units", [(6,), (16, 6)])
+def test_parameters_of_tied_embeddings_are_counted_as_the_model_counts_them(units):
+    model = kerasptb.build_language_model(50, 6, units, batch_size=2, num_steps=3, tie_embeddings=True)
+    assert count_parameters(50, 6, units, tie_embeddings=True) == model.count_params()
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     wanted=st.lists(st.sampled_from(SIZES), min_size=2, max_size=4),
@@ -54,17 +60,22 @@ def test_a_random_sample_is_a_model_within_the_limit():
     hp = oracle.get_space()
     space.declare_hyperparameters(hp)
     oracle.update_space(hp)
-    layers = set()
+    layers, ties = set(), set()
     for _ in range(50):
         hp.values = space.fit_widths(oracle._random_values())
         chosen = space.settings(hp)
         layers.add(len(chosen["units"]))
-        assert count_parameters(10000, chosen["embedding_size"], chosen["units"]) <= NOTEBOOK_PARAMETERS
+        tied = chosen["tie_embeddings"]
+        ties.add(tied)
+        assert count_parameters(10000, chosen["embedding_size"], chosen["units"], tied) <= NOTEBOOK_PARAMETERS
+        assert not tied or chosen["units"][-1] == chosen["embedding_size"]
+        assert hp.values[f"units_{len(chosen['units']) - 1}"] == chosen["units"][-1]
         assert all(size % 32 == 0 for size in (chosen["embedding_size"], *chosen["units"]))
         assert 0.5 <= chosen["keep_prob"] <= 1
         assert 3 <= chosen["constant_epochs"] <= 10
         assert chosen["batch_size"] in (20, 30, 40, 60)
     assert layers == {1, 2}
+    assert ties == {False, True}
 
 
 def test_the_model_built_has_the_settings_chosen():
@@ -87,6 +98,32 @@ def test_the_model_built_has_the_settings_chosen():
         "decay": 0.8,
         "global_clipnorm": 3.0,
     }
+
+
+def test_a_tied_model_spends_on_layers_what_it_saves_on_the_output():
+    space = LanguageModelSpace()
+    values = {"num_layers": 2, "embedding_size": 256, "units_0": 512, "units_1": 128}
+    tied = space.fit_widths({**values, "tie_embeddings": True, "units_0": 288, "units_1": 64})
+    assert tied == {"num_layers": 2, "embedding_size": 256, "units_0": 288, "units_1": 256, "tie_embeddings": True}
+    # 10,000 (256 + 1) + 4 · 288 (256 + 288 + 1) + 4 · 256 (288 + 256 + 1)
+    assert count_parameters(10000, 256, (288, 256), tie_embeddings=True) == 3_755_920
+    separate = space.fit_widths({**values, "tie_embeddings": False})
+    assert separate["embedding_size"] < 256
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "offered"),
+    [
+        ({"embedding_size": [100], "units": (64, 128)}, NOTEBOOK_PARAMETERS, False),
+        ({"embedding_size": [200], "units": [200]}, 3_000_000, True),
+    ],
+)
+def test_tying_is_searched_where_sizes_allow_both(sizes, limit, offered):
+    space = LanguageModelSpace(num_layers=1, **sizes)
+    space.prepare(max_parameters=limit)
+    hp = kt.HyperParameters()
+    assert space.settings(hp)["tie_embeddings"] is offered
+    assert "tie_embeddings" not in hp.values
 
 
 def test_fixed_settings_are_not_searched():
@@ -121,6 +158,8 @@ def test_bounds_survive_their_config():
         ({"units": (60, 512)}, r"units.*multiples.*Received: units=\(60, 512\)"),
         ({"keep_prob": (0.9, 0.5)}, r"keep_prob as \(low, high\).*Received: keep_prob=\(0.9, 0.5\)"),
         ({"batch_size": []}, r"at least one choice of batch_size"),
+        ({"tie_embeddings": "yes"}, r"tie_embeddings as True, False or a list of both. Received: tie_embeddings=yes"),
+        ({"tie_embeddings": True, "embedding_size": [100]}, r"both an embedding and a layer may have.*\[100\]"),
     ],
 )
 def test_bounds_that_mean_nothing_are_refused(bounds, message):
@@ -130,5 +169,5 @@ def test_bounds_that_mean_nothing_are_refused(bounds, message):
 
 def test_a_limit_below_the_smallest_model_is_refused():
     space = LanguageModelSpace()
-    with pytest.raises(ValueError, match=r"smallest model.*2 layers has 1,356,048 parameters.*max_parameters=1000"):
+    with pytest.raises(ValueError, match=r"smallest model.*2 layers has 716,048 parameters.*max_parameters=1000"):
         space.prepare(vocabulary_size=10000, max_parameters=1000)

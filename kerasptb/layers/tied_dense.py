@@ -1,0 +1,69 @@
+"""The logits of a model whose output matrix is its embedding's, transposed."""
+
+import keras
+from keras import ops
+from keras.src.utils.tracking import no_automatic_dependency_tracking
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class TiedDense(keras.layers.Layer):
+    """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: one matrix, trained by both.
+
+    Press and Wolf, 2017, "Using the Output Embedding to Improve Language Models"; Inan et al., 2017, "Tying Word
+    Vectors and Word Classifiers". Keras' `ReversibleEmbedding` has no bias, and its product with the words' vectors is
+    not apart from the lookup.
+
+    Args:
+        embedding: the `keras.layers.Embedding` of V words, of size D. Its matrix stays the embedding's weight; this
+            layer's only weight is the bias.
+        bias_initializer: initializer of the bias [V].
+        **kwargs: further arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: float tensor [..., D].
+
+    Returns:
+        [..., V] in the layer's compute dtype.
+
+    Example:
+    >>> embedding = keras.layers.Embedding(10, 4)
+    >>> TiedDense(embedding)(embedding(np.zeros((2, 3), "int32"))).shape
+    TensorShape([2, 3, 10])
+    """
+
+    def __init__(self, embedding, bias_initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self._refer_to(embedding)
+        self.units = embedding.input_dim
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, input_shape):
+        """Makes the bias.
+
+        Raises:
+            ValueError: if the inputs are not of the embedding's size.
+        """
+        if input_shape[-1] != self._embedding.output_dim:
+            raise ValueError(
+                f"Expected inputs of the embedding's size, [..., {self._embedding.output_dim}]. "
+                f"Received: inputs of shape {tuple(input_shape)}"
+            )
+        self.bias = self.add_weight(shape=(self.units,), initializer=self.bias_initializer, name="bias")
+
+    @property
+    def kernel(self):
+        """The embedding's matrix, transposed: a tensor [D, V] through which gradients reach it."""
+        return ops.transpose(ops.convert_to_tensor(self._embedding.embeddings))
+
+    def call(self, inputs):
+        """Returns the logits."""
+        return ops.matmul(inputs, ops.cast(self.kernel, self.compute_dtype)) + self.bias
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape of the logits."""
+        return (*input_shape[:-1], self.units)
+
+    # The matrix is the embedding's weight: tracked here too, it would be saved twice.
+    @no_automatic_dependency_tracking
+    def _refer_to(self, embedding):
+        self._embedding = embedding

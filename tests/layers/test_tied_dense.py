@@ -1,0 +1,42 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.layers import TiedDense
+
+
+def test_logits_are_products_with_the_words_own_vectors():
+    embedding = keras.layers.Embedding(7, 3)
+    vectors = embedding(np.arange(7)[np.newaxis])
+    layer = TiedDense(embedding, bias_initializer="random_uniform")
+    logits = layer(vectors)
+    matrix, bias = embedding.get_weights()[0].astype("float64"), layer.bias.numpy()
+    np.testing.assert_allclose(logits[0], matrix @ matrix.T + bias, rtol=1e-6, atol=1e-7)
+
+
+def test_the_matrix_learns_from_both_its_uses():
+    embedding = keras.layers.Embedding(5, 3)
+    layer = TiedDense(embedding)
+    tokens = np.array([[1, 1, 4]])
+    layer(embedding(tokens))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(embedding(tokens)))
+    gradient = tf.convert_to_tensor(tape.gradient(loss, embedding.trainable_weights[0])).numpy()
+    matrix = embedding.get_weights()[0].astype("float64")
+    # loss = Σ_t Σ_v E[x_t] · E[v]
+    as_output = np.tile(matrix[tokens[0]].sum(0), (5, 1))
+    as_input = np.bincount(tokens[0], minlength=5)[:, np.newaxis] * matrix.sum(0)
+    np.testing.assert_allclose(gradient, as_output + as_input, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_bias_is_a_weight_of_the_layer():
+    embedding = keras.layers.Embedding(5, 3)
+    layer = TiedDense(embedding)
+    layer(embedding(np.array([[1]])))
+    assert [tuple(weight.shape) for weight in layer.weights] == [(5,)]
+
+
+def test_inputs_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"embedding's size, \[..., 3\].*Received: inputs of shape \(2, 4\)"):
+        TiedDense(keras.layers.Embedding(5, 3))(np.zeros((2, 4), "float32"))
