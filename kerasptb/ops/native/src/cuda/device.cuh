@@ -1,0 +1,84 @@
+// The little of CUDA that the kernels use, for two compilers: nvcc, and a C++ compiler with -DKERASPTB_EMULATE, which
+// finds an emulator of the same names on its include path (the tests' own).
+//
+// A kernel takes one struct by value, `a`, and is defined as
+//
+//   KERASPTB_KERNEL(name, Arguments, threads) { ... }
+//   KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks of a cluster, threads of a block) { ... }
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+
+#if defined(KERASPTB_EMULATE)
+
+#include "emulator.h"
+
+#else
+
+#define KERASPTB_DEVICE __device__ __forceinline__
+#define KERASPTB_KERNEL(name, Arguments, threads) \
+  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments a)
+// One block a multiprocessor: the compiler may use all registers that so many threads can have.
+#define KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks, threads)                                \
+  extern "C" __global__ void __cluster_dims__(blocks, 1, 1) __launch_bounds__(threads, 1)        \
+      name(const __grid_constant__ Arguments a)
+// The block's dynamic shared memory.
+#define KERASPTB_SHARED(type, name)                                    \
+  extern __shared__ __align__(16) unsigned char kerasptb_shared[];     \
+  type* const name = reinterpret_cast<type*>(kerasptb_shared)
+
+namespace kerasptb {
+namespace cuda {
+
+KERASPTB_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+// x / y to 2 units of the last place, for y up to 2^126; 0 beyond.
+KERASPTB_DEVICE float divide(float x, float y) { return __fdividef(x, y); }
+
+KERASPTB_DEVICE int cluster_rank() {
+  int rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// The two halves of a barrier of all threads of the cluster. What a thread read and wrote before it arrived is done when
+// another has waited. Between the two a thread can do what no other waits for.
+KERASPTB_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+KERASPTB_DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// The address, in another block's shared memory, of what `p` is in our own.
+KERASPTB_DEVICE uint32_t map_shared_rank(const void* p, int rank) {
+  const uint32_t own = static_cast<uint32_t>(__cvta_generic_to_shared(p));
+  uint32_t mapped;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(own), "r"(rank));
+  return mapped;
+}
+// *p = value in the shared memory of block `rank` of the cluster.
+KERASPTB_DEVICE void store_to_rank(float* p, int rank, float value) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(map_shared_rank(p, rank)), "f"(value) : "memory");
+}
+KERASPTB_DEVICE void store_to_rank(float2* p, int rank, float2 value) {
+  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(map_shared_rank(p, rank)), "f"(value.x), "f"(value.y)
+               : "memory");
+}
+KERASPTB_DEVICE void store_to_rank(float4* p, int rank, float4 value) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(map_shared_rank(p, rank)), "f"(value.x),
+               "f"(value.y), "f"(value.z), "f"(value.w)
+               : "memory");
+}
+
+}  // namespace cuda
+}  // namespace kerasptb
+
+#endif
+
+namespace kerasptb {
+namespace cuda {
+
+KERASPTB_DEVICE void cluster_sync() {
+  cluster_arrive();
+  cluster_wait();
+}
+
+}  // namespace cuda
+}  // namespace kerasptb
