@@ -1,10 +1,10 @@
-"""Compile the native library: C++17 sources in ``src/``, against TensorFlow's XLA FFI headers and nothing else.
+"""Compile the native library: C++17 sources in ``src/``, against XLA's FFI headers and nothing else.
 
 The library is built on request only (`kerasptb build`, or `build` below), never at import. It is kept in a cache folder
 of the user's, under a name made of everything that decides what it is:
 
     <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags, FFI version and machine
-    <cache>/<key>/build.json                 names the file, its sha256 and the compiler
+    <cache>/<key>/build.json                 names the file, its sha256, the compiler, and nvcc or why there is no CUDA code
 
 The record is replaced in one step after the file it names is whole, so a reader sees the old library or the new one.
 
@@ -14,8 +14,11 @@ How a source is compiled follows from its name:
 |---|---|
 | in `KERNELS` | once for each level of `LEVELS` (see `src/cpu.h`), with the level's flags |
 | `*_amx.cc` | once, for level `amx`; x86-64 only |
-| `ffi*.cc` | once, baseline flags and TensorFlow's headers, which no other source sees |
+| `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
+| `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/*.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
+
+A library with CUDA code needs no GPU; one without is made again when nvcc is found, and never for the want of it.
 """
 
 import concurrent.futures
@@ -35,8 +38,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kerasptb.ops.native import nvcc
+
 SOURCES = Path(__file__).parent / "src"
 KERNELS = ("lstm_float32_backward.cc", "lstm_float32_forward.cc", "softmax_cross_entropy.cc")
+FATBIN_SOURCE = "cuda_fatbin.cc"
 
 # No -ffast-math: NaN and infinity have to come through. Contraction to fused multiply-add is wanted, and is off by
 # default under -std=c++17.
@@ -107,8 +113,9 @@ def build(force=False, verbose=False, sanitize=None):
         The library's `pathlib.Path`.
 
     Raises:
-        NativeBuildError: No compiler, no TensorFlow headers, a cache folder that cannot be written, or an error from
-            the compiler.
+        NativeBuildError: No compiler, no XLA headers, a cache folder that cannot be written, or an error from the
+            compiler. An error from nvcc is none: the library is then built without CUDA code, and `cuda_problem` says
+            why.
     """
     if not force and (path := _up_to_date(sanitize)) is not None:
         return path
@@ -140,30 +147,50 @@ def find_compiler():
     raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
 
 
+def cuda_problem(library):
+    """Why a library of the cache has no CUDA code, in a line; None if it has."""
+    record = (_read_json(library.parent / "build.json") or {}).get("cuda")
+    return record.get("problem") if isinstance(record, dict) else "Its sources hold no CUDA kernels."
+
+
 @functools.cache
 def ffi_include_dir():
-    """TensorFlow's include folder, found without importing TensorFlow.
+    """The folder of XLA's FFI headers: TensorFlow's or JAX's, found without importing either.
+
+    Of both, the one with the lower version: a host takes a library built for an older FFI than its own, not for a newer.
 
     Raises:
-        NativeBuildError: TensorFlow is not installed, or has no XLA FFI headers.
+        NativeBuildError: Neither is installed, or neither has the headers.
     """
-    spec = importlib.util.find_spec("tensorflow")
-    if spec is None or spec.origin is None:
-        raise NativeBuildError("TensorFlow is not installed, and the native library needs its XLA FFI headers.")
-    include = Path(spec.origin).parent / "include"
-    if not (include / "xla/ffi/api/ffi.h").is_file():
-        raise NativeBuildError(f"TensorFlow's XLA FFI headers were not found: {include}/xla/ffi/api/ffi.h.")
-    return include
+    return _ffi_headers()[1]
+
+
+def ffi_version():
+    """(major, minor) of the XLA FFI that the headers describe."""
+    return _ffi_headers()[0]
 
 
 @functools.cache
-def ffi_version():
-    """(major, minor) of the XLA FFI that the headers describe."""
-    text = (ffi_include_dir() / "xla/ffi/api/c_api.h").read_text()
-    numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
-    if None in numbers:
-        raise NativeBuildError("The version of TensorFlow's XLA FFI headers could not be read.")
-    return tuple(int(number[1]) for number in numbers)
+def _ffi_headers():
+    """The version and the folder of the headers."""
+    installed, found = [], []
+    for package in ("tensorflow", "jaxlib"):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        include = Path(spec.origin).parent / "include"
+        installed.append(include)
+        if (include / "xla/ffi/api/ffi.h").is_file():
+            text = (include / "xla/ffi/api/c_api.h").read_text()
+            numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+            if None not in numbers:
+                found.append((tuple(int(number[1]) for number in numbers), include))
+    if found:
+        return min(found, key=lambda entry: entry[0])
+    if not installed:
+        raise NativeBuildError("Neither TensorFlow nor JAX is installed: the native library needs their FFI headers.")
+    folders = " or ".join(f"{include}/xla/ffi/api" for include in installed)
+    raise NativeBuildError(f"XLA's FFI headers were not found, or not their version: ffi.h and c_api.h in {folders}.")
 
 
 def translation_units():
@@ -187,16 +214,17 @@ def translation_units():
 
 def _key(sanitize):
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
-        if path.suffix in (".cc", ".h"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, ffi_version(), platform.system(), platform.machine())
-    digest.update(repr((settings, sanitize)).encode())
+    for path in sorted(SOURCES.rglob("*")):
+        if path.suffix in (".cc", ".h", ".cu", ".cuh"):
+            name = path.relative_to(SOURCES).as_posix()
+            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS, ffi_version())
+    digest.update(repr((settings, platform.system(), platform.machine(), sanitize)).encode())
     return digest.hexdigest()[:20]
 
 
 def _up_to_date(sanitize):
-    """The library in the cache, if it is whole and the compiler at hand is none or the one that made it."""
+    """The library in the cache, if it is whole and the compilers at hand are none or those that made it."""
     try:
         path = find_library(sanitize)
     except (FileNotFoundError, NativeBuildError):
@@ -205,7 +233,11 @@ def _up_to_date(sanitize):
         compiler = _compiler_version(find_compiler())
     except NativeBuildError:
         return path
-    return path if _read_json(path.parent / "build.json").get("compiler") == compiler else None
+    record = _read_json(path.parent / "build.json")
+    at_hand = _nvcc_version(nvcc.find()) if nvcc.kernels(SOURCES) else None
+    if at_hand is not None and at_hand != (record.get("cuda") or {}).get("nvcc"):
+        return None
+    return path if record.get("compiler") == compiler else None
 
 
 def _build_into(folder, verbose, sanitize):
@@ -213,23 +245,19 @@ def _build_into(folder, verbose, sanitize):
     version = _compiler_version(compiler)
     extra = (f"-fsanitize={sanitize}", *SANITIZER_FLAGS) if sanitize else ()
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
-        units = translation_units()
-        commands = [
-            [*compiler, *COMMON_FLAGS, *extra, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"]
-            for name, source, flags in units
-        ]
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(functools.partial(_run, verbose=verbose), commands))
+        cuda = _compile_units([*compiler, *COMMON_FLAGS, *extra], Path(scratch), verbose)
         library = Path(scratch) / "library.so"
         strip = () if sanitize or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
-        objects = [f"{scratch}/{name}.o" for name, _, _ in units]
-        _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, "-o", str(library)], verbose=verbose)
+        objects = [f"{scratch}/{name}.o" for name, _, _ in translation_units()]
+        # -ldl: dlopen is in a library of its own before glibc 2.34.
+        system = ("-ldl",) if platform.system() == "Linux" else ()
+        _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
         if not sanitize:  # a sanitized library loads only where the sanitizer's runtime came first
             _run([sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)], verbose=verbose)
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"
         library.replace(path)
-    record = {"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()}
+    record = {"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version(), "cuda": cuda}
     _write_json(folder / "build.json", record)
     with contextlib.suppress(OSError):
         (folder / "failed.json").unlink(missing_ok=True)
@@ -237,6 +265,45 @@ def _build_into(folder, verbose, sanitize):
             if old != path:
                 old.unlink()
     return path
+
+
+def _compile_units(compiler, scratch, verbose):
+    """Compile every object file into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
+
+    def compile_unit(unit, *flags):
+        name, source, own_flags = unit
+        _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
+
+    units = translation_units()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        cuda = pool.submit(_compile_cuda, scratch, verbose)  # first, because it takes long
+        list(pool.map(compile_unit, [unit for unit in units if unit[1].name != FATBIN_SOURCE]))
+        record = cuda.result()
+    has_code = record is not None and record["problem"] is None
+    for unit in units:
+        if unit[1].name == FATBIN_SOURCE:
+            compile_unit(unit, *([f'-DKERASPTB_FATBIN="{scratch}/kernels.fatbin"'] if has_code else []))
+    return record
+
+
+def _compile_cuda(scratch, verbose):
+    """Compile the CUDA kernels, if there is an nvcc.
+
+    Returns:
+        None if the sources have none, else a dict: "nvcc", its version or None, and "problem", why there is no CUDA
+        code, or None.
+    """
+    if not nvcc.kernels(SOURCES):
+        return None
+    if (path := nvcc.find()) is None:
+        return {"nvcc": None, "problem": f"No nvcc was found when it was built. {nvcc.HINT}"}
+    try:
+        _run(nvcc.command(path, SOURCES, scratch), verbose=verbose)
+    except NativeBuildError as error:
+        if verbose:
+            print(error, file=sys.stderr)
+        return {"nvcc": _nvcc_version(path), "problem": f"nvcc failed when it was built: {str(error).splitlines()[0]}"}
+    return {"nvcc": _nvcc_version(path), "problem": None}
 
 
 def _run(command, verbose=False):
@@ -263,6 +330,21 @@ def _version_of(command, _identity):
 def _compiler_version(compiler):
     path = Path(shutil.which(compiler[0]))
     return _version_of(tuple(compiler), path.stat().st_mtime_ns)
+
+
+def _nvcc_version(path):
+    """What tells one nvcc from another: the build it says it is, or the error of one that does not run. None for none."""
+    if path is None:
+        return None
+    try:
+        return _nvcc_build(path, Path(path).stat().st_mtime_ns)
+    except NativeBuildError as error:
+        return str(error).splitlines()[0]
+
+
+@functools.cache
+def _nvcc_build(path, _identity):
+    return (_run([path, "--version"]).strip().splitlines() or [""])[-1]
 
 
 @contextlib.contextmanager

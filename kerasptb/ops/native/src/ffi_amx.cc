@@ -1,12 +1,12 @@
 // XLA FFI handlers of the AMX kernels. Their signatures are written down in lstm_amx.h and linear_cross_entropy_amx.h.
-#include "ffi_amx.h"
-
 #include <cstdint>
 #include <exception>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "cpu.h"
+#include "ffi_handlers.h"
 #include "linear_cross_entropy_amx.h"
 #include "lstm_amx.h"
 #include "xla/ffi/api/ffi.h"
@@ -184,33 +184,21 @@ XLA_FFI_DEFINE_HANDLER(LossForward2, linear_cross_entropy_forward<2>, bind_linea
 
 }  // namespace
 
-const char* register_amx_handlers(const XLA_FFI_Api* api) {
-  if (cpu_level() < CpuLevel::kAmx) return nullptr;
-  const struct {
-    const char* name;
-    XLA_FFI_Handler* handler;
-  } handlers[] = {
-      {"kerasptb_lstm_forward_bfloat16", LstmForward1},
-      {"kerasptb_lstm_forward_bfloat16x3", LstmForward2},
-      {"kerasptb_lstm_backward_bfloat16", LstmBackward1},
-      {"kerasptb_lstm_backward_bfloat16x3", LstmBackward2},
-      {"kerasptb_linear_cross_entropy_bfloat16", Loss1},
-      {"kerasptb_linear_cross_entropy_bfloat16x3", Loss2},
-      {"kerasptb_linear_cross_entropy_forward_bfloat16", LossForward1},
-      {"kerasptb_linear_cross_entropy_forward_bfloat16x3", LossForward2},
-  };
-  for (const auto& entry : handlers)
-    if (XLA_FFI_Error* error = ffi::Ffi::RegisterStaticHandler(api, entry.name, "Host", entry.handler)) {
-      XLA_FFI_Error_Destroy_Args destroy{XLA_FFI_Error_Destroy_Args_STRUCT_SIZE, nullptr, error};
-      api->XLA_FFI_Error_Destroy(&destroy);
-      return entry.name;
-    }
-  return nullptr;
+std::vector<NamedHandler> amx_handlers() {
+  if (cpu_level() < CpuLevel::kAmx) return {};
+  return {{"kerasptb_lstm_forward_bfloat16", "Host", LstmForward1},
+          {"kerasptb_lstm_forward_bfloat16x3", "Host", LstmForward2},
+          {"kerasptb_lstm_backward_bfloat16", "Host", LstmBackward1},
+          {"kerasptb_lstm_backward_bfloat16x3", "Host", LstmBackward2},
+          {"kerasptb_linear_cross_entropy_bfloat16", "Host", Loss1},
+          {"kerasptb_linear_cross_entropy_bfloat16x3", "Host", Loss2},
+          {"kerasptb_linear_cross_entropy_forward_bfloat16", "Host", LossForward1},
+          {"kerasptb_linear_cross_entropy_forward_bfloat16x3", "Host", LossForward2}};
 }
 
 #else
 
-const char* register_amx_handlers(const XLA_FFI_Api*) { return nullptr; }
+std::vector<NamedHandler> amx_handlers() { return {}; }
 
 #endif
 

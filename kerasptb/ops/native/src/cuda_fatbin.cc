@@ -1,0 +1,30 @@
+// The CUDA kernels' compiled code, as bytes: what nvcc made of cuda/*.cu, or nothing where there was no nvcc. The build
+// gives the file's name in KERASPTB_FATBIN.
+extern "C" {
+
+#ifdef KERASPTB_FATBIN
+
+asm(".pushsection .rodata\n"
+    ".balign 16\n"
+    ".global kerasptb_fatbin\n"
+    ".hidden kerasptb_fatbin\n"
+    "kerasptb_fatbin:\n"
+    ".incbin \"" KERASPTB_FATBIN "\"\n"
+    "kerasptb_fatbin_end:\n"
+    ".balign 8\n"
+    ".global kerasptb_fatbin_size\n"
+    ".hidden kerasptb_fatbin_size\n"
+    "kerasptb_fatbin_size:\n"
+    ".8byte kerasptb_fatbin_end - kerasptb_fatbin\n"
+    ".popsection\n");
+
+#else
+
+extern const unsigned char kerasptb_fatbin[];
+extern const unsigned long long kerasptb_fatbin_size;
+const unsigned char kerasptb_fatbin[] = {0};
+const unsigned long long kerasptb_fatbin_size = 0;
+
+#endif
+
+}  // extern "C"
