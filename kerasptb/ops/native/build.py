@@ -4,7 +4,7 @@ The library is built on request only (`kerasptb build`, or `build` below), never
 of the user's, under a name made of everything that decides what it is:
 
     <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags, FFI version and machine
-    <cache>/<key>/build.json                 names the file, its sha256, the compiler, and nvcc or why there is no CUDA code
+    <cache>/<key>/build.json                 names the file, its sha256 and the compilers, or why it has no CUDA code
 
 The record is replaced in one step after the file it names is whole, so a reader sees the old library or the new one.
 
@@ -15,7 +15,7 @@ How a source is compiled follows from its name:
 | in `KERNELS` | once for each level of `LEVELS` (see `src/cpu.h`), with the level's flags |
 | `*_amx.cc` | once, for level `amx`; x86-64 only |
 | `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
-| `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/*.cu` (see `nvcc.py`), if there is an nvcc |
+| `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
 
 A library with CUDA code needs no GPU; one without is made again when nvcc is found, and never for the want of it.
@@ -157,7 +157,7 @@ def cuda_problem(library):
 def ffi_include_dir():
     """The folder of XLA's FFI headers: TensorFlow's or JAX's, found without importing either.
 
-    Of both, the one with the lower version: a host takes a library built for an older FFI than its own, not for a newer.
+    Of both, the one with the lower version: a host takes a library of an older FFI than its own, not of a newer.
 
     Raises:
         NativeBuildError: Neither is installed, or neither has the headers.
@@ -298,11 +298,11 @@ def _compile_cuda(scratch, verbose):
     if (path := nvcc.find()) is None:
         return {"nvcc": None, "problem": f"No nvcc was found when it was built. {nvcc.HINT}"}
     try:
-        _run(nvcc.command(path, SOURCES, scratch), verbose=verbose)
+        _run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin"), verbose=verbose)
     except NativeBuildError as error:
         if verbose:
             print(error, file=sys.stderr)
-        return {"nvcc": _nvcc_version(path), "problem": f"nvcc failed when it was built: {str(error).splitlines()[0]}"}
+        return {"nvcc": _nvcc_version(path), "problem": f"nvcc could not compile it. {str(error).splitlines()[0]}"}
     return {"nvcc": _nvcc_version(path), "problem": None}
 
 
@@ -333,7 +333,7 @@ def _compiler_version(compiler):
 
 
 def _nvcc_version(path):
-    """What tells one nvcc from another: the build it says it is, or the error of one that does not run. None for none."""
+    """What tells one nvcc from another: the build it says it is, or why it says nothing; None for none."""
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-// The CUDA kernels' compiled code, as bytes: what nvcc made of cuda/*.cu, or nothing where there was no nvcc. The build
+// The CUDA kernels' compiled code, as bytes: what nvcc made of cuda/kernels.cu, or nothing where there was no nvcc. The build
 // gives the file's name in KERASPTB_FATBIN.
 extern "C" {
 
