@@ -1,0 +1,103 @@
+// Runs CUDA kernels on the CPU: the names of CUDA and of cuda/device.cuh for a C++ compiler. Every CUDA thread is a fiber
+// of one thread of the CPU; a barrier or a shuffle switches to another. Shared memory begins as NaN.
+//
+// What it shows: wrong indices, missing barriers and double buffers, deadlocks, writes into blocks of a cluster that have
+// ended or not begun. What it cannot: weak memory ordering, the limits of a real launch, and speed.
+#pragma once
+
+#include <math.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+#define KERASPTB_DEVICE inline
+#define KERASPTB_KERNEL(name, Arguments, threads) KERASPTB_CLUSTER_KERNEL(name, Arguments, 1, threads)
+#define KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks, threads)                                              \
+  static void name(const Arguments& a);                                                                        \
+  static_assert(std::is_trivially_copyable_v<Arguments>, "an argument is copied to the device byte by byte");  \
+  static emulator::Kernel emulated_##name(#name, blocks, threads,                                              \
+                                          [](const void* a) { name(*static_cast<const Arguments*>(a)); });     \
+  static void name(const Arguments& a)
+#define KERASPTB_SHARED(type, name) type* const name = reinterpret_cast<type*>(emulator::shared_memory())
+
+#define threadIdx (emulator::current->thread_index)
+#define blockIdx (emulator::current->block_index)
+#define blockDim (emulator::block_size)
+#define __syncthreads() emulator::wait(emulator::Barrier::kBlock)
+
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+namespace emulator {
+
+struct Index {
+  unsigned x, y, z;
+};
+
+// A kernel makes itself known by defining one of these.
+struct Kernel {
+  Kernel(const char* name, unsigned cluster, unsigned threads, void (*body)(const void*));
+  static Kernel* find(const std::string& name);
+
+  const char* name;
+  unsigned cluster, threads;  // blocks of a cluster; threads of a block at most
+  void (*body)(const void* arguments);
+  int64_t shared_bytes = 48 * 1024;  // dynamic shared memory that a launch may ask for
+  Kernel* next;
+};
+
+// Runs a grid to its end. Empty, or what the kernel did wrong.
+std::string run(const Kernel&, const void* arguments, unsigned blocks, unsigned threads, size_t shared_bytes);
+
+// The order in which warps run. 0: in turns. Else adversarial, drawn from the seed: warps have random priorities, and only
+// the first that can run does, so that it may be far ahead of all others.
+extern unsigned schedule;
+
+// For kernels only.
+enum class Barrier { kNone, kWarp, kBlock, kCluster };
+struct Fiber {
+  Index thread_index, block_index;
+  unsigned block, lane, warp;  // block: its rank in the cluster
+  Barrier waits;
+  bool done, arrived;  // arrived: at the cluster's barrier, not having waited for it yet
+  unsigned phase;      // of that barrier, when it arrived
+  unsigned turn;       // of its two `exchanged`: a shuffle is read while the next one may be written
+  float exchanged[2];
+  void* stack_pointer;
+  unsigned char* stack;
+};
+extern Fiber* current;
+extern Index block_size;
+
+void wait(Barrier);
+unsigned char* shared_memory();
+void cluster_arrive();
+void cluster_wait();
+float shuffle_xor(float value, unsigned mask);
+unsigned char* in_rank(const void* own, int rank);
+
+}  // namespace emulator
+
+namespace kerasptb {
+namespace cuda {
+
+inline float shuffle_xor(float value, int mask) { return emulator::shuffle_xor(value, mask); }
+inline float divide(float x, float y) { return x / y; }
+inline int cluster_rank() { return static_cast<int>(emulator::current->block); }
+inline void cluster_arrive() { emulator::cluster_arrive(); }
+inline void cluster_wait() { emulator::cluster_wait(); }
+template <class T>
+void store_to_rank(T* p, int rank, T value) {
+  *reinterpret_cast<T*>(emulator::in_rank(p, rank)) = value;
+}
+
+}  // namespace cuda
+}  // namespace kerasptb

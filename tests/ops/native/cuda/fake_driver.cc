@@ -1,0 +1,166 @@
+// Stands in for the CUDA driver, libcuda.so.1: the functions that cuda_driver.cc looks for, on kernels that were compiled
+// for the emulator. It refuses what a real one refuses; a launch runs at once, to its end.
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "emulator.h"
+
+namespace {
+
+// Numbers of cuda.h.
+enum Result {
+  kSuccess = 0,
+  kInvalidValue = 1,
+  kNotInitialized = 3,
+  kNoDevice = 100,
+  kInvalidDevice = 101,
+  kInvalidImage = 200,
+  kInvalidContext = 201,
+  kNoBinaryForGpu = 209,
+  kInvalidHandle = 400,
+  kNotFound = 500,
+  kLaunchOutOfResources = 701,
+  kLaunchFailed = 719,
+  kInvalidClusterSize = 912,
+};
+enum DeviceAttribute { kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97 };
+enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8 };
+
+struct {
+  int version = 13000, devices = 1, major = 9, minor = 0;
+  int64_t shared_bytes = 232448;  // that a kernel may be allowed: 227 KiB
+} settings;
+bool initialized = false;
+int contexts = 0;  // pushed and not popped
+int current_device = -1;
+std::string launches, fault;
+
+constexpr char kImage[] = "kernels for the emulator";
+int library;
+
+}  // namespace
+
+#define DRIVER extern "C" __attribute__((visibility("default"))) int
+
+extern "C" __attribute__((visibility("default"))) void fake_driver_configure(int version, int devices, int major, int minor,
+                                                                             int64_t shared_bytes) {
+  settings = {version, devices, major, minor, shared_bytes};
+}
+extern "C" __attribute__((visibility("default"))) void fake_driver_schedule(unsigned seed) { emulator::schedule = seed; }
+extern "C" __attribute__((visibility("default"))) void fake_driver_forget() {
+  launches.clear();
+  fault.clear();
+}
+// A line for each launch: name, blocks, threads, shared memory.
+extern "C" __attribute__((visibility("default"))) const char* fake_driver_launches() { return launches.c_str(); }
+// What the last failed kernel did wrong.
+extern "C" __attribute__((visibility("default"))) const char* fake_driver_fault() { return fault.c_str(); }
+DRIVER fake_driver_contexts() { return contexts; }
+
+DRIVER cuInit(unsigned) {
+  if (settings.devices == 0) return kNoDevice;
+  initialized = true;
+  return kSuccess;
+}
+DRIVER cuDriverGetVersion(int* version) {
+  *version = settings.version;
+  return kSuccess;
+}
+DRIVER cuGetErrorString(int result, const char** words) {
+  switch (result) {
+    case kInvalidValue: *words = "invalid argument"; break;
+    case kNoDevice: *words = "no CUDA-capable device is detected"; break;
+    case kNoBinaryForGpu: *words = "no kernel image is available for execution on the device"; break;
+    case kInvalidImage: *words = "device kernel image is invalid"; break;
+    case kInvalidContext: *words = "invalid device context"; break;
+    case kNotFound: *words = "named symbol not found"; break;
+    case kLaunchOutOfResources: *words = "too many resources requested for launch"; break;
+    case kLaunchFailed: *words = fault.c_str(); break;
+    case kInvalidClusterSize: *words = "invalid cluster size"; break;
+    default: *words = nullptr; return kInvalidValue;
+  }
+  return kSuccess;
+}
+DRIVER cuDeviceGetCount(int* count) {
+  *count = settings.devices;
+  return initialized ? kSuccess : kNotInitialized;
+}
+DRIVER cuDeviceGet(int* device, int ordinal) {
+  *device = ordinal;
+  return ordinal >= 0 && ordinal < settings.devices ? kSuccess : kInvalidDevice;
+}
+DRIVER cuDeviceGetAttribute(int* value, int attribute, int device) {
+  if (device < 0 || device >= settings.devices) return kInvalidDevice;
+  switch (attribute) {
+    case kMajor: *value = settings.major; return kSuccess;
+    case kMinor: *value = settings.minor; return kSuccess;
+    case kSharedBytesOptIn: *value = static_cast<int>(settings.shared_bytes); return kSuccess;
+    default: return kInvalidValue;
+  }
+}
+
+// A stream of device d is the handle 100 + d, and its context 200 + d.
+DRIVER cuStreamGetCtx(void* stream, void** context) {
+  const auto handle = reinterpret_cast<intptr_t>(stream);
+  if (handle < 100 || handle >= 100 + settings.devices) return kInvalidHandle;
+  *context = reinterpret_cast<void*>(handle + 100);
+  return kSuccess;
+}
+DRIVER cuCtxPushCurrent_v2(void* context) {
+  current_device = static_cast<int>(reinterpret_cast<intptr_t>(context)) - 200;
+  ++contexts;
+  return kSuccess;
+}
+DRIVER cuCtxPopCurrent_v2(void** context) {
+  *context = reinterpret_cast<void*>(static_cast<intptr_t>(current_device) + 200);
+  --contexts;
+  current_device = -1;
+  return kSuccess;
+}
+DRIVER cuCtxGetDevice(int* device) {
+  *device = current_device;
+  return current_device < 0 ? kInvalidContext : kSuccess;
+}
+
+DRIVER cuLibraryLoadData(void** result, const void* code, void*, void*, unsigned, void*, void*, unsigned) {
+  if (!initialized) return kNotInitialized;
+  if (memcmp(code, kImage, sizeof kImage) != 0) return kInvalidImage;
+  *result = &library;
+  return kSuccess;
+}
+DRIVER cuLibraryGetKernel(void** kernel, void* from, const char* name) {
+  if (from != &library) return kInvalidHandle;
+  *kernel = emulator::Kernel::find(name);
+  return *kernel == nullptr ? kNotFound : kSuccess;
+}
+DRIVER cuKernelGetAttribute(int* value, int attribute, void*, int) {
+  if (attribute != kBinaryVersion) return kInvalidValue;
+  *value = 10 * settings.major + settings.minor;
+  return settings.major < 9 ? kNoBinaryForGpu : kSuccess;
+}
+DRIVER cuKernelSetAttribute(int attribute, int value, void* kernel, int device) {
+  if (attribute != kMaxDynamicSharedBytes || value > settings.shared_bytes) return kInvalidValue;
+  if (device < 0 || device >= settings.devices) return kInvalidDevice;
+  static_cast<emulator::Kernel*>(kernel)->shared_bytes = value;
+  return kSuccess;
+}
+
+DRIVER cuLaunchKernel(void* function, unsigned blocks, unsigned blocks_y, unsigned blocks_z, unsigned threads,
+                      unsigned threads_y, unsigned threads_z, unsigned shared_bytes, void* stream, void** arguments,
+                      void** extra) {
+  const auto& kernel = *static_cast<const emulator::Kernel*>(function);
+  void* context = nullptr;
+  if (settings.major < 9) return kNoBinaryForGpu;
+  if (stream == nullptr && current_device < 0) return kInvalidContext;
+  if (stream != nullptr && cuStreamGetCtx(stream, &context) != kSuccess) return kInvalidHandle;
+  if (blocks == 0 || blocks > 0x7fffffffu || threads == 0 || extra != nullptr) return kInvalidValue;
+  if (blocks_y != 1 || blocks_z != 1 || threads_y != 1 || threads_z != 1) return kInvalidValue;
+  if (threads > kernel.threads) return kLaunchOutOfResources;
+  if (shared_bytes > kernel.shared_bytes) return kInvalidValue;
+  if (blocks % kernel.cluster != 0) return kInvalidClusterSize;
+  launches += std::string(kernel.name) + " " + std::to_string(blocks) + " " + std::to_string(threads) + " " +
+              std::to_string(shared_bytes) + "\n";
+  fault = emulator::run(kernel, arguments[0], blocks, threads, shared_bytes);
+  return fault.empty() ? kSuccess : kLaunchFailed;
+}

@@ -1,0 +1,42 @@
+// The shipped launchers behind plain functions, for ctypes; with a fat binary that only the fake driver takes.
+#include <string>
+
+#include "cuda_driver.h"
+#include "lstm_cuda.h"
+#include "softmax_cross_entropy_cuda.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+extern "C" const unsigned char kerasptb_fatbin[] = "kernels for the emulator";
+#if defined(WITHOUT_CUDA_CODE)
+extern "C" const unsigned long long kerasptb_fatbin_size = 0;
+#else
+extern "C" const unsigned long long kerasptb_fatbin_size = sizeof kerasptb_fatbin;
+#endif
+
+namespace {
+
+const char* kept(std::string text) {
+  static std::string last;
+  last = std::move(text);
+  return last.c_str();
+}
+
+}  // namespace
+
+EXPORT const char* lstm_forward(const kerasptb::LstmForward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_forward(*a, stream));
+}
+EXPORT const char* lstm_backward(const kerasptb::LstmBackward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_backward(*a, stream));
+}
+EXPORT const char* softmax_cross_entropy(const kerasptb::SoftmaxCrossEntropy* a, void* stream) {
+  return kept(kerasptb::cuda::softmax_cross_entropy(*a, stream));
+}
+EXPORT const char* obstacle(int device, kerasptb::cuda::DeviceReport* report) {
+  return kept(kerasptb::cuda::obstacle(device, report));
+}
+EXPORT const char* launch(const char* kernel, long long blocks, long long threads, long long shared_bytes, void* stream) {
+  const int nothing[64] = {};
+  return kept(kerasptb::cuda::launch({kernel, "a test", blocks, threads, shared_bytes, nothing}, stream));
+}
