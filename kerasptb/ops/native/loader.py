@@ -1,4 +1,4 @@
-"""Load the native library into this process and register its handlers with TensorFlow.
+"""Load the native library into this process and register its handlers with TensorFlow or with JAX, as Keras runs on.
 
 Nothing here starts a compiler: a library that is not in the cache is reported as not built.
 """
@@ -6,6 +6,7 @@ Nothing here starts a compiler: a library that is not in the cache is reported a
 import ctypes
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ _BUILD_HINT = "Run `kerasptb build`."
 # xla::ffi::GetXlaFfiApi() as the Itanium C++ ABI spells it, in the libraries that have carried it.
 _ENTRY_POINT = "_ZN3xla3ffi12GetXlaFfiApiEv"
 _ENTRY_LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
+_JAX_PLATFORMS = {"Host": "cpu", "CUDA": "CUDA"}
 
 _lock = threading.Lock()
 _library = None
@@ -50,7 +52,7 @@ def load():
     """Load and register the native library, once; later calls return at once.
 
     Raises:
-        NativeUnavailableError: It is not built, its build failed, it is damaged, or TensorFlow does not take it.
+        NativeUnavailableError: It is not built, its build failed, it is damaged, or the host does not take it.
     """
     global _library, _path, _failure  # noqa: PLW0603
     if _library is not None:
@@ -94,12 +96,31 @@ def thread_count():
     return _library.kerasptb_thread_count()
 
 
+def cuda_obstacle(device=0):
+    """Why the CUDA kernels cannot run on a GPU, in a line; None if they can. Loads the library, asks no framework.
+
+    Args:
+        device: Number of the GPU, as CUDA's driver counts those that are visible.
+    """
+    load()
+    if (problem := build.cuda_problem(_path)) is not None:
+        return f"The native library has no CUDA code. {problem}"
+    return _library.kerasptb_cuda_obstacle(device).decode() or None
+
+
+def cuda_most_units():
+    """The most units that the CUDA recurrence takes. Loads the library."""
+    load()
+    return _library.kerasptb_cuda_most_units()
+
+
 def _load():
     if (level := os.environ.get("KERASPTB_CPU")) not in (None, "", *CPU_LEVELS):
         raise NativeUnavailableError(f"KERASPTB_CPU must be one of {CPU_LEVELS}. Received: KERASPTB_CPU={level}")
-    if keras.backend.backend() != "tensorflow":
+    host = keras.backend.backend()
+    if host not in ("tensorflow", "jax"):
         raise NativeUnavailableError(
-            f"The native library is registered with TensorFlow only. Received: KERAS_BACKEND={keras.backend.backend()}"
+            f"The native library is for Keras on TensorFlow or JAX. Received: KERAS_BACKEND={host}"
         )
     try:
         path = build.find_library(os.environ.get("KERASPTB_SANITIZE"))
@@ -113,13 +134,35 @@ def _load():
         raise NativeUnavailableError(f"The native library could not be loaded: {error}. {_BUILD_HINT}") from error
     library.kerasptb_register.argtypes = [ctypes.c_void_p]
     library.kerasptb_register.restype = ctypes.c_char_p
+    library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
+    library.kerasptb_handler.restype = ctypes.c_void_p
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
+    library.kerasptb_cuda_obstacle.restype = ctypes.c_char_p
+    library.kerasptb_cuda_most_units.restype = ctypes.c_int64
+    (_register_with_tensorflow if host == "tensorflow" else _register_with_jax)(library)
+    return library, path
+
+
+def _register_with_tensorflow(library):
     problem = library.kerasptb_register(_xla_ffi_api())
     if problem is not None:
-        raise NativeUnavailableError(
-            f"TensorFlow {_tensorflow_version()} does not take the library: {problem.decode()}."
-        )
-    return library, path
+        raise NativeUnavailableError(f"{_name('tensorflow')} does not take the library: {problem.decode()}.")
+
+
+def _register_with_jax(library):
+    import jax  # noqa: PLC0415  (Keras on TensorFlow does without)
+
+    target, platform = ctypes.c_char_p(), ctypes.c_char_p()
+    for i in itertools.count():
+        handler = library.kerasptb_handler(i, ctypes.byref(target), ctypes.byref(platform))
+        if handler is None:
+            return
+        name = target.value.decode()
+        try:
+            capsule = jax.ffi.pycapsule(ctypes.c_void_p(handler))
+            jax.ffi.register_ffi_target(name, capsule, platform=_JAX_PLATFORMS[platform.value.decode()])
+        except Exception as error:  # of whatever type this version of JAX raises
+            raise NativeUnavailableError(f"{_name('jax')} does not take the handler {name}: {error}") from error
 
 
 def _xla_ffi_api():
@@ -133,17 +176,19 @@ def _xla_ffi_api():
         entry_point.restype = ctypes.c_void_p
         return entry_point()
     raise NativeUnavailableError(
-        f"TensorFlow {_tensorflow_version()} has moved the entry point that the native library needs "
+        f"{_name('tensorflow')} has moved the entry point that the native library needs "
         f"(xla::ffi::GetXlaFfiApi, looked for in {' and '.join(_ENTRY_LIBRARIES)}). The build itself is sound; "
         "another version of kerasptb or TensorFlow is needed."
     )
 
 
-def _tensorflow_version():
+def _name(package):
+    """A package with its version, for an error."""
+    title = {"tensorflow": "TensorFlow", "jax": "JAX"}[package]
     try:
-        return importlib.metadata.version("tensorflow")
+        return f"{title} {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
-        return "(unknown version)"
+        return f"{title} (unknown version)"
 
 
 def _cache_state():

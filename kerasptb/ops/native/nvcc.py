@@ -9,8 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-# Compute capability 9.0 brought thread-block clusters, which the recurrence is made of. PTX is for the driver to compile
-# on the GPUs that none of the others fits.
+# Compute capability 9.0 brought thread-block clusters, which the recurrence is made of. PTX is for the driver to
+# compile on the GPUs that none of the others fits.
 ARCHITECTURES = (90, 100, 120)
 PTX = (90, 120)
 FLAGS = (

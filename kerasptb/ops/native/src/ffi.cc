@@ -96,6 +96,7 @@ const std::vector<NamedHandler>& all_handlers() {
   static const std::vector<NamedHandler> all = [] {
     std::vector<NamedHandler> handlers = float32_handlers();
     for (const NamedHandler& entry : amx_handlers()) handlers.push_back(entry);
+    for (const NamedHandler& entry : cuda_handlers()) handlers.push_back(entry);
     return handlers;
   }();
   return all;
