@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.contenders import CONTENDERS, EMBEDDING, REPOSITORY, UNITS
 
-WARM_UP = 10  # steps that are not counted: tracing, compilation, first touch of memory
+WARM_UP = 16  # steps that are not counted: tracing, compilation, first touch of memory
 
 
 def make_inputs(path, data, num_batches, batch_size=60, num_steps=20):
@@ -133,7 +133,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="auto", help="as for `kerasptb train`")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60, help=f"steps of a round, the first {WARM_UP} not counted")
+    parser.add_argument("--steps", type=int, default=80, help=f"steps of a round, the first {WARM_UP} not counted")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     parser.add_argument("--plot", type=Path, help="PNG file to draw words per second into")

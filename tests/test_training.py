@@ -187,3 +187,29 @@ def test_a_text_too_short_for_one_batch_says_the_numbers_and_leaves_nothing(tmp_
 def test_unknown_training_argument_is_named(tmp_path):
     with pytest.raises(ValueError, match="momentum"):
         train(tmp_path / "run", training_arguments={"momentum": 0.9})
+
+
+class _Batches(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(batch)
+
+
+class _Epochs(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.steps_per_execution = self.model.steps_per_execution
+
+
+def test_several_batches_a_call_train_as_one_does(tmp_path):
+    batches, epochs = _Batches(), _Epochs()
+    model = {**SMALL, "keep_prob": 0.7}
+    one = train(tmp_path / "one", callbacks=[batches], model_arguments=model)
+    several = train(tmp_path / "several", callbacks=[epochs], model_arguments=model)
+    assert batches.seen == list(range(22)) * 3  # (450 / 4 - 1) / 5 batches an epoch
+    assert epochs.steps_per_execution == 8
+    for rows in zip(one.history, several.history, strict=True):
+        kept = [{name: value for name, value in row.items() if name != "words_per_second"} for row in rows]
+        assert kept[0] == kept[1]
