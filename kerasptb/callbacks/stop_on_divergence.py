@@ -25,7 +25,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks the running loss."""
+        """Checks the running loss; with several steps an execution, after the last of them."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise TrainingDivergedError(
