@@ -4,7 +4,7 @@
 |---|---|
 | `"reference"` | a few plain lines of `keras.ops`: the specification |
 | `"keras"` | what Keras itself would run, cuDNN included |
-| `"native"` | the native library's kernels (CPU) |
+| `"native"` | the native library's kernels: for processors, and for NVIDIA GPUs of compute capability 9.0 and later |
 | `"auto"` | `"native"` where it can serve the call, else `"keras"` |
 
 A backend asked for by name is used or raises; only `"auto"` chooses.
@@ -31,16 +31,38 @@ def check_names(backend, precision):
         )
 
 
+def visible_gpus():
+    """The numbers of the GPUs that Keras' backend runs on; none where it runs on the processor."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  (the other Keras backends do without)
+
+        return [int(device.name.rsplit(":", 1)[1]) for device in tf.config.get_visible_devices("GPU")]
+    if keras.backend.backend() == "jax":
+        import jax  # noqa: PLC0415  (the other Keras backends do without)
+
+        return [device.local_hardware_id for device in jax.local_devices()] if jax.default_backend() == "gpu" else []
+    return []
+
+
 def native_obstacle(precision="float32"):
     """Why the native library cannot serve any call of this precision in this process, in a line; None if it can."""
-    if keras.backend.backend() == "tensorflow" and (gpus := _num_visible_gpus()):
-        return f"The native library has CPU kernels only, and TensorFlow sees {gpus} GPU(s)."
     state = loader.status()
     if not state.available:
         return state.reason
+    if gpus := visible_gpus():
+        if precision != "float32":
+            return f"`precision={precision!r}` is for processors with AMX: the kernels for GPUs compute in float32."
+        return next((obstacle for gpu in gpus if (obstacle := loader.cuda_obstacle(gpu)) is not None), None)
     if precision != "float32" and (level := loader.cpu_level()) != "amx":
         return f"`precision={precision!r}` needs a processor with AMX and AVX512-BF16. This one is used as {level!r}."
     return None
+
+
+def units_obstacle(units):
+    """Why the native recurrence cannot have so many units in this process, in a line; None if it can."""
+    if not visible_gpus() or not loader.status().available or units <= (most := loader.cuda_most_units()):
+        return None
+    return f"The native backend takes at most {most} units on a GPU. Received: units={units}."
 
 
 def availability():
@@ -80,9 +102,3 @@ def resolve(backend, precision="float32", obstacle=None):
     if named:
         raise loader.NativeUnavailableError(f"{problem} Received: backend={backend!r}, precision={precision!r}")
     return "keras"
-
-
-def _num_visible_gpus():
-    import tensorflow as tf  # noqa: PLC0415  (the other Keras backends do without)
-
-    return len(tf.config.get_visible_devices("GPU"))

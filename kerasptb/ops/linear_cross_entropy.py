@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_tensor, may_be_differentiated
+from kerasptb.ops.tensors import as_tensor, differentiable, matmul
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -36,6 +36,9 @@ else:
 # softmax. For that pass' sake a chunk has at least D rows (then it is no larger than dW itself), and at least 64.
 _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
+# A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
+# memory's sake alone, and a training step of common size is one.
+_GPU_CHUNK_BYTES = 256 * 2**20
 
 
 @_as_written
@@ -109,31 +112,27 @@ class _WithGradient:
     """
 
     def loss_per_word(self, h, kernel, bias, targets):
-        @ops.custom_gradient
-        def loss_and_gradient(h, kernel, bias):
-            def gradient(*args, upstream=None):
-                upstream = args[0] if upstream is None else upstream
-                return self._loss_and_gradients(h, kernel, bias, targets, upstream)[1:]
+        def forward(*arguments):
+            return self._loss(*arguments), arguments
 
-            return self._loss(h, kernel, bias, targets), gradient
+        def backward(arguments, upstream):
+            return *self._loss_and_gradients(*arguments, upstream[0])[1:], None
 
-        return loss_and_gradient(h, kernel, bias)
+        return differentiable(self._loss, forward, backward)(h, kernel, bias, targets)
 
     def loss_sum(self, h, kernel, bias, targets, scale):
-        if not may_be_differentiated():
-            return ops.sum(self.loss_per_word(h, kernel, bias, targets)) * ops.cast(scale, h.dtype)
+        def inference(*arguments):
+            return ops.sum(self._loss(*arguments)) * ops.cast(scale, h.dtype)
 
-        @ops.custom_gradient
-        def loss_and_gradient(h, kernel, bias):
+        def forward(h, kernel, bias, targets):
             weights = ops.full(ops.shape(targets), scale, dtype=h.dtype)
             loss, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
+            return ops.sum(loss) * ops.cast(scale, h.dtype), gradients
 
-            def gradient(*args, upstream=None):
-                return _times_upstream(gradients, args[0] if upstream is None else upstream)
+        def backward(gradients, upstream):
+            return *_times_upstream(gradients, upstream[0]), None
 
-            return ops.sum(loss) * ops.cast(scale, h.dtype), gradient
-
-        return loss_and_gradient(h, kernel, bias)
+        return differentiable(inference, forward, backward)(h, kernel, bias, targets)
 
 
 class _Chunked(_WithGradient):
@@ -141,6 +140,8 @@ class _Chunked(_WithGradient):
 
     def _loss(self, h, kernel, bias, targets):
         num_words, num_chunks, rows = _chunking(h, kernel)
+        if _is_one(num_chunks):
+            return self._chunk_loss(h, kernel, bias, targets)
         h, targets = (_pad_rows(x, num_chunks * rows) for x in (h, targets))
 
         def step(chunk, loss):
@@ -152,6 +153,8 @@ class _Chunked(_WithGradient):
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
         num_words, num_chunks, rows = _chunking(h, kernel)
+        if _is_one(num_chunks):
+            return self._chunk_loss_and_gradients(h, kernel, bias, targets, weights)
         # Padding has weight 0, so it leaves the gradients alone.
         h, targets, weights = (_pad_rows(x, num_chunks * rows) for x in (h, targets, weights))
 
@@ -193,8 +196,8 @@ class _Keras(_Chunked):
         target_probability = ops.take_along_axis(probabilities, targets[:, None], axis=-1)[:, 0]
         residual = ops.scatter_update(probabilities, target_index, target_probability - 1.0)
         # dz = weights * residual, but the weights go into the smaller factors.
-        dh = _matmul(residual, kernel, transpose_b=True) * weights[:, None]
-        d_kernel = _matmul(h * weights[:, None], residual, transpose_a=True)
+        dh = matmul(residual, kernel, transpose_b=True) * weights[:, None]
+        d_kernel = matmul(h * weights[:, None], residual, transpose_a=True)
         return log_sum_exp - target_logit, dh, d_kernel, ops.matmul(weights[None, :], residual)[0]
 
 
@@ -210,12 +213,15 @@ class _NativeFloat32(_Chunked):
     def _chunk_loss_and_gradients(h, kernel, bias, targets, weights):
         logits = ops.matmul(h, kernel)
         loss, d_logits, d_bias = _native_call(
-            "softmax_cross_entropy", [logits, bias, targets, weights], [targets.shape, logits.shape, bias.shape]
+            "softmax_cross_entropy",
+            [logits, bias, targets, weights],
+            [targets.shape, logits.shape, bias.shape],
+            aliases={0: 1},  # the gradient of the logits may take their memory
         )
         return (
             loss,
-            _matmul(d_logits, kernel, transpose_b=True),
-            _matmul(h, d_logits, transpose_a=True),
+            matmul(d_logits, kernel, transpose_b=True),
+            matmul(h, d_logits, transpose_a=True),
             d_bias,
         )
 
@@ -244,20 +250,25 @@ class _NativeBfloat16(_WithGradient):
 _KERAS = _Keras()
 
 
-def _native_call(target, arguments, shapes):
+def _native_call(target, arguments, shapes, aliases=None):
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
-    return calls.call(f"kerasptb_{target}", arguments, [tuple(shape) for shape in shapes])
+    return calls.call(f"kerasptb_{target}", arguments, [tuple(shape) for shape in shapes], aliases)
 
 
 def _chunking(h, kernel):
     """Returns N, the number of chunks, and the rows of each; ints where N is static."""
     features, vocabulary_size = kernel.shape
-    most_rows = max(_CHUNK_BYTES // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
+    chunk_bytes = _GPU_CHUNK_BYTES if backends.visible_gpus() else _CHUNK_BYTES
+    most_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
     num_words = ops.shape(h)[0]
     maximum = max if isinstance(num_words, int) else ops.maximum
     num_chunks = -(-num_words // most_rows)
     return num_words, num_chunks, -(-num_words // maximum(num_chunks, 1))
+
+
+def _is_one(num_chunks):
+    return isinstance(num_chunks, int) and num_chunks == 1
 
 
 def _pad_rows(x, num_rows):
@@ -282,13 +293,6 @@ def _for_each_chunk(num_chunks, step, loop_vars):
         # More than one iteration at a time would keep more than one chunk of logits.
         return tf.while_loop(condition, body, loop_vars, parallel_iterations=1)[1:]
     return ops.while_loop(condition, body, loop_vars)[1:]
-
-
-def _matmul(a, b, transpose_a=False, transpose_b=False):
-    if _ON_TENSORFLOW:
-        # ops.transpose would copy in eager execution.
-        return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
-    return ops.matmul(ops.transpose(a) if transpose_a else a, ops.transpose(b) if transpose_b else b)
 
 
 def _add_bias(logits, bias):
@@ -339,7 +343,7 @@ def _checked_targets(targets, vocabulary_size):
     else:
         try:
             concrete = np.asarray(valid)
-        except TypeError:  # a value that JAX is tracing
+        except TypeError:  # a value that JAX is tracing: jax.errors.TracerArrayConversionError
             concrete = np.ones((), bool)
         if not concrete.all():
             raise ValueError(f"{expected}{np.asarray(targets)[~concrete][0]}")

@@ -53,7 +53,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         return _reference(*tensors)
     if chosen == "keras":
         return _keras(*tensors)
-    from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow)
+    from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow or JAX)
 
     return native.lstm(*tensors, precision=precision)
 
@@ -63,7 +63,7 @@ def obstacle(backend, precision, tensors):
     if backend == "keras":
         return None
     if backend == "reference":
-        if tensors[0].shape[1] is None:
+        if not isinstance(tensors[0].shape[1], int):
             return f"The reference backend needs a static number of steps. Received: x of shape {tensors[0].shape}."
         return None
     for i, tensor in enumerate(tensors):
@@ -71,9 +71,11 @@ def obstacle(backend, precision, tensors):
             return f"The native backend takes float32. Received: dtype={tensor.dtype}."
         shape = tuple(tensor.shape)
         batch_may_be_unknown = i < 3 and precision == "float32"
-        if None in shape[1:] or 0 in shape or (shape[0] is None and not batch_may_be_unknown):
+        known = shape[1:] if shape[0] is None and batch_may_be_unknown else shape
+        # While Keras builds a model on JAX, an unknown size is an expression.
+        if any(not isinstance(size, int) or size == 0 for size in known):
             return f"The native backend needs static shapes without zeros. Received: shape={shape}."
-    return None
+    return backends.units_obstacle(tensors[1].shape[1])
 
 
 def _reference(x, h, c, kernel, recurrent_kernel, bias):

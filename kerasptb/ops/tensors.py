@@ -1,4 +1,4 @@
-"""What the operations need to know of their tensors."""
+"""What the operations need to know of their tensors, and how they give gradients of their own."""
 
 import keras
 from keras import ops
@@ -17,13 +17,65 @@ def as_tensor(x):
     return ops.convert_to_tensor(getattr(x, "value", x))
 
 
+def matmul(a, b, transpose_a=False, transpose_b=False):
+    """Returns the product of two matrices, each transposed if asked for."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+        # ops.transpose would copy in eager execution.
+        return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+    return ops.matmul(ops.transpose(a) if transpose_a else a, ops.transpose(b) if transpose_b else b)
+
+
+def differentiable(inference, forward, backward):
+    """Returns a function with a gradient of its own, from what computes it and its gradient in each case.
+
+    Args:
+        inference: `arguments -> outputs`, a tensor or a tuple of tensors: runs where no gradient can be wanted.
+        forward: `arguments -> (outputs, kept)`: the same, and what the gradient needs, tensors in any structure.
+        backward: `(kept, upstream) -> gradients`: upstream is a tuple with a gradient for each output; there is a
+            gradient for each argument, None for one that has none, as integers.
+
+    Returns:
+        A function of the same arguments, tensors, that can be differentiated once.
+    """
+    host = keras.backend.backend()
+    if host == "jax":
+        return _differentiable_by_jax(inference, forward, backward)
+
+    def outputs_and_gradient(*arguments):
+        # What is kept costs time, so nothing is where no gradient can be asked for. One that is asked for all the same
+        # runs the forward pass again.
+        keep = may_be_differentiated()
+        outputs, kept = forward(*arguments) if keep else (inference(*arguments), None)
+
+        def gradient(*args, upstream=None):
+            upstream = args if upstream is None else (upstream,)  # PyTorch's has a name, behind the arguments
+            return backward(kept if keep else forward(*arguments)[1], upstream)
+
+        return outputs, gradient
+
+    return ops.custom_gradient(outputs_and_gradient)
+
+
+def _differentiable_by_jax(inference, forward, backward):
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    def backward_of_outputs(kept, upstream):
+        return tuple(backward(kept, upstream if isinstance(upstream, tuple) else (upstream,)))
+
+    function = jax.custom_vjp(inference)
+    function.defvjp(forward, backward_of_outputs)
+    return function
+
+
 def may_be_differentiated():
     """Returns whether a gradient tape may be recording: if not, a forward pass keeps and makes nothing for a gradient.
 
     A tape outside of a `tf.function` is not seen from inside; a gradient asked for then runs the forward pass again.
     """
     if keras.backend.backend() != "tensorflow":
-        return True  # what is unused is removed when the function is compiled
+        return True
     try:
         from tensorflow.python.eager.record import could_possibly_record  # noqa: PLC0415
     except ImportError:

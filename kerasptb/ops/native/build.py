@@ -3,7 +3,7 @@
 The library is built on request only (`kerasptb build`, or `build` below), never at import. It is kept in a cache folder
 of the user's, under a name made of everything that decides what it is:
 
-    <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags, FFI version and machine
+    <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags and machine
     <cache>/<key>/build.json                 names the file, its sha256 and the compilers, or why it has no CUDA code
 
 The record is replaced in one step after the file it names is whole, so a reader sees the old library or the new one.
@@ -18,7 +18,8 @@ How a source is compiled follows from its name:
 | `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
 
-A library with CUDA code needs no GPU; one without is made again when nvcc is found, and never for the want of it.
+A library with CUDA code needs no GPU; one without is made again when nvcc is found, and never for the want of it. So it
+is with the version of XLA's FFI: a library of an older one serves newer hosts.
 """
 
 import concurrent.futures
@@ -71,7 +72,7 @@ def cache_dir():
 
 
 def library_dir(sanitize=None):
-    """Where the library of these sources, flags, FFI version and machine is, or would be. Starts no compiler."""
+    """Where the library of these sources, flags and machine is, or would be. Starts no compiler."""
     return cache_dir() / _key(sanitize)
 
 
@@ -218,7 +219,7 @@ def _key(sanitize):
         if path.suffix in (".cc", ".h", ".cu", ".cuh"):
             name = path.relative_to(SOURCES).as_posix()
             digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
-    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS, ffi_version())
+    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS)
     digest.update(repr((settings, platform.system(), platform.machine(), sanitize)).encode())
     return digest.hexdigest()[:20]
 
@@ -230,10 +231,12 @@ def _up_to_date(sanitize):
     except (FileNotFoundError, NativeBuildError):
         return None
     try:
-        compiler = _compiler_version(find_compiler())
+        compiler, host = _compiler_version(find_compiler()), ffi_version()
     except NativeBuildError:
-        return path
+        return path  # nothing could be built
     record = _read_json(path.parent / "build.json")
+    if tuple(record.get("ffi_version", ())) > host:
+        return None
     at_hand = _nvcc_version(nvcc.find()) if nvcc.kernels(SOURCES) else None
     if at_hand is not None and at_hand != (record.get("cuda") or {}).get("nvcc"):
         return None

@@ -1,31 +1,23 @@
-"""Call a handler of the native library on TensorFlow tensors.
+"""Call a handler of the native library on tensors of Keras' backend, TensorFlow or JAX."""
 
-A call is an `XlaCallModule` operation around a StableHLO program of one custom call. TensorFlow runs it eagerly, in a
-graph, and inside a program that XLA compiles (`jit_compile=True`); under XLA it becomes part of that program.
-"""
-
-import functools
-
-import tensorflow as tf
-from tensorflow.compiler.tf2xla.python import xla as tf2xla
+import keras
 
 from kerasptb.ops.native import loader
 
-_ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32"}
-_MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
 
-
-def call(target, arguments, outputs):
+def call(target, arguments, outputs, aliases=None):
     """Run the handler registered under `target`.
 
-    The first dimension of arguments may be unknown, the batch; XLA then compiles the call (some 10 ms) for each batch
-    that it meets.
+    With TensorFlow the first dimension of arguments may be unknown, the batch; XLA then compiles the call (some 10 ms)
+    for each batch that it meets.
 
     Args:
         target: Name of the handler, as the headers in `src/` give them.
         arguments: Tensors; float32, bfloat16 or int32. Each shape is static, or `(None, ...)` with the batch first.
         outputs: The shape of each output, or a (shape, dtype) pair; dtype float32 unless given. None as the first
             dimension is the batch.
+        aliases: dict from the number of an argument to that of the output that may take its memory, if nothing else
+            reads the argument afterwards.
 
     Returns:
         A list of tensors.
@@ -33,88 +25,18 @@ def call(target, arguments, outputs):
     Raises:
         NativeUnavailableError: The library cannot be loaded.
         ValueError: An argument's shape is not known well enough.
-        tf.errors.InvalidArgumentError: The handler refused its arguments.
+        tf.errors.InvalidArgumentError, jax.errors.JaxRuntimeError: The handler refused its arguments.
     """
     loader.load()
     for argument in arguments:
-        if argument.shape.rank is None or None in tuple(argument.shape)[1:]:
+        if None in tuple(argument.shape)[1:]:
             raise ValueError(f"A native operation needs static shapes. Received: shape={argument.shape} for {target}")
     outputs = tuple(
         (tuple(output[0]), output[1]) if len(output) == 2 and isinstance(output[1], str) else (tuple(output), "float32")
         for output in outputs
     )
-    inputs = tuple((tuple(argument.shape), argument.dtype.name) for argument in arguments)
-    return tf2xla.gen_xla_ops.xla_call_module(
-        args=arguments,
-        version=_MODULE_VERSION,
-        module=_module(target, inputs, outputs),
-        Sout=[list(shape) for shape, _ in outputs],
-        Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
-        platforms=["CPU"],
-        dim_args_spec=[],
-        function_list=[],
-        has_token_input_output=False,
-        # The custom call is ours, and XLA's name for the platform is not known before the operation is placed.
-        disabled_checks=[f"custom_call@{target}", "platform"],
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _module(target, inputs, outputs):
-    """The StableHLO text of one call.
-
-    Where the batch is unknown, the call takes the shapes of its results as further operands. TensorFlow knows the batch
-    when it compiles the program: it fills in these shapes, the types that depend on them, and drops the operands.
-    """
-    operands = [f"%arg{i}" for i in range(len(inputs))]
-    operand_types = [_tensor_type(*entry) for entry in inputs]
-    output_types = ", ".join(_tensor_type(*entry) for entry in outputs)
-    parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(operands, operand_types, strict=True))
-    lines, module_attributes, call_attributes = [], "", ""
-    unknown = [i for i, (shape, _) in enumerate(inputs) if None in shape]
-    if unknown:
-        kind = operand_types[unknown[0]]
-        lines = [
-            f"%size = stablehlo.get_dimension_size %arg{unknown[0]}, dim = 0 : ({kind}) -> tensor<i32>",
-            "%batch = stablehlo.reshape %size : (tensor<i32>) -> tensor<1xi32>",
-        ]
-        for i, (shape, _) in enumerate(outputs):
-            lines += _shape_lines(f"%shape{i}", shape)
-            operands.append(f"%shape{i}")
-            operand_types.append(f"tensor<{len(shape)}xi32>")
-        indices = ", ".join(str(i) for i in range(len(inputs), len(operands)))
-        call_attributes = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(outputs)}xi64>"
-        module_attributes = "attributes {jax.uses_shape_polymorphism = true} "
-    bound, results = "%out", "%out"
-    if len(outputs) > 1:
-        bound, results = f"%out:{len(outputs)}", ", ".join(f"%out#{i}" for i in range(len(outputs)))
-    return f"""
-module @{target} {module_attributes}{{
-  func.func public @main({parameters}) -> ({output_types}) {{
-    {" ".join(lines)}
-    {bound} = stablehlo.custom_call @{target}({", ".join(operands)})
-        {{api_version = 4 : i32, backend_config = {{}}, has_side_effect = false{call_attributes}}}
-        : ({", ".join(operand_types)}) -> ({output_types})
-    return {results} : {output_types}
-  }}
-}}""".encode()
-
-
-def _shape_lines(name, shape):
-    """StableHLO that binds a shape, in which None is %batch, to a name."""
-    rank = len(shape)
-    if None not in shape:
-        return [f"{name} = stablehlo.constant dense<[{', '.join(map(str, shape))}]> : tensor<{rank}xi32>"]
-    if rank == 1:
-        return [f"{name} = stablehlo.reshape %batch : (tensor<1xi32>) -> tensor<1xi32>"]
-    rest = ", ".join(map(str, shape[1:]))
-    return [
-        f"{name}rest = stablehlo.constant dense<[{rest}]> : tensor<{rank - 1}xi32>",
-        f"{name} = stablehlo.concatenate %batch, {name}rest, dim = 0 "
-        f": (tensor<1xi32>, tensor<{rank - 1}xi32>) -> tensor<{rank}xi32>",
-    ]
-
-
-def _tensor_type(shape, dtype):
-    sizes = "".join(f"{'?' if size is None else size}x" for size in shape)
-    return f"tensor<{sizes}{_ELEMENT_TYPES[dtype]}>"
+    if keras.backend.backend() == "jax":
+        from kerasptb.ops.native import calls_jax as host  # noqa: PLC0415  (needs JAX)
+    else:
+        from kerasptb.ops.native import calls_tensorflow as host  # noqa: PLC0415  (needs TensorFlow)
+    return host.call(target, arguments, outputs, aliases or {})

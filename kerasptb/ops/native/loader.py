@@ -105,7 +105,8 @@ def cuda_obstacle(device=0):
     load()
     if (problem := build.cuda_problem(_path)) is not None:
         return f"The native library has no CUDA code. {problem}"
-    return _library.kerasptb_cuda_obstacle(device).decode() or None
+    reason = _library.kerasptb_cuda_obstacle(device).decode()
+    return f"The CUDA kernels cannot run on GPU {device}: {reason}." if reason else None
 
 
 def cuda_most_units():
@@ -146,7 +147,9 @@ def _load():
 def _register_with_tensorflow(library):
     problem = library.kerasptb_register(_xla_ffi_api())
     if problem is not None:
-        raise NativeUnavailableError(f"{_name('tensorflow')} does not take the library: {problem.decode()}.")
+        raise NativeUnavailableError(
+            f"{_name('tensorflow')} does not take the library: {problem.decode()}. {_BUILD_HINT}"
+        )
 
 
 def _register_with_jax(library):
@@ -162,7 +165,9 @@ def _register_with_jax(library):
             capsule = jax.ffi.pycapsule(ctypes.c_void_p(handler))
             jax.ffi.register_ffi_target(name, capsule, platform=_JAX_PLATFORMS[platform.value.decode()])
         except Exception as error:  # of whatever type this version of JAX raises
-            raise NativeUnavailableError(f"{_name('jax')} does not take the handler {name}: {error}") from error
+            raise NativeUnavailableError(
+                f"{_name('jax')} does not take the handler {name}: {error}. {_BUILD_HINT}"
+            ) from error
 
 
 def _xla_ffi_api():

@@ -1,16 +1,15 @@
 """The LSTM on the native library's kernels, with its gradient.
 
-In float32 the products that need no recurrence are TensorFlow's: x W before, dx, dW, dU and dh0 after. The bfloat16
+In float32 the products that need no recurrence are the framework's: x W before, dx, dW, dU and dh0 after. The bfloat16
 kernels take them in. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_amx.h`.
 
-Without a gradient tape (as in `evaluate`) nothing is kept for a gradient. Whether one records cannot always be seen: a
-tape outside of a `tf.function` is invisible from inside. A gradient asked for then runs the forward pass again.
+Where no gradient can be wanted (as in `evaluate`) nothing is kept for one; see `tensors.differentiable`.
 """
 
-import tensorflow as tf
+from keras import ops
 
 from kerasptb.ops.native.calls import call
-from kerasptb.ops.tensors import may_be_differentiated
+from kerasptb.ops.tensors import differentiable, matmul
 
 
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
@@ -18,22 +17,29 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
 
     In float32 the batch may be unknown.
     """
-    batch = next((tensor.shape[0] for tensor in (x, h0, c0) if tensor.shape[0] is not None), None)
-    x, h0, c0 = (tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in (x, h0, c0))
+    x, h0, c0 = _with_one_batch(x, h0, c0)
     passes = _Float32 if precision == "float32" else _BFLOAT16[precision]
 
-    @tf.custom_gradient
-    def differentiable(*arguments):
-        keep = may_be_differentiated()
-        h_seq, h_T, c_T, *kept = passes.forward(*arguments) if keep else passes.inference(*arguments)
+    def forward(*arguments):
+        h_seq, h_T, c_T, *kept = passes.forward(*arguments)
+        return (h_seq, h_T, c_T), (arguments, (h_seq, *kept))
 
-        def gradient(*upstream):
-            h_seq_and_kept = (h_seq, *kept) if keep else _without_states(passes.forward(*arguments))
-            return passes.backward(arguments, h_seq_and_kept, upstream)
+    def backward(kept, upstream):
+        return passes.backward(*kept, upstream)
 
-        return (h_seq, h_T, c_T), gradient
+    run = differentiable(lambda *arguments: tuple(passes.inference(*arguments)), forward, backward)
+    return run(x, h0, c0, kernel, recurrent_kernel, bias)
 
-    return differentiable(x, h0, c0, kernel, recurrent_kernel, bias)
+
+def _with_one_batch(*tensors):
+    """The tensors, a batch that is known of one known of all. Only TensorFlow has unknown ones."""
+    batches = [tensor.shape[0] for tensor in tensors]
+    if None not in batches:
+        return tensors
+    import tensorflow as tf  # noqa: PLC0415  (JAX does without)
+
+    batch = next((batch for batch in batches if batch is not None), None)
+    return [tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in tensors]
 
 
 class _Float32:
@@ -62,12 +68,12 @@ class _Float32:
             [recurrent_kernel, gates, c_seq, c0, *upstream],
             [(B, T, 4 * H), (4 * H,), (B, H)],
         )
-        rows = tf.reshape(dz, (-1, 4 * H))
-        h_previous = tf.concat([h0[:, None], h_seq[:, :-1]], axis=1)
-        dx = tf.reshape(tf.matmul(rows, kernel, transpose_b=True), (-1, *x.shape[1:]))
-        dkernel = tf.matmul(tf.reshape(x, (-1, x.shape[2])), rows, transpose_a=True)
-        drecurrent_kernel = tf.matmul(tf.reshape(h_previous, (-1, H)), rows, transpose_a=True)
-        dh0 = tf.matmul(dz[:, 0], recurrent_kernel, transpose_b=True)
+        rows = ops.reshape(dz, (-1, 4 * H))
+        h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
+        dx = ops.reshape(matmul(rows, kernel, transpose_b=True), (-1, *x.shape[1:]))
+        dkernel = matmul(ops.reshape(x, (-1, x.shape[2])), rows, transpose_a=True)
+        drecurrent_kernel = matmul(ops.reshape(h_previous, (-1, H)), rows, transpose_a=True)
+        dh0 = matmul(dz[:, 0], recurrent_kernel, transpose_b=True)
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 
     @staticmethod
@@ -77,7 +83,7 @@ class _Float32:
     @staticmethod
     def _input_product(x, kernel):
         _, T, D = x.shape
-        return tf.reshape(tf.matmul(tf.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
+        return ops.reshape(matmul(ops.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
 
 
 class _Bfloat16:
@@ -120,8 +126,3 @@ _BFLOAT16 = {
     "bfloat16": _Bfloat16("bfloat16", parts=1, gates_dtype="bfloat16"),
     "bfloat16x3": _Bfloat16("bfloat16x3", parts=2, gates_dtype="float32"),
 }
-
-
-def _without_states(forward):
-    h_seq, _, _, *kept = forward
-    return h_seq, *kept

@@ -1,0 +1,96 @@
+"""Call a handler of the native library on TensorFlow tensors.
+
+A call is an `XlaCallModule` operation around a StableHLO program of one custom call. TensorFlow runs it eagerly, in a
+graph, and inside a program that XLA compiles (`jit_compile=True`); under XLA it becomes part of that program.
+"""
+
+import functools
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla as tf2xla
+
+_ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32"}
+_MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
+
+
+def call(target, arguments, outputs, aliases):
+    """See `calls.call`; each output is a (shape, dtype) pair."""
+    # Outside of a program that XLA compiles, TensorFlow owns the arguments, and an alias would be a copy.
+    del aliases
+    inputs = tuple((tuple(argument.shape), argument.dtype.name) for argument in arguments)
+    return tf2xla.gen_xla_ops.xla_call_module(
+        args=arguments,
+        version=_MODULE_VERSION,
+        module=_module(target, inputs, outputs),
+        Sout=[list(shape) for shape, _ in outputs],
+        Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
+        # Of several platforms the program would be told the one that it runs on. One name serves for all, since the
+        # check is off: XLA takes the handler of the platform that it compiles for.
+        platforms=["CPU"],
+        dim_args_spec=[],
+        function_list=[],
+        has_token_input_output=False,
+        # The custom call is ours, and XLA's name for the platform is not known before the operation is placed.
+        disabled_checks=[f"custom_call@{target}", "platform"],
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _module(target, inputs, outputs):
+    """The StableHLO text of one call.
+
+    Where the batch is unknown, the call takes the shapes of its results as further operands. TensorFlow knows the batch
+    when it compiles the program: it fills in these shapes, the types that depend on them, and drops the operands.
+    """
+    operands = [f"%arg{i}" for i in range(len(inputs))]
+    operand_types = [_tensor_type(*entry) for entry in inputs]
+    output_types = ", ".join(_tensor_type(*entry) for entry in outputs)
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(operands, operand_types, strict=True))
+    lines, module_attributes, call_attributes = [], "", ""
+    unknown = [i for i, (shape, _) in enumerate(inputs) if None in shape]
+    if unknown:
+        kind = operand_types[unknown[0]]
+        lines = [
+            f"%size = stablehlo.get_dimension_size %arg{unknown[0]}, dim = 0 : ({kind}) -> tensor<i32>",
+            "%batch = stablehlo.reshape %size : (tensor<i32>) -> tensor<1xi32>",
+        ]
+        for i, (shape, _) in enumerate(outputs):
+            lines += _shape_lines(f"%shape{i}", shape)
+            operands.append(f"%shape{i}")
+            operand_types.append(f"tensor<{len(shape)}xi32>")
+        indices = ", ".join(str(i) for i in range(len(inputs), len(operands)))
+        call_attributes = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(outputs)}xi64>"
+        module_attributes = "attributes {jax.uses_shape_polymorphism = true} "
+    bound, results = "%out", "%out"
+    if len(outputs) > 1:
+        bound, results = f"%out:{len(outputs)}", ", ".join(f"%out#{i}" for i in range(len(outputs)))
+    return f"""
+module @{target} {module_attributes}{{
+  func.func public @main({parameters}) -> ({output_types}) {{
+    {" ".join(lines)}
+    {bound} = stablehlo.custom_call @{target}({", ".join(operands)})
+        {{api_version = 4 : i32, backend_config = {{}}, has_side_effect = false{call_attributes}}}
+        : ({", ".join(operand_types)}) -> ({output_types})
+    return {results} : {output_types}
+  }}
+}}""".encode()
+
+
+def _shape_lines(name, shape):
+    """StableHLO that binds a shape, in which None is %batch, to a name."""
+    rank = len(shape)
+    if None not in shape:
+        return [f"{name} = stablehlo.constant dense<[{', '.join(map(str, shape))}]> : tensor<{rank}xi32>"]
+    if rank == 1:
+        return [f"{name} = stablehlo.reshape %batch : (tensor<1xi32>) -> tensor<1xi32>"]
+    rest = ", ".join(map(str, shape[1:]))
+    return [
+        f"{name}rest = stablehlo.constant dense<[{rest}]> : tensor<{rank - 1}xi32>",
+        f"{name} = stablehlo.concatenate %batch, {name}rest, dim = 0 "
+        f": (tensor<1xi32>, tensor<{rank - 1}xi32>) -> tensor<{rank}xi32>",
+    ]
+
+
+def _tensor_type(shape, dtype):
+    sizes = "".join(f"{'?' if size is None else size}x" for size in shape)
+    return f"tensor<{sizes}{_ELEMENT_TYPES[dtype]}>"
