@@ -4,7 +4,6 @@
 
 #include <map>
 #include <mutex>
-#include <set>
 #include <utility>
 
 namespace kerasptb {
@@ -156,18 +155,6 @@ std::string device_of(void* stream, int* device) {
   return result == 0 ? "" : "the GPU of the stream is not known: " + d.words(result);
 }
 
-// Lets the kernel ask for as much shared memory as the GPU has: once for each kernel and GPU.
-std::string opt_in(Handle kernel, int device, int64_t bytes) {
-  static std::mutex mutex;
-  static std::set<std::pair<Handle, int>> done;
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (done.count({kernel, device}) != 0) return "";
-  const int result = driver().cuKernelSetAttribute(kMaxDynamicSharedBytes, static_cast<int>(bytes), kernel, device);
-  if (result != 0) return "no more than 48 KiB of shared memory: " + driver().words(result);
-  done.insert({kernel, device});
-  return "";
-}
-
 std::string shared_bytes_of(int device, int64_t* bytes) {
   int value = 0;
   const int result = driver().cuDeviceGetAttribute(&value, kMaxSharedBytesOptIn, device);
@@ -175,17 +162,29 @@ std::string shared_bytes_of(int device, int64_t* bytes) {
   return result == 0 ? "" : driver().words(result);
 }
 
+// Lets the kernel ask for as much shared memory as the GPU has: once for each kernel and GPU.
+std::string opt_in(Handle kernel, void* stream, int64_t needed) {
+  static std::mutex mutex;
+  static std::map<std::pair<Handle, int>, int64_t> allowed;
+  int device = 0;
+  int64_t most = 0;
+  if (std::string error = device_of(stream, &device); !error.empty()) return error;
+  const std::lock_guard<std::mutex> lock(mutex);
+  int64_t& bytes = allowed[{kernel, device}];
+  if (needed <= bytes) return "";
+  if (std::string error = shared_bytes_of(device, &most); !error.empty()) return error;
+  const int result = driver().cuKernelSetAttribute(kMaxDynamicSharedBytes, static_cast<int>(most), kernel, device);
+  if (result != 0) return "no more than 48 KiB of shared memory: " + driver().words(result);
+  bytes = most;
+  return "";
+}
+
 std::string try_launch(const Launch& a, void* stream) {
   Handle kernel = nullptr;
   if (std::string error = find_kernel(a.kernel, &kernel); !error.empty()) return error;
   if (a.blocks < 1 || a.blocks > INT32_MAX) return "too large: it would take " + std::to_string(a.blocks) + " blocks";
-  if (a.shared_bytes > kSharedBytesWithoutOptIn) {
-    int device = 0;
-    int64_t most = 0;
-    if (std::string error = device_of(stream, &device); !error.empty()) return error;
-    if (std::string error = shared_bytes_of(device, &most); !error.empty()) return error;
-    if (std::string error = opt_in(kernel, device, most); !error.empty()) return error;
-  }
+  if (a.shared_bytes > kSharedBytesWithoutOptIn)
+    if (std::string error = opt_in(kernel, stream, a.shared_bytes); !error.empty()) return error;
   void* arguments[] = {const_cast<void*>(a.arguments)};
   const int result = driver().cuLaunchKernel(kernel, static_cast<unsigned>(a.blocks), 1, 1,
                                              static_cast<unsigned>(a.threads), 1, 1,

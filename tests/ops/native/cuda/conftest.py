@@ -2,13 +2,16 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import pickle
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from kerasptb.ops.native import build
@@ -18,12 +21,8 @@ HOST_SOURCES = ("cuda_driver.cc", "column_sums_cuda.cc", "lstm_cuda.cc", "softma
 FLAGS = ("-std=c++17", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
 
-class KernelError(Exception):
-    """The launcher's message, the driver's words in it."""
-
-
 class EmulatedGpu:
-    """The methods of `worker.Worker`, called in a process of their own."""
+    """The methods of `worker.Worker`, called in a process of their own. What goes wrong there is a RuntimeError here."""
 
     def __init__(self, launchers, driver=None, environment=None):
         command = [sys.executable, str(HERE / "worker.py"), str(launchers), *([str(driver)] if driver else [])]
@@ -43,9 +42,9 @@ class EmulatedGpu:
                 result, error = pickle.load(self._process.stdout)
             except (BrokenPipeError, EOFError, pickle.UnpicklingError):
                 _, message = self._process.communicate()
-                raise KernelError(f"the process ended ({self._process.returncode}): {message.decode()}") from None
+                raise RuntimeError(f"the process ended ({self._process.returncode}): {message.decode()}") from None
             if error is not None:
-                raise KernelError(error)
+                raise RuntimeError(error)
             return result
 
         return call
@@ -57,18 +56,18 @@ class EmulatedGpu:
         return ""
 
 
-def compile_driver(folder, sources, *flags):
-    """The fake driver with the kernels of `sources`/cuda in it."""
+def compile_driver(folder, *flags, kernels=("kernels.cu",), sources=build.SOURCES):
+    """The fake driver with these files of `sources`/cuda in it."""
     output = folder / "libcuda.so.1"
     # Loop pragmas are nvcc's.
     command = ["-DKERASPTB_EMULATE", "-Wno-unknown-pragmas", "-Wl,-soname,libcuda.so.1", f"-I{HERE}", *flags]
-    inputs = ["-x", "c++", sources / "cuda" / "kernels.cu", HERE / "emulator.cc", HERE / "fake_driver.cc"]
-    return _compile([*command, *inputs], output)
+    inputs = [*(sources / "cuda" / name for name in kernels), HERE / "emulator.cc", HERE / "fake_driver.cc"]
+    return _compile([*command, "-x", "c++", *inputs], output)
 
 
-def compile_launchers(folder, sources, *flags, name="launchers.so"):
-    inputs = [*(sources / source for source in HOST_SOURCES), HERE / "launchers.cc"]
-    return _compile([f"-I{sources}", *flags, *inputs, "-ldl"], folder / name)
+def compile_launchers(folder, *flags, sources=build.SOURCES):
+    inputs = [*(sources / name for name in HOST_SOURCES), HERE / "launchers.cc"]
+    return _compile([f"-I{sources}", *flags, *inputs, "-ldl"], folder / "launchers.so")
 
 
 def _compile(arguments, output):
@@ -76,6 +75,113 @@ def _compile(arguments, output):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return output
+
+
+class Recurrence:
+    """The LSTM layer of one shape (B, T, D, H) with its gradients, as `kerasptb.ops.native.lstm` puts them together."""
+
+    NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
+
+    def __init__(self, shape):
+        B, T, D, H = self.shape = shape
+        generator = np.random.default_rng(shape)
+
+        def normal(*size, stddev=1.0):
+            return (generator.standard_normal(size) * stddev).astype(np.float32)
+
+        self.x, self.h0, self.c0 = normal(B, T, D), normal(B, H, stddev=0.5), normal(B, H)
+        self.kernel = normal(D, 4 * H, stddev=D**-0.5)
+        self.recurrent_kernel, self.bias = normal(H, 4 * H, stddev=H**-0.5), normal(4 * H, stddev=0.2)
+        self.upstream = normal(B, T, H), normal(B, H), normal(B, H)
+
+    def forward_inputs(self):
+        B, T, D, H = self.shape
+        xz = (self.x.reshape(-1, D) @ self.kernel).reshape(B, T, 4 * H)
+        return {"xz": xz} | {name: getattr(self, name) for name in ("recurrent_kernel", "bias", "h0", "c0")}
+
+    def backward_inputs(self, forward):
+        inputs = {"recurrent_kernel": self.recurrent_kernel, "c0": self.c0}
+        inputs |= {name: forward[name] for name in ("gates", "c_seq")}
+        return inputs | dict(zip(("dh_seq", "dh_T", "dc_T"), self.upstream, strict=True))
+
+    def on(self, gpu):
+        """Every value and every gradient, by name."""
+        _, _, D, H = self.shape
+        forward = gpu.lstm_forward(self.forward_inputs())
+        backward = gpu.lstm_backward(self.backward_inputs(forward))
+        dz = backward["dz"].reshape(-1, 4 * H)
+        h_previous = np.concatenate([self.h0[:, None], forward["h_seq"][:, :-1]], axis=1)
+        return {name: forward[name] for name in ("h_seq", "h_T", "c_T")} | {
+            "dx": (dz @ self.kernel.T).reshape(self.x.shape),
+            "dh0": backward["dz"][:, 0] @ self.recurrent_kernel.T,
+            "dc0": backward["dc0"],
+            "dkernel": self.x.reshape(-1, D).T @ dz,
+            "drecurrent_kernel": h_previous.reshape(-1, H).T @ dz,
+            "dbias": backward["dbias"],
+        }
+
+    def by_framework(self, dtype):
+        """The same by TensorFlow's plain operations and their derivatives."""
+        import tensorflow as tf
+
+        from kerasptb.ops.lstm import lstm
+
+        inputs = [tf.constant(getattr(self, name), dtype) for name in self.NAMES]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = lstm(*inputs, backend="reference")
+            total = tf.add_n([tf.reduce_sum(a * tf.constant(b, dtype)) for a, b in zip(outputs, self.upstream, strict=True)])
+        named = dict(zip(("h_seq", "h_T", "c_T"), outputs, strict=True))
+        named |= {f"d{name}": gradient for name, gradient in zip(self.NAMES, tape.gradient(total, inputs), strict=True)}
+        return {name: tensor.numpy().astype(np.float64) for name, tensor in named.items()}
+
+    @functools.cached_property
+    def exact(self):
+        return self.by_framework("float64")
+
+    def check(self, gpu):
+        """Assert that nothing is more than twice as wrong as TensorFlow in float32."""
+        framework = self.by_framework("float32")
+        for name, tensor in self.on(gpu).items():
+            # Where TensorFlow is nearly exact by luck: 4 roundings of a value; 16 of a gradient, a sum of rounded terms.
+            floor = (16 if name.startswith("d") else 4) * 2.0**-24
+            allowed = max(2 * largest_error(framework[name], self.exact[name]), floor)
+            assert largest_error(tensor, self.exact[name]) <= allowed, name
+
+
+def largest_error(found, exact):
+    """The largest error, in units of the tensor's largest number; infinite for NaN."""
+    error = np.max(np.abs(found - exact)) / np.max(np.abs(exact))
+    return np.inf if np.isnan(error) else error
+
+
+class SoftmaxRows:
+    """Logits, bias, targets and scales of a shape (rows, vocabulary), and what has to come out."""
+
+    def __init__(self, shape, scale=3.0):
+        generator = np.random.default_rng(shape)
+        self.inputs = {
+            "logits": (generator.standard_normal(shape) * scale).astype(np.float32),
+            "bias": generator.standard_normal(shape[1]).astype(np.float32),
+            "targets": generator.integers(shape[1], size=shape[0]).astype(np.int32),
+            "scale": generator.uniform(0.5, 2.0, shape[0]).astype(np.float32),
+        }
+
+    @functools.cached_property
+    def exact(self):
+        z = self.inputs["logits"].astype(np.float64) + self.inputs["bias"]
+        z -= z.max(axis=1, keepdims=True)
+        total = np.exp(z).sum(axis=1, keepdims=True)
+        there = np.arange(len(z)), self.inputs["targets"]
+        dlogits = np.exp(z) / total
+        dlogits[there] -= 1
+        dlogits *= self.inputs["scale"][:, None]
+        return {"loss": np.log(total[:, 0]) - z[there], "dlogits": dlogits, "dbias": dlogits.sum(axis=0)}
+
+    def check(self, found):
+        for name, tensor in found.items():
+            # A loss near 10 is rounded to 5e-7; a gradient is at most 2.
+            np.testing.assert_allclose(tensor, self.exact[name], rtol=2e-6, atol=1e-6, err_msg=name)
 
 
 @pytest.fixture(scope="session")
@@ -94,8 +200,8 @@ def compiled(toolchain, tmp_path_factory):
     """(launchers, driver): the two libraries."""
     folder = tmp_path_factory.mktemp("emulated")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        driver = pool.submit(compile_driver, folder, build.SOURCES, "-O2")
-        launchers = pool.submit(compile_launchers, folder, build.SOURCES, "-O1")
+        driver = pool.submit(compile_driver, folder, "-O2")
+        launchers = pool.submit(compile_launchers, folder, "-O1")
         return launchers.result(), driver.result()
 
 
@@ -113,3 +219,22 @@ def gpu(_shared_gpu):
     _shared_gpu.schedule(0)
     _shared_gpu.launches()
     return _shared_gpu
+
+
+@pytest.fixture(scope="session")
+def recurrence():
+    """`Recurrence` of a shape; each is made once."""
+    return functools.cache(Recurrence)
+
+
+@pytest.fixture(scope="session")
+def softmax_rows():
+    return SoftmaxRows
+
+
+@pytest.fixture(scope="session")
+def toolkit(toolchain):
+    """How this folder makes its emulated GPUs, for tests that make others."""
+    return SimpleNamespace(
+        compile_driver=compile_driver, compile_launchers=compile_launchers, EmulatedGpu=EmulatedGpu, sources=build.SOURCES
+    )

@@ -50,7 +50,6 @@ struct Kernel {
   const char* name;
   unsigned cluster, threads;  // blocks of a cluster; threads of a block at most
   void (*body)(const void* arguments);
-  int64_t shared_bytes = 48 * 1024;  // dynamic shared memory that a launch may ask for
   Kernel* next;
 };
 

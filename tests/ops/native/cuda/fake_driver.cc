@@ -2,7 +2,9 @@
 // for the emulator. It refuses what a real one refuses; a launch runs at once, to its end.
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <string>
+#include <utility>
 
 #include "emulator.h"
 
@@ -35,28 +37,35 @@ bool initialized = false;
 int contexts = 0;  // pushed and not popped
 int current_device = -1;
 std::string launches, fault;
+// The shared memory that a kernel may ask for on a GPU, where that is more than it may everywhere.
+std::map<std::pair<const void*, int>, int64_t> granted;
+constexpr int64_t kSharedBytesEverywhere = 48 * 1024;
 
 constexpr char kImage[] = "kernels for the emulator";
 int library;
 
+int device_of(void* context) { return static_cast<int>(reinterpret_cast<intptr_t>(context)) - 200; }
+bool has_code() { return settings.major >= 9 && settings.major <= 12; }
+
 }  // namespace
 
-#define DRIVER extern "C" __attribute__((visibility("default"))) int
+#define CONTROL(type) extern "C" __attribute__((visibility("default"))) type
+#define DRIVER CONTROL(int)
 
-extern "C" __attribute__((visibility("default"))) void fake_driver_configure(int version, int devices, int major, int minor,
-                                                                             int64_t shared_bytes) {
+CONTROL(void) fake_driver_configure(int version, int devices, int major, int minor, int64_t shared_bytes) {
   settings = {version, devices, major, minor, shared_bytes};
 }
-extern "C" __attribute__((visibility("default"))) void fake_driver_schedule(unsigned seed) { emulator::schedule = seed; }
-extern "C" __attribute__((visibility("default"))) void fake_driver_forget() {
-  launches.clear();
-  fault.clear();
-}
+CONTROL(void) fake_driver_schedule(unsigned seed) { emulator::schedule = seed; }
+CONTROL(void) fake_driver_forget() { launches.clear(); }
 // A line for each launch: name, blocks, threads, shared memory.
-extern "C" __attribute__((visibility("default"))) const char* fake_driver_launches() { return launches.c_str(); }
-// What the last failed kernel did wrong.
-extern "C" __attribute__((visibility("default"))) const char* fake_driver_fault() { return fault.c_str(); }
-DRIVER fake_driver_contexts() { return contexts; }
+CONTROL(const char*) fake_driver_launches() { return launches.c_str(); }
+CONTROL(int) fake_driver_contexts() { return contexts; }
+// Whether some kernel was granted more shared memory on this GPU.
+CONTROL(int) fake_driver_granted(int device) {
+  for (const auto& grant : granted)
+    if (grant.first.second == device) return 1;
+  return 0;
+}
 
 DRIVER cuInit(unsigned) {
   if (settings.devices == 0) return kNoDevice;
@@ -108,7 +117,7 @@ DRIVER cuStreamGetCtx(void* stream, void** context) {
   return kSuccess;
 }
 DRIVER cuCtxPushCurrent_v2(void* context) {
-  current_device = static_cast<int>(reinterpret_cast<intptr_t>(context)) - 200;
+  current_device = device_of(context);
   ++contexts;
   return kSuccess;
 }
@@ -137,12 +146,12 @@ DRIVER cuLibraryGetKernel(void** kernel, void* from, const char* name) {
 DRIVER cuKernelGetAttribute(int* value, int attribute, void*, int) {
   if (attribute != kBinaryVersion) return kInvalidValue;
   *value = 10 * settings.major + settings.minor;
-  return settings.major < 9 ? kNoBinaryForGpu : kSuccess;
+  return has_code() ? kSuccess : kNoBinaryForGpu;
 }
 DRIVER cuKernelSetAttribute(int attribute, int value, void* kernel, int device) {
   if (attribute != kMaxDynamicSharedBytes || value > settings.shared_bytes) return kInvalidValue;
   if (device < 0 || device >= settings.devices) return kInvalidDevice;
-  static_cast<emulator::Kernel*>(kernel)->shared_bytes = value;
+  granted[{kernel, device}] = value;
   return kSuccess;
 }
 
@@ -150,14 +159,19 @@ DRIVER cuLaunchKernel(void* function, unsigned blocks, unsigned blocks_y, unsign
                       unsigned threads_y, unsigned threads_z, unsigned shared_bytes, void* stream, void** arguments,
                       void** extra) {
   const auto& kernel = *static_cast<const emulator::Kernel*>(function);
-  void* context = nullptr;
-  if (settings.major < 9) return kNoBinaryForGpu;
-  if (stream == nullptr && current_device < 0) return kInvalidContext;
-  if (stream != nullptr && cuStreamGetCtx(stream, &context) != kSuccess) return kInvalidHandle;
+  int device = current_device;
+  if (!has_code()) return kNoBinaryForGpu;
+  if (stream != nullptr) {
+    void* context = nullptr;
+    if (cuStreamGetCtx(stream, &context) != kSuccess) return kInvalidHandle;
+    device = device_of(context);
+  }
+  if (device < 0) return kInvalidContext;
   if (blocks == 0 || blocks > 0x7fffffffu || threads == 0 || extra != nullptr) return kInvalidValue;
   if (blocks_y != 1 || blocks_z != 1 || threads_y != 1 || threads_z != 1) return kInvalidValue;
   if (threads > kernel.threads) return kLaunchOutOfResources;
-  if (shared_bytes > kernel.shared_bytes) return kInvalidValue;
+  const auto grant = granted.find({function, device});
+  if (shared_bytes > (grant == granted.end() ? kSharedBytesEverywhere : grant->second)) return kInvalidValue;
   if (blocks % kernel.cluster != 0) return kInvalidClusterSize;
   launches += std::string(kernel.name) + " " + std::to_string(blocks) + " " + std::to_string(threads) + " " +
               std::to_string(shared_bytes) + "\n";

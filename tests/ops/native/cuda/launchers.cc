@@ -7,7 +7,10 @@
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-extern "C" const unsigned char kerasptb_fatbin[] = "kernels for the emulator";
+#if !defined(FATBIN)
+#define FATBIN "kernels for the emulator"
+#endif
+extern "C" const unsigned char kerasptb_fatbin[] = FATBIN;
 #if defined(WITHOUT_CUDA_CODE)
 extern "C" const unsigned long long kerasptb_fatbin_size = 0;
 #else

@@ -5,10 +5,12 @@ Called as `worker.py LAUNCHERS [DRIVER]`, it reads pickled (method, arguments) f
 kernel that crashes away from the tests. Without DRIVER, libcuda.so.1 is whatever the machine has.
 """
 
+import concurrent.futures
 import ctypes
 import os
 import pickle
 import sys
+import threading
 
 import numpy as np
 
@@ -64,7 +66,7 @@ class Worker:
         for name in ("lstm_forward", "lstm_backward", "softmax_cross_entropy", "obstacle", "launch"):
             getattr(self.launchers, name).restype = ctypes.c_char_p
         if driver:
-            self.driver.fake_driver_launches.restype = self.driver.fake_driver_fault.restype = ctypes.c_char_p
+            self.driver.fake_driver_launches.restype = ctypes.c_char_p
 
     def configure(self, version=13000, devices=1, major=9, minor=0, shared_bytes=232448):
         self.driver.fake_driver_configure(version, devices, major, minor, ctypes.c_int64(shared_bytes))
@@ -81,10 +83,21 @@ class Worker:
     def contexts(self):
         return self.driver.fake_driver_contexts()
 
+    def granted(self):
+        """The GPUs on which a kernel was let have more shared memory."""
+        return [device for device in range(8) if self.driver.fake_driver_granted(device)]
+
     def obstacle(self, device=0):
         report = (ctypes.c_int * 4)()
         message = self.launchers.obstacle(device, report).decode()
         return message, dict(zip(("driver_version", "devices", "major", "minor"), report, strict=True))
+
+    def obstacles_at_once(self, threads):
+        """Ask from several threads, none of which has asked before."""
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            barrier = threading.Barrier(threads)
+            asked = [pool.submit(lambda: (barrier.wait(), self.launchers.obstacle(0, None))[1]) for _ in range(threads)]
+            return [answer.result().decode() for answer in asked]
 
     def launch(self, kernel, blocks, threads, shared_bytes, stream=STREAM):
         arguments = (ctypes.c_char_p(kernel.encode()), *map(ctypes.c_longlong, (blocks, threads, shared_bytes)))

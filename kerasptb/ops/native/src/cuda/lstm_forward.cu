@@ -50,6 +50,7 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
   float* gates = keep ? a.gates + gate_sequence : nullptr;
   float* h_seq = a.h_seq + sequence;
   float* c_seq = keep ? a.c_seq + sequence : nullptr;
+  // Where there is no such row or unit all of these stay 0, and so does h.
   float c = 0.0f, bias[2] = {}, x[2] = {};
   if (live) {
     c = a.c0[position];
@@ -95,7 +96,7 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
     if (more) {
       float* const target = shared + ((t + 1) % 2 * H + unit) * kClusterRows + row;
 #pragma unroll
-      for (int q = 0; q < kBlocks / 2; ++q) store_to_rank(target, half * (kBlocks / 2) + q, live ? h_new : 0.0f);
+      for (int q = 0; q < kBlocks / 2; ++q) store_to_rank(target, half * (kBlocks / 2) + q, h_new);
       cluster_arrive();
     }
     // Between arriving and waiting: the others need none of this.

@@ -1,0 +1,149 @@
+"""What the library finds out about GPUs, and what it says when one cannot be used. No real driver is asked."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+CLUSTER_KERNEL, CLUSTER_SHARED = "kerasptb_lstm_forward_256", 33_792
+
+
+@pytest.fixture
+def new_gpu(compiled, toolkit):
+    """Starts a process whose driver nobody has asked yet: the library asks once."""
+    started = []
+
+    def start(launchers=compiled[0], driver=compiled[1], **settings):
+        gpu = toolkit.EmulatedGpu(launchers, driver)
+        started.append(gpu)
+        if settings:
+            gpu.configure(**settings)
+        return gpu
+
+    yield start
+    for gpu in started:
+        gpu.close()
+
+
+@pytest.mark.parametrize(("major", "minor"), [(9, 0), (10, 0), (12, 0)])
+def test_no_obstacle(new_gpu, major, minor):
+    message, report = new_gpu(version=13010, devices=2, major=major, minor=minor).obstacle(1)
+    assert message == ""
+    assert report == {"driver_version": 13010, "devices": 2, "major": major, "minor": minor}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"devices": 0},
+            "the NVIDIA driver does not start: no CUDA-capable device is detected (CUDA error 100)",
+        ),
+        ({"version": 11040}, "the NVIDIA driver is too old: it serves CUDA 11.4, and 12.0 is needed"),
+        (
+            {"major": 8, "minor": 9},
+            "needs compute capability 9.0 (thread-block clusters); this GPU has 8.9",
+        ),
+        (
+            {"major": 13},
+            "the driver (of CUDA 13.0) has no use for our code on this GPU: "
+            "no kernel image is available for execution on the device (CUDA error 209)",
+        ),
+    ],
+    ids=["no GPU", "old driver", "no clusters", "no code"],
+)
+def test_obstacle(new_gpu, softmax_rows, settings, expected):
+    gpu = new_gpu(**settings)
+    message, report = gpu.obstacle()
+    assert message == expected
+    assert report["driver_version"] == settings.get("version", 13000)
+    with pytest.raises(RuntimeError, match=r"^kerasptb_softmax_cross_entropy_cached \(rows 2, vocabulary 3\): "):
+        gpu.softmax_cross_entropy(softmax_rows((2, 3)).inputs)
+
+
+def test_gpu_that_is_not_there(new_gpu):
+    message, report = new_gpu(devices=2).obstacle(2)
+    assert message == "there is no GPU 2: the driver shows 2"
+    assert report == {"driver_version": 13000, "devices": 2, "major": 0, "minor": 0}
+    assert new_gpu().obstacle(-1)[0] == "there is no GPU -1: the driver shows 1"
+
+
+def test_no_driver(new_gpu, recurrence):
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        pass
+    else:
+        pytest.skip("this machine has an NVIDIA driver")
+    gpu = new_gpu(driver=None)
+    message, report = gpu.obstacle()
+    assert message.startswith("there is no NVIDIA driver: libcuda.so.1: ")
+    assert report == {"driver_version": 0, "devices": 0, "major": 0, "minor": 0}
+    with pytest.raises(RuntimeError, match=r"kerasptb_lstm_forward_64 \(batch 3, .*: there is no NVIDIA driver"):
+        recurrence((3, 7, 5, 32)).on(gpu)
+    with pytest.raises(RuntimeError, match="there is no NVIDIA driver"):
+        gpu.softmax_cross_entropy(
+            {
+                "logits": np.zeros((1, 20_000), np.float32),
+                "bias": np.zeros(20_000, np.float32),
+                "targets": np.zeros(1, np.int32),
+                "scale": np.ones(1, np.float32),
+            }
+        )
+
+
+def test_library_without_cuda_code(new_gpu, toolkit, compiled, tmp_path):
+    launchers = toolkit.compile_launchers(tmp_path, "-DWITHOUT_CUDA_CODE")
+    assert new_gpu(launchers=launchers).obstacle()[0] == "built without CUDA code (there was no nvcc)"
+    assert "compute capability" in new_gpu(launchers=launchers, major=8).obstacle()[0]
+
+
+def test_driver_that_does_not_take_the_code(new_gpu, toolkit, compiled, tmp_path):
+    launchers = toolkit.compile_launchers(tmp_path, '-DFATBIN="something else than was agreed upon"')
+    expected = "the driver (of CUDA 12.4) does not take our code: device kernel image is invalid (CUDA error 200)"
+    assert new_gpu(launchers=launchers, version=12040).obstacle()[0] == expected
+
+
+def test_asking_launches_nothing_and_makes_no_context(gpu):
+    gpu.obstacle()
+    assert gpu.launches() == []
+    assert gpu.contexts() == 0
+
+
+def test_first_questions_at_once(new_gpu):
+    assert new_gpu().obstacles_at_once(8) == [""] * 8
+
+
+@pytest.mark.parametrize(
+    ("launch", "words"),
+    [
+        (("no_such_kernel", 1, 32, 0), "named symbol not found (CUDA error 500)"),
+        ((CLUSTER_KERNEL, 12, 256, CLUSTER_SHARED), "invalid cluster size (CUDA error 912)"),
+        ((CLUSTER_KERNEL, 8, 512, CLUSTER_SHARED), "too many resources requested for launch (CUDA error 701)"),
+        ((CLUSTER_KERNEL, 8, 256, 300_000), "invalid argument (CUDA error 1)"),
+        ((CLUSTER_KERNEL, 0, 256, CLUSTER_SHARED), "too large: it would take 0 blocks"),
+        ((CLUSTER_KERNEL, 2**33, 256, CLUSTER_SHARED), "too large: it would take 8589934592 blocks"),
+    ],
+    ids=["unknown kernel", "broken cluster", "threads", "shared memory", "no blocks", "too many blocks"],
+)
+def test_refused_launches_name_kernel_shape_and_reason(gpu, launch, words):
+    with pytest.raises(RuntimeError) as error:
+        gpu.launch(*launch)
+    assert str(error.value) == f"{launch[0]} (a test): {words}"
+    assert gpu.launches() == []
+
+
+def test_stream_without_a_context(gpu, softmax_rows):
+    with pytest.raises(RuntimeError, match=r"kerasptb_softmax.*: invalid device context \(CUDA error 201\)"):
+        gpu.softmax_cross_entropy(softmax_rows((2, 3)).inputs, stream=None)
+    with pytest.raises(RuntimeError, match="the GPU of the stream is not known: invalid device context"):
+        gpu.softmax_cross_entropy(softmax_rows((1, 20_000)).inputs, stream=None)
+
+
+def test_shared_memory_is_asked_for_on_each_gpu(new_gpu, softmax_rows):
+    gpu = new_gpu(devices=3)
+    rows = softmax_rows((1, 20_000))
+    for device in (2, 0, 2):
+        rows.check(gpu.softmax_cross_entropy(rows.inputs, stream=100 + device))
+    assert gpu.granted() == [0, 2]
+    assert gpu.contexts() == 0
