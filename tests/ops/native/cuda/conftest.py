@@ -18,7 +18,8 @@ from kerasptb.ops.native import build
 
 HERE = Path(__file__).parent
 HOST_SOURCES = ("cuda_driver.cc", "column_sums_cuda.cc", "lstm_cuda.cc", "softmax_cross_entropy_cuda.cc")
-FLAGS = ("-std=c++17", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+DRIVER_SOURCES = (HERE / "emulator.cc", HERE / "fake_driver.cc")
+FLAGS = ("-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
 
 class EmulatedGpu:
@@ -56,18 +57,26 @@ class EmulatedGpu:
         return ""
 
 
-def compile_driver(folder, *flags, kernels=("kernels.cu",), sources=build.SOURCES):
-    """The fake driver with these files of `sources`/cuda in it."""
-    output = folder / "libcuda.so.1"
+def compile_emulated(source, folder, *flags):
+    """The object file of one of `DRIVER_SOURCES` or of a file of device code."""
     # Loop pragmas are nvcc's.
-    command = ["-DKERASPTB_EMULATE", "-Wno-unknown-pragmas", "-Wl,-soname,libcuda.so.1", f"-I{HERE}", *flags]
-    inputs = [*(sources / "cuda" / name for name in kernels), HERE / "emulator.cc", HERE / "fake_driver.cc"]
-    return _compile([*command, "-x", "c++", *inputs], output)
+    command = ["-DKERASPTB_EMULATE", "-Wno-unknown-pragmas", f"-I{HERE}", *flags]
+    return _compile([*command, "-c", "-x", "c++", source], folder / f"{source.name}.o")
 
 
-def compile_launchers(folder, *flags, sources=build.SOURCES):
-    inputs = [*(sources / name for name in HOST_SOURCES), HERE / "launchers.cc"]
-    return _compile([f"-I{sources}", *flags, *inputs, "-ldl"], folder / "launchers.so")
+def link_driver(folder, objects, *flags):
+    return _compile(["-shared", "-Wl,-soname,libcuda.so.1", *flags, *objects], folder / "libcuda.so.1")
+
+
+def compile_driver(folder, *flags):
+    """The fake driver with all kernels in it."""
+    sources = [*DRIVER_SOURCES, build.SOURCES / "cuda" / "kernels.cu"]
+    return link_driver(folder, [compile_emulated(source, folder, *flags) for source in sources], *flags)
+
+
+def compile_launchers(folder, *flags):
+    inputs = [*(build.SOURCES / name for name in HOST_SOURCES), HERE / "launchers.cc"]
+    return _compile(["-shared", f"-I{build.SOURCES}", *flags, *inputs, "-ldl"], folder / "launchers.so")
 
 
 def _compile(arguments, output):
@@ -139,13 +148,16 @@ class Recurrence:
     def exact(self):
         return self.by_framework("float64")
 
+    @functools.cached_property
+    def framework(self):
+        return self.by_framework("float32")
+
     def check(self, gpu):
         """Assert that nothing is more than twice as wrong as TensorFlow in float32."""
-        framework = self.by_framework("float32")
         for name, tensor in self.on(gpu).items():
             # Where TensorFlow is nearly exact by luck: 4 roundings of a value; 16 of a gradient, a sum of rounded terms.
             floor = (16 if name.startswith("d") else 4) * 2.0**-24
-            allowed = max(2 * largest_error(framework[name], self.exact[name]), floor)
+            allowed = max(2 * largest_error(self.framework[name], self.exact[name]), floor)
             assert largest_error(tensor, self.exact[name]) <= allowed, name
 
 
@@ -236,5 +248,11 @@ def softmax_rows():
 def toolkit(toolchain):
     """How this folder makes its emulated GPUs, for tests that make others."""
     return SimpleNamespace(
-        compile_driver=compile_driver, compile_launchers=compile_launchers, EmulatedGpu=EmulatedGpu, sources=build.SOURCES
+        sources=build.SOURCES,
+        driver_sources=DRIVER_SOURCES,
+        compile_emulated=compile_emulated,
+        link_driver=link_driver,
+        compile_driver=compile_driver,
+        compile_launchers=compile_launchers,
+        EmulatedGpu=EmulatedGpu,
     )

@@ -48,7 +48,13 @@ unsigned schedule = 0;
 namespace {
 
 constexpr unsigned kLanes = 32;
-constexpr size_t kStack = 64 * 1024, kCanary = 64;
+constexpr size_t kStack = 64 * 1024;
+// Bytes behind shared memory that have to stay as they are; none where a sanitizer watches.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t kCanary = 0;
+#else
+constexpr size_t kCanary = 64;
+#endif
 
 Kernel* kernels = nullptr;
 
@@ -107,8 +113,7 @@ void end() {
   current->done = true;
   --cluster.warps[current->warp].runnable;
   ++cluster.blocks[current->block].threads_done;
-  leave();
-  abort();  // nobody goes on with a fiber that is done
+  leave();  // for good; not said to the compiler, because the sanitizer clears whole stacks before calls without return
 }
 
 void fail(const std::string& what) {
@@ -152,6 +157,10 @@ void run_warp(unsigned w) {
       release_all(Barrier::kBlock, static_cast<size_t>(block) * cluster.threads, cluster.threads);
     }
   }
+}
+
+void let_others_run() {
+  if (schedule != 0) leave();
 }
 
 uint32_t draw(uint32_t& state) {
@@ -221,24 +230,17 @@ void run_cluster(uint32_t& random) {
 
 bool allocate_shared(Block& block, size_t bytes) {
   void* memory = nullptr;
-#if defined(__SANITIZE_ADDRESS__)
-  const size_t behind = 0;  // the sanitizer watches it
-#else
-  const size_t behind = kCanary;
-#endif
-  if (posix_memalign(&memory, 16, bytes + behind) != 0) return false;
+  if (posix_memalign(&memory, 16, bytes + kCanary) != 0) return false;
   block = {static_cast<unsigned char*>(memory), 0, 0, false};
   memset(memory, 0xFF, bytes);  // NaN
-  memset(block.shared + bytes, 0xA5, behind);
+  memset(block.shared + bytes, 0xA5, kCanary);
   return true;
 }
 
 void free_shared(Block& block, size_t bytes) {
-#if !defined(__SANITIZE_ADDRESS__)
   for (size_t i = 0; i < kCanary; ++i)
     if (block.shared[bytes + i] != 0xA5 && cluster.error.empty())
       cluster.error = "a block wrote behind the end of its shared memory";
-#endif
   free(block.shared);
 }
 
@@ -294,10 +296,12 @@ void cluster_arrive() {
   if (current->arrived) fail("a thread arrives twice at the cluster's barrier");
   current->arrived = true;
   current->phase = cluster.phase;
-  if (++cluster.arrivals < cluster.fibers.size()) return;
-  cluster.arrivals = 0;
-  ++cluster.phase;
-  release_all(Barrier::kCluster, 0, cluster.fibers.size());
+  if (++cluster.arrivals == cluster.fibers.size()) {
+    cluster.arrivals = 0;
+    ++cluster.phase;
+    release_all(Barrier::kCluster, 0, cluster.fibers.size());
+  }
+  let_others_run();  // who has arrived may be late with what comes after
 }
 
 void cluster_wait() {
@@ -316,6 +320,7 @@ float shuffle_xor(float value, unsigned mask) {
 }
 
 unsigned char* in_rank(const void* own, int rank) {
+  let_others_run();
   if (rank < 0 || rank >= static_cast<int>(cluster.blocks.size())) fail("a block outside of the cluster is written to");
   const Block& block = cluster.blocks[rank];
   if (!block.begun) fail("a block is written to before it has begun");

@@ -1,0 +1,80 @@
+"""Kernels, launchers and emulator with checks of every memory access and of undefined behaviour compiled in."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from kerasptb.ops.native import build
+
+FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+
+@pytest.fixture(scope="module")
+def environment(toolchain):
+    """Of a process that may load what was compiled with `FLAGS`."""
+    # The runtimes have to come before everything else; libstdc++ so that the first of them finds what it intercepts.
+    runtimes = []
+    for name in ("libasan.so", "libubsan.so", "libstdc++.so.6"):
+        command = [*build.find_compiler(), f"-print-file-name={name}"]
+        path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if path == name:
+            pytest.skip(f"the compiler has no {name}")
+        runtimes.append(path)
+    return {
+        "LD_PRELOAD": " ".join(runtimes),
+        # Leaks are Python's own, at exit. The other would map a second stack for each of many thousand fibers.
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "KERASPTB_EXACT_ALLOCATIONS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def launchers(toolkit, tmp_path_factory):
+    return toolkit.compile_launchers(tmp_path_factory.mktemp("sanitized"), *FLAGS)
+
+
+@pytest.fixture(scope="module")
+def sanitized_gpu(toolkit, launchers, environment):
+    gpu = toolkit.EmulatedGpu(launchers, toolkit.compile_driver(launchers.parent, *FLAGS), environment)
+    yield gpu
+    assert gpu.close() == ""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 3, 2, 50), (5, 2, 2, 100), (2, 2, 3, 200)], ids=str)
+def test_recurrence(sanitized_gpu, recurrence, shape, seed):
+    sanitized_gpu.schedule(seed)
+    recurrence(shape).check(sanitized_gpu)
+    sanitized_gpu.lstm_forward(recurrence(shape).forward_inputs(), keep=False)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 31), (2, 1000), (2, 13_001)], ids=str)
+def test_softmax(sanitized_gpu, softmax_rows, shape):
+    rows = softmax_rows(shape)
+    for shared_bytes in (232_448, 0):
+        sanitized_gpu.configure(shared_bytes=shared_bytes)
+        for in_place in (False, True):
+            rows.check(sanitized_gpu.softmax_cross_entropy(rows.inputs, in_place=in_place))
+        rows.check(sanitized_gpu.softmax_cross_entropy(rows.inputs, gradient=False))
+
+
+@pytest.mark.parametrize("target", [-1, 31, 2**31 - 1, -(2**31)])
+def test_targets_out_of_range_touch_nothing(sanitized_gpu, softmax_rows, target):
+    inputs = softmax_rows((3, 31)).inputs
+    inputs["targets"][:] = target
+    assert np.isnan(sanitized_gpu.softmax_cross_entropy(inputs)["loss"]).all()
+
+
+def test_a_read_past_an_end_is_seen(toolkit, launchers, environment, recurrence, tmp_path):
+    shutil.copytree(toolkit.sources, tmp_path / "src")
+    path = tmp_path / "src" / "cuda" / "lstm_backward.cu"
+    guard = "owner && batch < a.batch && unit < units"
+    assert path.read_text().count(guard) == 1
+    path.write_text(path.read_text().replace(guard, "owner && unit < units"))
+    sources = [*toolkit.driver_sources, *(path.with_name(name) for name in ("lstm_forward.cu", path.name))]
+    objects = [toolkit.compile_emulated(source, tmp_path, *FLAGS) for source in sources]
+    gpu = toolkit.EmulatedGpu(launchers, toolkit.link_driver(tmp_path, objects, *FLAGS), environment)
+    with pytest.raises(RuntimeError, match="AddressSanitizer: heap-buffer-overflow"):
+        recurrence((3, 3, 2, 50)).on(gpu)
