@@ -1,6 +1,7 @@
 """Training a language model into a run folder: what `kerasptb train` does, callable from a script."""
 
 import datetime
+import importlib.metadata
 import json
 import platform
 import random
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import kerasptb
 from kerasptb import runs
@@ -166,10 +166,15 @@ def _fit(model, corpus, recorder, callbacks, verbose):
             StopOnDivergence(),
             *callbacks,
             recorder,
-            keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False),
+            *([_tensorboard(recorder.run)] if keras.backend.backend() == "tensorflow" else []),
         ],
         verbose=verbose,
     )
+
+
+def _tensorboard(run):
+    """TensorBoard's log of a run. TensorFlow writes it, which with another backend need not be here."""
+    return keras.callbacks.TensorBoard(run.folder / runs.LOGS, write_graph=False)
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -251,7 +256,7 @@ def _versions():
     return {
         "kerasptb": kerasptb.__version__,
         "python": platform.python_version(),
-        "tensorflow": tf.__version__,
+        keras.backend.backend(): importlib.metadata.version(keras.backend.backend()),
         "keras": keras.__version__,
         "numpy": np.__version__,
     }

@@ -23,7 +23,7 @@ class ResetStates(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         """Puts the state aside and evaluates from zero."""
-        self._before_evaluation = [ops.copy(variable) for variable in self._variables()]
+        self._before_evaluation = [ops.copy(variable.value) for variable in self._variables()]
         self._zero()
 
     def on_test_end(self, logs=None):
@@ -37,7 +37,7 @@ class ResetStates(keras.callbacks.Callback):
 
     def _zero(self):
         for variable in self._variables():
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros_like(variable.value))
 
 
 def stateful_layers(model):

@@ -40,7 +40,7 @@ class WordsPerSecond(keras.callbacks.Callback):
         self._perplexity = self._perplexity or _find_perplexity(self.model)
         if self._perplexity is None:
             raise ValueError("WordsPerSecond needs a kerasptb.metrics.Perplexity among the model's metrics.")
-        now, words = time.perf_counter(), float(self._perplexity.num_words)
+        now, words = time.perf_counter(), self._num_words()
         if self._first is None:
             self._rate = words / (now - self._begin)
             self._first = now, words
@@ -48,6 +48,15 @@ class WordsPerSecond(keras.callbacks.Callback):
             self._rate = (words - self._first[1]) / (now - self._first[0])
         if logs is not None:
             logs["words_per_second"] = self._rate
+
+    def _num_words(self):
+        variable = self._perplexity.num_words
+        state = getattr(self.model, "_jax_state", None)
+        if state and not self.model._jax_state_synced:
+            # JAX's trainer keeps the values to itself until the epoch ends; to write all back for one costs time.
+            position = [id(other) for other in self.model.metrics_variables].index(id(variable))
+            return float(state["metrics_variables"][position])
+        return float(variable)
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the epoch's speed to its logs."""

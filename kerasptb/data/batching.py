@@ -102,7 +102,8 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
             shape is [1, None].
 
     Returns:
-        A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` one word on.
+        A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` one word on. With Keras on another
+        backend than TensorFlow it is a `keras.utils.PyDataset` of numpy arrays, and TensorFlow is not needed.
 
     Raises:
         DataError: The text is too short for one batch, `ids` is not one row of integers, or a size is not a
@@ -113,8 +114,8 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         >>> [x.tolist() for x, y in dataset.as_numpy_iterator()]
         [[[0, 1], [5, 6], [10, 11]], [[2, 3], [7, 8], [12, 13]]]
     """
-    # Here, not above: a vocabulary or a corpus is read in milliseconds, TensorFlow in seconds.
-    import tensorflow as tf  # noqa: PLC0415
+    # Here, not above: a vocabulary or a corpus is read in milliseconds, Keras and TensorFlow in seconds.
+    import keras  # noqa: PLC0415
 
     if every_word and batch_size != 1:
         raise DataError(f"Expected batch_size=1 with every_word=True. Received: batch_size={batch_size!r}")
@@ -126,6 +127,12 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         num_batches = (len(ids) - 1) // num_steps
     streams = as_streams(ids, batch_size)
     full = num_batches * num_steps
+    has_rest = every_word and full < streams.shape[1] - 1
+    if keras.backend.backend() != "tensorflow":
+        from kerasptb.data.numpy_batches import NumpyBatches  # noqa: PLC0415
+
+        return NumpyBatches(streams, num_steps, num_batches, has_rest)
+    import tensorflow as tf  # noqa: PLC0415
 
     def windows(offset: int) -> np.ndarray:
         """[S, B, T]: the batches whose first word is `offset` words into its stream."""
@@ -135,7 +142,7 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
     # The slices stay in the host's memory whatever accelerator there is; they are two copies of the text in all.
     with tf.device("CPU:0"):
         dataset = tf.data.Dataset.from_tensor_slices((windows(0), windows(1)))
-        if every_word and full < streams.shape[1] - 1:
+        if has_rest:
             rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
             dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
     return dataset.prefetch(tf.data.AUTOTUNE)

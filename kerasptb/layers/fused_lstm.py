@@ -71,6 +71,20 @@ class FusedLSTM(keras.layers.LSTM):
         h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=self.precision)
         return h_T, h_seq, [h_T, c_T]
 
+    @property
+    def variables(self):
+        """The layer's variables; with JAX those of its recurrent state too.
+
+        There Keras' trainer carries from step to step what is among them, and nothing else. Weights, which are saved,
+        they are not.
+        """
+        if keras.backend.backend() != "jax":
+            return super().variables
+        return [*super().variables, *self._state_variables()]
+
+    def _state_variables(self):
+        return keras.tree.flatten(getattr(self, "states", None) or [])
+
     def get_config(self):
         """The layer's arguments, for serialisation."""
         return {**super().get_config(), "backend": self.backend, "precision": self.precision}

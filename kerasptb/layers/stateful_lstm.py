@@ -35,11 +35,19 @@ class StatefulLSTM(FusedLSTM):
         super().__init__(units, stateful=True, **kwargs)
         self._forget_evaluation_states()
 
+    def build(self, sequences_shape, *args, **kwargs):
+        """Makes the weights and the state of training, for batches of this size."""
+        super().build(sequences_shape, *args, **kwargs)
+        if keras.backend.backend() == "jax":
+            # Variables that are made later have the training step compiled again, and most evaluate in batches of the
+            # same size.
+            self.make_evaluation_states(sequences_shape[0])
+
     def call(self, sequences, initial_state=None, mask=None, training=False):
         """Runs the layer from the state of training or of evaluation, and keeps the state it ends in."""
         if training:
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        with self._states_of_evaluation(sequences.shape[0]):
+        with self._without_state() if _only_shapes_are_wanted() else self._states_of_evaluation(sequences.shape[0]):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def reset_state(self):
@@ -51,27 +59,46 @@ class StatefulLSTM(FusedLSTM):
         """Zeroes the state of evaluation, at every batch size."""
         for states in self._evaluation_states.values():
             for state in states:
-                state.assign(keras.ops.zeros_like(state))
+                state.assign(keras.ops.zeros_like(state.value))
 
     @contextlib.contextmanager
     def _states_of_evaluation(self, batch_size):
         """Lets the body's `self.states` be the evaluation state of a batch size, made when it is met first."""
-        if batch_size is None:
+        if not isinstance(batch_size, int):
             raise ValueError(
                 "A stateful model needs batches of a fixed size, such as `dataset.batch(n, drop_remainder=True)` "
                 "gives. Received: a batch of unknown size"
             )
         training_states, training_batch_size = self.states, self._expected_batch_size
-        if batch_size not in self._evaluation_states:
-            # Met inside a graph, the variables must outlive it.
-            with _outside_graph():
-                self._create_state_variables(batch_size)
-            self._evaluation_states[batch_size] = self.states
+        self.make_evaluation_states(batch_size)
         self._set_states(self._evaluation_states[batch_size], batch_size)
         try:
             yield
         finally:
             self._set_states(training_states, training_batch_size)
+
+    @contextlib.contextmanager
+    def _without_state(self):
+        """Lets the body's call begin at zero and keep nothing."""
+        self.stateful = False
+        try:
+            yield
+        finally:
+            self.stateful = True
+
+    def make_evaluation_states(self, batch_size):
+        """Makes the state of evaluation for batches of a size, unless it is there."""
+        if batch_size in self._evaluation_states:
+            return
+        training_states = self.states
+        # Met inside a graph, the variables must outlive it.
+        with _outside_graph():
+            self._create_state_variables(batch_size)
+        self._evaluation_states[batch_size] = self.states
+        self._set_states(training_states, self._expected_batch_size)
+
+    def _state_variables(self):
+        return [*super()._state_variables(), *keras.tree.flatten(list(self._evaluation_states.values()))]
 
     # State is no weight: tracked, it would be saved with the model and fixed in number once the layer is built.
     @no_automatic_dependency_tracking
@@ -81,6 +108,11 @@ class StatefulLSTM(FusedLSTM):
     @no_automatic_dependency_tracking
     def _set_states(self, states, batch_size):
         self.states, self._expected_batch_size = states, batch_size
+
+
+def _only_shapes_are_wanted():
+    """Whether Keras builds a model on JAX, where no variable may be made on the way."""
+    return keras.backend.backend() == "jax" and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
 
 
 def _outside_graph():

@@ -2,14 +2,20 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kerasptb import ops, presets
 from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
+from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
+
+_ON_JAX = keras.backend.backend() == "jax"
+if _ON_JAX:
+    from kerasptb.models import jax_steps
+else:
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -151,13 +157,15 @@ class LanguageModel(keras.Model):
                 computed without keeping the logits (`ops.linear_cross_entropy`), with the model's perplexity
                 beside it. Any other loss, or metrics of one's own, trains as in any Keras model.
             metrics: `None` for `Perplexity`.
-            jit_compile: whether XLA compiles the step; `None` lets Keras choose on a GPU, and is off on a CPU,
-                where it brings nothing here.
+            jit_compile: whether XLA compiles the step as one program; `None` does on a GPU if the native kernels serve
+                every layer, and with JAX; not with TensorFlow on a CPU, where it brings nothing.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         fused = loss is None and metrics is None and not kwargs.get("weighted_metrics")
         if jit_compile is None:
-            jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
+            # On a GPU the step as one XLA program saves the host hundreds of launches. "auto" compiles if every layer
+            # allows it: native ones do, cuDNN's operation in TensorFlow does not. JAX's steps are made to be compiled.
+            jit_compile = "auto" if _ON_JAX or backends.visible_gpus() else False
         super().compile(
             optimizer=ClippedSGD() if optimizer is None else optimizer,
             loss=SequenceCrossEntropy() if loss is None else loss,
@@ -236,8 +244,10 @@ class LanguageModel(keras.Model):
             tokens: int32 [B, T].
             training: whether to apply dropout and go on from the training state.
         """
-        x = tokens
-        for layer in self.layers[1:-1]:
+        return self._encode_embedded(self.layers[1](tokens), training)
+
+    def _encode_embedded(self, x, training):
+        for layer in self.layers[2:-1]:
             x = layer(x, training=training) if layer._call_has_training_arg else layer(x)
         return x
 
@@ -254,7 +264,9 @@ class LanguageModel(keras.Model):
         Returns:
             float32 scalar, in nats; divided by T it is the mean cross-entropy of a word.
         """
-        hidden = self.encode(tokens, training=training)
+        return self._cost_of_hidden(self.encode(tokens, training=training), targets)
+
+    def _cost_of_hidden(self, hidden, targets):
         logits = self.get_layer("logits")
         return ops.linear_cross_entropy(
             hidden,
@@ -264,14 +276,19 @@ class LanguageModel(keras.Model):
             reduction="sum",
             backend=self.backend,
             precision=self.precision,
-            scale=1.0 / tokens.shape[0],
+            scale=1.0 / targets.shape[0],
         )
 
-    def train_step(self, data):
-        """One training step on (tokens, targets), both int32 [B, T]; returns the logs."""
+    def train_step(self, *arguments):
+        """One training step on (tokens, targets), both int32 [B, T]; returns the logs.
+
+        Takes the data. With JAX it takes the state and the data, and returns the logs and the state after the step.
+        """
         if self._perplexity is None:
-            return super().train_step(data)
-        tokens, targets = _unpack(data)
+            return super().train_step(*arguments)
+        tokens, targets = _unpack(arguments[-1])
+        if _ON_JAX:
+            return jax_steps.train_step(self, arguments[0], tokens, targets)
         with tf.GradientTape() as tape:
             cost = self.compute_cost(tokens, targets, training=True)
             loss = self.optimizer.scale_loss(cost)
@@ -279,12 +296,35 @@ class LanguageModel(keras.Model):
         self.optimizer.apply(gradients, self.trainable_weights)
         return self._update_logs(cost, tokens)
 
-    def test_step(self, data):
-        """One evaluation step on (tokens, targets), both int32 [B, T]; returns the logs."""
+    def test_step(self, *arguments):
+        """One evaluation step on (tokens, targets), both int32 [B, T]; takes and returns what `train_step` does."""
         if self._perplexity is None:
-            return super().test_step(data)
-        tokens, targets = _unpack(data)
+            return super().test_step(*arguments)
+        tokens, targets = _unpack(arguments[-1])
+        if _ON_JAX:
+            return jax_steps.test_step(self, arguments[0], tokens, targets)
         return self._update_logs(self.compute_cost(tokens, targets), tokens)
+
+    def make_test_function(self, force=False):
+        """Makes the function that `evaluate` runs for each batch, unless it is there."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            if _ON_JAX:
+                self.test_function = jax_steps.with_evaluation_states(self, self.test_function)
+        return self.test_function
+
+    def make_predict_function(self, force=False):
+        """Makes the function that `predict` runs for each batch, unless it is there."""
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            if _ON_JAX:
+                self.predict_function = jax_steps.with_evaluation_states(self, self.predict_function)
+        return self.predict_function
+
+    def make_evaluation_states(self, batch_size):
+        """Makes the recurrent state of evaluation for batches of a size, unless it is there."""
+        for layer in self._lstm_layers():
+            layer.make_evaluation_states(batch_size)
 
     @property
     def metrics(self):
@@ -356,7 +396,7 @@ class LanguageModel(keras.Model):
     def _update_logs(self, cost, tokens):
         batch_size = tokens.shape[0]
         self._loss_tracker.update_state(cost, sample_weight=batch_size)
-        self._perplexity.update_from_cross_entropy(cost * batch_size, tf.size(tokens))
+        self._perplexity.update_from_cross_entropy(cost * batch_size, keras.ops.size(tokens))
         return self.get_metrics_result()
 
     @keras.src.utils.tracking.no_automatic_dependency_tracking
@@ -367,8 +407,10 @@ class LanguageModel(keras.Model):
         """Drops a step function that was traced for batches of another shape.
 
         Keras would trace it again with the shapes that differ left open, but the state of a batch, and the native
-        operations, need to know its size.
+        operations, need to know its size. JAX compiles for each shape, and keeps what it compiled.
         """
+        if _ON_JAX:
+            return
         shape = (batch_size, x.shape[1:]) if batch_size else getattr(x, "element_spec", None)
         if self._traced_shapes.setdefault(function, shape) != shape:
             setattr(self, function, None)
@@ -376,7 +418,7 @@ class LanguageModel(keras.Model):
 
     def _check_arrays(self, x, batch_size):
         """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""
-        if not isinstance(x, np.ndarray | tf.Tensor):
+        if not isinstance(x, np.ndarray) and not keras.ops.is_tensor(x):
             return None
         if len(x) % batch_size:
             raise ValueError(

@@ -1,7 +1,21 @@
 """Gradient descent with the gradients' global norm clipped, at the cost of one pass over them."""
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a matrix in some of its rows, the rest zero: for JAX what `tf.IndexedSlices` is for TensorFlow.
+
+    Attributes:
+        rows: int [...], the rows; one that occurs several times has the sum of its values.
+        values: float [..., D], their gradients.
+    """
+
+    rows: Any
+    values: Any
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -49,8 +63,15 @@ class ClippedSGD(keras.optimizers.SGD):
         """Subtracts `learning_rate * gradient` from the variable, in place where the backend can."""
         if keras.backend.backend() == "tensorflow":
             _subtract_in_place(variable, gradient, learning_rate)
+        elif isinstance(gradient, RowGradient):
+            step = ops.cast(gradient.values, variable.dtype) * ops.cast(learning_rate, variable.dtype)
+            variable.assign(variable.value.at[gradient.rows].add(-step))
         else:
             super().update_step(gradient, variable, learning_rate)
+
+    def takes_row_gradients(self):
+        """Whether `apply` takes a `RowGradient`: Keras' accumulation and scaling of gradients do not."""
+        return not self.gradient_accumulation_steps and self.loss_scale_factor is None
 
     def get_config(self):
         """Returns the arguments of the constructor."""
@@ -64,7 +85,7 @@ def global_norm(gradients):
     """Returns the square root of the sum of squares of all gradients, a float32 scalar.
 
     Args:
-        gradients: list of float tensors of any shape; a `tf.IndexedSlices` counts by its values.
+        gradients: list of float tensors of any shape; a `tf.IndexedSlices` or `RowGradient` counts by its values.
     """
     values = [ops.cast(getattr(gradient, "values", gradient), "float32") for gradient in gradients]
     if keras.backend.backend() == "tensorflow":

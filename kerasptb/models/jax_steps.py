@@ -1,0 +1,117 @@
+"""The steps of a `LanguageModel` under JAX, whose trainer hands all variables into a step and takes them back from it.
+
+The lists of variables are in the order of the model's properties of that name: (trainable, non-trainable, optimizer's,
+metrics'). With JAX the recurrent states are among the non-trainable ones.
+"""
+
+import itertools
+
+import jax
+import keras
+
+from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
+
+
+def train_step(model, state, tokens, targets):
+    """One training step.
+
+    Args:
+        model: a `LanguageModel` that was compiled with its defaults.
+        state: the four lists.
+        tokens: int32 [B, T].
+        targets: int32 [B, T].
+
+    Returns:
+        The logs, and the state after the step.
+    """
+    trainable, non_trainable, optimizer_variables, metrics_variables = state
+    embedding = model.layers[1]
+    position = _position(embedding.embeddings, model.trainable_variables)
+    # The rows of the words are looked up outside of what is differentiated: their gradients are then those of B T rows,
+    # as TensorFlow has them, where that of the whole matrix is as large as the matrix. A matrix that the logits share
+    # has a gradient of its size anyway.
+    by_rows = position is not None and not model.tie_embeddings
+    with _values((model.trainable_variables, trainable)):
+        embedded = embedding(tokens) if by_rows else None
+
+    def loss_of(trainable, embedded):
+        with _values(
+            (model.trainable_variables, trainable),
+            (model.non_trainable_variables, non_trainable),
+            (model.optimizer.variables, optimizer_variables),
+        ) as scope:
+            hidden = model._encode_embedded(embedding(tokens) if embedded is None else embedded, training=True)
+            cost = model._cost_of_hidden(hidden, targets)
+            loss = model.optimizer.scale_loss(cost)
+        return loss, (cost, _values_after(scope, model.non_trainable_variables))
+
+    differentiate = jax.value_and_grad(loss_of, argnums=(0, 1) if by_rows else (0,), has_aux=True)
+    (_, (cost, non_trainable)), (gradients, *of_rows) = differentiate(trainable, embedded)
+    if by_rows:
+        gradients[position] = _gradient_of_matrix(model.optimizer, trainable[position], tokens, of_rows[0])
+    trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
+    logs, metrics_variables = _update_logs(model, metrics_variables, cost, tokens)
+    return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
+
+
+def test_step(model, state, tokens, targets):
+    """One evaluation step; as `train_step`, with a state that has no optimizer's variables."""
+    trainable, non_trainable, metrics_variables = state
+    with _values((model.trainable_variables, trainable), (model.non_trainable_variables, non_trainable)) as scope:
+        cost = model.compute_cost(tokens, targets)
+    non_trainable = _values_after(scope, model.non_trainable_variables)
+    logs, metrics_variables = _update_logs(model, metrics_variables, cost, tokens)
+    return logs, (trainable, non_trainable, metrics_variables)
+
+
+def with_evaluation_states(model, function):
+    """Returns a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
+
+    Made inside of a step they would be missing from the state that the step was given.
+    """
+
+    def run(state, iterator):
+        data = next(iterator)
+        tokens = keras.tree.flatten(data)[0]
+        trainable, non_trainable, *rest = state
+        before = model.non_trainable_variables
+        model.make_evaluation_states(tokens.shape[0])
+        values = dict(zip(map(id, before), non_trainable, strict=True))
+        # Only new variables have a value: the trainer has taken those of the others out of them.
+        values |= {id(v): v.value for v in model.non_trainable_variables if id(v) not in values}
+        non_trainable = [values[id(v)] for v in model.non_trainable_variables]
+        return function((trainable, non_trainable, *rest), itertools.chain([data], iterator))
+
+    return run
+
+
+def _values(*pairs):
+    """A scope in which variables have these values, and keep what is assigned to them to itself.
+
+    Args:
+        *pairs: lists of variables, each with the list of their values.
+    """
+    mapping = [entry for variables, values in pairs for entry in zip(variables, values, strict=True)]
+    return keras.StatelessScope(state_mapping=mapping)
+
+
+def _values_after(scope, variables):
+    return [scope.get_current_value(variable) for variable in variables]
+
+
+def _position(variable, variables):
+    return next((i for i, other in enumerate(variables) if other is variable), None)
+
+
+def _gradient_of_matrix(optimizer, matrix, rows, values):
+    """The gradient of the embedding's matrix from that of each row looked up, in a form that the optimizer takes."""
+    if isinstance(optimizer, ClippedSGD) and optimizer.takes_row_gradients():
+        return RowGradient(rows, values)
+    return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))
+
+
+def _update_logs(model, metrics_variables, cost, tokens):
+    variables = model.metrics_variables
+    with _values((variables, metrics_variables)) as scope:
+        logs = model._update_logs(cost, tokens)
+    return logs, _values_after(scope, variables)
