@@ -1,4 +1,4 @@
-"""An emulated GPU: the shipped kernels compiled as C++, a fake driver that runs them, and the shipped launchers on top."""
+"""An emulated GPU: the shipped kernels compiled as C++, a fake driver that runs them, the shipped launchers on top."""
 
 import concurrent.futures
 import contextlib
@@ -23,7 +23,7 @@ FLAGS = ("-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-We
 
 
 class EmulatedGpu:
-    """The methods of `worker.Worker`, called in a process of their own. What goes wrong there is a RuntimeError here."""
+    """The methods of `worker.Worker`, in a process of their own. What goes wrong there is a RuntimeError here."""
 
     def __init__(self, launchers, driver=None, environment=None):
         command = [sys.executable, str(HERE / "worker.py"), str(launchers), *([str(driver)] if driver else [])]
@@ -139,7 +139,9 @@ class Recurrence:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = lstm(*inputs, backend="reference")
-            total = tf.add_n([tf.reduce_sum(a * tf.constant(b, dtype)) for a, b in zip(outputs, self.upstream, strict=True)])
+            total = tf.add_n(
+                [tf.reduce_sum(a * tf.constant(b, dtype)) for a, b in zip(outputs, self.upstream, strict=True)]
+            )
         named = dict(zip(("h_seq", "h_T", "c_T"), outputs, strict=True))
         named |= {f"d{name}": gradient for name, gradient in zip(self.NAMES, tape.gradient(total, inputs), strict=True)}
         return {name: tensor.numpy().astype(np.float64) for name, tensor in named.items()}
@@ -155,7 +157,7 @@ class Recurrence:
     def check(self, gpu):
         """Assert that nothing is more than twice as wrong as TensorFlow in float32."""
         for name, tensor in self.on(gpu).items():
-            # Where TensorFlow is nearly exact by luck: 4 roundings of a value; 16 of a gradient, a sum of rounded terms.
+            # Where TensorFlow is exact by luck: 4 roundings of a value; 16 of a gradient, a sum of rounded terms.
             floor = (16 if name.startswith("d") else 4) * 2.0**-24
             allowed = max(2 * largest_error(self.framework[name], self.exact[name]), floor)
             assert largest_error(tensor, self.exact[name]) <= allowed, name

@@ -260,7 +260,8 @@ Kernel* Kernel::find(const std::string& name) {
 std::string run(const Kernel& kernel, const void* arguments, unsigned blocks, unsigned threads, size_t shared_bytes) {
   if (threads % kLanes != 0) return "a block is not made of whole warps";
   const size_t count = static_cast<size_t>(kernel.cluster) * threads;
-  void* stacks = mmap(nullptr, kStack * count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* stacks =
+      mmap(nullptr, kStack * count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (stacks == MAP_FAILED) return "no memory for stacks";
   cluster.kernel = &kernel;
   cluster.arguments = arguments;

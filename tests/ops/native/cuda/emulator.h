@@ -1,8 +1,8 @@
-// Runs CUDA kernels on the CPU: the names of CUDA and of cuda/device.cuh for a C++ compiler. Every CUDA thread is a fiber
-// of one thread of the CPU; a barrier or a shuffle switches to another. Shared memory begins as NaN.
+// Runs CUDA kernels on the CPU: the names of CUDA and of cuda/device.cuh for a C++ compiler. Every CUDA thread is a
+// fiber of one thread of the CPU; a barrier or a shuffle switches to another. Shared memory begins as NaN.
 //
-// What it shows: wrong indices, missing barriers and double buffers, deadlocks, writes into blocks of a cluster that have
-// ended or not begun. What it cannot: weak memory ordering, the limits of a real launch, and speed.
+// What it shows: wrong indices, missing barriers and double buffers, deadlocks, writes into blocks of a cluster that
+// have ended or not begun. What it cannot: weak memory ordering, the limits of a real launch, and speed.
 #pragma once
 
 #include <math.h>
@@ -56,8 +56,8 @@ struct Kernel {
 // Runs a grid to its end. Empty, or what the kernel did wrong.
 std::string run(const Kernel&, const void* arguments, unsigned blocks, unsigned threads, size_t shared_bytes);
 
-// The order in which warps run. 0: in turns. Else adversarial, drawn from the seed: warps have random priorities, and only
-// the first that can run does, so that it may be far ahead of all others.
+// The order in which warps run. 0: in turns. Else adversarial, drawn from the seed: warps have random priorities, and
+// only the first that can run does, so that it may be far ahead of all others.
 extern unsigned schedule;
 
 // For kernels only.

@@ -39,7 +39,8 @@ EXPORT const char* softmax_cross_entropy(const kerasptb::SoftmaxCrossEntropy* a,
 EXPORT const char* obstacle(int device, kerasptb::cuda::DeviceReport* report) {
   return kept(kerasptb::cuda::obstacle(device, report));
 }
-EXPORT const char* launch(const char* kernel, long long blocks, long long threads, long long shared_bytes, void* stream) {
+EXPORT const char* launch(const char* kernel, long long blocks, long long threads, long long shared_bytes,
+                          void* stream) {
   const int nothing[64] = {};
   return kept(kerasptb::cuda::launch({kernel, "a test", blocks, threads, shared_bytes, nothing}, stream));
 }

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-# (batch, steps, features, units): batches that leave a cluster's rows empty, one step and odd numbers of them, units that
-# fill a kernel's own number and that do not, and both layers of the notebook's model.
+# (batch, steps, features, units): batches that leave a cluster's rows empty, one step and odd numbers of them, units
+# that fill a kernel's own number and that do not, and both layers of the notebook's model.
 SMALL = [
     (1, 1, 1, 1),
     (3, 7, 5, 32),
@@ -26,7 +26,7 @@ def test_as_exact_as_the_framework(gpu, recurrence, shape):
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_same_bits_in_every_order(gpu, recurrence, seed):
-    """Warps that run far ahead of others read and write the same numbers: no barrier is missing, and sums have an order."""
+    """Warps that run far ahead of others meet the same numbers: no barrier is missing, and sums have an order."""
     for shape in SMALL:
         if shape[0] > 5:
             continue

@@ -1,7 +1,7 @@
-"""The tests of the kernels are themselves tested: each of these bugs, planted into a copy of the sources, must be caught.
+"""The tests of the kernels are themselves tested: each of these bugs, planted into a copy of the sources, is caught.
 
-A bug is (file, replacements), a replacement (text, instead, occurrences). A source without the text fails the test: then
-the bug has to be planted anew.
+A bug is (file, replacements), a replacement (text, instead, occurrences). A source without the text fails the test:
+then the bug has to be planted anew.
 """
 
 import concurrent.futures
@@ -20,7 +20,7 @@ AFFECTED = {
     SOFTMAX: ([SOFTMAX], "softmax"),
     SUMS: ([SUMS], "softmax"),
 }
-# Three, and not four, rows of a cluster; a kernel's units all used, and not; two steps at least for the barriers between.
+# Three, and not four, rows of a cluster; a kernel's units all used, and not; steps enough for the barriers between.
 RECURRENCES = [(3, 4, 2, 64), (6, 3, 2, 100)]
 RECURRENCE_SEEDS = range(4)
 SOFTMAX_SEEDS = range(3)
@@ -65,12 +65,18 @@ BUGS = {
         FORWARD,
         [("h_buffers + (t % 2) * H", "h_buffers", 1), ("((t + 1) % 2 * H + unit)", "(unit)", 1)],
     ),
-    "forward: reads the buffer that it writes": (FORWARD, [("h_buffers + (t % 2) * H", "h_buffers + (t + 1) % 2 * H", 1)]),
+    "forward: reads the buffer that it writes": (
+        FORWARD,
+        [("h_buffers + (t % 2) * H", "h_buffers + (t + 1) % 2 * H", 1)],
+    ),
     "backward: one buffer": (BACKWARD, [("parts + t % 2 * kBlocks * kPart", "parts", 1)]),
     # The guards.
     "forward: batch unguarded": (FORWARD, [("batch < a.batch && unit < units", "unit < units", 1)]),
     "forward: units unguarded": (FORWARD, [("batch < a.batch && unit < units", "batch < a.batch", 1)]),
-    "forward: h0 unguarded": (FORWARD, [("k < units && first_batch + row < a.batch", "first_batch + row < a.batch", 1)]),
+    "forward: h0 unguarded": (
+        FORWARD,
+        [("k < units && first_batch + row < a.batch", "first_batch + row < a.batch", 1)],
+    ),
     "backward: batch unguarded": (BACKWARD, [("batch < a.batch && unit < units", "unit < units", 1)]),
     "backward: units unguarded": (BACKWARD, [("batch < a.batch && unit < units", "batch < a.batch", 1)]),
     "staging: rows unguarded": (SHARED, [("k < units && unit < units", "unit < units", 1)]),

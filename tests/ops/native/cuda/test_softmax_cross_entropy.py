@@ -5,7 +5,18 @@ import pytest
 
 # Rows of less than a warp, of fours and not, of one round of all threads and of many; the last is too long for shared
 # memory.
-SHAPES = [(1, 1), (3, 2), (5, 31), (9, 128), (4, 1000), (3, 10_000), (3, 10_007), (1, 40_000), (2, 200_000), (1, 200_001)]
+SHAPES = [
+    (1, 1),
+    (3, 2),
+    (5, 31),
+    (9, 128),
+    (4, 1000),
+    (3, 10_000),
+    (3, 10_007),
+    (1, 40_000),
+    (2, 200_000),
+    (1, 200_001),
+]
 SMALL = [shape for shape in SHAPES if shape[1] <= 1000]
 CACHED, STREAMED = (f"kerasptb_softmax_cross_entropy_{name}" for name in ("cached", "streamed"))
 STREAM_ALL = {"shared_bytes": 0}  # a GPU without room for rows that need more than every GPU has

@@ -1,8 +1,8 @@
 """A process that runs the launchers on the emulated GPU.
 
 Called as `worker.py LAUNCHERS [DRIVER]`, it reads pickled (method, arguments) from standard input and writes pickled
-(result, None) or (None, error) to standard output. A process of its own keeps the fake driver away from TensorFlow, and a
-kernel that crashes away from the tests. Without DRIVER, libcuda.so.1 is whatever the machine has.
+(result, None) or (None, error) to standard output. A process of its own keeps the fake driver away from TensorFlow, and
+a kernel that crashes away from the tests. Without DRIVER, libcuda.so.1 is whatever the machine has.
 """
 
 import concurrent.futures
@@ -134,7 +134,9 @@ class Worker:
         return self._call("softmax_cross_entropy", memory, (N, V), SOFTMAX, arrays, outputs, stream, misaligned)
 
     def _call(self, name, memory, sizes, names, arrays, outputs, stream, misaligned=None):
-        arrays = arrays | {key: memory.empty(*shape, misaligned=int(key == misaligned)) for key, shape in outputs.items()}
+        arrays = arrays | {
+            key: memory.empty(*shape, misaligned=int(key == misaligned)) for key, shape in outputs.items()
+        }
         self._run(getattr(self.launchers, name)(ctypes.byref(structure(sizes, names, arrays)), ctypes.c_void_p(stream)))
         memory.check()
         return {key: arrays[key] for key in (*outputs, *(["dlogits"] if "dlogits" in arrays else []))}
