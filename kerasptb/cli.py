@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from importlib.util import find_spec
 
 from kerasptb.presets import PRESETS
 
@@ -29,6 +30,8 @@ def main(arguments=None):
         options = parser.parse_args(arguments)
     except SystemExit as error:
         return error.code
+    if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
+        os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
     # TensorFlow's notices about CPU features and missing GPUs are noise to most; the variable brings them back.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -162,7 +165,10 @@ def _serve(options):
 def _build(options):
     from kerasptb.ops.native import build
 
-    print(build.build(force=options.force, verbose=options.verbose))
+    path = build.build(force=options.force, verbose=options.verbose)
+    if (problem := build.cuda_problem(path)) is not None:
+        print(f"Without kernels for GPUs. {problem}", file=sys.stderr)
+    print(path)
 
 
 def _tune(options):

@@ -104,12 +104,35 @@ def _subtract_in_place(variable, gradient, learning_rate):
     value = variable.value if isinstance(variable, keras.Variable) else variable
     learning_rate = tf.cast(learning_rate, value.dtype)
     if isinstance(gradient, tf.IndexedSlices):
-        # A row that occurs several times is summed first: left to the scatter, its parts are added in the order in
-        # which threads get there, and a training of one seed would end in other weights each time.
-        rows, row_of_slice = tf.unique(gradient.indices)
-        step = tf.cast(gradient.values, value.dtype) * learning_rate
-        value.scatter_sub(tf.IndexedSlices(tf.math.unsorted_segment_sum(step, row_of_slice, tf.size(rows)), rows))
+        value.scatter_sub(_summed_by_row(gradient, learning_rate))
     else:
         tf.raw_ops.ResourceApplyGradientDescent(
             var=value.handle, alpha=learning_rate, delta=tf.cast(gradient, value.dtype)
         )
+
+
+def _summed_by_row(gradient, learning_rate):
+    """`learning_rate * gradient`, an IndexedSlices in which each row occurs once.
+
+    Left to the scatter, the parts of a row that occurs several times are added in the order in which threads get there,
+    and a training of one seed would end in other weights each time. XLA's scatter on a CPU has one order; and to XLA
+    `tf.unique` is several sorts and a loop that takes the rows one after the other.
+    """
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    step = tf.cast(gradient.values, learning_rate.dtype) * learning_rate
+    if _compiled_by_xla():
+        return tf.IndexedSlices(step, gradient.indices)
+    rows, row_of_slice = tf.unique(gradient.indices)
+    return tf.IndexedSlices(tf.math.unsorted_segment_sum(step, row_of_slice, tf.size(rows)), rows)
+
+
+def _compiled_by_xla():
+    """Whether what is traced now belongs to a function with `jit_compile=True`."""
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    try:
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # noqa: PLC0415
+    except ImportError:
+        return False
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
