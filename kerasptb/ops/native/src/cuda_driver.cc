@@ -14,6 +14,7 @@ namespace {
 using Handle = void*;
 enum DeviceAttribute { kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76, kMaxSharedBytesOptIn = 97 };
 enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8 };
+enum CaptureMode { kRelaxed = 2 };
 enum Result { kInvalidImage = 200, kNoBinaryForGpu = 209, kInvalidPtx = 218, kUnsupportedPtxVersion = 222 };
 
 // A launch may ask for so much without more ado, on every GPU.
@@ -31,6 +32,7 @@ struct Driver {
   int (*cuDeviceGetCount)(int*) = nullptr;
   int (*cuDeviceGetAttribute)(int*, int, int) = nullptr;
   int (*cuStreamGetCtx)(Handle, Handle*) = nullptr;
+  int (*cuThreadExchangeStreamCaptureMode)(int*) = nullptr;
   int (*cuCtxPushCurrent)(Handle) = nullptr;
   int (*cuCtxPopCurrent)(Handle*) = nullptr;
   int (*cuCtxGetDevice)(int*) = nullptr;
@@ -77,6 +79,7 @@ Driver open_driver() {
                    find(library, "cuDeviceGetCount", d.cuDeviceGetCount) &&
                    find(library, "cuDeviceGetAttribute", d.cuDeviceGetAttribute) &&
                    find(library, "cuStreamGetCtx", d.cuStreamGetCtx) &&
+                   find(library, "cuThreadExchangeStreamCaptureMode", d.cuThreadExchangeStreamCaptureMode) &&
                    find(library, "cuCtxPushCurrent_v2", d.cuCtxPushCurrent) &&
                    find(library, "cuCtxPopCurrent_v2", d.cuCtxPopCurrent) &&
                    find(library, "cuCtxGetDevice", d.cuCtxGetDevice) &&
@@ -179,7 +182,22 @@ std::string opt_in(Handle kernel, void* stream, int64_t needed) {
   return "";
 }
 
+// While a stream is being captured into a CUDA graph, a thread may not load code, as the first launch of a kernel does on
+// a GPU; unless it says for itself that it knows. What is loaded stays, so the graph does not depend on it.
+class MayLoadCode {
+ public:
+  MayLoadCode() { driver().cuThreadExchangeStreamCaptureMode(&mode_); }
+  ~MayLoadCode() { driver().cuThreadExchangeStreamCaptureMode(&mode_); }
+  MayLoadCode(const MayLoadCode&) = delete;
+  MayLoadCode& operator=(const MayLoadCode&) = delete;
+
+ private:
+  int mode_ = kRelaxed;  // then the mode before
+};
+
 std::string try_launch(const Launch& a, void* stream) {
+  if (!driver().error.empty()) return driver().error;
+  const MayLoadCode permission;
   Handle kernel = nullptr;
   if (std::string error = find_kernel(a.kernel, &kernel); !error.empty()) return error;
   if (a.blocks < 1 || a.blocks > INT32_MAX) return "too large: it would take " + std::to_string(a.blocks) + " blocks";
@@ -217,7 +235,8 @@ std::string obstacle(int device, DeviceReport* report) {
   int version = 0;
   const int result = d.cuKernelGetAttribute(&version, kBinaryVersion, kernel, handle);
   if (result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kUnsupportedPtxVersion)
-    return "the driver (of CUDA " + version_text(d.version) + ") has no use for our code on this GPU: " + d.words(result);
+    return "the driver (of CUDA " + version_text(d.version) +
+           ") has no use for our code on this GPU: " + d.words(result);
   return "";
 }
 

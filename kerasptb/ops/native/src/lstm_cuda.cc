@@ -17,8 +17,8 @@ struct Kernels {
   int64_t (*shared_bytes)(int units);
 };
 
-std::string launch_recurrence(const Kernels& kernels, int64_t batch, int64_t steps, int64_t units, const void* arguments,
-                              void* stream) {
+std::string launch_recurrence(const Kernels& kernels, int64_t batch, int64_t steps, int64_t units,
+                              const void* arguments, void* stream) {
   const std::string shape =
       "batch " + std::to_string(batch) + ", steps " + std::to_string(steps) + ", units " + std::to_string(units);
   if (batch < 1 || steps < 1 || steps > INT32_MAX || units < 1 || units > kMostUnits)

@@ -22,6 +22,7 @@ enum Result {
   kNoBinaryForGpu = 209,
   kInvalidHandle = 400,
   kNotFound = 500,
+  kStreamCaptureUnsupported = 900,
   kLaunchOutOfResources = 701,
   kLaunchFailed = 719,
   kInvalidClusterSize = 912,
@@ -36,6 +37,8 @@ struct {
 bool initialized = false;
 int contexts = 0;  // pushed and not popped
 int current_device = -1;
+int capture_mode = 1;  // of the thread: 1 may not load code while a stream is captured, 2 may
+bool capturing = false, loaded = false;
 std::string launches, fault;
 // The shared memory that a kernel may ask for on a GPU, where that is more than it may everywhere.
 std::map<std::pair<const void*, int>, int64_t> granted;
@@ -55,6 +58,8 @@ bool has_code() { return settings.major >= 9 && settings.major <= 12; }
 CONTROL(void) fake_driver_configure(int version, int devices, int major, int minor, int64_t shared_bytes) {
   settings = {version, devices, major, minor, shared_bytes};
 }
+CONTROL(void) fake_driver_capture(int begin) { capturing = begin != 0; }
+CONTROL(int) fake_driver_capture_mode() { return capture_mode; }
 CONTROL(void) fake_driver_schedule(unsigned seed) { emulator::schedule = seed; }
 CONTROL(void) fake_driver_forget() { launches.clear(); }
 // A line for each launch: name, blocks, threads, shared memory.
@@ -86,6 +91,7 @@ DRIVER cuGetErrorString(int result, const char** words) {
     case kNotFound: *words = "named symbol not found"; break;
     case kLaunchOutOfResources: *words = "too many resources requested for launch"; break;
     case kLaunchFailed: *words = fault.c_str(); break;
+    case kStreamCaptureUnsupported: *words = "operation not permitted when stream is capturing"; break;
     case kInvalidClusterSize: *words = "invalid cluster size"; break;
     default: *words = nullptr; return kInvalidValue;
   }
@@ -132,8 +138,14 @@ DRIVER cuCtxGetDevice(int* device) {
   return current_device < 0 ? kInvalidContext : kSuccess;
 }
 
+DRIVER cuThreadExchangeStreamCaptureMode(int* mode) {
+  std::swap(*mode, capture_mode);
+  return kSuccess;
+}
+
 DRIVER cuLibraryLoadData(void** result, const void* code, void*, void*, unsigned, void*, void*, unsigned) {
   if (!initialized) return kNotInitialized;
+  if (capturing && capture_mode != 2) return kStreamCaptureUnsupported;
   if (memcmp(code, kImage, sizeof kImage) != 0) return kInvalidImage;
   *result = &library;
   return kSuccess;
@@ -173,6 +185,9 @@ DRIVER cuLaunchKernel(void* function, unsigned blocks, unsigned blocks_y, unsign
   const auto grant = granted.find({function, device});
   if (shared_bytes > (grant == granted.end() ? kSharedBytesEverywhere : grant->second)) return kInvalidValue;
   if (blocks % kernel.cluster != 0) return kInvalidClusterSize;
+  // The code comes onto the GPU with the first launch.
+  if (!loaded && capturing && capture_mode != 2) return kStreamCaptureUnsupported;
+  loaded = true;
   launches += std::string(kernel.name) + " " + std::to_string(blocks) + " " + std::to_string(threads) + " " +
               std::to_string(shared_bytes) + "\n";
   fault = emulator::run(kernel, arguments[0], blocks, threads, shared_bytes);

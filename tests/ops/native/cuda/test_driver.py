@@ -133,6 +133,15 @@ def test_refused_launches_name_kernel_shape_and_reason(gpu, launch, words):
     assert gpu.launches() == []
 
 
+@pytest.mark.parametrize("vocabulary", [3, 20_000], ids=["plain", "much shared memory"])
+def test_first_launch_into_a_cuda_graph(new_gpu, softmax_rows, vocabulary):
+    gpu = new_gpu()
+    rows = softmax_rows((2, vocabulary))
+    assert gpu.capture(True) == 1
+    rows.check(gpu.softmax_cross_entropy(rows.inputs))
+    assert gpu.capture(False) == 1  # the thread's mode is what it was
+
+
 def test_stream_without_a_context(gpu, softmax_rows):
     with pytest.raises(RuntimeError, match=r"kerasptb_softmax.*: invalid device context \(CUDA error 201\)"):
         gpu.softmax_cross_entropy(softmax_rows((2, 3)).inputs, stream=None)

@@ -74,6 +74,11 @@ class Worker:
     def schedule(self, seed):
         self.driver.fake_driver_schedule(seed)
 
+    def capture(self, begin):
+        """Begin or end the capture of the streams; returns the mode of this thread: 1 as it came, 2 may load code."""
+        self.driver.fake_driver_capture(int(begin))
+        return self.driver.fake_driver_capture_mode()
+
     def launches(self):
         """(kernel, blocks, threads, shared bytes) of each launch since this was last asked."""
         lines = self.driver.fake_driver_launches().decode().splitlines()

@@ -5,7 +5,8 @@
 #include "device.cuh"
 #include "layout.h"
 
-KERASPTB_KERNEL(kerasptb_column_sums, kerasptb::cuda::ColumnSums, kerasptb::cuda::kSumColumns * kerasptb::cuda::kSumGroups) {
+KERASPTB_KERNEL(kerasptb_column_sums, kerasptb::cuda::ColumnSums,
+                kerasptb::cuda::kSumColumns * kerasptb::cuda::kSumGroups) {
   using namespace kerasptb::cuda;
   KERASPTB_SHARED(float, sums);  // [group][column]
   const int group = threadIdx.x / kSumColumns;

@@ -41,8 +41,8 @@ KERASPTB_DEVICE int cluster_rank() {
   return rank;
 }
 
-// The two halves of a barrier of all threads of the cluster. What a thread read and wrote before it arrived is done when
-// another has waited. Between the two a thread can do what no other waits for.
+// The two halves of a barrier of all threads of the cluster. What a thread read and wrote before it arrived is done
+// when another has waited. Between the two a thread can do what no other waits for.
 KERASPTB_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 KERASPTB_DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 

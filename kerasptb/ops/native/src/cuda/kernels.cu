@@ -1,5 +1,5 @@
-// Every kernel, as one translation unit. The recurrence needs thread-block clusters, so the code is for compute capability
-// 9.0 and later:
+// Every kernel, as one translation unit. The recurrence needs thread-block clusters, so the code is for compute
+// capability 9.0 and later:
 //
 //   nvcc -fatbin -O3 -std=c++17
 //        -gencode arch=compute_90,code=sm_90   -gencode arch=compute_90,code=compute_90
@@ -7,8 +7,8 @@
 //        -gencode arch=compute_120,code=sm_120 -gencode arch=compute_120,code=compute_120
 //        kernels.cu -o kernels.fatbin
 //
-// as nvcc.py does. sm_90: H100, H200. sm_100: B200. sm_120: GeForce RTX 50. The PTX of compute_90 and compute_120 lets the
-// driver compile for others. Not with --use_fast_math: its tanhf has 11 bits.
+// as nvcc.py does. sm_90: H100, H200. sm_100: B200. sm_120: GeForce RTX 50. The PTX of compute_90 and compute_120 lets
+// the driver compile for others. Not with --use_fast_math: its tanhf has 11 bits.
 #include "column_sums.cu"
 #include "lstm_backward.cu"
 #include "lstm_forward.cu"

@@ -1,5 +1,5 @@
-// What the kernels and their launchers on the host have to agree on: how the work is cut, and the shared memory it takes.
-// Plain C++, compiled on both sides.
+// What the kernels and their launchers on the host have to agree on: how the work is cut, and the shared memory it
+// takes. Plain C++, compiled on both sides.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,9 @@
 namespace kerasptb {
 namespace cuda {
 
-// The recurrence. A cluster of H / kBlockUnits thread blocks computes kClusterRows rows of the batch for all steps; each
-// of its blocks owns kBlockUnits units, that is kBlockColumns columns of the recurrent kernel. A float4 holds a number
-// for each row.
+// The recurrence. A cluster of H / kBlockUnits thread blocks computes kClusterRows rows of the batch for all steps;
+// each of its blocks owns kBlockUnits units, that is kBlockColumns columns of the recurrent kernel. A float4 holds a
+// number for each row.
 constexpr int kBlockUnits = 32;
 constexpr int kBlockColumns = 4 * kBlockUnits;
 constexpr int kClusterRows = 4;
@@ -24,8 +24,8 @@ constexpr int kBackwardStride = kBlockColumns + 1;
 
 constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int lstm_cluster_blocks(int units) { return units / kBlockUnits; }
-// The stage, and later in its place: forward two buffers of h; backward dz of the block's columns, and two buffers of the
-// partial dh from each block of the cluster.
+// The stage, and later in its place: forward two buffers of h; backward dz of the block's columns, and two buffers of
+// the partial dh from each block of the cluster.
 constexpr int64_t lstm_forward_shared_bytes(int units) {
   return larger(4 * kStagedRows * kForwardStride, 2 * 16 * units);
 }

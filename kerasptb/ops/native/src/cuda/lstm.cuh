@@ -25,8 +25,8 @@ namespace cuda {
 KERASPTB_DEVICE float sigmoid(float x) { return divide(1.0f, 1.0f + expf(-x)); }
 
 // Sums 8 numbers over `lanes` neighbouring lanes, and leaves each lane 8 / lanes of the sums, from number
-// `scattered_first` on. Half the numbers change places in each round, so that 7 shuffles do for 8 lanes, and the order of
-// the additions is the same in all lanes.
+// `scattered_first` on. Half the numbers change places in each round, so that 7 shuffles do for 8 lanes, and the order
+// of the additions is the same in all lanes.
 template <int lanes>
 KERASPTB_DEVICE void reduce_scatter(float (&sums)[8], int lane) {
   int count = 8;
@@ -50,7 +50,8 @@ KERASPTB_DEVICE int scattered_first(int lane) {
   return first;
 }
 
-// stage[row * stride + gate * 32 + unit of the block] = U[first_row + row, gate, unit]; whole rows of 32 units by a warp.
+// stage[row * stride + gate * 32 + unit of the block] = U[first_row + row, gate, unit]; whole rows of 32 units by a
+// warp.
 template <int stride>
 KERASPTB_DEVICE void stage_recurrent_kernel(float* stage, const float* recurrent_kernel, int units, int rank,
                                             int first_row) {

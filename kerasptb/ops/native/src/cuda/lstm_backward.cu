@@ -5,9 +5,9 @@
 //   dz_i      = dc g i (1 - i)          dz_f = dc c[t-1] f (1 - f)
 //   dz_g      = dc i (1 - g^2)          dz_o = dh tanh(c) o (1 - o)
 //
-// A block knows dz of its own 128 columns only, and with them forms a part of dz U' for all H units; each part goes to the
-// block that owns the unit, which adds them up in the order of the blocks. dh0, the same product at step 0, is left to
-// the framework.
+// A block knows dz of its own 128 columns only, and with them forms a part of dz U' for all H units; each part goes to
+// the block that owns the unit, which adds them up in the order of the blocks. dh0, the same product at step 0, is left
+// to the framework.
 //
 // In the product 2 units k of four rows belong to `kSplit` neighbouring lanes, which share out the 128 columns: a lane
 // holds 2 x 128 / kSplit weights. In the rest, the first 128 threads have a unit and a row each.

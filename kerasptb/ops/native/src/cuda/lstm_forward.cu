@@ -1,8 +1,8 @@
 // The forward pass; equations and the split over blocks are in lstm.cuh.
 //
-// In a block, eight neighbouring lanes work on one unit: lane bits 0-1 share out the rows k of U, bit 2 chooses the gates
-// (i, f) or (g, o). A lane thus holds H/4 weights of two gates, and reads H/4 times the h[k] of four rows as a float4.
-// After the sum over the four lanes each has one row, and the two halves tell each other their gates.
+// In a block, eight neighbouring lanes work on one unit: lane bits 0-1 share out the rows k of U, bit 2 chooses the
+// gates (i, f) or (g, o). A lane thus holds H/4 weights of two gates, and reads H/4 times the h[k] of four rows as a
+// float4. After the sum over the four lanes each has one row, and the two halves tell each other their gates.
 #include "lstm.cuh"
 
 namespace kerasptb {

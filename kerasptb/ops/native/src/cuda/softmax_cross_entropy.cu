@@ -1,8 +1,8 @@
 // Softmax cross-entropy and its gradient, a block a row; what is computed is in ../softmax_cross_entropy.h.
 //
-// Two kernels. `cached` keeps the row in shared memory, so that it is read from memory once; `streamed`, for rows that do
-// not fit, reads it twice and finds maximum and sum together in the first pass (Milakov & Gimelshein 2018). In both the
-// maximum is taken off before exp, so that logits of any size are right.
+// Two kernels. `cached` keeps the row in shared memory, so that it is read from memory once; `streamed`, for rows that
+// do not fit, reads it twice and finds maximum and sum together in the first pass (Milakov & Gimelshein 2018). In both
+// the maximum is taken off before exp, so that logits of any size are right.
 //
 // A target outside [0, V) makes loss and gradient of its row NaN, as TensorFlow does on a GPU.
 #include "../softmax_cross_entropy.h"
@@ -172,14 +172,16 @@ KERASPTB_DEVICE void streamed(const SoftmaxCrossEntropy& a, float* shared) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_KERNEL(kerasptb_softmax_cross_entropy_cached, kerasptb::SoftmaxCrossEntropy, kerasptb::cuda::kSoftmaxThreads) {
+KERASPTB_KERNEL(kerasptb_softmax_cross_entropy_cached, kerasptb::SoftmaxCrossEntropy,
+                kerasptb::cuda::kSoftmaxThreads) {
   KERASPTB_SHARED(float, shared);
   if (kerasptb::cuda::in_fours(a))
     kerasptb::cuda::cached<4>(a, shared);
   else
     kerasptb::cuda::cached<1>(a, shared);
 }
-KERASPTB_KERNEL(kerasptb_softmax_cross_entropy_streamed, kerasptb::SoftmaxCrossEntropy, kerasptb::cuda::kSoftmaxThreads) {
+KERASPTB_KERNEL(kerasptb_softmax_cross_entropy_streamed, kerasptb::SoftmaxCrossEntropy,
+                kerasptb::cuda::kSoftmaxThreads) {
   KERASPTB_SHARED(float, shared);
   if (kerasptb::cuda::in_fours(a))
     kerasptb::cuda::streamed<4>(a, shared);
