@@ -74,9 +74,9 @@ def compile_driver(folder, *flags):
     return link_driver(folder, [compile_emulated(source, folder, *flags) for source in sources], *flags)
 
 
-def compile_launchers(folder, *flags):
-    inputs = [*(build.SOURCES / name for name in HOST_SOURCES), HERE / "launchers.cc"]
-    return _compile(["-shared", f"-I{build.SOURCES}", *flags, *inputs, "-ldl"], folder / "launchers.so")
+def compile_launchers(folder, *flags, sources=build.SOURCES):
+    inputs = [*(sources / name for name in HOST_SOURCES), HERE / "launchers.cc"]
+    return _compile(["-shared", f"-I{sources}", *flags, *inputs, "-ldl"], folder / "launchers.so")
 
 
 def _compile(arguments, output):

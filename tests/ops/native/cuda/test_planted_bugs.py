@@ -114,6 +114,33 @@ BUGS = {
 }
 
 
+# In the launchers and the driver layer; with the name of the file.
+HOST_BUGS = {
+    "driver: code not allowed to load during a capture": (
+        "cuda_driver.cc",
+        [("  const MayLoadCode permission;\n", "", 1)],
+    ),
+    "driver: shared memory not asked for": ("cuda_driver.cc", [("  if (needed <= bytes) return", "  return", 1)]),
+    "driver: a context stays current": (
+        "cuda_driver.cc",
+        [("const int popped = d.cuCtxPopCurrent(&context);", "const int popped = 0;", 1)],
+    ),
+    "driver: the block's size for the grid's": (
+        "cuda_driver.cc",
+        [("static_cast<unsigned>(a.blocks), 1, 1,", "static_cast<unsigned>(a.threads), 1, 1,", 1)],
+    ),
+    "launcher: rows that fill no cluster left out": ("lstm_cuda.cc", [("(batch + kClusterRows - 1)", "batch", 1)]),
+    "launcher: a kernel too small": (
+        "lstm_cuda.cc",
+        [("units <= 64 ? kernels.of_64", "units <= 100 ? kernels.of_64", 1)],
+    ),
+    "launcher: no column sums": (
+        "softmax_cross_entropy_cuda.cc",
+        [("  return column_sums({a.rows, a.vocabulary, a.dlogits, a.dbias}, stream);", '  return "";', 1)],
+    ),
+}
+
+
 @pytest.fixture(scope="module")
 def checks(recurrence, softmax_rows):
     """By name, what raises if an emulated GPU computes anything wrong."""
@@ -149,7 +176,15 @@ def checks(recurrence, softmax_rows):
         assert np.isnan(found["loss"]).all()
         assert np.isnan(found["dlogits"]).all()
 
-    return {"recurrence": check_recurrence, "softmax": check_softmax}
+    def check_host(gpu):
+        gpu.capture(True)
+        large = softmax_rows((2, 20_000))
+        large.check(gpu.softmax_cross_entropy(large.inputs))
+        for shape in RECURRENCES:
+            recurrence(shape).check(gpu)
+        assert gpu.contexts() == 0
+
+    return {"recurrence": check_recurrence, "softmax": check_softmax, "host": check_host}
 
 
 @pytest.fixture(scope="module")
@@ -166,27 +201,35 @@ def objects(toolkit, tmp_path_factory):
 def caught(toolkit, compiled, objects, checks, tmp_path_factory):
     """Plants bugs, given by name: what was noticed of each, None if nothing."""
 
-    def plant(name, file, replacements, folder):
-        """A driver with the bug in its kernels."""
-        shutil.copytree(toolkit.sources, folder / "src")
-        path = folder / "src" / "cuda" / file
+    def plant(name, path, replacements):
         text = path.read_text()
         for old, new, occurrences in replacements:
-            assert text.count(old) == occurrences, f"{name}: {old!r} is {text.count(old)} times in {file}"
+            assert text.count(old) == occurrences, f"{name}: {old!r} is {text.count(old)} times in {path.name}"
             text = text.replace(old, new)
         path.write_text(text)
+
+    def libraries(name, file, replacements):
+        """The launchers and the driver, with the bug in one of them, and the check for it."""
+        folder = tmp_path_factory.mktemp("planted")
+        shutil.copytree(toolkit.sources, folder / "src")
+        launchers, driver = compiled
+        if file not in AFFECTED:
+            plant(name, folder / "src" / file, replacements)
+            return toolkit.compile_launchers(folder, "-Wno-error", sources=folder / "src"), driver, checks["host"]
+        path = folder / "src" / "cuda" / file
+        plant(name, path, replacements)
+        affected, check = AFFECTED[file]
         # A bug may leave something unused.
         changed = {
-            affected: toolkit.compile_emulated(path.with_name(affected), folder, "-O1", "-Wno-error")
-            for affected in AFFECTED[file][0]
+            other: toolkit.compile_emulated(path.with_name(other), folder, "-O1", "-Wno-error") for other in affected
         }
-        return toolkit.link_driver(folder, (objects | changed).values())
+        return launchers, toolkit.link_driver(folder, (objects | changed).values()), checks[check]
 
-    def try_bug(name, file, replacements):
-        driver = plant(name, file, replacements, tmp_path_factory.mktemp("planted"))
-        gpu = toolkit.EmulatedGpu(compiled[0], driver)
+    def try_bug(*bug):
+        launchers, driver, check = libraries(*bug)
+        gpu = toolkit.EmulatedGpu(launchers, driver)
         try:
-            checks[AFFECTED[file][1]](gpu)
+            check(gpu)
         except (RuntimeError, AssertionError) as error:
             return str(error).strip() or "a wrong number"
         finally:
@@ -202,11 +245,11 @@ def caught(toolkit, compiled, objects, checks, tmp_path_factory):
 
 
 def test_copies_without_a_bug_pass(caught):
-    assert set(caught({file: (file, []) for file in (FORWARD, SOFTMAX)}).values()) == {None}
+    assert set(caught({file: (file, []) for file in (FORWARD, SOFTMAX, "cuda_driver.cc")}).values()) == {None}
 
 
 def test_every_bug_is_caught(caught):
-    noticed = caught(BUGS)
+    noticed = caught(BUGS | HOST_BUGS)
     survivors = [name for name, what in noticed.items() if what is None]
     assert not survivors, survivors
     # Not because they do not run at all.
@@ -214,5 +257,7 @@ def test_every_bug_is_caught(caught):
         "backward: a barrier that not all threads reach": "deadlock",
         "sums: columns unguarded": "out of bounds",
         "softmax: threads' sums not rescaled": "Not equal to tolerance",
+        "driver: code not allowed to load during a capture": "operation not permitted when stream is capturing",
+        "driver: shared memory not asked for": "invalid argument",
     }.items():
         assert words in noticed[name], noticed[name]
