@@ -51,10 +51,10 @@ def native_obstacle(precision="float32"):
         return state.reason
     if gpus := visible_gpus():
         if precision != "float32":
-            return f"`precision={precision!r}` is for processors with AMX: the kernels for GPUs compute in float32."
+            return f"`precision={precision!r}` is for CPUs: the kernels for GPUs compute in float32."
         return next((obstacle for gpu in gpus if (obstacle := loader.cuda_obstacle(gpu)) is not None), None)
-    if precision != "float32" and (level := loader.cpu_level()) != "amx":
-        return f"`precision={precision!r}` needs a processor with AMX and AVX512-BF16. This one is used as {level!r}."
+    if precision != "float32" and (level := loader.cpu_level()) not in loader.BFLOAT16_LEVELS:
+        return f"`precision={precision!r}` needs a processor with AVX512-BF16 or AMX. This one is used as {level!r}."
     return None
 
 

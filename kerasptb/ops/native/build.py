@@ -13,7 +13,7 @@ How a source is compiled follows from its name:
 | name | compiled |
 |---|---|
 | in `KERNELS` | once for each level of `LEVELS` (see `src/cpu.h`), with the level's flags |
-| `*_amx.cc` | once, for level `amx`; x86-64 only |
+| `*_bfloat16.cc`, but for FFI | once for each of the levels `avx512bf16` and `amx`; x86-64 only |
 | `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
 | `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
@@ -53,8 +53,9 @@ COMMON_FLAGS = (
 )
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
-_AMX = (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16")
-LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "amx": _AMX}
+_AVX512BF16 = (*_AVX512, "-mavx512bf16")
+_AMX = (*_AVX512BF16, "-mamx-tile", "-mamx-bf16")
+LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "avx512bf16": _AVX512BF16, "amx": _AMX}
 
 LINK_FLAGS = ("-shared", "-pthread")
 SANITIZER_FLAGS = ("-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined")
@@ -204,8 +205,8 @@ def translation_units():
         elif source.name.startswith("ffi"):
             units.append((source.stem, source, ("-isystem", str(ffi_include_dir()))))
             continue
-        elif source.name.endswith("_amx.cc"):
-            levels = ("amx",) if x86 else ()
+        elif source.name.endswith("_bfloat16.cc"):
+            levels = ("avx512bf16", "amx") if x86 else ()
         else:
             units.append((source.stem, source, ()))
             continue

@@ -16,7 +16,8 @@ import keras
 
 from kerasptb.ops.native import build
 
-CPU_LEVELS = ("baseline", "avx2", "avx512", "amx")
+CPU_LEVELS = ("baseline", "avx2", "avx512", "avx512bf16", "amx")
+BFLOAT16_LEVELS = CPU_LEVELS[3:]
 PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
 _BUILD_HINT = "Run `kerasptb build`."
 # xla::ffi::GetXlaFfiApi() as the Itanium C++ ABI spells it, in the libraries that have carried it.
@@ -85,7 +86,7 @@ def is_loaded():
 
 
 def cpu_level():
-    """The instruction set the kernels use: `"baseline"`, `"avx2"`, `"avx512"` or `"amx"`. Loads the library."""
+    """The instruction set the kernels use: `"baseline"`, `"avx2"`, `"avx512"`, `"avx512bf16"` or `"amx"`. Loads the library."""
     load()
     return _library.kerasptb_cpu_level().decode()
 

@@ -1,7 +1,7 @@
 """The LSTM on the native library's kernels, with its gradient.
 
 In float32 the products that need no recurrence are the framework's: x W before, dx, dW, dU and dh0 after. The bfloat16
-kernels take them in. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_amx.h`.
+kernels take them in. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
 
 Where no gradient can be wanted (as in `evaluate`) nothing is kept for one; see `tensors.differentiable`.
 """
@@ -87,7 +87,7 @@ class _Float32:
 
 
 class _Bfloat16:
-    """AMX kernels: operands in `parts` bfloat16 each, the gates kept as `gates_dtype`."""
+    """Kernels of bfloat16: operands in `parts` bfloat16 each, the gates kept as `gates_dtype`."""
 
     def __init__(self, name, parts, gates_dtype):
         self.name, self.parts, self.gates_dtype = name, parts, gates_dtype

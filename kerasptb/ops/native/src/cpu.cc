@@ -15,6 +15,11 @@ namespace kerasptb {
 namespace {
 
 #if KERASPTB_X86
+bool has_avx512bf16() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 5));
+}
+
 // AMX needs the processor (CPUID), the kernel (XCR0) and, once a process, a permission for its 8 KB of tile state.
 bool amx_granted() {
 #if defined(__linux__)
@@ -22,8 +27,6 @@ bool amx_granted() {
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
   const bool amx_bfloat16 = edx & (1u << 22), amx_tile = edx & (1u << 24);
   if (!amx_bfloat16 || !amx_tile) return false;
-  if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) return false;
-  if (!(eax & (1u << 5))) return false;  // AVX512_BF16
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
@@ -39,7 +42,8 @@ CpuLevel detect() {
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return CpuLevel::kAvx2;
-  return amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512;
+  if (!has_avx512bf16()) return CpuLevel::kAvx512;
+  return amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
 #else
   return CpuLevel::kBaseline;
 #endif
@@ -48,7 +52,7 @@ CpuLevel detect() {
 CpuLevel allowed() {
   const char* wish = std::getenv("KERASPTB_CPU");
   if (wish != nullptr)
-    for (int level = 0; level < 3; ++level)
+    for (int level = 0; level < static_cast<int>(CpuLevel::kAmx); ++level)
       if (std::strcmp(wish, cpu_level_name(static_cast<CpuLevel>(level))) == 0) return static_cast<CpuLevel>(level);
   return CpuLevel::kAmx;  // Unknown words are refused by the Python side, which can say so.
 }
@@ -64,7 +68,7 @@ CpuLevel cpu_level() {
 }
 
 const char* cpu_level_name(CpuLevel level) {
-  static const char* const names[] = {"baseline", "avx2", "avx512", "amx"};
+  static const char* const names[] = {"baseline", "avx2", "avx512", "avx512bf16", "amx"};
   return names[static_cast<int>(level)];
 }
 

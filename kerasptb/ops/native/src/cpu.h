@@ -14,24 +14,28 @@ enum class CpuLevel {
   kBaseline = 0,  // x86-64 (SSE2), aarch64 (NEON): 4 lanes of float32
   kAvx2 = 1,      // AVX2 and FMA: 8 lanes
   kAvx512 = 2,    // AVX-512 F, BW, DQ, VL: 16 lanes
-  kAmx = 3,       // AVX-512-BF16 and AMX-BF16, granted by the operating system
+  kAvx512Bf16 = 3,  // AVX512-BF16: products of bfloat16
+  kAmx = 4,         // AMX-BF16, granted by the operating system: tiles of such products
 };
 
-// The highest level that this processor has and KERASPTB_CPU (baseline, avx2, avx512, amx) allows. Found once.
+// The highest level that this processor has and KERASPTB_CPU (baseline, avx2, avx512, avx512bf16, amx) allows. Found once.
 CpuLevel cpu_level();
 
-// "baseline", "avx2", "avx512" or "amx".
+// "baseline", "avx2", "avx512", "avx512bf16" or "amx".
 const char* cpu_level_name(CpuLevel level);
 
 }  // namespace kerasptb
 
-// KERASPTB_DISPATCH(lstm_forward)(arguments): the function of the highest level. AMX has no float32 products, so the
-// float32 kernels stop at AVX-512.
+// KERASPTB_DISPATCH(lstm_forward)(arguments): the function of the highest level. The last two bring no float32 products,
+// so the float32 kernels stop at AVX-512. KERASPTB_DISPATCH_BFLOAT16: the kernels that only those two have.
 #if KERASPTB_X86
 #define KERASPTB_DISPATCH(function)                                                     \
   (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAvx512  ? ::kerasptb::avx512::function \
    : ::kerasptb::cpu_level() == ::kerasptb::CpuLevel::kAvx2 ? ::kerasptb::avx2::function   \
                                                              : ::kerasptb::baseline::function)
+#define KERASPTB_DISPATCH_BFLOAT16(function)                                          \
+  (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAmx ? ::kerasptb::amx::function \
+                                                          : ::kerasptb::avx512bf16::function)
 #else
 #define KERASPTB_DISPATCH(function) (::kerasptb::baseline::function)
 #endif

@@ -95,7 +95,7 @@ XLA_FFI_DEFINE_HANDLER(LossHandler, loss_only, bind_loss(ffi::Ffi::Bind()));
 const std::vector<NamedHandler>& all_handlers() {
   static const std::vector<NamedHandler> all = [] {
     std::vector<NamedHandler> handlers = float32_handlers();
-    for (const NamedHandler& entry : amx_handlers()) handlers.push_back(entry);
+    for (const NamedHandler& entry : bfloat16_handlers()) handlers.push_back(entry);
     for (const NamedHandler& entry : cuda_handlers()) handlers.push_back(entry);
     return handlers;
   }();

@@ -14,8 +14,8 @@ struct NamedHandler {
 };
 
 std::vector<NamedHandler> float32_handlers();
-// Empty where the processor has no AMX.
-std::vector<NamedHandler> amx_handlers();
+// Empty where the processor has neither AVX512-BF16 nor AMX.
+std::vector<NamedHandler> bfloat16_handlers();
 // Empty if the library was built without CUDA code. They can be registered, and the library used, where no GPU is.
 std::vector<NamedHandler> cuda_handlers();
 

@@ -16,7 +16,7 @@
 #endif
 
 #ifndef KERASPTB_LEVEL
-#error "KERASPTB_LEVEL (baseline, avx2, avx512, amx) is set by the build"
+#error "KERASPTB_LEVEL (baseline, avx2, avx512, avx512bf16, amx) is set by the build"
 #endif
 
 #define KERASPTB_INLINE static inline __attribute__((always_inline))

@@ -1,4 +1,5 @@
-// XLA FFI handlers of the AMX kernels. Their signatures are written down in lstm_amx.h and linear_cross_entropy_amx.h.
+// XLA FFI handlers of the bfloat16 kernels. Their signatures are written down in lstm_bfloat16.h and
+// linear_cross_entropy_bfloat16.h.
 #include <cstdint>
 #include <exception>
 #include <initializer_list>
@@ -7,8 +8,8 @@
 
 #include "cpu.h"
 #include "ffi_handlers.h"
-#include "linear_cross_entropy_amx.h"
-#include "lstm_amx.h"
+#include "linear_cross_entropy_bfloat16.h"
+#include "lstm_bfloat16.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace kerasptb {
@@ -57,14 +58,14 @@ ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Flo
   if (x.dimensions().size() != 3 || recurrent_kernel.dimensions().size() != 2) return wrong_shapes("lstm_forward");
   const int64_t B = x.dimensions()[0], T = x.dimensions()[1], D = x.dimensions()[2];
   const int64_t H = recurrent_kernel.dimensions()[0];
-  const LstmAmxSizes sizes{B, T, D, H};
+  const LstmBfloat16Sizes sizes{B, T, D, H};
   if (!has_shape(kernel, {D, 4 * H}) || !has_shape(recurrent_kernel, {H, 4 * H}) || !has_shape(bias, {4 * H}) ||
       !has_shape(h0, {B, H}) || !has_shape(c0, {B, H}) || !has_shape(*h_seq, {B, T, H}) || !has_shape(*h_T, {B, H}) ||
       !has_shape(*c_T, {B, H}) || !has_shape(*rows, {kParts, sizes.num_rows(), sizes.row_stride()}) ||
       !has_shape(*gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(*cells, {T + 1, B, sizes.padded_units()}))
     return wrong_shapes("lstm_forward");
   return run([&] {
-    amx::lstm_forward(kParts, sizes,
+    KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(kParts, sizes,
                       {x.typed_data(), kernel.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(),
                        h0.typed_data(), c0.typed_data(), h_seq->typed_data(), h_T->typed_data(), c_T->typed_data(),
                        static_cast<uint16_t*>(rows->untyped_data()), gates->untyped_data(), cells->typed_data()});
@@ -78,7 +79,7 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
   if (dx->dimensions().size() != 3 || recurrent_kernel.dimensions().size() != 2) return wrong_shapes("lstm_backward");
   const int64_t B = dx->dimensions()[0], T = dx->dimensions()[1], D = dx->dimensions()[2];
   const int64_t H = recurrent_kernel.dimensions()[0];
-  const LstmAmxSizes sizes{B, T, D, H};
+  const LstmBfloat16Sizes sizes{B, T, D, H};
   if (!has_shape(kernel, {D, 4 * H}) || !has_shape(recurrent_kernel, {H, 4 * H}) ||
       !has_shape(rows, {kParts, sizes.num_rows(), sizes.row_stride()}) ||
       !has_shape(gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(cells, {T + 1, B, sizes.padded_units()}) ||
@@ -87,7 +88,7 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
       !has_shape(*d_bias, {4 * H}) || !has_shape(*dh0, {B, H}) || !has_shape(*dc0, {B, H}))
     return wrong_shapes("lstm_backward");
   return run([&] {
-    amx::lstm_backward(kParts, sizes,
+    KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(kParts, sizes,
                        {kernel.typed_data(), recurrent_kernel.typed_data(),
                         static_cast<const uint16_t*>(rows.untyped_data()), gates.untyped_data(), cells.typed_data(),
                         dh_seq.typed_data(), dh_T.typed_data(), dc_T.typed_data(), dx->typed_data(),
@@ -98,7 +99,7 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
 
 // The checks that both handlers of the loss share; fills in what both have.
 ffi::Error check_linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 targets, const Float32& loss,
-                                      LinearCrossEntropyAmx* tensors) {
+                                      LinearCrossEntropyBfloat16* tensors) {
   if (h.dimensions().size() != 2 || kernel.dimensions().size() != 2) return wrong_shapes("linear_cross_entropy");
   const int64_t N = h.dimensions()[0], D = h.dimensions()[1], V = kernel.dimensions()[1];
   if (!has_shape(kernel, {D, V}) || !has_shape(bias, {V}) || !has_shape(targets, {N}) || !has_shape(loss, {N}))
@@ -122,7 +123,7 @@ ffi::Error check_linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, I
 template <int kParts>
 ffi::Error linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32 scale,
                                 Out<Float32> loss, Out<Float32> dh, Out<Float32> d_kernel, Out<Float32> d_bias) {
-  LinearCrossEntropyAmx tensors{};
+  LinearCrossEntropyBfloat16 tensors{};
   if (ffi::Error error = check_linear_cross_entropy(h, kernel, bias, targets, *loss, &tensors); error.failure())
     return error;
   const int64_t N = tensors.num_words, D = tensors.features, V = tensors.vocabulary_size;
@@ -133,16 +134,16 @@ ffi::Error linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 t
   tensors.dh = dh->typed_data();
   tensors.d_kernel = d_kernel->typed_data();
   tensors.d_bias = d_bias->typed_data();
-  return run([&] { amx::linear_cross_entropy(kParts, tensors); });
+  return run([&] { KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors); });
 }
 
 template <int kParts>
 ffi::Error linear_cross_entropy_forward(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out<Float32> loss) {
-  LinearCrossEntropyAmx tensors{};
+  LinearCrossEntropyBfloat16 tensors{};
   if (ffi::Error error = check_linear_cross_entropy(h, kernel, bias, targets, *loss, &tensors); error.failure())
     return error;
   tensors.loss = loss->typed_data();
-  return run([&] { amx::linear_cross_entropy(kParts, tensors); });
+  return run([&] { KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors); });
 }
 
 template <class Gates>
@@ -184,8 +185,8 @@ XLA_FFI_DEFINE_HANDLER(LossForward2, linear_cross_entropy_forward<2>, bind_linea
 
 }  // namespace
 
-std::vector<NamedHandler> amx_handlers() {
-  if (cpu_level() < CpuLevel::kAmx) return {};
+std::vector<NamedHandler> bfloat16_handlers() {
+  if (cpu_level() < CpuLevel::kAvx512Bf16) return {};
   return {{"kerasptb_lstm_forward_bfloat16", "Host", LstmForward1},
           {"kerasptb_lstm_forward_bfloat16x3", "Host", LstmForward2},
           {"kerasptb_lstm_backward_bfloat16", "Host", LstmBackward1},
@@ -198,7 +199,7 @@ std::vector<NamedHandler> amx_handlers() {
 
 #else
 
-std::vector<NamedHandler> amx_handlers() { return {}; }
+std::vector<NamedHandler> bfloat16_handlers() { return {}; }
 
 #endif
 

@@ -1,4 +1,5 @@
-// Matrix products on AMX tiles: bfloat16 operands, float32 sums.
+// Matrix products of bfloat16 operands with float32 sums, by tiles of 16 x 16 sums. What multiplies them is AMX
+// (tiles_amx.h) or AVX512-BF16 (tiles_avx512bf16.h), as the level says that a source is compiled for.
 //
 // A float32 operand becomes kParts bfloat16 numbers. kParts = 1 is plain bfloat16, rounded to nearest. kParts = 2 keeps
 // what that rounding lost as a second number (x = high + low, 16 bits of it in all) and a product is then
@@ -116,47 +117,7 @@ KERASPTB_INLINE void transpose(__m512i (&rows)[16]) {
   }
 }
 
-// ---- tiles ----
-
-// The tiles of a thread, all of 16 rows of 64 bytes, for as long as it lives. Afterwards the tiles are free again, as
-// other libraries that use them expect.
-class Tiles {
- public:
-  KERASPTB_INLINE_METHOD Tiles() {
-    struct alignas(64) {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } shape;
-    for (int i = 0; i < 8; ++i) {
-      shape.row_bytes[i] = 64;
-      shape.rows[i] = kTileRows;
-    }
-    asm volatile("ldtilecfg %0" ::"m"(shape) : "memory");
-  }
-  KERASPTB_INLINE_METHOD ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
-};
-
-// The compiler does not know what tile instructions read and write, hence the memory clobbers. Strides in bytes.
-template <int kTile>
-KERASPTB_INLINE void load_tile(const void* p, int64_t stride) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-KERASPTB_INLINE void store_tile(void* p, int64_t stride) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-KERASPTB_INLINE void zero_tile() {
-  asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
-}
-// C += A B
-template <int kC, int kA, int kB>
-KERASPTB_INLINE void multiply_tiles() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
-}
+// ---- operands ----
 
 // Where an operand's tiles are.
 struct Operand {
@@ -174,88 +135,29 @@ KERASPTB_INLINE Operand paired_operand(const bfloat16* data, int64_t depth, int6
   return {data, kTileRows * depth, 64, kTileSize, low};
 }
 
-// Tiles 0 .. 3 hold C, a block of 32 x 32 (0 1 / 2 3) or up to four tiles side by side; 4 .. 7 hold A and B.
-KERASPTB_INLINE void zero_block() {
-  zero_tile<0>();
-  zero_tile<1>();
-  zero_tile<2>();
-  zero_tile<3>();
-}
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb
 
-KERASPTB_INLINE void load_columns(const Operand& b, int64_t part) {
-  load_tile<6>(b.data + part, b.stride);
-  load_tile<7>(b.data + part + b.next, b.stride);
-}
-KERASPTB_INLINE void load_rows(const Operand& a, int64_t part) {
-  load_tile<4>(a.data + part, a.stride);
-  load_tile<5>(a.data + part + a.next, a.stride);
-}
-KERASPTB_INLINE void multiply_2x2() {
-  multiply_tiles<0, 4, 6>();
-  multiply_tiles<1, 4, 7>();
-  multiply_tiles<2, 5, 6>();
-  multiply_tiles<3, 5, 7>();
-}
+#ifdef __AMX_BF16__
+#include "tiles_amx.h"
+#else
+#include "tiles_avx512bf16.h"
+#endif
 
-// C (32 x 32) += A (32 x 32 steps) B (32 steps x 32)
-template <int kParts>
-KERASPTB_INLINE void accumulate_32x32(int64_t steps, Operand a, Operand b) {
-  for (int64_t i = 0; i < steps; ++i) {
-    load_rows(a, 0);
-    load_columns(b, 0);
-    multiply_2x2();
-    if (kParts == 2) {
-      load_columns(b, b.low);
-      multiply_2x2();
-      load_rows(a, a.low);
-      load_columns(b, 0);
-      multiply_2x2();
-    }
-    a.data += a.step;
-    b.data += b.step;
-  }
-}
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
 
-// C_c (16 x 16) += A (16 x 32 steps) B_c (32 steps x 16) for the columns c = 0 .. kColumnTiles - 1 (2 or 4).
-template <int kParts, int kColumn>
-KERASPTB_INLINE void accumulate_column(const Operand& b) {
-  load_tile<6>(b.data + kColumn * b.next, b.stride);
-  multiply_tiles<kColumn, 4, 6>();
-  if (kParts == 2) {
-    multiply_tiles<kColumn, 5, 6>();
-    load_tile<7>(b.data + b.low + kColumn * b.next, b.stride);
-    multiply_tiles<kColumn, 4, 7>();
-  }
+KERASPTB_INLINE void store_32x32(const SumBlock& sums, float* c, int64_t row_size) {
+  sums.store<0>(c, row_size);
+  sums.store<1>(c + kTileRows, row_size);
+  sums.store<2>(c + kTileRows * row_size, row_size);
+  sums.store<3>(c + kTileRows * row_size + kTileRows, row_size);
 }
-template <int kParts, int kColumnTiles>
-KERASPTB_INLINE void accumulate_16_rows(int64_t steps, Operand a, Operand b) {
-  for (int64_t i = 0; i < steps; ++i) {
-    load_tile<4>(a.data, a.stride);
-    if (kParts == 2) load_tile<5>(a.data + a.low, a.stride);
-    accumulate_column<kParts, 0>(b);
-    accumulate_column<kParts, 1>(b);
-    if (kColumnTiles == 4) {
-      accumulate_column<kParts, 2>(b);
-      accumulate_column<kParts, 3>(b);
-    }
-    a.data += a.step;
-    b.data += b.step;
-  }
-}
-
-KERASPTB_INLINE void store_32x32(float* c, int64_t row_size) {
-  const int64_t stride = row_size * int64_t{sizeof(float)};
-  store_tile<0>(c, stride);
-  store_tile<1>(c + kTileRows, stride);
-  store_tile<2>(c + kTileRows * row_size, stride);
-  store_tile<3>(c + kTileRows * row_size + kTileRows, stride);
-}
-KERASPTB_INLINE void load_32x32(const float* c, int64_t row_size) {
-  const int64_t stride = row_size * int64_t{sizeof(float)};
-  load_tile<0>(c, stride);
-  load_tile<1>(c + kTileRows, stride);
-  load_tile<2>(c + kTileRows * row_size, stride);
-  load_tile<3>(c + kTileRows * row_size + kTileRows, stride);
+KERASPTB_INLINE void load_32x32(SumBlock& sums, const float* c, int64_t row_size) {
+  sums.load<0>(c, row_size);
+  sums.load<1>(c + kTileRows, row_size);
+  sums.load<2>(c + kTileRows * row_size, row_size);
+  sums.load<3>(c + kTileRows * row_size + kTileRows, row_size);
 }
 
 }  // namespace KERASPTB_LEVEL

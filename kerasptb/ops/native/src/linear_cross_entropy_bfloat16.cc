@@ -1,18 +1,18 @@
-// Cross-entropy of a linear layer's softmax on AMX. Equations and shape letters: linear_cross_entropy_amx.h.
+// Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy_bfloat16.h.
 //
 // The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks that stay in the
 // L2 cache. For every chunk: a first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and
 // keeps each row's maximum and sum of exponentials. A second pass makes them again, now as softmax, and takes dW of the
 // panel and the panel's share of dh from it. The softmax has base 2: W and b are packed times log2(e).
-#include "linear_cross_entropy_amx.h"
+#include "linear_cross_entropy_bfloat16.h"
 
 #include <math.h>
 
-#include "amx.h"
+#include "bfloat16.h"
 #include "threads.h"
 
 namespace kerasptb {
-namespace amx {
+namespace KERASPTB_LEVEL {
 namespace {
 
 constexpr int64_t kPanel = 128;                          // words of the vocabulary
@@ -57,9 +57,9 @@ struct ThreadBuffers {
 
 template <int kParts>
 struct Task {
-  explicit Task(const LinearCrossEntropyAmx& io) : io(io) {}
+  explicit Task(const LinearCrossEntropyBfloat16& io) : io(io) {}
 
-  const LinearCrossEntropyAmx& io;
+  const LinearCrossEntropyBfloat16& io;
   int threads;
   int64_t depth;       // D' = D rounded up to 32
   int64_t panels;
@@ -171,9 +171,10 @@ struct Task {
   void logits(int64_t r, const ThreadBuffers& my, float* z) const {
     const Operand rows = rows_operand(h + r * h_stride, h_stride, h_low);
     for (int64_t v = 0; v < kPanel; v += kBlock) {
-      zero_block();
-      accumulate_32x32<kParts>(depth / kTileDepth, rows, paired_operand(my.columns + v * depth, depth, panel_low));
-      store_32x32(z + v, kPanel);
+      SumBlock sums;
+      sums.zero();
+      sums.add_32x32<kParts>(depth / kTileDepth, rows, paired_operand(my.columns + v * depth, depth, panel_low));
+      store_32x32(sums, z + v, kPanel);
     }
   }
 
@@ -289,12 +290,14 @@ struct Task {
     const Operand residuals = rows_operand(block, kPanel, kBlockLow);
     for (int64_t d = 0; d < depth; d += kBlock) {
       float* dh = my.dh + r * dh_stride + d;
+      SumBlock sums;
       if (first)
-        zero_block();
+        sums.zero();
       else
-        load_32x32(dh, dh_stride);
-      accumulate_32x32<kParts>(kPanel / kTileDepth, residuals, paired_operand(my.rows + d * kPanel, kPanel, panel_low));
-      store_32x32(dh, dh_stride);
+        load_32x32(sums, dh, dh_stride);
+      sums.add_32x32<kParts>(kPanel / kTileDepth, residuals,
+                             paired_operand(my.rows + d * kPanel, kPanel, panel_low));
+      store_32x32(sums, dh, dh_stride);
     }
   }
 
@@ -316,17 +319,18 @@ struct Task {
         const Operand residuals{my.residuals + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
                                 kTileDepth * kPanel, residuals_low};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
+        SumBlock sums;
         const bool whole = v + kBlock <= words && d + kBlock <= io.features;
         if (whole && begin > 0)
-          load_32x32(place, io.vocabulary_size);
+          load_32x32(sums, place, io.vocabulary_size);
         else
-          zero_block();
-        accumulate_32x32<kParts>(padded_rows / kTileDepth, rows, residuals);
+          sums.zero();
+        sums.add_32x32<kParts>(padded_rows / kTileDepth, rows, residuals);
         if (whole) {
-          store_32x32(place, io.vocabulary_size);
+          store_32x32(sums, place, io.vocabulary_size);
           continue;
         }
-        store_32x32(edge, kBlock);
+        store_32x32(sums, edge, kBlock);
         for (int64_t i = 0; i < smaller(kBlock, io.features - d); ++i)
           for (int64_t j = 0; j < kBlock; j += kLanes) {
             const int64_t lanes = lanes_before(v + j, words);
@@ -370,7 +374,7 @@ struct Task {
 };
 
 // Rows of a chunk, and the same for all chunks but the last: as many as keep a thread's part in its L2 cache.
-int64_t chunk_rows(const LinearCrossEntropyAmx& io, int parts, int64_t depth) {
+int64_t chunk_rows(const LinearCrossEntropyBfloat16& io, int parts, int64_t depth) {
   const int64_t row_bytes = depth * (4 + 4 * parts) + kPanel * 2 * parts;
   const int64_t most = larger(kLeastChunkRows, kChunkBytes / row_bytes);
   const int64_t chunks = (io.num_words + most - 1) / most;
@@ -378,7 +382,7 @@ int64_t chunk_rows(const LinearCrossEntropyAmx& io, int parts, int64_t depth) {
 }
 
 template <int kParts>
-void run(const LinearCrossEntropyAmx& io) {
+void run(const LinearCrossEntropyBfloat16& io) {
   Workers workers;
   const int threads = workers.count();
   const bool with_gradients = io.scale != nullptr;
@@ -425,9 +429,9 @@ void run(const LinearCrossEntropyAmx& io) {
 
 }  // namespace
 
-void linear_cross_entropy(int parts, const LinearCrossEntropyAmx& tensors) {
+void linear_cross_entropy(int parts, const LinearCrossEntropyBfloat16& tensors) {
   parts == 1 ? run<1>(tensors) : run<2>(tensors);
 }
 
-}  // namespace amx
+}  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb

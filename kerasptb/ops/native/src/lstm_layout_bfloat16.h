@@ -1,4 +1,4 @@
-// What both passes of the LSTM layer on AMX share: who works on what, and access to weights and gates.
+// What both passes of the LSTM layer in bfloat16 share: who works on what, and access to weights and gates.
 //
 // The batch falls into blocks of 32 rows (16 where that is enough or gives more threads work), the units into slices
 // of 32. Threads form groups: a group owns some blocks for all steps, its members some slices each. A group of one
@@ -7,12 +7,12 @@
 // Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
 #pragma once
 
-#include "amx.h"
-#include "lstm_amx.h"
+#include "bfloat16.h"
+#include "lstm_bfloat16.h"
 #include "threads.h"
 
 namespace kerasptb {
-namespace amx {
+namespace KERASPTB_LEVEL {
 
 constexpr int kGates = 4;
 constexpr int64_t kUnitTile = 16;  // units whose gates are computed together
@@ -35,7 +35,7 @@ struct StepCost {
   bool weights_stay;
 };
 
-static StepCost step_cost(const LstmAmxSizes& sizes, int parts, const Layout& layout) {
+static StepCost step_cost(const LstmBfloat16Sizes& sizes, int parts, const Layout& layout) {
   const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
   const int64_t slices = sizes.padded_units() / kBlock;
   const int64_t my_blocks = (blocks + layout.groups - 1) / layout.groups;
@@ -45,14 +45,14 @@ static StepCost step_cost(const LstmAmxSizes& sizes, int parts, const Layout& la
   const double products = double(my_blocks) * my_slices * (layout.block_rows / kTileRows) *
                           (kBlock * kGates / kTileRows) * (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
   StepCost cost;
-  cost.arithmetic = products * 16;
+  cost.arithmetic = products * kTileProductCycles;
   cost.weights_stay = my_bytes < kCachedWeights;
   const double bytes_per_cycle = slices * slice_bytes > kLargeWeights ? 8 : 16;
   cost.memory = cost.weights_stay ? my_blocks * my_bytes / 32 : my_bytes / bytes_per_cycle;
   return cost;
 }
 
-static Layout choose_layout(const LstmAmxSizes& sizes, int parts, int threads) {
+static Layout choose_layout(const LstmBfloat16Sizes& sizes, int parts, int threads) {
   Layout best;
   double best_cycles = 0;
   for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
@@ -79,7 +79,7 @@ struct Share {
   Range blocks, slices;  // of the batch, and of 32 units
 };
 
-static Share share_of(const LstmAmxSizes& sizes, const Layout& layout, int thread) {
+static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int thread) {
   Share share;
   share.group = thread / layout.members;
   share.idle = share.group >= layout.groups;
@@ -132,5 +132,5 @@ KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t low, Float x) {
   for (int part = 0; part < kParts; ++part) store(p + part * low, first_half(parts.part[part]));
 }
 
-}  // namespace amx
+}  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb

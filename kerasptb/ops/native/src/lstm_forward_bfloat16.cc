@@ -1,16 +1,17 @@
-// The forward pass of the LSTM layer on AMX. Equations and shape letters: lstm_amx.h; who does what: lstm_layout_amx.h.
-#include "lstm_layout_amx.h"
+// The forward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm_bfloat16.h; who does what:
+// lstm_layout_bfloat16.h.
+#include "lstm_layout_bfloat16.h"
 
 namespace kerasptb {
-namespace amx {
+namespace KERASPTB_LEVEL {
 namespace {
 
 template <int kParts>
 struct Forward {
   typedef GateType<kParts> Gate;
 
-  const LstmAmxSizes& sizes;
-  const LstmAmxForward& io;
+  const LstmBfloat16Sizes& sizes;
+  const LstmBfloat16Forward& io;
   const Layout& layout;
   bfloat16* packed;  // [H' / 16][K / 32][gate][tile]
   float* input_sums;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence, else null
@@ -56,12 +57,12 @@ struct Forward {
     int64_t row_size, gate_size;  // elements to the next row, to the next gate
 
     template <int kTile>
-    KERASPTB_INLINE_METHOD void load(int64_t row, int64_t gate) const {
-      load_tile<kTile>(data + row * row_size + gate * gate_size, row_size * int64_t{sizeof(float)});
+    KERASPTB_INLINE_METHOD void load(SumBlock& block, int64_t row, int64_t gate) const {
+      block.load<kTile>(data + row * row_size + gate * gate_size, row_size);
     }
     template <int kTile>
-    KERASPTB_INLINE_METHOD void store(int64_t row, int64_t gate) const {
-      store_tile<kTile>(data + row * row_size + gate * gate_size, row_size * int64_t{sizeof(float)});
+    KERASPTB_INLINE_METHOD void store(const SumBlock& block, int64_t row, int64_t gate) const {
+      block.store<kTile>(data + row * row_size + gate * gate_size, row_size);
     }
   };
   Sums input_sums_of(int64_t r, int64_t tile) const {
@@ -73,36 +74,37 @@ struct Forward {
     const Operand rows = rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_low);
     const Operand columns{packed + (tile * (row_size / kTileDepth) + depth.begin) * kGates * kTileSize, kTileSize, 64,
                           kGates * kTileSize, weights_low};
+    SumBlock sums;
     if (num_rows <= kTileRows) {
-      zero_block();
+      sums.zero();
       if (from != nullptr) {
-        from->template load<0>(0, 0);
-        from->template load<1>(0, 1);
-        from->template load<2>(0, 2);
-        from->template load<3>(0, 3);
+        from->template load<0>(sums, 0, 0);
+        from->template load<1>(sums, 0, 1);
+        from->template load<2>(sums, 0, 2);
+        from->template load<3>(sums, 0, 3);
       }
-      accumulate_16_rows<kParts, 4>(depth.size(), rows, columns);
-      to.template store<0>(0, 0);
-      to.template store<1>(0, 1);
-      to.template store<2>(0, 2);
-      to.template store<3>(0, 3);
+      sums.add_16_rows<kParts, 4>(depth.size(), rows, columns);
+      to.template store<0>(sums, 0, 0);
+      to.template store<1>(sums, 0, 1);
+      to.template store<2>(sums, 0, 2);
+      to.template store<3>(sums, 0, 3);
       return;
     }
     for (int64_t gate = 0; gate < kGates; gate += 2) {
       Operand two_gates = columns;
       two_gates.data += gate * kTileSize;
-      zero_block();
+      sums.zero();
       if (from != nullptr) {
-        from->template load<0>(0, gate);
-        from->template load<1>(0, gate + 1);
-        from->template load<2>(kTileRows, gate);
-        from->template load<3>(kTileRows, gate + 1);
+        from->template load<0>(sums, 0, gate);
+        from->template load<1>(sums, 0, gate + 1);
+        from->template load<2>(sums, kTileRows, gate);
+        from->template load<3>(sums, kTileRows, gate + 1);
       }
-      accumulate_32x32<kParts>(depth.size(), rows, two_gates);
-      to.template store<0>(0, gate);
-      to.template store<1>(0, gate + 1);
-      to.template store<2>(kTileRows, gate);
-      to.template store<3>(kTileRows, gate + 1);
+      sums.add_32x32<kParts>(depth.size(), rows, two_gates);
+      to.template store<0>(sums, 0, gate);
+      to.template store<1>(sums, 0, gate + 1);
+      to.template store<2>(sums, kTileRows, gate);
+      to.template store<3>(sums, kTileRows, gate + 1);
     }
   }
 
@@ -161,7 +163,7 @@ struct Forward {
 };
 
 template <int kParts>
-void forward(const LstmAmxSizes& sizes, const LstmAmxForward& io) {
+void forward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& io) {
   Workers workers;
   const Layout layout = choose_layout(sizes, kParts, workers.count());
   const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size();
@@ -194,9 +196,9 @@ void forward(const LstmAmxSizes& sizes, const LstmAmxForward& io) {
 
 }  // namespace
 
-void lstm_forward(int parts, const LstmAmxSizes& sizes, const LstmAmxForward& tensors) {
+void lstm_forward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& tensors) {
   parts == 1 ? forward<1>(sizes, tensors) : forward<2>(sizes, tensors);
 }
 
-}  // namespace amx
+}  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb

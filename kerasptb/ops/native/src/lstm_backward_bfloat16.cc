@@ -1,9 +1,9 @@
-// The backward pass of the LSTM layer on AMX. Equations and shape letters: lstm_amx.h; who does what:
-// lstm_layout_amx.h.
-#include "lstm_layout_amx.h"
+// The backward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm_bfloat16.h; who does what:
+// lstm_layout_bfloat16.h.
+#include "lstm_layout_bfloat16.h"
 
 namespace kerasptb {
-namespace amx {
+namespace KERASPTB_LEVEL {
 namespace {
 
 // Rows summed into dW in one go, and column blocks that share a transposed block of inputs while it is in the L2 cache.
@@ -15,8 +15,8 @@ template <int kParts>
 struct Backward {
   typedef GateType<kParts> Gate;
 
-  const LstmAmxSizes& sizes;
-  const LstmAmxBackward& io;
+  const LstmBfloat16Sizes& sizes;
+  const LstmBfloat16Backward& io;
   const Layout& layout;
   int64_t units, padded_units, padded_features, row_size, row_stride, columns, dz_stride;  // columns = 4H'
   bfloat16* packed;                 // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
@@ -94,14 +94,15 @@ struct Backward {
   void products(int64_t r, int64_t num_rows, int64_t k_block, float* c, int64_t c_row_size) const {
     const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
     const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
-    zero_block();
+    SumBlock sums;
+    sums.zero();
     if (num_rows <= kTileRows) {
-      accumulate_16_rows<kParts, 2>(columns / kTileDepth, rows, weights);
-      store_tile<0>(c, c_row_size * 4);
-      store_tile<1>(c + kTileRows, c_row_size * 4);
+      sums.add_16_rows<kParts, 2>(columns / kTileDepth, rows, weights);
+      sums.store<0>(c, c_row_size);
+      sums.store<1>(c + kTileRows, c_row_size);
     } else {
-      accumulate_32x32<kParts>(columns / kTileDepth, rows, weights);
-      store_32x32(c, c_row_size);
+      sums.add_32x32<kParts>(columns / kTileDepth, rows, weights);
+      store_32x32(sums, c, c_row_size);
     }
   }
 
@@ -222,10 +223,11 @@ struct Backward {
         const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize,
                              inputs_low};
         for (int64_t column_block = first; column_block < last; ++column_block) {
-          zero_block();
-          accumulate_32x32<kParts>(row_blocks, inputs,
-                                   paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low));
-          store_32x32(product, kBlock);
+          SumBlock sums;
+          sums.zero();
+          sums.add_32x32<kParts>(row_blocks, inputs,
+                                 paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low));
+          store_32x32(sums, product, kBlock);
           store_d_weights(k_block, column_block, product, rows.begin > 0);
         }
       }
@@ -246,7 +248,7 @@ struct Backward {
 };
 
 template <int kParts>
-void backward(const LstmAmxSizes& sizes, const LstmAmxBackward& io) {
+void backward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& io) {
   Workers workers;
   const int count = workers.count();
   const Layout layout = choose_layout(sizes, kParts, count);
@@ -291,9 +293,9 @@ void backward(const LstmAmxSizes& sizes, const LstmAmxBackward& io) {
 
 }  // namespace
 
-void lstm_backward(int parts, const LstmAmxSizes& sizes, const LstmAmxBackward& tensors) {
+void lstm_backward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& tensors) {
   parts == 1 ? backward<1>(sizes, tensors) : backward<2>(sizes, tensors);
 }
 
-}  // namespace amx
+}  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb

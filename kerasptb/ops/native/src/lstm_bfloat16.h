@@ -1,4 +1,4 @@
-// The LSTM layer on AMX, its input product included: bfloat16 operands in one part (bfloat16) or two (bfloat16x3).
+// The LSTM layer, its input product included: bfloat16 operands in one part (bfloat16) or two (bfloat16x3).
 // Cell state, gates and sums are float32.
 //
 // Shape letters: B batch, T steps, D features in, H units; H' is H rounded up to 32; K = (D rounded up to 32) + H';
@@ -20,7 +20,7 @@
 
 namespace kerasptb {
 
-struct LstmAmxSizes {
+struct LstmBfloat16Sizes {
   int64_t batch, steps, features, units;  // B, T, D, H
 
   int64_t padded_units() const { return (units + 31) / 32 * 32; }                  // H'
@@ -30,7 +30,7 @@ struct LstmAmxSizes {
   int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past the last
 };
 
-struct LstmAmxForward {
+struct LstmBfloat16Forward {
   const float *x, *kernel, *recurrent_kernel, *bias, *h0, *c0;
   float *h_seq, *h_T, *c_T;
   uint16_t* rows;
@@ -38,7 +38,7 @@ struct LstmAmxForward {
   float* cells;
 };
 
-struct LstmAmxBackward {
+struct LstmBfloat16Backward {
   const float *kernel, *recurrent_kernel;
   const uint16_t* rows;
   const void* gates;
@@ -46,10 +46,14 @@ struct LstmAmxBackward {
   float *dx, *d_kernel, *d_recurrent_kernel, *d_bias, *dh0, *dc0;
 };
 
+// parts: 1 or 2. Only where cpu_level() is at least the namespace's. Throws std::bad_alloc.
+namespace avx512bf16 {
+void lstm_forward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& tensors);
+void lstm_backward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& tensors);
+}  // namespace avx512bf16
 namespace amx {
-// parts: 1 or 2. Only where cpu_level() is kAmx. Throws std::bad_alloc.
-void lstm_forward(int parts, const LstmAmxSizes& sizes, const LstmAmxForward& tensors);
-void lstm_backward(int parts, const LstmAmxSizes& sizes, const LstmAmxBackward& tensors);
+void lstm_forward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& tensors);
+void lstm_backward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& tensors);
 }  // namespace amx
 
 }  // namespace kerasptb

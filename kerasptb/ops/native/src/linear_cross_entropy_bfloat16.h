@@ -1,4 +1,4 @@
-// Cross-entropy of softmax(h W + b) and its gradients on AMX: bfloat16 operands in one part (bfloat16) or two
+// Cross-entropy of softmax(h W + b) and its gradients: bfloat16 operands in one part (bfloat16) or two
 // (bfloat16x3). Sums, softmax and loss are float32.
 //
 //   z = h W + b    loss[n] = log(sum over v of exp(z[n, v])) - z[n, targets[n]]        h [N,D], W [D,V], b [V]
@@ -16,7 +16,7 @@
 
 namespace kerasptb {
 
-struct LinearCrossEntropyAmx {
+struct LinearCrossEntropyBfloat16 {
   int64_t num_words, features, vocabulary_size;  // N, D, V, all at least 1
   const float *h, *kernel, *bias;
   const int32_t* targets;  // each in [0, V)
@@ -24,9 +24,12 @@ struct LinearCrossEntropyAmx {
   float *loss, *dh, *d_kernel, *d_bias;
 };
 
+// parts: 1 or 2. Only where cpu_level() is at least the namespace's. Throws std::bad_alloc.
+namespace avx512bf16 {
+void linear_cross_entropy(int parts, const LinearCrossEntropyBfloat16& tensors);
+}  // namespace avx512bf16
 namespace amx {
-// parts: 1 or 2. Only where cpu_level() is kAmx. Throws std::bad_alloc.
-void linear_cross_entropy(int parts, const LinearCrossEntropyAmx& tensors);
+void linear_cross_entropy(int parts, const LinearCrossEntropyBfloat16& tensors);
 }  // namespace amx
 
 }  // namespace kerasptb
