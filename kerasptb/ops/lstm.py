@@ -27,9 +27,9 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         recurrent_kernel: Tensor [H, 4H].
         bias: Tensor [4H].
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
-        precision: Of the matrix products. `"float32"`; or, native only and on processors with AVX512-BF16 or AMX: `"bfloat16x3"`
-            (each operand as the sum of two bfloat16, three products; about float32's accuracy) or `"bfloat16"`. Cell
-            state, gates and sums are float32 in all of them.
+        precision: Of the matrix products. `"float32"`; or, native only and on processors with AVX512-BF16 or AMX:
+            `"bfloat16x3"` (each operand as the sum of two bfloat16, three products; about float32's accuracy) or
+            `"bfloat16"`. Cell state, gates and sums are float32 in all of them.
 
     Returns:
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].

@@ -46,7 +46,7 @@ LOSS_SHAPES = [
 
 
 @pytest.fixture(autouse=True)
-def processor_with_amx(native_library):
+def processor_with_bfloat16(native_library):
     if (obstacle := native_obstacle("bfloat16")) is not None:
         pytest.skip(obstacle)
 

@@ -86,7 +86,7 @@ def is_loaded():
 
 
 def cpu_level():
-    """The instruction set the kernels use: `"baseline"`, `"avx2"`, `"avx512"`, `"avx512bf16"` or `"amx"`. Loads the library."""
+    """The instruction set the kernels use, one of `CPU_LEVELS`. Loads the library."""
     load()
     return _library.kerasptb_cpu_level().decode()
 

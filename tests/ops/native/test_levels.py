@@ -37,3 +37,15 @@ def test_level_and_threads(native_library, level, threads):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [level, str(threads)]
+
+
+def test_bfloat16_without_amx(native_library):
+    levels = native.loader.CPU_LEVELS
+    if levels.index(native.cpu_level()) < levels.index("avx512bf16"):
+        pytest.skip("this processor has no avx512bf16")
+    environment = os.environ | {"KERASPTB_CPU": "avx512bf16"}
+    chosen = "all_gradients or loss_per_word or summed_loss or any_number_of_threads"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, TESTS / "test_bfloat16.py"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "skipped" not in result.stdout

@@ -16,7 +16,7 @@ OPS = Path(__file__).parent.parent
 @pytest.mark.skipif(
     "KERASPTB_TEST_SANITIZERS" not in os.environ, reason="takes minutes; set KERASPTB_TEST_SANITIZERS=1 to run it"
 )
-@pytest.mark.parametrize("level", ["avx2", "amx"])
+@pytest.mark.parametrize("level", ["avx2", "avx512bf16", "amx"])
 def test_no_sanitizer_speaks(level):
     try:
         compiler = build.find_compiler()
