@@ -74,6 +74,27 @@ struct Row {
   }
 };
 
+// use(v, z) for each part of the row that is this thread's, in order. Several reads are under way at a time: the few
+// blocks that a multiprocessor holds would not keep the memory busy otherwise.
+template <int width, class Use>
+KERASPTB_DEVICE void read_own(const Row& row, Use use) {
+  constexpr int kAtOnce = 4;
+  const int64_t stride = static_cast<int64_t>(blockDim.x) * width;
+  int64_t v = threadIdx.x * width;
+  for (; v + (kAtOnce - 1) * stride < row.size; v += kAtOnce * stride) {
+    float z[kAtOnce][width];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) row.read(v + i * stride, z[i]);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) use(v + i * stride, z[i]);
+  }
+  for (; v < row.size; v += stride) {
+    float z[width];
+    row.read(v, z);
+    use(v, z);
+  }
+}
+
 KERASPTB_DEVICE Row row_of(const SoftmaxCrossEntropy& a) {
   const int64_t r = blockIdx.x, begin = r * a.vocabulary;
   return {a.logits + begin, a.bias, a.dlogits == nullptr ? nullptr : a.dlogits + begin, a.vocabulary, a.targets[r]};
@@ -101,14 +122,11 @@ KERASPTB_DEVICE void cached(const SoftmaxCrossEntropy& a, float* shared) {
   const float z_target = threadIdx.x == 0 && row.target_is_there() ? row.z(row.target) : NAN;
 
   float maximum = kLeast;
-#pragma unroll 4
-  for (int64_t v = begin; v < row.size; v += stride) {
-    float z[width];
-    row.read(v, z);
+  read_own<width>(row, [&](int64_t v, float(&z)[width]) {
 #pragma unroll
     for (int j = 0; j < width; ++j) maximum = at_least(maximum, z[j]);
     store(cache + v, z);  // read again by this thread alone: no barrier
-  }
+  });
   maximum = over_block<at_least>(maximum, shared);
 
   float total = 0.0f;
@@ -137,14 +155,10 @@ KERASPTB_DEVICE void cached(const SoftmaxCrossEntropy& a, float* shared) {
 template <int width>
 KERASPTB_DEVICE void streamed(const SoftmaxCrossEntropy& a, float* shared) {
   const Row row = row_of(a);
-  const int64_t begin = threadIdx.x * width, stride = static_cast<int64_t>(blockDim.x) * width;
   const float z_target = threadIdx.x == 0 && row.target_is_there() ? row.z(row.target) : NAN;
 
   float largest = kLeast, own_total = 0.0f;  // own_total: of exp(z - largest)
-#pragma unroll 4
-  for (int64_t v = begin; v < row.size; v += stride) {
-    float z[width];
-    row.read(v, z);
+  read_own<width>(row, [&](int64_t, const float(&z)[width]) {
     float larger = largest;
 #pragma unroll
     for (int j = 0; j < width; ++j) larger = at_least(larger, z[j]);
@@ -152,21 +166,18 @@ KERASPTB_DEVICE void streamed(const SoftmaxCrossEntropy& a, float* shared) {
     largest = larger;
 #pragma unroll
     for (int j = 0; j < width; ++j) own_total += expf(z[j] - largest);
-  }
+  });
   const float maximum = over_block<at_least>(largest, shared);
   const float total = over_block<add>(own_total * expf(largest - maximum), shared + kSoftmaxScratch / 2);
   write_loss(a, total, maximum, z_target);
   if (row.dlogits == nullptr) return;
 
   const float factor = gradient_factor(a, row, total);
-#pragma unroll 4
-  for (int64_t v = begin; v < row.size; v += stride) {
-    float z[width];
-    row.read(v, z);
+  read_own<width>(row, [&](int64_t v, float(&z)[width]) {
 #pragma unroll
     for (int j = 0; j < width; ++j) z[j] = expf(z[j] - maximum);
     row.write(v, z, total, factor);
-  }
+  });
 }
 
 }  // namespace cuda
