@@ -76,7 +76,7 @@ def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32", steps
     return _fit(model, inputs, scale=num_steps)
 
 
-def ours(inputs, backend="native", precision="float32"):
+def ours(inputs, backend="native", precision="float32", steps_per_execution=8):
     """The package's own model in `fit`, as `kerasptb train` runs it."""
     import kerasptb  # noqa: PLC0415
 
@@ -85,12 +85,12 @@ def ours(inputs, backend="native", precision="float32"):
         vocabulary_size, EMBEDDING, UNITS, batch_size, num_steps, backend=backend, precision=precision
     )
     model.set_weights(inputs["weights"])
-    model.compile(steps_per_execution=8)
+    model.compile(steps_per_execution=steps_per_execution)
     return _fit(model, inputs, scale=1)
 
 
-def pytorch(inputs, compiled=False, autocast=False, fused_loss=False):
-    """PyTorch's LSTM and a loop of one's own."""
+def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cpu", steps_per_execution=1):
+    """PyTorch's LSTM and a loop of one's own, which waits for the cost once in `steps_per_execution` steps."""
     import torch  # noqa: PLC0415
     from torch.nn import functional  # noqa: PLC0415
 
@@ -121,20 +121,22 @@ def pytorch(inputs, compiled=False, autocast=False, fused_loss=False):
 
     model = Model()
     _load_pytorch(torch, model, inputs["weights"])
+    model.to(device)
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
-    x, y = (torch.from_numpy(array.astype(np.int64)) for array in inputs["batches"])
-    states = [(torch.zeros(1, x.shape[1], units), torch.zeros(1, x.shape[1], units)) for units in UNITS]
+    x, y = (torch.from_numpy(array.astype(np.int64)).to(device) for array in inputs["batches"])
+    states = [[torch.zeros(1, x.shape[1], units, device=device) for _ in range(2)] for units in UNITS]
     step = torch.compile(model) if compiled else model
     clock = _Clock()
-    for batch in zip(x, y, strict=True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+    for number, batch in enumerate(zip(x, y, strict=True), start=1):
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
             cost, states = step(*batch, states)
         optimizer.zero_grad(set_to_none=True)
         cost.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         states = [tuple(tensor.detach() for tensor in state) for state in states]
-        clock.step(cost.item())
+        if number % steps_per_execution == 0:
+            clock.step(cost.item(), steps_per_execution)
     return clock
 
 
@@ -175,7 +177,6 @@ class _Clock:
 def _fit(model, inputs, scale):
     """Trains in `fit`, progress bar and all; Keras' logs hold the running mean of the loss."""
     import keras  # noqa: PLC0415
-    import tensorflow as tf  # noqa: PLC0415
 
     clock = _Clock()
 
@@ -187,9 +188,27 @@ def _fit(model, inputs, scale):
             clock.step((total - self.total) / (batch + 1 - before), batch + 1 - before)
             self.total = total
 
-    dataset = tf.data.Dataset.from_tensor_slices(inputs["batches"]).prefetch(2)
-    model.fit(dataset, verbose=1, shuffle=False, callbacks=[Record()])
+    model.fit(_dataset(inputs["batches"]), verbose=1, shuffle=False, callbacks=[Record()])
     return clock
+
+
+def _dataset(batches):
+    """The batches as Keras' backend likes them best; TensorFlow is not needed for another backend."""
+    import keras  # noqa: PLC0415
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415
+
+        return tf.data.Dataset.from_tensor_slices(batches).prefetch(2)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return len(batches[0])
+
+        def __getitem__(self, index):
+            return batches[0][index], batches[1][index]
+
+    return Batches()
 
 
 def _as_original(weights):

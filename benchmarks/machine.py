@@ -18,7 +18,7 @@ def training_flops(num_words):
 def describe():
     """Returns the machine's processor, cores and the versions in use, as a dict of strings."""
     versions = {}
-    for package in ("tensorflow", "keras", "tf-keras", "torch", "numpy"):
+    for package in ("tensorflow", "jax", "jaxlib", "keras", "tf-keras", "torch", "numpy"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

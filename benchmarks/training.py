@@ -35,8 +35,14 @@ def make_inputs(path, data, num_batches, batch_size=60, num_steps=20):
     ]
     if len(batches) < num_batches:
         raise SystemExit(f"The text has {len(batches)} batches; {num_batches} are asked for with --steps.")
+    x, y = (np.stack(arrays) for arrays in zip(*batches, strict=True))
+    save_inputs(path, x, y, len(corpus.vocabulary))
+    return corpus
+
+
+def save_inputs(path, x, y, vocabulary_size):
+    """Writes batches, int32 [N, B, T] each, and random weights in Keras' order to an npz file."""
     random = np.random.default_rng(0)
-    vocabulary_size = len(corpus.vocabulary)
 
     def uniform(*shape):
         return random.uniform(-0.1, 0.1, shape).astype(np.float32)
@@ -46,9 +52,7 @@ def make_inputs(path, data, num_batches, batch_size=60, num_steps=20):
         weights += [uniform(size, 4 * units), uniform(units, 4 * units), np.zeros(4 * units, np.float32)]
         size = units
     weights += [uniform(size, vocabulary_size), uniform(vocabulary_size)]
-    x, y = (np.stack(arrays) for arrays in zip(*batches, strict=True))
     np.savez(path, x=x, y=y, **{f"w{i}": weight for i, weight in enumerate(weights)})
-    return corpus
 
 
 def run(name, inputs):
