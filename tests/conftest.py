@@ -4,7 +4,19 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import pytest
+
+# A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.
+_WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = None
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +30,21 @@ def native_library():
         pytest.skip(f"the native library cannot be built here: {error}")
     load()
     return path
+
+
+@pytest.fixture
+def run_under_jax(native_library):
+    """Runs a script on Keras with JAX and without TensorFlow, warnings as errors; returns what it prints."""
+    if find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+
+    def run(script, *arguments):
+        environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+        # But for the one of pyproject.toml.
+        warnings = ["-W", "error", "-W", "ignore:__array__ implementation doesn't accept:DeprecationWarning"]
+        command = [sys.executable, *warnings, "-c", _WITHOUT_TENSORFLOW, script, *arguments]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result.stdout
+
+    return run

@@ -20,6 +20,7 @@ FLAGS = (
     *(flag for n in ARCHITECTURES for flag in ("-gencode", f"arch=compute_{n},code=sm_{n}")),
     *(flag for n in PTX for flag in ("-gencode", f"arch=compute_{n},code=compute_{n}")),
 )
+TOOLKIT = Path("/usr/local/cuda")
 HINT = "Install it (`pip install kerasptb[cuda]`, or NVIDIA's CUDA toolkit) and run `kerasptb build`."
 
 
@@ -33,7 +34,7 @@ def find():
     """The path of nvcc: in `$CUDA_HOME`, on the PATH, in /usr/local/cuda, or of the extra `cuda`; None if nowhere."""
     folders = [Path(home) / "bin" for home in [os.environ.get("CUDA_HOME")] if home]
     folders += [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
-    folders += [Path("/usr/local/cuda/bin"), *_folders_of_packages()]
+    folders += [TOOLKIT / "bin", *_folders_of_packages()]
     return shutil.which("nvcc", path=os.pathsep.join(str(folder) for folder in folders))
 
 

@@ -1,0 +1,63 @@
+"""The training step as one XLA program, with TensorFlow on the CPU."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.data import make_dataset
+from kerasptb.layers import FusedLSTM
+from kerasptb.models import LanguageModel
+
+V, B, T = 23, 4, 5
+TEXT = np.random.default_rng(0).integers(0, V, 404).astype("int32")
+
+
+@pytest.fixture(autouse=True)
+def _native(native_library):
+    pass
+
+
+def trained(jit_compile, **options):
+    """A model, and the losses and perplexities of two epochs with validation."""
+    model = LanguageModel(V, 6, (8, 6), B, T, seed=3, backend="native", **options)
+    model.compile(jit_compile=jit_compile)
+    history = model.fit(make_dataset(TEXT, B, T), epochs=2, validation_data=make_dataset(TEXT, 2, 7), verbose=0).history
+    return model, history
+
+
+def hlo_of(function, *arguments):
+    return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*arguments)(stage="hlo")
+
+
+@pytest.mark.parametrize("options", [{}, {"tie_embeddings": True}], ids=str)
+def test_compiled_step_trains_as_the_graph_does(options):
+    model, compiled = trained(True, **options)
+    assert model.jit_compile is True  # Keras has not fallen back
+    _, graph = trained(False, **options)
+    for name, values in graph.items():
+        np.testing.assert_allclose(compiled[name], values, rtol=1e-5, err_msg=name)
+
+
+def test_step_is_one_program_with_our_kernels_and_no_loop():
+    model, _ = trained(True)
+    batch = tf.constant(TEXT[: B * T].reshape(B, T))
+    hlo = hlo_of(model.train_step, (batch, batch))
+    assert Counter(re.findall(r'custom_call_target="kerasptb_(\w+)"', hlo)) == {
+        "lstm_forward_float32": 2,
+        "lstm_backward_float32": 2,
+        "softmax_cross_entropy": 1,
+    }
+    # A loop over chunks, steps or rows would be a launch from the host for each on a GPU.
+    assert not re.search(r"\bwhile\(", hlo)
+    assert "lstm_inference" in hlo_of(model.test_step, (batch, batch))
+
+
+def test_layer_compiles_alone():
+    layer = FusedLSTM(8, backend="native", return_sequences=True)
+    x = tf.random.stateless_normal((B, T, 3), (1, 2))
+    expected = layer(x)
+    np.testing.assert_allclose(tf.function(layer, jit_compile=True)(x), expected, rtol=1e-5, atol=1e-6)
+    assert layer.supports_jit

@@ -1,0 +1,109 @@
+"""A training on whatever backend Keras has: what it gives, as numbers that another backend's can be compared with."""
+
+import json
+import sys
+
+import keras
+import numpy as np
+
+from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
+from kerasptb.data import make_dataset
+from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.models import LanguageModel
+from kerasptb.optimizers import ClippedSGD
+
+V, B, T = 50, 4, 5
+TRAIN = np.random.default_rng(0).integers(0, V, B * (T * 5 + 1)).astype("int32")
+VALID = np.random.default_rng(1).integers(0, V, 3 * (11 * 4 + 1)).astype("int32")
+
+
+class Losses(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(float(logs["loss"]))
+
+
+def model_with_known_weights(tie_embeddings=False, clip=5.0, **options):
+    model = LanguageModel(V, 6, (8, 6), B, T, seed=3, tie_embeddings=tie_embeddings)
+    weights = [
+        np.random.default_rng(i).uniform(-0.5, 0.5, weight.shape).astype("float32")
+        for i, weight in enumerate(model.get_weights())
+    ]
+    model.set_weights(weights)
+    model.compile(ClippedSGD(1.0, global_clipnorm=clip), **options)
+    return model
+
+
+def train(model, epochs=2):
+    """The loss after each batch, with the callbacks of `kerasptb train`, and the history."""
+    losses = Losses()
+    history = model.fit(
+        make_dataset(TRAIN, B, T),
+        epochs=epochs,
+        verbose=0,
+        validation_data=make_dataset(VALID, 3, 11),  # of another shape
+        callbacks=[losses, ResetStates(), LearningRateDecay(1, 0.5), WordsPerSecond(), StopOnDivergence()],
+    ).history
+    assert min(history.pop("words_per_second")) > 0
+    return {"losses": losses.values, **history}
+
+
+def measure():
+    """Trainings, and what a trained model gives."""
+    results = {
+        "tied": train(model_with_known_weights(tie_embeddings=True)),
+        "clipped": train(model_with_known_weights(clip=0.5)),
+    }
+    model = model_with_known_weights()
+    results["plain"] = train(model)
+    evaluation = model.evaluate(make_dataset(VALID, B, T), verbose=0)
+    assert model.evaluate(make_dataset(VALID, B, T), verbose=0) == evaluation  # from a zero state each time
+    rows = TRAIN[: B * T * 2].reshape(-1, T)
+    results["plain"] |= {
+        "evaluation": [float(value) for value in evaluation],
+        "every word": [evaluate_perplexity(model, VALID, 1, 7, every_word=True)],
+        "logits": model.predict(rows, verbose=0)[-1, -1].astype(float).tolist(),
+        "next word": model.next_word_probabilities(rows[:3]).astype(float)[0].tolist(),
+        "on arrays": model.fit(rows, np.roll(rows, -1, axis=1), verbose=0).history["loss"],
+    }
+    return results, model
+
+
+if __name__ == "__main__":
+    results, model = measure()
+    assert keras.backend.backend() == "jax"
+    import jax
+
+    # State is threaded through the steps and saved nowhere.
+    assert len(model.weights) == 9
+    assert sum("rnn_state" in variable.path for variable in model.non_trainable_variables) == 2 * 2 * 4
+    model.save_weights(sys.argv[1])
+    other = model_with_known_weights()
+    other.load_weights(sys.argv[1])
+    assert other.evaluate(make_dataset(VALID, B, T), verbose=0) == model.evaluate(make_dataset(VALID, B, T), verbose=0)
+
+    # The step is one program, with the native kernels in it.
+    state = [[v.value for v in variables] for variables in (model.trainable_variables, model.non_trainable_variables)]
+    state += [[v.value for v in variables] for variables in (model.optimizer.variables, model.metrics_variables)]
+    batch = np.zeros((B, T), "int32")
+    program = jax.jit(model.train_step).lower(state, (batch, batch)).as_text()
+    counts = {
+        name: program.count(f"custom_call @kerasptb_{name}(")
+        for name in ("lstm_forward_float32", "lstm_backward_float32", "softmax_cross_entropy")
+    }
+    assert counts == {"lstm_forward_float32": 2, "lstm_backward_float32": 2, "softmax_cross_entropy": 1}, counts
+
+    # Dropout draws anew each step, and the same again from the same seed.
+    losses = []
+    for _ in range(2):
+        dropped = LanguageModel(V, 6, 8, B, T, keep_prob=0.5, seed=3)
+        dropped.compile(jit_compile=True)
+        losses.append(dropped.fit(make_dataset(TRAIN, B, T), epochs=2, verbose=0).history["loss"])
+    assert losses[0] == losses[1]
+    # Any other loss and optimizer train as in any Keras model.
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    assert model.fit(make_dataset(TRAIN, B, T), verbose=0, epochs=1).history.keys() == {"loss", "accuracy"}
+    print(json.dumps(results))

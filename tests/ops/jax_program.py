@@ -1,0 +1,90 @@
+"""Both operations under JAX, eagerly and compiled, against their references; test_jax.py runs it in its own process."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kerasptb.ops import backends, linear_cross_entropy, lstm
+from kerasptb.ops.native.calls import call
+
+PRECISIONS = {"float32": 2e-6, "bfloat16x3": 4e-5, "bfloat16": 2e-2}
+generator = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return jnp.asarray(generator.standard_normal(shape) * 0.5, "float32")
+
+
+def compare(function, inputs, backend, precision, allowed):
+    """Value and every gradient, relative to the largest number of each tensor in the reference."""
+    numbers = tuple(i for i, x in enumerate(inputs) if x.dtype == jnp.float32)
+    expected = jax.value_and_grad(function("reference", "float32"), numbers)(*inputs)
+    for wrap in (lambda f: f, jax.jit):
+        found = wrap(jax.value_and_grad(function(backend, precision), numbers))(*inputs)
+        without_gradient = wrap(function(backend, precision))(*inputs)
+        tensors = [(found[0], expected[0]), (without_gradient, expected[0]), *zip(found[1], expected[1], strict=True)]
+        for a, b in tensors:
+            assert jnp.abs(a - b).max() <= allowed * jnp.abs(b).max(), (function.__name__, backend, precision)
+
+
+def total_of_lstm(backend, precision):
+    def total(*inputs):
+        outputs = lstm(*inputs, backend=backend, precision=precision)
+        return sum(jnp.sum(a * b) for a, b in zip(outputs, upstream, strict=True))
+
+    return total
+
+
+def total_of_losses(backend, precision, reduction="none"):
+    def total(h, kernel, bias, targets):
+        options = {"backend": backend, "precision": precision, "reduction": reduction}
+        return jnp.sum(linear_cross_entropy(h, kernel, bias, targets, scale=0.5, **options) * 3)
+
+    return total
+
+
+def summed_losses(backend, precision):
+    return total_of_losses(backend, precision, "sum")
+
+
+B, T, D, H = 5, 4, 17, 18
+upstream = normal(B, T, H), normal(B, H), normal(B, H)
+of_lstm = normal(B, T, D), normal(B, H), normal(B, H), normal(D, 4 * H), normal(H, 4 * H), normal(4 * H)
+N, V = 130, 500
+targets = jnp.asarray(generator.integers(0, V, N), "int32")
+of_losses = normal(N, D), normal(D, V), normal(V), targets
+
+assert backends.resolve("auto") == "native"
+for precision, allowed in PRECISIONS.items():
+    if backends.native_obstacle(precision) is not None:
+        print(f"left out: {backends.native_obstacle(precision)}")
+        continue
+    for function, inputs in ((total_of_lstm, of_lstm), (total_of_losses, of_losses), (summed_losses, of_losses)):
+        compare(function, inputs, "native", precision, allowed)
+for function, inputs in ((total_of_lstm, of_lstm), (summed_losses, of_losses)):
+    compare(function, inputs, "keras", "float32", 2e-6)
+
+program = jax.jit(jax.grad(total_of_lstm("auto", "float32"))).lower(*of_lstm).as_text()
+assert program.count("custom_call @kerasptb_lstm_forward_float32") == 1
+assert program.count("custom_call @kerasptb_lstm_backward_float32") == 1
+assert "while" not in program
+assert "inference" in jax.jit(total_of_lstm("auto", "float32")).lower(*of_lstm).as_text()
+
+try:
+    linear_cross_entropy(*of_losses[:3], targets + V)
+except ValueError as error:
+    assert f"must be in [0, {V})" in str(error), error
+else:
+    raise AssertionError("invalid targets were taken")
+invalid = targets.at[7].set(-1)
+losses = jax.jit(lambda targets: linear_cross_entropy(*of_losses[:3], targets))(invalid)
+assert jnp.isnan(losses[7])
+assert jnp.isfinite(jnp.delete(losses, 7)).all()
+
+try:
+    call("kerasptb_softmax_cross_entropy_loss", [normal(3, 5), normal(4), targets[:3]], [(3,)])
+except Exception as error:
+    assert "the shapes of the buffers do not fit" in str(error), error
+else:
+    raise AssertionError("shapes that do not fit were taken")
+print("as the reference")

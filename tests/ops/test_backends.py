@@ -1,0 +1,104 @@
+"""Which backend serves where a GPU is. The tests answer the questions after devices, so that none is needed."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerasptb import info
+from kerasptb.layers import FusedLSTM
+from kerasptb.ops import backends, lstm
+from kerasptb.ops.native import loader
+
+OLD = "The CUDA kernels cannot run on GPU 0: needs compute capability 9.0 (thread-block clusters); this GPU has 8.0."
+
+
+@pytest.fixture
+def gpus(native_library, monkeypatch):
+    """Makes Keras' backend see GPUs, each with what keeps the CUDA kernels from running there."""
+
+    def see(*obstacles):
+        monkeypatch.setattr(backends, "visible_gpus", lambda: list(range(len(obstacles))))
+        monkeypatch.setattr(loader, "cuda_obstacle", lambda device=0: obstacles[device])
+
+    return see
+
+
+def arguments(units):
+    shapes = (2, 3, 4), (2, units), (2, units), (4, 4 * units), (units, 4 * units), (4 * units,)
+    return [np.zeros(shape, "float32") for shape in shapes]
+
+
+def test_no_gpu_is_seen_where_none_is(native_library):
+    if backends.visible_gpus():
+        pytest.skip("there is a GPU")
+    assert backends.units_obstacle(10**6) is None
+
+
+def test_native_serves_a_gpu_that_its_kernels_can_run_on(gpus):
+    gpus(None, None)
+    assert backends.availability() == {"reference": None, "keras": None, "native": None}
+    assert backends.resolve("auto") == "native"
+    assert FusedLSTM(256).supports_jit
+    assert "CUDA kernels up to 256 units" in info.collect()["lstm"]
+
+
+@pytest.mark.parametrize("obstacles", [(OLD,), (None, OLD[:-1] + ", the second.")])
+def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, obstacles):
+    gpus(*obstacles)
+    assert backends.resolve("auto") == "keras"
+    with pytest.raises(loader.NativeUnavailableError, match=r"needs compute capability 9\.0.*backend='native'"):
+        backends.resolve("native")
+    assert info.collect()["lstm"].startswith('backend="auto" runs cuDNN through keras.layers.LSTM: The CUDA kernels')
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "bfloat16x3"])
+def test_bfloat16_is_for_processors(gpus, precision):
+    gpus(None)
+    for backend in ("auto", "native"):
+        with pytest.raises(loader.NativeUnavailableError, match=f"{precision}.* is for processors with AMX"):
+            backends.resolve(backend, precision)
+
+
+def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
+    gpus(None)
+    most = loader.cuda_most_units()
+    assert most == 256
+    assert lstm(*arguments(most), backend="native")[0].shape == (2, 3, most)
+    for call in (lambda backend: lstm(*arguments(most + 1), backend=backend), lambda backend: FusedLSTM(257, backend)):
+        with pytest.raises(ValueError, match=r"at most 256 units on a GPU\. Received: units=257"):
+            call("native")
+    assert lstm(*arguments(most + 1), backend="auto")[0].shape == (2, 3, most + 1)
+    layer = FusedLSTM(most + 1)
+    assert layer(np.zeros((2, 3, 4), "float32")).shape == (2, most + 1)
+
+
+def test_library_without_cuda_code(native_library, monkeypatch):
+    monkeypatch.setattr(backends, "visible_gpus", lambda: [0])
+    monkeypatch.setattr(loader.build, "cuda_problem", lambda path: "No nvcc was found when it was built.")
+    reason = "The native library has no CUDA code. No nvcc was found when it was built."
+    assert backends.native_obstacle() == reason
+    assert backends.resolve("auto") == "keras"
+    assert info.collect()["cuda"] == reason
+    assert reason in info.describe(info.collect())
+
+
+def test_step_is_compiled_on_a_gpu_if_every_layer_is_native(gpus, monkeypatch):
+    from kerasptb.models import LanguageModel
+
+    asked = []
+    monkeypatch.setattr(keras.Model, "compile", lambda self, jit_compile, **_: asked.append(jit_compile))
+    LanguageModel(9, 4, 4, 2, 3).compile()
+    gpus(None)
+    model = LanguageModel(9, 4, 4, 2, 3)
+    model.compile()
+    assert asked == [False, "auto"]  # "auto" asks each layer
+    assert all(layer.supports_jit for layer in model.layers)
+
+
+def test_a_gpu_takes_a_training_step_as_one_chunk(gpus):
+    from kerasptb.ops.linear_cross_entropy import _chunking
+
+    h, kernel = np.zeros((1200, 128), "float32"), np.zeros((128, 10_000), "float32")
+    assert _chunking(h, kernel)[1] == 6
+    gpus(None)
+    assert _chunking(h, kernel)[1] == 1

@@ -1,0 +1,8 @@
+"""The operations under JAX, in a process that has no TensorFlow."""
+
+from pathlib import Path
+
+
+def test_values_and_gradients_are_the_references(run_under_jax):
+    output = run_under_jax(Path(__file__).with_name("jax_program.py"))
+    assert output.strip().endswith("as the reference")
