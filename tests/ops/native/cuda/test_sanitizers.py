@@ -1,5 +1,6 @@
 """Kernels, launchers and emulator with checks of every memory access and of undefined behaviour compiled in."""
 
+import concurrent.futures
 import shutil
 import subprocess
 
@@ -36,8 +37,18 @@ def launchers(toolkit, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sanitized_gpu(toolkit, launchers, environment):
-    gpu = toolkit.EmulatedGpu(launchers, toolkit.compile_driver(launchers.parent, *FLAGS), environment)
+def objects(toolkit, launchers):
+    """The object files of the driver and of each kernel, by the names of their sources."""
+    kernels = ("lstm_forward.cu", "lstm_backward.cu", "softmax_cross_entropy.cu", "column_sums.cu")
+    sources = [*toolkit.driver_sources, *(toolkit.sources / "cuda" / name for name in kernels)]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        paths = pool.map(lambda source: toolkit.compile_emulated(source, launchers.parent, *FLAGS), sources)
+        return {source.name: path for source, path in zip(sources, paths, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def sanitized_gpu(toolkit, launchers, objects, environment):
+    gpu = toolkit.EmulatedGpu(launchers, toolkit.link_driver(launchers.parent, objects.values(), *FLAGS), environment)
     yield gpu
     assert gpu.close() == ""
 
@@ -67,14 +78,14 @@ def test_targets_out_of_range_touch_nothing(sanitized_gpu, softmax_rows, target)
     assert np.isnan(sanitized_gpu.softmax_cross_entropy(inputs)["loss"]).all()
 
 
-def test_a_read_past_an_end_is_seen(toolkit, launchers, environment, recurrence, tmp_path):
+def test_a_read_past_an_end_is_seen(toolkit, launchers, objects, environment, recurrence, tmp_path):
     shutil.copytree(toolkit.sources, tmp_path / "src")
     path = tmp_path / "src" / "cuda" / "lstm_backward.cu"
     guard = "owner && batch < a.batch && unit < units"
     assert path.read_text().count(guard) == 1
     path.write_text(path.read_text().replace(guard, "owner && unit < units"))
-    sources = [*toolkit.driver_sources, *(path.with_name(name) for name in ("lstm_forward.cu", path.name))]
-    objects = [toolkit.compile_emulated(source, tmp_path, *FLAGS) for source in sources]
-    gpu = toolkit.EmulatedGpu(launchers, toolkit.link_driver(tmp_path, objects, *FLAGS), environment)
+    changed = {path.name: toolkit.compile_emulated(path, tmp_path, *FLAGS)}
+    driver = toolkit.link_driver(tmp_path, (objects | changed).values(), *FLAGS)
+    gpu = toolkit.EmulatedGpu(launchers, driver, environment)
     with pytest.raises(RuntimeError, match="AddressSanitizer: heap-buffer-overflow"):
         recurrence((3, 3, 2, 50)).on(gpu)
