@@ -70,7 +70,8 @@ def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32", steps
     model.compile(
         keras.optimizers.SGD(LEARNING_RATE * num_steps, global_clipnorm=CLIP / num_steps),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=jit_compile,
+        # JAX's steps are made to be compiled.
+        jit_compile=jit_compile or keras.backend.backend() == "jax",
         steps_per_execution=steps_per_execution,
     )
     return _fit(model, inputs, scale=num_steps)
