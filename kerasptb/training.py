@@ -16,6 +16,7 @@ from kerasptb import runs
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, load_corpus, make_dataset
 from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.plots import plot_curves
@@ -220,8 +221,12 @@ class _Recorder(keras.callbacks.Callback):
 
 
 def _resumed(model):
-    """Returns the variables that the next epoch depends on, in a fixed order."""
-    return [*model.variables, *model.optimizer.variables]
+    """Returns the variables that the next epoch depends on, in a fixed order.
+
+    The recurrent states, which with JAX are among the model's variables, are zero when an epoch begins.
+    """
+    states = {id(v) for layer in model.layers if isinstance(layer, FusedLSTM) for v in layer.state_variables()}
+    return [v for v in [*model.variables, *model.optimizer.variables] if id(v) not in states]
 
 
 def _training_settings(preset, steps_per_epoch, training_arguments):

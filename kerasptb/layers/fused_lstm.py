@@ -80,9 +80,10 @@ class FusedLSTM(keras.layers.LSTM):
         """
         if keras.backend.backend() != "jax":
             return super().variables
-        return [*super().variables, *self._state_variables()]
+        return [*super().variables, *self.state_variables()]
 
-    def _state_variables(self):
+    def state_variables(self):
+        """Returns the variables of the recurrent state, a list; empty if the layer is not stateful, or not built."""
         return keras.tree.flatten(getattr(self, "states", None) or [])
 
     def get_config(self):

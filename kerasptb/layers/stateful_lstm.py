@@ -97,8 +97,9 @@ class StatefulLSTM(FusedLSTM):
         self._evaluation_states[batch_size] = self.states
         self._set_states(training_states, self._expected_batch_size)
 
-    def _state_variables(self):
-        return [*super()._state_variables(), *keras.tree.flatten(list(self._evaluation_states.values()))]
+    def state_variables(self):
+        """Returns the variables of the states of training and of evaluation, a list."""
+        return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.values()))]
 
     # State is no weight: tracked, it would be saved with the model and fixed in number once the layer is built.
     @no_automatic_dependency_tracking

@@ -1,5 +1,6 @@
 import doctest
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,3 +115,22 @@ def test_the_dataset_keeps_its_own_copy():
 def test_examples_run():
     assert doctest.testmod(batching).failed == 0
     assert doctest.testmod(batching).attempted == 2
+
+
+@pytest.mark.parametrize(
+    ("num_words", "batch_size", "options"), [(16, 3, {}), (16, 1, {"every_word": True}), (2, 1, {"every_word": True})]
+)
+def test_batches_without_tensorflow_are_the_same(monkeypatch, num_words, batch_size, options):
+    ids = np.arange(num_words) + 7
+    expected = list(make_dataset(ids, batch_size, 2, **options).as_numpy_iterator())
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    batches = make_dataset(ids, batch_size, 2, **options)
+    assert len(batches) == len(expected)
+    for i, pair in enumerate(expected):
+        for found, wanted in zip(batches[i], pair, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+            assert found.dtype == np.int32
+    taken = batches.take(1)
+    assert len(taken) == 1
+    np.testing.assert_array_equal(taken[0][0], expected[0][0])
+    assert len(batches.take(100)) == len(expected)

@@ -76,6 +76,19 @@ def test_loading_starts_no_compiler(fresh, monkeypatch):
     assert not status().available
 
 
+def test_another_host_than_tensorflow_and_jax(fresh, monkeypatch):
+    monkeypatch.setattr(loader.keras.backend, "backend", lambda: "torch")
+    assert status().reason == "The native library is for Keras on TensorFlow or JAX. Received: KERAS_BACKEND=torch"
+
+
+def test_build_imports_no_framework():
+    script = (
+        "import sys; from kerasptb.ops.native import build; print(*{'keras', 'tensorflow', 'jax'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
 def test_import_neither_loads_nor_compiles():
     script = "import kerasptb.layers, kerasptb.ops.native.loader as l; print(l.is_loaded())"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
