@@ -40,7 +40,9 @@ def visible_gpus():
     if keras.backend.backend() == "jax":
         import jax  # noqa: PLC0415  (the other Keras backends do without)
 
-        return [device.local_hardware_id for device in jax.local_devices()] if jax.default_backend() == "gpu" else []
+        # A device that has no number of the hardware's is the first.
+        gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
+        return [max(device.local_hardware_id or 0, 0) for device in gpus]
     return []
 
 

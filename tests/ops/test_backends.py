@@ -55,7 +55,7 @@ def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, obstacles):
 def test_bfloat16_is_for_processors(gpus, precision):
     gpus(None)
     for backend in ("auto", "native"):
-        with pytest.raises(loader.NativeUnavailableError, match=f"{precision}.* is for processors with AMX"):
+        with pytest.raises(loader.NativeUnavailableError, match=f"{precision}.* is for CPUs"):
             backends.resolve(backend, precision)
 
 
