@@ -1,8 +1,11 @@
 """What a measurement ran on: names and versions, and the machine's own matrix rate."""
 
+import ctypes
 import importlib.metadata
 import os
 import platform
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -24,7 +27,7 @@ def describe():
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "python": platform.python_version(),
     } | versions
@@ -48,7 +51,63 @@ def matrix_rates(repeats=10, size=2048):
     return rates
 
 
-def _processor():
+def gpu():
+    """Returns what the CUDA driver says of the first GPU that is visible, as a dict; None without a driver or a GPU.
+
+    Keys: "name", "compute_capability", "driver_cuda" (the CUDA version that the driver serves), "multiprocessors",
+    "l2_bytes", "memory_bytes" and "nominal_gigabytes_per_second" of its memory.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, number, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(number)) or not number.value:
+        return None
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(name, 256, device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+    driver.cuDriverGetVersion(ctypes.byref(number))
+    version = number.value
+
+    def attribute(which):
+        return 0 if driver.cuDeviceGetAttribute(ctypes.byref(number), which, device) else number.value
+
+    # The numbers are those of CUdevice_attribute. The memory's clock is in kHz, and it moves two bits a line and cycle.
+    rate = 2 * 1e3 * attribute(36) * attribute(37) / 8
+    return {
+        "name": name.value.decode(),
+        "compute_capability": f"{attribute(75)}.{attribute(76)}",
+        "driver_cuda": f"{version // 1000}.{version % 1000 // 10}",
+        "multiprocessors": attribute(16),
+        "l2_bytes": attribute(38),
+        "memory_bytes": size.value,
+        "nominal_gigabytes_per_second": round(rate / 1e9) or None,
+    }
+
+
+def nvidia_smi():
+    """Returns driver, clocks (MHz) and power (W) of the first GPU as `nvidia-smi` has them now; empty without it."""
+    fields = (
+        "driver_version",
+        "clocks.sm",
+        "clocks.max.sm",
+        "clocks.mem",
+        "clocks.max.mem",
+        "power.draw",
+        "power.limit",
+    )
+    if (program := shutil.which("nvidia-smi")) is None:
+        return {}
+    command = [program, "--id=0", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    values = [value.strip() for value in result.stdout.strip().split(",")]
+    return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else {}
+
+
+def processor():
+    """Returns the processor's name and which of the wide instruction sets it has."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,0 +1,358 @@
+"""Are the CUDA kernels right on this GPU, and how fast are they? One command, no network, nothing to install.
+
+    python -m benchmarks.gpu_check [--framework tensorflow|jax] [--json FILE] [--quick] [--cpu] [--only STEP …]
+
+Run it in the folder that holds `kerasptb/` and `benchmarks/`, on a machine with an NVIDIA GPU, nvcc, a C++ compiler,
+and either TensorFlow or JAX (with Keras and numpy); PyTorch with CUDA joins the comparison if it is there. The native
+library is built first. Exit status: 0, the results are right; 1, they are not, or this machine cannot run the check,
+and a line says why. Targets of speed are reported as met or missed and decide nothing.
+
+Steps: `environment` (always), `correctness` and `determinism` (against a float64 reference that is written out in
+`benchmarks/gpu_reference.py`), `sanitizer` (compute-sanitizer, if it is there), `operations`, `pytorch` and `step`
+(times). What touches the GPU runs in processes of its own, one at a time, so that a kernel that hangs or crashes is
+reported and the rest goes on. With `--json` the file is written anew after each step.
+
+`--cpu` runs the same on the processor's kernels: the check of the check. `--spoil TENSOR` adds an error to a result
+before it is judged, "dkernel" for example: the check must then fail.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import gpu_process, gpu_report, machine
+from benchmarks.contenders import REPOSITORY
+from benchmarks.gpu_work import STEPS, WARM_UP
+from benchmarks.training import save_inputs
+
+STEP_NAMES = ("correctness", "determinism", "sanitizer", "operations", "pytorch", "step")
+ABOUT_CPU = "CPU: nothing here says anything about a GPU"
+SANITIZER_TOOLS = ("memcheck", "racecheck", "synccheck")
+SANITIZER_ERROR = 99
+BATCH, STEPS_OF_BATCH, VOCABULARY = 60, 20, 10_000
+STEPS_OF_EXECUTION, EXECUTIONS, QUICK_EXECUTIONS = 43, 18, 4  # 18 × 43 steps are an epoch
+
+
+class CannotCheckError(Exception):
+    """This machine lacks something; the message says what, in a line."""
+
+
+class Check:
+    """One run of the check: the report as it grows, and how parts are run."""
+
+    def __init__(self, options):
+        self.options = options
+        self.torch_sees_gpu = True  # until it says otherwise
+        self.report = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "cpu": options.cpu,
+            "quick": options.quick,
+            "framework": None,
+            "label": ABOUT_CPU if options.cpu else "",
+            "environment": {},
+            "steps": [],
+            "correctness": [],
+            "determinism": [],
+            "sanitizer": [],
+            "timings": [],
+            "targets": [],
+            "passed": None,
+        }
+
+    def wants(self, step):
+        """Returns whether a step was asked for."""
+        return step in self.options.only
+
+    def conclude(self, step, verdict, detail=""):
+        """Notes and prints how a step ended: "pass", "FAIL", "not present", "left out" or "incomplete"."""
+        self.report["steps"].append({"step": step, "verdict": verdict, "detail": detail})
+        print(f"{verdict:<12}{step:<14}{detail}", flush=True)
+        self.save()
+
+    def save(self):
+        """Writes the report to the file that was asked for."""
+        if self.options.json:
+            temporary = self.options.json.with_name(self.options.json.name + ".part")
+            temporary.write_text(json.dumps(_finite(self.report), indent=1) + "\n")
+            temporary.replace(self.options.json)
+
+    def run(self, parts, timeout, words=(), wrapper=(), **variables):
+        """Runs parts of `benchmarks.gpu_work` in a process of their own, and takes in what it tells.
+
+        Returns:
+            What `gpu_process.run` does.
+        """
+        options = self.options
+        command = [*wrapper, sys.executable, "-m", "benchmarks.gpu_work", *parts, *words]
+        command += ["--framework", self.report["framework"]]
+        command += [f"--{name}" for name in ("quick", "cpu") if getattr(options, name)]
+        if options.spoil:
+            command += ["--spoil", options.spoil]
+        environment = gpu_process.environment(self.report["framework"], options.cpu)
+        return gpu_process.run(command, timeout, environment | variables)
+
+
+def examine(check):
+    """Step 1: what this machine has; builds the library.
+
+    Raises:
+        CannotCheckError: Something is missing.
+    """
+    options, report = check.options, check.report
+    wanted = [options.framework] if options.framework else ["tensorflow", "jax"]
+    installed = [name for name in wanted if find_spec(name) is not None]
+    if not installed:
+        raise CannotCheckError(f"{' and '.join(wanted)} not installed: the check needs TensorFlow or JAX.")
+    found = report["environment"]
+    found |= machine.describe() | {"platform": platform.platform(), "commit": _commit()}
+    report["framework"] = installed[0]
+    if not options.cpu:
+        found["gpu"] = machine.gpu()
+        if found["gpu"] is None:
+            raise CannotCheckError(
+                "No GPU: the CUDA driver (libcuda.so.1) is not there or shows none. --cpu does without."
+            )
+        found["nvidia_smi"] = machine.nvidia_smi()
+    report["label"] = f"{machine.processor()}. {ABOUT_CPU}" if options.cpu else _name_of(found["gpu"])
+
+    from kerasptb.ops.native import build  # noqa: PLC0415  (imports no framework)
+
+    print("building the native library, unless it is there", flush=True)
+    try:
+        library = build.build()
+    except build.NativeBuildError as error:
+        raise CannotCheckError(f"The native library cannot be built. {str(error).splitlines()[0]}") from error
+    found["library"] = library.name
+    if not options.cpu and (problem := build.cuda_problem(library)) is not None:
+        raise CannotCheckError(f"The native library has no CUDA code. {problem}")
+    problem = None
+    for name in installed:
+        report["framework"] = name
+        facts, problem, _ = check.run(["environment"], timeout=300)
+        found |= facts[-1] if facts else {}
+        if problem is None and not options.cpu and not found["gpus"]:
+            version = found.get("jaxlib" if name == "jax" else name)
+            problem = f"{name} {version} sees no GPU: is it the one for CUDA?"
+        if problem is None and found["native_obstacle"]:
+            problem = found["native_obstacle"]
+        if problem is None:
+            break
+    if problem is not None:
+        raise CannotCheckError(problem)
+    check.conclude("environment", "pass", f"{report['label']}; {report['framework']} {found[report['framework']]}")
+
+
+def verify(check):
+    """Steps 2 and 3: right, and the same each time."""
+    steps = [name for name in ("correctness", "determinism") if check.wants(name)]
+    # A process for each: a crash in one says nothing about the other. On a processor none is expected.
+    for group in [steps] if check.options.cpu and steps else [[name] for name in steps]:
+        facts, problem, output = check.run(group, timeout=300 if check.options.quick else 900)
+        for name in group:
+            results = [fact for fact in facts if fact.get("step") == name]
+            check.report[name] = results
+            wrong = [result for result in results if not result["ok"]]
+            for result in wrong:
+                print(f"  {_explain(name, result)}")
+            if problem:
+                print(_tail(output))
+            detail = f"{len(results) - len(wrong)} of {len(results)} cases"
+            if name == "correctness" and results:
+                detail += f", largest error {max(t['error'] for r in results for t in r['tensors']):.1e}"
+            ok = results and not wrong and problem is None
+            check.conclude(name, "pass" if ok else "FAIL", detail + (f"; {problem}" if problem else ""))
+
+
+def sanitize(check):
+    """Step 4: compute-sanitizer over every kernel."""
+    if check.options.cpu:
+        check.conclude("sanitizer", "left out", ABOUT_CPU)
+        return
+    program = _find_sanitizer()
+    if program is None:
+        check.conclude("sanitizer", "not present", "compute-sanitizer was not found")
+        return
+    help_text = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
+    only_ours = "--kernel-name" if "--kernel-name " in help_text else "--kernel-regex"
+    for tool in SANITIZER_TOOLS:
+        wrapper = [program, "--tool", tool, "--error-exitcode", f"{SANITIZER_ERROR}", only_ours, "kns=kerasptb"]
+        # An allocation for each tensor: in a pool nobody would see a kernel that writes beyond its own. And what a
+        # framework asks of the driver in vain, as all of them do, is not ours to report.
+        wrapper += ["--report-api-errors", "no"] if tool == "memcheck" else []
+        facts, problem, output = check.run(
+            ["sanitized"],
+            timeout=300,
+            wrapper=wrapper,
+            XLA_PYTHON_CLIENT_ALLOCATOR="platform",
+            TF_GPU_ALLOCATOR="cuda_malloc_async",
+        )
+        ran = any(fact.get("step") == "sanitized" for fact in facts)
+        verdict, summary = judge_sanitizer(output, ran and problem is None)
+        check.report["sanitizer"].append({"tool": tool, "verdict": verdict, "summary": summary, "problem": problem})
+        if verdict != "pass":
+            print(_tail(output))
+        check.conclude("sanitizer", verdict, f"{tool}: {summary or problem}")
+
+
+def judge_sanitizer(output, ended_well):
+    """Returns the verdict on what compute-sanitizer printed, and its summary line.
+
+    A program that it could not run, and in which it found nothing, says nothing about the kernels: "incomplete".
+    """
+    found = re.search(r"SUMMARY: (\d+).*", output)
+    if found and int(found[1]):
+        return "FAIL", found[0]
+    return "pass" if ended_well else "incomplete", found[0] if found else ""
+
+
+def measure(check):
+    """Step 5: times."""
+    quick, cpu = check.options.quick, check.options.cpu
+    clocks = check.report["environment"]
+    if check.wants("operations"):
+        _take_times(check, "operations", ["operations"])
+        if not cpu:
+            clocks["nvidia_smi_after_operations"] = machine.nvidia_smi()
+    if check.wants("pytorch"):
+        if cpu or find_spec("torch") is None:
+            check.conclude("pytorch", "left out", ABOUT_CPU if cpu else "PyTorch is not installed")
+        else:
+            _take_times(check, "pytorch", ["pytorch"])
+    if not check.wants("step"):
+        return
+    n, executions = (2, 2) if cpu else (STEPS_OF_EXECUTION, QUICK_EXECUTIONS if quick else EXECUTIONS)
+    batch, vocabulary = (6, 1000) if cpu and quick else (BATCH, VOCABULARY)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = str(Path(folder, "inputs.npz"))
+        save_inputs(inputs, *_random_batches((WARM_UP + executions) * n, batch, vocabulary), vocabulary)
+        for name, (needs, _) in STEPS.items():
+            if needs not in ("keras", "torch", check.report["framework"]):
+                continue
+            if needs == "torch" and (cpu or find_spec("torch") is None or not check.torch_sees_gpu):
+                continue
+            if cpu and quick and name == "Keras, jit":
+                continue
+            words = ["--name", name, "--inputs", inputs, "--steps-per-execution", f"{n}"]
+            _take_times(check, "step", ["step"], name, words)
+
+
+def _take_times(check, step, parts, name="", words=()):
+    facts, problem, output = check.run(parts, timeout=400, words=words)
+    rows = [{key: value for key, value in fact.items() if key != "step"} for fact in facts if "what" in fact]
+    check.report["timings"] += rows
+    for fact in facts:
+        if "torch" in fact:
+            check.report["environment"]["pytorch"] = fact["torch"]
+            check.torch_sees_gpu = fact["torch"]["sees_gpu"]
+            if not check.torch_sees_gpu:
+                problem = "PyTorch sees no GPU"
+    if problem:
+        print(_tail(output))
+    # Not a verdict on the kernels: what is wrong with them is seen in the other steps.
+    detail = problem or f"{len(rows)} rows"
+    check.conclude(step, "incomplete" if problem else "pass", f"{name}: {detail}" if name else detail)
+
+
+def _random_batches(count, batch, vocabulary):
+    """Batches of random words, as frequent as words are: the text of the Penn Treebank need not be there."""
+    frequency = 1 / np.arange(1, vocabulary + 1)
+    shape = (count, batch, STEPS_OF_BATCH + 1)
+    words = np.random.default_rng(0).choice(vocabulary, shape, p=frequency / frequency.sum()).astype(np.int32)
+    return words[:, :, :-1], words[:, :, 1:]
+
+
+def _find_sanitizer():
+    from kerasptb.ops.native import nvcc  # noqa: PLC0415
+
+    folders = [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
+    if (compiler := nvcc.find()) is not None:
+        for folder in (Path(compiler).parent, Path(compiler).resolve().parent):
+            folders += [folder, folder.parent / "compute-sanitizer"]
+    folders += [Path("/usr/local/cuda/bin"), Path("/usr/local/cuda/compute-sanitizer")]
+    return shutil.which("compute-sanitizer", path=os.pathsep.join(str(folder) for folder in folders))
+
+
+def _finite(value):
+    """The value with None for what JSON has no number for: the error of a result that is NaN is infinite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _explain(step, result):
+    case = " ".join(f"{name}={value}" for name, value in result["case"].items())
+    if step == "determinism":
+        return f"{result['operation']} {case}: other bits in {', '.join(result['differing'])}"
+    wrong = [
+        f"{t['tensor']} errs by {t['error']:.1e}, allowed are {t['bound']:.1e}"
+        for t in result["tensors"]
+        if not t["ok"]
+    ]
+    return f"{result['operation']} {case}, {result['mode']}: {'; '.join(wrong)}"
+
+
+def _tail(output, count=15):
+    lines = [line for line in output.splitlines() if line.strip()][-count:]
+    return "\n".join(f"  | {line[:200]}" for line in lines)
+
+
+def _name_of(gpu):
+    return f"{gpu['name']} (compute capability {gpu['compute_capability']}, driver of CUDA {gpu['driver_cuda']})"
+
+
+def _commit():
+    """The commit of this folder, with "+" if files differ from it; None if git does not know."""
+    if shutil.which("git") is None:
+        return None
+    git = ["git", "-C", str(REPOSITORY)]
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
+    return None if head.returncode else head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def main(arguments=None):
+    """Runs the check; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--framework", choices=("tensorflow", "jax"), help="default: the first that sees the GPU")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write the report to")
+    parser.add_argument("--quick", action="store_true", help="fewer cases, fewer repetitions")
+    parser.add_argument("--cpu", action="store_true", help="the processor's kernels in place of the GPU's")
+    parser.add_argument("--only", nargs="+", choices=STEP_NAMES, default=STEP_NAMES, metavar="STEP")
+    parser.add_argument("--spoil", metavar="TENSOR", help="add an error to this result, to see the check fail")
+    check = Check(parser.parse_args(arguments))
+    report = check.report
+    try:
+        examine(check)
+    except CannotCheckError as error:
+        report["passed"] = False
+        check.conclude("environment", "FAIL", " ".join(str(error).split()))
+        return 1
+    verify(check)
+    if check.wants("sanitizer"):
+        sanitize(check)
+    measure(check)
+    if report["timings"]:
+        report["targets"] = gpu_report.targets(report["timings"], report["cpu"])
+        print(gpu_report.table(report))
+    report["passed"] = not any(step["verdict"] == "FAIL" for step in report["steps"])
+    check.save()
+    print(f"\n{'PASSED' if report['passed'] else 'FAILED'}: {report['label']}")
+    return 0 if report["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

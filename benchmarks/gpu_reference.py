@@ -1,0 +1,179 @@
+"""What the operations ought to give, in float64 numpy with the gradients written out, and the comparison with it.
+
+Nothing of the package and no framework is used here: what is checked cannot err in the same way. Shape letters:
+B batch, T steps, D features in, H units, N words, V vocabulary; gates in Keras' order i, f, g, o.
+"""
+
+import numpy as np
+
+# A float32 result is right if it errs by no more than TIMES the error of the framework's own operations in float32 on
+# the same numbers, or by no more than FLOOR: where the framework happens to be nearly exact, the rounding of a few sums
+# in another order is no fault. Errors are the largest of a tensor, over the largest entry of the true one. The rounding
+# of a sum grows about as the root of its terms, so the floor does where they are more than FLOOR_TERMS.
+TIMES = 2.0
+FLOOR, FLOOR_TERMS = 2e-6, 10_000
+
+LSTM_ARGUMENTS = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
+LSTM_OUTPUTS = ("h_seq", "h_T", "c_T")
+UNITS, BATCHES, STEPS = (1, 50, 64, 128, 200, 256), (1, 3, 60, 61), (1, 7, 20, 35)
+QUICK_BATCHES = (0, 0, 1, 2, 3, 1)  # for each of UNITS, so that every batch and every number of steps occurs
+VOCABULARIES = (2, 1000, 10000, 10007)
+
+
+def lstm(x, h0, c0, kernel, recurrent_kernel, bias, upstream):
+    """An LSTM over a batch of sequences, and the gradients of ``sum(upstream * outputs)``.
+
+        z[t] = x[t] W + h[t-1] U + bias;  i, f, o = sigmoid(z), g = tanh(z)
+        c[t] = f c[t-1] + i g;            h[t] = o tanh(c[t])
+
+    Args:
+        x: [B, T, D].
+        h0: [B, H].
+        c0: [B, H].
+        kernel: W [D, 4H].
+        recurrent_kernel: U [H, 4H].
+        bias: [4H].
+        upstream: of h_seq [B, T, H], h_T [B, H] and c_T [B, H].
+
+    Returns:
+        dict of float64 arrays: the outputs by the names of `LSTM_OUTPUTS`, and "d" + name for each of `LSTM_ARGUMENTS`.
+    """
+    x, h0, c0, W, U, bias = (np.asarray(array, np.float64) for array in (x, h0, c0, kernel, recurrent_kernel, bias))
+    dh_seq, dh, dc = (np.array(array, np.float64) for array in upstream)
+    T = x.shape[1]
+    h, c, kept, outputs = h0, c0, [], []
+    for t in range(T):
+        z_i, z_f, z_g, z_o = np.split(x[:, t] @ W + h @ U + bias, 4, axis=1)
+        i, f, g, o = _sigmoid(z_i), _sigmoid(z_f), np.tanh(z_g), _sigmoid(z_o)
+        h_before, c_before, c = h, c, f * c + i * g
+        tanh_c = np.tanh(c)
+        h = o * tanh_c
+        outputs.append(h)
+        kept.append((h_before, c_before, i, f, g, o, tanh_c))
+    results = {"h_seq": np.stack(outputs, axis=1), "h_T": h, "c_T": c}
+
+    dx, dW, dU, dbias = np.zeros_like(x), np.zeros_like(W), np.zeros_like(U), np.zeros_like(bias)
+    for t in reversed(range(T)):
+        h_before, c_before, i, f, g, o, tanh_c = kept[t]
+        dh = dh + dh_seq[:, t]
+        dc = dc + dh * o * (1 - tanh_c**2)
+        dz = np.concatenate(
+            [dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g**2), dh * tanh_c * o * (1 - o)], axis=1
+        )
+        dx[:, t] = dz @ W.T
+        dW += x[:, t].T @ dz
+        dU += h_before.T @ dz
+        dbias += dz.sum(axis=0)
+        dh, dc = dz @ U.T, dc * f
+    gradients = (dx, dh, dc, dW, dU, dbias)
+    return results | {f"d{name}": value for name, value in zip(LSTM_ARGUMENTS, gradients, strict=True)}
+
+
+def linear_cross_entropy(h, kernel, bias, targets, weights):
+    """Cross-entropy of ``softmax(h W + bias)`` in nats, and the gradients of ``sum(weights * loss)``.
+
+        loss = logsumexp(z) - z_target;  dz = weights (softmax(z) - onehot(target))
+
+    Args:
+        h: [N, D].
+        kernel: W [D, V].
+        bias: [V].
+        targets: int [N].
+        weights: [N].
+
+    Returns:
+        dict of float64 arrays: "loss" [N], "dh", "dkernel", "dbias".
+    """
+    h, kernel, bias, weights = (np.asarray(array, np.float64) for array in (h, kernel, bias, weights))
+    words = np.arange(len(targets))
+    z = h @ kernel + bias
+    z -= z.max(axis=1, keepdims=True)
+    loss = -z[words, targets]
+    e = np.exp(z)
+    total = e.sum(axis=1)
+    loss += np.log(total)
+    dz = e * (weights / total)[:, np.newaxis]
+    dz[words, targets] -= weights
+    return {"loss": loss, "dh": dz @ kernel.T, "dkernel": h.T @ dz, "dbias": dz.sum(axis=0)}
+
+
+def lstm_cases(quick=False):
+    """Returns the sizes to check, dicts of B, T, D and H.
+
+    Every pair of units and batch, units and steps, and batch and steps occurs; quick: every value of each does.
+    """
+    cases = []
+    for u, units in enumerate(UNITS):
+        for b, batch in enumerate(BATCHES):
+            if not quick or b == QUICK_BATCHES[u]:
+                features = 200 if units == 256 else units + 3  # the model's own, and odd ones
+                cases.append({"B": batch, "T": STEPS[(b + u) % len(STEPS)], "D": features, "H": units})
+    return cases
+
+
+def cross_entropy_cases(quick=False):
+    """Returns the sizes to check, dicts of N, D, V and the size of the weights, which decides that of the logits."""
+    cases = [
+        {"N": words, "D": 64, "V": V, "scale": 0.1} for words, V in zip((61, 3, 60, 61), VOCABULARIES, strict=True)
+    ]
+    # A row that no shared memory holds; logits far beyond what exp takes in float32.
+    cases.append({"N": 7, "D": 16, "V": 200_000, "scale": 0.1})
+    cases.append({"N": 20, "D": 64, "V": 1000, "scale": 50.0})
+    # More words than one chunk of logits holds, on a GPU too.
+    return cases if quick else [*cases, {"N": 1200, "D": 128, "V": 10_000, "scale": 0.1}]
+
+
+def lstm_inputs(B, T, D, H):
+    """Returns float32 arguments of `lstm`, and upstream gradients of its outputs."""
+    random = np.random.default_rng([B, T, D, H])
+
+    def normal(*shape, scale=1.0):
+        return (scale * random.standard_normal(shape)).astype(np.float32)
+
+    arguments = [normal(B, T, D), normal(B, H, scale=0.5), normal(B, H)]
+    # Gates then are neither all open nor all shut.
+    arguments += [normal(D, 4 * H, scale=D**-0.5), normal(H, 4 * H, scale=H**-0.5), normal(4 * H, scale=0.5)]
+    return arguments, [normal(B, T, H), normal(B, H), normal(B, H)]
+
+
+def cross_entropy_inputs(N, D, V, scale):
+    """Returns float32 h, kernel and bias, int32 targets and float32 weights for `linear_cross_entropy`."""
+    random = np.random.default_rng([N, D, V])
+    h, kernel, bias = (random.standard_normal(shape).astype(np.float32) for shape in ((N, D), (D, V), (V,)))
+    targets = random.integers(0, V, N).astype(np.int32)
+    targets[0], targets[-1] = 0, V - 1  # the ends of a row
+    return h, np.float32(scale) * kernel, bias, targets, random.uniform(-1, 1, N).astype(np.float32)
+
+
+def error(actual, true):
+    """The largest error of a tensor over the largest entry of the true one; infinite for another shape, or NaN."""
+    actual, true = np.asarray(actual), np.asarray(true)
+    if actual.shape != true.shape:
+        return np.inf
+    difference = np.max(np.abs(actual.astype(np.float64) - true), initial=0.0)
+    largest = np.max(np.abs(true), initial=0.0)
+    return float(difference / largest if largest > 0 else difference) if np.isfinite(difference) else np.inf
+
+
+def compare(name, actual, true, framework, terms=1):
+    """Compares a tensor with the true one, allowing for what float32 costs the framework's own operations.
+
+    Args:
+        name: of the tensor.
+        actual: the array to judge.
+        true: float64 array.
+        framework: what the framework's own operations gave for it in float32.
+        terms: of the longest sum in the operation.
+
+    Returns:
+        dict: "tensor", "error", "framework_error", "bound" and "ok".
+    """
+    own, others = error(actual, true), error(framework, true)
+    floor = FLOOR * max(1.0, terms / FLOOR_TERMS) ** 0.5
+    # A framework that fails is no excuse.
+    bound = max(TIMES * others, floor) if np.isfinite(others) else floor
+    return {"tensor": name, "error": own, "framework_error": others, "bound": bound, "ok": bool(own <= bound)}
+
+
+def _sigmoid(z):
+    return 0.5 * (1 + np.tanh(0.5 * z))

@@ -1,0 +1,279 @@
+"""How long the operations take: many chained calls inside one timed region, so that launching one costs nothing.
+
+With TensorFlow and JAX a region is one compiled program that loops over the calls, and ends when its result is there.
+Each call takes something from the one before it, else the compiler would move it out of the loop: the state, or the
+gradient times a zero that the compiler does not know. With PyTorch a region lies between two CUDA events.
+"""
+
+import time
+
+import numpy as np
+
+from benchmarks import gpu_reference
+
+BATCH, STEPS = 60, 20
+LSTM_SIZES = ((200, 256), (256, 128), (128, 64))  # features, units
+HEAD = {"N": 1200, "D": 128, "V": 10_000}
+SOFTMAX_SIZES = ({"N": 1200, "V": 10_000}, {"N": 256, "V": 200_000})
+# A row that shared memory holds is read once and its gradient written once; a longer one is read twice. The least that
+# a GPU with clusters offers a block is 99 KiB.
+ROW_IN_SHARED_MEMORY = 99 * 1024
+
+
+class Plan:
+    """How much is measured: calls in a region, regions, and the sizes.
+
+    Attributes:
+        calls: calls in a timed region.
+        repeats: timed regions.
+        copy_bytes: size of the array whose copying gives the memory's rate.
+        lstm_sizes: pairs of features and units.
+        softmax_sizes: dicts of N and V.
+        head: dict of N, D and V.
+    """
+
+    def __init__(self, cpu, quick):
+        self.calls, self.repeats, self.copy_bytes = (50, 10, 2**28) if quick else (100, 30, 2**30)
+        self.lstm_sizes, self.softmax_sizes, self.head = LSTM_SIZES, SOFTMAX_SIZES, HEAD
+        if cpu:
+            self.calls, self.repeats, self.copy_bytes = (1, 2, 2**22) if quick else (3, 10, 2**28)
+            if quick:
+                self.lstm_sizes = LSTM_SIZES[-1:]
+                self.softmax_sizes = ({"N": 32, "V": 10_000}, {"N": 2, "V": 200_000})
+                self.head = HEAD | {"N": 64}
+
+
+def softmax_passes(vocabulary_size):
+    """How often a row of logits crosses the memory: each reading and writing counts once."""
+    return 2 if 4 * vocabulary_size <= ROW_IN_SHARED_MEMORY else 3
+
+
+def summarise(seconds):
+    """Returns the median and the quantiles of the seconds of a call, in microseconds."""
+    low, median, high = 1e6 * np.quantile(seconds, [0.1, 0.5, 0.9])
+    return {"us_median": float(median), "us_p10": float(low), "us_p90": float(high), "regions": len(seconds)}
+
+
+class Operations:
+    """The measurements of one framework; each method yields rows for the table."""
+
+    def __init__(self, framework, plan):
+        self._framework, self._plan = framework, plan
+        self._method = f"{plan.calls} chained calls in one {{mode}} program of {framework.name}"
+
+    def memory(self):
+        """The rate at which the memory copies: every float is read once and written once."""
+        count = self._plan.copy_bytes // 4
+        (array,) = self._framework.tensors([np.zeros(count, np.float32)])
+        row = self._time(lambda zero, _, a: [a + zero], [], [array], self._framework.modes[-1])
+        yield {"what": "copy", "size": {"bytes": self._plan.copy_bytes}, "contender": "memory", **row} | {
+            "gigabytes_per_second": 2 * self._plan.copy_bytes / row["us_median"] / 1e3
+        }
+
+    def lstm(self):
+        """The layer, forward and backward with all six gradients, and the native kernels of it by themselves."""
+        for features, units in self._plan.lstm_sizes:
+            arguments, upstream = gpu_reference.lstm_inputs(BATCH, STEPS, features, units)
+            size = {"B": BATCH, "T": STEPS, "D": features, "H": units}
+            tensors = [self._framework.tensors(arrays) for arrays in (arguments, upstream)]
+            contenders = [("kerasptb, native", "native", True), (f"Keras on {self._framework.name}", "keras", True)]
+            if self._framework.gpus():
+                contenders.insert(1, ("kerasptb, native, TF32 off", "native", False))
+            for name, backend, tf32 in contenders:
+                self._framework.set_tf32(tf32)
+                yield {"what": "lstm", "size": size, "contender": name, **self._lstm(*tensors, backend)}
+            self._framework.set_tf32(True)
+            for what, row in self._lstm_kernels(*tensors):
+                yield {"what": what, "size": size, "contender": "kerasptb, native", **row}
+
+    def head(self):
+        """Cross-entropy of the output layer, forward and backward, matrix products and all."""
+        size = self._plan.head
+        h, kernel, bias, targets, _ = self._framework.tensors(gpu_reference.cross_entropy_inputs(**size, scale=0.1))
+        upstream = self._framework.tensors([np.float32(1.0)])
+        for name, backend in (("kerasptb, native", "native"), (f"kerasptb, keras on {self._framework.name}", "keras")):
+            step = self._framework.with_gradients(_head_function(backend, targets))
+
+            def call(zero, constants, h, *_, step=step):
+                kernel, bias, upstream = constants
+                _, (dh, *gradients) = step([h, kernel, bias], [upstream])
+                return [h + zero * dh, *gradients]
+
+            row = self._time(call, [kernel, bias, *upstream], [h, kernel, bias], self._mode(backend))
+            yield {"what": "head", "size": size, "contender": name, **row}
+
+    def softmax(self):
+        """The native softmax cross-entropy by itself: loss and gradient of logits that are there."""
+        from kerasptb.ops.native import calls  # noqa: PLC0415
+
+        random = np.random.default_rng(0)
+        for size in self._plan.softmax_sizes:
+            N, V = size["N"], size["V"]
+            logits = random.standard_normal((N, V), np.float32)
+            targets = random.integers(0, V, N).astype(np.int32)
+            arrays = [logits, targets, np.ones(N, np.float32), np.zeros(V, np.float32)]
+            logits, targets, scale, bias = self._framework.tensors(arrays)
+
+            def call(zero, constants, bias, _, N=N, V=V):
+                logits, targets, scale = constants
+                # The gradient is written though nobody reads it: XLA drops no part of a foreign call.
+                loss, _, dbias = calls.call(
+                    "kerasptb_softmax_cross_entropy", [logits, bias, targets, scale], [(N,), (N, V), (V,)]
+                )
+                return [bias + zero * dbias, loss]
+
+            row = self._time(call, [logits, targets, scale], [bias, scale], self._framework.modes[-1])
+            row |= {"passes": softmax_passes(V), "bytes": 4 * softmax_passes(V) * N * V}
+            yield {"what": "softmax", "size": size, "contender": "kerasptb, native", **row}
+
+    def _lstm(self, arguments, upstream, backend):
+        step = self._framework.with_gradients(_lstm_function(backend))
+
+        def call(zero, constants, x, h0, c0, *_):
+            (_, h_T, c_T), (dx, *gradients) = step([x, h0, c0, *constants[:3]], constants[3:])
+            return [x + zero * dx, h_T, c_T, *gradients]
+
+        places = arguments[1:]  # of the shapes of the gradients
+        return self._time(call, arguments[3:] + upstream, arguments[:3] + places, self._mode(backend))
+
+    def _lstm_kernels(self, arguments, upstream):
+        from kerasptb.ops.native import calls  # noqa: PLC0415
+
+        _, h0, c0, _, U, bias = arguments
+        B, T, H = upstream[0].shape
+        random = np.random.default_rng(0)
+        (xz,) = self._framework.tensors([random.standard_normal((B, T, 4 * H), np.float32)])
+        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
+
+        def forward(zero, constants, h0, c0):
+            del zero
+            xz, U, bias = constants
+            return calls.call("kerasptb_lstm_forward_float32", [xz, U, bias, h0, c0], outputs)[1:3]
+
+        mode = self._framework.modes[-1]
+        yield "lstm forward kernel", self._time(forward, [xz, U, bias], [h0, c0], mode)
+        gates, c_seq = calls.call("kerasptb_lstm_forward_float32", [xz, U, bias, h0, c0], outputs)[3:]
+
+        def backward(zero, constants, dc_T, _):
+            del zero
+            _, dbias, dc0 = calls.call(
+                "kerasptb_lstm_backward_float32", [*constants, dc_T], [(B, T, 4 * H), (4 * H,), (B, H)]
+            )
+            return [dc0, dbias]
+
+        constants = [U, gates, c_seq, c0, *upstream[:2]]
+        yield "lstm backward kernel", self._time(backward, constants, [upstream[2], bias], mode)
+
+    def _mode(self, backend):
+        return self._framework.keras_mode if backend == "keras" else self._framework.modes[-1]
+
+    def _time(self, call, constants, carry, mode):
+        """Times `carry = call(zero, constants, *carry)`."""
+
+        def region(zero, constants, carry):
+            return self._framework.loop(self._plan.calls, lambda *carry: call(zero, constants, *carry), carry)
+
+        run = self._framework.compile(region, mode)
+        (zero,) = self._framework.tensors([np.float32(0)])
+        seconds = []
+        for i in range(self._plan.repeats + 2):
+            begin = time.perf_counter()
+            self._framework.wait(run(zero, constants, carry))
+            if i >= 2:  # the first two compile, and touch memory for the first time
+                seconds.append((time.perf_counter() - begin) / self._plan.calls)
+        return summarise(seconds) | {"method": self._method.format(mode=mode)}
+
+
+def pytorch_lstm(plan, device="cuda"):
+    """Yields rows of PyTorch's LSTM, forward and backward with all gradients: on a GPU that is cuDNN.
+
+    A CUDA graph leaves nothing of the time that PyTorch takes to launch.
+    """
+    import torch  # noqa: PLC0415
+
+    for features, units in plan.lstm_sizes:
+        for tf32 in (False, True):
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+            torch.backends.cudnn.allow_tf32 = tf32
+            step = _pytorch_step(torch, features, units, device)
+            name = f"PyTorch, cuDNN, TF32 {'on' if tf32 else 'off'}"
+            runs = [(name, lambda step=step: step)]
+            if device == "cuda":
+                runs.append((f"{name}, CUDA graph", lambda step=step: _in_cuda_graph(torch, step)))
+            for contender, make in runs:
+                row = {
+                    "what": "lstm",
+                    "size": {"B": BATCH, "T": STEPS, "D": features, "H": units},
+                    "contender": contender,
+                    "method": f"{plan.calls} calls between two CUDA events",
+                }
+                try:
+                    yield row | summarise(_pytorch_seconds(torch, make(), plan, device))
+                except RuntimeError as error:
+                    yield row | {"failed": str(error).splitlines()[0]}
+
+
+def _pytorch_step(torch, features, units, device):
+    arguments, upstream = gpu_reference.lstm_inputs(BATCH, STEPS, features, units)
+    x, h0, c0, dh_seq, dh_T, dc_T = (torch.from_numpy(array).to(device) for array in (*arguments[:3], *upstream))
+    lstm = torch.nn.LSTM(features, units, batch_first=True).to(device)
+    # The model has one bias, PyTorch two.
+    lstm.bias_hh_l0.requires_grad_(False)
+    h0, c0, dh_T, dc_T = (tensor[None] for tensor in (h0, c0, dh_T, dc_T))
+    inputs = [tensor.requires_grad_() for tensor in (x, h0, c0)]
+    wanted = [*inputs, *(parameter for parameter in lstm.parameters() if parameter.requires_grad)]
+
+    def step():
+        h_seq, (h_T, c_T) = lstm(inputs[0], (inputs[1], inputs[2]))
+        return torch.autograd.grad([h_seq, h_T, c_T], wanted, [dh_seq, dh_T, dc_T])
+
+    return step
+
+
+def _in_cuda_graph(torch, step):
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # cuDNN chooses its algorithms, which it may not while a graph is captured
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def _pytorch_seconds(torch, run, plan, device):
+    seconds = []
+    for i in range(plan.repeats + 2):
+        if device == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+        else:
+            start = time.perf_counter()
+        for _ in range(plan.calls):
+            run()
+        if device == "cuda":
+            end.record()
+            end.synchronize()
+            elapsed = begin.elapsed_time(end) / 1e3
+        else:
+            elapsed = time.perf_counter() - start
+        if i >= 2:
+            seconds.append(elapsed / plan.calls)
+    return seconds
+
+
+def _lstm_function(backend):
+    from kerasptb import ops  # noqa: PLC0415
+
+    return lambda *arguments: ops.lstm(*arguments, backend=backend)
+
+
+def _head_function(backend, targets):
+    from kerasptb import ops  # noqa: PLC0415
+
+    def function(h, kernel, bias):
+        return [ops.linear_cross_entropy(h, kernel, bias, targets, reduction="sum", backend=backend)]
+
+    return function
