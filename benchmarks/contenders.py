@@ -130,7 +130,7 @@ def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cp
     x, y = (torch.from_numpy(array.astype(np.int64)).to(device) for array in inputs["batches"])
     states = [[torch.zeros(1, x.shape[1], units, device=device) for _ in range(2)] for units in UNITS]
     step = torch.compile(model) if compiled else model
-    clock = _Clock()
+    clock, total = _Clock(), 0.0
     for number, batch in enumerate(zip(x, y, strict=True), start=1):
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             cost, states = step(*batch, states)
@@ -139,8 +139,10 @@ def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cp
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         states = [tuple(tensor.detach() for tensor in state) for state in states]
+        total = total + cost.detach()
         if number % steps_per_execution == 0:
-            clock.step(cost.item(), steps_per_execution)
+            clock.step(total.item() / steps_per_execution, steps_per_execution)
+            total = 0.0
     return clock
 
 
