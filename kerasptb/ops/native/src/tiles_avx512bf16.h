@@ -13,6 +13,8 @@ class Tiles {
   KERASPTB_INLINE_METHOD ~Tiles() {}
 };
 
+namespace {  // compiled once for each source: the linker must not take one source's for another's
+
 // Four tiles of sums C: a block of 32 x 32 (0 1 / 2 3), or tiles side by side. Distances of rows in elements.
 class SumBlock {
  public:
@@ -100,6 +102,8 @@ class SumBlock {
 
   alignas(64) float c_[4][kTileRows][kTileRows];
 };
+
+}  // namespace
 
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
