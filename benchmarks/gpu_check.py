@@ -12,8 +12,8 @@ Steps: `environment` (always), `correctness` and `determinism` (against a float6
 (times). What touches the GPU runs in processes of its own, one at a time, so that a kernel that hangs or crashes is
 reported and the rest goes on. With `--json` the file is written anew after each step.
 
-`--cpu` runs the same on the processor's kernels: the check of the check. `--spoil TENSOR` adds an error to a result
-before it is judged, "dkernel" for example: the check must then fail.
+`--cpu` runs the same on the processor's kernels: the check of the check. `--spoil TENSOR` takes the first case of each
+operation alone and adds an error to a result before it is judged, "dkernel" for example: the check must then fail.
 """
 
 import argparse

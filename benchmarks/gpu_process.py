@@ -89,6 +89,8 @@ def environment(framework, cpu):
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # numpy computes small products only, and its threads would take turns waiting for one another.
+    variables.setdefault("OPENBLAS_NUM_THREADS", "1")
     variables["CUDA_VISIBLE_DEVICES"] = "-1" if cpu else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     if cpu:
         variables["JAX_PLATFORMS"] = "cpu"
