@@ -4,15 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup build train test lint format bench clean
+.PHONY: help setup build train test lint format bench gpu-check clean
 
 help:
-	@echo "make setup    install into $(VENV) and compile the native library"
-	@echo "make train    train a language model; options in ARGS=\"--epochs 5 --data ptb\""
-	@echo "make test     run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
-	@echo "make lint     check style"
-	@echo "make bench    measure against other implementations (installs PyTorch)"
-	@echo "make clean    remove $(VENV) and caches"
+	@echo "make setup      install into $(VENV) and compile the native library"
+	@echo "make train      train a language model; options in ARGS=\"--epochs 5 --data ptb\""
+	@echo "make test       run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
+	@echo "make lint       check style"
+	@echo "make bench      measure against other implementations (installs PyTorch)"
+	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md"
+	@echo "make clean      remove $(VENV) and caches"
 
 setup: build
 
@@ -52,6 +53,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench build
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+gpu-check: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -152,6 +152,7 @@ def examine(check):
     if problem is not None:
         raise CannotCheckError(problem)
     check.conclude("environment", "pass", f"{report['label']}; {report['framework']} {found[report['framework']]}")
+    print("".join(f"  {name} {value}\n" for name, value in found.items()), end="", flush=True)
 
 
 def verify(check):

@@ -61,7 +61,7 @@ def run(command, timeout, environment):
     output = "".join(lines) + complaint
     if status == 0:
         return facts, None, output
-    last = next((line.strip() for line in reversed(complaint.splitlines()) if line.strip()), "")
+    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
     if timed_out.is_set():
         problem = f"hung, and was stopped after {timeout} s"
     elif status < 0:

@@ -100,7 +100,8 @@ def nvidia_smi():
     )
     if (program := shutil.which("nvidia-smi")) is None:
         return {}
-    command = [program, "--id=0", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    command = [program, f"--id={first}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     values = [value.strip() for value in result.stdout.strip().split(",")]
     return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else {}

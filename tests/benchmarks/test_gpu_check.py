@@ -77,6 +77,7 @@ TRUE = np.linspace(-2, 1, 7)
         (TRUE + 3e-6, TRUE, True),  # 1.5e-6 of the largest entry, within the floor
         (TRUE + 5e-6, TRUE, False),
         (TRUE + 5e-6, TRUE + 3e-6, True),  # within twice the framework's error
+        (TRUE + 5e-5, TRUE + 1e-3, False),  # which TF32 is not
         (TRUE + 5e-6, TRUE * np.nan, False),
         (np.where(TRUE > 0, np.nan, TRUE), TRUE, False),
         (TRUE[:-1], TRUE, False),
