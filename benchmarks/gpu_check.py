@@ -20,9 +20,7 @@ import argparse
 import datetime
 import json
 import math
-import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -32,15 +30,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import gpu_process, gpu_report, machine
+from benchmarks import gpu_process, gpu_report, gpu_sanitizer, machine
 from benchmarks.contenders import REPOSITORY
 from benchmarks.gpu_work import STEPS, WARM_UP
 from benchmarks.training import save_inputs
 
 STEP_NAMES = ("correctness", "determinism", "sanitizer", "operations", "pytorch", "step")
-ABOUT_CPU = "CPU: nothing here says anything about a GPU"
-SANITIZER_TOOLS = ("memcheck", "racecheck", "synccheck")
-SANITIZER_ERROR = 99
+# Results that the framework's matrix products make of those of our kernels.
+PRODUCTS = {"dx", "dh0", "dkernel", "drecurrent_kernel", "dh"}
 BATCH, STEPS_OF_BATCH, VOCABULARY = 60, 20, 10_000
 STEPS_OF_EXECUTION, EXECUTIONS, QUICK_EXECUTIONS = 43, 18, 4  # 18 × 43 steps are an epoch
 
@@ -60,7 +57,7 @@ class Check:
             "cpu": options.cpu,
             "quick": options.quick,
             "framework": None,
-            "label": ABOUT_CPU if options.cpu else "",
+            "label": gpu_process.ABOUT_CPU if options.cpu else "",
             "environment": {},
             "steps": [],
             "correctness": [],
@@ -125,7 +122,7 @@ def examine(check):
                 "No GPU: the CUDA driver (libcuda.so.1) is not there or shows none. --cpu does without."
             )
         found["nvidia_smi"] = machine.nvidia_smi()
-    report["label"] = f"{machine.processor()}. {ABOUT_CPU}" if options.cpu else _name_of(found["gpu"])
+    report["label"] = f"{machine.processor()}. {gpu_process.ABOUT_CPU}" if options.cpu else _name_of(found["gpu"])
 
     from kerasptb.ops.native import build  # noqa: PLC0415  (imports no framework)
 
@@ -137,7 +134,7 @@ def examine(check):
     found["library"] = library.name
     if not options.cpu and (problem := build.cuda_problem(library)) is not None:
         raise CannotCheckError(f"The native library has no CUDA code. {problem}")
-    problem = None
+    problems = []
     for name in installed:
         report["framework"] = name
         facts, problem, _ = check.run(["environment"], timeout=300)
@@ -145,12 +142,12 @@ def examine(check):
         if problem is None and not options.cpu and not found["gpus"]:
             version = found.get("jaxlib" if name == "jax" else name)
             problem = f"{name} {version} sees no GPU: is it the one for CUDA?"
-        if problem is None and found["native_obstacle"]:
-            problem = found["native_obstacle"]
+        problem = problem or found["native_obstacle"]
         if problem is None:
             break
-    if problem is not None:
-        raise CannotCheckError(problem)
+        problems.append(problem)
+    else:
+        raise CannotCheckError(" ".join(problems))
     check.conclude("environment", "pass", f"{report['label']}; {report['framework']} {found[report['framework']]}")
     print("".join(f"  {name} {value}\n" for name, value in found.items()), end="", flush=True)
 
@@ -168,54 +165,12 @@ def verify(check):
             for result in wrong:
                 print(f"  {_explain(name, result)}")
             if problem:
-                print(_tail(output))
+                print(gpu_process.tail(output))
             detail = f"{len(results) - len(wrong)} of {len(results)} cases"
             if name == "correctness" and results:
                 detail += f", largest error {max(t['error'] for r in results for t in r['tensors']):.1e}"
             ok = results and not wrong and problem is None
             check.conclude(name, "pass" if ok else "FAIL", detail + (f"; {problem}" if problem else ""))
-
-
-def sanitize(check):
-    """Step 4: compute-sanitizer over every kernel."""
-    if check.options.cpu:
-        check.conclude("sanitizer", "left out", ABOUT_CPU)
-        return
-    program = _find_sanitizer()
-    if program is None:
-        check.conclude("sanitizer", "not present", "compute-sanitizer was not found")
-        return
-    help_text = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
-    only_ours = "--kernel-name" if "--kernel-name " in help_text else "--kernel-regex"
-    for tool in SANITIZER_TOOLS:
-        wrapper = [program, "--tool", tool, "--error-exitcode", f"{SANITIZER_ERROR}", only_ours, "kns=kerasptb"]
-        # An allocation for each tensor: in a pool nobody would see a kernel that writes beyond its own. And what a
-        # framework asks of the driver in vain, as all of them do, is not ours to report.
-        wrapper += ["--report-api-errors", "no"] if tool == "memcheck" else []
-        facts, problem, output = check.run(
-            ["sanitized"],
-            timeout=300,
-            wrapper=wrapper,
-            XLA_PYTHON_CLIENT_ALLOCATOR="platform",
-            TF_GPU_ALLOCATOR="cuda_malloc_async",
-        )
-        ran = any(fact.get("step") == "sanitized" for fact in facts)
-        verdict, summary = judge_sanitizer(output, ran and problem is None)
-        check.report["sanitizer"].append({"tool": tool, "verdict": verdict, "summary": summary, "problem": problem})
-        if verdict != "pass":
-            print(_tail(output))
-        check.conclude("sanitizer", verdict, f"{tool}: {summary or problem}")
-
-
-def judge_sanitizer(output, ended_well):
-    """Returns the verdict on what compute-sanitizer printed, and its summary line.
-
-    A program that it could not run, and in which it found nothing, says nothing about the kernels: "incomplete".
-    """
-    found = re.search(r"SUMMARY: (\d+).*", output)
-    if found and int(found[1]):
-        return "FAIL", found[0]
-    return "pass" if ended_well else "incomplete", found[0] if found else ""
 
 
 def measure(check):
@@ -228,7 +183,7 @@ def measure(check):
             clocks["nvidia_smi_after_operations"] = machine.nvidia_smi()
     if check.wants("pytorch"):
         if cpu or find_spec("torch") is None:
-            check.conclude("pytorch", "left out", ABOUT_CPU if cpu else "PyTorch is not installed")
+            check.conclude("pytorch", "left out", gpu_process.ABOUT_CPU if cpu else "PyTorch is not installed")
         else:
             _take_times(check, "pytorch", ["pytorch"])
     if not check.wants("step"):
@@ -260,7 +215,7 @@ def _take_times(check, step, parts, name="", words=()):
             if not check.torch_sees_gpu:
                 problem = "PyTorch sees no GPU"
     if problem:
-        print(_tail(output))
+        print(gpu_process.tail(output))
     # Not a verdict on the kernels: what is wrong with them is seen in the other steps.
     detail = problem or f"{len(rows)} rows"
     check.conclude(step, "incomplete" if problem else "pass", f"{name}: {detail}" if name else detail)
@@ -272,17 +227,6 @@ def _random_batches(count, batch, vocabulary):
     shape = (count, batch, STEPS_OF_BATCH + 1)
     words = np.random.default_rng(0).choice(vocabulary, shape, p=frequency / frequency.sum()).astype(np.int32)
     return words[:, :, :-1], words[:, :, 1:]
-
-
-def _find_sanitizer():
-    from kerasptb.ops.native import nvcc  # noqa: PLC0415
-
-    folders = [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
-    if (compiler := nvcc.find()) is not None:
-        for folder in (Path(compiler).parent, Path(compiler).resolve().parent):
-            folders += [folder, folder.parent / "compute-sanitizer"]
-    folders += [Path("/usr/local/cuda/bin"), Path("/usr/local/cuda/compute-sanitizer")]
-    return shutil.which("compute-sanitizer", path=os.pathsep.join(str(folder) for folder in folders))
 
 
 def _finite(value):
@@ -297,18 +241,15 @@ def _finite(value):
 def _explain(step, result):
     case = " ".join(f"{name}={value}" for name, value in result["case"].items())
     if step == "determinism":
-        return f"{result['operation']} {case}: other bits in {', '.join(result['differing'])}"
+        of_framework = all(name.removeprefix("sum's ") in PRODUCTS for name in result["differing"])
+        whose = " (matrix products of the framework alone)" if of_framework else ""
+        return f"{result['operation']} {case}: other bits in {', '.join(result['differing'])}{whose}"
     wrong = [
         f"{t['tensor']} errs by {t['error']:.1e}, allowed are {t['bound']:.1e}"
         for t in result["tensors"]
         if not t["ok"]
     ]
     return f"{result['operation']} {case}, {result['mode']}: {'; '.join(wrong)}"
-
-
-def _tail(output, count=15):
-    lines = [line for line in output.splitlines() if line.strip()][-count:]
-    return "\n".join(f"  | {line[:200]}" for line in lines)
 
 
 def _name_of(gpu):
@@ -344,15 +285,21 @@ def main(arguments=None):
         return 1
     verify(check)
     if check.wants("sanitizer"):
-        sanitize(check)
+        gpu_sanitizer.sanitize(check)
     measure(check)
     if report["timings"]:
         report["targets"] = gpu_report.targets(report["timings"], report["cpu"])
         print(gpu_report.table(report))
-    report["passed"] = not any(step["verdict"] == "FAIL" for step in report["steps"])
+    verdicts = [step for step in report["steps"] if step["step"] in ("correctness", "determinism", "sanitizer")]
+    failed = sorted({step["step"] for step in verdicts if step["verdict"] == "FAIL"})
+    passed = sorted({step["step"] for step in verdicts if step["verdict"] == "pass"} - set(failed))
+    # None: of what decides, nothing was asked for.
+    report["passed"] = False if failed else True if passed else None
     check.save()
-    print(f"\n{'PASSED' if report['passed'] else 'FAILED'}: {report['label']}")
-    return 0 if report["passed"] else 1
+    for word, steps in (("passed", passed), ("FAILED", failed)):
+        if steps:
+            print(f"\n{word}: {', '.join(steps)}. {report['label']}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

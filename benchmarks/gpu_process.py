@@ -11,6 +11,8 @@ import threading
 from benchmarks.contenders import REPOSITORY
 from benchmarks.gpu_work import MARK
 
+ABOUT_CPU = "CPU: nothing here says anything about a GPU"
+
 
 def run(command, timeout, environment):
     """Runs a command that tells facts as `benchmarks.gpu_work` does, and stops it when its time is over.
@@ -71,6 +73,12 @@ def run(command, timeout, environment):
     if begun := [fact["begin"] for fact in facts if "begin" in fact]:
         problem = f"{begun[-1]}: {problem}"
     return facts, problem, output
+
+
+def tail(output, count=15):
+    """Returns the last lines of what a process printed, set off from the check's own."""
+    lines = [line for line in output.splitlines() if line.strip()][-count:]
+    return "\n".join(f"  | {line[:200]}" for line in lines)
 
 
 def _kill(process):

@@ -120,8 +120,9 @@ def cross_entropy_cases(quick=False):
     # A row that no shared memory holds; logits far beyond what exp takes in float32.
     cases.append({"N": 7, "D": 16, "V": 200_000, "scale": 0.1})
     cases.append({"N": 20, "D": 64, "V": 1000, "scale": 50.0})
-    # More words than one chunk of logits holds, on a GPU too.
-    return cases if quick else [*cases, {"N": 1200, "D": 128, "V": 10_000, "scale": 0.1}]
+    if quick:
+        return [case for case in cases if case["V"] != 10_000]
+    return [*cases, {"N": 1200, "D": 128, "V": 10_000, "scale": 0.1}]  # the model's own
 
 
 def lstm_inputs(B, T, D, H):

@@ -29,11 +29,11 @@ def targets(rows, cpu):
         target = f"recurrence, forward + backward, {units} units: time at most half of cuDNN's"
         add(target, _ratio(ours, others), 0.5, True, others and others["contender"])
     copy = next((row for row in rows if row["what"] == "copy"), None)
-    for row in rows:
-        if row["what"] == "softmax":
-            size = f"N {row['size']['N']}, V {row['size']['V']}"
-            value = row["us_median"] / memory_floor(row, copy) if copy else None
-            add(f"softmax cross-entropy, {size}: at most 1.3 × the memory's floor", value, 1.3, True, "memory")
+    softmax = [row for row in rows if row["what"] == "softmax"]
+    for row in softmax or [None]:
+        size = f", N {row['size']['N']}, V {row['size']['V']}" if row else ""
+        value = row["us_median"] / memory_floor(row, copy) if row and copy else None
+        add(f"softmax cross-entropy{size}: at most 1.3 × the memory's floor", value, 1.3, True, "memory")
     steps = [row for row in rows if row["what"] == "step"]
     ours = _row(steps, "kerasptb, native")
     peers = {"Keras": (_row(steps, "Keras"), 5.0), "compiled PyTorch": (_best(steps, "PyTorch, compiled, TF32"), 3.0)}

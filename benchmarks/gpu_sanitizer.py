@@ -1,0 +1,65 @@
+"""NVIDIA's compute-sanitizer over the CUDA kernels, a small case of each."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from benchmarks import gpu_process
+
+TOOLS = ("memcheck", "racecheck", "synccheck")
+ERROR_STATUS = 99
+
+
+def sanitize(check):
+    """Step 4 of a `gpu_check.Check`: compute-sanitizer over every kernel."""
+    if check.options.cpu:
+        check.conclude("sanitizer", "left out", gpu_process.ABOUT_CPU)
+        return
+    program = _find()
+    if program is None:
+        check.conclude("sanitizer", "not present", "compute-sanitizer was not found")
+        return
+    help_text = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
+    only_ours = "--kernel-name" if "--kernel-name " in help_text else "--kernel-regex"
+    for tool in TOOLS:
+        wrapper = [program, "--tool", tool, "--error-exitcode", f"{ERROR_STATUS}", only_ours, "kns=kerasptb"]
+        # An allocation for each tensor: in a pool nobody would see a kernel that writes beyond its own. And what a
+        # framework asks of the driver in vain, as all of them do, is not ours to report.
+        wrapper += ["--report-api-errors", "no"] if tool == "memcheck" else []
+        facts, problem, output = check.run(
+            ["sanitized"],
+            timeout=300,
+            wrapper=wrapper,
+            XLA_PYTHON_CLIENT_ALLOCATOR="platform",
+            TF_GPU_ALLOCATOR="cuda_malloc_async",
+        )
+        ran = any(fact.get("step") == "sanitized" for fact in facts)
+        verdict, summary = judge(output, ran and problem is None)
+        check.report["sanitizer"].append({"tool": tool, "verdict": verdict, "summary": summary, "problem": problem})
+        if verdict != "pass":
+            print(gpu_process.tail(output))
+        check.conclude("sanitizer", verdict, f"{tool}: {summary or problem}")
+
+
+def judge(output, ended_well):
+    """Returns the verdict on what compute-sanitizer printed, and its summary line.
+
+    A program that it could not run, and in which it found nothing, says nothing about the kernels: "incomplete".
+    """
+    found = re.search(r"SUMMARY: (\d+).*", output)
+    if found and int(found[1]):
+        return "FAIL", found[0]
+    return "pass" if ended_well else "incomplete", found[0] if found else ""
+
+
+def _find():
+    from kerasptb.ops.native import nvcc  # noqa: PLC0415
+
+    folders = [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
+    if (compiler := nvcc.find()) is not None:
+        for folder in (Path(compiler).parent, Path(compiler).resolve().parent):
+            folders += [folder, folder.parent / "compute-sanitizer"]
+    folders += [Path("/usr/local/cuda/bin"), Path("/usr/local/cuda/compute-sanitizer")]
+    return shutil.which("compute-sanitizer", path=os.pathsep.join(str(folder) for folder in folders))
