@@ -21,6 +21,7 @@ class Preset:
         decay: factor of the rate in each further epoch.
         global_clipnorm: largest global norm of the gradients.
         epochs: number of passes over the training text.
+        tie_embeddings: whether the logits' matrix is the embedding's.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Preset:
     decay: float
     global_clipnorm: float
     epochs: int
+    tie_embeddings: bool = False
 
     def model_arguments(self, vocabulary_size=10000):
         """Returns the arguments of `LanguageModel` as a dict."""
@@ -47,6 +49,7 @@ class Preset:
             "num_steps": self.num_steps,
             "keep_prob": self.keep_prob,
             "init_scale": self.init_scale,
+            "tie_embeddings": self.tie_embeddings,
         }
 
 
