@@ -113,6 +113,12 @@ def test_takes_one_layer_and_three():
     assert LanguageModel(V, 6, (8, 3, 5), B, T).get_layer("logits").kernel.shape == (5, V)
 
 
+def test_tuned_preset_is_within_the_parameters_of_the_notebook():
+    notebook, tuned = (LanguageModel.from_preset(name).count_params() for name in ("notebook", "tuned"))
+    # 10,000 (288 + 1) + 4 · 288 (288 + 288 + 1)
+    assert tuned == 3_554_704 < notebook == 3_955_088
+
+
 def test_preset_is_the_original():
     model = LanguageModel.from_preset("notebook", batch_size=7)
     assert model.count_params() == 3_955_088
