@@ -41,7 +41,8 @@ def test_every_trial_drawn_is_within_the_limit(tmp_path, tuner):
     for i in range(7):
         trial = oracle.create_trial("tuner0")
         chosen = space.settings(trial.hyperparameters)
-        assert count_parameters(10000, chosen["embedding_size"], chosen["units"]) <= 3_955_088
+        sizes = chosen["embedding_size"], chosen["units"], chosen["tie_embeddings"]
+        assert count_parameters(10000, *sizes) <= 3_955_088
         end(oracle, trial, score=100.0 + i)
     assert oracle.create_trial("tuner0").status == STOPPED
 
