@@ -123,7 +123,7 @@ def test_preset_is_the_original():
     model = LanguageModel.from_preset("notebook", batch_size=7)
     assert model.count_params() == 3_955_088
     assert (model.batch_size, model.num_steps, model.keep_prob, model.init_scale) == (7, 20, 1.0, 0.1)
-    with pytest.raises(ValueError, match=r"\['notebook'\]. Received: 'large'"):
+    with pytest.raises(ValueError, match=r"\['notebook', 'tuned'\]. Received: 'large'"):
         LanguageModel.from_preset("large")
 
 
