@@ -36,6 +36,9 @@ else:
 # softmax. For that pass' sake a chunk has at least D rows (then it is no larger than dW itself), and at least 64.
 _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
+# Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
+# nearer to the processor's limit, and of the passes over the logits that fusing spares there are fewer to each product.
+_MOST_FUSED_FEATURES = 512
 # A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
 # memory's sake alone, and a training step of common size is one.
 _GPU_CHUNK_BYTES = 256 * 2**20
@@ -55,8 +58,8 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
         reduction: ``"none"`` for the loss of each word, or ``"sum"`` for their sum. The sum is the training path:
             under a gradient tape its gradients are made together with the loss, so that the logits are computed once.
         backend: ``"reference"`` (plain operations, the specification), ``"keras"`` (chunked, Keras operations),
-            ``"native"`` (chunked around a C++ kernel, for float32 and static shapes) or ``"auto"``: native where it can
-            be used, else Keras.
+            ``"native"`` (C++ and CUDA kernels, for float32 and static shapes) or ``"auto"``: native where it can be
+            used, else Keras.
         precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or ``"bfloat16x3"``
             (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are float32 in each.
         scale: float by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
@@ -201,8 +204,8 @@ class _Keras(_Chunked):
         return log_sum_exp - target_logit, dh, d_kernel, ops.matmul(weights[None, :], residual)[0]
 
 
-class _NativeFloat32(_Chunked):
-    """The framework's matrix products, and a native kernel that reads each logit once between them."""
+class _NativeSoftmax(_Chunked):
+    """The framework's matrix products in float32, and a native kernel that reads each logit once between them."""
 
     @staticmethod
     def _chunk_loss(h, kernel, bias, targets):
@@ -226,8 +229,8 @@ class _NativeFloat32(_Chunked):
         )
 
 
-class _NativeBfloat16(_WithGradient):
-    """Products and softmax in one native kernel, which recomputes logits instead of storing them."""
+class _NativeFused(_WithGradient):
+    """Products and softmax in one native kernel, for processors."""
 
     def __init__(self, precision):
         self.precision = precision
@@ -353,7 +356,9 @@ def _checked_targets(targets, vocabulary_size):
 def _implementation(backend, precision, h):
     chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
     if chosen == "native":
-        return _NativeFloat32() if precision == "float32" else _NativeBfloat16(precision)
+        if precision == "float32" and (backends.visible_gpus() or h.shape[-1] > _MOST_FUSED_FEATURES):
+            return _NativeSoftmax()
+        return _NativeFused(precision)
     return _Reference if chosen == "reference" else _KERAS
 
 

@@ -42,7 +42,12 @@ from pathlib import Path
 from kerasptb.ops.native import nvcc
 
 SOURCES = Path(__file__).parent / "src"
-KERNELS = ("lstm_float32_backward.cc", "lstm_float32_forward.cc", "softmax_cross_entropy.cc")
+KERNELS = (
+    "linear_cross_entropy_float32.cc",
+    "lstm_float32_backward.cc",
+    "lstm_float32_forward.cc",
+    "softmax_cross_entropy.cc",
+)
 FATBIN_SOURCE = "cuda_fatbin.cc"
 
 # No -ffast-math: NaN and infinity have to come through. Contraction to fused multiply-add is wanted, and is off by

@@ -13,8 +13,8 @@ TESTS = Path(__file__).parent.parent
 SCRIPT = f"""
 import sys
 import numpy as np
-sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "native")!r}]
-import test_lstm, test_softmax_cross_entropy as softmax
+sys.path[:0] = [{str(TESTS / "native")!r}, {str(TESTS)!r}]
+import test_linear_cross_entropy as linear, test_lstm, test_softmax_cross_entropy as softmax
 from kerasptb.ops import native
 for shape in test_lstm.SHAPES:
     found = test_lstm.values_and_gradients(shape, "float32", "native")
@@ -23,6 +23,10 @@ for shape in test_lstm.SHAPES:
     assert all(np.array_equal(found[name], again[name]) for name in found), shape
 for shape in softmax.SHAPES:
     softmax.test_loss_and_gradient(None, shape)
+for shape in linear.SHAPES:
+    linear.test_loss_and_gradients(None, shape)
+for order in ("rising", "falling", "two peaks"):
+    linear.test_the_largest_logit_may_be_anywhere(None, order)
 print(native.cpu_level(), native.thread_count())
 """
 

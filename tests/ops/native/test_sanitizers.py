@@ -39,7 +39,8 @@ def test_no_sanitizer_speaks(level):
     }
     # XLA's compiler allocates in ways that the sanitizer takes minutes over.
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", "not jit", "-p", "no:cacheprovider"]
-    tests = [OPS / "test_lstm.py", OPS / "test_bfloat16.py", OPS / "native" / "test_softmax_cross_entropy.py"]
+    kernels = [OPS / "native" / f"test_{name}.py" for name in ("linear_cross_entropy", "softmax_cross_entropy")]
+    tests = [OPS / "test_lstm.py", OPS / "test_bfloat16.py", *kernels]
     result = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "runtime error" not in result.stdout + result.stderr

@@ -95,8 +95,8 @@ XLA_FFI_DEFINE_HANDLER(LossHandler, loss_only, bind_loss(ffi::Ffi::Bind()));
 const std::vector<NamedHandler>& all_handlers() {
   static const std::vector<NamedHandler> all = [] {
     std::vector<NamedHandler> handlers = float32_handlers();
-    for (const NamedHandler& entry : bfloat16_handlers()) handlers.push_back(entry);
-    for (const NamedHandler& entry : cuda_handlers()) handlers.push_back(entry);
+    for (const auto& more : {lstm_bfloat16_handlers(), linear_cross_entropy_handlers(), cuda_handlers()})
+      handlers.insert(handlers.end(), more.begin(), more.end());
     return handlers;
   }();
   return all;

@@ -15,7 +15,9 @@ struct NamedHandler {
 
 std::vector<NamedHandler> float32_handlers();
 // Empty where the processor has neither AVX512-BF16 nor AMX.
-std::vector<NamedHandler> bfloat16_handlers();
+std::vector<NamedHandler> lstm_bfloat16_handlers();
+// In bfloat16 too where the processor has either.
+std::vector<NamedHandler> linear_cross_entropy_handlers();
 // Empty if the library was built without CUDA code. They can be registered, and the library used, where no GPU is.
 std::vector<NamedHandler> cuda_handlers();
 

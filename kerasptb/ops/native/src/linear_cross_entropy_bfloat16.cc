@@ -1,10 +1,10 @@
-// Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy_bfloat16.h.
+// Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy.h.
 //
 // The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks that stay in the
 // L2 cache. For every chunk: a first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and
 // keeps each row's maximum and sum of exponentials. A second pass makes them again, now as softmax, and takes dW of the
 // panel and the panel's share of dh from it. The softmax has base 2: W and b are packed times log2(e).
-#include "linear_cross_entropy_bfloat16.h"
+#include "linear_cross_entropy.h"
 
 #include <math.h>
 
@@ -57,9 +57,9 @@ struct ThreadBuffers {
 
 template <int kParts>
 struct Task {
-  explicit Task(const LinearCrossEntropyBfloat16& io) : io(io) {}
+  explicit Task(const LinearCrossEntropy& io) : io(io) {}
 
-  const LinearCrossEntropyBfloat16& io;
+  const LinearCrossEntropy& io;
   int threads;
   int64_t depth;       // D' = D rounded up to 32
   int64_t panels;
@@ -374,7 +374,7 @@ struct Task {
 };
 
 // Rows of a chunk, and the same for all chunks but the last: as many as keep a thread's part in its L2 cache.
-int64_t chunk_rows(const LinearCrossEntropyBfloat16& io, int parts, int64_t depth) {
+int64_t chunk_rows(const LinearCrossEntropy& io, int parts, int64_t depth) {
   const int64_t row_bytes = depth * (4 + 4 * parts) + kPanel * 2 * parts;
   const int64_t most = larger(kLeastChunkRows, kChunkBytes / row_bytes);
   const int64_t chunks = (io.num_words + most - 1) / most;
@@ -382,7 +382,7 @@ int64_t chunk_rows(const LinearCrossEntropyBfloat16& io, int parts, int64_t dept
 }
 
 template <int kParts>
-void run(const LinearCrossEntropyBfloat16& io) {
+void run(const LinearCrossEntropy& io) {
   Workers workers;
   const int threads = workers.count();
   const bool with_gradients = io.scale != nullptr;
@@ -429,7 +429,7 @@ void run(const LinearCrossEntropyBfloat16& io) {
 
 }  // namespace
 
-void linear_cross_entropy(int parts, const LinearCrossEntropyBfloat16& tensors) {
+void linear_cross_entropy(int parts, const LinearCrossEntropy& tensors) {
   parts == 1 ? run<1>(tensors) : run<2>(tensors);
 }
 

@@ -120,6 +120,19 @@ KERASPTB_INLINE float maximum(Float x) {
 #endif
 }
 
+// Whether a lane of x is above the limit; one that is a NaN is not.
+KERASPTB_INLINE bool any_above(Float x, float limit) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(x, splat(limit), _CMP_GT_OQ) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(x, splat(limit), _CMP_GT_OQ)) != 0;
+#else
+  bool any = false;
+  for (int i = 0; i < kLanes; ++i) any |= x[i] > limit;
+  return any;
+#endif
+}
+
 KERASPTB_INLINE Float reciprocal(Float x) {
 #if defined(__AVX512F__)
   const Float y = _mm512_rcp14_ps(x);

@@ -1,5 +1,4 @@
-// XLA FFI handlers of the bfloat16 kernels. Their signatures are written down in lstm_bfloat16.h and
-// linear_cross_entropy_bfloat16.h.
+// XLA FFI handlers of the LSTM in bfloat16. Their signatures are written down in lstm_bfloat16.h.
 #include <cstdint>
 #include <exception>
 #include <initializer_list>
@@ -8,7 +7,6 @@
 
 #include "cpu.h"
 #include "ffi_handlers.h"
-#include "linear_cross_entropy_bfloat16.h"
 #include "lstm_bfloat16.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -20,7 +18,6 @@ namespace {
 
 namespace ffi = xla::ffi;
 using Float32 = ffi::Buffer<ffi::F32>;
-using Int32 = ffi::Buffer<ffi::S32>;
 using Bfloat16 = ffi::Buffer<ffi::BF16>;
 template <class Buffer>
 using Out = ffi::Result<Buffer>;
@@ -97,55 +94,6 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
   });
 }
 
-// The checks that both handlers of the loss share; fills in what both have.
-ffi::Error check_linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 targets, const Float32& loss,
-                                      LinearCrossEntropyBfloat16* tensors) {
-  if (h.dimensions().size() != 2 || kernel.dimensions().size() != 2) return wrong_shapes("linear_cross_entropy");
-  const int64_t N = h.dimensions()[0], D = h.dimensions()[1], V = kernel.dimensions()[1];
-  if (!has_shape(kernel, {D, V}) || !has_shape(bias, {V}) || !has_shape(targets, {N}) || !has_shape(loss, {N}))
-    return wrong_shapes("linear_cross_entropy");
-  for (int64_t n = 0; n < N; ++n) {
-    const int32_t target = targets.typed_data()[n];
-    if (target < 0 || target >= V)
-      return ffi::Error::InvalidArgument("`targets` must be in [0, " + std::to_string(V) +
-                                         "). Received: targets containing " + std::to_string(target));
-  }
-  tensors->num_words = N;
-  tensors->features = D;
-  tensors->vocabulary_size = V;
-  tensors->h = h.typed_data();
-  tensors->kernel = kernel.typed_data();
-  tensors->bias = bias.typed_data();
-  tensors->targets = targets.typed_data();
-  return ffi::Error::Success();
-}
-
-template <int kParts>
-ffi::Error linear_cross_entropy(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32 scale,
-                                Out<Float32> loss, Out<Float32> dh, Out<Float32> d_kernel, Out<Float32> d_bias) {
-  LinearCrossEntropyBfloat16 tensors{};
-  if (ffi::Error error = check_linear_cross_entropy(h, kernel, bias, targets, *loss, &tensors); error.failure())
-    return error;
-  const int64_t N = tensors.num_words, D = tensors.features, V = tensors.vocabulary_size;
-  if (!has_shape(scale, {N}) || !has_shape(*dh, {N, D}) || !has_shape(*d_kernel, {D, V}) || !has_shape(*d_bias, {V}))
-    return wrong_shapes("linear_cross_entropy");
-  tensors.scale = scale.typed_data();
-  tensors.loss = loss->typed_data();
-  tensors.dh = dh->typed_data();
-  tensors.d_kernel = d_kernel->typed_data();
-  tensors.d_bias = d_bias->typed_data();
-  return run([&] { KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors); });
-}
-
-template <int kParts>
-ffi::Error linear_cross_entropy_forward(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out<Float32> loss) {
-  LinearCrossEntropyBfloat16 tensors{};
-  if (ffi::Error error = check_linear_cross_entropy(h, kernel, bias, targets, *loss, &tensors); error.failure())
-    return error;
-  tensors.loss = loss->typed_data();
-  return run([&] { KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors); });
-}
-
 template <class Gates>
 auto bind_lstm_forward() {
   return ffi::Ffi::Bind()
@@ -160,14 +108,6 @@ auto bind_lstm_backward() {
       .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>()
       .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>();
 }
-auto bind_linear_cross_entropy() {
-  return ffi::Ffi::Bind()
-      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Arg<Float32>()
-      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>();
-}
-auto bind_linear_cross_entropy_forward() {
-  return ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Ret<Float32>();
-}
 
 // The macro takes no commas in its arguments.
 constexpr auto lstm_forward_1 = lstm_forward<1, Bfloat16>;
@@ -178,28 +118,20 @@ XLA_FFI_DEFINE_HANDLER(LstmForward1, lstm_forward_1, bind_lstm_forward<Bfloat16>
 XLA_FFI_DEFINE_HANDLER(LstmForward2, lstm_forward_2, bind_lstm_forward<Float32>());
 XLA_FFI_DEFINE_HANDLER(LstmBackward1, lstm_backward_1, bind_lstm_backward<Bfloat16>());
 XLA_FFI_DEFINE_HANDLER(LstmBackward2, lstm_backward_2, bind_lstm_backward<Float32>());
-XLA_FFI_DEFINE_HANDLER(Loss1, linear_cross_entropy<1>, bind_linear_cross_entropy());
-XLA_FFI_DEFINE_HANDLER(Loss2, linear_cross_entropy<2>, bind_linear_cross_entropy());
-XLA_FFI_DEFINE_HANDLER(LossForward1, linear_cross_entropy_forward<1>, bind_linear_cross_entropy_forward());
-XLA_FFI_DEFINE_HANDLER(LossForward2, linear_cross_entropy_forward<2>, bind_linear_cross_entropy_forward());
 
 }  // namespace
 
-std::vector<NamedHandler> bfloat16_handlers() {
+std::vector<NamedHandler> lstm_bfloat16_handlers() {
   if (cpu_level() < CpuLevel::kAvx512Bf16) return {};
   return {{"kerasptb_lstm_forward_bfloat16", "Host", LstmForward1},
           {"kerasptb_lstm_forward_bfloat16x3", "Host", LstmForward2},
           {"kerasptb_lstm_backward_bfloat16", "Host", LstmBackward1},
-          {"kerasptb_lstm_backward_bfloat16x3", "Host", LstmBackward2},
-          {"kerasptb_linear_cross_entropy_bfloat16", "Host", Loss1},
-          {"kerasptb_linear_cross_entropy_bfloat16x3", "Host", Loss2},
-          {"kerasptb_linear_cross_entropy_forward_bfloat16", "Host", LossForward1},
-          {"kerasptb_linear_cross_entropy_forward_bfloat16x3", "Host", LossForward2}};
+          {"kerasptb_lstm_backward_bfloat16x3", "Host", LstmBackward2}};
 }
 
 #else
 
-std::vector<NamedHandler> bfloat16_handlers() { return {}; }
+std::vector<NamedHandler> lstm_bfloat16_handlers() { return {}; }
 
 #endif
 

@@ -1,0 +1,108 @@
+// XLA FFI handlers of the linear cross-entropy. Their signatures are written down in linear_cross_entropy.h.
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cpu.h"
+#include "ffi_float32.h"
+#include "ffi_handlers.h"
+#include "linear_cross_entropy.h"
+
+namespace kerasptb {
+namespace {
+
+// Operands of the products: float32, or so many bfloat16 each.
+constexpr int kFloat32 = 0;
+
+template <int kParts>
+ffi::Error run(const LinearCrossEntropy& tensors) {
+  // No exception may pass into XLA.
+  try {
+    if constexpr (kParts == kFloat32) KERASPTB_DISPATCH(linear_cross_entropy)(tensors);
+#if KERASPTB_X86
+    else
+      KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors);
+#endif
+  } catch (const std::exception& error) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, error.what());
+  }
+  return ffi::Error::Success();
+}
+
+// Fills in what both handlers have, once its shapes and the targets have been found good.
+ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32& loss, LinearCrossEntropy* tensors) {
+  const char* name = "kerasptb_linear_cross_entropy";
+  if (h.dimensions().size() != 2 || kernel.dimensions().size() != 2) return wrong_shapes(name);
+  const int64_t N = h.dimensions()[0], D = h.dimensions()[1], V = kernel.dimensions()[1];
+  if (N < 1 || D < 1 || V < 1 || !shapes_fit({{kernel, {D, V}}, {bias, {V}}, {loss, {N}}}) ||
+      targets.dimensions().size() != 1 || targets.dimensions()[0] != N)
+    return wrong_shapes(name);
+  for (int64_t n = 0; n < N; ++n) {
+    const int32_t target = targets.typed_data()[n];
+    if (target < 0 || target >= V)
+      return ffi::Error::InvalidArgument("`targets` must be in [0, " + std::to_string(V) +
+                                         "). Received: targets containing " + std::to_string(target));
+  }
+  *tensors = {N, D, V, h.typed_data(), kernel.typed_data(), bias.typed_data(), targets.typed_data(), nullptr,
+              loss.typed_data(), nullptr, nullptr, nullptr};
+  return ffi::Error::Success();
+}
+
+template <int kParts>
+ffi::Error loss_and_gradients(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32 scale, Out loss, Out dh,
+                              Out d_kernel, Out d_bias) {
+  LinearCrossEntropy tensors;
+  if (ffi::Error error = check(h, kernel, bias, targets, *loss, &tensors); error.failure()) return error;
+  const int64_t N = tensors.num_words, D = tensors.features, V = tensors.vocabulary_size;
+  if (!shapes_fit({{scale, {N}}, {*dh, {N, D}}, {*d_kernel, {D, V}}, {*d_bias, {V}}}))
+    return wrong_shapes("kerasptb_linear_cross_entropy");
+  tensors.scale = scale.typed_data();
+  tensors.dh = dh->typed_data();
+  tensors.d_kernel = d_kernel->typed_data();
+  tensors.d_bias = d_bias->typed_data();
+  return run<kParts>(tensors);
+}
+
+template <int kParts>
+ffi::Error loss_only(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out loss) {
+  LinearCrossEntropy tensors;
+  ffi::Error error = check(h, kernel, bias, targets, *loss, &tensors);
+  return error.failure() ? error : run<kParts>(tensors);
+}
+
+auto bind_loss_and_gradients() {
+  return ffi::Ffi::Bind()
+      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Arg<Float32>()
+      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>();
+}
+auto bind_loss_only() {
+  return ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Ret<Float32>();
+}
+
+XLA_FFI_DEFINE_HANDLER(GradientsFloat32, loss_and_gradients<kFloat32>, bind_loss_and_gradients());
+XLA_FFI_DEFINE_HANDLER(LossFloat32, loss_only<kFloat32>, bind_loss_only());
+#if KERASPTB_X86
+XLA_FFI_DEFINE_HANDLER(Gradients1, loss_and_gradients<1>, bind_loss_and_gradients());
+XLA_FFI_DEFINE_HANDLER(Gradients2, loss_and_gradients<2>, bind_loss_and_gradients());
+XLA_FFI_DEFINE_HANDLER(Loss1, loss_only<1>, bind_loss_only());
+XLA_FFI_DEFINE_HANDLER(Loss2, loss_only<2>, bind_loss_only());
+#endif
+
+}  // namespace
+
+std::vector<NamedHandler> linear_cross_entropy_handlers() {
+  std::vector<NamedHandler> handlers = {{"kerasptb_linear_cross_entropy_float32", "Host", GradientsFloat32},
+                                        {"kerasptb_linear_cross_entropy_forward_float32", "Host", LossFloat32}};
+#if KERASPTB_X86
+  if (cpu_level() >= CpuLevel::kAvx512Bf16) {
+    handlers.push_back({"kerasptb_linear_cross_entropy_bfloat16", "Host", Gradients1});
+    handlers.push_back({"kerasptb_linear_cross_entropy_bfloat16x3", "Host", Gradients2});
+    handlers.push_back({"kerasptb_linear_cross_entropy_forward_bfloat16", "Host", Loss1});
+    handlers.push_back({"kerasptb_linear_cross_entropy_forward_bfloat16x3", "Host", Loss2});
+  }
+#endif
+  return handlers;
+}
+
+}  // namespace kerasptb

@@ -1,0 +1,46 @@
+// Cross-entropy of softmax(h W + b) and its gradients, without the logits ever being whole.
+//
+//   z = h W + b    loss[n] = log(sum over v of exp(z[n, v])) - z[n, targets[n]]        h [N,D], W [D,V], b [V]
+//   dz[n, v] = scale[n] (softmax(z[n])[v] - [v == targets[n]])    dh = dz W^T    dW = h^T dz    db = sum over n of dz
+//
+// Operands are float32, bfloat16 in one part (bfloat16) or in two (bfloat16x3). Sums, softmax and loss are float32.
+//
+// XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
+//   kerasptb_linear_cross_entropy_float32(h, W, b, targets s32 [N], scale [N]) -> loss [N], dh [N,D], dW [D,V], db [V]
+//   kerasptb_linear_cross_entropy_forward_float32(h, W, b, targets) -> loss [N]
+// A target outside [0, V) is an error that names it, and nothing is computed.
+#pragma once
+
+#include <stdint.h>
+
+namespace kerasptb {
+
+struct LinearCrossEntropy {
+  int64_t num_words, features, vocabulary_size;  // N, D, V, all at least 1
+  const float *h, *kernel, *bias;
+  const int32_t* targets;  // each in [0, V)
+  const float* scale;      // null: no gradients, and the last three below are not touched
+  float *loss, *dh, *d_kernel, *d_bias;
+};
+
+// All throw std::bad_alloc. Each logit is computed once, and those of a chunk of words are kept.
+namespace baseline {
+void linear_cross_entropy(const LinearCrossEntropy&);
+}
+namespace avx2 {
+void linear_cross_entropy(const LinearCrossEntropy&);
+}
+namespace avx512 {
+void linear_cross_entropy(const LinearCrossEntropy&);
+}
+
+// Logits are computed twice and never stored: memory beyond the results is a few times that of h. parts: 1 or 2. Only
+// where cpu_level() is at least the namespace's.
+namespace avx512bf16 {
+void linear_cross_entropy(int parts, const LinearCrossEntropy&);
+}
+namespace amx {
+void linear_cross_entropy(int parts, const LinearCrossEntropy&);
+}
+
+}  // namespace kerasptb

@@ -1,0 +1,424 @@
+// Cross-entropy of a linear layer's softmax in float32. Equations and shape letters: linear_cross_entropy.h.
+//
+// The vocabulary falls into panels of two vectors of words, which the threads share; the N rows of h into chunks. For
+// every chunk:
+//
+// 1. A thread makes the logits of its panels a tile of rows at a time, in registers, and keeps e = exp(z - m) of them.
+//    m, of a row and a thread, is the largest logit of the first panel; it is raised when a logit is so far above it
+//    that exponentials could overflow.
+// 2. The sums over all threads give the loss and the factor f with which f e is dz: scale exp(m - largest) / sum. The
+//    target's residual is put into e.
+// 3. dW of the thread's panels is (f h)^T e, with f itself as one more column of h, whose product is db. The thread's
+//    share of dh is e W^T; it gets its f when the shares are added.
+#include "linear_cross_entropy.h"
+
+#include <math.h>
+
+#include "simd.h"
+#include "threads.h"
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+namespace {
+
+constexpr int64_t kPanel = 2 * kLanes;
+// Of a tile. Its sums, two vectors of the panel and one of a row fill the registers.
+constexpr int kRows = kRegisters == 32 ? 13 : 6;
+// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
+constexpr int64_t kSumBlock = 256;
+constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
+
+// Exponentials of a chunk: smaller chunks add their share to dW, a pass over D x V floats, more often, larger ones
+// leave the cache. For that pass' sake a chunk has so many rows at least.
+constexpr int64_t kChunkBytes = 8 << 20, kLeastRows = 128, kMostRows = 256;
+
+// A logit may be so far above m. exp of it, times any size of vocabulary, is far from the largest float32.
+constexpr float kMostAbove = 40.0f;
+constexpr float kNoReference = -3.4e38f;
+
+KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+KERASPTB_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+KERASPTB_INLINE int64_t lanes_before(int64_t v, int64_t end) { return v >= end ? 0 : smaller(kLanes, end - v); }
+
+// The sums of a tile: R rows of A by the two vectors of a panel of B.
+template <int R>
+struct Sums {
+  Float of[R][2];
+
+  KERASPTB_INLINE_METHOD void zero() {
+    for (int r = 0; r < R; ++r) of[r][0] = of[r][1] = Float{};
+  }
+
+  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel].
+  template <int kAcross, int kAlong>
+  KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b) {
+    for (int64_t k = 0; k < size; ++k, a += kAlong, b += kPanel) {
+      const Float b0 = load(b), b1 = load(b + kLanes);
+      for (int r = 0; r < R; ++r) {
+        const Float x = splat(a[r * kAcross]);
+        of[r][0] += x * b0;
+        of[r][1] += x * b1;
+      }
+    }
+  }
+};
+
+// Calls function(height, tile, first row) for each of the tiles, of nearly equal height, into which `size` rows fall.
+// height converts to a constant.
+template <int R>
+struct Height {
+  constexpr operator int() const { return R; }
+};
+template <class Function>
+KERASPTB_INLINE void for_each_tile(int64_t size, const Function& function) {
+  const int64_t tiles = ceil_div(size, kRows);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const Range tile = split(size, tiles, i);
+    switch (tile.size()) {
+#define KERASPTB_CASE(R) \
+  case R:                \
+    if constexpr (R <= kRows) function(Height<R>(), i, tile.begin); \
+    break;
+      KERASPTB_CASE(1)
+      KERASPTB_CASE(2)
+      KERASPTB_CASE(3)
+      KERASPTB_CASE(4)
+      KERASPTB_CASE(5)
+      KERASPTB_CASE(6)
+      KERASPTB_CASE(7)
+      KERASPTB_CASE(8)
+      KERASPTB_CASE(9)
+      KERASPTB_CASE(10)
+      KERASPTB_CASE(11)
+      KERASPTB_CASE(12)
+      KERASPTB_CASE(13)
+#undef KERASPTB_CASE
+    }
+  }
+}
+
+// Memory of one thread.
+struct ThreadBuffers {
+  float* panel;       // [D'][kPanel]: of W, as B of the logits; rows from D on are zero
+  float* bias;        // [kPanel]: of the panel
+  float* reference;   // [rows]: m
+  float* totals;      // [rows][kLanes]: sums of e
+  float* exponentials;  // of the thread's first panel: [panel][rows][kPanel]. Loss only: of one panel
+  // For the gradients:
+  float* transposed;  // [D' / kPanel][word of the thread][kPanel]: W^T, as B of dh
+  float* factor;      // [rows]: f
+  float* scaled_h;    // [tile of the D + 1 columns][rows][kRows]: f h and f, as A of dW and db
+  float* dh;          // [rows][dh_stride]
+};
+
+struct Task {
+  explicit Task(const LinearCrossEntropy& io) : io(io) {}
+
+  const LinearCrossEntropy& io;
+  int threads;
+  int64_t depth;         // D' = D rounded up to kPanel
+  int64_t panels;
+  int64_t most_rows;     // of a chunk
+  int64_t panel_stride;  // of exponentials; 0: no gradients
+  int64_t dh_stride;
+
+  float* h;             // [tile][D][kRows], as A of the logits
+  float* target_logit;  // [rows]
+  float *largest, *total;  // [rows]: of m over all threads, and the sum of exp(z - largest)
+  ThreadBuffers* buffers;
+
+  // Of the chunk.
+  int64_t begin, num_rows;
+
+  bool with_gradients() const { return io.scale != nullptr; }
+  int64_t words_of(int64_t panel) const { return smaller(kPanel, io.vocabulary_size - panel * kPanel); }
+
+  void pack_h(int thread) const {
+    const Range mine = split(ceil_div(num_rows, kRows), threads, thread);
+    for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
+      if (tile < mine.begin || tile >= mine.end) return;
+      const float* from = io.h + (begin + row) * io.features;
+      float* to = h + tile * io.features * kRows;
+      for (int64_t d = 0; d < io.features; ++d)
+        for (int r = 0; r < height; ++r) to[d * kRows + r] = from[r * io.features + d];
+    });
+  }
+
+  // ---- logits, exponentials and their sums ----
+
+  void pack_panel(int64_t panel, const ThreadBuffers& my) const {
+    const int64_t v = panel * kPanel, words = words_of(panel);
+    const int64_t lanes[2] = {smaller(words, kLanes), words - smaller(words, kLanes)};
+    for (int j = 0; j < 2; ++j) {
+      const float* from = io.kernel + v + j * kLanes;
+      float* to = my.panel + j * kLanes;
+      if (lanes[j] == kLanes)
+        for (int64_t d = 0; d < io.features; ++d) store(to + d * kPanel, load(from + d * io.vocabulary_size));
+      else if (lanes[j] > 0)
+        for (int64_t d = 0; d < io.features; ++d) store(to + d * kPanel, load(from + d * io.vocabulary_size, lanes[j]));
+      else
+        for (int64_t d = 0; d < io.features; ++d) store(to + d * kPanel, Float{});
+    }
+    for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] : -INFINITY;
+  }
+
+  void transpose_panel(Range my_panels, int64_t panel, const ThreadBuffers& my) const {
+    for (int64_t d = 0; d < depth; d += 4) {
+      float* to = transposed_at(my_panels, d / kPanel, panel, my) + d % kPanel;
+      for (int64_t i = 0; i < kPanel; i += 4) transpose4(my.panel + d * kPanel + i, kPanel, to + i * kPanel, kPanel);
+    }
+  }
+
+  float* transposed_at(Range my_panels, int64_t d_panel, int64_t panel, const ThreadBuffers& my) const {
+    return my.transposed + (d_panel * my_panels.size() + panel - my_panels.begin) * kPanel * kPanel;
+  }
+
+  float* exponentials_at(Range my_panels, int64_t panel, const ThreadBuffers& my) const {
+    return my.exponentials + (panel - my_panels.begin) * panel_stride;
+  }
+
+  void logits(Range my_panels, const ThreadBuffers& my) const {
+    for (int64_t r = 0; r < num_rows; ++r) {
+      my.reference[r] = kNoReference;
+      store(my.totals + r * kLanes, Float{});
+    }
+    const int64_t tiles = ceil_div(num_rows, kRows);
+    for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+      pack_panel(panel, my);
+      if (with_gradients() && begin == 0) transpose_panel(my_panels, panel, my);
+      for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
+        // The processor foresees no walk down a column of W.
+        if (panel + 1 < my_panels.end) {
+          const Range next = split(io.features, tiles, tile);
+          for (int64_t d = next.begin; d < next.end; ++d)
+            for (int64_t v = 0; v < kPanel; v += 16)
+              __builtin_prefetch(io.kernel + d * io.vocabulary_size + (panel + 1) * kPanel + v);
+        }
+        logits_tile<height>(my_panels, panel, tile, row, my);
+      });
+    }
+  }
+
+  template <int R>
+  __attribute__((noinline)) void logits_tile(Range my_panels, int64_t panel, int64_t tile, int64_t row,
+                                             const ThreadBuffers& my) const {
+    const float* a = h + tile * io.features * kRows;
+    float* e = exponentials_at(my_panels, panel, my) + row * kPanel;
+    Sums<R> sums;
+    for (int64_t d = 0;; d += kSumBlock) {
+      sums.zero();
+      sums.template add<1, kRows>(smaller(kSumBlock, io.features - d), a + d * kRows, my.panel + d * kPanel);
+      if (d > 0)
+        for (int r = 0; r < R; ++r)
+          for (int j = 0; j < 2; ++j) sums.of[r][j] += load(e + r * kPanel + j * kLanes);
+      if (d + kSumBlock >= io.features) break;
+      for (int r = 0; r < R; ++r)
+        for (int j = 0; j < 2; ++j) store(e + r * kPanel + j * kLanes, sums.of[r][j]);
+    }
+    const Float bias[2] = {load(my.bias), load(my.bias + kLanes)};
+    for (int r = 0; r < R; ++r, e += kPanel, ++row) {
+      const Float z[2] = {sums.of[r][0] + bias[0], sums.of[r][1] + bias[1]};
+      const int64_t target = io.targets[begin + row] - panel * kPanel;
+      if (target >= 0 && target < kPanel) {
+        store(e, z[0]);
+        store(e + kLanes, z[1]);
+        target_logit[row] = e[target];
+      }
+      const Float top = at_least(z[0], z[1]);
+      if (any_above(top, my.reference[row] + kMostAbove)) raise_reference(my_panels.begin, panel, row, maximum(top), my);
+      const Float m = splat(my.reference[row]);
+      const Float e0 = exp(z[0] - m), e1 = exp(z[1] - m);
+      store(my.totals + row * kLanes, load(my.totals + row * kLanes) + (e0 + e1));
+      store(e, e0);
+      store(e + kLanes, e1);
+    }
+  }
+
+  // Of a row, whose exponentials of the panels from `first` to before `end` are there.
+  __attribute__((noinline)) void raise_reference(int64_t first, int64_t end, int64_t row, float reference,
+                                                 const ThreadBuffers& my) const {
+    const Float ratio = exp(splat(my.reference[row] - reference));
+    my.reference[row] = reference;
+    store(my.totals + row * kLanes, load(my.totals + row * kLanes) * ratio);
+    if (!with_gradients()) return;
+    float* e = my.exponentials + row * kPanel;
+    for (int64_t panel = first; panel < end; ++panel, e += panel_stride)
+      for (int j = 0; j < 2; ++j) store(e + j * kLanes, load(e + j * kLanes) * ratio);
+  }
+
+  // ---- loss ----
+
+  void losses(Range rows) const {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      float top = kNoReference, all = 0;
+      for (int t = 0; t < threads; ++t) top = buffers[t].reference[r] > top ? buffers[t].reference[r] : top;
+      for (int t = 0; t < threads; ++t)
+        all += exp(splat(buffers[t].reference[r] - top))[0] * sum(load(buffers[t].totals + r * kLanes));
+      largest[r] = top;
+      total[r] = all;
+      io.loss[begin + r] = logf(all) + (top - target_logit[r]);
+    }
+  }
+
+  // ---- gradients ----
+
+  void factors(Range my_panels, const ThreadBuffers& my) const {
+    for (int64_t r = 0; r < num_rows; ++r) {
+      // Else the residual of a target, which is one less than its softmax, could be too large for e's scale.
+      if (largest[r] - my.reference[r] > kMostAbove)
+        raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
+      const float distance = my.reference[r] - largest[r];
+      my.factor[r] = io.scale[begin + r] * (exp(splat(distance))[0] / total[r]);
+      const int64_t target = io.targets[begin + r], panel = target / kPanel;
+      if (panel >= my_panels.begin && panel < my_panels.end)
+        exponentials_at(my_panels, panel, my)[r * kPanel + target % kPanel] -= total[r] * exp(splat(-distance))[0];
+    }
+  }
+
+  void scale_h(const ThreadBuffers& my) const {
+    for_each_tile(io.features + 1, [&](auto height, int64_t tile, int64_t d) {
+      float* to = my.scaled_h + tile * num_rows * kRows;
+      const int columns = d + height <= io.features ? int{height} : height - 1;
+      for (int64_t r = 0; r < num_rows; ++r, to += kRows) {
+        const float* from = io.h + (begin + r) * io.features + d;
+        for (int i = 0; i < columns; ++i) to[i] = my.factor[r] * from[i];
+        if (columns < height) to[columns] = my.factor[r];
+      }
+    });
+  }
+
+  void gradients(Range my_panels, const ThreadBuffers& my) const {
+    factors(my_panels, my);
+    scale_h(my);
+    memset(my.dh, 0, num_rows * dh_stride * sizeof(float));
+    for (int64_t first = my_panels.begin; first < my_panels.end; first += kPanelsOfSum) {
+      const Range block{first, smaller(first + kPanelsOfSum, my_panels.end)};
+      for (int64_t d = 0; d < depth / kPanel; ++d)
+        for_each_tile(num_rows, [&](auto height, int64_t, int64_t row) {
+          dh_tile<height>(my_panels, block, d, row, my);
+        });
+      for (int64_t panel = block.begin; panel < block.end; ++panel)
+        for_each_tile(io.features + 1, [&](auto height, int64_t tile, int64_t d) {
+          kernel_tile<height>(my_panels, panel, tile, d, my);
+        });
+    }
+  }
+
+  template <int R>
+  __attribute__((noinline)) void dh_tile(Range my_panels, Range block, int64_t d, int64_t row,
+                                         const ThreadBuffers& my) const {
+    Sums<R> sums;
+    sums.zero();
+    const bool last = d + 1 == depth / kPanel;
+    for (int64_t panel = block.begin; panel < block.end; ++panel) {
+      const int64_t next = panel + kPanelsOfSum;
+      if (last && next < my_panels.end)
+        for (int64_t i = 0; i < R * kPanel; i += 16)
+          __builtin_prefetch(exponentials_at(my_panels, next, my) + row * kPanel + i, 0, 2);
+      sums.template add<kPanel, 1>(kPanel, exponentials_at(my_panels, panel, my) + row * kPanel,
+                                   transposed_at(my_panels, d, panel, my));
+    }
+    float* to = my.dh + row * dh_stride + d * kPanel;
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < 2; ++j) {
+        float* p = to + r * dh_stride + j * kLanes;
+        store(p, load(p) + sums.of[r][j]);
+      }
+  }
+
+  // dW, and in row D of the last tile db.
+  template <int R>
+  __attribute__((noinline)) void kernel_tile(Range my_panels, int64_t panel, int64_t tile, int64_t d,
+                                             const ThreadBuffers& my) const {
+    const int64_t v = panel * kPanel;
+    const auto row_at = [&](int r) { return (d + r < io.features ? io.d_kernel + (d + r) * io.vocabulary_size : io.d_bias) + v; };
+    for (int r = 0; r < R; ++r) __builtin_prefetch(row_at(r), 1);
+    for (int r = 0; r < R; ++r) __builtin_prefetch(row_at(r) + kLanes, 1);
+    Sums<R> sums;
+    sums.zero();
+    sums.template add<1, kRows>(num_rows, my.scaled_h + tile * num_rows * kRows, exponentials_at(my_panels, panel, my));
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < 2; ++j) {
+        float* to = row_at(r) + j * kLanes;
+        if (const int64_t lanes = lanes_before(v + j * kLanes, io.vocabulary_size); lanes == kLanes)
+          store(to, begin > 0 ? load(to) + sums.of[r][j] : sums.of[r][j]);
+        else if (lanes > 0)
+          store(to, begin > 0 ? load(to, lanes) + sums.of[r][j] : sums.of[r][j], lanes);
+      }
+  }
+
+  void combine_dh(Range rows) const {
+    for (int64_t r = rows.begin; r < rows.end; ++r)
+      for (int64_t d = 0; d < io.features; d += kLanes) {
+        Float sum = Float{};
+        for (int t = 0; t < threads; ++t)
+          sum += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
+        store(io.dh + (begin + r) * io.features + d, sum, lanes_before(d, io.features));
+      }
+  }
+
+  void chunk(int thread, Barrier& all) const {
+    const Range my_panels = split(panels, threads, thread);
+    const ThreadBuffers& my = buffers[thread];
+    pack_h(thread);
+    all.wait();
+    logits(my_panels, my);
+    all.wait();
+    losses(split(num_rows, threads, thread));
+    all.wait();
+    if (!with_gradients()) return;
+    gradients(my_panels, my);
+    all.wait();
+    combine_dh(split(num_rows, threads, thread));
+  }
+};
+
+}  // namespace
+
+void linear_cross_entropy(const LinearCrossEntropy& io) {
+  Workers workers;
+  const int threads = workers.count();
+  const int64_t D = io.features;
+  Task task(io);
+  task.threads = threads;
+  task.depth = round_up(D, kPanel);
+  task.panels = ceil_div(io.vocabulary_size, kPanel);
+  const int64_t in_cache = kChunkBytes / (4 * io.vocabulary_size);
+  const int64_t most_rows = smaller(larger(in_cache, kLeastRows), kMostRows);
+  const int64_t rows = task.most_rows = ceil_div(io.num_words, ceil_div(io.num_words, most_rows));
+  const int64_t tiles = ceil_div(rows, kRows), most_panels = ceil_div(task.panels, threads);
+  task.panel_stride = task.with_gradients() ? rows * kPanel : 0;
+  task.dh_stride = task.depth + kLanes;
+  task.h = workers.scratch<float>(tiles * D * kRows);
+  task.target_logit = workers.scratch<float>(rows);
+  task.largest = workers.scratch<float>(rows);
+  task.total = workers.scratch<float>(rows);
+  task.buffers = workers.scratch<ThreadBuffers>(threads);
+  for (int thread = 0; thread < threads; ++thread) {
+    ThreadBuffers& my = task.buffers[thread];
+    my.panel = workers.scratch<float>(task.depth * kPanel);
+    memset(my.panel + D * kPanel, 0, (task.depth - D) * kPanel * sizeof(float));
+    my.bias = workers.scratch<float>(kPanel);
+    my.reference = workers.scratch<float>(rows);
+    my.totals = workers.scratch<float>(rows * kLanes);
+    my.exponentials = workers.scratch<float>((task.with_gradients() ? most_panels : 1) * rows * kPanel);
+    if (!task.with_gradients()) continue;
+    my.transposed = workers.scratch<float>(task.depth * most_panels * kPanel);
+    my.factor = workers.scratch<float>(rows);
+    my.scaled_h = workers.scratch<float>(ceil_div(D + 1, kRows) * rows * kRows);
+    my.dh = workers.scratch<float>(rows * task.dh_stride);
+  }
+  Barrier& all = *workers.barriers(1, threads);
+  workers.run([&](int thread) {
+    Task mine = task;
+    for (mine.begin = 0; mine.begin < io.num_words; mine.begin += rows) {
+      mine.num_rows = smaller(rows, io.num_words - mine.begin);
+      mine.chunk(thread, all);
+    }
+  });
+}
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb

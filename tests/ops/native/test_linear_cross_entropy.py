@@ -1,0 +1,137 @@
+"""The fused float32 kernel of the linear cross-entropy against float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.ops.native.calls import call
+
+# N, D, V: edges of tiles, of panels, of the sums' blocks (256 features, 256 words) and of chunks (256 words).
+SHAPES = [(1, 1, 1), (1, 3, 2), (2, 31, 33), (13, 32, 32), (14, 33, 65), (40, 128, 1003), (27, 300, 520), (530, 7, 301)]
+OUTPUTS = ("loss", "dh", "d_kernel", "d_bias")
+
+
+def example(shape, magnitude=1.0):
+    num_words, features, vocabulary_size = shape
+    generator = np.random.default_rng(shape)
+    h = (generator.standard_normal((num_words, features)) * magnitude).astype(np.float32)
+    kernel = (generator.standard_normal((features, vocabulary_size)) / np.sqrt(features)).astype(np.float32)
+    bias = generator.standard_normal(vocabulary_size).astype(np.float32)
+    targets = generator.integers(vocabulary_size, size=num_words).astype(np.int32)
+    return h, kernel, bias, targets, generator.uniform(-0.5, 2.0, num_words).astype(np.float32)
+
+
+def exact(h, kernel, bias, targets, scale):
+    h, kernel = h.astype(np.float64), kernel.astype(np.float64)
+    z = h @ kernel + bias
+    z -= z.max(axis=1, keepdims=True)
+    total = np.exp(z).sum(axis=1, keepdims=True)
+    rows = np.arange(len(z))
+    loss = np.log(total[:, 0]) - z[rows, targets]
+    dz = np.exp(z) / total
+    dz[rows, targets] -= 1
+    dz *= scale[:, None]
+    return loss, dz @ kernel.T, h.T @ dz, dz.sum(axis=0)
+
+
+def native(h, kernel, bias, targets, scale):
+    arguments = [tf.constant(a) for a in (h, kernel, bias, targets, scale)]
+    outputs = [targets.shape, h.shape, kernel.shape, bias.shape]
+    return [a.numpy() for a in call("kerasptb_linear_cross_entropy_float32", arguments, outputs)]
+
+
+def loss_alone(h, kernel, bias, targets, scale):
+    arguments = [tf.constant(a) for a in (h, kernel, bias, targets)]
+    return call("kerasptb_linear_cross_entropy_forward_float32", arguments, [targets.shape])[0].numpy()
+
+
+def assert_close(found, expected, bound=2e-6):
+    for name, value, wanted in zip(OUTPUTS, found, expected, strict=True):
+        allowed = bound * max(np.abs(wanted).max(), 1e-3)
+        assert np.abs(value - wanted).max() <= allowed, name
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_loss_and_gradients(native_library, shape):
+    found = native(*example(shape))
+    assert_close(found, exact(*example(shape)))
+    np.testing.assert_array_equal(loss_alone(*example(shape)), found[0])
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "two peaks"])
+def test_the_largest_logit_may_be_anywhere(native_library, order):
+    # Logits span thousands: what was summed before a larger one came has to vanish, and the residual of a target that
+    # is thousands below has to stay, in the part of the vocabulary that has no large ones too.
+    h, kernel, _, targets, scale = example((60, 16, 900))
+    slope = np.linspace(0, 5000, 900)
+    bias = {"rising": slope, "falling": slope[::-1], "two peaks": np.abs(slope - 2500)}[order].astype(np.float32)
+    found, expected = native(h, kernel, bias, targets, scale), exact(h, kernel, bias, targets, scale)
+    # z is rounded to 2e-4 at this size, and a probability with it.
+    assert_close(found, expected, 5e-4)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-3)
+    np.testing.assert_array_equal(loss_alone(h, kernel, bias, targets, scale), found[0])
+    assert expected[0].max() > 2000
+
+
+def test_slowly_rising_logits_keep_their_digits(native_library):
+    # Each step stays below what raises the reference of the sums, all of them together do not.
+    h, kernel, _, targets, scale = example((30, 4, 640))
+    arguments = h * 1e-3, kernel, np.linspace(0, 100, 640).astype(np.float32), targets, scale
+    assert_close(native(*arguments), exact(*arguments), 1e-5)
+
+
+def test_minus_infinity_excludes_words(native_library):
+    h, kernel, bias, targets, scale = example((20, 5, 300))
+    bias[:100] = bias[-1] = -np.inf
+    targets = targets % 199 + 100
+    found, expected = native(h, kernel, bias, targets, scale), exact(h, kernel, bias, targets, scale)
+    assert_close(found, expected)
+    np.testing.assert_array_equal(found[2][:, :100], 0)
+    np.testing.assert_array_equal(found[3][:100], 0)
+
+
+def test_nan_is_passed_on_in_its_row_only(native_library):
+    h, kernel, bias, targets, scale = example((30, 5, 300))
+    h[17, 2] = np.nan
+    loss, dh, _, _ = native(h, kernel, bias, targets, scale)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(loss)), [17])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(dh).all(axis=1)), [17])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(dh).any(axis=1)), [17])
+
+
+def test_a_word_of_no_weight_leaves_the_gradients_alone(native_library):
+    h, kernel, bias, targets, scale = example((9, 5, 40))
+    scale[4] = 0
+    found = native(h, kernel, bias, targets, scale)
+    without = native(
+        *(np.delete(a, 4, axis=0) for a in (h,)), kernel, bias, *(np.delete(a, 4) for a in (targets, scale))
+    )
+    np.testing.assert_array_equal(found[1][4], 0)
+    np.testing.assert_allclose(found[2], without[2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[3], without[3], rtol=1e-5, atol=1e-6)
+
+
+def test_same_bits_on_every_run(native_library):
+    first, second = (native(*example((40, 128, 1003))) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("target", [-1, 5, 2**31 - 1])
+def test_target_out_of_range_is_named(native_library, target):
+    h, kernel, bias, targets, scale = example((3, 2, 5))
+    targets[2] = target
+    for function in (native, loss_alone):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"\[0, 5\).*Received: targets containing {target}"):
+            function(h, kernel, bias, targets, scale)
+
+
+def test_wrong_shapes_are_refused(native_library):
+    h, kernel, bias, targets, scale = example((3, 2, 5))
+    for wrong in [
+        (h, kernel, bias[:4], targets, scale),
+        (h, kernel, bias, targets[:2], scale),
+        (h[:0], kernel, bias, targets[:0], scale[:0]),
+    ]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit"):
+            native(*wrong)
