@@ -1,5 +1,7 @@
 """Values and gradients of every backend against the reference in float64, over odd shapes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,8 @@ from kerasptb.ops.lstm import lstm
 
 NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 # (batch, steps, features, units): ones, primes, just beside the widths of vectors (4, 8, 16) and of tiles (3, 6 rows),
-# units beyond the caches, and the two layers of the tutorial's model in small.
+# units beyond the caches, the two layers of the tutorial's model in small, sums of more than the 256 products that make
+# a block, over features and over words, and more words than the L2 cache has tiles of.
 SHAPES = [
     (1, 1, 1, 1),
     (1, 7, 3, 5),
@@ -23,6 +26,8 @@ SHAPES = [
     (61, 4, 20, 96),
     (1, 3, 6, 300),
     (4, 2, 3, 650),
+    (2, 3, 300, 9),
+    (90, 13, 5, 20),
 ]
 
 
@@ -86,6 +91,19 @@ def assert_as_exact_as_the_framework(found, shape):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_native_is_as_exact_as_the_framework(native_library, shape):
     assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "native"), shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES[3:9], ids=str)
+def test_recurrence_between_the_products_of_the_framework(native_library, monkeypatch, shape):
+    # What runs where a GPU is seen; here its processor's side.
+    from kerasptb.ops.native import lstm as native_lstm
+
+    monkeypatch.setattr(native_lstm, "backends", SimpleNamespace(visible_gpus=lambda: [0]))
+    found = values_and_gradients(shape, "float32", "native", lambda function: tf.function(function, autograph=False))
+    assert_as_exact_as_the_framework(found, shape)
+    monkeypatch.undo()
+    layer = values_and_gradients(shape, "float32", "native")
+    assert any(np.any(found[name] != layer[name]) for name in found)
 
 
 @pytest.mark.parametrize("shape", SHAPES[3:6], ids=str)

@@ -46,6 +46,7 @@ KERNELS = (
     "linear_cross_entropy_float32.cc",
     "lstm_float32_backward.cc",
     "lstm_float32_forward.cc",
+    "lstm_layer_float32.cc",
     "softmax_cross_entropy.cc",
 )
 FATBIN_SOURCE = "cuda_fatbin.cc"

@@ -1,13 +1,14 @@
 """The LSTM on the native library's kernels, with its gradient.
 
-In float32 the products that need no recurrence are the framework's: x W before, dx, dW, dU and dh0 after. The bfloat16
-kernels take them in. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
+On processors a kernel is the whole layer. On GPUs the products that need no recurrence are the framework's: x W before,
+dx, dW, dU and dh0 after. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
 
 Where no gradient can be wanted (as in `evaluate`) nothing is kept for one; see `tensors.differentiable`.
 """
 
 from keras import ops
 
+from kerasptb.ops import backends
 from kerasptb.ops.native.calls import call
 from kerasptb.ops.tensors import differentiable, matmul
 
@@ -18,7 +19,10 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
     In float32 the batch may be unknown.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
-    passes = _Float32 if precision == "float32" else _BFLOAT16[precision]
+    if precision != "float32":
+        passes = _BFLOAT16[precision]
+    else:
+        passes = _Float32Recurrence if backends.visible_gpus() else _Float32Layer
 
     def forward(*arguments):
         h_seq, h_T, c_T, *kept = passes.forward(*arguments)
@@ -42,8 +46,33 @@ def _with_one_batch(*tensors):
     return [tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in tensors]
 
 
-class _Float32:
-    """Each method takes and gives tensors in the order of `lstm`'s arguments."""
+class _Float32Layer:
+    """Kernels of processors. Each method takes and gives tensors in the order of `lstm`'s arguments."""
+
+    @staticmethod
+    def forward(x, h0, c0, kernel, recurrent_kernel, bias):
+        (B, T, _), H = x.shape, h0.shape[1]
+        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
+        return call("kerasptb_lstm_layer_forward_float32", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
+
+    @classmethod
+    def inference(cls, *arguments):
+        return cls.forward(*arguments)[:3]
+
+    @staticmethod
+    def backward(arguments, kept, upstream):
+        x, h0, c0, kernel, recurrent_kernel, bias = arguments
+        (B, T, _), H = x.shape, h0.shape[1]
+        dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, _ = call(
+            "kerasptb_lstm_layer_backward_float32",
+            [x, kernel, recurrent_kernel, h0, c0, *kept, *upstream],
+            [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape, (B, T, 4 * H)],
+        )
+        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
+
+
+class _Float32Recurrence:
+    """Kernels of GPUs."""
 
     @classmethod
     def forward(cls, x, h0, c0, kernel, recurrent_kernel, bias):

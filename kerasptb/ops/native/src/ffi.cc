@@ -60,6 +60,61 @@ ffi::Error lstm_backward(Float32 recurrent_kernel, Float32 gates, Float32 c_seq,
   return guarded([&] { KERASPTB_DISPATCH(lstm_backward)(arguments); });
 }
 
+ffi::Error layer_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,
+                         Out h_seq, Out h_T, Out c_T, Out gates, Out c_seq) {
+  const char* name = "kerasptb_lstm_layer_forward_float32";
+  LstmLayerForward arguments;
+  ffi::Error error = check(name, *gates, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T, &*gates, &*c_seq,
+                           &arguments.recurrence);
+  if (error.failure()) return error;
+  const LstmForward& r = arguments.recurrence;
+  const int64_t D = x.dimensions().size() == 3 ? x.dimensions()[2] : 0;
+  if (D < 1 || !shapes_fit({{x, {r.batch, r.steps, D}}, {kernel, {D, 4 * r.units}}})) return wrong_shapes(name);
+  arguments.features = D;
+  arguments.x = x.typed_data();
+  arguments.kernel = kernel.typed_data();
+  arguments.xz = gates->typed_data();
+  if (r.batch == 0) return ffi::Error::Success();
+  return guarded([&] { KERASPTB_DISPATCH(lstm_layer_forward)(arguments); });
+}
+
+ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Float32 h0, Float32 c0, Float32 h_seq,
+                          Float32 gates, Float32 c_seq, Float32 dh_seq, Float32 dh_T, Float32 dc_T, Out dx,
+                          Out d_kernel, Out d_recurrent_kernel, Out d_bias, Out dh0, Out dc0, Out dz) {
+  const char* name = "kerasptb_lstm_layer_backward_float32";
+  LstmLayerBackward arguments;
+  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, *d_bias, *dc0,
+                           &arguments.recurrence);
+  if (error.failure()) return error;
+  const LstmBackward& r = arguments.recurrence;
+  const int64_t B = r.batch, T = r.steps, H = r.units, D = x.dimensions().size() == 3 ? x.dimensions()[2] : 0;
+  if (D < 1 || !shapes_fit({{x, {B, T, D}},
+                            {kernel, {D, 4 * H}},
+                            {h0, {B, H}},
+                            {h_seq, {B, T, H}},
+                            {*dx, {B, T, D}},
+                            {*d_kernel, {D, 4 * H}},
+                            {*d_recurrent_kernel, {H, 4 * H}},
+                            {*dh0, {B, H}}}))
+    return wrong_shapes(name);
+  arguments.features = D;
+  arguments.x = x.typed_data();
+  arguments.kernel = kernel.typed_data();
+  arguments.h0 = h0.typed_data();
+  arguments.h_seq = h_seq.typed_data();
+  arguments.dx = dx->typed_data();
+  arguments.d_kernel = d_kernel->typed_data();
+  arguments.d_recurrent_kernel = d_recurrent_kernel->typed_data();
+  arguments.dh0 = dh0->typed_data();
+  if (B == 0) {
+    std::fill_n(arguments.d_kernel, D * 4 * H, 0.0f);
+    std::fill_n(arguments.d_recurrent_kernel, H * 4 * H, 0.0f);
+    std::fill_n(r.dbias, 4 * H, 0.0f);
+    return ffi::Error::Success();
+  }
+  return guarded([&] { KERASPTB_DISPATCH(lstm_layer_backward)(arguments); });
+}
+
 // Runs the kernel once the targets have been found good.
 ffi::Error run(const SoftmaxCrossEntropy& arguments) {
   for (int64_t r = 0; r < arguments.rows; ++r) {
@@ -86,9 +141,17 @@ ffi::Error loss_only(Float32 logits, Float32 bias, Int32 targets, Out loss) {
   return error.failure() ? error : run(arguments);
 }
 
+auto bind_layer_forward() { return bind_lstm_training(ffi::Ffi::Bind().Arg<Float32>()); }
+auto bind_layer_backward() {
+  return bind_lstm_backward(ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>())
+      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>();
+}
+
 XLA_FFI_DEFINE_HANDLER(LstmForwardHandler, lstm_training, bind_lstm_training(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(LstmInferenceHandler, lstm_inference, bind_lstm_inference(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(LstmBackwardHandler, lstm_backward, bind_lstm_backward(ffi::Ffi::Bind()));
+XLA_FFI_DEFINE_HANDLER(LayerForwardHandler, layer_forward, bind_layer_forward());
+XLA_FFI_DEFINE_HANDLER(LayerBackwardHandler, layer_backward, bind_layer_backward());
 XLA_FFI_DEFINE_HANDLER(LossAndGradientHandler, loss_and_gradient, bind_loss_and_gradient(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(LossHandler, loss_only, bind_loss(ffi::Ffi::Bind()));
 
@@ -108,6 +171,8 @@ std::vector<NamedHandler> float32_handlers() {
   return {{"kerasptb_lstm_forward_float32", "Host", LstmForwardHandler},
           {"kerasptb_lstm_inference_float32", "Host", LstmInferenceHandler},
           {"kerasptb_lstm_backward_float32", "Host", LstmBackwardHandler},
+          {"kerasptb_lstm_layer_forward_float32", "Host", LayerForwardHandler},
+          {"kerasptb_lstm_layer_backward_float32", "Host", LayerBackwardHandler},
           {"kerasptb_softmax_cross_entropy", "Host", LossAndGradientHandler},
           {"kerasptb_softmax_cross_entropy_loss", "Host", LossHandler}};
 }

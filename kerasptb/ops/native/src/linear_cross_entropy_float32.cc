@@ -14,18 +14,12 @@
 
 #include <math.h>
 
-#include "simd.h"
-#include "threads.h"
+#include "tiles_float32.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-constexpr int64_t kPanel = 2 * kLanes;
-// Of a tile. Its sums, two vectors of the panel and one of a row fill the registers.
-constexpr int kRows = kRegisters == 32 ? 13 : 6;
-// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
-constexpr int64_t kSumBlock = 256;
 constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
 
 // Exponentials of a chunk: smaller chunks add their share to dW, a pass over D x V floats, more often, larger ones
@@ -35,69 +29,6 @@ constexpr int64_t kChunkBytes = 8 << 20, kLeastRows = 128, kMostRows = 256;
 // A logit may be so far above m. exp of it, times any size of vocabulary, is far from the largest float32.
 constexpr float kMostAbove = 40.0f;
 constexpr float kNoReference = -3.4e38f;
-
-KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-KERASPTB_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-KERASPTB_INLINE int64_t lanes_before(int64_t v, int64_t end) { return v >= end ? 0 : smaller(kLanes, end - v); }
-
-// The sums of a tile: R rows of A by the two vectors of a panel of B.
-template <int R>
-struct Sums {
-  Float of[R][2];
-
-  KERASPTB_INLINE_METHOD void zero() {
-    for (int r = 0; r < R; ++r) of[r][0] = of[r][1] = Float{};
-  }
-
-  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel].
-  template <int kAcross, int kAlong>
-  KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b) {
-    for (int64_t k = 0; k < size; ++k, a += kAlong, b += kPanel) {
-      const Float b0 = load(b), b1 = load(b + kLanes);
-      for (int r = 0; r < R; ++r) {
-        const Float x = splat(a[r * kAcross]);
-        of[r][0] += x * b0;
-        of[r][1] += x * b1;
-      }
-    }
-  }
-};
-
-// Calls function(height, tile, first row) for each of the tiles, of nearly equal height, into which `size` rows fall.
-// height converts to a constant.
-template <int R>
-struct Height {
-  constexpr operator int() const { return R; }
-};
-template <class Function>
-KERASPTB_INLINE void for_each_tile(int64_t size, const Function& function) {
-  const int64_t tiles = ceil_div(size, kRows);
-  for (int64_t i = 0; i < tiles; ++i) {
-    const Range tile = split(size, tiles, i);
-    switch (tile.size()) {
-#define KERASPTB_CASE(R) \
-  case R:                \
-    if constexpr (R <= kRows) function(Height<R>(), i, tile.begin); \
-    break;
-      KERASPTB_CASE(1)
-      KERASPTB_CASE(2)
-      KERASPTB_CASE(3)
-      KERASPTB_CASE(4)
-      KERASPTB_CASE(5)
-      KERASPTB_CASE(6)
-      KERASPTB_CASE(7)
-      KERASPTB_CASE(8)
-      KERASPTB_CASE(9)
-      KERASPTB_CASE(10)
-      KERASPTB_CASE(11)
-      KERASPTB_CASE(12)
-      KERASPTB_CASE(13)
-#undef KERASPTB_CASE
-    }
-  }
-}
 
 // Memory of one thread.
 struct ThreadBuffers {
@@ -137,8 +68,7 @@ struct Task {
 
   void pack_h(int thread) const {
     const Range mine = split(ceil_div(num_rows, kRows), threads, thread);
-    for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
-      if (tile < mine.begin || tile >= mine.end) return;
+    for_each_tile(num_rows, mine, [&](auto height, int64_t tile, int64_t row) {
       const float* from = io.h + (begin + row) * io.features;
       float* to = h + tile * io.features * kRows;
       for (int64_t d = 0; d < io.features; ++d)

@@ -1,7 +1,7 @@
-// The recurrence of an LSTM layer in float32, and its gradient. The products that need no recurrence (x W before,
-// dW, dU, dx and dh0 after) are the framework's.
+// An LSTM layer in float32, and its gradient: the recurrence alone, for GPUs, where the framework makes the products that
+// need none (x W before, dW, dU, dx and dh0 after); and the whole layer, for processors.
 //
-// B batch, T steps, H units, all at least 1. Arrays are dense and row-major; gates are in Keras' order i, f, c, o:
+// B batch, T steps, D features, H units, all at least 1. Arrays are dense and row-major; gates are in Keras' order i, f, c, o:
 //
 //   z[t] = xz[t] + h[t-1] U + bias           [B, 4H]
 //   i, f, o = sigmoid(z), g = tanh(z)
@@ -14,6 +14,11 @@
 //   kerasptb_lstm_inference_float32(the same) -> (h_seq, h_T, c_T): nothing is kept for the gradient
 //   kerasptb_lstm_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T [B, H])
 //       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
+// and on the CPU alone:
+//   kerasptb_lstm_layer_forward_float32(x [B, T, D], kernel [D, 4H], recurrent_kernel, bias, h0, c0)
+//       -> (h_seq, h_T, c_T, gates, c_seq)
+//   kerasptb_lstm_layer_backward_float32(x, kernel, recurrent_kernel, h0, c0, h_seq, gates, c_seq, dh_seq, dh_T, dc_T)
+//       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0, dz)
 #pragma once
 
 #include <cstdint>
@@ -22,7 +27,7 @@ namespace kerasptb {
 
 struct LstmForward {
   int64_t batch, steps, units;
-  const float* xz;                // [B, T, 4H]
+  const float* xz;                // [B, T, 4H]; may be gates
   const float* recurrent_kernel;  // [H, 4H]
   const float* bias;              // [4H]
   const float* h0;                // [B, H]
@@ -48,17 +53,45 @@ struct LstmBackward {
   float* dc0;                     // [B, H]
 };
 
+struct LstmLayerForward {
+  LstmForward recurrence;  // its xz and its gates are the xz below
+  int64_t features;
+  const float* x;       // [B, T, D]
+  const float* kernel;  // [D, 4H]
+  float* xz;            // [B, T, 4H]
+};
+
+struct LstmLayerBackward {
+  LstmBackward recurrence;
+  int64_t features;
+  const float* x;       // [B, T, D]
+  const float* kernel;  // [D, 4H]
+  const float* h0;      // [B, H]
+  const float* h_seq;   // [B, T, H]
+  float* dx;            // [B, T, D]
+  float* d_kernel;      // [D, 4H]
+  float* d_recurrent_kernel;  // [H, 4H]
+  float* dh0;           // [B, H]
+};
+
+// All throw std::bad_alloc.
 namespace baseline {
 void lstm_forward(const LstmForward&);
 void lstm_backward(const LstmBackward&);
+void lstm_layer_forward(const LstmLayerForward&);
+void lstm_layer_backward(const LstmLayerBackward&);
 }  // namespace baseline
 namespace avx2 {
 void lstm_forward(const LstmForward&);
 void lstm_backward(const LstmBackward&);
+void lstm_layer_forward(const LstmLayerForward&);
+void lstm_layer_backward(const LstmLayerBackward&);
 }  // namespace avx2
 namespace avx512 {
 void lstm_forward(const LstmForward&);
 void lstm_backward(const LstmBackward&);
+void lstm_layer_forward(const LstmLayerForward&);
+void lstm_layer_backward(const LstmLayerBackward&);
 }  // namespace avx512
 
 }  // namespace kerasptb
