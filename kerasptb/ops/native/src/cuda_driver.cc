@@ -277,9 +277,11 @@ bool has_room(const Launch& a, int device) {
   const Driver& d = driver();
   int handle = 0;
   Handle kernel = nullptr, context = nullptr;
-  if (!d.error.empty() || d.cuDeviceGet(&handle, device) != 0 || !find_kernel(a.kernel, &kernel).empty()) return false;
+  if (!d.error.empty()) return false;
   const MayLoadCode permission;
-  if (d.cuDevicePrimaryCtxRetain(&context, handle) != 0) return false;
+  if (!find_kernel(a.kernel, &kernel).empty() || d.cuDeviceGet(&handle, device) != 0 ||
+      d.cuDevicePrimaryCtxRetain(&context, handle) != 0)
+    return false;
   int clusters = 0;
   if (d.cuCtxPushCurrent(context) == 0) {
     const LaunchConfiguration configuration = {{static_cast<unsigned>(a.cluster_blocks), 1, 1},

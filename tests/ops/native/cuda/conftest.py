@@ -166,8 +166,8 @@ class Recurrence:
 class Bfloat16Recurrence(Recurrence):
     """The same with the operands of every product rounded to bfloat16."""
 
-    # Of float32's roundings, in units of a tensor's largest number, where what goes into a step is known to the bit.
-    STEP_ERROR = 2e-6
+    # Of float32's roundings, in units of a tensor's largest number, where the operands of a step are known to the bit.
+    STEP_ERROR = 16 * 2.0**-24
     # Of bfloat16's, as a ratio of norms: an operand errs by 2^-9 at most, and the steps add up.
     ERROR = 1e-2
 

@@ -10,7 +10,7 @@
 #error "fibers are switched in x86-64 assembly"
 #endif
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 // Saves the registers that a call must keep, and the stack pointer; goes on where another fiber did the same.
@@ -91,6 +91,9 @@ void enter(Fiber& fiber) {
   current = &fiber;
   emulator_switch(&scheduler_stack_pointer, fiber.stack_pointer);
   __sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr);
+  // The frames of a fiber that has ended never returned; the next one on this stack may not trip over their ends.
+  const auto* const top = static_cast<unsigned char*>(fiber.stack_pointer);
+  if (fiber.done) __asan_unpoison_memory_region(top, static_cast<size_t>(fiber.stack + kStack - top));
 }
 void leave() {
   void* fake_stack = nullptr;
