@@ -72,7 +72,7 @@ def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatc
         # Nothing else has this precision, so "auto" has nothing to choose.
         with pytest.raises(ValueError, match=r'at most 512 units in bfloat16.* units=513\. Use precision="float32"'):
             FusedLSTM(513, backend, "bfloat16")
-    assert 'up to 256 units, cuDNN' in info.collect()["lstm"]
+    assert "up to 256 units, cuDNN" in info.collect()["lstm"]
     assert 'with precision="bfloat16" they take up to 512' in info.collect()["lstm"]
     gpus(None, None)
     assert backends.most_units("bfloat16") == 256

@@ -4,7 +4,8 @@
 
 #include <map>
 #include <mutex>
-#include <utility>
+#include <set>
+#include <tuple>
 
 namespace kerasptb {
 namespace cuda {
@@ -178,33 +179,40 @@ std::string shared_bytes_of(int device, int64_t* bytes) {
   return result == 0 ? "" : driver().words(result);
 }
 
-// Allows a kernel on a GPU what this launch needs and not every launch may have: once for each kernel and GPU.
-std::string opt_in(Handle kernel, int device, const Launch& a) {
-  struct Allowed {
-    int64_t shared_bytes = kSharedBytesWithoutOptIn;
-    int cluster_blocks = kPortableClusterBlocks;
+bool has_much_shared(const Launch& a) { return a.shared_bytes > kSharedBytesWithoutOptIn; }
+bool has_large_cluster(const Launch& a) { return a.cluster_blocks > kPortableClusterBlocks; }
+
+// Allows a kernel on a GPU what this launch asks for and not every launch may have.
+std::string allow(Handle kernel, int device, const Launch& a) {
+  const auto set = [&](int attribute, int value, const std::string& without) {
+    const int result = driver().cuKernelSetAttribute(attribute, value, kernel, device);
+    return result == 0 ? "" : without + ": " + driver().words(result);
   };
-  static std::mutex mutex;
-  static std::map<std::pair<Handle, int>, Allowed> all;
-  const std::lock_guard<std::mutex> lock(mutex);
-  Allowed& allowed = all[{kernel, device}];
-  if (a.shared_bytes > allowed.shared_bytes) {
+  std::string error;
+  if (has_much_shared(a)) {
     int64_t most = 0;
-    if (std::string error = shared_bytes_of(device, &most); !error.empty()) return error;
-    const int result = driver().cuKernelSetAttribute(kMaxDynamicSharedBytes, static_cast<int>(most), kernel, device);
-    if (result != 0) return "no more than 48 KiB of shared memory: " + driver().words(result);
-    allowed.shared_bytes = most;
+    error = shared_bytes_of(device, &most);
+    if (error.empty())
+      error = set(kMaxDynamicSharedBytes, static_cast<int>(most), "no more than 48 KiB of shared memory");
   }
-  if (a.cluster_blocks > allowed.cluster_blocks) {
-    if (const int result = driver().cuKernelSetAttribute(kNonPortableClusterAllowed, 1, kernel, device); result != 0)
-      return "no cluster of " + std::to_string(a.cluster_blocks) + " thread blocks: " + driver().words(result);
-    allowed.cluster_blocks = a.cluster_blocks;
-  }
-  return "";
+  if (error.empty() && has_large_cluster(a))
+    error = set(kNonPortableClusterAllowed, 1, "no cluster of " + std::to_string(a.cluster_blocks) + " thread blocks");
+  return error;
 }
 
-bool needs_opt_in(const Launch& a) {
-  return a.shared_bytes > kSharedBytesWithoutOptIn || a.cluster_blocks > kPortableClusterBlocks;
+// The same for a launch on a stream: once for each kernel and GPU.
+std::string opt_in(Handle kernel, void* stream, const Launch& a) {
+  static std::mutex mutex;
+  static std::set<std::tuple<Handle, int, bool, bool>> allowed;
+  if (!has_much_shared(a) && !has_large_cluster(a)) return "";
+  int device = 0;
+  if (std::string error = device_of(stream, &device); !error.empty()) return error;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const std::tuple<Handle, int, bool, bool> key = {kernel, device, has_much_shared(a), has_large_cluster(a)};
+  if (allowed.count(key) != 0) return "";
+  std::string error = allow(kernel, device, a);
+  if (error.empty()) allowed.insert(key);
+  return error;
 }
 
 // While a stream is being captured into a CUDA graph, a thread may not load code, as the first launch of a kernel does on
@@ -226,11 +234,7 @@ std::string try_launch(const Launch& a, void* stream) {
   Handle kernel = nullptr;
   if (std::string error = find_kernel(a.kernel, &kernel); !error.empty()) return error;
   if (a.blocks < 1 || a.blocks > INT32_MAX) return "too large: it would take " + std::to_string(a.blocks) + " blocks";
-  if (needs_opt_in(a)) {
-    int device = 0;
-    if (std::string error = device_of(stream, &device); !error.empty()) return error;
-    if (std::string error = opt_in(kernel, device, a); !error.empty()) return error;
-  }
+  if (std::string error = opt_in(kernel, stream, a); !error.empty()) return error;
   void* arguments[] = {const_cast<void*>(a.arguments)};
   const int result = driver().cuLaunchKernel(kernel, static_cast<unsigned>(a.blocks), 1, 1,
                                              static_cast<unsigned>(a.threads), 1, 1,
@@ -289,7 +293,7 @@ bool has_room(const Launch& a, int device) {
                                                static_cast<unsigned>(a.shared_bytes),
                                                nullptr, nullptr, 0};
     // An error says that there is none, too.
-    if ((needs_opt_in(a) && !opt_in(kernel, handle, a).empty()) ||
+    if (!allow(kernel, handle, a).empty() ||
         d.cuOccupancyMaxActiveClusters(&clusters, kernel, &configuration) != 0)
       clusters = 0;
     d.cuCtxPopCurrent(&context);

@@ -20,7 +20,9 @@ UNITS = (64, 128, 256)
 UNITS_OF_BFLOAT16 = (128, 256, 512)
 DIRECTIONS = ("forward", "backward")
 RECURRENCES = {f"kerasptb_lstm_{direction}_{units}" for direction in DIRECTIONS for units in UNITS}
-RECURRENCES |= {f"kerasptb_lstm_{direction}_bfloat16_{units}" for direction in DIRECTIONS for units in UNITS_OF_BFLOAT16}
+RECURRENCES |= {
+    f"kerasptb_lstm_{direction}_bfloat16_{units}" for direction in DIRECTIONS for units in UNITS_OF_BFLOAT16
+}
 KERNELS = RECURRENCES | {
     "kerasptb_softmax_cross_entropy_cached",
     "kerasptb_softmax_cross_entropy_streamed",

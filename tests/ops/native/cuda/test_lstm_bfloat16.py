@@ -120,8 +120,8 @@ def test_operation_with_all_gradients(operation, recurrence, precision):
     gradients = tape.gradient(outputs, inputs, [tf.constant(array) for array in case.upstream])
     suffix = "float32" if precision == "float32" else "bfloat16_recurrence"
     assert called == [f"kerasptb_lstm_{direction}_{suffix}" for direction in ("forward", "backward")]
-    found = dict(zip(("h_seq", "h_T", "c_T", *(f"d{name}" for name in case.NAMES)), (*outputs, *gradients), strict=True))
-    for name, tensor in found.items():
+    names = ("h_seq", "h_T", "c_T", *(f"d{name}" for name in case.NAMES))
+    for name, tensor in zip(names, (*outputs, *gradients), strict=True):
         error = np.linalg.norm(tensor - case.exact[name]) / np.linalg.norm(case.exact[name])
         assert error <= (1e-6 if precision == "float32" else 1e-2), name
         assert precision == "float32" or error > 1e-4, name  # every product is in bfloat16

@@ -39,7 +39,7 @@ def launchers(toolkit, tmp_path_factory):
 @pytest.fixture(scope="module")
 def objects(toolkit, launchers):
     """The object files of the driver and of each kernel, by the names of their sources."""
-    recurrence = [f"lstm_{direction}{suffix}.cu" for direction in ("forward", "backward") for suffix in ("", "_bfloat16")]
+    recurrence = ("lstm_forward.cu", "lstm_backward.cu", "lstm_forward_bfloat16.cu", "lstm_backward_bfloat16.cu")
     kernels = (*recurrence, "softmax_cross_entropy.cu", "column_sums.cu")
     sources = [*toolkit.driver_sources, *(toolkit.sources / "cuda" / name for name in kernels)]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
