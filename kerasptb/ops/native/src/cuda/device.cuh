@@ -44,14 +44,15 @@ KERASPTB_DEVICE uint32_t pack_bfloat16(float low, float high) {
 }
 
 // C += A B by the tensor cores, with all lanes of the warp: A [16, 16] and B [16, 8] in bfloat16, C [16, 8] in float32.
-// Of the lane 4 g + q (PTX ISA, "Matrix Fragments for mma.m16n8k16"), with columns of A as those of a pair of numbers:
+// The lane 4 g + q has (PTX ISA, "Matrix Fragments for mma.m16n8k16"), two numbers to a word of A or B:
 //
-//   a[0], a[1]   A[g, 2q], A[g + 8, 2q]                       and the column after
-//   a[2], a[3]   A[g, 2q + 8], A[g + 8, 2q + 8]               and the column after
-//   b0, b1       B[2q, g], B[2q + 8, g]                       and the row after
+//   a[0], a[1]   A[g, 2q], A[g + 8, 2q], and of both the next column
+//   a[2], a[3]   A[g, 2q + 8], A[g + 8, 2q + 8], and of both the next column
+//   b0, b1       B[2q, g], B[2q + 8, g], and of both the next row
 //   c            C[g, 2q], C[g, 2q + 1], C[g + 8, 2q], C[g + 8, 2q + 1]
 KERASPTB_DEVICE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
