@@ -70,7 +70,10 @@ def units_obstacle(units, precision="float32"):
 
     None if it can, or if it cannot serve any call of this precision, which `native_obstacle` explains.
     """
-    if not visible_gpus() or native_obstacle(precision) is not None or units <= (most := most_units(precision)):
+    if not visible_gpus() or native_obstacle(precision) is not None:
+        return None
+    # What the kernels take in float32 they take in either precision on every GPU, which then is not asked.
+    if units <= most_units() or units <= (most := most_units(precision)):
         return None
     return f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
 

@@ -338,7 +338,8 @@ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
   current->given[turn] = {{a[0], a[1], a[2], a[3], b0, b1}};
   current->turn ^= 1;
   wait(Barrier::kWarp);
-  // The pair of rows or columns 2 i and 2 i + 1 of the sum is in words `word` and `word + step` of lane `4 g + i % 4`.
+  // A's row g (+ 8) or B's column g, at k of the sum. Lane 4 g + q has the pairs of k from 2 q on and from 2 q + 8 on: the
+  // first in `word`, the other `step` words after.
   const auto number = [&](unsigned g, unsigned k, unsigned word, unsigned step) {
     const uint32_t pair = warp[4 * g + k / 2 % 4].given[turn].words[word + k / 8 * step];
     const uint32_t bits = k % 2 ? pair & 0xffff0000u : pair << 16;
