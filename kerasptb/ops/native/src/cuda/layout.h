@@ -51,7 +51,8 @@ constexpr int64_t lstm_forward_bfloat16_shared_bytes(int units) {
 }
 constexpr int64_t lstm_backward_bfloat16_shared_bytes(int units) {
   return larger(4 * kStagedRows * kBfloat16StageStride,
-                2 * kBfloat16ClusterRows * (kBlockColumns + kOperandPadding) + 2 * 4 * lstm_cluster_blocks(units) * kPart);
+                2 * kBfloat16ClusterRows * (kBlockColumns + kOperandPadding) +
+                    2 * 4 * lstm_cluster_blocks(units) * kPart);
 }
 
 // Softmax cross-entropy: a block a row. The first floats of its shared memory are for sums and maxima over the block,

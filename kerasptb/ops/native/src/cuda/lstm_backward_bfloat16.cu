@@ -1,9 +1,9 @@
 // The backward pass with products in bfloat16; see lstm_bfloat16.cuh, and lstm_backward.cu for the equations and for
 // how dz U' is put together from the blocks' parts.
 //
-// In the product a warp has H / 8 units, each a row of A, and the block's 128 columns are the k of the sum, in the order
-// unit, gate: the four gates of a unit are then one piece in shared memory. In the rest a warp is a row of the batch and
-// a lane a unit, so that the arrays are read and written in whole lines.
+// In the product a warp has H / 8 units, each a row of A, and the block's 128 columns are the k of the sum, in the
+// order unit, gate: the four gates of a unit are then one piece in shared memory. In the rest a warp is a row of the
+// batch and a lane a unit, so that the arrays are read and written in whole lines.
 #include "lstm_bfloat16.cuh"
 
 namespace kerasptb {
