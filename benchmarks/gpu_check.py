@@ -167,8 +167,10 @@ def verify(check):
             if problem:
                 print(gpu_process.tail(output))
             detail = f"{len(results) - len(wrong)} of {len(results)} cases"
-            if name == "correctness" and results:
-                detail += f", largest error {max(t['error'] for r in results for t in r['tensors']):.1e}"
+            if name == "correctness":
+                for precision in dict.fromkeys(result["precision"] for result in results):
+                    errors = [t["error"] for r in results if r["precision"] == precision for t in r["tensors"]]
+                    detail += f", largest error in {precision} {max(errors):.1e}"
             ok = results and not wrong and problem is None
             check.conclude(name, "pass" if ok else "FAIL", detail + (f"; {problem}" if problem else ""))
 
@@ -194,7 +196,9 @@ def measure(check):
         inputs = str(Path(folder, "inputs.npz"))
         save_inputs(inputs, *_random_batches((WARM_UP + executions) * n, batch, vocabulary), vocabulary)
         for name, (needs, _) in STEPS.items():
-            if needs not in ("keras", "torch", check.report["framework"]):
+            if needs not in ("keras", "torch", "bfloat16", check.report["framework"]):
+                continue
+            if needs == "bfloat16" and check.report["environment"]["bfloat16_obstacle"] is not None:
                 continue
             if needs == "torch" and (cpu or find_spec("torch") is None or not check.torch_sees_gpu):
                 continue
@@ -239,7 +243,7 @@ def _finite(value):
 
 
 def _explain(step, result):
-    case = " ".join(f"{name}={value}" for name, value in result["case"].items())
+    case = " ".join(f"{name}={value}" for name, value in result["case"].items()) + f" {result['precision']}"
     if step == "determinism":
         of_framework = all(name.removeprefix("sum's ") in PRODUCTS for name in result["differing"])
         whose = " (matrix products of the framework alone)" if of_framework else ""

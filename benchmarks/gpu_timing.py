@@ -13,6 +13,7 @@ from benchmarks import gpu_reference
 
 BATCH, STEPS = 60, 20
 LSTM_SIZES = ((200, 256), (256, 128), (128, 64))  # features, units
+LARGE_LSTM = (200, 512)  # which the kernels for GPUs take in bfloat16 alone
 HEAD = {"N": 1200, "D": 128, "V": 10_000}
 SOFTMAX_SIZES = ({"N": 1200, "V": 10_000}, {"N": 256, "V": 200_000})
 # A row that shared memory holds is read once and its gradient written once; a longer one is read twice. The least that
@@ -27,18 +28,20 @@ class Plan:
         calls: calls in a timed region.
         repeats: timed regions.
         copy_bytes: size of the array whose copying gives the memory's rate.
-        lstm_sizes: pairs of features and units.
+        lstm_sizes: pairs of features and units, for both precisions.
+        large_lstm: the same, for bfloat16; or None.
         softmax_sizes: dicts of N and V.
         head: dict of N, D and V.
     """
 
     def __init__(self, cpu, quick):
         self.calls, self.repeats, self.copy_bytes = (50, 10, 2**28) if quick else (100, 30, 2**30)
-        self.lstm_sizes, self.softmax_sizes, self.head = LSTM_SIZES, SOFTMAX_SIZES, HEAD
+        self.lstm_sizes, self.large_lstm = LSTM_SIZES, LARGE_LSTM
+        self.softmax_sizes, self.head = SOFTMAX_SIZES, HEAD
         if cpu:
             self.calls, self.repeats, self.copy_bytes = (1, 2, 2**22) if quick else (3, 10, 2**28)
             if quick:
-                self.lstm_sizes = LSTM_SIZES[-1:]
+                self.lstm_sizes, self.large_lstm = LSTM_SIZES[-1:], None
                 self.softmax_sizes = ({"N": 32, "V": 10_000}, {"N": 2, "V": 200_000})
                 self.head = HEAD | {"N": 64}
 
@@ -57,8 +60,10 @@ def summarise(seconds):
 class Operations:
     """The measurements of one framework; each method yields rows for the table."""
 
-    def __init__(self, framework, plan):
+    def __init__(self, framework, plan, units_in_bfloat16):
         self._framework, self._plan = framework, plan
+        # At most, None: any number, 0: none.
+        self._units_in_bfloat16 = units_in_bfloat16
         self._method = f"{plan.calls} chained calls in one {{mode}} program of {framework.name}"
 
     def memory(self):
@@ -72,27 +77,42 @@ class Operations:
 
     def lstm(self):
         """The layer, forward and backward with all six gradients, and the native kernels of it by themselves."""
-        for features, units in self._plan.lstm_sizes:
+        large = self._plan.large_lstm
+        for features, units in [*self._plan.lstm_sizes, *([large] if large else [])]:
             arguments, upstream = gpu_reference.lstm_inputs(BATCH, STEPS, features, units)
             size = {"B": BATCH, "T": STEPS, "D": features, "H": units}
             tensors = [self._framework.tensors(arrays) for arrays in (arguments, upstream)]
-            contenders = [("kerasptb, native", "native", True), (f"Keras on {self._framework.name}", "keras", True)]
-            if self._framework.gpus():
-                contenders.insert(1, ("kerasptb, native, TF32 off", "native", False))
-            for name, backend, tf32 in contenders:
+            on_gpu, in_float32 = bool(self._framework.gpus()), (features, units) != large
+            in_bfloat16 = self._units_in_bfloat16 is None or units <= self._units_in_bfloat16
+            contenders = [(f"Keras on {self._framework.name}", "keras", "float32", True)]
+            if in_bfloat16:
+                contenders.insert(0, ("kerasptb, native, bfloat16", "native", "bfloat16", True))
+            if in_float32 and on_gpu:
+                contenders.insert(0, ("kerasptb, native, TF32 off", "native", "float32", False))
+            if in_float32:
+                contenders.insert(0, ("kerasptb, native", "native", "float32", True))
+            for name, backend, precision, tf32 in contenders:
                 self._framework.set_tf32(tf32)
-                yield {"what": "lstm", "size": size, "contender": name, **self._lstm(*tensors, backend)}
+                yield {"what": "lstm", "size": size, "contender": name, **self._lstm(*tensors, backend, precision)}
             self._framework.set_tf32(True)
-            for what, row in self._lstm_kernels(*tensors):
-                yield {"what": what, "size": size, "contender": "kerasptb, native", **row}
+            kernels = [("kerasptb, native", "float32")] if in_float32 else []
+            # A processor's are of the whole layer.
+            kernels += [("kerasptb, native, bfloat16", "bfloat16_recurrence")] if in_bfloat16 and on_gpu else []
+            for name, kernel in kernels:
+                for what, row in self._lstm_kernels(*tensors, kernel):
+                    yield {"what": what, "size": size, "contender": name, **row}
 
     def head(self):
         """Cross-entropy of the output layer, forward and backward, matrix products and all."""
         size = self._plan.head
         h, kernel, bias, targets, _ = self._framework.tensors(gpu_reference.cross_entropy_inputs(**size, scale=0.1))
         upstream = self._framework.tensors([np.float32(1.0)])
-        for name, backend in (("kerasptb, native", "native"), (f"kerasptb, keras on {self._framework.name}", "keras")):
-            step = self._framework.with_gradients(_head_function(backend, targets))
+        contenders = [("kerasptb, native", "native", "float32")]
+        if self._units_in_bfloat16 != 0:
+            contenders.append(("kerasptb, native, bfloat16", "native", "bfloat16"))
+        contenders.append((f"kerasptb, keras on {self._framework.name}", "keras", "float32"))
+        for name, backend, precision in contenders:
+            step = self._framework.with_gradients(_head_function(backend, precision, targets))
 
             def call(zero, constants, h, *_, step=step):
                 kernel, bias, upstream = constants
@@ -126,8 +146,8 @@ class Operations:
             row |= {"passes": softmax_passes(V), "bytes": 4 * softmax_passes(V) * N * V}
             yield {"what": "softmax", "size": size, "contender": "kerasptb, native", **row}
 
-    def _lstm(self, arguments, upstream, backend):
-        step = self._framework.with_gradients(_lstm_function(backend))
+    def _lstm(self, arguments, upstream, backend, precision):
+        step = self._framework.with_gradients(_lstm_function(backend, precision))
 
         def call(zero, constants, x, h0, c0, *_):
             (_, h_T, c_T), (dx, *gradients) = step([x, h0, c0, *constants[:3]], constants[3:])
@@ -136,7 +156,7 @@ class Operations:
         places = arguments[1:]  # of the shapes of the gradients
         return self._time(call, arguments[3:] + upstream, arguments[:3] + places, self._mode(backend))
 
-    def _lstm_kernels(self, arguments, upstream):
+    def _lstm_kernels(self, arguments, upstream, kernel):
         from kerasptb.ops.native import calls  # noqa: PLC0415
 
         _, h0, c0, _, U, bias = arguments
@@ -148,16 +168,16 @@ class Operations:
         def forward(zero, constants, h0, c0):
             del zero
             xz, U, bias = constants
-            return calls.call("kerasptb_lstm_forward_float32", [xz, U, bias, h0, c0], outputs)[1:3]
+            return calls.call(f"kerasptb_lstm_forward_{kernel}", [xz, U, bias, h0, c0], outputs)[1:3]
 
         mode = self._framework.modes[-1]
         yield "lstm forward kernel", self._time(forward, [xz, U, bias], [h0, c0], mode)
-        gates, c_seq = calls.call("kerasptb_lstm_forward_float32", [xz, U, bias, h0, c0], outputs)[3:]
+        gates, c_seq = calls.call(f"kerasptb_lstm_forward_{kernel}", [xz, U, bias, h0, c0], outputs)[3:]
 
         def backward(zero, constants, dc_T, _):
             del zero
             _, dbias, dc0 = calls.call(
-                "kerasptb_lstm_backward_float32", [*constants, dc_T], [(B, T, 4 * H), (4 * H,), (B, H)]
+                f"kerasptb_lstm_backward_{kernel}", [*constants, dc_T], [(B, T, 4 * H), (4 * H,), (B, H)]
             )
             return [dc0, dbias]
 
@@ -191,7 +211,7 @@ def pytorch_lstm(plan, device="cuda"):
     """
     import torch  # noqa: PLC0415
 
-    for features, units in plan.lstm_sizes:
+    for features, units in [*plan.lstm_sizes, *([plan.large_lstm] if plan.large_lstm else [])]:
         for tf32 in (False, True):
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
             torch.backends.cudnn.allow_tf32 = tf32
@@ -264,16 +284,17 @@ def _pytorch_seconds(torch, run, plan, device):
     return seconds
 
 
-def _lstm_function(backend):
+def _lstm_function(backend, precision):
     from kerasptb import ops  # noqa: PLC0415
 
-    return lambda *arguments: ops.lstm(*arguments, backend=backend)
+    return lambda *arguments: ops.lstm(*arguments, backend=backend, precision=precision)
 
 
-def _head_function(backend, targets):
+def _head_function(backend, precision, targets):
     from kerasptb import ops  # noqa: PLC0415
 
     def function(h, kernel, bias):
-        return [ops.linear_cross_entropy(h, kernel, bias, targets, reduction="sum", backend=backend)]
+        options = {"backend": backend, "precision": precision}
+        return [ops.linear_cross_entropy(h, kernel, bias, targets, reduction="sum", **options)]
 
     return function

@@ -18,8 +18,10 @@ MARK = "gpu_work: "
 RUNS = 20  # of the same input, for the same bits
 WARM_UP = 2  # executions of steps that are not counted
 DETERMINISM_LSTM = {"B": 60, "T": 20, "D": 200, "H": 256}
+DETERMINISM_LSTM_BFLOAT16 = {"B": 60, "T": 20, "D": 200, "H": 512}
 DETERMINISM_HEADS = ({"N": 1200, "D": 128, "V": 10_000}, {"N": 64, "D": 16, "V": 200_000})
 SANITIZED_LSTM = ({"B": 5, "T": 3, "D": 7, "H": 50}, {"B": 5, "T": 3, "D": 7, "H": 256})
+SANITIZED_LSTM_BFLOAT16 = [{"B": 9, "T": 3, "D": 7, "H": units} for units in (50, 256, 500)]
 # A row in shared memory, and one that no shared memory holds.
 SANITIZED_HEADS = ({"N": 3, "D": 4, "V": 1001, "scale": 0.1}, {"N": 2, "D": 4, "V": 70_000, "scale": 0.1})
 
@@ -41,8 +43,30 @@ def environment(options):
         gpus=framework.gpus(),
         keras_backend=keras.backend.backend(),
         native_obstacle=backends.native_obstacle(),
+        bfloat16_obstacle=backends.native_obstacle("bfloat16"),
+        bfloat16_units=most_units_in_bfloat16(),
         native=backends.loader.status().reason,
     )
+
+
+def most_units_in_bfloat16():
+    """The most units of the native LSTM with `precision="bfloat16"` here, or None for any number; 0: there is none."""
+    from kerasptb.ops import backends  # noqa: PLC0415
+
+    if backends.native_obstacle("bfloat16") is not None:
+        return 0
+    return backends.most_units("bfloat16") if backends.visible_gpus() else None
+
+
+def _lstm_cases(cases, precision):
+    """Pairs of (precision, case) without those that have more units than there can be here."""
+    most = None if precision == "float32" else most_units_in_bfloat16()
+    return [(precision, case) for case in cases if most is None or case["H"] <= most]
+
+
+def _precisions():
+    """Those that the native operations have here, of the two that the kernels for GPUs have."""
+    return ("float32",) if most_units_in_bfloat16() == 0 else ("float32", "bfloat16")
 
 
 def correctness(options):
@@ -50,11 +74,19 @@ def correctness(options):
     framework = FRAMEWORKS[options.framework]()
     framework.set_tf32(False)
     count = 1 if options.spoil else None  # of the cases; one is enough to see that an error is seen
-    for number, case in enumerate(gpu_reference.lstm_cases(options.quick)[:count]):
+    lstm_cases = _lstm_cases(gpu_reference.lstm_cases(options.quick), "float32")
+    lstm_cases += _lstm_cases(gpu_reference.lstm_cases(options.quick, gpu_reference.UNITS_OF_BFLOAT16), "bfloat16")
+    for number, (precision, case) in enumerate(lstm_cases[:count]):
         arguments, upstream = gpu_reference.lstm_inputs(**case)
         true = gpu_reference.lstm(*arguments, upstream)
-        _check(options, framework, "lstm", case, number, true, lambda b, a=arguments, u=upstream: (_lstm(b), a, u))
-    for number, case in enumerate(gpu_reference.cross_entropy_cases(options.quick)[:count]):
+        _check(
+            options, framework, "lstm", case, number, true,
+            lambda b, p=precision, a=arguments, u=upstream: (_lstm(b, p), a, u), precision,
+        )  # fmt: skip
+    heads = [(p, case) for p in _precisions() for case in gpu_reference.cross_entropy_cases(options.quick)]
+    # Logits in the thousands, rounded to bfloat16, say nothing of probabilities.
+    heads = [(p, case) for p, case in heads if p == "float32" or case["scale"] < 1]
+    for number, (precision, case) in enumerate(heads[:count]):
         *arguments, targets, weights = gpu_reference.cross_entropy_inputs(**case)
         true = gpu_reference.linear_cross_entropy(*arguments, targets, weights)
         # Once a word at a time with weights, once as the sum that training takes.
@@ -64,16 +96,22 @@ def correctness(options):
         upstream = [weights, np.float32(1.0)]
         _check(
             options, framework, "cross-entropy", case, number, true,
-            lambda b, t=targets, a=arguments, u=upstream: (_cross_entropy(b, t), a, u),
+            lambda b, p=precision, t=targets, a=arguments, u=upstream: (_cross_entropy(b, t, p), a, u), precision,
         )  # fmt: skip
 
 
-def _check(options, framework, operation, case, number, true, make):
-    """Tells how the native operation and the framework's own compare in one case; `make(backend)` gives its parts."""
+def _check(options, framework, operation, case, number, true, make, precision):
+    """Tells how the native operation and the framework's own compare in one case; `make(backend)` gives its parts.
+
+    In bfloat16 the framework has none, and the bound is a fixed one.
+    """
     mode = framework.modes[number % len(framework.modes)]
-    say(begin=f"{operation} {_text(case)}, {mode}")
+    say(begin=f"{operation} {_text(case)}, {precision}, {mode}")
     results = []
     for backend, its_mode in (("native", mode), ("keras", framework.keras_mode)):
+        if backend == "keras" and precision != "float32":
+            results.append([None] * len(true))
+            continue
         function, arguments, upstream = make(backend)
         run = framework.compile(function(framework), its_mode)
         outputs = run(framework.tensors(arguments), framework.tensors(upstream))
@@ -83,26 +121,29 @@ def _check(options, framework, operation, case, number, true, make):
     for name, its, others in zip(true, native, own, strict=True):
         if name == options.spoil:
             its = its + np.float32(0.01) * np.abs(true[name]).max()  # noqa: PLW2901
-        compared.append(gpu_reference.compare(name, its, true[name], others, max(case.values())))
+        if precision == "float32":
+            compared.append(gpu_reference.compare(name, its, true[name], others, max(case.values())))
+        else:
+            compared.append(gpu_reference.compare_bfloat16(name, its, true[name]))
     ok = all(tensor["ok"] for tensor in compared)
-    say(step="correctness", operation=operation, case=case, mode=mode, ok=ok, tensors=compared)
+    say(step="correctness", operation=operation, case=case, precision=precision, mode=mode, ok=ok, tensors=compared)
 
 
 def _text(case):
     return " ".join(f"{name}={value}" for name, value in case.items())
 
 
-def _lstm(backend):
+def _lstm(backend, precision):
     from kerasptb import ops  # noqa: PLC0415
 
     def make(framework):
-        step = framework.with_gradients(lambda *arguments: ops.lstm(*arguments, backend=backend))
+        step = framework.with_gradients(lambda *arguments: ops.lstm(*arguments, backend=backend, precision=precision))
         return lambda arguments, upstream: _flat(step(arguments, upstream))
 
     return make
 
 
-def _cross_entropy(backend, targets):
+def _cross_entropy(backend, targets, precision):
     """Makes the losses and their gradients, then the sum and its gradients, in the order of the reference."""
     from kerasptb import ops  # noqa: PLC0415
 
@@ -111,7 +152,8 @@ def _cross_entropy(backend, targets):
 
         def of(reduction, scale):
             def function(h, kernel, bias):
-                return [ops.linear_cross_entropy(h, kernel, bias, ids, reduction, backend=backend, scale=scale)]
+                options = {"backend": backend, "precision": precision, "scale": scale}
+                return [ops.linear_cross_entropy(h, kernel, bias, ids, reduction, **options)]
 
             return framework.with_gradients(function)
 
@@ -133,18 +175,24 @@ def determinism(options):
     """The same bits from the same input, however often."""
     framework = FRAMEWORKS[options.framework]()
     framework.set_tf32(False)
-    heads = [{**DETERMINISM_HEADS[0], "N": 20}] if options.cpu else DETERMINISM_HEADS
-    for case in ({**DETERMINISM_LSTM, "B": 6} if options.cpu else DETERMINISM_LSTM, *heads):
+    cases = _lstm_cases([DETERMINISM_LSTM], "float32") + _lstm_cases([DETERMINISM_LSTM_BFLOAT16], "bfloat16")
+    cases += [(precision, head) for precision in _precisions() for head in DETERMINISM_HEADS]
+    if options.cpu:
+        # Fewer rows, and no head of 200,000 words.
+        smaller = [(p, case | ({"B": 6} if "B" in case else {"N": 20})) for p, case in cases]
+        cases = [(p, case) for p, case in smaller if case.get("V") != DETERMINISM_HEADS[1]["V"]]
+    for precision, case in cases:
         if "H" in case:
             arguments, upstream = gpu_reference.lstm_inputs(**case)
-            function, operation, names = _lstm("native"), "lstm", list(gpu_reference.lstm(*arguments, upstream))
+            function, operation = _lstm("native", precision), "lstm"
+            names = list(gpu_reference.lstm(*arguments, upstream))
         else:
             *arguments, targets, weights = gpu_reference.cross_entropy_inputs(**case, scale=0.1)
-            function, operation = _cross_entropy("native", targets), "cross-entropy"
+            function, operation = _cross_entropy("native", targets, precision), "cross-entropy"
             names = ["loss", "dh", "dkernel", "dbias"]
             names += [f"sum's {name}" for name in names]
             upstream = [weights, np.float32(1.0)]
-        say(begin=f"{operation} {_text(case)}, {RUNS} runs")
+        say(begin=f"{operation} {_text(case)}, {precision}, {RUNS} runs")
         run = framework.compile(function(framework), framework.modes[-1])
         arguments, upstream = framework.tensors(arguments), framework.tensors(upstream)
         first, differing = None, set()
@@ -152,21 +200,21 @@ def determinism(options):
             bits = [np.array(output).tobytes() for output in run(arguments, upstream)]
             first = first or bits
             differing |= {name for name, a, b in zip(names, first, bits, strict=True) if a != b}
-        say(
-            step="determinism", operation=operation, case=case, runs=RUNS, ok=not differing, differing=sorted(differing)
-        )
+        facts = {"operation": operation, "case": case, "precision": precision, "runs": RUNS}
+        say(step="determinism", **facts, ok=not differing, differing=sorted(differing))
 
 
 def sanitized(options):
     """Every kernel once on a small case: what runs under compute-sanitizer."""
     framework = FRAMEWORKS[options.framework]()
-    for case in SANITIZED_LSTM:
+    cases = _lstm_cases(SANITIZED_LSTM, "float32") + _lstm_cases(SANITIZED_LSTM_BFLOAT16, "bfloat16")
+    for precision, case in cases:
         arguments, upstream = gpu_reference.lstm_inputs(**case)
-        step = framework.compile(_lstm("native")(framework), framework.modes[-1])
+        step = framework.compile(_lstm("native", precision)(framework), framework.modes[-1])
         framework.wait(step(framework.tensors(arguments), framework.tensors(upstream)))
     for case in SANITIZED_HEADS:
         *arguments, targets, weights = gpu_reference.cross_entropy_inputs(**case)
-        step = framework.compile(_cross_entropy("native", targets)(framework), framework.modes[-1])
+        step = framework.compile(_cross_entropy("native", targets, "float32")(framework), framework.modes[-1])
         framework.wait(step(framework.tensors(arguments), framework.tensors([weights, np.float32(1.0)])))
     say(step="sanitized", ok=True)
 
@@ -174,7 +222,7 @@ def sanitized(options):
 def operations(options):
     """Times of the operations."""
     plan = gpu_timing.Plan(options.cpu, options.quick)
-    measure = gpu_timing.Operations(FRAMEWORKS[options.framework](), plan)
+    measure = gpu_timing.Operations(FRAMEWORKS[options.framework](), plan, most_units_in_bfloat16())
     for part in (measure.memory, measure.softmax, measure.lstm, measure.head):
         say(begin=f"times of {part.__name__}")
         for row in part():
@@ -212,6 +260,10 @@ def _pytorch_step(inputs, steps_per_execution, device, tf32=False, **options):
 # two looks at the cost, and PyTorch's device).
 STEPS = {
     "kerasptb, native": ("keras", lambda i, n, _: contenders.ours(i, steps_per_execution=n)),
+    "kerasptb, native, bfloat16": (
+        "bfloat16",
+        lambda i, n, _: contenders.ours(i, precision="bfloat16", steps_per_execution=n),
+    ),
     "Keras": ("keras", lambda i, n, _: contenders.plain_keras(i, steps_per_execution=n)),
     "Keras, jit": ("tensorflow", lambda i, n, _: contenders.plain_keras(i, jit_compile=True, steps_per_execution=n)),
     "PyTorch, TF32 off": ("torch", _pytorch_step),

@@ -33,7 +33,7 @@ def collect():
         "devices": gpus or ["CPU only"],
         "backends": {"reference": None, "keras": None, **obstacles},
         "cuda": _cuda_obstacle(),
-        "lstm": _auto_choice(gpus, obstacles["native, float32"]),
+        "lstm": _auto_choice(gpus, obstacles),
         "data": None if found is None else str(found),
     }
 
@@ -66,10 +66,14 @@ def _cuda_obstacle():
     return backends.loader.cuda_obstacle() if state.available else state.reason
 
 
-def _auto_choice(gpus, obstacle):
+def _auto_choice(gpus, obstacles):
+    obstacle = obstacles["native, float32"]
     if obstacle is None and gpus:
-        most = backends.loader.cuda_most_units()
-        return f'backend="auto" runs the native CUDA kernels up to {most} units, cuDNN through keras.layers.LSTM above'
+        most = {precision: backends.most_units(precision) for precision in ("float32", "bfloat16")}
+        return (
+            f'backend="auto" runs the native CUDA kernels up to {most["float32"]} units, cuDNN through '
+            f'keras.layers.LSTM above; with precision="bfloat16" they take up to {most["bfloat16"]}'
+        )
     if obstacle is None:
         return f'backend="auto" runs the native kernels ({backends.loader.status().reason})'
     if gpus:

@@ -33,6 +33,22 @@ def native_library():
 
 
 @pytest.fixture
+def gpus(native_library, monkeypatch):
+    """Makes Keras' backend see GPUs, each with what keeps the CUDA kernels from running there; None for nothing.
+
+    What runs all the same is the processor's side of the same handlers.
+    """
+    from kerasptb.ops import backends
+    from kerasptb.ops.native import loader
+
+    def see(*obstacles):
+        monkeypatch.setattr(backends, "visible_gpus", lambda: list(range(len(obstacles))))
+        monkeypatch.setattr(loader, "cuda_obstacle", lambda device=0: obstacles[device])
+
+    return see
+
+
+@pytest.fixture
 def run_under_jax(native_library):
     """Runs a script on Keras with JAX and without TensorFlow, warnings as errors; returns what it prints."""
     if find_spec("jax") is None:

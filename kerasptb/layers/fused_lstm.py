@@ -104,7 +104,9 @@ class FusedLSTM(keras.layers.LSTM):
         }
         found = [name for name, value in unsupported.items() if value]
         if not found:
-            return None if self.backend in ("reference", "keras") else backends.units_obstacle(self.units)
+            if self.backend in ("reference", "keras"):
+                return None
+            return backends.units_obstacle(self.units, self.precision)
         values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
         return f"Only Keras' own loop serves an LSTM with {values}."
 

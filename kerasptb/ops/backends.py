@@ -52,19 +52,30 @@ def native_obstacle(precision="float32"):
     if not state.available:
         return state.reason
     if gpus := visible_gpus():
-        if precision != "float32":
-            return f"`precision={precision!r}` is for CPUs: the kernels for GPUs compute in float32."
+        if precision == "bfloat16x3":
+            return "`precision='bfloat16x3'` is for CPUs: the kernels for GPUs compute in float32 and bfloat16."
         return next((obstacle for gpu in gpus if (obstacle := loader.cuda_obstacle(gpu)) is not None), None)
     if precision != "float32" and (level := loader.cpu_level()) not in loader.BFLOAT16_LEVELS:
         return f"`precision={precision!r}` needs a processor with AVX512-BF16 or AMX. This one is used as {level!r}."
     return None
 
 
-def units_obstacle(units):
-    """Why the native recurrence cannot have so many units in this process, in a line; None if it can."""
-    if not visible_gpus() or not loader.status().available or units <= (most := loader.cuda_most_units()):
+def most_units(precision="float32"):
+    """The most units that the CUDA recurrence takes on each of the visible GPUs, in float32 or bfloat16."""
+    return min(loader.cuda_most_units(precision, gpu) for gpu in visible_gpus())
+
+
+def units_obstacle(units, precision="float32"):
+    """Why the native recurrence cannot have so many units in this process, in a line.
+
+    None if it can, or if it cannot serve any call of this precision, which `native_obstacle` explains.
+    """
+    if not visible_gpus() or native_obstacle(precision) is not None:
         return None
-    return f"The native backend takes at most {most} units on a GPU. Received: units={units}."
+    # What the kernels take in float32 they take in either precision on every GPU, which then is not asked.
+    if units <= most_units() or units <= (most := most_units(precision)):
+        return None
+    return f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
 
 
 def availability():
@@ -93,9 +104,8 @@ def resolve(backend, precision="float32", obstacle=None):
     named = backend != "auto" or precision != "float32"
     if obstacle is not None:
         if named:
-            raise ValueError(
-                f'{obstacle} Use backend="auto" or "keras". Received: backend={backend!r}, precision={precision!r}'
-            )
+            others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
+            raise ValueError(f"{obstacle} Use {others}. Received: backend={backend!r}, precision={precision!r}")
         return "keras"
     if backend == "reference":
         return "reference"

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_tensor, differentiable, matmul
+from kerasptb.ops.tensors import as_tensor, differentiable, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -60,8 +60,9 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
         backend: ``"reference"`` (plain operations, the specification), ``"keras"`` (chunked, Keras operations),
             ``"native"`` (C++ and CUDA kernels, for float32 and static shapes) or ``"auto"``: native where it can be
             used, else Keras.
-        precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or ``"bfloat16x3"``
-            (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are float32 in each.
+        precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or, on processors,
+            ``"bfloat16x3"`` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
+            float32 in each.
         scale: float by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
 
@@ -205,16 +206,17 @@ class _Keras(_Chunked):
 
 
 class _NativeSoftmax(_Chunked):
-    """The framework's matrix products in float32, and a native kernel that reads each logit once between them."""
+    """The framework's matrix products, and a native kernel that reads each logit once between them."""
 
-    @staticmethod
-    def _chunk_loss(h, kernel, bias, targets):
-        logits = ops.matmul(h, kernel)
+    def __init__(self, product):
+        self.product = product
+
+    def _chunk_loss(self, h, kernel, bias, targets):
+        logits = self.product(h, kernel)
         return _native_call("softmax_cross_entropy_loss", [logits, bias, targets], [targets.shape])[0]
 
-    @staticmethod
-    def _chunk_loss_and_gradients(h, kernel, bias, targets, weights):
-        logits = ops.matmul(h, kernel)
+    def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
+        logits = self.product(h, kernel)
         loss, d_logits, d_bias = _native_call(
             "softmax_cross_entropy",
             [logits, bias, targets, weights],
@@ -223,8 +225,8 @@ class _NativeSoftmax(_Chunked):
         )
         return (
             loss,
-            matmul(d_logits, kernel, transpose_b=True),
-            matmul(h, d_logits, transpose_a=True),
+            self.product(d_logits, kernel, transpose_b=True),
+            self.product(h, d_logits, transpose_a=True),
             d_bias,
         )
 
@@ -356,8 +358,8 @@ def _checked_targets(targets, vocabulary_size):
 def _implementation(backend, precision, h):
     chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
     if chosen == "native":
-        if precision == "float32" and (backends.visible_gpus() or h.shape[-1] > _MOST_FUSED_FEATURES):
-            return _NativeSoftmax()
+        if backends.visible_gpus() or (precision == "float32" and h.shape[-1] > _MOST_FUSED_FEATURES):
+            return _NativeSoftmax(matmul if precision == "float32" else matmul_bfloat16)
         return _NativeFused(precision)
     return _Reference if chosen == "reference" else _KERAS
 

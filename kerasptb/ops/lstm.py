@@ -27,9 +27,9 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         recurrent_kernel: Tensor [H, 4H].
         bias: Tensor [4H].
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
-        precision: Of the matrix products. `"float32"`; or, native only and on processors with AVX512-BF16 or AMX:
-            `"bfloat16x3"` (each operand as the sum of two bfloat16, three products; about float32's accuracy) or
-            `"bfloat16"`. Cell state, gates and sums are float32 in all of them.
+        precision: Of the matrix products. `"float32"`; or, native only: `"bfloat16"`, on processors with AVX512-BF16 or
+            AMX and on GPUs; `"bfloat16x3"` (each operand as the sum of two bfloat16, three products; about float32's
+            accuracy), on those processors. Cell state, gates and sums are float32 in all of them.
 
     Returns:
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].
@@ -55,7 +55,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         return _keras(*tensors)
     from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow or JAX)
 
-    return native.lstm(*tensors, precision=precision)
+    return native.lstm(*tensors, precision=precision, on_gpu=bool(backends.visible_gpus()))
 
 
 def obstacle(backend, precision, tensors):
@@ -70,12 +70,12 @@ def obstacle(backend, precision, tensors):
         if keras.backend.standardize_dtype(tensor.dtype) != "float32":
             return f"The native backend takes float32. Received: dtype={tensor.dtype}."
         shape = tuple(tensor.shape)
-        batch_may_be_unknown = i < 3 and precision == "float32"
+        batch_may_be_unknown = i < 3 and (precision == "float32" or backends.visible_gpus())
         known = shape[1:] if shape[0] is None and batch_may_be_unknown else shape
         # While Keras builds a model on JAX, an unknown size is an expression.
         if any(not isinstance(size, int) or size == 0 for size in known):
             return f"The native backend needs static shapes without zeros. Received: shape={shape}."
-    return backends.units_obstacle(tensors[1].shape[1])
+    return backends.units_obstacle(tensors[1].shape[1], precision)
 
 
 def _reference(x, h, c, kernel, recurrent_kernel, bias):

@@ -27,6 +27,16 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
     return ops.matmul(ops.transpose(a) if transpose_a else a, ops.transpose(b) if transpose_b else b)
 
 
+def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
+    """Returns the product of two float32 matrices whose operands are rounded to bfloat16; sums and result are float32.
+
+    What has been rounded is multiplied as float32: TensorFlow's product of bfloat16 has bfloat16 results, which would
+    round the sums. On a GPU nothing is lost if it computes in TF32, which holds every number of bfloat16.
+    """
+    rounded = [ops.cast(ops.cast(x, "bfloat16"), "float32") for x in (a, b)]
+    return matmul(*rounded, transpose_a, transpose_b)
+
+
 def differentiable(inference, forward, backward):
     """Returns a function with a gradient of its own, from what computes it and its gradient in each case.
 

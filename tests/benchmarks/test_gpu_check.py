@@ -1,3 +1,4 @@
+import collections
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu_process, gpu_reference, gpu_report, gpu_sanitizer
+from kerasptb.ops.backends import native_obstacle
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -57,12 +59,13 @@ def test_gradients_of_the_cross_entropy_agree_with_differences():
         np.testing.assert_allclose(results[name], gradient_by_differences(objective, arguments[i]), atol=1e-8)
 
 
-def test_cases_pair_every_size_with_every_other():
-    cases = gpu_reference.lstm_cases()
+@pytest.mark.parametrize("units", [gpu_reference.UNITS, gpu_reference.UNITS_OF_BFLOAT16], ids=["float32", "bfloat16"])
+def test_cases_pair_every_size_with_every_other(units):
+    cases = gpu_reference.lstm_cases(False, units)
     for letters in ("HB", "HT", "BT"):
         pairs = {tuple(case[letter] for letter in letters) for case in cases}
         assert len(pairs) == np.prod([len({case[letter] for case in cases}) for letter in letters])
-    quick = gpu_reference.lstm_cases(quick=True)
+    quick = gpu_reference.lstm_cases(True, units)
     for letter in "BTH":
         assert {case[letter] for case in quick} == {case[letter] for case in cases}
 
@@ -90,6 +93,12 @@ def test_comparison(actual, framework, ok):
 def test_comparison_allows_for_the_rounding_of_long_sums():
     assert not gpu_reference.compare("x", TRUE + 1e-5, TRUE, TRUE, terms=10_000)["ok"]
     assert gpu_reference.compare("x", TRUE + 1e-5, TRUE, TRUE, terms=200_000)["ok"]
+
+
+def test_comparison_in_bfloat16():
+    assert gpu_reference.compare_bfloat16("x", TRUE * (1 + 2**-9), TRUE)["ok"]
+    for wrong in (TRUE * 1.03, TRUE * np.nan, TRUE[:-1]):
+        assert not gpu_reference.compare_bfloat16("x", wrong, TRUE)["ok"]
 
 
 def run_check(*words):
@@ -131,9 +140,12 @@ def test_whole_check_on_the_processor(installed, part, tmp_path):
         part: "pass",
     }
     assert {result["operation"] for result in report["correctness"]} == {"lstm", "cross-entropy"}
-    tensors = [tensor for result in report["correctness"] for tensor in result["tensors"]]
-    assert len(tensors) == 6 * 9 + 5 * 8
-    assert all(0 <= tensor["error"] <= tensor["bound"] for tensor in tensors)
+    in_bfloat16 = native_obstacle("bfloat16") is None
+    counts = {"float32": 6 * 9 + 5 * 8} | ({"bfloat16": 6 * 9 + 4 * 8} if in_bfloat16 else {})
+    tensors = [(r["precision"], tensor) for r in report["correctness"] for tensor in r["tensors"]]
+    assert collections.Counter(precision for precision, _ in tensors) == counts
+    assert all(0 <= tensor["error"] <= tensor["bound"] for _, tensor in tensors)
+    assert {result["precision"] for result in report["determinism"]} == set(counts)
     assert all(result["runs"] == 20 for result in report["determinism"])
     measured = {row["what"] for row in report["timings"]}
     operations = {"copy", "softmax", "lstm", "lstm forward kernel", "lstm backward kernel", "head"}
@@ -142,8 +154,9 @@ def test_whole_check_on_the_processor(installed, part, tmp_path):
         assert 0 < row["us_p10"] <= row["us_median"] <= row["us_p90"]
         assert row["method"]
     if part == "step":
-        ours, keras = (row["cost_first"] for row in report["timings"])
-        assert ours == pytest.approx(keras, rel=1e-3)  # they train the same model
+        costs = {row["contender"]: row["cost_first"] for row in report["timings"]}
+        assert len(costs) == 2 + in_bfloat16
+        assert costs == pytest.approx(dict.fromkeys(costs, costs["Keras"]), rel=1e-3)  # they train the same model
     assert {target["verdict"] for target in report["targets"]} == {gpu_report.NOT_HERE}
 
 

@@ -41,18 +41,24 @@ def test_compiled_step_trains_as_the_graph_does(options):
         np.testing.assert_allclose(compiled[name], values, rtol=1e-5, err_msg=name)
 
 
-def test_step_is_one_program_with_our_kernels_and_no_loop():
+@pytest.mark.parametrize("gpu", [False, True], ids=["processor", "GPU"])
+def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
+    if gpu:
+        gpus(None)
     model, _ = trained(True)
     batch = tf.constant(TEXT[: B * T].reshape(B, T))
     hlo = hlo_of(model.train_step, (batch, batch))
+    lstm, loss = ("lstm", "softmax_cross_entropy") if gpu else ("lstm_layer", "linear_cross_entropy_float32")
     assert Counter(re.findall(r'custom_call_target="kerasptb_(\w+)"', hlo)) == {
-        "lstm_forward_float32": 2,
-        "lstm_backward_float32": 2,
-        "softmax_cross_entropy": 1,
+        f"{lstm}_forward_float32": 2,
+        f"{lstm}_backward_float32": 2,
+        loss: 1,
     }
     # A loop over chunks, steps or rows would be a launch from the host for each on a GPU.
     assert not re.search(r"\bwhile\(", hlo)
-    assert "lstm_inference" in hlo_of(model.test_step, (batch, batch))
+    evaluation = hlo_of(model.test_step, (batch, batch))
+    assert ("lstm_inference" if gpu else "linear_cross_entropy_forward") in evaluation
+    assert "backward" not in evaluation
 
 
 def test_layer_compiles_alone():

@@ -6,21 +6,10 @@ import pytest
 
 from kerasptb import info
 from kerasptb.layers import FusedLSTM
-from kerasptb.ops import backends, lstm
+from kerasptb.ops import backends, linear_cross_entropy, lstm
 from kerasptb.ops.native import loader
 
 OLD = "The CUDA kernels cannot run on GPU 0: needs compute capability 9.0 (thread-block clusters); this GPU has 8.0."
-
-
-@pytest.fixture
-def gpus(native_library, monkeypatch):
-    """Makes Keras' backend see GPUs, each with what keeps the CUDA kernels from running there."""
-
-    def see(*obstacles):
-        monkeypatch.setattr(backends, "visible_gpus", lambda: list(range(len(obstacles))))
-        monkeypatch.setattr(loader, "cuda_obstacle", lambda device=0: obstacles[device])
-
-    return see
 
 
 def arguments(units):
@@ -51,12 +40,70 @@ def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, obstacles):
     assert info.collect()["lstm"].startswith('backend="auto" runs cuDNN through keras.layers.LSTM: The CUDA kernels')
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "bfloat16x3"])
-def test_bfloat16_is_for_processors(gpus, precision):
+def test_bfloat16x3_is_for_processors(gpus):
     gpus(None)
     for backend in ("auto", "native"):
-        with pytest.raises(loader.NativeUnavailableError, match=f"{precision}.* is for CPUs"):
-            backends.resolve(backend, precision)
+        with pytest.raises(loader.NativeUnavailableError, match=r"bfloat16x3.* is for CPUs"):
+            backends.resolve(backend, "bfloat16x3")
+        with pytest.raises(loader.NativeUnavailableError, match=r"bfloat16x3.* is for CPUs"):
+            FusedLSTM(257, backend, "bfloat16x3")
+
+
+def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatch):
+    most = {0: 512, 1: 256}
+    monkeypatch.setattr(
+        loader, "cuda_most_units", lambda precision="float32", device=0: 256 if precision == "float32" else most[device]
+    )
+    gpus(None)
+    for backend in ("auto", "native"):
+        assert backends.resolve(backend, "bfloat16") == "native"
+        assert FusedLSTM(512, backend, "bfloat16").supports_jit
+        # Nothing else has this precision, so "auto" has nothing to choose.
+        with pytest.raises(ValueError, match=r'at most 512 units in bfloat16.* units=513\. Use precision="float32"'):
+            FusedLSTM(513, backend, "bfloat16")
+    assert "up to 256 units, cuDNN" in info.collect()["lstm"]
+    assert 'with precision="bfloat16" they take up to 512' in info.collect()["lstm"]
+    gpus(None, None)
+    assert backends.most_units("bfloat16") == 256
+    with pytest.raises(ValueError, match=r"at most 256 units in bfloat16 on this GPU\. Received: units=257"):
+        lstm(*arguments(257), precision="bfloat16")
+    # What is wrong with the GPU itself comes first.
+    gpus(OLD)
+    with pytest.raises(loader.NativeUnavailableError, match=r"needs compute capability 9\.0"):
+        FusedLSTM(513, "auto", "bfloat16")
+
+
+def test_without_a_driver_there_is_no_room_for_more_than_256_units(native_library):
+    if loader.cuda_obstacle() is None:
+        pytest.skip("there is a GPU")
+    assert loader.cuda_most_units("bfloat16") == loader.cuda_most_units("float32") == 256
+
+
+@pytest.mark.parametrize("words", [0, 50])
+def test_head_in_bfloat16_on_a_gpu_rounds_the_operands_of_its_products(gpus, words):
+    import tensorflow as tf
+
+    generator = np.random.default_rng(words)
+    h, kernel, bias = (generator.normal(size=shape).astype("float32") for shape in ((words, 12), (12, 70), (70,)))
+    targets = generator.integers(0, 70, words)
+    gpus(None)
+
+    def loss_and_gradients(h, kernel, **options):
+        tensors = [tf.constant(x) for x in (h, kernel, bias)]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss = linear_cross_entropy(*tensors, targets, reduction="sum", **options)
+        return [loss, *tape.gradient(loss, tensors)]
+
+    found = loss_and_gradients(h, kernel, precision="bfloat16")
+    rounded = (tf.cast(tf.cast(x, "bfloat16"), "float32").numpy() for x in (h, kernel))
+    expected = loss_and_gradients(*rounded, backend="reference")
+    exact = loss_and_gradients(h, kernel, backend="reference")
+    # The gradient of the logits is rounded, too, on its way into those of h and of the kernel.
+    for value, of_rounded, wanted, tolerance in zip(found, expected, exact, (1e-6, 5e-3, 5e-3, 1e-6), strict=True):
+        size = np.linalg.norm(wanted)
+        assert np.linalg.norm(value - of_rounded) <= tolerance * size
+        assert words == 0 or 1e-5 * size < np.linalg.norm(value - wanted) < 2e-2 * size
 
 
 def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
@@ -65,7 +112,7 @@ def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
     assert most == 256
     assert lstm(*arguments(most), backend="native")[0].shape == (2, 3, most)
     for call in (lambda backend: lstm(*arguments(most + 1), backend=backend), lambda backend: FusedLSTM(257, backend)):
-        with pytest.raises(ValueError, match=r"at most 256 units on a GPU\. Received: units=257"):
+        with pytest.raises(ValueError, match=r"at most 256 units in float32 on this GPU\. Received: units=257"):
             call("native")
     assert lstm(*arguments(most + 1), backend="auto")[0].shape == (2, 3, most + 1)
     layer = FusedLSTM(most + 1)

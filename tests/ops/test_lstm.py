@@ -1,7 +1,5 @@
 """Values and gradients of every backend against the reference in float64, over odd shapes."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -94,16 +92,12 @@ def test_native_is_as_exact_as_the_framework(native_library, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES[3:9], ids=str)
-def test_recurrence_between_the_products_of_the_framework(native_library, monkeypatch, shape):
-    # What runs where a GPU is seen; here its processor's side.
-    from kerasptb.ops.native import lstm as native_lstm
-
-    monkeypatch.setattr(native_lstm, "backends", SimpleNamespace(visible_gpus=lambda: [0]))
-    found = values_and_gradients(shape, "float32", "native", lambda function: tf.function(function, autograph=False))
-    assert_as_exact_as_the_framework(found, shape)
-    monkeypatch.undo()
+def test_recurrence_between_the_products_of_the_framework(gpus, shape):
     layer = values_and_gradients(shape, "float32", "native")
-    assert any(np.any(found[name] != layer[name]) for name in found)
+    gpus(None)
+    found = values_and_gradients(shape, "float32", "native")
+    assert_as_exact_as_the_framework(found, shape)
+    assert any(np.any(found[name] != layer[name]) for name in found)  # the other kernels
 
 
 @pytest.mark.parametrize("shape", SHAPES[3:6], ids=str)

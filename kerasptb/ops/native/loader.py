@@ -110,10 +110,18 @@ def cuda_obstacle(device=0):
     return f"The CUDA kernels cannot run on GPU {device}: {reason}." if reason else None
 
 
-def cuda_most_units():
-    """The most units that the CUDA recurrence takes. Loads the library."""
+def cuda_most_units(precision="float32", device=0):
+    """The most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library.
+
+    In bfloat16 it is what the driver says that the GPU has room for, which is asked once. A process that has not used
+    the GPU yet makes a context for the question, and gives it up again.
+
+    Args:
+        precision: `"float32"` or `"bfloat16"`.
+        device: Number of the GPU, as CUDA's driver counts those that are visible.
+    """
     load()
-    return _library.kerasptb_cuda_most_units()
+    return _library.kerasptb_cuda_most_units(int(precision == "bfloat16"), device)
 
 
 def _load():
@@ -140,6 +148,7 @@ def _load():
     library.kerasptb_handler.restype = ctypes.c_void_p
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
     library.kerasptb_cuda_obstacle.restype = ctypes.c_char_p
+    library.kerasptb_cuda_most_units.argtypes = [ctypes.c_int, ctypes.c_int]
     library.kerasptb_cuda_most_units.restype = ctypes.c_int64
     (_register_with_tensorflow if host == "tensorflow" else _register_with_jax)(library)
     return library, path

@@ -1,28 +1,24 @@
 """The LSTM on the native library's kernels, with its gradient.
 
-On processors a kernel is the whole layer. On GPUs the products that need no recurrence are the framework's: x W before,
-dx, dW, dU and dh0 after. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
+On a processor a kernel is the whole layer. On a GPU the products that need no recurrence are the framework's: x W
+before, dx, dW, dU and dh0 after. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
 
 Where no gradient can be wanted (as in `evaluate`) nothing is kept for one; see `tensors.differentiable`.
 """
 
 from keras import ops
 
-from kerasptb.ops import backends
 from kerasptb.ops.native.calls import call
-from kerasptb.ops.tensors import differentiable, matmul
+from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
-def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32"):
+def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=False):
     """See `kerasptb.ops.lstm`; all arguments are float32 tensors of static shape.
 
     In float32 the batch may be unknown.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
-    if precision != "float32":
-        passes = _BFLOAT16[precision]
-    else:
-        passes = _Float32Recurrence if backends.visible_gpus() else _Float32Layer
+    passes = (_RECURRENCES if on_gpu else _LAYERS)[precision]
 
     def forward(*arguments):
         h_seq, h_T, c_T, *kept = passes.forward(*arguments)
@@ -46,21 +42,64 @@ def _with_one_batch(*tensors):
     return [tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in tensors]
 
 
-class _Float32Layer:
-    """Kernels of processors. Each method takes and gives tensors in the order of `lstm`'s arguments."""
+class _Recurrence:
+    """Kernels of the recurrence alone, and `product` for the products around it.
+
+    Each method takes and gives tensors in the order of `lstm`'s arguments.
+    """
+
+    def __init__(self, name, product):
+        self.name, self.product = name, product
+
+    def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
+        B, T, H = self._sizes(x, h0)
+        arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
+        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
+        return call(f"kerasptb_lstm_forward_{self.name}", arguments, outputs)
+
+    def inference(self, x, h0, c0, kernel, recurrent_kernel, bias):
+        B, T, H = self._sizes(x, h0)
+        arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
+        return call(f"kerasptb_lstm_inference_{self.name}", arguments, [(B, T, H), (B, H), (B, H)])
+
+    def backward(self, arguments, kept, upstream):
+        x, h0, c0, kernel, recurrent_kernel, _ = arguments
+        h_seq, gates, c_seq = kept
+        B, T, H = self._sizes(x, h0)
+        dz, dbias, dc0 = call(
+            f"kerasptb_lstm_backward_{self.name}",
+            [recurrent_kernel, gates, c_seq, c0, *upstream],
+            [(B, T, 4 * H), (4 * H,), (B, H)],
+        )
+        rows = ops.reshape(dz, (-1, 4 * H))
+        h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
+        dx = ops.reshape(self.product(rows, kernel, transpose_b=True), (-1, *x.shape[1:]))
+        dkernel = self.product(ops.reshape(x, (-1, x.shape[2])), rows, transpose_a=True)
+        drecurrent_kernel = self.product(ops.reshape(h_previous, (-1, H)), rows, transpose_a=True)
+        dh0 = self.product(dz[:, 0], recurrent_kernel, transpose_b=True)
+        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 
     @staticmethod
-    def forward(x, h0, c0, kernel, recurrent_kernel, bias):
+    def _sizes(x, h0):
+        return x.shape[0], x.shape[1], h0.shape[1]
+
+    def _input_product(self, x, kernel):
+        _, T, D = x.shape
+        return ops.reshape(self.product(ops.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
+
+
+class _Float32Layer:
+    """The processor's kernels of float32."""
+
+    def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
         (B, T, _), H = x.shape, h0.shape[1]
         outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
         return call("kerasptb_lstm_layer_forward_float32", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
 
-    @classmethod
-    def inference(cls, *arguments):
-        return cls.forward(*arguments)[:3]
+    def inference(self, *arguments):
+        return self.forward(*arguments)[:3]
 
-    @staticmethod
-    def backward(arguments, kept, upstream):
+    def backward(self, arguments, kept, upstream):
         x, h0, c0, kernel, recurrent_kernel, bias = arguments
         (B, T, _), H = x.shape, h0.shape[1]
         dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, _ = call(
@@ -71,52 +110,8 @@ class _Float32Layer:
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 
 
-class _Float32Recurrence:
-    """Kernels of GPUs."""
-
-    @classmethod
-    def forward(cls, x, h0, c0, kernel, recurrent_kernel, bias):
-        B, T, H = cls._sizes(x, h0)
-        arguments = [cls._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
-        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
-        return call("kerasptb_lstm_forward_float32", arguments, outputs)
-
-    @classmethod
-    def inference(cls, x, h0, c0, kernel, recurrent_kernel, bias):
-        B, T, H = cls._sizes(x, h0)
-        arguments = [cls._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
-        return call("kerasptb_lstm_inference_float32", arguments, [(B, T, H), (B, H), (B, H)])
-
-    @classmethod
-    def backward(cls, arguments, kept, upstream):
-        x, h0, c0, kernel, recurrent_kernel, _ = arguments
-        h_seq, gates, c_seq = kept
-        B, T, H = cls._sizes(x, h0)
-        dz, dbias, dc0 = call(
-            "kerasptb_lstm_backward_float32",
-            [recurrent_kernel, gates, c_seq, c0, *upstream],
-            [(B, T, 4 * H), (4 * H,), (B, H)],
-        )
-        rows = ops.reshape(dz, (-1, 4 * H))
-        h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
-        dx = ops.reshape(matmul(rows, kernel, transpose_b=True), (-1, *x.shape[1:]))
-        dkernel = matmul(ops.reshape(x, (-1, x.shape[2])), rows, transpose_a=True)
-        drecurrent_kernel = matmul(ops.reshape(h_previous, (-1, H)), rows, transpose_a=True)
-        dh0 = matmul(dz[:, 0], recurrent_kernel, transpose_b=True)
-        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
-
-    @staticmethod
-    def _sizes(x, h0):
-        return x.shape[0], x.shape[1], h0.shape[1]
-
-    @staticmethod
-    def _input_product(x, kernel):
-        _, T, D = x.shape
-        return ops.reshape(matmul(ops.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
-
-
-class _Bfloat16:
-    """Kernels of bfloat16: operands in `parts` bfloat16 each, the gates kept as `gates_dtype`."""
+class _Bfloat16Layer:
+    """The processor's kernels of bfloat16: operands in `parts` bfloat16 each, the gates kept as `gates_dtype`."""
 
     def __init__(self, name, parts, gates_dtype):
         self.name, self.parts, self.gates_dtype = name, parts, gates_dtype
@@ -151,7 +146,12 @@ class _Bfloat16:
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 
 
-_BFLOAT16 = {
-    "bfloat16": _Bfloat16("bfloat16", parts=1, gates_dtype="bfloat16"),
-    "bfloat16x3": _Bfloat16("bfloat16x3", parts=2, gates_dtype="float32"),
+_RECURRENCES = {
+    "float32": _Recurrence("float32", matmul),
+    "bfloat16": _Recurrence("bfloat16_recurrence", matmul_bfloat16),
+}
+_LAYERS = {
+    "float32": _Float32Layer(),
+    "bfloat16": _Bfloat16Layer("bfloat16", parts=1, gates_dtype="bfloat16"),
+    "bfloat16x3": _Bfloat16Layer("bfloat16x3", parts=2, gates_dtype="float32"),
 }

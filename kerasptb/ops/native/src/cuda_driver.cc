@@ -4,7 +4,8 @@
 
 #include <map>
 #include <mutex>
-#include <utility>
+#include <set>
+#include <tuple>
 
 namespace kerasptb {
 namespace cuda {
@@ -13,13 +14,20 @@ namespace {
 // Of cuda.h, as far as it is needed: results are ints, 0 for success, and handles are pointers.
 using Handle = void*;
 enum DeviceAttribute { kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76, kMaxSharedBytesOptIn = 97 };
-enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8 };
+enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8, kNonPortableClusterAllowed = 14 };
 enum CaptureMode { kRelaxed = 2 };
 enum Result { kInvalidImage = 200, kNoBinaryForGpu = 209, kInvalidPtx = 218, kUnsupportedPtxVersion = 222 };
 
 // A launch may ask for so much without more ado, on every GPU.
 constexpr int64_t kSharedBytesWithoutOptIn = 48 * 1024;
 constexpr int kNeededMajor = 9;  // of the compute capability
+
+struct LaunchConfiguration {
+  unsigned blocks[3], threads[3], shared_bytes;
+  Handle stream;
+  void* attributes;
+  unsigned attribute_count;
+};
 
 struct Driver {
   std::string error;  // why it cannot be used; empty if it can
@@ -36,10 +44,13 @@ struct Driver {
   int (*cuCtxPushCurrent)(Handle) = nullptr;
   int (*cuCtxPopCurrent)(Handle*) = nullptr;
   int (*cuCtxGetDevice)(int*) = nullptr;
+  int (*cuDevicePrimaryCtxRetain)(Handle*, int) = nullptr;
+  int (*cuDevicePrimaryCtxRelease)(int) = nullptr;
   int (*cuLibraryLoadData)(Handle*, const void*, void*, void*, unsigned, void*, void*, unsigned) = nullptr;
   int (*cuLibraryGetKernel)(Handle*, Handle, const char*) = nullptr;
   int (*cuKernelGetAttribute)(int*, int, Handle, int) = nullptr;
   int (*cuKernelSetAttribute)(int, int, Handle, int) = nullptr;
+  int (*cuOccupancyMaxActiveClusters)(int*, Handle, const LaunchConfiguration*) = nullptr;
   int (*cuLaunchKernel)(Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle, void**,
                         void**) = nullptr;
 
@@ -83,10 +94,13 @@ Driver open_driver() {
                    find(library, "cuCtxPushCurrent_v2", d.cuCtxPushCurrent) &&
                    find(library, "cuCtxPopCurrent_v2", d.cuCtxPopCurrent) &&
                    find(library, "cuCtxGetDevice", d.cuCtxGetDevice) &&
+                   find(library, "cuDevicePrimaryCtxRetain", d.cuDevicePrimaryCtxRetain) &&
+                   find(library, "cuDevicePrimaryCtxRelease_v2", d.cuDevicePrimaryCtxRelease) &&
                    find(library, "cuLibraryLoadData", d.cuLibraryLoadData) &&
                    find(library, "cuLibraryGetKernel", d.cuLibraryGetKernel) &&
                    find(library, "cuKernelGetAttribute", d.cuKernelGetAttribute) &&
                    find(library, "cuKernelSetAttribute", d.cuKernelSetAttribute) &&
+                   find(library, "cuOccupancyMaxActiveClusters", d.cuOccupancyMaxActiveClusters) &&
                    find(library, "cuLaunchKernel", d.cuLaunchKernel);
   if (!all || d.version < 12000) {
     d.error = "the NVIDIA driver is too old: it serves CUDA " + version_text(d.version) + ", and 12.0 is needed";
@@ -165,21 +179,40 @@ std::string shared_bytes_of(int device, int64_t* bytes) {
   return result == 0 ? "" : driver().words(result);
 }
 
-// Lets the kernel ask for as much shared memory as the GPU has: once for each kernel and GPU.
-std::string opt_in(Handle kernel, void* stream, int64_t needed) {
+bool has_much_shared(const Launch& a) { return a.shared_bytes > kSharedBytesWithoutOptIn; }
+bool has_large_cluster(const Launch& a) { return a.cluster_blocks > kPortableClusterBlocks; }
+
+// Allows a kernel on a GPU what this launch asks for and not every launch may have.
+std::string allow(Handle kernel, int device, const Launch& a) {
+  const auto set = [&](int attribute, int value, const std::string& without) {
+    const int result = driver().cuKernelSetAttribute(attribute, value, kernel, device);
+    return result == 0 ? "" : without + ": " + driver().words(result);
+  };
+  std::string error;
+  if (has_much_shared(a)) {
+    int64_t most = 0;
+    error = shared_bytes_of(device, &most);
+    if (error.empty())
+      error = set(kMaxDynamicSharedBytes, static_cast<int>(most), "no more than 48 KiB of shared memory");
+  }
+  if (error.empty() && has_large_cluster(a))
+    error = set(kNonPortableClusterAllowed, 1, "no cluster of " + std::to_string(a.cluster_blocks) + " thread blocks");
+  return error;
+}
+
+// The same for a launch on a stream: once for each kernel and GPU.
+std::string opt_in(Handle kernel, void* stream, const Launch& a) {
   static std::mutex mutex;
-  static std::map<std::pair<Handle, int>, int64_t> allowed;
+  static std::set<std::tuple<Handle, int, bool, bool>> allowed;
+  if (!has_much_shared(a) && !has_large_cluster(a)) return "";
   int device = 0;
-  int64_t most = 0;
   if (std::string error = device_of(stream, &device); !error.empty()) return error;
   const std::lock_guard<std::mutex> lock(mutex);
-  int64_t& bytes = allowed[{kernel, device}];
-  if (needed <= bytes) return "";
-  if (std::string error = shared_bytes_of(device, &most); !error.empty()) return error;
-  const int result = driver().cuKernelSetAttribute(kMaxDynamicSharedBytes, static_cast<int>(most), kernel, device);
-  if (result != 0) return "no more than 48 KiB of shared memory: " + driver().words(result);
-  bytes = most;
-  return "";
+  const std::tuple<Handle, int, bool, bool> key = {kernel, device, has_much_shared(a), has_large_cluster(a)};
+  if (allowed.count(key) != 0) return "";
+  std::string error = allow(kernel, device, a);
+  if (error.empty()) allowed.insert(key);
+  return error;
 }
 
 // While a stream is being captured into a CUDA graph, a thread may not load code, as the first launch of a kernel does on
@@ -201,8 +234,7 @@ std::string try_launch(const Launch& a, void* stream) {
   Handle kernel = nullptr;
   if (std::string error = find_kernel(a.kernel, &kernel); !error.empty()) return error;
   if (a.blocks < 1 || a.blocks > INT32_MAX) return "too large: it would take " + std::to_string(a.blocks) + " blocks";
-  if (a.shared_bytes > kSharedBytesWithoutOptIn)
-    if (std::string error = opt_in(kernel, stream, a.shared_bytes); !error.empty()) return error;
+  if (std::string error = opt_in(kernel, stream, a); !error.empty()) return error;
   void* arguments[] = {const_cast<void*>(a.arguments)};
   const int result = driver().cuLaunchKernel(kernel, static_cast<unsigned>(a.blocks), 1, 1,
                                              static_cast<unsigned>(a.threads), 1, 1,
@@ -243,6 +275,31 @@ std::string obstacle(int device, DeviceReport* report) {
 std::string launch(const Launch& a, void* stream) {
   const std::string error = try_launch(a, stream);
   return error.empty() ? error : std::string(a.kernel) + " (" + a.shape + "): " + error;
+}
+
+bool has_room(const Launch& a, int device) {
+  const Driver& d = driver();
+  int handle = 0;
+  Handle kernel = nullptr, context = nullptr;
+  if (!d.error.empty()) return false;
+  const MayLoadCode permission;
+  if (!find_kernel(a.kernel, &kernel).empty() || d.cuDeviceGet(&handle, device) != 0 ||
+      d.cuDevicePrimaryCtxRetain(&context, handle) != 0)
+    return false;
+  int clusters = 0;
+  if (d.cuCtxPushCurrent(context) == 0) {
+    const LaunchConfiguration configuration = {{static_cast<unsigned>(a.cluster_blocks), 1, 1},
+                                               {static_cast<unsigned>(a.threads), 1, 1},
+                                               static_cast<unsigned>(a.shared_bytes),
+                                               nullptr, nullptr, 0};
+    // An error says that there is none, too.
+    if (!allow(kernel, handle, a).empty() ||
+        d.cuOccupancyMaxActiveClusters(&clusters, kernel, &configuration) != 0)
+      clusters = 0;
+    d.cuCtxPopCurrent(&context);
+  }
+  d.cuDevicePrimaryCtxRelease(handle);
+  return clusters > 0;
 }
 
 std::string most_shared_bytes(void* stream, int64_t* bytes) {

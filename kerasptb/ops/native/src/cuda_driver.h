@@ -23,17 +23,25 @@ struct DeviceReport {
 // context on the GPU. report may be null.
 std::string obstacle(int device, DeviceReport* report);
 
+// A cluster of more blocks is a GPU's own choice to place or not.
+constexpr int kPortableClusterBlocks = 8;
+
 struct Launch {
   const char* kernel;
-  std::string shape;      // for the message if it fails: "batch 60, steps 20, units 256"
-  int64_t blocks;         // of the grid, which has one dimension
-  int64_t threads;        // of a block
-  int64_t shared_bytes;   // dynamic shared memory of a block
-  const void* arguments;  // the kernel's one argument, a struct that it takes by value
+  std::string shape;       // for the message if it fails: "batch 60, steps 20, units 256"
+  int64_t blocks;          // of the grid, which has one dimension
+  int64_t threads;         // of a block
+  int64_t shared_bytes;    // dynamic shared memory of a block
+  const void* arguments;   // the kernel's one argument, a struct that it takes by value
+  int cluster_blocks = 1;  // of a cluster, as the kernel is compiled
 };
 
 // Every kernel starts on the stream; asynchronous. Empty, or the error in a line.
 std::string launch(const Launch&, void* stream);
+
+// Whether the GPU has room for a cluster of this launch, of which `blocks` and `arguments` do not matter. Makes the
+// GPU's primary context, the one that frameworks use, if there is none, and then lets go of it again.
+bool has_room(const Launch&, int device);
 
 // The dynamic shared memory that a block may ask for on the GPU of this stream.
 std::string most_shared_bytes(void* stream, int64_t* bytes);

@@ -1,5 +1,8 @@
 #include "lstm_cuda.h"
 
+#include <map>
+#include <mutex>
+
 #include "column_sums_cuda.h"
 #include "cuda/layout.h"
 #include "cuda_driver.h"
@@ -8,44 +11,93 @@ namespace kerasptb {
 namespace cuda {
 namespace {
 
-// The kernels of one pass; each serves any number of units up to its own.
-struct Kernels {
+// A kernel, and the most units that it serves: as many as it is compiled for.
+struct Kernel {
+  int units;
+  const char* name;
+};
+
+// The kernels of one pass in one precision, by their units.
+struct Pass {
   const char* name;  // without the number of units
-  const char* of_64;
-  const char* of_128;
-  const char* of_256;
+  Kernel kernels[3];
+  int cluster_rows;  // of the batch
   int64_t (*shared_bytes)(int units);
 };
 
-std::string launch_recurrence(const Kernels& kernels, int64_t batch, int64_t steps, int64_t units,
-                              const void* arguments, void* stream) {
+constexpr Pass kForward = {
+    "kerasptb_lstm_forward",
+    {{64, "kerasptb_lstm_forward_64"}, {128, "kerasptb_lstm_forward_128"}, {256, "kerasptb_lstm_forward_256"}},
+    kClusterRows,
+    lstm_forward_shared_bytes};
+constexpr Pass kBackward = {
+    "kerasptb_lstm_backward",
+    {{64, "kerasptb_lstm_backward_64"}, {128, "kerasptb_lstm_backward_128"}, {256, "kerasptb_lstm_backward_256"}},
+    kClusterRows,
+    lstm_backward_shared_bytes};
+constexpr Pass kForwardBfloat16 = {"kerasptb_lstm_forward_bfloat16",
+                                   {{128, "kerasptb_lstm_forward_bfloat16_128"},
+                                    {256, "kerasptb_lstm_forward_bfloat16_256"},
+                                    {512, "kerasptb_lstm_forward_bfloat16_512"}},
+                                   kBfloat16ClusterRows,
+                                   lstm_forward_bfloat16_shared_bytes};
+constexpr Pass kBackwardBfloat16 = {"kerasptb_lstm_backward_bfloat16",
+                                    {{128, "kerasptb_lstm_backward_bfloat16_128"},
+                                     {256, "kerasptb_lstm_backward_bfloat16_256"},
+                                     {512, "kerasptb_lstm_backward_bfloat16_512"}},
+                                    kBfloat16ClusterRows,
+                                    lstm_backward_bfloat16_shared_bytes};
+
+// The launch for a number of clusters.
+Launch launch_of(const Pass& pass, const Kernel& kernel, int64_t clusters) {
+  const int cluster_blocks = lstm_cluster_blocks(kernel.units);
+  return {kernel.name, "", clusters * cluster_blocks, kLstmThreads, pass.shared_bytes(kernel.units), nullptr,
+          cluster_blocks};
+}
+
+template <class Arguments>
+std::string launch_recurrence(const Pass& pass, const Arguments& a, void* stream) {
+  const int64_t batch = a.batch, steps = a.steps, units = a.units;
   const std::string shape =
       "batch " + std::to_string(batch) + ", steps " + std::to_string(steps) + ", units " + std::to_string(units);
-  if (batch < 1 || steps < 1 || steps > INT32_MAX || units < 1 || units > kMostUnits)
-    return std::string(kernels.name) + " (" + shape + "): serves 1 to " + std::to_string(kMostUnits) +
+  const Kernel* kernel = pass.kernels;
+  const Kernel* const last = kernel + 2;
+  if (batch < 1 || steps < 1 || steps > INT32_MAX || units < 1 || units > last->units)
+    return std::string(pass.name) + " (" + shape + "): serves 1 to " + std::to_string(last->units) +
            " units, and at least one row and step";
-  const int compiled_units = units <= 64 ? 64 : units <= 128 ? 128 : 256;
-  const char* name = units <= 64 ? kernels.of_64 : units <= 128 ? kernels.of_128 : kernels.of_256;
-  const int64_t clusters = (batch + kClusterRows - 1) / kClusterRows;
-  return launch({name, shape, clusters * lstm_cluster_blocks(compiled_units), kLstmThreads,
-                 kernels.shared_bytes(compiled_units), arguments},
-                stream);
+  while (units > kernel->units) ++kernel;
+  Launch ready = launch_of(pass, *kernel, (batch + pass.cluster_rows - 1) / pass.cluster_rows);
+  ready.shape = shape;
+  ready.arguments = &a;
+  return launch(ready, stream);
 }
 
 }  // namespace
 
-std::string lstm_forward(const LstmForward& a, void* stream) {
-  constexpr Kernels kKernels = {"kerasptb_lstm_forward", "kerasptb_lstm_forward_64", "kerasptb_lstm_forward_128",
-                                "kerasptb_lstm_forward_256", lstm_forward_shared_bytes};
-  if (a.batch == 0) return "";
-  return launch_recurrence(kKernels, a.batch, a.steps, a.units, &a, stream);
+int64_t most_units(Precision precision, int device) {
+  if (precision == Precision::kFloat32) return kForward.kernels[2].units;
+  static std::mutex mutex;
+  static std::map<int, int64_t> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  int64_t& units = known[device];
+  if (units == 0) {
+    const bool largest = has_room(launch_of(kForwardBfloat16, kForwardBfloat16.kernels[2], 1), device) &&
+                         has_room(launch_of(kBackwardBfloat16, kBackwardBfloat16.kernels[2], 1), device);
+    units = kForwardBfloat16.kernels[largest ? 2 : 1].units;
+  }
+  return units;
 }
 
-std::string lstm_backward(const LstmBackward& a, void* stream) {
-  constexpr Kernels kKernels = {"kerasptb_lstm_backward", "kerasptb_lstm_backward_64", "kerasptb_lstm_backward_128",
-                                "kerasptb_lstm_backward_256", lstm_backward_shared_bytes};
+std::string lstm_forward(const LstmForward& a, Precision precision, void* stream) {
+  if (a.batch == 0) return "";
+  return launch_recurrence(precision == Precision::kFloat32 ? kForward : kForwardBfloat16, a, stream);
+}
+
+std::string lstm_backward(const LstmBackward& a, Precision precision, void* stream) {
   if (a.batch != 0)
-    if (std::string error = launch_recurrence(kKernels, a.batch, a.steps, a.units, &a, stream); !error.empty())
+    if (std::string error =
+            launch_recurrence(precision == Precision::kFloat32 ? kBackward : kBackwardBfloat16, a, stream);
+        !error.empty())
       return error;
   return column_sums({a.batch * a.steps, 4 * a.units, a.dz, a.dbias}, stream);
 }

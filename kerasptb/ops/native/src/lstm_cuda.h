@@ -1,5 +1,8 @@
-// The recurrence of an LSTM layer in float32, and its gradient, on a GPU of compute capability 9.0 or later. What is
-// computed is written down in lstm_float32.h; all pointers are the device's.
+// The recurrence of an LSTM layer, and its gradient, on a GPU of compute capability 9.0 or later. What is computed is
+// written down in lstm_float32.h; all pointers are the device's.
+//
+// In bfloat16 the operands of the two products of the recurrence, h U and dz U', are rounded to it; all arrays, sums and
+// the cell state are float32 all the same.
 //
 // A call only launches kernels on the stream: it allocates nothing, waits for nothing and calls nothing back, so that
 // it may become part of a CUDA graph. The string that it returns is empty, or says in a line why nothing was computed.
@@ -12,11 +15,15 @@
 namespace kerasptb {
 namespace cuda {
 
-constexpr int64_t kMostUnits = 256;
+enum class Precision { kFloat32, kBfloat16 };
+
+// The most units that the kernels take on a GPU, as the driver counts them. In bfloat16 it depends on the GPU: 512 take
+// a cluster of 16 thread blocks, which not every one can place; asked once of each, as `has_room` asks.
+int64_t most_units(Precision, int device);
 
 // gates and c_seq null: inference, nothing is kept for the gradient.
-std::string lstm_forward(const LstmForward&, void* stream);
-std::string lstm_backward(const LstmBackward&, void* stream);
+std::string lstm_forward(const LstmForward&, Precision, void* stream);
+std::string lstm_backward(const LstmBackward&, Precision, void* stream);
 
 }  // namespace cuda
 }  // namespace kerasptb

@@ -163,6 +163,76 @@ class Recurrence:
             assert largest_error(tensor, self.exact[name]) <= allowed, name
 
 
+class Bfloat16Recurrence(Recurrence):
+    """The same with the operands of every product rounded to bfloat16."""
+
+    # Of float32's roundings, in units of a tensor's largest number, where the operands of a step are known to the bit.
+    STEP_ERROR = 16 * 2.0**-24
+    # Of bfloat16's, as a ratio of norms: an operand errs by 2^-9 at most, and the steps add up.
+    ERROR = 1e-2
+
+    def forward_inputs(self):
+        B, T, D, H = self.shape
+        xz = (bfloat16(self.x.reshape(-1, D)) @ bfloat16(self.kernel)).reshape(B, T, 4 * H)
+        return super().forward_inputs() | {"xz": xz}
+
+    def on(self, gpu):
+        _, _, D, H = self.shape
+        forward = gpu.lstm_forward(self.forward_inputs(), bfloat16=True)
+        backward = gpu.lstm_backward(self.backward_inputs(forward), bfloat16=True)
+        self.check_steps(forward, backward)
+        dz, x = bfloat16(backward["dz"]).reshape(-1, 4 * H), bfloat16(self.x).reshape(-1, D)
+        h_previous = np.concatenate([self.h0[:, None], forward["h_seq"][:, :-1]], axis=1)
+        return {name: forward[name] for name in ("h_seq", "h_T", "c_T")} | {
+            "dx": (dz @ bfloat16(self.kernel).T).reshape(self.x.shape),
+            "dh0": bfloat16(backward["dz"][:, 0]) @ bfloat16(self.recurrent_kernel).T,
+            "dc0": backward["dc0"],
+            "dkernel": x.T @ dz,
+            "drecurrent_kernel": bfloat16(h_previous).reshape(-1, H).T @ dz,
+            "dbias": backward["dbias"],
+        }
+
+    def check_steps(self, forward, backward):
+        """Assert that each step is right to float32, given the rounded results of the one before it."""
+        T, inputs = self.shape[1], {name: array.astype(np.float64) for name, array in self.forward_inputs().items()}
+        U = bfloat16(self.recurrent_kernel).astype(np.float64)
+        dh_seq, dh_T, dc_T = (array.astype(np.float64) for array in self.upstream)
+        c, expected = inputs["c0"], {name: np.zeros(array.shape) for name, array in (forward | backward).items()}
+        for t in range(T):
+            h = bfloat16(self.h0 if t == 0 else forward["h_seq"][:, t - 1]).astype(np.float64)
+            z = np.split(inputs["xz"][:, t] + h @ U + inputs["bias"], 4, axis=1)
+            i, f, g, o = (np.tanh(part) if n == 2 else 1 / (1 + np.exp(-part)) for n, part in enumerate(z))
+            c = f * c + i * g
+            expected["gates"][:, t], expected["c_seq"][:, t] = np.concatenate([i, f, g, o], axis=1), c
+            expected["h_seq"][:, t] = o * np.tanh(c)
+        expected["h_T"], expected["c_T"] = expected["h_seq"][:, -1], c
+        dh, dc = dh_T, dc_T
+        for t in reversed(range(T)):
+            i, f, g, o = np.split(expected["gates"][:, t], 4, axis=1)
+            tanh_c, c_before = np.tanh(expected["c_seq"][:, t]), expected["c_seq"][:, t - 1] if t else inputs["c0"]
+            dh = dh + dh_seq[:, t]
+            dc = dc + dh * o * (1 - tanh_c**2)
+            slopes = [dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g**2), dh * tanh_c * o * (1 - o)]
+            expected["dz"][:, t] = np.concatenate(slopes, axis=1)
+            dh, dc = bfloat16(backward["dz"][:, t]).astype(np.float64) @ U.T, dc * f
+        expected["dc0"], expected["dbias"] = dc, expected["dz"].sum(axis=(0, 1))
+        for name, tensor in (forward | backward).items():
+            assert largest_error(tensor, expected[name]) <= self.STEP_ERROR, name
+
+    def check(self, gpu):
+        """Assert that each step is right, and that rounding to bfloat16 is all that is wrong with the results."""
+        for name, tensor in self.on(gpu).items():
+            error = np.linalg.norm(tensor - self.exact[name]) / np.linalg.norm(self.exact[name])
+            # A few numbers may each be a difference of larger ones, where many do not all.
+            assert error <= self.ERROR * (3 if tensor.size < 8 else 1), name
+
+
+def bfloat16(array):
+    """A float32 array rounded to bfloat16, to nearest and ties to even."""
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
 def largest_error(found, exact):
     """The largest error, in units of the tensor's largest number; infinite for NaN."""
     error = np.max(np.abs(found - exact)) / np.max(np.abs(exact))
@@ -239,6 +309,12 @@ def gpu(_shared_gpu):
 def recurrence():
     """`Recurrence` of a shape; each is made once."""
     return functools.cache(Recurrence)
+
+
+@pytest.fixture(scope="session")
+def bfloat16_recurrence():
+    """`Bfloat16Recurrence` of a shape; each is made once."""
+    return functools.cache(Bfloat16Recurrence)
 
 
 @pytest.fixture(scope="session")

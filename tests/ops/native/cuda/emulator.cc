@@ -10,7 +10,7 @@
 #error "fibers are switched in x86-64 assembly"
 #endif
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 // Saves the registers that a call must keep, and the stack pointer; goes on where another fiber did the same.
@@ -91,6 +91,9 @@ void enter(Fiber& fiber) {
   current = &fiber;
   emulator_switch(&scheduler_stack_pointer, fiber.stack_pointer);
   __sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr);
+  // The frames of a fiber that has ended never returned; the next one on this stack may not trip over their ends.
+  const auto* const top = static_cast<unsigned char*>(fiber.stack_pointer);
+  if (fiber.done) __asan_unpoison_memory_region(top, static_cast<size_t>(fiber.stack + kStack - top));
 }
 void leave() {
   void* fake_stack = nullptr;
@@ -311,13 +314,43 @@ void cluster_wait() {
   current->arrived = false;
 }
 
-float shuffle_xor(float value, unsigned mask) {
+uint32_t shuffle_xor(uint32_t value, unsigned mask) {
   Fiber* const partner = current - current->lane + (current->lane ^ mask);
   const unsigned turn = current->turn;
-  current->exchanged[turn] = value;
+  current->given[turn] = {{value}};
   current->turn ^= 1;
   wait(Barrier::kWarp);
-  return partner->exchanged[turn];
+  return partner->given[turn].words[0];
+}
+
+uint32_t bfloat16_bits(float value) {
+  if (isnan(value)) return 0x7fff;
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+// Every lane gives its part of A and B, and takes those of the lanes that hold what its part of C is made of. See
+// device.cuh for who holds what.
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const Fiber* const warp = current - current->lane;
+  const unsigned turn = current->turn, group = current->lane / 4, quarter = current->lane % 4;
+  current->given[turn] = {{a[0], a[1], a[2], a[3], b0, b1}};
+  current->turn ^= 1;
+  wait(Barrier::kWarp);
+  // A's row g (+ 8) or B's column g, at k of the sum. Lane 4 g + q has the pairs of k from 2 q on and from 2 q + 8 on: the
+  // first in `word`, the other `step` words after.
+  const auto number = [&](unsigned g, unsigned k, unsigned word, unsigned step) {
+    const uint32_t pair = warp[4 * g + k / 2 % 4].given[turn].words[word + k / 8 * step];
+    const uint32_t bits = k % 2 ? pair & 0xffff0000u : pair << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+  };
+  for (unsigned row = 0; row < 2; ++row)
+    for (unsigned column = 0; column < 2; ++column)
+      for (unsigned k = 0; k < 16; ++k)
+        c[2 * row + column] += number(group, k, row, 2) * number(2 * quarter + column, k, 4, 1);
 }
 
 unsigned char* in_rank(const void* own, int rank) {

@@ -2,13 +2,15 @@
 // fiber of one thread of the CPU; a barrier or a shuffle switches to another. Shared memory begins as NaN.
 //
 // What it shows: wrong indices, missing barriers and double buffers, deadlocks, writes into blocks of a cluster that
-// have ended or not begun. What it cannot: weak memory ordering, the limits of a real launch, and speed.
+// have ended or not begun. What it cannot: weak memory ordering, the limits of a real launch, and speed; nor whether
+// the tensor cores lay out their operands as PTX's manual says, which is what is emulated.
 #pragma once
 
 #include <math.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <type_traits>
 
@@ -33,6 +35,13 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
@@ -68,8 +77,10 @@ struct Fiber {
   Barrier waits;
   bool done, arrived;  // arrived: at the cluster's barrier, not having waited for it yet
   unsigned phase;      // of that barrier, when it arrived
-  unsigned turn;       // of its two `exchanged`: a shuffle is read while the next one may be written
-  float exchanged[2];
+  unsigned turn;       // of its two `given`: what is given to the warp is read while the next may be written
+  struct {
+    uint32_t words[6];
+  } given[2];
   void* stack_pointer;
   unsigned char* stack;
 };
@@ -80,7 +91,9 @@ void wait(Barrier);
 unsigned char* shared_memory();
 void cluster_arrive();
 void cluster_wait();
-float shuffle_xor(float value, unsigned mask);
+uint32_t shuffle_xor(uint32_t value, unsigned mask);
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+uint32_t bfloat16_bits(float);
 unsigned char* in_rank(const void* own, int rank);
 
 }  // namespace emulator
@@ -88,7 +101,20 @@ unsigned char* in_rank(const void* own, int rank);
 namespace kerasptb {
 namespace cuda {
 
-inline float shuffle_xor(float value, int mask) { return emulator::shuffle_xor(value, mask); }
+inline uint32_t shuffle_xor(uint32_t value, int mask) { return emulator::shuffle_xor(value, mask); }
+inline float shuffle_xor(float value, int mask) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  bits = emulator::shuffle_xor(bits, mask);
+  memcpy(&value, &bits, 4);
+  return value;
+}
+inline uint32_t pack_bfloat16(float low, float high) {
+  return emulator::bfloat16_bits(low) | emulator::bfloat16_bits(high) << 16;
+}
+inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  emulator::multiply_add(c, a, b0, b1);
+}
 inline float divide(float x, float y) { return x / y; }
 inline int cluster_rank() { return static_cast<int>(emulator::current->block); }
 inline void cluster_arrive() { emulator::cluster_arrive(); }

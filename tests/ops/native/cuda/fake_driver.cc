@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -28,11 +29,12 @@ enum Result {
   kInvalidClusterSize = 912,
 };
 enum DeviceAttribute { kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97 };
-enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8 };
+enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8, kNonPortableClusterAllowed = 14 };
 
 struct {
   int version = 13000, devices = 1, major = 9, minor = 0;
   int64_t shared_bytes = 232448;  // that a kernel may be allowed: 227 KiB
+  unsigned cluster_blocks = 16;   // that a cluster may have
 } settings;
 bool initialized = false;
 int contexts = 0;  // pushed and not popped
@@ -43,11 +45,19 @@ std::string launches, fault;
 // The shared memory that a kernel may ask for on a GPU, where that is more than it may everywhere.
 std::map<std::pair<const void*, int>, int64_t> granted;
 constexpr int64_t kSharedBytesEverywhere = 48 * 1024;
+// Kernels that may have clusters of more blocks than every GPU can place.
+std::set<std::pair<const void*, int>> large_clusters;
+constexpr unsigned kClusterBlocksEverywhere = 8;
+int retained = 0;  // primary contexts
 
 constexpr char kImage[] = "kernels for the emulator";
 int library;
 
 int device_of(void* context) { return static_cast<int>(reinterpret_cast<intptr_t>(context)) - 200; }
+bool can_place(const emulator::Kernel& kernel, int device) {
+  return kernel.cluster <= kClusterBlocksEverywhere ||
+         (kernel.cluster <= settings.cluster_blocks && large_clusters.count({&kernel, device}) != 0);
+}
 bool has_code() { return settings.major >= 9 && settings.major <= 12; }
 
 }  // namespace
@@ -55,8 +65,9 @@ bool has_code() { return settings.major >= 9 && settings.major <= 12; }
 #define CONTROL(type) extern "C" __attribute__((visibility("default"))) type
 #define DRIVER CONTROL(int)
 
-CONTROL(void) fake_driver_configure(int version, int devices, int major, int minor, int64_t shared_bytes) {
-  settings = {version, devices, major, minor, shared_bytes};
+CONTROL(void) fake_driver_configure(int version, int devices, int major, int minor, int64_t shared_bytes,
+                                    unsigned cluster_blocks) {
+  settings = {version, devices, major, minor, shared_bytes, cluster_blocks};
 }
 CONTROL(void) fake_driver_capture(int begin) { capturing = begin != 0; }
 CONTROL(int) fake_driver_capture_mode() { return capture_mode; }
@@ -64,7 +75,7 @@ CONTROL(void) fake_driver_schedule(unsigned seed) { emulator::schedule = seed; }
 CONTROL(void) fake_driver_forget() { launches.clear(); }
 // A line for each launch: name, blocks, threads, shared memory.
 CONTROL(const char*) fake_driver_launches() { return launches.c_str(); }
-CONTROL(int) fake_driver_contexts() { return contexts; }
+CONTROL(int) fake_driver_contexts() { return contexts + retained; }
 // Whether some kernel was granted more shared memory on this GPU.
 CONTROL(int) fake_driver_granted(int device) {
   for (const auto& grant : granted)
@@ -138,6 +149,16 @@ DRIVER cuCtxGetDevice(int* device) {
   return current_device < 0 ? kInvalidContext : kSuccess;
 }
 
+DRIVER cuDevicePrimaryCtxRetain(void** context, int device) {
+  *context = reinterpret_cast<void*>(static_cast<intptr_t>(device) + 200);
+  ++retained;
+  return kSuccess;
+}
+DRIVER cuDevicePrimaryCtxRelease_v2(int) {
+  --retained;
+  return kSuccess;
+}
+
 DRIVER cuThreadExchangeStreamCaptureMode(int* mode) {
   std::swap(*mode, capture_mode);
   return kSuccess;
@@ -161,9 +182,26 @@ DRIVER cuKernelGetAttribute(int* value, int attribute, void*, int) {
   return has_code() ? kSuccess : kNoBinaryForGpu;
 }
 DRIVER cuKernelSetAttribute(int attribute, int value, void* kernel, int device) {
-  if (attribute != kMaxDynamicSharedBytes || value > settings.shared_bytes) return kInvalidValue;
   if (device < 0 || device >= settings.devices) return kInvalidDevice;
+  if (attribute == kNonPortableClusterAllowed && value == 1) {
+    large_clusters.insert({kernel, device});
+    return kSuccess;
+  }
+  if (attribute != kMaxDynamicSharedBytes || value > settings.shared_bytes) return kInvalidValue;
   granted[{kernel, device}] = value;
+  return kSuccess;
+}
+
+struct Configuration {  // CUlaunchConfig
+  unsigned blocks[3], threads[3], shared_bytes;
+  void *stream, *attributes;
+  unsigned attribute_count;
+};
+DRIVER cuOccupancyMaxActiveClusters(int* clusters, void* function, const Configuration* configuration) {
+  const auto& kernel = *static_cast<const emulator::Kernel*>(function);
+  if (current_device < 0) return kInvalidContext;
+  if (configuration->blocks[0] % kernel.cluster != 0 || !can_place(kernel, current_device)) return kInvalidClusterSize;
+  *clusters = configuration->shared_bytes <= settings.shared_bytes ? 1 : 0;
   return kSuccess;
 }
 
@@ -184,7 +222,7 @@ DRIVER cuLaunchKernel(void* function, unsigned blocks, unsigned blocks_y, unsign
   if (threads > kernel.threads) return kLaunchOutOfResources;
   const auto grant = granted.find({function, device});
   if (shared_bytes > (grant == granted.end() ? kSharedBytesEverywhere : grant->second)) return kInvalidValue;
-  if (blocks % kernel.cluster != 0) return kInvalidClusterSize;
+  if (blocks % kernel.cluster != 0 || !can_place(kernel, device)) return kInvalidClusterSize;
   // The code comes onto the GPU with the first launch.
   if (!loaded && capturing && capture_mode != 2) return kStreamCaptureUnsupported;
   loaded = true;

@@ -27,11 +27,21 @@ const char* kept(std::string text) {
 
 }  // namespace
 
+using kerasptb::cuda::Precision;
 EXPORT const char* lstm_forward(const kerasptb::LstmForward* a, void* stream) {
-  return kept(kerasptb::cuda::lstm_forward(*a, stream));
+  return kept(kerasptb::cuda::lstm_forward(*a, Precision::kFloat32, stream));
 }
 EXPORT const char* lstm_backward(const kerasptb::LstmBackward* a, void* stream) {
-  return kept(kerasptb::cuda::lstm_backward(*a, stream));
+  return kept(kerasptb::cuda::lstm_backward(*a, Precision::kFloat32, stream));
+}
+EXPORT const char* lstm_forward_bfloat16(const kerasptb::LstmForward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_forward(*a, Precision::kBfloat16, stream));
+}
+EXPORT const char* lstm_backward_bfloat16(const kerasptb::LstmBackward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_backward(*a, Precision::kBfloat16, stream));
+}
+EXPORT long long most_units(int in_bfloat16, int device) {
+  return kerasptb::cuda::most_units(in_bfloat16 ? Precision::kBfloat16 : Precision::kFloat32, device);
 }
 EXPORT const char* softmax_cross_entropy(const kerasptb::SoftmaxCrossEntropy* a, void* stream) {
   return kept(kerasptb::cuda::softmax_cross_entropy(*a, stream));

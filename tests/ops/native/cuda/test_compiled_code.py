@@ -17,7 +17,13 @@ from kerasptb.ops.native import build, nvcc
 
 THREADS = {"lstm": 256, "softmax": 512, "column": 1024}  # of a block, by the first word of a kernel's name
 UNITS = (64, 128, 256)
-KERNELS = {f"kerasptb_lstm_{direction}_{units}" for direction in ("forward", "backward") for units in UNITS} | {
+UNITS_OF_BFLOAT16 = (128, 256, 512)
+DIRECTIONS = ("forward", "backward")
+RECURRENCES = {f"kerasptb_lstm_{direction}_{units}" for direction in DIRECTIONS for units in UNITS}
+RECURRENCES |= {
+    f"kerasptb_lstm_{direction}_bfloat16_{units}" for direction in DIRECTIONS for units in UNITS_OF_BFLOAT16
+}
+KERNELS = RECURRENCES | {
     "kerasptb_softmax_cross_entropy_cached",
     "kerasptb_softmax_cross_entropy_streamed",
     "kerasptb_column_sums",
@@ -111,16 +117,22 @@ def total(counts, prefix):
     return sum(number for name, number in counts.items() if name.startswith(prefix))
 
 
-@pytest.mark.parametrize("units", UNITS)
-@pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_loop_over_the_steps(instructions, direction, units):
-    everything, loops = instructions[f"kerasptb_lstm_{direction}_{units}"]
+@pytest.mark.parametrize("kernel", sorted(RECURRENCES))
+def test_loop_over_the_steps_has_one_barrier_and_no_local_memory(instructions, kernel):
+    everything, loops = instructions[kernel]
     # Nothing in local memory: the weights are in registers, in the loop and before it.
     assert total(everything, "LDL") == total(everything, "STL") == 0
     (loop,) = loops
     # One barrier of the cluster a step; another one, before the loop, waits for all blocks to have begun.
     assert loop["UCGABAR_ARV"] == loop["UCGABAR_WAIT"] == 1
     assert everything["UCGABAR_ARV"] == everything["UCGABAR_WAIT"] == 2
+    assert total(loop, "BAR.SYNC") == (1 if "backward" in kernel else 0)
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_loop_over_the_steps(instructions, direction, units):
+    (loop,) = instructions[f"kerasptb_lstm_{direction}_{units}"][1]
     # The product. Forward a lane reads h of a quarter of the units. Backward H/2 pairs of units share 256 threads, so
     # that 512/H lanes share out 128 columns: again H/4 each. Four rows come with each read: 8 multiplications.
     assert loop["LDS.128"] == units // 4
@@ -131,7 +143,6 @@ def test_loop_over_the_steps(instructions, direction, units):
         assert total(loop, "ST.") == units // 32 // 2  # each half of the lanes sends to half of the blocks
         assert total(loop, "SHFL") == (4 + 2) + 2  # 8 sums scattered over 4 lanes; two gates from the other half
         assert total(loop, "LDG") == 2  # xz of two gates, for the next step
-        assert total(loop, "BAR.SYNC") == 0
     else:
         blocks, lanes = units // 32, 512 // units
         assert total(loop, "LDS") == loop["LDS.128"] + blocks  # a part of dh from each block
@@ -139,7 +150,27 @@ def test_loop_over_the_steps(instructions, direction, units):
         assert total(loop, "ST.") == 1  # this lane's part, in one piece
         assert total(loop, "SHFL") == {2: 4, 4: 4 + 2, 8: 4 + 2 + 1}[lanes]
         assert total(loop, "LDG") == 7  # dh, four gates, and the c before from one of two places
-        assert total(loop, "BAR.SYNC") == 1
+
+
+@pytest.mark.parametrize("units", UNITS_OF_BFLOAT16)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_loop_over_the_steps_in_bfloat16(instructions, direction, units):
+    (loop,) = instructions[f"kerasptb_lstm_{direction}_bfloat16_{units}"][1]
+    # 128 columns and all units, in tiles of 16 x 16, are shared out to 8 warps; each is multiplied with eight rows.
+    tiles = units // 16
+    assert total(loop, "HMMA.16816.F32.BF16") == tiles
+    if direction == "forward":
+        assert loop["LDS.128"] == total(loop, "LDS") == tiles // 2  # one read for two tiles
+        assert total(loop, "STS") == 0  # h goes to the other blocks, and to its own the same way,
+        assert total(loop, "ST.") == units // 32 // 4  # four units in one piece, each lane to a quarter of the blocks
+        assert total(loop, "SHFL") == 2 + 2  # sums paired into gates; the four units gathered
+        assert total(loop, "LDG") == 4  # xz of four gates, for the next step
+    else:
+        assert loop["LDS.128"] == 128 // 32  # two tiles each
+        assert total(loop, "LDS") == loop["LDS.128"] + units // 32  # and a part of dh from each block
+        assert loop["STS.64"] == total(loop, "STS") == 1  # dz of four gates
+        assert total(loop, "ST.") == total(loop, "SHFL") == 2 * (tiles // 8)  # a warp's rows of tiles, in two halves
+        assert total(loop, "LDG") == 7  # dh, four gates, and the c before from one of two places
 
 
 def test_no_division_is_a_call_in_the_loop(instructions):

@@ -149,6 +149,38 @@ def test_stream_without_a_context(gpu, softmax_rows):
         gpu.softmax_cross_entropy(softmax_rows((1, 20_000)).inputs, stream=None)
 
 
+def test_large_clusters_are_asked_for_on_each_gpu(new_gpu, bfloat16_recurrence):
+    gpu = new_gpu(devices=2)
+    assert [gpu.most_units(device=device) for device in (1, 0, 2)] == [512, 512, 256]  # there is no third
+    assert gpu.most_units(bfloat16=False) == 256
+    assert gpu.contexts() == 0  # what was made for the question is given up
+    inputs = bfloat16_recurrence((1, 1, 1, 300)).forward_inputs()
+    fresh = new_gpu(devices=2)  # no question before the launch
+    for stream in (101, 100):
+        np.testing.assert_array_equal(
+            *(on.lstm_forward(inputs, bfloat16=True, stream=stream)["h_T"] for on in (gpu, fresh))
+        )
+
+
+def test_gpu_without_room_for_a_large_cluster(new_gpu, bfloat16_recurrence):
+    gpu = new_gpu(major=12, cluster_blocks=8)
+    assert gpu.obstacle()[0] == ""
+    assert gpu.most_units() == 256
+    bfloat16_recurrence((1, 1, 1, 256)).on(gpu)
+    with pytest.raises(
+        RuntimeError,
+        match=r"^kerasptb_lstm_forward_bfloat16_512 \(.* units 300\): invalid cluster size \(CUDA error 912\)",
+    ):
+        bfloat16_recurrence((1, 1, 1, 300)).on(gpu)
+
+
+def test_first_question_after_room_while_a_graph_is_captured(new_gpu):
+    gpu = new_gpu()
+    assert gpu.capture(True) == 1
+    assert gpu.most_units() == 512
+    assert gpu.capture(False) == 1
+
+
 def test_shared_memory_is_asked_for_on_each_gpu(new_gpu, softmax_rows):
     gpu = new_gpu(devices=3)
     rows = softmax_rows((1, 20_000))

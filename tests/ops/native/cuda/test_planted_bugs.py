@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 
 FORWARD, BACKWARD, SHARED = "lstm_forward.cu", "lstm_backward.cu", "lstm.cuh"
+FORWARD_16, BACKWARD_16, SHARED_16 = "lstm_forward_bfloat16.cu", "lstm_backward_bfloat16.cu", "lstm_bfloat16.cuh"
 SOFTMAX, SUMS = "softmax_cross_entropy.cu", "column_sums.cu"
 # What a bug in a file is in, and the check that has to notice.
 AFFECTED = {
     FORWARD: ([FORWARD], "recurrence"),
     BACKWARD: ([BACKWARD], "recurrence"),
     SHARED: ([FORWARD, BACKWARD], "recurrence"),
+    FORWARD_16: ([FORWARD_16], "bfloat16"),
+    BACKWARD_16: ([BACKWARD_16], "bfloat16"),
+    SHARED_16: ([FORWARD_16, BACKWARD_16], "bfloat16"),
     SOFTMAX: ([SOFTMAX], "softmax"),
     SUMS: ([SUMS], "softmax"),
 }
 # Three, and not four, rows of a cluster; a kernel's units all used, and not; steps enough for the barriers between.
 RECURRENCES = [(3, 4, 2, 64), (6, 3, 2, 100)]
+RECURRENCES_16 = [(9, 4, 2, 128), (6, 3, 2, 101), (1, 3, 2, 250)]
 RECURRENCE_SEEDS = range(4)
 SOFTMAX_SEEDS = range(3)
 
@@ -85,12 +90,79 @@ BUGS = {
     "forward: x of the step before": (FORWARD, [("    xz += 4 * units;\n", "", 1)]),
     "forward: without the bias": (FORWARD, [(" + x[1] + bias[1]", " + x[1]", 1)]),
     "forward: gates mixed up": (FORWARD, [("tanhf(half ? own[0] : other[0])", "tanhf(half ? own[1] : other[1])", 1)]),
-    "backward: slope of o": (BACKWARD, [("tanh_c * s.o * (1.0f - s.o)", "tanh_c * s.o", 1)]),
-    "backward: slope of g": (BACKWARD, [("1.0f - s.g * s.g", "1.0f - s.g", 1)]),
+    "backward: slope of o": (SHARED, [("tanh_c * s.o * (1.0f - s.o)", "tanh_c * s.o", 1)]),
+    "backward: slope of g": (SHARED, [("1.0f - s.g * s.g", "1.0f - s.g", 1)]),
     "backward: dc is not handed on through f": (BACKWARD, [("      dc *= now.f;\n", "", 1)]),
     "backward: c0 forgotten": (BACKWARD, [("t > 1 ? *(c_seq - units) : a.c0[position]", "*(c_seq - units)", 1)]),
     "backward: a block's part is left out": (BACKWARD, [("from < kBlocks;", "from < kBlocks - 1;", 1)]),
     "reduction: lanes keep the wrong half": (SHARED, [("(lane & mask) != 0;", "(lane & mask) == 0;", 1)]),
+    # The recurrence in bfloat16: barriers and buffers, guards, the mathematics, and who has which number.
+    "bfloat16 forward: no barrier between steps": (
+        FORWARD_16,
+        [("      cluster_arrive();\n", "", 1), ("    if (more) cluster_wait();\n", "", 1)],
+    ),
+    "bfloat16 forward: arrives before it has sent h": (
+        FORWARD_16,
+        [
+            ("      cluster_arrive();\n", "", 1),
+            ("      uint16_t* const target =", "      cluster_arrive();\n      uint16_t* const target =", 1),
+        ],
+    ),
+    "bfloat16 forward: does not wait for the blocks to begin": (
+        FORWARD_16,
+        [("  cluster_sync();", "  __syncthreads();", 1)],
+    ),
+    "bfloat16 forward: one buffer": (
+        FORWARD_16,
+        [("t % 2 * kBuffer;", "0;", 1), ("(t + 1) % 2 * kBuffer", "0", 1)],
+    ),
+    "bfloat16 backward: no barrier of the cluster": (
+        BACKWARD_16,
+        [("    cluster_arrive();\n", "", 1), ("    cluster_wait();\n", "", 1)],
+    ),
+    "bfloat16 backward: no barrier before the product": (
+        BACKWARD_16,
+        [("a.c0[position]};\n    __syncthreads();\n", "a.c0[position]};\n", 1)],
+    ),
+    "bfloat16 backward: one buffer": (BACKWARD_16, [("parts + t % 2 * kBlocks * kPart", "parts", 1)]),
+    "bfloat16 backward: a block's part is left out": (BACKWARD_16, [("from < kBlocks;", "from < kBlocks - 1;", 1)]),
+    "bfloat16 forward: batch unguarded": (FORWARD_16, [("batch < a.batch && unit < units", "unit < units", 1)]),
+    "bfloat16 forward: units unguarded": (FORWARD_16, [("batch < a.batch && unit < units", "batch < a.batch", 1)]),
+    "bfloat16 forward: odd unit of h0 unguarded": (FORWARD_16, [("there && k + 1 < units", "there && k < units", 1)]),
+    "bfloat16 backward: batch unguarded": (BACKWARD_16, [("batch < a.batch && unit < units", "unit < units", 1)]),
+    "bfloat16 backward: units unguarded": (BACKWARD_16, [("batch < a.batch && unit < units", "batch < a.batch", 1)]),
+    "bfloat16 backward: dc is not handed on through f": (BACKWARD_16, [("    dc *= now.f;\n", "", 1)]),
+    "bfloat16 backward: dc from dh of the step alone": (
+        BACKWARD_16,
+        [("dc += dh * now.dc_of_dh;", "dc += now.dh * now.dc_of_dh;", 1)],
+    ),
+    "bfloat16 backward: dz of a gate in another's place": (
+        BACKWARD_16,
+        [("pack_bfloat16(d[2], d[3])", "pack_bfloat16(d[3], d[2])", 1)],
+    ),
+    "bfloat16 forward: gates of the rows mixed up": (
+        FORWARD_16,
+        [("lane / 4 % 2 + i % 2 * 2;", "lane / 4 % 2 * 2 + i % 2;", 1)],
+    ),
+    "bfloat16 forward: weights of another pair": (
+        FORWARD_16,
+        [("first_k(m, i / 2, lane)", "first_k(m, i % 2, lane)", 1)],
+    ),
+    "bfloat16 forward: halves of the operand swapped": (
+        FORWARD_16,
+        [("weights[m], rows.x, rows.y", "weights[m], rows.y, rows.x", 1)],
+    ),
+    "bfloat16 forward: a sum left out": (FORWARD_16, [(" + (sums[2][i] + sums[3][i])", " + sums[2][i]", 1)]),
+    "bfloat16 forward: units sent in another order": (FORWARD_16, [("lane & 16 ?", "lane & 8 ?", 1)]),
+    "bfloat16 forward: a block that gets nothing": (FORWARD_16, [("+ q, four)", ", four)", 1)]),
+    "bfloat16 backward: eight rows of units mixed up": (BACKWARD_16, [("i % 2 * 8)", "i / 2 * 8)", 1)]),
+    "bfloat16 backward: product in another's units": (BACKWARD_16, [("lane / 8 * 2;", "lane / 4;", 1)]),
+    "bfloat16: k of the wrong pair": (SHARED_16, [("pair * 2;", "(1 - pair) * 4;", 1)]),
+    "bfloat16: rows of the batch mixed up": (
+        SHARED_16,
+        [("lane % 4 * 2 + lane / 4 % 2", "lane % 4 * 2 + 1 - lane / 4 % 2", 1)],
+    ),
+    "bfloat16: lanes keep the wrong column": (SHARED_16, [("(lane & 4) != 0", "(lane & 4) == 0", 1)]),
     # The softmax.
     "softmax: maximum not taken off": (SOFTMAX, [("z[j] = expf(z[j] - maximum)", "z[j] = expf(z[j])", 2)]),
     "softmax: sum not rescaled": (SOFTMAX, [("    own_total *= expf(largest - larger);\n", "", 1)]),
@@ -118,9 +190,17 @@ BUGS = {
 HOST_BUGS = {
     "driver: code not allowed to load during a capture": (
         "cuda_driver.cc",
-        [("  const MayLoadCode permission;\n", "", 1)],
+        [("  const MayLoadCode permission;\n", "", 2)],
     ),
-    "driver: shared memory not asked for": ("cuda_driver.cc", [("  if (needed <= bytes) return", "  return", 1)]),
+    "driver: shared memory not asked for": (
+        "cuda_driver.cc",
+        [("  if (has_much_shared(a)) {", "  if (false) {", 1)],
+    ),
+    "driver: large clusters not asked for": (
+        "cuda_driver.cc",
+        [("if (error.empty() && has_large_cluster(a))", "if (false)", 1)],
+    ),
+    "driver: a primary context is kept": ("cuda_driver.cc", [("  d.cuDevicePrimaryCtxRelease(handle);\n", "", 1)]),
     "driver: a context stays current": (
         "cuda_driver.cc",
         [("const int popped = d.cuCtxPopCurrent(&context);", "const int popped = 0;", 1)],
@@ -129,10 +209,10 @@ HOST_BUGS = {
         "cuda_driver.cc",
         [("static_cast<unsigned>(a.blocks), 1, 1,", "static_cast<unsigned>(a.threads), 1, 1,", 1)],
     ),
-    "launcher: rows that fill no cluster left out": ("lstm_cuda.cc", [("(batch + kClusterRows - 1)", "batch", 1)]),
+    "launcher: rows that fill no cluster left out": ("lstm_cuda.cc", [("(batch + pass.cluster_rows - 1)", "batch", 1)]),
     "launcher: a kernel too small": (
         "lstm_cuda.cc",
-        [("units <= 64 ? kernels.of_64", "units <= 100 ? kernels.of_64", 1)],
+        [("while (units > kernel->units)", "while (units > 2 * kernel->units)", 1)],
     ),
     "launcher: no column sums": (
         "softmax_cross_entropy_cuda.cc",
@@ -142,7 +222,7 @@ HOST_BUGS = {
 
 
 @pytest.fixture(scope="module")
-def checks(recurrence, softmax_rows):
+def checks(recurrence, bfloat16_recurrence, softmax_rows):
     """By name, what raises if an emulated GPU computes anything wrong."""
     cases = {
         "one": softmax_rows((3, 1003)),
@@ -159,6 +239,12 @@ def checks(recurrence, softmax_rows):
             gpu.schedule(seed)
             for shape in RECURRENCES:
                 recurrence(shape).check(gpu)
+
+    def check_bfloat16(gpu):
+        for seed in RECURRENCE_SEEDS:
+            gpu.schedule(seed)
+            for shape in RECURRENCES_16:
+                bfloat16_recurrence(shape).check(gpu)
 
     def check_softmax(gpu):
         gpu.configure(shared_bytes=0)
@@ -182,16 +268,19 @@ def checks(recurrence, softmax_rows):
         large.check(gpu.softmax_cross_entropy(large.inputs))
         for shape in RECURRENCES:
             recurrence(shape).check(gpu)
+        assert gpu.most_units() == 512
+        bfloat16_recurrence((1, 1, 1, 300)).check(gpu)
         assert gpu.contexts() == 0
 
-    return {"recurrence": check_recurrence, "softmax": check_softmax, "host": check_host}
+    return {"recurrence": check_recurrence, "bfloat16": check_bfloat16, "softmax": check_softmax, "host": check_host}
 
 
 @pytest.fixture(scope="module")
 def objects(toolkit, tmp_path_factory):
     """The object file of every source, by its name, without bugs."""
     folder = tmp_path_factory.mktemp("objects")
-    kernels = [toolkit.sources / "cuda" / name for name in (FORWARD, BACKWARD, SOFTMAX, SUMS)]
+    names = {name for files, _ in AFFECTED.values() for name in files}
+    kernels = [toolkit.sources / "cuda" / name for name in sorted(names)]
     return {
         source.name: toolkit.compile_emulated(source, folder, "-O1") for source in (*toolkit.driver_sources, *kernels)
     }
@@ -245,7 +334,8 @@ def caught(toolkit, compiled, objects, checks, tmp_path_factory):
 
 
 def test_copies_without_a_bug_pass(caught):
-    assert set(caught({file: (file, []) for file in (FORWARD, SOFTMAX, "cuda_driver.cc")}).values()) == {None}
+    files = (FORWARD, FORWARD_16, SOFTMAX, "cuda_driver.cc")
+    assert set(caught({file: (file, []) for file in files}).values()) == {None}
 
 
 def test_every_bug_is_caught(caught):

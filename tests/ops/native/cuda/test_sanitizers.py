@@ -39,7 +39,8 @@ def launchers(toolkit, tmp_path_factory):
 @pytest.fixture(scope="module")
 def objects(toolkit, launchers):
     """The object files of the driver and of each kernel, by the names of their sources."""
-    kernels = ("lstm_forward.cu", "lstm_backward.cu", "softmax_cross_entropy.cu", "column_sums.cu")
+    recurrence = ("lstm_forward.cu", "lstm_backward.cu", "lstm_forward_bfloat16.cu", "lstm_backward_bfloat16.cu")
+    kernels = (*recurrence, "softmax_cross_entropy.cu", "column_sums.cu")
     sources = [*toolkit.driver_sources, *(toolkit.sources / "cuda" / name for name in kernels)]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         paths = pool.map(lambda source: toolkit.compile_emulated(source, launchers.parent, *FLAGS), sources)
@@ -61,6 +62,14 @@ def test_recurrence(sanitized_gpu, recurrence, shape, seed):
     sanitized_gpu.lstm_forward(recurrence(shape).forward_inputs(), keep=False)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (9, 3, 2, 50), (2, 2, 2, 200), (2, 2, 2, 301)], ids=str)
+def test_recurrence_in_bfloat16(sanitized_gpu, bfloat16_recurrence, shape, seed):
+    sanitized_gpu.schedule(seed)
+    bfloat16_recurrence(shape).check(sanitized_gpu)
+    sanitized_gpu.lstm_forward(bfloat16_recurrence(shape).forward_inputs(), keep=False, bfloat16=True)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 31), (2, 1000), (2, 13_001)], ids=str)
 def test_softmax(sanitized_gpu, softmax_rows, shape):
     rows = softmax_rows(shape)
@@ -78,14 +87,22 @@ def test_targets_out_of_range_touch_nothing(sanitized_gpu, softmax_rows, target)
     assert np.isnan(sanitized_gpu.softmax_cross_entropy(inputs)["loss"]).all()
 
 
-def test_a_read_past_an_end_is_seen(toolkit, launchers, objects, environment, recurrence, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "guard", "instead"),
+    [
+        ("lstm_backward.cu", "owner && batch < a.batch && unit < units", "owner && unit < units"),
+        ("lstm_forward_bfloat16.cu", "there = first_batch + r < a.batch;", "there = true;"),
+    ],
+)
+def test_a_read_past_an_end_is_seen(
+    toolkit, launchers, objects, environment, recurrence, bfloat16_recurrence, tmp_path, file, guard, instead
+):
     shutil.copytree(toolkit.sources, tmp_path / "src")
-    path = tmp_path / "src" / "cuda" / "lstm_backward.cu"
-    guard = "owner && batch < a.batch && unit < units"
+    path = tmp_path / "src" / "cuda" / file
     assert path.read_text().count(guard) == 1
-    path.write_text(path.read_text().replace(guard, "owner && unit < units"))
+    path.write_text(path.read_text().replace(guard, instead))
     changed = {path.name: toolkit.compile_emulated(path, tmp_path, *FLAGS)}
     driver = toolkit.link_driver(tmp_path, (objects | changed).values(), *FLAGS)
     gpu = toolkit.EmulatedGpu(launchers, driver, environment)
     with pytest.raises(RuntimeError, match="AddressSanitizer: heap-buffer-overflow"):
-        recurrence((3, 3, 2, 50)).on(gpu)
+        (bfloat16_recurrence if "bfloat16" in file else recurrence)((3, 3, 2, 50)).on(gpu)

@@ -63,13 +63,15 @@ class Worker:
     def __init__(self, launchers, driver=None):
         self.driver = ctypes.CDLL(driver, ctypes.RTLD_GLOBAL) if driver else None
         self.launchers = ctypes.CDLL(launchers)
-        for name in ("lstm_forward", "lstm_backward", "softmax_cross_entropy", "obstacle", "launch"):
+        passes = [f"lstm_{direction}{suffix}" for direction in ("forward", "backward") for suffix in ("", "_bfloat16")]
+        for name in (*passes, "softmax_cross_entropy", "obstacle", "launch"):
             getattr(self.launchers, name).restype = ctypes.c_char_p
+        self.launchers.most_units.restype = ctypes.c_longlong
         if driver:
             self.driver.fake_driver_launches.restype = ctypes.c_char_p
 
-    def configure(self, version=13000, devices=1, major=9, minor=0, shared_bytes=232448):
-        self.driver.fake_driver_configure(version, devices, major, minor, ctypes.c_int64(shared_bytes))
+    def configure(self, version=13000, devices=1, major=9, minor=0, shared_bytes=232448, cluster_blocks=16):
+        self.driver.fake_driver_configure(version, devices, major, minor, ctypes.c_int64(shared_bytes), cluster_blocks)
 
     def schedule(self, seed):
         self.driver.fake_driver_schedule(seed)
@@ -97,6 +99,9 @@ class Worker:
         message = self.launchers.obstacle(device, report).decode()
         return message, dict(zip(("driver_version", "devices", "major", "minor"), report, strict=True))
 
+    def most_units(self, bfloat16=True, device=0):
+        return self.launchers.most_units(int(bfloat16), device)
+
     def obstacles_at_once(self, threads):
         """Ask from several threads, none of which has asked before."""
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -108,21 +113,23 @@ class Worker:
         arguments = (ctypes.c_char_p(kernel.encode()), *map(ctypes.c_longlong, (blocks, threads, shared_bytes)))
         self._run(self.launchers.launch(*arguments, ctypes.c_void_p(stream)))
 
-    def lstm_forward(self, inputs, keep=True, stream=STREAM):
+    def lstm_forward(self, inputs, keep=True, bfloat16=False, stream=STREAM):
         memory = Memory()
         arrays = {name: memory.put(array) for name, array in inputs.items()}
         (B, T), H = inputs["xz"].shape[:2], inputs["h0"].shape[1]
         outputs = {"h_seq": (B, T, H), "h_T": (B, H), "c_T": (B, H)}
         if keep:
             outputs |= {"gates": (B, T, 4 * H), "c_seq": (B, T, H)}
-        return self._call("lstm_forward", memory, (B, T, H), FORWARD, arrays, outputs, stream)
+        name = "lstm_forward_bfloat16" if bfloat16 else "lstm_forward"
+        return self._call(name, memory, (B, T, H), FORWARD, arrays, outputs, stream)
 
-    def lstm_backward(self, inputs, stream=STREAM):
+    def lstm_backward(self, inputs, bfloat16=False, stream=STREAM):
         memory = Memory()
         arrays = {name: memory.put(array) for name, array in inputs.items()}
         B, T, H = inputs["dh_seq"].shape
         outputs = {"dz": (B, T, 4 * H), "dbias": (4 * H,), "dc0": (B, H)}
-        return self._call("lstm_backward", memory, (B, T, H), BACKWARD, arrays, outputs, stream)
+        name = "lstm_backward_bfloat16" if bfloat16 else "lstm_backward"
+        return self._call(name, memory, (B, T, H), BACKWARD, arrays, outputs, stream)
 
     def softmax_cross_entropy(self, inputs, gradient=True, in_place=False, misaligned=None, stream=STREAM):
         memory = Memory()

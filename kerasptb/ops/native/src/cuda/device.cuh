@@ -32,8 +32,31 @@ namespace kerasptb {
 namespace cuda {
 
 KERASPTB_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+KERASPTB_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 // x / y to 2 units of the last place, for y up to 2^126; 0 beyond.
 KERASPTB_DEVICE float divide(float x, float y) { return __fdividef(x, y); }
+
+// Two numbers rounded to bfloat16, to nearest and ties to even; `low` in the lower half of the word.
+KERASPTB_DEVICE uint32_t pack_bfloat16(float low, float high) {
+  uint32_t packed;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+
+// C += A B by the tensor cores, with all lanes of the warp: A [16, 16] and B [16, 8] in bfloat16, C [16, 8] in float32.
+// The lane 4 g + q has (PTX ISA, "Matrix Fragments for mma.m16n8k16"), two numbers to a word of A or B:
+//
+//   a[0], a[1]   A[g, 2q], A[g + 8, 2q], and of both the next column
+//   a[2], a[3]   A[g, 2q + 8], A[g + 8, 2q + 8], and of both the next column
+//   b0, b1       B[2q, g], B[2q + 8, g], and of both the next row
+//   c            C[g, 2q], C[g, 2q + 1], C[g + 8, 2q], C[g + 8, 2q + 1]
+KERASPTB_DEVICE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
 
 KERASPTB_DEVICE int cluster_rank() {
   int rank;
@@ -59,6 +82,10 @@ KERASPTB_DEVICE void store_to_rank(float* p, int rank, float value) {
 }
 KERASPTB_DEVICE void store_to_rank(float2* p, int rank, float2 value) {
   asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(map_shared_rank(p, rank)), "f"(value.x), "f"(value.y)
+               : "memory");
+}
+KERASPTB_DEVICE void store_to_rank(uint2* p, int rank, uint2 value) {
+  asm volatile("st.shared::cluster.v2.b32 [%0], {%1, %2};" ::"r"(map_shared_rank(p, rank)), "r"(value.x), "r"(value.y)
                : "memory");
 }
 KERASPTB_DEVICE void store_to_rank(float4* p, int rank, float4 value) {

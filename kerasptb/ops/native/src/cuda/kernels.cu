@@ -11,5 +11,7 @@
 // the driver compile for others. Not with --use_fast_math: its tanhf has 11 bits.
 #include "column_sums.cu"
 #include "lstm_backward.cu"
+#include "lstm_backward_bfloat16.cu"
 #include "lstm_forward.cu"
+#include "lstm_forward_bfloat16.cu"
 #include "softmax_cross_entropy.cu"

@@ -34,6 +34,27 @@ constexpr int64_t lstm_backward_shared_bytes(int units) {
                 16 * (kBlockColumns + 2 * lstm_cluster_blocks(units) * kBlockUnits));
 }
 
+// The recurrence with products in bfloat16, which the tensor cores make of eight rows of the batch at a time: twice the
+// rows, and as many registers for twice the units.
+constexpr int kBfloat16ClusterRows = 8;
+// Floats between staged rows: see above.
+constexpr int kBfloat16StageStride = kBlockColumns + 1;
+// Numbers left free between the rows of an operand in shared memory, whose size is a multiple of 64. Eight lanes that
+// read 16 bytes each, four of them in either of two rows, then meet every bank once.
+constexpr int kOperandPadding = 32;
+// Floats between the rows of a part of dh.
+constexpr int kPartStride = kBlockUnits + 8;
+constexpr int kPart = kBfloat16ClusterRows * kPartStride;
+
+constexpr int64_t lstm_forward_bfloat16_shared_bytes(int units) {
+  return larger(4 * kStagedRows * kBfloat16StageStride, 2 * 2 * kBfloat16ClusterRows * (units + kOperandPadding));
+}
+constexpr int64_t lstm_backward_bfloat16_shared_bytes(int units) {
+  return larger(4 * kStagedRows * kBfloat16StageStride,
+                2 * kBfloat16ClusterRows * (kBlockColumns + kOperandPadding) +
+                    2 * 4 * lstm_cluster_blocks(units) * kPart);
+}
+
 // Softmax cross-entropy: a block a row. The first floats of its shared memory are for sums and maxima over the block,
 // two for each warp; the row comes after them.
 constexpr int kSoftmaxThreads = 512;

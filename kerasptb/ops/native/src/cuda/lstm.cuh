@@ -59,12 +59,37 @@ KERASPTB_DEVICE void stage_recurrent_kernel(float* stage, const float* recurrent
   const int column = threadIdx.x % kBlockColumns, gate = column / kBlockUnits;
   const int unit = rank * kBlockUnits + column % kBlockUnits;
   const float* from = recurrent_kernel + static_cast<int64_t>(gate) * units + unit;
-#pragma unroll
+  // All of them under way at once would take registers that weights are in already.
+#pragma unroll 16
   for (int i = 0; i < kStagedRows / kRowsAtOnce; ++i) {
     const int row = i * kRowsAtOnce + threadIdx.x / kBlockColumns, k = first_row + row;
     const bool there = k < units && unit < units;
     stage[row * stride + column] = there ? from[static_cast<int64_t>(k) * 4 * units] : 0.0f;
   }
+}
+
+// For the backward pass: a step of one unit and row, as the forward pass left it.
+struct Step {
+  float dh, i, f, g, o, c, c_previous;
+};
+
+// All that the gradients of a step are multiplied with; does not depend on the steps after it.
+struct Factors {
+  float dh;            // the part of dh from above
+  float dc_of_dh, f;   // dc = dc + dh dc_of_dh; then to the step before: dc f
+  float i, forget, g;  // dz of these gates by dc
+  float o;             // dz_o by dh
+};
+
+KERASPTB_DEVICE Factors factors(const Step& s) {
+  const float tanh_c = tanhf(s.c);
+  return {s.dh,
+          s.o * (1.0f - tanh_c * tanh_c),
+          s.f,
+          s.g * s.i * (1.0f - s.i),
+          s.c_previous * s.f * (1.0f - s.f),
+          s.i * (1.0f - s.g * s.g),
+          tanh_c * s.o * (1.0f - s.o)};
 }
 
 }  // namespace cuda

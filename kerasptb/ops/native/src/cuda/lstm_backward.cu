@@ -16,30 +16,6 @@
 namespace kerasptb {
 namespace cuda {
 
-// A step of one unit and row, as the forward pass left it.
-struct Step {
-  float dh, i, f, g, o, c, c_previous;
-};
-
-// All that the gradients of a step are multiplied with; does not depend on the steps after it.
-struct Factors {
-  float dh;            // the part of dh from above
-  float dc_of_dh, f;   // dc = dc + dh dc_of_dh; then to the step before: dc f
-  float i, forget, g;  // dz of these gates by dc
-  float o;             // dz_o by dh
-};
-
-KERASPTB_DEVICE Factors factors(const Step& s) {
-  const float tanh_c = tanhf(s.c);
-  return {s.dh,
-          s.o * (1.0f - tanh_c * tanh_c),
-          s.f,
-          s.g * s.i * (1.0f - s.i),
-          s.c_previous * s.f * (1.0f - s.f),
-          s.i * (1.0f - s.g * s.g),
-          tanh_c * s.o * (1.0f - s.o)};
-}
-
 KERASPTB_DEVICE void send(float* target, int rank, const float (&values)[8], int count) {
   if (count == 4)
     store_to_rank(reinterpret_cast<float4*>(target), rank, make_float4(values[0], values[1], values[2], values[3]));
