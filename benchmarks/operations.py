@@ -6,7 +6,8 @@ Run by `benchmarks.ops`, each in a process of its own that answers one JSON line
 
 `{"operation": "lstm", "batch": B, "steps": T, "features": D, "units": H}` is an LSTM layer over [B, T, D];
 `{"operation": "head", "words": N, "features": D, "vocabulary": V}` is the cross-entropy of a Dense layer over [N, D].
-The answer is a list of seconds, one for each repetition of forward and backward with all gradients.
+The answer is a list of seconds, one for each repetition of forward and backward with all gradients; empty where a
+contender has nothing of its own for the operation.
 """
 
 import argparse
@@ -37,15 +38,18 @@ def make_arrays(size):
     return [uniform(words, features), uniform(features, vocabulary), uniform(vocabulary), targets]
 
 
-def keras_layers(size, jit_compile=False):
-    """Keras' own LSTM; Keras' own sparse cross-entropy on a matrix product's logits."""
+def keras_layers(size, jit_compile=False, unroll=False):
+    """Keras' own LSTM; Keras' own sparse cross-entropy on a matrix product's logits, where nothing can be unrolled."""
     import keras  # noqa: PLC0415
 
     if size["operation"] == "head":
+        if unroll:
+            return None
         return _tensorflow_step(size, jit_compile, lambda x, w, b, y: keras.ops.sum(
             keras.ops.sparse_categorical_crossentropy(y, keras.ops.matmul(x, w) + b, from_logits=True)
         ))  # fmt: skip
-    layer = keras.layers.LSTM(size["units"], return_sequences=True, use_cudnn=False if jit_compile else "auto")
+    use_cudnn = False if jit_compile else "auto"
+    layer = keras.layers.LSTM(size["units"], return_sequences=True, use_cudnn=use_cudnn, unroll=unroll)
     x, *weights = make_arrays(size)
     layer.build(x.shape)
     layer.set_weights(weights)
@@ -104,6 +108,7 @@ def pytorch(size, fused=False, autocast=False):
 
 CONTENDERS = {
     "Keras": keras_layers,
+    "Keras, unrolled": lambda size: keras_layers(size, unroll=True),
     "Keras, jit": lambda size: keras_layers(size, jit_compile=True),
     "PyTorch": pytorch,
     "PyTorch, linear_cross_entropy": lambda size: pytorch(size, fused=True),
@@ -165,7 +170,8 @@ def main():
     parser.add_argument("name", choices=CONTENDERS)
     contender = CONTENDERS[parser.parse_args().name]
     for line in sys.stdin:
-        print(json.dumps(measure(contender(json.loads(line)))), flush=True)
+        step = contender(json.loads(line))
+        print(json.dumps(measure(step) if step else []), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def collect():
     """Returns what there is, as a dict that JSON can hold.
 
     Keys: "versions", "machine", "devices", "backends" (for each backend and precision what keeps it from being used,
-    or None), "cuda" (what keeps the CUDA kernels from running on the first GPU, whether or not Keras' backend sees it,
+    or None), "notes" (for a precision that can be used, what speaks against it), "cuda" (what keeps the CUDA kernels from running on the first GPU, whether or not Keras' backend sees it,
     or None), "lstm" (what `backend="auto"` runs, and why) and "data" (where PTB is, or None).
     """
     gpus = [f"GPU {number}" for number in backends.visible_gpus()]
@@ -32,6 +32,11 @@ def collect():
         "machine": {"platform": platform.platform(), "cpus": len(os.sched_getaffinity(0))},
         "devices": gpus or ["CPU only"],
         "backends": {"reference": None, "keras": None, **obstacles},
+        "notes": {
+            name: note
+            for (name, obstacle), precision in zip(obstacles.items(), backends.PRECISIONS, strict=True)
+            if obstacle is None and (note := backends.precision_note(precision)) is not None
+        },
         "cuda": _cuda_obstacle(),
         "lstm": _auto_choice(gpus, obstacles),
         "data": None if found is None else str(found),
@@ -45,7 +50,8 @@ def describe(information):
     lines += [f"{'machine':<12} {machine['platform']}, {machine['cpus']} CPUs for this process"]
     lines += [f"{'devices':<12} {', '.join(information['devices'])}", "backends"]
     for name, obstacle in information["backends"].items():
-        lines.append(f"  {name:<20} {'yes' if obstacle is None else 'no: ' + obstacle}")
+        note = f", but {information['notes'][name]}" if name in information["notes"] else ""
+        lines.append(f"  {name:<20} {'yes' + note if obstacle is None else 'no: ' + obstacle}")
     cuda = information["cuda"]
     lines.append(f"{'CUDA kernels':<12} {'can run here' if cuda is None else cuda}")
     lines.append(f"{'LSTM':<12} {information['lstm']}")

@@ -280,6 +280,8 @@ def _announce(say, run, corpus, model):
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
     say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
     say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
+    if (note := backends.precision_note(model.precision)) is not None:
+        say(f"Precision {model.precision} is {note}.")
     say(f"Run folder: {run.folder}", flush=True)
 
 

@@ -60,6 +60,14 @@ def native_obstacle(precision="float32"):
     return None
 
 
+def precision_note(precision):
+    """What speaks against a precision that this process can have, in a line; None if nothing does."""
+    if precision == "bfloat16x3" and not visible_gpus() and loader.cpu_level() == "avx512bf16":
+        # Its three products of bfloat16 run at twice the rate of one of float32, not at four times or more as with AMX.
+        return "slower than float32 on this processor, which has AVX512-BF16 but no AMX"
+    return None
+
+
 def most_units(precision="float32"):
     """The most units that the CUDA recurrence takes on each of the visible GPUs, in float32 or bfloat16."""
     return min(loader.cuda_most_units(precision, gpu) for gpu in visible_gpus())

@@ -1,10 +1,12 @@
 """Which backend serves where a GPU is. The tests answer the questions after devices, so that none is needed."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
-from kerasptb import info
+from kerasptb import info, training
 from kerasptb.layers import FusedLSTM
 from kerasptb.ops import backends, linear_cross_entropy, lstm
 from kerasptb.ops.native import loader
@@ -149,3 +151,17 @@ def test_a_gpu_takes_a_training_step_as_one_chunk(gpus):
     assert _chunking(h, kernel)[1] == 6
     gpus(None)
     assert _chunking(h, kernel)[1] == 1
+
+
+@pytest.mark.parametrize(("level", "slow"), [("avx512bf16", True), ("amx", False)])
+def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, capsys, tmp_path, level, slow):
+    monkeypatch.setattr(loader, "cpu_level", lambda: level)
+    note = "slower than float32 on this processor, which has AVX512-BF16 but no AMX"
+    assert backends.precision_note("bfloat16x3") == (note if slow else None)
+    assert backends.precision_note("bfloat16") is None
+    assert (f"native, bfloat16x3   yes, but {note}\n" in info.describe(info.collect())) == slow
+    model = SimpleNamespace(precision="bfloat16x3", seed=1, count_params=lambda: 1)
+    corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
+    run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)
+    training._announce(print, run, corpus, model)
+    assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow

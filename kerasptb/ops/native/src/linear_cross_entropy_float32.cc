@@ -3,13 +3,15 @@
 // The vocabulary falls into panels of two vectors of words, which the threads share; the N rows of h into chunks. For
 // every chunk:
 //
-// 1. A thread makes the logits of its panels a tile of rows at a time, in registers, and keeps e = exp(z - m) of them.
+// 1. A thread makes the logits of its panels a tile of rows at a time, in registers, and keeps e = 2^(z - m) of them.
 //    m, of a row and a thread, is the largest logit of the first panel; it is raised when a logit is so far above it
 //    that exponentials could overflow.
-// 2. The sums over all threads give the loss and the factor f with which f e is dz: scale exp(m - largest) / sum. The
+// 2. The sums over all threads give the loss and the factor f with which f e is dz: scale 2^(m - largest) / sum. The
 //    target's residual is put into e.
 // 3. dW of the thread's panels is (f h)^T e, with f itself as one more column of h, whose product is db. The thread's
 //    share of dh is e W^T; it gets its f when the shares are added.
+//
+// The softmax has base 2, whose exponential is the cheaper: z is made of h and b times log2(e).
 #include "linear_cross_entropy.h"
 
 #include <math.h>
@@ -26,9 +28,10 @@ constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
 // leave the cache. For that pass' sake a chunk has so many rows at least.
 constexpr int64_t kChunkBytes = 8 << 20, kLeastRows = 128, kMostRows = 256;
 
-// A logit may be so far above m. exp of it, times any size of vocabulary, is far from the largest float32.
-constexpr float kMostAbove = 40.0f;
+// A logit may be so far above m. 2 to that, times any size of vocabulary, is far from the largest float32.
+constexpr float kMostAbove = 58.0f;
 constexpr float kNoReference = -3.4e38f;
+constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
 
 // Memory of one thread.
 struct ThreadBuffers {
@@ -57,7 +60,7 @@ struct Task {
 
   float* h;             // [tile][D][kRows], as A of the logits
   float* target_logit;  // [rows]
-  float *largest, *total;  // [rows]: of m over all threads, and the sum of exp(z - largest)
+  float *largest, *total;  // [rows]: of m over all threads, and the sum of 2^(z - largest)
   ThreadBuffers* buffers;
 
   // Of the chunk.
@@ -72,7 +75,7 @@ struct Task {
       const float* from = io.h + (begin + row) * io.features;
       float* to = h + tile * io.features * kRows;
       for (int64_t d = 0; d < io.features; ++d)
-        for (int r = 0; r < height; ++r) to[d * kRows + r] = from[r * io.features + d];
+        for (int r = 0; r < height; ++r) to[d * kRows + r] = from[r * io.features + d] * kLog2E;
     });
   }
 
@@ -91,7 +94,7 @@ struct Task {
       else
         for (int64_t d = 0; d < io.features; ++d) store(to + d * kPanel, Float{});
     }
-    for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] : -INFINITY;
+    for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] * kLog2E : -INFINITY;
   }
 
   void transpose_panel(Range my_panels, int64_t panel, const ThreadBuffers& my) const {
@@ -159,7 +162,7 @@ struct Task {
       const Float top = at_least(z[0], z[1]);
       if (any_above(top, my.reference[row] + kMostAbove)) raise_reference(my_panels.begin, panel, row, maximum(top), my);
       const Float m = splat(my.reference[row]);
-      const Float e0 = exp(z[0] - m), e1 = exp(z[1] - m);
+      const Float e0 = exp2(z[0] - m), e1 = exp2(z[1] - m);
       store(my.totals + row * kLanes, load(my.totals + row * kLanes) + (e0 + e1));
       store(e, e0);
       store(e + kLanes, e1);
@@ -169,7 +172,7 @@ struct Task {
   // Of a row, whose exponentials of the panels from `first` to before `end` are there.
   __attribute__((noinline)) void raise_reference(int64_t first, int64_t end, int64_t row, float reference,
                                                  const ThreadBuffers& my) const {
-    const Float ratio = exp(splat(my.reference[row] - reference));
+    const Float ratio = exp2(splat(my.reference[row] - reference));
     my.reference[row] = reference;
     store(my.totals + row * kLanes, load(my.totals + row * kLanes) * ratio);
     if (!with_gradients()) return;
@@ -185,10 +188,10 @@ struct Task {
       float top = kNoReference, all = 0;
       for (int t = 0; t < threads; ++t) top = buffers[t].reference[r] > top ? buffers[t].reference[r] : top;
       for (int t = 0; t < threads; ++t)
-        all += exp(splat(buffers[t].reference[r] - top))[0] * sum(load(buffers[t].totals + r * kLanes));
+        all += exp2(splat(buffers[t].reference[r] - top))[0] * sum(load(buffers[t].totals + r * kLanes));
       largest[r] = top;
       total[r] = all;
-      io.loss[begin + r] = logf(all) + (top - target_logit[r]);
+      io.loss[begin + r] = (log2f(all) + (top - target_logit[r])) * kLn2;
     }
   }
 
@@ -200,10 +203,10 @@ struct Task {
       if (largest[r] - my.reference[r] > kMostAbove)
         raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
       const float distance = my.reference[r] - largest[r];
-      my.factor[r] = io.scale[begin + r] * (exp(splat(distance))[0] / total[r]);
+      my.factor[r] = io.scale[begin + r] * (exp2(splat(distance))[0] / total[r]);
       const int64_t target = io.targets[begin + r], panel = target / kPanel;
       if (panel >= my_panels.begin && panel < my_panels.end)
-        exponentials_at(my_panels, panel, my)[r * kPanel + target % kPanel] -= total[r] * exp(splat(-distance))[0];
+        exponentials_at(my_panels, panel, my)[r * kPanel + target % kPanel] -= total[r] * exp2(splat(-distance))[0];
     }
   }
 
