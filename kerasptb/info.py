@@ -15,8 +15,9 @@ def collect():
     """Returns what there is, as a dict that JSON can hold.
 
     Keys: "versions", "machine", "devices", "backends" (for each backend and precision what keeps it from being used,
-    or None), "notes" (for a precision that can be used, what speaks against it), "cuda" (what keeps the CUDA kernels from running on the first GPU, whether or not Keras' backend sees it,
-    or None), "lstm" (what `backend="auto"` runs, and why) and "data" (where PTB is, or None).
+    or None), "notes" (for a precision that can be used, what speaks against it), "cuda" (what keeps the CUDA kernels
+    from running on the first GPU, whether or not Keras' backend sees it, or None), "lstm" (what `backend="auto"` runs,
+    and why) and "data" (where PTB is, or None).
     """
     gpus = [f"GPU {number}" for number in backends.visible_gpus()]
     obstacles = {f"native, {precision}": backends.native_obstacle(precision) for precision in backends.PRECISIONS}
