@@ -12,6 +12,20 @@ from pathlib import Path
 # A training step of the notebook model: multiply-adds per word of the five matrix products, forward.
 MACS_PER_WORD = 200 * 1024 + 256 * 1024 + 256 * 512 + 128 * 512 + 128 * 10000
 
+# What keeps each library from using more than AVX2: ours, oneDNN (in TensorFlow and PyTorch), PyTorch, MKL and XLA.
+_AVX2 = {
+    "KERASPTB_CPU": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
+
+
+def hold_to_avx2():
+    """Makes this process, before it imports a framework, and those that it starts use no more than AVX2."""
+    os.environ.update(_AVX2)
+
 
 def training_flops(num_words):
     """Floating-point operations of a training step's matrix products: forward, and twice that backward."""
@@ -26,19 +40,24 @@ def describe():
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    held = ", held to AVX2" if os.environ.get("KERASPTB_CPU") == "avx2" else ""
     return {
-        "processor": processor(),
+        "processor": processor() + held,
         "cores": str(len(os.sched_getaffinity(0))),
         "python": platform.python_version(),
     } | versions
 
 
 def matrix_rates(repeats=10, size=2048):
-    """Measures the framework's own matrix products: the median rate in FLOP/s by dtype, float32 and bfloat16."""
+    """Measures the framework's own matrix products: the median rate in FLOP/s by dtype, float32 and bfloat16.
+
+    Held to AVX2 oneDNN has no products of bfloat16, and asked for one it ends the process.
+    """
     import tensorflow as tf  # noqa: PLC0415  (a contender's process imports its own framework only)
 
     rates = {}
-    for dtype in ("float32", "bfloat16"):
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA") == _AVX2["ONEDNN_MAX_CPU_ISA"]
+    for dtype in ("float32",) if held else ("float32", "bfloat16"):
         a, b = (tf.cast(tf.random.normal((size, size), seed=seed), dtype) for seed in (0, 1))
         product = tf.function(lambda a=a, b=b: tf.matmul(a, b))
         product()

@@ -1,6 +1,6 @@
 """How fast the two operations are, forward and backward, over sizes, side by side with other implementations.
 
-    python -m benchmarks.ops [--quick] [--only NAME …] [--csv FILE]
+    python -m benchmarks.ops [--quick] [--avx2] [--only NAME …] [--csv FILE]
 
 One size at a time departs from the notebook model's. Every contender lives in its own process, and only one of them
 runs at a time: at each size all take their turn, so that what disturbs the machine disturbs them alike.
@@ -99,8 +99,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only the ends of each sweep")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     options = parser.parse_args()
+    if options.avx2:
+        machine.hold_to_avx2()
+        options.only = [name for name in options.only if "bfloat16" not in name]
     description, rates = machine.describe(), machine.matrix_rates()
     about = {
         "date": f"{datetime.date.today()}",

@@ -1,6 +1,6 @@
 """How fast the notebook model trains, side by side with other implementations.
 
-    python -m benchmarks.training [--data DIR] [--rounds 3] [--steps 60] [--only NAME …] [--csv FILE] [--plot FILE]
+    python -m benchmarks.training [--data DIR] [--rounds 3] [--avx2] [--only NAME …] [--csv FILE] [--plot FILE]
 
 Every contender runs in its own process, in turn, for several rounds, on the same batches from the same weights. Shared
 machines are noisy: compare the ratios of one run. The cost after the same steps stands beside the times, so that nobody
@@ -151,12 +151,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=80, help=f"steps of a round, the first {WARM_UP} not counted")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     parser.add_argument("--plot", type=Path, help="PNG file to draw words per second into")
     options = parser.parse_args()
     if options.steps <= WARM_UP:
         parser.error(f"--steps must be above {WARM_UP}")
 
+    if options.avx2:
+        machine.hold_to_avx2()
+        options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
     description = machine.describe()
     rates = machine.matrix_rates()
     print(", ".join(f"{key} {value}" for key, value in description.items()))
