@@ -88,8 +88,7 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
     h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
     valid, targets = _checked_targets(targets, kernel.shape[1])
     if reduction == "sum":
-        loss = implementation.loss_sum(h, kernel, bias, targets, scale)
-        return ops.where(ops.all(valid), loss, float("nan"))
+        return implementation.loss_sum(h, kernel, bias, targets, valid, scale)
     loss = implementation.loss_per_word(h, kernel, bias, targets) * ops.cast(scale, h.dtype)
     return ops.reshape(ops.where(valid, loss, float("nan")), lead)
 
@@ -104,8 +103,9 @@ class _Reference:
         return ops.logsumexp(logits, axis=-1) - target_logit
 
     @classmethod
-    def loss_sum(cls, h, kernel, bias, targets, scale):
-        return ops.sum(cls.loss_per_word(h, kernel, bias, targets)) * ops.cast(scale, h.dtype)
+    def loss_sum(cls, h, kernel, bias, targets, valid, scale):
+        loss = ops.where(valid, cls.loss_per_word(h, kernel, bias, targets), float("nan"))
+        return ops.sum(loss) * ops.cast(scale, h.dtype)
 
 
 class _WithGradient:
@@ -124,19 +124,23 @@ class _WithGradient:
 
         return differentiable(self._loss, forward, backward)(h, kernel, bias, targets)
 
-    def loss_sum(self, h, kernel, bias, targets, scale):
-        def inference(*arguments):
-            return ops.sum(self._loss(*arguments)) * ops.cast(scale, h.dtype)
+    def loss_sum(self, h, kernel, bias, targets, valid, scale):
+        # What is done to the sum after this would make its upstream gradient unknown, and cost a pass over dW.
+        def total(loss, valid):
+            return ops.where(ops.all(valid), ops.sum(loss), float("nan")) * ops.cast(scale, h.dtype)
 
-        def forward(h, kernel, bias, targets):
-            weights = ops.full(ops.shape(targets), scale, dtype=h.dtype)
+        def inference(h, kernel, bias, targets, valid):
+            return total(self._loss(h, kernel, bias, targets), valid)
+
+        def forward(h, kernel, bias, targets, valid):
+            weights = ops.where(valid, ops.cast(scale, h.dtype), 0.0)
             loss, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
-            return ops.sum(loss) * ops.cast(scale, h.dtype), gradients
+            return total(loss, valid), gradients
 
         def backward(gradients, upstream):
-            return *_times_upstream(gradients, upstream[0]), None
+            return *_times_upstream(gradients, upstream[0]), None, None
 
-        return differentiable(inference, forward, backward)(h, kernel, bias, targets)
+        return differentiable(inference, forward, backward)(h, kernel, bias, targets, valid)
 
 
 class _Chunked(_WithGradient):

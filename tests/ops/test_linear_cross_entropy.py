@@ -193,6 +193,38 @@ def test_graphs_give_the_gradients_of_eager_execution(backend, where):
         np.testing.assert_allclose(value, wanted, rtol=2e-5, atol=1e-6)
 
 
+def test_gradients_of_the_sum_are_not_multiplied_by_one(native_library):
+    arrays, targets, _ = make_inputs(40, 6, 30)
+
+    @tf.function
+    def gradients(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss = linear_cross_entropy(*tensors, targets, reduction="sum", scale=0.5, backend="native")
+        return tape.gradient(loss, tensors)
+
+    graph = gradients.get_concrete_function(*(tf.constant(x) for x in arrays)).graph
+    assert not any(op.type == "Mul" and op.outputs[0].shape == (6, 30) for op in graph.get_operations())
+
+
+def test_invalid_targets_under_xla_give_nan_and_add_nothing_to_the_gradients():
+    arrays, targets, _ = make_inputs(5, 3, 10)
+
+    @tf.function(jit_compile=True)
+    def run(targets, *tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss = linear_cross_entropy(*tensors, targets, reduction="sum", backend="keras")
+        return loss, *tape.gradient(loss, tensors)
+
+    loss, dh, *_ = run(np.where(np.arange(5) == 3, 10, targets), *arrays)
+    assert np.isnan(loss)
+    assert not dh[3].numpy().any()
+    kept = np.arange(5) != 3
+    expected = exact((arrays[0][kept], *arrays[1:]), targets[kept], np.ones(4))
+    np.testing.assert_allclose(dh.numpy()[kept], expected[1], rtol=1e-5, atol=1e-6)
+
+
 def test_unknown_number_of_words_in_a_graph():
     arrays, targets, _ = make_inputs(40, 6, 30)
     h, kernel, bias = arrays
