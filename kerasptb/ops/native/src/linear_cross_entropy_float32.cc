@@ -54,7 +54,6 @@ struct Task {
   int threads;
   int64_t depth;         // D' = D rounded up to kPanel
   int64_t panels;
-  int64_t most_rows;     // of a chunk
   int64_t panel_stride;  // of exponentials; 0: no gradients
   int64_t dh_stride;
 
@@ -320,7 +319,7 @@ void linear_cross_entropy(const LinearCrossEntropy& io) {
   task.panels = ceil_div(io.vocabulary_size, kPanel);
   const int64_t in_cache = kChunkBytes / (4 * io.vocabulary_size);
   const int64_t most_rows = smaller(larger(in_cache, kLeastRows), kMostRows);
-  const int64_t rows = task.most_rows = ceil_div(io.num_words, ceil_div(io.num_words, most_rows));
+  const int64_t rows = ceil_div(io.num_words, ceil_div(io.num_words, most_rows));
   const int64_t tiles = ceil_div(rows, kRows), most_panels = ceil_div(task.panels, threads);
   task.panel_stride = task.with_gradients() ? rows * kPanel : 0;
   task.dh_stride = task.depth + kLanes;
