@@ -21,7 +21,7 @@ def arguments(units):
 
 def test_no_gpu_is_seen_where_none_is(native_library):
     if backends.visible_gpus():
-        pytest.skip("there is a GPU")
+        pytest.skip("this machine has a GPU, and its driver answers")
     assert backends.units_obstacle(10**6) is None
 
 
@@ -77,7 +77,7 @@ def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatc
 
 def test_without_a_driver_there_is_no_room_for_more_than_256_units(native_library):
     if loader.cuda_obstacle() is None:
-        pytest.skip("there is a GPU")
+        pytest.skip("this machine has a GPU, and its driver answers")
     assert loader.cuda_most_units("bfloat16") == loader.cuda_most_units("float32") == 256
 
 

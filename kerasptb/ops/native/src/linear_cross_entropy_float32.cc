@@ -159,7 +159,8 @@ struct Task {
         target_logit[row] = e[target];
       }
       const Float top = at_least(z[0], z[1]);
-      if (any_above(top, my.reference[row] + kMostAbove)) raise_reference(my_panels.begin, panel, row, maximum(top), my);
+      if (any_above(top, my.reference[row] + kMostAbove))
+        raise_reference(my_panels.begin, panel, row, maximum(top), my);
       const Float m = splat(my.reference[row]);
       const Float e0 = exp2(z[0] - m), e1 = exp2(z[1] - m);
       store(my.totals + row * kLanes, load(my.totals + row * kLanes) + (e0 + e1));
@@ -265,7 +266,9 @@ struct Task {
   __attribute__((noinline)) void kernel_tile(Range my_panels, int64_t panel, int64_t tile, int64_t d,
                                              const ThreadBuffers& my) const {
     const int64_t v = panel * kPanel;
-    const auto row_at = [&](int r) { return (d + r < io.features ? io.d_kernel + (d + r) * io.vocabulary_size : io.d_bias) + v; };
+    const auto row_at = [&](int r) {
+      return (d + r < io.features ? io.d_kernel + (d + r) * io.vocabulary_size : io.d_bias) + v;
+    };
     for (int r = 0; r < R; ++r) __builtin_prefetch(row_at(r), 1);
     for (int r = 0; r < R; ++r) __builtin_prefetch(row_at(r) + kLanes, 1);
     Sums<R> sums;

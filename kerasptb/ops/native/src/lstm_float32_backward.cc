@@ -148,34 +148,17 @@ KERASPTB_INLINE void dot_units(const ProductStep& s, int64_t row, Range vectors,
 // Blocks keep the part of the recurrent kernel that the next rows use again in L2.
 KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vectors) {
   constexpr int64_t kBlock = 1024, kBlockUnits = 64;
-  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows;
   for (int64_t begin = 0; begin < s.size; begin += kBlock) {
     s.k = {begin, begin + kBlock < s.size ? begin + kBlock : s.size};
     for (int64_t first = vectors.begin; first < vectors.end; first += kBlockUnits / kLanes) {
       const int64_t end = first + kBlockUnits / kLanes;
       const Range block{first, end < vectors.end ? end : vectors.end};
-      for (int64_t i = 0; i < tiles; ++i) {
-        const Range tile = split(rows.size(), tiles, i);
-        const int64_t row = rows.begin + tile.begin;
-        switch (tile.size()) {
-#define KERASPTB_CASE(R)                    \
-  case R:                                   \
-    if constexpr (R <= kMaxRows) {          \
-      if (s.packed != nullptr)              \
-        packed_vectors<R>(s, row, block);   \
-      else                                  \
-        dot_units<R>(s, row, block, s.size / 4); \
-    }                                       \
-    break;
-          KERASPTB_CASE(1)
-          KERASPTB_CASE(2)
-          KERASPTB_CASE(3)
-          KERASPTB_CASE(4)
-          KERASPTB_CASE(5)
-          KERASPTB_CASE(6)
-#undef KERASPTB_CASE
-        }
-      }
+      for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t, int64_t row) {
+        if (s.packed != nullptr)
+          packed_vectors<height>(s, rows.begin + row, block);
+        else
+          dot_units<height>(s, rows.begin + row, block, s.size / 4);
+      });
     }
   }
 }

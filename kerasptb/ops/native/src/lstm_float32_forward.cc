@@ -97,27 +97,11 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
     }
 }
 
-// All rows of the range, in tiles of nearly equal height.
 template <int N, bool kTail>
 KERASPTB_INLINE void forward_rows(const ForwardStep& s, Range rows, int64_t panel) {
-  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const Range tile = split(rows.size(), tiles, i);
-    const int64_t row = rows.begin + tile.begin;
-    switch (tile.size()) {
-#define KERASPTB_CASE(R) \
-  case R:                \
-    if constexpr (fits(R, N)) forward_tile<R, N, kTail>(s, row, panel); \
-    break;
-      KERASPTB_CASE(1)
-      KERASPTB_CASE(2)
-      KERASPTB_CASE(3)
-      KERASPTB_CASE(4)
-      KERASPTB_CASE(5)
-      KERASPTB_CASE(6)
-#undef KERASPTB_CASE
-    }
-  }
+  for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t, int64_t row) {
+    if constexpr (fits(height, N)) forward_tile<height, N, kTail>(s, rows.begin + row, panel);
+  });
 }
 
 KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range panels) {

@@ -3,8 +3,7 @@
 
 #include "lstm_float32.h"
 #include "lstm_grid.h"
-#include "simd.h"
-#include "threads.h"
+#include "tiles_float32.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -13,9 +12,6 @@ namespace KERASPTB_LEVEL {
 // computed from the accumulators; one of the backward product is R rows by N vectors, or by four units. Accumulators,
 // one vector of each row and one of the recurrent kernel fill the registers.
 constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
-
-// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
-constexpr int64_t kSumBlock = 256;
 
 // The recurrent kernel in bytes, up to which a core's L2 holds it beside the rest.
 constexpr int64_t kBytesInCache = 1250000;

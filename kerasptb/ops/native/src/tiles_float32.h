@@ -43,21 +43,21 @@ struct Sums {
   }
 };
 
-// Calls function(height, tile, first row) for each of the tiles, of nearly equal height, into which `size` rows fall, or
-// for those of a range. height converts to a constant.
+// Calls function(height, tile, first row) for each of the tiles, of nearly equal height and at most kMost rows, into which
+// `size` rows fall, or for those of a range. height converts to a constant.
 template <int R>
 struct Height {
   constexpr operator int() const { return R; }
 };
-template <class Function>
+template <int kMost = kRows, class Function>
 KERASPTB_INLINE void for_each_tile(int64_t size, Range some, const Function& function) {
-  const int64_t tiles = ceil_div(size, kRows);
+  const int64_t tiles = ceil_div(size, kMost);
   for (int64_t i = some.begin; i < some.end; ++i) {
     const Range tile = split(size, tiles, i);
     switch (tile.size()) {
 #define KERASPTB_CASE(R) \
   case R:                \
-    if constexpr (R <= kRows) function(Height<R>(), i, tile.begin); \
+    if constexpr (R <= kMost) function(Height<R>(), i, tile.begin); \
     break;
       KERASPTB_CASE(1)
       KERASPTB_CASE(2)
@@ -76,9 +76,9 @@ KERASPTB_INLINE void for_each_tile(int64_t size, Range some, const Function& fun
     }
   }
 }
-template <class Function>
+template <int kMost = kRows, class Function>
 KERASPTB_INLINE void for_each_tile(int64_t size, const Function& function) {
-  for_each_tile(size, Range{0, ceil_div(size, kRows)}, function);
+  for_each_tile<kMost>(size, Range{0, ceil_div(size, kMost)}, function);
 }
 
 }  // namespace KERASPTB_LEVEL
