@@ -5,8 +5,11 @@ Run by `benchmarks.training`, each in a process of its own:
     python -m benchmarks.contenders NAME INPUTS.npz
 
 prints one JSON line: the time of every step, the cost of every step, the process's peak memory, and how far above the
-memory of framework and model the steps reach once everything is traced. Every contender takes the original's training
-step: cost summed over time and averaged over the batch, global norm clipped at 5, learning rate 1.
+memory of framework and model the steps reach once everything is traced: what they allocate, without the pages of
+program files, which the system reads in as code is first run and shares among processes.
+
+Every contender takes the original's training step: cost summed over time and averaged over the batch, global norm
+clipped at 5, learning rate 1.
 """
 
 import argparse
@@ -172,7 +175,7 @@ class _Clock:
     def __init__(self):
         self.times = [time.perf_counter()]
         self.costs = []
-        self._model = _memory("VmRSS")  # the framework and the weights
+        self._model = _memory("VmRSS") - _memory("RssFile")  # the framework's and the weights
         self._first_steps = 0
 
     def step(self, cost, steps=1):
@@ -194,7 +197,8 @@ class _Clock:
             "seconds": np.diff(self.times).tolist(),
             "costs": self.costs,
             "peak_bytes": max(self._first_steps, highest),
-            "step_bytes": highest - self._model,
+            # Nothing is run for the first time by now, so the pages of files are those of the highest point.
+            "step_bytes": highest - _memory("RssFile") - self._model,
         }
 
 
@@ -264,7 +268,7 @@ def _load_pytorch(torch, model, weights):
 
 
 def _memory(name):
-    """Memory of this process in bytes: "VmRSS" now, "VmHWM" at most."""
+    """Memory of this process in bytes: "VmRSS" now, "VmHWM" at most, "RssFile" of the former the pages of files."""
     # Not getrusage: its figure includes what the process was before it became this program, a copy of its parent.
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith(name))) * 1024

@@ -116,7 +116,7 @@ def print_table(rows):
             f"{row['step_ms_p10']:>8.1f}–{row['step_ms_p90']:<5.1f}{row['words_per_second']:>10,.0f}"
             f"{ratio:>7.2f}{row['peak_mib']:>7.0f}{row['step_mib']:>8.0f}{row['cost_last_ten']:>9.3f}"
         )
-    print("MiB: the process at its peak; how far steps reach above framework and model, once all is traced")
+    print("MiB: the process at its peak; what steps allocate at most above framework and model, once all is traced")
     print(f"ratio: to {best['contender']!r}, the fastest float32 contender of others")
 
 

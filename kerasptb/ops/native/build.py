@@ -18,6 +18,9 @@ How a source is compiled follows from its name:
 | `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
 
+`KERASPTB_CXXFLAGS` has further flags for the compiler and the linker, such as sanitizers; a library made with them is
+kept apart, and found where the variable has the same value.
+
 A library with CUDA code needs no GPU; one without is made again when nvcc is found, and never for the want of it. So it
 is with the version of XLA's FFI: a library of an older one serves newer hosts.
 """
@@ -64,7 +67,6 @@ _AMX = (*_AVX512BF16, "-mamx-tile", "-mamx-bf16")
 LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "avx512bf16": _AVX512BF16, "amx": _AMX}
 
 LINK_FLAGS = ("-shared", "-pthread")
-SANITIZER_FLAGS = ("-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined")
 
 
 class NativeBuildError(RuntimeError):
@@ -78,19 +80,19 @@ def cache_dir():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasptb" / "native"
 
 
-def library_dir(sanitize=None):
+def library_dir():
     """Where the library of these sources, flags and machine is, or would be. Starts no compiler."""
-    return cache_dir() / _key(sanitize)
+    return cache_dir() / _key()
 
 
-def find_library(sanitize=None):
+def find_library():
     """Return the path of a library that was built and is whole.
 
     Raises:
         FileNotFoundError: Nothing was built.
         NativeBuildError: The last build failed, or the file is not the one that was built.
     """
-    folder = library_dir(sanitize)
+    folder = library_dir()
     record = _read_json(folder / "build.json")
     if record is None:
         if (failure := _read_json(folder / "failed.json")) is not None:
@@ -106,7 +108,7 @@ def find_library(sanitize=None):
     return path
 
 
-def build(force=False, verbose=False, sanitize=None):
+def build(force=False, verbose=False):
     """Compile the native library, unless it is there already.
 
     Several processes may call this at once: one compiles, the others wait and take its result.
@@ -114,8 +116,6 @@ def build(force=False, verbose=False, sanitize=None):
     Args:
         force: Compile even if a library of the same sources and compiler is in the cache.
         verbose: Print each command, and what it says, to standard error.
-        sanitize: Sanitizers to build in, as `-fsanitize=` takes them (`"address,undefined"`); kept apart in the
-            cache. The process that loads it needs the sanitizer's runtime preloaded.
 
     Returns:
         The library's `pathlib.Path`.
@@ -125,14 +125,14 @@ def build(force=False, verbose=False, sanitize=None):
             compiler. An error from nvcc is none: the library is then built without CUDA code, and `cuda_problem` says
             why.
     """
-    if not force and (path := _up_to_date(sanitize)) is not None:
+    if not force and (path := _up_to_date()) is not None:
         return path
-    folder = library_dir(sanitize)
+    folder = library_dir()
     with _lock(folder):
-        if not force and (path := _up_to_date(sanitize)) is not None:
+        if not force and (path := _up_to_date()) is not None:
             return path  # another process built it while this one waited
         try:
-            return _build_into(folder, verbose, sanitize)
+            return _build_into(folder, verbose)
         except NativeBuildError as error:
             _write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
             raise
@@ -220,21 +220,31 @@ def translation_units():
     return units
 
 
-def _key(sanitize):
+def _user_flags():
+    text = os.environ.get("KERASPTB_CXXFLAGS", "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise NativeBuildError(
+            f"The compiler's flags cannot be read: {error}. Received: KERASPTB_CXXFLAGS={text}"
+        ) from error
+
+
+def _key():
     digest = hashlib.sha256()
     for path in sorted(SOURCES.rglob("*")):
         if path.suffix in (".cc", ".h", ".cu", ".cuh"):
             name = path.relative_to(SOURCES).as_posix()
             digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS)
-    digest.update(repr((settings, platform.system(), platform.machine(), sanitize)).encode())
+    digest.update(repr((settings, platform.system(), platform.machine(), _user_flags())).encode())
     return digest.hexdigest()[:20]
 
 
-def _up_to_date(sanitize):
+def _up_to_date():
     """The library in the cache, if it is whole and the compilers at hand are none or those that made it."""
     try:
-        path = find_library(sanitize)
+        path = find_library()
     except (FileNotFoundError, NativeBuildError):
         return None
     try:
@@ -250,19 +260,20 @@ def _up_to_date(sanitize):
     return path if record.get("compiler") == compiler else None
 
 
-def _build_into(folder, verbose, sanitize):
+def _build_into(folder, verbose):
     compiler = find_compiler()
     version = _compiler_version(compiler)
-    extra = (f"-fsanitize={sanitize}", *SANITIZER_FLAGS) if sanitize else ()
+    extra = _user_flags()
+    sanitized = any(flag.startswith("-fsanitize") for flag in extra)
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
         cuda = _compile_units([*compiler, *COMMON_FLAGS, *extra], Path(scratch), verbose)
         library = Path(scratch) / "library.so"
-        strip = () if sanitize or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
+        strip = () if sanitized or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
         objects = [f"{scratch}/{name}.o" for name, _, _ in translation_units()]
         # -ldl: dlopen is in a library of its own before glibc 2.34.
         system = ("-ldl",) if platform.system() == "Linux" else ()
         _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
-        if not sanitize:  # a sanitized library loads only where the sanitizer's runtime came first
+        if not sanitized:  # a sanitized library loads only where the sanitizer's runtime came first
             _run([sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)], verbose=verbose)
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"

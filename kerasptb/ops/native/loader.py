@@ -133,7 +133,7 @@ def _load():
             f"The native library is for Keras on TensorFlow or JAX. Received: KERAS_BACKEND={host}"
         )
     try:
-        path = build.find_library(os.environ.get("KERASPTB_SANITIZE"))
+        path = build.find_library()
     except FileNotFoundError:
         raise NativeUnavailableError(f"The native library is not built. {_BUILD_HINT}") from None
     except build.NativeBuildError as error:
@@ -209,7 +209,7 @@ def _name(package):
 def _cache_state():
     """Changes whenever a build has ended, so that a failure to load is not final."""
     try:
-        folder = build.library_dir(os.environ.get("KERASPTB_SANITIZE"))
+        folder = build.library_dir()
     except build.NativeBuildError:
         return None
     state = [os.environ.get("KERASPTB_CPU")]

@@ -229,8 +229,26 @@ def test_library_of_a_newer_ffi_than_a_host_has_is_built_again(headers, compilat
     assert build.build() == build.find_library()  # nothing to build with
 
 
-def test_sanitized_library_is_kept_apart():
-    assert build.library_dir("address") != build.library_dir()
+def test_library_of_other_flags_is_kept_apart(sources, monkeypatch):
+    (sources / "answer.cc").write_text(
+        'extern "C" __attribute__((visibility("default"))) int answer() { return ANSWER; }\n'
+    )
+    paths = {}
+    for answer in (6, 7):
+        monkeypatch.setenv("KERASPTB_CXXFLAGS", f"-DANSWER={answer} -O1")
+        paths[answer] = build.build()
+        assert ctypes.CDLL(str(paths[answer])).answer() == answer
+    monkeypatch.setenv("KERASPTB_CXXFLAGS", "-DANSWER=6 -O1")
+    assert build.find_library() == paths[6]
+    monkeypatch.delenv("KERASPTB_CXXFLAGS")
+    with pytest.raises(FileNotFoundError):
+        build.find_library()
+
+
+def test_flags_of_unmatched_quotes(monkeypatch):
+    monkeypatch.setenv("KERASPTB_CXXFLAGS", "-O1 '-g")
+    with pytest.raises(build.NativeBuildError, match="Received: KERASPTB_CXXFLAGS=-O1 '-g"):
+        build.build()
 
 
 def test_kernels_share_no_symbols_across_levels(tmp_path, monkeypatch):

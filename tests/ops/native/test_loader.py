@@ -55,7 +55,7 @@ def test_damaged_library(fresh):
 def test_moved_entry_point_is_told_apart_from_a_failed_build(native_library, monkeypatch):
     monkeypatch.setattr(loader, "_library", None)
     monkeypatch.setattr(loader, "_failure", None)
-    monkeypatch.setattr(build, "find_library", lambda sanitize=None: native_library)
+    monkeypatch.setattr(build, "find_library", lambda: native_library)
     monkeypatch.setattr(loader, "_ENTRY_POINT", "_ZN3xla3ffi9NoLongerEv")
     reason = status().reason
     assert "has moved the entry point" in reason

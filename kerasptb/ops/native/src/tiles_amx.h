@@ -4,6 +4,26 @@
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
+// What LDTILECFG reads: the shapes of the eight tile registers. The rest of the 64 bytes has to be zero.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb
+
+// The tests bring a file of their own, which does the same without AMX.
+#ifdef KERASPTB_AMX_INSTRUCTIONS
+#include KERASPTB_AMX_INSTRUCTIONS
+#else
+#include "amx_instructions.h"
+#endif
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+
 constexpr double kTileProductCycles = 16;  // of one tile of A times one of B
 
 // The tiles of a thread, all of 16 rows of 64 bytes, for as long as it lives. Afterwards the tiles are free again, as
@@ -11,40 +31,17 @@ constexpr double kTileProductCycles = 16;  // of one tile of A times one of B
 class Tiles {
  public:
   KERASPTB_INLINE_METHOD Tiles() {
-    struct alignas(64) {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } shape;
+    TileShapes shapes;
     for (int i = 0; i < 8; ++i) {
-      shape.row_bytes[i] = 64;
-      shape.rows[i] = kTileRows;
+      shapes.row_bytes[i] = 64;
+      shapes.rows[i] = kTileRows;
     }
-    asm volatile("ldtilecfg %0" ::"m"(shape) : "memory");
+    configure_tiles(shapes);
   }
-  KERASPTB_INLINE_METHOD ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
+  KERASPTB_INLINE_METHOD ~Tiles() { release_tiles(); }
   Tiles(const Tiles&) = delete;
   Tiles& operator=(const Tiles&) = delete;
 };
-
-// The compiler does not know what tile instructions read and write, hence the memory clobbers. Strides in bytes.
-template <int kTile>
-KERASPTB_INLINE void load_tile(const void* p, int64_t stride) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-KERASPTB_INLINE void store_tile(void* p, int64_t stride) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-KERASPTB_INLINE void zero_tile() {
-  asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
-}
-// C += A B
-template <int kC, int kA, int kB>
-KERASPTB_INLINE void multiply_tiles() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
-}
 
 // Four tiles of sums C: a block of 32 x 32 (0 1 / 2 3), or tiles side by side. They are the registers 0 .. 3, so a thread
 // has one block at a time; 4 .. 7 hold A and B. Distances of rows in elements.

@@ -1,0 +1,34 @@
+"""The kernels for AMX on a processor without it: compiled with functions in the place of AMX's instructions."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerasptb.ops import native
+from kerasptb.ops.native import build, nvcc
+
+INSTRUCTIONS = Path(__file__).parent / "amx_emulated.h"
+FLAGS = f"-DKERASPTB_AMX_INSTRUCTIONS='\"{INSTRUCTIONS}\"'"
+TESTS = Path(__file__).parent.parent / "test_bfloat16.py"
+
+
+def test_bfloat16_kernels(native_library, tmp_path, monkeypatch):
+    levels = native.loader.CPU_LEVELS
+    if native.cpu_level() == "amx":
+        pytest.skip("this processor has AMX, so the other tests run these kernels as they are")
+    if levels.index(native.cpu_level()) < levels.index("avx512bf16"):
+        pytest.skip("this processor has no avx512bf16, which the kernels for AMX need as well")
+    settings = {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": FLAGS}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(nvcc, "find", lambda: None)  # the CUDA kernels would take minutes
+    build.build()
+    level = [sys.executable, "-c", "from kerasptb.ops import native; print(native.cpu_level())"]
+    assert subprocess.run(level, capture_output=True, text=True, check=True).stdout.split() == ["amx"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS]
+    result = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "skipped" not in result.stdout
