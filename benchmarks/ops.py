@@ -1,9 +1,10 @@
 """How fast the two operations are, forward and backward, over sizes, side by side with other implementations.
 
-    python -m benchmarks.ops [--quick] [--avx2] [--only NAME …] [--csv FILE]
+    python -m benchmarks.ops [--rounds 3] [--quick] [--avx2] [--only NAME …] [--csv FILE]
 
 One size at a time departs from the notebook model's. Every contender lives in its own process, and only one of them
-runs at a time: at each size all take their turn, so that what disturbs the machine disturbs them alike.
+runs at a time: at each size all take their turn, for several rounds, so that what disturbs the machine disturbs them
+alike.
 """
 
 import argparse
@@ -73,9 +74,9 @@ class Contender:
         )
 
     def measure(self, size):
-        """Returns the seconds of each repetition, or None if the process died of it."""
+        """Returns the seconds of each repetition; none if the process died of it."""
         if self._process.poll() is not None:
-            return None
+            return []
         self._process.stdin.write(json.dumps(size) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -83,7 +84,7 @@ class Contender:
             self._errors.seek(0)
             error = self._errors.read().strip().splitlines()[-1:]
             print(f"{self.name}: failed at {size}: {error}", file=sys.stderr, flush=True)
-            return None
+            return []
         return json.loads(answer)
 
     def close(self):
@@ -97,6 +98,7 @@ class Contender:
 def main():
     """Measures every size, prints a line for each and writes what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="only the ends of each sweep")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
@@ -108,6 +110,7 @@ def main():
     description, rates = machine.describe(), machine.matrix_rates()
     about = {
         "date": f"{datetime.date.today()}",
+        "rounds": options.rounds,
         **{f"{d}_gflops": rate / 1e9 for d, rate in rates.items()},
         **description,
     }
@@ -117,7 +120,10 @@ def main():
     rows = []
     for size in sizes(options.quick):
         print(" ".join(f"{key}={value}" for key, value in size.items()), flush=True)
-        results = {contender.name: contender.measure(size) for contender in contenders}
+        results = {contender.name: [] for contender in contenders}
+        for _ in range(options.rounds):
+            for contender in contenders:
+                results[contender.name] += contender.measure(size)
         peers = [
             np.median(s) for name, s in results.items() if s and not name.startswith("kerasptb") and "bfl" not in name
         ]

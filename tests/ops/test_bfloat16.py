@@ -150,6 +150,52 @@ def test_logits_of_ten_thousand_stay_finite_and_right(precision):
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("order", ["rising", "falling", "two peaks"])
+def test_the_largest_logit_may_be_anywhere(order, precision):
+    """Logits span thousands: what was summed before a larger one came has to vanish, in the gradients too."""
+    (h, kernel, _), targets, upstream = loss_inputs(70, 16, 900)
+    slope = np.linspace(0, 5000, 900)
+    bias = {"rising": slope, "falling": slope[::-1], "two peaks": np.abs(slope - 2500)}[order].astype("float32")
+    exact = loss_and_gradients((h, kernel, bias), targets, upstream, "float64", backend="reference")
+    values = loss_and_gradients((h, kernel, bias), targets, upstream, backend="native", precision=precision)
+    assert np.max(exact[0]) > 2000
+    # Rounding a logit of hundreds, or of h W, moves the softmax between neighbours in the vocabulary.
+    for name, value, wanted in zip(("loss", "h", "kernel", "bias"), values, exact, strict=True):
+        assert error(value, wanted) < {"bfloat16": 2e-2, "bfloat16x3": 5e-4}[precision], name
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_loss_over_a_large_vocabulary_keeps_its_digits(precision):
+    (h, kernel, bias), targets, _ = loss_inputs(40, 1, 60000)
+    h = np.zeros_like(h)  # no products, so what remains is what exponentials and their sums lose
+    exact = linear_cross_entropy(*(tf.constant(x, "float64") for x in (h, kernel, bias)), targets, backend="reference")
+    loss = linear_cross_entropy(h, kernel, bias, targets, backend="native", precision=precision)
+    np.testing.assert_allclose(loss, exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_minus_infinity_excludes_words(precision):
+    (h, kernel, bias), targets, upstream = loss_inputs(40, 5, 300)
+    bias[:140] = bias[-1] = -np.inf
+    targets = targets % 159 + 140
+    exact = loss_and_gradients((h, kernel, bias), targets, upstream, "float64", backend="reference")
+    values = loss_and_gradients((h, kernel, bias), targets, upstream, backend="native", precision=precision)
+    for name, value, wanted in zip(("loss", "h", "kernel", "bias"), values, exact, strict=True):
+        assert error(value, wanted) < BOUNDS[precision], name
+    np.testing.assert_array_equal(values[2][:, :140], 0)
+    np.testing.assert_array_equal(values[3][:140], 0)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_nan_is_passed_on_in_its_row(precision):
+    (h, kernel, bias), targets, upstream = loss_inputs(70, 5, 300)
+    h[17, 2] = np.nan
+    values = loss_and_gradients((h, kernel, bias), targets, upstream, backend="native", precision=precision)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(values[0])), [17])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(values[1]).any(axis=1)), [17])
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("invalid", [-1, 10])
 def test_targets_outside_the_vocabulary_are_an_error_that_names_them(precision, invalid):
     arrays, targets, _ = loss_inputs(5, 3, 10)

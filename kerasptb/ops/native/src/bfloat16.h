@@ -24,7 +24,8 @@ constexpr int kTileDepth = 32;     // k of one tile product
 constexpr int kTileSize = 512;     // elements of a tile of A or B
 constexpr int kBlock = 32;         // two tiles side by side: what sizes are padded to
 
-KERASPTB_INLINE int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+KERASPTB_INLINE int64_t round_up(int64_t x, int64_t multiple) { return ceil_div(x, multiple) * multiple; }
 KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 // Lanes of the vector at `position` that lie before `end`.
@@ -135,30 +136,26 @@ KERASPTB_INLINE Operand paired_operand(const bfloat16* data, int64_t depth, int6
   return {data, kTileRows * depth, 64, kTileSize, low};
 }
 
+// Where the four tiles of a block of sums lie, their rows `row_size` elements apart.
+struct Places {
+  float* tile[4];
+  int64_t row_size;
+};
+KERASPTB_INLINE Places places_32x32(float* c, int64_t row_size) {
+  float* below = c + kTileRows * row_size;
+  return {{c, c + kTileRows, below, below + kTileRows}, row_size};
+}
+
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
 
+// Both have:
+//   Tiles: what a thread holds as long as it multiplies.
+//   multiply_32x32<parts>(steps, a, b, from, to): to = from + A (32 x 32 steps) B (32 steps x 32), the tiles as 0 1 / 2 3
+//   multiply_16_rows<parts, column tiles>(steps, a, b, from, to): with 16 rows, the tiles (2 or 4) side by side
+// `from` may be the same as `to`, or null for zero.
 #ifdef __AMX_BF16__
 #include "tiles_amx.h"
 #else
 #include "tiles_avx512bf16.h"
 #endif
-
-namespace kerasptb {
-namespace KERASPTB_LEVEL {
-
-KERASPTB_INLINE void store_32x32(const SumBlock& sums, float* c, int64_t row_size) {
-  sums.store<0>(c, row_size);
-  sums.store<1>(c + kTileRows, row_size);
-  sums.store<2>(c + kTileRows * row_size, row_size);
-  sums.store<3>(c + kTileRows * row_size + kTileRows, row_size);
-}
-KERASPTB_INLINE void load_32x32(SumBlock& sums, const float* c, int64_t row_size) {
-  sums.load<0>(c, row_size);
-  sums.load<1>(c + kTileRows, row_size);
-  sums.load<2>(c + kTileRows * row_size, row_size);
-  sums.load<3>(c + kTileRows * row_size + kTileRows, row_size);
-}
-
-}  // namespace KERASPTB_LEVEL
-}  // namespace kerasptb

@@ -1,9 +1,10 @@
 // Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy.h.
 //
-// The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks that stay in the
-// L2 cache. For every chunk: a first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and
-// keeps each row's maximum and sum of exponentials. A second pass makes them again, now as softmax, and takes dW of the
-// panel and the panel's share of dh from it. The softmax has base 2: W and b are packed times log2(e).
+// The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks. For every chunk: a
+// first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and sums their exponentials. A second
+// pass takes dW of the panel, and the panel's share of dh, from the softmax. Where products cost little it makes the
+// softmax again (softmax_again_bfloat16.h); where they do not, the first pass has kept it (softmax_kept_bfloat16.h). The
+// softmax has base 2: W and b are packed times log2(e).
 #include "linear_cross_entropy.h"
 
 #include <math.h>
@@ -17,11 +18,8 @@ namespace {
 
 constexpr int64_t kPanel = 128;                          // words of the vocabulary
 constexpr int kPanelVectors = kPanel / 16, kPanelTiles = kPanel / kTileRows;
-constexpr int64_t kChunkBytes = 5 << 19;                 // of all that is touched once a panel, for a thread
-constexpr int64_t kLeastChunkRows = 512;
 constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
 constexpr float kNoLogit = -1e30f;                       // of padding: its exponential is 0
-constexpr float kNoSum = 1e30f;                          // log-sum-exp of padding rows: their softmax is 0
 
 // 2^x. Where the operands are bfloat16 (2^-9) a relative error of 2.6e-6 is little; polynomial as that of simd.h.
 template <int kParts>
@@ -37,12 +35,15 @@ KERASPTB_INLINE Float exp2(Float x) {
 
 // Memory of one thread.
 struct ThreadBuffers {
-  bfloat16* columns;      // [word / 16][D' / 32][tile]: the panel as B of the logits
-  bfloat16* rows;         // [D' / 16][4][tile]: the panel as B of dh
-  bfloat16* residuals;    // [rows / 2][word][2]: softmax - onehot of the chunk, as B of dW (paired along the rows)
-  float* dh;              // [rows][dh_stride]
-  float *maximum, *sum;   // [rows][16]: of the logits in lane v % 16, over the panels of this thread
-  float bias[kPanel];     // of the panel, times log2(e)
+  bfloat16* columns;       // [word / 16][D' / 32][tile]: the panel as B of the logits
+  float bias[kPanel];      // of the panel, times log2(e)
+  float *largest, *sum;    // of the exponentials of the thread's panels: as the softmax has them
+  // For the gradients:
+  bfloat16* rows;          // [D' / 16][4][tile]: the panel as B of dh
+  bfloat16* softmax;       // of the panel, or of all the thread's panels, each [rows / 2][word][2]: as B of dW
+  bfloat16* h_transposed;  // [D'][h_transposed_stride]: as A of dW. h times what of dz is not in the softmax
+  float* factor;           // [rows]: that
+  float* dh;               // [rows][dh_stride]
 };
 
 template <int kParts>
@@ -56,17 +57,19 @@ struct Task {
   int64_t most_rows;   // of a chunk, multiple of 32
   int64_t h_stride, h_transposed_stride, dh_stride;
   // Distances of the parts.
-  int64_t h_low, h_transposed_low, panel_low, residuals_low;
+  int64_t h_low, h_transposed_low, panel_low, softmax_low;
   static constexpr int64_t kBlockLow = kBlock * kPanel;
 
   bfloat16* h;             // [rows][h_stride]
-  bfloat16* h_transposed;  // [D'][h_transposed_stride], times scale
+  float *largest, *total;  // [rows]: of the exponentials, base 2
   float *log_sum_exp, *target_logit;           // [rows], base 2
   int32_t *first_target, *rows_by_target;      // rows of the chunk ordered by their target's panel: start of each panel
   ThreadBuffers* buffers;
 
   // The chunk.
   int64_t begin, num_rows, padded_rows;
+
+  bool with_gradients() const { return io.scale != nullptr; }
 
   // ---- preparation of a chunk ----
 
@@ -81,17 +84,17 @@ struct Task {
       }
   }
 
-  // Rows in blocks of 32.
-  void pack_h_transposed(Range blocks) const {
+  // Rows in blocks of 32, each row times its weight.
+  void pack_h_transposed(Range blocks, const float* weights, bfloat16* h_transposed) const {
     for (int64_t block = blocks.begin; block < blocks.end; ++block)
       for (int64_t d = 0; d < depth; d += kLanes) {
         __m512i rows[2][16];
         for (int64_t i = 0; i < kBlock; ++i) {
           const int64_t r = block * kBlock + i;
           const int64_t lanes = r < num_rows ? lanes_before(d, io.features) : 0;
-          const float scale = r < num_rows ? io.scale[begin + r] : 0.0f;
+          const float weight = r < num_rows ? weights[r] : 0.0f;
           rows[i / 16][i % 16] =
-              reinterpret_cast<__m512i>(load(io.h + (begin + r) * io.features + d, lanes) * scale);
+              reinterpret_cast<__m512i>(load(io.h + (begin + r) * io.features + d, lanes) * weight);
         }
         transpose(rows[0]);
         transpose(rows[1]);
@@ -160,134 +163,34 @@ struct Task {
   // z [32][kPanel] of the rows from r, without bias, times log2(e).
   void logits(int64_t r, const ThreadBuffers& my, float* z) const {
     const Operand rows = rows_operand(h + r * h_stride, h_stride, h_low);
-    for (int64_t v = 0; v < kPanel; v += kBlock) {
-      SumBlock sums;
-      sums.zero();
-      sums.add_32x32<kParts>(depth / kTileDepth, rows, paired_operand(my.columns + v * depth, depth, panel_low));
-      store_32x32(sums, z + v, kPanel);
+    for (int64_t v = 0; v < kPanel; v += kBlock)
+      multiply_32x32<kParts>(depth / kTileDepth, rows, paired_operand(my.columns + v * depth, depth, panel_low),
+                             nullptr, places_32x32(z + v, kPanel));
+  }
+
+  // Of a row and a word of a panel in ThreadBuffers::softmax.
+  static int64_t place_in_pairs(int64_t row, int64_t v) { return row / 2 * 2 * kPanel + 2 * v + row % 2; }
+
+  // Those of the targets in z of 32 rows, from `target` of rows_by_target on.
+  void pick_target_logits(int64_t r, int64_t panel, const ThreadBuffers& my, const float* z, int32_t* target) const {
+    for (; *target < first_target[panel + 1] && rows_by_target[*target] < r + kBlock; ++*target) {
+      const int64_t row = rows_by_target[*target], v = io.targets[begin + row] - panel * kPanel;
+      target_logit[row] = z[(row - r) * kPanel + v] + my.bias[v];
     }
   }
 
-  // ---- first pass ----
+  // softmax - 1 of a target.
+  float residual(int64_t row) const { return exp2<2>(splat(target_logit[row] - log_sum_exp[row]))[0] - 1.0f; }
 
-  void log_sums(Range my_panels, ThreadBuffers& my) const {
-    alignas(64) float z[kBlock * kPanel];
-    for (int64_t i = 0; i < padded_rows * kLanes; i += kLanes) {
-      store(my.maximum + i, splat(-3e38f));
-      store(my.sum + i, Float{});
-    }
-    for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
-      pack_panel(panel, my);
-      int32_t target = first_target[panel];
-      for (int64_t r = 0; r < padded_rows; r += kBlock) {
-        logits(r, my, z);
-        for (int64_t i = 0; i < kBlock; ++i) add_to_sums(z + i * kPanel, my.bias, (r + i) * kLanes, my);
-        for (; target < first_target[panel + 1] && rows_by_target[target] < r + kBlock; ++target) {
-          const int64_t row = rows_by_target[target], v = io.targets[begin + row] - panel * kPanel;
-          target_logit[row] = z[(row - r) * kPanel + v] + my.bias[v];
-        }
-      }
-    }
-  }
+  // ---- gradients ----
 
-  KERASPTB_INLINE_METHOD void add_to_sums(const float* z, const float* bias, int64_t place, ThreadBuffers& my) const {
-    Float x[kPanelVectors];
-    const Float before = load(my.maximum + place);
-    Float maximum = before;
-    for (int j = 0; j < kPanelVectors; ++j) {
-      x[j] = load(z + j * kLanes) + load(bias + j * kLanes);
-      maximum = at_least(x[j], maximum);
-    }
-    Float total = load(my.sum + place) * exp2<kParts>(before - maximum);
-    for (int j = 0; j < kPanelVectors; ++j) total += exp2<kParts>(x[j] - maximum);
-    store(my.maximum + place, maximum);
-    store(my.sum + place, total);
-  }
-
-  // Over lanes and threads.
-  void combine_sums(Range rows) const {
-    for (int64_t r = rows.begin; r < rows.end; ++r) {
-      if (r >= num_rows) {
-        log_sum_exp[r] = kNoSum;
-        continue;
-      }
-      Float lanes = load(buffers[0].maximum + r * kLanes);
-      for (int t = 1; t < threads; ++t) lanes = at_least(load(buffers[t].maximum + r * kLanes), lanes);
-      const float largest = maximum(lanes);
-      Float total = Float{};
-      for (int t = 0; t < threads; ++t)
-        total += load(buffers[t].sum + r * kLanes) * exp2<2>(load(buffers[t].maximum + r * kLanes) - largest);
-      log_sum_exp[r] = largest + log2f(sum(total));
-      io.loss[begin + r] = (log_sum_exp[r] - target_logit[r]) * kLn2;
-    }
-  }
-
-  // ---- second pass ----
-
-  void gradients(Range my_panels, ThreadBuffers& my) const {
-    alignas(64) float z[kBlock * kPanel];
-    alignas(64) bfloat16 block[kParts * kBlockLow];  // softmax - onehot of 32 rows, as A of dh
-    alignas(64) float d_bias[kPanel];
-    if (my_panels.size() == 0) memset(my.dh, 0, padded_rows * dh_stride * sizeof(float));
-    for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
-      pack_panel(panel, my);
-      pack_panel_rows(my);
-      memset(d_bias, 0, sizeof(d_bias));
-      int32_t target = first_target[panel];
-      for (int64_t r = 0; r < padded_rows; r += kBlock) {
-        logits(r, my, z);
-        for (int j = 0; j < kPanelVectors; ++j) softmax_of_block(r, j * kLanes, z, block, d_bias, my);
-        for (; target < first_target[panel + 1] && rows_by_target[target] < r + kBlock; ++target)
-          subtract_target(r, rows_by_target[target], panel, block, d_bias, my);
-        add_to_dh(r, panel == my_panels.begin, block, my);
-      }
-      store_d_bias(panel, d_bias);
-      kernel_gradient(panel, my);
-    }
-  }
-
-  // Words v .. v + 15 of 32 rows.
-  KERASPTB_INLINE_METHOD void softmax_of_block(int64_t r, int64_t v, const float* z, bfloat16* block, float* d_bias,
-                                               ThreadBuffers& my) const {
-    const Float bias = load(my.bias + v);
-    Float total = load(d_bias + v);
-    for (int64_t i = 0; i < kBlock; i += 2) {
-      const Float first = exp2<kParts>(load(z + i * kPanel + v) + (bias - log_sum_exp[r + i]));
-      const Float second = exp2<kParts>(load(z + (i + 1) * kPanel + v) + (bias - log_sum_exp[r + i + 1]));
-      total += first * scale_of(r + i) + second * scale_of(r + i + 1);
-      const Parts<kParts> parts = split_in_parts<kParts>(first, second);
-      for (int part = 0; part < kParts; ++part) {
-        bfloat16* to = block + part * kBlockLow + i * kPanel + v;
-        store(to, first_half(parts.part[part]));
-        store(to + kPanel, second_half(parts.part[part]));
-        store(my.residuals + part * residuals_low + (r + i) * kPanel + 2 * v, pair_rows(parts.part[part]));
-      }
-    }
-    store(d_bias + v, total);
-  }
-
-  KERASPTB_INLINE_METHOD float scale_of(int64_t r) const { return r < num_rows ? io.scale[begin + r] : 0.0f; }
-
-  void subtract_target(int64_t r, int64_t row, int64_t panel, bfloat16* block, float* d_bias, ThreadBuffers& my) const {
-    const int64_t v = io.targets[begin + row] - panel * kPanel;
-    const float residual = exp2<2>(splat(target_logit[row] - log_sum_exp[row]))[0] - 1.0f;
-    store_in_parts<kParts>(block + (row - r) * kPanel + v, kBlockLow, residual);
-    store_in_parts<kParts>(my.residuals + row / 2 * 2 * kPanel + 2 * v + row % 2, residuals_low, residual);
-    d_bias[v] -= scale_of(row);
-  }
-
-  void add_to_dh(int64_t r, bool first, const bfloat16* block, ThreadBuffers& my) const {
+  // block [32][kPanel]: dz of the rows from r, but for the factor, as A.
+  void add_to_dh(int64_t r, bool first, const bfloat16* block, const ThreadBuffers& my) const {
     const Operand residuals = rows_operand(block, kPanel, kBlockLow);
     for (int64_t d = 0; d < depth; d += kBlock) {
-      float* dh = my.dh + r * dh_stride + d;
-      SumBlock sums;
-      if (first)
-        sums.zero();
-      else
-        load_32x32(sums, dh, dh_stride);
-      sums.add_32x32<kParts>(kPanel / kTileDepth, residuals,
-                             paired_operand(my.rows + d * kPanel, kPanel, panel_low));
-      store_32x32(sums, dh, dh_stride);
+      const Places dh = places_32x32(my.dh + r * dh_stride + d, dh_stride);
+      multiply_32x32<kParts>(kPanel / kTileDepth, residuals, paired_operand(my.rows + d * kPanel, kPanel, panel_low),
+                             first ? nullptr : &dh, dh);
     }
   }
 
@@ -299,28 +202,20 @@ struct Task {
   }
 
   // dW of the panel, whole blocks straight to their place.
-  void kernel_gradient(int64_t panel, const ThreadBuffers& my) const {
+  void kernel_gradient(int64_t panel, const bfloat16* softmax, const ThreadBuffers& my) const {
     alignas(64) float edge[kBlock * kBlock];
     const int64_t words = words_of(panel);
     for (int64_t d = 0; d < depth; d += kBlock)
       for (int64_t v = 0; v < words; v += kBlock) {
         const Operand rows =
-            rows_operand(h_transposed + d * h_transposed_stride, h_transposed_stride, h_transposed_low);
-        const Operand residuals{my.residuals + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
-                                kTileDepth * kPanel, residuals_low};
+            rows_operand(my.h_transposed + d * h_transposed_stride, h_transposed_stride, h_transposed_low);
+        const Operand residuals{softmax + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
+                                kTileDepth * kPanel, softmax_low};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
-        SumBlock sums;
         const bool whole = v + kBlock <= words && d + kBlock <= io.features;
-        if (whole && begin > 0)
-          load_32x32(sums, place, io.vocabulary_size);
-        else
-          sums.zero();
-        sums.add_32x32<kParts>(padded_rows / kTileDepth, rows, residuals);
-        if (whole) {
-          store_32x32(sums, place, io.vocabulary_size);
-          continue;
-        }
-        store_32x32(sums, edge, kBlock);
+        const Places places = whole ? places_32x32(place, io.vocabulary_size) : places_32x32(edge, kBlock);
+        multiply_32x32<kParts>(padded_rows / kTileDepth, rows, residuals, whole && begin > 0 ? &places : nullptr, places);
+        if (whole) continue;
         for (int64_t i = 0; i < smaller(kBlock, io.features - d); ++i)
           for (int64_t j = 0; j < kBlock; j += kLanes) {
             const int64_t lanes = lanes_before(v + j, words);
@@ -336,75 +231,89 @@ struct Task {
   void combine_dh(Range rows) const {
     for (int64_t r = rows.begin; r < smaller(rows.end, num_rows); ++r)
       for (int64_t d = 0; d < io.features; d += kLanes) {
-        Float total = load(buffers[0].dh + r * dh_stride + d);
-        for (int t = 1; t < threads; ++t) total += load(buffers[t].dh + r * dh_stride + d);
-        total *= io.scale[begin + r] * kLn2;
-        store(io.dh + (begin + r) * io.features + d, total, lanes_before(d, io.features));
+        Float total = Float{};
+        for (int t = 0; t < threads; ++t) total += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
+        store(io.dh + (begin + r) * io.features + d, total * kLn2, lanes_before(d, io.features));
       }
-  }
-
-  void chunk(int thread, Barrier& all) const {
-    const Range blocks = split(padded_rows / kBlock, threads, thread);
-    const Range rows{blocks.begin * kBlock, blocks.end * kBlock};
-    const Range my_panels = split(panels, threads, thread);
-    ThreadBuffers& my = buffers[thread];
-    pack_h(rows);
-    if (io.scale != nullptr) pack_h_transposed(blocks);
-    if (thread == threads - 1) order_targets();
-    all.wait();
-    log_sums(my_panels, my);
-    all.wait();
-    combine_sums(rows);
-    all.wait();
-    if (io.scale == nullptr) return;
-    gradients(my_panels, my);
-    all.wait();
-    combine_dh(rows);
   }
 };
 
-// Rows of a chunk, and the same for all chunks but the last: as many as keep a thread's part in its L2 cache.
-int64_t chunk_rows(const LinearCrossEntropy& io, int parts, int64_t depth) {
-  const int64_t row_bytes = depth * (4 + 4 * parts) + kPanel * 2 * parts;
-  const int64_t most = larger(kLeastChunkRows, kChunkBytes / row_bytes);
-  const int64_t chunks = (io.num_words + most - 1) / most;
-  return round_up((io.num_words + chunks - 1) / chunks, kBlock);
+}  // namespace
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb
+
+// Both have:
+//   chunk_rows<parts>(io, depth): the most rows of a chunk
+//   allocate(workers, task): ThreadBuffers' largest to factor, but for `rows`
+//   prepare(task, blocks): what the second pass needs of the rows, shared among the threads
+//   first_pass(task, panels, my): sums of the exponentials of a thread's panels, and the targets' logits
+//   losses(task, rows): over the threads; largest, total, log_sum_exp and the loss
+//   gradients(task, panels, my): dW and db of the panels, and their dh but for `factor`, which is left in `my`
+#ifdef __AMX_BF16__
+#include "softmax_again_bfloat16.h"
+#else
+#include "softmax_kept_bfloat16.h"
+#endif
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+namespace {
+
+template <int kParts>
+void chunk(const Task<kParts>& task, int thread, Barrier& all) {
+  const Range blocks = split(task.padded_rows / kBlock, task.threads, thread);
+  const Range rows{blocks.begin * kBlock, blocks.end * kBlock};
+  const Range my_panels = split(task.panels, task.threads, thread);
+  ThreadBuffers& my = task.buffers[thread];
+  task.pack_h(rows);
+  if (task.with_gradients()) prepare(task, blocks);
+  if (thread == task.threads - 1) task.order_targets();
+  all.wait();
+  first_pass(task, my_panels, my);
+  all.wait();
+  losses(task, rows);
+  all.wait();
+  if (!task.with_gradients()) return;
+  if (my_panels.size() == 0) memset(my.dh, 0, task.padded_rows * task.dh_stride * sizeof(float));
+  gradients(task, my_panels, my);
+  all.wait();
+  task.combine_dh(rows);
 }
 
 template <int kParts>
 void run(const LinearCrossEntropy& io) {
   Workers workers;
   const int threads = workers.count();
-  const bool with_gradients = io.scale != nullptr;
   Task<kParts> task(io);
   task.threads = threads;
   task.depth = round_up(io.features, kTileDepth);
   task.panels = (io.vocabulary_size + kPanel - 1) / kPanel;
-  const int64_t rows = task.most_rows = chunk_rows(io, kParts, task.depth);
+  const int64_t chunks = ceil_div(io.num_words, chunk_rows<kParts>(io, task.depth));
+  const int64_t rows = task.most_rows = round_up(ceil_div(io.num_words, chunks), kBlock);
   task.h_stride = spread(task.depth);
   task.h_transposed_stride = spread(rows);
   task.dh_stride = spread(2 * task.depth) / 2;
   task.h_low = rows * task.h_stride;
   task.h_transposed_low = task.depth * task.h_transposed_stride;
   task.panel_low = kPanel * task.depth;
-  task.residuals_low = rows * kPanel;
+  task.softmax_low = rows * kPanel;
   task.h = workers.scratch<bfloat16>(kParts * task.h_low);
-  task.h_transposed = with_gradients ? workers.scratch<bfloat16>(kParts * task.h_transposed_low) : nullptr;
+  task.largest = workers.scratch<float>(rows);
+  task.total = workers.scratch<float>(rows);
   task.log_sum_exp = workers.scratch<float>(rows);
   task.target_logit = workers.scratch<float>(rows);
   task.first_target = workers.scratch<int32_t>(task.panels + 1);
   task.rows_by_target = workers.scratch<int32_t>(rows);
   task.buffers = workers.scratch<ThreadBuffers>(threads);
   for (int thread = 0; thread < threads; ++thread) {
-    ThreadBuffers& buffers = task.buffers[thread];
-    buffers.columns = workers.scratch<bfloat16>(kParts * task.panel_low);
-    buffers.maximum = workers.scratch<float>(rows * kLanes);
-    buffers.sum = workers.scratch<float>(rows * kLanes);
-    if (!with_gradients) continue;
-    buffers.rows = workers.scratch<bfloat16>(kParts * task.panel_low);
-    buffers.residuals = workers.scratch<bfloat16>(kParts * task.residuals_low);
-    buffers.dh = workers.scratch<float>(rows * task.dh_stride);
+    ThreadBuffers& my = task.buffers[thread];
+    my.columns = workers.scratch<bfloat16>(kParts * task.panel_low);
+    if (!task.with_gradients()) continue;
+    my.rows = workers.scratch<bfloat16>(kParts * task.panel_low);
+    my.factor = workers.scratch<float>(rows);
+    my.dh = workers.scratch<float>(rows * task.dh_stride);
   }
+  allocate(workers, task);
   Barrier& all = *workers.barriers(1, threads);
   workers.run([&](int thread) {
     const Tiles tiles;
@@ -412,7 +321,7 @@ void run(const LinearCrossEntropy& io) {
     for (mine.begin = 0; mine.begin < io.num_words; mine.begin += rows) {
       mine.num_rows = smaller(rows, io.num_words - mine.begin);
       mine.padded_rows = round_up(mine.num_rows, kBlock);
-      mine.chunk(thread, all);
+      chunk(mine, thread, all);
     }
   });
 }

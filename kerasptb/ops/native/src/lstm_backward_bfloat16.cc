@@ -94,16 +94,11 @@ struct Backward {
   void products(int64_t r, int64_t num_rows, int64_t k_block, float* c, int64_t c_row_size) const {
     const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
     const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
-    SumBlock sums;
-    sums.zero();
-    if (num_rows <= kTileRows) {
-      sums.add_16_rows<kParts, 2>(columns / kTileDepth, rows, weights);
-      sums.store<0>(c, c_row_size);
-      sums.store<1>(c + kTileRows, c_row_size);
-    } else {
-      sums.add_32x32<kParts>(columns / kTileDepth, rows, weights);
-      store_32x32(sums, c, c_row_size);
-    }
+    const Places places = places_32x32(c, c_row_size);
+    if (num_rows <= kTileRows)
+      multiply_16_rows<kParts, 2>(columns / kTileDepth, rows, weights, nullptr, places);
+    else
+      multiply_32x32<kParts>(columns / kTileDepth, rows, weights, nullptr, places);
   }
 
   void recurrence(const Share& share, Barrier* barrier) const {
@@ -223,11 +218,9 @@ struct Backward {
         const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize,
                              inputs_low};
         for (int64_t column_block = first; column_block < last; ++column_block) {
-          SumBlock sums;
-          sums.zero();
-          sums.add_32x32<kParts>(row_blocks, inputs,
-                                 paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low));
-          store_32x32(sums, product, kBlock);
+          multiply_32x32<kParts>(row_blocks, inputs,
+                                 paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low),
+                                 nullptr, places_32x32(product, kBlock));
           store_d_weights(k_block, column_block, product, rows.begin > 0);
         }
       }

@@ -56,13 +56,10 @@ struct Forward {
     float* data;
     int64_t row_size, gate_size;  // elements to the next row, to the next gate
 
-    template <int kTile>
-    KERASPTB_INLINE_METHOD void load(SumBlock& block, int64_t row, int64_t gate) const {
-      block.load<kTile>(data + row * row_size + gate * gate_size, row_size);
-    }
-    template <int kTile>
-    KERASPTB_INLINE_METHOD void store(const SumBlock& block, int64_t row, int64_t gate) const {
-      block.store<kTile>(data + row * row_size + gate * gate_size, row_size);
+    float* at(int64_t row, int64_t gate) const { return data + row * row_size + gate * gate_size; }
+    Places of_16_rows() const { return {{at(0, 0), at(0, 1), at(0, 2), at(0, 3)}, row_size}; }
+    Places of_two_gates(int64_t gate) const {
+      return {{at(0, gate), at(0, gate + 1), at(kTileRows, gate), at(kTileRows, gate + 1)}, row_size};
     }
   };
   Sums input_sums_of(int64_t r, int64_t tile) const {
@@ -74,37 +71,17 @@ struct Forward {
     const Operand rows = rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_low);
     const Operand columns{packed + (tile * (row_size / kTileDepth) + depth.begin) * kGates * kTileSize, kTileSize, 64,
                           kGates * kTileSize, weights_low};
-    SumBlock sums;
     if (num_rows <= kTileRows) {
-      sums.zero();
-      if (from != nullptr) {
-        from->template load<0>(sums, 0, 0);
-        from->template load<1>(sums, 0, 1);
-        from->template load<2>(sums, 0, 2);
-        from->template load<3>(sums, 0, 3);
-      }
-      sums.add_16_rows<kParts, 4>(depth.size(), rows, columns);
-      to.template store<0>(sums, 0, 0);
-      to.template store<1>(sums, 0, 1);
-      to.template store<2>(sums, 0, 2);
-      to.template store<3>(sums, 0, 3);
+      const Places before = from == nullptr ? Places{} : from->of_16_rows();
+      multiply_16_rows<kParts, 4>(depth.size(), rows, columns, from == nullptr ? nullptr : &before, to.of_16_rows());
       return;
     }
     for (int64_t gate = 0; gate < kGates; gate += 2) {
       Operand two_gates = columns;
       two_gates.data += gate * kTileSize;
-      sums.zero();
-      if (from != nullptr) {
-        from->template load<0>(sums, 0, gate);
-        from->template load<1>(sums, 0, gate + 1);
-        from->template load<2>(sums, kTileRows, gate);
-        from->template load<3>(sums, kTileRows, gate + 1);
-      }
-      sums.add_32x32<kParts>(depth.size(), rows, two_gates);
-      to.template store<0>(sums, 0, gate);
-      to.template store<1>(sums, 0, gate + 1);
-      to.template store<2>(sums, kTileRows, gate);
-      to.template store<3>(sums, kTileRows, gate + 1);
+      const Places before = from == nullptr ? Places{} : from->of_two_gates(gate);
+      multiply_32x32<kParts>(depth.size(), rows, two_gates, from == nullptr ? nullptr : &before,
+                             to.of_two_gates(gate));
     }
   }
 

@@ -13,97 +13,77 @@ class Tiles {
   KERASPTB_INLINE_METHOD ~Tiles() {}
 };
 
-namespace {  // compiled once for each source: the linker must not take one source's for another's
+// 16 columns' pairs of k.
+KERASPTB_INLINE __m512bh pairs(const char* p) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p)); }
+// One pair of k in every lane.
+KERASPTB_INLINE __m512bh everywhere(const char* p) {
+  int32_t pair;
+  memcpy(&pair, p, sizeof(pair));
+  return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+}
 
-// Four tiles of sums C: a block of 32 x 32 (0 1 / 2 3), or tiles side by side. Distances of rows in elements.
-class SumBlock {
- public:
-  KERASPTB_INLINE_METHOD void zero() { memset(c_, 0, sizeof(c_)); }
-  template <int kTile>
-  KERASPTB_INLINE_METHOD void load(const float* c, int64_t row_size) {
-    for (int row = 0; row < kTileRows; ++row) KERASPTB_LEVEL::store(c_[kTile][row], KERASPTB_LEVEL::load(c + row * row_size));
-  }
-  template <int kTile>
-  KERASPTB_INLINE_METHOD void store(float* c, int64_t row_size) const {
-    for (int row = 0; row < kTileRows; ++row) KERASPTB_LEVEL::store(c + row * row_size, KERASPTB_LEVEL::load(c_[kTile][row]));
-  }
-
-  // C (32 x 32) += A (32 x 32 steps) B (32 steps x 32)
-  template <int kParts>
-  KERASPTB_INLINE_METHOD void add_32x32(int64_t steps, const Operand& a, const Operand& b) {
-    for (int tile = 0; tile < 4; tile += 2) {
-      Operand rows = a;
-      rows.data += tile / 2 * a.next;
-      add_two_tiles<kParts>(steps, rows, b, tile);
-    }
-  }
-
-  // C_c (16 x 16) += A (16 x 32 steps) B_c (32 steps x 16) for the columns c = 0 .. kColumnTiles - 1 (2 or 4).
-  template <int kParts, int kColumnTiles>
-  KERASPTB_INLINE_METHOD void add_16_rows(int64_t steps, const Operand& a, const Operand& b) {
-    for (int tile = 0; tile < kColumnTiles; tile += 2) {
-      Operand columns = b;
-      columns.data += tile * b.next;
-      add_two_tiles<kParts>(steps, a, columns, tile);
-    }
-  }
-
- private:
-  // Tiles `tile` and `tile` + 1, side by side: 16 rows of A times 32 columns of B. Eight rows at a time, whose sums stay
-  // in 16 registers for all steps: of 32 there must be some left for the operands.
-  template <int kParts>
-  __attribute__((noinline)) void add_two_tiles(int64_t steps, const Operand& a, const Operand& b, int tile) {
-    constexpr int kRows = 8;
-    for (int first = 0; first < kTileRows; first += kRows) {
-      Float sums[kRows][2];
-      for (int row = 0; row < kRows; ++row)
-        for (int column = 0; column < 2; ++column) sums[row][column] = KERASPTB_LEVEL::load(c_[tile + column][first + row]);
-      const char* rows = reinterpret_cast<const char*>(a.data) + first * a.stride;
-      const char* columns = reinterpret_cast<const char*>(b.data);
-      for (int64_t i = 0; i < steps; ++i) {
-        for (int pair = 0; pair < kTileDepth / 2; ++pair) {
-          const char* b_pair = columns + pair * b.stride;
-          const __m512bh b0 = pairs(b_pair), b1 = pairs(b_pair + b.next * 2);
-          const __m512bh b0_low = kParts == 2 ? pairs(b_pair + b.low * 2) : b0;
-          const __m512bh b1_low = kParts == 2 ? pairs(b_pair + (b.low + b.next) * 2) : b1;
+// Two tiles side by side, `tile` and the next: 16 rows of A times 32 columns of B. Eight rows at a time, whose sums stay
+// in 16 registers for all steps: of 32 there must be some left for the operands.
+template <int kParts>
+KERASPTB_NOINLINE void multiply_two_tiles(int64_t steps, const Operand& a, const Operand& b, int tile,
+                                          const Places* from, const Places& to) {
+  constexpr int kRows = 8;
+  for (int first = 0; first < kTileRows; first += kRows) {
+    Float sums[kRows][2];
+    for (int row = 0; row < kRows; ++row)
+      for (int column = 0; column < 2; ++column)
+        sums[row][column] =
+            from == nullptr ? Float{} : load(from->tile[tile + column] + (first + row) * from->row_size);
+    const char* rows = reinterpret_cast<const char*>(a.data) + first * a.stride;
+    const char* columns = reinterpret_cast<const char*>(b.data);
+    for (int64_t i = 0; i < steps; ++i) {
+      for (int pair = 0; pair < kTileDepth / 2; ++pair) {
+        const char* b_pair = columns + pair * b.stride;
+        const __m512bh b0 = pairs(b_pair), b1 = pairs(b_pair + b.next * 2);
+        const __m512bh b0_low = kParts == 2 ? pairs(b_pair + b.low * 2) : b0;
+        const __m512bh b1_low = kParts == 2 ? pairs(b_pair + (b.low + b.next) * 2) : b1;
 #pragma GCC unroll 8
-          for (int row = 0; row < kRows; ++row) {
-            const char* a_pair = rows + row * a.stride + pair * 4;
-            const __m512bh high = everywhere(a_pair);
-            sums[row][0] = _mm512_dpbf16_ps(sums[row][0], high, b0);
-            sums[row][1] = _mm512_dpbf16_ps(sums[row][1], high, b1);
-            if (kParts == 2) {
-              sums[row][0] = _mm512_dpbf16_ps(sums[row][0], high, b0_low);
-              sums[row][1] = _mm512_dpbf16_ps(sums[row][1], high, b1_low);
-              const __m512bh low = everywhere(a_pair + a.low * 2);
-              sums[row][0] = _mm512_dpbf16_ps(sums[row][0], low, b0);
-              sums[row][1] = _mm512_dpbf16_ps(sums[row][1], low, b1);
-            }
+        for (int row = 0; row < kRows; ++row) {
+          const char* a_pair = rows + row * a.stride + pair * 4;
+          const __m512bh high = everywhere(a_pair);
+          sums[row][0] = _mm512_dpbf16_ps(sums[row][0], high, b0);
+          sums[row][1] = _mm512_dpbf16_ps(sums[row][1], high, b1);
+          if (kParts == 2) {
+            sums[row][0] = _mm512_dpbf16_ps(sums[row][0], high, b0_low);
+            sums[row][1] = _mm512_dpbf16_ps(sums[row][1], high, b1_low);
+            const __m512bh low = everywhere(a_pair + a.low * 2);
+            sums[row][0] = _mm512_dpbf16_ps(sums[row][0], low, b0);
+            sums[row][1] = _mm512_dpbf16_ps(sums[row][1], low, b1);
           }
         }
-        rows += a.step * 2;
-        columns += b.step * 2;
       }
-      for (int row = 0; row < kRows; ++row)
-        for (int column = 0; column < 2; ++column) KERASPTB_LEVEL::store(c_[tile + column][first + row], sums[row][column]);
+      rows += a.step * 2;
+      columns += b.step * 2;
     }
+    for (int row = 0; row < kRows; ++row)
+      for (int column = 0; column < 2; ++column)
+        store(to.tile[tile + column] + (first + row) * to.row_size, sums[row][column]);
   }
+}
 
-  // 16 columns' pairs of k.
-  static KERASPTB_INLINE_METHOD __m512bh pairs(const char* p) {
-    return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p));
+template <int kParts>
+KERASPTB_INLINE void multiply_32x32(int64_t steps, const Operand& a, const Operand& b, const Places* from,
+                                    const Places& to) {
+  Operand below = a;
+  below.data += a.next;
+  multiply_two_tiles<kParts>(steps, a, b, 0, from, to);
+  multiply_two_tiles<kParts>(steps, below, b, 2, from, to);
+}
+
+template <int kParts, int kColumnTiles>
+KERASPTB_INLINE void multiply_16_rows(int64_t steps, const Operand& a, const Operand& b, const Places* from,
+                                      const Places& to) {
+  for (int tile = 0; tile < kColumnTiles; tile += 2) {
+    Operand columns = b;
+    columns.data += tile * b.next;
+    multiply_two_tiles<kParts>(steps, a, columns, tile, from, to);
   }
-  // One pair of k in every lane.
-  static KERASPTB_INLINE_METHOD __m512bh everywhere(const char* p) {
-    int32_t pair;
-    memcpy(&pair, p, sizeof(pair));
-    return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
-  }
-
-  alignas(64) float c_[4][kTileRows][kTileRows];
-};
-
-}  // namespace
+}
 
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
