@@ -268,7 +268,7 @@ def _build_into(folder, verbose):
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
         cuda = _compile_units([*compiler, *COMMON_FLAGS, *extra], Path(scratch), verbose)
         library = Path(scratch) / "library.so"
-        strip = () if sanitized or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
+        strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
         objects = [f"{scratch}/{name}.o" for name, _, _ in translation_units()]
         # -ldl: dlopen is in a library of its own before glibc 2.34.
         system = ("-ldl",) if platform.system() == "Linux" else ()
