@@ -36,8 +36,9 @@ build: $(VENV)/.installed
 train: build
 	$(BIN)/kerasptb train $(ARGS)
 
+# Two processes, because most of the time a test waits for one that it started; -n 0 in ARGS runs them in one.
 test: $(VENV)/.installed-dev build
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -31,7 +31,12 @@ def kernels(sources):
 
 
 def find():
-    """The path of nvcc: in `$CUDA_HOME`, on the PATH, in /usr/local/cuda, or of the extra `cuda`; None if nowhere."""
+    """The path of nvcc: in `$CUDA_HOME`, on the PATH, in /usr/local/cuda, or of the extra `cuda`; None if nowhere.
+
+    `KERASPTB_NVCC` names another one, or, empty, none: the library is then built without CUDA code, in half the time.
+    """
+    if (wish := os.environ.get("KERASPTB_NVCC")) is not None:
+        return shutil.which(wish) if wish else None
     folders = [Path(home) / "bin" for home in [os.environ.get("CUDA_HOME")] if home]
     folders += [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
     folders += [TOOLKIT / "bin", *_folders_of_packages()]

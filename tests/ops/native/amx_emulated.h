@@ -1,7 +1,8 @@
-// AMX's instructions in plain C++, in the place of src/amx_instructions.h: what they compute and what they refuse, as
+// AMX's instructions without AMX, in the place of src/amx_instructions.h: what they compute and what they refuse, as
 // Intel's Architecture Instruction Set Extensions manual has it, but for the flushing of subnormal numbers.
 #pragma once
 
+#include <immintrin.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,33 +60,27 @@ inline void zero_tile() {
   memset(emulated_tiles.data[kTile], 0, sizeof(emulated_tiles.data[kTile]));
 }
 
-inline float widen_bfloat16(uint16_t x) {
-  const uint32_t bits = uint32_t{x} << 16;
-  float value;
-  memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
 // TDPBF16PS: of the pairs of k, the even and the odd members are summed apart, each product and sum in one rounding.
 template <int kC, int kA, int kB>
 inline void multiply_tiles() {
   static_assert(kC != kA && kC != kB && kA != kB, "three different tile registers");
   emulated_tiles.require(emulated_tiles.configured, "product without a configuration");
-  uint16_t a[16][32], b[16][32];
-  float c[16][16];
-  memcpy(a, emulated_tiles.data[kA], sizeof(a));
-  memcpy(b, emulated_tiles.data[kB], sizeof(b));
-  memcpy(c, emulated_tiles.data[kC], sizeof(c));
+  const auto& a = emulated_tiles.data[kA];
+  const auto& b = emulated_tiles.data[kB];
   for (int row = 0; row < 16; ++row) {
-    float even[16] = {}, odd[16] = {};
-    for (int pair = 0; pair < 16; ++pair)
-      for (int column = 0; column < 16; ++column) {
-        even[column] += widen_bfloat16(a[row][2 * pair]) * widen_bfloat16(b[pair][2 * column]);
-        odd[column] += widen_bfloat16(a[row][2 * pair + 1]) * widen_bfloat16(b[pair][2 * column + 1]);
-      }
-    for (int column = 0; column < 16; ++column) c[row][column] += even[column] + odd[column];
+    __m512 even = _mm512_setzero_ps(), odd = even;
+    for (int pair = 0; pair < 16; ++pair) {
+      uint32_t two;
+      memcpy(&two, a[row] + 4 * pair, sizeof(two));
+      const __m512i columns = _mm512_load_si512(b[pair]), high = _mm512_set1_epi32(0xffff0000);
+      even = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(two << 16)),
+                             _mm512_castsi512_ps(_mm512_slli_epi32(columns, 16)), even);
+      odd = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(two & 0xffff0000)),
+                            _mm512_castsi512_ps(_mm512_and_si512(columns, high)), odd);
+    }
+    float* c = reinterpret_cast<float*>(emulated_tiles.data[kC][row]);
+    _mm512_store_ps(c, _mm512_add_ps(_mm512_load_ps(c), _mm512_add_ps(even, odd)));
   }
-  memcpy(emulated_tiles.data[kC], c, sizeof(c));
 }
 
 }  // namespace KERASPTB_LEVEL

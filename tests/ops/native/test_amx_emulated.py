@@ -1,6 +1,5 @@
 """The kernels for AMX on a processor without it: compiled with functions in the place of AMX's instructions."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from kerasptb.ops import native
-from kerasptb.ops.native import build, nvcc
+from kerasptb.ops.native import build
 
 INSTRUCTIONS = Path(__file__).parent / "amx_emulated.h"
-FLAGS = f"-DKERASPTB_AMX_INSTRUCTIONS='\"{INSTRUCTIONS}\"'"
+# Optimized no more than it takes to be quick in all: compiling is half of it.
+FLAGS = f"-DKERASPTB_AMX_INSTRUCTIONS='\"{INSTRUCTIONS}\"' -O1"
 TESTS = Path(__file__).parent.parent / "test_bfloat16.py"
+LEFT_OUT = "handlers or compiled_by_xla or targets_outside or no_words"  # no other than without AMX
 
 
 def test_bfloat16_kernels(native_library, tmp_path, monkeypatch):
@@ -21,14 +22,12 @@ def test_bfloat16_kernels(native_library, tmp_path, monkeypatch):
         pytest.skip("this processor has AMX, so the other tests run these kernels as they are")
     if levels.index(native.cpu_level()) < levels.index("avx512bf16"):
         pytest.skip("this processor has no avx512bf16, which the kernels for AMX need as well")
-    settings = {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": FLAGS}
-    for name, value in settings.items():
+    for name, value in {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": FLAGS, "KERASPTB_NVCC": ""}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(nvcc, "find", lambda: None)  # the CUDA kernels would take minutes
     build.build()
     level = [sys.executable, "-c", "from kerasptb.ops import native; print(native.cpu_level())"]
     assert subprocess.run(level, capture_output=True, text=True, check=True).stdout.split() == ["amx"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS]
-    result = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"not ({LEFT_OUT})", TESTS]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "skipped" not in result.stdout

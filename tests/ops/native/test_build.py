@@ -1,5 +1,6 @@
 """The build, on a library of one small source: what it keeps, what it notices, what it says."""
 
+import concurrent.futures
 import ctypes
 import json
 import os
@@ -254,12 +255,16 @@ def test_flags_of_unmatched_quotes(monkeypatch):
 def test_kernels_share_no_symbols_across_levels(tmp_path, monkeypatch):
     """A weak symbol of a kernel compiled for AVX-512 could be the one that the linker keeps for all."""
     monkeypatch.undo()
-    for name, source, flags in build.translation_units():
-        if not any(flag.startswith("-DKERASPTB_LEVEL") for flag in flags):
-            continue
+    compiler = build.find_compiler()
+
+    def weak_symbols(unit):
+        name, source, flags = unit
         object_file = tmp_path / f"{name}.o"
-        command = [*build.find_compiler(), *build.COMMON_FLAGS, *flags, "-c", str(source), "-o", str(object_file)]
-        subprocess.run(command, check=True)
-        symbols = subprocess.run(["nm", str(object_file)], check=True, capture_output=True, text=True).stdout
-        weak = [line for line in symbols.splitlines() if line.split()[-2] in "WVu" and "personality" not in line]
-        assert weak == [], name
+        subprocess.run([*compiler, *build.COMMON_FLAGS, *flags, "-c", source, "-o", object_file], check=True)
+        symbols = subprocess.run(["nm", object_file], check=True, capture_output=True, text=True).stdout
+        return [line for line in symbols.splitlines() if line.split()[-2] in "WVu" and "personality" not in line]
+
+    kernels = [unit for unit in build.translation_units() if any(f.startswith("-DKERASPTB_LEVEL") for f in unit[2])]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = dict(zip([unit[0] for unit in kernels], pool.map(weak_symbols, kernels), strict=True))
+    assert found == {name: [] for name in found}

@@ -36,6 +36,7 @@ def sources(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", shutil.which(build.find_compiler()[0]))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("KERASPTB_NVCC", raising=False)
     monkeypatch.setattr(nvcc, "TOOLKIT", tmp_path / "toolkit")
     monkeypatch.setattr(nvcc, "_folders_of_packages", list)
     if nvcc.find() is not None:
@@ -129,6 +130,7 @@ def test_nvcc_is_looked_for_in_order(tmp_path, install, monkeypatch):
     monkeypatch.setattr(nvcc, "TOOLKIT", tmp_path / "nowhere")
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("KERASPTB_NVCC", raising=False)
     monkeypatch.setattr(nvcc, "_folders_of_packages", lambda: [tmp_path / "site" / "nvidia" / "cu13" / "bin"])
     assert nvcc.find() == of_packages
     monkeypatch.setattr(nvcc, "TOOLKIT", tmp_path / "toolkit")
@@ -139,6 +141,10 @@ def test_nvcc_is_looked_for_in_order(tmp_path, install, monkeypatch):
     at_home = put(tmp_path / "home" / "bin")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
     assert nvcc.find() == at_home
+    monkeypatch.setenv("KERASPTB_NVCC", on_path)
+    assert nvcc.find() == on_path
+    monkeypatch.setenv("KERASPTB_NVCC", "")
+    assert nvcc.find() is None
 
 
 def test_packages_of_cuda_are_found_beside_each_other(tmp_path, monkeypatch):
