@@ -24,9 +24,9 @@ namespace {
 
 constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
 
-// Exponentials of a chunk: smaller chunks add their share to dW, a pass over D x V floats, more often, larger ones
-// leave the cache. For that pass' sake a chunk has so many rows at least.
-constexpr int64_t kChunkBytes = 8 << 20, kLeastRows = 128, kMostRows = 256;
+// Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of more
+// a tile of h no longer stays in the L1 cache.
+constexpr int64_t kMostRows = 256;
 
 // A logit may be so far above m. 2 to that, times any size of vocabulary, is far from the largest float32.
 constexpr float kMostAbove = 58.0f;
@@ -320,9 +320,7 @@ void linear_cross_entropy(const LinearCrossEntropy& io) {
   task.threads = threads;
   task.depth = round_up(D, kPanel);
   task.panels = ceil_div(io.vocabulary_size, kPanel);
-  const int64_t in_cache = kChunkBytes / (4 * io.vocabulary_size);
-  const int64_t most_rows = smaller(larger(in_cache, kLeastRows), kMostRows);
-  const int64_t rows = ceil_div(io.num_words, ceil_div(io.num_words, most_rows));
+  const int64_t rows = ceil_div(io.num_words, ceil_div(io.num_words, kMostRows));
   const int64_t tiles = ceil_div(rows, kRows), most_panels = ceil_div(task.panels, threads);
   task.panel_stride = task.with_gradients() ? rows * kPanel : 0;
   task.dh_stride = task.depth + kLanes;
