@@ -1,0 +1,85 @@
+// The float32 kernels as a program, for a processor that the tests' Python does not run on:
+//
+//     kernels OPERATION SIZE ... < arrays > arrays
+//
+// reads the operation's inputs one after the other and writes its outputs. Sizes and arrays as in the headers.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <vector>
+
+#include "cpu.h"
+#include "linear_cross_entropy.h"
+#include "lstm_float32.h"
+#include "softmax_cross_entropy.h"
+
+namespace {
+
+using kerasptb::KERASPTB_LEVEL::linear_cross_entropy;
+using kerasptb::KERASPTB_LEVEL::lstm_layer_backward;
+using kerasptb::KERASPTB_LEVEL::lstm_layer_forward;
+using kerasptb::KERASPTB_LEVEL::softmax_cross_entropy;
+
+template <class T>
+std::vector<T> read(int64_t size) {
+  std::vector<T> array(size);
+  if (fread(array.data(), sizeof(T), size, stdin) != static_cast<size_t>(size)) exit(3);
+  return array;
+}
+std::vector<float> nothing(int64_t size) { return std::vector<float>(size, -12345.0f); }
+void write(const std::vector<float>& array) { fwrite(array.data(), sizeof(float), array.size(), stdout); }
+
+void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
+  const auto x = read<float>(B * T * D), h0 = read<float>(B * H), c0 = read<float>(B * H), W = read<float>(D * 4 * H),
+             U = read<float>(H * 4 * H), bias = read<float>(4 * H);
+  const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(B * H);
+  auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H), gates = nothing(B * T * 4 * H),
+       c_seq = nothing(B * T * H);
+  lstm_layer_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
+                       c_T.data(), gates.data(), c_seq.data()},
+                      D, x.data(), W.data(), gates.data()});
+  auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
+       dU = nothing(H * 4 * H), dbias = nothing(4 * H), dz = nothing(B * T * 4 * H);
+  lstm_layer_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(),
+                        dc_T.data(), dz.data(), dbias.data(), dc0.data()},
+                       D, x.data(), W.data(), h0.data(), h_seq.data(), dx.data(), dW.data(), dU.data(), dh0.data()});
+  for (const auto* output : {&h_seq, &h_T, &c_T, &dx, &dh0, &dc0, &dW, &dU, &dbias}) write(*output);
+}
+
+void head(int64_t N, int64_t D, int64_t V) {
+  const auto h = read<float>(N * D), W = read<float>(D * V), bias = read<float>(V);
+  const auto targets = read<int32_t>(N);
+  const auto scale = read<float>(N);
+  auto loss = nothing(N), dh = nothing(N * D), dW = nothing(D * V), dbias = nothing(V);
+  linear_cross_entropy({N, D, V, h.data(), W.data(), bias.data(), targets.data(), scale.data(), loss.data(), dh.data(),
+                        dW.data(), dbias.data()});
+  for (const auto* output : {&loss, &dh, &dW, &dbias}) write(*output);
+}
+
+void softmax(int64_t N, int64_t V) {
+  const auto logits = read<float>(N * V), bias = read<float>(V);
+  const auto targets = read<int32_t>(N);
+  const auto scale = read<float>(N);
+  auto loss = nothing(N), dlogits = nothing(N * V), dbias = nothing(V);
+  softmax_cross_entropy({N, V, logits.data(), bias.data(), targets.data(), scale.data(), loss.data(), dlogits.data(),
+                         dbias.data()});
+  for (const auto* output : {&loss, &dlogits, &dbias}) write(*output);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<int64_t> sizes;
+  for (int i = 2; i < argc; ++i) sizes.push_back(atoll(argv[i]));
+  if (argc < 2) return 2;
+  if (strcmp(argv[1], "lstm") == 0 && sizes.size() == 4)
+    lstm(sizes[0], sizes[1], sizes[2], sizes[3]);
+  else if (strcmp(argv[1], "linear_cross_entropy") == 0 && sizes.size() == 3)
+    head(sizes[0], sizes[1], sizes[2]);
+  else if (strcmp(argv[1], "softmax_cross_entropy") == 0 && sizes.size() == 2)
+    softmax(sizes[0], sizes[1]);
+  else
+    return 2;
+  return 0;
+}
