@@ -9,20 +9,19 @@ import pytest
 from kerasptb.ops import native
 from kerasptb.ops.native import build
 
-INSTRUCTIONS = Path(__file__).parent / "amx_emulated.h"
-# Optimized no more than it takes to be quick in all: compiling is half of it.
-FLAGS = f"-DKERASPTB_AMX_INSTRUCTIONS='\"{INSTRUCTIONS}\"' -O1"
 TESTS = Path(__file__).parent.parent / "test_bfloat16.py"
 LEFT_OUT = "handlers or compiled_by_xla or targets_outside or no_words"  # no other than without AMX
 
 
-def test_bfloat16_kernels(native_library, tmp_path, monkeypatch):
+def test_bfloat16_kernels(native_library, emulated_amx, tmp_path, monkeypatch):
     levels = native.loader.CPU_LEVELS
     if native.cpu_level() == "amx":
         pytest.skip("this processor has AMX, so the other tests run these kernels as they are")
     if levels.index(native.cpu_level()) < levels.index("avx512bf16"):
         pytest.skip("this processor has no avx512bf16, which the kernels for AMX need as well")
-    for name, value in {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": FLAGS, "KERASPTB_NVCC": ""}.items():
+    # Optimized no more than it takes to be quick in all: compiling is half of it.
+    flags = f"{emulated_amx} -O1"
+    for name, value in {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": flags, "KERASPTB_NVCC": ""}.items():
         monkeypatch.setenv(name, value)
     build.build()
     level = [sys.executable, "-c", "from kerasptb.ops import native; print(native.cpu_level())"]

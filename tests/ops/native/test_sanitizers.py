@@ -11,7 +11,6 @@ from kerasptb.ops import native
 from kerasptb.ops.native import build
 
 FLAGS = "-fsanitize=address,undefined -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined"
-EMULATED_AMX = f"-DKERASPTB_AMX_INSTRUCTIONS='\"{Path(__file__).parent / 'amx_emulated.h'}\"'"
 OPS = Path(__file__).parent.parent
 
 
@@ -19,11 +18,11 @@ OPS = Path(__file__).parent.parent
     "KERASPTB_TEST_SANITIZERS" not in os.environ, reason="takes minutes; set KERASPTB_TEST_SANITIZERS=1 to run it"
 )
 @pytest.mark.parametrize("level", ["avx2", "avx512bf16", "amx"])
-def test_no_sanitizer_speaks(native_library, level, monkeypatch):
+def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     compiler = build.find_compiler()
     flags = FLAGS
     if native.cpu_level() == "avx512bf16":
-        flags += f" {EMULATED_AMX}"
+        flags += f" {emulated_amx}"
     monkeypatch.setenv("KERASPTB_CXXFLAGS", flags)
     monkeypatch.setenv("KERASPTB_NVCC", "")  # its code runs on a GPU
     build.build()

@@ -24,15 +24,6 @@ constexpr int kTileDepth = 32;     // k of one tile product
 constexpr int kTileSize = 512;     // elements of a tile of A or B
 constexpr int kBlock = 32;         // two tiles side by side: what sizes are padded to
 
-KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-KERASPTB_INLINE int64_t round_up(int64_t x, int64_t multiple) { return ceil_div(x, multiple) * multiple; }
-KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-// Lanes of the vector at `position` that lie before `end`.
-KERASPTB_INLINE int64_t lanes_before(int64_t position, int64_t end) {
-  return larger(0, smaller(kLanes, end - position));
-}
-
 // The distance of rows of `size` bfloat16: at multiples of 1 KB they would push each other out of the L1 cache.
 KERASPTB_INLINE int64_t spread(int64_t size) { return size % 512 == 0 ? size + 32 : size; }
 

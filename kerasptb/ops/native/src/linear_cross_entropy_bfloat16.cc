@@ -61,7 +61,7 @@ struct Task {
   static constexpr int64_t kBlockLow = kBlock * kPanel;
 
   bfloat16* h;             // [rows][h_stride]
-  float *largest, *total;  // [rows]: of the exponentials, base 2
+  float *largest, *total;  // [rows]: of kept exponentials, over all threads
   float *log_sum_exp, *target_logit;           // [rows], base 2
   int32_t *first_target, *rows_by_target;      // rows of the chunk ordered by their target's panel: start of each panel
   ThreadBuffers* buffers;
@@ -244,10 +244,10 @@ struct Task {
 
 // Both have:
 //   chunk_rows<parts>(io, depth): the most rows of a chunk
-//   allocate(workers, task): ThreadBuffers' largest to factor, but for `rows`
+//   allocate(workers, task): what of the buffers only this way needs, or needs in another size
 //   prepare(task, blocks): what the second pass needs of the rows, shared among the threads
 //   first_pass(task, panels, my): sums of the exponentials of a thread's panels, and the targets' logits
-//   losses(task, rows): over the threads; largest, total, log_sum_exp and the loss
+//   losses(task, rows): over the threads; log_sum_exp and the loss
 //   gradients(task, panels, my): dW and db of the panels, and their dh but for `factor`, which is left in `my`
 #ifdef __AMX_BF16__
 #include "softmax_again_bfloat16.h"
@@ -298,8 +298,6 @@ void run(const LinearCrossEntropy& io) {
   task.panel_low = kPanel * task.depth;
   task.softmax_low = rows * kPanel;
   task.h = workers.scratch<bfloat16>(kParts * task.h_low);
-  task.largest = workers.scratch<float>(rows);
-  task.total = workers.scratch<float>(rows);
   task.log_sum_exp = workers.scratch<float>(rows);
   task.target_logit = workers.scratch<float>(rows);
   task.first_target = workers.scratch<int32_t>(task.panels + 1);

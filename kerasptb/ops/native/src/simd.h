@@ -40,6 +40,15 @@ typedef float Float __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
 typedef Float UnalignedFloat __attribute__((aligned(4), may_alias));
 
+KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+KERASPTB_INLINE int64_t round_up(int64_t x, int64_t multiple) { return ceil_div(x, multiple) * multiple; }
+// Lanes of the vector at `position` that lie before `end`.
+KERASPTB_INLINE int64_t lanes_before(int64_t position, int64_t end) {
+  return larger(0, smaller(kLanes, end - position));
+}
+
 KERASPTB_INLINE Float splat(float x) { return x - Float{}; }  // x - 0 is x, also for -0: no operation is left
 KERASPTB_INLINE Float load(const float* p) { return *reinterpret_cast<const UnalignedFloat*>(p); }
 KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat*>(p) = x; }

@@ -26,7 +26,9 @@ int64_t chunk_rows(const LinearCrossEntropy& io, int64_t depth) {
 
 // ThreadBuffers::largest is m, [rows]; sum is [rows][16].
 template <int kParts>
-void allocate(Workers& workers, const Task<kParts>& task) {
+void allocate(Workers& workers, Task<kParts>& task) {
+  task.largest = workers.scratch<float>(task.most_rows);
+  task.total = workers.scratch<float>(task.most_rows);
   for (int thread = 0; thread < task.threads; ++thread) {
     ThreadBuffers& my = task.buffers[thread];
     my.largest = workers.scratch<float>(task.most_rows);

@@ -14,12 +14,6 @@ constexpr int kRows = kRegisters == 32 ? 13 : 6;
 // A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
 constexpr int64_t kSumBlock = 256;
 
-KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-KERASPTB_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-KERASPTB_INLINE int64_t lanes_before(int64_t v, int64_t end) { return v >= end ? 0 : smaller(kLanes, end - v); }
-
 // The sums of a tile: R rows of A by the two vectors of a panel of B.
 template <int R>
 struct Sums {
