@@ -83,13 +83,13 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--data", default="auto", help="as for `kerasptb evaluate`")
+    parser.add_argument("--data", help="as for `kerasptb evaluate`")
     parser.add_argument("--words", type=int, help="only the first N words of the test text")
     parser.add_argument("--csv", help="file to write the rows to")
     options = parser.parse_args()
 
     run = kerasptb.load_run(options.run)
-    ids = kerasptb.load_corpus(options.data, vocabulary=run.vocabulary).test[: options.words]
+    ids = run.load_corpus(options.data).test[: options.words]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         contenders = {

@@ -81,12 +81,11 @@ def _train(options):
 
 
 def _evaluate(options):
-    from kerasptb.data import load_corpus
     from kerasptb.evaluation import evaluate_split
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
-    corpus = load_corpus(options.data, vocabulary=run.vocabulary)
+    corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
     model = run.load_model()
     if options.batch_size is None:
@@ -208,7 +207,7 @@ def _make_parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("train", help="train a model into a run folder")
-    command.add_argument("--data", default="auto", help=_DATA_HELP)
+    command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed run's)")
     command.add_argument(
         "--preset", default="notebook", choices=sorted(PRESETS), help="recipe of the model and its training"
     )
@@ -225,7 +224,7 @@ def _make_parser():
 
     command = commands.add_parser("evaluate", help="perplexity of a run on a split")
     command.add_argument("run", metavar="RUN", help="run folder")
-    command.add_argument("--data", default="auto", help=_DATA_HELP)
+    command.add_argument("--data", help=f"{_DATA_HELP} (default: the run's)")
     command.add_argument("--split", choices=("train", "valid", "test"), default="test")
     command.add_argument(
         "--batch-size",

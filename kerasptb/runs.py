@@ -22,7 +22,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Vocabulary, load_corpus
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"
@@ -72,6 +72,29 @@ class Run:
     def weights_path(self, weights):
         """Returns the file of the "best" or the "last" weights."""
         return self.folder / f"{weights}.weights.h5"
+
+    def load_corpus(self, data=None):
+        """Reads a text with the run's vocabulary.
+
+        Args:
+            data: what `kerasptb.load_corpus` takes; `None` for the text that the run was trained on.
+
+        Returns:
+            A `Corpus`.
+
+        Raises:
+            RunError: if the run's own text is no longer where it was read, and is neither PTB nor the sample.
+            DataError, FileNotFoundError: as `kerasptb.load_corpus`.
+        """
+        if data is None:
+            own = self.config["data"]
+            data = own.get("location")
+            if own["name"] in ("ptb", "sample") and not (data and Path(data).exists()):
+                data = own["name"]
+            elif data is None or not Path(data).exists():
+                place = "a text that came from no file" if data is None else f"{data}, which is no longer there"
+                raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
+        return load_corpus(data, vocabulary=self.vocabulary)
 
     def load_model(self, batch_size=None, weights="best", **overrides):
         """Returns the trained model, compiled for evaluation.

@@ -31,7 +31,7 @@ _STEPS_PER_EXECUTION_ON_GPU = 32
 
 
 def train(
-    data="auto",
+    data=None,
     preset="notebook",
     *,
     epochs=None,
@@ -51,7 +51,8 @@ def train(
     """Trains a language model and leaves a run folder.
 
     Args:
-        data: a `Corpus`, or what `load_corpus` takes: "auto", "ptb", "sample", a folder or an archive.
+        data: a `Corpus`, or what `load_corpus` takes: "auto", "ptb", "sample", a folder or an archive. `None` for
+            "auto", or for the text of the resumed run.
         preset: name of a recipe in `kerasptb.presets`.
         epochs: number of epochs in all; `None` for the preset's. Of a resumed run, more than it had trains it longer.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
@@ -62,8 +63,8 @@ def train(
         seed: seed of the weights and of dropout, an int: on one machine, the same seed gives the same run to the bit.
             `None` draws one; it stands in the run's config.json.
         out: the run folder, which must not hold anything; `None` for `runs/PRESET-TIME`.
-        resume: go on with the run in `out` after its last whole epoch. Its settings are its own: an argument that
-            says otherwise is an error.
+        resume: go on with the run in `out` after its last whole epoch. Its settings and its text are its own: an
+            argument that says otherwise is an error.
         callbacks: further Keras callbacks. One that looks at single batches makes training call it for each; else
             several are trained on between two moves of the progress bar.
         verbose: as in `keras.Model.fit`; 0 prints nothing.
@@ -114,7 +115,7 @@ def train(
 
 def _start(data, preset, out, model_arguments, settings):
     """Returns a new run, its corpus and its model, compiled."""
-    corpus = data if isinstance(data, Corpus) else load_corpus(data)
+    corpus = data if isinstance(data, Corpus) else load_corpus("auto" if data is None else data)
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
     model = _compiled(LanguageModel(**{"seed": random.randrange(2**31), **recipe, **model_arguments}), settings)
     _make_batches(corpus, model, settings)  # a text too short for one batch is told before a folder is made
@@ -137,9 +138,13 @@ def _reopen(data, out, model_arguments, training_arguments, steps_per_epoch):
                 f"A resumed run keeps its settings: {run.folder} has {argument}={own.get(argument)!r}. "
                 f"Received: {argument}={value!r}"
             )
-    corpus = data if isinstance(data, Corpus) else load_corpus(data, vocabulary=run.vocabulary)
-    if corpus.vocabulary != run.vocabulary:
-        raise runs.RunError(f"The corpus has another vocabulary than the run in {run.folder}.")
+    corpus = data if isinstance(data, Corpus) else run.load_corpus(data)
+    own = run.config["data"]
+    if corpus.digest != own["digest"]:
+        raise runs.RunError(
+            f"A resumed run keeps its text: {run.folder} was trained on {own['source']}. "
+            f"Received: {corpus.source}, another text or vocabulary"
+        )
     return run, corpus, _compiled(LanguageModel(**run.config["model"]), run.config["training"])
 
 
@@ -259,7 +264,10 @@ def _make_batches(corpus, model, settings):
 
 
 def _describe(corpus):
-    return {"name": corpus.name, "is_sample": corpus.is_sample}
+    return {
+        **{name: getattr(corpus, name) for name in ("name", "source", "is_sample", "location")},
+        "digest": corpus.digest,
+    }
 
 
 def _versions():

@@ -71,6 +71,16 @@ def test_evaluate_reports_both_figures_and_labels_them(run, texts, capsys):
     assert lines[1].startswith(f"test perplexity {streams['perplexity']:.2f}  (batch size 6:")
 
 
+def test_evaluate_reads_the_runs_own_text(run, texts, capsys):
+    outputs = []
+    for data in ([], ["--data", str(texts)], ["--data", "sample"]):
+        assert main(["evaluate", run, *data, "--json"]) == 0
+        outputs.append(json.loads(capsys.readouterr().out))
+    assert outputs[0] == outputs[1]
+    assert (outputs[0]["data"], outputs[2]["data"]) == (texts.name, "sample")
+    assert outputs[2]["results"] != outputs[0]["results"]
+
+
 def test_evaluate_takes_a_split_and_sizes(run, texts, capsys):
     arguments = ["--split", "valid", "--batch-size", "3", "--num-steps", "7"]
     assert main(["evaluate", run, "--data", str(texts), *arguments, "--json"]) == 0

@@ -116,6 +116,40 @@ def test_resuming_keeps_the_runs_settings(tmp_path):
         kerasptb.train(small_corpus(), resume=True, verbose=0)
 
 
+def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
+        (folder / f"{split}.txt").write_text("one two three <unk>\none two\n" * lines)
+    monkeypatch.chdir(tmp_path)
+    arguments = {"epochs": 1, "batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
+    run = kerasptb.train("text", out=tmp_path / "run", **arguments)
+    # Without a word about it, from anywhere, the run goes on with its own text ...
+    monkeypatch.chdir(folder)
+    kerasptb.train(out=run.folder, resume=True, epochs=2, verbose=0)
+    history = run.history
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert history[1]["perplexity"] < history[0]["perplexity"]
+    # ... and with no other, however alike.
+    before = {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    with (other / "valid.txt").open("a") as file:
+        file.write("one\n")
+    for text in (other, "sample", small_corpus()):
+        with pytest.raises(RunError, match=r"keeps its text: .* was trained on text\. Received: .*, another text"):
+            kerasptb.train(text, out=run.folder, resume=True, epochs=3, verbose=0)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=rf"{folder}, which is no longer there. Name the text with --data"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
+    assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
+    kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
+    assert len(run.history) == 3
+    made_up = train(tmp_path / "made up", epochs=1)
+    with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
+        kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
+
+
 def test_callbacks_of_the_user_run_and_see_the_logs(tmp_path):
     seen = []
 

@@ -140,10 +140,13 @@ def tune(
     folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     arguments = _open(folder, given, resume)
     arguments["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
-    data = arguments.get("data", "auto") if data is None else data
-    corpus = data if isinstance(data, kerasptb.Corpus) else kerasptb.load_corpus(data)
+    data, corpus = _read(data, folder, arguments)
     space = _prepare_space(space, arguments, corpus)
-    arguments |= {"data": corpus.name if isinstance(data, kerasptb.Corpus) else str(data), "space": _describe(space)}
+    arguments |= {
+        "data": corpus.name if isinstance(data, kerasptb.Corpus) else str(data),
+        "text": {"source": corpus.source, "digest": corpus.digest},
+        "space": _describe(space),
+    }
     write_search(folder, arguments)
     forget_attempts(folder)
     settings = _settings(folder, arguments)
@@ -202,8 +205,7 @@ def _work(data, space, out):
         if time.time() > give_up:
             raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
         time.sleep(1)
-    data = arguments["data"] if data is None else data
-    corpus = data if isinstance(data, kerasptb.Corpus) else kerasptb.load_corpus(data)
+    _, corpus = _read(data, folder, arguments)
     run_process(_settings(folder, arguments), _prepare_space(space, arguments, corpus), corpus)
 
 
@@ -245,6 +247,22 @@ def _open(folder, given, resume):
                 f"Received: {name}={given[name]!r}"
             )
     return {**recorded, **given}
+
+
+def _read(data, folder, arguments):
+    """Returns where a search's text is and the text; raises if it is not the one that the search has begun with.
+
+    "auto" may find another text on another day, or on a worker's machine: its trials would not compare.
+    """
+    data = arguments.get("data", "auto") if data is None else data
+    corpus = data if isinstance(data, kerasptb.Corpus) else kerasptb.load_corpus(data)
+    begun = arguments.get("text")
+    if begun is not None and corpus.digest != begun["digest"]:
+        raise SearchError(
+            f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
+            "text. Name the search's own with --data."
+        )
+    return data, corpus
 
 
 def _settings(folder, arguments):

@@ -1,6 +1,8 @@
 """A text in three splits, as ids."""
 
 import dataclasses
+import functools
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -24,6 +26,8 @@ class Corpus:
         name: "ptb", "sample", or the name of the folder or archive.
         source: Where the text came from, for people to read.
         is_sample: True for the built-in sample, whose perplexity compares with nothing published.
+        location: What `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
+            corpus that was not read from anywhere.
     """
 
     train: np.ndarray
@@ -33,6 +37,16 @@ class Corpus:
     name: str
     source: str
     is_sample: bool = False
+    location: str | None = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the vocabulary and the ids: the same wherever the same text is read."""
+        digest = hashlib.sha256("\n".join(self.vocabulary.words).encode())
+        for ids in (self.train, self.valid, self.test):
+            digest.update(f"\n{len(ids)}\n".encode())
+            digest.update(np.asarray(ids, "<i4").tobytes())
+        return digest.hexdigest()
 
     def split(self, name: str) -> np.ndarray:
         """Returns a split's ids, int32 [N].
@@ -92,7 +106,8 @@ def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None) -> Corpu
     if vocabulary is None:
         vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text))
     splits = {name: _encode(getattr(raw, name), vocabulary) for name in ("train", "valid", "test")}
-    return Corpus(**splits, vocabulary=vocabulary, name=raw.name, source=raw.source, is_sample=raw.is_sample)
+    place = {name: getattr(raw, name) for name in ("name", "source", "is_sample", "location")}
+    return Corpus(**splits, vocabulary=vocabulary, **place)
 
 
 def _encode(file: TextFile, vocabulary: Vocabulary) -> np.ndarray:

@@ -68,6 +68,7 @@ class RawCorpus:
         name: "ptb", "sample", or the name of the folder or archive.
         source: Where the texts came from, for people to read.
         is_sample: True for the built-in sample.
+        location: What `find_corpus` takes to read the same texts again, from any working directory.
     """
 
     train: TextFile
@@ -75,7 +76,8 @@ class RawCorpus:
     test: TextFile
     name: str
     source: str
-    is_sample: bool = False
+    is_sample: bool
+    location: str
 
 
 def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCorpus:
@@ -162,7 +164,7 @@ def read_path(path: Path) -> RawCorpus:
     files = read_files(path)
     texts = {split: TextFile.from_bytes(*file) for split, file in files.items()}
     name = "ptb" if _is_ptb(files) else path.resolve().name
-    return RawCorpus(**texts, name=name, source=str(path))
+    return RawCorpus(**texts, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
 
 
 def _read_local_ptb(path: Path) -> RawCorpus:
@@ -184,4 +186,5 @@ def _is_ptb(files: SplitFiles) -> bool:
 
 def _read_sample() -> RawCorpus:
     texts = {split: TextFile(text, f"the sample's {split} text") for split, text in read_sample().items()}
-    return RawCorpus(**texts, name="sample", source="the built-in sample (pydoc_data.topics)", is_sample=True)
+    source = "the built-in sample (pydoc_data.topics)"
+    return RawCorpus(**texts, name="sample", source=source, is_sample=True, location="sample")

@@ -33,6 +33,28 @@ def test_corpus(tmp_path):
         corpus.split("dev")
 
 
+def test_a_digest_tells_texts_apart(tmp_path, monkeypatch):
+    texts = {"train": "b a\nb <unk>\n", "valid": "a b\n", "test": "b\n"}
+    corpus = load_corpus(write(tmp_path, **texts))
+    monkeypatch.chdir(tmp_path.parent)
+    assert corpus.location == str(tmp_path)
+    assert load_corpus(tmp_path.name).location == corpus.location
+    assert load_corpus(tmp_path.name).digest == corpus.digest
+    # SHA-256 of "<eos>\nb\n<unk>\na" and, for each split, of "\nN\n" and N 32-bit ids, by hashlib and struct.
+    assert corpus.digest == "42634875d6307e624c936945c9c07820ecb2c4ac4eb1d2996adf99a292424e21"
+    for split, text in texts.items():
+        write(tmp_path, **texts | {split: text + "b\n"})
+        assert load_corpus(tmp_path, vocabulary=corpus.vocabulary).digest != corpus.digest
+    # The same ids under other words, and words that go from one split to the next.
+    renamed = Vocabulary([*corpus.vocabulary.words[:-1], "c"])
+    write(tmp_path, **{split: text.replace("a", "c") for split, text in texts.items()})
+    other = load_corpus(tmp_path, vocabulary=renamed)
+    assert other.train.tolist() == corpus.train.tolist()
+    assert other.digest != corpus.digest
+    write(tmp_path, train="b a\n", valid="b <unk>\na b\n", test="b\n")
+    assert load_corpus(tmp_path, vocabulary=corpus.vocabulary).digest != corpus.digest
+
+
 def test_text_read_with_a_trained_models_vocabulary(tmp_path):
     vocabulary = Vocabulary(["<unk>", "<eos>", "a"])
     corpus = load_corpus(write(tmp_path, train="b a\n", valid="a\n", test="c\n"), vocabulary=vocabulary)

@@ -1,6 +1,7 @@
 import csv
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -222,6 +223,26 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
         toy(texts, tmp_path, space, epochs=9, resume=True)
     with pytest.raises(tuning.SearchError, match=r"not empty.*--resume"):
         toy(texts, tmp_path, space)
+
+
+def test_a_search_that_is_taken_up_or_joined_keeps_its_text(texts, tmp_path, monkeypatch):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
+    monkeypatch.setenv("KERASPTB_DATA", str(texts))
+    toy("auto", tmp_path, space, trials=1, epochs=1)
+    other = tmp_path / "other"
+    shutil.copytree(texts, other)
+    with (other / "valid.txt").open("a") as file:
+        file.write("w1\n")
+    # What "auto" finds has changed.
+    monkeypatch.setenv("KERASPTB_DATA", str(other))
+    with pytest.raises(tuning.SearchError, match=rf"begun with {texts}\. Received: {other}, another text"):
+        toy(None, tmp_path, space, trials=2, epochs=1, resume=True)
+    # A worker is told the same.
+    for name, value in (("IP", "127.0.0.1"), ("PORT", "1")):
+        monkeypatch.setenv(f"KERASTUNER_ORACLE_{name}", value)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-0")
+    with pytest.raises(tuning.SearchError, match="keeps its text"):
+        toy(None, tmp_path, space)
 
 
 def test_an_interrupted_training_goes_on_after_its_last_epoch(texts, tmp_path, monkeypatch):
