@@ -51,7 +51,7 @@ ffi::Error lstm_backward(Float32 recurrent_kernel, Float32 gates, Float32 c_seq,
                          Float32 dh_T, Float32 dc_T, Out dz, Out dbias, Out dc0) {
   LstmBackward arguments;
   ffi::Error error = check("kerasptb_lstm_backward_float32", recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T,
-                           *dz, *dbias, *dc0, &arguments);
+                           *dz, 1, *dbias, *dc0, &arguments);
   if (error.failure()) return error;
   if (arguments.batch == 0) {
     std::fill_n(arguments.dbias, 4 * arguments.units, 0.0f);
@@ -83,7 +83,7 @@ ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, F
                           Out d_kernel, Out d_recurrent_kernel, Out d_bias, Out dh0, Out dc0, Out dz) {
   const char* name = "kerasptb_lstm_layer_backward_float32";
   LstmLayerBackward arguments;
-  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, *d_bias, *dc0,
+  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, 32, *d_bias, *dc0,
                            &arguments.recurrence);
   if (error.failure()) return error;
   const LstmBackward& r = arguments.recurrence;

@@ -64,9 +64,10 @@ inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel
   return ffi::Error::Success();
 }
 
+// dz has 4H columns, rounded up to a multiple of `multiple`.
 inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0,
-                        Float32 dh_seq, Float32 dh_T, Float32 dc_T, Float32& dz, Float32& dbias, Float32& dc0,
-                        LstmBackward* arguments) {
+                        Float32 dh_seq, Float32 dh_T, Float32 dc_T, Float32& dz, int64_t multiple, Float32& dbias,
+                        Float32& dc0, LstmBackward* arguments) {
   if (c_seq.dimensions().size() != 3) return wrong_shapes(target);
   const int64_t B = c_seq.dimensions()[0], T = c_seq.dimensions()[1], H = c_seq.dimensions()[2];
   if (!shapes_fit({{recurrent_kernel, {H, 4 * H}},
@@ -76,7 +77,7 @@ inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 ga
                    {dh_seq, {B, T, H}},
                    {dh_T, {B, H}},
                    {dc_T, {B, H}},
-                   {dz, {B, T, 4 * H}},
+                   {dz, {B, T, (4 * H + multiple - 1) / multiple * multiple}},
                    {dbias, {4 * H}},
                    {dc0, {B, H}}}))
     return wrong_shapes(target);

@@ -18,7 +18,8 @@
 //   kerasptb_lstm_layer_forward_float32(x [B, T, D], kernel [D, 4H], recurrent_kernel, bias, h0, c0)
 //       -> (h_seq, h_T, c_T, gates, c_seq)
 //   kerasptb_lstm_layer_backward_float32(x, kernel, recurrent_kernel, h0, c0, h_seq, gates, c_seq, dh_seq, dh_T, dc_T)
-//       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0, dz)
+//       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0, dz [B, T, 4H'])
+// where dz is memory to work in, H' being H rounded up to a multiple of 8.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,9 @@ struct LstmBackward {
   float* dz;                      // [B, T, 4H]
   float* dbias;                   // [4H]
   float* dc0;                     // [B, H]
+  // On processors alone:
+  float* dh0 = nullptr;       // [B, H]; null: it is made elsewhere
+  bool dz_in_panels = false;  // dz [B T, 4H] lies as the `Panels` of product_float32.h
 };
 
 struct LstmLayerForward {

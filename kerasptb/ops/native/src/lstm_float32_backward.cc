@@ -1,4 +1,5 @@
 #include "lstm_float32_tiles.h"
+#include "product_float32.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -16,7 +17,9 @@ struct BackwardStep {
   const float* c;           // row b at b * seq_stride
   const float* c_previous;  // row b at b * c_previous_stride
   const float* dh_seq;      // row b at b * seq_stride
-  float* dz;                // row b at b * dz_stride
+  float* dz;                // row b at b * dz_stride; or null, and then:
+  Panels dz_panels;         // row b is first_row + b * row_stride
+  int64_t first_row, row_stride;
   float* dz_local;          // row b at b * local_stride, for the product
   float* dh;                // row b at b * h_stride: gradient that came through the recurrence
   float* dc;                // row b at b * h_stride
@@ -29,7 +32,6 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
   const float* gates = s.gates + b * s.dz_stride + u;
-  float* dz = s.dz + b * s.dz_stride + u;
   float* local = s.dz_local + b * s.local_stride + u;
   float* dc_row = s.dc + b * s.h_stride + u;
 
@@ -45,7 +47,10 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
       dh * tanh_c * o * (1.0f - o),
   };
   for (int j = 0; j < 4; ++j) {
-    put(dz + j * H, d[j]);
+    if (s.dz != nullptr)
+      put(s.dz + b * s.dz_stride + j * H + u, d[j]);
+    else
+      s.dz_panels.put(s.first_row + b * s.row_stride, j * H + u, d[j], kTail ? lanes : kLanes);
     put(local + j * H, d[j]);
     put(dbias + j * H + u, get(dbias + j * H + u) + d[j]);
   }
@@ -195,7 +200,7 @@ void lstm_backward(const LstmBackward& a) {
   float* dbias = workers.scratch<float>(2 * grid.row_parts * 4 * H);
   const int64_t vectors = (H + kLanes - 1) / kLanes;
   float* packed = nullptr;
-  if ((T - 1) * tiles_of(B, grid) >= kUsesThatPayTransposing)
+  if ((a.dh0 != nullptr ? T : T - 1) * tiles_of(B, grid) >= kUsesThatPayTransposing)
     packed = workers.scratch<float>(vectors * (4 * H + 1) * kLanes);
   Barrier all(threads);
   Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
@@ -223,7 +228,10 @@ void lstm_backward(const LstmBackward& a) {
           a.c_seq + t * H,
           t == 0 ? a.c0 : a.c_seq + (t - 1) * H,
           a.dh_seq + t * H,
-          a.dz + t * 4 * H,
+          a.dz_in_panels ? nullptr : a.dz + t * 4 * H,
+          {B * T, 4 * H, a.dz},
+          t,
+          T,
           local[t & 1],
           dh,
           dc,
@@ -242,12 +250,13 @@ void lstm_backward(const LstmBackward& a) {
         }
         num_recent = 0;
       }
-      if (t == 0) break;
+      if (t == 0 && a.dh0 == nullptr) break;
       if (grid.unit_parts > 1) step_barriers[part.row_part].wait();
       recurrent_gradient({local[t & 1], a.recurrent_kernel, packed, dh, 4 * H, local_stride, h_stride, {}}, part.rows,
                          part.panels);
     }
     copy_rows(a.dc0, H, dc, h_stride, part.rows, part.units);
+    if (a.dh0 != nullptr) copy_rows(a.dh0, H, dh, h_stride, part.rows, part.units);
     all.wait();
     const Range columns = split(4 * H, threads, thread);
     for (int64_t j = columns.begin; j < columns.end; ++j) {

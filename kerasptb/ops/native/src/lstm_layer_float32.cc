@@ -5,15 +5,6 @@
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
-namespace {
-
-// function(block, whether it is the first) for each block of a sum of `size` products.
-template <class Function>
-KERASPTB_INLINE void for_each_block(int64_t size, const Function& function) {
-  for (int64_t k = 0; k < size; k += kSumBlock) function(Range{k, smaller(k + kSumBlock, size)}, k == 0);
-}
-
-}  // namespace
 
 void lstm_layer_forward(const LstmLayerForward& a) {
   const LstmForward& r = a.recurrence;
@@ -21,16 +12,18 @@ void lstm_layer_forward(const LstmLayerForward& a) {
   {
     Workers workers;
     const int threads = workers.count();
-    const TilesOfA x{rows, false, workers.scratch<float>(TilesOfA::floats(rows))};
-    const PanelsOfB kernel{columns, workers.scratch<float>(PanelsOfB::floats(columns))};
+    const int64_t deepest = block_depth(D);
+    const Panels kernel{deepest, columns, workers.scratch<float>(Panels::floats(deepest, columns))};
+    float* tiles = workers.scratch<float>(threads * kTileFloats);
     Barrier& all = *workers.barriers(1, threads);
     workers.run([&](int thread) {
       for_each_block(D, [&](Range k, bool first) {
         if (!first) all.wait();
-        x.copy_rows(a.x, D, k, thread, threads);
-        kernel.copy_rows(a.kernel, columns, k, thread, threads);
+        kernel.copy_rows(a.kernel + k.begin * columns, columns, k.size(), thread, threads);
         all.wait();
-        multiply(x, kernel, k.size(), first, a.xz, columns, thread, threads);
+        const auto copy = [&](Range some, float* to) { copy_tiles_of_rows(a.x, D, rows, some, k, to); };
+        multiply<TileForm::kRows>(rows, copy, kernel, 0, k.size(), first, a.xz, tiles + thread * kTileFloats, thread,
+                                  threads);
       });
     });
   }
@@ -38,42 +31,40 @@ void lstm_layer_forward(const LstmLayerForward& a) {
 }
 
 void lstm_layer_backward(const LstmLayerBackward& a) {
-  const LstmBackward& r = a.recurrence;
-  const int64_t B = r.batch, T = r.steps, rows = B * T, D = a.features, H = r.units, columns = 4 * H;
+  LstmBackward r = a.recurrence;
+  const int64_t T = r.steps, rows = r.batch * T, D = a.features, H = r.units, columns = 4 * H;
+  r.dz_in_panels = true;
+  r.dh0 = a.dh0;
   lstm_backward(r);
 
   Workers workers;
   const int threads = workers.count();
-  const TilesOfA dz_rows{rows, false, workers.scratch<float>(TilesOfA::floats(rows))};
-  const TilesOfA first_dz{B, false, workers.scratch<float>(TilesOfA::floats(B))};
-  const PanelsOfB kernel{D, workers.scratch<float>(PanelsOfB::floats(D))};
-  const PanelsOfB recurrent_kernel{H, workers.scratch<float>(PanelsOfB::floats(H))};
-  const TilesOfA x{D, true, workers.scratch<float>(TilesOfA::floats(D))};
-  const TilesOfA h{H, true, workers.scratch<float>(TilesOfA::floats(H))};
-  const PanelsOfB dz{columns, workers.scratch<float>(PanelsOfB::floats(columns))};
+  const Panels dz{rows, columns, r.dz};
+  const int64_t deepest = block_depth(columns);
+  const Panels kernel{deepest, D, workers.scratch<float>(Panels::floats(deepest, D))};
+  float* tiles = workers.scratch<float>(threads * kTileFloats);
   Barrier& all = *workers.barriers(1, threads);
   workers.run([&](int thread) {
-    // dx = dz W^T, dh0 = dz[:, 0] U^T
+    float* own = tiles + thread * kTileFloats;
+    // dx = dz W^T
     for_each_block(columns, [&](Range k, bool first) {
       if (!first) all.wait();
-      dz_rows.copy_rows(r.dz, columns, k, thread, threads);
-      first_dz.copy_rows(r.dz, T * columns, k, thread, threads);
-      kernel.copy_columns(a.kernel, columns, k, thread, threads);
-      recurrent_kernel.copy_columns(r.recurrent_kernel, columns, k, thread, threads);
+      kernel.copy_columns(a.kernel + k.begin, columns, k.size(), thread, threads);
       all.wait();
-      multiply(dz_rows, kernel, k.size(), first, a.dx, D, thread, threads);
-      multiply(first_dz, recurrent_kernel, k.size(), first, a.dh0, H, thread, threads);
+      const auto copy = [&](Range some, float* to) { copy_tiles_of_panels(dz, some, k, to); };
+      multiply<TileForm::kRows>(rows, copy, kernel, 0, k.size(), first, a.dx, own, thread, threads);
     });
     // dW = x^T dz, dU = h[t-1]^T dz
     for_each_block(rows, [&](Range k, bool first) {
-      if (!first) all.wait();
-      x.copy_columns([&](int64_t row) { return a.x + row * D; }, k, thread, threads);
-      h.copy_columns([&](int64_t row) { return row % T == 0 ? a.h0 + row / T * H : a.h_seq + (row - 1) * H; }, k,
-                     thread, threads);
-      dz.copy_rows(r.dz, columns, k, thread, threads);
-      all.wait();
-      multiply(x, dz, k.size(), first, a.d_kernel, columns, thread, threads);
-      multiply(h, dz, k.size(), first, a.d_recurrent_kernel, columns, thread, threads);
+      const auto columns_of = [&](int64_t m, const auto& column) {
+        return [&, m](Range some, float* to) { copy_tiles_of_columns(column, m, some, k, to); };
+      };
+      const auto x_row = [&](int64_t row) { return a.x + row * D; };
+      const auto h_row = [&](int64_t row) { return row % T == 0 ? a.h0 + row / T * H : a.h_seq + (row - 1) * H; };
+      multiply<TileForm::kColumns>(D, columns_of(D, x_row), dz, k.begin, k.size(), first, a.d_kernel, own, thread,
+                                   threads);
+      multiply<TileForm::kColumns>(H, columns_of(H, h_row), dz, k.begin, k.size(), first, a.d_recurrent_kernel, own,
+                                   thread, threads);
     });
   });
 }

@@ -1,8 +1,8 @@
 // Products of float32 matrices by the threads of one kernel together, for products that are too small, or too much
 // between what comes before and after, to be handed to the framework.
 //
-// C = A B, A [m, k], B [k, n], in blocks of kSumBlock along k. All threads copy a block of A into tiles and one of B
-// into panels, in the order in which they lie in memory; then each makes its part of C.
+// C = A B, A [m, k], B [k, n], in blocks of kDepth along k. The threads copy a block of B into panels together; then
+// each copies the tiles of A that it comes to into memory of its own, in the order in which it reads them.
 #pragma once
 
 #include "tiles_float32.h"
@@ -10,116 +10,181 @@
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-// A as tiles, each [kRows][kSumBlock] if A lies in memory as rows, or [kSumBlock][kRows] if it lies as columns.
-struct TilesOfA {
-  int64_t m;
-  bool columns;
+// Products of an entry of C that are made in one go.
+constexpr int64_t kDepth = 1024;
+// Of a thread's tiles of A: they stay in its L2 cache while the panels go by.
+constexpr int64_t kTileFloats = (512 << 10) / sizeof(float);
+static_assert(kTileFloats >= kRows * kDepth && kDepth % kSumBlock == 0 && kSumBlock % kPanel == 0);
+
+// The depth of blocks, nearly equal and of whole panels, into which a sum of `size` products falls.
+KERASPTB_INLINE int64_t block_depth(int64_t size) { return round_up(ceil_div(size, ceil_div(size, kDepth)), kPanel); }
+
+// function(block, whether it is the first) for each of them.
+template <class Function>
+KERASPTB_INLINE void for_each_block(int64_t size, const Function& function) {
+  const int64_t depth = block_depth(size);
+  for (int64_t k = 0; k < size; k += depth) function(Range{k, smaller(k + depth, size)}, k == 0);
+}
+
+// A matrix in panels, each [rows][kPanel]; what lies beyond the last column is not read as one.
+struct Panels {
+  int64_t rows, columns;
   float* memory;
 
-  int64_t count() const { return ceil_div(m, kRows); }
-  static int64_t floats(int64_t m) { return ceil_div(m, kRows) * kRows * kSumBlock; }
-  float* at(int64_t tile) const { return memory + tile * kRows * kSumBlock; }
+  int64_t count() const { return ceil_div(columns, kPanel); }
+  static int64_t floats(int64_t rows, int64_t columns) { return rows * round_up(columns, kPanel); }
+  float* at(int64_t panel, int64_t row) const { return memory + (panel * rows + row) * kPanel; }
 
-  // A[i, j] at a[i * stride + j]: this thread's tiles of columns k.
-  void copy_rows(const float* a, int64_t stride, Range k, int thread, int threads) const {
-    const Range mine = split(count(), threads, thread);
-    for (int64_t tile = mine.begin; tile < mine.end; ++tile) {
-      const Range rows = split(m, count(), tile);
-      for (int64_t r = 0; r < rows.size(); ++r)
-        memcpy(at(tile) + r * kSumBlock, a + (rows.begin + r) * stride + k.begin, k.size() * sizeof(float));
-    }
-  }
-
-  // A[i, j] at column(j)[i]: this thread's columns of k.
-  template <class Column>
-  void copy_columns(const Column& column, Range k, int thread, int threads) const {
-    const Range mine = split(k.size(), threads, thread);
-    for (int64_t j = mine.begin; j < mine.end; ++j) {
-      const float* from = column(k.begin + j);
-      for_each_tile(m, [&](auto height, int64_t tile, int64_t row) {
-        memcpy(at(tile) + j * kRows, from + row, height * sizeof(float));
-      });
-    }
-  }
-};
-
-// B as panels, each [kSumBlock][kPanel], zero beyond column n.
-struct PanelsOfB {
-  int64_t n;
-  float* memory;
-
-  int64_t count() const { return ceil_div(n, kPanel); }
-  static int64_t floats(int64_t n) { return ceil_div(n, kPanel) * kPanel * kSumBlock; }
-  float* at(int64_t panel) const { return memory + panel * kPanel * kSumBlock; }
-
-  // B[i, j] at b[i * stride + j]: this thread's rows of k.
-  void copy_rows(const float* b, int64_t stride, Range k, int thread, int threads) const {
-    const Range mine = split(k.size(), threads, thread);
+  // Row i is from + i * stride: this thread's rows of `size`.
+  void copy_rows(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
+    const Range mine = split(size, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; ++i) {
-      const float* from = b + (k.begin + i) * stride;
-      float* to = memory + i * kPanel;
+      const float* row = from + i * stride;
+      float* to = at(0, i);
       int64_t j = 0;
-      for (; j + kPanel <= n; j += kPanel, to += kPanel * kSumBlock) {
-        store(to, load(from + j));
-        store(to + kLanes, load(from + j + kLanes));
+      for (; j + kPanel <= columns; j += kPanel, to += rows * kPanel) {
+        store(to, load(row + j));
+        store(to + kLanes, load(row + j + kLanes));
       }
-      if (j < n) {
-        store(to, load(from + j, lanes_before(j, n)));
-        store(to + kLanes, load(from + j + kLanes, lanes_before(j + kLanes, n)));
+      if (j < columns) {
+        store(to, load(row + j, lanes_before(j, columns)));
+        store(to + kLanes, load(row + j + kLanes, lanes_before(j + kLanes, columns)));
       }
     }
   }
 
-  // B[i, j] at b[j * stride + i]: this thread's panels of rows k.
-  void copy_columns(const float* b, int64_t stride, Range k, int thread, int threads) const {
+  // Column j is from + j * stride: this thread's panels of `size` rows.
+  void copy_columns(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
     const Range mine = split(count(), threads, thread);
     for (int64_t j = mine.begin * kPanel; j < mine.end * kPanel; j += 4) {
-      const float* from = b + j * stride + k.begin;
-      float* to = at(j / kPanel) + j % kPanel;
+      const float* column = from + j * stride;
+      float* to = at(j / kPanel, 0) + j % kPanel;
       int64_t i = 0;
-      if (j + 4 <= n)
-        for (; i + 4 <= k.size(); i += 4) transpose4(from + i, stride, to + i * kPanel, kPanel);
-      for (; i < k.size(); ++i)
-        for (int64_t l = 0; l < 4; ++l) to[i * kPanel + l] = j + l < n ? from[l * stride + i] : 0.0f;
+      if (j + 4 <= columns)
+        for (; i + 4 <= size; i += 4) transpose4(column + i, stride, to + i * kPanel, kPanel);
+      for (; i < size; ++i)
+        for (int64_t l = 0; l < 4; ++l) to[i * kPanel + l] = j + l < columns ? column[l * stride + i] : 0.0f;
     }
+  }
+
+  // Puts columns [column, column + lanes) of a row, lanes <= kLanes.
+  KERASPTB_INLINE_METHOD void put(int64_t row, int64_t column, Float x, int64_t lanes) const {
+    float* to = at(column / kPanel, row) + column % kPanel;
+    const int64_t here = kPanel - column % kPanel;
+    if (lanes <= here) {
+      if (lanes == kLanes)
+        store(to, x);
+      else
+        store(to, x, lanes);
+      return;
+    }
+    float both[2 * kLanes];
+    store(both, x);
+    store(to, x, here);
+    store(at(column / kPanel + 1, row), load(both + here), lanes - here);
   }
 };
 
-template <int R, bool kColumns>
-static __attribute__((noinline)) void product_tile(int64_t size, const float* a, const float* b, bool first, float* c,
-                                                   int64_t stride, int64_t columns) {
-  Sums<R> sums;
-  sums.zero();
-  sums.template add<kColumns ? 1 : kSumBlock, kColumns ? kRows : 1>(size, a, b);
+// Tiles of A as a thread copies them, of kRows floats for each k: [k][row] where A's columns are at hand, else
+// [k / kSumBlock][row][k % kSumBlock], whose loops are long.
+KERASPTB_INLINE int64_t tile_floats(int64_t depth) { return kRows * round_up(depth, kSumBlock); }
+
+// From rows of A, row i at a + i * stride.
+KERASPTB_INLINE void copy_tiles_of_rows(const float* a, int64_t stride, int64_t m, Range tiles, Range k, float* to) {
+  for_each_tile(m, tiles, [&](auto height, int64_t, int64_t row) {
+    for (int64_t r = 0; r < height; ++r) {
+      const float* from = a + (row + r) * stride + k.begin;
+      for (int64_t j = 0; j < k.size(); j += kSumBlock)
+        memcpy(to + j * kRows + r * kSumBlock, from + j, smaller(kSumBlock, k.size() - j) * sizeof(float));
+    }
+    to += tile_floats(k.size());
+  });
+}
+
+// From columns of A, column(j) the j-th: from some of them, into one tile after the other, while they are in the cache.
+template <class Column>
+KERASPTB_INLINE void copy_tiles_of_columns(const Column& column, int64_t m, Range tiles, Range k, float* to) {
+  constexpr int64_t kSome = 32;
+  for (int64_t begin = 0; begin < k.size(); begin += kSome) {
+    const int64_t some = smaller(kSome, k.size() - begin);
+    const float* from[kSome];
+    for (int64_t j = 0; j < some; ++j) from[j] = column(k.begin + begin + j);
+    float* out = to + begin * kRows;
+    for_each_tile(m, tiles, [&](auto height, int64_t, int64_t row) {
+      for (int64_t j = 0; j < some; ++j) memcpy(out + j * kRows, from[j] + row, height * sizeof(float));
+      out += tile_floats(k.size());
+    });
+  }
+}
+
+// From A in panels; k.begin is a multiple of kPanel.
+KERASPTB_INLINE void copy_tiles_of_panels(const Panels& a, Range tiles, Range k, float* to) {
+  for_each_tile(a.rows, tiles, [&](auto height, int64_t, int64_t row) {
+    for (int64_t j = 0; j < k.size(); j += kPanel) {
+      const float* from = a.at((k.begin + j) / kPanel, row);
+      float* out = to + j / kSumBlock * kSumBlock * kRows + j % kSumBlock;
+      for (int r = 0; r < height; ++r) memcpy(out + r * kSumBlock, from + r * kPanel, kPanel * sizeof(float));
+    }
+    to += tile_floats(k.size());
+  });
+}
+
+// Which of the two forms a tile has.
+enum class TileForm { kRows, kColumns };
+
+// R rows of C, each `stride` after the one before, and the first `columns` of their columns, at most kPanel.
+template <int R, TileForm form>
+static __attribute__((noinline)) void product_tile(int64_t depth, const float* a, const float* b, bool first,
+                                                   float* c, int64_t stride, int64_t columns) {
+  Float total[R][2];
+  for (int64_t begin = 0; begin < depth; begin += kSumBlock) {
+    const int64_t size = smaller(kSumBlock, depth - begin);
+    Sums<R> sums;
+    sums.zero();
+    if constexpr (form == TileForm::kColumns)
+      sums.template add<1, kRows>(size, a + begin * kRows, b + begin * kPanel);
+    else
+      sums.template add<kSumBlock, 1>(size, a + begin * kRows, b + begin * kPanel);
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < 2; ++j) total[r][j] = begin == 0 ? sums.of[r][j] : total[r][j] + sums.of[r][j];
+  }
   for (int r = 0; r < R; ++r, c += stride)
     for (int j = 0; j < 2; ++j) {
       float* to = c + j * kLanes;
       const int64_t lanes = lanes_before(j * kLanes, columns);
       if (lanes == kLanes)
-        store(to, first ? sums.of[r][j] : load(to) + sums.of[r][j]);
+        store(to, first ? total[r][j] : load(to) + total[r][j]);
       else if (lanes > 0)
-        store(to, first ? sums.of[r][j] : load(to, lanes) + sums.of[r][j], lanes);
+        store(to, first ? total[r][j] : load(to, lanes) + total[r][j], lanes);
     }
 }
 
-// This thread's part of C [m, n], row i at c + i * stride, from a block of `size` along k; added to C unless it is the
-// first.
-KERASPTB_INLINE void multiply(const TilesOfA& a, const PanelsOfB& b, int64_t size, bool first, float* c, int64_t stride,
-                              int thread, int threads) {
-  // Of panels, or of tiles where those come out more nearly equal.
-  const bool by_tiles = ceil_div(b.count(), threads) * a.count() > ceil_div(a.count(), threads) * b.count();
-  const Range my_panels = by_tiles ? Range{0, b.count()} : split(b.count(), threads, thread);
-  const Range my_tiles = by_tiles ? split(a.count(), threads, thread) : Range{0, a.count()};
-  // As many tiles at a time as stay in the L2 cache while the panels go by.
-  constexpr int64_t kTiles = (512 << 10) / (kRows * kSumBlock * sizeof(float));
-  for (int64_t begin = my_tiles.begin; begin < my_tiles.end; begin += kTiles)
-    for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel)
-      for_each_tile(a.m, Range{begin, smaller(begin + kTiles, my_tiles.end)},
-                    [&](auto height, int64_t tile, int64_t row) {
-                      const auto function = a.columns ? product_tile<height, true> : product_tile<height, false>;
-                      function(size, a.at(tile), b.at(panel), first, c + row * stride + panel * kPanel, stride,
-                               b.n - panel * kPanel);
-                    });
+// This thread's part of C [m, b.columns], dense, from a block of `depth` products, whose rows of B begin at `b_row`;
+// added to C unless it is the first. copy(tiles, to) copies tiles of A into `own`, of kTileFloats.
+template <TileForm form, class Copy>
+KERASPTB_INLINE void multiply(int64_t m, const Copy& copy, const Panels& b, int64_t b_row, int64_t depth, bool first,
+                              float* c, float* own, int thread, int threads) {
+  const int64_t tiles = ceil_div(m, kRows), panels = b.count();
+  // Of panels where those come out more nearly equal, or where a thread's few tiles would make little of each panel; else
+  // of tiles, which then nobody else copies.
+  const int64_t most_by_tiles = ceil_div(tiles, threads) * panels, most_by_panels = ceil_div(panels, threads) * tiles;
+  const bool by_panels = most_by_panels < most_by_tiles || (most_by_panels == most_by_tiles && tiles < 8 * threads);
+  const Range my_panels = by_panels ? split(panels, threads, thread) : Range{0, panels};
+  const Range my_tiles = by_panels ? Range{0, tiles} : split(tiles, threads, thread);
+  if (my_panels.size() == 0) return;
+  const int64_t chunks = ceil_div(my_tiles.size(), kTileFloats / tile_floats(depth));
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const Range part = split(my_tiles.size(), chunks, chunk), some{my_tiles.begin + part.begin, my_tiles.begin + part.end};
+    copy(some, own);
+    for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+      const float* a = own;
+      for_each_tile(m, some, [&](auto height, int64_t, int64_t row) {
+        product_tile<height, form>(depth, a, b.at(panel, b_row), first, c + row * b.columns + panel * kPanel, b.columns,
+                                   b.columns - panel * kPanel);
+        a += tile_floats(depth);
+      });
+    }
+  }
 }
 
 }  // namespace KERASPTB_LEVEL
