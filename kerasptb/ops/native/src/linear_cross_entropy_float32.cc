@@ -126,7 +126,7 @@ struct Task {
           const Range next = split(io.features, tiles, tile);
           for (int64_t d = next.begin; d < next.end; ++d)
             for (int64_t v = 0; v < kPanel; v += 16)
-              __builtin_prefetch(io.kernel + d * io.vocabulary_size + (panel + 1) * kPanel + v);
+              prefetch(io.kernel + d * io.vocabulary_size + (panel + 1) * kPanel + v);
         }
         logits_tile<height>(my_panels, panel, tile, row, my);
       });
@@ -269,8 +269,8 @@ struct Task {
     const auto row_at = [&](int r) {
       return (d + r < io.features ? io.d_kernel + (d + r) * io.vocabulary_size : io.d_bias) + v;
     };
-    for (int r = 0; r < R; ++r) __builtin_prefetch(row_at(r), 1);
-    for (int r = 0; r < R; ++r) __builtin_prefetch(row_at(r) + kLanes, 1);
+    for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r));
+    for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r) + kLanes);
     Sums<R> sums;
     sums.zero();
     sums.template add<1, kRows>(num_rows, my.scaled_h + tile * num_rows * kRows, exponentials_at(my_panels, panel, my));

@@ -62,14 +62,17 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
   const int64_t H = s.units, unit = panel * kLanes, panel_size = 4 * kLanes * H;
   const auto get = [&](const float* p) { return kTail ? load(p, H - unit) : load(p); };
 
-  Float total[R][4][N];
+  // What the sums are added to and what becomes of them is at hand when they are there.
   for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g)
-      for (int n = 0; n < N; ++n) {
-        const int64_t u = g * H + unit + n * kLanes;
-        total[r][g][n] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u);
-      }
+    for (int n = 0; n < N; ++n) {
+      const int64_t b = row + r, u = unit + n * kLanes;
+      for (int g = 0; g < 4; ++g) prefetch(s.xz + b * s.xz_stride + g * H + u);
+      prefetch(s.c_previous + b * s.c_previous_stride + u);
+      prefetch_to_write(s.c + b * s.c_stride + u);
+      prefetch_to_write(s.h_seq + b * s.seq_stride + u);
+    }
 
+  Float total[R][4][N] = {};
   const float* h = s.h_previous + row * s.h_stride;
   const float* w = s.packed + panel * panel_size;
   for (int64_t begin = 0; begin < H; begin += kSumBlock) {
@@ -92,7 +95,11 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
 
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < N; ++n) {
-      const Float z[4] = {total[r][0][n], total[r][1][n], total[r][2][n], total[r][3][n]};
+      Float z[4];
+      for (int g = 0; g < 4; ++g) {
+        const int64_t u = g * H + unit + n * kLanes;
+        z[g] = get(s.xz + (row + r) * s.xz_stride + u) + get(s.bias + u) + total[r][g][n];
+      }
       finish_units<kTail>(s, row + r, unit + n * kLanes, z);
     }
 }

@@ -136,6 +136,8 @@ enum class TileForm { kRows, kColumns };
 template <int R, TileForm form>
 static __attribute__((noinline)) void product_tile(int64_t depth, const float* a, const float* b, bool first,
                                                    float* c, int64_t stride, int64_t columns) {
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < 2; ++j) prefetch_to_write(c + r * stride + j * kLanes);
   Float total[R][2];
   for (int64_t begin = 0; begin < depth; begin += kSumBlock) {
     const int64_t size = smaller(kSumBlock, depth - begin);

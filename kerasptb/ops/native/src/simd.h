@@ -53,6 +53,10 @@ KERASPTB_INLINE Float splat(float x) { return x - Float{}; }  // x - 0 is x, als
 KERASPTB_INLINE Float load(const float* p) { return *reinterpret_cast<const UnalignedFloat*>(p); }
 KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat*>(p) = x; }
 
+// Asks for the line at p, of which nothing need be there, to be read or to be written a little later.
+KERASPTB_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0); }
+KERASPTB_INLINE void prefetch_to_write(float* p) { __builtin_prefetch(p, 1); }
+
 // The first `count` (0 .. kLanes) lanes at p; the others are zero and their memory is not touched.
 KERASPTB_INLINE Float load(const float* p, int64_t count) {
 #if defined(__AVX512F__)
