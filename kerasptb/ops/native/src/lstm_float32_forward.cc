@@ -72,7 +72,7 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
       prefetch_to_write(s.h_seq + b * s.seq_stride + u);
     }
 
-  Float total[R][4][N] = {};
+  Float total[R][4][N];
   const float* h = s.h_previous + row * s.h_stride;
   const float* w = s.packed + panel * panel_size;
   for (int64_t begin = 0; begin < H; begin += kSumBlock) {
@@ -90,7 +90,7 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
     }
     for (int r = 0; r < R; ++r)
       for (int g = 0; g < 4; ++g)
-        for (int n = 0; n < N; ++n) total[r][g][n] += acc[r][g][n];
+        for (int n = 0; n < N; ++n) total[r][g][n] = begin == 0 ? acc[r][g][n] : total[r][g][n] + acc[r][g][n];
   }
 
   for (int r = 0; r < R; ++r)
