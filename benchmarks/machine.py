@@ -70,6 +70,11 @@ def matrix_rates(repeats=10, size=2048):
     return rates
 
 
+def best_rates(*measured):
+    """Returns the highest of each dtype's rates: a floor is of what the machine can do while nobody else uses it."""
+    return {dtype: max(rates.get(dtype, 0.0) for rates in measured) for dtype in measured[-1]}
+
+
 def gpu():
     """Returns what the CUDA driver says of the first GPU that is visible, as a dict; None without a driver or a GPU.
 

@@ -108,13 +108,7 @@ def main():
         machine.hold_to_avx2()
         options.only = [name for name in options.only if "bfloat16" not in name]
     description, rates = machine.describe(), machine.matrix_rates()
-    about = {
-        "date": f"{datetime.date.today()}",
-        "rounds": options.rounds,
-        **{f"{d}_gflops": rate / 1e9 for d, rate in rates.items()},
-        **description,
-    }
-    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    print(", ".join(f"{key} {value}" for key, value in description.items()))
 
     contenders = [Contender(name) for name in options.only]
     rows = []
@@ -139,8 +133,12 @@ def main():
             print(f"  {name:<32}{median:>10.2f} ms  ({low:.2f}–{high:.2f})  {rate:>14}  {ratio}", flush=True)
     for contender in contenders:
         contender.close()
+    rates = machine.best_rates(rates, machine.matrix_rates())
+    print(", ".join(f"{dtype} matrix products: {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items()))
     print("×: to the fastest float32 contender of others at that size")
     if options.csv:
+        about = {"date": f"{datetime.date.today()}", "rounds": options.rounds}
+        about |= {f"{dtype}_gflops": rate / 1e9 for dtype, rate in rates.items()} | description
         with options.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, [*rows[0], *about])
             writer.writeheader()

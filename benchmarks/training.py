@@ -162,17 +162,14 @@ def main():
         machine.hold_to_avx2()
         options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
     description = machine.describe()
-    rates = machine.matrix_rates()
     print(", ".join(f"{key} {value}" for key, value in description.items()))
-    for dtype, rate in rates.items():
-        floor = machine.training_flops(1200) / rate
-        print(f"{dtype} matrix products: {rate / 1e9:,.0f} GFLOP/s, so a step takes at least {1e3 * floor:.1f} ms")
-
+    rates = {}
     measured = {name: [] for name in options.only}
     with tempfile.TemporaryDirectory() as folder:
         inputs = str(Path(folder, "inputs.npz"))
         corpus = make_inputs(inputs, options.data, options.steps)
         for number in range(options.rounds):
+            rates = machine.best_rates(rates, machine.matrix_rates())
             for name in options.only:
                 result = run(name, inputs)
                 if result is not None:
@@ -181,6 +178,9 @@ def main():
                     print(f"round {number + 1}, {name}: {1e3 * step:.1f} ms a step", flush=True)
     rows = [summarise(name, results, 1200) for name, results in measured.items() if results]
     print_table(rows)
+    for dtype, rate in rates.items():
+        floor = machine.training_flops(1200) / rate
+        print(f"{dtype} matrix products: {rate / 1e9:,.0f} GFLOP/s, so a step takes at least {1e3 * floor:.1f} ms")
     if options.csv:
         about = {
             "date": f"{datetime.date.today()}",
