@@ -96,7 +96,7 @@ struct Backward {
     const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
     const Places places = places_32x32(c, c_row_size);
     if (num_rows <= kTileRows)
-      multiply_16_rows<kParts, 2>(columns / kTileDepth, rows, weights, nullptr, places);
+      multiply_16_rows<kParts, 2>(columns / kTileDepth, num_rows, rows, weights, nullptr, places);
     else
       multiply_32x32<kParts>(columns / kTileDepth, rows, weights, nullptr, places);
   }
@@ -112,7 +112,7 @@ struct Backward {
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
           const int64_t b = block * layout.block_rows;
-          products(t * sizes.batch + b, layout.block_rows, padded_features / kBlock + slice,
+          products(t * sizes.batch + b, smaller(layout.block_rows, sizes.batch - b), padded_features / kBlock + slice,
                    dh + b * padded_units + slice * kBlock, padded_units);
         }
     }

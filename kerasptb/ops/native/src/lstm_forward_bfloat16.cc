@@ -73,7 +73,8 @@ struct Forward {
                           kGates * kTileSize, weights_low};
     if (num_rows <= kTileRows) {
       const Places before = from == nullptr ? Places{} : from->of_16_rows();
-      multiply_16_rows<kParts, 4>(depth.size(), rows, columns, from == nullptr ? nullptr : &before, to.of_16_rows());
+      multiply_16_rows<kParts, 4>(depth.size(), num_rows, rows, columns, from == nullptr ? nullptr : &before,
+                                  to.of_16_rows());
       return;
     }
     for (int64_t gate = 0; gate < kGates; gate += 2) {
@@ -90,7 +91,8 @@ struct Forward {
     const int64_t num_rows = sizes.steps * sizes.batch;
     for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
       for (int64_t r = 0; r < num_rows; r += kBlock)
-        products(r, kBlock, tile, {0, padded_features / kTileDepth}, nullptr, input_sums_of(r, tile));
+        products(r, smaller(kBlock, num_rows - r), tile, {0, padded_features / kTileDepth}, nullptr,
+                 input_sums_of(r, tile));
   }
 
   // Gates, c(t) and h(t) of the rows b .. b + num_rows - 1 of step t.
@@ -129,10 +131,10 @@ struct Forward {
       for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
           const int64_t b = block * layout.block_rows;
-          const int64_t r = t * sizes.batch + b;
+          const int64_t r = t * sizes.batch + b, num_rows = smaller(layout.block_rows, sizes.batch - b);
           const Sums inputs = input_sums_of(r, tile);
-          products(r, layout.block_rows, tile, depth, input_sums == nullptr ? nullptr : &inputs, sums);
-          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, z);
+          products(r, num_rows, tile, depth, input_sums == nullptr ? nullptr : &inputs, sums);
+          gates(t, b, num_rows, tile, z);
         }
       if (layout.members > 1) barrier->wait();
     }
