@@ -140,7 +140,7 @@ def _reopen(data, out, model_arguments, training_arguments, steps_per_epoch):
             )
     corpus = data if isinstance(data, Corpus) else run.load_corpus(data)
     own = run.config["data"]
-    if corpus.digest != own["digest"]:
+    if corpus.digest != own.get("digest", corpus.digest):  # runs have not always recorded it
         raise runs.RunError(
             f"A resumed run keeps its text: {run.folder} was trained on {own['source']}. "
             f"Received: {corpus.source}, another text or vocabulary"

@@ -145,6 +145,12 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
     assert len(run.history) == 3
+    # A run from before texts were recorded goes on with the one that it is given.
+    config = json.loads((run.folder / "config.json").read_text())
+    config["data"] = {name: config["data"][name] for name in ("name", "is_sample")}
+    (run.folder / "config.json").write_text(json.dumps(config))
+    kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=4, verbose=0)
+    assert len(run.history) == 4
     made_up = train(tmp_path / "made up", epochs=1)
     with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
