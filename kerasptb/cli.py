@@ -6,6 +6,7 @@ import os
 import sys
 from importlib.util import find_spec
 
+from kerasptb.notices import import_keras
 from kerasptb.presets import PRESETS
 
 _BACKENDS = ("auto", "reference", "keras", "native")
@@ -32,8 +33,6 @@ def main(arguments=None):
         return error.code
     if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
-    # TensorFlow's notices about CPU features and missing GPUs are noise to most; the variable brings them back.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         return options.command(options) or 0
     except KeyboardInterrupt:
@@ -62,6 +61,7 @@ def _one_line(error):
 
 
 def _train(options):
+    import_keras()
     from kerasptb.training import train
 
     run = train(
@@ -87,6 +87,7 @@ def _evaluate(options):
     run = load_run(options.run)
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
+    import_keras()
     model = run.load_model()
     if options.batch_size is None:
         # Both figures that papers give: the strict one, and the one of the original's reader.
@@ -121,6 +122,7 @@ def _suggest(options):
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
+    import_keras()
     suggestions = suggest(run.load_model(batch_size=1), run.vocabulary, options.text, options.k)
     if options.json:
         rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
@@ -135,12 +137,14 @@ def _generate(options):
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
+    import_keras()
     model = run.load_model(batch_size=1)
     words = generate(model, run.vocabulary, options.prompt, options.words, options.temperature, options.seed)
     print(" ".join([*options.prompt.split(), *words]).replace(" <eos> ", "\n").removesuffix(" <eos>"))
 
 
 def _export(options):
+    import_keras()
     from kerasptb.export import ExportError, export_litert, export_onnx, export_saved_model
     from kerasptb.runs import load_run
 
@@ -156,6 +160,7 @@ def _export(options):
 
 
 def _serve(options):
+    import_keras()
     from kerasptb.serving import serve
 
     serve(options.run, options.host, options.port, options.rate)
@@ -171,6 +176,7 @@ def _build(options):
 
 
 def _tune(options):
+    import_keras()
     from tuning import tune
 
     tune(
@@ -193,6 +199,7 @@ def _tune(options):
 
 
 def _info(options):
+    import_keras()
     from kerasptb.info import collect, describe
 
     information = collect()

@@ -1,0 +1,64 @@
+"""Importing Keras without TensorFlow's notices, for the command line."""
+
+import contextlib
+import os
+import re
+import signal
+import sys
+
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+# The level does not reach these: they are written before TensorFlow's logging is set up. The last is of a machine that
+# has no NVIDIA driver: 303 is CUDA's "shared object not found". Any other failure of a GPU is shown.
+_NOTICE = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog\(\)|[IW]\d{4} |E\d{4} .*failed call to cuInit.*\(303\)"
+)
+
+
+def import_keras():
+    """Imports Keras, its backend and the devices, without notices of what is as it should be on standard error.
+
+    Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
+    """
+    with contextlib.nullcontext() if _LEVEL in os.environ else without_notices():
+        os.environ.setdefault(_LEVEL, "2")
+        from kerasptb.ops import backends  # noqa: PLC0415  (this is the import)
+
+        backends.visible_gpus()
+
+
+@contextlib.contextmanager
+def without_notices():
+    """Keeps TensorFlow's notices off standard error, its file descriptor, meanwhile.
+
+    A process of its own sorts the lines, so that the last words of one that crashes here are shown.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    reading, writing = os.pipe()
+    sorter = os.fork()
+    if sorter == 0:
+        try:
+            os.close(writing)
+            _sort(reading, screen)
+        finally:
+            os._exit(0)
+    os.close(reading)
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.waitpid(sorter, 0)
+
+
+def _sort(reading, screen):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other's to answer; this one ends with it
+    os.dup2(screen, 2)
+    with os.fdopen(reading, "rb") as lines:
+        for line in lines:
+            if not _NOTICE.match(line):
+                os.write(screen, line)
