@@ -84,6 +84,12 @@ def test_too_short_says_the_numbers():
     assert int(make_dataset(np.zeros(1260, np.int32), 60, 20).cardinality()) == 1
 
 
+def test_no_thread_tunes_the_dataset_and_holds_up_its_end():
+    dataset = make_dataset(np.arange(100), 4, 5)
+    for end in (dataset, dataset.take(2), dataset.map(lambda x, y: (y, x))):
+        assert end.options().autotune.enabled is False
+
+
 @pytest.mark.parametrize("name", ["batch_size", "num_steps"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, "3", True, None])
 @pytest.mark.parametrize("every_word", [False, True])
