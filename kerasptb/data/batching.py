@@ -104,6 +104,7 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
     Returns:
         A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` one word on. With Keras on another
         backend than TensorFlow it is a `keras.utils.PyDataset` of numpy arrays, and TensorFlow is not needed.
+        `tf.data` does not tune what is made of it: a parallel `map` of your own runs on up to 16 threads.
 
     Raises:
         DataError: The text is too short for one batch, `ids` is not one row of integers, or a size is not a

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from kerasptb import ops, presets
+from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
@@ -97,9 +98,7 @@ class LanguageModel(keras.Model):
             return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_size, embeddings_initializer=uniform(), name="embedding"
-        )
+        embedding = Embedding(vocabulary_size, embedding_size, embeddings_initializer=uniform(), name="embedding")
         x = drop(embedding(tokens), "embedding_dropout")
         for i, size in enumerate(units):
             x = StatefulLSTM(

@@ -120,11 +120,11 @@ def _summed_by_row(gradient, learning_rate):
     """
     import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
 
-    step = tf.cast(gradient.values, learning_rate.dtype) * learning_rate
-    if _compiled_by_xla():
-        return tf.IndexedSlices(step, gradient.indices)
-    rows, row_of_slice = tf.unique(gradient.indices)
-    return tf.IndexedSlices(tf.math.unsorted_segment_sum(step, row_of_slice, tf.size(rows)), rows)
+    values, rows = tf.cast(gradient.values, learning_rate.dtype), gradient.indices
+    if not _compiled_by_xla():
+        rows, row_of_slice = tf.unique(rows)
+        values = tf.math.unsorted_segment_sum(values, row_of_slice, tf.size(rows))
+    return tf.IndexedSlices(values * learning_rate, rows)
 
 
 def _compiled_by_xla():

@@ -1,0 +1,76 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.layers import Embedding
+
+IDS = np.array([[1, 4, 1], [0, 9, 9]], "int32")
+
+
+def made(**arguments):
+    layer = Embedding(10, 4, **arguments)
+    layer(IDS)
+    keras_layer = keras.layers.Embedding(10, 4, **arguments)
+    keras_layer(IDS)
+    keras_layer.set_weights(layer.get_weights())
+    return layer, keras_layer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize("ids_dtype", ["int32", "int64", "uint8", "float32"])
+def test_gives_what_keras_gives(dtype, ids_dtype):
+    layer, keras_layer = made(dtype=dtype)
+    expected, result = keras_layer(IDS.astype(ids_dtype)), layer(IDS.astype(ids_dtype))
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_gradient_is_of_the_rows_alone():
+    layer, keras_layer = made()
+    factors = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    gradients = []
+    for either in (layer, keras_layer):
+        with tf.GradientTape() as tape:
+            cost = tf.reduce_sum(either(tf.constant(IDS)) * factors)
+        gradients.append(tape.gradient(cost, either.trainable_weights[0]))
+    assert isinstance(gradients[0], tf.IndexedSlices)
+    assert gradients[0].values.shape == (6, 4)
+    np.testing.assert_array_equal(tf.convert_to_tensor(gradients[0]), tf.convert_to_tensor(gradients[1]))
+
+
+def test_the_matrix_is_not_read():
+    layer, keras_layer = made()
+
+    def operations(either):
+        graph = tf.function(either).get_concrete_function(tf.TensorSpec((2, 3), "int32")).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    assert "ReadVariableOp" in operations(keras_layer)
+    assert "ReadVariableOp" not in operations(layer)
+    assert "ResourceGather" in operations(layer)
+
+
+@pytest.mark.parametrize("wrong", [-1, 10])
+def test_ids_out_of_range_are_an_error(wrong):
+    layer, _ = made()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"= {wrong} is not in"):
+        layer(np.array([[wrong]], "int32"))
+
+
+def test_masks_and_is_saved_as_keras_does(tmp_path):
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), Embedding(10, 4, mask_zero=True)])
+    np.testing.assert_array_equal(model.layers[0].compute_mask(tf.constant(IDS)), IDS != 0)
+    expected = model.predict(IDS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.layers[0]) is Embedding
+    np.testing.assert_array_equal(loaded.predict(IDS, verbose=0), expected)
+
+
+def test_takes_the_values_of_a_stateless_scope():
+    layer, _ = made()
+    matrix = tf.reshape(tf.range(40.0), (10, 4))
+    with keras.StatelessScope(state_mapping=[(layer.trainable_variables[0], matrix)]):
+        result = layer(IDS)
+    np.testing.assert_array_equal(result, tf.gather(matrix, IDS))
