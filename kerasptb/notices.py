@@ -20,7 +20,8 @@ def import_keras():
 
     Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
     """
-    with contextlib.nullcontext() if _LEVEL in os.environ else without_notices():
+    unseen = sys.stderr is None  # the descriptor was closed before Python began
+    with contextlib.nullcontext() if unseen or _LEVEL in os.environ else without_notices():
         os.environ.setdefault(_LEVEL, "2")
         from kerasptb.ops import backends  # noqa: PLC0415  (this is the import)
 

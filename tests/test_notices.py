@@ -48,3 +48,9 @@ def test_an_exception_passes():
 def test_importing_keras_is_quiet_unless_the_variable_asks():
     assert standard_error_of("import_keras(); assert 'keras' in sys.modules", "-u", "TF_CPP_MIN_LOG_LEVEL") == ""
     assert "I0000" in standard_error_of("import_keras()", "TF_CPP_MIN_LOG_LEVEL=0")
+
+
+def test_a_closed_standard_error_is_no_error():
+    code = "from kerasptb.notices import import_keras; import_keras(); print('done')"
+    command = f'unset TF_CPP_MIN_LOG_LEVEL; exec "{sys.executable}" -c "{code}" 2>&-'
+    assert subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=True).stdout == "done\n"
