@@ -58,7 +58,6 @@ def without_notices():
 
 def _sort(reading, screen):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other's to answer; this one ends with it
-    os.dup2(screen, 2)
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
             if not _NOTICE.match(line):
