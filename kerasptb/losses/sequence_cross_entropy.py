@@ -21,7 +21,9 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     Call arguments:
         y_true: int [B, T], the ids of the true next words.
-        y_pred: float [B, T, V], logits.
+        y_pred: float [B, T, V], logits. Words that a mask of Keras' leaves out, as from an `Embedding` with
+            `mask_zero=True`, cost nothing.
+        sample_weight: float [B], a weight of each sequence, or [B, T], one of each word.
 
     Returns:
         float32 scalar; with `reduction=None` float32 [B], the cost of each sequence.
@@ -30,7 +32,33 @@ class SequenceCrossEntropy(keras.losses.Loss):
     def __init__(self, reduction="sum_over_batch_size", name="sequence_cross_entropy", dtype=None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Returns the cost, reduced over the batch."""
+        weights = getattr(y_pred, "_keras_mask", None)
+        if sample_weight is not None and len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
+            of_words = ops.reshape(ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2])
+            weights = of_words if weights is None else of_words * ops.cast(weights, self.dtype)
+            sample_weight = None
+        if weights is None:
+            return super().__call__(y_true, y_pred, sample_weight)
+        # Keras would weigh what `call` gives, which has one cost for all words of a sequence.
+        weighted_sum = _WeightedSum(self.reduction, self.name, self.dtype)
+        return weighted_sum(ops.cast(weights, self.dtype), self._costs_of_words(y_true, y_pred), sample_weight)
+
     def call(self, y_true, y_pred):
         """Returns the cost of each sequence, float32 [B]."""
-        losses = ops.sparse_categorical_crossentropy(ops.cast(y_true, "int32"), y_pred, from_logits=True)
-        return ops.sum(losses, axis=-1)
+        return ops.sum(self._costs_of_words(y_true, y_pred), axis=-1)
+
+    def _costs_of_words(self, y_true, y_pred):
+        y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, self.dtype)
+        return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+class _WeightedSum(keras.losses.Loss):
+    """The sum over time of `y_pred`, the costs of words, weighed by `y_true`."""
+
+    def __init__(self, reduction, name, dtype):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(self, y_true, y_pred):
+        return ops.sum(y_true * y_pred, axis=-1)

@@ -1,7 +1,11 @@
 """Perplexity, exact over everything seen since the last reset."""
 
+import functools
+
 import keras
 from keras import ops
+
+from kerasptb.ops import tensors
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -19,7 +23,8 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
     Call arguments:
         y_true: int [...], ids of the true words.
-        y_pred: float [..., V], logits or probabilities.
+        y_pred: float [..., V], logits or probabilities. Words that a mask of Keras' leaves out do not count.
+        sample_weight: weights of the words, of y_true's shape or of its first dimensions (one for each sequence).
 
     Example:
     >>> metric = Perplexity()
@@ -32,17 +37,29 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         super().__init__(name=name, dtype=dtype, from_logits=from_logits, ignore_class=ignore_class)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds the words of a batch; `sample_weight`, float and of a shape that broadcasts to [...], weighs them."""
+        """Adds the words of a batch."""
+        mask = getattr(y_pred, "_keras_mask", None)
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        shape = ops.shape(y_pred)[:-1]
+        y_true = ops.reshape(y_true, shape)
+        weights = [] if sample_weight is None else [sample_weight]
+        weights += [] if mask is None else [mask]
         if self.ignore_class is not None:
             # Keras gives an ignored word the loss 0, but counts it.
-            counted = ops.cast(ops.not_equal(y_true, self.ignore_class), self.dtype)
-            sample_weight = counted if sample_weight is None else counted * ops.cast(sample_weight, self.dtype)
-        if sample_weight is not None:
-            sample_weight = ops.reshape(ops.broadcast_to(sample_weight, ops.shape(y_true)), [-1])
+            weights.append(ops.not_equal(y_true, self.ignore_class))
+        weights = [ops.reshape(self._of_words(weight, shape), [-1]) for weight in weights]
         # Keras counts rows, whatever their length; one word a row counts words.
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
-        return super().update_state(y_true, y_pred, sample_weight=sample_weight)
+        with tensors.after(y_true):
+            return super().update_state(y_true, y_pred, sample_weight=functools.reduce(ops.multiply, weights) if weights else None)
+
+    def _of_words(self, weight, shape):
+        """A weight of each word from those of the first dimensions."""
+        weight = ops.cast(weight, self.dtype)
+        if len(weight.shape) > len(shape):
+            return ops.reshape(weight, shape)
+        missing = len(shape) - len(weight.shape)
+        return ops.broadcast_to(ops.reshape(weight, (*ops.shape(weight), *[1] * missing)), shape)
 
     def update_from_cross_entropy(self, cross_entropy, num_words):
         """Adds words whose cross-entropy is known already, so that no logits are needed.

@@ -1,5 +1,7 @@
 """What the operations need to know of their tensors, and how they give gradients of their own."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -15,6 +17,19 @@ def as_tensor(x):
 
         return tf.convert_to_tensor(x)
     return ops.convert_to_tensor(getattr(x, "value", x))
+
+
+def after(*inputs):
+    """Returns a context whose operations run only once these tensors are there, also those that do not read them.
+
+    Keras' loop over a dataset of unknown length ends in a step whose data fail to come. In a graph, what of that step
+    does not wait for them is done all the same, such as to count a batch of a static size.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    return tf.control_dependencies([x for x in inputs if isinstance(x, tf.Tensor)])
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False):

@@ -23,3 +23,33 @@ def test_without_reduction_gives_the_cost_of_each_sequence():
     logits = np.log(np.array([[[0.5, 0.5], [0.25, 0.75]], [[0.5, 0.5], [0.5, 0.5]]], "float32"))
     costs = SequenceCrossEntropy(reduction=None)(np.array([[0, 0], [1, 1]]), logits)
     np.testing.assert_allclose(costs, [math.log(8), math.log(4)], rtol=1e-6)
+
+
+# With as many sequences as steps, so that weights of the one applied to the other would fit too.
+TARGETS = np.random.default_rng(1).integers(0, 7, (4, 4))
+LOGITS = np.random.default_rng(2).normal(size=(4, 4, 7)).astype("float32")
+COSTS = -np.take_along_axis(LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True)), TARGETS[..., None], -1)[..., 0]
+OF_WORDS = np.random.default_rng(3).uniform(size=(4, 4)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (OF_WORDS, (OF_WORDS * COSTS).sum() / 4),
+        (OF_WORDS[..., None], (OF_WORDS * COSTS).sum() / 4),
+        (OF_WORDS[0], (OF_WORDS[0] * COSTS.sum(1)).sum() / 4),
+        (OF_WORDS[0][:, None], (OF_WORDS[0] * COSTS.sum(1)).sum() / 4),
+    ],
+    ids=["words", "words, a further dimension", "sequences", "sequences, a further dimension"],
+)
+def test_weights_are_of_words_or_of_sequences(weights, expected):
+    assert float(SequenceCrossEntropy()(TARGETS, LOGITS, weights)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_masked_words_cost_nothing():
+    logits = keras.ops.convert_to_tensor(LOGITS)
+    mask = np.arange(16).reshape(4, 4) % 3 > 0
+    keras.src.backend.set_keras_mask(logits, keras.ops.convert_to_tensor(mask))
+    assert float(SequenceCrossEntropy()(TARGETS, logits)) == pytest.approx((mask * COSTS).sum() / 4, rel=1e-6)
+    weighted = SequenceCrossEntropy(reduction="sum")(TARGETS, logits, OF_WORDS)
+    assert float(weighted) == pytest.approx((mask * OF_WORDS * COSTS).sum(), rel=1e-6)

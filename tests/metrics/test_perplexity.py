@@ -3,6 +3,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasptb.metrics import Perplexity
 
@@ -47,6 +48,51 @@ def test_ignored_class_does_not_count():
     metric = Perplexity(ignore_class=0)
     metric.update_state([[1, 0]], [[[0.0, 0.0], [9.0, -9.0]]])
     assert float(metric.result()) == pytest.approx(2.0, rel=1e-6)
+
+
+# As many sequences as steps, so that weights of the one applied to the other would fit too.
+TARGETS = np.random.default_rng(1).integers(0, 7, (4, 4))
+LOGITS = np.random.default_rng(2).normal(size=(4, 4, 7)).astype("float32")
+COSTS = -np.take_along_axis(LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True)), TARGETS[..., None], -1)[..., 0]
+OF_WORDS = np.random.default_rng(3).uniform(size=(4, 4)).astype("float32")
+
+
+@pytest.mark.parametrize("targets", [TARGETS, TARGETS[..., None]], ids=["targets", "targets, a further dimension"])
+@pytest.mark.parametrize(
+    ("weights", "of_words"),
+    [
+        (OF_WORDS, OF_WORDS),
+        (OF_WORDS[..., None], OF_WORDS),
+        (OF_WORDS[0], np.repeat(OF_WORDS[0][:, None], 4, 1)),
+        (OF_WORDS[0][:, None], np.repeat(OF_WORDS[0][:, None], 4, 1)),
+    ],
+    ids=["words", "words, a further dimension", "sequences", "sequences, a further dimension"],
+)
+def test_weights_are_of_words_or_of_sequences(weights, of_words, targets):
+    metric = Perplexity()
+    metric.update_state(targets, LOGITS, weights)
+    assert float(metric.result()) == pytest.approx(math.exp((of_words * COSTS).sum() / of_words.sum()), rel=1e-6)
+
+
+def test_masked_words_do_not_count():
+    logits = keras.ops.convert_to_tensor(LOGITS)
+    mask = np.arange(16).reshape(4, 4) % 3 > 0
+    keras.src.backend.set_keras_mask(logits, keras.ops.convert_to_tensor(mask))
+    metric = Perplexity()
+    metric.update_state(TARGETS, logits)
+    assert float(metric.num_words) == mask.sum()
+    assert float(metric.result()) == pytest.approx(math.exp(COSTS[mask].mean()), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_counts_no_batch_after_the_last_of_a_dataset_of_unknown_length():
+    # Keras runs one step more, whose data fail to come.
+    model = keras.Sequential([keras.Input(batch_shape=(4, 3), dtype="int32"), keras.layers.Embedding(5, 5)])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=[Perplexity()])
+    tokens = tf.random.stateless_uniform((12, 3), (1, 2), 0, 5, tf.int32)
+    dataset = tf.data.Dataset.from_tensor_slices((tokens, tokens)).batch(4, drop_remainder=True)
+    expected = model.evaluate(dataset, verbose=0)[1]
+    assert model.evaluate(dataset.filter(lambda x, y: True), verbose=0)[1] == pytest.approx(expected, rel=1e-6)
 
 
 def test_round_trips_through_its_config():
