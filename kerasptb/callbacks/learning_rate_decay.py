@@ -8,14 +8,16 @@ class LearningRateDecay(keras.callbacks.Callback):
 
     In epoch `e` (from 0) the rate is `learning_rate * decay ** max(e + 1 - constant_epochs, 0)`: with the
     defaults 1.0 in the first five epochs, then 0.5, 0.25, … as in the original tutorial. The rate is computed
-    from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one.
+    from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one. An optimizer
+    that was loaded with the rate of a later epoch does not tell its base any more: name it in `learning_rate`.
 
     The rate of each epoch stands in the history as `learning_rate`.
 
     Args:
         constant_epochs: number of epochs at the base rate.
         decay: factor of each further epoch, in (0, 1].
-        learning_rate: base rate; `None` takes the optimizer's when training first begins.
+        learning_rate: base rate; `None` takes the optimizer's when training first begins, or what it was before such a
+            callback lowered it.
 
     Raises:
         ValueError: if an argument is out of range, or the optimizer's rate follows a schedule of its own.
@@ -40,7 +42,9 @@ class LearningRateDecay(keras.callbacks.Callback):
                 f"Received: learning_rate={type(schedule).__name__}"
             )
         if self.learning_rate is None:
-            self.learning_rate = float(self.model.optimizer.learning_rate)
+            base, lowered = getattr(self.model.optimizer, "_base_and_lowered_rate", (None, None))
+            present = float(self.model.optimizer.learning_rate)
+            self.learning_rate = base if present == lowered else present
 
     def rate(self, epoch):
         """Returns the learning rate of an epoch, counted from 0, as a float."""
@@ -48,7 +52,10 @@ class LearningRateDecay(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Sets the learning rate of the epoch."""
-        self.model.optimizer.learning_rate = self.rate(epoch)
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = self.rate(epoch)
+        # For the callback of a later `fit`, which would take the rate that this one leaves for the base.
+        optimizer._base_and_lowered_rate = float(self.learning_rate), float(optimizer.learning_rate)
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the learning rate to the epoch's logs."""

@@ -25,6 +25,9 @@ class ResetStates(keras.callbacks.Callback):
         """Puts the state aside and evaluates from zero."""
         self._before_evaluation = [ops.copy(variable.value) for variable in self._variables()]
         self._zero()
+        for layer in stateful_layers(self.model):
+            if hasattr(layer, "reset_evaluation_state"):  # a StatefulLSTM, whose evaluations have a state of their own
+                layer.reset_evaluation_state()
 
     def on_test_end(self, logs=None):
         """Puts back the state from before the evaluation."""

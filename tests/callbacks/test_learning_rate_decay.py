@@ -5,9 +5,14 @@ import pytest
 from kerasptb.callbacks import LearningRateDecay
 
 
-def fit(callback, epochs, optimizer="sgd", **kwargs):
+def compiled_model(optimizer):
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile(optimizer, "mse")
+    return model
+
+
+def fit(callback, epochs, optimizer="sgd", model=None, **kwargs):
+    model = model or compiled_model(optimizer)
     data = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
     return model.fit(*data, epochs=epochs, callbacks=[callback], verbose=0, **kwargs).history["learning_rate"]
 
@@ -25,6 +30,15 @@ def test_a_training_that_goes_on_has_the_rate_of_its_epoch():
 def test_a_second_fit_begins_from_the_base_again():
     callback = LearningRateDecay(constant_epochs=1)
     assert fit(callback, 3, keras.optimizers.SGD(1.0)) == fit(callback, 3, keras.optimizers.SGD(0.25))
+
+
+def test_another_fit_of_the_same_model_begins_from_the_base_too():
+    model = compiled_model(keras.optimizers.SGD(1.0))
+    assert fit(LearningRateDecay(constant_epochs=1), 3, model=model) == [1.0, 0.5, 0.25]
+    assert fit(LearningRateDecay(constant_epochs=1), 5, model=model, initial_epoch=3) == [0.125, 0.0625]
+    assert fit(LearningRateDecay(constant_epochs=1), 2, model=model) == [1.0, 0.5]
+    model.optimizer.learning_rate = 0.3  # by the user: a new base
+    np.testing.assert_allclose(fit(LearningRateDecay(constant_epochs=1), 2, model=model), [0.3, 0.15], rtol=1e-6)
 
 
 def test_refuses_an_optimizer_with_a_schedule():

@@ -3,6 +3,7 @@ import numpy as np
 
 from kerasptb.callbacks import ResetStates
 from kerasptb.data import make_dataset
+from kerasptb.layers import StatefulLSTM
 
 TRAIN = np.random.default_rng(0).integers(0, 11, 200).astype("int32")
 VALID = np.random.default_rng(1).integers(0, 11, 90).astype("int32")
@@ -75,3 +76,14 @@ def test_evaluation_is_repeatable_and_puts_the_state_back():
     assert results[0] == results[1]
     for state, value in zip(model.layers[1].states, before, strict=True):
         np.testing.assert_array_equal(state.numpy(), value)
+
+
+def test_evaluation_of_a_stateful_lstm_in_a_model_of_ones_own_is_repeatable():
+    inner = keras.Sequential([StatefulLSTM(4, return_sequences=True)])
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(4, 5), dtype="int32"), keras.layers.Embedding(11, 6), inner, keras.layers.Dense(11)]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    results = [model.evaluate(make_dataset(VALID, 4, 5), callbacks=[ResetStates()], verbose=0) for _ in range(3)]
+    assert results[0] == results[1] == results[2]
+    assert model.evaluate(make_dataset(VALID, 4, 5), verbose=0) != results[0]
