@@ -8,8 +8,8 @@ class LearningRateDecay(keras.callbacks.Callback):
 
     In epoch `e` (from 0) the rate is `learning_rate * decay ** max(e + 1 - constant_epochs, 0)`: with the
     defaults 1.0 in the first five epochs, then 0.5, 0.25, … as in the original tutorial. The rate is computed
-    from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one. An optimizer
-    that was loaded with the rate of a later epoch does not tell its base any more: name it in `learning_rate`.
+    from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one. An
+    optimizer loaded with the rate of a later epoch does not tell its base any more: name that in `learning_rate`.
 
     The rate of each epoch stands in the history as `learning_rate`.
 

@@ -67,5 +67,6 @@ class WordsPerSecond(keras.callbacks.Callback):
 def _find_perplexity(model):
     """Returns the model's Perplexity metric; None before compiled metrics are built (in the first batch)."""
     metrics = list(model.metrics)
-    metrics += getattr(getattr(model, "_compile_metrics", None), "metrics", [])
+    for several in (*model.metrics, getattr(model, "_compile_metrics", None)):
+        metrics += getattr(several, "metrics", [])
     return next((metric for metric in metrics if isinstance(metric, Perplexity)), None)

@@ -116,9 +116,19 @@ def _only_shapes_are_wanted():
     return keras.backend.backend() == "jax" and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
 
 
+@contextlib.contextmanager
 def _outside_graph():
+    """Lets the body make variables that outlive the graph that is being traced, if one is."""
     if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
+        yield
+        return
     import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+    from tensorflow.python.ops.resource_variable_ops import default_variable_creator_v2  # noqa: PLC0415
 
-    return tf.init_scope()
+    def create(_, **arguments):
+        # Not what the `tf.function` puts here, which refuses variables from its second trace on. They are for those
+        # that a function makes anew in each call; a batch size is met once.
+        return default_variable_creator_v2(None, **arguments)
+
+    with tf.init_scope(), tf.variable_creator_scope(create) if tf.executing_eagerly() else contextlib.nullcontext():
+        yield

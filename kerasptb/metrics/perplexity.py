@@ -51,7 +51,9 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         # Keras counts rows, whatever their length; one word a row counts words.
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
         with tensors.after(y_true):
-            return super().update_state(y_true, y_pred, sample_weight=functools.reduce(ops.multiply, weights) if weights else None)
+            return super().update_state(
+                y_true, y_pred, sample_weight=functools.reduce(ops.multiply, weights) if weights else None
+            )
 
     def _of_words(self, weight, shape):
         """A weight of each word from those of the first dimensions."""

@@ -42,15 +42,16 @@ def train_step(model, state, tokens, targets):
         ) as scope:
             hidden = model._encode_embedded(embedding(tokens) if embedded is None else embedded, training=True)
             cost = model._cost_of_hidden(hidden, targets)
-            loss = model.optimizer.scale_loss(cost)
-        return loss, (cost, _values_after(scope, model.non_trainable_variables))
+            total = model._with_added_losses(cost)
+            loss = model.optimizer.scale_loss(total)
+        return loss, (total, cost, _values_after(scope, model.non_trainable_variables))
 
     differentiate = jax.value_and_grad(loss_of, argnums=(0, 1) if by_rows else (0,), has_aux=True)
-    (_, (cost, non_trainable)), (gradients, *of_rows) = differentiate(trainable, embedded)
+    (_, (total, cost, non_trainable)), (gradients, *of_rows) = differentiate(trainable, embedded)
     if by_rows:
         gradients[position] = _gradient_of_matrix(model.optimizer, trainable[position], tokens, of_rows[0])
     trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
-    logs, metrics_variables = _update_logs(model, metrics_variables, cost, tokens)
+    logs, metrics_variables = _update_logs(model, metrics_variables, total, cost, tokens)
     return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
 
 
@@ -59,8 +60,9 @@ def test_step(model, state, tokens, targets):
     trainable, non_trainable, metrics_variables = state
     with _values((model.trainable_variables, trainable), (model.non_trainable_variables, non_trainable)) as scope:
         cost = model.compute_cost(tokens, targets)
+        total = model._with_added_losses(cost)
     non_trainable = _values_after(scope, model.non_trainable_variables)
-    logs, metrics_variables = _update_logs(model, metrics_variables, cost, tokens)
+    logs, metrics_variables = _update_logs(model, metrics_variables, total, cost, tokens)
     return logs, (trainable, non_trainable, metrics_variables)
 
 
@@ -92,7 +94,7 @@ def _values(*pairs):
         *pairs: lists of variables, each with the list of their values.
     """
     mapping = [entry for variables, values in pairs for entry in zip(variables, values, strict=True)]
-    return keras.StatelessScope(state_mapping=mapping)
+    return keras.StatelessScope(collect_losses=True, state_mapping=mapping)
 
 
 def _values_after(scope, variables):
@@ -110,8 +112,8 @@ def _gradient_of_matrix(optimizer, matrix, rows, values):
     return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))
 
 
-def _update_logs(model, metrics_variables, cost, tokens):
+def _update_logs(model, metrics_variables, total, cost, tokens):
     variables = model.metrics_variables
     with _values((variables, metrics_variables)) as scope:
-        logs = model._update_logs(cost, tokens)
+        logs = model._update_logs(total, cost, tokens)
     return logs, _values_after(scope, variables)

@@ -9,6 +9,7 @@ from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
+from kerasptb.models.whole_batches import WholeBatches, whole_batch
 from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
 
@@ -20,7 +21,7 @@ else:
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class LanguageModel(keras.Model):
+class LanguageModel(WholeBatches, keras.Model):
     """A functional Keras model that reads words and gives the logits of each next word.
 
     `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
@@ -131,8 +132,7 @@ class LanguageModel(keras.Model):
         self.backend = backend
         self.precision = precision
         self.seed = seed
-        self._traced_shapes = {}
-        self._perplexity = None
+        self._set_own_metrics(_Metrics([]))
 
     @classmethod
     def from_preset(cls, preset, **overrides):
@@ -159,8 +159,17 @@ class LanguageModel(keras.Model):
             jit_compile: whether XLA compiles the step as one program; `None` does on a GPU if the native kernels serve
                 every layer, and with JAX; not with TensorFlow on a CPU, where it brings nothing.
             **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch.
         """
+        if not _ON_JAX and tf.distribute.has_strategy():
+            raise ValueError(
+                "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
+                f"Received: a model made under {type(tf.distribute.get_strategy()).__name__}"
+            )
         fused = loss is None and metrics is None and not kwargs.get("weighted_metrics")
+        fused = fused and type(self).compute_loss is keras.Model.compute_loss
         if jit_compile is None:
             # On a GPU the step as one XLA program saves the host hundreds of launches. "auto" compiles if every layer
             # allows it: native ones do, cuDNN's operation in TensorFlow does not. JAX's steps are made to be compiled.
@@ -172,7 +181,7 @@ class LanguageModel(keras.Model):
             jit_compile=jit_compile,
             **kwargs,
         )
-        self._set_perplexity(Perplexity() if fused else None)
+        self._set_own_metrics(_Metrics([Perplexity()] if fused else []))
 
     def get_compile_config(self):
         """Returns the arguments of `compile`, serialised; those left to the defaults as `None`."""
@@ -185,40 +194,6 @@ class LanguageModel(keras.Model):
         """Compiles with what `get_compile_config` gave."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x=None, y=None, batch_size=None, shuffle=False, **kwargs):
-        """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
-
-        Raises:
-            ValueError: if arrays do not divide into whole batches.
-        """
-        batch_size = self._check_arrays(x, batch_size or self.batch_size)
-        self._retrace_if_new_shape("train_function", x, batch_size)
-        return super().fit(x, y, batch_size=batch_size, shuffle=shuffle, **kwargs)
-
-    def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
-        """Evaluates as `keras.Model.evaluate` does, from a zero state.
-
-        The training state stays as it is.
-
-        Raises:
-            ValueError: if arrays do not divide into whole batches.
-        """
-        self.reset_evaluation_states()
-        batch_size = self._check_arrays(x, batch_size or self.batch_size)
-        self._retrace_if_new_shape("test_function", x, batch_size)
-        return super().evaluate(x, y, batch_size=batch_size, **kwargs)
-
-    def predict(self, x, batch_size=None, **kwargs):
-        """Returns logits, float32 [..., T, V], as `keras.Model.predict` does, from a zero state.
-
-        Raises:
-            ValueError: if arrays do not divide into whole batches.
-        """
-        self.reset_evaluation_states()
-        batch_size = self._check_arrays(x, batch_size or self.batch_size)
-        self._retrace_if_new_shape("predict_function", x, batch_size)
-        return super().predict(x, batch_size=batch_size, **kwargs)
 
     def next_word_probabilities(self, tokens, reset=True):
         """Returns the probability of each word to come after each row.
@@ -268,7 +243,7 @@ class LanguageModel(keras.Model):
     def _cost_of_hidden(self, hidden, targets):
         logits = self.get_layer("logits")
         return ops.linear_cross_entropy(
-            hidden,
+            keras.ops.cast(hidden, logits.kernel.dtype),  # of a lower precision under a mixed dtype policy
             logits.kernel,
             logits.bias,
             targets,
@@ -283,26 +258,30 @@ class LanguageModel(keras.Model):
 
         Takes the data. With JAX it takes the state and the data, and returns the logs and the state after the step.
         """
-        if self._perplexity is None:
-            return super().train_step(*arguments)
-        tokens, targets = _unpack(arguments[-1])
-        if _ON_JAX:
-            return jax_steps.train_step(self, arguments[0], tokens, targets)
-        with tf.GradientTape() as tape:
-            cost = self.compute_cost(tokens, targets, training=True)
-            loss = self.optimizer.scale_loss(cost)
-        gradients = tape.gradient(loss, self.trainable_weights)
-        self.optimizer.apply(gradients, self.trainable_weights)
-        return self._update_logs(cost, tokens)
+        with whole_batch(arguments[-1], self.batch_size) as data:
+            if self._perplexity is None:
+                return super().train_step(*arguments[:-1], data)
+            tokens, targets = _unpack(data)
+            if _ON_JAX:
+                return jax_steps.train_step(self, arguments[0], tokens, targets)
+            with tf.GradientTape() as tape:
+                cost = self.compute_cost(tokens, targets, training=True)
+                total = self._with_added_losses(cost)
+                loss = self.optimizer.scale_loss(total)
+            gradients = tape.gradient(loss, self.trainable_weights)
+            self.optimizer.apply(gradients, self.trainable_weights)
+            return self._update_logs(total, cost, tokens)
 
     def test_step(self, *arguments):
         """One evaluation step on (tokens, targets), both int32 [B, T]; takes and returns what `train_step` does."""
-        if self._perplexity is None:
-            return super().test_step(*arguments)
-        tokens, targets = _unpack(arguments[-1])
-        if _ON_JAX:
-            return jax_steps.test_step(self, arguments[0], tokens, targets)
-        return self._update_logs(self.compute_cost(tokens, targets), tokens)
+        with whole_batch(arguments[-1], self.batch_size) as data:
+            if self._perplexity is None:
+                return super().test_step(*arguments[:-1], data)
+            tokens, targets = _unpack(data)
+            if _ON_JAX:
+                return jax_steps.test_step(self, arguments[0], tokens, targets)
+            cost = self.compute_cost(tokens, targets)
+            return self._update_logs(self._with_added_losses(cost), cost, tokens)
 
     def make_test_function(self, force=False):
         """Makes the function that `evaluate` runs for each batch, unless it is there."""
@@ -328,7 +307,7 @@ class LanguageModel(keras.Model):
     @property
     def metrics(self):
         """The metrics in the logs: the loss, and the compiled ones or the model's perplexity."""
-        return super().metrics + ([] if self._perplexity is None else [self._perplexity])
+        return super().metrics + ([] if self._perplexity is None else [self._own_metrics])
 
     def reset_states(self):
         """Zeroes the recurrent state of training and that of evaluation."""
@@ -367,9 +346,21 @@ class LanguageModel(keras.Model):
             )
         portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
+    def quantize(self, *args, **kwargs):
+        """Refuses: a quantized model could not be saved, nor its cost be computed.
+
+        Raises:
+            ValueError: always, naming the export that quantizes.
+        """
+        raise ValueError(
+            "A LanguageModel is quantized as it is exported: use kerasptb.export_litert(..., quantize=True)."
+        )
+
     def get_config(self):
-        """Returns the arguments of the constructor."""
+        """Returns the arguments of the constructor, and as "frozen" the names of the layers that are not trainable."""
+        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
         return {
+            **({"frozen": frozen} if frozen else {}),
             "vocabulary_size": self.vocabulary_size,
             "embedding_size": self.embedding_size,
             "units": list(self.units),
@@ -387,44 +378,34 @@ class LanguageModel(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from what `get_config` gave."""
-        return cls(**config)
+        frozen = config.get("frozen", ())
+        model = cls(**{argument: value for argument, value in config.items() if argument != "frozen"})
+        for name in frozen:
+            model.get_layer(name).trainable = False
+        return model
 
     def _lstm_layers(self):
         return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
 
-    def _update_logs(self, cost, tokens):
+    def _with_added_losses(self, cost):
+        """The cost with what regularizers add to it, of the weights and of the outputs of all layers but the last."""
+        return sum(self.losses, start=cost)
+
+    def _update_logs(self, total, cost, tokens):
         batch_size = tokens.shape[0]
-        self._loss_tracker.update_state(cost, sample_weight=batch_size)
+        self._loss_tracker.update_state(total, sample_weight=batch_size)
         self._perplexity.update_from_cross_entropy(cost * batch_size, keras.ops.size(tokens))
         return self.get_metrics_result()
 
+    @property
+    def _perplexity(self):
+        """The perplexity of the compiled defaults; None if a loss or metrics of one's own were compiled."""
+        return next(iter(self._own_metrics.metrics), None)
+
+    # Tracked, they would be among the compiled metrics too.
     @keras.src.utils.tracking.no_automatic_dependency_tracking
-    def _set_perplexity(self, metric):
-        self._perplexity = metric
-
-    def _retrace_if_new_shape(self, function, x, batch_size):
-        """Drops a step function that was traced for batches of another shape.
-
-        Keras would trace it again with the shapes that differ left open, but the state of a batch, and the native
-        operations, need to know its size. JAX compiles for each shape, and keeps what it compiled.
-        """
-        if _ON_JAX:
-            return
-        shape = (batch_size, x.shape[1:]) if batch_size else getattr(x, "element_spec", None)
-        if self._traced_shapes.setdefault(function, shape) != shape:
-            setattr(self, function, None)
-            self._traced_shapes[function] = shape
-
-    def _check_arrays(self, x, batch_size):
-        """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""
-        if not isinstance(x, np.ndarray) and not keras.ops.is_tensor(x):
-            return None
-        if len(x) % batch_size:
-            raise ValueError(
-                f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
-                f"{batch_size}. Received: {len(x)} rows; drop the last {len(x) % batch_size}, or use make_dataset."
-            )
-        return batch_size
+    def _set_own_metrics(self, metrics):
+        self._own_metrics = metrics
 
 
 def build_language_model(
@@ -444,6 +425,16 @@ def build_language_model(
         A `LanguageModel`, not compiled. With the defaults it has 3,955,088 parameters.
     """
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
+
+
+class _Metrics(keras.src.trainers.compile_utils.MetricsList):
+    """Metrics that stand in the logs under their own names.
+
+    Keras' callbacks, such as EarlyStopping, look for a metric's direction only in lists of this kind.
+    """
+
+    def result(self):
+        return self.get_result()
 
 
 class _Seeds:

@@ -214,28 +214,6 @@ def test_steps_per_execution_changes_nothing():
     assert losses_of(several)[-1] == losses_of(compiled_model(keep_prob=0.8))[-1]
 
 
-def test_training_batch_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"Expected batch size: 4"):
-        compiled_model().fit(make_dataset(TRAIN, B + 1, T), verbose=0)
-
-
-def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
-    x, y = (np.concatenate(parts) for parts in zip(*make_dataset(TRAIN, B, T).as_numpy_iterator(), strict=True))
-    model, other = compiled_model(), compiled_model()
-    losses = Losses()
-    model.fit(x, y, callbacks=[losses], verbose=0)
-    assert losses.values == losses_of(other, epochs=1)
-    for method in (model.fit, model.evaluate):
-        with pytest.raises(ValueError, match="Received: 7 rows; drop the last 3"):
-            method(x[:7], y[:7], verbose=0)
-
-
-def test_batches_of_unknown_size_are_refused():
-    dataset = tf.data.Dataset.from_tensor_slices((TRAIN[:20].reshape(4, 5), TRAIN[1:21].reshape(4, 5))).batch(3)
-    with pytest.raises(ValueError, match="drop_remainder=True"):
-        compiled_model().evaluate(dataset, verbose=0)
-
-
 # Training
 
 
@@ -308,7 +286,103 @@ def test_sample_weights_need_an_explicit_loss():
         compiled_model().fit(dataset, verbose=0)
 
 
+class Added(keras.Regularizer):
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, x):
+        return self.value + 0.0 * keras.ops.sum(x)
+
+    def get_config(self):
+        return {"value": self.value}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_regularizers_add_to_the_loss_not_to_the_perplexity(jit_compile):
+    plain, regularized, explicit = small_model(), small_model(), small_model()
+    for model in (regularized, explicit):
+        model.get_layer("lstm_1").cell.kernel.regularizer = keras.regularizers.L2(0.1)
+        model.get_layer("logits").kernel.regularizer = Added(1.0)
+        model.get_layer("lstm_0").activity_regularizer = Added(20.0)  # Keras divides it by the rows of a batch
+    plain.compile()
+    regularized.compile(jit_compile=jit_compile)
+    explicit.compile(ClippedSGD(), SequenceCrossEntropy(), metrics=[Perplexity()])
+    penalty = 1.0 + 20.0 / B + 0.1 * float(np.square(plain.get_layer("lstm_1").cell.kernel.numpy()).sum())
+    (loss, perplexity), (loss_of_plain, perplexity_of_plain) = (
+        model.evaluate(make_dataset(VALID, B, T), verbose=0) for model in (regularized, plain)
+    )
+    assert loss == pytest.approx(loss_of_plain + penalty, rel=1e-6)
+    assert perplexity == pytest.approx(perplexity_of_plain, rel=1e-6)
+    np.testing.assert_allclose(losses_of(regularized), losses_of(explicit), rtol=1e-4)
+    kernels = [model.get_layer("lstm_1").cell.kernel.numpy() for model in (regularized, plain)]
+    assert np.abs(kernels[0]).sum() < 0.1 * np.abs(kernels[1]).sum()
+
+
+def test_an_overridden_loss_is_used():
+    class Constant(LanguageModel):
+        def compute_loss(self, *args, **kwargs):
+            return 123.0 + 0.0 * super().compute_loss(*args, **kwargs)
+
+    model = Constant(V, 6, (8, 7), B, T)
+    model.compile()
+    assert model.evaluate(make_dataset(VALID, B, T), verbose=0)[0] == pytest.approx(123.0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_trains_under_a_mixed_dtype_policy(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(losses_of(model), losses_of(compiled_model()), rtol=0.02)
+
+
+def test_callbacks_of_keras_know_that_a_lower_perplexity_is_better(tmp_path):
+    stop = keras.callbacks.EarlyStopping("val_perplexity", patience=1, restore_best_weights=True)
+    keep = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_perplexity", save_best_only=True)
+    lower = keras.callbacks.ReduceLROnPlateau("val_perplexity", patience=0, factor=0.5)
+    model = compiled_model()
+    history = model.fit(
+        make_dataset(TRAIN, B, T),
+        epochs=50,
+        validation_data=make_dataset(VALID, B, T),
+        callbacks=[stop, keep, lower],
+        verbose=0,
+    ).history["val_perplexity"]
+    assert len(history) < 50
+    assert history[-1] > min(history)
+    for best in (model, keras.saving.load_model(tmp_path / "best.keras")):
+        _, perplexity = best.evaluate(make_dataset(VALID, B, T), verbose=0)
+        assert perplexity == pytest.approx(min(history), rel=1e-6)
+
+
+def test_is_of_one_device():
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(ValueError, match=r"Received: .* OneDevice"):
+        compiled_model()
+
+
 # Serialisation
+
+
+def test_frozen_layers_come_back_frozen(tmp_path):
+    model = small_model()
+    model.get_layer("embedding").trainable = model.get_layer("lstm_1").trainable = False
+    model.compile("adam")
+    losses_of(model, epochs=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [v.path for v in loaded.trainable_variables] == [v.path for v in model.trainable_variables]
+    for a, b in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    before = model.get_layer("embedding").embeddings.numpy()
+    losses_of(loaded, epochs=1)
+    np.testing.assert_array_equal(loaded.get_layer("embedding").embeddings.numpy(), before)
+
+
+def test_is_quantized_by_its_export_alone():
+    with pytest.raises(ValueError, match=r"export_litert\(\.\.\., quantize=True\)"):
+        compiled_model().quantize("int8")
 
 
 def test_keras_file_gives_back_the_model_and_its_training(tmp_path):

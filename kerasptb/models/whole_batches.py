@@ -1,0 +1,140 @@
+"""Training and evaluation of a stateful model, whose steps must know the shapes of their batches."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from kerasptb.ops import tensors
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
+
+
+class WholeBatches:
+    """What `LanguageModel` has before `keras.Model`: `fit` and its like on whole batches, in their order.
+
+    Keras leaves the size of a batch open where it can change from one batch to the next. A recurrent state has one row
+    for each of a batch, and native operations take static shapes.
+
+    Attributes:
+        batch_size: rows of a batch of training, and of batches whose size is not known beforehand.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._traced_shapes = {}
+
+    def fit(
+        self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, *, shuffle=False, **kwargs
+    ):
+        """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        self._retrace_if_new_shape("train_function", _shapes(x, batch_size))
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, shuffle=shuffle, **kwargs)
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
+        """Evaluates as `keras.Model.evaluate` does, from a zero state.
+
+        The training state stays as it is.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        self.reset_evaluation_states()
+        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        self._retrace_if_new_shape("test_function", _shapes(x, batch_size))
+        return super().evaluate(x, y, batch_size, verbose, **kwargs)
+
+    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+        """Returns logits, float32 [..., T, V], as `keras.Model.predict` does, from a zero state.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        self.reset_evaluation_states()
+        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        self._retrace_if_new_shape("predict_function", _shapes(x, batch_size))
+        return super().predict(x, batch_size, verbose, **kwargs)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        """Trains as `keras.Model.train_on_batch` does, from the state in which the batch before it ended."""
+        self._retrace_if_new_shape("train_function", np.shape(x))
+        return super().train_on_batch(x, *args, **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        """Evaluates as `keras.Model.test_on_batch` does, from the state in which the batch before it ended."""
+        self._retrace_if_new_shape("test_function", np.shape(x))
+        return super().test_on_batch(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Returns logits, float32 [B, T, V], from the state in which the batch before it ended."""
+        self._retrace_if_new_shape("predict_function", np.shape(x))
+        return super().predict_on_batch(x)
+
+    def predict_step(self, *arguments):
+        """One step of prediction; takes and returns what `keras.Model.predict_step` does."""
+        with whole_batch(arguments[-1], self.batch_size) as data:
+            return super().predict_step(*arguments[:-1], data)
+
+    def _retrace_if_new_shape(self, function, shape):
+        """Drops a step function that was traced for batches of another shape.
+
+        Keras would trace it again with the shapes that differ left open. JAX compiles for each shape, and keeps what it
+        compiled.
+        """
+        if not _ON_TENSORFLOW:
+            return
+        if self._traced_shapes.setdefault(function, shape) != shape:
+            setattr(self, function, None)
+            self._traced_shapes[function] = shape
+
+    def _check_arrays(self, x, batch_size):
+        """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""
+        if not isinstance(x, np.ndarray) and not keras.ops.is_tensor(x):
+            return None
+        if len(x) % batch_size:
+            raise ValueError(
+                f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
+                f"{batch_size}. Received: {len(x)} rows; drop the last {len(x) % batch_size}, or use make_dataset."
+            )
+        return batch_size
+
+
+@contextlib.contextmanager
+def whole_batch(data, batch_size):
+    """Lets the body, a step, have its data with a static number of rows, and run nothing before they have come.
+
+    Args:
+        data: tensors of any structure.
+        batch_size: number of rows of those whose number is not known while the step is traced.
+    """
+    if _ON_TENSORFLOW:
+        data = keras.tree.map_structure(lambda x: _with_rows(x, batch_size), data)
+    with tensors.after(*keras.tree.flatten(data)):
+        yield data
+
+
+def _with_rows(x, batch_size):
+    if not isinstance(x, tf.Tensor) or x.shape.rank in (None, 0) or x.shape[0] is not None:
+        return x
+    whole = tf.debugging.assert_equal(
+        tf.shape(x)[0],
+        batch_size,
+        f"A stateful model needs whole batches, here of batch_size={batch_size} rows. Drop a smaller last one, as "
+        f"`dataset.batch({batch_size}, drop_remainder=True)` does, or pass batches whose shapes are static",
+    )
+    with tf.control_dependencies([] if whole is None else [whole]):
+        x = tf.identity(x)
+    x.set_shape((batch_size, *x.shape[1:]))
+    return x
+
+
+def _shapes(x, batch_size):
+    """What is known of the shapes of a batch before it comes: None if nothing is."""
+    return (batch_size, *x.shape[1:]) if batch_size else getattr(x, "element_spec", None)

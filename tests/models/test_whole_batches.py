@@ -1,0 +1,121 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.data import make_dataset, ptb_iterator
+from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.metrics import Perplexity
+from kerasptb.models import build_language_model
+
+V, B, T = 23, 4, 5
+TRAIN = np.random.default_rng(0).integers(0, V, 404).astype("int32")
+X, Y = (np.concatenate(parts) for parts in zip(*make_dataset(TRAIN, B, T).as_numpy_iterator(), strict=True))
+
+
+class Losses(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(logs["loss"])
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return len(X) // B
+
+    def __getitem__(self, index):
+        return X[index * B : (index + 1) * B], Y[index * B : (index + 1) * B]
+
+
+def compiled_model(explicit=False):
+    model = build_language_model(V, 6, (8, 7), B, T, seed=3)
+    model.compile(**({"loss": SequenceCrossEntropy(), "metrics": [Perplexity()]} if explicit else {}))
+    return model
+
+
+def losses_of(model, data, **kwargs):
+    losses = Losses()
+    model.fit(data, callbacks=[losses], verbose=0, **kwargs)
+    return losses.values
+
+
+def test_training_batch_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"Expected batch size: 4"):
+        compiled_model().fit(make_dataset(TRAIN, B + 1, T), verbose=0)
+
+
+def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
+    x, y = (np.concatenate(parts) for parts in zip(*make_dataset(TRAIN, B, T).as_numpy_iterator(), strict=True))
+    model, other = compiled_model(), compiled_model()
+    losses = Losses()
+    model.fit(x, y, callbacks=[losses], verbose=0)
+    assert losses.values == losses_of(other, make_dataset(TRAIN, B, T))
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="Received: 7 rows; drop the last 3"):
+            method(x[:7], y[:7], verbose=0)
+
+
+# Every way to hand over the same batches
+
+
+@pytest.mark.parametrize("explicit", [False, True], ids=["compiled defaults", "explicit loss"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: ptb_iterator(TRAIN, B, T),
+        Batches,
+        lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(B),
+        lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(B, drop_remainder=True).filter(lambda x, y: True),
+    ],
+    ids=["generator", "PyDataset", "dataset of open batch size", "dataset of unknown length"],
+)
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_any_source_of_batches_trains_and_evaluates_as_make_dataset_does(data, explicit):
+    model, other = compiled_model(explicit), compiled_model(explicit)
+    expected = losses_of(other, make_dataset(TRAIN, B, T))
+    assert losses_of(model, data()) == expected
+    # After the data have ended nothing more is counted, not by the metrics and not by the optimizer.
+    assert model.get_metrics_result().keys() == {"loss", "perplexity"}
+    assert float(model.get_metrics_result()["loss"]) == expected[-1]
+    assert int(model.optimizer.iterations) == len(expected)
+    assert model.evaluate(data(), verbose=0) == other.evaluate(make_dataset(TRAIN, B, T), verbose=0)
+
+
+def test_a_smaller_last_batch_is_refused():
+    dataset = tf.data.Dataset.from_tensor_slices((X[:-1], Y[:-1])).batch(B)
+    for method in (compiled_model().fit, compiled_model().evaluate):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="drop_remainder=True"):
+            method(dataset, verbose=0)
+
+
+def test_fit_takes_the_positional_arguments_of_keras():
+    model = compiled_model()
+    assert len(model.fit(X, Y, B, 3, 0).history["loss"]) == 3
+    assert len(model.evaluate(X, Y, B, 0)) == 2
+
+
+def test_single_batches_of_any_size_go_on_from_one_another():
+    model, whole = compiled_model(), compiled_model()
+    model.evaluate(X[:B], Y[:B], verbose=0)
+    for rows, steps in ((B, T), (2, T), (2, 2), (7, 3), (B, T)):
+        model.reset_states()
+        expected = whole.predict(np.concatenate([X[:rows, :steps], Y[:rows, :steps]], 1), batch_size=rows, verbose=0)
+        for x, logits in ((X, expected[:, :steps]), (Y, expected[:, steps:])):
+            np.testing.assert_allclose(model.predict_on_batch(x[:rows, :steps]), logits, rtol=1e-5, atol=1e-6)
+        model.reset_states()
+        losses = [model.test_on_batch(x[:rows, :steps], Y[:rows, :steps])[0] for x in (X, X)]
+        assert losses[0] != losses[1]
+        model.reset_states()
+        assert model.test_on_batch(X[:rows, :steps], Y[:rows, :steps])[0] == losses[0]
+    assert model.train_on_batch(X[:B], Y[:B])[0] == pytest.approx(losses_of(whole, make_dataset(TRAIN, B, T))[0])
+
+
+def test_a_function_of_ones_own_reads_batches_of_any_size():
+    model, other = compiled_model(), compiled_model()
+    function = tf.function(model)
+    for rows in (4, 2, 7):
+        logits = function(X[:rows])
+        np.testing.assert_array_equal(logits, other.predict(X[:rows], batch_size=rows, verbose=0))
