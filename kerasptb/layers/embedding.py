@@ -35,5 +35,7 @@ class Embedding(keras.layers.Embedding):
         value = matrix.value if isinstance(matrix, keras.Variable) else matrix
         if not (_ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):
             return super().call(inputs)
+        if isinstance(value, tf.distribute.DistributedValues):  # of a strategy, which has no such lookup
+            return super().call(inputs)
         ids = inputs if inputs.dtype in (tf.int32, tf.int64) else tf.cast(inputs, tf.int32)
         return ops.cast(value.sparse_read(ids), self.compute_dtype)

@@ -5,7 +5,6 @@ from keras import ops
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 
-@keras.saving.register_keras_serializable(package="kerasptb")
 class TiedDense(keras.layers.Layer):
     """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: one matrix, trained by both.
 
@@ -62,6 +61,17 @@ class TiedDense(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Returns the shape of the logits."""
         return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        """Refuses: a config holds one layer, and cannot say that it shares another's matrix.
+
+        Raises:
+            NotImplementedError: always, naming what can be saved.
+        """
+        raise NotImplementedError(
+            "A TiedDense layer shares an embedding's matrix, which its own config cannot say. Save the weights "
+            "(`model.save_weights`), or use LanguageModel(tie_embeddings=True), which saves and loads whole."
+        )
 
     # The matrix is the embedding's weight: tracked here too, it would be saved twice.
     @no_automatic_dependency_tracking

@@ -36,7 +36,8 @@ class ClippedSGD(keras.optimizers.SGD):
         **kwargs: further arguments of `keras.optimizers.SGD`, `momentum` and the other ways to clip excepted.
 
     Raises:
-        ValueError: if momentum or another kind of clipping is asked for.
+        ValueError: if momentum or another kind of clipping is asked for, or several replicas of a `tf.distribute`
+            strategy apply gradients: each knows the norm of its own alone.
     """
 
     def __init__(self, learning_rate=1.0, global_clipnorm=5.0, name="clipped_sgd", **kwargs):
@@ -53,6 +54,8 @@ class ClippedSGD(keras.optimizers.SGD):
         return grads
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if keras.backend.backend() == "tensorflow":
+            _check_single_replica()
         if self.global_clipnorm is not None:
             norm = global_norm(grads)
             # One division that is exact for norms below the limit: max(norm, clip) is then clip itself.
@@ -95,6 +98,17 @@ def global_norm(gradients):
         # notebook model's sizes.
         return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(value) for value in values]))
     return ops.sqrt(sum(ops.sum(ops.square(value)) for value in values))
+
+
+def _check_single_replica():
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas > 1:
+        raise ValueError(
+            "ClippedSGD clips by the norm of one replica's gradients; use keras.optimizers.SGD(global_clipnorm=...). "
+            f"Received: a strategy of {replicas} replicas"
+        )
 
 
 def _subtract_in_place(variable, gradient, learning_rate):
