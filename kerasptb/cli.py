@@ -170,6 +170,8 @@ def _build(options):
     from kerasptb.ops.native import build
 
     path = build.build(force=options.force, verbose=options.verbose)
+    for missing in build.levels_left_out(path):
+        print(f"Without kernels for {missing}.", file=sys.stderr)
     if (problem := build.cuda_problem(path)) is not None:
         print(f"Without kernels for GPUs. {problem}", file=sys.stderr)
     print(path)

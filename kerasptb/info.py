@@ -30,7 +30,7 @@ def collect():
             "keras": f"{keras.__version__} on {keras.backend.backend()}",
             "numpy": _version("numpy"),
         },
-        "machine": {"platform": platform.platform(), "cpus": len(os.sched_getaffinity(0))},
+        "machine": {"platform": platform.platform(), "cpus": _processors()},
         "devices": gpus or ["CPU only"],
         "backends": {"reference": None, "keras": None, **obstacles},
         "notes": {
@@ -59,6 +59,11 @@ def describe(information):
     data = information["data"] or "not here: `--data auto` tries a download, then the built-in sample"
     lines.append(f"{'PTB':<12} {data}")
     return "\n".join(lines)
+
+
+def _processors():
+    """The processors given to this process; where that cannot be asked, those there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(package):

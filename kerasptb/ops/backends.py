@@ -56,7 +56,11 @@ def native_obstacle(precision="float32"):
             return "`precision='bfloat16x3'` is for CPUs: the kernels for GPUs compute in float32 and bfloat16."
         return next((obstacle for gpu in gpus if (obstacle := loader.cuda_obstacle(gpu)) is not None), None)
     if precision != "float32" and (level := loader.cpu_level()) not in loader.BFLOAT16_LEVELS:
-        return f"`precision={precision!r}` needs a processor with AVX512-BF16 or AMX. This one is used as {level!r}."
+        missing = "".join(f" The library was built without {part}." for part in loader.levels_left_out())
+        return (
+            f"`precision={precision!r}` needs a processor with AVX512-BF16 or AMX. "
+            f"This one is used as {level!r}.{missing}"
+        )
     return None
 
 

@@ -17,19 +17,11 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_tensor, differentiable, matmul, matmul_bfloat16
+from kerasptb.ops.tensors import as_tensor, as_written, differentiable, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
-
-    # AutoGraph would rewrite every function below at each trace, to no end.
-    _as_written = tf.autograph.experimental.do_not_convert
-else:
-
-    def _as_written(function):
-        return function
-
 
 # Measured at N = 1,200, D = 128 and V = 10,000 on chunks of 4 to 48 MB of logits: 6 to 16 MB are the fastest. Smaller
 # ones add their share to dW, a pass over D x V floats, more often; larger ones leave the cache between product and
@@ -45,7 +37,7 @@ _MOST_FUSED_FEATURES = 512
 _GPU_CHUNK_BYTES = 256 * 2**20
 
 
-@_as_written
+@as_written
 def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend="auto", precision="float32", scale=1.0):
     """Cross-entropy in nats of ``softmax(h @ kernel + bias)`` against integer targets.
 
@@ -344,6 +336,8 @@ def _checked_targets(targets, vocabulary_size):
 
     Only XLA comes past the error with invalid targets.
     """
+    if keras.backend.standardize_dtype(targets.dtype) in ("int8", "uint8", "int16", "uint16"):
+        targets = ops.cast(targets, "int32")  # of the narrower type V may be another number
     valid = ops.logical_and(targets >= 0, targets < vocabulary_size)
     expected = f"`targets` must be in [0, {vocabulary_size}). Received: targets containing "
     if _ON_TENSORFLOW and not tf.executing_eagerly():

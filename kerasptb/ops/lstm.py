@@ -11,9 +11,10 @@ import keras
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_tensor
+from kerasptb.ops.tensors import as_tensor, as_written
 
 
+@as_written
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="float32"):
     """Run an LSTM over a batch of sequences.
 

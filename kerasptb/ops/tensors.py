@@ -6,6 +6,18 @@ import keras
 from keras import ops
 
 
+def as_written(function):
+    """Returns a function that TensorFlow's AutoGraph leaves alone, with all that it calls.
+
+    It would rewrite each at every trace, to no end, and warns of those that it cannot.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    return tf.autograph.experimental.do_not_convert(function)
+
+
 def as_tensor(x):
     """Returns a tensor; a variable is read now.
 

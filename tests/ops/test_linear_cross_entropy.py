@@ -329,3 +329,11 @@ def test_a_graph_is_traced_without_autograph(caplog):
     arrays, targets, _ = make_inputs(5, 3, 10)
     tf.function(lambda: linear_cross_entropy(*arrays, targets, reduction="sum"))()
     assert "AutoGraph" not in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int64"])
+def test_targets_of_a_type_too_narrow_for_the_vocabulary(dtype):
+    arrays, targets, _ = make_inputs(6, 3, 65_536 + 10)
+    targets %= 100
+    expected = linear_cross_entropy(*arrays, targets)
+    np.testing.assert_array_equal(linear_cross_entropy(*arrays, targets.astype(dtype)), expected)

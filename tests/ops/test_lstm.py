@@ -247,3 +247,14 @@ def test_reference_gradient_by_finite_differences():
     step = np.zeros_like(h0)
     step[1, 2] = 1e-6
     assert (total(h0 + step) - total(h0 - step)) / 2e-6 == pytest.approx(exact[1, 2], rel=1e-6)
+
+
+def test_a_function_of_ones_own_is_traced_without_a_warning(caplog):
+    x, state = tf.zeros((2, 5, 3)), tf.zeros((2, 4))
+    weights = tf.zeros((3, 16)), tf.zeros((4, 16)), tf.zeros(16)
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        tf.function(lambda x: lstm(x, state, state, *weights))(x)
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert caplog.messages == []

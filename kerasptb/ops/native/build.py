@@ -6,6 +6,8 @@ of the user's, under a name made of everything that decides what it is:
     <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags and machine
     <cache>/<key>/build.json                 names the file, its sha256 and the compilers, or why it has no CUDA code
 
+A compiler too old for the flags of a level of `_YOUNG_LEVELS` makes a library without it.
+
 The record is replaced in one step after the file it names is whole, so a reader sees the old library or the new one.
 
 How a source is compiled follows from its name:
@@ -27,7 +29,6 @@ is with the version of XLA's FFI: a library of an older one serves newer hosts.
 
 import concurrent.futures
 import contextlib
-import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -66,6 +67,12 @@ _AVX512BF16 = (*_AVX512, "-mavx512bf16")
 _AMX = (*_AVX512BF16, "-mamx-tile", "-mamx-bf16")
 LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "avx512bf16": _AVX512BF16, "amx": _AMX}
 
+# Levels that a compiler may be too old for, with the macro that tells the sources so, and what knows their flags.
+_YOUNG_LEVELS = {
+    "avx512bf16": ("-DKERASPTB_WITHOUT_BFLOAT16", "AVX512-BF16: g++ from version 10 on, or clang"),
+    "amx": ("-DKERASPTB_WITHOUT_AMX", "AMX: g++ from version 11 on, or clang"),
+}
+
 LINK_FLAGS = ("-shared", "-pthread")
 
 
@@ -74,10 +81,18 @@ class NativeBuildError(RuntimeError):
 
 
 def cache_dir():
-    """The folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder."""
+    """The folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder.
+
+    Raises:
+        NativeBuildError: The user has no home folder to have a cache in.
+    """
     if folder := os.environ.get("KERASPTB_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasptb" / "native"
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise NativeBuildError(f"{error} Set KERASPTB_CACHE to a folder for the native library.") from error
+    return Path(cache) / "kerasptb" / "native"
 
 
 def library_dir():
@@ -145,14 +160,20 @@ def find_compiler():
         NativeBuildError: There is none.
     """
     if wish := os.environ.get("CXX"):
-        command = shlex.split(wish)
+        command = _words_of("CXX")
         if command and shutil.which(command[0]):
-            return command
+            return list(command)
         raise NativeBuildError(f"The C++ compiler of the environment was not found. Received: CXX={wish}")
     for name in ("g++", "clang++", "c++"):
         if shutil.which(name):
             return [name]
     raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
+
+
+def levels_left_out(library):
+    """The levels that a library of the cache lacks for want of a newer compiler: a list of what each is and needs."""
+    left_out = (_read_json(library.parent / "build.json") or {}).get("left_out", [])
+    return [_YOUNG_LEVELS[level][1] for level in left_out if level in _YOUNG_LEVELS]
 
 
 def cuda_problem(library):
@@ -220,25 +241,30 @@ def translation_units():
     return units
 
 
-def _user_flags():
-    text = os.environ.get("KERASPTB_CXXFLAGS", "")
+def _words_of(variable):
+    """The words of an environment variable, as a shell has them: a tuple."""
+    text = os.environ.get(variable, "")
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise NativeBuildError(
-            f"The compiler's flags cannot be read: {error}. Received: KERASPTB_CXXFLAGS={text}"
-        ) from error
+        raise NativeBuildError(f"{variable} cannot be read: {error}. Received: {variable}={text}") from error
 
 
 def _key():
-    digest = hashlib.sha256()
-    for path in sorted(SOURCES.rglob("*")):
-        if path.suffix in (".cc", ".h", ".cu", ".cuh"):
-            name = path.relative_to(SOURCES).as_posix()
-            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
+    digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS)
-    digest.update(repr((settings, platform.system(), platform.machine(), _user_flags())).encode())
+    digest.update(repr((settings, platform.system(), platform.machine(), _words_of("KERASPTB_CXXFLAGS"))).encode())
     return digest.hexdigest()[:20]
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(sources, folder):
+    """Of the contents of sources, each with the time of its last change, in a folder."""
+    digest = hashlib.sha256()
+    for path, _ in sources:
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.digest()
 
 
 def _up_to_date():
@@ -263,13 +289,18 @@ def _up_to_date():
 def _build_into(folder, verbose):
     compiler = find_compiler()
     version = _compiler_version(compiler)
-    extra = _user_flags()
+    extra = _words_of("KERASPTB_CXXFLAGS")
     sanitized = any(flag.startswith("-fsanitize") for flag in extra)
+    left_out = _levels_left_out(compiler)
+    without = [_YOUNG_LEVELS[level][0] for level in left_out]
+    units = [
+        unit for unit in translation_units() if not any(f"-DKERASPTB_LEVEL={level}" in unit[2] for level in left_out)
+    ]
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
-        cuda = _compile_units([*compiler, *COMMON_FLAGS, *extra], Path(scratch), verbose)
+        cuda = _compile_units([*compiler, *COMMON_FLAGS, *without, *extra], units, Path(scratch), verbose)
         library = Path(scratch) / "library.so"
         strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
-        objects = [f"{scratch}/{name}.o" for name, _, _ in translation_units()]
+        objects = [f"{scratch}/{name}.o" for name, _, _ in units]
         # -ldl: dlopen is in a library of its own before glibc 2.34.
         system = ("-ldl",) if platform.system() == "Linux" else ()
         _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
@@ -278,7 +309,10 @@ def _build_into(folder, verbose):
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"
         library.replace(path)
-    record = {"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version(), "cuda": cuda}
+    record = {
+        **{"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()},
+        **{"left_out": left_out, "cuda": cuda},
+    }
     _write_json(folder / "build.json", record)
     with contextlib.suppress(OSError):
         (folder / "failed.json").unlink(missing_ok=True)
@@ -288,15 +322,28 @@ def _build_into(folder, verbose):
     return path
 
 
-def _compile_units(compiler, scratch, verbose):
-    """Compile every object file into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
+def _levels_left_out(compiler):
+    """The levels that the units have and the compiler does not know, a list."""
+    used = {flag for _, _, flags in translation_units() for flag in flags}
+    left_out = []
+    for level in _YOUNG_LEVELS:
+        if f"-DKERASPTB_LEVEL={level}" in used:
+            try:
+                _run([*compiler, *LEVELS[level], "-fsyntax-only", "-x", "c++", os.devnull])
+            except NativeBuildError:
+                left_out.append(level)
+    return left_out
+
+
+def _compile_units(compiler, units, scratch, verbose):
+    """Compile object files into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
 
     def compile_unit(unit, *flags):
         name, source, own_flags = unit
         _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
 
-    units = translation_units()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    # One takes up to 300 MB.
+    with concurrent.futures.ThreadPoolExecutor(min(_processors(), 8)) as pool:
         cuda = pool.submit(_compile_cuda, scratch, verbose)  # first, because it takes long
         list(pool.map(compile_unit, [unit for unit in units if unit[1].name != FATBIN_SOURCE]))
         record = cuda.result()
@@ -319,12 +366,16 @@ def _compile_cuda(scratch, verbose):
     if (path := nvcc.find()) is None:
         return {"nvcc": None, "problem": f"No nvcc was found when it was built. {nvcc.HINT}"}
     try:
-        _run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin"), verbose=verbose)
+        _run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin", find_compiler()), verbose=verbose)
     except NativeBuildError as error:
         if verbose:
             print(error, file=sys.stderr)
         return {"nvcc": _nvcc_version(path), "problem": f"nvcc could not compile it. {str(error).splitlines()[0]}"}
     return {"nvcc": _nvcc_version(path), "problem": None}
+
+
+def _processors():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(command, verbose=False):
@@ -345,7 +396,7 @@ def _run(command, verbose=False):
 
 @functools.cache
 def _version_of(command, _identity):
-    return _run([*command, "--version"]).splitlines()[0]
+    return (_run([*command, "--version"]).splitlines() or ["a compiler that does not tell its version"])[0]
 
 
 def _compiler_version(compiler):
@@ -371,6 +422,10 @@ def _nvcc_build(path, _identity):
 @contextlib.contextmanager
 def _lock(folder):
     """Hold the build lock of `folder`, creating the folder."""
+    try:
+        import fcntl  # noqa: PLC0415  (Windows has none, where the package is to work without the library)
+    except ImportError:
+        raise NativeBuildError("The native library is for Linux and macOS.") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("w")

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+import platform
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,11 @@ PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
 _BUILD_HINT = "Run `kerasptb build`."
 # xla::ffi::GetXlaFfiApi() as the Itanium C++ ABI spells it, in the libraries that have carried it.
 _ENTRY_POINT = "_ZN3xla3ffi12GetXlaFfiApiEv"
-_ENTRY_LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
+_ENTRY_LIBRARIES = tuple(
+    f"libtensorflow_{part}.{ending}"
+    for ending in (("2.dylib",) if platform.system() == "Darwin" else ("so.2",))
+    for part in ("framework", "cc")
+)
 _JAX_PLATFORMS = {"Host": "cpu", "CUDA": "CUDA"}
 
 _lock = threading.Lock()
@@ -91,6 +96,12 @@ def cpu_level():
     return _library.kerasptb_cpu_level().decode()
 
 
+def levels_left_out():
+    """What the library lacks for want of a newer compiler, see `build.levels_left_out`. Loads the library."""
+    load()
+    return build.levels_left_out(_path)
+
+
 def thread_count():
     """The number of threads that the kernels use. Loads the library."""
     load()
@@ -127,6 +138,11 @@ def cuda_most_units(precision="float32", device=0):
 def _load():
     if (level := os.environ.get("KERASPTB_CPU")) not in (None, "", *CPU_LEVELS):
         raise NativeUnavailableError(f"KERASPTB_CPU must be one of {CPU_LEVELS}. Received: KERASPTB_CPU={level}")
+    threads = os.environ.get("KERASPTB_THREADS", "")
+    if threads and not (threads.isascii() and threads.isdigit() and int(threads) > 0):
+        raise NativeUnavailableError(
+            f"KERASPTB_THREADS must be a whole number of at least 1. Received: KERASPTB_THREADS={threads}"
+        )
     host = keras.backend.backend()
     if host not in ("tensorflow", "jax"):
         raise NativeUnavailableError(
@@ -212,7 +228,7 @@ def _cache_state():
         folder = build.library_dir()
     except build.NativeBuildError:
         return None
-    state = [os.environ.get("KERASPTB_CPU")]
+    state = [os.environ.get("KERASPTB_CPU"), os.environ.get("KERASPTB_THREADS")]
     for name in ("build.json", "failed.json"):
         try:
             state.append((folder / name).stat().st_mtime_ns)

@@ -43,10 +43,17 @@ def find():
     return shutil.which("nvcc", path=os.pathsep.join(str(folder) for folder in folders))
 
 
-def command(nvcc, sources, fatbin):
-    """The command that compiles the kernels of a source folder into the file `fatbin`: a list of words."""
-    # nvcc asks for g++ by that name.
-    host = [] if shutil.which("g++") else ["-ccbin", shutil.which("clang++") or "c++"]
+def command(nvcc, sources, fatbin, compiler):
+    """The command that compiles the kernels of a source folder into the file `fatbin`: a list of words.
+
+    Args:
+        nvcc: path of nvcc.
+        sources: the source folder.
+        fatbin: the file to write.
+        compiler: the host compiler's command, a list of words, of which the last is taken: before it there may be a
+            `ccache`.
+    """
+    host = [] if compiler == ["g++"] else ["-ccbin", compiler[-1]]  # nvcc asks for g++ by that name
     return [nvcc, *FLAGS, *host, str(kernels(sources)), "-o", str(fatbin)]
 
 

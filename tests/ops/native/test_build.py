@@ -4,6 +4,7 @@ import concurrent.futures
 import ctypes
 import json
 import os
+import platform
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -114,6 +115,38 @@ def test_another_compiler_builds_again_but_its_absence_does_not(compilations, mo
     build.build()
     assert compilations() == 4
     assert json.loads(record.read_text())["compiler"] != "another 1.0"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels are those of x86-64")
+@pytest.mark.parametrize(
+    ("unknown", "left_out", "macros"),
+    [
+        ("-mamx*", ["AMX: g++ from version 11 on, or clang"], "-DKERASPTB_WITHOUT_AMX"),
+        (
+            "-mamx*|-mavx512bf16",
+            ["AVX512-BF16: g++ from version 10 on, or clang", "AMX: g++ from version 11 on, or clang"],
+            "-DKERASPTB_WITHOUT_BFLOAT16 -DKERASPTB_WITHOUT_AMX",
+        ),
+        ("-nothing", [], ""),
+    ],
+    ids=["amx", "both", "none"],
+)
+def test_levels_that_the_compiler_does_not_know_are_left_out(tmp_path, sources, monkeypatch, unknown, left_out, macros):
+    (sources / "more_bfloat16.cc").write_text("")
+    compiler, log = build.find_compiler()[0], tmp_path / "log"
+    script = tmp_path / "old-compiler"
+    script.write_text(
+        f'#!/bin/sh\nfor word; do case $word in {unknown}) echo "error: unrecognized $word" >&2; exit 1;; esac; done\n'
+        f'echo "$@" >> {log}\nexec {compiler} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    path = build.build()
+    assert ctypes.CDLL(str(path)).answer() == 42
+    assert build.levels_left_out(path) == left_out
+    commands = log.read_text().splitlines()
+    assert sum("more_bfloat16.cc" in command for command in commands) == 2 - len(left_out)
+    assert all(macros in command for command in commands if "-c " in command)
 
 
 def test_no_compiler(monkeypatch):

@@ -67,6 +67,22 @@ def test_unknown_level(fresh, monkeypatch):
     assert "Received: KERASPTB_CPU=sse9" in status().reason
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "1e3", "many"])
+def test_threads_that_are_no_number(fresh, monkeypatch, threads):
+    monkeypatch.setenv("KERASPTB_THREADS", threads)
+    assert f"Received: KERASPTB_THREADS={threads}" in status().reason
+
+
+def test_user_without_a_home(fresh, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("KERASPTB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(build.Path, "home", no_home)
+    assert "Could not determine home directory. Set KERASPTB_CACHE" in status().reason
+
+
 def test_loading_starts_no_compiler(fresh, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a process was started")

@@ -158,7 +158,7 @@ def test_real_nvcc_compiles_the_kernels(tmp_path, monkeypatch):
     monkeypatch.undo()
     if (path := nvcc.find()) is None:
         pytest.skip("no nvcc")
-    build._run(nvcc.command(path, build.SOURCES, tmp_path / "kernels.fatbin"))
+    build._run(nvcc.command(path, build.SOURCES, tmp_path / "kernels.fatbin", build.find_compiler()))
     content = (tmp_path / "kernels.fatbin").read_bytes()
     for name in (b"kerasptb_lstm_forward_256", b"kerasptb_lstm_backward_256"):
         assert name in content

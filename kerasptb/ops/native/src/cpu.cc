@@ -14,7 +14,7 @@
 namespace kerasptb {
 namespace {
 
-#if KERASPTB_X86
+#if KERASPTB_BFLOAT16
 bool has_avx512bf16() {
   unsigned eax, ebx, ecx, edx;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 5));
@@ -22,7 +22,9 @@ bool has_avx512bf16() {
 
 // AMX needs the processor (CPUID), the kernel (XCR0) and, once a process, a permission for its 8 KB of tile state.
 bool amx_granted() {
-#if defined(KERASPTB_AMX_INSTRUCTIONS)
+#if defined(KERASPTB_WITHOUT_AMX)
+  return false;
+#elif defined(KERASPTB_AMX_INSTRUCTIONS)
   return true;  // the tests' own, which every processor has
 #elif defined(__linux__)
   unsigned eax, ebx, ecx, edx;
@@ -44,8 +46,10 @@ CpuLevel detect() {
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return CpuLevel::kAvx2;
-  if (!has_avx512bf16()) return CpuLevel::kAvx512;
-  return amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
+#if KERASPTB_BFLOAT16
+  if (has_avx512bf16()) return amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
+#endif
+  return CpuLevel::kAvx512;
 #else
   return CpuLevel::kBaseline;
 #endif

@@ -7,6 +7,13 @@
 #define KERASPTB_X86 0
 #endif
 
+// Whether there are kernels for AVX512-BF16 and AMX: on x86-64, unless the compiler knows neither.
+#if KERASPTB_X86 && !defined(KERASPTB_WITHOUT_BFLOAT16)
+#define KERASPTB_BFLOAT16 1
+#else
+#define KERASPTB_BFLOAT16 0
+#endif
+
 namespace kerasptb {
 
 // Each level includes those before it. Every kernel is compiled once a level, into the namespace of the same name.
@@ -18,7 +25,8 @@ enum class CpuLevel {
   kAmx = 4,         // AMX-BF16, granted by the operating system: tiles of such products
 };
 
-// The highest level that this processor has and KERASPTB_CPU (baseline, avx2, avx512, avx512bf16, amx) allows. Found once.
+// The highest level that this processor and this library have and KERASPTB_CPU (one of the names below) allows. Found
+// once.
 CpuLevel cpu_level();
 
 // "baseline", "avx2", "avx512", "avx512bf16" or "amx".
@@ -33,9 +41,13 @@ const char* cpu_level_name(CpuLevel level);
   (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAvx512  ? ::kerasptb::avx512::function \
    : ::kerasptb::cpu_level() == ::kerasptb::CpuLevel::kAvx2 ? ::kerasptb::avx2::function   \
                                                              : ::kerasptb::baseline::function)
+#else
+#define KERASPTB_DISPATCH(function) (::kerasptb::baseline::function)
+#endif
+#if defined(KERASPTB_WITHOUT_AMX)
+#define KERASPTB_DISPATCH_BFLOAT16(function) (::kerasptb::avx512bf16::function)
+#else
 #define KERASPTB_DISPATCH_BFLOAT16(function)                                          \
   (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAmx ? ::kerasptb::amx::function \
                                                           : ::kerasptb::avx512bf16::function)
-#else
-#define KERASPTB_DISPATCH(function) (::kerasptb::baseline::function)
 #endif

@@ -20,7 +20,7 @@ ffi::Error run(const LinearCrossEntropy& tensors) {
   // No exception may pass into XLA.
   try {
     if constexpr (kParts == kFloat32) KERASPTB_DISPATCH(linear_cross_entropy)(tensors);
-#if KERASPTB_X86
+#if KERASPTB_BFLOAT16
     else
       KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors);
 #endif
@@ -82,7 +82,7 @@ auto bind_loss_only() {
 
 XLA_FFI_DEFINE_HANDLER(GradientsFloat32, loss_and_gradients<kFloat32>, bind_loss_and_gradients());
 XLA_FFI_DEFINE_HANDLER(LossFloat32, loss_only<kFloat32>, bind_loss_only());
-#if KERASPTB_X86
+#if KERASPTB_BFLOAT16
 XLA_FFI_DEFINE_HANDLER(Gradients1, loss_and_gradients<1>, bind_loss_and_gradients());
 XLA_FFI_DEFINE_HANDLER(Gradients2, loss_and_gradients<2>, bind_loss_and_gradients());
 XLA_FFI_DEFINE_HANDLER(Loss1, loss_only<1>, bind_loss_only());
@@ -94,7 +94,7 @@ XLA_FFI_DEFINE_HANDLER(Loss2, loss_only<2>, bind_loss_only());
 std::vector<NamedHandler> linear_cross_entropy_handlers() {
   std::vector<NamedHandler> handlers = {{"kerasptb_linear_cross_entropy_float32", "Host", GradientsFloat32},
                                         {"kerasptb_linear_cross_entropy_forward_float32", "Host", LossFloat32}};
-#if KERASPTB_X86
+#if KERASPTB_BFLOAT16
   if (cpu_level() >= CpuLevel::kAvx512Bf16) {
     handlers.push_back({"kerasptb_linear_cross_entropy_bfloat16", "Host", Gradients1});
     handlers.push_back({"kerasptb_linear_cross_entropy_bfloat16x3", "Host", Gradients2});

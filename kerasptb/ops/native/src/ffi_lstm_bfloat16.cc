@@ -12,7 +12,7 @@
 
 namespace kerasptb {
 
-#if KERASPTB_X86
+#if KERASPTB_BFLOAT16
 
 namespace {
 

@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -66,17 +69,55 @@ void restore_denormals(uint64_t mode) {
 #endif
 }
 
+#if defined(__linux__)
+// Processors that a control group's quota of time amounts to, rounded up; 0 for no limit. `period` is 0 where the file
+// holds both (version 2: "max" or a number, then the period).
+int processors_of_quota(const std::string& quota_file, const std::string& period_file) {
+  double quota = 0, period = 0;
+  if (FILE* file = std::fopen(quota_file.c_str(), "r")) {
+    const int found = std::fscanf(file, "%lf %lf", &quota, &period);
+    std::fclose(file);
+    if (found < 1) return 0;
+  }
+  if (FILE* file = period_file.empty() ? nullptr : std::fopen(period_file.c_str(), "r")) {
+    if (std::fscanf(file, "%lf", &period) != 1) period = 0;
+    std::fclose(file);
+  }
+  return quota > 0 && period > 0 ? static_cast<int>(quota / period + 0.999) : 0;
+}
+
+// The least of the limits of a control group and of those above it, each a folder in `root`; `count` if there is none.
+int least_quota(const std::string& root, std::string group, bool version_2, int count) {
+  for (;; group.erase(group.rfind('/'))) {
+    const std::string folder = root + group;
+    const int limit = version_2 ? processors_of_quota(folder + "/cpu.max", "")
+                                : processors_of_quota(folder + "/cpu.cfs_quota_us", folder + "/cpu.cfs_period_us");
+    if (limit >= 1 && limit < count) count = limit;
+    if (group.rfind('/') == std::string::npos) return count;
+  }
+}
+#endif
+
 int available_processors() {
   int count = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
-  // Containers limit processors by a quota of time, which the affinity mask does not show.
-  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
-    double quota, period;
-    if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && period > 0) {
-      const int limit = static_cast<int>(quota / period + 0.999);
-      if (limit >= 1 && limit < count) count = limit;
+  // Containers limit processors by a quota of time, which the affinity mask does not show. One sees its own group as the
+  // root, or has the host's path to it, of which it may see nothing.
+  if (FILE* file = std::fopen("/proc/self/cgroup", "r")) {
+    char line[4096];
+    while (std::fgets(line, sizeof(line), file)) {  // "number:controllers:/path"
+      std::string text(line);
+      text.erase(text.find_last_not_of('\n') + 1);
+      const size_t first = text.find(':'), second = first == std::string::npos ? first : text.find(':', first + 1);
+      if (second == std::string::npos) continue;
+      const std::string controllers = "," + text.substr(first + 1, second - first - 1) + ",";
+      const std::string group = text.substr(second + 1);
+      if (controllers == ",,")
+        count = least_quota("/sys/fs/cgroup", group, true, count);
+      else if (controllers.find(",cpu,") != std::string::npos)
+        count = least_quota("/sys/fs/cgroup/cpu", group, false, count);
     }
     std::fclose(file);
   }
@@ -85,12 +126,13 @@ int available_processors() {
 }
 
 int choose_thread_count() {
-  int count = available_processors();
+  long count = available_processors();
   if (const char* wish = std::getenv("KERASPTB_THREADS")) {
-    const int number = std::atoi(wish);
+    // The Python side refuses what is no number.
+    const long number = std::strtol(wish, nullptr, 10);
     if (number >= 1) count = number;
   }
-  return count > kMaxThreads ? kMaxThreads : count;
+  return static_cast<int>(count > kMaxThreads ? kMaxThreads : count);
 }
 
 // Helpers 1 .. count - 1; the caller is number 0.
@@ -99,7 +141,20 @@ class Pool {
   explicit Pool(int count) : count_(count) {
     // With more threads than processors a spinning thread only keeps another from working.
     spins_ = count > available_processors() ? 0 : kSpinsBeforeSleep;
-    for (int i = 1; i < count; ++i) std::thread([this, i] { loop(i); }).detach();
+  }
+
+  // Starts the helpers that are not there yet. They hold on to the pool, which must outlive them.
+  void start() {
+    try {
+      for (; started_ < count_; ++started_) {
+        const int number = started_;
+        std::thread([this, number] { loop(number); }).detach();
+      }
+    } catch (const std::system_error& error) {
+      throw std::runtime_error("Only " + std::to_string(started_) + " of " + std::to_string(count_) +
+                               " threads could be started (" + error.what() +
+                               "). Raise the limit of processes, or set KERASPTB_THREADS to fewer");
+    }
   }
 
   void run(void (*call)(const void*, int), const void* function) {
@@ -144,6 +199,7 @@ class Pool {
   }
 
   const int count_;
+  int started_ = 1;  // the caller is the first
   int spins_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -171,6 +227,7 @@ Pool* pool() {
     (void)registered;
     pool_instance = new Pool(thread_count());
   }
+  pool_instance->start();
   return pool_instance;
 }
 

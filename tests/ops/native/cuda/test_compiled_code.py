@@ -37,7 +37,7 @@ def code(tmp_path_factory):
     if program is None:
         pytest.skip("there is no nvcc")
     folder = tmp_path_factory.mktemp("code")
-    command = nvcc.command(program, build.SOURCES, folder / "kernels.fatbin")
+    command = nvcc.command(program, build.SOURCES, folder / "kernels.fatbin", build.find_compiler())
     command += ["-Xptxas", "-v", "--keep", "--keep-dir", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
