@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import keras
+
 from kerasptb.data import Vocabulary
 from kerasptb.runs import written_whole
 
@@ -14,9 +16,20 @@ class ExportError(ValueError):
     """What was asked cannot be exported, or not to that place."""
 
 
+def check_backend(what):
+    """Raises ExportError unless Keras runs on TensorFlow, with which `what` is made."""
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ExportError(
+            f"{what} is made with Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
+        )
+
+
 @contextlib.contextmanager
 def new_folder(path):
-    """Gives a temporary folder beside `path` that takes its place if the body succeeds.
+    """Gives a temporary folder that takes the place of `path` if the body succeeds.
+
+    What is in it goes into a folder that is there already, which may be a link, the working directory or a mounted
+    volume.
 
     Args:
         path: the folder; made with its parents. It may exist if it is empty.
@@ -27,17 +40,21 @@ def new_folder(path):
     path = Path(path)
     if (path.exists() or path.is_symlink()) and not (path.is_dir() and not any(path.iterdir())):
         raise ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
+    there = path.is_dir()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=path if there else path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
         # mkdtemp makes folders for their owner alone; an export is as readable as any folder the user makes.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
-        if path.is_dir():
-            path.rmdir()
-        temporary.rename(path)
+        if there:
+            # Folders first: saved_model.pb, by which an export is known, comes when its variables are there.
+            for child in sorted(temporary.iterdir(), key=lambda child: child.is_file()):
+                child.rename(path / child.name)
+        else:
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

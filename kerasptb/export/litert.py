@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import new_file
+from kerasptb.export.destination import check_backend, new_file
 from kerasptb.export.portable import PortableNetwork
 from kerasptb.export.saved_model import resolve
 
@@ -30,10 +30,12 @@ def export_litert(run_or_model, path, vocabulary=None, quantize=False):
         The file, a `Path`.
 
     Raises:
-        ExportError: if the file exists or has another suffix, or the vocabulary is missing or of another size.
+        ExportError: if the file exists or has another suffix, the vocabulary is missing or of another size, or Keras
+            runs on another backend than TensorFlow.
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
+    check_backend("A LiteRT file")
     model, vocabulary = resolve(run_or_model, vocabulary)
     with new_file(path, ".tflite", vocabulary) as temporary:
         temporary.write_bytes(_convert(PortableNetwork(model), quantize))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import ExportError, new_folder
+from kerasptb.export.destination import ExportError, check_backend, new_folder
 from kerasptb.export.portable import PortableNetwork
 from kerasptb.export.servable import Servable
 from kerasptb.runs import Run, load_run
@@ -26,7 +26,7 @@ def export_saved_model(run_or_model, folder, vocabulary=None):
       `<eos>` first, then zeros; `lengths` int32 [B], how many are the text's.
     - `initial_state(batch: int32 [])`: `h0`, `c0`, `h1`, `c1`, ..., float32 [batch, H], the state before any word.
     - `step(tokens: int32 [B, T], k: int32 [], h0, c0, ...)`: `words` and `probabilities` as above after these words,
-      and the state `h0`, `c0`, ... to hand to the next call: a stream at the cost of one word a call.
+      and the state `h0`, `c0`, ... to hand to the next call by these names: a stream at the cost of one word a call.
     - `score(text: string [B])`: `words` string [B, T] as they were read, `log_probabilities` float32 [B, T], natural
       logarithms, `num_words` int32 [B], after which the rows hold "" and 0; and `perplexity` float32 [B].
     - `generate(prompt: string [B], num_words: int32 [], temperature: float32 [], seed: int32 [])`: `words` string
@@ -46,7 +46,8 @@ def export_saved_model(run_or_model, folder, vocabulary=None):
         The folder, a `Path`.
 
     Raises:
-        ExportError: if the folder holds anything, or the vocabulary is missing or of another size.
+        ExportError: if the folder holds anything, the vocabulary is missing or of another size, or Keras runs on a
+            backend other than TensorFlow.
         RunError: if the run has no weights yet.
         OSError: if the folder cannot be written.
 
@@ -55,6 +56,7 @@ def export_saved_model(run_or_model, folder, vocabulary=None):
     >>> loaded = tf.saved_model.load("models/ptb/1")  # doctest: +SKIP
     >>> loaded.predict_next(["the company said"], 3)["words"]  # doctest: +SKIP
     """
+    check_backend("A SavedModel")
     with new_folder(folder) as temporary:
         model, vocabulary = resolve(run_or_model, vocabulary)
         with tempfile.TemporaryDirectory() as assets:

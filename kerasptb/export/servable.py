@@ -1,5 +1,7 @@
 """The functions of an exported model: text in, words and probabilities out, all in the graph."""
 
+import inspect
+
 import tensorflow as tf
 
 from kerasptb.data import UNK
@@ -38,7 +40,7 @@ class Servable(tf.Module):
         state = [tf.TensorSpec([None, size], name=name) for name, size in network.state_sizes.items()]
         tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
         self.predict_next = tf.function(self._predict_next, input_signature=[text, k])
-        self.step = tf.function(self._step, input_signature=[tokens, k, *state])
+        self.step = tf.function(self._step_with_named_state(), input_signature=[tokens, k, *state])
         self.initial_state = tf.function(
             self._initial_state, input_signature=[tf.TensorSpec([], tf.int32, name="batch")]
         )
@@ -74,6 +76,17 @@ class Servable(tf.Module):
         with checked(valid, message, tokens):
             hidden, state = network.encode(tf.identity(tokens), state)
         return {**self._rank(hidden[:, -1], k), **state}
+
+    def _step_with_named_state(self):
+        """`_step` as a function with a parameter for each part of the state, whose order a caller cannot guess."""
+
+        def step(tokens, k, *state):
+            return self._step(tokens, k, *state)
+
+        names = ("tokens", "k", *self._network().state_sizes)
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+        return step
 
     def _initial_state(self, batch):
         with checked(batch > 0, "Expected `batch` of at least 1", batch):

@@ -337,13 +337,15 @@ class LanguageModel(WholeBatches, keras.Model):
             ValueError: if another format is asked for.
         """
         # The exports are made of models; only Keras' own way to ask for one comes from here.
-        from kerasptb.export import portable_model  # noqa: PLC0415
+        from kerasptb.export.destination import check_backend  # noqa: PLC0415
+        from kerasptb.export.portable import portable_model  # noqa: PLC0415
 
         if format != "tf_saved_model":
             raise ValueError(
                 'Expected format="tf_saved_model"; for a phone use kerasptb.export_litert, for ONNX '
                 f"kerasptb.export_onnx. Received: format={format!r}"
             )
+        check_backend("A SavedModel")
         portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
     def quantize(self, *args, **kwargs):

@@ -65,6 +65,7 @@ def create_app(predictor, rate=DEFAULT_RATE):
     app.add_exception_handler(BadRequestError, _refuse_bad)
     app.add_exception_handler(BusyError, _refuse_busy)
     app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(Exception, _fail)
     # The last one added is the first that a request meets.
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     if rate is not None:
@@ -109,6 +110,7 @@ def _add_routes(app, engine):
         units, values = await engine.score(request.text)
         return _scored(request, units, values, predictor.vocabulary.words)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["Server"], summary="Whether the server answers")
     async def health() -> schemas.Health:
         return schemas.Health()
@@ -175,6 +177,11 @@ async def _refuse_busy(request: Request, error: BusyError):
 
 async def _refuse(request: Request, error: HTTPException):
     return _problem(error.status_code, str(error.detail), error.headers)
+
+
+async def _fail(request: Request, error: Exception):
+    """Answers what is a fault of the server's own, of which its log has the traceback."""
+    return _problem(500, "The server failed at this request.")
 
 
 def _problem(status, reason, headers=None):

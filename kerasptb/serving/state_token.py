@@ -15,6 +15,8 @@ from kerasptb.serving.errors import BadRequestError
 
 _VERSION = b"\x01"
 _DIGEST_SIZE = 8
+# A cell's state grows by at most 1 a word; from numbers that are larger by far come probabilities that are none.
+_LARGEST = 1e6
 
 
 def encode_state(state, fingerprint):
@@ -52,8 +54,8 @@ def decode_state(token, fingerprint, state_size):
         raise BadRequestError(f"`state` belongs to another model than the one served here, {fingerprint}. {again}")
     state = content[1 + len(model) :]
     # The digest is anyone's to make, so neither size nor values can be trusted.
-    if len(state) != 4 * state_size or not np.isfinite(np.frombuffer(state, "<f4")).all():
-        raise BadRequestError(f"`state` does not hold {state_size} finite numbers. {again}")
+    if len(state) != 4 * state_size or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
+        raise BadRequestError(f"`state` does not hold {state_size} numbers such as a model's state has. {again}")
     return np.frombuffer(state, "<f4").astype(np.float32)
 
 

@@ -131,3 +131,12 @@ def test_the_snippets_run(marker, package, model, vocabulary, tmp_path, monkeypa
     exec(compile(snippet, "docs/export.md", "exec"), {})
     expected = kerasptb.suggest(model, vocabulary, "the company said", 3, exclude=() if package else ("<unk>",))
     assert str([suggestion.word for suggestion in expected]) in capsys.readouterr().out
+
+
+def test_a_text_read_word_by_word_as_the_page_does_is_the_text_read_at_once(loaded):
+    (snippet,) = [block for block in blocks("python") if "model.step(" in block]
+    names = {"model": loaded}
+    exec(compile(snippet, "docs/export.md", "exec"), names)
+    expected = loaded.predict_next(["the company said"], 3)
+    assert names["result"]["words"].numpy().tolist() == expected["words"].numpy().tolist()
+    np.testing.assert_allclose(names["result"]["probabilities"], expected["probabilities"], rtol=1e-5)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasptb.data import Vocabulary, load_corpus
 from kerasptb.evaluation import evaluate_perplexity
-from kerasptb.export import ExportError, export_saved_model
+from kerasptb.export import ExportError, export_litert, export_saved_model
 from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
 from kerasptb.runs import RunError, create_run
@@ -148,6 +149,33 @@ def test_an_empty_folder_is_taken_and_is_as_open_as_any(tmp_path, model, vocabul
     export_saved_model(model, tmp_path / "empty", vocabulary)
     assert (tmp_path / "empty" / "saved_model.pb").exists()
     assert (tmp_path / "empty").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("kind", ["link", "working directory"])
+def test_a_folder_that_must_stay_what_it_is_takes_the_export(tmp_path, model, vocabulary, monkeypatch, kind):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if kind == "link":
+        path = tmp_path / "link"
+        path.symlink_to(folder)
+    else:
+        monkeypatch.chdir(folder)
+        path = "."
+    export_saved_model(model, path, vocabulary)
+    assert {child.name for child in folder.iterdir()} == {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
+    loaded = tf.saved_model.load(str(path))
+    assert loaded.predict_next(["the"], 1)["words"].shape == (1, 1)
+
+
+def test_another_backend_of_keras_is_named(tmp_path, model, vocabulary, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    for export in (
+        lambda: export_saved_model(model, tmp_path / "exported", vocabulary),
+        lambda: export_litert(model, tmp_path / "exported.tflite", vocabulary),
+        lambda: model.export(tmp_path / "exported"),
+    ):
+        with pytest.raises(ExportError, match="Received: KERAS_BACKEND=jax"):
+            export()
 
 
 def test_an_export_that_fails_leaves_nothing_behind(tmp_path, model, vocabulary, monkeypatch):

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from kerasptb.generation import suggest
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app
+from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.schemas import MAX_CHARACTERS
 
 
@@ -174,10 +175,17 @@ def test_the_rate_is_limited(predictor):
 
 def test_health_and_version(client, predictor):
     assert client.get("/health").json() == {"status": "ok"}
+    assert client.head("/health").status_code == 200
     version = client.get("/version").json()
     assert version["model"] == predictor.fingerprint
     assert version["vocabulary_size"] == len(predictor.vocabulary)
     assert version["max_characters"] == MAX_CHARACTERS
+
+
+def test_a_fault_of_the_server_is_told_in_json(predictor, monkeypatch):
+    monkeypatch.setattr(SuggestionEngine, "rank", lambda *arguments: 1 / 0)
+    with TestClient(create_app(predictor, rate=None), raise_server_exceptions=False) as client:
+        assert "failed" in problem(client.post("/v1/suggest", json={"text": ""}), 500)
 
 
 def test_openapi_describes_every_route_and_its_problems(client):
