@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from kerasptb.notices import import_keras
 from kerasptb.presets import PRESETS
@@ -31,6 +32,8 @@ def main(arguments=None):
         options = parser.parse_args(arguments)
     except SystemExit as error:
         return error.code
+    if sys.stdout is None:  # closed before Python began (`>&-`)
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
     try:
@@ -39,9 +42,12 @@ def main(arguments=None):
         print("kerasptb: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough; nothing is wrong, and Python must not try to flush again.
+        # Python must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if options.command not in (_train, _tune):
+            return 0  # the reader (`| head`) has seen enough, and nothing is wrong
+        print("kerasptb: stopped, because what read the output has ended", file=sys.stderr)
+        return 1
     except Exception as error:
         if options.debug or not _is_plain(error):
             raise
@@ -94,6 +100,9 @@ def _evaluate(options):
         wanted = [(1, options.num_steps), (model.batch_size, options.num_steps or model.num_steps)]
     else:
         wanted = [(options.batch_size, options.num_steps)]
+    if options.batch_size is None and len(ids) < wanted[1][0] * (wanted[1][1] + 1):
+        print(f"Too short for a batch of {wanted[1][0]} streams: the strict figure alone.", file=sys.stderr)
+        wanted = wanted[:1]
     results = []
     for batch_size, num_steps in wanted:
         result = evaluate_split(model, ids, batch_size, num_steps, every_word=batch_size == 1)
@@ -133,17 +142,18 @@ def _suggest(options):
 
 
 def _generate(options):
-    from kerasptb.generation import generate
+    from kerasptb.generation import as_text, generate
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
     import_keras()
     model = run.load_model(batch_size=1)
     words = generate(model, run.vocabulary, options.prompt, options.words, options.temperature, options.seed)
-    print(" ".join([*options.prompt.split(), *words]).replace(" <eos> ", "\n").removesuffix(" <eos>"))
+    print(as_text(options.prompt, words))
 
 
 def _export(options):
+    _prefer_tensorflow()
     import_keras()
     from kerasptb.export import ExportError, export_litert, export_onnx, export_saved_model
     from kerasptb.runs import load_run
@@ -159,7 +169,14 @@ def _export(options):
         print(export_saved_model(run, options.to))
 
 
+def _prefer_tensorflow():
+    """Has Keras run on TensorFlow, of which most exports are made; a run's weights are the same on any backend."""
+    if find_spec("tensorflow"):
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
 def _serve(options):
+    _prefer_tensorflow()
     import_keras()
     from kerasptb.serving import serve
 
@@ -218,7 +235,9 @@ def _make_parser():
     command = commands.add_parser("train", help="train a model into a run folder")
     command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed run's)")
     command.add_argument(
-        "--preset", default="notebook", choices=sorted(PRESETS), help="recipe of the model and its training"
+        "--preset",
+        choices=sorted(PRESETS),
+        help="recipe of the model and its training (default: notebook, or the resumed run's)",
     )
     command.add_argument("--epochs", type=_positive, help="number of epochs in all (default: the preset's)")
     command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasptb.data import make_dataset
 
-# Words of a row at batch size 1: enough that the cost of a call does not show, little enough memory.
+# Most words of a row at batch size 1: enough that the cost of a call does not show, little enough memory.
 _LONG_ROW = 1000
 
 
@@ -40,7 +40,7 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
         ids: int32 [N], the text.
         batch_size: streams B that the text is read as.
         num_steps: words T of a stream in one batch; without effect on the result but for the words left out at the
-            end. `None` for the model's at `batch_size` above 1, else for few, long batches.
+            end. `None` for the model's at `batch_size` above 1, else for few, long batches of nearly all words.
         every_word: score the last, shorter batch too; needs `batch_size=1`.
 
     Returns:
@@ -61,8 +61,7 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
     if every_word and batch_size != 1:
         raise ValueError(f"Every word can be scored at batch_size=1 only. Received: batch_size={batch_size}")
     if num_steps is None:
-        # The state goes on from batch to batch, so the cut does not matter; a long row saves calls.
-        num_steps = model.num_steps if batch_size > 1 else max(min(_LONG_ROW, len(ids) - 1), 1)
+        num_steps = model.num_steps if batch_size > 1 else _long_row(len(ids) - 1)
     batches = make_dataset(ids, batch_size, num_steps)
     perplexity = model.evaluate(batches, verbose=0, return_dict=True)["perplexity"]
     num_words = len(batches) * batch_size * num_steps
@@ -73,3 +72,12 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
         num_words = len(ids) - 1
         perplexity = math.exp(cross_entropy / num_words)
     return Evaluation(perplexity, num_words, batch_size, num_steps)
+
+
+def _long_row(num_words):
+    """Words of a row at batch size 1: a long row saves calls, and the state goes on from one to the next.
+
+    Equal rows leave out fewer words at the end than there are rows.
+    """
+    rows = -(-num_words // _LONG_ROW)
+    return max(num_words // max(rows, 1), 1)

@@ -84,6 +84,22 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
     return words
 
 
+def as_text(prompt, words):
+    """Returns a prompt and the words that go on from it as lines of text, one for each sentence.
+
+    Args:
+        prompt: the text as it was typed.
+        words: list of words; a sentence ends in `<eos>`.
+    """
+    lines = [line.split() for line in f"{prompt} ".splitlines()]
+    for word in words:
+        if word == EOS:
+            lines.append([])
+        else:
+            lines[-1].append(word)
+    return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
+
+
 def sample(probabilities, temperature, random):
     """Returns an index drawn from a distribution sharpened or flattened by a temperature.
 
@@ -94,9 +110,9 @@ def sample(probabilities, temperature, random):
     """
     if temperature == 0:
         return int(np.argmax(probabilities))
-    with np.errstate(divide="ignore"):
-        logits = np.log(probabilities) / temperature
-    weights = np.exp(logits - logits.max())
+    with np.errstate(divide="ignore", over="ignore"):
+        logits = np.log(probabilities)
+        weights = np.exp((logits - logits.max()) / temperature)
     return int(random.choice(len(weights), p=weights / weights.sum()))
 
 

@@ -19,6 +19,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Run:
             return []
         with path.open(newline="") as file:
             return [
-                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+                {key: int(value) if key == "epoch" else float(value) for key, value in row.items() if value}
                 for row in csv.DictReader(file)
             ]
 
@@ -87,14 +88,20 @@ class Run:
             DataError, FileNotFoundError: as `kerasptb.load_corpus`.
         """
         if data is None:
-            own = self.config["data"]
-            data = own.get("location")
-            if own["name"] in ("ptb", "sample") and not (data and Path(data).exists()):
-                data = own["name"]
-            elif data is None or not Path(data).exists():
-                place = "a text that came from no file" if data is None else f"{data}, which is no longer there"
-                raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
+            return self._load_own_corpus()
         return load_corpus(data, vocabulary=self.vocabulary)
+
+    def _load_own_corpus(self):
+        own = self.config["data"]
+        place = own.get("location")
+        if place is not None and Path(place).exists():
+            return load_corpus(place, vocabulary=self.vocabulary)
+        if own["name"] in ("ptb", "sample"):
+            corpus = load_corpus(own["name"], vocabulary=self.vocabulary)
+            if corpus.digest == own.get("digest", corpus.digest):  # runs have not always recorded it
+                return corpus
+        place = "a text that came from no file" if place is None else f"{place}, which is no longer there"
+        raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
 
     def load_model(self, batch_size=None, weights="best", **overrides):
         """Returns the trained model, compiled for evaluation.
@@ -177,6 +184,17 @@ def create_run(folder, config, vocabulary):
     return load_run(folder)
 
 
+def remove(folder):
+    """Removes a run folder with all that is in it; a link to one, or the working directory, stays and is empty."""
+    for child in Path(folder).iterdir():
+        if child.is_dir():
+            shutil.rmtree(child, ignore_errors=True)
+        else:
+            child.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        Path(folder).rmdir()
+
+
 @contextlib.contextmanager
 def written_whole(path):
     """Gives a temporary path beside `path`, with its suffixes, that takes its place if the body succeeds."""
@@ -206,9 +224,10 @@ def write_history(path, history):
 
     Args:
         path: the file.
-        history: list of dicts with the same keys, as `Run.history` gives.
+        history: list of dicts, as `Run.history` gives.
     """
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        # A callback may have added a value to some epochs alone.
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
         writer.writeheader()
         writer.writerows(history)

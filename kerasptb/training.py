@@ -1,11 +1,13 @@
 """Training a language model into a run folder: what `kerasptb train` does, callable from a script."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
 import platform
 import random
-import shutil
+import signal
+import threading
 from pathlib import Path
 
 import keras
@@ -32,7 +34,7 @@ _STEPS_PER_EXECUTION_ON_GPU = 32
 
 def train(
     data=None,
-    preset="notebook",
+    preset=None,
     *,
     epochs=None,
     steps_per_epoch=None,
@@ -53,7 +55,7 @@ def train(
     Args:
         data: a `Corpus`, or what `load_corpus` takes: "auto", "ptb", "sample", a folder or an archive. `None` for
             "auto", or for the text of the resumed run.
-        preset: name of a recipe in `kerasptb.presets`.
+        preset: name of a recipe in `kerasptb.presets`; `None` for "notebook", or for that of the resumed run.
         epochs: number of epochs in all; `None` for the preset's. Of a resumed run, more than it had trains it longer.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
@@ -73,7 +75,8 @@ def train(
             "global_clipnorm", or of its name in the results, "preset", where little of the preset is left.
 
     Returns:
-        A `Run`. Its `metrics` hold the perplexities of the best epoch (lowest on the validation text).
+        A `Run`. Its `metrics` hold the perplexities of the best epoch (lowest on the validation text); the test text's
+        in streams is `None` where it is too short for a batch.
 
     Raises:
         ValueError: if an argument or the data are wrong (`RunError`, `DataError`).
@@ -85,8 +88,10 @@ def train(
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
     if resume:
-        run, corpus, model = _reopen(data, out, given, training_arguments, steps_per_epoch)
+        asked = {**given, **(training_arguments or {}), "steps_per_epoch": steps_per_epoch, "preset": preset}
+        run, corpus, model = _reopen(data, out, {name: value for name, value in asked.items() if value is not None})
     else:
+        preset = preset or "notebook"
         settings = _training_settings(preset, steps_per_epoch, training_arguments)
         run, corpus, model = _start(data, preset, out, given, settings)
     if epochs is not None:
@@ -96,6 +101,7 @@ def train(
     model.steps_per_execution = _steps_per_execution(callbacks)
     if resume:
         recorder.restore(model)
+        (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
     _announce(say, run, corpus, model)
 
     interrupted = False
@@ -107,8 +113,8 @@ def train(
         interrupted = True
         say(f"\nInterrupted: the {len(recorder.history)} whole epochs are kept. Evaluating; interrupt again to leave.")
     finally:
-        if not recorder.history:
-            shutil.rmtree(run.folder)  # nothing in it that a new start would not make again
+        if not recorder.history and not resume:
+            runs.remove(run.folder)  # nothing in it that a new start would not make again
     _finish(run, corpus, recorder, interrupted, say)
     return run
 
@@ -123,14 +129,11 @@ def _start(data, preset, out, model_arguments, settings):
     return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), corpus, model
 
 
-def _reopen(data, out, model_arguments, training_arguments, steps_per_epoch):
-    """Returns the run in a folder, its corpus and its model, compiled; raises if an argument contradicts the run."""
+def _reopen(data, out, asked):
+    """Returns the run in a folder, its corpus and its model, compiled; raises if what is asked contradicts the run."""
     if out is None:
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
-    asked = {**model_arguments, **(training_arguments or {})}
-    if steps_per_epoch is not None:
-        asked["steps_per_epoch"] = steps_per_epoch
     own = {**run.config["training"], **run.config["model"]}
     for argument, value in asked.items():
         if own.get(argument) != (list(value) if isinstance(value, tuple) else value):
@@ -156,8 +159,10 @@ def _compiled(model, settings):
 def _steps_per_execution(callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = keras.callbacks.Callback
-    looks_at_batches = any(getattr(type(own), hook) is not getattr(plain, hook) for own in callbacks for hook in hooks)
-    if looks_at_batches:
+    # A LambdaCallback has its hooks in the instance.
+    if any(
+        getattr(getattr(own, hook), "__func__", None) is not getattr(plain, hook) for own in callbacks for hook in hooks
+    ):
         return 1
     return _STEPS_PER_EXECUTION_ON_GPU if backends.visible_gpus() else _STEPS_PER_EXECUTION
 
@@ -202,22 +207,28 @@ class _Recorder(keras.callbacks.Callback):
         return min(self.history, key=lambda row: row["val_perplexity"])
 
     def on_epoch_end(self, epoch, logs=None):
-        self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
-        if self.best is self.history[-1]:
-            self._save_weights("best")
-        self._save_weights("last")
-        with runs.written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
-            variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
-            # With the history in the same file, a run killed between two files resumes from one moment all the same.
-            np.savez(file, history=json.dumps(self.history), **variables)
-        runs.write_history(self.run.folder / runs.HISTORY, self.history)
-        with runs.written_whole(self.run.folder / runs.CURVES) as temporary:
-            plot_curves(self.history, temporary)
+        with _uninterrupted():
+            self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
+            if self.best is self.history[-1]:
+                self._save_weights("best")
+            self._save_weights("last")
+            with runs.written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
+                variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
+                # With the history in the same file, a run killed between two files resumes from one moment.
+                np.savez(file, history=json.dumps(self.history), **variables)
+            runs.write_history(self.run.folder / runs.HISTORY, self.history)
+            with runs.written_whole(self.run.folder / runs.CURVES) as temporary:
+                plot_curves(self.history, temporary)
 
     def restore(self, model):
         """Puts the model where the last whole epoch left it."""
         path = self.run.folder / runs.RESUME
         if not path.exists():
+            if self.run.weights_path("last").exists():
+                raise runs.RunError(
+                    f"{self.run.folder} cannot be resumed: it has weights, but no {runs.RESUME}, which holds what the "
+                    "next epoch depends on."
+                )
             return
         model.optimizer.build(model.trainable_variables)
         with np.load(path) as saved:
@@ -228,6 +239,23 @@ class _Recorder(keras.callbacks.Callback):
     def _save_weights(self, name):
         with runs.written_whole(self.run.weights_path(name)) as temporary:
             self.model.save_weights(temporary, overwrite=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted():
+    """Holds Ctrl-C back until the body has ended, so that the files of an epoch are all there or none."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    interrupts = []
+    signal.signal(signal.SIGINT, lambda *arguments: interrupts.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        handler(*interrupts[0])
 
 
 def _resumed(model):
@@ -298,7 +326,9 @@ def _finish(run, corpus, recorder, interrupted, say):
     model = run.load_model()
     best = recorder.best
     size, steps = model.batch_size, model.num_steps
-    test = evaluate_perplexity(model, corpus.test, size, steps)
+    # Validation has filled a batch; the test text may be shorter, and its strict figure is there all the same.
+    too_short = len(corpus.test) < size * (steps + 1)
+    test = None if too_short else evaluate_perplexity(model, corpus.test, size, steps)
     strict = evaluate_perplexity(model, corpus.test, 1, every_word=True)
     metrics = {
         "train_perplexity": best["perplexity"],
@@ -319,7 +349,8 @@ def _finish(run, corpus, recorder, interrupted, say):
     runs.write_json(run.folder / runs.METRICS, metrics)
     say(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
-        f"valid {best['val_perplexity']:.2f}, test {test:.2f} (batch {size}; every word: {strict:.2f})"
+        f"valid {best['val_perplexity']:.2f}, test {'of no whole batch' if test is None else f'{test:.2f}'} "
+        f"(batch {size}; every word: {strict:.2f})"
     )
     if corpus.is_sample:
         say("These are perplexities of the built-in sample text: they compare with nothing published.")

@@ -1,4 +1,6 @@
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -87,6 +89,47 @@ def test_evaluate_takes_a_split_and_sizes(run, texts, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["split"] == "valid"
     assert [(r["batch_size"], r["num_steps"], r["num_words"]) for r in result["results"]] == [(3, 7, 3 * 7 * 18)]
+
+
+def test_evaluate_gives_the_strict_figure_of_a_text_too_short_for_the_runs_streams(run, tmp_path, capsys):
+    for split, lines in (("train", 60), ("valid", 60), ("test", 3)):
+        (tmp_path / f"{split}.txt").write_text("one two three\n" * lines)
+    assert main(["evaluate", run, "--data", str(tmp_path), "--json"]) == 0
+    output = capsys.readouterr()
+    (result,) = json.loads(output.out)["results"]
+    assert (result["method"], result["num_words"]) == ("every word", 11)
+    assert "Too short for a batch of 6 streams" in output.err
+
+
+PROGRAM = [sys.executable, "-c", "import sys; from kerasptb.cli import main; sys.exit(main())"]
+# The variable would bring TensorFlow's notices back.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("train", (1, "kerasptb: stopped, because what read the output has ended\n")), ("info", (0, ""))],
+)
+def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_path, command, expected):
+    options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [*PROGRAM, command, *(options if command == "train" else [])]
+        result = subprocess.run(
+            command, stdout=writing, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == expected
+
+
+def test_train_needs_no_standard_output(texts, tmp_path):
+    options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
+    command = shlex.join([*PROGRAM, "train", *options, "--epochs", "1"]) + " >&-"
+    result = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_suggest_prints_words_with_probabilities(run, capsys):

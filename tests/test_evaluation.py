@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from kerasptb.evaluation import evaluate_perplexity, evaluate_split
+from kerasptb.evaluation import _long_row, evaluate_perplexity, evaluate_split
 from kerasptb.models import LanguageModel
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
@@ -49,3 +49,11 @@ def test_repeats_itself(model):
 def test_every_word_needs_one_stream(model):
     with pytest.raises(ValueError, match=r"batch_size=1 only\. Received: batch_size=4"):
         evaluate_split(model, IDS, 4, every_word=True)
+
+
+@pytest.mark.parametrize("num_words", [1, 2, 999, 1000, 1001, 1500, 2815, 82_429])
+def test_rows_of_ones_choice_leave_out_fewer_words_than_there_are_rows(num_words):
+    steps = _long_row(num_words)
+    rows = num_words // steps
+    assert steps <= 1000
+    assert num_words - rows * steps < rows == math.ceil(num_words / 1000)

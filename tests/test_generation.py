@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary
-from kerasptb.generation import encode_text, generate, sample, suggest
+from kerasptb.generation import as_text, encode_text, generate, sample, suggest
 from kerasptb.models import LanguageModel
 
 VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
@@ -73,3 +73,22 @@ def test_sampling_follows_the_distribution_and_its_temperature():
 def test_arguments_out_of_range_are_named(model, arguments):
     with pytest.raises(ValueError, match="Received"):
         generate(model, VOCABULARY, "the", **arguments)
+
+
+def test_a_temperature_near_zero_takes_the_most_probable_word():
+    probabilities = np.array([0.2, 0.5, 0.3])
+    assert sample(probabilities, 1e-320, np.random.default_rng(0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "text"),
+    [
+        ("the  cat", ["sat", "<eos>", "a", "dog", "<eos>"], "the cat sat\na dog"),
+        ("the cat\nthe dog", ["sat"], "the cat\nthe dog sat"),
+        ("the cat\n", ["the", "dog"], "the cat\nthe dog"),
+        ("", ["<eos>", "<eos>", "a"], "\n\na"),
+        ("", ["a", "<eos>", "<eos>", "b"], "a\n\nb"),
+    ],
+)
+def test_each_sentence_is_a_line_of_text(prompt, words, text):
+    assert as_text(prompt, words) == text

@@ -56,3 +56,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_epochs_may_have_values_of_their_own(tmp_path):
+    history = [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0, "extra": 7.0}, {"epoch": 3, "loss": 1.5}]
+    run = create_run(tmp_path / "run", {}, Vocabulary(["<eos>", "<unk>"]))
+    write_history(run.folder / "history.csv", history)
+    assert run.history == history

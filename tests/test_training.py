@@ -1,6 +1,8 @@
 import csv
+import dataclasses
 import json
 import shutil
+import signal
 
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
-from kerasptb.data import Corpus, Vocabulary
+from kerasptb.data import Corpus, Vocabulary, make_dataset
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -26,6 +28,11 @@ def small_corpus(seed=0):
 def train(out, **kwargs):
     arguments = {"epochs": 3, "batch_size": 4, "num_steps": 5, "seed": 1, "verbose": 0, "model_arguments": SMALL}
     return kerasptb.train(small_corpus(), out=out, **{**arguments, **kwargs})
+
+
+class Diverging(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        raise TrainingDivergedError("it diverged")
 
 
 def test_leaves_a_run_folder(tmp_path):
@@ -199,6 +206,72 @@ def test_interrupt_keeps_the_whole_epochs(tmp_path):
         train(tmp_path / "other", callbacks=[callback])
 
 
+def test_an_interrupt_while_an_epoch_is_written_comes_after_it(tmp_path, monkeypatch):
+    save_weights, saved = keras.Model.save_weights, []
+
+    def interrupted(self, *args, **kwargs):
+        saved.append(args)
+        if len(saved) == 3:  # the first file of the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return save_weights(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "save_weights", interrupted)
+    run = train(tmp_path / "run", training_arguments={"learning_rate": 0.1})
+    assert run.metrics["interrupted"]
+    assert run.metrics["epochs"] == len(run.history) == 2
+    _, perplexity = run.load_model().evaluate(make_dataset(small_corpus().valid, 4, 5), verbose=0)
+    assert run.metrics["valid_perplexity"] == pytest.approx(perplexity, rel=1e-6)
+
+
+def test_what_cannot_be_resumed_is_told_and_left_alone(tmp_path):
+    run = train(tmp_path / "run", epochs=1)
+    (run.folder / "resume.npz").unlink()
+    before = sorted(run.folder.rglob("*"))
+    with pytest.raises(RunError, match=r"cannot be resumed: .* no resume\.npz"):
+        train(run.folder, resume=True, epochs=2)
+    assert sorted(run.folder.rglob("*")) == before
+
+
+def test_a_resumed_training_that_fails_deletes_nothing(tmp_path):
+    run = train(tmp_path / "run", epochs=1)
+    for file in ("resume.npz", "last.weights.h5", "best.weights.h5"):  # as a run killed in its first epoch
+        (run.folder / file).unlink()
+    with pytest.raises(TrainingDivergedError):
+        train(run.folder, resume=True, callbacks=[Diverging()])
+    assert (run.folder / "config.json").exists()
+
+
+def test_a_first_epoch_that_fails_in_a_linked_folder_says_why(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with pytest.raises(TrainingDivergedError):
+        train(tmp_path / "link", callbacks=[Diverging()])
+    train(tmp_path / "link", epochs=1)
+
+
+def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(tmp_path):
+    run = train(tmp_path / "run", epochs=1)
+    with pytest.raises(TrainingDivergedError):
+        train(run.folder, resume=True, epochs=2, callbacks=[Diverging()])
+    assert run.metrics == {}
+    assert train(run.folder, resume=True, epochs=2).metrics["epochs"] == 2
+
+
+def test_a_resumed_run_keeps_its_preset(tmp_path):
+    run = train(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=r"preset='notebook'\. Received: preset='tuned'"):
+        train(run.folder, resume=True, preset="tuned")
+    train(run.folder, resume=True, preset="notebook")
+
+
+def test_a_lambda_that_looks_at_batches_sees_each(tmp_path):
+    seen = []
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    train(tmp_path / "run", epochs=1, callbacks=[look])
+    assert seen == list(range(len(seen)))
+    assert len(seen) == 450 // 4 // 5
+
+
 def test_steps_per_epoch_shortens_every_epoch(tmp_path):
     batches = []
 
@@ -222,6 +295,17 @@ def test_a_text_too_short_for_one_batch_says_the_numbers_and_leaves_nothing(tmp_
     with pytest.raises(ValueError, match="too short for one batch"):
         train(tmp_path / "run", batch_size=60)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_test_text_too_short_for_a_batch_leaves_out_that_figure_alone(tmp_path, capsys):
+    corpus = small_corpus()
+    corpus = dataclasses.replace(corpus, test=corpus.test[:20])  # a batch takes 4 x 6
+    run = kerasptb.train(
+        corpus, out=tmp_path / "run", epochs=1, batch_size=4, num_steps=5, verbose=2, model_arguments=SMALL
+    )
+    assert run.metrics["test_perplexity"] is None
+    assert run.metrics["test_perplexity_every_word"] > 1
+    assert "test of no whole batch (batch 4; every word:" in capsys.readouterr().out
 
 
 def test_unknown_training_argument_is_named(tmp_path):

@@ -159,8 +159,9 @@ def _work(packed, log, keep_running):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with Path(log).open("a") as file:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed before Python began
+                stream.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     settings, space, corpus = pickle.loads(packed)

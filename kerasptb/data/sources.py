@@ -65,7 +65,7 @@ class RawCorpus:
         train: The training text.
         valid: The validation text.
         test: The test text.
-        name: "ptb", "sample", or the name of the folder or archive.
+        name: "ptb" for the published files, "sample", or the name of the folder or archive.
         source: Where the texts came from, for people to read.
         is_sample: True for the built-in sample.
         location: What `find_corpus` takes to read the same texts again, from any working directory.
@@ -164,6 +164,8 @@ def read_path(path: Path) -> RawCorpus:
     files = read_files(path)
     texts = {split: TextFile.from_bytes(*file) for split, file in files.items()}
     name = "ptb" if _is_ptb(files) else path.resolve().name
+    if name in ("auto", "sample") or (name == "ptb" and not _is_ptb(files)):
+        name = f"own-{name}"  # the bare words stand for other texts
     return RawCorpus(**texts, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
 
 

@@ -148,3 +148,11 @@ def test_unwritable_cache(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"Expected to write the downloaded files beside .*file/ptb.*XDG_CACHE_HOME"):
         find_corpus("ptb", tmp_path / "file")
     assert find_corpus("auto", tmp_path / "file").is_sample
+
+
+@pytest.mark.parametrize("word", ["ptb", "sample", "auto"])
+def test_a_folder_of_a_name_that_stands_for_another_text_is_told_apart(tmp_path, word):
+    (tmp_path / word).mkdir()
+    for split in ("train", "valid", "test"):
+        (tmp_path / word / f"{split}.txt").write_text("one two <unk>\n")
+    assert find_corpus(tmp_path / word).name == f"own-{word}"
