@@ -1,6 +1,7 @@
 """The results of a search: a table, a CSV file, the best model as a run folder and as a script."""
 
 import csv
+import itertools
 import pprint
 import re
 import shutil
@@ -112,13 +113,16 @@ def format_table(trials, rows=10):
     return "\n".join(text)
 
 
-def keep_best(folder, trials, data):
+def keep_best(folder, trials, data, say):
     """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
+
+    A copy that was trained further since is kept: where it is if it is that trial's, else as FOLDER/best-1 or so.
 
     Args:
         folder: the search's folder.
         trials: list of `TrialView`.
         data: what `kerasptb.load_corpus` takes, for the script.
+        say: function that prints.
 
     Returns:
         The `kerasptb.Run`; `None` if no trial has completed, or the best one left no run folder.
@@ -127,19 +131,40 @@ def keep_best(folder, trials, data):
     best = best_trial(trials)
     if best is None or not (best.folder / RUN).exists():
         return None
-    # The copy takes the old one's place when it is whole.
-    temporary, old = folder / f".{BEST}.new", folder / f".{BEST}.old"
-    for path in (temporary, old):
-        shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(best.folder / RUN, temporary)
-    if (folder / BEST).exists():
-        (folder / BEST).rename(old)
-    temporary.rename(folder / BEST)
-    shutil.rmtree(old, ignore_errors=True)
+    kept = _history(folder / BEST)
+    of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
+    if not (
+        len(kept) > len(of_trials[best.trial_id]) and kept[: len(of_trials[best.trial_id])] == of_trials[best.trial_id]
+    ):
+        if kept and kept not in of_trials.values():
+            numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
+            (folder / BEST).rename(numbered)
+            say(f"The best so far, which had been trained further, is now {numbered}")
+        _copy_run(best.folder / RUN, folder)
     run = kerasptb.load_run(folder / BEST)
     with written_whole(folder / SCRIPT) as temporary:
         temporary.write_text(_write_script(run, best, data))
     return run
+
+
+def _history(run_folder):
+    """The epochs of a run that may not be there: a list."""
+    try:
+        return kerasptb.load_run(run_folder).history
+    except ValueError:
+        return []
+
+
+def _copy_run(run_folder, folder):
+    # The copy takes the old one's place when it is whole.
+    temporary, old = folder / f".{BEST}.new", folder / f".{BEST}.old"
+    for path in (temporary, old):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(run_folder, temporary)
+    if (folder / BEST).exists():
+        (folder / BEST).rename(old)
+    temporary.rename(folder / BEST)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_script(run, best, data):

@@ -143,7 +143,7 @@ def tune(
     data, corpus = _read(data, folder, arguments)
     space = _prepare_space(space, arguments, corpus)
     arguments |= {
-        "data": corpus.name if isinstance(data, kerasptb.Corpus) else str(data),
+        "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
         "text": {"source": corpus.source, "digest": corpus.digest},
         "space": _describe(space),
     }
@@ -294,7 +294,7 @@ def _prepare_space(space, arguments, corpus):
 
 
 def _describe(space):
-    kind = space if callable(space) and not isinstance(space, kt.HyperModel) else type(space)
+    kind = space if hasattr(space, "__qualname__") else type(space)  # a function, or the type of an object
     config = space.get_config() if isinstance(space, LanguageModelSpace) else None
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}
 
@@ -306,7 +306,7 @@ def _report(settings, data, say):
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
-    run = leaderboard.keep_best(folder, trials, data)
+    run = leaderboard.keep_best(folder, trials, data, say)
     if trials:
         say(leaderboard.format_table(trials))
     statuses = [trial.status for trial in trials]

@@ -225,9 +225,12 @@ class LanguageModelSpace(kt.HyperModel):
             values: dict, a tuner's sample: names of settings and their values.
 
         Returns:
-            The dict, with "embedding_size" and "units_0", … made smaller where they must be.
+            The dict, with "embedding_size" and "units_0", … made smaller where they must be; as it is where a subclass
+            has settings of its own in their place.
         """
         num_layers = values.get("num_layers", self.bounds["num_layers"])
+        if not isinstance(num_layers, int):
+            return values
         tied = values.get("tie_embeddings", self._ties[0])
         names = ["embedding_size", *(f"units_{i}" for i in range(num_layers))]
         last = names.pop() if tied else None

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
+from kerasptb.optimizers import ClippedSGD
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from tuning.records import OBJECTIVE, PROJECT, RUN, Record
 from tuning.search_space import LanguageModelSpace
@@ -93,16 +94,13 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
                 f"the process running this trial was killed {MAX_ATTEMPTS} times; did the system run out of memory?"
             )
         model = self.hypermodel.build(trial.hyperparameters)
-        record.parameters = model.count_params()
-        record.save(folder)
-        if record.parameters > self.settings.max_parameters:
-            raise TrialRejectedError(
-                f"{record.parameters:,} parameters, where {self.settings.max_parameters:,} are allowed"
-            )
+        self._count_parameters(model, folder, record)
         if isinstance(model, kerasptb.LanguageModel) and not _has_own_fit(self.hypermodel):
+            _check_compilation(model)
             metrics = self._train_into_run(trial, model, folder, record)
         else:
             metrics = self._train_by_own_fit(trial, model, folder, record)
+            self._count_parameters(model, folder, record)  # some models have them only now
         if not math.isfinite(metrics[OBJECTIVE]):
             raise kerasptb.callbacks.TrainingDivergedError(f"the validation perplexity is {metrics[OBJECTIVE]}")
         return metrics
@@ -140,6 +138,16 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             _write_hparams(folder, trial, metrics)
         record.attempts, record.ended = 0, True
         record.save(folder)
+
+    def _count_parameters(self, model, folder, record):
+        """Records the number of parameters, of a model that has any to count; raises if there are too many."""
+        if getattr(model, "built", False) and hasattr(model, "count_params"):
+            record.parameters = model.count_params()
+            record.save(folder)
+        if (record.parameters or 0) > self.settings.max_parameters:
+            raise TrialRejectedError(
+                f"{record.parameters:,} parameters, where {self.settings.max_parameters:,} are allowed"
+            )
 
     def _train_into_run(self, trial, model, folder, record):
         arguments = {name: value for name, value in model.get_config().items() if value is not None}
@@ -281,6 +289,32 @@ def describe_failure(error):
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         return f"out of memory: {lines[0]}"
     return f"{type(error).__name__}: {lines[0]}"
+
+
+def _check_compilation(model):
+    """Raises unless `kerasptb.train` trains the model as it was compiled, but for the decay of its learning rate."""
+    optimizer = model.optimizer
+    if optimizer is None:
+        return
+    wrong = None
+    if type(model) is not kerasptb.LanguageModel:
+        wrong = f"a {type(model).__name__}"
+    elif type(optimizer) is not ClippedSGD:
+        wrong = f"the optimizer {type(optimizer).__name__}"
+    elif others := _settings_beyond_rate_and_limit(optimizer):
+        wrong = f"the optimizer's {others}"
+    elif any(model.get_compile_config()[name] is not None for name in ("loss", "metrics", "weighted_metrics")):
+        wrong = "a loss or metrics of its own"
+    if wrong is not None:
+        raise ValueError(
+            "A space's model is trained by kerasptb.train: a LanguageModel, with ClippedSGD at a constant rate and the "
+            f"default loss. To train another, give the HyperModel a `fit`. Received: {wrong}"
+        )
+
+
+def _settings_beyond_rate_and_limit(optimizer):
+    plain = ClippedSGD(float(optimizer.learning_rate), optimizer.global_clipnorm, name=optimizer.name).get_config()
+    return {name: value for name, value in optimizer.get_config().items() if value != plain[name]}
 
 
 def _has_own_fit(hypermodel):

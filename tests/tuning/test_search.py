@@ -1,10 +1,12 @@
 import csv
+import functools
 import json
 import runpy
 import shutil
 import subprocess
 import sys
 
+import keras
 import keras_tuner as kt
 import pytest
 import toy_spaces
@@ -14,6 +16,7 @@ from tensorflow.python.summary.summary_iterator import summary_iterator
 import kerasptb
 import tuning
 from kerasptb.cli import main
+from kerasptb.optimizers import ClippedSGD
 from tuning import stopping
 from tuning.records import read_trials
 
@@ -187,6 +190,107 @@ def test_a_space_of_ones_own_is_a_function(texts, tmp_path, corpus):
     assert training["learning_rate"] == pytest.approx(result.trials[0].values["learning_rate"])
     assert training["global_clipnorm"] == 2.0
     assert result.run.config["model"]["units"] == [result.trials[0].values["units"]]
+
+
+@pytest.mark.parametrize(
+    ("compilation", "received"),
+    [
+        (lambda: {"optimizer": keras.optimizers.Adam(0.01)}, "Adam"),
+        (
+            lambda: {"optimizer": ClippedSGD(keras.optimizers.schedules.ExponentialDecay(1.0, 5, 0.5))},
+            "ExponentialDecay",
+        ),
+        (lambda: {"optimizer": ClippedSGD(1.0, weight_decay=0.1)}, "weight_decay"),
+        (lambda: {"loss": kerasptb.losses.SequenceCrossEntropy(reduction="sum")}, "a loss or metrics of its own"),
+    ],
+)
+def test_a_model_that_train_would_train_otherwise_than_it_was_compiled_fails(
+    texts, tmp_path, corpus, compilation, received
+):
+    def build(hp):
+        hp.Int("x", 0, 9)
+        model = kerasptb.build_language_model(len(corpus.vocabulary), 8, 8, batch_size=5, num_steps=5)
+        model.compile(**compilation())
+        return model
+
+    with pytest.raises(tuning.SearchError, match=rf"ClippedSGD at a constant rate .* Received: .*{received}"):
+        toy(texts, tmp_path, build, trials=1, epochs=1)
+
+
+class AnyModel(toy_spaces.ToySpace):
+    """Models that are not Keras', or not built."""
+
+    def build(self, hp):
+        return {"x": hp.Int("x", 0, 999)} if hp.Boolean("plain") else keras.Sequential([keras.layers.Dense(1)])
+
+    def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+        if not isinstance(model, dict):
+            model.build((None, 2))
+        return {"val_perplexity": 2.0}
+
+
+def test_a_fit_of_ones_own_trains_any_model(texts, tmp_path):
+    result = toy(texts, tmp_path, AnyModel(tmp_path / "journal"), trials=6)
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 6
+    assert {trial.record.parameters for trial in result.trials} == {None, 3}
+
+
+class OwnSettings(tuning.LanguageModelSpace):
+    def settings(self, hp):
+        width = hp.Int("width", 8, 24, step=8)
+        return {
+            **{
+                "embedding_size": width,
+                "units": (width,),
+                "tie_embeddings": False,
+                "keep_prob": 1.0,
+                "init_scale": 0.1,
+            },
+            **{"batch_size": 5, "num_steps": 5, "learning_rate": 0.5, "global_clipnorm": 5.0},
+            **{"constant_epochs": 1, "decay": 0.5},
+        }
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_a_subclass_may_have_settings_of_other_names(texts, tmp_path, tuner):
+    result = toy(texts, tmp_path, OwnSettings(), trials=2, epochs=1, tuner=tuner)
+    assert {tuple(trial.values) for trial in result.trials} == {("width",)}
+
+
+def test_a_space_may_be_a_partial_function(texts, tmp_path, corpus):
+    def build(hp, batch_size):
+        model = kerasptb.build_language_model(len(corpus.vocabulary), 8, hp.Int("units", 4, 9), batch_size, 5)
+        model.compile()
+        return model
+
+    result = toy(texts, tmp_path, functools.partial(build, batch_size=5), trials=1, epochs=1)
+    assert result.run.config["model"]["batch_size"] == 5
+
+
+def test_a_best_run_that_was_trained_further_is_not_lost(texts, tmp_path):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
+    result = toy(texts, tmp_path, space, trials=1, epochs=1)
+    first = kerasptb.train(out=result.run.folder, resume=True, epochs=3, verbose=0)
+    history = first.history
+    assert toy(texts, tmp_path, space, trials=1, epochs=1, resume=True).run.history == history
+    # A better one takes the place, and the other its own.
+    trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"
+    trial.write_text(trial.read_text().replace("\n1,", "\n1,9"))
+    again = toy(texts, tmp_path, space, trials=1, epochs=1, resume=True)
+    assert len(again.run.history) == 1
+    assert kerasptb.load_run(result.folder / "best-1").history == history
+
+
+def test_a_search_finds_its_text_from_anywhere(texts, tmp_path, monkeypatch):
+    monkeypatch.chdir(texts.parent)
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    for data, name in ((texts.name, "by path"), (kerasptb.load_corpus(texts.name), "a corpus")):
+        out = tmp_path / name
+        arguments = {"tuner": "random", "epochs": 1, "seed": 1, "verbose": False, "out": out}
+        tuning.tune(data, space, trials=1, **arguments)
+        monkeypatch.chdir(tmp_path)
+        assert len(tuning.tune(None, space, trials=2, resume=True, **arguments).trials) == 2
+        monkeypatch.chdir(texts.parent)
 
 
 def test_a_fit_that_returns_nothing_is_a_failure_with_its_reason(texts, tmp_path):
