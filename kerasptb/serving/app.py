@@ -60,6 +60,7 @@ def create_app(predictor, rate=DEFAULT_RATE):
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.engine = engine
     _add_routes(app, engine)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(BadRequestError, _refuse_bad)

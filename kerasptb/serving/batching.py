@@ -6,6 +6,8 @@ import concurrent.futures
 
 from kerasptb.serving.errors import BusyError
 
+_STOPPING = "The server is stopping. Try again later."
+
 
 class Batcher:
     """Runs a function of a list in a thread of its own, on all that is waiting whenever the thread is free.
@@ -27,13 +29,16 @@ class Batcher:
         self._waiting = collections.deque()
         self._task = None
         self._executor = None
+        self._stopping = False
 
     async def submit(self, item):
         """Returns the function's result for an item.
 
         Raises:
-            BusyError: if too many items are waiting.
+            BusyError: if too many items are waiting, or the server stops.
         """
+        if self._stopping:
+            raise BusyError(_STOPPING)
         if len(self._waiting) >= self._max_waiting:
             raise BusyError(f"{self._max_waiting} requests are waiting already. Try again later.")
         future = asyncio.get_running_loop().create_future()
@@ -41,6 +46,14 @@ class Batcher:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return await future
+
+    def stop(self):
+        """Gives up what is waiting and takes nothing more; a call that has begun goes on to its end."""
+        self._stopping = True
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(BusyError(_STOPPING))
+        self._waiting.clear()
 
     def close(self):
         """Ends the thread once its call is over; another `submit` begins a new one."""

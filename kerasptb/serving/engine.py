@@ -21,7 +21,7 @@ _SHORT_WORDS = 8
 _SHORT_CHARACTERS = 128
 _PIECE_WORDS = 64
 _MAX_BATCH = 32
-# A long text takes up to a second, so few may wait.
+# A long text takes a second or a few, so few may wait.
 _MAX_LONG_WAITING = 32
 
 
@@ -50,9 +50,14 @@ class SuggestionEngine:
         self._scores = Batcher(_one_by_one(predictor.score), 1, _MAX_LONG_WAITING)
         self._units = Batcher(_one_by_one(predictor.read), 1, _MAX_LONG_WAITING)
 
+    def stop(self):
+        """Gives up what is waiting: those who wait for it get a `BusyError` at once."""
+        for batcher in self._batchers():
+            batcher.stop()
+
     def close(self):
         """Ends the threads."""
-        for batcher in (self._short, self._resume, self._long, self._scores, self._units):
+        for batcher in self._batchers():
             batcher.close()
 
     async def context(self, text):
@@ -152,6 +157,9 @@ class SuggestionEngine:
         words = self.predictor.vocabulary.words
         suggestions = [Suggestion(words[ids[i]], float(np.exp(best_values[i]))) for i in order]
         return suggestions, min(float(np.exp(values).sum()), 1.0)
+
+    def _batchers(self):
+        return self._short, self._resume, self._long, self._scores, self._units
 
     async def _read(self, text):
         starts = [match.start() for match in _WORD_START.finditer(text)]

@@ -56,10 +56,22 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
         address = f"[{host}]" if ":" in host else host
         print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            _make_server(config, app.state.engine).run(sockets=[listening])
         except KeyboardInterrupt:
             # The way to stop it, which uvicorn passes on when all is closed.
             print("Stopped.")
+
+
+def _make_server(config, engine):
+    """Returns a uvicorn server that answers who waits for the model at once when it is told to stop."""
+    import uvicorn  # noqa: PLC0415  (of the extra `serve`)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets=None):
+            engine.stop()
+            await super().shutdown(sockets)
+
+    return Server(config)
 
 
 def _listen(host, port):

@@ -102,3 +102,28 @@ def test_a_caller_that_gives_up_does_not_stop_the_others():
         return result
 
     assert asyncio.run(run()) == 2
+
+
+def test_what_waits_is_given_up_when_the_server_stops():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def function(items):
+        begun.set()
+        go_on.wait(10)
+        return items
+
+    async def main():
+        batcher = Batcher(function, 1)
+        first = asyncio.create_task(batcher.submit(1))
+        second = asyncio.create_task(batcher.submit(2))
+        await asyncio.to_thread(begun.wait, 10)
+        batcher.stop()
+        with pytest.raises(BusyError, match="stopping"):
+            await second
+        with pytest.raises(BusyError, match="stopping"):
+            await batcher.submit(3)
+        go_on.set()
+        assert await first == 1
+        batcher.close()
+
+    asyncio.run(main())

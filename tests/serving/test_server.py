@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -53,6 +54,48 @@ def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model):
         finally:
             timer.cancel()
             process.kill()
+
+
+def test_who_waits_when_the_server_stops_is_told_so(saved_model):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    command = [sys.executable, "-m", "kerasptb", "serve", str(saved_model), "--port", "0", "--rate", "0"]
+    # The variable would bring TensorFlow's notices back.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"PYTHONUNBUFFERED": "1"}
+    answers, first_asked = [], threading.Event()
+
+    def work(i):
+        try:
+            first_asked.set()
+            answers.append((200, ask(url, "v1/score", {"text": f"{i} " + "a b " * 4_990})))
+        except urllib.error.HTTPError as error:
+            with error:
+                answers.append((error.code, json.load(error)))
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        try:
+            url = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline()).group()
+            ask(url, "v1/score", {"text": "a b"})
+            threads = [threading.Thread(target=work, args=[i]) for i in range(16)]
+            for thread in threads:
+                thread.start()
+            first_asked.wait()
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            for thread in threads:
+                thread.join()
+            assert process.wait(60) == 0
+            assert process.stderr.read() == ""
+        finally:
+            timer.cancel()
+            process.kill()
+    assert {status for status, _ in answers} <= {200, 503}
+    refused = [answer for status, answer in answers if status == 503]
+    assert refused
+    assert all("stopping" in answer["error"] for answer in refused)
 
 
 def test_many_clients_at_once_are_answered_as_one(serving, predictor):
