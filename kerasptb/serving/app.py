@@ -16,7 +16,7 @@ import kerasptb
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
-from kerasptb.serving.middleware import BodyLimit, RateLimit, SecurityHeaders
+from kerasptb.serving.middleware import BodyLimit, EndWithClient, RateLimit, SecurityHeaders
 from kerasptb.serving.state_token import decode_state, encode_state
 
 # Room for the longest text with every character written as two escapes of six bytes.
@@ -68,6 +68,7 @@ def create_app(predictor, rate=DEFAULT_RATE):
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _fail)
     # The last one added is the first that a request meets.
+    app.add_middleware(EndWithClient)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     if rate is not None:
         app.add_middleware(RateLimit, rate=rate)

@@ -63,12 +63,19 @@ class Batcher:
 
     async def _run(self):
         try:
-            while self._waiting:
-                count = min(len(self._waiting), self._max_batch)
-                batch = [self._waiting.popleft() for _ in range(count)]
+            while batch := self._next_batch():
                 await self._call(batch)
         finally:
             self._task = None
+
+    def _next_batch(self):
+        """Takes what the next call is for, but for those who have given up."""
+        batch = []
+        while self._waiting and len(batch) < self._max_batch:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
 
     async def _call(self, batch):
         if self._executor is None:

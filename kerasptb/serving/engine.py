@@ -76,10 +76,8 @@ class SuggestionEngine:
         if (context := self._recall(key)) is not None:
             return context
         if key not in self._pending:
-            self._pending[key] = asyncio.create_task(self._read(text))
-            self._pending[key].add_done_callback(lambda _: self._pending.pop(key))
-        # Others may wait for it, too: one who gives up must not end it.
-        return await asyncio.shield(self._pending[key])
+            self._pending[key] = _Reading(self._read(text), lambda: self._pending.pop(key))
+        return await self._pending[key].wait()
 
     async def extend(self, context, text):
         """Returns the `Context` after more text, without remembering it.
@@ -182,7 +180,7 @@ class SuggestionEngine:
             if (context := self._recall(key)) is not None:
                 return starts[i], context
             if key in self._pending:
-                return starts[i], await asyncio.shield(self._pending[key])
+                return starts[i], await self._pending[key].wait()
         return 0, self.predictor.initial
 
     def _lane(self, piece):
@@ -200,6 +198,38 @@ class SuggestionEngine:
         self._contexts.move_to_end(key)
         while len(self._contexts) > self._max_contexts:
             self._contexts.popitem(last=False)
+
+
+class _Reading:
+    """A text that is being read, for as long as somebody waits for it.
+
+    Args:
+        reading: the coroutine that reads it.
+        forget: called once, when it has ended or nobody waits for it any more.
+    """
+
+    def __init__(self, reading, forget):
+        self._task = asyncio.create_task(reading)
+        self._task.add_done_callback(lambda _: self._end())
+        self._forget = forget
+        self._waiting = 0
+
+    async def wait(self):
+        """Returns the `Context` after the text."""
+        self._waiting += 1
+        try:
+            # Others may wait for it, too: one who gives up must not end it.
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._task.cancel()
+                self._end()  # at once: who comes now must not wait for what is being given up
+
+    def _end(self):
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
 
 
 def _one_by_one(function):

@@ -1,5 +1,6 @@
-"""What every request passes: a limit on its size, a limit on how many a client sends, headers for the browser."""
+"""What every request passes: limits on its size and on how many a client sends, an end with its client, headers."""
 
+import asyncio
 import collections
 import json
 import math
@@ -75,6 +76,44 @@ class BodyLimit:
             return await receive() if message is None else message
 
         await self._app(scope, receive_again, send)
+
+
+class EndWithClient:
+    """ASGI middleware that ends the work for a request whose client has gone.
+
+    Args:
+        app: the ASGI application within.
+    """
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        """Answers a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        messages = asyncio.Queue()
+
+        async def pass_on():
+            # Only to one who receives is it told that the client has gone.
+            try:
+                while (message := await receive())["type"] != "http.disconnect":
+                    messages.put_nowait(message)
+                messages.put_nowait(message)
+            finally:
+                work.cancel()
+
+        work = asyncio.create_task(self._app(scope, messages.get, send))
+        passing_on = asyncio.create_task(pass_on())
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if not passing_on.done():  # it is the server that ends this
+                work.cancel()
+                raise
+        finally:
+            passing_on.cancel()
 
 
 class RateLimit:

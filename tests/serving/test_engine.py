@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -160,6 +161,37 @@ def test_a_new_word_is_scored_without_reading_the_text_again(counting):
         return counting.calls[before:]
 
     assert with_engine(counting, use) == [("extend", ["cat "])]
+
+
+def test_a_text_is_read_no_further_when_nobody_waits_for_it(counting):
+    text = long_text(counting.vocabulary.words, 500)  # eight pieces
+    begun, go_on = threading.Event(), threading.Event()
+    extend_long = counting.extend_long
+
+    def slow(context, piece):
+        begun.set()
+        assert go_on.wait(10)
+        return extend_long(context, piece)
+
+    counting.extend_long = slow
+
+    async def use(engine):
+        one, other, of_more = (asyncio.create_task(engine.context(each)) for each in (text, text, text + "cat "))
+        await asyncio.to_thread(begun.wait, 10)
+        one.cancel()
+        other.cancel()
+        await asyncio.sleep(0)
+        assert len(engine._pending) == 2  # the third waits for it
+        of_more.cancel()
+        await asyncio.wait([one, other, of_more])
+        assert not engine._pending
+        go_on.set()
+        again = await engine.context(text)
+        return len([call for call in counting.calls if call[0] == "extend_long"]), again
+
+    calls, context = with_engine(counting, use)
+    assert calls in (8, 9)  # at most the one piece twice that was being read
+    same(context, expected(counting._predictor, text))
 
 
 def test_memory_is_bounded(predictor):

@@ -1,7 +1,9 @@
 import asyncio
 import json
 
-from kerasptb.serving.middleware import BodyLimit, RateLimit, SecurityHeaders
+import pytest
+
+from kerasptb.serving.middleware import BodyLimit, EndWithClient, RateLimit, SecurityHeaders
 
 
 def request(app, path="/v1/suggest", body=(b"",), headers=(), client=("10.0.0.1", 1)):
@@ -11,6 +13,8 @@ def request(app, path="/v1/suggest", body=(b"",), headers=(), client=("10.0.0.1"
     sent = []
 
     async def receive():
+        if not parts:
+            await asyncio.sleep(0.01)  # until the answer has come, of which servers make a disconnection too
         return parts.pop(0) if parts else {"type": "http.disconnect"}
 
     async def send(message):
@@ -78,3 +82,44 @@ def test_answers_carry_the_policy():
     assert headers[b"content-security-policy"].startswith(b"default-src 'none'; script-src 'self'")
     assert b"unsafe" not in headers[b"content-security-policy"]
     assert headers[b"x-content-type-options"] == b"nosniff"
+
+
+def test_work_ends_with_the_client_that_asked_for_it():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((await receive())["body"])
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def run():
+        gone = asyncio.Event()
+        parts = [{"type": "http.request", "body": b"text", "more_body": False}]
+
+        async def receive():
+            if parts:
+                return parts.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        request = asyncio.create_task(EndWithClient(app)({"type": "http"}, receive, None))
+        while not seen:
+            await asyncio.sleep(0.001)
+        gone.set()
+        await asyncio.wait_for(request, 10)
+
+    asyncio.run(run())
+    assert seen == [b"text", "cancelled"]
+
+
+def test_a_client_that_stays_gets_its_answer_and_what_the_work_raises_is_raised():
+    assert request(EndWithClient(echo), body=(b"one ", b"two"))[2] == b"one two"
+
+    async def fails(scope, receive, send):
+        raise KeyError("fault")
+
+    with pytest.raises(KeyError, match="fault"):
+        request(EndWithClient(fails))
