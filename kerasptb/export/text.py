@@ -7,12 +7,16 @@ from kerasptb.data import EOS, UNK
 # What Python's str.splitlines and str.split take for line ends and for white space.
 _LINE_END = r"\r\n|[\n\r\x{b}\x{c}\x{1c}-\x{1e}\x{85}\x{2028}\x{2029}]"
 _SPACE = r"[\s\x{1f}\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]+"
-# The regular expressions of `data.sample.tokenize` in RE2's language, which has no lookbehind and whose \w and \b are
-# ASCII's. A match of the first takes the letter before a clitic with it and so misses a second clitic right after the
-# first; that can only begin with an apostrophe, where the next expression parts it from what is before it anyway.
+# The regular expressions of `data.sample.tokenize` in RE2's language, which has no lookbehind and no \b but ASCII's. In
+# its place stands a mark after each n't, 's and the like that no letter follows. A match takes that next character
+# with it, so a second round marks those that a first one met halfway; and a match of _CLITIC takes the letter before,
+# and so misses a clitic right after another, which then begins with an apostrophe, where _TOKEN parts it anyway.
 _LETTER = r"[\pL\pN_]"
-_CLITIC = rf"({_LETTER})(n't|'(?:s|re|ve|ll|d|m))\b"
-_TOKEN = rf"((?:n't|'(?:s|re|ve|ll|d|m))\b|{_LETTER}+(?:[.-]{_LETTER}+)*|[$%&])|(?s:.)"
+_SHORT = r"n't|'(?:s|re|ve|ll|d|m)"
+_MARK = "\x02"
+_UNMARKED = rf"({_SHORT})([^\pL\pN_{_MARK}]|$)"
+_CLITIC = rf"({_LETTER})({_SHORT}){_MARK}"
+_TOKEN = rf"({_SHORT}){_MARK}|({_LETTER}+(?:{_MARK}?[.-]{_LETTER}+)*|[$%&])|(?s:.)"
 _NUMBER = r" \p{Nd}+(?:[.-]\p{Nd}+)* "
 
 
@@ -22,8 +26,7 @@ class TextReader(tf.Module):
     Words are found as `generation.encode_text` finds them: one that stands in the vocabulary as it is written, or in
     lower case, is taken so; others are split and lower-cased in the Penn Treebank's manner, and those still unknown
     become `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before it, and each line's end is `<eos>`.
-    Bytes that are not UTF-8 are read as U+FFFD. What differs from Python: an `n't`, `'s` or the like directly before a
-    letter outside ASCII (`don'té`) is split off.
+    Bytes that are not UTF-8 are read as U+FFFD.
 
     Args:
         vocabulary: a `Vocabulary`.
@@ -55,8 +58,8 @@ class TextReader(tf.Module):
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.identity(text)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-        # tf.strings.lower would end a text at a NUL, which like U+FFFD is part of no word.
-        text = tf.strings.regex_replace(text, r"\x{0}", "\ufffd")
+        # tf.strings.lower would end a text at a NUL, which like U+FFFD and the mark is part of no word.
+        text = tf.strings.regex_replace(text, rf"[\x{{0}}{_MARK}]", "\ufffd")
         text = tf.strings.regex_replace(text, _LINE_END, f" {EOS} " if self.has_eos else " ")
         text = tf.strings.regex_replace(text, _SPACE, " ")
         if self.has_eos:
@@ -110,7 +113,16 @@ def _tokenize(words):
     """
     text = tf.strings.regex_replace(words, "’", "'")
     text = tf.strings.lower(text, encoding="utf-8")
-    text = tf.strings.regex_replace(text, _CLITIC, r"\1 \2")
+    text = _mark(text)
+    text = tf.strings.regex_replace(text, _CLITIC, rf"\1 \2{_MARK}")
+    text = _mark(text)  # once more, as spaces have come
     # Each token with a space of its own on both sides; every other character becomes spaces.
-    text = tf.strings.regex_replace(text, _TOKEN, r" \1 ")
+    text = tf.strings.regex_replace(text, _TOKEN, r" \1\2 ")
+    text = tf.strings.regex_replace(text, _MARK, "")
     return tf.strings.regex_replace(text, _NUMBER, " N ")
+
+
+def _mark(text):
+    for _ in range(2):
+        text = tf.strings.regex_replace(text, _UNMARKED, rf"\1{_MARK}\2")
+    return text
