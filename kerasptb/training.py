@@ -8,6 +8,7 @@ import platform
 import random
 import signal
 import threading
+import zipfile
 from pathlib import Path
 
 import keras
@@ -231,10 +232,15 @@ class _Recorder(keras.callbacks.Callback):
                 )
             return
         model.optimizer.build(model.trainable_variables)
-        with np.load(path) as saved:
-            for i, variable in enumerate(_resumed(model)):
-                variable.assign(saved[f"v{i}"])
-            self.history = json.loads(str(saved["history"]))
+        try:
+            with path.open("rb") as file, np.load(file) as saved:
+                for i, variable in enumerate(_resumed(model)):
+                    variable.assign(saved[f"v{i}"])
+                self.history = json.loads(str(saved["history"]))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise runs.RunError(
+                f"{path} is damaged: {error}. The run cannot be resumed; its weights are whole."
+            ) from None
 
     def _save_weights(self, name):
         with runs.written_whole(self.run.weights_path(name)) as temporary:

@@ -232,6 +232,15 @@ def test_what_cannot_be_resumed_is_told_and_left_alone(tmp_path):
     assert sorted(run.folder.rglob("*")) == before
 
 
+def test_a_damaged_resume_file_is_named(tmp_path):
+    run = train(tmp_path / "run", epochs=1)
+    path = run.folder / "resume.npz"
+    for content in (path.read_bytes()[:-100], b""):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"resume\.npz is damaged"):
+            train(run.folder, resume=True, epochs=2)
+
+
 def test_a_resumed_training_that_fails_deletes_nothing(tmp_path):
     run = train(tmp_path / "run", epochs=1)
     for file in ("resume.npz", "last.weights.h5", "best.weights.h5"):  # as a run killed in its first epoch

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import tempfile
 from pathlib import Path
 
 from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
@@ -126,12 +127,16 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
     """Returns the folder in which a download of PTB is kept.
 
     Args:
-        cache_dir: The cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`.
+        cache_dir: The cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`; of a user without a
+            home, in the folder for temporary files.
     """
     if cache_dir is None:
         # The XDG specification: a relative path in the variable is invalid and ignored.
         base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        cache_dir = (base if base.is_absolute() else Path("~/.cache").expanduser()) / "kerasptb"
+        try:
+            cache_dir = (base if base.is_absolute() else Path("~/.cache").expanduser()) / "kerasptb"
+        except RuntimeError:  # a user without a home
+            cache_dir = Path(tempfile.gettempdir()) / f"kerasptb-{os.getuid()}"
     return cache_dir / "ptb"
 
 
@@ -148,7 +153,10 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     if named:
         return Path(named).expanduser()
     folder = ptb_cache(cache_dir)
-    return folder if has_digests(folder) else None
+    try:
+        return folder if has_digests(folder) else None
+    except PermissionError:  # a cache that cannot be entered has nothing for this user
+        return None
 
 
 def read_path(path: Path) -> RawCorpus:

@@ -156,3 +156,21 @@ def test_a_folder_of_a_name_that_stands_for_another_text_is_told_apart(tmp_path,
     for split in ("train", "valid", "test"):
         (tmp_path / word / f"{split}.txt").write_text("one two <unk>\n")
     assert find_corpus(tmp_path / word).name == f"own-{word}"
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    def no_home(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert ptb_cache().is_absolute()
+    assert find_local_ptb() is None
+
+
+def test_a_cache_that_cannot_be_entered_holds_nothing(monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(sources, "has_digests", refuse)
+    assert find_local_ptb() is None
+    assert find_corpus("auto").is_sample
