@@ -37,6 +37,11 @@ def test_suggestions_are_the_most_probable_words_without_unk(model):
     assert sum(s.probability for s in suggestions) == pytest.approx(1 - probabilities[0], rel=1e-5)
 
 
+def test_equally_probable_words_come_in_the_order_of_their_ids():
+    model = LanguageModel(len(VOCABULARY), 5, (6,), batch_size=1, num_steps=5, init_scale=0.0)
+    assert [s.word for s in suggest(model, VOCABULARY, "the", k=9)] == list(VOCABULARY.words[1:])
+
+
 def test_k_is_checked(model):
     for k in (0, 10):
         with pytest.raises(ValueError, match=f"from 1 to 9. Received: k={k}"):

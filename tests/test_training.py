@@ -11,6 +11,7 @@ import pytest
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import Corpus, Vocabulary, make_dataset
+from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -73,6 +74,43 @@ def test_learns_what_there_is_to_learn(tmp_path):
     )
     # The text's own perplexity is 2; that of 12 words equally likely is 12.
     assert 1.8 < run.metrics["test_perplexity_every_word"] < 3.5
+
+
+def test_results_are_of_the_best_weights_on_the_test_text(tmp_path):
+    corpus = small_corpus()
+
+    class Spoiling(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                bias = self.model.get_layer("logits").bias
+                bias.assign(bias + 3.0 * np.arange(12))
+
+    run = train(tmp_path / "run", callbacks=[Spoiling()], training_arguments={"learning_rate": 0.1})
+    assert run.metrics["best_epoch"] < 3
+    best, last = (run.load_model(weights=weights) for weights in ("best", "last"))
+    figures = [
+        (evaluate_perplexity(model, corpus.test, 4, 5), evaluate_perplexity(model, corpus.test, every_word=True))
+        for model in (best, last)
+    ]
+    assert figures[0] == (run.metrics["test_perplexity"], run.metrics["test_perplexity_every_word"])
+    assert figures[0] != figures[1]
+
+
+def test_gradients_are_clipped_at_the_norm_of_the_settings(tmp_path):
+    still, moved = (
+        train(tmp_path / str(clip), epochs=1, training_arguments={"global_clipnorm": clip, "learning_rate": 1.0})
+        for clip in (1e-6, 5.0)
+    )
+    # 22 steps of a length of 1e-6 change nothing that is seen; an untrained model finds 12 words equally likely.
+    assert still.metrics["valid_perplexity"] == pytest.approx(12, rel=0.01)
+    assert abs(moved.metrics["valid_perplexity"] - 12) > 0.2
+
+
+def test_a_resumed_run_has_the_learning_rates_of_its_epochs(tmp_path):
+    arguments = {"training_arguments": {"learning_rate": 1.0, "constant_epochs": 1, "decay": 0.5}}
+    run = train(tmp_path / "run", epochs=2, **arguments)
+    train(run.folder, resume=True, epochs=4)
+    assert [row["learning_rate"] for row in run.history] == [1.0, 0.5, 0.25, 0.125]
 
 
 def test_same_seed_repeats_the_run_to_the_bit(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from kerasptb.callbacks import StopOnDivergence, TrainingDivergedError
 
 
-def test_stops_at_the_first_batch_whose_loss_is_no_number():
+@pytest.mark.parametrize("value", [np.nan, np.inf], ids=["not a number", "infinite"])
+def test_stops_at_the_first_batch_whose_loss_is_no_finite_number(value):
     seen = []
 
     class Seen(keras.callbacks.Callback):
@@ -15,7 +16,8 @@ def test_stops_at_the_first_batch_whose_loss_is_no_number():
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     x = np.ones((8, 1), "float32")
-    x[5] = np.nan
-    with pytest.raises(TrainingDivergedError, match=r"nan in epoch 1, step 6"):
-        model.fit(x, x, batch_size=1, shuffle=False, epochs=3, callbacks=[Seen(), StopOnDivergence()], verbose=0)
+    y = x.copy()
+    y[5] = value
+    with pytest.raises(TrainingDivergedError, match=rf"{value} in epoch 1, step 6"):
+        model.fit(x, y, batch_size=1, shuffle=False, epochs=3, callbacks=[Seen(), StopOnDivergence()], verbose=0)
     assert seen == [0, 1, 2, 3, 4, 5]

@@ -1,11 +1,12 @@
 import asyncio
+import dataclasses
 import itertools
 import threading
 
 import numpy as np
 import pytest
 
-from kerasptb.serving.engine import SuggestionEngine
+from kerasptb.serving.engine import SuggestionEngine, _key
 
 TOLERANCE = 1e-6
 
@@ -198,9 +199,13 @@ def test_memory_is_bounded(predictor):
     async def use(engine):
         for i in range(50):
             await engine.context(f"the {i} cat ")
-        return len(engine._contexts), len(engine._pending)
+        await engine.context("the 45 cat ")  # the one that was used last stays longest
+        await engine.context("the 50 cat ")
+        kept = [i for i in range(51) if engine._recall(_key(f"the {i} cat ")) is not None]
+        return len(engine._contexts), len(engine._pending), kept
 
-    assert with_engine(predictor, use, max_contexts=8) == (8, 0)
+    # A text of three words is remembered whole.
+    assert with_engine(predictor, use, max_contexts=8) == (8, 0, [43, 44, 45, 46, 47, 48, 49, 50])
 
 
 def test_the_best_are_ranked_and_their_total_known(predictor):
@@ -228,3 +233,13 @@ def test_streamed_words_equal_the_whole_text(predictor):
         return context
 
     same(with_engine(predictor, use), expected(predictor, "the cat don't sat on"))
+
+
+def test_equally_likely_words_come_in_the_order_of_their_ids(predictor):
+    async def use(engine):
+        context = await engine.context("the ")
+        even = np.full_like(context.next_log_probabilities, -3.0)
+        return [word.word for word in engine.rank(dataclasses.replace(context, next_log_probabilities=even), "", 7)[0]]
+
+    words = [word for word in predictor.vocabulary.words if word != "<unk>"]
+    assert with_engine(predictor, use) == words[:7]
