@@ -132,7 +132,11 @@ def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cp
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
     x, y = (torch.from_numpy(array.astype(np.int64)).to(device) for array in inputs["batches"])
     states = [[torch.zeros(1, x.shape[1], units, device=device) for _ in range(2)] for units in UNITS]
-    step = torch.compile(model) if compiled else model
+    step = model
+    if compiled:
+        # Without it Dynamo leaves a model with an LSTM to eager execution, and says so in its log alone.
+        torch._dynamo.config.allow_rnn = True
+        step = torch.compile(model)
     clock, total = _Clock(), 0.0
     for number, batch in enumerate(zip(x, y, strict=True), start=1):
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
@@ -146,6 +150,8 @@ def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cp
         if number % steps_per_execution == 0:
             clock.step(total.item() / steps_per_execution, steps_per_execution)
             total = 0.0
+    if compiled and not torch._dynamo.utils.counters["frames"].get("ok"):
+        raise RuntimeError(f"nothing was compiled: {dict(torch._dynamo.utils.counters['graph_break'])}")
     return clock
 
 

@@ -66,7 +66,7 @@ class Contender:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.operations", name],
             cwd=REPOSITORY,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **machine.ALLOCATOR, **os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -57,7 +57,7 @@ def save_inputs(path, x, y, vocabulary_size):
 
 def run(name, inputs):
     """Runs a contender in a process of its own; returns what it measured, or None with its error shown."""
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **machine.ALLOCATOR, **os.environ}
     if name == "original API":
         environment["TF_USE_LEGACY_KERAS"] = "1"
     process = subprocess.run(
@@ -195,6 +195,8 @@ def main():
             writer.writerows(row | about | description for row in rows)
     if options.plot:
         plot(rows, options.plot)
+    if missing := [name for name, results in measured.items() if not results]:
+        sys.exit(f"Failed in every round, and so in no figure or ratio above: {', '.join(missing)}")
 
 
 if __name__ == "__main__":

@@ -254,7 +254,11 @@ def test_an_interrupt_while_an_epoch_is_written_comes_after_it(tmp_path, monkeyp
         return save_weights(self, *args, **kwargs)
 
     monkeypatch.setattr(keras.Model, "save_weights", interrupted)
-    run = train(tmp_path / "run", training_arguments={"learning_rate": 0.1})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        run = train(tmp_path / "run", training_arguments={"learning_rate": 0.1})
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert run.metrics["interrupted"]
     assert run.metrics["epochs"] == len(run.history) == 2
     _, perplexity = run.load_model().evaluate(make_dataset(small_corpus().valid, 4, 5), verbose=0)
