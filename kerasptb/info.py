@@ -1,7 +1,6 @@
 """What this machine has, and what kerasptb would use of it and why."""
 
 import importlib.metadata
-import os
 import platform
 
 import keras
@@ -9,6 +8,7 @@ import keras
 import kerasptb
 from kerasptb.data.sources import find_local_ptb
 from kerasptb.ops import backends
+from kerasptb.ops.native.build import available_processors
 
 
 def collect():
@@ -30,7 +30,7 @@ def collect():
             "keras": f"{keras.__version__} on {keras.backend.backend()}",
             "numpy": _version("numpy"),
         },
-        "machine": {"platform": platform.platform(), "cpus": _processors()},
+        "machine": {"platform": platform.platform(), "cpus": available_processors()},
         "devices": gpus or ["CPU only"],
         "backends": {"reference": None, "keras": None, **obstacles},
         "notes": {
@@ -59,11 +59,6 @@ def describe(information):
     data = information["data"] or "not here: `--data auto` tries a download, then the built-in sample"
     lines.append(f"{'PTB':<12} {data}")
     return "\n".join(lines)
-
-
-def _processors():
-    """The processors given to this process; where that cannot be asked, those there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(package):

@@ -343,7 +343,7 @@ def _compile_units(compiler, units, scratch, verbose):
         _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
 
     # One takes up to 300 MB.
-    with concurrent.futures.ThreadPoolExecutor(min(_processors(), 8)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(min(available_processors(), 8)) as pool:
         cuda = pool.submit(_compile_cuda, scratch, verbose)  # first, because it takes long
         list(pool.map(compile_unit, [unit for unit in units if unit[1].name != FATBIN_SOURCE]))
         record = cuda.result()
@@ -374,7 +374,8 @@ def _compile_cuda(scratch, verbose):
     return {"nvcc": _nvcc_version(path), "problem": None}
 
 
-def _processors():
+def available_processors():
+    """The number of processors given to this process; where that cannot be asked, of those there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
