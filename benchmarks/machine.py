@@ -4,6 +4,7 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -12,7 +13,6 @@ from pathlib import Path
 # A training step of the notebook model: multiply-adds per word of the five matrix products, forward.
 MACS_PER_WORD = 200 * 1024 + 256 * 1024 + 256 * 512 + 128 * 512 + 128 * 10000
 
-# What keeps each library from using more than AVX2: ours, oneDNN (in TensorFlow and PyTorch), PyTorch, MKL and XLA.
 # For every contender alike: glibc gives large blocks back to the system when they are freed, and a PyTorch step then
 # finds 200 MB of new pages (50,000 faults, a third of its time), which its own guides say to prevent, by jemalloc or
 # tcmalloc. These settings of glibc's do as much, with nothing to install.
@@ -21,6 +21,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
+# What keeps each library from using more than AVX2: ours, oneDNN (in TensorFlow and PyTorch), PyTorch, MKL and XLA.
 _AVX2 = {
     "KERASPTB_CPU": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -28,6 +29,7 @@ _AVX2 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
 }
+_WIDEST = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512f": "AVX-512"}
 
 
 def hold_to_avx2():
@@ -140,11 +142,14 @@ def nvidia_smi():
 
 
 def processor():
-    """Returns the processor's name and which of the wide instruction sets it has."""
+    """Returns the processor's name, its family and model where x86 has them, and its widest matrix instructions."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
-    return f"{name} ({'AMX' if 'amx_bf16' in flags else 'AVX-512' if 'avx512f' in flags else 'no AVX-512'})"
+    fields = dict(re.findall(r"^([^\t:]+?)\s*:\s*(.*)$", text, flags=re.MULTILINE))
+    flags = fields.get("flags", "").split()
+    widest = next((name for flag, name in _WIDEST.items() if flag in flags), "no AVX-512")
+    # Clouds give every processor of a maker one name: family and model tell Zen 4 from Zen 5.
+    numbers = f", family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else ""
+    return f"{fields.get('model name', platform.machine())}{numbers} ({widest})"

@@ -150,6 +150,22 @@ def test_logits_of_ten_thousand_stay_finite_and_right(precision):
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
+def test_gradients_of_words_that_are_all_but_certain(precision):
+    """The target's dz, softmax - 1, is a hundredth: rounding the softmax to bfloat16 would leave little of it."""
+    generator = np.random.default_rng(3)
+    targets = generator.integers(0, 300, 70).astype("int32")
+    # Exact in bfloat16, the logits too: one column of W a word, which the row of its word points at.
+    kernel = generator.choice([-0.5, 0.5], (48, 300)).astype("float32")
+    arrays, upstream = (kernel.T[targets], kernel, np.zeros(300, "float32")), np.ones(70, "float32")
+    exact = loss_and_gradients(arrays, targets, upstream, "float64", backend="reference")
+    values = loss_and_gradients(arrays, targets, upstream, backend="native", precision=precision)
+    assert 2e-3 < np.mean(exact[0]) < 2e-2
+    # What float32 itself leaves of softmax - 1 is 1e-4; in bfloat16 W times log2(e), which is rounded, moves the logits.
+    for name, value, wanted in zip(("h", "kernel", "bias"), values[1:], exact[1:], strict=True):
+        assert error(value, wanted) < {"bfloat16": 3e-2, "bfloat16x3": 5e-4}[precision], name
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("order", ["rising", "falling", "two peaks"])
 def test_the_largest_logit_may_be_anywhere(order, precision):
     """Logits span thousands: what was summed before a larger one came has to vanish, in the gradients too."""

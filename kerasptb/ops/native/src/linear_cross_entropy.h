@@ -34,8 +34,8 @@ namespace avx512 {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }
 
-// Logits are computed twice and never stored: memory beyond the results is a few times that of h. parts: 1 or 2. Only
-// where cpu_level() is at least the namespace's.
+// parts: 1 or 2. Only where cpu_level() is at least the namespace's. amx makes the logits twice and keeps none of them:
+// its memory beyond the results is a few times that of h; avx512bf16 keeps the exponentials of a chunk of words.
 namespace avx512bf16 {
 void linear_cross_entropy(int parts, const LinearCrossEntropy&);
 }

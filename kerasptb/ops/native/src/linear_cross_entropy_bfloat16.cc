@@ -1,10 +1,10 @@
 // Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy.h.
 //
 // The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks. For every chunk: a
-// first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and sums their exponentials. A second
-// pass takes dW of the panel, and the panel's share of dh, from the softmax. Where products cost little it makes the
-// softmax again (softmax_again_bfloat16.h); where they do not, the first pass has kept it (softmax_kept_bfloat16.h). The
-// softmax has base 2: W and b are packed times log2(e).
+// first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and sums their exponentials; a second
+// takes dW of the panels from the softmax. Where products cost little the second makes the softmax again, and dh from it
+// (softmax_again_bfloat16.h); where they do not, the first has made dh, and kept the exponentials
+// (softmax_kept_bfloat16.h). The softmax has base 2: W and b are packed times log2(e).
 #include "linear_cross_entropy.h"
 
 #include <math.h>
@@ -61,6 +61,7 @@ struct Task {
   static constexpr int64_t kBlockLow = kBlock * kPanel;
 
   bfloat16* h;             // [rows][h_stride]
+  bfloat16* target_kernel = nullptr;  // [rows][D']: of W the column of each row's target, where dh is made without it
   float *largest, *total;  // [rows]: of kept exponentials, over all threads
   float *log_sum_exp, *target_logit;           // [rows], base 2
   int32_t *first_target, *rows_by_target;      // rows of the chunk ordered by their target's panel: start of each panel
@@ -130,15 +131,24 @@ struct Task {
     const float* kernel = io.kernel + panel * kPanel;
     for (int64_t v = 0; v < kPanel; ++v)
       my.bias[v] = v < words ? io.bias[panel * kPanel + v] * kLog2E : kNoLogit;
-    for (int64_t d = 0; d < depth; d += 2)
+    const auto pack = [&](int64_t d, int64_t v, Float first, Float second) __attribute__((always_inline)) {
+      const Parts<kParts> parts = split_in_parts<kParts>(first * kLog2E, second * kLog2E);
+      bfloat16* to = my.columns + v * depth + d * kTileRows;
+      for (int part = 0; part < kParts; ++part) store(to + part * panel_low, pair_rows(parts.part[part]));
+    };
+    int64_t d = 0;
+    if (words == kPanel)
+      for (; d + 2 <= io.features; d += 2)
+        for (int64_t v = 0; v < kPanel; v += kLanes) {
+          const float* from = kernel + d * io.vocabulary_size + v;
+          pack(d, v, load(from), load(from + io.vocabulary_size));
+        }
+    for (; d < depth; d += 2)
       for (int64_t v = 0; v < kPanel; v += kLanes) {
         const int64_t lanes = lanes_before(v, words);
         const float* from = kernel + d * io.vocabulary_size + v;
-        const Float first = load(from, d < io.features ? lanes : 0) * kLog2E;
-        const Float second = load(from + io.vocabulary_size, d + 1 < io.features ? lanes : 0) * kLog2E;
-        const Parts<kParts> parts = split_in_parts<kParts>(first, second);
-        bfloat16* to = my.columns + v * depth + d * kTileRows;
-        for (int part = 0; part < kParts; ++part) store(to + part * panel_low, pair_rows(parts.part[part]));
+        pack(d, v, load(from, d < io.features ? lanes : 0),
+             load(from + io.vocabulary_size, d + 1 < io.features ? lanes : 0));
       }
   }
 
@@ -227,14 +237,18 @@ struct Task {
       }
   }
 
-  // Over the threads' panels; log2(e), which is in the packed panels, is taken out again.
+  // Over the threads' panels, and what they left out; log2(e), which is in the packed panels, is taken out again.
   void combine_dh(Range rows) const {
-    for (int64_t r = rows.begin; r < smaller(rows.end, num_rows); ++r)
+    for (int64_t r = rows.begin; r < smaller(rows.end, num_rows); ++r) {
+      const float of_target = target_kernel == nullptr ? 0.0f : io.scale[begin + r] * residual(r);
       for (int64_t d = 0; d < io.features; d += kLanes) {
         Float total = Float{};
         for (int t = 0; t < threads; ++t) total += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
+        for (int part = 0; part < (target_kernel == nullptr ? 0 : kParts); ++part)
+          total += of_target * widen(load_bfloat16x16(target_kernel + (part * most_rows + r) * depth + d));
         store(io.dh + (begin + r) * io.features + d, total * kLn2, lanes_before(d, io.features));
       }
+    }
   }
 };
 
@@ -248,7 +262,7 @@ struct Task {
 //   prepare(task, blocks): what the second pass needs of the rows, shared among the threads
 //   first_pass(task, panels, my): sums of the exponentials of a thread's panels, and the targets' logits
 //   losses(task, rows): over the threads; log_sum_exp and the loss
-//   gradients(task, panels, my): dW and db of the panels, and their dh but for `factor`, which is left in `my`
+//   gradients(task, panels, my): dW and db of the panels, and `factor`, which times `dh` is dh
 #ifdef __AMX_BF16__
 #include "softmax_again_bfloat16.h"
 #else
@@ -269,12 +283,13 @@ void chunk(const Task<kParts>& task, int thread, Barrier& all) {
   if (task.with_gradients()) prepare(task, blocks);
   if (thread == task.threads - 1) task.order_targets();
   all.wait();
+  if (my_panels.size() == 0 && task.with_gradients())
+    memset(my.dh, 0, task.padded_rows * task.dh_stride * sizeof(float));
   first_pass(task, my_panels, my);
   all.wait();
   losses(task, rows);
   all.wait();
   if (!task.with_gradients()) return;
-  if (my_panels.size() == 0) memset(my.dh, 0, task.padded_rows * task.dh_stride * sizeof(float));
   gradients(task, my_panels, my);
   all.wait();
   task.combine_dh(rows);

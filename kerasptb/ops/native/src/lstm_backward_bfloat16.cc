@@ -60,34 +60,36 @@ struct Backward {
       store(d_bias + share.group * columns + j, Float{});
   }
 
-  // dz of the rows b .. b + num_rows - 1 of step t, and dc(t-1), for the units of a tile.
-  void gates(int64_t t, int64_t b, int64_t num_rows, int64_t tile, float* d_bias_of_group) const {
-    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
-    Float sums[kGates];
-    float* d_bias_of_tile = d_bias_of_group + tile * kTileColumns;
-    for (int64_t gate = 0; gate < kGates; ++gate) sums[gate] = load(d_bias_of_tile + gate * kLanes);
-    for (int64_t row = 0; row < num_rows; ++row) {
-      const int64_t r = t * sizes.batch + b + row;
-      const auto* saved = static_cast<const typename Gate::Type*>(io.gates) + r * columns + tile * kTileColumns;
-      const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
-      const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
-      const float* cell = io.cells + r * padded_units + u;
-      const Float previous_c = load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
-      float* dc_row = dc + (b + row) * padded_units + u;
-      const Float upstream = lanes == 0 ? Float{} : load(io.dh_seq + ((b + row) * sizes.steps + t) * units + u, lanes);
-      const Float dh_t = upstream + load(dh + (b + row) * padded_units + u);
-      const Float dc_t = load(dc_row) + dh_t * o * (1.0f - tanh_c * tanh_c);
-      const Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f),
-                               dc_t * i * (1.0f - g * g), dh_t * tanh_c * o * (1.0f - o)};
-      store(dc_row, dc_t * f);
-      for (int gate = 0; gate < kGates; gate += 2) {
-        const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
-        for (int part = 0; part < kParts; ++part)
-          store(dz + part * dz_low + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
-      }
-      for (int gate = 0; gate < kGates; ++gate) sums[gate] += d[gate];
+  // dz and dc(t-1) of some rows of step t, for the units of some tiles; adds to db.
+  void gates(int64_t t, Range batch, Range tiles, float* d_bias_of_group) const {
+    for (int64_t b = batch.begin; b < batch.end; ++b)
+      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) gates_of_tile(t, b, tile, d_bias_of_group);
+  }
+
+  KERASPTB_INLINE_METHOD void gates_of_tile(int64_t t, int64_t b, int64_t tile, float* d_bias_of_group) const {
+    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units), r = t * sizes.batch + b;
+    const float* upstream_row = io.dh_seq + (b * sizes.steps + t) * units + u;
+    prefetch(upstream_row + sizes.steps * units);  // the next row's is far away
+    const auto* saved = static_cast<const typename Gate::Type*>(io.gates) + r * columns + tile * kTileColumns;
+    const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
+    const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
+    const float* cell = io.cells + r * padded_units + u;
+    const Float previous_c = load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
+    float* dc_row = dc + b * padded_units + u;
+    const Float upstream = lanes == 0 ? Float{} : load(upstream_row, lanes);
+    const Float dh_t = upstream + load(dh + b * padded_units + u);
+    const Float dc_t = load(dc_row) + dh_t * o * (1.0f - tanh_c * tanh_c);
+    const Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f), dc_t * i * (1.0f - g * g),
+                             dh_t * tanh_c * o * (1.0f - o)};
+    store(dc_row, dc_t * f);
+    for (int gate = 0; gate < kGates; gate += 2) {
+      const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
+      for (int part = 0; part < kParts; ++part)
+        store(dz + part * dz_low + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
     }
-    for (int64_t gate = 0; gate < kGates; ++gate) store(d_bias_of_tile + gate * kLanes, sums[gate]);
+    float* d_bias_of_tile = d_bias_of_group + tile * kTileColumns;
+    for (int gate = 0; gate < kGates; ++gate)
+      store(d_bias_of_tile + gate * kLanes, load(d_bias_of_tile + gate * kLanes) + d[gate]);
   }
 
   // c [32][c_row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
@@ -103,11 +105,8 @@ struct Backward {
 
   void recurrence(const Share& share, Barrier* barrier) const {
     for (int64_t t = sizes.steps - 1; t >= 0; --t) {
-      for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
-        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
-          const int64_t b = block * layout.block_rows;
-          gates(t, b, smaller(layout.block_rows, sizes.batch - b), tile, d_bias + share.group * columns);
-        }
+      gates(t, {share.blocks.begin * layout.block_rows, smaller(share.blocks.end * layout.block_rows, sizes.batch)},
+            {2 * share.slices.begin, 2 * share.slices.end}, d_bias + share.group * columns);
       if (layout.members > 1) barrier->wait();
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {

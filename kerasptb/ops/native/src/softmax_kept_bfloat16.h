@@ -1,9 +1,11 @@
-// The first pass keeps the exponentials e = 2^(z - m) for the second, in bfloat16. Included by
-// linear_cross_entropy_bfloat16.cc.
+// The first pass takes dh from the exponentials e = 2^(z - m) while they are in the L1 cache, and keeps them for the
+// second, which takes dW from them, in bfloat16. Included by linear_cross_entropy_bfloat16.cc.
 //
 // m, of a row and a thread, is the largest logit of the first panel, rounded up to a whole number; it is raised when a
-// logit is so far above it that exponentials could overflow. That multiplies what is kept by a power of two, and rounds
-// nothing. dz is f e, where f = scale 2^(m - largest) / total goes into h for dW and, at the end, into dh.
+// logit is so far above it that exponentials could overflow. That multiplies what has been made by a power of two, and
+// rounds nothing. dz is f e, where f = scale 2^(m - largest) / total goes into h for dW and, at the end, into dh. A
+// target's dz is f e - scale, which may be much less than either: it is left out of the first pass, and what it adds to
+// dh is added when the softmax is known.
 #pragma once
 
 namespace kerasptb {
@@ -29,6 +31,7 @@ template <int kParts>
 void allocate(Workers& workers, Task<kParts>& task) {
   task.largest = workers.scratch<float>(task.most_rows);
   task.total = workers.scratch<float>(task.most_rows);
+  if (task.with_gradients()) task.target_kernel = workers.scratch<bfloat16>(kParts * task.most_rows * task.depth);
   for (int thread = 0; thread < task.threads; ++thread) {
     ThreadBuffers& my = task.buffers[thread];
     my.largest = workers.scratch<float>(task.most_rows);
@@ -51,14 +54,16 @@ KERASPTB_INLINE bfloat16* kept(const Task<kParts>& task, Range my_panels, int64_
   return my.softmax + (panel - my_panels.begin) * kParts * task.softmax_low;
 }
 
-// Of a row of which e of `panels` is there.
+// Of a row of which e of `panels` is there, and their share of dh.
 template <int kParts>
 KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, int64_t row, float least,
                                        const ThreadBuffers& my) {
   const float reference = ceilf(least), ratio = power_of_two(my.largest[row] - reference);
   my.largest[row] = reference;
   store(my.sum + row * kLanes, load(my.sum + row * kLanes) * ratio);
-  if (!task.with_gradients()) return;
+  if (!task.with_gradients() || panels.size() == 0) return;
+  float* dh = my.dh + row * task.dh_stride;
+  for (int64_t d = 0; d < task.depth; d += kLanes) store(dh + d, load(dh + d) * ratio);
   // One of each pair of rows: the low or the high half of 32 bits.
   const __m512i mine = _mm512_set1_epi32(row % 2 == 0 ? 0x0000ffff : 0xffff0000);
   const int shift = row % 2 == 0 ? 16 : 0;
@@ -73,10 +78,17 @@ KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, i
     }
 }
 
-// e and its sums of two rows of a panel, from their logits without bias.
+// Words 0 .. 15 of two rows each, or 16 .. 31, as pairs.
+KERASPTB_INLINE __m512i pair_words(__m512i first, __m512i second, int half) {
+  const __m512i order = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,  //
+                                         39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  return _mm512_permutex2var_epi16(first, _mm512_add_epi16(order, _mm512_set1_epi16(static_cast<short>(16 * half))), second);
+}
+
+// e and its sums of two rows of a panel, from their logits without bias: as pairs where they are kept, as rows in `block`.
 template <int kParts>
 KERASPTB_INLINE void exponentials(const Task<kParts>& task, Range my_panels, int64_t panel, int64_t row, const float* z,
-                                  const ThreadBuffers& my) {
+                                  bfloat16* block, const ThreadBuffers& my) {
   Float e[2][kPanelVectors];
   for (int i = 0; i < 2; ++i) {
     for (int j = 0; j < kPanelVectors; ++j) e[i][j] = load(z + i * kPanel + j * kLanes) + load(my.bias + j * kLanes);
@@ -94,27 +106,62 @@ KERASPTB_INLINE void exponentials(const Task<kParts>& task, Range my_panels, int
   }
   if (!task.with_gradients()) return;
   bfloat16* to = kept(task, my_panels, panel, my) + task.place_in_pairs(row, 0);
-  for (int j = 0; j < kPanelVectors; ++j) {
-    const Parts<kParts> parts = split_in_parts<kParts>(e[0][j], e[1][j]);
-    for (int part = 0; part < kParts; ++part)
-      store(to + part * task.softmax_low + 2 * j * kLanes, pair_rows(parts.part[part]));
+  for (int j = 0; j < kPanelVectors; j += 2) {
+    const Parts<kParts> first = split_in_parts<kParts>(e[0][j], e[0][j + 1]);
+    const Parts<kParts> second = split_in_parts<kParts>(e[1][j], e[1][j + 1]);
+    for (int part = 0; part < kParts; ++part) {
+      store(block + part * task.kBlockLow + j * kLanes, first.part[part]);
+      store(block + part * task.kBlockLow + kPanel + j * kLanes, second.part[part]);
+      for (int half = 0; half < 2; ++half)
+        store(to + part * task.softmax_low + (2 * j + 2 * half) * kLanes,
+              pair_words(first.part[part], second.part[part], half));
+    }
+  }
+}
+
+// A row's target: from the block of rows that begin at `r`; its column of W is kept for later.
+template <int kParts>
+void leave_out(const Task<kParts>& task, int64_t panel, int64_t row, int64_t r, bfloat16* block,
+               const ThreadBuffers& my) {
+  const int64_t v = task.io.targets[task.begin + row] - panel * kPanel;
+  for (int part = 0; part < kParts; ++part) {
+    block[part * task.kBlockLow + (row - r) * kPanel + v] = 0;
+    const bfloat16* from = my.columns + part * task.panel_low + v / kTileRows * kTileRows * task.depth + v % kTileRows * 2;
+    bfloat16* to = task.target_kernel + (part * task.most_rows + row) * task.depth;
+    for (int64_t d = 0; d < task.depth; d += 2) memcpy(to + d, from + d * kTileRows, 2 * sizeof(bfloat16));
   }
 }
 
 template <int kParts>
 void first_pass(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
+  constexpr int64_t kBlocks = 4;  // of rows: they use what is in the L1 cache of the panel's columns, then of its rows
+  constexpr int64_t kBlockSize = kParts * Task<kParts>::kBlockLow;
   alignas(64) float z[kBlock * kPanel];
+  alignas(64) bfloat16 blocks[kBlocks * kBlockSize];
   for (int64_t r = 0; r < task.padded_rows; ++r) {
     my.largest[r] = kNoReference;
     store(my.sum + r * kLanes, Float{});
   }
   for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
     task.pack_panel(panel, my);
+    if (task.with_gradients()) task.pack_panel_rows(my);
     int32_t target = task.first_target[panel];
-    for (int64_t r = 0; r < task.padded_rows; r += kBlock) {
-      task.logits(r, my, z);
-      for (int64_t i = 0; i < kBlock; i += 2) exponentials(task, my_panels, panel, r + i, z + i * kPanel, my);
-      task.pick_target_logits(r, panel, my, z, &target);
+    for (int64_t first = 0; first < task.padded_rows; first += kBlocks * kBlock) {
+      const int64_t end = smaller(first + kBlocks * kBlock, task.padded_rows);
+      bfloat16* block = blocks;
+      for (int64_t r = first; r < end; r += kBlock, block += kBlockSize) {
+        task.logits(r, my, z);
+        for (int64_t i = 0; i < kBlock; i += 2)
+          exponentials(task, my_panels, panel, r + i, z + i * kPanel, block + i * kPanel, my);
+        const int32_t first_target = target;
+        task.pick_target_logits(r, panel, my, z, &target);
+        if (!task.with_gradients()) continue;
+        for (int32_t i = first_target; i < target; ++i) leave_out(task, panel, task.rows_by_target[i], r, block, my);
+      }
+      if (!task.with_gradients()) continue;
+      block = blocks;
+      for (int64_t r = first; r < end; r += kBlock, block += kBlockSize)
+        task.add_to_dh(r, panel == my_panels.begin, block, my);
     }
   }
 }
@@ -150,47 +197,32 @@ void factors(const Task<kParts>& task, Range my_panels, const ThreadBuffers& my)
   }
 }
 
-// e of 32 rows as rows, as A of dh; and its share of db.
+// db of a panel, but for what came before, from its e.
 template <int kParts>
-KERASPTB_INLINE void unpair_block(const Task<kParts>& task, int64_t r, const bfloat16* e, bfloat16* block,
-                                  float* d_bias, const ThreadBuffers& my) {
-  const __m512i step = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32,  //
-                                        30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-  const __m512i even = step, odd = _mm512_add_epi16(step, _mm512_set1_epi16(1));
+KERASPTB_INLINE void sum_over_rows(const Task<kParts>& task, const bfloat16* e, float* d_bias, const ThreadBuffers& my) {
   const __m512i high = _mm512_set1_epi32(0xffff0000);
-  for (int part = 0; part < kParts; ++part)
-    for (int64_t v = 0; v < kPanel; v += 2 * kLanes) {
-      Float total[2] = {load(d_bias + v), load(d_bias + v + kLanes)};
-      for (int64_t i = 0; i < kBlock; i += 2) {
-        const bfloat16* from = e + part * task.softmax_low + task.place_in_pairs(r + i, v);
-        const __m512i pairs[2] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + 32)};
-        for (int j = 0; j < 2; ++j)
-          total[j] += reinterpret_cast<Float>(_mm512_slli_epi32(pairs[j], 16)) * my.factor[r + i] +
-                      reinterpret_cast<Float>(_mm512_and_si512(pairs[j], high)) * my.factor[r + i + 1];
-        bfloat16* to = block + part * task.kBlockLow + i * kPanel + v;
-        store(to, _mm512_permutex2var_epi16(pairs[0], even, pairs[1]));
-        store(to + kPanel, _mm512_permutex2var_epi16(pairs[0], odd, pairs[1]));
-      }
-      store(d_bias + v, total[0]);
-      store(d_bias + v + kLanes, total[1]);
-    }
+  for (int64_t v = 0; v < kPanel; v += 4 * kLanes) {
+    Float total[4] = {};
+    for (int64_t r = 0; r < task.padded_rows; r += 2)
+      for (int part = 0; part < kParts; ++part)
+        for (int j = 0; j < 4; ++j) {
+          const __m512i pairs =
+              _mm512_loadu_si512(e + part * task.softmax_low + task.place_in_pairs(r, v + j * kLanes));
+          total[j] += reinterpret_cast<Float>(_mm512_slli_epi32(pairs, 16)) * my.factor[r] +
+                      reinterpret_cast<Float>(_mm512_and_si512(pairs, high)) * my.factor[r + 1];
+        }
+    for (int j = 0; j < 4; ++j) store(d_bias + v + j * kLanes, total[j]);
+  }
 }
 
 template <int kParts>
 void gradients(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
-  alignas(64) bfloat16 block[kParts * Task<kParts>::kBlockLow];
   alignas(64) float d_bias[kPanel];
   factors(task, my_panels, my);
   task.pack_h_transposed(Range{0, task.padded_rows / kBlock}, my.factor, my.h_transposed);
   for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
     const bfloat16* e = kept(task, my_panels, panel, my);
-    task.pack_panel(panel, my);
-    task.pack_panel_rows(my);
-    memset(d_bias, 0, sizeof(d_bias));
-    for (int64_t r = 0; r < task.padded_rows; r += kBlock) {
-      unpair_block(task, r, e, block, d_bias, my);
-      task.add_to_dh(r, panel == my_panels.begin, block, my);
-    }
+    sum_over_rows(task, e, d_bias, my);
     task.store_d_bias(panel, d_bias);
     task.kernel_gradient(panel, e, my);
   }
