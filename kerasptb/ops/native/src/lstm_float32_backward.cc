@@ -81,8 +81,9 @@ struct ProductStep {
 };
 
 // Where U is read often: as the forward tile, R rows by N vectors of the transposed kernel.
+// As there, a line of `ahead` is fetched with each k.
 template <int R, int N>
-KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t vector) {
+KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t vector, const float* ahead) {
   const int64_t vector_stride = (s.size + 1) * kLanes;
   const float* z = s.dz + row * s.dz_stride;
   const float* w = s.packed + vector * vector_stride + s.k.begin * kLanes;
@@ -93,6 +94,7 @@ KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t ve
     for (int64_t k = begin; k < end; ++k) {
       Float x[R];
       for (int r = 0; r < R; ++r) x[r] = splat(z[r * s.dz_stride + k]);
+      prefetch_into_l2(ahead + k * kLanes);
       for (int n = 0; n < N; ++n) {
         const Float b = load(w + n * vector_stride);
         for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
@@ -108,16 +110,17 @@ KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t ve
 }
 
 template <int R>
-KERASPTB_INLINE void packed_vectors(const ProductStep& s, int64_t row, Range vectors) {
+KERASPTB_INLINE void packed_vectors(const ProductStep& s, int64_t tile, int64_t row, Range vectors) {
+  const auto next = [&](int64_t v) { return s.packed + (v + 4 + tile % 4) * (s.size + 1) * kLanes; };
   int64_t v = vectors.begin;
-  for (; v + 4 <= vectors.end; v += 4) packed_tile<R, 4>(s, row, v);
+  for (; v + 4 <= vectors.end; v += 4) packed_tile<R, 4>(s, row, v, next(v));
   switch (vectors.end - v) {
     case 3:
-      return packed_tile<R, 3>(s, row, v);
+      return packed_tile<R, 3>(s, row, v, next(v));
     case 2:
-      return packed_tile<R, 2>(s, row, v);
+      return packed_tile<R, 2>(s, row, v, next(v));
     case 1:
-      return packed_tile<R, 1>(s, row, v);
+      return packed_tile<R, 1>(s, row, v, next(v));
   }
 }
 
@@ -164,9 +167,9 @@ KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vecto
     for (int64_t first = vectors.begin; first < vectors.end; first += kBlockUnits / kLanes) {
       const int64_t end = first + kBlockUnits / kLanes;
       const Range block{first, end < vectors.end ? end : vectors.end};
-      for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t, int64_t row) {
+      for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t tile, int64_t row) {
         if (s.packed != nullptr)
-          packed_vectors<height>(s, rows.begin + row, block);
+          packed_vectors<height>(s, tile, rows.begin + row, block);
         else
           dot_units<height>(s, rows.begin + row, block, s.size / 4);
       });

@@ -56,9 +56,10 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
   }
 }
 
-// Where the recurrent kernel is read often: it is copied into panels of kLanes units, [panel][k][gate][lane].
+// Where the recurrent kernel is read often: it is copied into panels of kLanes units, [panel][k][gate][lane]. A line of
+// `ahead` is fetched with each k: a kernel that does not fit into the L2 cache comes by while others are multiplied.
 template <int R, int N, bool kTail>
-KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t panel) {
+KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t panel, const float* ahead) {
   const int64_t H = s.units, unit = panel * kLanes, panel_size = 4 * kLanes * H;
   const auto get = [&](const float* p) { return kTail ? load(p, H - unit) : load(p); };
 
@@ -81,6 +82,7 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
     for (int64_t k = begin; k < end; ++k) {
       Float x[R];
       for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
+      prefetch_into_l2(ahead + k * kLanes);
       for (int g = 0; g < 4; ++g)
         for (int n = 0; n < N; ++n) {
           const Float b = load(w + g * kLanes + n * panel_size);
@@ -106,8 +108,10 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
 
 template <int N, bool kTail>
 KERASPTB_INLINE void forward_rows(const ForwardStep& s, Range rows, int64_t panel) {
-  for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t, int64_t row) {
-    if constexpr (fits(height, N)) forward_tile<height, N, kTail>(s, rows.begin + row, panel);
+  const float* next = s.packed + (panel + N) * 4 * kLanes * s.units;
+  for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t tile, int64_t row) {
+    if constexpr (fits(height, N))
+      forward_tile<height, N, kTail>(s, rows.begin + row, panel, next + tile % 4 * kLanes * s.units);
   });
 }
 

@@ -132,10 +132,11 @@ KERASPTB_INLINE void copy_tiles_of_panels(const Panels& a, Range tiles, Range k,
 // Which of the two forms a tile has.
 enum class TileForm { kRows, kColumns };
 
-// R rows of C, each `stride` after the one before, and the first `columns` of their columns, at most kPanel.
+// R rows of C, each `stride` after the one before, and the first `columns` of their columns, at most kPanel. A line of
+// `ahead` is fetched with each product.
 template <int R, TileForm form>
 static __attribute__((noinline)) void product_tile(int64_t depth, const float* a, const float* b, bool first,
-                                                   float* c, int64_t stride, int64_t columns) {
+                                                   float* c, int64_t stride, int64_t columns, const float* ahead) {
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < 2; ++j) prefetch_to_write(c + r * stride + j * kLanes);
   Float total[R][2];
@@ -144,9 +145,9 @@ static __attribute__((noinline)) void product_tile(int64_t depth, const float* a
     Sums<R> sums;
     sums.zero();
     if constexpr (form == TileForm::kColumns)
-      sums.template add<1, kRows>(size, a + begin * kRows, b + begin * kPanel);
+      sums.template add<1, kRows, true>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
     else
-      sums.template add<kSumBlock, 1>(size, a + begin * kRows, b + begin * kPanel);
+      sums.template add<kSumBlock, 1, true>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) total[r][j] = begin == 0 ? sums.of[r][j] : total[r][j] + sums.of[r][j];
   }
@@ -180,9 +181,11 @@ KERASPTB_INLINE void multiply(int64_t m, const Copy& copy, const Panels& b, int6
     copy(some, own);
     for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
       const float* a = own;
-      for_each_tile(m, some, [&](auto height, int64_t, int64_t row) {
+      // Two lines a row, so two tiles fetch it.
+      const float* next = b.at(panel + 1, b_row);
+      for_each_tile(m, some, [&](auto height, int64_t tile, int64_t row) {
         product_tile<height, form>(depth, a, b.at(panel, b_row), first, c + row * b.columns + panel * kPanel, b.columns,
-                                   b.columns - panel * kPanel);
+                                   b.columns - panel * kPanel, next + tile % 2 * depth * kLanes);
         a += tile_floats(depth);
       });
     }

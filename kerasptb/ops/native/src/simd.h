@@ -55,6 +55,7 @@ KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat
 
 // Asks for the line at p, of which nothing need be there, to be read or to be written a little later.
 KERASPTB_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0); }
+KERASPTB_INLINE void prefetch_into_l2(const float* p) { __builtin_prefetch(p, 0, 2); }
 KERASPTB_INLINE void prefetch_to_write(float* p) { __builtin_prefetch(p, 1); }
 
 // The first `count` (0 .. kLanes) lanes at p; the others are zero and their memory is not touched.

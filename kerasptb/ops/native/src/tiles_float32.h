@@ -23,11 +23,13 @@ struct Sums {
     for (int r = 0; r < R; ++r) of[r][0] = of[r][1] = Float{};
   }
 
-  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel].
-  template <int kAcross, int kAlong>
-  KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b) {
+  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel]. kAhead: with
+  // each k kLanes floats at `ahead`, which need not be there, are fetched.
+  template <int kAcross, int kAlong, bool kAhead = false>
+  KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
     for (int64_t k = 0; k < size; ++k, a += kAlong, b += kPanel) {
       const Float b0 = load(b), b1 = load(b + kLanes);
+      if (kAhead) prefetch_into_l2(ahead + k * kLanes);
       for (int r = 0; r < R; ++r) {
         const Float x = splat(a[r * kAcross]);
         of[r][0] += x * b0;
