@@ -96,8 +96,14 @@ def summarise(name, measured, words):
 
 
 def print_table(rows):
-    """Prints the rows, each with its ratio to the fastest float32 contender that is not ours."""
-    peers = [r for r in rows if r["precision"] == "float32" and not r["contender"].startswith("kerasptb")]
+    """Prints the rows, each with its ratio to the fastest float32 contender of others whose cost is a number."""
+    peers = [
+        row
+        for row in rows
+        if row["precision"] == "float32"
+        and not row["contender"].startswith("kerasptb")
+        and np.isfinite(row["cost_last_ten"])
+    ]
     best = min(peers, key=lambda row: row["step_ms_median"], default=rows[0])
     columns = (
         ("ms a step", 10),

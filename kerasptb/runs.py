@@ -153,8 +153,11 @@ def load_run(folder):
         raise RunError(
             f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
         ) from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{folder / CONFIG} is damaged: {error}") from None
+    parts = ("model", "training", "data")
+    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in parts):
+        raise RunError(f"{folder / CONFIG} is damaged: it lacks the settings of {', '.join(parts)}, or some of them.")
     return Run(folder, config, vocabulary)
 
 

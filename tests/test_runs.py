@@ -5,19 +5,21 @@ from kerasptb.data import Vocabulary
 from kerasptb.runs import RunError, create_run, load_run, write_history, written_whole
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
+CONFIG = {"model": {}, "training": {}, "data": {}}
 
 
 def test_a_run_comes_back_from_its_folder(tmp_path):
-    create_run(tmp_path / "a" / "run", {"model": {"units": [3]}}, VOCABULARY)
+    config = {**CONFIG, "model": {"units": [3]}}
+    create_run(tmp_path / "a" / "run", config, VOCABULARY)
     run = load_run(tmp_path / "a" / "run")
-    assert run.config == {"model": {"units": [3]}}
+    assert run.config == config
     assert run.vocabulary == VOCABULARY
     assert run.history == []
     assert run.metrics == {}
 
 
 def test_history_keeps_every_bit(tmp_path):
-    run = create_run(tmp_path, {}, VOCABULARY)
+    run = create_run(tmp_path, CONFIG, VOCABULARY)
     rows = [{"epoch": 1, "perplexity": float(np.float32(1 / 3))}, {"epoch": 2, "perplexity": 1e-17}]
     write_history(tmp_path / "history.csv", rows)
     assert run.history == rows
@@ -25,20 +27,21 @@ def test_history_keeps_every_bit(tmp_path):
 
 def test_a_run_without_a_whole_epoch_has_no_weights(tmp_path):
     with pytest.raises(RunError, match="no epoch has ended"):
-        create_run(tmp_path, {"model": {}}, VOCABULARY).load_model()
+        create_run(tmp_path, CONFIG, VOCABULARY).load_model()
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocabulary.txt"])
 def test_a_folder_that_is_no_run_is_named(tmp_path, name):
-    create_run(tmp_path, {}, VOCABULARY)
+    create_run(tmp_path, CONFIG, VOCABULARY)
     (tmp_path / name).unlink()
     with pytest.raises(RunError, match=f"has no {name}"):
         load_run(tmp_path)
 
 
-def test_damaged_settings_are_named(tmp_path):
-    create_run(tmp_path, {}, VOCABULARY)
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": {}, "training": null, "data": {}}', "\udcff"])
+def test_damaged_settings_are_named(text, tmp_path):
+    create_run(tmp_path, CONFIG, VOCABULARY)
+    (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         load_run(tmp_path)
 
@@ -60,6 +63,6 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_epochs_may_have_values_of_their_own(tmp_path):
     history = [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0, "extra": 7.0}, {"epoch": 3, "loss": 1.5}]
-    run = create_run(tmp_path / "run", {}, Vocabulary(["<eos>", "<unk>"]))
+    run = create_run(tmp_path / "run", CONFIG, Vocabulary(["<eos>", "<unk>"]))
     write_history(run.folder / "history.csv", history)
     assert run.history == history

@@ -101,7 +101,8 @@ def test_everything_saved_is_float32_but_for_words_and_ids(saved_model):
 
 
 def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, model, vocabulary):
-    run = create_run(tmp_path / "run", {"model": {**model.get_config(), "backend": "auto"}}, vocabulary)
+    config = {"model": {**model.get_config(), "backend": "auto"}, "training": {}, "data": {}}
+    run = create_run(tmp_path / "run", config, vocabulary)
     with pytest.raises(RunError, match="no best weights"):
         export_saved_model(run, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()

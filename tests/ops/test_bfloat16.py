@@ -160,7 +160,7 @@ def test_gradients_of_words_that_are_all_but_certain(precision):
     exact = loss_and_gradients(arrays, targets, upstream, "float64", backend="reference")
     values = loss_and_gradients(arrays, targets, upstream, backend="native", precision=precision)
     assert 2e-3 < np.mean(exact[0]) < 2e-2
-    # What float32 itself leaves of softmax - 1 is 1e-4; in bfloat16 W times log2(e), which is rounded, moves the logits.
+    # What float32 itself leaves of softmax - 1 is 1e-4; rounding W times log2(e) to bfloat16 moves the logits.
     for name, value, wanted in zip(("h", "kernel", "bias"), values[1:], exact[1:], strict=True):
         assert error(value, wanted) < {"bfloat16": 3e-2, "bfloat16x3": 5e-4}[precision], name
 

@@ -1,5 +1,3 @@
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +80,5 @@ def test_the_parts_are_the_text_and_the_prefix_has_no_white_space(text):
 
 
 def test_a_long_run_is_split_in_time_that_grows_with_its_length():
-    start = time.perf_counter()
-    assert INDEX.split("a" * 20_000 + "," + "b" * 3)[1] == "bbb"
-    assert time.perf_counter() - start < 0.5
+    # In time that grows with the square of the length this would not end.
+    assert INDEX.split("a" * 2_000_000 + "," + "b" * 3)[1] == "bbb"
