@@ -244,8 +244,9 @@ struct Task {
       for (int64_t d = 0; d < io.features; d += kLanes) {
         Float total = Float{};
         for (int t = 0; t < threads; ++t) total += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
-        for (int part = 0; part < (target_kernel == nullptr ? 0 : kParts); ++part)
-          total += of_target * widen(load_bfloat16x16(target_kernel + (part * most_rows + r) * depth + d));
+        if (target_kernel != nullptr)
+          for (int part = 0; part < kParts; ++part)
+            total += of_target * widen(load_bfloat16x16(target_kernel + (part * most_rows + r) * depth + d));
         store(io.dh + (begin + r) * io.features + d, total * kLn2, lanes_before(d, io.features));
       }
     }

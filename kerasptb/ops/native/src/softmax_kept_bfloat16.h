@@ -155,13 +155,13 @@ void first_pass(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
           exponentials(task, my_panels, panel, r + i, z + i * kPanel, block + i * kPanel, my);
         const int32_t first_target = target;
         task.pick_target_logits(r, panel, my, z, &target);
-        if (!task.with_gradients()) continue;
-        for (int32_t i = first_target; i < target; ++i) leave_out(task, panel, task.rows_by_target[i], r, block, my);
+        if (task.with_gradients())
+          for (int32_t i = first_target; i < target; ++i) leave_out(task, panel, task.rows_by_target[i], r, block, my);
       }
-      if (!task.with_gradients()) continue;
       block = blocks;
-      for (int64_t r = first; r < end; r += kBlock, block += kBlockSize)
-        task.add_to_dh(r, panel == my_panels.begin, block, my);
+      if (task.with_gradients())
+        for (int64_t r = first; r < end; r += kBlock, block += kBlockSize)
+          task.add_to_dh(r, panel == my_panels.begin, block, my);
     }
   }
 }
