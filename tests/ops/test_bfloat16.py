@@ -154,7 +154,7 @@ def test_gradients_of_words_that_are_all_but_certain(precision):
     """The target's dz, softmax - 1, is a hundredth: rounding the softmax to bfloat16 would leave little of it."""
     generator = np.random.default_rng(3)
     targets = generator.integers(0, 300, 70).astype("int32")
-    # Exact in bfloat16, the logits too: one column of W a word, which the row of its word points at.
+    # Exact in bfloat16: one column of W a word, along which the rows of h with that target point.
     kernel = generator.choice([-0.5, 0.5], (48, 300)).astype("float32")
     arrays, upstream = (kernel.T[targets], kernel, np.zeros(300, "float32")), np.ones(70, "float32")
     exact = loss_and_gradients(arrays, targets, upstream, "float64", backend="reference")

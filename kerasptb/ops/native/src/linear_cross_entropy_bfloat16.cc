@@ -137,7 +137,7 @@ struct Task {
       for (int part = 0; part < kParts; ++part) store(to + part * panel_low, pair_rows(parts.part[part]));
     };
     int64_t d = 0;
-    if (words == kPanel)
+    if (words == kPanel)  // the masks of partial loads cost 2 % of the whole output layer
       for (; d + 2 <= io.features; d += 2)
         for (int64_t v = 0; v < kPanel; v += kLanes) {
           const float* from = kernel + d * io.vocabulary_size + v;

@@ -80,8 +80,8 @@ struct ProductStep {
   Range k;
 };
 
-// Where U is read often: as the forward tile, R rows by N vectors of the transposed kernel.
-// As there, a line of `ahead` is fetched with each k.
+// Where U is read often: as the forward tile, R rows by N vectors of the transposed kernel, and a line of `ahead` is
+// fetched with each k.
 template <int R, int N>
 KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t vector, const float* ahead) {
   const int64_t vector_stride = (s.size + 1) * kLanes;
