@@ -184,6 +184,7 @@ def _fit(model, corpus, recorder, callbacks, verbose):
             *callbacks,
             recorder,
             *([_tensorboard(recorder.run)] if keras.backend.backend() == "tensorflow" else []),
+            *([_ProgressBar()] if verbose else []),
         ],
         verbose=verbose,
     )
@@ -192,6 +193,14 @@ def _fit(model, corpus, recorder, callbacks, verbose):
 def _tensorboard(run):
     """TensorBoard's log of a run. TensorFlow writes it, which with another backend need not be here."""
     return keras.callbacks.TensorBoard(run.folder / runs.LOGS, write_graph=False)
+
+
+class _ProgressBar(keras.callbacks.ProgbarLogger):
+    """Keras' progress bar, but never past the epoch's last batch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Keras numbers an execution of several steps by its last step, even where the epoch has fewer steps left.
+        super().on_train_batch_end(batch if self.target is None else min(batch, self.target - 1), logs)
 
 
 class _Recorder(keras.callbacks.Callback):

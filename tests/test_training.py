@@ -388,3 +388,15 @@ def test_several_batches_a_call_train_as_one_does(tmp_path):
     for rows in zip(one.history, several.history, strict=True):
         kept = [{name: value for name, value in row.items() if name != "words_per_second"} for row in rows]
         assert kept[0] == kept[1]
+
+
+def test_the_progress_bar_counts_no_step_that_is_not_there(tmp_path, monkeypatch):
+    seen = []
+    update = keras.utils.Progbar.update
+    monkeypatch.setattr(
+        keras.utils.Progbar,
+        "update",
+        lambda bar, step, *args, **kwargs: seen.append(step) or update(bar, step, *args, **kwargs),
+    )
+    train(tmp_path / "run", epochs=1, verbose=1)
+    assert seen == [8, 16, 22, 22]  # the last of three calls has 6 steps; the epoch's end adds validation's figures
