@@ -62,7 +62,7 @@ def train(
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
-        precision: see `LanguageModel`; `None` for "float32".
+        precision: see `LanguageModel`; `None` for "float32", or what Keras' global dtype policy stands for.
         seed: seed of the weights and of dropout, an int: on one machine, the same seed gives the same run to the bit.
             `None` draws one; it stands in the run's config.json.
         out: the run folder, which must not hold anything; `None` for `runs/PRESET-TIME`.
@@ -124,7 +124,10 @@ def _start(data, preset, out, model_arguments, settings):
     """Returns a new run, its corpus and its model, compiled."""
     corpus = data if isinstance(data, Corpus) else load_corpus("auto" if data is None else data)
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
-    model = _compiled(LanguageModel(**{"seed": random.randrange(2**31), **recipe, **model_arguments}), settings)
+    # A run names its precision, whatever policy another process will be under.
+    precision = backends.precision_of_policy(model_arguments.get("backend") or "auto")
+    drawn = {"seed": random.randrange(2**31), "precision": precision}
+    model = _compiled(LanguageModel(**{**drawn, **recipe, **model_arguments}), settings)
     _make_batches(corpus, model, settings)  # a text too short for one batch is told before a folder is made
     config = {"model": model.get_config(), "training": settings, "data": _describe(corpus), "versions": _versions()}
     return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), corpus, model

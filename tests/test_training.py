@@ -12,6 +12,7 @@ import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import Corpus, Vocabulary, make_dataset
 from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.ops import backends
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -388,6 +389,21 @@ def test_several_batches_a_call_train_as_one_does(tmp_path):
     for rows in zip(one.history, several.history, strict=True):
         kept = [{name: value for name, value in row.items() if name != "words_per_second"} for row in rows]
         assert kept[0] == kept[1]
+
+
+def test_a_run_names_the_precision_of_a_global_policy(tmp_path, native_library):
+    if (obstacle := backends.native_obstacle("bfloat16")) is not None:
+        pytest.skip(obstacle)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = train(tmp_path / "run", epochs=1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert run.metrics["precision"] == "bfloat16"
+    model = run.load_model()
+    assert (model.precision, model.dtype_policy.name) == ("bfloat16", "mixed_bfloat16")
+    corpus = small_corpus()
+    assert evaluate_perplexity(model, corpus.test, 4, 5) == pytest.approx(run.metrics["test_perplexity"], rel=1e-6)
 
 
 def test_the_progress_bar_counts_no_step_that_is_not_there(tmp_path, monkeypatch):

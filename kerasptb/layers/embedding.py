@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerasptb.ops.tensors import weights_as_they_are
+
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
@@ -30,9 +32,9 @@ class Embedding(keras.layers.Embedding):
     def call(self, inputs):
         """Returns the vectors of the words."""
         matrix = self.embeddings
-        # Another value than the variable itself is one that was computed: cast to the dtype of a mixed policy, or given
-        # by a stateless scope.
-        value = matrix.value if isinstance(matrix, keras.Variable) else matrix
+        with weights_as_they_are():  # to cast the rows takes less than to cast the matrix
+            # Another value than the variable itself is one that was given by a stateless scope.
+            value = matrix.value if isinstance(matrix, keras.Variable) else matrix
         if not (_ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):
             return super().call(inputs)
         if isinstance(value, tf.distribute.DistributedValues):  # of a strategy, which has no such lookup

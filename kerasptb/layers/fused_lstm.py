@@ -5,6 +5,7 @@ import keras
 from kerasptb.ops import backends
 from kerasptb.ops.lstm import lstm
 from kerasptb.ops.lstm import obstacle as tensor_obstacle
+from kerasptb.ops.tensors import as_tensor, weights_as_they_are
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -18,7 +19,9 @@ class FusedLSTM(keras.layers.LSTM):
     Args:
         units: Number of units H.
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
-        precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`.
+        precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`. `None` follows the layer's
+            dtype policy: `"bfloat16"` under `mixed_bfloat16`, if the native backend has it here, else `"float32"`.
+            Under that policy inputs, outputs and the state between calls are bfloat16, as in every Keras layer.
         **kwargs: Further arguments of `keras.layers.LSTM`.
 
     Call arguments:
@@ -41,13 +44,13 @@ class FusedLSTM(keras.layers.LSTM):
         TensorShape([2, 5, 4])
     """
 
-    def __init__(self, units, backend="auto", precision="float32", **kwargs):
+    def __init__(self, units, backend="auto", precision=None, **kwargs):
         super().__init__(units, **kwargs)
         self.backend = backend
         self.precision = precision
         # Says early what is wrong with a backend that was named, and whether the model can be compiled by XLA: only
         # Keras' own cuDNN operation cannot.
-        chosen = backends.resolve(backend, precision, self._obstacle())
+        chosen, _ = self._choose(self._obstacle())
         if chosen != "keras":
             self.supports_jit = True
 
@@ -58,17 +61,15 @@ class FusedLSTM(keras.layers.LSTM):
         obstacle = self._obstacle(mask)
         arguments = ()
         if obstacle is None and self.backend != "keras":
-            h0, c0 = initial_state
-            arguments = [sequences, h0, c0, self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias]
-            arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
-            obstacle = tensor_obstacle(self.backend, self.precision, arguments)
+            arguments = self._arguments(sequences, *initial_state)
+            obstacle = tensor_obstacle(self.backend, self._precision(), arguments)
         if self._only_shapes_are_wanted(obstacle, mask):
-            chosen = "keras"
+            chosen, precision = "keras", None
         else:
-            chosen = backends.resolve(self.backend, self.precision, obstacle)
+            chosen, precision = self._choose(obstacle)
         if chosen == "keras":
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=self.precision)
+        h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=precision)
         return h_T, h_seq, [h_T, c_T]
 
     @property
@@ -90,6 +91,27 @@ class FusedLSTM(keras.layers.LSTM):
         """The layer's arguments, for serialisation."""
         return {**super().get_config(), "backend": self.backend, "precision": self.precision}
 
+    def _precision(self):
+        """The precision in which a native backend would serve this layer."""
+        return self.precision or backends.precision_of_policy(self.backend, self.dtype_policy)
+
+    def _choose(self, obstacle):
+        """The backend that serves a call, and its precision; raises if one of them was named and cannot be had."""
+        if obstacle is not None and self.backend == "auto" and self.precision is None:
+            return "keras", None
+        precision = self._precision()
+        return backends.resolve(self.backend, precision, obstacle), precision
+
+    def _arguments(self, sequences, h0, c0):
+        """The tensors of `kerasptb.ops.lstm`."""
+        weights = self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias
+        if self._precision() != "bfloat16" or self.dtype_policy.name != "mixed_bfloat16":
+            return [keras.ops.convert_to_tensor(x) for x in (sequences, h0, c0, *weights)]
+        # The kernels round what they multiply. Rounded here, the weights would have their gradients rounded too.
+        with weights_as_they_are():
+            weights = [as_tensor(weight) for weight in weights]
+        return [*(keras.ops.cast(x, "float32") for x in (sequences, h0, c0)), *weights]
+
     def _obstacle(self, mask=None):
         """Why only Keras' own loop can serve this layer, or None."""
         unsupported = {
@@ -106,7 +128,7 @@ class FusedLSTM(keras.layers.LSTM):
         if not found:
             if self.backend in ("reference", "keras"):
                 return None
-            return backends.units_obstacle(self.units, self.precision)
+            return backends.units_obstacle(self.units, self._precision())
         values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
         return f"Only Keras' own loop serves an LSTM with {values}."
 

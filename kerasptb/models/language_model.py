@@ -46,15 +46,16 @@ class LanguageModel(WholeBatches, keras.Model):
             parameters; the last LSTM layer must then be of the embedding's size.
         backend: what runs the recurrence and the cross-entropy: "auto", "reference", "keras" or "native", as in
             `FusedLSTM`.
-        precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`.
+        precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`; `None` for the dtype policy's.
         seed: seed of the weights and of dropout; `None` draws one.
         name: name of the model.
+        dtype: Keras dtype policy of the layers; `None` for the global one.
 
     Call arguments:
         tokens: int32 [B, T], word ids in [0, V).
 
     Returns:
-        float32 [B, T, V], logits of the word after each word.
+        float32 [B, T, V], logits of the word after each word, or in the compute dtype of the dtype policy.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -76,10 +77,11 @@ class LanguageModel(WholeBatches, keras.Model):
         keep_prob=1.0,
         init_scale=0.1,
         backend="auto",
-        precision="float32",
+        precision=None,
         seed=None,
         name="language_model",
         tie_embeddings=False,
+        dtype=None,
     ):
         units = (units,) if isinstance(units, int) else tuple(units)
         _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale)
@@ -89,6 +91,7 @@ class LanguageModel(WholeBatches, keras.Model):
                 f"Received: embedding_size={embedding_size}, units={units}"
             )
         seeds = _Seeds(seed)
+        dtype = keras.dtype_policies.get(dtype)
 
         def uniform():
             return keras.initializers.RandomUniform(-init_scale, init_scale, seed=seeds.next())
@@ -96,10 +99,12 @@ class LanguageModel(WholeBatches, keras.Model):
         def drop(x, layer_name):
             if keep_prob == 1.0:
                 return x
-            return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), name=layer_name)(x)
+            return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), dtype=dtype, name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        embedding = Embedding(vocabulary_size, embedding_size, embeddings_initializer=uniform(), name="embedding")
+        embedding = Embedding(
+            vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
+        )
         x = drop(embedding(tokens), "embedding_dropout")
         for i, size in enumerate(units):
             x = StatefulLSTM(
@@ -110,16 +115,18 @@ class LanguageModel(WholeBatches, keras.Model):
                 unit_forget_bias=False,
                 backend=backend,
                 precision=precision,
+                dtype=dtype,
                 name=f"lstm_{i}",
             )(x)
             x = drop(x, f"lstm_{i}_dropout")
         if tie_embeddings:
-            logits = TiedDense(embedding, bias_initializer=uniform(), name="logits")
+            logits = TiedDense(embedding, bias_initializer=uniform(), dtype=dtype, name="logits")
         else:
             logits = keras.layers.Dense(
-                vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), name="logits"
+                vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="logits"
             )
         super().__init__(inputs=tokens, outputs=logits(x), name=name)
+        self.dtype_policy = dtype
 
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
@@ -249,7 +256,7 @@ class LanguageModel(WholeBatches, keras.Model):
             targets,
             reduction="sum",
             backend=self.backend,
-            precision=self.precision,
+            precision=self.precision or backends.precision_of_policy(self.backend, self.dtype_policy),
             scale=1.0 / targets.shape[0],
         )
 
@@ -375,6 +382,7 @@ class LanguageModel(WholeBatches, keras.Model):
             "precision": self.precision,
             "seed": self.seed,
             "name": self.name,
+            "dtype": self.dtype_policy.name,
         }
 
     @classmethod

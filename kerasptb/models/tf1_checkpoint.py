@@ -111,7 +111,7 @@ def load_tf1_checkpoint(
     forget_bias=0.0,
     scope=None,
     backend="auto",
-    precision="float32",
+    precision=None,
 ) -> LanguageModel:
     """Builds a `LanguageModel` with the weights of a checkpoint that the original TensorFlow 1 graph saved.
 

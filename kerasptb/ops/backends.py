@@ -72,6 +72,22 @@ def precision_note(precision):
     return None
 
 
+def precision_of_policy(backend="auto", policy=None):
+    """The precision of the matrix products where none was named.
+
+    Args:
+        backend: One of `BACKENDS`.
+        policy: A Keras dtype policy; None for the global one.
+
+    Returns:
+        `"bfloat16"` under the policy `mixed_bfloat16`, if the native backend is named, or may be chosen and has it in
+        this process; else `"float32"`.
+    """
+    policy = keras.config.dtype_policy() if policy is None else policy
+    native = backend == "native" or (backend == "auto" and native_obstacle("bfloat16") is None)
+    return "bfloat16" if native and policy.name == "mixed_bfloat16" else "float32"
+
+
 def most_units(precision="float32"):
     """The most units that the CUDA recurrence takes on each of the visible GPUs, in float32 or bfloat16."""
     return min(loader.cuda_most_units(precision, gpu) for gpu in visible_gpus())

@@ -31,6 +31,11 @@ def as_tensor(x):
     return ops.convert_to_tensor(getattr(x, "value", x))
 
 
+def weights_as_they_are():
+    """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype."""
+    return keras.src.backend.AutocastScope(None)
+
+
 def after(*inputs):
     """Returns a context whose operations run only once these tensors are there, also those that do not read them.
 

@@ -9,6 +9,7 @@ from kerasptb.data import make_dataset
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel, build_language_model
+from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
 
 V, B, T = 23, 4, 5
@@ -338,6 +339,29 @@ def test_trains_under_a_mixed_dtype_policy(policy):
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_allclose(losses_of(model), losses_of(compiled_model()), rtol=0.02)
+
+
+def test_mixed_bfloat16_is_the_precision_bfloat16(native_library):
+    if (obstacle := backends.native_obstacle("bfloat16")) is not None:
+        pytest.skip(obstacle)
+    followed, named, plain = (
+        compiled_model(keep_prob=0.8, **kwargs)
+        for kwargs in ({"dtype": "mixed_bfloat16"}, {"dtype": "mixed_bfloat16", "precision": "bfloat16"}, {})
+    )
+    losses = losses_of(followed)
+    assert losses == losses_of(named)
+    assert losses != losses_of(plain)
+
+
+def test_a_saved_model_keeps_its_dtype_policy(tmp_path):
+    model = compiled_model(dtype="mixed_bfloat16")
+    losses_of(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert {layer.dtype_policy.name for layer in (loaded, *loaded.layers[1:])} == {"mixed_bfloat16"}
+    a, b = (m.predict(VALID[: B * T].reshape(B, T), batch_size=B, verbose=0) for m in (model, loaded))
+    assert a.dtype == "bfloat16"
+    np.testing.assert_array_equal(a, b)
 
 
 def test_callbacks_of_keras_know_that_a_lower_perplexity_is_better(tmp_path):
