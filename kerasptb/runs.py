@@ -33,6 +33,8 @@ CURVES = "curves.png"
 RESUME = "resume.npz"
 LOGS = "logs"
 
+_FILES = {CONFIG, VOCABULARY, METRICS, HISTORY, CURVES, RESUME, "best.weights.h5", "last.weights.h5"}
+
 
 class RunError(ValueError):
     """A folder that is not a run, or not one for what is asked."""
@@ -196,6 +198,47 @@ def remove(folder):
             child.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         Path(folder).rmdir()
+
+
+@contextlib.contextmanager
+def held(folder):
+    """Keeps the run folder to this training while the body runs, and clears what killed ones left half-written in it.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        RunError: if another training is in it.
+    """
+    folder = Path(folder)
+    with _locked(folder):
+        for leftover in folder.glob(".*"):
+            # As `written_whole` names them, for a file of a run.
+            if leftover.name.split(".", 2)[-1] in _FILES:
+                leftover.unlink(missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    try:
+        import fcntl  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        yield
+        return
+    # The folder itself: a lock on it leaves no file behind, and is gone with the process, however that ends.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.") from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -95,28 +95,30 @@ def train(
         preset = preset or "notebook"
         settings = _training_settings(preset, steps_per_epoch, training_arguments)
         run, corpus, model = _start(data, preset, out, given, settings)
-    if epochs is not None:
-        run.config["training"]["epochs"] = epochs
-        runs.write_json(run.folder / runs.CONFIG, run.config)
-    recorder = _Recorder(run)
-    model.steps_per_execution = _steps_per_execution(callbacks)
-    if resume:
-        recorder.restore(model)
-        (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
-    _announce(say, run, corpus, model)
+    with runs.held(run.folder):
+        if epochs is not None:
+            run.config["training"]["epochs"] = epochs
+            runs.write_json(run.folder / runs.CONFIG, run.config)
+        recorder = _Recorder(run)
+        model.steps_per_execution = _steps_per_execution(callbacks)
+        if resume:
+            recorder.restore(model)
+            (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
+        _announce(say, run, corpus, model)
 
-    interrupted = False
-    try:
-        _fit(model, corpus, recorder, callbacks, verbose)
-    except KeyboardInterrupt:
-        if not recorder.history:
-            raise
-        interrupted = True
-        say(f"\nInterrupted: the {len(recorder.history)} whole epochs are kept. Evaluating; interrupt again to leave.")
-    finally:
-        if not recorder.history and not resume:
-            runs.remove(run.folder)  # nothing in it that a new start would not make again
-    _finish(run, corpus, recorder, interrupted, say)
+        interrupted = False
+        try:
+            _fit(model, corpus, recorder, callbacks, verbose)
+        except KeyboardInterrupt:
+            if not recorder.history:
+                raise
+            interrupted = True
+            epochs = len(recorder.history)
+            say(f"\nInterrupted: the {epochs} whole epochs are kept. Evaluating; interrupt again to leave.")
+        finally:
+            if not recorder.history and not resume:
+                runs.remove(run.folder)  # nothing in it that a new start would not make again
+        _finish(run, corpus, recorder, interrupted, say)
     return run
 
 

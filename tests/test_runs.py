@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary
-from kerasptb.runs import RunError, create_run, load_run, write_history, written_whole
+from kerasptb.runs import RunError, create_run, held, load_run, write_history, written_whole
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
 CONFIG = {"model": {}, "training": {}, "data": {}}
@@ -44,6 +44,21 @@ def test_damaged_settings_are_named(text, tmp_path):
     (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         load_run(tmp_path)
+
+
+def test_a_folder_is_held_by_one_training(tmp_path):
+    with held(tmp_path), pytest.raises(RunError, match=f"Another training is at work in {tmp_path}"), held(tmp_path):
+        pass
+    with held(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_training_left_half_written_is_cleared(tmp_path):
+    kept = [".best.weights.h5", ".notes.txt", "x.config.json", "config.json"]
+    for name in [*kept, ".k3_x9.best.weights.h5", ".abcd.config.json"]:
+        (tmp_path / name).write_text("")
+    with held(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

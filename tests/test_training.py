@@ -144,6 +144,17 @@ def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(tmp_path):
     assert [row["perplexity"] for row in resumed.history] == [row["perplexity"] for row in whole.history]
 
 
+def test_a_run_cannot_be_resumed_while_it_trains(tmp_path):
+    class Resume(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            with pytest.raises(RunError, match="Another training is at work"):
+                kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=9, verbose=0)
+
+    run = train(tmp_path / "run", epochs=2, callbacks=[Resume()])
+    assert (len(run.history), run.config["training"]["epochs"]) == (2, 2)
+    assert kerasptb.load_run(run.folder).config == run.config
+
+
 def test_a_failure_before_the_first_epoch_ends_leaves_nothing(tmp_path):
     class Fail(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
