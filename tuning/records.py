@@ -38,6 +38,7 @@ class Record:
         attempts: number of times that this session of the search began it without ending it.
         planned_epochs: number of epochs it is to train.
         curve: validation perplexity after each epoch, at the trial's own batch size.
+        rates: learning rate of each epoch, or `None`.
         seconds: time it took, all attempts together.
         parameters: number of parameters of its model; `None` if not known.
         words_per_second: median speed of its epochs; `None` if not known.
@@ -52,6 +53,7 @@ class Record:
     attempts: int = 0
     planned_epochs: int = 0
     curve: list = dataclasses.field(default_factory=list)
+    rates: list = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     parameters: int | None = None
     words_per_second: float | None = None

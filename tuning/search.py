@@ -1,5 +1,6 @@
 """Searches for a better model: what `kerasptb tune` does, callable from a script."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.util
@@ -12,6 +13,7 @@ from pathlib import Path
 import keras_tuner as kt
 
 import kerasptb
+from kerasptb.data.batching import check_sizes
 from tuning import leaderboard, plots
 from tuning.files import read_json
 from tuning.progress import Progress
@@ -39,7 +41,7 @@ _WAIT_FOR_CHIEF = 600  # seconds
 
 
 class SearchError(RuntimeError):
-    """A search that found nothing, or that failing trials have ended."""
+    """A search that cannot be begun or gone on with as asked, that found nothing, or that failing trials have ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +89,10 @@ def tune(
     Args:
         data: a `kerasptb.Corpus`, or what `kerasptb.load_corpus` takes; `None` for "auto".
         space: what to choose among: a `LanguageModelSpace`, `None` for the default one; or any
-            `keras_tuner.HyperModel`, or a function from hyperparameters to a compiled `kerasptb.LanguageModel`. A
-            HyperModel with a `fit` of its own is given `fit(hp, model, corpus=..., epochs=..., callbacks=...,
-            verbose=0)` and returns a History or a dict with "val_perplexity", or that number; it may train any model.
+            `keras_tuner.HyperModel`, or a function from hyperparameters to a compiled `kerasptb.LanguageModel`, whose
+            weights are drawn anew when it is trained. A HyperModel with a `fit` of its own is given `fit(hp, model,
+            corpus=..., epochs=..., callbacks=..., verbose=0)` and returns a History or a dict with "val_perplexity", or
+            that number; it may train any model.
         tuner: "random", "bayesian" or "hyperband"; `None` for "bayesian".
         trials: number of trials; `None` for 20. A search that is resumed may be given more.
         epochs: epochs of a trial that is not stopped; `None` for 15.
@@ -115,8 +118,8 @@ def tune(
 
     Raises:
         ValueError: if an argument or the data are wrong.
-        SearchError: if no trial has completed, or trials failing for one reason ended the search. The results so far
-            are in the folder.
+        SearchError: if the folder does not fit what is asked, no trial has completed, or trials failing for one reason
+            ended the search. The results so far are in the folder.
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
@@ -133,6 +136,9 @@ def tune(
         "max_failures": max_failures,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    counts = ("trials", "epochs", "max_parameters", "steps_per_epoch", "max_failures")
+    counts = {"workers": workers, **{name: given.get(name) for name in counts}}
+    check_sizes(**{name: count for name, count in counts.items() if count is not None})
     role = _role()
     if role == "worker":
         return _work(data, space, out)
@@ -158,7 +164,7 @@ def tune(
     )
     say(f"Search folder: {folder}", flush=True)
     try:
-        with Progress(folder, settings.trials, settings.deadline) if verbose else _Quiet():
+        with Progress(folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
             _run(settings, space, corpus, workers, role, resume)
     except KeyboardInterrupt:
         _report(settings, arguments["data"], say)
@@ -333,14 +339,6 @@ def _check(result, say):
     if result.stop_reason:
         say(f"The search ended early: {result.stop_reason}.")
     return result
-
-
-class _Quiet:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
 
 def _ignore(*_, **__):

@@ -86,8 +86,8 @@ class LanguageModelSpace(kt.HyperModel):
         init_scale: weights begin uniform in ±init_scale.
 
     Raises:
-        ValueError: if a range is empty, its ends are no multiples of 32 where they must be, or tied embeddings are
-            asked for and no size is both an embedding's and a layer's.
+        ValueError: if a range is empty, its ends are no multiples of 32 where they must be or not a whole number of
+            steps apart, or tied embeddings are asked for and no size is both an embedding's and a layer's.
     """
 
     def __init__(
@@ -292,8 +292,11 @@ class LanguageModelSpace(kt.HyperModel):
             return bounds
         if name in _INTEGERS:
             return hp.Int(as_name or name, *bounds, **_SAMPLING[name])
+        low, high = bounds
+        # KerasTuner counts steps by `//`, which of 0.5 and 0.05 makes 9, and the end of the range would never be drawn.
+        high += 1e-6 * _SAMPLING[name].get("step", 0)
         # Six digits say all, and 0.6500000000000001 nothing more.
-        return float(f"{hp.Float(as_name or name, *bounds, **_SAMPLING[name]):.6g}")
+        return float(f"{hp.Float(as_name or name, low, high, **_SAMPLING[name]):.6g}")
 
 
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False):
@@ -383,4 +386,9 @@ def _check_bounds(name, bounds):
             raise ValueError(
                 f"A range of {name} goes in steps of {step}: expected ends that are multiples of it; a list of choices "
                 f"takes any. Received: {name}={bounds}"
+            )
+        if step and abs((steps := (bounds[1] - bounds[0]) / step) - round(steps)) > 1e-6:
+            raise ValueError(
+                f"A range of {name} goes in steps of {step}: expected ends that are a whole number of them apart; a "
+                f"list of choices takes any. Received: {name}={bounds}"
             )

@@ -48,12 +48,6 @@ class StopHopelessTrials(keras.callbacks.Callback):
         self.judge = judge
         self.deadline = deadline
         self._began = time.time() - record.seconds
-        self._first_rate = None
-        self._decayed = 0
-
-    def on_train_begin(self, logs=None):
-        """Notes what a trial that goes on has behind it."""
-        self._first_rate = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the record, and stops the training if a rule says so."""
@@ -62,9 +56,7 @@ class StopHopelessTrials(keras.callbacks.Callback):
         self.record.curve.append(perplexity)
         self.record.seconds = time.time() - self._began
         rate = logs.get("learning_rate")
-        if rate is not None:
-            self._first_rate = self._first_rate or rate
-            self._decayed = self._decayed + 1 if rate < self._first_rate else 0
+        self.record.rates.append(None if rate is None else float(rate))
         if epoch + 1 < self.epochs:
             self.record.stopped = self._why_stop(epoch + 1, rate is not None)
             self.model.stop_training = self.model.stop_training or self.record.stopped is not None
@@ -73,7 +65,7 @@ class StopHopelessTrials(keras.callbacks.Callback):
     def _why_stop(self, epochs, has_rate):
         if self.deadline and time.time() > self.deadline:
             return "time limit"
-        if not self.judge or (has_rate and self._decayed < DECAYED_EPOCHS):
+        if not self.judge or (has_rate and decayed_epochs(self.record.rates) < DECAYED_EPOCHS):
             return None
         if epochs >= max(2, self.epochs // 3):
             others = [lowest(curve, epochs) for curve in ended_curves(self.search_folder, self.folder)]
@@ -82,6 +74,12 @@ class StopHopelessTrials(keras.callbacks.Callback):
         if has_rate and has_arrived(self.record.curve):
             return f"no better for {DECAYED_EPOCHS} epochs"
         return None
+
+
+def decayed_epochs(rates):
+    """Returns the number of epochs since the learning rate fell below the first epoch's."""
+    below = [None not in (rate, rates[0]) and rate < rates[0] for rate in rates]
+    return below[::-1].index(False)  # at the latest of the first epoch, whose rate is not below itself
 
 
 def lowest(curve, epochs):

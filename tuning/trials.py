@@ -155,14 +155,6 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         del model
         run_folder = folder / RUN
         resume = self._take_up(trial, run_folder, record)
-        callback = StopHopelessTrials(
-            folder,
-            self.settings.folder,
-            record,
-            record.planned_epochs,
-            judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
-            deadline=self.settings.deadline,
-        )
         own = {} if resume else {"model_arguments": arguments, "training_arguments": {**training, "preset": "search"}}
         if not resume:
             own["steps_per_epoch"] = self.settings.steps_per_epoch
@@ -172,7 +164,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             epochs=record.planned_epochs,
             out=run_folder,
             resume=resume,
-            callbacks=[callback],
+            callbacks=[self._stopping(folder, record)],
             verbose=0,
             **own,
         )
@@ -194,21 +186,13 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         }
 
     def _train_by_own_fit(self, trial, model, folder, record):
-        record.curve = []
-        callback = StopHopelessTrials(
-            folder,
-            self.settings.folder,
-            record,
-            record.planned_epochs,
-            judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
-            deadline=self.settings.deadline,
-        )
+        record.curve, record.rates = [], []
         result = self.hypermodel.fit(
             trial.hyperparameters,
             model,
             corpus=self.corpus,
             epochs=record.planned_epochs,
-            callbacks=[callback],
+            callbacks=[self._stopping(folder, record)],
             verbose=0,
         )
         metrics = _as_metrics(result)
@@ -216,6 +200,16 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         if hasattr(model, "save_weights") and model.built:
             model.save_weights(folder / "model.weights.h5", overwrite=True)
         return metrics
+
+    def _stopping(self, folder, record):
+        return StopHopelessTrials(
+            folder,
+            self.settings.folder,
+            record,
+            record.planned_epochs,
+            judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
+            deadline=self.settings.deadline,
+        )
 
     def _take_up(self, trial, run_folder, record):
         """Whether there is a run to go on with: this trial's, or, of Hyperband's later rounds, its predecessor's."""
@@ -231,9 +225,10 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         except ValueError:
             # None yet, or cut off before it was whole.
             shutil.rmtree(run_folder, ignore_errors=True)
-            record.curve = []
+            record.curve, record.rates = [], []
             return False
         record.curve = [row["val_perplexity"] for row in run.history]
+        record.rates = [row.get("learning_rate") for row in run.history]
         return True
 
 
@@ -305,6 +300,10 @@ def _check_compilation(model):
         wrong = f"the optimizer's {others}"
     elif any(model.get_compile_config()[name] is not None for name in ("loss", "metrics", "weighted_metrics")):
         wrong = "a loss or metrics of its own"
+    elif model.losses or any(layer.activity_regularizer is not None for layer in model.layers):
+        wrong = "regularizers"
+    elif frozen := model.get_config().get("frozen"):
+        wrong = f"frozen layers, {frozen}"
     if wrong is not None:
         raise ValueError(
             "A space's model is trained by kerasptb.train: a LanguageModel, with ClippedSGD at a constant rate and the "

@@ -217,6 +217,33 @@ def test_a_model_that_train_would_train_otherwise_than_it_was_compiled_fails(
         toy(texts, tmp_path, build, trials=1, epochs=1)
 
 
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        (lambda model: setattr(model.layers[1], "trainable", False), r"frozen layers, \['embedding'\]"),
+        (lambda model: setattr(model.layers[2].cell.kernel, "regularizer", keras.regularizers.L2(0.1)), "regularizers"),
+        (lambda model: setattr(model.layers[2], "activity_regularizer", keras.regularizers.L2(0.1)), "regularizers"),
+    ],
+)
+def test_a_model_with_more_than_its_arguments_say_fails(texts, tmp_path, corpus, change, received):
+    def build(hp):
+        hp.Int("x", 0, 9)
+        model = kerasptb.build_language_model(len(corpus.vocabulary), 8, 8, batch_size=5, num_steps=5)
+        change(model)
+        model.compile()
+        return model
+
+    with pytest.raises(tuning.SearchError, match=rf"give the HyperModel a `fit`. Received: {received}"):
+        toy(texts, tmp_path, build, trials=1, epochs=1)
+
+
+@pytest.mark.parametrize("name", ["trials", "epochs", "workers", "max_parameters", "steps_per_epoch", "max_failures"])
+def test_a_search_of_nothing_is_refused(texts, tmp_path, name):
+    with pytest.raises(ValueError, match=f"Expected {name} to be a positive integer. Received: {name}=0"):
+        tuning.tune(texts, out=tmp_path / "search", **{name: 0})
+    assert not (tmp_path / "search").exists()
+
+
 class AnyModel(toy_spaces.ToySpace):
     """Models that are not Keras', or not built."""
 

@@ -126,6 +126,27 @@ def test_tying_is_searched_where_sizes_allow_both(sizes, limit, offered):
     assert "tie_embeddings" not in hp.values
 
 
+@pytest.mark.parametrize(
+    ("name", "bounds", "expected"),
+    [
+        ("keep_prob", (0.5, 1.0), [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]),
+        ("keep_prob", (0.8, 0.9), [0.8, 0.85, 0.9]),
+        ("decay", (0.4, 0.9), [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]),
+        ("num_layers", (1, 3), [1, 2, 3]),
+    ],
+)
+def test_the_ends_of_a_range_are_drawn(name, bounds, expected):
+    space = LanguageModelSpace(**{name: bounds})
+    hp = kt.HyperParameters()
+    space.declare_hyperparameters(hp)
+    (setting,) = [setting for setting in hp.space if setting.name == name]
+    drawn = set()
+    for i in range(1000):
+        hp.values[name] = setting.prob_to_value((i + 0.5) / 1000)
+        drawn.add(space._declare(hp, name))
+    assert sorted(drawn) == expected
+
+
 def test_fixed_settings_are_not_searched():
     space = LanguageModelSpace(num_layers=1, units=(64, 128), embedding_size=64, keep_prob=[0.6, 0.8], decay=0.5)
     hp = kt.HyperParameters()
@@ -157,6 +178,7 @@ def test_bounds_survive_their_config():
     [
         ({"units": (60, 512)}, r"units.*multiples.*Received: units=\(60, 512\)"),
         ({"keep_prob": (0.9, 0.5)}, r"keep_prob as \(low, high\).*Received: keep_prob=\(0.9, 0.5\)"),
+        ({"decay": (0.52, 0.6)}, r"decay goes in steps of 0.05.*Received: decay=\(0.52, 0.6\)"),
         ({"batch_size": []}, r"at least one choice of batch_size"),
         ({"tie_embeddings": "yes"}, r"tie_embeddings as True, False or a list of both. Received: tie_embeddings=yes"),
         ({"tie_embeddings": True, "embedding_size": [100]}, r"both an embedding and a layer may have.*\[100\]"),

@@ -2,8 +2,10 @@ import math
 import time
 import types
 
+import pytest
+
 from tuning.records import Record
-from tuning.stopping import StopHopelessTrials, has_arrived, lowest
+from tuning.stopping import StopHopelessTrials, decayed_epochs, has_arrived, lowest
 
 FLAT = [400.0, 300.0, 200.0]
 
@@ -16,12 +18,13 @@ def ended_trials(folder, curves):
         Record(curve=curve, ended=True).save(trial)
 
 
-def train(tmp_path, curve, rates=None, epochs=12, **arguments):
+def train(tmp_path, curve, rates=None, epochs=12, record=None, **arguments):
     """Returns the record of a trial that goes through a curve until it is stopped."""
     folder = tmp_path / "trials" / "trial_99"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trial.json").write_text("{}")
-    record = Record()
+    record = record or Record()
+    begun = len(record.curve)
     callback = StopHopelessTrials(folder, tmp_path, record, epochs, **arguments)
     callback.set_model(types.SimpleNamespace(stop_training=False))
     callback.on_train_begin()
@@ -29,7 +32,7 @@ def train(tmp_path, curve, rates=None, epochs=12, **arguments):
         logs = {"val_perplexity": perplexity}
         if rates:
             logs["learning_rate"] = rates[epoch]
-        callback.on_epoch_end(epoch, logs)
+        callback.on_epoch_end(begun + epoch, logs)
         if callback.model.stop_training:
             break
     return Record.load(folder)
@@ -64,6 +67,21 @@ def test_no_trial_is_judged_before_its_rate_has_fallen_for_two_epochs(tmp_path):
     rates = [1.0] * 7 + [0.5**n for n in range(1, 6)]
     record = train(tmp_path, [200.0 - 5 * epoch for epoch in range(12)], rates)
     assert record.stopped == "above the median at epoch 9"
+
+
+@pytest.mark.parametrize("behind", [1, 4, 5])
+def test_a_trial_that_is_taken_up_is_judged_by_all_its_epochs(tmp_path, behind):
+    rates = [1.0, 1.0, 1.0, 0.5, 0.25, 0.125, 0.0625]
+    curve = [150.0, 140.0, 130.0, 120.0, 110.0, 109.99, 109.98]
+    whole = train(tmp_path, curve, rates)
+    assert (len(whole.curve), whole.stopped) == (7, "no better for 2 epochs")
+    part = Record(curve=curve[:behind], rates=rates[:behind])
+    again = train(tmp_path, curve[behind:], rates[behind:], record=part)
+    assert (again.curve, again.rates, again.stopped) == (curve, rates, whole.stopped)
+
+
+def test_epochs_count_from_the_fall_of_the_rate():
+    assert [decayed_epochs(rates) for rates in ([None, None], [1.0], [1.0, 0.5, 0.25], [1.0, 0.5, 1.0])] == [0, 0, 2, 0]
 
 
 def test_a_trial_that_has_arrived_stops(tmp_path):
