@@ -133,6 +133,8 @@ def main():
             print(f"  {name:<32}{times}  {rate:>14}  {ratio}", flush=True)
     for contender in contenders:
         contender.close()
+    if not rows:
+        sys.exit(f"Failed at every size: {', '.join(options.only)}")
     rates = machine.best_rates(rates, machine.matrix_rates())
     print(", ".join(f"{dtype} matrix products: {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items()))
     print("ms: the median of the best round; ×: to the fastest float32 contender of others at that size")

@@ -183,6 +183,8 @@ def main():
                     step = np.median(result["seconds"][WARM_UP:])
                     print(f"round {number + 1}, {name}: {1e3 * step:.1f} ms a step", flush=True)
     rows = [summarise(name, results, 1200) for name, results in measured.items() if results]
+    if not rows:
+        sys.exit(f"Failed in every round: {', '.join(options.only)}")
     print_table(rows)
     for dtype, rate in rates.items():
         floor = machine.training_flops(1200) / rate

@@ -36,7 +36,10 @@ _MODULES = {
     "suggest": "kerasptb.generation",
     "train": "kerasptb.training",
 }
-_SUBPACKAGES = ("callbacks", "data", "layers", "losses", "metrics", "models", "ops", "optimizers", "presets")
+_SUBPACKAGES = (
+    "callbacks", "data", "evaluation", "export", "generation", "layers", "losses", "metrics", "models", "ops",
+    "optimizers", "presets", "runs", "training",
+)  # fmt: skip
 
 __all__ = [*sorted(_MODULES), *_SUBPACKAGES]  # noqa: PLE0604  (all are strings)
 

@@ -86,6 +86,12 @@ def _train(options):
     return 130 if run.metrics["interrupted"] else 0
 
 
+def _overrides(options):
+    """What is asked of the model in place of its run's settings, such as float32 on a processor without bfloat16."""
+    asked = {"backend": options.backend, "precision": options.precision}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def _evaluate(options):
     from kerasptb.evaluation import evaluate_split
     from kerasptb.runs import load_run
@@ -94,7 +100,7 @@ def _evaluate(options):
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
     import_keras()
-    model = run.load_model()
+    model = run.load_model(**_overrides(options))
     if options.batch_size is None:
         # Both figures that papers give: the strict one, and the one of the original's reader.
         wanted = [(1, options.num_steps), (model.batch_size, options.num_steps or model.num_steps)]
@@ -132,7 +138,7 @@ def _suggest(options):
 
     run = load_run(options.run)
     import_keras()
-    suggestions = suggest(run.load_model(batch_size=1), run.vocabulary, options.text, options.k)
+    suggestions = suggest(run.load_model(batch_size=1, **_overrides(options)), run.vocabulary, options.text, options.k)
     if options.json:
         rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
         print(json.dumps({"text": options.text, "suggestions": rows}))
@@ -147,7 +153,7 @@ def _generate(options):
 
     run = load_run(options.run)
     import_keras()
-    model = run.load_model(batch_size=1)
+    model = run.load_model(batch_size=1, **_overrides(options))
     words = generate(model, run.vocabulary, options.prompt, options.words, options.temperature, options.seed)
     print(as_text(options.prompt, words))
 
@@ -232,23 +238,7 @@ def _make_parser():
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("train", help="train a model into a run folder")
-    command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed run's)")
-    command.add_argument(
-        "--preset",
-        choices=sorted(PRESETS),
-        help="recipe of the model and its training (default: notebook, or the resumed run's)",
-    )
-    command.add_argument("--epochs", type=_positive, help="number of epochs in all (default: the preset's)")
-    command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
-    command.add_argument("--batch-size", type=_positive, help="rows of a batch (default: the preset's)")
-    command.add_argument("--num-steps", type=_positive, help="words of a row (default: the preset's)")
-    command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
-    command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
-    command.add_argument("--seed", type=int, help="makes the run repeatable (default: drawn, and recorded)")
-    command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
-    command.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    command.set_defaults(command=_train)
+    _add_train(commands)
 
     command = commands.add_parser("evaluate", help="perplexity of a run on a split")
     command.add_argument("run", metavar="RUN", help="run folder")
@@ -261,6 +251,7 @@ def _make_parser():
         "the run's own)",
     )
     command.add_argument("--num-steps", type=_positive, help="words of a row")
+    _add_overrides(command)
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_evaluate)
 
@@ -268,6 +259,7 @@ def _make_parser():
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("text", help="the text so far, in quotes")
     command.add_argument("-k", type=_positive, default=5, help="number of suggestions (default: 5)")
+    _add_overrides(command)
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_suggest)
 
@@ -277,6 +269,7 @@ def _make_parser():
     command.add_argument("--words", type=_positive, default=50, help="number of words (default: 50)")
     command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
     command.add_argument("--seed", type=int, help="makes the sample repeatable")
+    _add_overrides(command)
     command.set_defaults(command=_generate)
 
     _add_export(commands)
@@ -297,6 +290,31 @@ def _make_parser():
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
+
+
+def _add_train(commands):
+    command = commands.add_parser("train", help="train a model into a run folder")
+    command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed run's)")
+    command.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        help="recipe of the model and its training (default: notebook, or the resumed run's)",
+    )
+    command.add_argument("--epochs", type=_positive, help="number of epochs in all (default: the preset's)")
+    command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
+    command.add_argument("--batch-size", type=_positive, help="rows of a batch (default: the preset's)")
+    command.add_argument("--num-steps", type=_positive, help="words of a row (default: the preset's)")
+    command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
+    command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
+    command.add_argument("--seed", type=int, help="makes the run repeatable (default: drawn, and recorded)")
+    command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
+    command.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    command.set_defaults(command=_train)
+
+
+def _add_overrides(command):
+    command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: the run's)")
+    command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: the run's)")
 
 
 def _add_export(commands):

@@ -36,7 +36,7 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
     the end that fill no batch are left out; the perplexity is a little higher or lower for it.
 
     Args:
-        model: a compiled `LanguageModel`.
+        model: a `LanguageModel`, compiled with `Perplexity` among its metrics, as by default.
         ids: int32 [N], the text.
         batch_size: streams B that the text is read as.
         num_steps: words T of a stream in one batch; without effect on the result but for the words left out at the
@@ -48,6 +48,7 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
 
     Raises:
         DataError: if the text is too short for one batch.
+        ValueError: if the model has no such metric, or `every_word` is asked for at another batch size.
     """
     return evaluate_split(model, ids, batch_size, num_steps, every_word).perplexity
 
@@ -63,7 +64,13 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
     if num_steps is None:
         num_steps = model.num_steps if batch_size > 1 else _long_row(len(ids) - 1)
     batches = make_dataset(ids, batch_size, num_steps)
-    perplexity = model.evaluate(batches, verbose=0, return_dict=True)["perplexity"]
+    results = model.evaluate(batches, verbose=0, return_dict=True)
+    if "perplexity" not in results:
+        raise ValueError(
+            "Expected a model compiled with kerasptb.metrics.Perplexity among its metrics, as `compile()` does. "
+            f"Received: one that measures {', '.join(results)}"
+        )
+    perplexity = results["perplexity"]
     num_words = len(batches) * batch_size * num_steps
     if every_word and num_words < len(ids) - 1:
         # The state is where `evaluate` left it: the words that filled no row go on from there.

@@ -20,10 +20,10 @@ import dataclasses
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from kerasptb.data import Vocabulary, load_corpus
+from kerasptb.files import write_json, written_whole
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"
@@ -86,7 +86,7 @@ class Run:
             A `Corpus`.
 
         Raises:
-            RunError: if the run's own text is no longer where it was read, and is neither PTB nor the sample.
+            RunError: if the run's own text is no longer what and where it was, and is neither PTB nor the sample.
             DataError, FileNotFoundError: as `kerasptb.load_corpus`.
         """
         if data is None:
@@ -96,13 +96,13 @@ class Run:
     def _load_own_corpus(self):
         own = self.config["data"]
         place = own.get("location")
-        if place is not None and Path(place).exists():
-            return load_corpus(place, vocabulary=self.vocabulary)
-        if own["name"] in ("ptb", "sample"):
-            corpus = load_corpus(own["name"], vocabulary=self.vocabulary)
+        there = place is not None and Path(place).exists()
+        if there or own["name"] in ("ptb", "sample"):
+            corpus = load_corpus(place if there else own["name"], vocabulary=self.vocabulary)
             if corpus.digest == own.get("digest", corpus.digest):  # runs have not always recorded it
                 return corpus
-        place = "a text that came from no file" if place is None else f"{place}, which is no longer there"
+        change = "which holds another text now" if there else "which is no longer there"
+        place = "a text that came from no file" if place is None else f"{place}, {change}"
         raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
 
     def load_model(self, batch_size=None, weights="best", **overrides):
@@ -121,6 +121,8 @@ class Run:
         """
         from kerasptb.models import LanguageModel  # noqa: PLC0415  (the folder can be read without TensorFlow)
 
+        if weights not in ("best", "last"):
+            raise ValueError(f'`weights` must be "best" or "last". Received: weights={weights!r}')
         path = self.weights_path(weights)
         if not path.exists():
             raise RunError(
@@ -178,6 +180,7 @@ def create_run(folder, config, vocabulary):
         RunError: if the folder holds anything.
         OSError: if it cannot be written.
     """
+    json.dumps(config)  # says what cannot be written before the folder is made
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -213,9 +216,9 @@ def held(folder):
     folder = Path(folder)
     with _locked(folder):
         for leftover in folder.glob(".*"):
-            # As `written_whole` names them, for a file of a run.
-            if leftover.name.split(".", 2)[-1] in _FILES:
-                leftover.unlink(missing_ok=True)
+            # As `written_whole` names its folders, for a file of a run.
+            if leftover.is_dir() and leftover.name[1:].rpartition(".")[0] in _FILES:
+                shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
@@ -239,30 +242,6 @@ def _locked(folder):
         yield
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """Gives a temporary path beside `path`, with its suffixes, that takes its place if the body succeeds."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="." + path.name)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files for their owner alone; results are as readable as any file the user makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    """Writes a value as JSON, whole."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def write_history(path, history):

@@ -18,7 +18,9 @@ import kerasptb
 from kerasptb import runs
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, load_corpus, make_dataset
+from kerasptb.data.batching import check_sizes
 from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.files import write_json, written_whole
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.ops import backends
@@ -85,6 +87,8 @@ def train(
         KeyboardInterrupt: if interrupted before the first epoch ends. Later on the whole epochs are kept, evaluated
             and returned.
     """
+    counts = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    check_sizes(**{name: count for name, count in counts.items() if count is not None})
     given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
@@ -98,7 +102,7 @@ def train(
     with runs.held(run.folder):
         if epochs is not None:
             run.config["training"]["epochs"] = epochs
-            runs.write_json(run.folder / runs.CONFIG, run.config)
+            write_json(run.folder / runs.CONFIG, run.config)
         recorder = _Recorder(run)
         model.steps_per_execution = _steps_per_execution(callbacks)
         if resume:
@@ -141,8 +145,10 @@ def _reopen(data, out, asked):
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
     own = {**run.config["training"], **run.config["model"]}
+    if "units" in asked:
+        asked = {**asked, "units": list(np.atleast_1d(asked["units"]))}
     for argument, value in asked.items():
-        if own.get(argument) != (list(value) if isinstance(value, tuple) else value):
+        if own.get(argument) != value:
             raise runs.RunError(
                 f"A resumed run keeps its settings: {run.folder} has {argument}={own.get(argument)!r}. "
                 f"Received: {argument}={value!r}"
@@ -227,13 +233,16 @@ class _Recorder(keras.callbacks.Callback):
             if self.best is self.history[-1]:
                 self._save_weights("best")
             self._save_weights("last")
-            with runs.written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
+            with written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
                 variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
                 # With the history in the same file, a run killed between two files resumes from one moment.
                 np.savez(file, history=json.dumps(self.history), **variables)
-            runs.write_history(self.run.folder / runs.HISTORY, self.history)
-            with runs.written_whole(self.run.folder / runs.CURVES) as temporary:
-                plot_curves(self.history, temporary)
+            self._write_curves()
+
+    def _write_curves(self):
+        runs.write_history(self.run.folder / runs.HISTORY, self.history)
+        with written_whole(self.run.folder / runs.CURVES) as temporary:
+            plot_curves(self.history, temporary)
 
     def restore(self, model):
         """Puts the model where the last whole epoch left it."""
@@ -255,9 +264,10 @@ class _Recorder(keras.callbacks.Callback):
             raise runs.RunError(
                 f"{path} is damaged: {error}. The run cannot be resumed; its weights are whole."
             ) from None
+        self._write_curves()  # which a process that was killed between two files left an epoch behind
 
     def _save_weights(self, name):
-        with runs.written_whole(self.run.weights_path(name)) as temporary:
+        with written_whole(self.run.weights_path(name)) as temporary:
             self.model.save_weights(temporary, overwrite=True)
 
 
@@ -366,7 +376,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "data": corpus.name,
         "interrupted": interrupted,
     }
-    runs.write_json(run.folder / runs.METRICS, metrics)
+    write_json(run.folder / runs.METRICS, metrics)
     say(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {'of no whole batch' if test is None else f'{test:.2f}'} "

@@ -1,6 +1,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -81,6 +82,38 @@ def test_evaluate_reads_the_runs_own_text(run, texts, capsys):
     assert outputs[0] == outputs[1]
     assert (outputs[0]["data"], outputs[2]["data"]) == (texts.name, "sample")
     assert outputs[2]["results"] != outputs[0]["results"]
+
+
+def test_evaluate_reads_no_text_that_has_changed_since(texts, tmp_path, capsys):
+    text = tmp_path / "text"
+    shutil.copytree(texts, text)
+    arguments = ["--batch-size", "6", "--num-steps", "4", "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", "--data", str(text), *arguments]) == 0
+    with (text / "test.txt").open("a") as file:
+        file.write("one two\n")
+    capsys.readouterr()
+    assert f"{text}, which holds another text now. Name" in error_of(capsys, ["evaluate", tmp_path / "run"])
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(text)]) == 0
+
+
+def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
+    # A run in bfloat16 as another machine has left it.
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["model"] |= {"backend": "auto", "precision": "bfloat16"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    environment = {**os.environ, "KERASPTB_CPU": "avx2"}
+    for words in (["evaluate"], ["suggest", "one two"], ["generate", "--words", "3"]):
+        command = [sys.executable, "-m", "kerasptb", words[0], str(tmp_path / "run"), *words[1:]]
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert failed.returncode == 1
+        assert 'Use precision="float32"' in failed.stderr
+        asked = subprocess.run(
+            [*command, "--precision", "float32"], env=environment, capture_output=True, text=True, check=True
+        )
+        if words[0] == "evaluate":
+            assert main(["evaluate", run]) == 0
+            assert capsys.readouterr().out == asked.stdout
 
 
 def test_evaluate_takes_a_split_and_sizes(run, texts, capsys):

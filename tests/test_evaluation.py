@@ -46,6 +46,13 @@ def test_repeats_itself(model):
     assert evaluate_perplexity(model, IDS, 1, every_word=True) == evaluate_perplexity(model, IDS, 1, every_word=True)
 
 
+def test_needs_a_perplexity():
+    other = LanguageModel(13, 5, (6, 4), batch_size=4, num_steps=5)
+    other.compile(metrics=["accuracy"])
+    with pytest.raises(ValueError, match=r"metrics\.Perplexity .* Received: one that measures accuracy, loss"):
+        evaluate_perplexity(other, IDS)
+
+
 def test_every_word_needs_one_stream(model):
     with pytest.raises(ValueError, match=r"batch_size=1 only\. Received: batch_size=4"):
         evaluate_split(model, IDS, 4, every_word=True)

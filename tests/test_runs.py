@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary
-from kerasptb.runs import RunError, create_run, held, load_run, write_history, written_whole
+from kerasptb.runs import RunError, create_run, held, load_run, write_history
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
 CONFIG = {"model": {}, "training": {}, "data": {}}
@@ -54,26 +54,16 @@ def test_a_folder_is_held_by_one_training(tmp_path):
 
 
 def test_what_a_killed_training_left_half_written_is_cleared(tmp_path):
-    kept = [".best.weights.h5", ".notes.txt", "x.config.json", "config.json"]
-    for name in [*kept, ".k3_x9.best.weights.h5", ".abcd.config.json"]:
-        (tmp_path / name).write_text("")
+    kept = [".best.weights.h5", ".notes.txt.abc", "config.json.x", ".config.json"]
+    for name in [*kept, ".best.weights.h5.k3_x9", ".config.json.abcd"]:
+        (tmp_path / name).mkdir()
     with held(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def fail():
-        with written_whole(path) as temporary:
-            temporary.write_text("half of the new")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        fail()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+def test_there_are_two_weights(tmp_path):
+    with pytest.raises(ValueError, match=r'"best" or "last"\. Received: weights=.final.'):
+        create_run(tmp_path, CONFIG, VOCABULARY).load_model(weights="final")
 
 
 def test_epochs_may_have_values_of_their_own(tmp_path):

@@ -165,6 +165,34 @@ def test_a_failure_before_the_first_epoch_ends_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["epochs", "steps_per_epoch"])
+def test_a_training_of_nothing_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=f"Expected {name} to be a positive integer. Received: {name}=0"):
+        train(tmp_path / "run", **{name: 0})
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_compared_as_they_are_meant(tmp_path):
+    arguments = {"batch_size": np.int64(4), "model_arguments": {**SMALL, "units": np.int64(8)}}
+    run = train(tmp_path / "run", epochs=1, **arguments)
+    train(run.folder, epochs=2, resume=True, **arguments)
+    assert len(run.history) == 2
+
+
+def test_what_cannot_be_written_makes_no_folder(tmp_path):
+    with pytest.raises(TypeError, match="JSON"):
+        train(tmp_path / "run", training_arguments={"decay": np.float32(0.5)})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_history_that_was_cut_off_is_whole_again_when_resumed(tmp_path):
+    run = train(tmp_path / "run", epochs=2)
+    history = (run.folder / "history.csv").read_text()
+    (run.folder / "history.csv").write_text("".join(history.splitlines(keepends=True)[:2]))
+    train(run.folder, resume=True, epochs=2)
+    assert (run.folder / "history.csv").read_text() == history
+
+
 def test_resuming_keeps_the_runs_settings(tmp_path):
     train(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"batch_size=4\. Received: batch_size=8"):

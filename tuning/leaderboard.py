@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import kerasptb
-from tuning.files import written_whole
+from kerasptb.files import written_whole
 from tuning.progress import duration
 from tuning.records import RUN, best_trial
 

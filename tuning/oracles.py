@@ -17,7 +17,7 @@ from pathlib import Path
 
 import keras_tuner as kt
 
-from tuning.files import written_whole
+from kerasptb.files import written_whole
 from tuning.records import OBJECTIVE, Record
 
 RUNNING = kt.engine.trial.TrialStatus.RUNNING

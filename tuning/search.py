@@ -14,8 +14,8 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.data.batching import check_sizes
+from kerasptb.files import read_json
 from tuning import leaderboard, plots
-from tuning.files import read_json
 from tuning.progress import Progress
 from tuning.records import PROJECT, forget_attempts, read_search, read_trials, write_search
 from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace

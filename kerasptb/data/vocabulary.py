@@ -2,7 +2,6 @@
 
 import io
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.files import written_whole
 
 EOS = "<eos>"
 UNK = "<unk>"
@@ -150,11 +150,8 @@ class Vocabulary:
         Args:
             path: The file. Its folder must exist.
         """
-        path = Path(path)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = Path(folder, path.name)
+        with written_whole(path) as temporary:
             temporary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
-            temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Vocabulary":

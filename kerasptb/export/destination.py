@@ -1,15 +1,13 @@
 """Where exports are written: whole, and never over anything."""
 
 import contextlib
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
 import keras
 
 from kerasptb.data import Vocabulary
-from kerasptb.runs import written_whole
+from kerasptb.files import written_whole
 
 
 class ExportError(ValueError):
@@ -42,21 +40,17 @@ def new_folder(path):
         raise ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
     there = path.is_dir()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path if there else path.parent, prefix=f".{path.name}."))
-    try:
+    with tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=f".{path.name}.") as hidden:
+        # A folder in that one, which is for its owner alone: an export is as readable as any folder the user makes.
+        temporary = Path(hidden, "export")
+        temporary.mkdir()
         yield temporary
-        # mkdtemp makes folders for their owner alone; an export is as readable as any folder the user makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
         if there:
             # Folders first: saved_model.pb, by which an export is known, comes when its variables are there.
             for child in sorted(temporary.iterdir(), key=lambda child: child.is_file()):
                 child.rename(path / child.name)
         else:
             temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -83,8 +83,14 @@ class LanguageModel(WholeBatches, keras.Model):
         tie_embeddings=False,
         dtype=None,
     ):
-        units = (units,) if isinstance(units, int) else tuple(units)
+        units = (units,) if isinstance(units, int | np.integer) else tuple(units)
         _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale)
+        # Numbers of NumPy's are welcome, but the config holds what JSON does.
+        vocabulary_size, embedding_size, batch_size, num_steps = map(
+            int, (vocabulary_size, embedding_size, batch_size, num_steps)
+        )
+        units, keep_prob, init_scale = tuple(map(int, units)), float(keep_prob), float(init_scale)
+        seed = None if seed is None else int(seed)
         if tie_embeddings and units[-1] != embedding_size:
             raise ValueError(
                 "Tied embeddings need a last LSTM layer of the embedding's size. "
@@ -175,7 +181,7 @@ class LanguageModel(WholeBatches, keras.Model):
                 "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
                 f"Received: a model made under {type(tf.distribute.get_strategy()).__name__}"
             )
-        fused = loss is None and metrics is None and not kwargs.get("weighted_metrics")
+        fused = loss is None and metrics is None and not (kwargs.get("weighted_metrics") or kwargs.get("loss_weights"))
         fused = fused and type(self).compute_loss is keras.Model.compute_loss
         if jit_compile is None:
             # On a GPU the step as one XLA program saves the host hundreds of launches. "auto" compiles if every layer
@@ -465,7 +471,8 @@ def _unpack(data):
             "The compiled defaults train on (tokens, targets). For sample weights compile with a loss and metrics, "
             "such as `compile(loss=SequenceCrossEntropy(), metrics=[Perplexity()])`."
         )
-    return tokens, targets
+    # A model of one input takes it by its name, or in a list, too.
+    return keras.tree.flatten(tokens)[0], targets
 
 
 def _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale):

@@ -1,6 +1,7 @@
 """Training and evaluation of a stateful model, whose steps must know the shapes of their batches."""
 
 import contextlib
+import math
 
 import keras
 import numpy as np
@@ -32,9 +33,20 @@ class WholeBatches:
         """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
 
         Raises:
-            ValueError: if arrays do not divide into whole batches.
+            ValueError: if arrays do not divide into whole batches, those of validation among them.
         """
-        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        rows = batch_size or self.batch_size
+        valid, split = kwargs.get("validation_data"), kwargs.get("validation_split")
+        if isinstance(valid, tuple | list):
+            # Before an epoch has been trained.
+            self._check_arrays(valid[0], kwargs.get("validation_batch_size") or rows, "of validation")
+        if split and valid is None and (array := _array(x)) is not None:
+            kept = math.floor(len(array) * (1 - split))  # as Keras splits
+            self._check_arrays(array[:kept], rows, "before `validation_split`")
+            self._check_arrays(array[kept:], kwargs.get("validation_batch_size") or rows, "of `validation_split`")
+            batch_size = rows
+        else:
+            batch_size = self._check_arrays(x, rows)
         self._retrace_if_new_shape("train_function", _shapes(x, batch_size))
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, shuffle=shuffle, **kwargs)
 
@@ -64,17 +76,17 @@ class WholeBatches:
 
     def train_on_batch(self, x, *args, **kwargs):
         """Trains as `keras.Model.train_on_batch` does, from the state in which the batch before it ended."""
-        self._retrace_if_new_shape("train_function", np.shape(x))
+        self._retrace_if_new_shape("train_function", _shape(x))
         return super().train_on_batch(x, *args, **kwargs)
 
     def test_on_batch(self, x, *args, **kwargs):
         """Evaluates as `keras.Model.test_on_batch` does, from the state in which the batch before it ended."""
-        self._retrace_if_new_shape("test_function", np.shape(x))
+        self._retrace_if_new_shape("test_function", _shape(x))
         return super().test_on_batch(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
         """Returns logits, float32 [B, T, V], from the state in which the batch before it ended."""
-        self._retrace_if_new_shape("predict_function", np.shape(x))
+        self._retrace_if_new_shape("predict_function", _shape(x))
         return super().predict_on_batch(x)
 
     def predict_step(self, *arguments):
@@ -94,14 +106,16 @@ class WholeBatches:
             setattr(self, function, None)
             self._traced_shapes[function] = shape
 
-    def _check_arrays(self, x, batch_size):
+    def _check_arrays(self, x, batch_size, part=""):
         """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""
-        if not isinstance(x, np.ndarray) and not keras.ops.is_tensor(x):
+        array = _array(x)
+        if array is None:
             return None
-        if len(x) % batch_size:
+        if len(array) % batch_size:
             raise ValueError(
                 f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
-                f"{batch_size}. Received: {len(x)} rows; drop the last {len(x) % batch_size}, or use make_dataset."
+                f"{batch_size}. Received: {len(array)} rows{part and ' '}{part}; drop the last "
+                f"{len(array) % batch_size}, or use make_dataset."
             )
         return batch_size
 
@@ -135,6 +149,18 @@ def _with_rows(x, batch_size):
     return x
 
 
+def _array(x):
+    """The array that a model of one input is given, as it is or in a dict or list; None if anything else is given."""
+    if isinstance(x, dict | list | tuple) and len(x) == 1:
+        (x,) = x.values() if isinstance(x, dict) else x
+    return x if isinstance(x, np.ndarray) or keras.ops.is_tensor(x) else None
+
+
+def _shape(x):
+    array = _array(x)
+    return np.shape(x if array is None else array)
+
+
 def _shapes(x, batch_size):
     """What is known of the shapes of a batch before it comes: None if nothing is."""
-    return (batch_size, *x.shape[1:]) if batch_size else getattr(x, "element_spec", None)
+    return (batch_size, *_array(x).shape[1:]) if batch_size else getattr(x, "element_spec", None)

@@ -130,9 +130,9 @@ def resolve(backend, precision="float32", obstacle=None):
     if backend == "keras":
         return "keras"
     named = backend != "auto" or precision != "float32"
+    others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
     if obstacle is not None:
         if named:
-            others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
             raise ValueError(f"{obstacle} Use {others}. Received: backend={backend!r}, precision={precision!r}")
         return "keras"
     if backend == "reference":
@@ -140,5 +140,7 @@ def resolve(backend, precision="float32", obstacle=None):
     if (problem := native_obstacle(precision)) is None:
         return "native"
     if named:
-        raise loader.NativeUnavailableError(f"{problem} Received: backend={backend!r}, precision={precision!r}")
+        raise loader.NativeUnavailableError(
+            f"{problem} Use {others}. Received: backend={backend!r}, precision={precision!r}"
+        )
     return "keras"

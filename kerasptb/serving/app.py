@@ -16,11 +16,11 @@ import kerasptb
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
-from kerasptb.serving.middleware import BodyLimit, EndWithClient, RateLimit, SecurityHeaders
+from kerasptb.serving.middleware import SECURITY_HEADERS, BodyLimit, EndWithClient, RateLimit, SecurityHeaders
 from kerasptb.serving.state_token import decode_state, encode_state
 
-# Room for the longest text with every character written as two escapes of six bytes.
-MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 40_000
+# Room for the longest text with every character written as two escapes of six bytes; a state comes on top.
+MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 8_000
 # Ten keystrokes a second are fast typing, and each may send two requests; an office may share an address.
 DEFAULT_RATE = 100
 
@@ -69,7 +69,8 @@ def create_app(predictor, rate=DEFAULT_RATE):
     app.add_exception_handler(Exception, _fail)
     # The last one added is the first that a request meets.
     app.add_middleware(EndWithClient)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    state = encode_state(predictor.initial.state, predictor.fingerprint)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + len(state))
     if rate is not None:
         app.add_middleware(RateLimit, rate=rate)
     app.add_middleware(SecurityHeaders)
@@ -183,7 +184,8 @@ async def _refuse(request: Request, error: HTTPException):
 
 async def _fail(request: Request, error: Exception):
     """Answers what is a fault of the server's own, of which its log has the traceback."""
-    return _problem(500, "The server failed at this request.")
+    # It is sent from outside of the middleware.
+    return _problem(500, "The server failed at this request.", SECURITY_HEADERS)
 
 
 def _problem(status, reason, headers=None):

@@ -145,11 +145,10 @@ class SuggestionEngine:
             raise BadRequestError("Expected a text with at least one word: the model's vocabulary has no <eos>.")
         ids = self.index.ids(prefix)
         values = context.next_log_probabilities[ids]
+        best_values = values
         if k < len(ids):
-            best = np.argpartition(-values, k)[:k]
+            best = values >= np.partition(values, -k)[-k]  # more than k where words tie
             ids, best_values = ids[best], values[best]
-        else:
-            best_values = values
         # Ties go to the lower id, the more frequent word.
         order = np.lexsort((ids, -best_values))[:k]
         words = self.predictor.vocabulary.words

@@ -7,7 +7,7 @@ import math
 import time
 
 # Nothing from elsewhere, no inline script or style; the page may be framed by nobody.
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -26,7 +26,7 @@ class SecurityHeaders:
 
     def __init__(self, app):
         self._app = app
-        self._headers = [(name.lower().encode(), value.encode()) for name, value in _SECURITY_HEADERS.items()]
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
     async def __call__(self, scope, receive, send):
         """Answers a request."""

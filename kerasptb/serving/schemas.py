@@ -6,8 +6,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_CHARACTERS = 20_000
 MAX_SUGGESTIONS = 100
-# A state of 6,000 floats, four times that of the largest recipe, in base64.
-_MAX_STATE_CHARACTERS = 32_768
 _MAX_PREFIX_CHARACTERS = 100
 
 
@@ -77,11 +75,8 @@ class SuggestResponse(BaseModel):
 class StreamRequest(_Request):
     """The words since the last request, and the state that it answered with."""
 
-    state: str | None = Field(
-        None,
-        max_length=_MAX_STATE_CHARACTERS,
-        description="`state` of the last answer; null at the beginning of a text.",
-    )
+    # Its length is the model's matter, and checked with the rest of it.
+    state: str | None = Field(None, description="`state` of the last answer; null at the beginning of a text.")
     text: str = Field("", max_length=MAX_CHARACTERS, description="The whole words that came since. May be empty.")
     prefix: str = Field(
         "", max_length=_MAX_PREFIX_CHARACTERS, description="How the next word begins, if that is known; not read."

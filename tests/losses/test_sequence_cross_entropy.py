@@ -37,10 +37,11 @@ OF_WORDS = np.random.default_rng(3).uniform(size=(4, 4)).astype("float32")
     [
         (OF_WORDS, (OF_WORDS * COSTS).sum() / 4),
         (OF_WORDS[..., None], (OF_WORDS * COSTS).sum() / 4),
+        (OF_WORDS.tolist(), (OF_WORDS * COSTS).sum() / 4),
         (OF_WORDS[0], (OF_WORDS[0] * COSTS.sum(1)).sum() / 4),
         (OF_WORDS[0][:, None], (OF_WORDS[0] * COSTS.sum(1)).sum() / 4),
     ],
-    ids=["words", "words, a further dimension", "sequences", "sequences, a further dimension"],
+    ids=["words", "words, a further dimension", "words, a list", "sequences", "sequences, a further dimension"],
 )
 def test_weights_are_of_words_or_of_sequences(weights, expected):
     assert float(SequenceCrossEntropy()(TARGETS, LOGITS, weights)) == pytest.approx(expected, rel=1e-6)

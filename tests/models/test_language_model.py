@@ -1,3 +1,4 @@
+import json
 import math
 
 import keras
@@ -109,6 +110,23 @@ def test_dropout_is_on_the_embeddings_and_each_layers_output(keep_prob, names):
     layers = small_model(keep_prob=keep_prob).layers
     assert [layer.name for layer in layers] == names
     assert {layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)} <= {1.0 - keep_prob}
+
+
+def test_takes_numbers_of_numpys():
+    model = LanguageModel(
+        np.int32(V), np.int64(6), np.int64(8), np.int8(B), np.uint8(T), np.float32(0.5), seed=np.int64(3)
+    )
+    config = json.loads(json.dumps(model.get_config()))
+    assert (config["units"], config["batch_size"], config["keep_prob"], config["seed"]) == ([8], B, 0.5, 3)
+
+
+def test_loss_weights_count():
+    plain, weighted, explicit = small_model(), small_model(), small_model()
+    plain.compile()
+    weighted.compile(loss_weights=0.1)
+    explicit.compile(ClippedSGD(), SequenceCrossEntropy(), metrics=[Perplexity()], loss_weights=0.1)
+    assert losses_of(weighted) == losses_of(explicit)
+    assert losses_of(weighted, epochs=1)[0] < 0.2 * losses_of(plain)[0]
 
 
 def test_takes_one_layer_and_three():

@@ -47,6 +47,47 @@ def test_training_batch_of_another_size_is_refused():
         compiled_model().fit(make_dataset(TRAIN, B + 1, T), verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")  # Keras' own, of any functional model
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("wrap", [lambda x: {"tokens": x}, lambda x: [x]], ids=["dict", "list"])
+def test_the_input_may_come_by_its_name_or_in_a_list(wrap, explicit):
+    model, plain = compiled_model(explicit), compiled_model(explicit)
+    losses = Losses()
+    model.fit(wrap(X), Y, callbacks=[losses], verbose=0)
+    assert losses.values == losses_of(plain, make_dataset(TRAIN, B, T))
+    assert model.evaluate(wrap(X), Y, verbose=0) == plain.evaluate(X, Y, verbose=0)
+    np.testing.assert_array_equal(model.predict(wrap(X), verbose=0), plain.predict(X, verbose=0))
+    batches = make_dataset(TRAIN, B, T).map(lambda x, y: ({"tokens": x}, y))
+    assert losses_of(model, batches) == losses_of(plain, make_dataset(TRAIN, B, T))
+    with pytest.raises(ValueError, match="Received: 7 rows; drop the last 3"):
+        model.fit(wrap(X[:7]), Y[:7], verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "received"),
+    [
+        ({"validation_data": (X[:6], Y[:6])}, "6 rows of validation; drop the last 2"),
+        ({"validation_data": (X[:8], Y[:8]), "validation_batch_size": 3}, "8 rows of validation; drop the last 2"),
+        ({"validation_split": 0.5}, "10 rows before `validation_split`; drop the last 2"),
+        ({"validation_split": 0.4, "validation_batch_size": 3}, "8 rows of `validation_split`; drop the last 2"),
+    ],
+    ids=str,
+)
+def test_validation_is_checked_before_training_begins(kwargs, received):
+    model = compiled_model()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"Received: {received}"):
+        model.fit(X[:20], Y[:20], verbose=0, **kwargs)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_split_that_divides_is_validated_on():
+    model = compiled_model()
+    history = model.fit(X[:20], Y[:20], validation_split=0.4, validation_batch_size=2, verbose=0).history
+    assert history["val_loss"] == [pytest.approx(model.evaluate(X[12:20], Y[12:20], batch_size=2, verbose=0)[0])]
+
+
 def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
     x, y = (np.concatenate(parts) for parts in zip(*make_dataset(TRAIN, B, T).as_numpy_iterator(), strict=True))
     model, other = compiled_model(), compiled_model()

@@ -10,9 +10,12 @@ pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client need
 
 from starlette.testclient import TestClient
 
+from kerasptb.export import export_saved_model
 from kerasptb.generation import suggest
+from kerasptb.models import LanguageModel
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app
 from kerasptb.serving.engine import SuggestionEngine
+from kerasptb.serving.predictor import Predictor
 from kerasptb.serving.schemas import MAX_CHARACTERS
 
 
@@ -162,7 +165,7 @@ def test_the_longest_text_fits_in_the_largest_body_however_it_is_written(client)
     headers = {"Content-Type": "application/json"}
     assert client.post("/v1/suggest", content=escaped, headers=headers).status_code == 200
     larger = escaped + b" " * MAX_BODY_BYTES
-    assert "at most 280,000 bytes" in problem(client.post("/v1/suggest", content=larger, headers=headers), 413)
+    assert "at most 248," in problem(client.post("/v1/suggest", content=larger, headers=headers), 413)
 
 
 def test_the_rate_is_limited(predictor):
@@ -185,7 +188,18 @@ def test_health_and_version(client, predictor):
 def test_a_fault_of_the_server_is_told_in_json(predictor, monkeypatch):
     monkeypatch.setattr(SuggestionEngine, "rank", lambda *arguments: 1 / 0)
     with TestClient(create_app(predictor, rate=None), raise_server_exceptions=False) as client:
-        assert "failed" in problem(client.post("/v1/suggest", json={"text": ""}), 500)
+        response = client.post("/v1/suggest", json={"text": ""})
+        assert "failed" in problem(response, 500)
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_state_of_a_large_model_comes_back(vocabulary, tmp_path):
+    model = LanguageModel(len(vocabulary), 8, [640] * 5, batch_size=1, num_steps=5)
+    predictor = Predictor(export_saved_model(model, tmp_path / "saved_model", vocabulary))
+    with TestClient(create_app(predictor)) as client:
+        state = post(client, "stream", text="the")["state"]
+        assert len(state) > 4 / 3 * 4 * 2 * 5 * 640
+        assert post(client, "stream", state=state, text="cat")["suggestions"]
 
 
 def test_openapi_describes_every_route_and_its_problems(client):

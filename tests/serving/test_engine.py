@@ -236,10 +236,12 @@ def test_streamed_words_equal_the_whole_text(predictor):
 
 
 def test_equally_likely_words_come_in_the_order_of_their_ids(predictor):
-    async def use(engine):
-        context = await engine.context("the ")
-        even = np.full_like(context.next_log_probabilities, -3.0)
-        return [word.word for word in engine.rank(dataclasses.replace(context, next_log_probabilities=even), "", 7)[0]]
+    values = np.where(np.arange(len(predictor.vocabulary)) % 3, -3.0, -2.0).astype("float32")
 
-    words = [word for word in predictor.vocabulary.words if word != "<unk>"]
-    assert with_engine(predictor, use) == words[:7]
+    async def use(engine):
+        context = dataclasses.replace(await engine.context("the "), next_log_probabilities=values)
+        return [[word.word for word in engine.rank(context, "", k)[0]] for k in range(1, len(values))]
+
+    words = predictor.vocabulary.words
+    ranked = [words[i] for i in sorted(range(len(words)), key=lambda i: (-values[i], i)) if words[i] != "<unk>"]
+    assert with_engine(predictor, use) == [ranked[:k] for k in range(1, len(values))]

@@ -1,6 +1,6 @@
 import pytest
 
-from tuning.files import read_json, write_json
+from kerasptb.files import write_json
 from tuning.records import Record, best_trial, forget_attempts, read_trials, write_search
 
 
@@ -36,15 +36,6 @@ def test_attempts_are_forgotten_and_nothing_else(tmp_path):
     path = write_trial(tmp_path, 0, "RUNNING", None, Record(attempts=3, curve=[9.0], seconds=4.5))
     forget_attempts(tmp_path)
     assert Record.load(path) == Record(attempts=0, curve=[9.0], seconds=4.5)
-
-
-def test_files_are_whole_or_as_they_were(tmp_path):
-    write_json(tmp_path / "a.json", [1, 2])
-    with pytest.raises(TypeError):
-        write_json(tmp_path / "a.json", [object()])
-    assert read_json(tmp_path / "a.json") == [1, 2]
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert read_json(tmp_path / "b.json") is None
 
 
 def test_arguments_that_cannot_be_written_make_no_folder(tmp_path):

@@ -2,27 +2,21 @@
 
 import contextlib
 import json
-import os
 import tempfile
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Gives a temporary path beside `path` that takes its place if the body succeeds."""
+    """Gives a temporary path that takes the place of `path` if the body succeeds.
+
+    It has the name of `path`, in a hidden folder beside it, `.NAME.…`, which a killed process may leave.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="." + path.name)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        temporary = Path(folder, path.name)
         yield temporary
-        # mkstemp makes files for their owner alone; results are as readable as any file the user makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path, value):

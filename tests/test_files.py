@@ -1,0 +1,52 @@
+import os
+import threading
+
+import pytest
+
+from kerasptb.files import read_json, write_json, written_whole
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail():
+        with written_whole(path) as temporary:
+            temporary.write_text("half of the new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_are_as_readable_as_any_of_the_users_even_those_of_other_threads(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        done = threading.Event()
+
+        def write():
+            while not done.is_set():
+                write_json(tmp_path / "ours", 1)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        for i in range(2000):
+            (tmp_path / f"other{i % 10}").write_text("")
+            assert (tmp_path / f"other{i % 10}").stat().st_mode & 0o777 == 0o640
+            (tmp_path / f"other{i % 10}").unlink()
+        done.set()
+        thread.join()
+        assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(umask)
+
+
+def test_json_is_whole_or_as_it_was(tmp_path):
+    write_json(tmp_path / "a.json", [1, 2])
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", [object()])
+    assert read_json(tmp_path / "a.json") == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert read_json(tmp_path / "b.json") is None
