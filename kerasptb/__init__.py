@@ -12,6 +12,8 @@ model.fit(kerasptb.make_dataset(corpus.train, batch_size=60, num_steps=20), epoc
 
 import importlib
 
+from kerasptb.registration import register_with_keras
+
 __version__ = "0.1.0"
 
 # The module of each public name. Names are imported when they are first used: TensorFlow takes seconds to import, and
@@ -42,6 +44,9 @@ _SUBPACKAGES = (
 )  # fmt: skip
 
 __all__ = [*sorted(_MODULES), *_SUBPACKAGES]  # noqa: PLE0604  (all are strings)
+
+
+register_with_keras()
 
 
 def __getattr__(name):

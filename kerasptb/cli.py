@@ -133,12 +133,14 @@ def _evaluate(options):
 
 
 def _suggest(options):
+    from kerasptb.data import UNK
     from kerasptb.generation import suggest
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
     import_keras()
-    suggestions = suggest(run.load_model(batch_size=1, **_overrides(options)), run.vocabulary, options.text, options.k)
+    k = options.k or min(5, len(set(run.vocabulary.words) - {UNK}))
+    suggestions = suggest(run.load_model(batch_size=1, **_overrides(options)), run.vocabulary, options.text, k)
     if options.json:
         rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
         print(json.dumps({"text": options.text, "suggestions": rows}))
@@ -258,7 +260,7 @@ def _make_parser():
     command = commands.add_parser("suggest", help="next words after a text")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("text", help="the text so far, in quotes")
-    command.add_argument("-k", type=_positive, default=5, help="number of suggestions (default: 5)")
+    command.add_argument("-k", type=_positive, help="number of suggestions (default: 5, or as many as there are)")
     _add_overrides(command)
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_suggest)
@@ -268,7 +270,7 @@ def _make_parser():
     command.add_argument("--prompt", default="", help="text to go on from")
     command.add_argument("--words", type=_positive, default=50, help="number of words (default: 50)")
     command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
-    command.add_argument("--seed", type=int, help="makes the sample repeatable")
+    command.add_argument("--seed", type=_seed, help="makes the sample repeatable")
     _add_overrides(command)
     command.set_defaults(command=_generate)
 
@@ -306,7 +308,7 @@ def _add_train(commands):
     command.add_argument("--num-steps", type=_positive, help="words of a row (default: the preset's)")
     command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
     command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
-    command.add_argument("--seed", type=int, help="makes the run repeatable (default: drawn, and recorded)")
+    command.add_argument("--seed", type=_seed, help="makes the run repeatable (default: drawn, and recorded)")
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
     command.set_defaults(command=_train)
@@ -349,7 +351,7 @@ def _add_tune(commands):
     command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
     command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
     command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
-    command.add_argument("--seed", type=int, help="of the draws and of every training (default: drawn, and recorded)")
+    command.add_argument("--seed", type=_seed, help="of the draws and of every training (default: drawn, and recorded)")
     command.add_argument(
         "--no-early-stopping",
         dest="early_stopping",
@@ -376,25 +378,25 @@ def _add_serve(commands):
     command.set_defaults(command=_serve)
 
 
-def _port(text):
-    value = int(text)
-    if not 0 <= value <= 65_535:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, received {text}")
-    return value
+def _number(kind, accepts, expected):
+    """Returns a reader of a number, of a kind that is accepted; what is expected stands in the message if it is not."""
+
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not accepts(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, received {text}")
+        return value
+
+    return read
 
 
-def _rate(text):
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, received {text}")
-    return value
-
-
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, received {text}")
-    return value
+_port = _number(int, lambda value: 0 <= value <= 65_535, "a port from 0 to 65535")
+_rate = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+_positive = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+_seed = _number(int, lambda value: value >= 0, "a whole number of at least 0")
 
 
 if __name__ == "__main__":

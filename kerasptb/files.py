@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,28 @@ def written_whole(path):
         temporary = Path(folder, path.name)
         yield temporary
         temporary.replace(path)
+
+
+def reserve(path, num_bytes):
+    """Makes sure that a file of so many bytes can be written, and leaves an empty one.
+
+    For writers that do not survive a disk that fills up meanwhile, such as HDF5's.
+
+    Args:
+        path: the file.
+        num_bytes: its size at most.
+
+    Raises:
+        OSError: if there is no room for it.
+    """
+    with Path(path).open("wb") as file:
+        if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+            return
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        file.truncate(0)
 
 
 def write_json(path, value):

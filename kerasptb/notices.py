@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from importlib.util import find_spec
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -19,7 +20,16 @@ def import_keras():
     """Imports Keras, its backend and the devices, without notices of what is as it should be on standard error.
 
     Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
+
+    Raises:
+        RuntimeError: if the backend that the environment names is not installed.
     """
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend and find_spec(backend) is None:
+        raise RuntimeError(
+            f"Keras is to run on {backend}, which is not installed. Install it, or set KERAS_BACKEND to another. "
+            f"Received: KERAS_BACKEND={backend}"
+        )
     unseen = sys.stderr is None  # the descriptor was closed before Python began
     with contextlib.nullcontext() if unseen or _LEVEL in os.environ else without_notices():
         os.environ.setdefault(_LEVEL, "2")

@@ -17,10 +17,10 @@ import numpy as np
 import kerasptb
 from kerasptb import runs
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import Corpus, load_corpus, make_dataset
+from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import check_sizes
 from kerasptb.evaluation import evaluate_perplexity
-from kerasptb.files import write_json, written_whole
+from kerasptb.files import reserve, write_json, written_whole
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.ops import backends
@@ -134,7 +134,10 @@ def _start(data, preset, out, model_arguments, settings):
     precision = backends.precision_of_policy(model_arguments.get("backend") or "auto")
     drawn = {"seed": random.randrange(2**31), "precision": precision}
     model = _compiled(LanguageModel(**{**drawn, **recipe, **model_arguments}), settings)
-    _make_batches(corpus, model, settings)  # a text too short for one batch is told before a folder is made
+    # A text too short is told before a folder is made.
+    _make_batches(corpus, model, settings)
+    if len(corpus.test) < 2:
+        raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
     config = {"model": model.get_config(), "training": settings, "data": _describe(corpus), "versions": _versions()}
     return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), corpus, model
 
@@ -267,7 +270,10 @@ class _Recorder(keras.callbacks.Callback):
         self._write_curves()  # which a process that was killed between two files left an epoch behind
 
     def _save_weights(self, name):
+        # HDF5 ends the process at a full disk. What it writes beside the weights is some 50 KB.
+        num_bytes = 4 * self.model.count_params() + 2**20
         with written_whole(self.run.weights_path(name)) as temporary:
+            reserve(temporary, num_bytes)
             self.model.save_weights(temporary, overwrite=True)
 
 
@@ -348,6 +354,8 @@ def _announce(say, run, corpus, model):
     say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
     if (note := backends.precision_note(model.precision)) is not None:
         say(f"Precision {model.precision} is {note}.")
+    if model.backend == "auto" and not backends.visible_gpus() and (why := backends.native_obstacle()) is not None:
+        say(f"Slower than it could be, without the native kernels: {why}")
     say(f"Run folder: {run.folder}", flush=True)
 
 
@@ -369,7 +377,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
         "preset": run.config["training"]["preset"],
-        "backend": model.backend,
+        "backend": backends.resolve(model.backend, model.precision, _units_obstacle(model)),
         "precision": model.precision,
         "parameters": model.count_params(),
         "seed": model.seed,
@@ -385,6 +393,12 @@ def _finish(run, corpus, recorder, interrupted, say):
     if corpus.is_sample:
         say("These are perplexities of the built-in sample text: they compare with nothing published.")
     say(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
+
+
+def _units_obstacle(model):
+    """Why the native backend has not run an LSTM layer of the model, or None."""
+    obstacles = (backends.units_obstacle(units, model.precision) for units in model.units)
+    return next((obstacle for obstacle in obstacles if obstacle is not None), None)
 
 
 def _ignore(*_, **__):

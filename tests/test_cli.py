@@ -242,6 +242,40 @@ def test_wrong_words_give_status_2(capsys, arguments):
     assert "usage: kerasptb" in capsys.readouterr().err
 
 
+def test_suggest_gives_what_there_is_of_a_small_vocabulary(tmp_path, capsys):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a b <unk>\n" * 20)
+    arguments = ["--data", tmp_path, "--batch-size", 2, "--num-steps", 3, "--epochs", 1, "--out", tmp_path / "run"]
+    assert main(list(map(str, ["train", *arguments]))) == 0
+    capsys.readouterr()
+    assert main(["suggest", str(tmp_path / "run"), "a"]) == 0
+    assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == ["<eos>", "a", "b"]
+
+
+def test_a_backend_that_is_not_installed_is_named():
+    command = [sys.executable, "-m", "kerasptb", "info"]
+    environment = {**os.environ, "KERAS_BACKEND": "nonesuch"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("kerasptb: Keras is to run on nonesuch, which is not installed. Install it, or set")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["train", "--epochs", "abc"], "--epochs: expected a whole number of at least 1, received abc"),
+        (["train", "--seed", "-5"], "--seed: expected a whole number of at least 0, received -5"),
+        (["generate", "run", "--seed", "1.5"], "--seed: expected a whole number of at least 0, received 1.5"),
+        (["serve", "run", "--port", "70000"], "--port: expected a port from 0 to 65535, received 70000"),
+        (["serve", "run", "--rate", "nan"], "--rate: expected a number of at least 0, received nan"),
+    ],
+)
+def test_a_number_out_of_range_is_named(capsys, arguments, text):
+    assert main(arguments) == 2
+    assert text in capsys.readouterr().err
+
+
 def test_help_needs_no_tensorflow():
     code = (
         "import sys; sys.modules['tensorflow'] = None; from kerasptb.cli import main; sys.exit(main(['train', '-h']))"

@@ -1,6 +1,8 @@
 import csv
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import signal
 
@@ -49,7 +51,7 @@ def test_leaves_a_run_folder(tmp_path):
     assert {key: metrics[key] for key in ("epochs", "preset", "backend", "precision", "seed", "parameters")} == {
         "epochs": 3,
         "preset": "notebook",
-        "backend": "auto",
+        "backend": "native" if backends.native_obstacle() is None else "keras",
         "precision": "float32",
         "seed": 1,
         # 12 x 6, (6 + 9 + 1) x 36, (9 + 7 + 1) x 28, (7 + 1) x 12
@@ -177,6 +179,37 @@ def test_settings_are_compared_as_they_are_meant(tmp_path):
     run = train(tmp_path / "run", epochs=1, **arguments)
     train(run.folder, epochs=2, resume=True, **arguments)
     assert len(run.history) == 2
+
+
+def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "They are not built.")
+    run = train(tmp_path / "run", epochs=1, verbose=2)
+    assert "\nSlower than it could be, without the native kernels: They are not built.\n" in capsys.readouterr().out
+    assert run.metrics["backend"] == "keras"
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_whole(tmp_path, monkeypatch):
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "")
+
+    with pytest.raises(OSError, match=r"No space left on device: .*weights\.h5"):
+        train(tmp_path / "run", callbacks=[Fill()])
+    names = {"config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "history.csv"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names | {"curves.png", "logs"}
+    monkeypatch.undo()
+    assert len(train(tmp_path / "run", resume=True).history) == 3
+
+
+def test_a_test_text_of_a_word_is_told_before_the_training(tmp_path):
+    corpus = dataclasses.replace(small_corpus(), test=np.zeros(1, "int32"))
+    with pytest.raises(ValueError, match=r"a test text of at least two words\. Received: 1"):
+        kerasptb.train(corpus, out=tmp_path / "run", batch_size=4, num_steps=5, verbose=0, model_arguments=SMALL)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_be_written_makes_no_folder(tmp_path):

@@ -177,6 +177,7 @@ def _write_script(run, best, data):
         perplexity=best.score,
         parameters=best.record.parameters,
         epochs=run.config["training"]["epochs"],
+        steps=f", steps_per_epoch={steps}" if (steps := run.config["training"].get("steps_per_epoch")) else "",
         data=data,
         model=pprint.pformat(model, sort_dicts=False, width=100),
         training=pprint.pformat(training, sort_dicts=False, width=100),
@@ -204,7 +205,8 @@ def build_model():
 
 
 if __name__ == "__main__":
-    kerasptb.train({data!r}, epochs={epochs}, model_arguments=MODEL, training_arguments=TRAINING, out="retrained")
+    arguments = {{"model_arguments": MODEL, "training_arguments": TRAINING}}
+    kerasptb.train({data!r}, epochs={epochs}{steps}, **arguments, out="retrained")
 '''
 
 

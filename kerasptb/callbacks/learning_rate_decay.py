@@ -1,5 +1,7 @@
 """A learning rate that is constant for some epochs and then falls by a factor each epoch."""
 
+import warnings
+
 import keras
 
 
@@ -9,7 +11,9 @@ class LearningRateDecay(keras.callbacks.Callback):
     In epoch `e` (from 0) the rate is `learning_rate * decay ** max(e + 1 - constant_epochs, 0)`: with the
     defaults 1.0 in the first five epochs, then 0.5, 0.25, … as in the original tutorial. The rate is computed
     from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one. An
-    optimizer loaded with the rate of a later epoch does not tell its base any more: name that in `learning_rate`.
+    optimizer loaded with the rate of a later epoch, or restored by `keras.callbacks.BackupAndRestore` before this
+    callback, does not tell its base any more: name that in `learning_rate`. A training that begins later than at its
+    first epoch without it is warned.
 
     The rate of each epoch stands in the history as `learning_rate`.
 
@@ -32,6 +36,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         self.constant_epochs = constant_epochs
         self.decay = decay
         self.learning_rate = learning_rate
+        self._is_taken_at_begin = False
 
     def on_train_begin(self, logs=None):
         """Takes the optimizer's learning rate as the base, unless one was given."""
@@ -45,6 +50,7 @@ class LearningRateDecay(keras.callbacks.Callback):
             base, lowered = getattr(self.model.optimizer, "_base_and_lowered_rate", (None, None))
             present = float(self.model.optimizer.learning_rate)
             self.learning_rate = base if present == lowered else present
+            self._is_taken_at_begin = present != lowered
 
     def rate(self, epoch):
         """Returns the learning rate of an epoch, counted from 0, as a float."""
@@ -52,6 +58,14 @@ class LearningRateDecay(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Sets the learning rate of the epoch."""
+        if self._is_taken_at_begin and epoch > 0:
+            warnings.warn(
+                f"LearningRateDecay takes the optimizer's rate, {self.learning_rate:g}, for that of the first epoch, "
+                f"and the training begins at epoch {epoch + 1}. If it is the rate of a later one, name the first "
+                "epoch's: LearningRateDecay(learning_rate=...).",
+                stacklevel=2,
+            )
+        self._is_taken_at_begin = False
         optimizer = self.model.optimizer
         optimizer.learning_rate = self.rate(epoch)
         # For the callback of a later `fit`, which would take the rate that this one leaves for the base.

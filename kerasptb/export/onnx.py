@@ -38,7 +38,7 @@ def export_onnx(run_or_model, path, vocabulary=None):
     try:
         import onnx  # noqa: PLC0415  (an optional package)
     except ImportError:
-        raise ExportError("Exports to ONNX need the package onnx: pip install 'kerasptb[onnx]'") from None
+        raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
     model, vocabulary = resolve(run_or_model, vocabulary)
     with new_file(path, ".onnx", vocabulary) as temporary:
         temporary.write_bytes(_make_model(onnx, PortableNetwork(model)).SerializeToString())

@@ -1,5 +1,7 @@
 """A keras.layers.LSTM whose inner loop is `kerasptb.ops.lstm`."""
 
+import sys
+
 import keras
 
 from kerasptb.ops import backends
@@ -14,7 +16,9 @@ class FusedLSTM(keras.layers.LSTM):
 
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
     than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and a number of steps that is not static are
-    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`.
+    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So is an export,
+    which runs where this package is not. The native backend has gradients, but none of gradients, nor forward-mode
+    ones: for those name `backend="keras"`.
 
     Args:
         units: Number of units H.
@@ -126,6 +130,8 @@ class FusedLSTM(keras.layers.LSTM):
         }
         found = [name for name, value in unsupported.items() if value]
         if not found:
+            if self.backend in ("auto", "native") and _is_exported():
+                return "An export cannot hold the native backend's operations, which only this package runs."
             if self.backend in ("reference", "keras"):
                 return None
             return backends.units_obstacle(self.units, self._precision())
@@ -139,3 +145,13 @@ class FusedLSTM(keras.layers.LSTM):
             and self._obstacle(mask) is None
             and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
         )
+
+
+def _is_exported():
+    """Whether this call is traced for an export: neither Keras nor TensorFlow has anything else that tells."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(("keras.src.export.", "tensorflow.python.saved_model.save")):
+            return True
+        frame = frame.f_back
+    return False

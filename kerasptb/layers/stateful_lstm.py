@@ -33,7 +33,7 @@ class StatefulLSTM(FusedLSTM):
         if not kwargs.pop("stateful", True):
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
         super().__init__(units, stateful=True, **kwargs)
-        self._forget_evaluation_states()
+        self._evaluation_states = _StatesBySize()
 
     def build(self, sequences_shape, *args, **kwargs):
         """Makes the weights and the state of training, for batches of this size."""
@@ -57,7 +57,7 @@ class StatefulLSTM(FusedLSTM):
 
     def reset_evaluation_state(self):
         """Zeroes the state of evaluation, at every batch size."""
-        for states in self._evaluation_states.values():
+        for states in self._evaluation_states.by_size.values():
             for state in states:
                 state.assign(keras.ops.zeros_like(state.value))
 
@@ -71,7 +71,7 @@ class StatefulLSTM(FusedLSTM):
             )
         training_states, training_batch_size = self.states, self._expected_batch_size
         self.make_evaluation_states(batch_size)
-        self._set_states(self._evaluation_states[batch_size], batch_size)
+        self._set_states(self._evaluation_states.by_size[batch_size], batch_size)
         try:
             yield
         finally:
@@ -88,27 +88,33 @@ class StatefulLSTM(FusedLSTM):
 
     def make_evaluation_states(self, batch_size):
         """Makes the state of evaluation for batches of a size, unless it is there."""
-        if batch_size in self._evaluation_states:
+        if batch_size in self._evaluation_states.by_size:
             return
         training_states = self.states
         # Met inside a graph, the variables must outlive it.
         with _outside_graph():
             self._create_state_variables(batch_size)
-        self._evaluation_states[batch_size] = self.states
+        self._evaluation_states.by_size[batch_size] = self.states
         self._set_states(training_states, self._expected_batch_size)
 
     def state_variables(self):
         """Returns the variables of the states of training and of evaluation, a list."""
-        return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.values()))]
-
-    # State is no weight: tracked, it would be saved with the model and fixed in number once the layer is built.
-    @no_automatic_dependency_tracking
-    def _forget_evaluation_states(self):
-        self._evaluation_states = {}
+        return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.by_size.values()))]
 
     @no_automatic_dependency_tracking
     def _set_states(self, states, batch_size):
         self.states, self._expected_batch_size = states, batch_size
+
+
+class _StatesBySize:
+    """The states of evaluation, by batch size.
+
+    State is no weight: tracked, it would be saved with the model, and fixed in number once the layer is built. Keras
+    tracks what stands in a dict, and so does TensorFlow, but neither looks into an object of another kind.
+    """
+
+    def __init__(self):
+        self.by_size = {}
 
 
 def _only_shapes_are_wanted():

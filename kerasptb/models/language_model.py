@@ -160,7 +160,7 @@ class LanguageModel(WholeBatches, keras.Model):
         """
         return cls(**{**presets.get_preset(preset).model_arguments(), **overrides})
 
-    def compile(self, optimizer=None, loss=None, *, metrics=None, jit_compile=None, **kwargs):
+    def compile(self, optimizer=None, loss=None, *, metrics=None, weighted_metrics=None, jit_compile=None, **kwargs):
         """Configures training. Without arguments it is that of the original tutorial.
 
         Args:
@@ -168,7 +168,8 @@ class LanguageModel(WholeBatches, keras.Model):
             loss: `None` for the cost of the original, `SequenceCrossEntropy`. Together with `metrics=None` it is
                 computed without keeping the logits (`ops.linear_cross_entropy`), with the model's perplexity
                 beside it. Any other loss, or metrics of one's own, trains as in any Keras model.
-            metrics: `None` for `Perplexity`.
+            metrics: `None` for `Perplexity`, or for none beside weighted metrics.
+            weighted_metrics: metrics that weigh words by the data's sample weights.
             jit_compile: whether XLA compiles the step as one program; `None` does on a GPU if the native kernels serve
                 every layer, and with JAX; not with TensorFlow on a CPU, where it brings nothing.
             **kwargs: further arguments of `keras.Model.compile`.
@@ -181,7 +182,7 @@ class LanguageModel(WholeBatches, keras.Model):
                 "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
                 f"Received: a model made under {type(tf.distribute.get_strategy()).__name__}"
             )
-        fused = loss is None and metrics is None and not (kwargs.get("weighted_metrics") or kwargs.get("loss_weights"))
+        fused = loss is None and metrics is None and not weighted_metrics and not kwargs.get("loss_weights")
         fused = fused and type(self).compute_loss is keras.Model.compute_loss
         if jit_compile is None:
             # On a GPU the step as one XLA program saves the host hundreds of launches. "auto" compiles if every layer
@@ -190,7 +191,8 @@ class LanguageModel(WholeBatches, keras.Model):
         super().compile(
             optimizer=ClippedSGD() if optimizer is None else optimizer,
             loss=SequenceCrossEntropy() if loss is None else loss,
-            metrics=[Perplexity()] if metrics is None and not fused else metrics,
+            metrics=[Perplexity()] if metrics is None and not fused and not weighted_metrics else metrics,
+            weighted_metrics=weighted_metrics,
             jit_compile=jit_compile,
             **kwargs,
         )
@@ -220,7 +222,9 @@ class LanguageModel(WholeBatches, keras.Model):
         """
         if reset:
             self.reset_evaluation_states()
-        hidden = self.encode(keras.ops.convert_to_tensor(tokens, dtype="int32"), training=False)
+        tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
+        for start, end in _pieces(tokens.shape[1]):
+            hidden = self.encode(tokens[:, start:end], training=False)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
 
@@ -464,12 +468,26 @@ class _Seeds:
         return None if self._generator is None else int(self._generator.integers(2**31 - 1))
 
 
+def _pieces(length):
+    """Splits a length at its powers of two, the largest first: a row of any length then comes in few shapes.
+
+    TensorFlow and JAX compile the native operations, and keep them, for each shape.
+    """
+    start = 0
+    while start < length:
+        end = start + 2 ** ((length - start).bit_length() - 1)
+        yield start, end
+        start = end
+
+
 def _unpack(data):
     tokens, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if targets is None or sample_weight is not None:
+    if targets is None:
+        raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
+    if sample_weight is not None:
         raise ValueError(
-            "The compiled defaults train on (tokens, targets). For sample weights compile with a loss and metrics, "
-            "such as `compile(loss=SequenceCrossEntropy(), metrics=[Perplexity()])`."
+            "The compiled defaults take no sample or class weights. Compile with a loss and weighted metrics: "
+            "`compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])`."
         )
     # A model of one input takes it by its name, or in a list, too.
     return keras.tree.flatten(tokens)[0], targets

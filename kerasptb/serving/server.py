@@ -46,7 +46,7 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
         from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ServingError(
-            f"Serving needs the package {error.name}. Install it with: pip install 'kerasptb[serve]'"
+            f"Serving needs the package {error.name}. Install it with: pip install fastapi uvicorn"
         ) from None
     # Before the model is loaded, so that a port in use is told at once.
     with _listen(host, port) as listening:

@@ -1,5 +1,8 @@
 """FusedLSTM against keras.layers.LSTM of the same weights."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -178,6 +181,35 @@ def test_float64_and_bfloat16_run_under_auto():
         theirs.set_weights(ours.get_weights())
         a, b = (np.asarray(keras.ops.cast(layer(inputs()), "float64")) for layer in (ours, theirs))
         np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(T, D), (None, D)], ids=["static", "dynamic"])
+def test_an_export_runs_without_the_package(tmp_path, shape):
+    model = keras.Sequential([keras.Input(shape), FusedLSTM(H, return_sequences=True), keras.layers.Dense(2)])
+    np.save(tmp_path / "y.npy", model.predict(inputs(), batch_size=B, verbose=0))
+    np.save(tmp_path / "x.npy", inputs())
+    model.export(tmp_path / "keras", verbose=False)
+    tf.saved_model.save(
+        model, tmp_path / "tensorflow", signatures=tf.function(model, input_signature=[tf.TensorSpec((None, *shape))])
+    )
+    script = """
+import sys, numpy as np, tensorflow as tf
+folder, expected = sys.argv[1], np.load(sys.argv[1] + "/y.npy")
+x = tf.constant(np.load(folder + "/x.npy"))
+by_keras, by_tensorflow = (tf.saved_model.load(folder + name) for name in ("/keras", "/tensorflow"))
+(y,) = by_tensorflow.signatures["serving_default"](x).values()
+for found in (by_keras.serve(x), y):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+assert "kerasptb" not in sys.modules
+"""
+    result = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_the_native_backend_by_name_is_not_exported(tmp_path):
+    model = keras.Sequential([keras.Input((T, D)), FusedLSTM(H, backend="native")])
+    with pytest.raises(ValueError, match=r"An export cannot hold .* Use backend=.auto. or"):
+        model.export(tmp_path / "export", verbose=False)
 
 
 def test_supports_jit_follows_the_backend():

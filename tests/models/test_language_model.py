@@ -120,6 +120,40 @@ def test_takes_numbers_of_numpys():
     assert (config["units"], config["batch_size"], config["keep_prob"], config["seed"]) == ([8], B, 0.5, 3)
 
 
+def test_what_the_defaults_do_not_train_on_is_named():
+    x = TRAIN[: B * T].reshape(B, T)
+    with pytest.raises(ValueError, match="Received: tokens alone"):
+        compiled_model().fit(x, verbose=0)
+    with pytest.raises(ValueError, match=r"weighted_metrics=\[Perplexity\(\)\]"):
+        compiled_model().fit(x, x, sample_weight=np.ones(B), verbose=0)
+
+
+def test_the_advice_for_weights_counts_them():
+    model = small_model()
+    model.compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])
+    x, weights = TRAIN[: B * T].reshape(B, T), np.ones((B, T), "float32")
+    weights[:, -1] = 0
+    results = []
+    for last in (0, 1):
+        y = TRAIN[1 : B * T + 1].reshape(B, T).copy()
+        y[:, -1] = last
+        results.append(model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True))
+    assert results[0] == results[1]
+    assert results[0]["loss"] == pytest.approx((T - 1) * math.log(results[0]["perplexity"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 13, 64])
+def test_the_next_word_follows_from_all_before_it(length):
+    model = compiled_model(init_scale=1.0)
+    rows = VALID[: 2 * length].reshape(2, length)
+    logits = model.predict(rows, batch_size=2, verbose=0)[:, -1].astype("float64")
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(model.next_word_probabilities(rows), expected, rtol=1e-5)
+    if length > 1:
+        model.next_word_probabilities(rows[:, :1])
+        np.testing.assert_allclose(model.next_word_probabilities(rows[:, 1:], reset=False), expected, rtol=1e-5)
+
+
 def test_loss_weights_count():
     plain, weighted, explicit = small_model(), small_model(), small_model()
     plain.compile()
@@ -303,7 +337,7 @@ def test_compiles_with_xla():
 
 def test_sample_weights_need_an_explicit_loss():
     dataset = make_dataset(TRAIN, B, T).map(lambda x, y: (x, y, tf.ones((B,))))
-    with pytest.raises(ValueError, match="compile with a loss and metrics"):
+    with pytest.raises(ValueError, match="Compile with a loss and weighted metrics"):
         compiled_model().fit(dataset, verbose=0)
 
 
@@ -407,6 +441,17 @@ def test_is_of_one_device():
 
 
 # Serialisation
+
+
+def test_is_checkpointed_by_tensorflow_after_an_evaluation(tmp_path):
+    model, other = compiled_model(), compiled_model(seed=4)
+    for batch_size in (B, 2):
+        model.evaluate(make_dataset(VALID, batch_size, T), verbose=0)
+    path = tf.train.Checkpoint(model=model).save(tmp_path / "checkpoint")
+    other.evaluate(make_dataset(VALID, B, T), verbose=0)
+    tf.train.Checkpoint(model=other).restore(path).assert_existing_objects_matched()
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_frozen_layers_come_back_frozen(tmp_path):

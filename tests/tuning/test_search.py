@@ -97,6 +97,16 @@ def test_the_script_rebuilds_the_best_model(found):
     assert names["TRAINING"]["decay"] == found.run.config["training"]["decay"]
 
 
+def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
+    result = toy(texts, tmp_path, space, trials=1, epochs=2, steps_per_epoch=3, max_parameters=15_000)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
+    again = kerasptb.load_run(tmp_path / "retrained")
+    for name in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[name] for row in again.history] == [row[name] for row in result.run.history]
+
+
 def test_hyperband_goes_on_with_the_best_where_it_stopped(texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, tuner="hyperband", trials=4, epochs=3)
