@@ -203,6 +203,17 @@ def test_minus_infinity_excludes_words(precision):
     np.testing.assert_array_equal(values[3][:140], 0)
 
 
+@pytest.mark.parametrize("units", [32, 40])
+def test_an_infinite_input_saturates_its_gates_and_nothing_else(units):
+    arrays, _ = lstm_inputs(3, 4, 5, units)
+    arrays[0][0, 1, 3] = np.inf
+    h_seq, _, c_T = (np.asarray(x) for x in lstm(*arrays, backend="native", precision="bfloat16"))
+    expected, _, expected_c = (np.asarray(x) for x in lstm(*arrays, backend="reference"))
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(h_seq, expected, atol=0.02)
+    np.testing.assert_allclose(c_T, expected_c, atol=0.02)
+
+
 @pytest.mark.parametrize("precision", BOUNDS)
 def test_nan_is_passed_on_in_its_row(precision):
     (h, kernel, bias), targets, upstream = loss_inputs(70, 5, 300)

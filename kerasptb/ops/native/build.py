@@ -8,7 +8,8 @@ of the user's, under a name made of everything that decides what it is:
 
 A compiler too old for the flags of a level of `_YOUNG_LEVELS` makes a library without it.
 
-The record is replaced in one step after the file it names is whole, so a reader sees the old library or the new one.
+The record is replaced in one step after the file it names is whole. A reader that had the old record, and finds its
+file gone, reads the new one.
 
 How a source is compiled follows from its name:
 
@@ -67,10 +68,19 @@ _AVX512BF16 = (*_AVX512, "-mavx512bf16")
 _AMX = (*_AVX512BF16, "-mamx-tile", "-mamx-bf16")
 LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "avx512bf16": _AVX512BF16, "amx": _AMX}
 
-# Levels that a compiler may be too old for, with the macro that tells the sources so, and what knows their flags.
+# Levels that a compiler may be too old for, or the assembler that g++ uses: the macro that tells the sources so, what
+# knows the level, and an instruction of it.
 _YOUNG_LEVELS = {
-    "avx512bf16": ("-DKERASPTB_WITHOUT_BFLOAT16", "AVX512-BF16: g++ from version 10 on, or clang"),
-    "amx": ("-DKERASPTB_WITHOUT_AMX", "AMX: g++ from version 11 on, or clang"),
+    "avx512bf16": (
+        "-DKERASPTB_WITHOUT_BFLOAT16",
+        "AVX512-BF16: g++ from version 10 on with an assembler of its time, or clang",
+        "vdpbf16ps %zmm0, %zmm0, %zmm0",
+    ),
+    "amx": (
+        "-DKERASPTB_WITHOUT_AMX",
+        "AMX: g++ from version 11 on with an assembler of its time, or clang",
+        "tdpbf16ps %tmm0, %tmm1, %tmm2",
+    ),
 }
 
 LINK_FLAGS = ("-shared", "-pthread")
@@ -108,19 +118,18 @@ def find_library():
         NativeBuildError: The last build failed, or the file is not the one that was built.
     """
     folder = library_dir()
-    record = _read_json(folder / "build.json")
-    if record is None:
-        if (failure := _read_json(folder / "failed.json")) is not None:
-            raise NativeBuildError(failure["message"])
-        raise FileNotFoundError(folder / "build.json")
-    path = folder / str(record.get("file"))
-    try:
-        whole = hashlib.sha256(path.read_bytes()).hexdigest() == record.get("sha256")
-    except OSError:
-        whole = False
-    if not whole:
-        raise NativeBuildError(f"The library in the cache is damaged: {path}.")
-    return path
+    last = None
+    while (record := _read_json(folder / "build.json")) is not None:
+        path = folder / str(record.get("file"))
+        with contextlib.suppress(OSError):
+            if hashlib.sha256(path.read_bytes()).hexdigest() == record.get("sha256"):
+                return path
+        if record == last:
+            raise NativeBuildError(f"The library in the cache is damaged: {path}.")
+        last = record  # another process may have put a new library in its place meanwhile
+    if (failure := _read_json(folder / "failed.json")) is not None:
+        raise NativeBuildError(failure["message"])
+    raise FileNotFoundError(folder / "build.json")
 
 
 def build(force=False, verbose=False):
@@ -254,7 +263,9 @@ def _key():
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS)
-    digest.update(repr((settings, platform.system(), platform.machine(), _words_of("KERASPTB_CXXFLAGS"))).encode())
+    # Of one home on several machines each C library has its own: what a newer one made an older one does not load.
+    machine = (platform.system(), platform.machine(), platform.libc_ver())
+    digest.update(repr((settings, *machine, _words_of("KERASPTB_CXXFLAGS"))).encode())
     return digest.hexdigest()[:20]
 
 
@@ -291,12 +302,16 @@ def _build_into(folder, verbose):
     version = _compiler_version(compiler)
     extra = _words_of("KERASPTB_CXXFLAGS")
     sanitized = any(flag.startswith("-fsanitize") for flag in extra)
-    left_out = _levels_left_out(compiler)
-    without = [_YOUNG_LEVELS[level][0] for level in left_out]
-    units = [
-        unit for unit in translation_units() if not any(f"-DKERASPTB_LEVEL={level}" in unit[2] for level in left_out)
-    ]
+    for leftover in folder.glob("build-*"):  # of a build that was killed; this one has the lock
+        shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
+        left_out = _levels_left_out(compiler, Path(scratch))
+        without = [_YOUNG_LEVELS[level][0] for level in left_out]
+        units = [
+            unit
+            for unit in translation_units()
+            if not any(f"-DKERASPTB_LEVEL={level}" in unit[2] for level in left_out)
+        ]
         cuda = _compile_units([*compiler, *COMMON_FLAGS, *without, *extra], units, Path(scratch), verbose)
         library = Path(scratch) / "library.so"
         strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
@@ -322,14 +337,16 @@ def _build_into(folder, verbose):
     return path
 
 
-def _levels_left_out(compiler):
-    """The levels that the units have and the compiler does not know, a list."""
+def _levels_left_out(compiler, scratch):
+    """The levels that the units have and the compiler or its assembler does not know, a list."""
     used = {flag for _, _, flags in translation_units() for flag in flags}
     left_out = []
-    for level in _YOUNG_LEVELS:
+    for level, (_, _, instruction) in _YOUNG_LEVELS.items():
         if f"-DKERASPTB_LEVEL={level}" in used:
+            probe = scratch / f"{level}.cc"
+            probe.write_text(f'asm("{instruction}");\n')
             try:
-                _run([*compiler, *LEVELS[level], "-fsyntax-only", "-x", "c++", os.devnull])
+                _run([*compiler, *LEVELS[level], "-c", str(probe), "-o", str(probe.with_suffix(".o"))])
             except NativeBuildError:
                 left_out.append(level)
     return left_out
@@ -402,7 +419,9 @@ def _version_of(command, _identity):
 
 def _compiler_version(compiler):
     path = Path(shutil.which(compiler[0]))
-    return _version_of(tuple(compiler), path.stat().st_mtime_ns)
+    version = _version_of(tuple(compiler), path.stat().st_mtime_ns)
+    flags = [word for word in compiler if word.startswith("-")]
+    return f"{version}, {shlex.join(flags)}" if flags else version
 
 
 def _nvcc_version(path):

@@ -4,6 +4,7 @@ Nothing here starts a compiler: a library that is not in the cache is reported a
 """
 
 import ctypes
+import functools
 import importlib.metadata
 import importlib.util
 import itertools
@@ -222,10 +223,18 @@ def _name(package):
         return f"{title} (unknown version)"
 
 
+@functools.lru_cache(maxsize=8)
+def _library_dir(*_environment):
+    return build.library_dir()
+
+
 def _cache_state():
     """Changes whenever a build has ended, so that a failure to load is not final."""
     try:
-        folder = build.library_dir()
+        # It takes a look at every source, too long for each call of an operation that runs on Keras for want of the
+        # library.
+        names = ("KERASPTB_CACHE", "KERASPTB_CXXFLAGS", "XDG_CACHE_HOME", "HOME")
+        folder = _library_dir(*map(os.environ.get, names))
     except build.NativeBuildError:
         return None
     state = [os.environ.get("KERASPTB_CPU"), os.environ.get("KERASPTB_THREADS")]

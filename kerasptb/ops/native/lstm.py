@@ -3,7 +3,8 @@
 On a processor a kernel is the whole layer. On a GPU the products that need no recurrence are the framework's: x W
 before, dx, dW, dU and dh0 after. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
 
-Where no gradient can be wanted (as in `evaluate`) nothing is kept for one; see `tensors.differentiable`.
+Where no gradient can be wanted (as in `evaluate`) the kernels for a GPU make nothing for one; see
+`tensors.differentiable`.
 """
 
 from keras import ops

@@ -21,7 +21,9 @@ FLAGS = (
     *(flag for n in PTX for flag in ("-gencode", f"arch=compute_{n},code=compute_{n}")),
 )
 TOOLKIT = Path("/usr/local/cuda")
-HINT = "Install it (`pip install kerasptb[cuda]`, or NVIDIA's CUDA toolkit) and run `kerasptb build`."
+HINT = (
+    "Install it (NVIDIA's CUDA toolkit, or in kerasptb's sources `pip install -e '.[cuda]'`) and run `kerasptb build`."
+)
 
 
 def kernels(sources):
@@ -50,10 +52,11 @@ def command(nvcc, sources, fatbin, compiler):
         nvcc: path of nvcc.
         sources: the source folder.
         fatbin: the file to write.
-        compiler: the host compiler's command, a list of words, of which the last is taken: before it there may be a
-            `ccache`.
+        compiler: the host compiler's command, a list of words, of which the last one that is no flag is taken: before
+            it there may be a `ccache`.
     """
-    host = [] if compiler == ["g++"] else ["-ccbin", compiler[-1]]  # nvcc asks for g++ by that name
+    program = [word for word in compiler if not word.startswith("-")][-1]
+    host = [] if program == "g++" else ["-ccbin", program]  # nvcc asks for g++ by that name
     return [nvcc, *FLAGS, *host, str(kernels(sources)), "-o", str(fatbin)]
 
 

@@ -117,14 +117,18 @@ def test_another_compiler_builds_again_but_its_absence_does_not(compilations, mo
     assert json.loads(record.read_text())["compiler"] != "another 1.0"
 
 
+BFLOAT16 = "AVX512-BF16: g++ from version 10 on with an assembler of its time, or clang"
+AMX = "AMX: g++ from version 11 on with an assembler of its time, or clang"
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels are those of x86-64")
 @pytest.mark.parametrize(
     ("unknown", "left_out", "macros"),
     [
-        ("-mamx*", ["AMX: g++ from version 11 on, or clang"], "-DKERASPTB_WITHOUT_AMX"),
+        ("-mamx*", [AMX], "-DKERASPTB_WITHOUT_AMX"),
         (
             "-mamx*|-mavx512bf16",
-            ["AVX512-BF16: g++ from version 10 on, or clang", "AMX: g++ from version 11 on, or clang"],
+            [BFLOAT16, AMX],
             "-DKERASPTB_WITHOUT_BFLOAT16 -DKERASPTB_WITHOUT_AMX",
         ),
         ("-nothing", [], ""),
@@ -146,7 +150,53 @@ def test_levels_that_the_compiler_does_not_know_are_left_out(tmp_path, sources, 
     assert build.levels_left_out(path) == left_out
     commands = log.read_text().splitlines()
     assert sum("more_bfloat16.cc" in command for command in commands) == 2 - len(left_out)
-    assert all(macros in command for command in commands if "-c " in command)
+    assert all(macros in command for command in commands if f"-c {sources}" in command)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels are those of x86-64")
+def test_levels_that_the_assembler_does_not_know_are_left_out(tmp_path, sources, monkeypatch):
+    (sources / "more_bfloat16.cc").write_text("")
+    script = tmp_path / "compiler-over-an-old-assembler"
+    script.write_text(
+        f'#!/bin/sh\ngrep -q -e tdpbf16ps -- "$@" 2>/dev/null && echo "Error: no such instruction" >&2 && exit 1\n'
+        f'exec {build.find_compiler()[0]} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    path = build.build()
+    assert ctypes.CDLL(str(path)).answer() == 42
+    assert build.levels_left_out(path) == [AMX]
+
+
+def test_flags_of_the_compilers_variable_are_part_of_it(compilations, monkeypatch):
+    build.build()
+    monkeypatch.setenv("CXX", os.environ["CXX"] + " -DANSWER=42")
+    build.build()
+    again = compilations()
+    assert again >= 4
+    build.build()
+    assert compilations() == again
+
+
+def test_a_library_replaced_while_it_is_looked_for_is_found(monkeypatch):
+    path = build.build()
+    record = json.loads((path.parent / "build.json").read_text())
+    read_json, reads = build._read_json, []
+
+    def read(place):
+        reads.append(place)
+        # Of the library before it, whose file is gone.
+        return {**record, "file": "libkerasptb-old.so"} if len(reads) == 1 else read_json(place)
+
+    monkeypatch.setattr(build, "_read_json", read)
+    assert build.find_library() == path
+    assert len(reads) == 2
+
+
+def test_what_a_killed_build_left_is_removed():
+    (build.library_dir() / "build-killed").mkdir(parents=True)
+    path = build.build()
+    assert [entry.name for entry in path.parent.glob("build-*")] == []
 
 
 def test_no_compiler(monkeypatch):

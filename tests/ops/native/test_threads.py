@@ -1,5 +1,6 @@
 """The threads of the kernels, in a small program of C++."""
 
+import platform
 import subprocess
 
 import pytest
@@ -52,20 +53,79 @@ int main() {
 }
 """
 
+MEMORY = r"""
+#include <sys/resource.h>
+#include <unistd.h>
 
-def test_threads_that_cannot_be_started_are_told_and_started_later(tmp_path):
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "threads.h"
+
+long resident_mib() {
+  long pages = 0, resident = 0;
+  FILE* file = std::fopen("/proc/self/statm", "r");
+  if (std::fscanf(file, "%ld %ld", &pages, &resident) != 2) return -1;
+  std::fclose(file);
+  return resident * sysconf(_SC_PAGESIZE) >> 20;
+}
+
+void use(size_t mib) {
+  kerasptb::Workers workers;
+  std::memset(workers.scratch<char>(mib << 20), 1, mib << 20);
+}
+
+int main() {
+  const long before = resident_mib();
+  use(256);
+  for (int call = 0; call < 255; ++call) use(1);
+  std::printf("%ld\n", resident_mib() - before);
+  use(256);  // such as the one large call of a training step
+  for (int call = 0; call < 255; ++call) use(1);
+  std::printf("%ld\n", resident_mib() - before);
+  for (int call = 0; call < 10; ++call) use(1);
+  std::printf("%ld\n", resident_mib() - before);
+  use(256);
+  const rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};
+  setrlimit(RLIMIT_AS, &limit);
+  try {
+    use(2048);
+  } catch (const std::bad_alloc& error) {
+    std::puts(error.what());
+  }
+  use(1);
+}
+"""
+
+
+def run(folder, program):
+    """Returns the lines that a program over the threads' sources prints."""
     try:
         compiler = build.find_compiler()
     except build.NativeBuildError as error:
         pytest.skip(str(error))
-    (tmp_path / "program.cc").write_text(PROGRAM)
-    sources = [tmp_path / "program.cc", build.SOURCES / "threads.cc", build.SOURCES / "cpu.cc"]
+    (folder / "program.cc").write_text(program)
+    sources = [folder / "program.cc", build.SOURCES / "threads.cc", build.SOURCES / "cpu.cc"]
     flags = ["-std=c++17", "-O1", "-pthread", "-rdynamic", f"-I{build.SOURCES}"]
-    command = [*compiler, *flags, *map(str, sources), "-ldl", "-o", str(tmp_path / "program")]
+    command = [*compiler, *flags, *map(str, sources), "-ldl", "-o", str(folder / "program")]
     subprocess.run(command, check=True, capture_output=True)
-    result = subprocess.run(tmp_path / "program", capture_output=True, text=True, check=True, timeout=60)
-    first, second, last = result.stdout.splitlines()
+    result = subprocess.run(folder / "program", capture_output=True, text=True, check=True, timeout=60)
+    return result.stdout.splitlines()
+
+
+def test_threads_that_cannot_be_started_are_told_and_started_later(tmp_path):
+    first, second, last = run(tmp_path, PROGRAM)
     assert first.startswith("Only 4 of 8 threads could be started")
     assert second.startswith("Only 7 of 8 threads could be started")
     assert "KERASPTB_THREADS" in first
     assert last == "1 threads started at last"
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="asks Linux how much memory a process has")
+def test_memory_that_calls_no_longer_use_is_given_back_and_a_lack_of_it_told(tmp_path):
+    after_255_calls, after_another_255, after_ten_more, error = run(tmp_path, MEMORY)
+    assert 256 <= int(after_255_calls) < 300
+    assert 256 <= int(after_another_255) < 300
+    assert int(after_ten_more) < 30
+    assert error.startswith("The system refused 2048 MiB of memory for the work of a kernel. Use smaller batches")

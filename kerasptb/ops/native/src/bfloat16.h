@@ -47,6 +47,11 @@ KERASPTB_INLINE __m256i load_bfloat16x16(const bfloat16* p) {
 KERASPTB_INLINE void store(bfloat16* p, __m256i x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
 KERASPTB_INLINE void store(bfloat16* p, Bfloat16x32 x) { _mm512_storeu_si512(p, x); }
 
+// The first `count` (0 .. 16) lanes of x, the others zero.
+KERASPTB_INLINE Float first_lanes(Float x, int64_t count) {
+  return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
+}
+
 // The parts of two vectors side by side.
 template <int kParts>
 struct Parts {

@@ -39,7 +39,8 @@ bool amx_granted() {
 }
 #endif
 
-CpuLevel detect() {
+// Of a level above `limit` nothing is asked of the system.
+CpuLevel detect(CpuLevel limit) {
 #if KERASPTB_X86
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return CpuLevel::kBaseline;
@@ -47,10 +48,12 @@ CpuLevel detect() {
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return CpuLevel::kAvx2;
 #if KERASPTB_BFLOAT16
-  if (has_avx512bf16()) return amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
+  if (has_avx512bf16()) return limit == CpuLevel::kAmx && amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
 #endif
+  (void)limit;
   return CpuLevel::kAvx512;
 #else
+  (void)limit;
   return CpuLevel::kBaseline;
 #endif
 }
@@ -67,7 +70,7 @@ CpuLevel allowed() {
 
 CpuLevel cpu_level() {
   static const CpuLevel level = [] {
-    const CpuLevel found = detect(), limit = allowed();
+    const CpuLevel limit = allowed(), found = detect(limit);
     return found < limit ? found : limit;
   }();
   return level;

@@ -3,28 +3,17 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <exception>
 #include <string>
 #include <vector>
 
 #include "cpu.h"
 #include "ffi_float32.h"
+#include "ffi_guard.h"
 #include "ffi_handlers.h"
 #include "threads.h"
 
 namespace kerasptb {
 namespace {
-
-// No exception may pass into XLA.
-template <class Function>
-ffi::Error guarded(const Function& function) {
-  try {
-    function();
-    return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(error.what());
-  }
-}
 
 ffi::Error run(const LstmForward& arguments) {
   if (arguments.batch == 0) return ffi::Error::Success();

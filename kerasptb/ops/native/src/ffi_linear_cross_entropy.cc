@@ -1,11 +1,11 @@
 // XLA FFI handlers of the linear cross-entropy. Their signatures are written down in linear_cross_entropy.h.
 #include <cstdint>
-#include <exception>
 #include <string>
 #include <vector>
 
 #include "cpu.h"
 #include "ffi_float32.h"
+#include "ffi_guard.h"
 #include "ffi_handlers.h"
 #include "linear_cross_entropy.h"
 
@@ -17,17 +17,13 @@ constexpr int kFloat32 = 0;
 
 template <int kParts>
 ffi::Error run(const LinearCrossEntropy& tensors) {
-  // No exception may pass into XLA.
-  try {
+  return guarded([&] {
     if constexpr (kParts == kFloat32) KERASPTB_DISPATCH(linear_cross_entropy)(tensors);
 #if KERASPTB_BFLOAT16
     else
       KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(kParts, tensors);
 #endif
-  } catch (const std::exception& error) {
-    return ffi::Error(ffi::ErrorCode::kResourceExhausted, error.what());
-  }
-  return ffi::Error::Success();
+  });
 }
 
 // Fills in what both handlers have, once its shapes and the targets have been found good.

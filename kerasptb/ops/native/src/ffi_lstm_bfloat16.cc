@@ -1,11 +1,11 @@
 // XLA FFI handlers of the LSTM in bfloat16. Their signatures are written down in lstm_bfloat16.h.
 #include <cstdint>
-#include <exception>
 #include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "cpu.h"
+#include "ffi_guard.h"
 #include "ffi_handlers.h"
 #include "lstm_bfloat16.h"
 #include "xla/ffi/api/ffi.h"
@@ -37,17 +37,6 @@ ffi::Error wrong_shapes(const char* name) {
   return ffi::Error::InvalidArgument(std::string(name) + ": the shapes of the buffers do not fit each other");
 }
 
-// No exception may pass into XLA.
-template <class Function>
-ffi::Error run(const Function& function) {
-  try {
-    function();
-  } catch (const std::exception& error) {
-    return ffi::Error(ffi::ErrorCode::kResourceExhausted, error.what());
-  }
-  return ffi::Error::Success();
-}
-
 template <int kParts, class Gates>
 ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,
                         Out<Float32> h_seq, Out<Float32> h_T, Out<Float32> c_T, Out<Bfloat16> rows, Out<Gates> gates,
@@ -61,7 +50,7 @@ ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Flo
       !has_shape(*c_T, {B, H}) || !has_shape(*rows, {kParts, sizes.num_rows(), sizes.row_stride()}) ||
       !has_shape(*gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(*cells, {T + 1, B, sizes.padded_units()}))
     return wrong_shapes("lstm_forward");
-  return run([&] {
+  return guarded([&] {
     KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(kParts, sizes,
                       {x.typed_data(), kernel.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(),
                        h0.typed_data(), c0.typed_data(), h_seq->typed_data(), h_T->typed_data(), c_T->typed_data(),
@@ -84,7 +73,7 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
       !has_shape(*d_kernel, {D, 4 * H}) || !has_shape(*d_recurrent_kernel, {H, 4 * H}) ||
       !has_shape(*d_bias, {4 * H}) || !has_shape(*dh0, {B, H}) || !has_shape(*dc0, {B, H}))
     return wrong_shapes("lstm_backward");
-  return run([&] {
+  return guarded([&] {
     KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(kParts, sizes,
                        {kernel.typed_data(), recurrent_kernel.typed_data(),
                         static_cast<const uint16_t*>(rows.untyped_data()), gates.untyped_data(), cells.typed_data(),

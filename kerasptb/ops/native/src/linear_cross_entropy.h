@@ -23,7 +23,10 @@ struct LinearCrossEntropy {
   float *loss, *dh, *d_kernel, *d_bias;
 };
 
-// All throw std::bad_alloc. Each logit is computed once, and those of a chunk of words are kept.
+// All throw std::bad_alloc. A logit of +infinity gives a loss of NaN.
+//
+// Each logit is computed once, and those of a chunk of words are kept: memory beyond the results is some (D + 256) V
+// floats.
 namespace baseline {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }

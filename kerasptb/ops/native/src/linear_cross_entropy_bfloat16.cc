@@ -17,7 +17,7 @@ namespace KERASPTB_LEVEL {
 namespace {
 
 constexpr int64_t kPanel = 128;                          // words of the vocabulary
-constexpr int kPanelVectors = kPanel / 16, kPanelTiles = kPanel / kTileRows;
+constexpr int kPanelVectors = kPanel / 16;
 constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
 constexpr float kNoLogit = -1e30f;                       // of padding: its exponential is 0
 

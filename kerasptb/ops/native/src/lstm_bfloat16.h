@@ -14,6 +14,10 @@
 //     -> dx [B,T,D], dW, dU, db, dh0 [B,H], dc0 [B,H]
 // rows, gates and cells are what the backward pass needs of the forward pass: (x(t) | h(t-1)) in P parts, the gates by
 // 16 units, and c.
+//
+// A product reads whole tiles of rows, also those past its block that another thread may be writing: what it makes of
+// them is dropped (a thread sanitizer reports it all the same). In two parts an infinity, or a number above bfloat16's
+// largest, leaves no second part: it becomes NaN.
 #pragma once
 
 #include <stdint.h>
@@ -27,7 +31,7 @@ struct LstmBfloat16Sizes {
   int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }  // K
   // K': rows at multiples of 1 KB would push each other out of the L1 cache.
   int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }
-  int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past the last
+  int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past a block
 };
 
 struct LstmBfloat16Forward {

@@ -108,7 +108,8 @@ struct Forward {
       const Float g = tanh(load(sums + 2 * kGateSize) + bias[2]), o = sigmoid(load(sums + 3 * kGateSize) + bias[3]);
       float* cell = io.cells + r * padded_units + u;
       const Float c = f * load(cell) + i * g;
-      const Float h = o * tanh(c);
+      // Zero in the units of padding, where an infinite input times their weights, which are zero, is none.
+      const Float h = first_lanes(o * tanh(c), lanes);
       store(cell + sizes.batch * padded_units, c);
       store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, h);
       auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;

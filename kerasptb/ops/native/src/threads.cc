@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -26,9 +27,13 @@ namespace kerasptb {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kSpinsBeforeSleep = 20000;  // about a millisecond
+constexpr std::chrono::microseconds kSpinTime{500};  // of a helper, before it sleeps
+constexpr int kSpinsBeforeLook = 128;     // at the clock
 constexpr int kSpinsBeforeYield = 2000;   // at a barrier, when some threads may be waiting for a processor
 constexpr size_t kHugePage = size_t{2} << 20;
+// Scratch memory above `kKept` is given back after so many calls in a row that used less than a quarter of it.
+constexpr size_t kKept = size_t{64} << 20;
+constexpr int kCallsBeforeRelease = 256;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kBlockForEach = true;  // so that the sanitizer sees a step beyond an array
 #else
@@ -140,7 +145,7 @@ class Pool {
  public:
   explicit Pool(int count) : count_(count) {
     // With more threads than processors a spinning thread only keeps another from working.
-    spins_ = count > available_processors() ? 0 : kSpinsBeforeSleep;
+    spins_ = count <= available_processors();
   }
 
   // Starts the helpers that are not there yet. They hold on to the pool, which must outlive them.
@@ -183,12 +188,13 @@ class Pool {
   size_t used = 0;              // of the last block
   size_t total = 0;             // asked for during this call
   int allocations = 0;          // during this call
+  int small_calls = 0;          // in a row, see kCallsBeforeRelease
 
  private:
   void loop(int number) {
     flush_denormals();
-    for (int seen = 0;; ++seen) {
-      for (int spins = 0; generation_.load(std::memory_order_acquire) == seen && spins < spins_; ++spins) pause();
+    for (uint32_t seen = 0;; ++seen) {
+      if (spins_) spin(seen);
       if (generation_.load(std::memory_order_acquire) == seen) {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
@@ -198,12 +204,23 @@ class Pool {
     }
   }
 
+  // Waits for the next generation for a while.
+  void spin(uint32_t seen) const {
+    const auto end = std::chrono::steady_clock::now() + kSpinTime;
+    do {
+      for (int spins = 0; spins < kSpinsBeforeLook; ++spins) {
+        if (generation_.load(std::memory_order_acquire) != seen) return;
+        pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
+  }
+
   const int count_;
   int started_ = 1;  // the caller is the first
-  int spins_;
+  bool spins_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  alignas(64) std::atomic<int> generation_{0};
+  alignas(64) std::atomic<uint32_t> generation_{0};  // goes round after days
   alignas(64) std::atomic<int> done_{0};
   void (*call_)(const void*, int) = nullptr;
   const void* function_ = nullptr;
@@ -233,9 +250,23 @@ Pool* pool() {
 
 thread_local Pool* held = nullptr;
 
+class NoMemory : public std::bad_alloc {
+ public:
+  explicit NoMemory(size_t bytes) {
+    std::snprintf(text_, sizeof(text_),
+                  "The system refused %zu MiB of memory for the work of a kernel. Use smaller batches or a smaller "
+                  "model, or raise the process's limit of memory",
+                  bytes >> 20);
+  }
+  const char* what() const noexcept override { return text_; }
+
+ private:
+  char text_[192];
+};
+
 void* new_block(size_t bytes) {
   void* block = nullptr;
-  if (posix_memalign(&block, kBlockForEach ? 64 : kHugePage, bytes) != 0) throw std::bad_alloc();
+  if (posix_memalign(&block, kBlockForEach ? 64 : kHugePage, bytes) != 0) throw NoMemory(bytes);
 #if defined(__linux__)
   if (!kBlockForEach) madvise(block, bytes, MADV_HUGEPAGE);
 #endif
@@ -287,6 +318,14 @@ Workers::~Workers() {
       p.capacity = bytes;
     } catch (const std::bad_alloc&) {
       p.blocks.clear();
+    }
+  } else if (p.capacity > kKept) {
+    p.small_calls = p.total < p.capacity / 4 ? p.small_calls + 1 : 0;
+    if (p.small_calls == kCallsBeforeRelease) {
+      std::free(p.blocks.back());
+      p.blocks.clear();
+      p.capacity = 0;
+      p.small_calls = 0;
     }
   }
   p.used = p.total = 0;

@@ -1,6 +1,6 @@
 // Threads of our own, and memory to work in that outlives a call.
 //
-// Kernels last a few milliseconds and come one after the other, so helpers spin for about a millisecond before they
+// Kernels last a few milliseconds and come one after the other, so helpers spin for half a millisecond before they
 // sleep: waking them costs more than many kernels take. Work is split by thread number, never by who comes first, so
 // sums are formed in the same order on every run.
 //
@@ -16,7 +16,8 @@
 
 namespace kerasptb {
 
-// Threads a kernel may use: KERASPTB_THREADS, else the processors (affinity mask, cgroup quota) given to the process.
+// Threads a kernel may use: KERASPTB_THREADS, else the processors that the thread which asks first may use (its affinity
+// mask, the process's cgroup quota).
 int thread_count();
 
 // All `count` threads leave wait() once the last of them has entered it. Reusable.
@@ -51,7 +52,8 @@ class Workers {
   // `number` barriers, each for `count` threads; valid as scratch memory is.
   Barrier* barriers(int number, int count);
 
-  // Memory valid until the destructor; call it before or between run(), not inside. Throws std::bad_alloc.
+  // Memory valid until the destructor; call it before or between run(), not inside. Throws a std::bad_alloc
+  // that says how much was asked for. A block that was large stays for the next calls, until many in a row were small.
   template <class T>
   __attribute__((always_inline)) T* scratch(size_t size) {
     return static_cast<T*>(allocate(size * sizeof(T)));
