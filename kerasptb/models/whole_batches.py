@@ -111,11 +111,13 @@ class WholeBatches:
         array = _array(x)
         if array is None:
             return None
-        if len(array) % batch_size:
+        if left_over := len(array) % batch_size:
+            advice = f"drop the last {left_over}, or use make_dataset"
+            if left_over == len(array):
+                advice = "give more, or a smaller batch size, which in training is the model's own"
             raise ValueError(
                 f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
-                f"{batch_size}. Received: {len(array)} rows{part and ' '}{part}; drop the last "
-                f"{len(array) % batch_size}, or use make_dataset."
+                f"{batch_size}. Received: {len(array)} rows{part and ' '}{part}; {advice}."
             )
         return batch_size
 

@@ -97,6 +97,8 @@ def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
     for method in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match="Received: 7 rows; drop the last 3"):
             method(x[:7], y[:7], verbose=0)
+        with pytest.raises(ValueError, match="Received: 3 rows; give more, or a smaller batch size"):
+            method(x[:3], y[:3], verbose=0)
 
 
 # Every way to hand over the same batches
