@@ -130,7 +130,7 @@ class FusedLSTM(keras.layers.LSTM):
         }
         found = [name for name, value in unsupported.items() if value]
         if not found:
-            if self.backend in ("auto", "native") and _is_exported():
+            if self.backend in ("auto", "native") and is_exported():
                 return "An export cannot hold the native backend's operations, which only this package runs."
             if self.backend in ("reference", "keras"):
                 return None
@@ -147,7 +147,7 @@ class FusedLSTM(keras.layers.LSTM):
         )
 
 
-def _is_exported():
+def is_exported():
     """Whether this call is traced for an export: neither Keras nor TensorFlow has anything else that tells."""
     frame = sys._getframe()
     while frame is not None:

@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-from kerasptb.layers.fused_lstm import FusedLSTM
+from kerasptb.layers.fused_lstm import FusedLSTM, is_exported
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -27,6 +27,9 @@ class StatefulLSTM(FusedLSTM):
 
     Returns:
         float32 [B, T, H] with `return_sequences=True`, else float32 [B, H].
+
+    Raises:
+        ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
     """
 
     def __init__(self, units, **kwargs):
@@ -45,6 +48,12 @@ class StatefulLSTM(FusedLSTM):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         """Runs the layer from the state of training or of evaluation, and keeps the state it ends in."""
+        if is_exported():
+            raise ValueError(
+                "A StatefulLSTM cannot be exported: all clients of the export would share its state. A LanguageModel "
+                "has an `export` of its own, without state; in another model give the weights to a FusedLSTM. "
+                f"Received: an export of {self.name}"
+            )
         if training:
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
         with self._without_state() if _only_shapes_are_wanted() else self._states_of_evaluation(sequences.shape[0]):

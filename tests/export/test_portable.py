@@ -96,14 +96,14 @@ def test_a_stateful_model_cannot_be_saved_with_its_state_by_accident(tmp_path, t
     trained = LanguageModel(20, 6, 5, 2, 3, seed=1)
     archive = keras.export.ExportArchive()
     archive.track(trained)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="all clients of the export would share its state"):
         archive.add_endpoint(
             "serve",
             lambda tokens: trained(tokens, training=training),
             input_signature=[tf.TensorSpec([2, None], tf.int32)],
         )
         archive.write_out(tmp_path / "exported", verbose=False)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="all clients of the export would share its state"):
         tf.saved_model.save(trained, str(tmp_path / "saved"))
 
 

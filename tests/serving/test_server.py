@@ -167,5 +167,5 @@ def test_wrong_arguments_are_refused(capsys, arguments):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(ServingError, match=r"uvicorn.*pip install 'kerasptb\[serve\]'"):
+    with pytest.raises(ServingError, match=r"uvicorn.*pip install fastapi uvicorn"):
         serve(tmp_path)
