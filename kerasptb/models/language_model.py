@@ -1,7 +1,6 @@
 """The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
 
 import keras
-import numpy as np
 
 from kerasptb import ops, presets
 from kerasptb.layers.embedding import Embedding
@@ -9,6 +8,7 @@ from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
+from kerasptb.models.arguments import Seeds, checked_arguments
 from kerasptb.models.whole_batches import WholeBatches, whole_batch
 from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
@@ -83,20 +83,10 @@ class LanguageModel(WholeBatches, keras.Model):
         tie_embeddings=False,
         dtype=None,
     ):
-        units = (units,) if isinstance(units, int | np.integer) else tuple(units)
-        _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale)
-        # Numbers of NumPy's are welcome, but the config holds what JSON does.
-        vocabulary_size, embedding_size, batch_size, num_steps = map(
-            int, (vocabulary_size, embedding_size, batch_size, num_steps)
+        vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed = checked_arguments(
+            vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
         )
-        units, keep_prob, init_scale = tuple(map(int, units)), float(keep_prob), float(init_scale)
-        seed = None if seed is None else int(seed)
-        if tie_embeddings and units[-1] != embedding_size:
-            raise ValueError(
-                "Tied embeddings need a last LSTM layer of the embedding's size. "
-                f"Received: embedding_size={embedding_size}, units={units}"
-            )
-        seeds = _Seeds(seed)
+        seeds = Seeds(seed)
         dtype = keras.dtype_policies.get(dtype)
 
         def uniform():
@@ -219,10 +209,15 @@ class LanguageModel(WholeBatches, keras.Model):
 
         Returns:
             float32 numpy array [B, V]; rows sum to one.
+
+        Raises:
+            ValueError: if the rows hold no word.
         """
         if reset:
             self.reset_evaluation_states()
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
+        if tokens.shape[1] < 1:
+            raise ValueError(f"Expected rows of at least one word. Received: tokens of shape {tuple(tokens.shape)}")
         for start, end in _pieces(tokens.shape[1]):
             hidden = self.encode(tokens[:, start:end], training=False)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
@@ -457,27 +452,18 @@ class _Metrics(keras.src.trainers.compile_utils.MetricsList):
         return self.get_result()
 
 
-class _Seeds:
-    """Seeds of a model's initializers and dropout layers, drawn in turn from one; None draws nothing."""
-
-    def __init__(self, seed):
-        self._generator = None if seed is None else np.random.default_rng(seed)
-
-    def next(self):
-        """Returns the next seed, an int, or None for a random one."""
-        return None if self._generator is None else int(self._generator.integers(2**31 - 1))
-
-
 def _pieces(length):
-    """Splits a length at its powers of two, the largest first: a row of any length then comes in few shapes.
+    """Splits a length into powers of two of at least 32, the largest first, and a rest.
 
-    TensorFlow and JAX compile the native operations, and keep them, for each shape.
+    Rows of any length then come in few shapes, for each of which TensorFlow and JAX compile the native operations.
     """
     start = 0
-    while start < length:
+    while length - start >= 32:
         end = start + 2 ** ((length - start).bit_length() - 1)
         yield start, end
         start = end
+    if start < length:
+        yield start, length
 
 
 def _unpack(data):
@@ -491,22 +477,3 @@ def _unpack(data):
         )
     # A model of one input takes it by its name, or in a list, too.
     return keras.tree.flatten(tokens)[0], targets
-
-
-def _check_arguments(vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale):
-    sizes = {
-        "vocabulary_size": vocabulary_size,
-        "embedding_size": embedding_size,
-        "batch_size": batch_size,
-        "num_steps": num_steps,
-        **{f"units[{i}]": size for i, size in enumerate(units)},
-    }
-    for argument, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-            raise ValueError(f"`{argument}` must be a whole number of at least 1. Received: {argument}={size!r}")
-    if not units:
-        raise ValueError("`units` must name at least one LSTM layer. Received: units=()")
-    if not 0.0 < keep_prob <= 1.0:
-        raise ValueError(f"`keep_prob` must be above 0 and at most 1. Received: keep_prob={keep_prob}")
-    if init_scale < 0:
-        raise ValueError(f"`init_scale` must be 0 or more. Received: init_scale={init_scale}")

@@ -1,0 +1,60 @@
+"""The arguments of a `LanguageModel`: checked, and as numbers that its config can hold."""
+
+import numpy as np
+
+
+def checked_arguments(
+    vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
+):
+    """Returns all but the last as Python's own numbers, `units` as a tuple; NumPy's are welcome, but JSON has none.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    units = (units,) if isinstance(units, int | np.integer) else tuple(units)
+    sizes = {
+        "vocabulary_size": vocabulary_size,
+        "embedding_size": embedding_size,
+        "batch_size": batch_size,
+        "num_steps": num_steps,
+        **{f"units[{i}]": size for i, size in enumerate(units)},
+    }
+    for argument, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+            raise ValueError(f"`{argument}` must be a whole number of at least 1. Received: {argument}={size!r}")
+    if not units:
+        raise ValueError("`units` must name at least one LSTM layer. Received: units=()")
+    if not 0.0 < keep_prob <= 1.0:
+        raise ValueError(f"`keep_prob` must be above 0 and at most 1. Received: keep_prob={keep_prob}")
+    if init_scale < 0:
+        raise ValueError(f"`init_scale` must be 0 or more. Received: init_scale={init_scale}")
+    if tie_embeddings and units[-1] != embedding_size:
+        raise ValueError(
+            "Tied embeddings need a last LSTM layer of the embedding's size. "
+            f"Received: embedding_size={embedding_size}, units={units}"
+        )
+    vocabulary_size, embedding_size, *units, batch_size, num_steps = map(
+        int, (vocabulary_size, embedding_size, *units, batch_size, num_steps)
+    )
+    seed = None if seed is None else int(seed)
+    return (
+        vocabulary_size,
+        embedding_size,
+        tuple(units),
+        batch_size,
+        num_steps,
+        float(keep_prob),
+        float(init_scale),
+        seed,
+    )
+
+
+class Seeds:
+    """Seeds of a model's initializers and dropout layers, drawn in turn from one; None draws nothing."""
+
+    def __init__(self, seed):
+        self._generator = None if seed is None else np.random.default_rng(seed)
+
+    def next(self):
+        """Returns the next seed, an int, or None for a random one."""
+        return None if self._generator is None else int(self._generator.integers(2**31 - 1))
