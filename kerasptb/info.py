@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 import keras
 
@@ -17,7 +18,7 @@ def collect():
     Keys: "versions", "machine", "devices", "backends" (for each backend and precision what keeps it from being used,
     or None), "notes" (for a precision that can be used, what speaks against it), "cuda" (what keeps the CUDA kernels
     from running on the first GPU, whether or not Keras' backend sees it, or None), "lstm" (what `backend="auto"` runs,
-    and why) and "data" (where PTB is, or None).
+    and why) and "data" (where PTB would be read from, or None).
     """
     gpus = [f"GPU {number}" for number in backends.visible_gpus()]
     obstacles = {f"native, {precision}": backends.native_obstacle(precision) for precision in backends.PRECISIONS}
@@ -57,6 +58,8 @@ def describe(information):
     lines.append(f"{'CUDA kernels':<12} {'can run here' if cuda is None else cuda}")
     lines.append(f"{'LSTM':<12} {information['lstm']}")
     data = information["data"] or "not here: `--data auto` tries a download, then the built-in sample"
+    if information["data"] and not Path(data).exists():
+        data += ", which does not exist"
     lines.append(f"{'PTB':<12} {data}")
     return "\n".join(lines)
 

@@ -43,7 +43,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         >>> x, state = np.zeros((2, 5, 3), "float32"), np.zeros((2, 4), "float32")
         >>> weights = np.zeros((3, 16), "float32"), np.zeros((4, 16), "float32"), np.zeros(16, "float32")
         >>> h_seq, h_T, c_T = lstm(x, state, state, *weights)
-        >>> h_seq.shape
+        >>> tuple(h_seq.shape)
         (2, 5, 4)
     """
     names = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
