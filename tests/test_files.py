@@ -1,9 +1,10 @@
+import errno
 import os
 import threading
 
 import pytest
 
-from kerasptb.files import read_json, write_json, written_whole
+from kerasptb.files import read_json, reserve, write_json, written_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -50,3 +51,23 @@ def test_json_is_whole_or_as_it_was(tmp_path):
     assert read_json(tmp_path / "a.json") == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert read_json(tmp_path / "b.json") is None
+
+
+def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    reserve(path, 10_000)
+    assert path.read_bytes() == b""
+    if not hasattr(os, "posix_fallocate"):
+        return
+
+    def refuse(number):
+        raise OSError(number, "")
+
+    for number, told in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EOPNOTSUPP, False)):
+        monkeypatch.setattr(os, "posix_fallocate", lambda *_, number=number: refuse(number))
+        try:
+            reserve(path, 10_000)
+        except OSError as error:
+            assert (error.errno, error.filename, told) == (number, str(path), True)
+        else:
+            assert not told

@@ -33,20 +33,9 @@ def checked_arguments(
             "Tied embeddings need a last LSTM layer of the embedding's size. "
             f"Received: embedding_size={embedding_size}, units={units}"
         )
-    vocabulary_size, embedding_size, *units, batch_size, num_steps = map(
-        int, (vocabulary_size, embedding_size, *units, batch_size, num_steps)
-    )
-    seed = None if seed is None else int(seed)
-    return (
-        vocabulary_size,
-        embedding_size,
-        tuple(units),
-        batch_size,
-        num_steps,
-        float(keep_prob),
-        float(init_scale),
-        seed,
-    )
+    units = tuple(int(size) for size in units)
+    sizes = int(vocabulary_size), int(embedding_size), units, int(batch_size), int(num_steps)
+    return *sizes, float(keep_prob), float(init_scale), None if seed is None else int(seed)
 
 
 class Seeds:
