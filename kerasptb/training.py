@@ -1,14 +1,9 @@
 """Training a language model into a run folder: what `kerasptb train` does, callable from a script."""
 
-import contextlib
 import datetime
 import importlib.metadata
-import json
 import platform
 import random
-import signal
-import threading
-import zipfile
 from pathlib import Path
 
 import keras
@@ -20,13 +15,12 @@ from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence,
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import check_sizes
 from kerasptb.evaluation import evaluate_perplexity
-from kerasptb.files import reserve, write_json, written_whole
-from kerasptb.layers import FusedLSTM
+from kerasptb.files import write_json
 from kerasptb.models import LanguageModel
 from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.plots import plot_curves
 from kerasptb.presets import get_preset
+from kerasptb.recorder import Recorder
 
 # Batches that one call of Keras' step function trains on: Python's share of a batch, some 1 ms of 18 in bfloat16 on two
 # cores, is then paid once for eight. On a GPU, where it would be most of a step, for more. The results are the same to
@@ -103,7 +97,7 @@ def train(
         if epochs is not None:
             run.config["training"]["epochs"] = epochs
             write_json(run.folder / runs.CONFIG, run.config)
-        recorder = _Recorder(run)
+        recorder = Recorder(run)
         model.steps_per_execution = _steps_per_execution(callbacks)
         if resume:
             recorder.restore(model)
@@ -215,92 +209,6 @@ class _ProgressBar(keras.callbacks.ProgbarLogger):
     def on_train_batch_end(self, batch, logs=None):
         # Keras numbers an execution of several steps by its last step, even where the epoch has fewer steps left.
         super().on_train_batch_end(batch if self.target is None else min(batch, self.target - 1), logs)
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Writes weights, history, curves and what resuming needs after each epoch."""
-
-    def __init__(self, run):
-        super().__init__()
-        self.run = run
-        self.history = []
-
-    @property
-    def best(self):
-        """The epoch with the lowest validation perplexity, a row of the history."""
-        return min(self.history, key=lambda row: row["val_perplexity"])
-
-    def on_epoch_end(self, epoch, logs=None):
-        with _uninterrupted():
-            self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
-            if self.best is self.history[-1]:
-                self._save_weights("best")
-            self._save_weights("last")
-            with written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
-                variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
-                # With the history in the same file, a run killed between two files resumes from one moment.
-                np.savez(file, history=json.dumps(self.history), **variables)
-            self._write_curves()
-
-    def _write_curves(self):
-        runs.write_history(self.run.folder / runs.HISTORY, self.history)
-        with written_whole(self.run.folder / runs.CURVES) as temporary:
-            plot_curves(self.history, temporary)
-
-    def restore(self, model):
-        """Puts the model where the last whole epoch left it."""
-        path = self.run.folder / runs.RESUME
-        if not path.exists():
-            if self.run.weights_path("last").exists():
-                raise runs.RunError(
-                    f"{self.run.folder} cannot be resumed: it has weights, but no {runs.RESUME}, which holds what the "
-                    "next epoch depends on."
-                )
-            return
-        model.optimizer.build(model.trainable_variables)
-        try:
-            with path.open("rb") as file, np.load(file) as saved:
-                for i, variable in enumerate(_resumed(model)):
-                    variable.assign(saved[f"v{i}"])
-                self.history = json.loads(str(saved["history"]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise runs.RunError(
-                f"{path} is damaged: {error}. The run cannot be resumed; its weights are whole."
-            ) from None
-        self._write_curves()  # which a process that was killed between two files left an epoch behind
-
-    def _save_weights(self, name):
-        # HDF5 ends the process at a full disk. What it writes beside the weights is some 50 KB.
-        num_bytes = 4 * self.model.count_params() + 2**20
-        with written_whole(self.run.weights_path(name)) as temporary:
-            reserve(temporary, num_bytes)
-            self.model.save_weights(temporary, overwrite=True)
-
-
-@contextlib.contextmanager
-def _uninterrupted():
-    """Holds Ctrl-C back until the body has ended, so that the files of an epoch are all there or none."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    interrupts = []
-    signal.signal(signal.SIGINT, lambda *arguments: interrupts.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if interrupts:
-        handler(*interrupts[0])
-
-
-def _resumed(model):
-    """Returns the variables that the next epoch depends on, in a fixed order.
-
-    The recurrent states, which with JAX are among the model's variables, are zero when an epoch begins.
-    """
-    states = {id(v) for layer in model.layers if isinstance(layer, FusedLSTM) for v in layer.state_variables()}
-    return [v for v in [*model.variables, *model.optimizer.variables] if id(v) not in states]
 
 
 def _training_settings(preset, steps_per_epoch, training_arguments):

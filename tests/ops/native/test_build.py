@@ -41,15 +41,24 @@ def sources(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def compilations(tmp_path, monkeypatch):
+def before_compiling(tmp_path, monkeypatch):
+    """Has the build's compiler run a line of shell first, which may end it."""
+
+    def run(line):
+        script = tmp_path / "compiler"
+        script.write_text(f'#!/bin/sh\n{line}\nexec {build.find_compiler()[0]} "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("CXX", str(script))
+
+    return run
+
+
+@pytest.fixture
+def compilations(tmp_path, before_compiling):
     """The number of compiler runs so far, but for the question after its version."""
     log = tmp_path / "compilations"
     log.write_text("")
-    compiler = build.find_compiler()[0]
-    script = tmp_path / "compiler"
-    script.write_text(f'#!/bin/sh\n[ "$1" = --version ] || echo run >> {log}\nexec {compiler} "$@"\n')
-    script.chmod(0o755)
-    monkeypatch.setenv("CXX", str(script))
+    before_compiling(f'[ "$1" = --version ] || echo run >> {log}')
     return lambda: len(log.read_text().splitlines())
 
 
@@ -135,16 +144,13 @@ AMX = "AMX: g++ from version 11 on with an assembler of its time, or clang"
     ],
     ids=["amx", "both", "none"],
 )
-def test_levels_that_the_compiler_does_not_know_are_left_out(tmp_path, sources, monkeypatch, unknown, left_out, macros):
+def test_levels_that_the_compiler_does_not_know_are_left_out(
+    tmp_path, sources, before_compiling, unknown, left_out, macros
+):
     (sources / "more_bfloat16.cc").write_text("")
-    compiler, log = build.find_compiler()[0], tmp_path / "log"
-    script = tmp_path / "old-compiler"
-    script.write_text(
-        f'#!/bin/sh\nfor word; do case $word in {unknown}) echo "error: unrecognized $word" >&2; exit 1;; esac; done\n'
-        f'echo "$@" >> {log}\nexec {compiler} "$@"\n'
-    )
-    script.chmod(0o755)
-    monkeypatch.setenv("CXX", str(script))
+    log = tmp_path / "log"
+    refusal = f'case $word in {unknown}) echo "error: unrecognized $word" >&2; exit 1;; esac'
+    before_compiling(f'for word; do {refusal}; done; echo "$@" >> {log}')
     path = build.build()
     assert ctypes.CDLL(str(path)).answer() == 42
     assert build.levels_left_out(path) == left_out
@@ -154,15 +160,9 @@ def test_levels_that_the_compiler_does_not_know_are_left_out(tmp_path, sources, 
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels are those of x86-64")
-def test_levels_that_the_assembler_does_not_know_are_left_out(tmp_path, sources, monkeypatch):
+def test_levels_that_the_assembler_does_not_know_are_left_out(sources, before_compiling):
     (sources / "more_bfloat16.cc").write_text("")
-    script = tmp_path / "compiler-over-an-old-assembler"
-    script.write_text(
-        f'#!/bin/sh\ngrep -q -e tdpbf16ps -- "$@" 2>/dev/null && echo "Error: no such instruction" >&2 && exit 1\n'
-        f'exec {build.find_compiler()[0]} "$@"\n'
-    )
-    script.chmod(0o755)
-    monkeypatch.setenv("CXX", str(script))
+    before_compiling('grep -q -e tdpbf16ps -- "$@" 2>/dev/null && echo "Error: no such instruction" >&2 && exit 1')
     path = build.build()
     assert ctypes.CDLL(str(path)).answer() == 42
     assert build.levels_left_out(path) == [AMX]
