@@ -4,6 +4,8 @@ import keras
 from keras import ops
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
+from kerasptb.ops.tensors import matmul
+
 
 class TiedDense(keras.layers.Layer):
     """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: one matrix, trained by both.
@@ -50,13 +52,22 @@ class TiedDense(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.units,), initializer=self.bias_initializer, name="bias")
 
     @property
+    def embeddings(self):
+        """The embedding's matrix, a variable [V, D]."""
+        return self._embedding.embeddings
+
+    @property
     def kernel(self):
         """The embedding's matrix, transposed: a tensor [D, V] through which gradients reach it."""
-        return ops.transpose(ops.convert_to_tensor(self._embedding.embeddings))
+        return ops.transpose(ops.convert_to_tensor(self.embeddings))
 
     def call(self, inputs):
         """Returns the logits."""
-        return ops.matmul(inputs, ops.cast(self.kernel, self.compute_dtype)) + self.bias
+        # As a product of two matrices, of which the second need not be copied to be transposed.
+        matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
+        rows = ops.reshape(inputs, (-1, matrix.shape[1]))
+        logits = matmul(rows, matrix, transpose_b=True) + self.bias
+        return ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units))
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the logits."""

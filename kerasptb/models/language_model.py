@@ -98,7 +98,10 @@ class LanguageModel(WholeBatches, keras.Model):
             return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), dtype=dtype, name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        embedding = Embedding(
+        # A matrix that is also the logits' is read whole, and updated whole: a lookup in the variable would spare no
+        # copy, and have TensorFlow make one at each reading.
+        of_words = keras.layers.Embedding if tie_embeddings else Embedding
+        embedding = of_words(
             vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
         )
         x = drop(embedding(tokens), "embedding_dropout")
@@ -254,15 +257,17 @@ class LanguageModel(WholeBatches, keras.Model):
 
     def _cost_of_hidden(self, hidden, targets):
         logits = self.get_layer("logits")
+        kernel = logits.embeddings if self.tie_embeddings else logits.kernel
         return ops.linear_cross_entropy(
-            keras.ops.cast(hidden, logits.kernel.dtype),  # of a lower precision under a mixed dtype policy
-            logits.kernel,
+            keras.ops.cast(hidden, kernel.dtype),  # of a lower precision under a mixed dtype policy
+            kernel,
             logits.bias,
             targets,
             reduction="sum",
             backend=self.backend,
             precision=self.precision or backends.precision_of_policy(self.backend, self.dtype_policy),
             scale=1.0 / targets.shape[0],
+            transpose_kernel=self.tie_embeddings,
         )
 
     def train_step(self, *arguments):

@@ -38,14 +38,25 @@ _GPU_CHUNK_BYTES = 256 * 2**20
 
 
 @as_written
-def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend="auto", precision="float32", scale=1.0):
+def linear_cross_entropy(
+    h,
+    kernel,
+    bias,
+    targets,
+    reduction="none",
+    *,
+    backend="auto",
+    precision="float32",
+    scale=1.0,
+    transpose_kernel=False,
+):
     """Cross-entropy in nats of ``softmax(h @ kernel + bias)`` against integer targets.
 
     Only a chunk of the logits exists at any time. Differentiable once, in ``h``, ``kernel`` and ``bias``.
 
     Args:
         h: float32 ``[..., D]``, any leading shape. The reference backend takes any float type.
-        kernel: ``[D, V]``, of h's type.
+        kernel: ``[D, V]``, or ``[V, D]`` with ``transpose_kernel``, of h's type.
         bias: ``[V]``, of h's type.
         targets: int ``[...]``, each in ``[0, V)``.
         reduction: ``"none"`` for the loss of each word, or ``"sum"`` for their sum. The sum is the training path:
@@ -58,6 +69,8 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
             float32 in each.
         scale: float by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
+        transpose_kernel: whether the kernel is ``[V, D]``, as an embedding's matrix is that is tied to the logits: it
+            is read, and its gradient made, as it is, without a copy the other way round.
 
     Returns:
         The loss: ``[...]`` with ``reduction="none"``, a scalar with ``"sum"``.
@@ -75,11 +88,11 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
     if reduction not in ("none", "sum"):
         raise ValueError(f'`reduction` must be "none" or "sum". Received: reduction={reduction!r}')
     h, kernel, bias, targets = (as_tensor(x) for x in (h, kernel, bias, targets))
-    implementation = _implementation(backend, precision, h)
-    _check_arguments(h, kernel, bias, targets)
+    implementation = _implementation(backend, precision, h, bool(transpose_kernel))
+    _check_arguments(h, kernel, bias, targets, transpose_kernel)
     lead = ops.shape(targets)
     h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
-    valid, targets = _checked_targets(targets, kernel.shape[1])
+    valid, targets = _checked_targets(targets, bias.shape[0])
     if reduction == "sum":
         return implementation.loss_sum(h, kernel, bias, targets, valid, scale)
     loss = implementation.loss_per_word(h, kernel, bias, targets) * ops.cast(scale, h.dtype)
@@ -89,15 +102,16 @@ def linear_cross_entropy(h, kernel, bias, targets, reduction="none", *, backend=
 class _Reference:
     """Plain operations, differentiated by the framework: the specification of every other implementation."""
 
-    @staticmethod
-    def loss_per_word(h, kernel, bias, targets):
-        logits = ops.matmul(h, kernel) + bias
+    def __init__(self, transpose_kernel):
+        self.transpose_kernel = transpose_kernel
+
+    def loss_per_word(self, h, kernel, bias, targets):
+        logits = ops.matmul(h, ops.transpose(kernel) if self.transpose_kernel else kernel) + bias
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         return ops.logsumexp(logits, axis=-1) - target_logit
 
-    @classmethod
-    def loss_sum(cls, h, kernel, bias, targets, valid, scale):
-        loss = ops.where(valid, cls.loss_per_word(h, kernel, bias, targets), float("nan"))
+    def loss_sum(self, h, kernel, bias, targets, valid, scale):
+        loss = ops.where(valid, self.loss_per_word(h, kernel, bias, targets), float("nan"))
         return ops.sum(loss) * ops.cast(scale, h.dtype)
 
 
@@ -105,7 +119,8 @@ class _WithGradient:
     """An implementation that makes its own gradients, from two parts that its subclasses give.
 
     Forward: ``_loss(h, kernel, bias, targets)`` returns the loss [N]. Forward and backward: ``_loss_and_gradients(h,
-    kernel, bias, targets, weights)`` also returns dh [N, D], dW [D, V] and db [V] of ``sum(weights * loss)``.
+    kernel, bias, targets, weights)`` also returns the gradients of ``sum(weights * loss)``: dh [N, D], dW of the
+    kernel's shape, and db [V].
     """
 
     def loss_per_word(self, h, kernel, bias, targets):
@@ -137,10 +152,28 @@ class _WithGradient:
 
 
 class _Chunked(_WithGradient):
-    """A chunk of rows at a time; subclasses give the loss and the gradients of a chunk."""
+    """A chunk of rows at a time; subclasses give the loss and the gradients of a chunk.
+
+    Args:
+        transpose_kernel: whether the kernel is [V, D] instead of [D, V].
+        product: what multiplies two matrices, as `tensors.matmul`.
+    """
+
+    def __init__(self, transpose_kernel, product=matmul):
+        self.transpose_kernel = transpose_kernel
+        self.product = product
+
+    def _logits(self, h, kernel):
+        return self.product(h, kernel, transpose_b=self.transpose_kernel)
+
+    def _dh(self, kernel, d_logits):
+        return self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
+
+    def _d_kernel(self, h, d_logits):
+        return self.product(*((d_logits, h) if self.transpose_kernel else (h, d_logits)), transpose_a=True)
 
     def _loss(self, h, kernel, bias, targets):
-        num_words, num_chunks, rows = _chunking(h, kernel)
+        num_words, num_chunks, rows = _chunking(h, bias)
         if _is_one(num_chunks):
             return self._chunk_loss(h, kernel, bias, targets)
         h, targets = (_pad_rows(x, num_chunks * rows) for x in (h, targets))
@@ -153,7 +186,7 @@ class _Chunked(_WithGradient):
         return loss[:num_words]
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
-        num_words, num_chunks, rows = _chunking(h, kernel)
+        num_words, num_chunks, rows = _chunking(h, bias)
         if _is_one(num_chunks):
             return self._chunk_loss_and_gradients(h, kernel, bias, targets, weights)
         # Padding has weight 0, so it leaves the gradients alone.
@@ -179,15 +212,13 @@ class _Chunked(_WithGradient):
 class _Keras(_Chunked):
     """The framework's matrix products and softmax."""
 
-    @staticmethod
-    def _chunk_loss(h, kernel, bias, targets):
-        logits = _add_bias(ops.matmul(h, kernel), bias)
+    def _chunk_loss(self, h, kernel, bias, targets):
+        logits = _add_bias(self._logits(h, kernel), bias)
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         return ops.logsumexp(logits, axis=-1) - target_logit
 
-    @staticmethod
-    def _chunk_loss_and_gradients(h, kernel, bias, targets, weights):
-        logits = _add_bias(ops.matmul(h, kernel), bias)
+    def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
+        logits = _add_bias(self._logits(h, kernel), bias)
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         # Keras' softmax warns about a vocabulary of one, where all is as it should be.
         probabilities = tf.nn.softmax(logits) if _ON_TENSORFLOW else ops.softmax(logits, axis=-1)
@@ -197,70 +228,63 @@ class _Keras(_Chunked):
         target_probability = ops.take_along_axis(probabilities, targets[:, None], axis=-1)[:, 0]
         residual = ops.scatter_update(probabilities, target_index, target_probability - 1.0)
         # dz = weights * residual, but the weights go into the smaller factors.
-        dh = matmul(residual, kernel, transpose_b=True) * weights[:, None]
-        d_kernel = matmul(h * weights[:, None], residual, transpose_a=True)
+        dh = self._dh(kernel, residual) * weights[:, None]
+        d_kernel = self._d_kernel(h * weights[:, None], residual)
         return log_sum_exp - target_logit, dh, d_kernel, ops.matmul(weights[None, :], residual)[0]
 
 
 class _NativeSoftmax(_Chunked):
     """The framework's matrix products, and a native kernel that reads each logit once between them."""
 
-    def __init__(self, product):
-        self.product = product
-
     def _chunk_loss(self, h, kernel, bias, targets):
-        logits = self.product(h, kernel)
+        logits = self._logits(h, kernel)
         return _native_call("softmax_cross_entropy_loss", [logits, bias, targets], [targets.shape])[0]
 
     def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
-        logits = self.product(h, kernel)
+        logits = self._logits(h, kernel)
         loss, d_logits, d_bias = _native_call(
             "softmax_cross_entropy",
             [logits, bias, targets, weights],
             [targets.shape, logits.shape, bias.shape],
             aliases={0: 1},  # the gradient of the logits may take their memory
         )
-        return (
-            loss,
-            self.product(d_logits, kernel, transpose_b=True),
-            self.product(h, d_logits, transpose_a=True),
-            d_bias,
-        )
+        return loss, self._dh(kernel, d_logits), self._d_kernel(h, d_logits), d_bias
 
 
 class _NativeFused(_WithGradient):
     """Products and softmax in one native kernel, for processors."""
 
-    def __init__(self, precision):
+    def __init__(self, transpose_kernel, precision):
+        self.attributes = {"transpose_kernel": transpose_kernel}
         self.precision = precision
+        self.of_nothing = _Keras(transpose_kernel)
 
     def _loss(self, h, kernel, bias, targets):
         if 0 in (*h.shape, *kernel.shape):
-            return _KERAS._loss(h, kernel, bias, targets)
+            return self.of_nothing._loss(h, kernel, bias, targets)
         target = f"linear_cross_entropy_forward_{self.precision}"
-        return _native_call(target, [h, kernel, bias, targets], [targets.shape])[0]
+        return _native_call(target, [h, kernel, bias, targets], [targets.shape], attributes=self.attributes)[0]
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
         if 0 in (*h.shape, *kernel.shape):
-            return _KERAS._loss_and_gradients(h, kernel, bias, targets, weights)
-        arguments = [h, kernel, bias, targets, weights]
+            return self.of_nothing._loss_and_gradients(h, kernel, bias, targets, weights)
         return _native_call(
-            f"linear_cross_entropy_{self.precision}", arguments, [targets.shape, h.shape, kernel.shape, bias.shape]
+            f"linear_cross_entropy_{self.precision}",
+            [h, kernel, bias, targets, weights],
+            [targets.shape, h.shape, kernel.shape, bias.shape],
+            attributes=self.attributes,
         )
 
 
-_KERAS = _Keras()
-
-
-def _native_call(target, arguments, shapes, aliases=None):
+def _native_call(target, arguments, shapes, **options):
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
-    return calls.call(f"kerasptb_{target}", arguments, [tuple(shape) for shape in shapes], aliases)
+    return calls.call(f"kerasptb_{target}", arguments, [tuple(shape) for shape in shapes], **options)
 
 
-def _chunking(h, kernel):
+def _chunking(h, bias):
     """Returns N, the number of chunks, and the rows of each; ints where N is static."""
-    features, vocabulary_size = kernel.shape
+    features, vocabulary_size = h.shape[1], bias.shape[0]
     chunk_bytes = _GPU_CHUNK_BYTES if backends.visible_gpus() else _CHUNK_BYTES
     most_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
     num_words = ops.shape(h)[0]
@@ -309,14 +333,16 @@ def _times_upstream(gradients, upstream):
     return [upstream * gradient for gradient in gradients]
 
 
-def _check_arguments(h, kernel, bias, targets):
-    if len(h.shape) < 1 or len(kernel.shape) != 2 or kernel.shape[0] != h.shape[-1]:
+def _check_arguments(h, kernel, bias, targets, transpose_kernel):
+    axis = 1 if transpose_kernel else 0  # of D
+    if len(h.shape) < 1 or len(kernel.shape) != 2 or kernel.shape[axis] != h.shape[-1]:
         raise ValueError(
-            "`h` must be [..., D] and `kernel` [D, V]. "
+            f"`h` must be [..., D] and `kernel` {'[V, D]' if transpose_kernel else '[D, V]'}. "
             f"Received: h of shape {tuple(h.shape)}, kernel of shape {tuple(kernel.shape)}"
         )
-    if tuple(bias.shape) != (kernel.shape[1],):
-        raise ValueError(f"`bias` must be [V], here [{kernel.shape[1]}]. Received: bias of shape {tuple(bias.shape)}")
+    vocabulary_size = kernel.shape[1 - axis]
+    if tuple(bias.shape) != (vocabulary_size,):
+        raise ValueError(f"`bias` must be [V], here [{vocabulary_size}]. Received: bias of shape {tuple(bias.shape)}")
     if len(targets.shape) != len(h.shape) - 1 or any(
         a != b for a, b in zip(targets.shape, h.shape[:-1], strict=True) if a is not None and b is not None
     ):
@@ -354,13 +380,13 @@ def _checked_targets(targets, vocabulary_size):
     return valid, ops.where(valid, ops.cast(targets, "int32"), 0)
 
 
-def _implementation(backend, precision, h):
+def _implementation(backend, precision, h, transpose_kernel):
     chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
     if chosen == "native":
         if backends.visible_gpus() or (precision == "float32" and h.shape[-1] > _MOST_FUSED_FEATURES):
-            return _NativeSoftmax(matmul if precision == "float32" else matmul_bfloat16)
-        return _NativeFused(precision)
-    return _Reference if chosen == "reference" else _KERAS
+            return _NativeSoftmax(transpose_kernel, matmul if precision == "float32" else matmul_bfloat16)
+        return _NativeFused(transpose_kernel, precision)
+    return (_Reference if chosen == "reference" else _Keras)(transpose_kernel)
 
 
 def _obstacle(backend, h):

@@ -560,6 +560,19 @@ def test_the_fused_cost_of_tied_embeddings_is_that_of_the_logits():
         np.testing.assert_allclose(tf.convert_to_tensor(ours), tf.convert_to_tensor(plain), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["keras", "native"])
+def test_a_step_of_tied_embeddings_copies_no_matrix_of_the_vocabulary(backend, request):
+    if backend == "native":
+        request.getfixturevalue("native_library")
+    model = LanguageModel(V, 6, 6, B, T, tie_embeddings=True, backend=backend)
+    model.compile()
+    tokens = tf.zeros((B, T), tf.int32)
+    graph = tf.function(lambda: model.train_step((tokens, tokens))).get_concrete_function().graph
+    assert not [op for op in graph.get_operations() if op.type == "Transpose" and sorted(op.outputs[0].shape) == [6, V]]
+    # The lookup of rows in a variable has TensorFlow copy it at each reading.
+    assert not [op for op in graph.get_operations() if op.type == "ResourceGather"]
+
+
 def test_tied_embeddings_need_equal_sizes():
     with pytest.raises(ValueError, match=r"last LSTM layer of the embedding's size.*embedding_size=6, units=\(8, 5\)"):
         LanguageModel(V, 6, (8, 5), B, T, tie_embeddings=True)

@@ -43,6 +43,14 @@ def total_of_losses(backend, precision, reduction="none"):
     return total
 
 
+def total_of_losses_of_a_transposed_kernel(backend, precision):
+    def total(h, kernel, bias, targets):
+        options = {"backend": backend, "precision": precision, "transpose_kernel": True}
+        return jnp.sum(linear_cross_entropy(h, kernel.T, bias, targets, **options))
+
+    return total
+
+
 def summed_losses(backend, precision):
     return total_of_losses(backend, precision, "sum")
 
@@ -59,8 +67,9 @@ for precision, allowed in PRECISIONS.items():
     if backends.native_obstacle(precision) is not None:
         print(f"left out: {backends.native_obstacle(precision)}")
         continue
-    for function, inputs in ((total_of_lstm, of_lstm), (total_of_losses, of_losses), (summed_losses, of_losses)):
-        compare(function, inputs, "native", precision, allowed)
+    compare(total_of_lstm, of_lstm, "native", precision, allowed)
+    for function in (total_of_losses, summed_losses, total_of_losses_of_a_transposed_kernel):
+        compare(function, of_losses, "native", precision, allowed)
 for function, inputs in ((total_of_lstm, of_lstm), (summed_losses, of_losses)):
     compare(function, inputs, "keras", "float32", 2e-6)
 

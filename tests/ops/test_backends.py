@@ -147,10 +147,10 @@ def test_step_is_compiled_on_a_gpu_if_every_layer_is_native(gpus, monkeypatch):
 def test_a_gpu_takes_a_training_step_as_one_chunk(gpus):
     from kerasptb.ops.linear_cross_entropy import _chunking
 
-    h, kernel = np.zeros((1200, 128), "float32"), np.zeros((128, 10_000), "float32")
-    assert _chunking(h, kernel)[1] == 6
+    h, bias = np.zeros((1200, 128), "float32"), np.zeros(10_000, "float32")
+    assert _chunking(h, bias)[1] == 6
     gpus(None)
-    assert _chunking(h, kernel)[1] == 1
+    assert _chunking(h, bias)[1] == 1
 
 
 @pytest.mark.parametrize(("level", "slow"), [("avx512bf16", True), ("amx", False)])

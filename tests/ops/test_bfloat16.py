@@ -116,6 +116,19 @@ def test_loss_per_word_and_gradients_with_any_upstream(shape, precision):
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("shape", LOSS_SHAPES)
+def test_a_transposed_kernel_gives_the_same(shape, precision):
+    (h, kernel, bias), targets, upstream = loss_inputs(*shape)
+    options = {"backend": "native", "precision": precision}
+    loss, dh, d_kernel, d_bias = loss_and_gradients((h, kernel, bias), targets, upstream, **options)
+    found = loss_and_gradients((h, kernel.T, bias), targets, upstream, transpose_kernel=True, **options)
+    for value, wanted in zip((found[0], found[1], found[3]), (loss, dh, d_bias), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+    # Over several chunks of rows the sums are added in another order.
+    np.testing.assert_allclose(found[2], tf.transpose(d_kernel), rtol=0, atol=1e-5 * np.abs(d_kernel).max())
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
 def test_summed_loss_has_the_gradients_of_the_loss_per_word(precision):
     arrays, targets, _ = loss_inputs(50, 40, 300)
     options = {"backend": "native", "precision": precision, "scale": 0.25}
@@ -245,7 +258,7 @@ def test_handlers_check_targets_themselves(target, invalid):
         arguments.append(tf.constant(upstream))
         outputs += [(5, 3), (3, 10), (10,)]
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"in \[0, 10\).*{invalid}"):
-        calls.call(f"kerasptb_{target}", arguments, outputs)
+        calls.call(f"kerasptb_{target}", arguments, outputs, attributes={"transpose_kernel": False})
 
 
 def test_handlers_refuse_shapes_that_do_not_fit():
@@ -254,7 +267,12 @@ def test_handlers_refuse_shapes_that_do_not_fit():
     arrays, targets, upstream = loss_inputs(5, 3, 10)
     arguments = [tf.constant(x) for x in (*arrays, targets, upstream)]
     with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"):
-        calls.call("kerasptb_linear_cross_entropy_bfloat16", arguments, [(5,), (5, 3), (3, 11), (10,)])
+        calls.call(
+            "kerasptb_linear_cross_entropy_bfloat16",
+            arguments,
+            [(5,), (5, 3), (3, 11), (10,)],
+            attributes={"transpose_kernel": False},
+        )
     arrays, _ = lstm_inputs(2, 3, 5, 7)
     x, h0, c0, *weights = [tf.constant(x) for x in arrays]
     outputs = [(2, 3, 7), (2, 7), (2, 7), ((1, 40, 64), "bfloat16"), ((3, 2, 127), "bfloat16"), (4, 2, 32)]

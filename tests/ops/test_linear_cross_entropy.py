@@ -97,15 +97,33 @@ def test_scaled_sum_matches_float64(shape, backend):
     assert_twice_as_good(values, reference, [np.asarray(0.25 * loss.sum()), *gradients])
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+@pytest.mark.parametrize("shape", [*SHAPES, (600, 31, 31)])
+def test_a_transposed_kernel_has_a_transposed_gradient(shape, backend, reduction):
+    (h, kernel, bias), targets, _ = make_inputs(*shape)
+    loss, *gradients = exact((h, kernel, bias), targets, np.full(shape[0], 0.5))
+    options = {"backend": backend, "reduction": reduction, "scale": 0.5, "transpose_kernel": True}
+    found = loss_and_gradients((h, kernel.T, bias), targets, 1.0, **options)
+    for value, wanted in zip(found[1:], (gradients[0], gradients[1].T, gradients[2]), strict=True):
+        assert value.shape == wanted.shape
+        assert np.abs(value - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), 1e-3)
+    np.testing.assert_allclose(found[0], 0.5 * (loss.sum() if reduction == "sum" else loss), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_many_chunks_with_a_ragged_end_give_the_same_as_one(backend, monkeypatch):
+def test_many_chunks_with_a_ragged_end_give_the_same_as_one(backend, transposed, monkeypatch):
     arrays, targets, upstream = make_inputs(101, 8, 50)
-    expected = exact(arrays, targets, upstream)
+    expected = list(exact(arrays, targets, upstream))
+    if transposed:
+        arrays[1], expected[2] = arrays[1].T, expected[2].T
     module = __import__(linear_cross_entropy.__module__, fromlist=["_"])
     monkeypatch.setattr(module, "_CHUNK_BYTES", 0)
     monkeypatch.setattr(module, "_MIN_CHUNK_ROWS", 9)
     monkeypatch.setattr(module, "_MOST_FUSED_FEATURES", 0)  # the fused kernel has chunks of its own
-    for value, wanted in zip(loss_and_gradients(arrays, targets, upstream, backend=backend), expected, strict=True):
+    found = loss_and_gradients(arrays, targets, upstream, backend=backend, transpose_kernel=transposed)
+    for value, wanted in zip(found, expected, strict=True):
         assert relative_error(value, wanted) < 2e-6
 
 
@@ -258,6 +276,8 @@ def test_without_a_tape_no_gradient_is_made(monkeypatch):
         ({"backend": "fast"}, "`backend` must be one of"),
         ({"precision": "float16"}, "`precision` must be"),
         ({"kernel": np.zeros((4, 10), "float32")}, "`h` must be"),
+        ({"transpose_kernel": True}, r"`kernel` \[V, D\]"),
+        ({"kernel": np.zeros((9, 3), "float32"), "transpose_kernel": True}, r"`bias` must be \[V\], here \[9\]"),
         ({"bias": np.zeros(9, "float32")}, "`bias` must be"),
         ({"targets": np.zeros(4, "int32")}, "`targets` must have"),
         ({"targets": np.zeros(5, "float32")}, "`targets` must be integers"),

@@ -5,7 +5,7 @@ import keras
 from kerasptb.ops.native import loader
 
 
-def call(target, arguments, outputs, aliases=None):
+def call(target, arguments, outputs, aliases=None, attributes=None):
     """Run the handler registered under `target`.
 
     With TensorFlow the first dimension of arguments may be unknown, the batch; XLA then compiles the call (some 10 ms)
@@ -18,6 +18,7 @@ def call(target, arguments, outputs, aliases=None):
             dimension is the batch.
         aliases: dict from the number of an argument to that of the output that may take its memory, if nothing else
             reads the argument afterwards.
+        attributes: dict of the handler's attributes, bools.
 
     Returns:
         A list of tensors.
@@ -39,4 +40,4 @@ def call(target, arguments, outputs, aliases=None):
         from kerasptb.ops.native import calls_jax as host  # noqa: PLC0415  (needs JAX)
     else:
         from kerasptb.ops.native import calls_tensorflow as host  # noqa: PLC0415  (needs TensorFlow)
-    return host.call(target, arguments, outputs, aliases or {})
+    return host.call(target, arguments, outputs, aliases or {}, attributes or {})

@@ -3,7 +3,7 @@
 import jax
 
 
-def call(target, arguments, outputs, aliases):
+def call(target, arguments, outputs, aliases, attributes):
     """See `calls.call`; each output is a (shape, dtype) pair."""
     results = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs]
-    return jax.ffi.ffi_call(target, results, input_output_aliases=aliases)(*arguments)
+    return jax.ffi.ffi_call(target, results, input_output_aliases=aliases)(*arguments, **attributes)

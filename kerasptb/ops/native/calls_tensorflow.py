@@ -13,7 +13,7 @@ _ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32"}
 _MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
 
 
-def call(target, arguments, outputs, aliases):
+def call(target, arguments, outputs, aliases, attributes):
     """See `calls.call`; each output is a (shape, dtype) pair."""
     # Outside of a program that XLA compiles, TensorFlow owns the arguments, and an alias would be a copy.
     del aliases
@@ -21,7 +21,7 @@ def call(target, arguments, outputs, aliases):
     return tf2xla.gen_xla_ops.xla_call_module(
         args=arguments,
         version=_MODULE_VERSION,
-        module=_module(target, inputs, outputs),
+        module=_module(target, inputs, outputs, tuple(attributes.items())),
         Sout=[list(shape) for shape, _ in outputs],
         Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
         # Of several platforms the program would be told the one that it runs on. One name serves for all, since the
@@ -36,7 +36,7 @@ def call(target, arguments, outputs, aliases):
 
 
 @functools.lru_cache(maxsize=1024)
-def _module(target, inputs, outputs):
+def _module(target, inputs, outputs, attributes):
     """The StableHLO text of one call.
 
     Where the batch is unknown, the call takes the shapes of its results as further operands. TensorFlow knows the batch
@@ -61,6 +61,7 @@ def _module(target, inputs, outputs):
         indices = ", ".join(str(i) for i in range(len(inputs), len(operands)))
         call_attributes = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(outputs)}xi64>"
         module_attributes = "attributes {jax.uses_shape_polymorphism = true} "
+    config = ", ".join(f"{name} = {str(value).lower()}" for name, value in attributes)
     bound, results = "%out", "%out"
     if len(outputs) > 1:
         bound, results = f"%out:{len(outputs)}", ", ".join(f"%out#{i}" for i in range(len(outputs)))
@@ -69,7 +70,7 @@ module @{target} {module_attributes}{{
   func.func public @main({parameters}) -> ({output_types}) {{
     {" ".join(lines)}
     {bound} = stablehlo.custom_call @{target}({", ".join(operands)})
-        {{api_version = 4 : i32, backend_config = {{}}, has_side_effect = false{call_attributes}}}
+        {{api_version = 4 : i32, backend_config = {{{config}}}, has_side_effect = false{call_attributes}}}
         : ({", ".join(operand_types)}) -> ({output_types})
     return {results} : {output_types}
   }}

@@ -25,6 +25,7 @@ for shape in softmax.SHAPES:
     softmax.test_loss_and_gradient(None, shape)
 for shape in linear.SHAPES:
     linear.test_loss_and_gradients(None, shape)
+    linear.test_a_transposed_kernel_gives_the_same_bits(None, shape)
 for order in ("rising", "falling", "two peaks"):
     linear.test_the_largest_logit_may_be_anywhere(None, order)
 print(native.cpu_level(), native.thread_count())
@@ -50,7 +51,7 @@ def test_bfloat16_without_amx(native_library):
     if native.cpu_level() == "avx512bf16":
         pytest.skip("this processor has no AMX, so the other tests run these kernels")
     environment = os.environ | {"KERASPTB_CPU": "avx512bf16"}
-    chosen = "all_gradients or loss_per_word or summed_loss or any_number_of_threads"
+    chosen = "all_gradients or loss_per_word or summed_loss or transposed or any_number_of_threads"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, TESTS / "test_bfloat16.py"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -34,15 +34,19 @@ def exact(h, kernel, bias, targets, scale):
     return loss, dz @ kernel.T, h.T @ dz, dz.sum(axis=0)
 
 
-def native(h, kernel, bias, targets, scale):
+def native(h, kernel, bias, targets, scale, transpose_kernel=False):
     arguments = [tf.constant(a) for a in (h, kernel, bias, targets, scale)]
     outputs = [targets.shape, h.shape, kernel.shape, bias.shape]
-    return [a.numpy() for a in call("kerasptb_linear_cross_entropy_float32", arguments, outputs)]
+    attributes = {"transpose_kernel": transpose_kernel}
+    found = call("kerasptb_linear_cross_entropy_float32", arguments, outputs, attributes=attributes)
+    return [a.numpy() for a in found]
 
 
-def loss_alone(h, kernel, bias, targets, scale):
+def loss_alone(h, kernel, bias, targets, scale, transpose_kernel=False):
     arguments = [tf.constant(a) for a in (h, kernel, bias, targets)]
-    return call("kerasptb_linear_cross_entropy_forward_float32", arguments, [targets.shape])[0].numpy()
+    attributes = {"transpose_kernel": transpose_kernel}
+    target = "kerasptb_linear_cross_entropy_forward_float32"
+    return call(target, arguments, [targets.shape], attributes=attributes)[0].numpy()
 
 
 def assert_close(found, expected, bound=2e-6):
@@ -56,6 +60,16 @@ def test_loss_and_gradients(native_library, shape):
     found = native(*example(shape))
     assert_close(found, exact(*example(shape)))
     np.testing.assert_array_equal(loss_alone(*example(shape)), found[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_transposed_kernel_gives_the_same_bits(native_library, shape):
+    h, kernel, bias, targets, scale = example(shape)
+    loss, dh, d_kernel, d_bias = native(h, kernel, bias, targets, scale)
+    found = native(h, kernel.T, bias, targets, scale, transpose_kernel=True)
+    for value, wanted in zip(found, (loss, dh, d_kernel.T, d_bias), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+    np.testing.assert_array_equal(loss_alone(h, kernel.T, bias, targets, scale, transpose_kernel=True), loss)
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "two peaks"])
@@ -135,3 +149,5 @@ def test_wrong_shapes_are_refused(native_library):
     ]:
         with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit"):
             native(*wrong)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit"):
+        native(h, kernel, bias, targets, scale, transpose_kernel=True)

@@ -26,13 +26,18 @@ ffi::Error run(const LinearCrossEntropy& tensors) {
   });
 }
 
+bool has_kernel_shape(const Float32& kernel, int64_t D, int64_t V, bool transposed) {
+  return transposed ? shapes_fit({{kernel, {V, D}}}) : shapes_fit({{kernel, {D, V}}});
+}
+
 // Fills in what both handlers have, once its shapes and the targets have been found good.
-ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32& loss, LinearCrossEntropy* tensors) {
+ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32& loss, bool transpose_kernel,
+                 LinearCrossEntropy* tensors) {
   const char* name = "kerasptb_linear_cross_entropy";
   if (h.dimensions().size() != 2 || kernel.dimensions().size() != 2) return wrong_shapes(name);
-  const int64_t N = h.dimensions()[0], D = h.dimensions()[1], V = kernel.dimensions()[1];
-  if (N < 1 || D < 1 || V < 1 || !shapes_fit({{kernel, {D, V}}, {bias, {V}}, {loss, {N}}}) ||
-      targets.dimensions().size() != 1 || targets.dimensions()[0] != N)
+  const int64_t N = h.dimensions()[0], D = h.dimensions()[1], V = kernel.dimensions()[transpose_kernel ? 0 : 1];
+  if (N < 1 || D < 1 || V < 1 || !has_kernel_shape(kernel, D, V, transpose_kernel) ||
+      !shapes_fit({{bias, {V}}, {loss, {N}}}) || targets.dimensions().size() != 1 || targets.dimensions()[0] != N)
     return wrong_shapes(name);
   for (int64_t n = 0; n < N; ++n) {
     const int32_t target = targets.typed_data()[n];
@@ -41,17 +46,20 @@ ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32
                                          "). Received: targets containing " + std::to_string(target));
   }
   *tensors = {N, D, V, h.typed_data(), kernel.typed_data(), bias.typed_data(), targets.typed_data(), nullptr,
-              loss.typed_data(), nullptr, nullptr, nullptr};
+              loss.typed_data(), nullptr, nullptr, nullptr, transpose_kernel};
   return ffi::Error::Success();
 }
 
 template <int kParts>
 ffi::Error loss_and_gradients(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32 scale, Out loss, Out dh,
-                              Out d_kernel, Out d_bias) {
+                              Out d_kernel, Out d_bias, bool transpose_kernel) {
   LinearCrossEntropy tensors;
-  if (ffi::Error error = check(h, kernel, bias, targets, *loss, &tensors); error.failure()) return error;
+  if (ffi::Error error = check(h, kernel, bias, targets, *loss, transpose_kernel, &tensors);
+      error.failure())
+    return error;
   const int64_t N = tensors.num_words, D = tensors.features, V = tensors.vocabulary_size;
-  if (!shapes_fit({{scale, {N}}, {*dh, {N, D}}, {*d_kernel, {D, V}}, {*d_bias, {V}}}))
+  if (!shapes_fit({{scale, {N}}, {*dh, {N, D}}, {*d_bias, {V}}}) ||
+      !has_kernel_shape(*d_kernel, D, V, transpose_kernel))
     return wrong_shapes("kerasptb_linear_cross_entropy");
   tensors.scale = scale.typed_data();
   tensors.dh = dh->typed_data();
@@ -61,19 +69,21 @@ ffi::Error loss_and_gradients(Float32 h, Float32 kernel, Float32 bias, Int32 tar
 }
 
 template <int kParts>
-ffi::Error loss_only(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out loss) {
+ffi::Error loss_only(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out loss, bool transpose_kernel) {
   LinearCrossEntropy tensors;
-  ffi::Error error = check(h, kernel, bias, targets, *loss, &tensors);
+  ffi::Error error = check(h, kernel, bias, targets, *loss, transpose_kernel, &tensors);
   return error.failure() ? error : run<kParts>(tensors);
 }
 
 auto bind_loss_and_gradients() {
   return ffi::Ffi::Bind()
       .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Arg<Float32>()
-      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>();
+      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>().Attr<bool>("transpose_kernel");
 }
 auto bind_loss_only() {
-  return ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Ret<Float32>();
+  return ffi::Ffi::Bind()
+      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>()
+      .Ret<Float32>().Attr<bool>("transpose_kernel");
 }
 
 XLA_FFI_DEFINE_HANDLER(GradientsFloat32, loss_and_gradients<kFloat32>, bind_loss_and_gradients());

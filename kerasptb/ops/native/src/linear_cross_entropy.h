@@ -8,6 +8,7 @@
 // XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
 //   kerasptb_linear_cross_entropy_float32(h, W, b, targets s32 [N], scale [N]) -> loss [N], dh [N,D], dW [D,V], db [V]
 //   kerasptb_linear_cross_entropy_forward_float32(h, W, b, targets) -> loss [N]
+// All have an attribute `transpose_kernel`, a bool: W and dW are [V,D] then, as an embedding's matrix is.
 // A target outside [0, V) is an error that names it, and nothing is computed.
 #pragma once
 
@@ -21,6 +22,7 @@ struct LinearCrossEntropy {
   const int32_t* targets;  // each in [0, V)
   const float* scale;      // null: no gradients, and the last three below are not touched
   float *loss, *dh, *d_kernel, *d_bias;
+  bool transpose_kernel = false;  // W and dW are [V, D]
 };
 
 // All throw std::bad_alloc. A logit of +infinity gives a loss of NaN.

@@ -128,7 +128,6 @@ struct Task {
 
   void pack_panel(int64_t panel, ThreadBuffers& my) const {
     const int64_t words = words_of(panel);
-    const float* kernel = io.kernel + panel * kPanel;
     for (int64_t v = 0; v < kPanel; ++v)
       my.bias[v] = v < words ? io.bias[panel * kPanel + v] * kLog2E : kNoLogit;
     const auto pack = [&](int64_t d, int64_t v, Float first, Float second) __attribute__((always_inline)) {
@@ -136,6 +135,21 @@ struct Task {
       bfloat16* to = my.columns + v * depth + d * kTileRows;
       for (int part = 0; part < kParts; ++part) store(to + part * panel_low, pair_rows(parts.part[part]));
     };
+    if (io.transpose_kernel) {
+      const float* kernel = io.kernel + panel * kPanel * io.features;
+      for (int64_t v = 0; v < kPanel; v += kLanes)
+        for (int64_t d = 0; d < depth; d += kLanes) {
+          __m512i rows[16];
+          for (int64_t i = 0; i < kLanes; ++i)
+            rows[i] = reinterpret_cast<__m512i>(load(kernel + (v + i) * io.features + d,
+                                                     v + i < words ? lanes_before(d, io.features) : 0));
+          transpose(rows);
+          for (int64_t i = 0; i < kLanes; i += 2)
+            pack(d + i, v, reinterpret_cast<Float>(rows[i]), reinterpret_cast<Float>(rows[i + 1]));
+        }
+      return;
+    }
+    const float* kernel = io.kernel + panel * kPanel;
     int64_t d = 0;
     if (words == kPanel)  // the masks of partial loads cost 2 % of the whole output layer
       for (; d + 2 <= io.features; d += 2)
@@ -222,10 +236,14 @@ struct Task {
         const Operand residuals{softmax + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
                                 kTileDepth * kPanel, softmax_low};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
-        const bool whole = v + kBlock <= words && d + kBlock <= io.features;
+        const bool whole = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
         const Places places = whole ? places_32x32(place, io.vocabulary_size) : places_32x32(edge, kBlock);
         multiply_32x32<kParts>(padded_rows / kTileDepth, rows, residuals, whole && begin > 0 ? &places : nullptr, places);
         if (whole) continue;
+        if (io.transpose_kernel) {
+          add_transposed(edge, d, panel * kPanel + v);
+          continue;
+        }
         for (int64_t i = 0; i < smaller(kBlock, io.features - d); ++i)
           for (int64_t j = 0; j < kBlock; j += kLanes) {
             const int64_t lanes = lanes_before(v + j, words);
@@ -234,6 +252,23 @@ struct Task {
             const Float sum = load(edge + i * kBlock + j);
             store(to, begin > 0 ? sum + load(to, lanes) : sum, lanes);
           }
+      }
+  }
+
+  // sums [kBlock][kBlock], of features from d and words from v on, to dW [V, D].
+  void add_transposed(const float* sums, int64_t d, int64_t v) const {
+    for (int64_t j = 0; j < kBlock && v + j < io.vocabulary_size; j += kLanes)
+      for (int64_t i = 0; i < kBlock && d + i < io.features; i += kLanes) {
+        __m512i rows[16];
+        for (int64_t k = 0; k < kLanes; ++k)
+          rows[k] = reinterpret_cast<__m512i>(load(sums + (i + k) * kBlock + j));
+        transpose(rows);
+        const int64_t lanes = lanes_before(d + i, io.features);
+        for (int64_t k = 0; k < smaller(kLanes, io.vocabulary_size - v - j); ++k) {
+          float* to = io.d_kernel + (v + j + k) * io.features + d + i;
+          const Float sum = reinterpret_cast<Float>(rows[k]);
+          store(to, begin > 0 ? sum + load(to, lanes) : sum, lanes);
+        }
       }
   }
 

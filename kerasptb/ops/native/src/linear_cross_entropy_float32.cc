@@ -82,6 +82,18 @@ struct Task {
 
   void pack_panel(int64_t panel, const ThreadBuffers& my) const {
     const int64_t v = panel * kPanel, words = words_of(panel);
+    for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] * kLog2E : -INFINITY;
+    if (io.transpose_kernel) {
+      const float* from = io.kernel + v * io.features;
+      int64_t d = 0;
+      if (words == kPanel)
+        for (; d + 4 <= io.features; d += 4)
+          for (int64_t i = 0; i < kPanel; i += 4)
+            transpose4(from + i * io.features + d, io.features, my.panel + d * kPanel + i, kPanel);
+      for (; d < io.features; ++d)
+        for (int64_t i = 0; i < kPanel; ++i) my.panel[d * kPanel + i] = i < words ? from[i * io.features + d] : 0.0f;
+      return;
+    }
     const int64_t lanes[2] = {smaller(words, kLanes), words - smaller(words, kLanes)};
     for (int j = 0; j < 2; ++j) {
       const float* from = io.kernel + v + j * kLanes;
@@ -93,7 +105,6 @@ struct Task {
       else
         for (int64_t d = 0; d < io.features; ++d) store(to + d * kPanel, Float{});
     }
-    for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] * kLog2E : -INFINITY;
   }
 
   void transpose_panel(Range my_panels, int64_t panel, const ThreadBuffers& my) const {
@@ -122,7 +133,7 @@ struct Task {
       if (with_gradients() && begin == 0) transpose_panel(my_panels, panel, my);
       for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
         // The processor foresees no walk down a column of W.
-        if (panel + 1 < my_panels.end) {
+        if (panel + 1 < my_panels.end && !io.transpose_kernel) {
           const Range next = split(io.features, tiles, tile);
           for (int64_t d = next.begin; d < next.end; ++d)
             for (int64_t v = 0; v < kPanel; v += 16)
@@ -269,11 +280,17 @@ struct Task {
     const auto row_at = [&](int r) {
       return (d + r < io.features ? io.d_kernel + (d + r) * io.vocabulary_size : io.d_bias) + v;
     };
-    for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r));
-    for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r) + kLanes);
+    if (!io.transpose_kernel) {
+      for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r));
+      for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r) + kLanes);
+    }
     Sums<R> sums;
     sums.zero();
     sums.template add<1, kRows>(num_rows, my.scaled_h + tile * num_rows * kRows, exponentials_at(my_panels, panel, my));
+    if (io.transpose_kernel) {
+      add_transposed(sums, panel, d);
+      return;
+    }
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) {
         float* to = row_at(r) + j * kLanes;
@@ -282,6 +299,26 @@ struct Task {
         else if (lanes > 0)
           store(to, begin > 0 ? load(to, lanes) + sums.of[r][j] : sums.of[r][j], lanes);
       }
+  }
+
+  // dW [V, D], and of row D db.
+  template <int R>
+  KERASPTB_INLINE_METHOD void add_transposed(const Sums<R>& sums, int64_t panel, int64_t d) const {
+    constexpr int64_t kRoundedRows = (R + 3) / 4 * 4;
+    alignas(64) float tile[kRoundedRows * kPanel], by_word[kPanel * kRoundedRows];
+    for (int r = 0; r < kRoundedRows; ++r)
+      for (int j = 0; j < 2; ++j) store(tile + r * kPanel + j * kLanes, r < R ? sums.of[smaller(r, R - 1)][j] : Float{});
+    for (int64_t r = 0; r < kRoundedRows; r += 4)
+      for (int64_t i = 0; i < kPanel; i += 4)
+        transpose4(tile + r * kPanel + i, kPanel, by_word + i * kRoundedRows + r, kRoundedRows);
+    const int64_t features = smaller(R, io.features - d);
+    for (int64_t i = 0; i < words_of(panel); ++i) {
+      const int64_t word = panel * kPanel + i;
+      float* to = io.d_kernel + word * io.features + d;
+      const float* sum = by_word + i * kRoundedRows;
+      for (int64_t r = 0; r < features; ++r) to[r] = begin > 0 ? to[r] + sum[r] : sum[r];
+      if (features < R) io.d_bias[word] = begin > 0 ? io.d_bias[word] + sum[features] : sum[features];
+    }
   }
 
   void combine_dh(Range rows) const {
