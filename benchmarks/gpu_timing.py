@@ -47,8 +47,12 @@ class Plan:
 
 
 def softmax_passes(vocabulary_size):
-    """How often a row of logits crosses the memory: each reading and writing counts once."""
-    return 2 if 4 * vocabulary_size <= ROW_IN_SHARED_MEMORY else 3
+    """How often a row of logits crosses the memory: each reading and writing counts once.
+
+    A row that fits shared memory is read and written, another is read once more before; then the sums over the rows,
+    for the bias, read the gradient.
+    """
+    return 3 if 4 * vocabulary_size <= ROW_IN_SHARED_MEMORY else 4
 
 
 def summarise(seconds):

@@ -63,6 +63,8 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
         raise ValueError(f"Every word can be scored at batch_size=1 only. Received: batch_size={batch_size}")
     if num_steps is None:
         num_steps = model.num_steps if batch_size > 1 else _long_row(len(ids) - 1)
+    if every_word:
+        num_steps = min(num_steps, max(len(ids) - 1, 1))  # of a shorter text all words are in the last batch
     batches = make_dataset(ids, batch_size, num_steps)
     results = model.evaluate(batches, verbose=0, return_dict=True)
     if "perplexity" not in results:

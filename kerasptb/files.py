@@ -1,4 +1,4 @@
-"""Files that are never half there."""
+"""Files that are never half there, and folders that one process has to itself."""
 
 import contextlib
 import errno
@@ -12,13 +12,19 @@ from pathlib import Path
 def written_whole(path):
     """Gives a temporary path that takes the place of `path` if the body succeeds.
 
-    It has the name of `path`, in a hidden folder beside it, `.NAME.…`, which a killed process may leave.
+    It has the name of `path`, in a hidden folder beside it, `.NAME.…`, which a killed process may leave. Errors of the
+    file system name `path`.
     """
     path = Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder, path.name)
-        yield temporary
-        temporary.replace(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            temporary = Path(folder, path.name)
+            yield temporary
+            temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and f".{path.name}." not in str(error.filename)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def reserve(path, num_bytes):
@@ -57,3 +63,31 @@ def read_json(path):
         return json.loads(Path(path).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+
+
+@contextlib.contextmanager
+def locked(folder, busy):
+    """Keeps a folder from others who ask for it so, while the body runs, where the file system has locks.
+
+    Args:
+        folder: a folder that exists.
+        busy: the exception to raise if another process has it.
+    """
+    try:
+        import fcntl  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        yield
+        return
+    # The folder itself: a lock on it leaves no file behind, and is gone with the process, however that ends.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise busy from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)

@@ -57,7 +57,8 @@ class Recorder(keras.callbacks.Callback):
         """Puts the model where the last whole epoch left it."""
         path = self.run.folder / runs.RESUME
         if not path.exists():
-            if self.run.weights_path("last").exists():
+            # A run that failed while it kept its first epoch has weights, but no history: it begins anew.
+            if self.run.weights_path("last").exists() and (self.run.folder / runs.HISTORY).exists():
                 raise runs.RunError(
                     f"{self.run.folder} cannot be resumed: it has weights, but no {runs.RESUME}, which holds what the "
                     "next epoch depends on."

@@ -18,12 +18,11 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.files import write_json, written_whole
+from kerasptb.files import locked, write_json, written_whole
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"
@@ -103,6 +102,9 @@ class Run:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
         place = "a text that came from no file" if place is None else f"{place}, {change}"
+        if own["name"] == "sample":
+            made_by = self.config.get("versions", {}).get("python", "another version")
+            place = f"the built-in sample of Python {made_by}, whose documentation it is made of"
         raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
 
     def load_model(self, batch_size=None, weights="best", **overrides):
@@ -162,6 +164,9 @@ def load_run(folder):
     parts = ("model", "training", "data")
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in parts):
         raise RunError(f"{folder / CONFIG} is damaged: it lacks the settings of {', '.join(parts)}, or some of them.")
+    size = config["data"].get("vocabulary_size", len(vocabulary))  # runs have not always recorded it
+    if size != len(vocabulary):
+        raise RunError(f"{folder / VOCABULARY} is damaged: it has {len(vocabulary)} words, of {size}.")
     return Run(folder, config, vocabulary)
 
 
@@ -214,34 +219,13 @@ def held(folder):
         RunError: if another training is in it.
     """
     folder = Path(folder)
-    with _locked(folder):
+    busy = RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.")
+    with locked(folder, busy):
         for leftover in folder.glob(".*"):
             # As `written_whole` names its folders, for a file of a run.
             if leftover.is_dir() and leftover.name[1:].rpartition(".")[0] in _FILES:
                 shutil.rmtree(leftover, ignore_errors=True)
         yield
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    try:
-        import fcntl  # noqa: PLC0415  (Windows has none)
-    except ImportError:
-        yield
-        return
-    # The folder itself: a lock on it leaves no file behind, and is gone with the process, however that ends.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.") from None
-    except OSError:  # a file system without locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def write_history(path, history):

@@ -59,7 +59,7 @@ def train(
         num_steps: words of a row; `None` for the preset's.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
         precision: see `LanguageModel`; `None` for "float32", or what Keras' global dtype policy stands for.
-        seed: seed of the weights and of dropout, an int: on one machine, the same seed gives the same run to the bit.
+        seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
             `None` draws one; it stands in the run's config.json.
         out: the run folder, which must not hold anything; `None` for `runs/PRESET-TIME`.
         resume: go on with the run in `out` after its last whole epoch. Its settings and its text are its own: an
@@ -96,7 +96,9 @@ def train(
     with runs.held(run.folder):
         if epochs is not None:
             run.config["training"]["epochs"] = epochs
-            write_json(run.folder / runs.CONFIG, run.config)
+        # The text of a resumed run may have moved, and a run has not always recorded which it was.
+        run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
+        write_json(run.folder / runs.CONFIG, run.config)
         recorder = Recorder(run)
         model.steps_per_execution = _steps_per_execution(callbacks)
         if resume:
@@ -239,6 +241,7 @@ def _describe(corpus):
     return {
         **{name: getattr(corpus, name) for name in ("name", "source", "is_sample", "location")},
         "digest": corpus.digest,
+        "vocabulary_size": len(corpus.vocabulary),
     }
 
 

@@ -22,6 +22,20 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_errors_of_the_file_system_name_the_file(tmp_path):
+    def fail(number, name):
+        with written_whole(tmp_path / "file.txt") as temporary:
+            raise OSError(number, os.strerror(number), name and (temporary if name == "temporary" else name))
+
+    for name in (None, "temporary"):
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            fail(errno.ENOSPC, name)
+        assert raised.value.filename == str(tmp_path / "file.txt")
+    with pytest.raises(FileNotFoundError) as raised:
+        fail(errno.ENOENT, "another")
+    assert raised.value.filename == "another"
+
+
 def test_files_are_as_readable_as_any_of_the_users_even_those_of_other_threads(tmp_path):
     umask = os.umask(0o027)
     try:

@@ -46,6 +46,20 @@ def test_damaged_settings_are_named(text, tmp_path):
         load_run(tmp_path)
 
 
+def test_a_vocabulary_that_was_cut_is_named(tmp_path):
+    create_run(tmp_path, {**CONFIG, "data": {"vocabulary_size": 2}}, VOCABULARY)
+    (tmp_path / "vocabulary.txt").write_text("the\n")
+    with pytest.raises(RunError, match=r"vocabulary\.txt is damaged: it has 1 words, of 2"):
+        load_run(tmp_path)
+
+
+def test_the_sample_of_another_python_is_told(tmp_path):
+    data = {"name": "sample", "location": "sample", "digest": "another"}
+    run = create_run(tmp_path, {**CONFIG, "data": data, "versions": {"python": "3.9.1"}}, VOCABULARY)
+    with pytest.raises(RunError, match=r"the built-in sample of Python 3\.9\.1, .*Name the text with --data"):
+        run.load_corpus()
+
+
 def test_a_folder_is_held_by_one_training(tmp_path):
     with held(tmp_path), pytest.raises(RunError, match=f"Another training is at work in {tmp_path}"), held(tmp_path):
         pass

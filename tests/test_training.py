@@ -263,12 +263,15 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
     assert len(run.history) == 3
+    # Where it went is known from then on.
+    kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
     # A run from before texts were recorded goes on with the one that it is given.
     config = json.loads((run.folder / "config.json").read_text())
     config["data"] = {name: config["data"][name] for name in ("name", "is_sample")}
     (run.folder / "config.json").write_text(json.dumps(config))
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=4, verbose=0)
     assert len(run.history) == 4
+    assert json.loads((run.folder / "config.json").read_text())["data"]["digest"]
     made_up = train(tmp_path / "made up", epochs=1)
     with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
@@ -345,6 +348,16 @@ def test_what_cannot_be_resumed_is_told_and_left_alone(tmp_path):
     with pytest.raises(RunError, match=r"cannot be resumed: .* no resume\.npz"):
         train(run.folder, resume=True, epochs=2)
     assert sorted(run.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("whole", [{"best.weights.h5"}, {"best.weights.h5", "last.weights.h5"}])
+def test_a_run_that_failed_while_it_kept_its_first_epoch_begins_anew(tmp_path, whole):
+    undisturbed = train(tmp_path / "undisturbed", epochs=2)
+    run = train(tmp_path / "run", epochs=1)
+    for file in {"best.weights.h5", "last.weights.h5", "resume.npz", "history.csv", "curves.png"} - whole:
+        (run.folder / file).unlink()
+    run = train(run.folder, resume=True, epochs=2)
+    assert [row["val_perplexity"] for row in run.history] == [row["val_perplexity"] for row in undisturbed.history]
 
 
 def test_a_damaged_resume_file_is_named(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import kerasptb
 from kerasptb.files import written_whole
 from tuning.progress import duration
-from tuning.records import RUN, best_trial
+from tuning.records import RUN, best_trial, order
 
 CSV = "leaderboard.csv"
 BEST = "best"
@@ -37,7 +37,7 @@ def rank(trials):
     Args:
         trials: list of `TrialView`.
     """
-    return sorted(trials, key=lambda trial: (trial.score is None, trial.score, trial.trial_id))
+    return sorted(trials, key=order)
 
 
 def setting_names(trials):
@@ -133,9 +133,8 @@ def keep_best(folder, trials, data, say):
         return None
     kept = _history(folder / BEST)
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
-    if not (
-        len(kept) > len(of_trials[best.trial_id]) and kept[: len(of_trials[best.trial_id])] == of_trials[best.trial_id]
-    ):
+    of_best = of_trials[best.trial_id]
+    if not (kept and of_best and kept[: len(of_best)] == of_best):
         if kept and kept not in of_trials.values():
             numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
             (folder / BEST).rename(numbered)

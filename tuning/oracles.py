@@ -58,6 +58,10 @@ class SearchOracle:
             answer["values"] = self.fit_sample(answer["values"])
         return answer
 
+    def _duplicate(self, values):
+        # Two samples may be fitted to one model.
+        return super()._duplicate(self.fit_sample(values) if self.fit_sample else values)
+
     @kt.synchronized
     def create_trial(self, tuner_id):
         """Returns the next trial of a worker: its own that it lost, a new one, or one that says stop."""
@@ -65,7 +69,11 @@ class SearchOracle:
             self.stop_reason = "the time limit was reached"
             self.save()
         if self.stop_reason is None:
-            return super().create_trial(tuner_id)
+            trial = super().create_trial(tuner_id)
+            if trial.status == STOPPED and len(self.trials) < self.max_trials and not self.ongoing_trials:
+                self.stop_reason = "the tuner found no settings that have not been tried"
+                self.save()
+            return trial
         lost = self.ongoing_trials.pop(tuner_id, None)
         if lost is not None:
             # A worker that died with it, and there is no more time: whoever takes the search up again runs it.
@@ -139,11 +147,33 @@ class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
         with warnings.catch_warnings():
             # The process remarks that a setting seems not to matter: with ten trials, some always do.
             warnings.filterwarnings("ignore", module="sklearn")
-            return super().populate_space(trial_id)
+            self._fit_process_to_completed()
+            answer = super().populate_space(trial_id)
+        if answer.get("values") and self._duplicate(answer["values"]):
+            answer = self._random_populate_space()  # one seed trains all: again it would reach the same
+        return answer
+
+    def _fit_process_to_completed(self):
+        """Lets the process say what running trials may reach; asked before it has seen any, it says a perplexity of 1.
+
+        KerasTuner asks it so at the first proposal of each chief, and proposes what is running.
+        """
+        completed = {trial_id: trial for trial_id, trial in self.trials.items() if trial.status == COMPLETED}
+        if not self.ongoing_trials or len(completed) < self.num_initial_points:
+            return
+        every, self.trials = self.trials, completed
+        try:
+            self.gpr.fit(*self._vectorize_trials())
+        finally:
+            self.trials = every
 
 
 class HyperbandOracle(SearchOracle, kt.oracles.HyperbandOracle):
     """Draws many, trains them for few epochs, and goes on with the best of them."""
+
+    def set_state(self, state):
+        """Takes up the state that `save` wrote; the search may have been given more trials."""
+        super().set_state({**state, "hyperband_iterations": self.hyperband_iterations})
 
 
 def make_oracle(tuner, trials, epochs, seed, **attributes):

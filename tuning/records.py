@@ -95,7 +95,8 @@ class TrialView:
 
 def trial_folders(folder):
     """Returns the trials' folders of a search, in the order of their ids."""
-    return sorted(path.parent for path in (Path(folder) / PROJECT).glob("trial_*/trial.json"))
+    found = [path.parent for path in (Path(folder) / PROJECT).glob("trial_*/trial.json")]
+    return sorted(found, key=lambda path: (len(path.name), path.name))  # 9 before 10
 
 
 def read_trials(folder):
@@ -116,9 +117,14 @@ def read_trials(folder):
     return views
 
 
+def order(view):
+    """The key that sorts trials: completed ones first, those of lowest perplexity before others, then the older."""
+    return view.score is None, view.score, len(view.trial_id), view.trial_id
+
+
 def best_trial(views):
     """Returns the completed trial of lowest perplexity, or `None`."""
-    return min((view for view in views if view.score is not None), key=lambda view: view.score, default=None)
+    return min((view for view in views if view.score is not None), key=order, default=None)
 
 
 def forget_attempts(folder):

@@ -4,7 +4,10 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.util
+import json
+import math
 import os
+import pickle
 import random
 import sys
 import time
@@ -14,7 +17,7 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.data.batching import check_sizes
-from kerasptb.files import read_json
+from kerasptb.files import locked, read_json
 from tuning import leaderboard, plots
 from tuning.progress import Progress
 from tuning.records import PROJECT, forget_attempts, read_search, read_trials, write_search
@@ -139,6 +142,8 @@ def tune(
     counts = ("trials", "epochs", "max_parameters", "steps_per_epoch", "max_failures")
     counts = {"workers": workers, **{name: given.get(name) for name in counts}}
     check_sizes(**{name: count for name, count in counts.items() if count is not None})
+    if max_hours is not None and not 0 < max_hours < math.inf:
+        raise ValueError(f"`max_hours` must be a number above 0. Received: max_hours={max_hours}")
     role = _role()
     if role == "worker":
         return _work(data, space, out)
@@ -153,6 +158,23 @@ def tune(
         "text": {"source": corpus.source, "digest": corpus.digest},
         "space": _describe(space),
     }
+    if workers is not None:
+        _check_travels(space)
+    json.dumps(arguments)  # says what cannot be written before the folder is made
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = SearchError(f"Another search is at work in {folder}. Wait for its end, or name another --out.")
+    with locked(folder, busy):
+        return _search(folder, arguments, space, corpus, workers, role, resume, verbose)
+
+
+def main(arguments=None):
+    """Runs `kerasptb tune`; returns its exit status."""
+    from kerasptb.cli import main as run_command  # noqa: PLC0415  (it imports this module)
+
+    return run_command(["tune", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
     write_search(folder, arguments)
     forget_attempts(folder)
     settings = _settings(folder, arguments)
@@ -174,11 +196,15 @@ def tune(
     return _check(_report(settings, arguments["data"], say), say)
 
 
-def main(arguments=None):
-    """Runs `kerasptb tune`; returns its exit status."""
-    from kerasptb.cli import main as run_command  # noqa: PLC0415  (it imports this module)
-
-    return run_command(["tune", *(sys.argv[1:] if arguments is None else arguments)])
+def _check_travels(space):
+    """Raises unless the space can be sent to another process."""
+    try:
+        pickle.dumps(space)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise ValueError(
+            "Expected, with workers, a space that stands in a module, which each process imports for itself. "
+            f"Received: space={space!r} ({error})"
+        ) from None
 
 
 def _run(settings, space, corpus, workers, role, resume):
@@ -246,6 +272,13 @@ def _open(folder, given, resume):
         return {**_KEPT, **_CHANGEABLE, "seed": random.randrange(2**31 - 1), **given}
     if recorded is None:
         raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
+    oracle = read_json(folder / PROJECT / "oracle.json") or {}
+    gone = [name for name in oracle.get("start_order", []) if not (folder / PROJECT / f"trial_{name}").exists()]
+    if gone:
+        raise SearchError(
+            f"A search goes on with all its trials. Received: {folder}, in which the folders of trials "
+            f"{', '.join(gone)} are missing."
+        )
     for name in _KEPT:
         if name in given and given[name] != recorded[name]:
             raise SearchError(
@@ -294,8 +327,16 @@ def _prepare_space(space, arguments, corpus):
             len(corpus.vocabulary),
             **{name: arguments[name] for name in ("epochs", "max_parameters", "backend", "precision", "seed")},
         )
-    elif not isinstance(space, kt.HyperModel) and not callable(space):
+        return space
+    if not isinstance(space, kt.HyperModel) and not callable(space):
         raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
+    # What a space of one's own builds and trains is its own to say.
+    without_effect = ["backend", "precision"]
+    if isinstance(space, kt.HyperModel) and type(space).fit is not kt.HyperModel.fit:
+        without_effect.append("steps_per_epoch")
+    for name in without_effect:
+        if arguments[name] is not None:
+            raise ValueError(f"A space of your own has its own {name}. Received: {name}={arguments[name]!r}")
     return space
 
 

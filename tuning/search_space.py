@@ -1,5 +1,7 @@
 """The models and training settings that a search chooses among."""
 
+import sys
+
 import keras_tuner as kt
 
 import kerasptb
@@ -127,7 +129,8 @@ class LanguageModelSpace(kt.HyperModel):
                 "Tied embeddings need a size that both an embedding and a layer may have. "
                 f"Received: embedding_size={embedding_size}, units={units}"
             )
-        self.prepare()
+        self.prepare(max_parameters=sys.maxsize)  # how many there may be, `tune` says
+        self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
     def prepare(
         self,

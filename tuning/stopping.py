@@ -14,6 +14,8 @@ MIN_TRIALS = 5
 DECAYED_EPOCHS = 2
 # Perplexity that falls by less than this share in each of so many epochs has arrived.
 MIN_IMPROVEMENT = 0.001
+# Why a trial ended that a search with more time goes on with.
+TIME_LIMIT = "time limit"
 
 
 class StopHopelessTrials(keras.callbacks.Callback):
@@ -64,7 +66,7 @@ class StopHopelessTrials(keras.callbacks.Callback):
 
     def _why_stop(self, epochs, has_rate):
         if self.deadline and time.time() > self.deadline:
-            return "time limit"
+            return TIME_LIMIT
         if not self.judge or (has_rate and decayed_epochs(self.record.rates) < DECAYED_EPOCHS):
             return None
         if epochs >= max(2, self.epochs // 3):

@@ -1,6 +1,7 @@
 """Runs one trial after another: what each worker of a search does, and a search in one process."""
 
 import contextlib
+import errno
 import io
 import math
 import shutil
@@ -21,7 +22,7 @@ from kerasptb.optimizers import ClippedSGD
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from tuning.records import OBJECTIVE, PROJECT, RUN, Record
 from tuning.search_space import LanguageModelSpace
-from tuning.stopping import StopHopelessTrials
+from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
 # A trial whose process was killed so often is not begun again: most likely the system runs out of memory.
 MAX_ATTEMPTS = 3
@@ -69,6 +70,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         """Frees what the trial before left."""
         self._asked = False
         keras.backend.clear_session()
+        if _has_own_fit(self.hypermodel):
+            keras.utils.set_random_seed(self.settings.seed)  # `kerasptb.train` has it otherwise
 
     def run_trial(self, trial):
         """Trains a trial.
@@ -115,8 +118,18 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             super()._populate_initial_space()
 
     def _get_tuner_fname(self):
-        """KerasTuner names the file by the process; a search is taken up with more or fewer of them."""
-        return super()._get_tuner_fname() if self._is_worker() else str(Path(self.project_dir) / "tuner.json")
+        """The oracle's file: the tuner has no state of its own, and its own file KerasTuner does not write whole."""
+        return self.oracle._get_oracle_fname()
+
+    def save(self):
+        """Writes the oracle's state; a worker's is the chief's."""
+        if not self._is_worker():
+            self.oracle.save()
+
+    def reload(self):
+        """Takes up the oracle's state."""
+        if not self._is_worker():
+            self.oracle.reload()
 
     def _try_run_and_update_trial(self, trial, *fit_args, **fit_kwargs):
         """Runs a trial and reports it, in place of KerasTuner's own, which turns every error into a silent INVALID."""
@@ -125,6 +138,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         try:
             metrics = self.run_trial(trial)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # every other trial would fail for it too: this one is taken up again with the search
             (folder / "error.txt").write_text(traceback.format_exc())
             record = Record.load(folder)
             record.seconds = max(record.seconds, time.time() - begun)
@@ -155,13 +170,16 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         del model
         run_folder = folder / RUN
         resume = self._take_up(trial, run_folder, record)
+        # One that a rule had stopped before it was interrupted is only evaluated.
+        stopped = resume and record.stopped not in (None, TIME_LIMIT)
+        epochs = len(record.curve) if stopped else record.planned_epochs
         own = {} if resume else {"model_arguments": arguments, "training_arguments": {**training, "preset": "search"}}
         if not resume:
             own["steps_per_epoch"] = self.settings.steps_per_epoch
             own["seed"] = arguments.pop("seed", self.settings.seed)
         run = kerasptb.train(
             self.corpus,
-            epochs=record.planned_epochs,
+            epochs=epochs,
             out=run_folder,
             resume=resume,
             callbacks=[self._stopping(folder, record)],

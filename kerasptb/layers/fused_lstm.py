@@ -7,7 +7,7 @@ import keras
 from kerasptb.ops import backends
 from kerasptb.ops.lstm import lstm
 from kerasptb.ops.lstm import obstacle as tensor_obstacle
-from kerasptb.ops.tensors import as_tensor, weights_as_they_are
+from kerasptb.ops.tensors import as_tensor, compiled_by_xla, weights_as_they_are
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -71,6 +71,10 @@ class FusedLSTM(keras.layers.LSTM):
             chosen, precision = "keras", None
         else:
             chosen, precision = self._choose(obstacle)
+        if chosen == "keras" and self.backend != "keras" and compiled_by_xla():
+            # The model was compiled since this layer allows it: it could not know of this call's mask, say. Keras would
+            # take cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
+            return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask, training=training)
         if chosen == "keras":
             return super().inner_loop(sequences, initial_state, mask, training=training)
         h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=precision)

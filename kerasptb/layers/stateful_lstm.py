@@ -76,7 +76,8 @@ class StatefulLSTM(FusedLSTM):
         if not isinstance(batch_size, int):
             raise ValueError(
                 "A stateful model needs batches of a fixed size, such as `dataset.batch(n, drop_remainder=True)` "
-                "gives. Received: a batch of unknown size"
+                "gives. Received: a batch of unknown size. If it is fixed, but another than before, set "
+                "`model.test_function = None` (or `predict_function`) first, as a LanguageModel does by itself"
             )
         training_states, training_batch_size = self.states, self._expected_batch_size
         self.make_evaluation_states(batch_size)
@@ -99,6 +100,11 @@ class StatefulLSTM(FusedLSTM):
         """Makes the state of evaluation for batches of a size, unless it is there."""
         if batch_size in self._evaluation_states.by_size:
             return
+        if keras.src.backend.common.stateless_scope.in_stateless_scope():
+            raise ValueError(
+                "With JAX no state can be made inside of a step. Call `layer.make_evaluation_states(batch_size)` "
+                f"before the size is met, as a LanguageModel does by itself. Received: batches of {batch_size} rows"
+            )
         training_states = self.states
         # Met inside a graph, the variables must outlive it.
         with _outside_graph():

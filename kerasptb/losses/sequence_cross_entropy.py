@@ -34,7 +34,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the cost, reduced over the batch."""
-        weights = getattr(y_pred, "_keras_mask", None)
+        weights = keras.src.backend.get_keras_mask(y_pred)
         sample_weight = None if sample_weight is None else ops.convert_to_tensor(sample_weight)
         if sample_weight is not None and len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
             of_words = ops.reshape(ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2])

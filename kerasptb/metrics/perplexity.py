@@ -18,12 +18,14 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     Args:
         from_logits: whether `y_pred` holds logits (the default) or probabilities.
         name: name in the progress bar and the history.
-        dtype: dtype of the accumulators.
+        dtype: dtype of the accumulators; `None` for float32, which counts words exactly up to 16 million, and beyond by
+            the batch. Where there are more between two resets take "float64".
         ignore_class: id of a word that does not count, such as padding.
 
     Call arguments:
         y_true: int [...], ids of the true words.
-        y_pred: float [..., V], logits or probabilities. Words that a mask of Keras' leaves out do not count.
+        y_pred: float [..., V], logits or probabilities. Words that a mask of Keras' leaves out do not count
+            (but in `fit` with JAX, where Keras' trainer drops the mask before the metrics: weigh them there).
         sample_weight: weights of the words, of y_true's shape or of its first dimensions (one for each sequence).
 
     Example:
@@ -38,7 +40,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the words of a batch."""
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = keras.src.backend.get_keras_mask(y_pred)
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         shape = ops.shape(y_pred)[:-1]
         y_true = ops.reshape(y_true, shape)

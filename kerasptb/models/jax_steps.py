@@ -26,7 +26,8 @@ def train_step(model, state, tokens, targets):
     """
     trainable, non_trainable, optimizer_variables, metrics_variables = state
     embedding = model.layers[1]
-    position = _position(embedding.embeddings, model.trainable_variables)
+    # With LoRA the matrix is made of three, whose values the trainer has taken out of them.
+    position = None if embedding.lora_enabled else _position(embedding.embeddings, model.trainable_variables)
     # The rows of the words are looked up outside of what is differentiated: their gradients are then those of B T rows,
     # as TensorFlow has them, where that of the whole matrix is as large as the matrix. A matrix that the logits share
     # has a gradient of its size anyway.

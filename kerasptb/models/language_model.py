@@ -11,12 +11,14 @@ from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import Seeds, checked_arguments
 from kerasptb.models.whole_batches import WholeBatches, whole_batch
 from kerasptb.ops import backends
+from kerasptb.ops.tensors import as_written
 from kerasptb.optimizers import ClippedSGD
 
 _ON_JAX = keras.backend.backend() == "jax"
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_JAX:
     from kerasptb.models import jax_steps
-else:
+elif _ON_TENSORFLOW:
     import tensorflow as tf
 
 
@@ -83,6 +85,11 @@ class LanguageModel(WholeBatches, keras.Model):
         tie_embeddings=False,
         dtype=None,
     ):
+        if not (_ON_JAX or _ON_TENSORFLOW):
+            raise ValueError(
+                "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
+                f"Received: KERAS_BACKEND={keras.backend.backend()}"
+            )
         vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed = checked_arguments(
             vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
         )
@@ -170,10 +177,12 @@ class LanguageModel(WholeBatches, keras.Model):
         Raises:
             ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch.
         """
-        if not _ON_JAX and tf.distribute.has_strategy():
+        # Keras trains under the strategy that the model was made under, wherever it is compiled.
+        if not _ON_JAX and (tf.distribute.has_strategy() or self.distribute_strategy.num_replicas_in_sync > 1):
+            strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else self.distribute_strategy
             raise ValueError(
                 "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
-                f"Received: a model made under {type(tf.distribute.get_strategy()).__name__}"
+                f"Received: a model made under {type(strategy).__name__}"
             )
         fused = loss is None and metrics is None and not weighted_metrics and not kwargs.get("loss_weights")
         fused = fused and type(self).compute_loss is keras.Model.compute_loss
@@ -240,6 +249,7 @@ class LanguageModel(WholeBatches, keras.Model):
             x = layer(x, training=training) if layer._call_has_training_arg else layer(x)
         return x
 
+    @as_written
     def compute_cost(self, tokens, targets, training=False):
         """Returns the original's cost, the cross-entropy summed over time and averaged over the batch.
 
@@ -275,6 +285,9 @@ class LanguageModel(WholeBatches, keras.Model):
 
         Takes the data. With JAX it takes the state and the data, and returns the logs and the state after the step.
         """
+        if not _ON_JAX and not self.optimizer.built:
+            # Made below, its variables would have initial values that wait for the data: XLA could not lift them out.
+            self.optimizer.build(self.trainable_variables)
         with whole_batch(arguments[-1], self.batch_size) as data:
             if self._perplexity is None:
                 return super().train_step(*arguments[:-1], data)

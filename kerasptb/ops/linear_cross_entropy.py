@@ -12,6 +12,8 @@ At a language model's sizes z is by far the largest tensor of a training step, a
 goes a chunk of R words at a time: the logits of a chunk are made, read and dropped before the next chunk's.
 """
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -67,7 +69,7 @@ def linear_cross_entropy(
         precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or, on processors,
             ``"bfloat16x3"`` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
             float32 in each.
-        scale: float by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
+        scale: number by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
         transpose_kernel: whether the kernel is ``[V, D]``, as an embedding's matrix is that is tied to the logits: it
             is read, and its gradient made, as it is, without a copy the other way round.
@@ -87,6 +89,8 @@ def linear_cross_entropy(
     """
     if reduction not in ("none", "sum"):
         raise ValueError(f'`reduction` must be "none" or "sum". Received: reduction={reduction!r}')
+    if not isinstance(scale, numbers.Real):
+        raise ValueError(f"`scale` must be a number, through which no gradient goes. Received: scale={scale!r}")
     h, kernel, bias, targets = (as_tensor(x) for x in (h, kernel, bias, targets))
     implementation = _implementation(backend, precision, h, bool(transpose_kernel))
     _check_arguments(h, kernel, bias, targets, transpose_kernel)

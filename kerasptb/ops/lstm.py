@@ -127,6 +127,8 @@ def _check_shapes(tensors):
     x, recurrent_kernel = tensors["x"], tensors["recurrent_kernel"]
     if len(x.shape) != 3:
         raise ValueError(f"`x` must be [B, T, D]. Received: x of shape {tuple(x.shape)}")
+    if x.shape[1] == 0:
+        raise ValueError(f"`x` must have at least one step. Received: x of shape {tuple(x.shape)}")
     if len(recurrent_kernel.shape) != 2 or recurrent_kernel.shape[1] != 4 * recurrent_kernel.shape[0]:
         raise ValueError(
             f"`recurrent_kernel` must be [H, 4H]. Received: recurrent_kernel of shape {tuple(recurrent_kernel.shape)}"

@@ -62,11 +62,24 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
     """Returns the product of two float32 matrices whose operands are rounded to bfloat16; sums and result are float32.
 
-    What has been rounded is multiplied as float32: TensorFlow's product of bfloat16 has bfloat16 results, which would
-    round the sums. On a GPU nothing is lost if it computes in TF32, which holds every number of bfloat16.
+    XLA has such a product. To anything that is rounded and widened again it may do neither, on a GPU. TensorFlow's own
+    product of bfloat16 has bfloat16 results, which would round the sums, so what has been rounded is multiplied as
+    float32 there. Nothing is lost if a GPU computes in TF32, which holds every number of bfloat16.
     """
-    rounded = [ops.cast(ops.cast(x, "bfloat16"), "float32") for x in (a, b)]
-    return matmul(*rounded, transpose_a, transpose_b)
+    rounded = [ops.cast(x, "bfloat16") for x in (a, b)]
+    contracted = ([0 if transpose_a else 1], [1 if transpose_b else 0])
+    if keras.backend.backend() == "jax":
+        import jax  # noqa: PLC0415  (the other backends do without)
+
+        return jax.lax.dot_general(*rounded, (contracted, ([], [])), preferred_element_type="float32")
+    if compiled_by_xla():
+        from tensorflow.compiler.tf2xla.python import xla  # noqa: PLC0415  (private: only when used)
+
+        dimensions = xla.xla_data_pb2.DotDimensionNumbers(
+            lhs_contracting_dimensions=contracted[0], rhs_contracting_dimensions=contracted[1]
+        )
+        return xla.dot_general(*rounded, dimensions, preferred_element_type="float32")
+    return matmul(*(ops.cast(x, "float32") for x in rounded), transpose_a, transpose_b)
 
 
 def differentiable(inference, forward, backward):
@@ -123,3 +136,16 @@ def may_be_differentiated():
     except ImportError:
         return True
     return could_possibly_record()
+
+
+def compiled_by_xla():
+    """Returns whether TensorFlow traces what belongs to a function with `jit_compile=True`."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
+
+    try:
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # noqa: PLC0415
+    except ImportError:
+        return False
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

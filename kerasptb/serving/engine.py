@@ -14,8 +14,11 @@ from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.typed_text import PrefixIndex
 
 _WORD_START = re.compile(r"(?<=\s)\S")
-# Contexts remembered: about 44 MB with 10,000 words and half as many typed.
+# Contexts remembered: about 44 MB with 10,000 words and half as many typed; with more words fewer, for each holds the
+# probability of every word.
 _MAX_CONTEXTS = 512
+_MIN_CONTEXTS = 64
+_MAX_PROBABILITIES = 2**24
 # Up to so many words and characters are read word by word, together with other requests; more, in pieces, beside them.
 _SHORT_WORDS = 8
 _SHORT_CHARACTERS = 128
@@ -35,10 +38,13 @@ class SuggestionEngine:
 
     Args:
         predictor: a `Predictor`.
-        max_contexts: how many texts are remembered.
+        max_contexts: how many texts are remembered; `None` for 512, or fewer with more than 32,000 words.
     """
 
-    def __init__(self, predictor, max_contexts=_MAX_CONTEXTS):
+    def __init__(self, predictor, max_contexts=None):
+        if max_contexts is None:
+            within_memory = _MAX_PROBABILITIES // len(predictor.vocabulary)
+            max_contexts = min(max(within_memory, _MIN_CONTEXTS), _MAX_CONTEXTS)
         self.predictor = predictor
         self.index = PrefixIndex(predictor.vocabulary)
         self._max_contexts = max_contexts

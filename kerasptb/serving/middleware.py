@@ -60,7 +60,11 @@ class BodyLimit:
         messages, size, more = [], 0, True
         announced = _announced_size(scope)
         while more and max(size, announced) <= self._max_bytes:
-            message = await receive()
+            try:
+                message = await receive()
+            except asyncio.CancelledError:  # a body that was still coming when the server ends
+                await send_problem(send, 503, "The server is stopping. Try again later.")
+                return
             if message["type"] == "http.disconnect":
                 return
             messages.append(message)

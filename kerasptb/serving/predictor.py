@@ -73,7 +73,7 @@ class Predictor:
             self.vocabulary = Vocabulary.load(folder / "assets" / "vocabulary.txt")
             signatures = {name: loaded.signatures[name] for name in _SIGNATURES}
             *_, kernel, bias = loaded.weights
-        except (OSError, KeyError, AttributeError, ValueError) as error:
+        except (OSError, LookupError, AttributeError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             raise ServingError(
                 f"Expected a folder made by `kerasptb train` or `kerasptb export`. Received: {folder} ({reason})"

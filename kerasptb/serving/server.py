@@ -1,5 +1,6 @@
 """From a run folder to a running server."""
 
+import contextlib
 import socket
 import tempfile
 from pathlib import Path
@@ -52,7 +53,10 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
     with _listen(host, port) as listening:
         rate = DEFAULT_RATE if rate is None else rate or None
         app = create_app(load_predictor(folder), rate)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, http=_protocol(), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )
+        _allow_many_connections()
         address = f"[{host}]" if ":" in host else host
         print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
         try:
@@ -60,6 +64,44 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
         except KeyboardInterrupt:
             # The way to stop it, which uvicorn passes on when all is closed.
             print("Stopped.")
+
+
+def _protocol():
+    """Returns uvicorn's protocol, which closes connections on which no request comes.
+
+    Its own time limit begins with the first answer only: clients that never ask would keep their connections, until
+    there are as many as a process may have.
+    """
+    import h11  # noqa: PLC0415  (of uvicorn)
+    from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415  (of the extra `serve`)
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            self._expect_request()
+
+        def data_received(self, data):
+            super().data_received(data)
+            if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
+                self._expect_request()  # its headers have not all come
+
+        def _expect_request(self):
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    return Protocol
+
+
+def _allow_many_connections():
+    """Raises the number of files that the process may have open to what it may raise it to; often 1,024 before."""
+    try:
+        import resource  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _make_server(config, engine):

@@ -22,7 +22,7 @@ class PrefixIndex:
 
     def __init__(self, vocabulary):
         suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
-        completions = [(vocabulary.words[i].lower(), i) for i in suggestible]
+        completions = [(_folded(vocabulary.words[i]), i) for i in suggestible]
         completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, _NUMBER))
         self._every_id = np.array(suggestible, np.int32)
         self._sorted_words = [word for word, _ in completions]
@@ -80,9 +80,13 @@ class PrefixIndex:
         return len(prefix) <= self._longest and len(range(*self._range(prefix))) > 0
 
     def _range(self, prefix):
-        prefix = prefix.replace("’", "'").lower()
+        prefix = _folded(prefix)
         first = bisect.bisect_left(self._sorted_words, prefix)
         return first, bisect.bisect_left(self._sorted_words, prefix + _AFTER_ANY, lo=first)
+
+
+def _folded(word):
+    return word.replace("’", "'").lower()
 
 
 def _word_start(run):

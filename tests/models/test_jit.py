@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from kerasptb.data import make_dataset
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
+from kerasptb.optimizers import ClippedSGD
 
 V, B, T = 23, 4, 5
 TEXT = np.random.default_rng(0).integers(0, V, 404).astype("int32")
@@ -39,6 +41,25 @@ def test_compiled_step_trains_as_the_graph_does(options):
     _, graph = trained(False, **options)
     for name, values in graph.items():
         np.testing.assert_allclose(compiled[name], values, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.Adam(0.01),
+        lambda: ClippedSGD(1.0, use_ema=True),
+        lambda: ClippedSGD(1.0, gradient_accumulation_steps=3),
+    ],
+    ids=["Adam", "moving average", "accumulation"],
+)
+def test_compiled_step_with_an_optimizer_that_has_variables(optimizer):
+    histories = []
+    for jit_compile in (True, False):
+        model = LanguageModel(V, 6, 8, B, T, seed=3)
+        model.compile(optimizer(), jit_compile=jit_compile)
+        histories.append(model.fit(make_dataset(TEXT, B, T), epochs=2, verbose=0).history)
+    for name, values in histories[1].items():
+        np.testing.assert_allclose(histories[0][name], values, rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["processor", "GPU"])

@@ -1,5 +1,6 @@
 import json
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.data import make_dataset
+from kerasptb.layers import StatefulLSTM
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel, build_language_model
@@ -438,6 +440,10 @@ def test_callbacks_of_keras_know_that_a_lower_perplexity_is_better(tmp_path):
 def test_is_of_one_device():
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(ValueError, match=r"Received: .* OneDevice"):
         compiled_model()
+    model = small_model()
+    model._distribute_strategy = SimpleNamespace(num_replicas_in_sync=2)  # as if made in the scope of one
+    with pytest.raises(ValueError, match="trains on one device"):
+        model.compile()
 
 
 # Serialisation
@@ -523,6 +529,31 @@ def test_weights_move_to_and_from_keras_layers():
     for ours, theirs in zip(back.layers[1:], layers, strict=True):
         ours.set_weights(theirs.get_weights())
     np.testing.assert_array_equal(back.predict(tokens, verbose=0), logits)
+
+
+def test_other_backends_of_keras_are_refused_by_name(monkeypatch):
+    monkeypatch.setitem(LanguageModel.__init__.__globals__, "_ON_TENSORFLOW", False)
+    with pytest.raises(ValueError, match="needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax"):
+        LanguageModel(V, 6, 6, B, T)
+
+
+def test_a_loop_of_ones_own_is_traced_without_a_warning(caplog):
+    model = LanguageModel(V, 6, 6, B, T)
+    tokens = tf.zeros((B, T), tf.int32)
+    tf.function(lambda: model.compute_cost(tokens, tokens, training=True))()
+    assert "AutoGraph" not in caplog.text
+
+
+def test_another_fixed_batch_size_in_a_model_of_ones_own():
+    layers = [keras.layers.Embedding(V, 4), StatefulLSTM(5, return_sequences=True), keras.layers.Dense(V)]
+    model = keras.Sequential(layers)
+    model.build((B, T))
+    model.compile(loss=SequenceCrossEntropy())
+    model.evaluate(make_dataset(VALID, B, T), verbose=0)
+    with pytest.raises(ValueError, match=r"another than before, set `model\.test_function = None`"):
+        model.evaluate(make_dataset(VALID, B // 2, T), verbose=0)
+    model.test_function = None
+    assert model.evaluate(make_dataset(VALID, B // 2, T), verbose=0) > 0
 
 
 def test_tied_embeddings_train_save_and_come_back(tmp_path):

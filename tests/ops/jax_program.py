@@ -73,6 +73,19 @@ for precision, allowed in PRECISIONS.items():
 for function, inputs in ((total_of_lstm, of_lstm), (summed_losses, of_losses)):
     compare(function, inputs, "keras", "float32", 2e-6)
 
+together = jax.vmap(lambda h: linear_cross_entropy(h, *of_losses[1:]))(jnp.stack([of_losses[0], -of_losses[0]]))
+each = [linear_cross_entropy(h, *of_losses[1:]) for h in (of_losses[0], -of_losses[0])]
+assert (together == jnp.stack(each)).all()
+of_examples = jax.vmap(jax.grad(total_of_lstm("native", "float32"), 3), (0, 0, 0, None, None, None))
+one = lambda x: x[:, None]  # noqa: E731
+upstream = upstream[0][:1], upstream[1][:1], upstream[2][:1]
+gradients = of_examples(*map(one, of_lstm[:3]), *of_lstm[3:])
+for i in range(B):
+    row = [x[i : i + 1] for x in of_lstm[:3]]
+    expected = jax.grad(total_of_lstm("reference", "float32"), 3)(*row, *of_lstm[3:])
+    assert jnp.abs(gradients[i] - expected).max() <= 2e-6 * jnp.abs(expected).max()
+upstream = normal(B, T, H), normal(B, H), normal(B, H)
+
 program = jax.jit(jax.grad(total_of_lstm("auto", "float32"))).lower(*of_lstm).as_text()
 assert program.count("custom_call @kerasptb_lstm_layer_forward_float32") == 1
 assert program.count("custom_call @kerasptb_lstm_layer_backward_float32") == 1

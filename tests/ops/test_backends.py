@@ -1,5 +1,6 @@
 """Which backend serves where a GPU is. The tests answer the questions after devices, so that none is needed."""
 
+import importlib
 from types import SimpleNamespace
 
 import keras
@@ -142,6 +143,25 @@ def test_step_is_compiled_on_a_gpu_if_every_layer_is_native(gpus, monkeypatch):
     model.compile()
     assert asked == [False, "auto"]  # "auto" asks each layer
     assert all(layer.supports_jit for layer in model.layers)
+
+
+@pytest.mark.parametrize("case", ["mask", "float16"])
+def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, monkeypatch, case):
+    # Keras would take cuDNN, which XLA has not; here that is an error as it is there.
+    rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")
+    monkeypatch.setattr(rnn, "_is_gpu_available", lambda: True)
+    gpus(None)
+    policy = "mixed_float16" if case == "float16" else "float32"
+    layers = [
+        keras.layers.Embedding(9, 4, mask_zero=case == "mask", dtype=policy),
+        FusedLSTM(5, dtype=policy),
+        keras.layers.Dense(9),
+    ]
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
+    assert all(layer.supports_jit for layer in layers)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
+    tokens = np.array([[1, 2, 0], [3, 0, 0]], "int32")
+    assert np.isfinite(model.fit(tokens, np.array([1, 2]), verbose=0).history["loss"]).all()
 
 
 def test_a_gpu_takes_a_training_step_as_one_chunk(gpus):

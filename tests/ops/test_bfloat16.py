@@ -216,6 +216,26 @@ def test_minus_infinity_excludes_words(precision):
     np.testing.assert_array_equal(values[3][:140], 0)
 
 
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_logits_that_are_all_very_low(precision):
+    h, kernel, _ = loss_inputs(3, 2, 300)[0]
+    bias = np.full(300, -1e30, "float32")  # what a mask adds
+    loss = linear_cross_entropy(h, kernel, bias, [0, 7, 299], backend="native", precision=precision)
+    np.testing.assert_allclose(loss, np.log(300), rtol=1e-5)
+
+
+@pytest.mark.parametrize("units", [64, 70])
+def test_an_infinite_input_spoils_no_other_gradient(units):
+    arrays, upstream = lstm_inputs(3, 4, 5, units)
+    arrays[0][1, 2, 0] = np.inf
+    found = lstm_values_and_gradients(arrays, upstream, backend="native", precision="bfloat16")
+    expected = lstm_values_and_gradients(arrays, upstream, backend="reference")
+    spoiled = [np.flatnonzero(~np.isfinite(value)) for value in expected]
+    assert sum(map(len, spoiled)) == 4 * units  # of dW, the row of the feature
+    for value, wanted in zip(found, spoiled, strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(value)), wanted)
+
+
 @pytest.mark.parametrize("units", [32, 40])
 def test_an_infinite_input_saturates_its_gates_and_nothing_else(units):
     arrays, _ = lstm_inputs(3, 4, 5, units)

@@ -275,6 +275,7 @@ def test_without_a_tape_no_gradient_is_made(monkeypatch):
         ({"reduction": "mean"}, "`reduction` must be"),
         ({"backend": "fast"}, "`backend` must be one of"),
         ({"precision": "float16"}, "`precision` must be"),
+        ({"scale": np.ones(3)}, "`scale` must be a number"),
         ({"kernel": np.zeros((4, 10), "float32")}, "`h` must be"),
         ({"transpose_kernel": True}, r"`kernel` \[V, D\]"),
         ({"kernel": np.zeros((9, 3), "float32"), "transpose_kernel": True}, r"`bias` must be \[V\], here \[9\]"),

@@ -226,6 +226,13 @@ def test_shapes_that_do_not_fit_are_named(name, shape):
         lstm(**arguments, backend="reference")
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_no_steps_are_refused(backend):
+    inputs = [tf.constant(array, "float32") for array in example((2, 0, 5, 3))[0]]
+    with pytest.raises(ValueError, match=r"`x` must have at least one step. Received: x of shape \(2, 0, 5\)"):
+        lstm(*inputs, backend=backend)
+
+
 def test_unknown_names_are_refused():
     inputs, _ = example((2, 3, 4, 5))
     with pytest.raises(ValueError, match="Received: backend='cudnn'"):

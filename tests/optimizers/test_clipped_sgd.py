@@ -31,6 +31,17 @@ def test_updates_as_the_original_clips_and_descends(scale):
         np.testing.assert_allclose(variable.numpy(), value_after, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("largest", [1e20, np.inf, np.nan])
+def test_a_norm_that_is_not_finite_does_not_pass_for_a_small_step(largest):
+    # The square of 1e20 is beyond float32: divided by such a norm every step would be zero.
+    variable, theirs = (keras.Variable(np.array([1.0, 2.0, 3.0], "float32")) for _ in range(2))
+    gradient = tf.constant([largest, 1.0, 2.0])
+    ClippedSGD(1.0, global_clipnorm=5.0).apply([gradient], [variable])
+    keras.optimizers.SGD(1.0, global_clipnorm=5.0).apply([gradient], [theirs])
+    np.testing.assert_array_equal(theirs, [np.nan] * 3)
+    np.testing.assert_array_equal(variable, theirs)
+
+
 def test_norm_counts_a_repeated_row_once_for_each_occurrence():
     rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([0, 0]), (2, 1))
     assert float(global_norm([rows])) == 5.0  # summed first, it would be 7

@@ -208,6 +208,14 @@ def test_memory_is_bounded(predictor):
     assert with_engine(predictor, use, max_contexts=8) == (8, 0, [43, 44, 45, 46, 47, 48, 49, 50])
 
 
+@pytest.mark.parametrize(("num_words", "expected"), [(10_000, 512), (100_000, 167), (10_000_000, 64)])
+def test_fewer_contexts_are_remembered_of_large_vocabularies(predictor, num_words, expected, monkeypatch):
+    monkeypatch.setattr(type(predictor.vocabulary), "__len__", lambda _: num_words)
+    engine = SuggestionEngine(predictor)
+    engine.close()
+    assert engine._max_contexts == expected
+
+
 def test_the_best_are_ranked_and_their_total_known(predictor):
     async def use(engine):
         context = await engine.context("the ")

@@ -48,6 +48,26 @@ def test_a_larger_body_is_refused_whether_announced_or_not():
         assert "at most 10 bytes" in json.loads(answer)["error"]
 
 
+def test_a_body_that_is_still_coming_when_the_server_ends_is_answered():
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    async def stop():
+        answering = asyncio.create_task(BodyLimit(echo, 10)({"type": "http", "headers": []}, receive, send))
+        await asyncio.sleep(0.01)
+        answering.cancel()
+        await answering
+
+    asyncio.run(stop())
+    assert sent[0]["status"] == 503
+    assert "stopping" in json.loads(sent[1]["body"])["error"]
+
+
 def test_a_client_gets_its_rate_and_twice_that_at_once():
     time = [0.0]
     app = RateLimit(echo, rate=5, clock=lambda: time[0])

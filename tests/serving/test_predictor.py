@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -127,3 +129,11 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
     with pytest.raises(ServingError, match="made by `kerasptb train` or `kerasptb export`"):
         Predictor(tmp_path / "other")
+
+
+def test_a_model_that_was_copied_in_part_is_refused(saved_model, tmp_path):
+    folder = shutil.copytree(saved_model, tmp_path / "model")
+    data = folder / "variables" / "variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(ServingError, match="made by `kerasptb train` or `kerasptb export`"):
+        Predictor(folder)

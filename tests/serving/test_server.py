@@ -17,7 +17,7 @@ from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.runs import create_run
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import _listen, load_predictor
+from kerasptb.serving.server import _allow_many_connections, _listen, _protocol, load_predictor
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -96,6 +96,51 @@ def test_who_waits_when_the_server_stops_is_told_so(saved_model):
     refused = [answer for status, answer in answers if status == 503]
     assert refused
     assert all("stopping" in answer["error"] for answer in refused)
+
+
+def test_connections_without_a_request_are_closed():
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(echo, http=_protocol(), log_level="warning", timeout_keep_alive=1, lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            for begun in (b"", b"POST / HTTP/1.1\r\nHost: a\r\n"):
+                with socket.create_connection(listening.getsockname(), timeout=20) as connection:
+                    connection.sendall(begun)
+                    assert connection.recv(100) == b""
+            # A request whose body takes longer to come is none of these, nor is a second one on a connection.
+            with socket.create_connection(listening.getsockname(), timeout=20) as connection:
+                for _ in range(2):
+                    connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+                    time.sleep(1.5)
+                    connection.sendall(b"b")
+                    assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+                assert connection.recv(1000) == b""
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+async def echo(scope, receive, send):
+    more = True
+    while more:
+        more = (await receive())["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_as_many_connections_as_may_be():
+    resource = pytest.importorskip("resource", reason="this system has no such limits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 512), hard))
+        _allow_many_connections()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_many_clients_at_once_are_answered_as_one(serving, predictor):

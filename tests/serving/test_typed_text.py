@@ -38,6 +38,15 @@ def test_words_that_begin_with_a_prefix(prefix, expected):
     assert words(prefix) == expected
 
 
+def test_a_vocabulary_with_either_apostrophe():
+    vocabulary = Vocabulary(["don’t", "it's", "s", "t"])
+    index = PrefixIndex(vocabulary)
+    for typed in ("don’", "don'", "DON’t"):
+        assert [vocabulary.words[i] for i in index.ids(typed)] == ["don’t"]
+        assert index.split(f"we {typed}") == ("we ", typed)
+    assert [vocabulary.words[i] for i in index.ids("it’")] == ["it's"]
+
+
 @pytest.mark.parametrize(
     ("text", "prefix"),
     [

@@ -56,6 +56,36 @@ def test_bayesian_asks_the_gaussian_process_after_a_third_of_the_trials(tmp_path
     assert fits == [4, 5]
 
 
+def test_bayesian_proposes_nothing_near_what_is_running_for_being_unknown(tmp_path, monkeypatch):
+    oracle = started(tmp_path, "bayesian", trials=12)
+    for i in range(4):
+        end(oracle, oracle.create_trial("tuner0"), score=100.0 + i)
+    oracle.create_trial("tuner1")
+    oracle = started(tmp_path, "bayesian", trials=12, keep_running=True)  # a chief that is started again
+    oracle.reload()
+    guesses, predict = [], oracle.gpr.predict
+
+    def remember(*arguments, **options):
+        guesses.append(predict(*arguments, **options))
+        return guesses[-1]
+
+    monkeypatch.setattr(oracle.gpr, "predict", remember)
+    oracle.create_trial("tuner0")
+    mean, deviation = guesses[0]
+    assert mean[0] + deviation[0] > 50  # of a process that has seen nothing: 1
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_settings_that_are_fitted_to_one_model_are_tried_once(tmp_path, tuner):
+    oracle = started(tmp_path, tuner, trials=9, fit_sample=lambda values: {"x": values["x"] % 3})
+    tried = []
+    while (trial := oracle.create_trial("tuner0")).status != STOPPED:
+        tried.append(trial.hyperparameters.values["x"])
+        end(oracle, trial, score=100.0 + len(tried))
+    assert sorted(tried) == [0, 1, 2]
+    assert oracle.stop_reason == "the tuner found no settings that have not been tried"
+
+
 def test_the_same_seed_draws_the_same_trials(tmp_path):
     values = [
         [started(tmp_path / str(i)).create_trial(f"tuner{j}").hyperparameters.values for j in range(3)]

@@ -102,6 +102,7 @@ def test_the_model_built_has_the_settings_chosen():
 
 def test_a_tied_model_spends_on_layers_what_it_saves_on_the_output():
     space = LanguageModelSpace()
+    space.prepare()
     values = {"num_layers": 2, "embedding_size": 256, "units_0": 512, "units_1": 128}
     tied = space.fit_widths({**values, "tie_embeddings": True, "units_0": 288, "units_1": 64})
     assert tied == {"num_layers": 2, "embedding_size": 256, "units_0": 288, "units_1": 256, "tie_embeddings": True}
@@ -163,8 +164,21 @@ def test_the_layers_that_a_model_does_not_have_are_inactive():
     assert len([setting for setting in hp.space if setting.name.startswith("units")]) == 3
 
 
+def test_a_space_above_the_notebooks_size_is_held_to_the_searchs_limit_alone():
+    space = LanguageModelSpace(num_layers=2, units=[640], embedding_size=[640])
+    space.prepare(max_parameters=20_000_000)
+    with pytest.raises(ValueError, match="has 12,968,720 parameters; widen the space downwards or allow more"):
+        space.prepare()
+
+
+def test_bounds_that_cannot_be_drawn_from_are_told_at_once():
+    with pytest.raises(ValueError, match="min_value"):
+        LanguageModelSpace(learning_rate=(0.0, 1.0))
+
+
 def test_a_fixed_width_does_not_shrink():
     space = LanguageModelSpace(num_layers=1, embedding_size=[200], units=(64, 512))
+    space.prepare()
     assert space.fit_widths({"embedding_size": 200, "units_0": 512}) == {"embedding_size": 200, "units_0": 160}
 
 

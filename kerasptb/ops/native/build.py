@@ -158,8 +158,11 @@ def build(force=False, verbose=False):
         try:
             return _build_into(folder, verbose)
         except NativeBuildError as error:
-            _write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
+            with contextlib.suppress(OSError):
+                _write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
             raise
+        except OSError as error:
+            raise _unwritable(error) from error
 
 
 def find_compiler():
@@ -262,7 +265,7 @@ def _words_of(variable):
 def _key():
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
-    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS)
+    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS, nvcc.CODES)
     # Of one home on several machines each C library has its own: what a newer one made an older one does not load.
     machine = (platform.system(), platform.machine(), platform.libc_ver())
     digest.update(repr((settings, *machine, _words_of("KERASPTB_CXXFLAGS"))).encode())
@@ -320,7 +323,9 @@ def _build_into(folder, verbose):
         system = ("-ldl",) if platform.system() == "Linux" else ()
         _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
         if not sanitized:  # a sanitized library loads only where the sanitizer's runtime came first
-            _run([sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)], verbose=verbose)
+            # Isolated: the working directory may hold a module that is called as one of Python's.
+            load = [sys.executable, "-I", "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)]
+            _run(load, verbose=verbose)
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"
         library.replace(path)
@@ -364,10 +369,12 @@ def _compile_units(compiler, units, scratch, verbose):
         cuda = pool.submit(_compile_cuda, scratch, verbose)  # first, because it takes long
         list(pool.map(compile_unit, [unit for unit in units if unit[1].name != FATBIN_SOURCE]))
         record = cuda.result()
-    has_code = record is not None and record["problem"] is None
+    code = []
+    if record is not None and record["problem"] is None:
+        code = [f'-DKERASPTB_FATBIN="{scratch}/kernels.fatbin"', f"-DKERASPTB_NVCC={nvcc.major_version(nvcc.find())}"]
     for unit in units:
         if unit[1].name == FATBIN_SOURCE:
-            compile_unit(unit, *([f'-DKERASPTB_FATBIN="{scratch}/kernels.fatbin"'] if has_code else []))
+            compile_unit(unit, *code)
     return record
 
 
@@ -381,6 +388,8 @@ def _compile_cuda(scratch, verbose):
     if not nvcc.kernels(SOURCES):
         return None
     if (path := nvcc.find()) is None:
+        if os.environ.get("KERASPTB_NVCC") == "":
+            return {"nvcc": None, "problem": "KERASPTB_NVCC was empty when it was built, which asks for none."}
         return {"nvcc": None, "problem": f"No nvcc was found when it was built. {nvcc.HINT}"}
     try:
         _run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin", find_compiler()), verbose=verbose)
@@ -439,6 +448,10 @@ def _nvcc_build(path, _identity):
     return (_run([path, "--version"]).strip().splitlines() or [""])[-1]
 
 
+def _unwritable(error):
+    return NativeBuildError(f"The cache folder cannot be written: {error}. Set KERASPTB_CACHE to a folder that can.")
+
+
 @contextlib.contextmanager
 def _lock(folder):
     """Hold the build lock of `folder`, creating the folder."""
@@ -450,9 +463,7 @@ def _lock(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("w")
     except OSError as error:
-        raise NativeBuildError(
-            f"The cache folder cannot be written: {error}. Set KERASPTB_CACHE to a folder that can."
-        ) from error
+        raise _unwritable(error) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -4,6 +4,7 @@ A call is an `XlaCallModule` operation around a StableHLO program of one custom 
 graph, and inside a program that XLA compiles (`jit_compile=True`); under XLA it becomes part of that program.
 """
 
+import contextlib
 import functools
 
 import tensorflow as tf
@@ -35,6 +36,19 @@ def call(target, arguments, outputs, aliases, attributes):
     )
 
 
+def _no_gradient(operation, *_):
+    if b"custom_call @kerasptb_" in operation.get_attr("module"):
+        raise NotImplementedError(
+            "The native backend has no gradients of its gradients, nor forward-mode ones. Received: a second "
+            'derivative of a native operation. Use backend="keras" for it.'
+        )
+    raise LookupError(f"gradient registry has no entry for: {operation.type}")  # TensorFlow's own words
+
+
+with contextlib.suppress(KeyError):  # somebody else's
+    tf.RegisterGradient("XlaCallModule")(_no_gradient)
+
+
 @functools.lru_cache(maxsize=1024)
 def _module(target, inputs, outputs, attributes):
     """The StableHLO text of one call.
@@ -61,6 +75,11 @@ def _module(target, inputs, outputs, attributes):
         indices = ", ".join(str(i) for i in range(len(inputs), len(operands)))
         call_attributes = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(outputs)}xi64>"
         module_attributes = "attributes {jax.uses_shape_polymorphism = true} "
+    # Row-major, which the handlers take for granted. Where nothing is said, XLA for a GPU gives operands and results
+    # the layouts that suit their neighbours: of a transposition beside the call the kernel would then see nothing.
+    operand_ranks = [len(shape) for shape, _ in inputs] + [1] * (len(operands) - len(inputs))
+    call_attributes += f", operand_layouts = [{_row_major(operand_ranks)}]"
+    call_attributes += f", result_layouts = [{_row_major(len(shape) for shape, _ in outputs)}]"
     config = ", ".join(f"{name} = {str(value).lower()}" for name, value in attributes)
     bound, results = "%out", "%out"
     if len(outputs) > 1:
@@ -90,6 +109,11 @@ def _shape_lines(name, shape):
         f"{name} = stablehlo.concatenate %batch, {name}rest, dim = 0 "
         f": (tensor<1xi32>, tensor<{rank - 1}xi32>) -> tensor<{rank}xi32>",
     ]
+
+
+def _row_major(ranks):
+    """The layouts of arrays of these ranks: of each the dimensions, from the one that varies fastest."""
+    return ", ".join(f"dense<{list(reversed(range(rank)))}> : tensor<{rank}xindex>" for rank in ranks)
 
 
 def _tensor_type(shape, dtype):

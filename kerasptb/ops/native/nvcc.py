@@ -6,20 +6,18 @@ library needs neither CUDA's runtime nor a GPU to be built, and a library that h
 
 import importlib.util
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 # Compute capability 9.0 brought thread-block clusters, which the recurrence is made of. PTX is for the driver to
-# compile on the GPUs that none of the others fits.
+# compile on the GPUs that none of the others fits. nvcc knows 10.0 and 12.0 from 12.8 on.
 ARCHITECTURES = (90, 100, 120)
 PTX = (90, 120)
-FLAGS = (
-    *("-fatbin", "-O3", "-std=c++17", "--threads", "0"),
-    # The host compiler reads the sources only as far as device code goes, so any version of it does.
-    "-allow-unsupported-compiler",
-    *(flag for n in ARCHITECTURES for flag in ("-gencode", f"arch=compute_{n},code=sm_{n}")),
-    *(flag for n in PTX for flag in ("-gencode", f"arch=compute_{n},code=compute_{n}")),
-)
+CODES = tuple((n, f"sm_{n}") for n in ARCHITECTURES) + tuple((n, f"compute_{n}") for n in PTX)
+# The host compiler reads the sources only as far as device code goes, so any version of it does.
+FLAGS = ("-fatbin", "-O3", "-std=c++17", "--threads", "0", "-allow-unsupported-compiler")
 TOOLKIT = Path("/usr/local/cuda")
 HINT = (
     "Install it (NVIDIA's CUDA toolkit, or in kerasptb's sources `pip install -e '.[cuda]'`) and run `kerasptb build`."
@@ -48,6 +46,8 @@ def find():
 def command(nvcc, sources, fatbin, compiler):
     """The command that compiles the kernels of a source folder into the file `fatbin`: a list of words.
 
+    It is for those of our architectures that this nvcc knows; an nvcc that does not tell is asked for all.
+
     Args:
         nvcc: path of nvcc.
         sources: the source folder.
@@ -57,7 +57,23 @@ def command(nvcc, sources, fatbin, compiler):
     """
     program = [word for word in compiler if not word.startswith("-")][-1]
     host = [] if program == "g++" else ["-ccbin", program]  # nvcc asks for g++ by that name
-    return [nvcc, *FLAGS, *host, str(kernels(sources)), "-o", str(fatbin)]
+    known = re.findall(r"compute_(\d+)\b", _answer(nvcc, "--list-gpu-arch"))
+    codes = [(n, code) for n, code in CODES if str(n) in known] or CODES
+    architectures = [flag for n, code in codes for flag in ("-gencode", f"arch=compute_{n},code={code}")]
+    return [nvcc, *FLAGS, *architectures, *host, str(kernels(sources)), "-o", str(fatbin)]
+
+
+def major_version(nvcc):
+    """The CUDA version that an nvcc is of, as 12 or 13: drivers of an older one do not take its code. 0: not known."""
+    found = re.search(r"release (\d+)\.", _answer(nvcc, "--version"))
+    return int(found[1]) if found else 0
+
+
+def _answer(nvcc, question):
+    try:
+        return subprocess.run([nvcc, question], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
 
 
 def _folders_of_packages():

@@ -55,6 +55,10 @@ export function accepted(word, prefix, before) {
 
 /** The word, its beginning as it was typed. */
 function completed(word, prefix) {
+  // The model takes a word with capitals, or an apostrophe of its own, for another one where it is written otherwise.
+  if (word !== word.toLowerCase() || word.includes("’")) {
+    return word;
+  }
   const rest = word.slice(prefix.length);
   const shouted = prefix.length > 1 && prefix === prefix.toUpperCase() && prefix !== prefix.toLowerCase();
   return prefix + (shouted ? rest.toUpperCase() : rest);

@@ -72,6 +72,22 @@ def test_builds_once(compilations):
     assert compilations() == 4
 
 
+def test_working_directory_with_a_module_of_pythons_own_names(tmp_path, monkeypatch):
+    (tmp_path / "struct.py").write_text("raise RuntimeError('not for you')\n")
+    monkeypatch.chdir(tmp_path)
+    assert ctypes.CDLL(str(build.build())).answer() == 42
+
+
+def test_full_disk_is_told_with_the_folder_to_set(monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(build.tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(build, "_write_json", full)
+    with pytest.raises(build.NativeBuildError, match=r"cannot be written: .*No space left.* Set KERASPTB_CACHE"):
+        build.build()
+
+
 def test_changed_source_is_another_library(sources):
     first = build.build()
     (sources / "answer.cc").write_text('extern "C" __attribute__((visibility("default"))) int answer() { return 7; }\n')

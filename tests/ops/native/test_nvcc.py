@@ -14,10 +14,12 @@ except build.NativeBuildError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 PROBE = """
+extern "C" const int kerasptb_fatbin_nvcc;
 extern "C" const unsigned char kerasptb_fatbin[];
 extern "C" const unsigned long long kerasptb_fatbin_size;
 #define EXPORT extern "C" __attribute__((visibility("default")))
 EXPORT unsigned long long size() { return kerasptb_fatbin_size; }
+EXPORT int made_by() { return kerasptb_fatbin_nvcc; }
 EXPORT const void* content() { return kerasptb_fatbin; }
 """
 
@@ -48,12 +50,13 @@ def sources(tmp_path, monkeypatch):
 def install(tmp_path):
     """Puts an nvcc in place that calls itself by a version, and writes a content or fails with a message."""
 
-    def put(version="13.0", content="device code", error=None):
+    def put(version="13.0", content="device code", error=None, architectures=()):
         script = tmp_path / "toolkit" / "bin" / "nvcc"
         script.parent.mkdir(parents=True, exist_ok=True)
         work = f'echo "kernels.cu(1): error: {error}" >&2; exit 2' if error else f'printf "%s" "{content}" > "$out"'
         script.write_text(
-            f'#!/bin/sh\n[ "$1" = --version ] && echo "Build {version}" && exit\n'
+            f'#!/bin/sh\n[ "$1" = --version ] && echo "release {version}, V1\nBuild {version}" && exit\n'
+            f'[ "$1" = --list-gpu-arch ] && echo "{" ".join(architectures)}" && exit\n'
             f'while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done\n{work}\n'
         )
         script.chmod(0o755)
@@ -76,6 +79,32 @@ def test_library_carries_the_code(install):
     assert json.loads((path.parent / "build.json").read_text())["cuda"] == {"nvcc": "Build 13.0", "problem": None}
 
 
+@pytest.mark.parametrize(("version", "major"), [("13.0", 13), ("12.4", 12)])
+def test_library_knows_which_cuda_made_its_code(install, version, major):
+    install(version)
+    assert ctypes.CDLL(str(build.build())).made_by() == major
+
+
+def test_nvcc_that_does_not_tell_its_version(install):
+    script = install()
+    script.write_text(script.read_text().replace("release", "edition"))
+    assert ctypes.CDLL(str(build.build())).made_by() == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (("compute_80", "compute_90"), ["sm_90", "compute_90"]),
+        (("compute_90", "compute_100", "compute_120"), ["sm_90", "sm_100", "sm_120", "compute_90", "compute_120"]),
+        ((), ["sm_90", "sm_100", "sm_120", "compute_90", "compute_120"]),
+    ],
+)
+def test_nvcc_is_asked_for_no_architecture_that_it_does_not_know(install, sources, known, expected):
+    command = nvcc.command(str(install(architectures=known)), sources, "code.fatbin", ["g++"])
+    codes = [word.partition("code=")[2] for word in command if "code=" in word]
+    assert codes == expected
+
+
 def test_library_without_nvcc_says_so_and_is_built_again_once_there_is_one(install):
     first = build.build()
     assert code_in(first) == b""
@@ -88,6 +117,12 @@ def test_library_without_nvcc_says_so_and_is_built_again_once_there_is_one(insta
     assert build.build() == second  # never back, for want of nvcc
     install(version="13.1", content="newer code")
     assert code_in(build.build()) == b"newer code"
+
+
+def test_library_without_cuda_code_by_wish(install, monkeypatch):
+    install()
+    monkeypatch.setenv("KERASPTB_NVCC", "")
+    assert build.cuda_problem(build.build()) == "KERASPTB_NVCC was empty when it was built, which asks for none."
 
 
 def test_failing_nvcc_leaves_the_library_without_code(install):

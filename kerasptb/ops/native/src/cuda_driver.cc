@@ -16,7 +16,14 @@ using Handle = void*;
 enum DeviceAttribute { kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76, kMaxSharedBytesOptIn = 97 };
 enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8, kNonPortableClusterAllowed = 14 };
 enum CaptureMode { kRelaxed = 2 };
-enum Result { kInvalidImage = 200, kNoBinaryForGpu = 209, kInvalidPtx = 218, kUnsupportedPtxVersion = 222 };
+enum Result {
+  kInvalidImage = 200,
+  kNoBinaryForGpu = 209,
+  kInvalidPtx = 218,
+  kJitCompilerNotFound = 221,
+  kUnsupportedPtxVersion = 222,
+  kJitCompilationDisabled = 223
+};
 
 // A launch may ask for so much without more ado, on every GPU.
 constexpr int64_t kSharedBytesWithoutOptIn = 48 * 1024;
@@ -129,6 +136,12 @@ const Library& library() {
       result.error = d.error;
     } else if (kerasptb_fatbin_size == 0) {
       result.error = "built without CUDA code (there was no nvcc)";
+    } else if (d.version / 1000 < kerasptb_fatbin_nvcc) {
+      // What the driver does with such code is told when a kernel is first launched, if not before.
+      const std::string needed = std::to_string(kerasptb_fatbin_nvcc);
+      result.error = "the code was made by nvcc " + needed + ", and the driver serves CUDA " + version_text(d.version) +
+                     ": it needs a driver of CUDA " + needed + ", or code of an older nvcc (name one in KERASPTB_NVCC " +
+                     "and run `kerasptb build`)";
     } else if (const int code = d.cuLibraryLoadData(&result.handle, kerasptb_fatbin, nullptr, nullptr, 0, nullptr,
                                                     nullptr, 0);
                code != 0) {
@@ -266,7 +279,8 @@ std::string obstacle(int device, DeviceReport* report) {
   // there being a context, for one) and say nothing against it.
   int version = 0;
   const int result = d.cuKernelGetAttribute(&version, kBinaryVersion, kernel, handle);
-  if (result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kUnsupportedPtxVersion)
+  if (result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx ||
+      result == kJitCompilerNotFound || result == kUnsupportedPtxVersion || result == kJitCompilationDisabled)
     return "the driver (of CUDA " + version_text(d.version) +
            ") has no use for our code on this GPU: " + d.words(result);
   return "";

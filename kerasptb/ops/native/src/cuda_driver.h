@@ -1,7 +1,8 @@
 // The CUDA driver, opened when it is first needed, and the launch of our embedded kernels through it. Neither a CUDA
 // header nor a CUDA library is needed to compile or to load this; without a driver every call says so.
 //
-// The build defines two symbols: the fat binary made of cuda/kernels.cu, and its size, 0 where there was no nvcc.
+// The build defines three symbols: the fat binary made of cuda/kernels.cu, its size, 0 where there was no nvcc, and the
+// major version of the nvcc, 0 where it is not known.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 
 extern "C" const unsigned char kerasptb_fatbin[];
 extern "C" const unsigned long long kerasptb_fatbin_size;
+extern "C" const int kerasptb_fatbin_nvcc;
 
 namespace kerasptb {
 namespace cuda {

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kPanel = 128;                          // words of the vocabulary
 constexpr int kPanelVectors = kPanel / 16;
 constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
-constexpr float kNoLogit = -1e30f;                       // of padding: its exponential is 0
+constexpr float kNoLogit = -INFINITY;                    // of padding: its exponential is 0
 
 // 2^x. Where the operands are bfloat16 (2^-9) a relative error of 2.6e-6 is little; polynomial as that of simd.h.
 template <int kParts>

@@ -104,12 +104,14 @@ struct Forward {
       const int64_t r = t * sizes.batch + b + row;
       const float* sums = z + row * kUnitTile;
       constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
-      const Float i = sigmoid(load(sums) + bias[0]), f = sigmoid(load(sums + kGateSize) + bias[1]);
-      const Float g = tanh(load(sums + 2 * kGateSize) + bias[2]), o = sigmoid(load(sums + 3 * kGateSize) + bias[3]);
+      // Zero in the units of padding, where an infinite input times their weights, which are zero, is none.
+      const Float i = first_lanes(sigmoid(load(sums) + bias[0]), lanes);
+      const Float f = first_lanes(sigmoid(load(sums + kGateSize) + bias[1]), lanes);
+      const Float g = first_lanes(tanh(load(sums + 2 * kGateSize) + bias[2]), lanes);
+      const Float o = first_lanes(sigmoid(load(sums + 3 * kGateSize) + bias[3]), lanes);
       float* cell = io.cells + r * padded_units + u;
       const Float c = f * load(cell) + i * g;
-      // Zero in the units of padding, where an infinite input times their weights, which are zero, is none.
-      const Float h = first_lanes(o * tanh(c), lanes);
+      const Float h = o * tanh(c);
       store(cell + sizes.batch * padded_units, c);
       store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, h);
       auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;

@@ -84,8 +84,10 @@ void losses(const Task<kParts>& task, Range rows) {
     Float total = Float{};
     for (int t = 0; t < task.threads; ++t)
       total += load(buffers[t].sum + r * kLanes) * exp2<2>(load(buffers[t].largest + r * kLanes) - largest);
-    task.log_sum_exp[r] = largest + log2f(sum(total));
-    task.io.loss[task.begin + r] = (task.log_sum_exp[r] - task.target_logit[r]) * kLn2;
+    const float logarithm = log2f(sum(total));
+    task.log_sum_exp[r] = largest + logarithm;
+    // In this order the logarithm is not lost beside large logits.
+    task.io.loss[task.begin + r] = (logarithm + (largest - task.target_logit[r])) * kLn2;
   }
 }
 

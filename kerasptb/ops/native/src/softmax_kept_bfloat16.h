@@ -176,8 +176,10 @@ void losses(const Task<kParts>& task, Range rows) {
       total += power_of_two(buffers[t].largest[r] - largest) * sum(load(buffers[t].sum + r * kLanes));
     task.largest[r] = largest;
     task.total[r] = total;
-    task.log_sum_exp[r] = largest + log2f(total);
-    task.io.loss[task.begin + r] = (task.log_sum_exp[r] - task.target_logit[r]) * kLn2;
+    const float logarithm = log2f(total);
+    task.log_sum_exp[r] = largest + logarithm;
+    // In this order the logarithm is not lost beside large logits.
+    task.io.loss[task.begin + r] = (logarithm + (largest - task.target_logit[r])) * kLn2;
   }
 }
 

@@ -16,6 +16,10 @@ extern "C" const unsigned long long kerasptb_fatbin_size = 0;
 #else
 extern "C" const unsigned long long kerasptb_fatbin_size = sizeof kerasptb_fatbin;
 #endif
+#if !defined(NVCC)
+#define NVCC 12
+#endif
+extern "C" const int kerasptb_fatbin_nvcc = NVCC;
 
 namespace {
 

@@ -104,6 +104,15 @@ def test_driver_that_does_not_take_the_code(new_gpu, toolkit, compiled, tmp_path
     assert new_gpu(launchers=launchers, version=12040).obstacle()[0] == expected
 
 
+def test_driver_that_is_older_than_the_code(new_gpu, toolkit, compiled, tmp_path, softmax_rows):
+    launchers = toolkit.compile_launchers(tmp_path, "-DNVCC=13")
+    assert new_gpu(launchers=launchers, version=13000).obstacle()[0] == ""
+    gpu = new_gpu(launchers=launchers, version=12090)
+    assert gpu.obstacle()[0].startswith("the code was made by nvcc 13, and the driver serves CUDA 12.9: it needs a")
+    with pytest.raises(RuntimeError, match="made by nvcc 13"):
+        gpu.softmax_cross_entropy(softmax_rows((2, 3)).inputs)
+
+
 def test_asking_launches_nothing_and_makes_no_context(gpu):
     gpu.obstacle()
     assert gpu.launches() == []

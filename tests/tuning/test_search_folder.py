@@ -1,0 +1,166 @@
+"""What a search's folder goes through, and what is refused before there is one."""
+
+import errno
+import math
+
+import keras
+import keras_tuner as kt
+import pytest
+import toy_spaces
+
+import kerasptb
+import tuning
+from kerasptb.files import locked
+from tuning import stopping
+from tuning.records import read_trials
+
+SMALL = {
+    "num_layers": 1,
+    "units": [32],
+    "embedding_size": [32],
+    "batch_size": [5],
+    "num_steps": [5],
+    "keep_prob": [1.0],
+}
+
+
+def toy(texts, tmp_path, space, **arguments):
+    if not arguments.get("resume"):
+        arguments = {"tuner": "random", "trials": 3, "epochs": 2, "seed": 1, **arguments}
+    arguments["verbose"] = False
+    return tuning.tune(texts, space, out=tmp_path / "search", **arguments)
+
+
+class FullDisk(toy_spaces.ToySpace):
+    """The disk is full in the second training, the first time."""
+
+    def happen(self, x):
+        if len(self.trained()) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", "run/best.weights.h5")
+
+
+class Fitted(kt.HyperModel):
+    """A model of its own, whose result depends on how its weights are drawn."""
+
+    def build(self, hp):
+        hp.Int("x", 0, 999)
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+        return 100 + float(keras.ops.sum(model.layers[0].kernel))
+
+
+def plain_space(hp):
+    hp.Choice("x", [1, 2])
+    model = kerasptb.LanguageModel(23, 4, 4, 5, 5)
+    model.compile()
+    return model
+
+
+def test_a_full_disk_ends_the_search_and_costs_no_trial(texts, tmp_path):
+    space = FullDisk(tmp_path / "journal")
+    with pytest.raises(OSError, match=r"No space left on device: .*best\.weights\.h5"):
+        toy(texts, tmp_path, space)
+    result = toy(texts, tmp_path, space, resume=True)
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
+    first, second, again, third = space.trained()
+    assert second == again
+    assert len({first, second, third}) == 3
+
+
+def test_every_file_that_a_search_is_taken_up_from_is_written_whole(texts, tmp_path):
+    # KerasTuner's own way to write a file empties it first: cut off then, it could never be read again.
+    result = toy(texts, tmp_path, toy_spaces.ToySpace(tmp_path / "journal"))
+    assert not list((result.folder / "trials").glob("tuner*.json"))
+
+
+def test_a_folder_is_kept_to_one_search(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space)
+    before = (result.folder / "search.json").read_text()
+    busy = RuntimeError("not here")
+    with locked(result.folder, busy), pytest.raises(tuning.SearchError, match="Another search is at work in"):
+        toy(texts, tmp_path, space, resume=True, trials=4)
+    assert (result.folder / "search.json").read_text() == before
+    assert len(toy(texts, tmp_path, space, resume=True, trials=4).trials) == 4
+
+
+def test_a_search_whose_trials_were_deleted_is_left_as_it_is(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space)
+    (result.folder / "trials" / "trial_1").rename(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in result.folder.rglob("*.json")}
+    with pytest.raises(tuning.SearchError, match="the folders of trials 1 are missing"):
+        toy(texts, tmp_path, space, resume=True, trials=5)
+    assert {path: path.read_bytes() for path in result.folder.rglob("*.json")} == before
+
+
+def test_what_was_put_into_the_best_run_stays_while_it_is_the_best(texts, tmp_path):
+    space = tuning.LanguageModelSpace(**SMALL)
+    result = toy(texts, tmp_path, space, trials=1, epochs=1)
+    (result.run.folder / "notes.txt").write_text("mine")
+    toy(texts, tmp_path, space, trials=1, resume=True)
+    assert (result.run.folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(texts, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    space = tuning.LanguageModelSpace(**SMALL)
+    monkeypatch.setattr(stopping.StopHopelessTrials, "_why_stop", lambda *_: "above the median at epoch 1")
+    monkeypatch.setattr(kerasptb, "evaluate_perplexity", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        toy(texts, tmp_path, space, trials=1, epochs=3)
+    monkeypatch.undo()
+    (trial,) = toy(texts, tmp_path, space, trials=1, resume=True).trials
+    assert trial.status == "COMPLETED"
+    assert len(trial.record.curve) == 1
+
+
+def test_a_search_without_further_settings_says_so(texts, tmp_path):
+    result = toy(texts, tmp_path, plain_space, trials=5, epochs=1)
+    assert len(result.trials) == 2
+    assert result.stop_reason == "the tuner found no settings that have not been tried"
+
+
+def test_a_hyperband_search_may_be_given_more_trials(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    few = toy(texts, tmp_path, space, tuner="hyperband", trials=1, epochs=3)
+    more = toy(texts, tmp_path, space, trials=12, resume=True)
+    assert len(few.trials) == 1
+    assert len(more.trials) == 12
+
+
+def test_the_seed_reaches_a_fit_of_ones_own(texts, tmp_path):
+    scores = []
+    for name in ("a", "b"):
+        result = toy(texts, tmp_path / name, Fitted())
+        scores.append({trial.trial_id: trial.score for trial in result.trials})
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("space", "arguments", "message"),
+    [
+        (plain_space, {"precision": "bfloat16"}, r"has its own precision\. Received: precision='bfloat16'"),
+        (plain_space, {"backend": "keras"}, "has its own backend"),
+        (Fitted(), {"steps_per_epoch": 3}, "has its own steps_per_epoch"),
+        (lambda hp: None, {"workers": 2}, r"with workers, a space that stands in a module.*<lambda>"),
+        (plain_space, {"max_hours": math.nan}, r"`max_hours` must be a number above 0\. Received: max_hours=nan"),
+        (plain_space, {"max_hours": -1.0}, "`max_hours` must be"),
+        (plain_space, {"max_hours": math.inf}, "`max_hours` must be"),
+    ],
+    ids=["precision", "backend", "steps", "lambda", "nan hours", "no hours", "endless hours"],
+)
+def test_what_cannot_work_is_refused_before_there_is_a_folder(texts, tmp_path, space, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        toy(texts, tmp_path, space, **arguments)
+    assert not (tmp_path / "search").exists()
+
+
+def test_trials_are_read_in_the_order_of_their_numbers(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    toy(texts, tmp_path, space, trials=9)
+    result = toy(texts, tmp_path, space, trials=12, resume=True)
+    assert [int(trial.trial_id) for trial in read_trials(result.folder)] == list(range(12))
