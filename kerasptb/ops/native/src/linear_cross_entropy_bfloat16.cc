@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kPanel = 128;                          // words of the vocabulary
 constexpr int kPanelVectors = kPanel / 16;
+constexpr int64_t kRowsAhead = 8;                        // that are fetched of W while one is packed
 constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
 constexpr float kNoLogit = -INFINITY;                    // of padding: its exponential is 0
 
@@ -140,9 +141,11 @@ struct Task {
       for (int64_t v = 0; v < kPanel; v += kLanes)
         for (int64_t d = 0; d < depth; d += kLanes) {
           __m512i rows[16];
-          for (int64_t i = 0; i < kLanes; ++i)
+          for (int64_t i = 0; i < kLanes; ++i) {
+            prefetch(kernel + (v + kLanes + i) * io.features + d);
             rows[i] = reinterpret_cast<__m512i>(load(kernel + (v + i) * io.features + d,
                                                      v + i < words ? lanes_before(d, io.features) : 0));
+          }
           transpose(rows);
           for (int64_t i = 0; i < kLanes; i += 2)
             pack(d + i, v, reinterpret_cast<Float>(rows[i]), reinterpret_cast<Float>(rows[i + 1]));
@@ -155,6 +158,8 @@ struct Task {
       for (; d + 2 <= io.features; d += 2)
         for (int64_t v = 0; v < kPanel; v += kLanes) {
           const float* from = kernel + d * io.vocabulary_size + v;
+          prefetch(from + kRowsAhead * io.vocabulary_size);
+          prefetch(from + (kRowsAhead + 1) * io.vocabulary_size);
           pack(d, v, load(from), load(from + io.vocabulary_size));
         }
     for (; d < depth; d += 2)
@@ -225,6 +230,20 @@ struct Task {
     }
   }
 
+  // The processor foresees no walk from one row of a matrix to the next, here a block before its sums are ready.
+  void prefetch_block_of_d_kernel(int64_t panel, int64_t d, int64_t v) const {
+    const int64_t words = smaller(kBlock, words_of(panel) - v), first_word = panel * kPanel + v;
+    if (io.transpose_kernel) {
+      for (int64_t j = 0; j < words; ++j)
+        for (int64_t i = 0; i < kBlock; i += kLanes)
+          prefetch_to_write(io.d_kernel + (first_word + j) * io.features + d + i);
+    } else {
+      for (int64_t i = 0; i < smaller(kBlock, io.features - d); ++i)
+        for (int64_t j = 0; j < kBlock; j += kLanes)
+          prefetch_to_write(io.d_kernel + (d + i) * io.vocabulary_size + first_word + j);
+    }
+  }
+
   // dW of the panel, whole blocks straight to their place.
   void kernel_gradient(int64_t panel, const bfloat16* softmax, const ThreadBuffers& my) const {
     alignas(64) float edge[kBlock * kBlock];
@@ -237,6 +256,7 @@ struct Task {
                                 kTileDepth * kPanel, softmax_low};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
         const bool whole = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
+        prefetch_block_of_d_kernel(panel, d, v);
         const Places places = whole ? places_32x32(place, io.vocabulary_size) : places_32x32(edge, kBlock);
         multiply_32x32<kParts>(padded_rows / kTileDepth, rows, residuals, whole && begin > 0 ? &places : nullptr, places);
         if (whole) continue;

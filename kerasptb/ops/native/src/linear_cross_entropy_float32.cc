@@ -122,6 +122,19 @@ struct Task {
     return my.exponentials + (panel - my_panels.begin) * panel_stride;
   }
 
+  // Of W, while a tile of the panel before is made. The processor foresees no walk down a column.
+  void prefetch_share_of_panel(int64_t panel, int64_t tiles, int64_t tile) const {
+    if (io.transpose_kernel) {
+      const Range mine = split(words_of(panel) * io.features, tiles, tile);
+      for (int64_t i = mine.begin; i < mine.end; i += 16) prefetch(io.kernel + panel * kPanel * io.features + i);
+    } else {
+      const Range mine = split(io.features, tiles, tile);
+      for (int64_t d = mine.begin; d < mine.end; ++d)
+        for (int64_t v = 0; v < kPanel; v += 16)
+          prefetch(io.kernel + d * io.vocabulary_size + panel * kPanel + v);
+    }
+  }
+
   void logits(Range my_panels, const ThreadBuffers& my) const {
     for (int64_t r = 0; r < num_rows; ++r) {
       my.reference[r] = kNoReference;
@@ -132,13 +145,7 @@ struct Task {
       pack_panel(panel, my);
       if (with_gradients() && begin == 0) transpose_panel(my_panels, panel, my);
       for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
-        // The processor foresees no walk down a column of W.
-        if (panel + 1 < my_panels.end && !io.transpose_kernel) {
-          const Range next = split(io.features, tiles, tile);
-          for (int64_t d = next.begin; d < next.end; ++d)
-            for (int64_t v = 0; v < kPanel; v += 16)
-              prefetch(io.kernel + d * io.vocabulary_size + (panel + 1) * kPanel + v);
-        }
+        if (panel + 1 < my_panels.end) prefetch_share_of_panel(panel + 1, tiles, tile);
         logits_tile<height>(my_panels, panel, tile, row, my);
       });
     }
@@ -280,7 +287,13 @@ struct Task {
     const auto row_at = [&](int r) {
       return (d + r < io.features ? io.d_kernel + (d + r) * io.vocabulary_size : io.d_bias) + v;
     };
-    if (!io.transpose_kernel) {
+    if (io.transpose_kernel) {
+      for (int64_t i = 0; i < words_of(panel); ++i) {
+        float* to = io.d_kernel + (v + i) * io.features + d;
+        prefetch_to_write(to);
+        prefetch_to_write(to + R - 1);
+      }
+    } else {
       for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r));
       for (int r = 0; r < R; ++r) prefetch_to_write(row_at(r) + kLanes);
     }

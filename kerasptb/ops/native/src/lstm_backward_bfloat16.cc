@@ -186,7 +186,9 @@ struct Backward {
               row_pair(dz + part * dz_low + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
   }
 
-  void store_d_weights(int64_t k_block, int64_t column_block, const float* block, bool add) const {
+  // Calls function(place, offset in a block, lanes) for what of a block of packed columns is dW or dU.
+  template <class Function>
+  KERASPTB_INLINE_METHOD void for_each_place(int64_t k_block, int64_t column_block, const Function& function) const {
     for (int64_t row = 0; row < kBlock; ++row) {
       const int64_t k = k_block * kBlock + row;
       float* to = k < sizes.features ? io.d_kernel + k * kGates * units
@@ -199,8 +201,7 @@ struct Backward {
         const int64_t lanes = lanes_before(tile * kUnitTile, units);
         if (lanes == 0) continue;
         float* place = to + gate * units + tile * kUnitTile;
-        const Float sum = load(block + row * kBlock + half * kLanes);
-        store(place, add ? sum + load(place, lanes) : sum, lanes);
+        function(place, row * kBlock + half * kLanes, lanes);
       }
     }
   }
@@ -217,10 +218,14 @@ struct Backward {
         const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize,
                              inputs_low};
         for (int64_t column_block = first; column_block < last; ++column_block) {
+          for_each_place(k_block, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
           multiply_32x32<kParts>(row_blocks, inputs,
                                  paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low),
                                  nullptr, places_32x32(product, kBlock));
-          store_d_weights(k_block, column_block, product, rows.begin > 0);
+          for_each_place(k_block, column_block, [&](float* place, int64_t offset, int64_t lanes) {
+            const Float sum = load(product + offset);
+            store(place, rows.begin > 0 ? sum + load(place, lanes) : sum, lanes);
+          });
         }
       }
     }
