@@ -6,6 +6,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: help setup build train test lint format bench gpu-check clean
 
+# A virtual environment knows its own path, in its scripts and in the editable install: in a folder that was moved or
+# copied, or where its Python has gone, it is made anew.
+PLACE := $(shell $(BIN)/python -c "" 2>/dev/null && cat $(VENV)/.installed 2>/dev/null)
+ifneq ($(PLACE),$(CURDIR))
+.PHONY: $(VENV)/.installed
+endif
+
 help:
 	@echo "make setup      install into $(VENV) and compile the native library"
 	@echo "make train      train a language model; options in ARGS=\"--epochs 5 --data ptb\""
@@ -19,10 +26,11 @@ setup: build
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"kerasptb needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=...")'
+	@[ "$(PLACE)" = "$(CURDIR)" ] || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): TensorFlow is large, this takes a minute or more"
 	$(PIP) --editable ".[serve]"
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable ".[dev]"

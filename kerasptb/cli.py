@@ -48,6 +48,12 @@ def main(arguments=None):
             return 0  # the reader (`| head`) has seen enough, and nothing is wrong
         print("kerasptb: stopped, because what read the output has ended", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "kerasptb").partition(".")[0]
+        if options.debug or package in ("kerasptb", "tuning"):
+            raise
+        print(f"kerasptb: This command needs the package {package}, which is not installed.", file=sys.stderr)
+        return 1
     except Exception as error:
         if options.debug or not _is_plain(error):
             raise

@@ -10,9 +10,12 @@ from importlib.util import find_spec
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 # The level does not reach these: they are written before TensorFlow's logging is set up. The last is of a machine that
-# has no NVIDIA driver: 303 is CUDA's "shared object not found". Any other failure of a GPU is shown.
+# has no NVIDIA driver: 303 is CUDA's "shared object not found". Any other failure of a GPU is shown. TensorFlow 2.20
+# begins a line with the time.
 _NOTICE = re.compile(
-    rb"WARNING: All log messages before absl::InitializeLog\(\)|[IW]\d{4} |E\d{4} .*failed call to cuInit.*\(303\)"
+    rb"(?:\d{4}-\d\d-\d\d [\d:.]+: )?"
+    rb"(?:WARNING: All log messages before absl::InitializeLog\(\)|[IW](?:\d{4})? "
+    rb"|E(?:\d{4})? .*failed call to cuInit.*\(303\))"
 )
 
 

@@ -158,6 +158,7 @@ def _reopen(data, out, asked):
         raise runs.RunError(
             f"A resumed run keeps its text: {run.folder} was trained on {own['source']}. "
             f"Received: {corpus.source}, another text or vocabulary"
+            f"{' (each version of Python has a sample of its own)' if own['name'] == corpus.name == 'sample' else ''}"
         )
     return run, corpus, _compiled(LanguageModel(**run.config["model"]), run.config["training"])
 

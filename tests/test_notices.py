@@ -6,6 +6,8 @@ NOTICES = (
     "I0000 00:00:1.5 7 port.cc:153] oneDNN custom operations are on.\n"
     "W0000 00:00:1.5 7 x.cc:1] already registered\n"
     "E0000 00:00:1.5 7 cuda_platform.cc:52] failed call to cuInit: INTERNAL: UNKNOWN ERROR (303)\n"
+    "2026-11-26 10:09:34.553166: E external/local_xla/cuda_platform.cc:51] failed call to cuInit: UNKNOWN ERROR (303)\n"
+    "2026-11-26 10:09:34.553166: I tensorflow/core/port.cc:153] oneDNN custom operations are on.\n"
 )
 ERRORS = (
     "E0000 00:00:1.5 7 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA_ERROR_NO_DEVICE (100)\n"

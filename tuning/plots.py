@@ -21,7 +21,7 @@ _CLIP = 1.5
 def plot_search(trials, folder):
     """Draws perplexity against parameters, and against each setting, into two PNG files.
 
-    Trials far worse than the best stand at the upper edge.
+    Trials far worse than the best stand as triangles at the upper edge.
 
     Args:
         trials: list of `TrialView`.
@@ -65,7 +65,13 @@ def _scatter(axes, values, trials, label):
         values = [str(value) for value in values]
     shown = [_shown(trial, trials) for trial in trials]
     best = min(range(len(trials)), key=lambda i: trials[i].score)
-    axes.scatter(values, shown, s=18)
+    is_above = [trial.score > y for trial, y in zip(trials, shown, strict=True)]
+    # All in one call: so words keep their order on the axis.
+    axes.scatter(values, shown, s=[0 if above else 18 for above in is_above])
+    if any(is_above):
+        edge = [(x, y) for x, y, above in zip(values, shown, is_above, strict=True) if above]
+        axes.scatter(*zip(*edge, strict=True), s=30, marker="^", color="tab:gray", label="worse than shown")
+        axes.legend(fontsize=7)
     axes.scatter(values[best], shown[best], s=60, facecolors="none", edgecolors="tab:red", label="best")
     if len(set(values)) <= _FEW and not isinstance(values[0], float | str):
         axes.set_xticks(sorted(set(values)))
