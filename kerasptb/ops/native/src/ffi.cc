@@ -106,13 +106,8 @@ ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, F
 
 // Runs the kernel once the targets have been found good.
 ffi::Error run(const SoftmaxCrossEntropy& arguments) {
-  for (int64_t r = 0; r < arguments.rows; ++r) {
-    const int32_t target = arguments.targets[r];
-    if (target < 0 || target >= arguments.vocabulary)
-      return ffi::Error::InvalidArgument("`targets` must be in [0, " + std::to_string(arguments.vocabulary) +
-                                         "). Received: targets containing " + std::to_string(target));
-  }
-  return guarded([&] { KERASPTB_DISPATCH(softmax_cross_entropy)(arguments); });
+  ffi::Error error = check_targets(arguments.targets, arguments.rows, arguments.vocabulary);
+  return error.failure() ? error : guarded([&] { KERASPTB_DISPATCH(softmax_cross_entropy)(arguments); });
 }
 
 ffi::Error loss_and_gradient(Float32 logits, Float32 bias, Int32 targets, Float32 scale, Out loss, Out dlogits,

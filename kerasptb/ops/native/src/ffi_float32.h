@@ -4,18 +4,14 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <string>
 #include <utility>
 
+#include "ffi_shapes.h"
 #include "lstm_float32.h"
 #include "softmax_cross_entropy.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace kerasptb {
 
-namespace ffi = xla::ffi;
-using Float32 = ffi::Buffer<ffi::F32>;
-using Int32 = ffi::Buffer<ffi::S32>;
 using Out = ffi::Result<Float32>;
 
 struct Expected {
@@ -23,23 +19,11 @@ struct Expected {
   std::initializer_list<int64_t> shape;
 };
 
-// Kernels trust their shapes: this keeps a wrong program from reading and writing out of bounds. Only the first
-// dimension of an array, the batch, may be zero.
+// The batch may be empty.
 inline bool shapes_fit(std::initializer_list<Expected> all) {
-  for (const Expected& expected : all) {
-    const auto dimensions = expected.buffer.dimensions();
-    if (dimensions.size() != expected.shape.size()) return false;
-    size_t i = 0;
-    for (const int64_t size : expected.shape) {
-      if ((size < 1 && i > 0) || dimensions[i] != size) return false;
-      ++i;
-    }
-  }
+  for (const Expected& expected : all)
+    if (!has_shape(expected.buffer, expected.shape, true)) return false;
   return true;
-}
-
-inline ffi::Error wrong_shapes(const char* target) {
-  return ffi::Error::InvalidArgument(std::string(target) + ": the shapes of the buffers do not fit each other");
 }
 
 // gates and c_seq: both null for inference.

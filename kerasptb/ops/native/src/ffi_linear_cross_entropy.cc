@@ -1,6 +1,5 @@
 // XLA FFI handlers of the linear cross-entropy. Their signatures are written down in linear_cross_entropy.h.
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "cpu.h"
@@ -27,7 +26,7 @@ ffi::Error run(const LinearCrossEntropy& tensors) {
 }
 
 bool has_kernel_shape(const Float32& kernel, int64_t D, int64_t V, bool transposed) {
-  return transposed ? shapes_fit({{kernel, {V, D}}}) : shapes_fit({{kernel, {D, V}}});
+  return transposed ? has_shape(kernel, {V, D}) : has_shape(kernel, {D, V});
 }
 
 // Fills in what both handlers have, once its shapes and the targets have been found good.
@@ -39,12 +38,7 @@ ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32
   if (N < 1 || D < 1 || V < 1 || !has_kernel_shape(kernel, D, V, transpose_kernel) ||
       !shapes_fit({{bias, {V}}, {loss, {N}}}) || targets.dimensions().size() != 1 || targets.dimensions()[0] != N)
     return wrong_shapes(name);
-  for (int64_t n = 0; n < N; ++n) {
-    const int32_t target = targets.typed_data()[n];
-    if (target < 0 || target >= V)
-      return ffi::Error::InvalidArgument("`targets` must be in [0, " + std::to_string(V) +
-                                         "). Received: targets containing " + std::to_string(target));
-  }
+  if (ffi::Error error = check_targets(targets.typed_data(), N, V); error.failure()) return error;
   *tensors = {N, D, V, h.typed_data(), kernel.typed_data(), bias.typed_data(), targets.typed_data(), nullptr,
               loss.typed_data(), nullptr, nullptr, nullptr, transpose_kernel};
   return ffi::Error::Success();

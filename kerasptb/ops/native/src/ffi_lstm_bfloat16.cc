@@ -1,14 +1,12 @@
 // XLA FFI handlers of the LSTM in bfloat16. Their signatures are written down in lstm_bfloat16.h.
 #include <cstdint>
-#include <initializer_list>
-#include <string>
 #include <vector>
 
 #include "cpu.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
+#include "ffi_shapes.h"
 #include "lstm_bfloat16.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace kerasptb {
 
@@ -16,26 +14,8 @@ namespace kerasptb {
 
 namespace {
 
-namespace ffi = xla::ffi;
-using Float32 = ffi::Buffer<ffi::F32>;
-using Bfloat16 = ffi::Buffer<ffi::BF16>;
 template <class Buffer>
 using Out = ffi::Result<Buffer>;
-
-// No size is 0. Shapes are given by the caller's program, which this keeps from reading and writing out of bounds.
-template <class Buffer>
-bool has_shape(const Buffer& buffer, std::initializer_list<int64_t> shape) {
-  const auto dimensions = buffer.dimensions();
-  if (dimensions.size() != shape.size()) return false;
-  size_t i = 0;
-  for (int64_t size : shape)
-    if (size < 1 || dimensions[i++] != size) return false;
-  return true;
-}
-
-ffi::Error wrong_shapes(const char* name) {
-  return ffi::Error::InvalidArgument(std::string(name) + ": the shapes of the buffers do not fit each other");
-}
 
 template <int kParts, class Gates>
 ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,

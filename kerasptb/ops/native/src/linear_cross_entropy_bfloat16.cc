@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "bfloat16.h"
+#include "softmax_base2.h"
 #include "threads.h"
 
 namespace kerasptb {
@@ -19,7 +20,6 @@ namespace {
 constexpr int64_t kPanel = 128;                          // words of the vocabulary
 constexpr int kPanelVectors = kPanel / 16;
 constexpr int64_t kRowsAhead = 8;                        // that are fetched of W while one is packed
-constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
 constexpr float kNoLogit = -INFINITY;                    // of padding: its exponential is 0
 
 // 2^x. Where the operands are bfloat16 (2^-9) a relative error of 2.6e-6 is little; polynomial as that of simd.h.
@@ -358,7 +358,7 @@ void run(const LinearCrossEntropy& io) {
   Task<kParts> task(io);
   task.threads = threads;
   task.depth = round_up(io.features, kTileDepth);
-  task.panels = (io.vocabulary_size + kPanel - 1) / kPanel;
+  task.panels = ceil_div(io.vocabulary_size, kPanel);
   const int64_t chunks = ceil_div(io.num_words, chunk_rows<kParts>(io, task.depth));
   const int64_t rows = task.most_rows = round_up(ceil_div(io.num_words, chunks), kBlock);
   task.h_stride = spread(task.depth);

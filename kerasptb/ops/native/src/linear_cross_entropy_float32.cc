@@ -16,6 +16,7 @@
 
 #include <math.h>
 
+#include "softmax_base2.h"
 #include "tiles_float32.h"
 
 namespace kerasptb {
@@ -27,11 +28,6 @@ constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
 // Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of more
 // a tile of h no longer stays in the L1 cache.
 constexpr int64_t kMostRows = 256;
-
-// A logit may be so far above m. 2 to that, times any size of vocabulary, is far from the largest float32.
-constexpr float kMostAbove = 58.0f;
-constexpr float kNoReference = -3.4e38f;
-constexpr float kLog2E = 1.44269504088896f, kLn2 = 0.693147180559945f;
 
 // Memory of one thread.
 struct ThreadBuffers {
@@ -267,7 +263,7 @@ struct Task {
       const int64_t next = panel + kPanelsOfSum;
       if (last && next < my_panels.end)
         for (int64_t i = 0; i < R * kPanel; i += 16)
-          __builtin_prefetch(exponentials_at(my_panels, next, my) + row * kPanel + i, 0, 2);
+          prefetch_into_l2(exponentials_at(my_panels, next, my) + row * kPanel + i);
       sums.template add<kPanel, 1>(kPanel, exponentials_at(my_panels, panel, my) + row * kPanel,
                                    transposed_at(my_panels, d, panel, my));
     }

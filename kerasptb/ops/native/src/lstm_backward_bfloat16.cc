@@ -122,7 +122,7 @@ struct Backward {
     const int64_t k_blocks = padded_features / kBlock, num_rows = sizes.steps * sizes.batch;
     const int64_t group_size =
         larger(1, smaller(k_blocks, kWeightsAtOnce / (kBlock * columns * int64_t{sizeof(bfloat16)} * kParts)));
-    const int64_t groups = (k_blocks + group_size - 1) / group_size, row_blocks = (num_rows + kBlock - 1) / kBlock;
+    const int64_t groups = ceil_div(k_blocks, group_size), row_blocks = ceil_div(num_rows, kBlock);
     const Range items = split(groups * row_blocks, threads, thread);
     for (int64_t item = items.begin; item < items.end; ++item) {
       const int64_t first = item / row_blocks * group_size, r = item % row_blocks * kBlock;
@@ -163,7 +163,7 @@ struct Backward {
   }
 
   void transpose_inputs(Range rows, Range tiles) const {
-    const int64_t row_blocks = (rows.size() + kTileDepth - 1) / kTileDepth;
+    const int64_t row_blocks = ceil_div(rows.size(), kTileDepth);
     for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
       for (int part = 0; part < kParts; ++part)
         for (int64_t block = 0; block < row_blocks; ++block) {
@@ -209,7 +209,7 @@ struct Backward {
   // dW of some blocks of 32 packed columns, over `rows`; `packed_dz` holds kColumnsAtOnce blocks.
   void weight_gradients(Range rows, Range column_blocks, bfloat16* packed_dz, int64_t low) const {
     alignas(64) float product[kBlock * kBlock];
-    const int64_t row_blocks = (rows.size() + kTileDepth - 1) / kTileDepth, depth = row_blocks * kTileDepth;
+    const int64_t row_blocks = ceil_div(rows.size(), kTileDepth), depth = row_blocks * kTileDepth;
     for (int64_t first = column_blocks.begin; first < column_blocks.end; first += kColumnsAtOnce) {
       const int64_t last = smaller(first + kColumnsAtOnce, column_blocks.end);
       for (int64_t tile = 2 * first; tile < 2 * last; ++tile)

@@ -207,7 +207,7 @@ void lstm_backward(const LstmBackward& a) {
   float* dc = workers.scratch<float>(B * h_stride);
   float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
   float* dbias = workers.scratch<float>(2 * grid.row_parts * 4 * H);
-  const int64_t vectors = (H + kLanes - 1) / kLanes;
+  const int64_t vectors = ceil_div(H, kLanes);
   float* packed = nullptr;
   if ((a.dh0 != nullptr ? T : T - 1) * tiles_of(B, grid) >= kUsesThatPayTransposing)
     packed = workers.scratch<float>(vectors * (4 * H + 1) * kLanes);

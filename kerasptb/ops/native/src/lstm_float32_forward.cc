@@ -117,7 +117,7 @@ KERASPTB_INLINE void forward_rows(const ForwardStep& s, Range rows, int64_t pane
 
 KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range panels) {
   const int64_t full = s.units / kLanes, end = panels.end < full ? panels.end : full;
-  const int64_t tiles = (rows.size() + kMaxRows - 1) / kMaxRows, height = (rows.size() + tiles - 1) / tiles;
+  const int64_t tiles = ceil_div(rows.size(), kMaxRows), height = ceil_div(rows.size(), tiles);
   int64_t p = panels.begin;
   // Few rows leave registers free: they take several panels at once.
   if constexpr (fits(1, 4))
@@ -222,7 +222,7 @@ void lstm_forward(const LstmForward& a) {
   const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
-  const int64_t panels = (H + kLanes - 1) / kLanes, sums_stride = padded(4 * H);
+  const int64_t panels = ceil_div(H, kLanes), sums_stride = padded(4 * H);
   float *packed = nullptr, *sums = nullptr, *totals = nullptr;
   if (T * tiles_of(B, grid) >= (16 * H * H <= kBytesInCache ? kUsesThatPay : kUsesThatPayBeyondCache)) {
     packed = workers.scratch<float>(panels * 4 * kLanes * H);

@@ -39,15 +39,14 @@ struct Part {
 
   KERASPTB_INLINE_METHOD Part(LstmGrid grid, int thread, int64_t batch, int64_t size) : row_part(thread / grid.unit_parts) {
     rows = split(batch, grid.row_parts, row_part);
-    panels = split((size + kLanes - 1) / kLanes, grid.unit_parts, thread % grid.unit_parts);
+    panels = split(ceil_div(size, kLanes), grid.unit_parts, thread % grid.unit_parts);
     units = {panels.begin * kLanes, panels.end * kLanes < size ? panels.end * kLanes : size};
   }
 };
 
 // Tiles of rows that a thread has.
 KERASPTB_INLINE int64_t tiles_of(int64_t batch, LstmGrid grid) {
-  const int64_t rows = (batch + grid.row_parts - 1) / grid.row_parts;
-  return (rows + kMaxRows - 1) / kMaxRows;
+  return ceil_div(ceil_div(batch, grid.row_parts), kMaxRows);
 }
 
 }  // namespace KERASPTB_LEVEL

@@ -36,10 +36,10 @@ struct StepCost {
 };
 
 static StepCost step_cost(const LstmBfloat16Sizes& sizes, int parts, const Layout& layout) {
-  const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  const int64_t blocks = ceil_div(sizes.batch, layout.block_rows);
   const int64_t slices = sizes.padded_units() / kBlock;
-  const int64_t my_blocks = (blocks + layout.groups - 1) / layout.groups;
-  const int64_t my_slices = (slices + layout.members - 1) / layout.members;
+  const int64_t my_blocks = ceil_div(blocks, layout.groups);
+  const int64_t my_slices = ceil_div(slices, layout.members);
   const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * 2 * parts;
   const double my_bytes = my_slices * slice_bytes;
   const double products = double(my_blocks) * my_slices * (layout.block_rows / kTileRows) *
@@ -56,7 +56,7 @@ static Layout choose_layout(const LstmBfloat16Sizes& sizes, int parts, int threa
   Layout best;
   double best_cycles = 0;
   for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
-    for (int64_t groups = smaller(threads, (sizes.batch + block_rows - 1) / block_rows); groups >= 1; --groups) {
+    for (int64_t groups = smaller(threads, ceil_div(sizes.batch, block_rows)); groups >= 1; --groups) {
       Layout layout;
       layout.block_rows = block_rows;
       layout.groups = static_cast<int>(groups);
@@ -84,7 +84,7 @@ static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int 
   share.group = thread / layout.members;
   share.idle = share.group >= layout.groups;
   const int member = thread % layout.members;
-  const int64_t blocks = (sizes.batch + layout.block_rows - 1) / layout.block_rows;
+  const int64_t blocks = ceil_div(sizes.batch, layout.block_rows);
   share.blocks = split(blocks, layout.groups, share.group);
   share.slices = split(sizes.padded_units() / kBlock, layout.members, member);
   return share;

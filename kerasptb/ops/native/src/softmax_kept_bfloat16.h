@@ -16,9 +16,6 @@ namespace {
 constexpr int64_t kKeptBytes = 16 << 20, kLeastChunkRows = 512;
 // Of h and dh, which are touched once a panel: they stay in the L2 cache.
 constexpr int64_t kChunkBytes = 1 << 20;
-// A logit may be so far above m. 2 to that, times any size of vocabulary, is far from the largest float32.
-constexpr float kMostAbove = 58.0f;
-constexpr float kNoReference = -3e38f;
 
 template <int kParts>
 int64_t chunk_rows(const LinearCrossEntropy& io, int64_t depth) {
