@@ -137,7 +137,7 @@ const Library& library() {
     } else if (kerasptb_fatbin_size == 0) {
       result.error = "built without CUDA code (there was no nvcc)";
     } else if (d.version / 1000 < kerasptb_fatbin_nvcc) {
-      // What the driver does with such code is told when a kernel is first launched, if not before.
+      // A driver may say that it does not take such code only when a kernel is launched.
       const std::string needed = std::to_string(kerasptb_fatbin_nvcc);
       result.error = "the code was made by nvcc " + needed + ", and the driver serves CUDA " + version_text(d.version) +
                      ": it needs a driver of CUDA " + needed + ", or code of an older nvcc (name one in KERASPTB_NVCC " +
