@@ -48,12 +48,6 @@ def main(arguments=None):
             return 0  # the reader (`| head`) has seen enough, and nothing is wrong
         print("kerasptb: stopped, because what read the output has ended", file=sys.stderr)
         return 1
-    except ModuleNotFoundError as error:
-        package = (error.name or "kerasptb").partition(".")[0]
-        if options.debug or package in ("kerasptb", "tuning"):
-            raise
-        print(f"kerasptb: This command needs the package {package}, which is not installed.", file=sys.stderr)
-        return 1
     except Exception as error:
         if options.debug or not _is_plain(error):
             raise
@@ -63,10 +57,18 @@ def main(arguments=None):
 
 def _is_plain(error):
     """Whether an error's text says what was expected and received, so that a traceback would add nothing."""
-    return isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
+    return _missing_package(error) or isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
+
+
+def _missing_package(error):
+    """The name of a package of others that is not installed, if that is the error; else None."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb", "tuning") else None
 
 
 def _one_line(error):
+    if package := _missing_package(error):
+        return f"This command needs the package {package}, which is not installed."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
