@@ -21,7 +21,7 @@ from kerasptb.files import locked, read_json
 from tuning import leaderboard, plots
 from tuning.progress import Progress
 from tuning.records import PROJECT, forget_attempts, read_search, read_trials, write_search
-from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace
+from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, has_own_fit
 from tuning.settings import SearchSettings
 from tuning.workers import Crew
 
@@ -332,7 +332,7 @@ def _prepare_space(space, arguments, corpus):
         raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
     # What a space of one's own builds and trains is its own to say.
     without_effect = ["backend", "precision"]
-    if isinstance(space, kt.HyperModel) and type(space).fit is not kt.HyperModel.fit:
+    if isinstance(space, kt.HyperModel) and has_own_fit(space):
         without_effect.append("steps_per_epoch")
     for name in without_effect:
         if arguments[name] is not None:

@@ -302,6 +302,11 @@ class LanguageModelSpace(kt.HyperModel):
         return float(f"{hp.Float(as_name or name, low, high, **_SAMPLING[name]):.6g}")
 
 
+def has_own_fit(hypermodel):
+    """Whether a `keras_tuner.HyperModel` trains its models itself."""
+    return type(hypermodel).fit is not kt.HyperModel.fit
+
+
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False):
     """Returns the number of parameters of a `kerasptb.LanguageModel`.
 

@@ -21,7 +21,7 @@ import kerasptb
 from kerasptb.optimizers import ClippedSGD
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from tuning.records import OBJECTIVE, PROJECT, RUN, Record
-from tuning.search_space import LanguageModelSpace
+from tuning.search_space import LanguageModelSpace, has_own_fit
 from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
 # A trial whose process was killed so often is not begun again: most likely the system runs out of memory.
@@ -70,7 +70,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         """Frees what the trial before left."""
         self._asked = False
         keras.backend.clear_session()
-        if _has_own_fit(self.hypermodel):
+        if has_own_fit(self.hypermodel):
             keras.utils.set_random_seed(self.settings.seed)  # `kerasptb.train` has it otherwise
 
     def run_trial(self, trial):
@@ -98,7 +98,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             )
         model = self.hypermodel.build(trial.hyperparameters)
         self._count_parameters(model, folder, record)
-        if isinstance(model, kerasptb.LanguageModel) and not _has_own_fit(self.hypermodel):
+        if isinstance(model, kerasptb.LanguageModel) and not has_own_fit(self.hypermodel):
             _check_compilation(model)
             metrics = self._train_into_run(trial, model, folder, record)
         else:
@@ -332,10 +332,6 @@ def _check_compilation(model):
 def _settings_beyond_rate_and_limit(optimizer):
     plain = ClippedSGD(float(optimizer.learning_rate), optimizer.global_clipnorm, name=optimizer.name).get_config()
     return {name: value for name, value in optimizer.get_config().items() if value != plain[name]}
-
-
-def _has_own_fit(hypermodel):
-    return type(hypermodel).fit is not kt.HyperModel.fit
 
 
 def _training_of(model):
