@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,6 +36,29 @@ _WIDEST = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512f": "AVX-512"
 def hold_to_avx2():
     """Makes this process, before it imports a framework, and those that it starts use no more than AVX2."""
     os.environ.update(_AVX2)
+
+
+def that_run_here(names):
+    """Returns the contenders but for those of ours that this machine cannot run; prints each that goes, and why.
+
+    Ends the program if our float32 kernels are among them: what remained would take its minutes to compare the others.
+    """
+    from kerasptb.notices import import_keras  # noqa: PLC0415  (a contender's process imports its own framework only)
+
+    import_keras()
+    from kerasptb.ops import backends  # noqa: PLC0415
+
+    kept = []
+    for name in names:
+        precision = name.removeprefix("kerasptb, native").removeprefix(", ") or "float32"
+        obstacle = backends.native_obstacle(precision) if name.startswith("kerasptb, native") else None
+        if obstacle and precision == "float32":
+            sys.exit(f"{name}: {obstacle}")
+        if obstacle:
+            print(f"{name}: left out: {obstacle}")
+        else:
+            kept.append(name)
+    return kept
 
 
 def training_flops(num_words):

@@ -107,11 +107,12 @@ def main():
     if options.avx2:
         machine.hold_to_avx2()
         options.only = [name for name in options.only if "bfloat16" not in name]
+    options.only = machine.that_run_here(options.only)
     description, rates = machine.describe(), machine.matrix_rates()
     print(", ".join(f"{key} {value}" for key, value in description.items()))
 
     contenders = [Contender(name) for name in options.only]
-    rows = []
+    rows, failed = [], set()
     for size in sizes(options.quick):
         print(" ".join(f"{key}={value}" for key, value in size.items()), flush=True)
         results = {contender.name: [] for contender in contenders}
@@ -119,6 +120,8 @@ def main():
             for contender in contenders:
                 if seconds := contender.measure(size):
                     results[contender.name].append(seconds)
+                else:
+                    failed.add(contender.name)
         # A round that the machine disturbed as a whole is seen in the medians of the rounds: the best of them compares.
         best = {name: 1e3 * min(map(np.median, rounds)) for name, rounds in results.items() if rounds}
         peers = [ms for name, ms in best.items() if not name.startswith("kerasptb") and "bfl" not in name]
@@ -145,6 +148,8 @@ def main():
             writer = csv.DictWriter(file, [*rows[0], *about])
             writer.writeheader()
             writer.writerows(row | about for row in rows)
+    if failed:
+        sys.exit(f"Failed at some sizes, and so in none of their figures or ratios above: {', '.join(sorted(failed))}")
 
 
 if __name__ == "__main__":

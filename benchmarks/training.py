@@ -167,6 +167,7 @@ def main():
     if options.avx2:
         machine.hold_to_avx2()
         options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
+    options.only = machine.that_run_here(options.only)
     description = machine.describe()
     print(", ".join(f"{key} {value}" for key, value in description.items()))
     rates = {}
