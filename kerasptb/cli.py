@@ -78,6 +78,8 @@ def _train(options):
     import_keras()
     from kerasptb.training import train
 
+    # A file that keeps each move of the bar grows by some 20 KB an epoch, and is hard to read.
+    to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
     run = train(
         options.data,
         options.preset,
@@ -90,6 +92,7 @@ def _train(options):
         seed=options.seed,
         out=options.out,
         resume=options.resume,
+        verbose=1 if to_a_terminal else 2,
     )
     return 130 if run.metrics["interrupted"] else 0
 

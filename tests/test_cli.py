@@ -62,6 +62,17 @@ def test_train_resumes_for_more_epochs(texts, tmp_path, capsys):
     assert [line.split(",")[0] for line in history] == ["epoch", "1", "2"]
 
 
+def test_training_into_a_file_writes_a_line_an_epoch(texts, tmp_path):
+    options = ["--data", texts, "--batch-size", "6", "--num-steps", "4", "--epochs", "3", "--out", tmp_path / "run"]
+    result = subprocess.run([*PROGRAM, "train", *options], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    lines = result.stdout.splitlines()
+    assert [line for line in lines if line.startswith("Epoch ")] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    of_epochs = [line for line in lines if "val_perplexity: " in line]
+    assert len(of_epochs) == 3
+    assert all(line.count("perplexity: ") == 2 and "words_per_second: " in line for line in of_epochs)
+    assert not {"\b", "\r", "\x1b"} & set(result.stdout)
+
+
 def test_evaluate_reports_both_figures_and_labels_them(run, texts, capsys):
     assert main(["evaluate", run, "--data", str(texts), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
