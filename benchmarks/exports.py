@@ -8,8 +8,6 @@ alone, one word a call for LiteRT and a thousand words a call for ONNX, on a mac
 """
 
 import argparse
-import csv
-import datetime
 import itertools
 import tempfile
 import time
@@ -112,11 +110,7 @@ def main():
             rows.append({"format": name, "bytes": size, "perplexity": perplexity, "seconds": round(seconds, 2)})
             print(f"{name:22} {size:>12} bytes  perplexity {perplexity:.4f}  {seconds:7.1f} s", flush=True)
     if options.csv:
-        about = {"date": datetime.date.today().isoformat(), "words": len(ids), **machine.describe()}
-        with Path(options.csv).open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=[*rows[0], *about])
-            writer.writeheader()
-            writer.writerows({**row, **about} for row in rows)
+        machine.write_csv(options.csv, rows, words=len(ids))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What a measurement ran on: names and versions, and the machine's own matrix rate."""
 
+import csv
 import ctypes
+import datetime
 import importlib.metadata
 import os
 import platform
@@ -10,9 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-# A training step of the notebook model: multiply-adds per word of the five matrix products, forward.
-MACS_PER_WORD = 200 * 1024 + 256 * 1024 + 256 * 512 + 128 * 512 + 128 * 10000
 
 # For every contender alike: glibc gives large blocks back to the system when they are freed, and a PyTorch step then
 # finds 200 MB of new pages (50,000 faults, a third of its time), which its own guides say to prevent, by jemalloc or
@@ -38,10 +37,11 @@ def hold_to_avx2():
     os.environ.update(_AVX2)
 
 
-def that_run_here(names):
-    """Returns the contenders but for those of ours that this machine cannot run; prints each that goes, and why.
+def that_run_here(precisions):
+    """Returns the contenders' names but for those of ours that this machine cannot run; prints each that goes, and why.
 
-    Ends the program if our float32 kernels are among them: what remained would take its minutes to compare the others.
+    Takes a dict from name to precision. Ends the program if our float32 kernels cannot run: what remained would take
+    minutes to compare the others.
     """
     from kerasptb.notices import import_keras  # noqa: PLC0415  (a contender's process imports its own framework only)
 
@@ -49,8 +49,7 @@ def that_run_here(names):
     from kerasptb.ops import backends  # noqa: PLC0415
 
     kept = []
-    for name in names:
-        precision = name.removeprefix("kerasptb, native").removeprefix(", ") or "float32"
+    for name, precision in precisions.items():
         obstacle = backends.native_obstacle(precision) if name.startswith("kerasptb, native") else None
         if obstacle and precision == "float32":
             sys.exit(f"{name}: {obstacle}")
@@ -59,11 +58,6 @@ def that_run_here(names):
         else:
             kept.append(name)
     return kept
-
-
-def training_flops(num_words):
-    """Floating-point operations of a training step's matrix products: forward, and twice that backward."""
-    return 3 * 2 * MACS_PER_WORD * num_words
 
 
 def describe():
@@ -107,6 +101,15 @@ def matrix_rates(repeats=10, size=2048):
 def best_rates(*measured):
     """Returns the highest of each dtype's rates: a floor is of what the machine can do while nobody else uses it."""
     return {dtype: max(rates.get(dtype, 0.0) for rates in measured) for dtype in measured[-1]}
+
+
+def write_csv(path, rows, **about):
+    """Writes rows, a list of dicts, as a table; each with what is said of all, date, machine and versions."""
+    about = {"date": f"{datetime.date.today()}", **about, **describe()}
+    with Path(path).open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], *about])
+        writer.writeheader()
+        writer.writerows(row | about for row in rows)
 
 
 def gpu():

@@ -8,8 +8,6 @@ alike.
 """
 
 import argparse
-import csv
-import datetime
 import json
 import os
 import subprocess
@@ -74,9 +72,9 @@ class Contender:
         )
 
     def measure(self, size):
-        """Returns the seconds of each repetition; none if the process died of it."""
+        """Returns the seconds of each repetition: none of what it has nothing of its own for, `None` if it has died."""
         if self._process.poll() is not None:
-            return []
+            return None
         self._process.stdin.write(json.dumps(size) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -84,7 +82,7 @@ class Contender:
             self._errors.seek(0)
             error = self._errors.read().strip().splitlines()[-1:]
             print(f"{self.name}: failed at {size}: {error}", file=sys.stderr, flush=True)
-            return []
+            return None
         return json.loads(answer)
 
     def close(self):
@@ -106,10 +104,10 @@ def main():
     options = parser.parse_args()
     if options.avx2:
         machine.hold_to_avx2()
-        options.only = [name for name in options.only if "bfloat16" not in name]
-    options.only = machine.that_run_here(options.only)
-    description, rates = machine.describe(), machine.matrix_rates()
-    print(", ".join(f"{key} {value}" for key, value in description.items()))
+        options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
+    options.only = machine.that_run_here({name: CONTENDERS[name][0] for name in options.only})
+    print(", ".join(f"{key} {value}" for key, value in machine.describe().items()))
+    rates = machine.matrix_rates()
 
     contenders = [Contender(name) for name in options.only]
     rows, failed = [], set()
@@ -118,13 +116,16 @@ def main():
         results = {contender.name: [] for contender in contenders}
         for _ in range(options.rounds):
             for contender in contenders:
-                if seconds := contender.measure(size):
-                    results[contender.name].append(seconds)
-                else:
+                seconds = contender.measure(size)
+                if seconds is None:
                     failed.add(contender.name)
+                elif seconds:
+                    results[contender.name].append(seconds)
         # A round that the machine disturbed as a whole is seen in the medians of the rounds: the best of them compares.
         best = {name: 1e3 * min(map(np.median, rounds)) for name, rounds in results.items() if rounds}
-        peers = [ms for name, ms in best.items() if not name.startswith("kerasptb") and "bfl" not in name]
+        peers = [
+            ms for name, ms in best.items() if not name.startswith("kerasptb") and CONTENDERS[name][0] == "float32"
+        ]
         for name, ms in best.items():
             low, median, high = 1e3 * np.quantile(np.concatenate(results[name]), [0.1, 0.5, 0.9])
             row = {**dict.fromkeys(("batch", "steps", "words", "features", "units", "vocabulary")), **size}
@@ -142,12 +143,8 @@ def main():
     print(", ".join(f"{dtype} matrix products: {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items()))
     print("ms: the median of the best round; ×: to the fastest float32 contender of others at that size")
     if options.csv:
-        about = {"date": f"{datetime.date.today()}", "rounds": options.rounds}
-        about |= {f"{dtype}_gflops": rate / 1e9 for dtype, rate in rates.items()} | description
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], *about])
-            writer.writeheader()
-            writer.writerows(row | about for row in rows)
+        gflops = {f"{dtype}_gflops": rate / 1e9 for dtype, rate in rates.items()}
+        machine.write_csv(options.csv, rows, rounds=options.rounds, **gflops)
     if failed:
         sys.exit(f"Failed at some sizes, and so in none of their figures or ratios above: {', '.join(sorted(failed))}")
 

@@ -15,8 +15,6 @@ seconds for each rate, and some for the start.
 
 import argparse
 import asyncio
-import csv
-import datetime
 import json
 import os
 import random
@@ -188,11 +186,7 @@ def main():
     people = f", {max(held) / KEYSTROKES_PER_SECOND:.0f} people typing" if held else ""
     print(f"99 % within {LIMIT_MS:g} ms up to {max(held, default=0):g} keystrokes/s{people}")
     if options.csv:
-        about = {"date": datetime.date.today().isoformat(), "seconds": options.seconds, **machine.describe()}
-        with Path(options.csv).open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=[*rows[0], *about])
-            writer.writeheader()
-            writer.writerows({**row, **about} for row in rows)
+        machine.write_csv(options.csv, rows, seconds=options.seconds)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ wins by computing less; training at learning rate 1 is chaotic, so the costs agr
 """
 
 import argparse
-import csv
-import datetime
 import json
 import os
 import subprocess
@@ -22,10 +20,20 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.contenders import CONTENDERS, EMBEDDING, REPOSITORY, UNITS
 
+BATCH_SIZE, NUM_STEPS = 60, 20
 WARM_UP = 16  # steps that are not counted: tracing, compilation, first touch of memory
 
 
-def make_inputs(path, data, num_batches, batch_size=60, num_steps=20):
+def training_flops(num_words, vocabulary_size):
+    """Floating-point operations of the matrix products of a step: forward, and twice that backward."""
+    multiply_adds, size = 0, EMBEDDING
+    for units in UNITS:
+        multiply_adds += (size + units) * 4 * units
+        size = units
+    return 3 * 2 * (multiply_adds + size * vocabulary_size) * num_words
+
+
+def make_inputs(path, data, num_batches, batch_size=BATCH_SIZE, num_steps=NUM_STEPS):
     """Writes batches of the training text and random weights in Keras' order to an npz file."""
     from kerasptb.data import load_corpus, ptb_iterator  # noqa: PLC0415
 
@@ -167,9 +175,8 @@ def main():
     if options.avx2:
         machine.hold_to_avx2()
         options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
-    options.only = machine.that_run_here(options.only)
-    description = machine.describe()
-    print(", ".join(f"{key} {value}" for key, value in description.items()))
+    options.only = machine.that_run_here({name: CONTENDERS[name][0] for name in options.only})
+    print(", ".join(f"{key} {value}" for key, value in machine.describe().items()))
     rates = {}
     measured = {name: [] for name in options.only}
     with tempfile.TemporaryDirectory() as folder:
@@ -183,25 +190,17 @@ def main():
                     measured[name].append(result)
                     step = np.median(result["seconds"][WARM_UP:])
                     print(f"round {number + 1}, {name}: {1e3 * step:.1f} ms a step", flush=True)
-    rows = [summarise(name, results, 1200) for name, results in measured.items() if results]
+    num_words = BATCH_SIZE * NUM_STEPS
+    rows = [summarise(name, results, num_words) for name, results in measured.items() if results]
     if not rows:
         sys.exit(f"Failed in every round: {', '.join(options.only)}")
     print_table(rows)
     for dtype, rate in rates.items():
-        floor = machine.training_flops(1200) / rate
+        floor = training_flops(num_words, len(corpus.vocabulary)) / rate
         print(f"{dtype} matrix products: {rate / 1e9:,.0f} GFLOP/s, so a step takes at least {1e3 * floor:.1f} ms")
     if options.csv:
-        about = {
-            "date": f"{datetime.date.today()}",
-            "data": corpus.name,
-            "rounds": options.rounds,
-            "steps": options.steps,
-        }
-        about |= {f"{dtype}_gflops": rate / 1e9 for dtype, rate in rates.items()}
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], *about, *description])
-            writer.writeheader()
-            writer.writerows(row | about | description for row in rows)
+        gflops = {f"{dtype}_gflops": rate / 1e9 for dtype, rate in rates.items()}
+        machine.write_csv(options.csv, rows, data=corpus.name, rounds=options.rounds, steps=options.steps, **gflops)
     if options.plot:
         plot(rows, options.plot)
     if missing := [name for name, results in measured.items() if not results]:

@@ -1,6 +1,7 @@
 """The command line: each command a thin call into the package."""
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -104,7 +105,7 @@ def _overrides(options):
 
 
 def _evaluate(options):
-    from kerasptb.evaluation import evaluate_split
+    from kerasptb.evaluation import evaluate_both, evaluate_split
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
@@ -113,26 +114,18 @@ def _evaluate(options):
     import_keras()
     model = run.load_model(**_overrides(options))
     if options.batch_size is None:
-        # Both figures that papers give: the strict one, and the one of the original's reader.
-        wanted = [(1, options.num_steps), (model.batch_size, options.num_steps or model.num_steps)]
+        evaluations = evaluate_both(model, ids, options.num_steps)
+        if evaluations[1] is None:
+            print(f"Too short for a batch of {model.batch_size} streams: the strict figure alone.", file=sys.stderr)
     else:
-        wanted = [(options.batch_size, options.num_steps)]
-    if options.batch_size is None and len(ids) < wanted[1][0] * (wanted[1][1] + 1):
-        print(f"Too short for a batch of {wanted[1][0]} streams: the strict figure alone.", file=sys.stderr)
-        wanted = wanted[:1]
+        every_word = options.batch_size == 1
+        evaluations = [evaluate_split(model, ids, options.batch_size, options.num_steps, every_word)]
     results = []
-    for batch_size, num_steps in wanted:
-        result = evaluate_split(model, ids, batch_size, num_steps, every_word=batch_size == 1)
-        label = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
-        results.append(
-            {
-                "perplexity": result.perplexity,
-                "num_words": result.num_words,
-                "batch_size": result.batch_size,
-                "num_steps": result.num_steps,
-                "method": label,
-            }
-        )
+    for evaluation in evaluations:
+        if evaluation is not None:
+            alone = evaluation.batch_size == 1
+            method = "every word" if alone else "streams from a zero state, remainder dropped"
+            results.append({**dataclasses.asdict(evaluation), "method": method})
     if options.json:
         print(json.dumps({"split": options.split, "data": corpus.name, "results": results}))
         return

@@ -83,6 +83,25 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
     return Evaluation(perplexity, num_words, batch_size, num_steps)
 
 
+def evaluate_both(model, ids, num_steps=None):
+    """Measures both figures that papers give of a text: the strict one, and that of the original's reader.
+
+    Args:
+        model: as in `evaluate_perplexity`.
+        ids: int32 [N], the text, of at least two words.
+        num_steps: as in `evaluate_perplexity`.
+
+    Returns:
+        strict: the `Evaluation` of every word.
+        streams: the `Evaluation` in as many streams as the model's batches have rows; `None` if the text is too short.
+    """
+    strict = evaluate_split(model, ids, 1, num_steps, every_word=True)
+    num_steps = num_steps or model.num_steps
+    if len(ids) < model.batch_size * (num_steps + 1):
+        return strict, None
+    return strict, evaluate_split(model, ids, model.batch_size, num_steps, every_word=model.batch_size == 1)
+
+
 def _long_row(num_words):
     """Words of a row at batch size 1: a long row saves calls, and the state goes on from one to the next.
 

@@ -8,6 +8,17 @@ import tempfile
 from pathlib import Path
 
 
+def user_cache():
+    """Returns the package's folder in the user's cache: `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`.
+
+    Raises:
+        RuntimeError: if the user has no home folder to have a cache in.
+    """
+    # The XDG specification: a relative path in the variable is invalid and ignored.
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "kerasptb"
+
+
 @contextlib.contextmanager
 def written_whole(path):
     """Gives a temporary path that takes the place of `path` if the body succeeds.

@@ -52,6 +52,15 @@ class Preset:
             "tie_embeddings": self.tie_embeddings,
         }
 
+    def training_arguments(self):
+        """Returns the settings of the training, but for its epochs, as a dict."""
+        return {
+            "learning_rate": self.learning_rate,
+            "constant_epochs": self.constant_epochs,
+            "decay": self.decay,
+            "global_clipnorm": self.global_clipnorm,
+        }
+
 
 PRESETS = {
     preset.name: preset

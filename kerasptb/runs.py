@@ -159,6 +159,8 @@ def load_run(folder):
         raise RunError(
             f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
         ) from None
+    except NotADirectoryError:
+        raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, a file.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{folder / CONFIG} is damaged: {error}") from None
     parts = ("model", "training", "data")

@@ -13,8 +13,8 @@ import kerasptb
 from kerasptb import runs
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
-from kerasptb.data.batching import check_sizes
-from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.data.batching import whole_numbers
+from kerasptb.evaluation import evaluate_both
 from kerasptb.files import write_json
 from kerasptb.models import LanguageModel
 from kerasptb.ops import backends
@@ -81,8 +81,7 @@ def train(
         KeyboardInterrupt: if interrupted before the first epoch ends. Later on the whole epochs are kept, evaluated
             and returned.
     """
-    counts = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-    check_sizes(**{name: count for name, count in counts.items() if count is not None})
+    epochs, steps_per_epoch = whole_numbers(epochs=epochs, steps_per_epoch=steps_per_epoch).values()
     given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
@@ -126,10 +125,12 @@ def _start(data, preset, out, model_arguments, settings):
     """Returns a new run, its corpus and its model, compiled."""
     corpus = data if isinstance(data, Corpus) else load_corpus("auto" if data is None else data)
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
-    # A run names its precision, whatever policy another process will be under.
-    precision = backends.precision_of_policy(model_arguments.get("backend") or "auto")
-    drawn = {"seed": random.randrange(2**31), "precision": precision}
-    model = _compiled(LanguageModel(**{**drawn, **recipe, **model_arguments}), settings)
+    arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
+    if arguments.get("precision") is None:
+        # A run names its precision, whatever policy another process will be under.
+        policy = keras.dtype_policies.get(arguments.get("dtype"))
+        arguments["precision"] = backends.precision_of_policy(arguments.get("backend") or "auto", policy)
+    model = _compiled(LanguageModel(**arguments), settings)
     # A text too short is told before a folder is made.
     _make_batches(corpus, model, settings)
     if len(corpus.test) < 2:
@@ -220,10 +221,7 @@ def _training_settings(preset, steps_per_epoch, training_arguments):
         "preset": preset,
         "epochs": recipe.epochs,
         "steps_per_epoch": steps_per_epoch,
-        "learning_rate": recipe.learning_rate,
-        "constant_epochs": recipe.constant_epochs,
-        "decay": recipe.decay,
-        "global_clipnorm": recipe.global_clipnorm,
+        **recipe.training_arguments(),
     }
     unknown = set(training_arguments or {}) - set(settings)
     if unknown:
@@ -275,16 +273,14 @@ def _finish(run, corpus, recorder, interrupted, say):
     """Evaluates the best epoch's weights and writes metrics.json."""
     model = run.load_model()
     best = recorder.best
-    size, steps = model.batch_size, model.num_steps
     # Validation has filled a batch; the test text may be shorter, and its strict figure is there all the same.
-    too_short = len(corpus.test) < size * (steps + 1)
-    test = None if too_short else evaluate_perplexity(model, corpus.test, size, steps)
-    strict = evaluate_perplexity(model, corpus.test, 1, every_word=True)
+    strict, streams = evaluate_both(model, corpus.test)
+    test = None if streams is None else streams.perplexity
     metrics = {
         "train_perplexity": best["perplexity"],
         "valid_perplexity": best["val_perplexity"],
         "test_perplexity": test,
-        "test_perplexity_every_word": strict,
+        "test_perplexity_every_word": strict.perplexity,
         "best_epoch": best["epoch"],
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
@@ -300,7 +296,7 @@ def _finish(run, corpus, recorder, interrupted, say):
     say(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {'of no whole batch' if test is None else f'{test:.2f}'} "
-        f"(batch {size}; every word: {strict:.2f})"
+        f"(batch {model.batch_size}; every word: {strict.perplexity:.2f})"
     )
     if corpus.is_sample:
         say("These are perplexities of the built-in sample text: they compare with nothing published.")

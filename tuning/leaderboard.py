@@ -11,6 +11,7 @@ import kerasptb
 from kerasptb.files import written_whole
 from tuning.progress import duration
 from tuning.records import RUN, best_trial, order
+from tuning.search_space import TRAINING_SETTINGS
 
 CSV = "leaderboard.csv"
 BEST = "best"
@@ -168,9 +169,7 @@ def _copy_run(run_folder, folder):
 
 def _write_script(run, best, data):
     model = {name: value for name, value in run.config["model"].items() if name != "name"}
-    training = {
-        name: run.config["training"][name] for name in ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
-    }
+    training = {name: run.config["training"][name] for name in TRAINING_SETTINGS}
     return _SCRIPT.format(
         trial=best.trial_id,
         perplexity=best.score,

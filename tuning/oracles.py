@@ -3,7 +3,7 @@
 They draw the trials' settings. The mixin holds what is the same for all:
 
 - a sample whose model would exceed the limit is fitted to it before it becomes a trial;
-- three trials that fail for one reason end the search, and so does its time limit;
+- `max_failures` trials that fail for one reason end the search, and so does its time limit;
 - files are written whole, so that a process that is killed while it writes leaves a state to go on from;
 - a chief that is started again finds the running trials where their workers are, still training them.
 """
@@ -27,6 +27,9 @@ STOPPED = kt.engine.trial.TrialStatus.STOPPED
 
 # A trial over the limit says something about the space, not about the machine: it never ends the search.
 REJECTED = "rejected"
+
+# In the reason of a search that its failing trials have ended.
+FAILING = "trials failed for one reason"
 
 
 class SearchOracle:
@@ -53,7 +56,9 @@ class SearchOracle:
 
     def populate_space(self, trial_id):
         """Draws the settings of a trial; see `keras_tuner.Oracle`."""
-        answer = super().populate_space(trial_id)
+        return self._fitted(super().populate_space(trial_id))
+
+    def _fitted(self, answer):
         if answer.get("values") and self.fit_sample:
             answer["values"] = self.fit_sample(answer["values"])
         return answer
@@ -132,7 +137,7 @@ class SearchOracle:
             return
         self._failures[failure_kind(message)] += 1
         if self._failures[failure_kind(message)] >= self.max_failures and self.stop_reason is None:
-            self.stop_reason = f"{self.max_failures} trials failed for one reason: {message}"
+            self.stop_reason = f"{self.max_failures} {FAILING}: {message}"
 
 
 class RandomOracle(SearchOracle, kt.oracles.RandomSearchOracle):
@@ -150,7 +155,7 @@ class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
             self._fit_process_to_completed()
             answer = super().populate_space(trial_id)
         if answer.get("values") and self._duplicate(answer["values"]):
-            answer = self._random_populate_space()  # one seed trains all: again it would reach the same
+            answer = self._fitted(self._random_populate_space())  # one seed trains all: it would reach the same
         return answer
 
     def _fit_process_to_completed(self):

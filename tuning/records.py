@@ -104,7 +104,7 @@ def read_trials(folder):
     views = []
     for path in trial_folders(folder):
         trial = read_json(path / "trial.json")
-        if trial is None:  # it is being written by an older KerasTuner process, or was cut off: the next look tells
+        if trial is None:
             continue
         values = {
             name: value

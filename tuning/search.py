@@ -16,9 +16,10 @@ from pathlib import Path
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.data.batching import check_sizes
+from kerasptb.data.batching import whole_numbers
 from kerasptb.files import locked, read_json
 from tuning import leaderboard, plots
+from tuning.oracles import FAILING
 from tuning.progress import Progress
 from tuning.records import PROJECT, forget_attempts, read_search, read_trials, write_search
 from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, has_own_fit
@@ -126,30 +127,31 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
+    counts = whole_numbers(
+        trials=trials,
+        epochs=epochs,
+        max_parameters=max_parameters,
+        steps_per_epoch=steps_per_epoch,
+        max_failures=max_failures,
+    )
+    workers = whole_numbers(workers=workers)["workers"]
     given = {
         "tuner": tuner,
-        "trials": trials,
-        "epochs": epochs,
-        "max_parameters": max_parameters,
-        "seed": seed,
+        **counts,
+        "seed": None if seed is None else int(seed),
         "backend": backend,
         "precision": precision,
-        "steps_per_epoch": steps_per_epoch,
         "early_stopping": early_stopping,
-        "max_failures": max_failures,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    counts = ("trials", "epochs", "max_parameters", "steps_per_epoch", "max_failures")
-    counts = {"workers": workers, **{name: given.get(name) for name in counts}}
-    check_sizes(**{name: count for name, count in counts.items() if count is not None})
     if max_hours is not None and not 0 < max_hours < math.inf:
         raise ValueError(f"`max_hours` must be a number above 0. Received: max_hours={max_hours}")
     role = _role()
     if role == "worker":
         return _work(data, space, out)
-    _check_packages(given.get("tuner", _KEPT["tuner"]))
     folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     arguments = _open(folder, given, resume)
+    _check_packages(arguments["tuner"])
     arguments["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
     data, corpus = _read(data, folder, arguments)
     space = _prepare_space(space, arguments, corpus)
@@ -233,7 +235,7 @@ def _work(data, space, out):
         raise ValueError("A worker needs the search's folder, shared with the chief: name it with --out.")
     folder = Path(out)
     give_up = time.time() + _WAIT_FOR_CHIEF
-    while (arguments := read_search(folder)) is None or "space" not in arguments:
+    while (arguments := read_search(folder)) is None:
         if time.time() > give_up:
             raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
         time.sleep(1)
@@ -372,7 +374,7 @@ def _check(result, say):
     """Raises if the search failed; KerasTuner itself ends without a word when every trial has failed."""
     completed = [trial for trial in result.trials if trial.score is not None]
     reasons = dict.fromkeys(trial.record.reason for trial in result.trials if trial.status == "FAILED")
-    if result.stop_reason and "failed for one reason" in result.stop_reason:
+    if result.stop_reason and FAILING in result.stop_reason:
         raise SearchError(f"The search ended early: {result.stop_reason}. What it had found is in {result.folder}")
     if not completed:
         why = "; ".join(str(reason) for reason in reasons) or result.stop_reason or "none has ended"

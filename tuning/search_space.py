@@ -39,7 +39,7 @@ _MODEL_SETTINGS = (
     "keep_prob",
     "init_scale",
 )
-_TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
+TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
 
 
 class LanguageModelSpace(kt.HyperModel):
@@ -219,7 +219,7 @@ class LanguageModelSpace(kt.HyperModel):
     def training_arguments(self, hp):
         """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
         settings = self.settings(hp)
-        return {name: settings[name] for name in _TRAINING_SETTINGS}
+        return {name: settings[name] for name in TRAINING_SETTINGS}
 
     def fit_widths(self, values):
         """Returns a sample whose model has at most `max_parameters`.

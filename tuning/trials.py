@@ -320,6 +320,10 @@ def _check_compilation(model):
         wrong = "a loss or metrics of its own"
     elif model.losses or any(layer.activity_regularizer is not None for layer in model.layers):
         wrong = "regularizers"
+    elif any(weight.constraint is not None for weight in model.weights):
+        wrong = "constraints of weights"
+    elif any(getattr(layer, "lora_enabled", False) for layer in model.layers):
+        wrong = "LoRA"
     elif frozen := model.get_config().get("frozen"):
         wrong = f"frozen layers, {frozen}"
     if wrong is not None:
@@ -348,7 +352,9 @@ def _as_metrics(result):
     if isinstance(result, keras.callbacks.History):
         history = result.history
         if history.get(OBJECTIVE):
-            best = int(np.nanargmin(history[OBJECTIVE]))
+            # Of a training that has diverged from the start there is no best epoch: any tells.
+            numbers = np.nan_to_num(history[OBJECTIVE], nan=np.inf)
+            best = int(np.argmin(numbers))
             return {name: float(values[best]) for name, values in history.items() if len(values) > best}
         result = sorted(history)
     elif isinstance(result, dict) and OBJECTIVE in result:

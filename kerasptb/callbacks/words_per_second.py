@@ -15,7 +15,7 @@ class WordsPerSecond(keras.callbacks.Callback):
     epoch that is a single execution, the whole counts), and validation is outside it.
 
     Raises:
-        ValueError: when training begins on a model without a `kerasptb.metrics.Perplexity`.
+        ValueError: when the first batch ends of a model without a `kerasptb.metrics.Perplexity`.
     """
 
     def __init__(self):
@@ -31,7 +31,6 @@ class WordsPerSecond(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the epoch's clock."""
-        self._perplexity = self._perplexity or _find_perplexity(self.model)
         self._begin = time.perf_counter()
         self._first = None
 

@@ -11,6 +11,7 @@ from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
 from kerasptb.data.files import SplitFiles, read_files
 from kerasptb.data.sample import read_sample
+from kerasptb.files import user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +132,8 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
             home, in the folder for temporary files.
     """
     if cache_dir is None:
-        # The XDG specification: a relative path in the variable is invalid and ignored.
-        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
         try:
-            cache_dir = (base if base.is_absolute() else Path("~/.cache").expanduser()) / "kerasptb"
+            cache_dir = user_cache()
         except RuntimeError:  # a user without a home
             cache_dir = Path(tempfile.gettempdir()) / f"kerasptb-{os.getuid()}"
     return cache_dir / "ptb"

@@ -37,9 +37,11 @@ class PortableNetwork:
             size = layer.units
         self._embedding.build()
         self._logits.build((None, None, size))
-        for layer in self.layers[:-1]:
+        for layer in self._lstms:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-        # By their names: tied to the embedding, the kernel is no weight of its layer. Here it is a copy all the same.
+        # By their names: a matrix with LoRA, or a kernel that is tied to the embedding, is no weight of its layer. Here
+        # each is a copy.
+        self._embedding.set_weights([keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)])
         logits = model.get_layer("logits")
         self._logits.set_weights([keras.ops.convert_to_numpy(logits.kernel), keras.ops.convert_to_numpy(logits.bias)])
 

@@ -56,7 +56,7 @@ class StatefulLSTM(FusedLSTM):
             )
         if training:
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        with self._without_state() if _only_shapes_are_wanted() else self._states_of_evaluation(sequences.shape[0]):
+        with self._without_state() if _keras_asks_for_shapes() else self._states_of_evaluation(sequences.shape[0]):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def reset_state(self):
@@ -132,7 +132,7 @@ class _StatesBySize:
         self.by_size = {}
 
 
-def _only_shapes_are_wanted():
+def _keras_asks_for_shapes():
     """Whether Keras builds a model on JAX, where no variable may be made on the way."""
     return keras.backend.backend() == "jax" and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
 

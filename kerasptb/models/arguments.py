@@ -1,5 +1,7 @@
 """The arguments of a `LanguageModel`: checked, and as numbers that its config can hold."""
 
+import math
+
 import numpy as np
 
 
@@ -26,8 +28,8 @@ def checked_arguments(
         raise ValueError("`units` must name at least one LSTM layer. Received: units=()")
     if not 0.0 < keep_prob <= 1.0:
         raise ValueError(f"`keep_prob` must be above 0 and at most 1. Received: keep_prob={keep_prob}")
-    if init_scale < 0:
-        raise ValueError(f"`init_scale` must be 0 or more. Received: init_scale={init_scale}")
+    if not 0 <= init_scale < math.inf:
+        raise ValueError(f"`init_scale` must be 0 or more, and finite. Received: init_scale={init_scale}")
     if tie_embeddings and units[-1] != embedding_size:
         raise ValueError(
             "Tied embeddings need a last LSTM layer of the embedding's size. "

@@ -25,7 +25,7 @@ def train_step(model, state, tokens, targets):
         The logs, and the state after the step.
     """
     trainable, non_trainable, optimizer_variables, metrics_variables = state
-    embedding = model.layers[1]
+    embedding = model.get_layer("embedding")
     # With LoRA the matrix is made of three, whose values the trainer has taken out of them.
     position = None if embedding.lora_enabled else _position(embedding.embeddings, model.trainable_variables)
     # The rows of the words are looked up outside of what is differentiated: their gradients are then those of B T rows,

@@ -185,7 +185,8 @@ class LanguageModel(WholeBatches, keras.Model):
                 f"Received: a model made under {type(strategy).__name__}"
             )
         fused = loss is None and metrics is None and not weighted_metrics and not kwargs.get("loss_weights")
-        fused = fused and type(self).compute_loss is keras.Model.compute_loss
+        fused = fused and not self._needs_the_logits()
+        self._chooses_jit_compile = jit_compile is None
         if jit_compile is None:
             # On a GPU the step as one XLA program saves the host hundreds of launches. "auto" compiles if every layer
             # allows it: native ones do, cuDNN's operation in TensorFlow does not. JAX's steps are made to be compiled.
@@ -201,10 +202,12 @@ class LanguageModel(WholeBatches, keras.Model):
         self._set_own_metrics(_Metrics([Perplexity()] if fused else []))
 
     def get_compile_config(self):
-        """Returns the arguments of `compile`, serialised; those left to the defaults as `None`."""
+        """Returns the arguments of `compile`, serialised; the defaults of loss, metrics and `jit_compile` as `None`."""
         config = super().get_compile_config()
         if config and self._perplexity is not None:
             config.update(loss=None, metrics=None)
+        if config and self._chooses_jit_compile:
+            config["jit_compile"] = None  # another backend or machine chooses for itself
         return config
 
     def compile_from_config(self, config):
@@ -242,11 +245,11 @@ class LanguageModel(WholeBatches, keras.Model):
             tokens: int32 [B, T].
             training: whether to apply dropout and go on from the training state.
         """
-        return self._encode_embedded(self.layers[1](tokens), training)
+        return self._encode_embedded(self.get_layer("embedding")(tokens), training)
 
     def _encode_embedded(self, x, training):
         for layer in self.layers[2:-1]:
-            x = layer(x, training=training) if layer._call_has_training_arg else layer(x)
+            x = layer(x, training=training)
         return x
 
     @as_written
@@ -419,6 +422,14 @@ class LanguageModel(WholeBatches, keras.Model):
 
     def _lstm_layers(self):
         return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
+
+    def _needs_the_logits(self):
+        """Whether there is something of the user's own that is given the logits."""
+        own = any(
+            getattr(type(self), method) is not getattr(LanguageModel, method)
+            for method in ("call", "compute_loss", "compute_metrics")
+        )
+        return own or self.get_layer("logits").activity_regularizer is not None
 
     def _with_added_losses(self, cost):
         """The cost with what regularizers add to it, of the weights and of the outputs of all layers but the last."""

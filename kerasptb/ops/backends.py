@@ -106,11 +106,6 @@ def units_obstacle(units, precision="float32"):
     return f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
 
 
-def availability():
-    """For each backend but `"auto"`: None if it can be used in this process, else why not, in a line."""
-    return {"reference": None, "keras": None, "native": native_obstacle()}
-
-
 def resolve(backend, precision="float32", obstacle=None):
     """The backend that serves a call.
 

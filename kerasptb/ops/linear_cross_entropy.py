@@ -57,7 +57,7 @@ def linear_cross_entropy(
     Only a chunk of the logits exists at any time. Differentiable once, in ``h``, ``kernel`` and ``bias``.
 
     Args:
-        h: float32 ``[..., D]``, any leading shape. The reference backend takes any float type.
+        h: float32 ``[..., D]``, any leading shape. Other backends than "native" take any float type.
         kernel: ``[D, V]``, or ``[V, D]`` with ``transpose_kernel``, of h's type.
         bias: ``[V]``, of h's type.
         targets: int ``[...]``, each in ``[0, V)``.
@@ -92,8 +92,8 @@ def linear_cross_entropy(
     if not isinstance(scale, numbers.Real):
         raise ValueError(f"`scale` must be a number, through which no gradient goes. Received: scale={scale!r}")
     h, kernel, bias, targets = (as_tensor(x) for x in (h, kernel, bias, targets))
-    implementation = _implementation(backend, precision, h, bool(transpose_kernel))
     _check_arguments(h, kernel, bias, targets, transpose_kernel)
+    implementation = _implementation(backend, precision, h, bool(transpose_kernel))
     lead = ops.shape(targets)
     h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
     valid, targets = _checked_targets(targets, bias.shape[0])

@@ -44,6 +44,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kerasptb.files import user_cache
 from kerasptb.ops.native import nvcc
 
 SOURCES = Path(__file__).parent / "src"
@@ -99,10 +100,9 @@ def cache_dir():
     if folder := os.environ.get("KERASPTB_CACHE"):
         return Path(folder)
     try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return user_cache() / "native"
     except RuntimeError as error:
         raise NativeBuildError(f"{error} Set KERASPTB_CACHE to a folder for the native library.") from error
-    return Path(cache) / "kerasptb" / "native"
 
 
 def library_dir():

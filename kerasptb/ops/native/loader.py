@@ -18,8 +18,8 @@ import keras
 
 from kerasptb.ops.native import build
 
-CPU_LEVELS = ("baseline", "avx2", "avx512", "avx512bf16", "amx")
-BFLOAT16_LEVELS = CPU_LEVELS[3:]
+CPU_LEVELS = tuple(build.LEVELS)
+BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]
 PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
 _BUILD_HINT = "Run `kerasptb build`."
 # xla::ffi::GetXlaFfiApi() as the Itanium C++ ABI spells it, in the libraries that have carried it.
