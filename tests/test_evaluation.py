@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from kerasptb.evaluation import _long_row, evaluate_perplexity, evaluate_split
+from kerasptb.evaluation import _long_row, evaluate_both, evaluate_perplexity, evaluate_split
 from kerasptb.models import LanguageModel
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
@@ -36,6 +36,19 @@ def test_streams_are_read_each_from_a_zero_state_and_the_rest_dropped(model):
     assert (result.num_words, result.num_steps) == (4 * 35, 5)
     parts = [expected_perplexity(model, stream[:36]) for stream in IDS[:156].reshape(4, 39)]
     assert result.perplexity == pytest.approx(math.exp(np.log(parts).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("num_words", "num_steps", "in_streams"), [(158, None, 140), (158, 7, 140), (24, None, 20)])
+def test_both_figures_are_those_of_papers(model, num_words, num_steps, in_streams):
+    strict, streams = evaluate_both(model, IDS[:num_words], num_steps)
+    assert (strict.num_words, streams.num_words) == (num_words - 1, in_streams)
+    assert strict.perplexity == pytest.approx(expected_perplexity(model, IDS[:num_words]), rel=1e-5)
+    assert streams == evaluate_split(model, IDS[:num_words], 4, num_steps or 5)
+
+
+def test_a_text_too_short_for_the_streams_has_its_strict_figure(model):
+    strict, streams = evaluate_both(model, IDS[:23])  # 4 streams of 6 words would be 24
+    assert (strict.num_words, streams) == (22, None)
 
 
 def test_repeats_itself(model):

@@ -38,6 +38,12 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, name):
         load_run(tmp_path)
 
 
+def test_a_file_is_no_run(tmp_path):
+    (tmp_path / "run").write_text("words\n")
+    with pytest.raises(RunError, match=r"made by `kerasptb train`\. Received: .*run, a file"):
+        load_run(tmp_path / "run")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": {}, "training": null, "data": {}}', "\udcff"])
 def test_damaged_settings_are_named(text, tmp_path):
     create_run(tmp_path, CONFIG, VOCABULARY)

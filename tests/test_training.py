@@ -501,3 +501,21 @@ def test_the_progress_bar_counts_no_step_that_is_not_there(tmp_path, monkeypatch
     )
     train(tmp_path / "run", epochs=1, verbose=1)
     assert seen == [8, 16, 22, 22]  # the last of three calls has 6 steps; the epoch's end adds validation's figures
+
+
+def test_numpy_numbers_are_welcome(tmp_path):
+    run = train(tmp_path / "run", epochs=np.int64(2), steps_per_epoch=np.int32(3), seed=np.int64(4))
+    assert (run.metrics["epochs"], run.config["training"]["steps_per_epoch"], run.metrics["seed"]) == (2, 3, 4)
+    run = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=np.int64(3), verbose=0)
+    assert run.metrics["epochs"] == 3
+
+
+@pytest.mark.parametrize(("policy", "own"), [("mixed_bfloat16", "float32"), ("float32", "mixed_bfloat16")])
+def test_the_models_own_dtype_policy_says_its_precision(tmp_path, policy, own):
+    keras.config.set_dtype_policy(policy)
+    try:
+        run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": own})
+    finally:
+        keras.config.set_dtype_policy("float32")
+    expected = backends.precision_of_policy("auto", keras.dtype_policies.get(own))
+    assert (run.config["model"]["dtype"], run.config["model"]["precision"]) == (own, expected)

@@ -113,3 +113,15 @@ def test_tied_embeddings_are_exported_as_two_matrices():
     np.testing.assert_array_equal(network.weights[-2], model.get_layer("embedding").get_weights()[0].T)
     outputs = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})
     np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("layer", "tied"), [("embedding", False), ("embedding", True), ("logits", False)])
+def test_low_rank_adaptations_are_in_the_exported_matrices(layer, tied):
+    model = LanguageModel(40, 8, (12, 8), 3, 12, tie_embeddings=tied, init_scale=0.5, seed=5)
+    before = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})["logits"]
+    model.get_layer(layer).enable_lora(2)
+    for weight in model.get_layer(layer).trainable_weights:
+        weight.assign(0.3 * np.random.default_rng(0).normal(size=weight.shape))
+    outputs = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})
+    np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)
+    assert np.abs(outputs["logits"] - before).max() > 0.01

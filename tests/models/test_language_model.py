@@ -354,6 +354,56 @@ class Added(keras.Regularizer):
         return {"value": self.value}
 
 
+def test_the_choice_of_compiling_is_not_saved_with_the_model(tmp_path):
+    for asked in (None, True, False):
+        model = small_model()
+        model.compile(jit_compile=asked)
+        assert model.get_compile_config()["jit_compile"] is asked
+    model.compile()
+    # As a machine with a GPU would have chosen.
+    model.jit_compile = model._compile_config.config["jit_compile"] = True
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").jit_compile is False
+
+
+class OwnLogits(LanguageModel):
+    def call(self, tokens, training=None, mask=None):
+        return 2.0 * super().call(tokens, training=training, mask=mask)
+
+
+class OwnMetrics(LanguageModel):
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return {**super().compute_metrics(x, y, y_pred, sample_weight), "largest": keras.ops.max(y_pred)}
+
+
+def test_what_is_given_the_logits_gets_them():
+    batch = VALID[: B * T].reshape(B, T), VALID[1 : B * T + 1].reshape(B, T)
+    arguments = {**small_model().get_config(), "init_scale": 1.0}
+    plain = LanguageModel(**arguments)
+    plain.compile()
+    doubled, measured = OwnLogits(**arguments), OwnMetrics(**arguments)
+    for model in (doubled, measured):
+        model.compile()
+    logits = plain.predict(batch[0], verbose=0)
+    plain.reset_evaluation_states()
+    expected = keras.ops.sparse_categorical_crossentropy(batch[1], 2.0 * logits, from_logits=True)
+    assert doubled.test_on_batch(*batch)[0] == pytest.approx(float(np.sum(expected)) / B, rel=1e-5)
+    assert measured.test_on_batch(*batch, return_dict=True) == pytest.approx(
+        {**plain.test_on_batch(*batch, return_dict=True), "largest": logits.max()}, rel=1e-5
+    )
+
+
+def test_a_regularizer_of_the_logits_adds_to_the_loss():
+    model, plain = small_model(), compiled_model()
+    model.get_layer("logits").activity_regularizer = Added(20.0)
+    model.compile()
+    (loss, perplexity), (loss_of_plain, perplexity_of_plain) = (
+        model.evaluate(make_dataset(VALID, B, T), verbose=0) for model in (model, plain)
+    )
+    assert loss == pytest.approx(loss_of_plain + 20.0 / B, rel=1e-5)
+    assert perplexity == pytest.approx(perplexity_of_plain, rel=1e-5)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_regularizers_add_to_the_loss_not_to_the_perplexity(jit_compile):
     plain, regularized, explicit = small_model(), small_model(), small_model()

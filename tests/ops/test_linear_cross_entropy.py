@@ -280,6 +280,7 @@ def test_without_a_tape_no_gradient_is_made(monkeypatch):
         ({"transpose_kernel": True}, r"`kernel` \[V, D\]"),
         ({"kernel": np.zeros((9, 3), "float32"), "transpose_kernel": True}, r"`bias` must be \[V\], here \[9\]"),
         ({"bias": np.zeros(9, "float32")}, "`bias` must be"),
+        ({"h": np.float32(1.0)}, "`h` must be"),
         ({"targets": np.zeros(4, "int32")}, "`targets` must have"),
         ({"targets": np.zeros(5, "float32")}, "`targets` must be integers"),
         ({"h": np.zeros((5, 3), "float64")}, "must have one dtype"),

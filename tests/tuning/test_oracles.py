@@ -86,6 +86,19 @@ def test_settings_that_are_fitted_to_one_model_are_tried_once(tmp_path, tuner):
     assert oracle.stop_reason == "the tuner found no settings that have not been tried"
 
 
+def test_what_takes_the_place_of_a_proposal_that_was_tried_is_fitted_too(tmp_path, monkeypatch):
+    oracle = started(tmp_path, "bayesian", trials=9, fit_sample=lambda values: {"x": values["x"] // 100 * 100})
+    for i in range(3):
+        end(oracle, oracle.create_trial("tuner0"), score=100.0 + i)
+    tried = [trial.hyperparameters.values for trial in oracle.trials.values()]
+    proposed = {"status": "RUNNING", "values": tried[0]}
+    keras_tuners = kt.oracles.BayesianOptimizationOracle
+    monkeypatch.setattr(keras_tuners, "populate_space", lambda self, trial_id: dict(proposed))
+    drawn = oracle.create_trial("tuner0").hyperparameters.values
+    assert drawn not in tried
+    assert drawn["x"] % 100 == 0
+
+
 def test_the_same_seed_draws_the_same_trials(tmp_path):
     values = [
         [started(tmp_path / str(i)).create_trial(f"tuner{j}").hyperparameters.values for j in range(3)]

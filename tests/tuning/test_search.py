@@ -1,6 +1,7 @@
 import csv
 import functools
 import json
+import math
 import runpy
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 
 import keras
 import keras_tuner as kt
+import numpy as np
 import pytest
 import toy_spaces
 from tensorflow.core.util import event_pb2
@@ -16,6 +18,7 @@ from tensorflow.python.summary.summary_iterator import summary_iterator
 import kerasptb
 import tuning
 from kerasptb.cli import main
+from kerasptb.ops.backends import precision_of_policy
 from kerasptb.optimizers import ClippedSGD
 from tuning import stopping
 from tuning.records import read_trials
@@ -233,6 +236,11 @@ def test_a_model_that_train_would_train_otherwise_than_it_was_compiled_fails(
         (lambda model: setattr(model.layers[1], "trainable", False), r"frozen layers, \['embedding'\]"),
         (lambda model: setattr(model.layers[2].cell.kernel, "regularizer", keras.regularizers.L2(0.1)), "regularizers"),
         (lambda model: setattr(model.layers[2], "activity_regularizer", keras.regularizers.L2(0.1)), "regularizers"),
+        (
+            lambda model: setattr(model.layers[-1].bias, "constraint", keras.constraints.NonNeg()),
+            "constraints of weights",
+        ),
+        (lambda model: model.layers[-1].enable_lora(2), "LoRA"),
     ],
 )
 def test_a_model_with_more_than_its_arguments_say_fails(texts, tmp_path, corpus, change, received):
@@ -328,6 +336,39 @@ def test_a_search_finds_its_text_from_anywhere(texts, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert len(tuning.tune(None, space, trials=2, resume=True, **arguments).trials) == 2
         monkeypatch.chdir(texts.parent)
+
+
+def test_a_history_of_nothing_but_nan_is_a_training_that_diverged(texts, tmp_path):
+    class Diverging(toy_spaces.ToySpace):
+        def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+            history = keras.callbacks.History()
+            history.history = {"val_perplexity": [math.nan, math.nan]}
+            return history
+
+    with pytest.raises(tuning.SearchError, match="diverged: the validation perplexity is nan"):
+        toy(texts, tmp_path, Diverging(tmp_path / "journal"), trials=1)
+
+
+def test_numpy_numbers_are_welcome(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    two = np.int64(2)
+    result = tuning.tune(
+        texts, space, trials=two, epochs=two, seed=two, tuner="random", verbose=False, out=tmp_path / "search"
+    )
+    assert len(result.trials) == 2
+
+
+def test_a_space_keeps_a_dtype_policy_of_its_own(texts, tmp_path, corpus):
+    def build(hp):
+        hp.Int("x", 0, 9)
+        policy = {"dtype": "mixed_bfloat16"}
+        model = kerasptb.build_language_model(len(corpus.vocabulary), 8, 8, batch_size=5, num_steps=5, **policy)
+        model.compile()
+        return model
+
+    config = toy(texts, tmp_path, build, trials=1, epochs=1).run.config["model"]
+    assert config["dtype"] == "mixed_bfloat16"
+    assert config["precision"] == precision_of_policy("auto", keras.dtype_policies.get("mixed_bfloat16"))
 
 
 def test_a_fit_that_returns_nothing_is_a_failure_with_its_reason(texts, tmp_path):

@@ -262,6 +262,9 @@ def test_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("KERASPTB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert build.cache_dir() == Path("/somewhere/kerasptb/native")
+    for nothing in ("relative", ""):  # of no validity by the XDG specification
+        monkeypatch.setenv("XDG_CACHE_HOME", nothing)
+        assert build.cache_dir() == Path.home() / ".cache/kerasptb/native"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert build.cache_dir() == Path.home() / ".cache/kerasptb/native"
 
