@@ -65,7 +65,8 @@ def train(
         resume: go on with the run in `out` after its last whole epoch. Its settings and its text are its own: an
             argument that says otherwise is an error.
         callbacks: further Keras callbacks. One that looks at single batches makes training call it for each; else
-            several are trained on between two moves of the progress bar.
+            several are trained on between two moves of the progress bar. The learning rate is `LearningRateDecay`'s:
+            one that sets it, such as ReduceLROnPlateau, is of no effect, and is warned of.
         verbose: as in `keras.Model.fit`; 0 prints nothing.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
         training_arguments: dict in place of the preset's "learning_rate", "constant_epochs", "decay" or
@@ -230,10 +231,15 @@ def _training_settings(preset, steps_per_epoch, training_arguments):
 
 
 def _make_batches(corpus, model, settings):
-    train = make_dataset(corpus.train, model.batch_size, model.num_steps)
+    batches = {}
+    for name, text in (("training", corpus.train), ("validation", corpus.valid)):
+        try:
+            batches[name] = make_dataset(text, model.batch_size, model.num_steps)
+        except DataError as error:
+            raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
     if settings["steps_per_epoch"]:
-        train = train.take(settings["steps_per_epoch"])
-    return train, make_dataset(corpus.valid, model.batch_size, model.num_steps)
+        batches["training"] = batches["training"].take(settings["steps_per_epoch"])
+    return batches.values()
 
 
 def _describe(corpus):

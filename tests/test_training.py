@@ -429,7 +429,9 @@ def test_a_folder_that_holds_anything_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_text_too_short_for_one_batch_says_the_numbers_and_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="too short for one batch"):
+    with pytest.raises(ValueError, match="The training text is too short for one batch: it has 450 words"):
+        train(tmp_path / "run", batch_size=80)
+    with pytest.raises(ValueError, match="The validation text is too short for one batch: it has 120 words"):
         train(tmp_path / "run", batch_size=60)
     assert not (tmp_path / "run").exists()
 

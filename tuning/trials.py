@@ -24,6 +24,8 @@ from tuning.records import OBJECTIVE, PROJECT, RUN, Record
 from tuning.search_space import LanguageModelSpace, has_own_fit
 from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
+WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
+
 # A trial whose process was killed so often is not begun again: most likely the system runs out of memory.
 MAX_ATTEMPTS = 3
 
@@ -205,18 +207,19 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
 
     def _train_by_own_fit(self, trial, model, folder, record):
         record.curve, record.rates = [], []
+        best = _KeepBestWeights(folder / WEIGHTS)
         result = self.hypermodel.fit(
             trial.hyperparameters,
             model,
             corpus=self.corpus,
             epochs=record.planned_epochs,
-            callbacks=[self._stopping(folder, record)],
+            callbacks=[self._stopping(folder, record), best],
             verbose=0,
         )
         metrics = _as_metrics(result)
         record.save(folder)
-        if hasattr(model, "save_weights") and model.built:
-            model.save_weights(folder / "model.weights.h5", overwrite=True)
+        if best.perplexity is None and hasattr(model, "save_weights") and model.built:
+            model.save_weights(folder / WEIGHTS, overwrite=True)
         return metrics
 
     def _stopping(self, folder, record):
@@ -331,6 +334,25 @@ def _check_compilation(model):
             "A space's model is trained by kerasptb.train: a LanguageModel, with ClippedSGD at a constant rate and the "
             f"default loss. To train another, give the HyperModel a `fit`. Received: {wrong}"
         )
+
+
+class _KeepBestWeights(keras.callbacks.Callback):
+    """Saves the weights of the epoch that counts, that of lowest perplexity.
+
+    Attributes:
+        perplexity: the lowest; `None` if no epoch has had one.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+        self.perplexity = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        perplexity = (logs or {}).get(OBJECTIVE, math.nan)
+        if perplexity < (math.inf if self.perplexity is None else self.perplexity):
+            self.model.save_weights(self._path, overwrite=True)
+            self.perplexity = perplexity
 
 
 def _settings_beyond_rate_and_limit(optimizer):

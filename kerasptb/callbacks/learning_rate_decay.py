@@ -15,7 +15,8 @@ class LearningRateDecay(keras.callbacks.Callback):
     callback, does not tell its base any more: name that in `learning_rate`. A training that begins later than at its
     first epoch without it is warned.
 
-    The rate of each epoch stands in the history as `learning_rate`.
+    The rate of each epoch stands in the history as `learning_rate`. What another callback makes of it, such as
+    `keras.callbacks.ReduceLROnPlateau`, lasts until the epoch's end, and is warned of.
 
     Args:
         constant_epochs: number of epochs at the base rate.
@@ -37,9 +38,11 @@ class LearningRateDecay(keras.callbacks.Callback):
         self.decay = decay
         self.learning_rate = learning_rate
         self._is_taken_at_begin = False
+        self._last_set = None
 
     def on_train_begin(self, logs=None):
         """Takes the optimizer's learning rate as the base, unless one was given."""
+        self._last_set = None
         schedule = getattr(self.model.optimizer, "_learning_rate", None)
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
@@ -67,7 +70,15 @@ class LearningRateDecay(keras.callbacks.Callback):
             )
         self._is_taken_at_begin = False
         optimizer = self.model.optimizer
+        found = float(optimizer.learning_rate)
+        if self._last_set not in (None, found):
+            warnings.warn(
+                f"Something else has set the learning rate to {found:g}, and LearningRateDecay sets it to "
+                f"{self.rate(epoch):g} for epoch {epoch + 1}. Train with one of the two.",
+                stacklevel=2,
+            )
         optimizer.learning_rate = self.rate(epoch)
+        self._last_set = float(optimizer.learning_rate)
         # For the callback of a later `fit`, which would take the rate that this one leaves for the base.
         optimizer._base_and_lowered_rate = float(self.learning_rate), float(optimizer.learning_rate)
 

@@ -17,8 +17,15 @@ class FusedLSTM(keras.layers.LSTM):
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
     than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and a number of steps that is not static are
     served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So is an export,
-    which runs where this package is not. The native backend has gradients, but none of gradients, nor forward-mode
-    ones: for those name `backend="keras"`.
+    which runs where this package is not (a `tf.function` of your own that was traced before it is saved still has the
+    native operation in it). The native backend has gradients, but none of gradients, nor forward-mode ones: for those
+    name `backend="keras"`.
+
+    Weights pass from a `keras.layers.LSTM` and to it by `set_weights(other.get_weights())`, of a layer or of a whole
+    model. Not by files of weights alone, in which Keras calls layers by their class. A built model is changed over by
+    `keras.models.clone_model` with a `clone_function` that has `FusedLSTM.from_config(layer.get_config())` for LSTMs.
+
+    Loaded from a file where there is no such backend or precision as was named, the layer takes another, and warns.
 
     Args:
         units: Number of units H.
@@ -98,6 +105,11 @@ class FusedLSTM(keras.layers.LSTM):
     def get_config(self):
         """The layer's arguments, for serialisation."""
         return {**super().get_config(), "backend": self.backend, "precision": self.precision}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer from what `get_config` gave, with a backend and a precision that this process has."""
+        return super().from_config({**config, **backends.at_hand(config)})
 
     def _precision(self):
         """The precision in which a native backend would serve this layer."""

@@ -1,11 +1,36 @@
 """An LSTM whose training state and evaluation state are two things."""
 
 import contextlib
+import threading
 
 import keras
-from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 from kerasptb.layers.fused_lstm import FusedLSTM, is_exported
+
+# Held by whoever goes on from the state of evaluation, from its reset to its last use.
+EVALUATION = threading.RLock()
+
+
+class _Calls(threading.local):
+    """What attributes of layers are during a call, in the thread that makes it: others may call the layer, too."""
+
+    def __init__(self):
+        self.attributes = {}
+
+
+_CALLS = _Calls()
+
+
+def _attribute_of_a_call(name):
+    """An attribute of which a call may have a value of its own."""
+
+    def get(layer):
+        return _CALLS.attributes.get((id(layer), name), layer.__dict__.get(name))
+
+    def put(layer, value):
+        layer.__dict__[name] = value
+
+    return property(get, put)
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -31,6 +56,10 @@ class StatefulLSTM(FusedLSTM):
     Raises:
         ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
     """
+
+    # Keras' own, read and written wherever it runs the layer.
+    states = _attribute_of_a_call("states")
+    _expected_batch_size = _attribute_of_a_call("_expected_batch_size")
 
     def __init__(self, units, **kwargs):
         if not kwargs.pop("stateful", True):
@@ -64,10 +93,11 @@ class StatefulLSTM(FusedLSTM):
         super().reset_state()
         self.reset_evaluation_state()
 
-    def reset_evaluation_state(self):
-        """Zeroes the state of evaluation, at every batch size."""
-        for states in self._evaluation_states.by_size.values():
-            for state in states:
+    def reset_evaluation_state(self, batch_size=None):
+        """Zeroes the state of evaluation, of batches of one size or, by default, of every size."""
+        by_size = self._evaluation_states.by_size
+        for size in list(by_size) if batch_size is None else [batch_size]:
+            for state in by_size.get(size, ()):
                 state.assign(keras.ops.zeros_like(state.value))
 
     @contextlib.contextmanager
@@ -79,13 +109,18 @@ class StatefulLSTM(FusedLSTM):
                 "gives. Received: a batch of unknown size. If it is fixed, but another than before, set "
                 "`model.test_function = None` (or `predict_function`) first, as a LanguageModel does by itself"
             )
-        training_states, training_batch_size = self.states, self._expected_batch_size
         self.make_evaluation_states(batch_size)
-        self._set_states(self._evaluation_states.by_size[batch_size], batch_size)
+        with self._states_of_this_call(self._evaluation_states.by_size[batch_size], batch_size):
+            yield
+
+    @contextlib.contextmanager
+    def _states_of_this_call(self, states, batch_size):
+        before = dict(_CALLS.attributes)
+        _CALLS.attributes |= {(id(self), "states"): states, (id(self), "_expected_batch_size"): batch_size}
         try:
             yield
         finally:
-            self._set_states(training_states, training_batch_size)
+            _CALLS.attributes = before
 
     @contextlib.contextmanager
     def _without_state(self):
@@ -105,20 +140,17 @@ class StatefulLSTM(FusedLSTM):
                 "With JAX no state can be made inside of a step. Call `layer.make_evaluation_states(batch_size)` "
                 f"before the size is met, as a LanguageModel does by itself. Received: batches of {batch_size} rows"
             )
-        training_states = self.states
         # Met inside a graph, the variables must outlive it.
-        with _outside_graph():
-            self._create_state_variables(batch_size)
-        self._evaluation_states.by_size[batch_size] = self.states
-        self._set_states(training_states, self._expected_batch_size)
+        with EVALUATION, _outside_graph():
+            if batch_size not in self._evaluation_states.by_size:
+                self._evaluation_states.by_size[batch_size] = [
+                    keras.Variable(zeros, trainable=False, dtype=self.variable_dtype, name="rnn_state")
+                    for zeros in self.get_initial_state(batch_size)
+                ]
 
     def state_variables(self):
         """Returns the variables of the states of training and of evaluation, a list."""
         return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.by_size.values()))]
-
-    @no_automatic_dependency_tracking
-    def _set_states(self, states, batch_size):
-        self.states, self._expected_batch_size = states, batch_size
 
 
 class _StatesBySize:

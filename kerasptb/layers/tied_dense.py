@@ -81,7 +81,8 @@ class TiedDense(keras.layers.Layer):
         """
         raise NotImplementedError(
             "A TiedDense layer shares an embedding's matrix, which its own config cannot say. Save the weights "
-            "(`model.save_weights`), or use LanguageModel(tie_embeddings=True), which saves and loads whole."
+            "(`model.save_weights`), or use LanguageModel(tie_embeddings=True), which saves and loads whole, and is "
+            "copied by `LanguageModel.from_config(model.get_config())`."
         )
 
     # The matrix is the embedding's weight: tracked here too, it would be saved twice.

@@ -27,6 +27,9 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     Returns:
         float32 scalar; with `reduction=None` float32 [B], the cost of each sequence.
+
+    Raises:
+        ValueError: if `y_pred` has another rank.
     """
 
     def __init__(self, reduction="sum_over_batch_size", name="sequence_cross_entropy", dtype=None):
@@ -51,6 +54,8 @@ class SequenceCrossEntropy(keras.losses.Loss):
         return ops.sum(self._costs_of_words(y_true, y_pred), axis=-1)
 
     def _costs_of_words(self, y_true, y_pred):
+        if len(y_pred.shape) != 3:
+            raise ValueError(f"Expected logits of the shape [B, T, V]. Received: y_pred of shape {tuple(y_pred.shape)}")
         y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, self.dtype)
         return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 

@@ -41,6 +41,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the words of a batch."""
         mask = keras.src.backend.get_keras_mask(y_pred)
+        logits = getattr(y_pred, "_keras_logits", None)
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         shape = ops.shape(y_pred)[:-1]
         y_true = ops.reshape(y_true, shape)
@@ -52,6 +53,9 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         weights = [ops.reshape(self._of_words(weight, shape), [-1]) for weight in weights]
         # Keras counts rows, whatever their length; one word a row counts words.
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
+        if logits is not None:
+            # What a softmax of Keras' was made of. Of the probabilities alone Keras takes those below 1e-7 for 1e-7.
+            y_pred._keras_logits = ops.reshape(logits, [-1, logits.shape[-1]])
         with tensors.after(y_true):
             return super().update_state(
                 y_true, y_pred, sample_weight=functools.reduce(ops.multiply, weights) if weights else None

@@ -4,7 +4,7 @@ import keras
 
 from kerasptb import ops, presets
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
@@ -218,6 +218,9 @@ class LanguageModel(WholeBatches, keras.Model):
     def next_word_probabilities(self, tokens, reset=True):
         """Returns the probability of each word to come after each row.
 
+        Threads may ask at the same time, also while another trains the model; with `reset=False` each needs a model of
+        its own, or batches of another size.
+
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
             reset: read the rows from a zero state; `False` goes on where the last call ended.
@@ -228,13 +231,15 @@ class LanguageModel(WholeBatches, keras.Model):
         Raises:
             ValueError: if the rows hold no word.
         """
-        if reset:
-            self.reset_evaluation_states()
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
         if tokens.shape[1] < 1:
             raise ValueError(f"Expected rows of at least one word. Received: tokens of shape {tuple(tokens.shape)}")
-        for start, end in _pieces(tokens.shape[1]):
-            hidden = self.encode(tokens[:, start:end], training=False)
+        with EVALUATION:
+            if reset:
+                for layer in self._lstm_layers():
+                    layer.reset_evaluation_state(tokens.shape[0])
+            for start, end in _pieces(tokens.shape[1]):
+                hidden = self.encode(tokens[:, start:end], training=False)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
 
@@ -413,7 +418,8 @@ class LanguageModel(WholeBatches, keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """Builds the model from what `get_config` gave."""
+        """Builds the model from what `get_config` gave, with a backend and a precision that this process has."""
+        config = {**config, **backends.at_hand(config)}
         frozen = config.get("frozen", ())
         model = cls(**{argument: value for argument, value in config.items() if argument != "frozen"})
         for name in frozen:

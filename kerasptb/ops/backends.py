@@ -10,6 +10,8 @@
 A backend asked for by name is used or raises; only `"auto"` chooses.
 """
 
+import warnings
+
 import keras
 
 from kerasptb.ops.native import loader
@@ -104,6 +106,23 @@ def units_obstacle(units, precision="float32"):
     if units <= most_units() or units <= (most := most_units(precision)):
         return None
     return f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
+
+
+def at_hand(config):
+    """What of the arguments "backend" and "precision" in a saved config this process has to replace, a dict.
+
+    What was named when a model was made must not keep it from being loaded elsewhere; a warning says what is replaced.
+    """
+    backend, precision = config.get("backend", "auto"), config.get("precision") or "float32"
+    replaced = {}
+    if precision != "float32" and (obstacle := native_obstacle(precision)) is not None:
+        replaced["precision"] = "float32"
+    if backend == "native" and (missing := native_obstacle()) is not None:
+        replaced["backend"], obstacle = "auto", missing
+    if replaced:
+        values = ", ".join(f"{argument}={value!r}" for argument, value in replaced.items())
+        warnings.warn(f"Loaded with {values}: {obstacle}", stacklevel=3)
+    return replaced
 
 
 def resolve(backend, precision="float32", obstacle=None):

@@ -100,7 +100,7 @@ def linear_cross_entropy(
     if reduction == "sum":
         return implementation.loss_sum(h, kernel, bias, targets, valid, scale)
     loss = implementation.loss_per_word(h, kernel, bias, targets) * ops.cast(scale, h.dtype)
-    return ops.reshape(ops.where(valid, loss, float("nan")), lead)
+    return ops.reshape(_nan_where_invalid(loss, valid), lead)
 
 
 class _Reference:
@@ -115,7 +115,7 @@ class _Reference:
         return ops.logsumexp(logits, axis=-1) - target_logit
 
     def loss_sum(self, h, kernel, bias, targets, valid, scale):
-        loss = ops.where(valid, self.loss_per_word(h, kernel, bias, targets), float("nan"))
+        loss = _nan_where_invalid(self.loss_per_word(h, kernel, bias, targets), valid)
         return ops.sum(loss) * ops.cast(scale, h.dtype)
 
 
@@ -139,7 +139,7 @@ class _WithGradient:
     def loss_sum(self, h, kernel, bias, targets, valid, scale):
         # What is done to the sum after this would make its upstream gradient unknown, and cost a pass over dW.
         def total(loss, valid):
-            return ops.where(ops.all(valid), ops.sum(loss), float("nan")) * ops.cast(scale, h.dtype)
+            return _nan_where_invalid(ops.sum(loss), ops.all(valid)) * ops.cast(scale, h.dtype)
 
         def inference(h, kernel, bias, targets, valid):
             return total(self._loss(h, kernel, bias, targets), valid)
@@ -382,6 +382,16 @@ def _checked_targets(targets, vocabulary_size):
         if not concrete.all():
             raise ValueError(f"{expected}{np.asarray(targets)[~concrete][0]}")
     return valid, ops.where(valid, ops.cast(targets, "int32"), 0)
+
+
+def _nan_where_invalid(loss, valid):
+    """The loss where `valid`, else NaN; there no gradient goes through.
+
+    The NaN is computed: as a constant it would be found by whoever looks for what is no number in a graph that has none
+    (`tf.debugging.enable_check_numerics`, `jax_debug_nans`).
+    """
+    mark = ops.sqrt(ops.cast(valid, loss.dtype) - 1.0)  # 0 or NaN
+    return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)
 
 
 def _implementation(backend, precision, h, transpose_kernel):

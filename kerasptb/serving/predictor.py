@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasptb.data import Vocabulary
+from kerasptb.generation import encode_text
 from kerasptb.serving.errors import BadRequestError, ServingError
 
 _SIGNATURES = ("step", "initial_state", "encode", "score")
@@ -200,9 +201,17 @@ class Predictor:
         try:
             encoded = self._loaded.encode(tf.constant([" ".join([*extra, text]) for text in texts]))
         except tf.errors.InvalidArgumentError:
-            raise BadRequestError("The text holds a word that the model's vocabulary, without <unk>, lacks.") from None
+            raise BadRequestError(self._unknown_word(texts)) from None
         tokens, lengths = encoded["tokens"].numpy(), encoded["lengths"].numpy()
         return [row[1:length].copy() for row, length in zip(tokens, lengths, strict=True)]
+
+    def _unknown_word(self, texts):
+        for text in texts:
+            try:
+                encode_text(self.vocabulary, text)
+            except ValueError as error:
+                return str(error)
+        return "The text holds a word that the model's vocabulary, without <unk>, lacks."
 
     def _advance(self, contexts, tokens):
         """Returns the contexts after as many more words in each, ids [B, T]."""

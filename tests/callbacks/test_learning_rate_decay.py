@@ -38,6 +38,24 @@ def test_a_training_that_goes_on_from_a_rate_of_no_known_epoch_is_warned():
     np.testing.assert_allclose(rates, [1e-2, 1e-3, 1e-4], rtol=1e-6)
 
 
+def test_another_callback_that_sets_the_rate_is_warned_of():
+    class Lowering(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.optimizer.learning_rate = 0.125
+
+    model = compiled_model(keras.optimizers.SGD(1.0))
+    with pytest.warns(UserWarning, match=r"rate to 0\.125, and LearningRateDecay sets it to 1 for epoch 3\.") as found:
+        history = model.fit(
+            *(np.ones((4, n), "float32") for n in (2, 1)),
+            epochs=4,
+            callbacks=[LearningRateDecay(), Lowering()],
+            verbose=0,
+        )
+    assert len(found) == 1
+    assert history.history["learning_rate"] == [1.0, 1.0, 1.0, 1.0]
+
+
 def test_a_second_fit_begins_from_the_base_again():
     callback = LearningRateDecay(constant_epochs=1)
     assert fit(callback, 3, keras.optimizers.SGD(1.0)) == fit(callback, 3, keras.optimizers.SGD(0.25))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import FusedLSTM
+from kerasptb.models import LanguageModel
 from kerasptb.ops import backends, native
 
 B, T, D, H = 4, 6, 3, 10
@@ -223,6 +224,34 @@ def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
     with pytest.raises(native.NativeUnavailableError, match=r"It is not built\. Use .* Received: backend='native'"):
         FusedLSTM(H, backend="native")
     assert_equal(pair("auto")[0](inputs()), pair("auto")[1](inputs()))
+
+
+@pytest.mark.parametrize(
+    ("named", "obstacles", "replaced"),
+    [
+        ({"precision": "bfloat16"}, {"bfloat16": "No AVX512-BF16."}, {"precision": "float32"}),
+        ({"backend": "native"}, {"float32": "Not built."}, {"backend": "auto"}),
+        (
+            {"backend": "native", "precision": "bfloat16x3"},
+            {"float32": "Not built.", "bfloat16x3": "Not built."},
+            {"precision": "float32", "backend": "auto"},
+        ),
+        ({"backend": "native"}, {"bfloat16": "No AVX512-BF16."}, {}),
+    ],
+)
+def test_what_was_named_elsewhere_is_replaced_where_it_cannot_be_had(named, obstacles, replaced, monkeypatch):
+    config = {**FusedLSTM(H).get_config(), **named}
+    model_config = {**LanguageModel(20, 6, 5, 2, 3).get_config(), **named}
+    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": obstacles.get(precision))
+    for kind, saved in ((FusedLSTM, config), (LanguageModel, model_config)):
+        if replaced:
+            with pytest.warns(UserWarning, match=f"Loaded with {next(iter(replaced))}=.*: (Not|No) "):
+                loaded = kind.from_config(saved)
+        else:
+            loaded = kind.from_config(saved)
+        assert (loaded.backend, loaded.precision) == tuple(
+            {"backend": "auto", "precision": None, **named, **replaced}.values()
+        )
 
 
 def test_unknown_backend():

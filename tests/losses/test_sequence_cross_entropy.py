@@ -12,6 +12,12 @@ def test_uniform_logits_cost_num_steps_times_log_vocabulary():
     assert float(loss) == pytest.approx(20 * math.log(10000), rel=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3, 7), (3, 5, 2, 7)])
+def test_logits_of_no_sequence_are_refused(shape):
+    with pytest.raises(ValueError, match=r"shape \[B, T, V\]\. Received: y_pred of shape \(3, "):
+        SequenceCrossEntropy()(np.zeros(shape[:-1], "int32"), np.zeros(shape, "float32"))
+
+
 def test_is_num_steps_times_keras_mean():
     random = np.random.default_rng(0)
     targets, logits = random.integers(0, 7, (4, 5)), random.normal(size=(4, 5, 7)).astype("float32")

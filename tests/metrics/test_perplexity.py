@@ -16,6 +16,19 @@ def test_is_exp_of_the_mean_over_all_words_not_a_mean_of_perplexities():
     assert float(metric.result()) == pytest.approx(2**2.5, rel=1e-6)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_improbable_words_count_in_full_behind_a_softmax_of_keras(jit_compile):
+    logits = 40.0 * np.random.default_rng(0).normal(size=(8, 6, 50)).astype("float32")
+    targets = np.random.default_rng(1).integers(0, 50, (8, 6))
+    model = keras.Sequential([keras.Input((6, 50)), keras.layers.Softmax()])
+    metric = Perplexity(from_logits=False)
+    model.compile(metrics=[metric], loss="sparse_categorical_crossentropy", jit_compile=jit_compile)
+    results = model.evaluate(logits, targets, batch_size=4, verbose=0, return_dict=True)
+    mean = np.asarray(keras.ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)).mean()
+    assert mean > 40  # many are below 1e-7
+    assert results["perplexity"] == pytest.approx(math.exp(mean), rel=1e-4)
+
+
 def test_summed_cross_entropies_count_as_their_words():
     metric, other = Perplexity(), Perplexity()
     random = np.random.default_rng(1)

@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import math
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.callbacks import ResetStates
 from kerasptb.data import make_dataset
 from kerasptb.layers import StatefulLSTM
 from kerasptb.losses import SequenceCrossEntropy
@@ -352,6 +354,27 @@ class Added(keras.Regularizer):
 
     def get_config(self):
         return {"value": self.value}
+
+
+def test_threads_may_ask_for_the_next_word_while_one_trains():
+    model = compiled_model(init_scale=1.0)
+    rows = np.random.default_rng(5).integers(0, V, (24, 1, 11)).astype("int32")
+    expected = [model.next_word_probabilities(row) for row in rows]
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        for found, wanted in zip(threads.map(model.next_word_probabilities, rows), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        # Evaluations and the training begin and end as if there were no others.
+        alone = compiled_model(init_scale=1.0)
+        asked = threads.map(model.next_word_probabilities, np.repeat(rows, 3, axis=0))
+        arguments = {"validation_data": make_dataset(VALID, B, T), "epochs": 3, "verbose": 0}
+        history, expected = (
+            trained.fit(make_dataset(TRAIN, B, T), callbacks=[ResetStates()], **arguments).history
+            for trained in (model, alone)
+        )
+        assert history == expected
+        assert len(list(asked)) == 72
+    for mine, others in zip(model.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, others)
 
 
 def test_the_choice_of_compiling_is_not_saved_with_the_model(tmp_path):

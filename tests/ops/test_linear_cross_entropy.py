@@ -243,6 +243,27 @@ def test_invalid_targets_under_xla_give_nan_and_add_nothing_to_the_gradients():
     np.testing.assert_allclose(dh.numpy()[kept], expected[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("backend", ["reference", "keras", "native"])
+def test_who_looks_for_nan_finds_none_in_a_graph_without(backend, reduction):
+    arrays, targets, _ = make_inputs(5, 3, 10)
+
+    def step():
+        tensors = [tf.constant(x) for x in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss = tf.reduce_sum(linear_cross_entropy(*tensors, targets, reduction=reduction, backend=backend))
+        return loss, *tape.gradient(loss, tensors)
+
+    tf.debugging.enable_check_numerics()
+    try:
+        loss, *gradients = tf.function(step)()
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert np.isfinite(loss).all()
+    assert gradients[1].shape == (3, 10)
+
+
 def test_unknown_number_of_words_in_a_graph():
     arrays, targets, _ = make_inputs(40, 6, 30)
     h, kernel, bias = arrays

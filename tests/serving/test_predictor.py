@@ -116,7 +116,7 @@ def test_a_vocabulary_without_eos_and_unk(tmp_path):
     assert [unit.tokens.tolist() for unit in predictor.read("One two\nthree")] == [[0], [1], [2]]
     assert len(context.word_log_probabilities) == 2  # nothing comes before the first
     np.testing.assert_allclose(predictor.score("one two three"), context.word_log_probabilities, rtol=1e-5)
-    with pytest.raises(BadRequestError, match="lacks"):
+    with pytest.raises(BadRequestError, match="The word 'four' is not in the vocabulary"):
         predictor.read("one four")
     bad, good = predictor.extend([(predictor.initial, "four"), (predictor.initial, "two")])
     assert isinstance(bad, BadRequestError)

@@ -338,6 +338,29 @@ def test_a_search_finds_its_text_from_anywhere(texts, tmp_path, monkeypatch):
         monkeypatch.chdir(texts.parent)
 
 
+def test_the_weights_of_the_epoch_that_counts_are_kept(texts, tmp_path):
+    class Worsening(kt.HyperModel):
+        def build(self, hp):
+            hp.Int("x", 0, 9)
+            return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+
+        def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+            curve = [9.0, 7.0, 8.0]
+            for callback in callbacks:
+                callback.set_model(model)
+                callback.on_train_begin()
+            for epoch, perplexity in enumerate(curve):
+                model.set_weights([np.full((1, 1), perplexity)])
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, {"val_perplexity": perplexity})
+            return {"val_perplexity": min(curve)}
+
+    result = toy(texts, tmp_path, Worsening(), trials=1)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.load_weights(result.folder / "trials" / "trial_0" / "model.weights.h5")
+    assert model.get_weights()[0].item() == result.trials[0].score == 7.0
+
+
 def test_a_history_of_nothing_but_nan_is_a_training_that_diverged(texts, tmp_path):
     class Diverging(toy_spaces.ToySpace):
         def fit(self, hp, model, corpus, epochs, callbacks, verbose):
