@@ -15,7 +15,7 @@ How a source is compiled follows from its name:
 
 | name | compiled |
 |---|---|
-| in `KERNELS` | once for each level of `LEVELS` (see `src/cpu.h`), with the level's flags |
+| `*_float32.cc` | once for each of the levels `baseline`, `avx2` and `avx512` (see `src/cpu.h`), with the level's flags |
 | `*_bfloat16.cc`, but for FFI | once for each of the levels `avx512bf16` and `amx`; x86-64 only |
 | `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
 | `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
@@ -48,13 +48,6 @@ from kerasptb.files import user_cache
 from kerasptb.ops.native import nvcc
 
 SOURCES = Path(__file__).parent / "src"
-KERNELS = (
-    "linear_cross_entropy_float32.cc",
-    "lstm_float32_backward.cc",
-    "lstm_float32_forward.cc",
-    "lstm_layer_float32.cc",
-    "softmax_cross_entropy.cc",
-)
 FATBIN_SOURCE = "cuda_fatbin.cc"
 
 # No -ffast-math: NaN and infinity have to come through. Contraction to fused multiply-add is wanted, and is off by
@@ -239,7 +232,7 @@ def translation_units():
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     units = []
     for source in sorted(SOURCES.glob("*.cc")):
-        if source.name in KERNELS:
+        if source.name.endswith("_float32.cc"):
             levels = ("baseline", "avx2", "avx512") if x86 else ("baseline",)
         elif source.name.startswith("ffi"):
             units.append((source.stem, source, ("-isystem", str(ffi_include_dir()))))
@@ -265,7 +258,7 @@ def _words_of(variable):
 def _key():
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
-    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, KERNELS, nvcc.FLAGS, nvcc.CODES)
+    settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
     # Of one home on several machines each C library has its own: what a newer one made an older one does not load.
     machine = (platform.system(), platform.machine(), platform.libc_ver())
     digest.update(repr((settings, *machine, _words_of("KERASPTB_CXXFLAGS"))).encode())

@@ -24,7 +24,7 @@ BUILD_IN_A_PROCESS = """
 import sys
 from pathlib import Path
 from kerasptb.ops.native import build
-build.SOURCES, build.KERNELS = Path(sys.argv[1]), ()
+build.SOURCES = Path(sys.argv[1])
 print(build.build())
 """
 
@@ -35,7 +35,6 @@ def sources(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "answer.cc").write_text('extern "C" __attribute__((visibility("default"))) int answer() { return 42; }\n')
     monkeypatch.setattr(build, "SOURCES", folder)
-    monkeypatch.setattr(build, "KERNELS", ())
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path / "cache"))
     return folder
 

@@ -32,7 +32,6 @@ def sources(tmp_path, monkeypatch):
     (folder / "probe.cc").write_text(PROBE)
     shutil.copy(build.SOURCES / build.FATBIN_SOURCE, folder)
     monkeypatch.setattr(build, "SOURCES", folder)
-    monkeypatch.setattr(build, "KERNELS", ())
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path / "cache"))
     # Nowhere is an nvcc but where `install` puts it.
     monkeypatch.setenv("CXX", shutil.which(build.find_compiler()[0]))

@@ -1,6 +1,8 @@
 // AMX's instructions as functions; included by tiles_amx.h.
 #pragma once
 
+#include "tile_shapes.h"
+
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 

@@ -1,5 +1,4 @@
-// Matrix products of bfloat16 operands with float32 sums, by tiles of 16 x 16 sums. What multiplies them is AMX
-// (tiles_amx.h) or AVX512-BF16 (tiles_avx512bf16.h), as the level says that a source is compiled for.
+// Operands in bfloat16 of matrix products with float32 sums, which are made by tiles of 16 x 16 sums (tiles_bfloat16.h).
 //
 // A float32 operand becomes kParts bfloat16 numbers. kParts = 1 is plain bfloat16, rounded to nearest. kParts = 2 keeps
 // what that rounding lost as a second number (x = high + low, 16 bits of it in all) and a product is then
@@ -144,15 +143,3 @@ KERASPTB_INLINE Places places_32x32(float* c, int64_t row_size) {
 
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
-
-// Both have:
-//   Tiles: what a thread holds as long as it multiplies.
-//   multiply_32x32<parts>(steps, a, b, from, to): to = from + A (32 x 32 steps) B (32 steps x 32), the tiles as 0 1 / 2 3
-//   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): with 16 rows, the tiles (2 or 4) side by side, of
-//     which the first `rows` are wanted: the others become anything, or stay
-// `from` may be the same as `to`, or null for zero.
-#ifdef __AMX_BF16__
-#include "tiles_amx.h"
-#else
-#include "tiles_avx512bf16.h"
-#endif

@@ -62,7 +62,6 @@ ffi::Error layer_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Fl
   arguments.features = D;
   arguments.x = x.typed_data();
   arguments.kernel = kernel.typed_data();
-  arguments.xz = gates->typed_data();
   if (r.batch == 0) return ffi::Error::Success();
   return guarded([&] { KERASPTB_DISPATCH(lstm_layer_forward)(arguments); });
 }
@@ -94,7 +93,7 @@ ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, F
   arguments.dx = dx->typed_data();
   arguments.d_kernel = d_kernel->typed_data();
   arguments.d_recurrent_kernel = d_recurrent_kernel->typed_data();
-  arguments.dh0 = dh0->typed_data();
+  arguments.recurrence.dh0 = dh0->typed_data();
   if (B == 0) {
     std::fill_n(arguments.d_kernel, D * 4 * H, 0.0f);
     std::fill_n(arguments.d_recurrent_kernel, H * 4 * H, 0.0f);

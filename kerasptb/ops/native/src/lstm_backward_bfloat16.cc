@@ -17,16 +17,31 @@ struct Backward {
 
   const LstmBfloat16Sizes& sizes;
   const LstmBfloat16Backward& io;
-  const Layout& layout;
-  int64_t units, padded_units, padded_features, row_size, row_stride, columns, dz_stride;  // columns = 4H'
-  bfloat16* packed;                 // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
-  int64_t packed_low;
-  bfloat16* dz;                     // [T B + 32][4H'], packed columns
-  int64_t dz_low;
-  bfloat16* inputs_transposed;      // [K / 16][rows / 32][16 k][32 rows]
-  int64_t inputs_low;
-  float *dh, *dc;                   // [B rounded up to 32][H']
-  float* d_bias;                    // [groups][4H']
+  const Layout layout;
+  const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kGates * padded_units;
+  const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
+  const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
+  const int64_t most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);  // summed into dW in one go
+  const int64_t packed_low = row_size * columns, dz_low = (num_rows + kBlock) * dz_stride;
+  const int64_t inputs_low = most_rows * row_size, packed_dz_low = kColumnsAtOnce * kBlock * most_rows;
+  bfloat16* const packed;             // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
+  bfloat16* const dz;                 // [T B + 32][4H'], packed columns
+  bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]
+  float *const dh, *const dc;         // [B rounded up to 32][H']
+  float* const d_bias;                // [groups][4H']
+  bfloat16* const packed_dz;          // [threads]: kColumnsAtOnce blocks of columns of dz, as B of dW
+
+  Backward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& io, Workers& workers)
+      : sizes(sizes),
+        io(io),
+        layout(choose_layout(sizes, kParts, workers.count())),
+        packed(workers.scratch<bfloat16>(kParts * packed_low)),
+        dz(workers.scratch<bfloat16>(kParts * dz_low)),
+        inputs_transposed(workers.scratch<bfloat16>(kParts * inputs_low)),
+        dh(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
+        dc(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
+        d_bias(workers.scratch<float>(layout.groups * columns)),
+        packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_low)) {}
 
   void pack_weights(Range tiles) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
@@ -93,12 +108,12 @@ struct Backward {
   }
 
   // c [32][c_row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
-  void products(int64_t r, int64_t num_rows, int64_t k_block, float* c, int64_t c_row_size) const {
+  void products(int64_t r, int64_t wanted, int64_t k_block, float* c, int64_t c_row_size) const {
     const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
     const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
     const Places places = places_32x32(c, c_row_size);
-    if (num_rows <= kTileRows)
-      multiply_16_rows<kParts, 2>(columns / kTileDepth, num_rows, rows, weights, nullptr, places);
+    if (wanted <= kTileRows)
+      multiply_16_rows<kParts, 2>(columns / kTileDepth, wanted, rows, weights, nullptr, places);
     else
       multiply_32x32<kParts>(columns / kTileDepth, rows, weights, nullptr, places);
   }
@@ -119,7 +134,7 @@ struct Backward {
 
   // dx = dz W^T, of all steps, by blocks of 32 rows within groups of weights that are used together.
   void input_gradients(int thread, int threads) const {
-    const int64_t k_blocks = padded_features / kBlock, num_rows = sizes.steps * sizes.batch;
+    const int64_t k_blocks = padded_features / kBlock;
     const int64_t group_size =
         larger(1, smaller(k_blocks, kWeightsAtOnce / (kBlock * columns * int64_t{sizeof(bfloat16)} * kParts)));
     const int64_t groups = ceil_div(k_blocks, group_size), row_blocks = ceil_div(num_rows, kBlock);
@@ -179,10 +194,10 @@ struct Backward {
         }
   }
 
-  void pack_dz(Range rows, int64_t column_tile, bfloat16* to, int64_t low) const {
+  void pack_dz(Range rows, int64_t column_tile, bfloat16* to) const {
     for (int part = 0; part < kParts; ++part)
       for (int64_t r = rows.begin; r < rows.begin + round_up(rows.size(), kTileDepth); r += 2)
-        store(to + part * low + (r - rows.begin) * kTileRows,
+        store(to + part * packed_dz_low + (r - rows.begin) * kTileRows,
               row_pair(dz + part * dz_low + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
   }
 
@@ -206,21 +221,23 @@ struct Backward {
     }
   }
 
-  // dW of some blocks of 32 packed columns, over `rows`; `packed_dz` holds kColumnsAtOnce blocks.
-  void weight_gradients(Range rows, Range column_blocks, bfloat16* packed_dz, int64_t low) const {
+  // dW of some blocks of 32 packed columns, over `rows`.
+  void weight_gradients(Range rows, Range column_blocks, int thread) const {
+    bfloat16* my_dz = packed_dz + thread * kParts * packed_dz_low;
     alignas(64) float product[kBlock * kBlock];
     const int64_t row_blocks = ceil_div(rows.size(), kTileDepth), depth = row_blocks * kTileDepth;
     for (int64_t first = column_blocks.begin; first < column_blocks.end; first += kColumnsAtOnce) {
       const int64_t last = smaller(first + kColumnsAtOnce, column_blocks.end);
       for (int64_t tile = 2 * first; tile < 2 * last; ++tile)
-        pack_dz(rows, tile, packed_dz + (tile - 2 * first) * depth * kTileRows, low);
+        pack_dz(rows, tile, my_dz + (tile - 2 * first) * depth * kTileRows);
       for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
         const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize,
                              inputs_low};
         for (int64_t column_block = first; column_block < last; ++column_block) {
-          for_each_place(k_block, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
+          // Of the next block of rows: where these are few a product lasts less than memory takes.
+          for_each_place(k_block + 1, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
           multiply_32x32<kParts>(row_blocks, inputs,
-                                 paired_operand(packed_dz + (column_block - first) * kBlock * depth, depth, low),
+                                 paired_operand(my_dz + (column_block - first) * kBlock * depth, depth, packed_dz_low),
                                  nullptr, places_32x32(product, kBlock));
           for_each_place(k_block, column_block, [&](float* place, int64_t offset, int64_t lanes) {
             const Float sum = load(product + offset);
@@ -248,26 +265,13 @@ template <int kParts>
 void backward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& io) {
   Workers workers;
   const int count = workers.count();
-  const Layout layout = choose_layout(sizes, kParts, count);
-  const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size(), columns = kGates * padded_units;
-  const int64_t num_rows = sizes.steps * sizes.batch, most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
-  const int64_t packed_low = row_size * columns, dz_stride = spread(columns), dz_low = (num_rows + kBlock) * dz_stride;
-  const int64_t inputs_low = most_rows * row_size, state_size = round_up(sizes.batch, kBlock) * padded_units;
-  const int64_t thread_low = kColumnsAtOnce * kBlock * most_rows;
-  const Backward<kParts> task{sizes, io, layout, sizes.units, padded_units, row_size - padded_units, row_size,
-                              sizes.row_stride(), columns, dz_stride,
-                              workers.scratch<bfloat16>(kParts * packed_low), packed_low,
-                              workers.scratch<bfloat16>(kParts * dz_low), dz_low,
-                              workers.scratch<bfloat16>(kParts * inputs_low), inputs_low,
-                              workers.scratch<float>(state_size), workers.scratch<float>(state_size),
-                              workers.scratch<float>(layout.groups * columns)};
-  bfloat16* packed_dz = workers.scratch<bfloat16>(count * kParts * thread_low);
+  const Backward<kParts> task(sizes, io, workers);
   Barrier& all = *workers.barriers(1, count);
-  Barrier* barriers = workers.barriers(layout.groups, layout.members);
+  Barrier* barriers = workers.barriers(task.layout.groups, task.layout.members);
   workers.run([&](int thread) {
     const Tiles tiles;
-    const Share share = share_of(sizes, layout, thread);
-    task.pack_weights(split(row_size / kTileRows, count, thread));
+    const Share share = share_of(sizes, task.layout, thread);
+    task.pack_weights(split(task.row_size / kTileRows, count, thread));
     if (!share.idle) task.start(share);
     all.wait();
     if (!share.idle) {
@@ -277,12 +281,11 @@ void backward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& io) {
     all.wait();
     if (thread == 0) task.bias_gradients();
     task.input_gradients(thread, count);
-    for (int64_t first = 0; first < num_rows; first += kRowsAtOnce) {
-      const Range rows{first, smaller(first + kRowsAtOnce, num_rows)};
-      task.transpose_inputs(rows, split(row_size / kTileRows, count, thread));
+    for (int64_t first = 0; first < task.num_rows; first += kRowsAtOnce) {
+      const Range rows{first, smaller(first + kRowsAtOnce, task.num_rows)};
+      task.transpose_inputs(rows, split(task.row_size / kTileRows, count, thread));
       all.wait();
-      task.weight_gradients(rows, split(columns / kBlock, count, thread), packed_dz + thread * kParts * thread_low,
-                            thread_low);
+      task.weight_gradients(rows, split(task.columns / kBlock, count, thread), thread);
       all.wait();
     }
   });

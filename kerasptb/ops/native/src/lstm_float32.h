@@ -58,24 +58,22 @@ struct LstmBackward {
 };
 
 struct LstmLayerForward {
-  LstmForward recurrence;  // its xz and its gates are the xz below
+  LstmForward recurrence;  // its gates are its xz too: what x W is written to
   int64_t features;
   const float* x;       // [B, T, D]
   const float* kernel;  // [D, 4H]
-  float* xz;            // [B, T, 4H]
 };
 
 struct LstmLayerBackward {
-  LstmBackward recurrence;
+  LstmBackward recurrence;  // its dh0 is wanted, and its dz memory to work in, [B, T, 4H']
   int64_t features;
-  const float* x;       // [B, T, D]
-  const float* kernel;  // [D, 4H]
-  const float* h0;      // [B, H]
-  const float* h_seq;   // [B, T, H]
-  float* dx;            // [B, T, D]
-  float* d_kernel;      // [D, 4H]
+  const float* x;             // [B, T, D]
+  const float* kernel;        // [D, 4H]
+  const float* h0;            // [B, H]
+  const float* h_seq;         // [B, T, H]
+  float* dx;                  // [B, T, D]
+  float* d_kernel;            // [D, 4H]
   float* d_recurrent_kernel;  // [H, 4H]
-  float* dh0;           // [B, H]
 };
 
 // All throw std::bad_alloc.

@@ -12,10 +12,27 @@ struct Forward {
 
   const LstmBfloat16Sizes& sizes;
   const LstmBfloat16Forward& io;
-  const Layout& layout;
-  bfloat16* packed;  // [H' / 16][K / 32][gate][tile]
-  float* input_sums;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence, else null
-  int64_t units, padded_units, padded_features, row_size, row_stride, weights_low, rows_low;
+  const Layout layout;
+  const int64_t units = sizes.units, padded_units = sizes.padded_units();
+  const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
+  const int64_t weights_low = row_size * kGates * padded_units, rows_low = sizes.num_rows() * row_stride;
+  bfloat16* const packed;             // [H' / 16][K / 32][gate][tile]
+  float* const input_sums = nullptr;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence
+
+  Forward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& io, Workers& workers)
+      : sizes(sizes),
+        io(io),
+        layout(choose_layout(sizes, kParts, workers.count())),
+        packed(workers.scratch<bfloat16>(kParts * weights_low)),
+        input_sums(inputs_ahead()
+                       ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
+                       : nullptr) {}
+
+  // Whether reading weights takes longer than multiplying them: W is then read once, and U alone at each step.
+  bool inputs_ahead() const {
+    const StepCost cost = step_cost(sizes, kParts, layout);
+    return sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
+  }
 
   void pack_weights(Range tiles) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
@@ -86,7 +103,7 @@ struct Forward {
     }
   }
 
-  // x W of all steps. Where reading weights is what takes the time, W is then read once, and U alone at each step.
+  // x W of all steps.
   void input_products(Range tiles) const {
     const int64_t num_rows = sizes.steps * sizes.batch;
     for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
@@ -147,31 +164,21 @@ struct Forward {
 template <int kParts>
 void forward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& io) {
   Workers workers;
-  const Layout layout = choose_layout(sizes, kParts, workers.count());
-  const int64_t padded_units = sizes.padded_units(), row_size = sizes.row_size();
-  const int64_t weights_size = row_size * kGates * padded_units;
-  bfloat16* packed = workers.scratch<bfloat16>(kParts * weights_size);
-  const StepCost cost = step_cost(sizes, kParts, layout);
-  const bool inputs_ahead = sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
-  float* input_sums =
-      inputs_ahead ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units) : nullptr;
-  const Forward<kParts> task{sizes,        io,       layout,       packed, input_sums,
-                             sizes.units,  padded_units, row_size - padded_units, row_size, sizes.row_stride(),
-                             weights_size, sizes.num_rows() * sizes.row_stride()};
+  const Forward<kParts> task(sizes, io, workers);
   Barrier& all = *workers.barriers(1, workers.count());
-  Barrier* barriers = workers.barriers(layout.groups, layout.members);
+  Barrier* barriers = workers.barriers(task.layout.groups, task.layout.members);
   workers.run([&](int thread) {
     const int count = workers.count();
     const Tiles tiles;
-    task.pack_weights(split(padded_units / kUnitTile, count, thread));
+    task.pack_weights(split(task.padded_units / kUnitTile, count, thread));
     task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
     task.copy_initial_state(split(sizes.batch, count, thread));
     all.wait();
-    if (inputs_ahead) {
-      task.input_products(split(padded_units / kUnitTile, count, thread));
+    if (task.input_sums != nullptr) {
+      task.input_products(split(task.padded_units / kUnitTile, count, thread));
       all.wait();
     }
-    const Share share = share_of(sizes, layout, thread);
+    const Share share = share_of(sizes, task.layout, thread);
     if (!share.idle) task.recurrence(share, &barriers[share.group]);
   });
 }

@@ -11,7 +11,10 @@ struct LstmGrid {
   int row_parts, unit_parts;  // row_parts * unit_parts threads work
 };
 
-// batch rows, `panels` groups of `panel_units` units; lanes and rows: the shape of the kernels' register tile.
-LstmGrid choose_lstm_grid(int threads, int64_t batch, int64_t units, int64_t panel_units, int lanes, int rows);
+// The recurrent kernel in bytes, up to which a core's L2 cache holds it beside the rest.
+constexpr int64_t kBytesInCache = 1250000;
+
+// lanes and rows: the shape of the kernels' register tile. Units are split in whole vectors of lanes.
+LstmGrid choose_lstm_grid(int threads, int64_t batch, int64_t units, int lanes, int rows);
 
 }  // namespace kerasptb

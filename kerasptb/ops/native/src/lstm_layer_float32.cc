@@ -1,5 +1,5 @@
-// The LSTM layer in float32, its products included: those around the recurrence of lstm_float32_forward.cc and
-// lstm_float32_backward.cc.
+// The LSTM layer in float32, its products included: those around the recurrence of lstm_forward_float32.cc and
+// lstm_backward_float32.cc.
 #include "lstm_float32.h"
 #include "product_float32.h"
 
@@ -22,7 +22,7 @@ void lstm_layer_forward(const LstmLayerForward& a) {
         kernel.copy_rows(a.kernel + k.begin * columns, columns, k.size(), thread, threads);
         all.wait();
         const auto copy = [&](Range some, float* to) { copy_tiles_of_rows(a.x, D, rows, some, k, to); };
-        multiply<TileForm::kRows>(rows, copy, kernel, 0, k.size(), first, a.xz, tiles + thread * kTileFloats, thread,
+        multiply<TileForm::kRows>(rows, copy, kernel, 0, k.size(), first, r.gates, tiles + thread * kTileFloats, thread,
                                   threads);
       });
     });
@@ -34,7 +34,6 @@ void lstm_layer_backward(const LstmLayerBackward& a) {
   LstmBackward r = a.recurrence;
   const int64_t T = r.steps, rows = r.batch * T, D = a.features, H = r.units, columns = 4 * H;
   r.dz_in_panels = true;
-  r.dh0 = a.dh0;
   lstm_backward(r);
 
   Workers workers;

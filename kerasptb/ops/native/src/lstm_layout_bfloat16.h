@@ -7,9 +7,9 @@
 // Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
 #pragma once
 
-#include "bfloat16.h"
 #include "lstm_bfloat16.h"
 #include "threads.h"
+#include "tiles_bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -90,6 +90,9 @@ static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int 
   return share;
 }
 
+// Packing walks along more rows of W at once than the processor foresees.
+constexpr int64_t kTilesAhead = 2;
+
 // 16 weights of a gate: row k of [W; U], from unit 16 tile; 0 in the padding.
 struct Weights {
   const float *kernel, *recurrent_kernel;
@@ -101,7 +104,9 @@ struct Weights {
                            ? recurrent_kernel + (k - padded_features) * kGates * units
                            : nullptr;
     if (row == nullptr) return Float{};
-    return load(row + gate * units + tile * kUnitTile, lanes_before(tile * kUnitTile, units));
+    const float* from = row + gate * units + tile * kUnitTile;
+    prefetch(from + kTilesAhead * kUnitTile);
+    return load(from, lanes_before(tile * kUnitTile, units));
   }
 };
 

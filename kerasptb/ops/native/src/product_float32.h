@@ -135,7 +135,7 @@ enum class TileForm { kRows, kColumns };
 // R rows of C, each `stride` after the one before, and the first `columns` of their columns, at most kPanel. A line of
 // `ahead` is fetched with each product.
 template <int R, TileForm form>
-static __attribute__((noinline)) void product_tile(int64_t depth, const float* a, const float* b, bool first,
+KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* b, bool first,
                                                    float* c, int64_t stride, int64_t columns, const float* ahead) {
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < 2; ++j) prefetch_to_write(c + r * stride + j * kLanes);

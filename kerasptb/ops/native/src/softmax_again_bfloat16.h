@@ -2,11 +2,13 @@
 // linear_cross_entropy_bfloat16.cc.
 #pragma once
 
+#include "linear_cross_entropy_bfloat16.h"
+
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-constexpr int64_t kChunkBytes = 5 << 19;  // of all that is touched once a panel, for a thread: it stays in its L2 cache
+constexpr int64_t kChunkBytes = 5 << 19;  // of all that is touched once a panel, for a thread: about its L2 cache
 constexpr int64_t kLeastChunkRows = 512;
 constexpr float kNoSum = 1e30f;           // log-sum-exp of padding rows: their softmax is 0
 

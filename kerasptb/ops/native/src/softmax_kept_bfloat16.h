@@ -8,6 +8,8 @@
 // dh is added when the softmax is known.
 #pragma once
 
+#include "linear_cross_entropy_bfloat16.h"
+
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {

@@ -23,7 +23,7 @@ int thread_count();
 // All `count` threads leave wait() once the last of them has entered it. Reusable.
 class Barrier {
  public:
-  explicit Barrier(int count = 1) : count_(count) {}
+  __attribute__((always_inline)) explicit Barrier(int count = 1) : count_(count) {}
   void wait();
 
  private:
@@ -41,7 +41,7 @@ class Workers {
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
-  int count() const { return count_; }
+  __attribute__((always_inline)) int count() const { return count_; }
 
   // Calls function(thread) for thread = 0 .. count() - 1, number 0 on the caller, and returns when all have returned.
   template <class Function>
@@ -70,7 +70,7 @@ class Workers {
 // [begin, end) of `part` when `total` things are split as evenly as can be into `parts`.
 struct Range {
   int64_t begin, end;
-  int64_t size() const { return end - begin; }
+  __attribute__((always_inline)) int64_t size() const { return end - begin; }
 };
 static inline __attribute__((always_inline)) Range split(int64_t total, int64_t parts, int64_t part) {
   return {total * part / parts, total * (part + 1) / parts};

@@ -1,5 +1,7 @@
-// Blocks of sums for processors with AVX512-BF16 and no AMX; included by bfloat16.h. The same interface as tiles_amx.h.
+// Blocks of sums for processors with AVX512-BF16 and no AMX. The same interface as tiles_amx.h.
 #pragma once
+
+#include "bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {

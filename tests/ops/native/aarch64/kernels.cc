@@ -38,12 +38,12 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
        c_seq = nothing(B * T * H);
   lstm_layer_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
                        c_T.data(), gates.data(), c_seq.data()},
-                      D, x.data(), W.data(), gates.data()});
+                      D, x.data(), W.data()});
   auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
        dU = nothing(H * 4 * H), dbias = nothing(4 * H), dz = nothing(B * T * 4 * ((H + 7) / 8 * 8));
   lstm_layer_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(),
-                        dc_T.data(), dz.data(), dbias.data(), dc0.data()},
-                       D, x.data(), W.data(), h0.data(), h_seq.data(), dx.data(), dW.data(), dU.data(), dh0.data()});
+                        dc_T.data(), dz.data(), dbias.data(), dc0.data(), dh0.data()},
+                       D, x.data(), W.data(), h0.data(), h_seq.data(), dx.data(), dW.data(), dU.data()});
   for (const auto* output : {&h_seq, &h_T, &c_T, &dx, &dh0, &dc0, &dW, &dU, &dbias}) write(*output);
 }
 

@@ -1,4 +1,4 @@
-#include "lstm_float32_tiles.h"
+#include "lstm_tiles_float32.h"
 #include "product_float32.h"
 
 namespace kerasptb {
@@ -200,7 +200,7 @@ void pack_transposed(const float* kernel, float* packed, int64_t units, Range ve
 void lstm_backward(const LstmBackward& a) {
   const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
   Workers workers;
-  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
+  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
   float* dh = workers.scratch<float>(B * h_stride);
@@ -231,25 +231,24 @@ void lstm_backward(const LstmBackward& a) {
     copy_rows(dh, h_stride, a.dh_T, H, part.rows, part.units);
     copy_rows(dc, h_stride, a.dc_T, H, part.rows, part.units);
     for (int64_t t = T - 1; t >= 0; --t) {
-      const BackwardStep step{
-          H,
-          a.gates + t * 4 * H,
-          a.c_seq + t * H,
-          t == 0 ? a.c0 : a.c_seq + (t - 1) * H,
-          a.dh_seq + t * H,
-          a.dz_in_panels ? nullptr : a.dz + t * 4 * H,
-          {B * T, 4 * H, a.dz},
-          t,
-          T,
-          local[t & 1],
-          dh,
-          dc,
-          T * 4 * H,
-          T * H,
-          t == 0 ? H : T * H,
-          local_stride,
-          h_stride,
-      };
+      BackwardStep step;
+      step.units = H;
+      step.gates = a.gates + t * 4 * H;
+      step.c = a.c_seq + t * H;
+      step.c_previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * H;
+      step.c_previous_stride = t == 0 ? H : T * H;
+      step.dh_seq = a.dh_seq + t * H;
+      step.seq_stride = T * H;
+      step.dz = a.dz_in_panels ? nullptr : a.dz + t * 4 * H;
+      step.dz_stride = T * 4 * H;
+      step.dz_panels = {B * T, 4 * H, a.dz};
+      step.first_row = t;
+      step.row_stride = T;
+      step.dz_local = local[t & 1];
+      step.local_stride = local_stride;
+      step.dh = dh;
+      step.dc = dc;
+      step.h_stride = h_stride;
       gate_gradients(step, part.rows, part.units, recent_dbias);
       num_recent += part.rows.size();
       if (t == 0 || num_recent >= kSumRows) {
@@ -261,8 +260,15 @@ void lstm_backward(const LstmBackward& a) {
       }
       if (t == 0 && a.dh0 == nullptr) break;
       if (grid.unit_parts > 1) step_barriers[part.row_part].wait();
-      recurrent_gradient({local[t & 1], a.recurrent_kernel, packed, dh, 4 * H, local_stride, h_stride, {}}, part.rows,
-                         part.panels);
+      ProductStep product;
+      product.dz = local[t & 1];
+      product.dz_stride = local_stride;
+      product.kernel = a.recurrent_kernel;
+      product.packed = packed;
+      product.size = 4 * H;
+      product.dh = dh;
+      product.dh_stride = h_stride;
+      recurrent_gradient(product, part.rows, part.panels);
     }
     copy_rows(a.dc0, H, dc, h_stride, part.rows, part.units);
     if (a.dh0 != nullptr) copy_rows(a.dh0, H, dh, h_stride, part.rows, part.units);

@@ -13,11 +13,8 @@ namespace KERASPTB_LEVEL {
 // one vector of each row and one of the recurrent kernel fill the registers.
 constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
 
-// The recurrent kernel in bytes, up to which a core's L2 holds it beside the rest.
-constexpr int64_t kBytesInCache = 1250000;
-
-// Rows never a multiple of 4 KB apart: those share few lines of the L1 cache.
-KERASPTB_INLINE int64_t padded(int64_t size) { return (size + 15) / 16 * 16 + 16; }
+// An odd number of lines, so that rows spread over all sets of the L1 cache.
+KERASPTB_INLINE int64_t padded(int64_t size) { return (ceil_div(size, 16) | 1) * 16; }
 
 // total += sums, sums = 0
 KERASPTB_INLINE void add_and_clear(float* total, float* sums, int64_t size) {

@@ -1,4 +1,4 @@
-#include "lstm_float32_tiles.h"
+#include "lstm_tiles_float32.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -219,7 +219,7 @@ KERASPTB_NOINLINE void forward_long_runs(const ForwardStep& s, Range rows, Range
 void lstm_forward(const LstmForward& a) {
   const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H);
   Workers workers;
-  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kLanes, kMaxRows);
+  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
   const int64_t panels = ceil_div(H, kLanes), sums_stride = padded(4 * H);
@@ -244,29 +244,28 @@ void lstm_forward(const LstmForward& a) {
     all.wait();
     for (int64_t t = 0; t < T; ++t) {
       const bool last = t == T - 1;
-      const ForwardStep step{
-          H,
-          a.recurrent_kernel,
-          packed,
-          sums,
-          totals,
-          sums_stride,
-          a.bias,
-          a.xz + t * 4 * H,
-          t == 0 ? a.c0 : keep ? a.c_seq + (t - 1) * H : c_local,
-          h[t & 1],
-          h[(t + 1) & 1],
-          a.h_seq + t * H,
-          keep ? a.c_seq + t * H : c_local,
-          keep ? a.gates + t * 4 * H : nullptr,
-          last ? a.h_T : nullptr,
-          a.c_T,
-          T * 4 * H,
-          t == 0 ? H : keep ? T * H : h_stride,
-          keep ? T * H : h_stride,
-          h_stride,
-          T * H,
-      };
+      ForwardStep step;
+      step.units = H;
+      step.kernel = a.recurrent_kernel;
+      step.packed = packed;
+      step.sums = sums;
+      step.totals = totals;
+      step.sums_stride = sums_stride;
+      step.bias = a.bias;
+      step.xz = a.xz + t * 4 * H;
+      step.xz_stride = T * 4 * H;
+      step.c_previous = t == 0 ? a.c0 : keep ? a.c_seq + (t - 1) * H : c_local;
+      step.c_previous_stride = t == 0 ? H : keep ? T * H : h_stride;
+      step.c = keep ? a.c_seq + t * H : c_local;
+      step.c_stride = keep ? T * H : h_stride;
+      step.h_previous = h[t & 1];
+      step.h_next = h[(t + 1) & 1];
+      step.h_stride = h_stride;
+      step.h_seq = a.h_seq + t * H;
+      step.seq_stride = T * H;
+      step.gates = keep ? a.gates + t * 4 * H : nullptr;
+      step.h_T = last ? a.h_T : nullptr;
+      step.c_T = a.c_T;
       if (packed != nullptr)
         forward_panels(step, part.rows, part.panels);
       else

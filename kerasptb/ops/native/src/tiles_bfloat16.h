@@ -1,0 +1,15 @@
+// Products of tiles: by AMX or by AVX512-BF16, as the level says that a source is compiled for.
+//
+// Both have:
+//   Tiles: what a thread holds as long as it multiplies.
+//   multiply_32x32<parts>(steps, a, b, from, to): to = from + A (32 x 32 steps) B (32 steps x 32), the tiles as 0 1 / 2 3
+//   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): with 16 rows, the tiles (2 or 4) side by side, of
+//     which the first `rows` are wanted: the others become anything, or stay
+// `from` may be the same as `to`, or null for zero.
+#pragma once
+
+#ifdef __AMX_BF16__
+#include "tiles_amx.h"
+#else
+#include "tiles_avx512bf16.h"
+#endif
