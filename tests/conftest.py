@@ -4,11 +4,16 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
 
 import pytest
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so the programs that they interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.
 _WITHOUT_TENSORFLOW = """

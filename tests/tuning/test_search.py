@@ -346,6 +346,7 @@ def test_the_weights_of_the_epoch_that_counts_are_kept(texts, tmp_path):
 
         def fit(self, hp, model, corpus, epochs, callbacks, verbose):
             curve = [9.0, 7.0, 8.0]
+            model.stop_training = False  # as `fit` begins
             for callback in callbacks:
                 callback.set_model(model)
                 callback.on_train_begin()
