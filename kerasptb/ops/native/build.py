@@ -15,7 +15,7 @@ How a source is compiled follows from its name:
 
 | name | compiled |
 |---|---|
-| `*_float32.cc` | once for each of the levels `baseline`, `avx2` and `avx512` (see `src/cpu.h`), with the level's flags |
+| `*_float32.cc` | once for each of the levels `baseline`, `avx2`, `avx512` (see `src/cpu.h`), with the level's flags |
 | `*_bfloat16.cc`, but for FFI | once for each of the levels `avx512bf16` and `amx`; x86-64 only |
 | `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
 | `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
