@@ -1,9 +1,12 @@
+import importlib
+import inspect
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -307,3 +310,64 @@ def test_help_needs_no_tensorflow():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--steps-per-epoch" in output
+
+
+TRAIN = {"data": "sample", "preset": "tuned", "epochs": 2, "steps_per_epoch": 3, "batch_size": 4, "num_steps": 5}
+TUNE = {"data": "sample", "tuner": "random", "trials": 2, "epochs": 3, "max_parameters": 4, "workers": 5}
+TUNE |= {"max_hours": 0.5, "steps_per_epoch": 6, "max_failures": 7}
+BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "out": "folder"}
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "options", "flags"),
+    [
+        ("train", "kerasptb.training.train", TRAIN | BOTH, {"--resume": ("resume", True)}),
+        (
+            "tune",
+            "tuning.tune",
+            TUNE | BOTH,
+            {"--resume": ("resume", True), "--no-early-stopping": ("early_stopping", False)},
+        ),
+        ("serve run", "kerasptb.serving.serve", {"host": "::1", "port": 81, "rate": 0.5}, {}),
+        ("build", "kerasptb.ops.native.build.build", {}, {"--force": ("force", True), "--verbose": ("verbose", True)}),
+    ],
+)
+def test_every_option_reaches_what_does_the_work(monkeypatch, command, place, options, flags):
+    module, _, name = place.rpartition(".")
+    signature, asked = inspect.signature(getattr(importlib.import_module(module), name)), {}
+
+    def work(*args, **kwargs):
+        asked.update(signature.bind(*args, **kwargs).arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, work)
+    words = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
+    assert main([*command.split(), *words, *flags]) == 130
+    expected = options | dict(flags.values())
+    assert {name: asked.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("interrupted", "status"), [(True, 130), (False, 0)])
+def test_an_interrupted_training_has_a_status_of_its_own(monkeypatch, interrupted, status):
+    run = SimpleNamespace(metrics={"interrupted": interrupted})
+    monkeypatch.setattr("kerasptb.training.train", lambda *args, **kwargs: run)
+    assert main(["train", "--data", "sample"]) == status
+
+
+def test_generate_at_temperature_zero_needs_no_seed(run, capsys):
+    outputs = []
+    for seed in ("1", "2"):
+        assert main(["generate", run, "--words", "30", "--temperature", "0", "--seed", seed]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_evaluate_reads_both_figures_in_rows_of_the_length_asked_for(run, capsys):
+    assert main(["evaluate", run, "--num-steps", "7", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [(r["batch_size"], r["num_steps"]) for r in results] == [(1, 7), (6, 7)]
+
+
+def test_suggest_gives_five_words_where_no_number_is_named(run, capsys):
+    assert main(["suggest", run, "one two"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -74,7 +74,9 @@ def test_sampling_follows_the_distribution_and_its_temperature():
     assert np.mean(sharper == 2) == pytest.approx(0.64 / 0.68, abs=0.016)
 
 
-@pytest.mark.parametrize("arguments", [{"num_words": -1}, {"temperature": -0.1}, {"temperature": float("nan")}])
+@pytest.mark.parametrize(
+    "arguments", [{"num_words": -1}, *({"temperature": value} for value in (-0.1, float("nan"), float("inf")))]
+)
 def test_arguments_out_of_range_are_named(model, arguments):
     with pytest.raises(ValueError, match="Received"):
         generate(model, VOCABULARY, "the", **arguments)
@@ -97,3 +99,12 @@ def test_a_temperature_near_zero_takes_the_most_probable_word():
 )
 def test_each_sentence_is_a_line_of_text(prompt, words, text):
     assert as_text(prompt, words) == text
+
+
+def test_words_that_are_left_out_are_the_callers_choice(model):
+    assert {s.word for s in suggest(model, VOCABULARY, "the", k=10, exclude=())} == set(VOCABULARY.words)
+    words = generate(model, VOCABULARY, "the", 1, temperature=0, exclude=())
+    assert words[0] == suggest(model, VOCABULARY, "the", k=1, exclude=())[0].word
+    for without in ((words[0], "zebra"), ("<unk>", "cat")):
+        assert suggest(model, VOCABULARY, "the", k=1, exclude=without)[0].word not in without
+        assert not set(generate(model, VOCABULARY, "the", 40, seed=1, exclude=without)) & set(without)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Vocabulary, load_corpus
 from kerasptb.runs import RunError, create_run, held, load_run, write_history
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
@@ -91,3 +91,13 @@ def test_epochs_may_have_values_of_their_own(tmp_path):
     run = create_run(tmp_path / "run", CONFIG, Vocabulary(["<eos>", "<unk>"]))
     write_history(run.folder / "history.csv", history)
     assert run.history == history
+
+
+def test_a_run_on_ptb_finds_it_where_it_is_now(tmp_path, monkeypatch):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two <unk>\n")
+    monkeypatch.setenv("KERASPTB_DATA", str(tmp_path))
+    corpus = load_corpus("ptb")
+    data = {"name": "ptb", "location": str(tmp_path / "gone"), "digest": corpus.digest}
+    run = create_run(tmp_path / "run", {**CONFIG, "data": data}, corpus.vocabulary)
+    assert run.load_corpus().location == str(tmp_path)

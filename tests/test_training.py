@@ -1,3 +1,4 @@
+import concurrent.futures
 import csv
 import dataclasses
 import errno
@@ -521,3 +522,74 @@ def test_the_models_own_dtype_policy_says_its_precision(tmp_path, policy, own):
         keras.config.set_dtype_policy("float32")
     expected = backends.precision_of_policy("auto", keras.dtype_policies.get(own))
     assert (run.config["model"]["dtype"], run.config["model"]["precision"]) == (own, expected)
+
+
+def test_trains_in_a_thread_of_its_own(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        run = pool.submit(train, tmp_path / "run", epochs=1).result()
+    assert run.metrics["epochs"] == 1
+
+
+def test_a_seed_that_was_drawn_repeats_the_run(tmp_path):
+    drawn = train(tmp_path / "drawn", epochs=1, seed=None)
+    again = train(tmp_path / "again", epochs=1, seed=drawn.config["model"]["seed"])
+    assert drawn.history[0]["perplexity"] == again.history[0]["perplexity"]
+    assert train(tmp_path / "other", epochs=1, seed=None).config["model"]["seed"] != drawn.metrics["seed"]
+
+
+@pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"])
+def test_a_callback_that_looks_at_batches_sees_each_by_whatever_name(tmp_path, hook):
+    seen = []
+    look = type("Look", (keras.callbacks.Callback,), {hook: lambda self, batch, logs=None: seen.append(batch)})
+    train(tmp_path / "run", epochs=1, callbacks=[look()])
+    assert seen == list(range(22))
+
+
+def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = train(tmp_path / "run", epochs=1, backend="keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert (run.metrics["backend"], run.metrics["precision"]) == ("keras", "float32")
+
+
+@pytest.mark.parametrize("is_sample", [False, True])
+def test_results_on_the_sample_are_said_to_compare_with_nothing(tmp_path, capsys, is_sample):
+    corpus = dataclasses.replace(small_corpus(), is_sample=is_sample)
+    kerasptb.train(corpus, out=tmp_path / "run", epochs=1, batch_size=4, num_steps=5, verbose=2, model_arguments=SMALL)
+    assert ("they compare with nothing published" in capsys.readouterr().out) == is_sample
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"training_arguments": {"decay": 0.9}}, r"decay=0\.5\. Received: decay=0\.9"),
+        ({"steps_per_epoch": 3}, r"steps_per_epoch=None\. Received: steps_per_epoch=3"),
+    ],
+)
+def test_resuming_keeps_the_settings_of_the_training_too(tmp_path, arguments, message):
+    train(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=message):
+        train(tmp_path / "run", epochs=2, resume=True, **arguments)
+
+
+def test_the_speed_is_the_median_of_the_epochs(tmp_path):
+    run = train(tmp_path / "run")
+    assert run.metrics["words_per_second"] == sorted(row["words_per_second"] for row in run.history)[1]
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
+    save_weights = keras.Model.save_weights
+
+    def interrupted(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return save_weights(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "save_weights", interrupted)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a background job
+    try:
+        run = train(tmp_path / "run", epochs=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (len(run.history), run.metrics["interrupted"]) == (2, False)

@@ -1,4 +1,5 @@
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -30,3 +31,16 @@ def test_counts_the_words_between_the_first_batch_and_the_last():
 def test_needs_a_metric_that_counts_words():
     with pytest.raises(ValueError, match=r"needs a kerasptb\.metrics\.Perplexity"):
         fit(["accuracy"], [WordsPerSecond()])
+
+
+def test_the_clock_of_each_epoch_begins_with_the_end_of_its_first_batch(monkeypatch):
+    now = [0.0]
+
+    class Work(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            now[0] += 0.5 if batch else 100.0  # the first batch's graph is traced
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr("kerasptb.callbacks.words_per_second.time", clock)
+    # 40 words in half a second.
+    assert fit([Perplexity()], [Work(), WordsPerSecond()])["words_per_second"] == [80.0, 80.0]

@@ -138,3 +138,14 @@ def test_ptb_raw_data(ptb):
     assert vocabulary_size == 10_000
     for ids, expected in ((train, ptb.train), (valid, ptb.valid), (test, ptb.test)):
         assert ids == expected.tolist()
+
+
+def test_a_download_goes_into_the_cache_that_is_named(tmp_path, monkeypatch):
+    def download(folder, **timeouts):
+        folder.mkdir(parents=True)
+        write(folder, train="a b\n", valid="a\n", test="b\n")
+
+    monkeypatch.delenv("KERASPTB_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(data.sources, "download_ptb", download)
+    assert load_corpus("ptb", cache_dir=str(tmp_path / "cache")).location == str(tmp_path / "cache" / "ptb")

@@ -198,3 +198,37 @@ def test_progress_on_a_terminal_grows(capsys, monkeypatch):
         show_progress("http://x/ptb.train.txt", done, total)
     lines = ["ptb.train.txt: 1.0 MB", "ptb.train.txt: 1.0 of 5.0 MB", "ptb.train.txt: 5.0 of 5.0 MB"]
     assert capsys.readouterr().err == "".join(f"\r{line}    " for line in lines) + "\n"
+
+
+def test_what_is_too_large_is_given_up(download, monkeypatch):
+    monkeypatch.setattr("kerasptb.data.download.MAX_DOWNLOAD_BYTES", 50_000)
+    with pytest.raises(DownloadError, match="more than 50,000 bytes"):
+        download("good/")  # of 55,000 bytes each
+
+
+def test_no_answer_is_waited_for_beyond_the_time_limit(tmp_path, monkeypatch):
+    waits = []
+
+    def refuse(url, timeout):
+        waits.append(timeout)
+        raise OSError("refused")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(DownloadError):
+        download_ptb(tmp_path / "ptb", addresses=["http://a/", "http://b/"], answer_timeout=20, total_timeout=5)
+    assert len(waits) == 2
+    assert max(waits) <= 5
+
+
+def test_the_files_of_a_process_that_was_faster_stay(download, tmp_path):
+    folder = tmp_path / "cache" / "ptb"
+
+    def overtake(*_):
+        if not folder.exists():
+            folder.mkdir()
+            for name, data in FILES.items():
+                (folder / name).write_bytes(data)
+            (folder / "of the other").touch()
+
+    download("good/", progress=overtake)
+    assert (folder / "of the other").exists()

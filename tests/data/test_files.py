@@ -188,3 +188,10 @@ def test_nothing_there(tmp_path):
         read_files(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere, which does not exist"):
         read_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_the_folder_nearest_the_top_comes_first(write, tmp_path):
+    deeper = dict.fromkeys(published("a/b/"), b"other")
+    write(tmp_path / "x", [*deeper.items(), *published("c/").items()])
+    assert contents(tmp_path / "x") == CONTENTS

@@ -1,3 +1,4 @@
+import hashlib
 import logging
 from pathlib import Path
 
@@ -174,3 +175,21 @@ def test_a_cache_that_cannot_be_entered_holds_nothing(monkeypatch):
     monkeypatch.setattr(sources, "has_digests", refuse)
     assert find_local_ptb() is None
     assert find_corpus("auto").is_sample
+
+
+def test_ptb_that_is_another_text_is_warned_of(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("KERASPTB_DATA", str(write(tmp_path / "novels")))
+    with caplog.at_level(logging.WARNING, "kerasptb"):
+        find_corpus("auto")
+        assert caplog.text == ""
+        find_corpus("ptb")
+    assert f"The files in {tmp_path / 'novels'} are not the published Penn Treebank files." in caplog.text
+
+
+def test_ptb_is_all_three_published_files(tmp_path, monkeypatch):
+    folder = write(tmp_path / "novels")
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    monkeypatch.setattr(sources, "PTB_SHA256", digests)
+    assert find_corpus(folder).name == "ptb"
+    for split in ("train", "valid", "test"):
+        assert find_corpus(write(tmp_path / f"other {split}", **{split: b"text of another\n"})).name == f"other {split}"

@@ -107,7 +107,7 @@ def test_line_end_needs_eos():
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([3], "between 0 and 1. Received: 3"), ([0, -1], "Received: -1"), ([[0]], r"shape=\(1, 1\)"), ([0.5], "float64")],
+    [([2], "between 0 and 1. Received: 2"), ([0, -1], "Received: -1"), ([[0]], r"shape=\(1, 1\)"), ([0.5], "float64")],
 )
 def test_wrong_ids(ids, message):
     with pytest.raises(DataError, match=message):

@@ -125,3 +125,11 @@ def test_low_rank_adaptations_are_in_the_exported_matrices(layer, tied):
     outputs = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})
     np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)
     assert np.abs(outputs["logits"] - before).max() > 0.01
+
+
+def test_keras_own_export_takes_a_signature(model, tmp_path):
+    signature = [tf.TensorSpec([2, 4], tf.int32, name="words")]
+    model.export(tmp_path / "exported", verbose=False, input_signature=signature)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    (spec,) = loaded.signatures["serving_default"].structured_input_signature[1].values()
+    assert (spec.name, spec.shape.as_list()) == ("words", [2, 4])

@@ -15,6 +15,7 @@ from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.export import ExportError, export_litert, export_saved_model
 from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
+from kerasptb.ops import backends
 from kerasptb.runs import RunError, create_run
 
 TEXT = "The company doesn't know\nMr. zebra 's market"
@@ -207,3 +208,11 @@ def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
     assert int(result["num_words"][0]) == 20_000
     expected = evaluate_perplexity(model, np.r_[corpus.vocabulary.eos_id, ids].astype("int32"), every_word=True)
     assert float(result["perplexity"][0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_is_exported_where_its_precision_cannot_be_had(tmp_path, model, vocabulary, monkeypatch):
+    config = {"model": {**model.get_config(), "precision": "bfloat16"}, "training": {}, "data": {}}
+    run = create_run(tmp_path / "run", config, vocabulary)
+    model.save_weights(run.weights_path("best"))
+    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "This machine has no kernels.")
+    assert (export_saved_model(run, tmp_path / "exported") / "saved_model.pb").exists()

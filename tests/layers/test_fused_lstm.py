@@ -273,3 +273,7 @@ def test_eager_gradient_is_at_the_state_and_weights_that_the_layer_read():
         layer.set_weights(read)
     for ours, theirs in zip(*gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_precision_that_was_named_is_saved():
+    assert FusedLSTM.from_config(FusedLSTM(H, precision="float32").get_config()).precision == "float32"

@@ -40,3 +40,8 @@ def test_only_the_bias_is_a_weight_of_the_layer():
 def test_inputs_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"embedding's size, \[..., 3\].*Received: inputs of shape \(2, 4\)"):
         TiedDense(keras.layers.Embedding(5, 3))(np.zeros((2, 4), "float32"))
+
+
+def test_a_config_of_its_own_is_refused():
+    with pytest.raises(NotImplementedError, match=r"shares an embedding's matrix.*tie_embeddings=True"):
+        TiedDense(keras.layers.Embedding(5, 3)).get_config()

@@ -60,3 +60,9 @@ def test_masked_words_cost_nothing():
     assert float(SequenceCrossEntropy()(TARGETS, logits)) == pytest.approx((mask * COSTS).sum() / 4, rel=1e-6)
     weighted = SequenceCrossEntropy(reduction="sum")(TARGETS, logits, OF_WORDS)
     assert float(weighted) == pytest.approx((mask * OF_WORDS * COSTS).sum(), rel=1e-6)
+
+
+def test_computes_in_the_dtype_asked_for():
+    loss = SequenceCrossEntropy(dtype="float64")(TARGETS, LOGITS.astype("float64"))
+    assert loss.dtype == "float64"
+    assert float(loss) == pytest.approx(COSTS.sum() / 4, rel=1e-6)

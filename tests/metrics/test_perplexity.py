@@ -109,6 +109,14 @@ def test_counts_no_batch_after_the_last_of_a_dataset_of_unknown_length():
 
 
 def test_round_trips_through_its_config():
-    metric = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(Perplexity(ignore_class=3)))
+    config = keras.saving.serialize_keras_object(Perplexity(from_logits=False, ignore_class=3))
+    metric = keras.saving.deserialize_keras_object(config)
     assert isinstance(metric, Perplexity)
-    assert metric.get_config()["ignore_class"] == 3
+    assert (metric.get_config()["from_logits"], metric.get_config()["ignore_class"]) == (False, 3)
+
+
+def test_float64_counts_beyond_16_million_words():
+    metric = Perplexity(dtype="float64")
+    for num_words in (2**24, 1):
+        metric.update_from_cross_entropy(1.0, num_words)
+    assert float(metric.num_words) == 2**24 + 1

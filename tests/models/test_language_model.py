@@ -16,6 +16,7 @@ from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel, build_language_model
 from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.presets import get_preset
 
 V, B, T = 23, 4, 5
 TRAIN = np.random.default_rng(0).integers(0, V, 404).astype("int32")
@@ -182,6 +183,9 @@ def test_preset_is_the_original():
     model = LanguageModel.from_preset("notebook", batch_size=7)
     assert model.count_params() == 3_955_088
     assert (model.batch_size, model.num_steps, model.keep_prob, model.init_scale) == (7, 20, 1.0, 0.1)
+    preset = get_preset("notebook")
+    assert (preset.learning_rate, preset.constant_epochs, preset.decay, preset.global_clipnorm) == (1.0, 5, 0.5, 5.0)
+    assert preset.epochs == 15
     with pytest.raises(ValueError, match=r"\['notebook', 'tuned'\]. Received: 'large'"):
         LanguageModel.from_preset("large")
 
@@ -194,6 +198,8 @@ def test_preset_is_the_original():
         {"units": (8, 0)},
         {"batch_size": 2.5},
         {"keep_prob": 0.0},
+        {"keep_prob": 1.5},
+        {"init_scale": -0.1},
         {"num_steps": -1},
     ],
 )

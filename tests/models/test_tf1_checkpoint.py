@@ -334,3 +334,8 @@ def test_damaged_checkpoint_says_so(tmp_path, damage):
         data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"files are incomplete or damaged .*Received: path="):
         load(prefix)
+
+
+def test_checkpoint_gives_a_model_on_the_backend_asked_for(tmp_path):
+    model = load(save(tmp_path, tutorial_variables()), backend="reference", precision="float32")
+    assert (model.backend, model.precision) == ("reference", "float32")

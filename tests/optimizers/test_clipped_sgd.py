@@ -98,3 +98,15 @@ def test_round_trips_through_its_config():
     assert isinstance(optimizer, ClippedSGD)
     assert float(optimizer.learning_rate) == pytest.approx(0.3)
     assert optimizer.global_clipnorm == 2.0
+
+
+def test_several_replicas_are_refused(monkeypatch):
+    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
+    with pytest.raises(ValueError, match="Received: a strategy of 2 replicas"):
+        ClippedSGD().apply(gradients(1.0), variables())
+
+
+def test_gradients_of_rows_are_not_for_keras_to_accumulate_or_scale():
+    assert ClippedSGD().takes_row_gradients()
+    assert not ClippedSGD(gradient_accumulation_steps=2).takes_row_gradients()
+    assert not ClippedSGD(loss_scale_factor=8.0).takes_row_gradients()

@@ -15,6 +15,8 @@ from kerasptb.generation import suggest
 from kerasptb.models import LanguageModel
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app
 from kerasptb.serving.engine import SuggestionEngine
+from kerasptb.serving.errors import BusyError
+from kerasptb.serving.middleware import EndWithClient
 from kerasptb.serving.predictor import Predictor
 from kerasptb.serving.schemas import MAX_CHARACTERS
 
@@ -127,6 +129,7 @@ def test_ten_thousand_characters_are_answered(client, text):
         ("suggest", {"text": "a", "k": 2.5}, 422, "`k`"),
         ("suggest", {"text": "a", "k": "3"}, 422, "`k`"),
         ("suggest", {"text": "a", "k": True}, 422, "`k`"),
+        ("suggest", {"text": "a", "complete": "no"}, 422, "`complete`"),
         ("suggest", {"text": "a", "words": 3}, 422, "`words`: Extra inputs are not permitted"),
         ("suggest", {"text": "a" * (MAX_CHARACTERS + 1)}, 422, "at most 20000 characters"),
         ("suggest", [1], 422, "Expected a JSON object"),
@@ -241,3 +244,35 @@ def test_the_page_is_whole_and_uses_nothing_from_elsewhere(client):
     assert client.head("/").status_code == 200
     assert client.get("/static/../app.py").status_code == 404
     assert client.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_a_word_that_was_never_expected_has_a_perplexity_too(client, monkeypatch):
+    score = SuggestionEngine.score
+
+    async def surprised(engine, text):
+        units, values = await score(engine, text)
+        return units, [-1000.0] * len(values)
+
+    monkeypatch.setattr(SuggestionEngine, "score", surprised)
+    answer = post(client, "score", text="the cat")
+    assert (answer["log_probability"], answer["perplexity"]) == (-2000, math.exp(700))
+
+
+def test_a_busy_server_says_when_to_ask_again(client, monkeypatch):
+    async def busy(*_):
+        raise BusyError("Try again later.")
+
+    monkeypatch.setattr(SuggestionEngine, "context", busy)
+    response = client.post("/v1/suggest", json={"text": ""})
+    assert problem(response, 503) == "Try again later."
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_wrong_method_is_told_the_right_one(client):
+    response = client.get("/v1/suggest")
+    assert problem(response, 405) == "Method Not Allowed"
+    assert response.headers["Allow"] == "POST"
+
+
+def test_work_for_a_client_that_has_gone_is_ended(predictor):
+    assert EndWithClient in {middleware.cls for middleware in create_app(predictor).user_middleware}

@@ -253,3 +253,28 @@ def test_equally_likely_words_come_in_the_order_of_their_ids(predictor):
     words = predictor.vocabulary.words
     ranked = [words[i] for i in sorted(range(len(words)), key=lambda i: (-values[i], i)) if words[i] != "<unk>"]
     assert with_engine(predictor, use) == [ranked[:k] for k in range(1, len(values))]
+
+
+def test_the_total_of_rounded_probabilities_is_one_at_most(predictor):
+    values = np.full(len(predictor.vocabulary), np.log(1.001 / (len(predictor.vocabulary) - 1)), "float32")
+    engine = SuggestionEngine(predictor)
+    engine.close()
+    _, total = engine.rank(dataclasses.replace(predictor.initial, next_log_probabilities=values), "", 3)
+    assert total == 1.0
+
+
+def test_without_eos_nothing_is_known_of_the_first_word(tmp_path):
+    from kerasptb.data import Vocabulary
+    from kerasptb.export import export_saved_model
+    from kerasptb.models import LanguageModel
+    from kerasptb.serving.predictor import Predictor
+
+    model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1)
+    predictor = Predictor(export_saved_model(model, tmp_path / "plain", Vocabulary(["one", "two", "three"])))
+
+    async def use(engine):
+        return await engine.score("one two three")
+
+    _, (first, *others) = with_engine(predictor, use)
+    assert first is None
+    np.testing.assert_allclose(others, predictor.score("one two three"), rtol=1e-5)

@@ -101,7 +101,9 @@ def test_answers_carry_the_policy():
     _, headers, _ = request(SecurityHeaders(echo))
     assert headers[b"content-security-policy"].startswith(b"default-src 'none'; script-src 'self'")
     assert b"unsafe" not in headers[b"content-security-policy"]
+    assert b"frame-ancestors 'none'" in headers[b"content-security-policy"]
     assert headers[b"x-content-type-options"] == b"nosniff"
+    assert headers[b"cache-control"] == b"no-cache"
 
 
 def test_work_ends_with_the_client_that_asked_for_it():

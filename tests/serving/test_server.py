@@ -214,3 +214,19 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ServingError, match=r"uvicorn.*pip install fastapi uvicorn"):
         serve(tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "rate"), [(None, 100), (7, 7), (0, None)])
+def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, asked, rate):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    seen = []
+
+    def create_app(predictor, rate):
+        seen.append(rate)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kerasptb.serving.server.load_predictor", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
+    with pytest.raises(KeyboardInterrupt):
+        serve(tmp_path, port=0, rate=asked)
+    assert seen == [rate]

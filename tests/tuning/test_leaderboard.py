@@ -66,3 +66,8 @@ def test_pictures_take_settings_that_are_words(tmp_path):
     paths = plot_search(trials, tmp_path / "plots")
     assert [path.name for path in paths] == ["perplexity-parameters.png", "perplexity-settings.png"]
     assert plot_search([TRIALS[1]], tmp_path / "none") == []
+
+
+def test_of_equals_the_older_leads():
+    trials = [trial(number, 100.0, {}) for number in (10, 9, 2)]
+    assert [view.trial_id for view in rank(trials)] == ["2", "9", "10"]

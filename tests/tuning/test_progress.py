@@ -76,3 +76,12 @@ def test_a_terminal_shows_what_runs(tmp_path):
     stream = Terminal()
     Progress(tmp_path, 4, stream=stream).look()
     assert stream.getvalue() == "\r\x1b[Ktrial 0: epoch 2 of 2, perplexity 300.0; 0 of 4 ended"
+
+
+def test_a_trial_is_told_when_both_files_say_how_it_ended(tmp_path):
+    stream = io.StringIO()
+    progress = Progress(tmp_path, 4, stream=stream)
+    write_trial(tmp_path, 0, "RUNNING", "null", curve=[300.0])
+    Record(ended=True, curve=[300.0]).save(tmp_path / "trials" / "trial_0")  # a moment before KerasTuner's own
+    progress.look()
+    assert stream.getvalue() == ""

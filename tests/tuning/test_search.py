@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import functools
 import json
 import math
@@ -6,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 
 import keras
 import keras_tuner as kt
@@ -103,6 +105,7 @@ def test_the_script_rebuilds_the_best_model(found):
 def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=2, steps_per_epoch=3, max_parameters=15_000)
+    assert result.run.config["training"]["steps_per_epoch"] == 3
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
     again = kerasptb.load_run(tmp_path / "retrained")
@@ -543,4 +546,82 @@ def test_a_worker_needs_the_folder_and_a_chief_the_port(monkeypatch):
 def test_the_objective_is_the_validation_perplexity(found):
     state = json.loads((found.trials[0].folder / "trial.json").read_text())
     assert state["metrics"]["metrics"]["val_perplexity"]["direction"] == "min"
-    assert isinstance(kt.Objective("val_perplexity", "min"), kt.Objective)
+
+
+def test_as_many_failures_as_allowed_end_the_search(texts, tmp_path):
+    space = toy_spaces.BrokenSpace(tmp_path / "journal")
+    with pytest.raises(tuning.SearchError, match="2 trials failed for one reason"):
+        toy(texts, tmp_path, space, trials=10, max_failures=2)
+    assert len(space.trained()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "judged"),
+    [({}, True), ({"early_stopping": False}, False), ({"tuner": "hyperband"}, False)],
+    ids=["default", "no early stopping", "hyperband"],
+)
+def test_trials_are_judged_unless_told_otherwise(texts, tmp_path, monkeypatch, arguments, judged):
+    seen, init = [], stopping.StopHopelessTrials.__init__
+
+    def remember(self, *args, judge=True, **kwargs):
+        seen.append(judge)
+        init(self, *args, judge=judge, **kwargs)
+
+    monkeypatch.setattr(stopping.StopHopelessTrials, "__init__", remember)
+    toy(texts, tmp_path, toy_spaces.ToySpace(tmp_path / "journal"), trials=1, **arguments)
+    assert seen == [judged]
+
+
+class Renamed(kerasptb.LanguageModel):
+    pass
+
+
+def test_a_model_of_a_class_of_ones_own_fails(texts, tmp_path, corpus):
+    def build(hp):
+        hp.Int("x", 0, 9)
+        model = Renamed(len(corpus.vocabulary), 8, 8, batch_size=5, num_steps=5)
+        model.compile()
+        return model
+
+    with pytest.raises(tuning.SearchError, match="Received: a Renamed"):
+        toy(texts, tmp_path, build, trials=1, epochs=1)
+
+
+class Falling(toy_spaces.ToySpace):
+    def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+        history = keras.callbacks.History()
+        history.history = {"val_perplexity": [9.0, float("nan"), 5.0, 7.0], "loss": [4.0, 3.0, 2.0, 1.0]}
+        return history
+
+
+def test_a_fit_of_ones_own_may_return_a_history_of_which_the_best_epoch_counts(texts, tmp_path):
+    result = toy(texts, tmp_path, Falling(tmp_path / "journal"), trials=1)
+    assert result.trials[0].score == 5.0
+    state = json.loads((result.trials[0].folder / "trial.json").read_text())
+    assert state["metrics"]["metrics"]["loss"]["observations"][0]["value"] == [2.0]
+
+
+def test_a_seed_that_was_drawn_is_recorded(texts, tmp_path):
+    seeds = []
+    for name in "ab":
+        toy(texts, tmp_path / name, toy_spaces.ToySpace(tmp_path / "journal"), trials=1, seed=None)
+        seeds.append(json.loads((tmp_path / name / "search" / "search.json").read_text())["seed"])
+    assert all(isinstance(seed, int) for seed in seeds)
+    assert seeds[0] != seeds[1]
+
+
+def test_the_time_limit_is_in_hours(texts, tmp_path):
+    begun = time.time()
+    result = toy(texts, tmp_path, toy_spaces.ToySpace(tmp_path / "journal"), trials=1, max_hours=2.5)
+    deadline = json.loads((result.folder / "search.json").read_text())["deadline"]
+    assert begun + 9000 <= deadline <= time.time() + 9000
+
+
+def test_a_search_that_is_taken_up_forgives_the_attempts_of_the_session_before(texts, tmp_path):
+    space = toy_spaces.InterruptedSpace(tmp_path / "journal")
+    with pytest.raises(KeyboardInterrupt):
+        toy(texts, tmp_path, space, trials=3)
+    (trial,) = [trial for trial in read_trials(tmp_path / "search") if not trial.record.ended]
+    dataclasses.replace(trial.record, attempts=3).save(trial.folder)
+    result = toy(texts, tmp_path, space, trials=3, resume=True)
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3

@@ -1,3 +1,5 @@
+import types
+
 import keras_tuner as kt
 import pytest
 from hypothesis import given, settings
@@ -207,3 +209,13 @@ def test_a_limit_below_the_smallest_model_is_refused():
     space = LanguageModelSpace()
     with pytest.raises(ValueError, match=r"smallest model.*2 layers has 716,048 parameters.*max_parameters=1000"):
         space.prepare(vocabulary_size=10000, max_parameters=1000)
+
+
+def test_the_model_built_has_the_precision_of_the_search(monkeypatch):
+    asked = {}
+    model = types.SimpleNamespace(compile=lambda *_: None)
+    monkeypatch.setattr(kerasptb, "LanguageModel", lambda *args, **kwargs: asked.update(kwargs) or model)
+    space = LanguageModelSpace()
+    space.prepare(backend="native", precision="bfloat16")
+    space.build(kt.HyperParameters())
+    assert (asked["backend"], asked["precision"]) == ("native", "bfloat16")

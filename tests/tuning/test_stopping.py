@@ -102,7 +102,10 @@ def test_the_time_limit_stops_a_trial_after_its_epoch(tmp_path):
 
 
 def test_the_last_epoch_is_not_stopped(tmp_path):
-    assert train(tmp_path, FLAT, epochs=3, deadline=time.time() + 3600).stopped is None
+    ended_trials(tmp_path, [[100.0] * 3] * 5)
+    assert train(tmp_path, [200.0], epochs=1, deadline=time.time() - 1).stopped is None
+    # One epoch more, and either rule would stop it.
+    assert train(tmp_path, [200.0], epochs=2, deadline=time.time() - 1).stopped == "time limit"
 
 
 def test_lowest_ignores_what_is_no_number():
@@ -114,3 +117,21 @@ def test_arrived_needs_a_tenth_of_a_percent():
     assert has_arrived([100.0, 99.95, 99.91])
     assert not has_arrived([100.0, 99.95, 99.89])
     assert not has_arrived([100.0, 99.0])
+
+
+def test_a_trial_that_failed_is_no_measure(tmp_path):
+    ended_trials(tmp_path, [[150.0] * 12] * 5)
+    failed = tmp_path / "trials" / "trial_0"
+    Record(curve=[150.0] * 12, ended=True, reason="out of memory").save(failed)
+    assert train(tmp_path, [200.0] * 12).stopped is None
+
+
+def test_a_trial_that_runs_is_no_measure(tmp_path):
+    ended_trials(tmp_path, [[150.0] * 12] * 5)
+    Record(curve=[150.0] * 12).save(tmp_path / "trials" / "trial_0")
+    assert train(tmp_path, [200.0] * 12).stopped is None
+
+
+def test_the_time_of_a_trial_is_that_of_all_its_attempts(tmp_path):
+    record = train(tmp_path, FLAT[1:], record=Record(curve=FLAT[:1], rates=[None], seconds=1000.0))
+    assert 1000 <= record.seconds < 1060

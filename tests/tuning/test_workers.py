@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toy_spaces
 
 import tuning
 from tuning.records import read_trials
-from tuning.workers import WorkersFailedError, available_cores
+from tuning.workers import Crew, WorkersFailedError, available_cores, thread_variables
 
 
 def when(condition, act, timeout=200):
@@ -128,3 +129,25 @@ def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path
 
 def test_there_is_a_core_at_least():
     assert 1 <= available_cores() <= os.cpu_count()
+
+
+def test_workers_share_the_cores(monkeypatch):
+    monkeypatch.setattr("tuning.workers.available_cores", lambda: 9)
+    assert [Crew(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
+    names = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS"}
+    assert thread_variables(4) == dict.fromkeys(names, "4")
+
+
+def test_a_trial_that_ends_forgives_deaths(monkeypatch):
+    crew = Crew(SimpleNamespace(folder=None), None, None, 1)
+    trials, started = [], []
+    monkeypatch.setattr("tuning.workers.read_trials", lambda folder: trials)
+    monkeypatch.setattr(crew, "_start", lambda member, again=False: started.append(member.name))
+    for member in (crew._chief, *crew._workers):
+        alive = member is crew._chief
+        member.process = SimpleNamespace(is_alive=lambda alive=alive: alive, exitcode=1)
+    for _ in range(12):  # of which five in a row would end the search
+        crew._look()
+        crew._look()
+        trials.append(SimpleNamespace(record=SimpleNamespace(ended=True)))
+    assert started == ["tuner0"] * 24
