@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from kerasptb.data import EOS, UNK
-from kerasptb.data.sample import tokenize
+from kerasptb.data.tokenizer import tokenize
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.tokenizer import tokenize
 from kerasptb.data.vocabulary import UNK
 
 # A word of fewer occurrences in the training text becomes `<unk>`: at 3, 5.9% of the training words on Python 3.11,
@@ -32,9 +33,6 @@ _MARKER = re.compile(r"^\s*(?:[*\-•]|\[?\(?\d+[.)\]]+)\s+")
 _FOOTNOTE_OR_ADDRESS = re.compile(r"\s*\[\d+\]|<?https?://[^\s>)]+>?")
 _PLAIN_WORD = re.compile(r"""["“'‘(*]*[^\W\d_]+(?:['’-][^\W\d_]+)*["”'’)*.,;:!?]*""")
 _SENTENCE_END = re.compile(r"""(?<=[.!?])["”')]*\s+(?=["“'(*]*[A-Z])""")
-_CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
-_TOKEN = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:[.-]\w+)*|[$%&]")
-_NUMBER = re.compile(r"\d+(?:[.-]\d+)*")
 
 
 def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
@@ -101,20 +99,6 @@ def split_sentences(block: str) -> list[str]:
     if sum(bool(_PLAIN_WORD.fullmatch(word)) for word in words) < 0.6 * len(words):
         return []
     return _SENTENCE_END.split(text)
-
-
-def tokenize(sentence: str) -> list[str]:
-    r"""Returns the words of a sentence in PTB's manner.
-
-    Args:
-        sentence: English text.
-
-    Example:
-        >>> tokenize('It doesn\'t return "None", but 3.12 well-known *values*.')
-        ['it', 'does', "n't", 'return', 'none', 'but', 'N', 'well-known', 'values']
-    """
-    text = _CLITIC.sub(r" \1", sentence.replace("’", "'").lower())
-    return ["N" if _NUMBER.fullmatch(token) else token for token in _TOKEN.findall(text)]
 
 
 def _lines(sentences: Iterable[list[str]], known: set[str]) -> Iterator[str]:

@@ -6,8 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from kerasptb.export.destination import check_backend, new_file
-from kerasptb.export.portable import PortableNetwork
-from kerasptb.export.saved_model import resolve
+from kerasptb.export.portable import PortableNetwork, resolve
 
 
 def export_litert(run_or_model, path, vocabulary=None, quantize=False):

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasptb.export.destination import ExportError, new_file
-from kerasptb.export.portable import PortableNetwork
-from kerasptb.export.saved_model import resolve
+from kerasptb.export.portable import PortableNetwork, resolve
 
 # Both are old enough for every runtime of these years.
 _OPSET = 17

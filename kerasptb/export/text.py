@@ -7,10 +7,11 @@ from kerasptb.data import EOS, UNK
 # What Python's str.splitlines and str.split take for line ends and for white space.
 _LINE_END = r"\r\n|[\n\r\x{b}\x{c}\x{1c}-\x{1e}\x{85}\x{2028}\x{2029}]"
 _SPACE = r"[\s\x{1f}\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]+"
-# The regular expressions of `data.sample.tokenize` in RE2's language, which has no lookbehind and no \b but ASCII's. In
-# its place stands a mark after each n't, 's and the like that no letter follows. A match takes that next character
-# with it, so a second round marks those that a first one met halfway; and a match of _CLITIC takes the letter before,
-# and so misses a clitic right after another, which then begins with an apostrophe, where _TOKEN parts it anyway.
+# The regular expressions of `data.tokenizer.tokenize` in RE2's language, which has no lookbehind and no \b but
+# ASCII's. In its place stands a mark after each n't, 's and the like that no letter follows. A match takes that next
+# character with it, so a second round marks those that a first one met halfway; and a match of _CLITIC takes the
+# letter before, and so misses a clitic right after another, which then begins with an apostrophe, where _TOKEN parts
+# it anyway.
 _LETTER = r"[\pL\pN_]"
 _SHORT = r"n't|'(?:s|re|ve|ll|d|m)"
 _MARK = "\x02"

@@ -1,9 +1,9 @@
-import doctest
 import re
 from pydoc_data.topics import topics
 
-from kerasptb.data import Vocabulary, load_corpus, sample
-from kerasptb.data.sample import read_sample, split_sentences, tokenize
+from kerasptb.data import Vocabulary, load_corpus
+from kerasptb.data.sample import read_sample, split_sentences
+from kerasptb.data.tokenizer import tokenize
 
 MANUAL = """\
 The "spam" statement
@@ -83,8 +83,3 @@ def test_sample_corpus(capsys):
         assert (corpus.train == corpus.vocabulary.word_to_id[word]).sum() > 50
     assert corpus.vocabulary == Vocabulary.from_tokens(corpus.vocabulary.to_words(corpus.train))
     assert capsys.readouterr() == ("", "")
-
-
-def test_examples_run():
-    result = doctest.testmod(sample)
-    assert (result.failed, result.attempted) == (0, 1)
