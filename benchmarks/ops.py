@@ -56,15 +56,18 @@ def flops(size):
 
 
 class Contender:
-    """A contender's process."""
+    """A contender's process; it is started again for the next size if it has died of one."""
 
     def __init__(self, name):
         self.name = name
-        self._has_failed = False
+        self._failed_at = None
+        self._start()
+
+    def _start(self):
         # A file, not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.operations", name],
+            [sys.executable, "-m", "benchmarks.operations", self.name],
             cwd=REPOSITORY,
             env={"TF_CPP_MIN_LOG_LEVEL": "3", **machine.ALLOCATOR, **os.environ},
             stdin=subprocess.PIPE,
@@ -74,9 +77,13 @@ class Contender:
         )
 
     def measure(self, size):
-        """Returns the seconds of each repetition: none of what it has nothing of its own for, `None` if it has died."""
-        if self._has_failed:
+        """Returns the seconds of each repetition: none for what it has nothing of its own, `None` if it dies."""
+        if self._failed_at == size:
             return None
+        if self._failed_at is not None:
+            self.close()
+            self._failed_at = None
+            self._start()
         answer = ""
         with contextlib.suppress(BrokenPipeError):  # it has died since its last answer
             self._process.stdin.write(json.dumps(size) + "\n")
@@ -84,7 +91,7 @@ class Contender:
             answer = self._process.stdout.readline()
         if answer:
             return json.loads(answer)
-        self._has_failed = True
+        self._failed_at = size
         status = self._process.wait()
         self._errors.seek(0)
         why = self._errors.read().strip().splitlines()[-1:] or [f"ended with status {status}"]
