@@ -94,8 +94,8 @@ class Contender:
         self._failed_at = size
         status = self._process.wait()
         self._errors.seek(0)
-        why = self._errors.read().strip().splitlines()[-1:] or [f"ended with status {status}"]
-        print(f"{self.name}: failed at {size}: {why[0]}", file=sys.stderr, flush=True)
+        last_words = self._errors.read().strip().splitlines()[-1:]
+        print(f"{self.name}: failed at {size}, status {status}: {last_words}", file=sys.stderr, flush=True)
         return None
 
     def close(self):
