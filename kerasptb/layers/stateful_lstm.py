@@ -110,12 +110,7 @@ class StatefulLSTM(FusedLSTM):
                 "`model.test_function = None` (or `predict_function`) first, as a LanguageModel does by itself"
             )
         self.make_evaluation_states(batch_size)
-        with self._states_of_this_call(self._evaluation_states.by_size[batch_size], batch_size):
-            yield
-
-    @contextlib.contextmanager
-    def _states_of_this_call(self, states, batch_size):
-        before = dict(_CALLS.attributes)
+        states, before = self._evaluation_states.by_size[batch_size], _CALLS.attributes.copy()
         _CALLS.attributes |= {(id(self), "states"): states, (id(self), "_expected_batch_size"): batch_size}
         try:
             yield
