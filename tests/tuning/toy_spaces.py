@@ -1,4 +1,4 @@
-"""Search spaces that train nothing, so that what happens around the training can be tested in seconds."""
+"""Small searches, and spaces that train nothing, so that what happens around the training is tested in seconds."""
 
 import time
 from pathlib import Path
@@ -94,3 +94,13 @@ class WithoutDropout(tuning.LanguageModelSpace):
         if hp.Boolean("gentle"):
             settings |= {"learning_rate": 0.5, "global_clipnorm": 1.0}
         return settings | {"keep_prob": 1.0}
+
+
+# Bounds of spaces whose models are trained in earnest.
+SMALL = {"units": (32, 64), "embedding_size": 32, "batch_size": [5, 10], "num_steps": [5, 8], "keep_prob": (0.7, 1.0)}
+
+
+def toy(texts, tmp_path, space, **arguments):
+    """A short search with any space."""
+    arguments = {"tuner": "random", "trials": 6, "epochs": 2, "seed": 1, "verbose": False, **arguments}
+    return tuning.tune(texts, space, out=tmp_path / "search", **arguments)
