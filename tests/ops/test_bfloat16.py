@@ -32,13 +32,15 @@ LSTM_SHAPES = [
     (3, 4, 32, 650),
     (40, 60, 20, 16),
 ]
-# N, D, V: likewise; the last two take more than one chunk of rows.
+# N, D, V: likewise; the last two take more than one chunk of rows. Of the first two, and of bfloat16x3 the next two, the
+# words are so few that float32's products serve.
 LOSS_SHAPES = [
     (1, 1, 2),
-    (1, 3, 2),
-    (33, 31, 129),
-    (64, 32, 128),
     (7, 100, 1000),
+    (11, 1, 2),
+    (33, 31, 129),
+    (40, 3, 2),
+    (64, 32, 128),
     (60, 512, 300),
     (2100, 65, 260),
     (3000, 128, 300),
@@ -122,8 +124,10 @@ def test_a_transposed_kernel_gives_the_same(shape, precision):
     options = {"backend": "native", "precision": precision}
     loss, dh, d_kernel, d_bias = loss_and_gradients((h, kernel, bias), targets, upstream, **options)
     found = loss_and_gradients((h, kernel.T, bias), targets, upstream, transpose_kernel=True, **options)
+    # Float32's products of few words have their sums in another order.
+    in_float32 = shape[0] <= (10 if precision == "bfloat16" else 39)
     for value, wanted in zip((found[0], found[1], found[3]), (loss, dh, d_bias), strict=True):
-        np.testing.assert_array_equal(value, wanted)
+        np.testing.assert_allclose(value, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max() if in_float32 else 0)
     # Over several chunks of rows the sums are added in another order.
     np.testing.assert_allclose(found[2], tf.transpose(d_kernel), rtol=0, atol=1e-5 * np.abs(d_kernel).max())
 

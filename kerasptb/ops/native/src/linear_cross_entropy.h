@@ -3,7 +3,8 @@
 //   z = h W + b    loss[n] = log(sum over v of exp(z[n, v])) - z[n, targets[n]]        h [N,D], W [D,V], b [V]
 //   dz[n, v] = scale[n] (softmax(z[n])[v] - [v == targets[n]])    dh = dz W^T    dW = h^T dz    db = sum over n of dz
 //
-// Operands are float32, bfloat16 in one part (bfloat16) or in two (bfloat16x3). Sums, softmax and loss are float32.
+// Operands are float32, bfloat16 in one part (bfloat16) or in two (bfloat16x3). Sums, softmax and loss are float32. So are
+// the operands in every precision if the words are few: up to 10 with bfloat16, up to 39 with bfloat16x3.
 //
 // XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
 //   kerasptb_linear_cross_entropy_float32(h, W, b, targets s32 [N], scale [N]) -> loss [N], dh [N,D], dW [D,V], db [V]
@@ -28,7 +29,7 @@ struct LinearCrossEntropy {
 // All throw std::bad_alloc. A logit of +infinity gives a loss of NaN.
 //
 // Each logit is computed once, and those of a chunk of words are kept: memory beyond the results is some (D + 256) V
-// floats.
+// floats, and of few words N V.
 namespace baseline {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }

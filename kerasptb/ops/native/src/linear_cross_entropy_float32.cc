@@ -16,6 +16,7 @@
 
 #include <math.h>
 
+#include "few_words.h"
 #include "softmax_base2.h"
 #include "tiles_float32.h"
 
@@ -28,6 +29,9 @@ constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
 // Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of more
 // a tile of h no longer stays in the L1 cache.
 constexpr int64_t kMostRows = 256;
+
+// Up to which few_words_float32.cc is the faster, measured at D = 64 to 1,500.
+constexpr int64_t kFewWords = 3 * kRows;
 
 // Memory of one thread.
 struct ThreadBuffers {
@@ -80,14 +84,7 @@ struct Task {
     const int64_t v = panel * kPanel, words = words_of(panel);
     for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] * kLog2E : -INFINITY;
     if (io.transpose_kernel) {
-      const float* from = io.kernel + v * io.features;
-      int64_t d = 0;
-      if (words == kPanel)
-        for (; d + 4 <= io.features; d += 4)
-          for (int64_t i = 0; i < kPanel; i += 4)
-            transpose4(from + i * io.features + d, io.features, my.panel + d * kPanel + i, kPanel);
-      for (; d < io.features; ++d)
-        for (int64_t i = 0; i < kPanel; ++i) my.panel[d * kPanel + i] = i < words ? from[i * io.features + d] : 0.0f;
+      pack_transposed(io.kernel + v * io.features, words, io.features, my.panel);
       return;
     }
     const int64_t lanes[2] = {smaller(words, kLanes), words - smaller(words, kLanes)};
@@ -359,6 +356,7 @@ struct Task {
 }  // namespace
 
 void linear_cross_entropy(const LinearCrossEntropy& io) {
+  if (io.num_words <= kFewWords) return linear_cross_entropy_of_few_words(io);
   Workers workers;
   const int threads = workers.count();
   const int64_t D = io.features;

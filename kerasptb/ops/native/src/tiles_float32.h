@@ -39,6 +39,16 @@ struct Sums {
   }
 };
 
+// The panel of some rows of B^T, each of `size` floats, of which there are at most kPanel.
+KERASPTB_INLINE void pack_transposed(const float* rows, int64_t number, int64_t size, float* panel) {
+  int64_t k = 0;
+  if (number == kPanel)
+    for (; k + 4 <= size; k += 4)
+      for (int64_t i = 0; i < kPanel; i += 4) transpose4(rows + i * size + k, size, panel + k * kPanel + i, kPanel);
+  for (; k < size; ++k)
+    for (int64_t i = 0; i < kPanel; ++i) panel[k * kPanel + i] = i < number ? rows[i * size + k] : 0.0f;
+}
+
 // Calls function(height, tile, first row) for each of the tiles, of nearly equal height and at most kMost rows, into which
 // `size` rows fall, or for those of a range. height converts to a constant.
 template <int R>
