@@ -190,7 +190,7 @@ struct Task {
   void logits(int64_t r, const ThreadBuffers& my, float* z) const {
     const Operand rows = rows_operand(h + r * h_stride, h_stride, h_low);
     for (int64_t v = 0; v < kPanel; v += kBlock)
-      multiply_32x32<kParts>(depth / kTileDepth, rows, paired_operand(my.columns + v * depth, depth, panel_low),
+      multiply_32x32<kParts>(depth / kTileDepth, kBlock, rows, paired_operand(my.columns + v * depth, depth, panel_low),
                              nullptr, places_32x32(z + v, kPanel));
   }
 
@@ -215,8 +215,8 @@ struct Task {
     const Operand residuals = rows_operand(block, kPanel, kBlockLow);
     for (int64_t d = 0; d < depth; d += kBlock) {
       const Places dh = places_32x32(my.dh + r * dh_stride + d, dh_stride);
-      multiply_32x32<kParts>(kPanel / kTileDepth, residuals, paired_operand(my.rows + d * kPanel, kPanel, panel_low),
-                             first ? nullptr : &dh, dh);
+      multiply_32x32<kParts>(kPanel / kTileDepth, kBlock, residuals,
+                             paired_operand(my.rows + d * kPanel, kPanel, panel_low), first ? nullptr : &dh, dh);
     }
   }
 
@@ -256,7 +256,8 @@ struct Task {
         const bool whole = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
         if (d + kBlock < depth) prefetch_block_of_d_kernel(panel, d + kBlock, v);
         const Places places = whole ? places_32x32(place, io.vocabulary_size) : places_32x32(edge, kBlock);
-        multiply_32x32<kParts>(padded_rows / kTileDepth, rows, residuals, whole && begin > 0 ? &places : nullptr, places);
+        multiply_32x32<kParts>(padded_rows / kTileDepth, kBlock, rows, residuals,
+                               whole && begin > 0 ? &places : nullptr, places);
         if (whole) continue;
         if (io.transpose_kernel) {
           add_transposed(edge, d, panel * kPanel + v);

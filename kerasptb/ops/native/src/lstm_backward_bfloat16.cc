@@ -19,6 +19,7 @@ struct Backward {
   const LstmBfloat16Backward& io;
   const Layout layout;
   const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kGates * padded_units;
+  const int64_t tiles = sizes.unit_tiles(), depth = tiles * kTileColumns;  // columns that are not padding alone
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
   const int64_t most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);  // summed into dW in one go
@@ -43,10 +44,10 @@ struct Backward {
         d_bias(workers.scratch<float>(layout.groups * columns)),
         packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_low)) {}
 
-  void pack_weights(Range tiles) const {
+  void pack_weights(Range k_tiles) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
-    for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
-      for (int64_t pair = 0; pair < columns / kBlock; ++pair) {
+    for (int64_t k_tile = k_tiles.begin; k_tile < k_tiles.end; ++k_tile)
+      for (int64_t pair = 0; pair < depth / kBlock; ++pair) {
         const int64_t tile = pair / 2, gate = pair % 2 * 2;
         __m512i rows[kParts][kTileRows];
         for (int64_t i = 0; i < kTileRows; ++i) {
@@ -76,9 +77,9 @@ struct Backward {
   }
 
   // dz and dc(t-1) of some rows of step t, for the units of some tiles; adds to db.
-  void gates(int64_t t, Range batch, Range tiles, float* d_bias_of_group) const {
+  void gates(int64_t t, Range batch, Range some, float* d_bias_of_group) const {
     for (int64_t b = batch.begin; b < batch.end; ++b)
-      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) gates_of_tile(t, b, tile, d_bias_of_group);
+      for (int64_t tile = some.begin; tile < some.end; ++tile) gates_of_tile(t, b, tile, d_bias_of_group);
   }
 
   KERASPTB_INLINE_METHOD void gates_of_tile(int64_t t, int64_t b, int64_t tile, float* d_bias_of_group) const {
@@ -113,15 +114,15 @@ struct Backward {
     const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
     const Places places = places_32x32(c, c_row_size);
     if (wanted <= kTileRows)
-      multiply_16_rows<kParts, 2>(columns / kTileDepth, wanted, rows, weights, nullptr, places);
+      multiply_16_rows<kParts, 2>(depth / kTileDepth, wanted, rows, weights, nullptr, places);
     else
-      multiply_32x32<kParts>(columns / kTileDepth, rows, weights, nullptr, places);
+      multiply_32x32<kParts>(depth / kTileDepth, wanted, rows, weights, nullptr, places);
   }
 
   void recurrence(const Share& share, Barrier* barrier) const {
     for (int64_t t = sizes.steps - 1; t >= 0; --t) {
       gates(t, {share.blocks.begin * layout.block_rows, smaller(share.blocks.end * layout.block_rows, sizes.batch)},
-            {2 * share.slices.begin, 2 * share.slices.end}, d_bias + share.group * columns);
+            {2 * share.slices.begin, smaller(2 * share.slices.end, tiles)}, d_bias + share.group * columns);
       if (layout.members > 1) barrier->wait();
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
@@ -177,9 +178,9 @@ struct Backward {
     return r < end ? pair_rows(join(load_bfloat16x16(p), _mm256_setzero_si256())) : _mm512_setzero_si512();
   }
 
-  void transpose_inputs(Range rows, Range tiles) const {
+  void transpose_inputs(Range rows, Range k_tiles) const {
     const int64_t row_blocks = ceil_div(rows.size(), kTileDepth);
-    for (int64_t k_tile = tiles.begin; k_tile < tiles.end; ++k_tile)
+    for (int64_t k_tile = k_tiles.begin; k_tile < k_tiles.end; ++k_tile)
       for (int part = 0; part < kParts; ++part)
         for (int64_t block = 0; block < row_blocks; ++block) {
           const bfloat16* from = io.rows + part * sizes.num_rows() * row_stride + k_tile * kTileRows;
@@ -225,19 +226,20 @@ struct Backward {
   void weight_gradients(Range rows, Range column_blocks, int thread) const {
     bfloat16* my_dz = packed_dz + thread * kParts * packed_dz_low;
     alignas(64) float product[kBlock * kBlock];
-    const int64_t row_blocks = ceil_div(rows.size(), kTileDepth), depth = row_blocks * kTileDepth;
+    const int64_t row_blocks = ceil_div(rows.size(), kTileDepth), padded_rows = row_blocks * kTileDepth;
     for (int64_t first = column_blocks.begin; first < column_blocks.end; first += kColumnsAtOnce) {
       const int64_t last = smaller(first + kColumnsAtOnce, column_blocks.end);
       for (int64_t tile = 2 * first; tile < 2 * last; ++tile)
-        pack_dz(rows, tile, my_dz + (tile - 2 * first) * depth * kTileRows);
+        pack_dz(rows, tile, my_dz + (tile - 2 * first) * padded_rows * kTileRows);
       for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
-        const Operand inputs{inputs_transposed + k_block * kBlock * depth, kTileRows * depth, 64, kTileSize,
+        const Operand inputs{inputs_transposed + k_block * kBlock * padded_rows, kTileRows * padded_rows, 64, kTileSize,
                              inputs_low};
         for (int64_t column_block = first; column_block < last; ++column_block) {
           // Of the next block of rows: where these are few a product lasts less than memory takes.
           for_each_place(k_block + 1, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
-          multiply_32x32<kParts>(row_blocks, inputs,
-                                 paired_operand(my_dz + (column_block - first) * kBlock * depth, depth, packed_dz_low),
+          multiply_32x32<kParts>(row_blocks, kBlock, inputs,
+                                 paired_operand(my_dz + (column_block - first) * kBlock * padded_rows, padded_rows,
+                                                packed_dz_low),
                                  nullptr, places_32x32(product, kBlock));
           for_each_place(k_block, column_block, [&](float* place, int64_t offset, int64_t lanes) {
             const Float sum = load(product + offset);
@@ -285,7 +287,7 @@ void backward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& io) {
       const Range rows{first, smaller(first + kRowsAtOnce, task.num_rows)};
       task.transpose_inputs(rows, split(task.row_size / kTileRows, count, thread));
       all.wait();
-      task.weight_gradients(rows, split(task.columns / kBlock, count, thread), thread);
+      task.weight_gradients(rows, split(task.depth / kBlock, count, thread), thread);
       all.wait();
     }
   });

@@ -15,6 +15,7 @@ struct Forward {
   const Layout layout;
   const int64_t units = sizes.units, padded_units = sizes.padded_units();
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
+  const int64_t tiles = sizes.unit_tiles();
   const int64_t weights_low = row_size * kGates * padded_units, rows_low = sizes.num_rows() * row_stride;
   bfloat16* const packed;             // [H' / 16][K / 32][gate][tile]
   float* const input_sums = nullptr;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence
@@ -34,11 +35,11 @@ struct Forward {
     return sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
   }
 
-  void pack_weights(Range tiles) const {
+  void pack_weights(Range some) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
     // Along rows of W, not down its columns: those are pages apart.
     for (int64_t k_tile = 0; k_tile < row_size / kTileDepth; ++k_tile)
-      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+      for (int64_t tile = some.begin; tile < some.end; ++tile)
         for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)
           for (int64_t gate = 0; gate < kGates; ++gate) {
             const int64_t k = k_tile * kTileDepth + 2 * pair;
@@ -51,11 +52,21 @@ struct Forward {
 
   void copy_inputs(Range rows) const {
     for (int64_t r = rows.begin; r < rows.end; ++r) {
+      if (tiles * kUnitTile < padded_units) clear_padding(r);
       const int64_t t = r / sizes.batch, b = r % sizes.batch;
       const float* x = io.x + (b * sizes.steps + t) * sizes.features;
       for (int64_t d = 0; d < padded_features; d += kLanes)
         store16_in_parts<kParts>(io.rows + r * row_stride + d, rows_low, load(x + d, lanes_before(d, sizes.features)));
     }
+  }
+
+  // The last 16 units, which no product makes, of what row r leaves.
+  void clear_padding(int64_t r) const {
+    const int64_t u = tiles * kUnitTile;
+    store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, Float{});
+    store(io.cells + (r + sizes.batch) * padded_units + u, Float{});
+    auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tiles * kTileColumns;
+    for (int gate = 0; gate < kGates; gate += 2) Gate::store32(saved + gate * kLanes, Float{}, Float{});
   }
 
   void copy_initial_state(Range batch) const {
@@ -98,15 +109,15 @@ struct Forward {
       Operand two_gates = columns;
       two_gates.data += gate * kTileSize;
       const Places before = from == nullptr ? Places{} : from->of_two_gates(gate);
-      multiply_32x32<kParts>(depth.size(), rows, two_gates, from == nullptr ? nullptr : &before,
+      multiply_32x32<kParts>(depth.size(), num_rows, rows, two_gates, from == nullptr ? nullptr : &before,
                              to.of_two_gates(gate));
     }
   }
 
   // x W of all steps.
-  void input_products(Range tiles) const {
+  void input_products(Range some) const {
     const int64_t num_rows = sizes.steps * sizes.batch;
-    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+    for (int64_t tile = some.begin; tile < some.end; ++tile)
       for (int64_t r = 0; r < num_rows; r += kBlock)
         products(r, smaller(kBlock, num_rows - r), tile, {0, padded_features / kTileDepth}, nullptr,
                  input_sums_of(r, tile));
@@ -148,7 +159,7 @@ struct Forward {
     const Sums sums{z, kUnitTile, 2 * kTileRows * kUnitTile};
     const Range depth{input_sums == nullptr ? 0 : padded_features / kTileDepth, row_size / kTileDepth};
     for (int64_t t = 0; t < sizes.steps; ++t) {
-      for (int64_t tile = 2 * share.slices.begin; tile < 2 * share.slices.end; ++tile)
+      for (int64_t tile = 2 * share.slices.begin; tile < smaller(2 * share.slices.end, tiles); ++tile)
         for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
           const int64_t b = block * layout.block_rows;
           const int64_t r = t * sizes.batch + b, num_rows = smaller(layout.block_rows, sizes.batch - b);
@@ -170,12 +181,12 @@ void forward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& io) {
   workers.run([&](int thread) {
     const int count = workers.count();
     const Tiles tiles;
-    task.pack_weights(split(task.padded_units / kUnitTile, count, thread));
+    task.pack_weights(split(task.tiles, count, thread));
     task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
     task.copy_initial_state(split(sizes.batch, count, thread));
     all.wait();
     if (task.input_sums != nullptr) {
-      task.input_products(split(task.padded_units / kUnitTile, count, thread));
+      task.input_products(split(task.tiles, count, thread));
       all.wait();
     }
     const Share share = share_of(sizes, task.layout, thread);

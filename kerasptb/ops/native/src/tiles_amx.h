@@ -63,7 +63,9 @@ KERASPTB_INLINE void multiply_2x2() {
 }
 
 template <int kParts>
-KERASPTB_INLINE void multiply_32x32(int64_t steps, Operand a, Operand b, const Places* from, const Places& to) {
+KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, Operand b, const Places* from,
+                                    const Places& to) {
+  static_cast<void>(num_rows);  // all cost what one costs
   load_sums<0>(from);
   load_sums<1>(from);
   load_sums<2>(from);
@@ -100,9 +102,9 @@ KERASPTB_INLINE void multiply_column(const Operand& b) {
 }
 
 template <int kParts, int kColumnTiles>
-KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t rows, Operand a, Operand b, const Places* from,
+KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t num_rows, Operand a, Operand b, const Places* from,
                                       const Places& to) {
-  static_cast<void>(rows);  // all cost what one costs
+  static_cast<void>(num_rows);
   load_sums<0>(from);
   load_sums<1>(from);
   if (kColumnTiles == 4) {

@@ -24,13 +24,13 @@ KERASPTB_INLINE __m512bh everywhere(const char* p) {
   return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 }
 
-// Two tiles side by side, `tile` and the next: the first `num_rows` rows of A, rounded up to a multiple of kRows, times 32
-// columns of B. The sums of kRows rows stay in registers for all steps: up to eight rows', since of 32 registers there must
+// Two tiles side by side, `tile` and the next: the rows of A from `begin` to `end`, a multiple of kRows, times 32 columns of
+// B. The sums of kRows rows stay in registers for all steps: up to eight rows', since of 32 registers there must
 // be some left for the operands.
 template <int kParts, int kRows>
-KERASPTB_NOINLINE void multiply_rows(int64_t steps, int64_t num_rows, const Operand& a, const Operand& b, int tile,
-                                     const Places* from, const Places& to) {
-  for (int first = 0; first < num_rows; first += kRows) {
+KERASPTB_NOINLINE void multiply_rows(int64_t steps, int64_t begin, int64_t end, const Operand& a, const Operand& b,
+                                     int tile, const Places* from, const Places& to) {
+  for (int64_t first = begin; first < end; first += kRows) {
     Float sums[kRows][2];
     for (int row = 0; row < kRows; ++row)
       for (int column = 0; column < 2; ++column)
@@ -71,21 +71,21 @@ KERASPTB_NOINLINE void multiply_rows(int64_t steps, int64_t num_rows, const Oper
 template <int kParts>
 KERASPTB_INLINE void multiply_two_tiles(int64_t steps, int64_t num_rows, const Operand& a, const Operand& b, int tile,
                                         const Places* from, const Places& to) {
-  if (num_rows > 4)
-    multiply_rows<kParts, 8>(steps, num_rows, a, b, tile, from, to);
-  else if (num_rows > 1)
-    multiply_rows<kParts, 4>(steps, num_rows, a, b, tile, from, to);
-  else
-    multiply_rows<kParts, 1>(steps, num_rows, a, b, tile, from, to);
+  const int64_t begin = (num_rows + 3) / 8 * 8;  // of less than five rows
+  multiply_rows<kParts, 8>(steps, 0, begin, a, b, tile, from, to);
+  if (num_rows > begin + 1)
+    multiply_rows<kParts, 4>(steps, begin, num_rows, a, b, tile, from, to);
+  else if (num_rows > begin)
+    multiply_rows<kParts, 1>(steps, begin, num_rows, a, b, tile, from, to);
 }
 
 template <int kParts>
-KERASPTB_INLINE void multiply_32x32(int64_t steps, const Operand& a, const Operand& b, const Places* from,
-                                    const Places& to) {
+KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, const Operand& a, const Operand& b,
+                                    const Places* from, const Places& to) {
   Operand below = a;
   below.data += a.next;
   multiply_two_tiles<kParts>(steps, kTileRows, a, b, 0, from, to);
-  multiply_two_tiles<kParts>(steps, kTileRows, below, b, 2, from, to);
+  multiply_two_tiles<kParts>(steps, smaller(num_rows, kBlock) - kTileRows, below, b, 2, from, to);
 }
 
 template <int kParts, int kColumnTiles>

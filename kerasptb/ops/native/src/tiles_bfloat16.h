@@ -2,9 +2,9 @@
 //
 // Both have:
 //   Tiles: what a thread holds as long as it multiplies.
-//   multiply_32x32<parts>(steps, a, b, from, to): to = from + A (32 x 32 steps) B (32 steps x 32), the tiles as 0 1 / 2 3
-//   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): with 16 rows, the tiles (2 or 4) side by side, of
-//     which the first `rows` are wanted: the others become anything, or stay
+//   multiply_32x32<parts>(steps, rows, a, b, from, to): to = from + A (32 x 32 steps) B (32 steps x 32), the tiles as
+//     0 1 / 2 3. The first `rows`, more than 16, are wanted: the others become anything, or stay
+//   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): with 16 rows, the tiles (2 or 4) side by side
 // `from` may be the same as `to`, or null for zero.
 #pragma once
 
