@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_tensor, as_written, differentiable, matmul, matmul_bfloat16
+from kerasptb.ops.tensors import after, as_tensor, as_written, differentiable, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -32,8 +32,9 @@ _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
 # nearer to the processor's limit, and of the passes over the logits that fusing spares there are fewer to each product.
-# Measured at N = 1,200 and V = 10,000 with AVX-512: 20 % faster at D = 128, level at 650, 10 % slower at 1,500.
-_MOST_FUSED_FEATURES = 512
+# Measured with AVX-512 at N = 60 to 1,200: up to 30 % faster at D = 800, level at 1,000, 6 to 14 % slower at 1,500. Of few
+# words the kernel is another one, and faster at any D.
+_MOST_FUSED_FEATURES, _FEW_WORDS = 1000, 39
 # A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
 # memory's sake alone, and a training step of common size is one.
 _GPU_CHUNK_BYTES = 256 * 2**20
@@ -171,11 +172,13 @@ class _Chunked(_WithGradient):
     def _logits(self, h, kernel):
         return self.product(h, kernel, transpose_b=self.transpose_kernel)
 
-    def _dh(self, kernel, d_logits):
-        return self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
-
-    def _d_kernel(self, h, d_logits):
-        return self.product(*((d_logits, h) if self.transpose_kernel else (h, d_logits)), transpose_a=True)
+    def _products(self, h, kernel, d_logits):
+        """dz W^T and h^T dz."""
+        dh = self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
+        factors = (d_logits, h) if self.transpose_kernel else (h, d_logits)
+        # Each keeps all cores busy: TensorFlow would run both at once, which takes up to a sixth longer.
+        with after(dh):
+            return dh, self.product(*factors, transpose_a=True)
 
     def _loss(self, h, kernel, bias, targets):
         num_words, num_chunks, rows = _chunking(h, bias)
@@ -233,9 +236,9 @@ class _Keras(_Chunked):
         target_probability = ops.take_along_axis(probabilities, targets[:, None], axis=-1)[:, 0]
         residual = ops.scatter_update(probabilities, target_index, target_probability - 1.0)
         # dz = weights * residual, but the weights go into the smaller factors.
-        dh = self._dh(kernel, residual) * weights[:, None]
-        d_kernel = self._d_kernel(h * weights[:, None], residual)
-        return log_sum_exp - target_logit, dh, d_kernel, ops.matmul(weights[None, :], residual)[0]
+        dh, d_kernel = self._products(h * weights[:, None], kernel, residual)
+        d_bias = ops.matmul(weights[None, :], residual)[0]
+        return log_sum_exp - target_logit, dh * weights[:, None], d_kernel, d_bias
 
 
 class _NativeSoftmax(_Chunked):
@@ -253,7 +256,7 @@ class _NativeSoftmax(_Chunked):
             [targets.shape, logits.shape, bias.shape],
             aliases={0: 1},  # the gradient of the logits may take their memory
         )
-        return loss, self._dh(kernel, d_logits), self._d_kernel(h, d_logits), d_bias
+        return loss, *self._products(h, kernel, d_logits), d_bias
 
 
 class _NativeFused(_WithGradient):
@@ -398,7 +401,8 @@ def _nan_where_invalid(loss, valid):
 def _implementation(backend, precision, h, transpose_kernel):
     chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
     if chosen == "native":
-        if backends.visible_gpus() or (precision == "float32" and h.shape[-1] > _MOST_FUSED_FEATURES):
+        many_products = np.prod(h.shape[:-1]) > _FEW_WORDS and h.shape[-1] > _MOST_FUSED_FEATURES
+        if backends.visible_gpus() or (precision == "float32" and many_products):
             return _NativeSoftmax(transpose_kernel, matmul if precision == "float32" else matmul_bfloat16)
         return _NativeFused(transpose_kernel, precision)
     return (_Reference if chosen == "reference" else _Keras)(transpose_kernel)
