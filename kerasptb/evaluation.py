@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from kerasptb.data import make_dataset
+from kerasptb.metrics.perplexity import find_perplexity
 
 # Most words of a row at batch size 1: enough that the cost of a call does not show, little enough memory.
 _LONG_ROW = 1000
@@ -17,7 +18,7 @@ class Evaluation:
 
     Attributes:
         perplexity: exp of the mean cross-entropy.
-        num_words: number of words predicted.
+        num_words: number of words predicted, without those that the metric ignores.
         batch_size: streams that the text was read as.
         num_steps: words of a stream in one batch.
     """
@@ -67,20 +68,29 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
         num_steps = min(num_steps, max(len(ids) - 1, 1))  # of a shorter text all words are in the last batch
     batches = make_dataset(ids, batch_size, num_steps)
     results = model.evaluate(batches, verbose=0, return_dict=True)
-    if "perplexity" not in results:
+    metric = find_perplexity(model)
+    if metric is None:
         raise ValueError(
             "Expected a model compiled with kerasptb.metrics.Perplexity among its metrics, as `compile()` does. "
             f"Received: one that measures {', '.join(results)}"
         )
-    perplexity = results["perplexity"]
-    num_words = len(batches) * batch_size * num_steps
-    if every_word and num_words < len(ids) - 1:
+    perplexity = results[metric.name]
+    read = len(batches) * batch_size * num_steps
+    num_words = _num_counted(metric, read)
+    if every_word and read < len(ids) - 1:
         # The state is where `evaluate` left it: the words that filled no row go on from there.
-        rest = np.asarray(ids[num_words:], "int32")[np.newaxis]
-        cross_entropy = num_words * math.log(perplexity) + float(model.compute_cost(rest[:, :-1], rest[:, 1:]))
-        num_words = len(ids) - 1
-        perplexity = math.exp(cross_entropy / num_words)
+        rest = np.asarray(ids[read:], "int32")[np.newaxis]
+        of_rest = model.test_on_batch(rest[:, :-1], rest[:, 1:], return_dict=True)[metric.name]
+        num_rest = _num_counted(metric, len(ids) - 1 - read)
+        cross_entropy = num_words * math.log(perplexity) + num_rest * math.log(of_rest)
+        num_words += num_rest
+        perplexity = math.exp(cross_entropy / max(num_words, 1))
     return Evaluation(perplexity, num_words, batch_size, num_steps)
+
+
+def _num_counted(metric, num_read):
+    """How many of the words that a metric has been given count."""
+    return num_read if metric.ignore_class is None else round(float(metric.num_words))
 
 
 def evaluate_both(model, ids, num_steps=None):

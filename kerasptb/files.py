@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import tempfile
@@ -17,6 +18,18 @@ def user_cache():
     # The XDG specification: a relative path in the variable is invalid and ignored.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "kerasptb"
+
+
+def new_folder(path):
+    """Makes a folder that nobody else has: `path`, or if that is there `path-1` or so. Returns its path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in itertools.chain([path.name], (f"{path.name}-{i}" for i in itertools.count(1))):
+        try:
+            path.with_name(name).mkdir()
+        except FileExistsError:
+            continue
+        return path.with_name(name)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence,
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import whole_numbers
 from kerasptb.evaluation import evaluate_both
-from kerasptb.files import write_json
+from kerasptb.files import new_folder, write_json
 from kerasptb.models import LanguageModel
 from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
@@ -95,7 +95,10 @@ def train(
         run, corpus, model = _start(data, preset, out, given, settings)
     with runs.held(run.folder):
         if epochs is not None:
-            run.config["training"]["epochs"] = epochs
+            done = len(run.history)
+            if epochs < done:
+                say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
+            run.config["training"]["epochs"] = max(epochs, done)
         # The text of a resumed run may have moved, and a run has not always recorded which it was.
         run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
         write_json(run.folder / runs.CONFIG, run.config)
@@ -261,7 +264,7 @@ def _versions():
 
 
 def _new_folder(preset):
-    return Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    return new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def _announce(say, run, corpus, model):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from kerasptb.evaluation import _long_row, evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
@@ -73,3 +75,14 @@ def test_rows_of_ones_choice_leave_out_fewer_words_than_there_are_rows(num_words
     rows = num_words // steps
     assert steps <= 1000
     assert num_words - rows * steps < rows == math.ceil(num_words / 1000)
+
+
+@pytest.mark.parametrize("num_steps", [None, 20, 120])
+def test_words_that_the_metric_ignores_count_nowhere(num_steps):
+    model = LanguageModel(13, 6, (8,), batch_size=4, num_steps=5, init_scale=1.0, seed=1)
+    model.compile(loss=SequenceCrossEntropy(), metrics=[Perplexity(ignore_class=0, name="of_some")])
+    result = evaluate_split(model, IDS, 1, num_steps, every_word=True)
+    targets, logits = IDS[1:], np.float64(model.predict(IDS[np.newaxis, :-1], batch_size=1, verbose=0)[0])
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(targets)), targets]
+    assert result.num_words == np.count_nonzero(targets) < len(targets)
+    assert result.perplexity == pytest.approx(math.exp(losses[targets != 0].mean()), rel=1e-5)

@@ -1,10 +1,11 @@
+import concurrent.futures
 import errno
 import os
 import threading
 
 import pytest
 
-from kerasptb.files import read_json, reserve, write_json, written_whole
+from kerasptb.files import new_folder, read_json, reserve, write_json, written_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -83,3 +84,10 @@ def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
             assert (error.errno, error.filename, told) == (number, str(path), True)
         else:
             assert not told
+
+
+def test_a_new_folder_is_nobody_elses(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_folder(tmp_path / "runs" / "one"), range(8)))
+    assert sorted(path.name for path in made) == ["one", *(f"one-{i}" for i in range(1, 8))]
+    assert all(path.is_dir() for path in made)

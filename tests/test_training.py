@@ -593,3 +593,10 @@ def test_an_interrupt_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     assert (len(run.history), run.metrics["interrupted"]) == (2, False)
+
+
+def test_a_run_that_has_more_epochs_than_asked_for_says_so_and_keeps_them(tmp_path, capsys):
+    train(tmp_path / "run", epochs=2)
+    run = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=1, verbose=1)
+    assert "2 epochs are done already" in capsys.readouterr().out
+    assert len(run.history) == run.config["training"]["epochs"] == run.metrics["epochs"] == 2

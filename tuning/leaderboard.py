@@ -1,5 +1,6 @@
 """The results of a search: a table, a CSV file, the best model as a run folder and as a script."""
 
+import contextlib
 import csv
 import itertools
 import pprint
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import kerasptb
 from kerasptb.files import written_whole
+from kerasptb.runs import RunError, held
 from tuning.progress import duration
 from tuning.records import RUN, best_trial, order
 from tuning.search_space import TRAINING_SETTINGS
@@ -56,6 +58,8 @@ def setting_names(trials):
 def write_csv(trials, path):
     """Writes a row for each trial, in the order of `rank`; a setting that a trial does not have is empty.
 
+    A setting that is called as a column of the table's own, such as "epochs", stands under "hp/epochs".
+
     Args:
         trials: list of `TrialView`.
         path: the file.
@@ -63,7 +67,7 @@ def write_csv(trials, path):
     names = setting_names(trials)
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*_COLUMNS, *names])
+        writer.writerow([*_COLUMNS, *(f"hp/{name}" if name in _COLUMNS else name for name in names)])
         for i, trial in enumerate(rank(trials)):
             record = trial.record
             row = [
@@ -117,7 +121,8 @@ def format_table(trials, rows=10):
 def keep_best(folder, trials, data, say):
     """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
 
-    A copy that was trained further since is kept: where it is if it is that trial's, else as FOLDER/best-1 or so.
+    A copy that was trained further since is kept: where it is if it is that trial's, else as FOLDER/best-1 or so. While
+    a training is at work in FOLDER/best it stays there, whatever has been found.
 
     Args:
         folder: the search's folder.
@@ -132,6 +137,19 @@ def keep_best(folder, trials, data, say):
     best = best_trial(trials)
     if best is None or not (best.folder / RUN).exists():
         return None
+    try:
+        with held(folder / BEST) if (folder / BEST).exists() else contextlib.nullcontext():
+            _replace_best(folder, trials, best, say)
+    except RunError:
+        say(f"A training is at work in {folder / BEST}, which stays: the best is trial {best.trial_id}'s run")
+        return kerasptb.load_run(best.folder / RUN)
+    run = kerasptb.load_run(folder / BEST)
+    with written_whole(folder / SCRIPT) as temporary:
+        temporary.write_text(_write_script(run, best, data))
+    return run
+
+
+def _replace_best(folder, trials, best, say):
     kept = _history(folder / BEST)
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
     of_best = of_trials[best.trial_id]
@@ -141,10 +159,6 @@ def keep_best(folder, trials, data, say):
             (folder / BEST).rename(numbered)
             say(f"The best so far, which had been trained further, is now {numbered}")
         _copy_run(best.folder / RUN, folder)
-    run = kerasptb.load_run(folder / BEST)
-    with written_whole(folder / SCRIPT) as temporary:
-        temporary.write_text(_write_script(run, best, data))
-    return run
 
 
 def _history(run_folder):

@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import keras_tuner as kt
+import numpy as np
 
 from kerasptb.files import written_whole
 from tuning.records import OBJECTIVE, Record
@@ -99,7 +100,8 @@ class SearchOracle:
         super().end_trial(trial)
         if own.status == FAILED:
             self._count_failure(own.message or "its perplexity was not a number")
-            self.save()
+        # KerasTuner's state, written before the trial is taken from those that run, would have it trained again.
+        self.save()
 
     def get_state(self):
         """Returns the state that `save` writes."""
@@ -117,12 +119,21 @@ class SearchOracle:
         _write(self._get_oracle_fname(), self.get_state())
 
     def reload(self):
-        """Takes up the state of the project's folder."""
-        super().reload()
-        if self.keep_running:
-            running = json.loads(Path(self._get_oracle_fname()).read_text())["ongoing_trials"]
-            self._retry_queue = [trial_id for trial_id in self._retry_queue if trial_id not in running.values()]
-            self.ongoing_trials = {tuner_id: self.trials[trial_id] for tuner_id, trial_id in running.items()}
+        """Takes up the state of the project's folder.
+
+        In place of KerasTuner's, to which brackets in the folder's name are a pattern.
+        """
+        for path in sorted(Path(self._project_dir).glob("trial_*/trial.json")):
+            trial = kt.engine.trial.Trial.load(str(path))
+            self.trials[trial.trial_id] = trial
+        state = json.loads(Path(self._get_oracle_fname()).read_text())
+        self.set_state(state)
+        running = {tuner_id: self.trials[trial_id] for tuner_id, trial_id in state["ongoing_trials"].items()}
+        self.ongoing_trials = running if self.keep_running else {}
+        if not self.keep_running:
+            self._retry_queue += [trial.trial_id for trial in running.values()]
+        # One that has ended was recorded as such before the state was.
+        self._retry_queue = [name for name in self._retry_queue if self.trials[name].status not in (COMPLETED, FAILED)]
         known = {*self._retry_queue, *(trial.trial_id for trial in self.ongoing_trials.values())}
         for trial in self.trials.values():
             # Its folder was written, and the process killed before the state was.
@@ -149,6 +160,8 @@ class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
 
     def populate_space(self, trial_id):
         """Draws the settings of a trial; see `keras_tuner.Oracle`."""
+        # In no state that is saved: a search that is taken up would draw again what its first trials were.
+        self._random_state = np.random.RandomState((self.seed + len(self.trials)) % 2**32)
         with warnings.catch_warnings():
             # The process remarks that a setting seems not to matter: with ten trials, some always do.
             warnings.filterwarnings("ignore", module="sklearn")

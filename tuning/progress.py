@@ -1,5 +1,6 @@
 """Tells how a search is getting on, from its folder."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -39,12 +40,14 @@ class Progress:
         self._thread.join()
 
     def _watch(self):
-        while not self._over.wait(_INTERVAL):
+        # Whoever read along may have gone, as `head` does: the search is told so when it prints its results.
+        with contextlib.suppress(BrokenPipeError):
+            while not self._over.wait(_INTERVAL):
+                self.look()
             self.look()
-        self.look()
-        if self._stream.isatty():
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            if self._stream.isatty():
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
 
     def look(self):
         """Prints what is new."""

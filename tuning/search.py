@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import random
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.data.batching import whole_numbers
-from kerasptb.files import locked, read_json
+from kerasptb.files import locked, new_folder, read_json
 from tuning import leaderboard, plots
 from tuning.oracles import FAILING
 from tuning.progress import Progress
@@ -163,7 +164,10 @@ def tune(
     if workers is not None:
         _check_travels(space)
     json.dumps(arguments)  # says what cannot be written before the folder is made
-    folder.mkdir(parents=True, exist_ok=True)
+    if out:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = new_folder(folder)
     busy = SearchError(f"Another search is at work in {folder}. Wait for its end, or name another --out.")
     with locked(folder, busy):
         return _search(folder, arguments, space, corpus, workers, role, resume, verbose)
@@ -192,7 +196,7 @@ def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
             _run(settings, space, corpus, workers, role, resume)
     except KeyboardInterrupt:
         _report(settings, arguments["data"], say)
-        command = f"kerasptb tune --out {folder} --resume"
+        command = f"kerasptb tune --out {shlex.quote(str(folder))} --resume"
         say(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
         raise
     return _check(_report(settings, arguments["data"], say), say)
@@ -364,7 +368,7 @@ def _report(settings, data, say):
     if run is not None:
         say(
             f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "
-            f"kerasptb train --resume --out {run.folder} --epochs N"
+            f"kerasptb train --resume --out {shlex.quote(str(run.folder))} --epochs N"
         )
     say(f"All trials in TensorBoard: tensorboard --logdir {folder / PROJECT}", flush=True)
     return SearchResult(folder, leaderboard.rank(trials), run, oracle.get("stop_reason"))
@@ -375,12 +379,13 @@ def _check(result, say):
     completed = [trial for trial in result.trials if trial.score is not None]
     reasons = dict.fromkeys(trial.record.reason for trial in result.trials if trial.status == "FAILED")
     if result.stop_reason and FAILING in result.stop_reason:
-        raise SearchError(f"The search ended early: {result.stop_reason}. What it had found is in {result.folder}")
+        why = result.stop_reason.rstrip(".")
+        raise SearchError(f"The search ended early: {why}. What it had found is in {result.folder}")
     if not completed:
         why = "; ".join(str(reason) for reason in reasons) or result.stop_reason or "none has ended"
         raise SearchError(f"No trial of the search has completed: {why}. See {result.folder}")
     if result.stop_reason:
-        say(f"The search ended early: {result.stop_reason}.")
+        say(f"The search ended early: {result.stop_reason.rstrip('.')}.")
     return result
 
 

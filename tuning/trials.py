@@ -168,7 +168,11 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
 
     def _train_into_run(self, trial, model, folder, record):
         arguments = {name: value for name, value in model.get_config().items() if value is not None}
-        training = getattr(self.hypermodel, "training_arguments", _training_of(model))(trial.hyperparameters)
+        training = _training_of(model)
+        if hasattr(self.hypermodel, "training_arguments"):
+            training |= self.hypermodel.training_arguments(trial.hyperparameters)
+        if "epochs" in training:
+            raise ValueError("A search gives each trial its epochs. Received: training_arguments with 'epochs'")
         del model
         run_folder = folder / RUN
         resume = self._take_up(trial, run_folder, record)
@@ -361,12 +365,11 @@ def _settings_beyond_rate_and_limit(optimizer):
 
 
 def _training_of(model):
-    """The settings of a space that says nothing of them, as a function: what the model was compiled with."""
+    """The training settings that a space says with its model: what that was compiled with."""
     optimizer = getattr(model, "optimizer", None)
-    settings = {}
-    if optimizer is not None:
-        settings = {"learning_rate": float(optimizer.learning_rate), "global_clipnorm": optimizer.global_clipnorm}
-    return lambda _: settings
+    if optimizer is None:
+        return {}
+    return {"learning_rate": float(optimizer.learning_rate), "global_clipnorm": optimizer.global_clipnorm}
 
 
 def _as_metrics(result):

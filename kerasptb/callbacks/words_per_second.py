@@ -4,7 +4,7 @@ import time
 
 import keras
 
-from kerasptb.metrics.perplexity import Perplexity
+from kerasptb.metrics.perplexity import find_perplexity
 
 
 class WordsPerSecond(keras.callbacks.Callback):
@@ -27,7 +27,7 @@ class WordsPerSecond(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Finds the metric that counts the words."""
-        self._perplexity = _find_perplexity(self.model)
+        self._perplexity = find_perplexity(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the epoch's clock."""
@@ -36,7 +36,7 @@ class WordsPerSecond(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Adds the speed so far to the batch's logs."""
-        self._perplexity = self._perplexity or _find_perplexity(self.model)
+        self._perplexity = self._perplexity or find_perplexity(self.model)
         if self._perplexity is None:
             raise ValueError("WordsPerSecond needs a kerasptb.metrics.Perplexity among the model's metrics.")
         now, words = time.perf_counter(), self._num_words()
@@ -61,11 +61,3 @@ class WordsPerSecond(keras.callbacks.Callback):
         """Adds the epoch's speed to its logs."""
         if logs is not None and self._rate is not None:
             logs["words_per_second"] = self._rate
-
-
-def _find_perplexity(model):
-    """Returns the model's Perplexity metric; None before compiled metrics are built (in the first batch)."""
-    metrics = list(model.metrics)
-    for several in (*model.metrics, getattr(model, "_compile_metrics", None)):
-        metrics += getattr(several, "metrics", [])
-    return next((metric for metric in metrics if isinstance(metric, Perplexity)), None)

@@ -132,7 +132,8 @@ class StatefulLSTM(FusedLSTM):
             return
         if keras.src.backend.common.stateless_scope.in_stateless_scope():
             raise ValueError(
-                "With JAX no state can be made inside of a step. Call `layer.make_evaluation_states(batch_size)` "
+                f"With {keras.backend.backend()} no state can be made inside of a step. Call "
+                "`layer.make_evaluation_states(batch_size)` "
                 f"before the size is met, as a LanguageModel does by itself. Received: batches of {batch_size} rows"
             )
         # Met inside a graph, the variables must outlive it.

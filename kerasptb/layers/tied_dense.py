@@ -53,7 +53,16 @@ class TiedDense(keras.layers.Layer):
 
     @property
     def embeddings(self):
-        """The embedding's matrix, a variable [V, D]."""
+        """The embedding's matrix, a variable [V, D].
+
+        Raises:
+            ValueError: if the embedding has been quantized: its whole numbers are not the matrix.
+        """
+        if getattr(self._embedding, "quantization_mode", None) is not None:
+            raise ValueError(
+                "A TiedDense layer needs its embedding's matrix in floating point. "
+                f"Received: {self._embedding.name}, quantized to {self._embedding.quantization_mode}"
+            )
         return self._embedding.embeddings
 
     @property

@@ -29,7 +29,8 @@ class SequenceCrossEntropy(keras.losses.Loss):
         float32 scalar; with `reduction=None` float32 [B], the cost of each sequence.
 
     Raises:
-        ValueError: if `y_pred` has another rank.
+        ValueError: if `y_pred` has another rank; for weights of words, or a mask, together with
+            `reduction="mean_with_sample_weight"`, which divides by the weights of sequences.
     """
 
     def __init__(self, reduction="sum_over_batch_size", name="sequence_cross_entropy", dtype=None):
@@ -39,12 +40,19 @@ class SequenceCrossEntropy(keras.losses.Loss):
         """Returns the cost, reduced over the batch."""
         weights = keras.src.backend.get_keras_mask(y_pred)
         sample_weight = None if sample_weight is None else ops.convert_to_tensor(sample_weight)
-        if sample_weight is not None and len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
+        if sample_weight is not None and tuple(sample_weight.shape[1:]) == (1,):
+            sample_weight = ops.reshape(sample_weight, (-1,))
+        if sample_weight is not None and len(sample_weight.shape) > 1:
             of_words = ops.reshape(ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2])
             weights = of_words if weights is None else of_words * ops.cast(weights, self.dtype)
             sample_weight = None
         if weights is None:
             return super().__call__(y_true, y_pred, sample_weight)
+        if self.reduction == "mean_with_sample_weight":
+            raise ValueError(
+                'Expected weights of whole sequences, [B], and no mask, with reduction="mean_with_sample_weight". '
+                "Received: weights of words"
+            )
         # Keras would weigh what `call` gives, which has one cost for all words of a sequence.
         weighted_sum = _WeightedSum(self.reduction, self.name, self.dtype)
         return weighted_sum(ops.cast(weights, self.dtype), self._costs_of_words(y_true, y_pred), sample_weight)

@@ -18,8 +18,8 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     Args:
         from_logits: whether `y_pred` holds logits (the default) or probabilities.
         name: name in the progress bar and the history.
-        dtype: dtype of the accumulators; `None` for float32, which counts words exactly up to 16 million, and beyond by
-            the batch. Where there are more between two resets take "float64".
+        dtype: dtype of the accumulators; `None` for float32 (or Keras' `floatx`, if that is wider), which counts words
+            exactly up to 16 million, and beyond by the batch. Where there are more between two resets take "float64".
         ignore_class: id of a word that does not count, such as padding.
 
     Call arguments:
@@ -36,6 +36,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     """
 
     def __init__(self, from_logits=True, name="perplexity", dtype=None, ignore_class=None):
+        dtype = dtype or keras.backend.result_type(keras.config.floatx(), "float32")
         super().__init__(name=name, dtype=dtype, from_logits=from_logits, ignore_class=ignore_class)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -77,7 +78,8 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
             num_words: number of words, an int or a scalar tensor.
         """
         num_words = ops.cast(num_words, self.dtype)
-        keras.metrics.Mean.update_state(self, ops.cast(cross_entropy, self.dtype) / num_words, sample_weight=num_words)
+        mean = ops.divide_no_nan(ops.cast(cross_entropy, self.dtype), num_words)
+        keras.metrics.Mean.update_state(self, mean, sample_weight=num_words)
 
     @property
     def num_words(self):
@@ -93,3 +95,11 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         config = super().get_config()
         del config["axis"]
         return config
+
+
+def find_perplexity(model):
+    """Returns a model's `Perplexity`; `None` if it has none, or none yet: the first batch builds compiled metrics."""
+    metrics = list(model.metrics)
+    for several in (*model.metrics, getattr(model, "_compile_metrics", None)):
+        metrics += getattr(several, "metrics", [])
+    return next((metric for metric in metrics if isinstance(metric, Perplexity)), None)

@@ -199,6 +199,8 @@ class LanguageModel(WholeBatches, keras.Model):
             jit_compile=jit_compile,
             **kwargs,
         )
+        if fused:
+            self._compile_metrics = None  # of an earlier `compile`: they would stand in the logs, and see no batch
         self._set_own_metrics(_Metrics([Perplexity()] if fused else []))
 
     def get_compile_config(self):
@@ -218,8 +220,8 @@ class LanguageModel(WholeBatches, keras.Model):
     def next_word_probabilities(self, tokens, reset=True):
         """Returns the probability of each word to come after each row.
 
-        Threads may ask at the same time, also while another trains the model; with `reset=False` each needs a model of
-        its own, or batches of another size.
+        Threads may ask at the same time, and with TensorFlow also while another trains the model; with `reset=False`
+        each needs a model of its own, or batches of another size.
 
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
@@ -230,7 +232,14 @@ class LanguageModel(WholeBatches, keras.Model):
 
         Raises:
             ValueError: if the rows hold no word.
+            RuntimeError: with JAX, while another thread trains the model.
         """
+        if _ON_JAX and not getattr(self, "_jax_state_synced", True):
+            # Keras' trainer has taken the values out of the variables. A callback's `self.model` puts them back.
+            raise RuntimeError(
+                "With JAX a model cannot be asked while it trains, but in a callback, as `self.model`. "
+                "Received: a call during `fit`"
+            )
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
         if tokens.shape[1] < 1:
             raise ValueError(f"Expected rows of at least one word. Received: tokens of shape {tuple(tokens.shape)}")
@@ -399,6 +408,7 @@ class LanguageModel(WholeBatches, keras.Model):
     def get_config(self):
         """Returns the arguments of the constructor, and as "frozen" the names of the layers that are not trainable."""
         frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
+        by_layer = isinstance(self.dtype_policy, keras.dtype_policies.DTypePolicyMap)
         return {
             **({"frozen": frozen} if frozen else {}),
             "vocabulary_size": self.vocabulary_size,
@@ -413,17 +423,20 @@ class LanguageModel(WholeBatches, keras.Model):
             "precision": self.precision,
             "seed": self.seed,
             "name": self.name,
-            "dtype": self.dtype_policy.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy) if by_layer else self.dtype_policy.name,
+            **({} if self.trainable else {"trainable": False}),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from what `get_config` gave, with a backend and a precision that this process has."""
         config = {**config, **backends.at_hand(config)}
-        frozen = config.get("frozen", ())
-        model = cls(**{argument: value for argument, value in config.items() if argument != "frozen"})
+        frozen, trainable = config.pop("frozen", ()), config.pop("trainable", True)
+        model = cls(**config)
         for name in frozen:
             model.get_layer(name).trainable = False
+        if not trainable:
+            model.trainable = False
         return model
 
     def _lstm_layers(self):
@@ -507,7 +520,7 @@ def _unpack(data):
         raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
     if sample_weight is not None:
         raise ValueError(
-            "The compiled defaults take no sample or class weights. Compile with a loss and weighted metrics: "
+            "The compiled defaults take no sample weights. Compile with a loss and weighted metrics: "
             "`compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])`."
         )
     # A model of one input takes it by its name, or in a list, too.

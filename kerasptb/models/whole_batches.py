@@ -5,6 +5,7 @@ import math
 
 import keras
 import numpy as np
+from keras.src.trainers.data_adapters.array_slicing import can_slice_array
 
 from kerasptb.ops import tensors
 
@@ -25,7 +26,12 @@ class WholeBatches:
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._traced_shapes = {}
+        self._traced = _TracedFunctions()
+
+    def compile(self, *args, **kwargs):
+        """Configures training; takes what `keras.Model.compile` does."""
+        super().compile(*args, **kwargs)
+        self._traced = _TracedFunctions()
 
     def fit(
         self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, *, shuffle=False, **kwargs
@@ -33,20 +39,22 @@ class WholeBatches:
         """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
 
         Raises:
-            ValueError: if arrays do not divide into whole batches, those of validation among them.
+            ValueError: if arrays do not divide into whole batches, those of validation among them; for class weights,
+                which Keras knows of rows that have one class each.
         """
+        _refuse_class_weights(kwargs.get("class_weight"))
         rows = batch_size or self.batch_size
         valid, split = kwargs.get("validation_data"), kwargs.get("validation_split")
         if isinstance(valid, tuple | list):
             # Before an epoch has been trained.
-            self._check_arrays(valid[0], kwargs.get("validation_batch_size") or rows, "of validation")
+            _check_rows(_array(valid[0]), kwargs.get("validation_batch_size") or rows, "of validation")
         if split and valid is None and (array := _array(x)) is not None:
             kept = math.floor(len(array) * (1 - split))  # as Keras splits
-            self._check_arrays(array[:kept], rows, "before `validation_split`")
-            self._check_arrays(array[kept:], kwargs.get("validation_batch_size") or rows, "of `validation_split`")
+            _check_rows(array[:kept], rows, "before `validation_split`")
+            _check_rows(array[kept:], kwargs.get("validation_batch_size") or rows, "of `validation_split`")
             batch_size = rows
         else:
-            batch_size = self._check_arrays(x, rows)
+            batch_size = self._batch_size_of(x, batch_size)
         self._retrace_if_new_shape("train_function", _shapes(x, batch_size))
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, shuffle=shuffle, **kwargs)
 
@@ -59,7 +67,7 @@ class WholeBatches:
             ValueError: if arrays do not divide into whole batches.
         """
         self.reset_evaluation_states()
-        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        batch_size = self._batch_size_of(x, batch_size)
         self._retrace_if_new_shape("test_function", _shapes(x, batch_size))
         return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
@@ -70,14 +78,19 @@ class WholeBatches:
             ValueError: if arrays do not divide into whole batches.
         """
         self.reset_evaluation_states()
-        batch_size = self._check_arrays(x, batch_size or self.batch_size)
+        batch_size = self._batch_size_of(x, batch_size)
         self._retrace_if_new_shape("predict_function", _shapes(x, batch_size))
         return super().predict(x, batch_size, verbose, **kwargs)
 
-    def train_on_batch(self, x, *args, **kwargs):
-        """Trains as `keras.Model.train_on_batch` does, from the state in which the batch before it ended."""
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+        """Trains as `keras.Model.train_on_batch` does, from the state in which the batch before it ended.
+
+        Raises:
+            ValueError: for class weights, as in `fit`.
+        """
+        _refuse_class_weights(class_weight)
         self._retrace_if_new_shape("train_function", _shape(x))
-        return super().train_on_batch(x, *args, **kwargs)
+        return super().train_on_batch(x, y, sample_weight, **kwargs)
 
     def test_on_batch(self, x, *args, **kwargs):
         """Evaluates as `keras.Model.test_on_batch` does, from the state in which the batch before it ended."""
@@ -95,31 +108,68 @@ class WholeBatches:
             return super().predict_step(*arguments[:-1], data)
 
     def _retrace_if_new_shape(self, function, shape):
-        """Drops a step function that was traced for batches of another shape.
+        """Puts the step function in place that was traced for batches of this shape; none yet if there is no such.
 
-        Keras would trace it again with the shapes that differ left open. JAX compiles for each shape, and keeps what it
-        compiled.
+        Keras would trace the one that is there again with the shapes that differ left open. JAX compiles for each
+        shape, and keeps what it compiled.
         """
-        if not _ON_TENSORFLOW:
-            return
-        if self._traced_shapes.setdefault(function, shape) != shape:
-            setattr(self, function, None)
-            self._traced_shapes[function] = shape
+        if _ON_TENSORFLOW:
+            setattr(self, function, self._traced.exchange(function, shape, getattr(self, function)))
 
-    def _check_arrays(self, x, batch_size, part=""):
-        """Returns the batch size to hand to Keras: that of arrays, None for data that come in batches."""
+    def _batch_size_of(self, x, batch_size):
+        """The batch size to hand to Keras: that of arrays, which it checks, or what was given for other data."""
         array = _array(x)
         if array is None:
-            return None
-        if left_over := len(array) % batch_size:
-            advice = f"drop the last {left_over}, or use make_dataset"
-            if left_over == len(array):
-                advice = "give more, or a smaller batch size, which in training is the model's own"
-            raise ValueError(
-                f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
-                f"{batch_size}. Received: {len(array)} rows{part and ' '}{part}; {advice}."
-            )
+            return batch_size
+        batch_size = batch_size or self.batch_size
+        _check_rows(array, batch_size)
         return batch_size
+
+
+class _TracedFunctions:
+    """The step functions of a model, by the shape of the batches that they were traced for.
+
+    Validation and evaluation, or batches of two lengths, come in turn: a trace takes long, and TensorFlow never gives
+    all of its memory back. Keras tracks what stands in a list or dict, but looks into no object of another kind.
+    """
+
+    _MOST = 32  # of each kind of step, the latest
+
+    def __init__(self):
+        self._shapes, self._others = {}, {}
+
+    def exchange(self, kind, shape, function):
+        """Takes the function that is in use, and returns that of another shape; None if it is still to be traced."""
+        before = self._shapes.setdefault(kind, shape)
+        if before == shape:
+            return function
+        others = self._others.setdefault(kind, [])
+        found = next((other for other in others if other[0] == shape), (shape, None))
+        kept = [other for other in others if other is not found][1 - self._MOST :]
+        self._others[kind] = [*kept, (before, function)]
+        self._shapes[kind] = shape
+        return found[1]
+
+
+def _check_rows(array, batch_size, part=""):
+    if array is None or not (left_over := len(array) % batch_size):
+        return
+    advice = f"drop the last {left_over}, or use make_dataset"
+    if left_over == len(array):
+        advice = "give more, or a smaller batch size, which in training is the model's own"
+    raise ValueError(
+        f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
+        f"{batch_size}. Received: {len(array)} rows{part and ' '}{part}; {advice}."
+    )
+
+
+def _refuse_class_weights(class_weight):
+    # Of [B, T] targets Keras takes each row for one-hot, and the place of its largest id for the class.
+    if class_weight is not None:
+        raise ValueError(
+            "Keras' class weights know one class a row, and here each word has its own. Give each word's weight, "
+            f"`sample_weight=weights[y]`, of y's shape. Received: class_weight={class_weight!r:.60}"
+        )
 
 
 @contextlib.contextmanager
@@ -152,10 +202,13 @@ def _with_rows(x, batch_size):
 
 
 def _array(x):
-    """The array that a model of one input is given, as it is or in a dict or list; None if anything else is given."""
+    """The array that a model of one input is given, as it is or in a dict or list; None if anything else is given.
+
+    An array is what Keras cuts into batches, of another framework too.
+    """
     if isinstance(x, dict | list | tuple) and len(x) == 1:
         (x,) = x.values() if isinstance(x, dict) else x
-    return x if isinstance(x, np.ndarray) or keras.ops.is_tensor(x) else None
+    return x if x is not None and can_slice_array(x) else None
 
 
 def _shape(x):

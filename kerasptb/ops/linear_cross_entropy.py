@@ -32,8 +32,8 @@ _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
 # nearer to the processor's limit, and of the passes over the logits that fusing spares there are fewer to each product.
-# Measured with AVX-512 at N = 60 to 1,200: up to 30 % faster at D = 800, level at 1,000, 6 to 14 % slower at 1,500. Of few
-# words the kernel is another one, and faster at any D.
+# Measured with AVX-512 at N = 60 to 1,200: up to 30 % faster at D = 800, level at 1,000, 6 to 14 % slower at 1,500. Of
+# few words the kernel is another one, and faster at any D.
 _MOST_FUSED_FEATURES, _FEW_WORDS = 1000, 39
 # A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
 # memory's sake alone, and a training step of common size is one.
@@ -173,7 +173,7 @@ class _Chunked(_WithGradient):
         return self.product(h, kernel, transpose_b=self.transpose_kernel)
 
     def _products(self, h, kernel, d_logits):
-        """dz W^T and h^T dz."""
+        """Returns dz W^T and h^T dz."""
         dh = self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
         factors = (d_logits, h) if self.transpose_kernel else (h, d_logits)
         # Each keeps all cores busy: TensorFlow would run both at once, which takes up to a sixth longer.

@@ -45,3 +45,13 @@ def test_inputs_of_another_size_are_refused():
 def test_a_config_of_its_own_is_refused():
     with pytest.raises(NotImplementedError, match=r"shares an embedding's matrix.*tie_embeddings=True"):
         TiedDense(keras.layers.Embedding(5, 3)).get_config()
+
+
+def test_a_quantized_embedding_is_refused():
+    embedding = keras.layers.Embedding(16, 8)
+    layer = TiedDense(embedding)
+    vectors = embedding(np.zeros((1, 2), "int32"))
+    layer(vectors)
+    embedding.quantize("int8")
+    with pytest.raises(ValueError, match=r"matrix in floating point\. Received: .*quantized to int8"):
+        layer(vectors)

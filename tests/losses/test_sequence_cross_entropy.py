@@ -66,3 +66,17 @@ def test_computes_in_the_dtype_asked_for():
     loss = SequenceCrossEntropy(dtype="float64")(TARGETS, LOGITS.astype("float64"))
     assert loss.dtype == "float64"
     assert float(loss) == pytest.approx(COSTS.sum() / 4, rel=1e-6)
+
+
+def test_a_mean_by_weights_of_sequences_takes_none_of_words():
+    loss, targets, logits = SequenceCrossEntropy("mean_with_sample_weight"), np.zeros((2, 5), int), np.zeros((2, 5, 7))
+    assert float(loss(targets, logits, np.array([1.0, 0.0]))) == pytest.approx(5 * math.log(7), rel=1e-6)
+    with pytest.raises(ValueError, match=r"Expected weights of whole sequences, \[B\].*Received: weights of words"):
+        loss(targets, logits, np.ones((2, 5)))
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
+def test_costs_of_sequences_whose_weights_stand_in_a_column(num_steps):
+    targets, logits = np.zeros((3, num_steps), int), np.zeros((3, num_steps, 7), "float32")
+    costs = SequenceCrossEntropy(reduction=None)(targets, logits, np.array([[1.0], [0.0], [2.0]]))
+    np.testing.assert_allclose(costs, num_steps * math.log(7) * np.array([1.0, 0.0, 2.0]), rtol=1e-6)

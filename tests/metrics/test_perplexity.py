@@ -120,3 +120,25 @@ def test_float64_counts_beyond_16_million_words():
     for num_words in (2**24, 1):
         metric.update_from_cross_entropy(1.0, num_words)
     assert float(metric.num_words) == 2**24 + 1
+
+
+@pytest.mark.parametrize(("floatx", "expected"), [("bfloat16", "float32"), ("float64", "float64")])
+def test_counts_in_float32_at_least(floatx, expected):
+    before = keras.config.floatx()
+    keras.config.set_floatx(floatx)
+    try:
+        metric = Perplexity()
+    finally:
+        keras.config.set_floatx(before)
+    for _ in range(100):
+        metric.update_from_cross_entropy(50 * math.log(50), 50)
+    assert metric.dtype == expected
+    assert int(metric.num_words) == 5000
+    assert float(metric.result()) == pytest.approx(50, rel=1e-5)
+
+
+def test_a_batch_of_no_words_changes_nothing():
+    metric = Perplexity()
+    metric.update_from_cross_entropy(0.0, 0)
+    metric.update_from_cross_entropy(5 * math.log(3), 5)
+    assert float(metric.result()) == pytest.approx(3, rel=1e-6)

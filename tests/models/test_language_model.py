@@ -686,3 +686,36 @@ def test_a_step_of_tied_embeddings_copies_no_matrix_of_the_vocabulary(backend, r
 def test_tied_embeddings_need_equal_sizes():
     with pytest.raises(ValueError, match=r"last LSTM layer of the embedding's size.*embedding_size=6, units=\(8, 5\)"):
         LanguageModel(V, 6, (8, 5), B, T, tie_embeddings=True)
+
+
+def test_a_model_frozen_as_a_whole_thaws_as_a_whole():
+    model = small_model()
+    model.trainable = False
+    copy = LanguageModel.from_config(json.loads(json.dumps(model.get_config())))
+    assert not copy.trainable
+    assert copy.trainable_weights == []
+    copy.trainable = True
+    assert len(copy.trainable_weights) == len(small_model().trainable_weights)
+
+
+def test_a_policy_for_each_layer_is_saved_with_the_model(tmp_path):
+    policies = keras.dtype_policies.DTypePolicyMap(default_policy="float32")
+    policies["logits"] = "mixed_bfloat16"
+    model = compiled_model(dtype=policies)
+    model.fit(make_dataset(TRAIN, B, T), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [layer.compute_dtype for layer in loaded.layers] == [layer.compute_dtype for layer in model.layers]
+    assert loaded.get_layer("logits").compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("before", [{"weighted_metrics": []}, {"metrics": ["accuracy"]}], ids=str)
+def test_the_defaults_leave_nothing_of_an_earlier_compile(before):
+    model = small_model()
+    model.compile(**before)
+    if "metrics" in before:
+        model.fit(make_dataset(TRAIN, B, T), verbose=0)
+        model.compile()
+    history = model.fit(make_dataset(TRAIN, B, T), verbose=0).history
+    assert set(history) == {"loss", "perplexity"}
+    assert history["perplexity"][0] == pytest.approx(math.exp(history["loss"][0] / T), rel=1e-5)

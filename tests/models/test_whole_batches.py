@@ -6,7 +6,7 @@ import tensorflow as tf
 from kerasptb.data import make_dataset, ptb_iterator
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
-from kerasptb.models import build_language_model
+from kerasptb.models import LanguageModel, build_language_model, whole_batches
 
 V, B, T = 23, 4, 5
 TRAIN = np.random.default_rng(0).integers(0, V, 404).astype("int32")
@@ -162,3 +162,60 @@ def test_a_function_of_ones_own_reads_batches_of_any_size():
     for rows in (4, 2, 7):
         logits = function(X[:rows])
         np.testing.assert_array_equal(logits, other.predict(X[:rows], batch_size=rows, verbose=0))
+
+
+def test_arrays_of_another_framework_are_cut_as_numpys_are():
+    jax = pytest.importorskip("jax")
+    model, x, y = compiled_model(), jax.numpy.asarray(X), jax.numpy.asarray(Y)
+    assert model.evaluate(x, y, batch_size=2, verbose=0) == model.evaluate(X, Y, batch_size=2, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, batch_size=10, verbose=0), model.predict(X, 10, verbose=0))
+    with pytest.raises(ValueError, match="Received: 7 rows; drop the last 3"):
+        model.fit(x[:7], y[:7], verbose=0)
+    assert losses_of(model, x, y=y) == losses_of(compiled_model(), X, y=Y)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_class_weights_are_refused_and_word_weights_do_what_was_meant(explicit):
+    model = compiled_model(explicit)
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"sample_weight=weights\[y\].*Received: class_weight=\{3: 2.0\}"):
+            train(X[:B], Y[:B], class_weight={3: 2.0})
+
+
+def test_batches_of_two_shapes_in_turn_are_traced_once_each():
+    traced = []
+
+    class Counting(LanguageModel):
+        def train_step(self, data):
+            traced.append(("train", *data[0].shape))
+            return super().train_step(data)
+
+        def test_step(self, data):
+            traced.append(("test", *data[0].shape))
+            return super().test_step(data)
+
+    model = Counting(V, 6, (8, 7), B, T, seed=3)
+    model.compile()
+    for _ in range(3):
+        for steps in (T, 3):
+            model.train_on_batch(X[:B, :steps], Y[:B, :steps])
+        for rows in (B, 2):
+            model.evaluate(X, Y, batch_size=rows, verbose=0)
+    assert sorted(traced) == [("test", 2, T), ("test", B, T), ("train", B, 3), ("train", B, T)]
+    model.compile()  # what was traced held the optimizer of before
+    before = model.get_weights()
+    model.train_on_batch(X[:B, :3], Y[:B, :3])
+    assert len(traced) == 5
+    assert model.optimizer.iterations == 1
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_no_more_than_some_step_functions_are_kept():
+    functions = whole_batches._TracedFunctions()
+    most = functions._MOST
+    assert functions.exchange("train", 0, "f0") == "f0"
+    for shape in range(1, most + 2):
+        assert functions.exchange("train", shape, f"f{shape - 1}") is None
+    assert functions.exchange("train", 0, f"f{most + 1}") is None  # the oldest is gone
+    assert functions.exchange("train", most, "again") == f"f{most}"
+    assert functions.exchange("test", most, "another kind") == "another kind"

@@ -132,6 +132,20 @@ if __name__ == "__main__":
         dropped.compile(jit_compile=True)
         losses.append(dropped.fit(make_dataset(TRAIN, B, T), epochs=2, verbose=0).history["loss"])
     assert losses[0] == losses[1]
+
+    # While it trains the model can be asked as a callback's, whose values Keras puts back.
+    class Asking(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            try:
+                model.next_word_probabilities(rows)
+                raise AssertionError("answered from variables without values")
+            except RuntimeError as error:
+                assert "as `self.model`" in str(error)
+            assert self.model.next_word_probabilities(rows).shape == (2, V)
+
+    rows = np.zeros((2, 3), "int32")
+    model.fit(make_dataset(TRAIN, B, T), callbacks=[Asking()], verbose=0)
+
     # Any other loss and optimizer train as in any Keras model.
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     assert model.fit(make_dataset(TRAIN, B, T), verbose=0, epochs=1).history.keys() == {"loss", "accuracy"}

@@ -32,8 +32,8 @@ LSTM_SHAPES = [
     (3, 4, 32, 650),
     (40, 60, 20, 16),
 ]
-# N, D, V: likewise; the last two take more than one chunk of rows. Of the first two, and of bfloat16x3 the next two, the
-# words are so few that float32's products serve.
+# N, D, V: likewise; the last two take more than one chunk of rows. Of the first two, and of bfloat16x3 the next two,
+# the words are so few that float32's products serve.
 LOSS_SHAPES = [
     (1, 1, 2),
     (7, 100, 1000),

@@ -71,3 +71,10 @@ def test_pictures_take_settings_that_are_words(tmp_path):
 def test_of_equals_the_older_leads():
     trials = [trial(number, 100.0, {}) for number in (10, 9, 2)]
     assert [view.trial_id for view in rank(trials)] == ["2", "9", "10"]
+
+
+def test_a_setting_that_is_called_as_a_column_stands_beside_it(tmp_path):
+    write_csv([trial(0, 120.5, {"epochs": 4, "status": "x"}, curve=[1.0, 2.0])], tmp_path / "board.csv")
+    with (tmp_path / "board.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["epochs"], row["hp/epochs"], row["status"], row["hp/status"]) == ("2", "4", "completed", "x")

@@ -206,3 +206,48 @@ def test_an_end_that_is_told_twice_counts_once(tmp_path):
 def test_unknown_tuners_are_refused():
     with pytest.raises(ValueError, match=r"bayesian, hyperband, random. Received: tuner='grid'"):
         make_oracle("grid", 5, 5, seed=1)
+
+
+@pytest.mark.parametrize("when", ["whole", "cut off after the trial's own file"])
+def test_a_trial_that_has_ended_is_not_run_again(tmp_path, when):
+    oracle = started(tmp_path)
+    trial = oracle.create_trial("tuner0")
+    path = tmp_path / "trials" / "oracle.json"
+    before = path.read_text()
+    end(oracle, trial, score=7.0)
+    if when == "whole":
+        assert json.loads(path.read_text())["ongoing_trials"] == {}
+    else:
+        path.write_text(before)
+    again = started(tmp_path)
+    again.reload()
+    assert again.trials[trial.trial_id].score == 7.0
+    assert again.create_trial("tuner0").trial_id != trial.trial_id
+
+
+def test_brackets_in_the_name_of_the_folder_are_no_pattern(tmp_path):
+    of_another = started(tmp_path / "lr1")
+    for score in (1.0, 2.0):
+        end(of_another, of_another.create_trial("tuner0"), score=score)
+    oracle = started(tmp_path / "lr[1]")
+    end(oracle, oracle.create_trial("tuner0"), score=7.0)
+    again = started(tmp_path / "lr[1]")
+    again.reload()
+    assert [trial.score for trial in again.trials.values()] == [7.0]
+    assert again.create_trial("tuner0").trial_id not in again.end_order
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
+def test_a_search_taken_up_again_and_again_draws_what_one_at_a_stretch_draws(tmp_path, tuner):
+    def drawn(folder, taken_up):
+        oracle = started(folder, tuner, trials=10)
+        for _ in range(10):
+            if taken_up:
+                oracle.save()
+                oracle = started(folder, tuner, trials=10)
+                oracle.reload()
+            trial = oracle.create_trial("tuner0")
+            end(oracle, trial, score=100.0 + abs(trial.hyperparameters.values["x"] - 300))
+        return [oracle.trials[name].hyperparameters.values for name in oracle.start_order]
+
+    assert drawn(tmp_path / "again", taken_up=True) == drawn(tmp_path / "whole", taken_up=False)

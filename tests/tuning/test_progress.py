@@ -85,3 +85,13 @@ def test_a_trial_is_told_when_both_files_say_how_it_ended(tmp_path):
     Record(ended=True, curve=[300.0]).save(tmp_path / "trials" / "trial_0")  # a moment before KerasTuner's own
     progress.look()
     assert stream.getvalue() == ""
+
+
+def test_a_reader_that_has_gone_ends_the_telling(tmp_path):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with Progress(tmp_path, 4, stream=Closed()) as progress:
+        write_trial(tmp_path, 0, "COMPLETED", 120.0, seconds=10)
+    assert not progress._thread.is_alive()

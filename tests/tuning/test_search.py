@@ -17,6 +17,7 @@ from toy_spaces import SMALL, toy
 
 import kerasptb
 import tuning
+from kerasptb import runs
 from kerasptb.cli import main
 from tuning import stopping
 from tuning.records import read_trials
@@ -420,3 +421,17 @@ def test_a_search_that_is_taken_up_forgives_the_attempts_of_the_session_before(t
     dataclasses.replace(trial.record, attempts=3).save(trial.folder)
     result = toy(texts, tmp_path, space, trials=3, resume=True)
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
+
+
+def test_the_best_stays_while_a_training_is_at_work_in_it(texts, tmp_path, capsys):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
+    result = toy(texts, tmp_path, space, trials=1, epochs=1)
+    trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"
+    trial.write_text(trial.read_text().replace("\n1,", "\n1,9"))  # another history than that of the copy
+    before = kerasptb.load_run(result.run.folder).history
+    with runs.held(result.run.folder):
+        again = toy(texts, tmp_path, space, trials=1, epochs=1, resume=True, verbose=True)
+    assert "A training is at work in" in capsys.readouterr().out
+    assert again.run.folder == trial.parent
+    assert kerasptb.load_run(result.run.folder).history == before
+    assert toy(texts, tmp_path, space, trials=1, epochs=1, resume=True).run.folder == result.run.folder

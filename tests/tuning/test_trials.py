@@ -207,3 +207,29 @@ def test_a_fit_of_ones_own_may_return_a_history_of_which_the_best_epoch_counts(t
     assert result.trials[0].score == 5.0
     state = json.loads((result.trials[0].folder / "trial.json").read_text())
     assert state["metrics"]["metrics"]["loss"]["observations"][0]["value"] == [2.0]
+
+
+class OwnDecay(kt.HyperModel):
+    def __init__(self, vocabulary_size, **training):
+        super().__init__()
+        self.vocabulary_size, self.training = vocabulary_size, training
+
+    def build(self, hp):
+        model = kerasptb.build_language_model(self.vocabulary_size, 4, (hp.Int("units", 4, 6),), 5, 4)
+        model.compile(ClippedSGD(0.25, global_clipnorm=3.0))
+        return model
+
+    def training_arguments(self, hp):
+        return self.training
+
+
+def test_training_arguments_complete_what_was_compiled(texts, tmp_path, corpus):
+    space = OwnDecay(len(corpus.vocabulary), decay=0.5, constant_epochs=1)
+    training = toy(texts, tmp_path, space, trials=1, epochs=1).run.config["training"]
+    chosen = {name: training[name] for name in ("learning_rate", "global_clipnorm", "decay", "constant_epochs")}
+    assert chosen == {"learning_rate": 0.25, "global_clipnorm": 3.0, "decay": 0.5, "constant_epochs": 1}
+
+
+def test_epochs_are_the_searchs_to_give(texts, tmp_path, corpus):
+    with pytest.raises(tuning.SearchError, match="gives each trial its epochs"):
+        toy(texts, tmp_path, OwnDecay(len(corpus.vocabulary), epochs=1), trials=1, epochs=1)

@@ -40,7 +40,8 @@ def _no_gradient(operation, *_):
     if b"custom_call @kerasptb_" in operation.get_attr("module"):
         raise NotImplementedError(
             "The native backend has no gradients of its gradients, nor forward-mode ones. Received: a second "
-            'derivative of a native operation. Use backend="keras" for it.'
+            "derivative of a native operation, or a first one from outside of `tf.vectorized_map`, which drops custom "
+            'gradients: take that inside, or use `tf.map_fn`. Use backend="keras" for the others.'
         )
     raise LookupError(f"gradient registry has no entry for: {operation.type}")  # TensorFlow's own words
 
