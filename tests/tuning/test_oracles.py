@@ -2,6 +2,7 @@ import json
 import time
 
 import keras_tuner as kt
+import numpy as np
 import pytest
 
 from tuning.oracles import COMPLETED, FAILED, STOPPED, failure_kind, make_oracle
@@ -239,15 +240,20 @@ def test_brackets_in_the_name_of_the_folder_are_no_pattern(tmp_path):
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
 def test_a_search_taken_up_again_and_again_draws_what_one_at_a_stretch_draws(tmp_path, tuner):
+    class Wavy:
+        def declare_hyperparameters(self, hp):
+            for name in "abc":
+                hp.Float(name, 0, 9)
+
     def drawn(folder, taken_up):
-        oracle = started(folder, tuner, trials=10)
-        for _ in range(10):
+        oracle = started(folder, tuner, Wavy(), trials=12)
+        for _ in range(12):
             if taken_up:
                 oracle.save()
-                oracle = started(folder, tuner, trials=10)
+                oracle = started(folder, tuner, Wavy(), trials=12)
                 oracle.reload()
             trial = oracle.create_trial("tuner0")
-            end(oracle, trial, score=100.0 + abs(trial.hyperparameters.values["x"] - 300))
+            end(oracle, trial, score=100.0 + sum(np.sin(trial.hyperparameters.values[name]) for name in "abc"))
         return [oracle.trials[name].hyperparameters.values for name in oracle.start_order]
 
     assert drawn(tmp_path / "again", taken_up=True) == drawn(tmp_path / "whole", taken_up=False)
