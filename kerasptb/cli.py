@@ -249,7 +249,9 @@ def _make_parser():
     command = commands.add_parser("evaluate", help="perplexity of a run on a split")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("--data", help=f"{_DATA_HELP} (default: the run's)")
-    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--split", choices=("train", "valid", "test"), default="test", help="the text to read (default: test)"
+    )
     command.add_argument(
         "--batch-size",
         type=_positive,

@@ -308,7 +308,13 @@ def count_pictures(notebook):
     return sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
 
 
+def errors_of(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if output.get("name") == "stderr" or output.output_type == "error"]
+
+
 def test_notebook_runs_and_its_model_learns(executed_notebook, sample):
+    assert not errors_of(executed_notebook)
     output = printed(executed_notebook)
     assert count_pictures(executed_notebook) == 3
     cost, _, expected = numbers(line_of(output, "first cost"))
@@ -347,8 +353,7 @@ def test_notebook_prints_what_it_was_committed_with(executed_notebook, committed
 def test_notebook_is_committed_with_light_outputs_of_the_sample(committed_notebook, sample):
     assert (EXAMPLES / "walkthrough.ipynb").stat().st_size < 400_000
     assert count_pictures(committed_notebook) == 3
-    outputs = [output for cell in committed_notebook.cells for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output.get("name") == "stderr" or output.output_type == "error"]
+    assert not errors_of(committed_notebook)
     # The Penn Treebank may not be handed on, not in outputs either; its vocabulary has 10,000 words.
     (size,) = numbers(line_of(printed(committed_notebook), "vocabulary of V"))
     assert size == pytest.approx(len(sample.vocabulary), rel=0.2)

@@ -1,13 +1,14 @@
 """Where exports are written: whole, and never over anything."""
 
 import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 
 import keras
 
 from kerasptb.data import Vocabulary
-from kerasptb.files import written_whole
+from kerasptb.files import locked, written_whole
 
 
 class ExportError(ValueError):
@@ -33,14 +34,25 @@ def new_folder(path):
         path: the folder; made with its parents. It may exist if it is empty.
 
     Raises:
-        ExportError: if there is something at `path`.
+        ExportError: if there is something at `path`, or another export at work in it.
     """
     path = Path(path)
-    if (path.exists() or path.is_symlink()) and not (path.is_dir() and not any(path.iterdir())):
-        raise ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
     there = path.is_dir()
+    taken = ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
+    if not there and (path.exists() or path.is_symlink()):
+        raise taken
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=f".{path.name}.") as hidden:
+    prefix = f".{path.name}."
+    with (
+        locked(path, ExportError(f"Another export is at work in {path}.")) if there else contextlib.nullcontext(),
+        tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=prefix) as hidden,
+    ):
+        if there:
+            others = [child for child in path.iterdir() if child != Path(hidden)]
+            if not all(child.name.startswith(prefix) for child in others):
+                raise taken
+            for child in others:  # left by an export that was killed
+                shutil.rmtree(child, ignore_errors=True)
         # A folder in that one, which is for its owner alone: an export is as readable as any folder the user makes.
         temporary = Path(hidden, "export")
         temporary.mkdir()

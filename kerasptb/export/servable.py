@@ -73,7 +73,12 @@ class Servable(tf.Module):
         state = dict(zip(network.state_sizes, state, strict=True))
         message = f"Expected `tokens` [B, T] with T at least 1 and ids from 0 to {network.vocabulary_size - 1}"
         valid = tf.reduce_all((tokens >= 0) & (tokens < network.vocabulary_size)) & (tf.shape(tokens)[1] > 0)
-        with checked(valid, message, tokens):
+        rows = tf.stack([tf.shape(part)[0] for part in state.values()])
+        one_each = tf.reduce_all(rows == tf.shape(tokens)[0])
+        with (
+            checked(valid, message, tokens),
+            checked(one_each, f"Expected a row of {', '.join(state)} for each row of `tokens`", rows),
+        ):
             hidden, state = network.encode(tf.identity(tokens), state)
         return {**self._rank(hidden[:, -1], k), **state}
 

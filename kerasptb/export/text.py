@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK
+from kerasptb.export.destination import ExportError
 
 # What Python's str.splitlines and str.split take for line ends and for white space.
 _LINE_END = r"\r\n|[\n\r\x{b}\x{c}\x{1c}-\x{1e}\x{85}\x{2028}\x{2029}]"
@@ -32,10 +33,17 @@ class TextReader(tf.Module):
     Args:
         vocabulary: a `Vocabulary`.
         path: the file that `Vocabulary.save` wrote; must be there until the graph is saved, and is saved with it.
+
+    Raises:
+        ExportError: if a word holds the character 0 or 2, which part words here.
     """
 
     def __init__(self, vocabulary, path):
         super().__init__(name="text_reader")
+        if odd := [word for word in vocabulary.words if "\0" in word or _MARK in word]:
+            raise ExportError(
+                f"Words with the characters 0 or 2 cannot be found in text by an export. Received: the word {odd[0]!r}"
+            )
         self.has_eos = EOS in vocabulary
         self.unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
         line = tf.lookup.TextFileIndex

@@ -166,6 +166,9 @@ async def _refuse_invalid(request: Request, error: RequestValidationError):
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _problem(400, "Expected a body in JSON. Received something else.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        return _problem(422, f"Expected the header Content-Type: application/json. Received: {kind or 'none'}")
     name = ".".join(str(part) for part in first["loc"] if part != "body")
     return _problem(422, f"`{name}`: {first['msg']}" if name else f"Expected a JSON object: {first['msg']}")
 

@@ -40,16 +40,20 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """ASGI middleware that refuses bodies over a size with 413, whether or not they say their size.
+    """ASGI middleware that refuses bodies over a size with 413, whether or not they say their size, and slow ones with 408.
+
+    A body that never ends would keep its connection, until there are as many as a process may have.
 
     Args:
         app: the ASGI application within.
         max_bytes: the largest body.
+        max_seconds: the longest that a body may take to come.
     """
 
-    def __init__(self, app, max_bytes):
+    def __init__(self, app, max_bytes, max_seconds=30.0):
         self._app = app
         self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
 
     async def __call__(self, scope, receive, send):
         """Answers a request."""
@@ -59,9 +63,15 @@ class BodyLimit:
         # Read before the application is asked, so that a refusal is the only answer.
         messages, size, more = [], 0, True
         announced = _announced_size(scope)
+        end = asyncio.get_running_loop().time() + self._max_seconds
         while more and max(size, announced) <= self._max_bytes:
             try:
-                message = await receive()
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                reason = f"Expected the whole body within {self._max_seconds:g} seconds."
+                await send_problem(send, 408, reason, {"Connection": "close"})
+                return
             except asyncio.CancelledError:  # a body that was still coming when the server ends
                 await send_problem(send, 503, "The server is stopping. Try again later.")
                 return

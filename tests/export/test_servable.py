@@ -246,3 +246,13 @@ def test_concurrent_callers_get_the_answers_of_one_at_a_time(loaded):
         np.testing.assert_allclose(predicted["probabilities"], predicted_2["probabilities"], atol=1e-7)
         assert words(generated["words"]) == words(generated_2["words"])
         np.testing.assert_allclose(scored["log_probabilities"], scored_2["log_probabilities"], atol=1e-6)
+
+
+def test_a_step_takes_a_state_of_as_many_rows_as_it_has_words(loaded):
+    state = dict(loaded.initial_state(2))
+    for wrong in ({}, {"c1": state["c1"][:1]}):
+        tokens = np.zeros((2 if wrong else 1, 3), "int32")
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"Expected a row of .*c1 for each row of `tokens`"):
+            loaded.step(tokens, 2, **state | wrong)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a row of"):
+        loaded.step(np.zeros((2, 3), "int32"), 2, **loaded.initial_state(1))

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
+from kerasptb.export.destination import ExportError
 from kerasptb.export.text import TextReader
 from kerasptb.generation import encode_text
 
@@ -104,3 +107,11 @@ def test_without_eos_texts_begin_with_their_first_word(tmp_path):
     assert read(reader, "a b\na") == [1, 2, 1] == encode_text(vocabulary, "a b\na").tolist()
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least one word"):
         reader.encode(tf.constant(["a", " "]))
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\x02"])
+def test_words_that_an_export_could_not_find_are_refused(tmp_path, word):
+    vocabulary = Vocabulary(["<eos>", word])
+    vocabulary.save(tmp_path / "words.txt")
+    with pytest.raises(ExportError, match=f"Received: the word {re.escape(repr(word))}"):
+        TextReader(vocabulary, tmp_path / "words.txt")

@@ -276,3 +276,9 @@ def test_a_wrong_method_is_told_the_right_one(client):
 
 def test_work_for_a_client_that_has_gone_is_ended(predictor):
     assert EndWithClient in {middleware.cls for middleware in create_app(predictor).user_middleware}
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain; charset=utf-8"}], ids=str)
+def test_a_body_that_is_not_said_to_be_json_is_told_how(client, headers):
+    response = client.post("/v1/suggest", content=b'{"text": "the"}', headers=headers)
+    assert "Content-Type: application/json. Received: " in problem(response, 422)

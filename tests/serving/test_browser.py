@@ -297,6 +297,7 @@ def test_names_for_those_who_listen(page):
         ("Paris", "par", "in par", "in Paris "),
         ("don’t", "don'", "I don'", "I don’t "),
         ("the", "TH", "on TH", "on THE "),
+        ("i\u0307stanbul", "\u0130s", "in \u0130s", "in \u0130stanbul "),  # two characters in lower case, one as typed
         ("n't", "", "I do ", "I don't "),
         ("n't", "n'", "I don'", "I don't "),
         ("'s", "", "it ", "it's "),

@@ -145,3 +145,21 @@ def test_a_client_that_stays_gets_its_answer_and_what_the_work_raises_is_raised(
 
     with pytest.raises(KeyError, match="fault"):
         request(EndWithClient(fails))
+
+
+def test_a_body_that_does_not_come_is_given_up():
+    sent = []
+    parts = [{"type": "http.request", "body": b"01", "more_body": True}]
+
+    async def receive():
+        if not parts:
+            await asyncio.sleep(60)
+        return parts.pop()
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(BodyLimit(echo, 10, max_seconds=0.05)({"type": "http", "headers": []}, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert "whole body within 0.05 seconds" in json.loads(sent[1]["body"])["error"]

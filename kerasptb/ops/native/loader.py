@@ -138,11 +138,11 @@ def cuda_most_units(precision="float32", device=0):
 
 def _load():
     if (level := os.environ.get("KERASPTB_CPU")) not in (None, "", *CPU_LEVELS):
-        raise NativeUnavailableError(f"KERASPTB_CPU must be one of {CPU_LEVELS}. Received: KERASPTB_CPU={level}")
+        raise NativeUnavailableError(f"KERASPTB_CPU must be one of {CPU_LEVELS}. Received: KERASPTB_CPU={level}.")
     threads = os.environ.get("KERASPTB_THREADS", "")
     if threads and not (threads.isascii() and threads.isdigit() and int(threads) > 0):
         raise NativeUnavailableError(
-            f"KERASPTB_THREADS must be a whole number of at least 1. Received: KERASPTB_THREADS={threads}"
+            f"KERASPTB_THREADS must be a whole number of at least 1. Received: KERASPTB_THREADS={threads}."
         )
     host = keras.backend.backend()
     if host not in ("tensorflow", "jax"):

@@ -59,7 +59,7 @@ function completed(word, prefix) {
   if (word !== word.toLowerCase() || word.includes("’")) {
     return word;
   }
-  const rest = word.slice(prefix.length);
+  const rest = word.slice(prefix.toLowerCase().length); // "İ" is of two characters in lower case
   const shouted = prefix.length > 1 && prefix === prefix.toUpperCase() && prefix !== prefix.toLowerCase();
   return prefix + (shouted ? rest.toUpperCase() : rest);
 }

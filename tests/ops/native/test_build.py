@@ -227,8 +227,10 @@ def test_no_compiler(monkeypatch):
 def test_failed_build_is_remembered_until_one_succeeds(sources):
     good = (sources / "answer.cc").read_text()
     (sources / "answer.cc").write_text("int answer() { return 42 }\n")
-    with pytest.raises(build.NativeBuildError, match="error: expected"):
+    with pytest.raises(build.NativeBuildError, match="error: expected") as raised:
         build.build()
+    assert "\n" not in str(raised.value)  # the compiler's command and all its words are for the traceback
+    assert "answer.cc" in raised.value.__notes__[0]
     with pytest.raises(build.NativeBuildError, match=r"The compiler failed: .*error: expected"):
         build.find_library()
     (sources / "answer.cc").write_text(good)
