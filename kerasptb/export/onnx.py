@@ -17,9 +17,9 @@ def export_onnx(run_or_model, path, vocabulary=None):
 
     The file takes `tokens`, int32 [B, T], word ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros
     before the first word; it gives `logits`, float32 [B, T, V], of the word after each word, and the state to go on
-    from, `next_h0`, `next_c0`, ... B and T are free, but at least 1 (onnxruntime loses the state of no words, and ends the
-    process over no rows). The words are in a file beside it, one a line in the order of
-    the ids: `model.vocabulary.txt` for `model.onnx`. A sentence begins with `<eos>`.
+    from, `next_h0`, `next_c0`, ... B and T are free, but at least 1 (onnxruntime loses the state of no words, and
+    ends the process over no rows). The words are in a file beside it, one a line in the order of the ids:
+    `model.vocabulary.txt` for `model.onnx`. A sentence begins with `<eos>`.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.

@@ -40,7 +40,7 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """ASGI middleware that refuses bodies over a size with 413, whether or not they say their size, and slow ones with 408.
+    """ASGI middleware that refuses bodies over a size with 413, whether or not they say their size, and slow ones, 408.
 
     A body that never ends would keep its connection, until there are as many as a process may have.
 
