@@ -1,8 +1,8 @@
 """How fast the two operations are, forward and backward, over sizes, side by side with other implementations.
 
-    python -m benchmarks.ops [--rounds 5] [--quick] [--avx2] [--only NAME …] [--csv FILE]
+    python -m benchmarks.ops [--rounds 5] [--quick | --random N] [--avx2] [--only NAME …] [--csv FILE]
 
-One size at a time departs from the notebook model's. Every contender lives in its own process, and only one of them
+One size at a time departs from the notebook model's, or all are drawn at random. Every contender lives in its own process, and only one of them
 runs at a time: at each size all take their turn, for several rounds, so that what disturbs the machine disturbs them
 alike. With a vocabulary of 200,000 words all of them together take some 24 GB.
 """
@@ -24,6 +24,7 @@ from benchmarks.operations import CONTENDERS
 
 LSTM = {"operation": "lstm", "batch": 60, "steps": 20, "features": 256, "units": 256}
 HEAD = {"operation": "head", "words": 1200, "features": 128, "vocabulary": 10000}
+_MOST_FLOPS_DRAWN = 25e9  # a tenth of a second
 SWEEPS = {
     ("lstm", "units"): (64, 128, 200, 256, 512, 650, 1024, 1500),
     ("lstm", "batch"): (1, 8, 32, 60, 128, 256),
@@ -45,6 +46,26 @@ def sizes(quick=False):
                 size["features"] = value  # a layer on a layer of its own size
             if size not in chosen:
                 chosen.append(size)
+    return chosen
+
+
+def random_sizes(number, seed):
+    """Returns sizes drawn at random, each evenly over its logarithm: a list of dicts, the operations in turn."""
+    random = np.random.default_rng(seed)
+
+    def draw(lowest, highest):
+        return round(float(np.exp(random.uniform(np.log(lowest), np.log(highest)))))
+
+    chosen = []
+    while len(chosen) < number:
+        if len(chosen) % 2:
+            size = {"operation": "lstm", "batch": draw(1, 256), "steps": draw(5, 100)}
+            size |= {"features": draw(16, 1500), "units": draw(16, 1500)}
+        else:
+            size = {"operation": "head", "words": draw(1, 5120), "features": draw(16, 1500)}
+            size |= {"vocabulary": draw(300, 60000)}
+        if flops(size) < _MOST_FLOPS_DRAWN:
+            chosen.append(size)
     return chosen
 
 
@@ -111,7 +132,10 @@ def main():
     """Measures every size, prints a line for each and writes what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="only the ends of each sweep")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--quick", action="store_true", help="only the ends of each sweep")
+    chosen.add_argument("--random", type=int, metavar="N", help="N sizes drawn at random")
+    parser.add_argument("--seed", type=int, default=1, help="of the sizes drawn (default: 1)")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
@@ -125,7 +149,7 @@ def main():
 
     contenders = [Contender(name) for name in options.only]
     rows, failed = [], set()
-    for size in sizes(options.quick):
+    for size in random_sizes(options.random, options.seed) if options.random else sizes(options.quick):
         print(" ".join(f"{key}={value}" for key, value in size.items()), flush=True)
         results = {contender.name: [] for contender in contenders}
         for _ in range(options.rounds):

@@ -32,9 +32,9 @@ _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
 # nearer to the processor's limit, and of the passes over the logits that fusing spares there are fewer to each product.
-# Measured with AVX-512 at N = 60 to 1,200: up to 30 % faster at D = 800, level at 1,000, 6 to 14 % slower at 1,500. Of
+# Measured with AVX-512 at N = 60 to 1,200: level at D = 550 to 800 (10 % either way), 6 to 14 % slower at 1,500. Of
 # few words the kernel is another one, and faster at any D.
-_MOST_FUSED_FEATURES, _FEW_WORDS = 1000, 39
+_MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
 # A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
 # memory's sake alone, and a training step of common size is one.
 _GPU_CHUNK_BYTES = 256 * 2**20
@@ -69,7 +69,7 @@ def linear_cross_entropy(
             used, else Keras.
         precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or, on processors,
             ``"bfloat16x3"`` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
-            float32 in each. On a processor so are the products of few words (N of at most 10 with ``"bfloat16"``, 39
+            float32 in each. On a processor so are the products of few words (N of at most 16 with ``"bfloat16"``, 39
             with ``"bfloat16x3"``), which take no longer then.
         scale: number by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.

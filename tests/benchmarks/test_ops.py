@@ -77,3 +77,12 @@ def test_contenders_that_cannot_run_here_are_told_beforehand(monkeypatch, capsys
     monkeypatch.setattr("kerasptb.ops.backends.native_obstacle", lambda precision: "it is not built")
     with pytest.raises(SystemExit, match="kerasptb, native: it is not built"):
         machine.that_run_here(names)
+
+
+def test_sizes_drawn_are_those_of_their_seed_and_not_too_large():
+    drawn = ops.random_sizes(40, seed=2)
+    assert drawn == ops.random_sizes(40, seed=2) != ops.random_sizes(40, seed=3)
+    assert [size["operation"] for size in drawn[:4]] == ["head", "lstm", "head", "lstm"]
+    assert max(map(ops.flops, drawn)) < 25e9
+    words = [size["words"] for size in drawn[::2]]
+    assert min(words) < 40 < 1000 < max(words)  # even over the logarithm

@@ -98,7 +98,7 @@ void softmax_cross_entropy(const SoftmaxCrossEntropy& a) {
   const int threads = workers.count();
   float* partial = a.dbias == nullptr ? nullptr : workers.scratch<float>(threads * a.vocabulary);
   Barrier barrier(threads);
-  workers.run([&](int thread) {
+  const auto work = [&](int thread) {
     float* dbias = partial == nullptr ? nullptr : partial + thread * a.vocabulary;
     if (dbias != nullptr) memset(dbias, 0, a.vocabulary * sizeof(float));
     rows(a, split(a.rows, threads, thread), dbias);
@@ -110,7 +110,8 @@ void softmax_cross_entropy(const SoftmaxCrossEntropy& a) {
       for (int i = 0; i < threads; ++i) total += partial[i * a.vocabulary + v];
       a.dbias[v] = total;
     }
-  });
+  };
+  workers.run(work, /* rest = */ true);  // the framework's products follow
 }
 
 }  // namespace KERASPTB_LEVEL

@@ -162,9 +162,10 @@ class Pool {
     }
   }
 
-  void run(void (*call)(const void*, int), const void* function) {
+  void run(void (*call)(const void*, int), const void* function, bool rest) {
     call_ = call;
     function_ = function;
+    rest_ = rest;
     if (count_ > 1) {
       done_.store(0, std::memory_order_relaxed);
       {
@@ -194,13 +195,14 @@ class Pool {
   void loop(int number) {
     flush_denormals();
     for (uint32_t seen = 0;; ++seen) {
-      if (spins_) spin(seen);
       if (generation_.load(std::memory_order_acquire) == seen) {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
       }
       call_(function_, number);
+      const bool rest = rest_;
       done_.fetch_add(1, std::memory_order_release);
+      if (spins_ && !rest) spin(seen + 1);
     }
   }
 
@@ -224,6 +226,7 @@ class Pool {
   alignas(64) std::atomic<int> done_{0};
   void (*call_)(const void*, int) = nullptr;
   const void* function_ = nullptr;
+  bool rest_ = false;
 };
 
 std::mutex pool_mutex;
@@ -335,7 +338,9 @@ Workers::~Workers() {
   p.turn.unlock();
 }
 
-void Workers::run_erased(void (*call)(const void*, int), const void* function) { held->run(call, function); }
+void Workers::run_erased(void (*call)(const void*, int), const void* function, bool rest) {
+  held->run(call, function, rest);
+}
 
 Barrier* Workers::barriers(int number, int count) {
   Barrier* result = scratch<Barrier>(number);

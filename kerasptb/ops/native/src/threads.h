@@ -44,9 +44,10 @@ class Workers {
   __attribute__((always_inline)) int count() const { return count_; }
 
   // Calls function(thread) for thread = 0 .. count() - 1, number 0 on the caller, and returns when all have returned.
+  // `rest`: the helpers sleep at once, since what comes next is no kernel of ours and wants all processors.
   template <class Function>
-  __attribute__((always_inline)) void run(const Function& function) {
-    run_erased([](const void* f, int thread) { (*static_cast<const Function*>(f))(thread); }, &function);
+  __attribute__((always_inline)) void run(const Function& function, bool rest = false) {
+    run_erased([](const void* f, int thread) { (*static_cast<const Function*>(f))(thread); }, &function, rest);
   }
 
   // `number` barriers, each for `count` threads; valid as scratch memory is.
@@ -60,7 +61,7 @@ class Workers {
   }
 
  private:
-  void run_erased(void (*call)(const void*, int), const void* function);
+  void run_erased(void (*call)(const void*, int), const void* function, bool rest);
   void* allocate(size_t bytes);
 
   int count_;
