@@ -2,9 +2,9 @@
 
     python -m benchmarks.ops [--rounds 5] [--quick | --random N] [--avx2] [--only NAME …] [--csv FILE]
 
-One size at a time departs from the notebook model's, or all are drawn at random. Every contender lives in its own process, and only one of them
-runs at a time: at each size all take their turn, for several rounds, so that what disturbs the machine disturbs them
-alike. With a vocabulary of 200,000 words all of them together take some 24 GB.
+One size at a time departs from the notebook model's, or all are drawn at random. Every contender lives in its own
+process, and only one of them runs at a time: at each size all take their turn, for several rounds, so that what
+disturbs the machine disturbs them alike. With a vocabulary of 200,000 words all of them together take some 24 GB.
 """
 
 import argparse

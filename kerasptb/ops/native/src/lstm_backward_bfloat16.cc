@@ -65,8 +65,7 @@ struct Backward {
   }
 
   void start(const Share& share) const {
-    for (int64_t b = share.blocks.begin * layout.block_rows;
-         b < smaller(share.blocks.end * layout.block_rows, sizes.batch); ++b)
+    for (int64_t b = share.rows.begin; b < share.rows.end; ++b)
       for (int64_t u = share.slices.begin * kBlock; u < share.slices.end * kBlock; u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
         store(dh + b * padded_units + u, load(io.dh_T + b * units + u, lanes));
@@ -121,15 +120,13 @@ struct Backward {
 
   void recurrence(const Share& share, Barrier* barrier) const {
     for (int64_t t = sizes.steps - 1; t >= 0; --t) {
-      gates(t, {share.blocks.begin * layout.block_rows, smaller(share.blocks.end * layout.block_rows, sizes.batch)},
+      gates(t, share.rows,
             {2 * share.slices.begin, smaller(2 * share.slices.end, tiles)}, d_bias + share.group * columns);
       if (layout.members > 1) barrier->wait();
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
-        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
-          const int64_t b = block * layout.block_rows;
-          products(t * sizes.batch + b, smaller(layout.block_rows, sizes.batch - b), padded_features / kBlock + slice,
-                   dh + b * padded_units + slice * kBlock, padded_units);
-        }
+        for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows)
+          products(t * sizes.batch + b, smaller(layout.block_rows, share.rows.end - b),
+                   padded_features / kBlock + slice, dh + b * padded_units + slice * kBlock, padded_units);
     }
   }
 
@@ -160,8 +157,7 @@ struct Backward {
   }
 
   void finish(const Share& share) const {
-    for (int64_t b = share.blocks.begin * layout.block_rows;
-         b < smaller(share.blocks.end * layout.block_rows, sizes.batch); ++b)
+    for (int64_t b = share.rows.begin; b < share.rows.end; ++b)
       for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
         store(io.dh0 + b * units + u, load(dh + b * padded_units + u), lanes);

@@ -160,9 +160,8 @@ struct Forward {
     const Range depth{input_sums == nullptr ? 0 : padded_features / kTileDepth, row_size / kTileDepth};
     for (int64_t t = 0; t < sizes.steps; ++t) {
       for (int64_t tile = 2 * share.slices.begin; tile < smaller(2 * share.slices.end, tiles); ++tile)
-        for (int64_t block = share.blocks.begin; block < share.blocks.end; ++block) {
-          const int64_t b = block * layout.block_rows;
-          const int64_t r = t * sizes.batch + b, num_rows = smaller(layout.block_rows, sizes.batch - b);
+        for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows) {
+          const int64_t r = t * sizes.batch + b, num_rows = smaller(layout.block_rows, share.rows.end - b);
           const Sums inputs = input_sums_of(r, tile);
           products(r, num_rows, tile, depth, input_sums == nullptr ? nullptr : &inputs, sums);
           gates(t, b, num_rows, tile, z);

@@ -1,8 +1,8 @@
 // What both passes of the LSTM layer in bfloat16 share: who works on what, and access to weights and gates.
 //
-// The batch falls into blocks of 32 rows (16 where that is enough or gives more threads work), the units into slices
-// of 32. Threads form groups: a group owns some blocks for all steps, its members some slices each. A group of one
-// never waits; larger ones meet at a barrier once a step.
+// Threads form groups: a group owns some rows of the batch for all steps, its members some slices each, of 32 units. A group
+// of one never waits; larger ones meet at a barrier once a step. A group's rows are multiplied in blocks of 32, or of 16
+// where that is enough.
 //
 // Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
 #pragma once
@@ -36,13 +36,13 @@ struct StepCost {
 };
 
 static StepCost step_cost(const LstmBfloat16Sizes& sizes, int parts, const Layout& layout) {
-  const int64_t blocks = ceil_div(sizes.batch, layout.block_rows);
+  const int64_t my_rows = ceil_div(ceil_div(sizes.batch, kRowsTogether), layout.groups) * kRowsTogether;
+  const int64_t my_blocks = ceil_div(my_rows, layout.block_rows);
   const int64_t slices = sizes.padded_units() / kBlock;
-  const int64_t my_blocks = ceil_div(blocks, layout.groups);
   const int64_t my_slices = ceil_div(slices, layout.members);
   const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * 2 * parts;
   const double my_bytes = my_slices * slice_bytes;
-  const double products = double(my_blocks) * my_slices * (layout.block_rows / kTileRows) *
+  const double products = double(my_rows) / kTileRows * my_slices *
                           (kBlock * kGates / kTileRows) * (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
   StepCost cost;
   cost.arithmetic = products * kTileProductCycles;
@@ -56,7 +56,7 @@ static Layout choose_layout(const LstmBfloat16Sizes& sizes, int parts, int threa
   Layout best;
   double best_cycles = 0;
   for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
-    for (int64_t groups = smaller(threads, ceil_div(sizes.batch, block_rows)); groups >= 1; --groups) {
+    for (int64_t groups = smaller(threads, ceil_div(sizes.batch, kTileRows)); groups >= 1; --groups) {
       Layout layout;
       layout.block_rows = block_rows;
       layout.groups = static_cast<int>(groups);
@@ -76,7 +76,7 @@ static Layout choose_layout(const LstmBfloat16Sizes& sizes, int parts, int threa
 struct Share {
   bool idle;
   int group;
-  Range blocks, slices;  // of the batch, and of 32 units
+  Range rows, slices;  // of the batch, and of 32 units
 };
 
 static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int thread) {
@@ -84,8 +84,8 @@ static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int 
   share.group = thread / layout.members;
   share.idle = share.group >= layout.groups;
   const int member = thread % layout.members;
-  const int64_t blocks = ceil_div(sizes.batch, layout.block_rows);
-  share.blocks = split(blocks, layout.groups, share.group);
+  const Range rows = split(ceil_div(sizes.batch, kRowsTogether), layout.groups, share.group);
+  share.rows = {rows.begin * kRowsTogether, smaller(rows.end * kRowsTogether, sizes.batch)};
   share.slices = split(sizes.padded_units() / kBlock, layout.members, member);
   return share;
 }
