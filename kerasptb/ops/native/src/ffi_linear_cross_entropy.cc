@@ -18,9 +18,10 @@ template <int kParts>
 ffi::Error run(const LinearCrossEntropy& tensors) {
   return guarded([&] {
     // To read W and write dW takes longer than to multiply few words, and float32 has no more to do for each. Measured
-    // with AVX512-BF16 at D = 64 to 1,500; in one part W is read once, which counts where no cache holds it.
+    // with AVX512-BF16 at D = 64 to 1,500; in one part W is read once, which counts where no cache holds it. With AMX,
+    // where nothing was measured, two parts are taken for one.
     const bool is_large = tensors.features * tensors.vocabulary_size > 4 << 20;
-    const int64_t few = kParts == 2 ? 39 : is_large ? 8 : 16;
+    const int64_t few = kParts == 2 && cpu_level() < CpuLevel::kAmx ? 39 : is_large ? 8 : 16;
     if (kParts == kFloat32 || tensors.num_words <= few)
       KERASPTB_DISPATCH(linear_cross_entropy)(tensors);
 #if KERASPTB_BFLOAT16
