@@ -33,7 +33,7 @@ _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
 # nearer to the processor's limit, and of the passes over the logits that fusing spares there are fewer to each product.
 # Measured with AVX-512 at N = 60 to 1,200: level at D = 550 to 800 (10 % either way), 6 to 14 % slower at 1,500. Of
-# few words the kernel is another one, and faster at any D.
+# few words, as many as few_words_float32.cc takes with AVX-512, the kernel is another one, and faster at any D.
 _MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
 # A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
 # memory's sake alone, and a training step of common size is one.

@@ -15,7 +15,7 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
 constexpr double kTileProductCycles = 16;  // of one tile of A times one of B
-constexpr int64_t kRowsTogether = 16;      // so many rows of A, or a multiple, are multiplied without others
+constexpr int64_t kRowsTogether = 16;
 
 // The tiles of a thread, all of 16 rows of 64 bytes, for as long as it lives. Afterwards the tiles are free again, as
 // other libraries that use them expect.

@@ -7,7 +7,7 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
 constexpr double kTileProductCycles = 256;  // of one tile of A times one of B
-constexpr int64_t kRowsTogether = 8;        // so many rows of A, or a multiple, are multiplied without others
+constexpr int64_t kRowsTogether = 8;        // four cost nearly as much
 
 // There is nothing to set up.
 class Tiles {
