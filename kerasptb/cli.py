@@ -17,6 +17,7 @@ _DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
     "train, valid and test texts, or an archive of them"
 )
+_VOCABULARY_HELP = "keep the N most frequent words, <unk> and <eos> among them; the rest becomes <unk> (default: all)"
 
 
 def main(arguments=None):
@@ -88,6 +89,7 @@ def _train(options):
         steps_per_epoch=options.steps_per_epoch,
         batch_size=options.batch_size,
         num_steps=options.num_steps,
+        vocabulary_size=options.vocabulary_size,
         backend=options.backend,
         precision=options.precision,
         seed=options.seed,
@@ -219,6 +221,7 @@ def _tune(options):
         workers=options.workers,
         max_hours=options.max_hours,
         seed=options.seed,
+        vocabulary_size=options.vocabulary_size,
         backend=options.backend,
         precision=options.precision,
         steps_per_epoch=options.steps_per_epoch,
@@ -312,6 +315,7 @@ def _add_train(commands):
     command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
     command.add_argument("--batch-size", type=_positive, help="rows of a batch (default: the preset's)")
     command.add_argument("--num-steps", type=_positive, help="words of a row (default: the preset's)")
+    command.add_argument("--vocabulary-size", type=_positive, help=_VOCABULARY_HELP)
     command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
     command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
     command.add_argument("--seed", type=_seed, help="makes the run repeatable (default: drawn, and recorded)")
@@ -355,6 +359,7 @@ def _add_tune(commands):
     )
     command.add_argument("--max-hours", type=float, help="time limit of this session")
     command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
+    command.add_argument("--vocabulary-size", type=_positive, help=_VOCABULARY_HELP)
     command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")
     command.add_argument("--precision", choices=_PRECISIONS, help="of the matrix products (default: float32)")
     command.add_argument("--seed", type=_seed, help="of the draws and of every training (default: drawn, and recorded)")

@@ -37,6 +37,7 @@ def train(
     steps_per_epoch=None,
     batch_size=None,
     num_steps=None,
+    vocabulary_size=None,
     backend=None,
     precision=None,
     seed=None,
@@ -50,13 +51,14 @@ def train(
     """Trains a language model and leaves a run folder.
 
     Args:
-        data: a `Corpus`, or what `load_corpus` takes: "auto", "ptb", "sample", a folder or an archive. `None` for
-            "auto", or for the text of the resumed run.
+        data: what `load_corpus` takes: "auto", "ptb", "sample", a folder, an archive or a `Corpus`. `None` for "auto",
+            or for the text of the resumed run.
         preset: name of a recipe in `kerasptb.presets`; `None` for "notebook", or for that of the resumed run.
         epochs: number of epochs in all; `None` for the preset's. Of a resumed run, more than it had trains it longer.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
+        vocabulary_size: the most words to keep, the rest becomes `<unk>`, see `load_corpus`; `None` for all.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
         precision: see `LanguageModel`; `None` for "float32", or what Keras' global dtype policy stands for.
         seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
@@ -87,12 +89,14 @@ def train(
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
     if resume:
-        asked = {**given, **(training_arguments or {}), "steps_per_epoch": steps_per_epoch, "preset": preset}
+        asked = {"steps_per_epoch": steps_per_epoch, "preset": preset, "vocabulary_size": vocabulary_size}
+        asked |= given | (training_arguments or {})
         run, corpus, model = _reopen(data, out, {name: value for name, value in asked.items() if value is not None})
     else:
         preset = preset or "notebook"
         settings = _training_settings(preset, steps_per_epoch, training_arguments)
-        run, corpus, model = _start(data, preset, out, given, settings)
+        corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
+        run, model = _start(corpus, preset, out, given, settings)
     with runs.held(run.folder):
         if epochs is not None:
             done = len(run.history)
@@ -125,9 +129,8 @@ def train(
     return run
 
 
-def _start(data, preset, out, model_arguments, settings):
-    """Returns a new run, its corpus and its model, compiled."""
-    corpus = data if isinstance(data, Corpus) else load_corpus("auto" if data is None else data)
+def _start(corpus, preset, out, model_arguments, settings):
+    """Returns a new run and its model, compiled."""
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
     arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
     if arguments.get("precision") is None:
@@ -140,7 +143,7 @@ def _start(data, preset, out, model_arguments, settings):
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
     config = {"model": model.get_config(), "training": settings, "data": _describe(corpus), "versions": _versions()}
-    return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), corpus, model
+    return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), model
 
 
 def _reopen(data, out, asked):

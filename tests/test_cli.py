@@ -315,7 +315,7 @@ def test_help_needs_no_tensorflow():
 TRAIN = {"data": "sample", "preset": "tuned", "epochs": 2, "steps_per_epoch": 3, "batch_size": 4, "num_steps": 5}
 TUNE = {"data": "sample", "tuner": "random", "trials": 2, "epochs": 3, "max_parameters": 4, "workers": 5}
 TUNE |= {"max_hours": 0.5, "steps_per_epoch": 6, "max_failures": 7}
-BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "out": "folder"}
+BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "vocabulary_size": 9, "out": "folder"}
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,26 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
 
 
+def test_rare_words_of_a_text_become_unknown(tmp_path):
+    for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
+        text = "".join(f"one two three {split}{i}\n" for i in range(lines))
+        (tmp_path / f"{split}.txt").write_text(text)
+    arguments = {"batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
+    run = kerasptb.train(tmp_path, out=tmp_path / "run", vocabulary_size=5, epochs=1, **arguments)
+    assert run.vocabulary.words == ("<eos>", "<unk>", "one", "three", "two")
+    assert run.config["model"]["vocabulary_size"] == 5
+    assert run.metrics["test_perplexity"] < 6
+    # Its vocabulary is the run's: it is read again without a word about it, and goes on with no other.
+    assert run.load_corpus().test.tolist()[:5] == [2, 4, 3, 1, 0]
+    kerasptb.train(out=run.folder, resume=True, epochs=2, vocabulary_size=5, verbose=0)
+    assert len(run.history) == 2
+    with pytest.raises(RunError, match=r"vocabulary_size=5\. Received: vocabulary_size=6"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=6, verbose=0)
+    with pytest.raises(ValueError, match=r"A Corpus keeps its vocabulary of 5 words"):
+        kerasptb.train(run.load_corpus(), out=tmp_path / "other", vocabulary_size=4, **arguments)
+    assert not (tmp_path / "other").exists()
+
+
 def test_callbacks_of_the_user_run_and_see_the_logs(tmp_path):
     seen = []
 

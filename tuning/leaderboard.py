@@ -118,7 +118,7 @@ def format_table(trials, rows=10):
     return "\n".join(text)
 
 
-def keep_best(folder, trials, data, say):
+def keep_best(folder, trials, text, say):
     """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
 
     A copy that was trained further since is kept: where it is if it is that trial's, else as FOLDER/best-1 or so. While
@@ -127,7 +127,7 @@ def keep_best(folder, trials, data, say):
     Args:
         folder: the search's folder.
         trials: list of `TrialView`.
-        data: what `kerasptb.load_corpus` takes, for the script.
+        text: dict of the arguments of `kerasptb.load_corpus`, for the script.
         say: function that prints.
 
     Returns:
@@ -145,7 +145,7 @@ def keep_best(folder, trials, data, say):
         return kerasptb.load_run(best.folder / RUN)
     run = kerasptb.load_run(folder / BEST)
     with written_whole(folder / SCRIPT) as temporary:
-        temporary.write_text(_write_script(run, best, data))
+        temporary.write_text(_write_script(run, best, text))
     return run
 
 
@@ -181,7 +181,7 @@ def _copy_run(run_folder, folder):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_script(run, best, data):
+def _write_script(run, best, text):
     model = {name: value for name, value in run.config["model"].items() if name != "name"}
     training = {name: run.config["training"][name] for name in TRAINING_SETTINGS}
     return _SCRIPT.format(
@@ -189,8 +189,8 @@ def _write_script(run, best, data):
         perplexity=best.score,
         parameters=best.record.parameters,
         epochs=run.config["training"]["epochs"],
+        text="".join(f"{name}={value!r}, " for name, value in text.items() if value is not None),
         steps=f", steps_per_epoch={steps}" if (steps := run.config["training"].get("steps_per_epoch")) else "",
-        data=data,
         model=pprint.pformat(model, sort_dicts=False, width=100),
         training=pprint.pformat(training, sort_dicts=False, width=100),
     )
@@ -218,7 +218,7 @@ def build_model():
 
 if __name__ == "__main__":
     arguments = {{"model_arguments": MODEL, "training_arguments": TRAINING}}
-    kerasptb.train({data!r}, epochs={epochs}{steps}, **arguments, out="retrained")
+    kerasptb.train({text}epochs={epochs}{steps}, **arguments, out="retrained")
 '''
 
 

@@ -36,6 +36,7 @@ _KEPT = {
     "epochs": 15,
     "max_parameters": NOTEBOOK_PARAMETERS,
     "steps_per_epoch": None,
+    "vocabulary_size": None,
     "backend": None,
     "precision": None,
     "seed": None,
@@ -77,6 +78,7 @@ def tune(
     workers=None,
     max_hours=None,
     seed=None,
+    vocabulary_size=None,
     backend=None,
     precision=None,
     steps_per_epoch=None,
@@ -92,7 +94,7 @@ def tune(
     whatever batches the trial trained with. The test text has no say.
 
     Args:
-        data: a `kerasptb.Corpus`, or what `kerasptb.load_corpus` takes; `None` for "auto".
+        data: what `kerasptb.load_corpus` takes; `None` for "auto".
         space: what to choose among: a `LanguageModelSpace`, `None` for the default one; or any
             `keras_tuner.HyperModel`, or a function from hyperparameters to a compiled `kerasptb.LanguageModel`, whose
             weights are drawn anew when it is trained. A HyperModel with a `fit` of its own is given `fit(hp, model,
@@ -109,6 +111,7 @@ def tune(
         max_hours: time limit of this session, in hours. No trial begins after it; those that run end with their epoch.
         seed: seed of the draws and of every training. One process with the same seed finds the same to the bit;
             several share the trials out by the clock. `None` draws one, which stands in search.json.
+        vocabulary_size: the most words to keep, the rest becomes `<unk>`, see `kerasptb.load_corpus`; `None` for all.
         backend: see `kerasptb.LanguageModel`.
         precision: see `kerasptb.LanguageModel`.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
@@ -134,6 +137,7 @@ def tune(
         max_parameters=max_parameters,
         steps_per_epoch=steps_per_epoch,
         max_failures=max_failures,
+        vocabulary_size=vocabulary_size,
     )
     workers = whole_numbers(workers=workers)["workers"]
     given = {
@@ -195,11 +199,11 @@ def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
         with Progress(folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
             _run(settings, space, corpus, workers, role, resume)
     except KeyboardInterrupt:
-        _report(settings, arguments["data"], say)
+        _report(settings, arguments, say)
         command = f"kerasptb tune --out {shlex.quote(str(folder))} --resume"
         say(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
         raise
-    return _check(_report(settings, arguments["data"], say), say)
+    return _check(_report(settings, arguments, say), say)
 
 
 def _check_travels(space):
@@ -286,9 +290,9 @@ def _open(folder, given, resume):
             f"{', '.join(gone)} are missing."
         )
     for name in _KEPT:
-        if name in given and given[name] != recorded[name]:
+        if name in given and given[name] != recorded.get(name):  # searches have not always had each
             raise SearchError(
-                f"A search that is resumed keeps its settings: {folder} has {name}={recorded[name]!r}. "
+                f"A search that is resumed keeps its settings: {folder} has {name}={recorded.get(name)!r}. "
                 f"Received: {name}={given[name]!r}"
             )
     return {**recorded, **given}
@@ -300,12 +304,13 @@ def _read(data, folder, arguments):
     "auto" may find another text on another day, or on a worker's machine: its trials would not compare.
     """
     data = arguments.get("data", "auto") if data is None else data
-    corpus = data if isinstance(data, kerasptb.Corpus) else kerasptb.load_corpus(data)
     begun = arguments.get("text")
+    own = begun is not None and isinstance(data, kerasptb.Corpus)  # it has the vocabulary that the search began with
+    corpus = kerasptb.load_corpus(data, vocabulary_size=None if own else arguments.get("vocabulary_size"))
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
-            "text. Name the search's own with --data."
+            "text or vocabulary. Name the search's own with --data."
         )
     return data, corpus
 
@@ -352,14 +357,15 @@ def _describe(space):
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}
 
 
-def _report(settings, data, say):
+def _report(settings, arguments, say):
     """Writes what a search has found so far; returns its `SearchResult`."""
     folder = settings.folder
     trials = read_trials(folder)
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
-    run = leaderboard.keep_best(folder, trials, data, say)
+    text = {"data": arguments["data"], "vocabulary_size": arguments.get("vocabulary_size")}
+    run = leaderboard.keep_best(folder, trials, text, say)
     if trials:
         say(leaderboard.format_table(trials))
     statuses = [trial.status for trial in trials]

@@ -60,9 +60,10 @@ class Corpus:
 
 
 def load_corpus(
-    data: str | os.PathLike = "auto",
+    data: Corpus | str | os.PathLike = "auto",
     *,
     vocabulary: Vocabulary | None = None,
+    vocabulary_size: int | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Corpus:
     """Reads a corpus, from wherever it is found.
@@ -76,35 +77,47 @@ def load_corpus(
             "sample": the built-in sample, English prose that every Python carries;
             a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
             `test.txt`, in it or in its `data` or `simple-examples/data`;
-            an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder.
+            an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder;
+            a `Corpus`, which is returned as it is: no vocabulary, nor its size, can go with it.
         vocabulary: The vocabulary to read the text with, as when a trained model is evaluated. By default that of
             the training text: ids by falling count, then by word.
+        vocabulary_size: The most words that the training text's vocabulary keeps, at least 3: the most frequent ones,
+            `<unk>` and `<eos>` among them. The rest of all three texts becomes `<unk>`. By default every word is kept.
         cache_dir: Where a download is kept; by default `~/.cache/kerasptb`, or `kerasptb` in `XDG_CACHE_HOME`.
 
     Returns:
         The corpus. Each line's end is the word `<eos>`; a word outside the vocabulary becomes `<unk>`.
 
     Raises:
-        DataError: A file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; or "ptb"
-            is nowhere and cannot be downloaded.
+        DataError: A file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; "ptb" is
+            nowhere and cannot be downloaded; or the arguments contradict each other.
         FileNotFoundError: A file is missing.
     """
+    given = {"vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(data, Corpus):
+        if given:
+            raise DataError(f"A Corpus keeps its vocabulary of {len(data.vocabulary)} words. Received: {given}")
+        return data
+    if len(given) == 2:
+        raise DataError(f"Expected a vocabulary or its size, not both. Received: {given}")
     raw = find_corpus(data, cache_dir=None if cache_dir is None else Path(cache_dir))
-    return encode_corpus(raw, vocabulary)
+    return encode_corpus(raw, vocabulary, vocabulary_size)
 
 
-def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None) -> Corpus:
+def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabulary_size: int | None = None) -> Corpus:
     """Returns the ids of three texts.
 
     Args:
         raw: The texts.
         vocabulary: As for `load_corpus`.
+        vocabulary_size: As for `load_corpus`.
 
     Raises:
         DataError: As for `load_corpus`.
     """
     if vocabulary is None:
-        vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text))
+        vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text), vocabulary_size)
     splits = {name: _encode(getattr(raw, name), vocabulary) for name in ("train", "valid", "test")}
     place = {name: getattr(raw, name) for name in ("name", "source", "is_sample", "location")}
     return Corpus(**splits, vocabulary=vocabulary, **place)

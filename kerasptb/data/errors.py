@@ -17,5 +17,6 @@ class UnknownWordError(DataError):
         place = f" ({where})" if where else ""
         super().__init__(
             f"The word {word!r}{place} is not in the vocabulary, and the vocabulary has no '<unk>' to stand for it: "
-            "replace the word by a known one, or put '<unk>' into the training text."
+            "replace the word by a known one, put '<unk>' into the training text, or give a vocabulary_size "
+            "(--vocabulary-size N), by which rare words become '<unk>'."
         )

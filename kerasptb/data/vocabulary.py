@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.files import written_whole
 
@@ -62,21 +63,34 @@ class Vocabulary:
                 raise DataError(f"Expected words without whitespace, none of them empty. Received: {word!r}")
 
     @classmethod
-    def from_tokens(cls, tokens: Iterable[str]) -> "Vocabulary":
+    def from_tokens(cls, tokens: Iterable[str], size: int | None = None) -> "Vocabulary":
         """Returns the vocabulary of a text: ids by falling count, words of equal count in order of code points.
 
         Args:
             tokens: The words of the text, `<eos>` among them if it is to have an id.
+            size: As for `from_counts`.
         """
-        return cls.from_counts(Counter(tokens))
+        return cls.from_counts(Counter(tokens), size)
 
     @classmethod
-    def from_counts(cls, counts: Mapping[str, int]) -> "Vocabulary":
+    def from_counts(cls, counts: Mapping[str, int], size: int | None = None) -> "Vocabulary":
         """Returns the vocabulary of counted words: ids by falling count, then by word.
 
         Args:
             counts: Mapping from word to its number of occurrences.
+            size: The most words to keep, at least 3. If there are more, `<unk>` is kept, whether counted or not, with
+                `<eos>` if that is counted, and the most frequent of the others; the words left out count as `<unk>`.
+                `None` keeps all.
+
+        Raises:
+            DataError: `size` is no integer of at least 3.
         """
+        if size is not None:
+            check_sizes(size=size)
+            if size < 3:
+                raise DataError(f"Expected a size of at least 3: {UNK}, {EOS} and one word. Received: size={size}")
+            if len(counts) > size:
+                counts = _most_frequent(counts, size)
         return cls(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @property
@@ -186,3 +200,11 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<Vocabulary of {len(self)} words: {', '.join(self.words[:5])}{', …' if len(self) > 5 else ''}>"
+
+
+def _most_frequent(counts, size):
+    always = {UNK: counts.get(UNK, 0)} | ({EOS: counts[EOS]} if EOS in counts else {})
+    others = sorted(counts.keys() - always.keys(), key=lambda word: (-counts[word], word))
+    kept = others[: size - len(always)]
+    always[UNK] += sum(counts[word] for word in others[len(kept) :])
+    return always | {word: counts[word] for word in kept}

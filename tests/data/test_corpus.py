@@ -69,6 +69,30 @@ def test_unknown_word_is_named_with_its_place(tmp_path):
         load_corpus(tmp_path)
 
 
+def test_a_vocabulary_size_makes_rare_words_unknown_in_all_texts(tmp_path):
+    write(tmp_path, train="b a b c\nb a d\n", valid="a zebra\n", test="c b")
+    with pytest.raises(UnknownWordError, match=r"'zebra' .*--vocabulary-size"):
+        load_corpus(tmp_path)
+    corpus = load_corpus(tmp_path, vocabulary_size=4)
+    assert corpus.vocabulary.words == ("b", "<eos>", "<unk>", "a")
+    assert corpus.train.tolist() == [0, 3, 0, 2, 1, 0, 3, 2, 1]
+    assert corpus.valid.tolist() == [3, 2, 1]
+    assert corpus.test.tolist() == [2, 0]
+    # All words fit: nothing is to stand for the one that only the validation text has.
+    with pytest.raises(UnknownWordError, match="'zebra'"):
+        load_corpus(tmp_path, vocabulary_size=5)
+
+
+def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
+    corpus = load_corpus(write(tmp_path, train="a b <unk>\n", valid="a\n", test="a\n"))
+    assert load_corpus(corpus) is corpus
+    for arguments in ({"vocabulary_size": 3}, {"vocabulary": corpus.vocabulary}):
+        with pytest.raises(DataError, match=r"keeps its vocabulary of 4 words\. Received: .*vocabulary"):
+            load_corpus(corpus, **arguments)
+    with pytest.raises(DataError, match="a vocabulary or its size, not both"):
+        load_corpus(tmp_path, vocabulary=corpus.vocabulary, vocabulary_size=3)
+
+
 def test_missing_line_end_in_training_is_named_too(tmp_path):
     write(tmp_path, train="a b", valid="a\n", test="a")
     with pytest.raises(UnknownWordError, match=r"'<eos>' \(.*valid\.txt, line 1\)"):
@@ -104,6 +128,15 @@ def test_ptb_is_the_original_readers(ptb):
     assert (len(ptb.train), len(ptb.valid), len(ptb.test)) == (929_589, 73_760, 82_430)
     assert len(ptb.vocabulary) == 10_000
     assert ptb.train[:10].tolist() == [9970, 9971, 9972, 9974, 9975, 9976, 9980, 9981, 9982, 9983]
+
+
+@needs_ptb
+def test_ptb_with_fewer_words():
+    smaller = load_corpus(os.environ["KERASPTB_DATA"], vocabulary_size=5_000)
+    assert len(smaller.vocabulary) == 5_000
+    # Counted with tr, sort and uniq: 45,020 times <unk>, and 42,713 words that are not among the 4,998 most frequent.
+    assert (smaller.train == smaller.vocabulary.unk_id).sum() == 87_733
+    assert len(load_corpus(os.environ["KERASPTB_DATA"], vocabulary_size=10_000).vocabulary) == 10_000
 
 
 @needs_ptb

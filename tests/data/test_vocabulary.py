@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasptb.data import EOS, DataError, UnknownWordError, Vocabulary
+from kerasptb.data import EOS, UNK, DataError, UnknownWordError, Vocabulary
 from kerasptb.data.vocabulary import iter_tokens
 
 # Every character that UTF-8 can carry: surrogates cannot stand in a file.
@@ -27,6 +27,37 @@ def test_ids_by_falling_count_then_word(text):
     vocabulary = Vocabulary.from_tokens(tokens)
     assert vocabulary.words == words
     assert vocabulary.word_to_id == dict(zip(words, range(len(words)), strict=True))
+
+
+def test_a_size_keeps_the_most_frequent_words():
+    counts = {"the": 9, "b": 4, "a": 4, "zebra": 2, EOS: 1, "yak": 1, "ant": 1}
+    assert Vocabulary.from_counts(counts, 5).words == ("the", "<unk>", "a", "b", "<eos>")  # <unk> 4: tied with a and b
+    assert Vocabulary.from_counts(counts, 4).words == ("the", "<unk>", "a", "<eos>")
+    # The text's own <unk> takes no further place, and keeps its count: 3 + 2.
+    assert Vocabulary.from_counts(counts | {UNK: 3}, 6).words == ("the", "<unk>", "a", "b", "zebra", "<eos>")
+    # Where all words fit, nothing changes: no <unk> comes in.
+    assert Vocabulary.from_counts(counts, 7) == Vocabulary.from_counts(counts)
+    assert UNK not in Vocabulary.from_counts(counts, 10_000)
+
+
+@given(texts.filter(lambda text: text.split()), st.integers(3, 9))
+def test_a_size_is_as_if_rare_words_had_been_written_unk(text, size):
+    tokens = list(iter_tokens(text))
+    vocabulary = Vocabulary.from_tokens(tokens, size)
+    assert len(vocabulary) == min(size, len(set(tokens)))
+    written = [token if token in vocabulary else UNK for token in tokens]
+    assert Vocabulary.from_tokens(written) == vocabulary
+    counts = collections.Counter(tokens)
+    left_out = [count for word, count in counts.items() if word not in vocabulary]
+    kept = [count for word, count in counts.items() if word in vocabulary and word not in (UNK, EOS)]
+    assert max(left_out, default=0) <= min(kept, default=len(tokens))
+    assert (EOS in vocabulary) == (EOS in tokens)
+
+
+@pytest.mark.parametrize("size", [2, 0, -1, 5.0, True, "5"])
+def test_a_size_that_is_none_is_told(size):
+    with pytest.raises(DataError, match=rf"size.*Received: size={size!r}"):
+        Vocabulary.from_tokens(["a", "b", "c", "d"], size)
 
 
 @given(texts.filter(lambda text: text.split()))

@@ -276,6 +276,25 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
         toy(texts, tmp_path, space)
 
 
+def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
+    arguments = {"steps_per_epoch": 3, "max_parameters": 15_000}
+    result = toy(texts, tmp_path, space, trials=1, vocabulary_size=9, **arguments)
+    assert len(result.run.vocabulary) == 9
+    assert result.run.config["model"]["vocabulary_size"] == 9
+    # Taken up, it reads the text as before; so it does with a corpus of the same words, and with no other.
+    corpus = kerasptb.load_corpus(texts, vocabulary_size=9)
+    assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
+    assert len(toy(corpus, tmp_path, space, trials=3, resume=True).trials) == 3
+    with pytest.raises(tuning.SearchError, match="another text or vocabulary"):
+        toy(kerasptb.load_corpus(texts), tmp_path, space, trials=4, resume=True)
+    with pytest.raises(tuning.SearchError, match=r"vocabulary_size=9\. Received: vocabulary_size=8"):
+        toy(None, tmp_path, space, trials=4, vocabulary_size=8, resume=True)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
+    assert kerasptb.load_run(tmp_path / "retrained").vocabulary == corpus.vocabulary
+
+
 def test_a_search_that_is_taken_up_or_joined_keeps_its_text(texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     monkeypatch.setenv("KERASPTB_DATA", str(texts))
