@@ -20,8 +20,13 @@ __version__ = "0.1.0"
 # reading a corpus or printing the command line's help does not need it.
 _MODULES = {
     "Corpus": "kerasptb.data",
+    "DataError": "kerasptb.data",
+    "ExportError": "kerasptb.export",
     "LanguageModel": "kerasptb.models",
+    "NativeUnavailableError": "kerasptb.ops.native",
     "Run": "kerasptb.runs",
+    "RunError": "kerasptb.runs",
+    "TrainingDivergedError": "kerasptb.callbacks",
     "Vocabulary": "kerasptb.data",
     "build_language_model": "kerasptb.models",
     "evaluate_perplexity": "kerasptb.evaluation",

@@ -118,7 +118,10 @@ def _evaluate(options):
     if options.batch_size is None:
         evaluations = evaluate_both(model, ids, options.num_steps)
         if evaluations[1] is None:
-            print(f"Too short for a batch of {model.batch_size} streams: the strict figure alone.", file=sys.stderr)
+            print(
+                f"The text is too short for {model.batch_size} streams: only the figure of every word is given.",
+                file=sys.stderr,
+            )
     else:
         every_word = options.batch_size == 1
         evaluations = [evaluate_split(model, ids, options.batch_size, options.num_steps, every_word)]

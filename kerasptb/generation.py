@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from kerasptb.data import EOS, UNK
+from kerasptb.data import EOS, UNK, DataError
 from kerasptb.data.tokenizer import tokenize
 
 
@@ -36,8 +36,10 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
         List of k `Suggestion`, the most probable first.
 
     Raises:
-        ValueError: if `k` is out of range, or the text holds a word outside a vocabulary without `<unk>`.
+        ValueError: if `k` is out of range, the vocabulary is not of the model's size, or it has no `<unk>` and the text
+            holds a word that is not in it.
     """
+    _check_vocabulary(model, vocabulary)
     excluded = [vocabulary.word_to_id[word] for word in exclude if word in vocabulary]
     if not 1 <= k <= len(vocabulary) - len(excluded):
         raise ValueError(f"`k` must be from 1 to {len(vocabulary) - len(excluded)}. Received: k={k}")
@@ -72,6 +74,7 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
         raise ValueError(f"`num_words` must be 0 or more. Received: num_words={num_words}")
     if not temperature >= 0 or np.isinf(temperature):
         raise ValueError(f"`temperature` must be 0 or more, and finite. Received: temperature={temperature}")
+    _check_vocabulary(model, vocabulary)
     random = np.random.default_rng(seed)
     excluded = [vocabulary.word_to_id[word] for word in exclude if word in vocabulary]
     tokens, words, reset = encode_text(vocabulary, prompt), [], True
@@ -82,6 +85,13 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
         words.append(vocabulary.words[token])
         tokens, reset = np.array([token], np.int32), False
     return words
+
+
+def _check_vocabulary(model, vocabulary):
+    if len(vocabulary) != model.vocabulary_size:
+        raise DataError(
+            f"Expected the vocabulary of the model's {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
+        )
 
 
 def as_text(prompt, words):

@@ -13,7 +13,7 @@ import kerasptb
 from kerasptb import runs
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
-from kerasptb.data.batching import whole_numbers
+from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
 from kerasptb.files import new_folder, write_json
 from kerasptb.models import LanguageModel
@@ -54,7 +54,7 @@ def train(
         data: what `load_corpus` takes: "auto", "ptb", "sample", a folder, an archive or a `Corpus`. `None` for "auto",
             or for the text of the resumed run.
         preset: name of a recipe in `kerasptb.presets`; `None` for "notebook", or for that of the resumed run.
-        epochs: number of epochs in all; `None` for the preset's. Of a resumed run, more than it had trains it longer.
+        epochs: number of epochs in all; `None` for the preset's. A larger one, with `resume=True`, trains a run longer.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
@@ -84,7 +84,7 @@ def train(
         KeyboardInterrupt: if interrupted before the first epoch ends. Later on the whole epochs are kept, evaluated
             and returned.
     """
-    epochs, steps_per_epoch = whole_numbers(epochs=epochs, steps_per_epoch=steps_per_epoch).values()
+    epochs, steps_per_epoch = positive_integers(epochs=epochs, steps_per_epoch=steps_per_epoch).values()
     given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
@@ -230,9 +230,9 @@ def _training_settings(preset, steps_per_epoch, training_arguments):
         "steps_per_epoch": steps_per_epoch,
         **recipe.training_arguments(),
     }
-    unknown = set(training_arguments or {}) - set(settings)
-    if unknown:
-        raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {sorted(unknown)}")
+    known = {"preset", *recipe.training_arguments()}
+    if unknown := set(training_arguments or {}) - known:
+        raise ValueError(f"Expected training arguments among {sorted(known)}. Received: {sorted(unknown)}")
     return {**settings, **(training_arguments or {})}
 
 
@@ -288,6 +288,7 @@ def _finish(run, corpus, recorder, interrupted, say):
     # Validation has filled a batch; the test text may be shorter, and its strict figure is there all the same.
     strict, streams = evaluate_both(model, corpus.test)
     test = None if streams is None else streams.perplexity
+    shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
     metrics = {
         "train_perplexity": best["perplexity"],
         "valid_perplexity": best["val_perplexity"],
@@ -297,7 +298,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
         "preset": run.config["training"]["preset"],
-        "backend": backends.resolve(model.backend, model.precision, _units_obstacle(model)),
+        "backend": backends.resolve(model.backend, model.precision, _native_obstacle(model)),
         "precision": model.precision,
         "parameters": model.count_params(),
         "seed": model.seed,
@@ -307,16 +308,19 @@ def _finish(run, corpus, recorder, interrupted, say):
     write_json(run.folder / runs.METRICS, metrics)
     say(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
-        f"valid {best['val_perplexity']:.2f}, test {'of no whole batch' if test is None else f'{test:.2f}'} "
-        f"(batch {model.batch_size}; every word: {strict.perplexity:.2f})"
+        f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "
+        f"every word: {strict.perplexity:.2f})"
     )
     if corpus.is_sample:
         say("These are perplexities of the built-in sample text: they compare with nothing published.")
     say(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
 
 
-def _units_obstacle(model):
+def _native_obstacle(model):
     """Why the native backend has not run an LSTM layer of the model, or None."""
+    rounded_by_kernels = model.dtype_policy.name == "mixed_bfloat16" and model.precision == "bfloat16"
+    if model.compute_dtype != "float32" and not rounded_by_kernels:
+        return f"The native backend takes float32. Received: dtype policy {model.dtype_policy.name}."
     obstacles = (backends.units_obstacle(units, model.precision) for units in model.units)
     return next((obstacle for obstacle in obstacles if obstacle is not None), None)
 

@@ -145,7 +145,7 @@ def test_evaluate_gives_the_strict_figure_of_a_text_too_short_for_the_runs_strea
     output = capsys.readouterr()
     (result,) = json.loads(output.out)["results"]
     assert (result["method"], result["num_words"]) == ("every word", 11)
-    assert "Too short for a batch of 6 streams" in output.err
+    assert "too short for 6 streams" in output.err
 
 
 PROGRAM = [sys.executable, "-c", "import sys; from kerasptb.cli import main; sys.exit(main())"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import DataError, Vocabulary
 from kerasptb.generation import as_text, encode_text, generate, sample, suggest
 from kerasptb.models import LanguageModel
 
@@ -46,6 +46,14 @@ def test_k_is_checked(model):
     for k in (0, 10):
         with pytest.raises(ValueError, match=f"from 1 to 9. Received: k={k}"):
             suggest(model, VOCABULARY, "the", k=k)
+
+
+@pytest.mark.parametrize("size", [9, 11])
+@pytest.mark.parametrize("ask", [suggest, generate])
+def test_a_vocabulary_of_another_size_is_told(model, ask, size):
+    other = Vocabulary([*VOCABULARY.words, "dog"][:size])
+    with pytest.raises(DataError, match=f"the model's 10 words. Received: one of {size}"):
+        ask(model, other, "the")
 
 
 def test_generation_repeats_with_its_seed(model):

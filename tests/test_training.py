@@ -16,6 +16,7 @@ from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import Corpus, Vocabulary, make_dataset
 from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.ops import backends
+from kerasptb.ops.native import lstm as native_lstm
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -465,7 +466,26 @@ def test_a_test_text_too_short_for_a_batch_leaves_out_that_figure_alone(tmp_path
     )
     assert run.metrics["test_perplexity"] is None
     assert run.metrics["test_perplexity_every_word"] > 1
-    assert "test of no whole batch (batch 4; every word:" in capsys.readouterr().out
+    assert "test (too short for 4 streams) (in 4 streams; every word:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [{"epochs": 0}, {"steps_per_epoch": -3}])
+def test_what_has_an_argument_of_its_own_is_no_training_argument(tmp_path, arguments):
+    with pytest.raises(ValueError, match=rf"among .*'decay'.* Received: \['{next(iter(arguments))}'\]"):
+        train(tmp_path / "run", training_arguments=arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "native"), [("float32", True), ("float64", False), ("bfloat16", False), ("mixed_bfloat16", True)]
+)
+def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, policy, native):
+    if policy == "mixed_bfloat16" and backends.native_obstacle("bfloat16") is not None:
+        pytest.skip("this processor multiplies no bfloat16")
+    calls, call = [], native_lstm.call
+    monkeypatch.setattr(native_lstm, "call", lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1])
+    run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy})
+    assert (run.metrics["backend"], bool(calls)) == (("native", True) if native else ("keras", False))
 
 
 def test_unknown_training_argument_is_named(tmp_path):

@@ -18,10 +18,11 @@ _MODULES = {
     "LanguageModelSpace": "tuning.search_space",
     "SearchError": "tuning.search",
     "SearchResult": "tuning.search",
+    "WorkersFailedError": "tuning.workers",
     "tune": "tuning.search",
 }
 
-__all__ = ["LanguageModelSpace", "SearchError", "SearchResult", "tune"]
+__all__ = ["LanguageModelSpace", "SearchError", "SearchResult", "WorkersFailedError", "tune"]
 
 
 def __getattr__(name):

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.data.batching import whole_numbers
+from kerasptb.data.batching import positive_integers
 from kerasptb.files import locked, new_folder, read_json
 from tuning import leaderboard, plots
 from tuning.oracles import FAILING
@@ -131,7 +131,7 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
-    counts = whole_numbers(
+    counts = positive_integers(
         trials=trials,
         epochs=epochs,
         max_parameters=max_parameters,
@@ -139,7 +139,7 @@ def tune(
         max_failures=max_failures,
         vocabulary_size=vocabulary_size,
     )
-    workers = whole_numbers(workers=workers)["workers"]
+    workers = positive_integers(workers=workers)["workers"]
     given = {
         "tuner": tuner,
         **counts,

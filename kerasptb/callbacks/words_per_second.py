@@ -10,9 +10,10 @@ from kerasptb.metrics.perplexity import find_perplexity
 class WordsPerSecond(keras.callbacks.Callback):
     """Adds `words_per_second` to the logs of every training batch and epoch.
 
-    The words are those that the model's `Perplexity` metric has counted since the epoch began. The clock starts
-    when the epoch's first execution ends, so that the tracing of the graph is not taken for slow training (of an
-    epoch that is a single execution, the whole counts), and validation is outside it.
+    The words are those that the model's `Perplexity` metric has counted since the epoch began (of weighted words, the
+    sum of their weights). The clock starts when the epoch's first execution ends, so that the tracing of the graph is
+    not taken for slow training (of an epoch that is a single execution, the whole counts), and validation is outside
+    it.
 
     Raises:
         ValueError: when the first batch ends of a model without a `kerasptb.metrics.Perplexity`.

@@ -58,7 +58,7 @@ def check_sizes(**sizes: int) -> None:
             raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
 
 
-def whole_numbers(**numbers: int | None) -> dict[str, int | None]:
+def positive_integers(**numbers: int | None) -> dict[str, int | None]:
     """Returns positive integers as Python's own, which JSON can hold; None stays None.
 
     Raises:

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kerasptb.ops.tensors import weights_as_they_are
+from kerasptb.ops.tensors import without_autocast
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -32,7 +32,7 @@ class Embedding(keras.layers.Embedding):
     def call(self, inputs):
         """Returns the vectors of the words."""
         matrix = self.embeddings
-        with weights_as_they_are():  # to cast the rows takes less than to cast the matrix
+        with without_autocast():  # to cast the rows takes less than to cast the matrix
             # Another value than the variable itself is one that was given by a stateless scope.
             value = matrix.value if isinstance(matrix, keras.Variable) else matrix
         if not (_ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):

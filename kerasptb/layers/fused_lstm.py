@@ -7,7 +7,7 @@ import keras
 from kerasptb.ops import backends
 from kerasptb.ops.lstm import lstm
 from kerasptb.ops.lstm import obstacle as tensor_obstacle
-from kerasptb.ops.tensors import as_tensor, compiled_by_xla, weights_as_they_are
+from kerasptb.ops.tensors import as_tensor, compiled_by_xla, without_autocast
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -16,16 +16,17 @@ class FusedLSTM(keras.layers.LSTM):
 
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
     than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and a number of steps that is not static are
-    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So is an export,
-    which runs where this package is not (a `tf.function` of your own that was traced before it is saved still has the
-    native operation in it). The native backend has gradients, but none of gradients, nor forward-mode ones: for those
-    name `backend="keras"`.
+    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. Exports use Keras'
+    loop too, because they run where this package is not installed (but a `tf.function` of your own, traced before it is
+    saved, still has the native operation in it). The native backend has gradients, but neither second derivatives nor
+    forward-mode ones: for those name `backend="keras"`.
 
-    Weights pass from a `keras.layers.LSTM` and to it by `set_weights(other.get_weights())`, of a layer or of a whole
-    model. Not by files of weights alone, in which Keras calls layers by their class. A built model is changed over by
-    `keras.models.clone_model` with a `clone_function` that has `FusedLSTM.from_config(layer.get_config())` for LSTMs.
+    `set_weights(other.get_weights())`, of a layer or of a whole model, moves weights from a `keras.layers.LSTM` and to
+    it. A file of weights alone (`.weights.h5`) does not: Keras names layers by their class in it. To replace the LSTMs
+    of a built model use `keras.models.clone_model`, with a `clone_function` that returns
+    `FusedLSTM.from_config(layer.get_config())` for them.
 
-    Loaded from a file where there is no such backend or precision as was named, the layer takes another, and warns.
+    If the backend or precision that was saved cannot be had where the layer is loaded, it takes another, and warns.
 
     Args:
         units: Number of units H.
@@ -33,6 +34,7 @@ class FusedLSTM(keras.layers.LSTM):
         precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`. `None` follows the layer's
             dtype policy: `"bfloat16"` under `mixed_bfloat16`, if the native backend has it here, else `"float32"`.
             Under that policy inputs, outputs and the state between calls are bfloat16, as in every Keras layer.
+        *args: As of `keras.layers.LSTM`.
         **kwargs: Further arguments of `keras.layers.LSTM`.
 
     Call arguments:
@@ -55,8 +57,8 @@ class FusedLSTM(keras.layers.LSTM):
         TensorShape([2, 5, 4])
     """
 
-    def __init__(self, units, backend="auto", precision=None, **kwargs):
-        super().__init__(units, **kwargs)
+    def __init__(self, units, *args, backend="auto", precision=None, **kwargs):
+        super().__init__(units, *args, **kwargs)
         self.backend = backend
         self.precision = precision
         # Says early what is wrong with a backend that was named, and whether the model can be compiled by XLA: only
@@ -109,7 +111,7 @@ class FusedLSTM(keras.layers.LSTM):
     @classmethod
     def from_config(cls, config):
         """Makes the layer from what `get_config` gave, with a backend and a precision that this process has."""
-        return super().from_config({**config, **backends.at_hand(config)})
+        return super().from_config({**config, **backends.replacements(config)})
 
     def _precision(self):
         """The precision in which a native backend would serve this layer."""
@@ -128,7 +130,7 @@ class FusedLSTM(keras.layers.LSTM):
         if self._precision() != "bfloat16" or self.dtype_policy.name != "mixed_bfloat16":
             return [keras.ops.convert_to_tensor(x) for x in (sequences, h0, c0, *weights)]
         # The kernels round what they multiply. Rounded here, the weights would have their gradients rounded too.
-        with weights_as_they_are():
+        with without_autocast():
             weights = [as_tensor(weight) for weight in weights]
         return [*(keras.ops.cast(x, "float32") for x in (sequences, h0, c0)), *weights]
 

@@ -12,7 +12,7 @@ EVALUATION = threading.RLock()
 
 
 class _Calls(threading.local):
-    """What attributes of layers are during a call, in the thread that makes it: others may call the layer, too."""
+    """Values that layers' attributes have during a call, in its thread alone: other threads may call the layer, too."""
 
     def __init__(self):
         self.attributes = {}
@@ -47,11 +47,14 @@ class StatefulLSTM(FusedLSTM):
         **kwargs: further arguments of `FusedLSTM`; `stateful` is always true.
 
     Call arguments:
-        sequences: float32 [B, T, D].
+        sequences: float tensor [B, T, D].
+        initial_state: optional list of h0 and c0, each [B, H], in place of the state.
+        mask: optional boolean tensor [B, T].
         training: whether to go on from the training state.
 
     Returns:
-        float32 [B, T, H] with `return_sequences=True`, else float32 [B, H].
+        As `FusedLSTM`: [B, T, H] with `return_sequences=True`, else [B, H]; h_T and c_T behind it with
+        `return_state=True`.
 
     Raises:
         ValueError: if it is exported with its state, or evaluated on a batch of unknown size.

@@ -18,6 +18,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
     Args:
         reduction: as in `keras.losses.Loss`; the default averages over the batch.
         name: name of the loss.
+        dtype: dtype of the computation; `None` for Keras' `floatx`.
 
     Call arguments:
         y_true: int [B, T], the ids of the true next words.

@@ -83,7 +83,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
     @property
     def num_words(self):
-        """Number of words seen since the last reset, a float32 scalar variable."""
+        """Number of words seen since the last reset, or the sum of their weights: a scalar variable of `dtype`."""
         return self.count
 
     def result(self):

@@ -11,7 +11,7 @@ from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import Seeds, checked_arguments
 from kerasptb.models.whole_batches import WholeBatches, whole_batch
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_written
+from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
 
 _ON_JAX = keras.backend.backend() == "jax"
@@ -149,7 +149,7 @@ class LanguageModel(WholeBatches, keras.Model):
 
     @classmethod
     def from_preset(cls, preset, **overrides):
-        """Builds the model of a named recipe.
+        """Builds an untrained model from a named recipe. No weights are downloaded.
 
         Args:
             preset: a name in `kerasptb.presets.PRESETS`, such as "notebook".
@@ -160,7 +160,17 @@ class LanguageModel(WholeBatches, keras.Model):
         """
         return cls(**{**presets.get_preset(preset).model_arguments(), **overrides})
 
-    def compile(self, optimizer=None, loss=None, *, metrics=None, weighted_metrics=None, jit_compile=None, **kwargs):
+    def compile(
+        self,
+        optimizer=None,
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        *,
+        jit_compile=None,
+        **kwargs,
+    ):
         """Configures training. Without arguments it is that of the original tutorial.
 
         Args:
@@ -168,6 +178,7 @@ class LanguageModel(WholeBatches, keras.Model):
             loss: `None` for the cost of the original, `SequenceCrossEntropy`. Together with `metrics=None` it is
                 computed without keeping the logits (`ops.linear_cross_entropy`), with the model's perplexity
                 beside it. Any other loss, or metrics of one's own, trains as in any Keras model.
+            loss_weights: as in `keras.Model.compile`.
             metrics: `None` for `Perplexity`, or for none beside weighted metrics.
             weighted_metrics: metrics that weigh words by the data's sample weights.
             jit_compile: whether XLA compiles the step as one program; `None` does on a GPU if the native kernels serve
@@ -184,7 +195,7 @@ class LanguageModel(WholeBatches, keras.Model):
                 "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
                 f"Received: a model made under {type(strategy).__name__}"
             )
-        fused = loss is None and metrics is None and not weighted_metrics and not kwargs.get("loss_weights")
+        fused = loss is None and metrics is None and not weighted_metrics and not loss_weights
         fused = fused and not self._needs_the_logits()
         self._chooses_jit_compile = jit_compile is None
         if jit_compile is None:
@@ -194,6 +205,7 @@ class LanguageModel(WholeBatches, keras.Model):
         super().compile(
             optimizer=ClippedSGD() if optimizer is None else optimizer,
             loss=SequenceCrossEntropy() if loss is None else loss,
+            loss_weights=loss_weights,
             metrics=[Perplexity()] if metrics is None and not fused and not weighted_metrics else metrics,
             weighted_metrics=weighted_metrics,
             jit_compile=jit_compile,
@@ -266,7 +278,7 @@ class LanguageModel(WholeBatches, keras.Model):
             x = layer(x, training=training)
         return x
 
-    @as_written
+    @do_not_convert
     def compute_cost(self, tokens, targets, training=False):
         """Returns the original's cost, the cross-entropy summed over time and averaged over the batch.
 
@@ -402,7 +414,7 @@ class LanguageModel(WholeBatches, keras.Model):
             ValueError: always, naming the export that quantizes.
         """
         raise ValueError(
-            "A LanguageModel is quantized as it is exported: use kerasptb.export_litert(..., quantize=True)."
+            "A LanguageModel is quantized when it is exported: use kerasptb.export_litert(..., quantize=True)."
         )
 
     def get_config(self):
@@ -430,7 +442,7 @@ class LanguageModel(WholeBatches, keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from what `get_config` gave, with a backend and a precision that this process has."""
-        config = {**config, **backends.at_hand(config)}
+        config = {**config, **backends.replacements(config)}
         frozen, trainable = config.pop("frozen", ()), config.pop("trainable", True)
         model = cls(**config)
         for name in frozen:

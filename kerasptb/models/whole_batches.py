@@ -15,7 +15,7 @@ if _ON_TENSORFLOW:
 
 
 class WholeBatches:
-    """What `LanguageModel` has before `keras.Model`: `fit` and its like on whole batches, in their order.
+    """A mixin that `LanguageModel` has before `keras.Model`: `fit` and its like on whole batches, in their order.
 
     Keras leaves the size of a batch open where it can change from one batch to the next. A recurrent state has one row
     for each of a batch, and native operations take static shapes.
@@ -34,29 +34,40 @@ class WholeBatches:
         self._traced = _TracedFunctions()
 
     def fit(
-        self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, *, shuffle=False, **kwargs
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=False,
+        **kwargs,
     ):
         """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
 
         Raises:
             ValueError: if arrays do not divide into whole batches, those of validation among them; for class weights,
-                which Keras knows of rows that have one class each.
+                which Keras applies to rows that have one class each.
         """
         _refuse_class_weights(kwargs.get("class_weight"))
         rows = batch_size or self.batch_size
-        valid, split = kwargs.get("validation_data"), kwargs.get("validation_split")
-        if isinstance(valid, tuple | list):
+        if isinstance(validation_data, tuple | list):
             # Before an epoch has been trained.
-            _check_rows(_array(valid[0]), kwargs.get("validation_batch_size") or rows, "of validation")
-        if split and valid is None and (array := _array(x)) is not None:
-            kept = math.floor(len(array) * (1 - split))  # as Keras splits
+            _check_rows(_array(validation_data[0]), kwargs.get("validation_batch_size") or rows, "of validation")
+        if validation_split and validation_data is None and (array := _array(x)) is not None:
+            kept = math.floor(len(array) * (1 - validation_split))  # as Keras splits
             _check_rows(array[:kept], rows, "before `validation_split`")
             _check_rows(array[kept:], kwargs.get("validation_batch_size") or rows, "of `validation_split`")
             batch_size = rows
         else:
             batch_size = self._batch_size_of(x, batch_size)
         self._retrace_if_new_shape("train_function", _shapes(x, batch_size))
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, shuffle=shuffle, **kwargs)
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, **kwargs
+        )
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
         """Evaluates as `keras.Model.evaluate` does, from a zero state.
@@ -72,7 +83,7 @@ class WholeBatches:
         return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", **kwargs):
-        """Returns logits, float32 [..., T, V], as `keras.Model.predict` does, from a zero state.
+        """Returns logits [..., T, V] in the compute dtype, as `keras.Model.predict` does, from a zero state.
 
         Raises:
             ValueError: if arrays do not divide into whole batches.
@@ -98,7 +109,7 @@ class WholeBatches:
         return super().test_on_batch(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
-        """Returns logits, float32 [B, T, V], from the state in which the batch before it ended."""
+        """Returns logits [B, T, V] in the compute dtype, from the state in which the batch before it ended."""
         self._retrace_if_new_shape("predict_function", _shape(x))
         return super().predict_on_batch(x)
 
@@ -167,7 +178,7 @@ def _refuse_class_weights(class_weight):
     # Of [B, T] targets Keras takes each row for one-hot, and the place of its largest id for the class.
     if class_weight is not None:
         raise ValueError(
-            "Keras' class weights know one class a row, and here each word has its own. Give each word's weight, "
+            "Keras applies one class weight to a row, and here each word has its own class. Give each word a weight, "
             f"`sample_weight=weights[y]`, of y's shape. Received: class_weight={class_weight!r:.60}"
         )
 

@@ -28,7 +28,7 @@ def check_names(backend, precision):
         raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}")
     if precision != "float32" and backend in ("reference", "keras"):
         raise ValueError(
-            f'`precision={precision!r}` is one of backend="native" alone. '
+            f'`precision={precision!r}` is available only with backend="native" or "auto". '
             f"Received: backend={backend!r}, precision={precision!r}"
         )
 
@@ -102,13 +102,13 @@ def units_obstacle(units, precision="float32"):
     """
     if not visible_gpus() or native_obstacle(precision) is not None:
         return None
-    # What the kernels take in float32 they take in either precision on every GPU, which then is not asked.
+    # Sizes that fit in float32 also fit in bfloat16, on every GPU: the driver need not be asked.
     if units <= most_units() or units <= (most := most_units(precision)):
         return None
     return f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
 
 
-def at_hand(config):
+def replacements(config):
     """What of the arguments "backend" and "precision" in a saved config this process has to replace, a dict.
 
     What was named when a model was made must not keep it from being loaded elsewhere; a warning says what is replaced.

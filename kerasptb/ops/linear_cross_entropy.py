@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import after, as_tensor, as_written, differentiable, matmul, matmul_bfloat16
+from kerasptb.ops.tensors import after, as_tensor, differentiable, do_not_convert, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -31,7 +31,7 @@ if _ON_TENSORFLOW:
 _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
-# nearer to the processor's limit, and of the passes over the logits that fusing spares there are fewer to each product.
+# nearer to the processor's limit, and the passes over the logits that fusing spares matter less as the products grow.
 # Measured with AVX-512 at N = 60 to 1,200: level at D = 550 to 800 (10 % either way), 6 to 14 % slower at 1,500. Of
 # few words, as many as few_words_float32.cc takes with AVX-512, the kernel is another one, and faster at any D.
 _MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
@@ -40,7 +40,7 @@ _MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
 _GPU_CHUNK_BYTES = 256 * 2**20
 
 
-@as_written
+@do_not_convert
 def linear_cross_entropy(
     h,
     kernel,
@@ -69,8 +69,8 @@ def linear_cross_entropy(
             used, else Keras.
         precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or, on processors,
             ``"bfloat16x3"`` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
-            float32 in each. On a processor so are the products of few words (N of at most 16 with ``"bfloat16"``, 39
-            with ``"bfloat16x3"``), which take no longer then.
+            float32 in each. On a processor so are the products of few words (N of at most 8 to 39, by processor and
+            precision), which take no longer then.
         scale: number by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
         transpose_kernel: whether the kernel is ``[V, D]``, as an embedding's matrix is that is tied to the logits: it

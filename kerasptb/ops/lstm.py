@@ -11,10 +11,10 @@ import keras
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.tensors import as_tensor, as_written
+from kerasptb.ops.tensors import as_tensor, do_not_convert
 
 
-@as_written
+@do_not_convert
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="float32"):
     """Run an LSTM over a batch of sequences.
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 
-def as_written(function):
+def do_not_convert(function):
     """Returns a function that TensorFlow's AutoGraph leaves alone, with all that it calls.
 
     It would rewrite each at every trace, to no end, and warns of those that it cannot.
@@ -31,7 +31,7 @@ def as_tensor(x):
     return ops.convert_to_tensor(getattr(x, "value", x))
 
 
-def weights_as_they_are():
+def without_autocast():
     """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype."""
     return keras.src.backend.AutocastScope(None)
 
@@ -62,7 +62,7 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
     """Returns the product of two float32 matrices whose operands are rounded to bfloat16; sums and result are float32.
 
-    XLA has such a product. To anything that is rounded and widened again it may do neither, on a GPU. TensorFlow's own
+    XLA has such a product. A cast to bfloat16 and back it may leave out, on a GPU. TensorFlow's own
     product of bfloat16 has bfloat16 results, which would round the sums, so what has been rounded is multiplied as
     float32 there. Nothing is lost if a GPU computes in TF32, which holds every number of bfloat16.
     """

@@ -111,6 +111,14 @@ def test_what_only_keras_serves(kwargs):
             FusedLSTM(H, backend=backend, **kwargs)
 
 
+def test_arguments_come_in_keras_order():
+    ours, theirs = FusedLSTM(H, "tanh", "hard_sigmoid", False), keras.layers.LSTM(H, "tanh", "hard_sigmoid", False)
+    assert {name: value for name, value in ours.get_config().items() if name in theirs.get_config()} == {
+        **theirs.get_config(),
+        "name": ours.name,
+    }
+
+
 def test_dropout_drops_in_training():
     ours, _ = pair("auto", dropout=0.5)
     assert np.abs(ours(inputs(), training=True) - ours(inputs(), training=False)).max() > 0.01

@@ -322,6 +322,19 @@ def test_stock_loss_and_optimizer_give_stock_behaviour():
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+def test_arguments_come_in_keras_order():
+    model = small_model()
+    model.compile(keras.optimizers.SGD(0.1), SequenceCrossEntropy(), 0.5, ["accuracy"])
+    rows = np.arange(6 * B * T, dtype="int32").reshape(-1, T) % V
+    history = model.fit(rows, rows, B, 2, 0, None, 0.5, None, False).history
+    assert history.keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert history["loss"][0] == pytest.approx(0.5 * T * math.log(V), rel=0.01)
+    # Half of the rows trained: the others do not matter.
+    other = small_model()
+    other.compile(keras.optimizers.SGD(0.1), SequenceCrossEntropy(), loss_weights=0.5, metrics=["accuracy"])
+    assert other.fit(rows[: 3 * B], rows[: 3 * B], epochs=2, verbose=0).history["loss"] == history["loss"]
+
+
 def test_training_learns_a_text_that_repeats_itself():
     text = np.tile(np.arange(10, dtype="int32"), 80)
     model = compiled_model(init_scale=0.3)

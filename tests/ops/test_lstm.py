@@ -239,7 +239,7 @@ def test_unknown_names_are_refused():
         lstm(*inputs, backend="cudnn")
     with pytest.raises(ValueError, match="Received: precision='half'"):
         lstm(*inputs, precision="half")
-    with pytest.raises(ValueError, match='is one of backend="native" alone'):
+    with pytest.raises(ValueError, match='is available only with backend="native"'):
         lstm(*inputs, backend="keras", precision="bfloat16")
 
 
