@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -261,7 +262,7 @@ def _make_parser():
     command.add_argument(
         "--batch-size",
         type=_positive,
-        help="1 scores every word from all before it; more reads the text as so many streams (default: both 1 and "
+        help="1 scores each word from all before it; N > 1 reads the text as N parallel streams (default: both 1 and "
         "the run's own)",
     )
     command.add_argument("--num-steps", type=_positive, help="words of a row")
@@ -307,7 +308,13 @@ def _make_parser():
 
 
 def _add_train(commands):
-    command = commands.add_parser("train", help="train a model into a run folder")
+    command = commands.add_parser(
+        "train",
+        help="train a model into a run folder",
+        description="Train a model into a run folder.",
+        epilog="\n\n".join(_paragraph(f"{preset.name}: {preset.summary}") for preset in PRESETS.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed run's)")
     command.add_argument(
         "--preset",
@@ -325,6 +332,10 @@ def _add_train(commands):
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
     command.set_defaults(command=_train)
+
+
+def _paragraph(text):
+    return textwrap.fill(text, 100, subsequent_indent="  ")
 
 
 def _add_overrides(command):
@@ -360,7 +371,7 @@ def _add_tune(commands):
     command.add_argument(
         "--max-parameters", type=_positive, help="no model has more (default: 3955088, the notebook's number)"
     )
-    command.add_argument("--max-hours", type=float, help="time limit of this session")
+    command.add_argument("--max-hours", type=float, help="time limit, from this start on")
     command.add_argument("--steps-per-epoch", type=_positive, help="only the first N batches of each epoch")
     command.add_argument("--vocabulary-size", type=_positive, help=_VOCABULARY_HELP)
     command.add_argument("--backend", choices=_BACKENDS, help="what runs the LSTMs and the loss (default: auto)")

@@ -108,7 +108,7 @@ def tune(
             recorded as rejected.
         workers: number of worker processes on this machine, each with its share of the cores, beside a chief; `None`
             runs one trial after another in this process.
-        max_hours: time limit of this session, in hours. No trial begins after it; those that run end with their epoch.
+        max_hours: time limit from this start on, in hours. No trial begins after it; running ones end their epoch.
         seed: seed of the draws and of every training. One process with the same seed finds the same to the bit;
             several share the trials out by the clock. `None` draws one, which stands in search.json.
         vocabulary_size: the most words to keep, the rest becomes `<unk>`, see `kerasptb.load_corpus`; `None` for all.
