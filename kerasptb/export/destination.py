@@ -48,7 +48,8 @@ def new_folder(path):
         tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=prefix) as hidden,
     ):
         if there:
-            others = [child for child in path.iterdir() if child != Path(hidden)]
+            # By name: the path of the hidden folder is absolute from Python 3.12 on, those of the children need not be.
+            others = [child for child in path.iterdir() if child.name != Path(hidden).name]
             if not all(child.name.startswith(prefix) for child in others):
                 raise taken
             for child in others:  # left by an export that was killed

@@ -34,6 +34,7 @@ class TiedDense(keras.layers.Layer):
 
     def __init__(self, embedding, bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True  # as keras.layers.Dense: a word's logits are its own
         self._refer_to(embedding)
         self.units = embedding.input_dim
         self.bias_initializer = keras.initializers.get(bias_initializer)

@@ -1,5 +1,7 @@
 """The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
 
+import warnings
+
 import keras
 
 from kerasptb import ops, presets
@@ -286,12 +288,20 @@ class LanguageModel(WholeBatches, keras.Model):
 
         Args:
             tokens: int32 [B, T].
-            targets: int32 [B, T], the true next words.
+            targets: int32 [B, T], the true next words. B must be known while a graph is traced.
             training: whether to apply dropout and go on from the training state.
 
         Returns:
             float32 scalar, in nats; divided by T it is the mean cross-entropy of a word.
+
+        Raises:
+            ValueError: if B is not known.
         """
+        if targets.shape[0] is None:
+            raise ValueError(
+                "The cost needs batches of a fixed size, such as `tf.TensorSpec([60, None], tf.int32)` gives. "
+                f"Received: targets of shape {tuple(targets.shape)}"
+            )
         return self._cost_of_hidden(self.encode(tokens, training=training), targets)
 
     def _cost_of_hidden(self, hidden, targets):
@@ -418,7 +428,17 @@ class LanguageModel(WholeBatches, keras.Model):
         )
 
     def get_config(self):
-        """Returns the arguments of the constructor, and as "frozen" the names of the layers that are not trainable."""
+        """Returns the arguments of the constructor, and as "frozen" the names of the layers that are not trainable.
+
+        What else was changed in layers is not in it, such as a regularizer. Of LoRA it warns: matrices are saved with
+        it merged into them.
+        """
+        if lora := [layer.name for layer in self.layers if getattr(layer, "lora_enabled", False)]:
+            warnings.warn(
+                f"LoRA of the layers {lora} is merged into their matrices in what is saved. To go on with it after "
+                "loading, call `enable_lora` again.",
+                stacklevel=2,
+            )
         frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
         by_layer = isinstance(self.dtype_policy, keras.dtype_policies.DTypePolicyMap)
         return {

@@ -54,9 +54,10 @@ class WholeBatches:
         """
         _refuse_class_weights(kwargs.get("class_weight"))
         rows = batch_size or self.batch_size
-        if isinstance(validation_data, tuple | list):
-            # Before an epoch has been trained.
-            _check_rows(_array(validation_data[0]), kwargs.get("validation_batch_size") or rows, "of validation")
+        if isinstance(validation_data, tuple | list) and (array := _array(validation_data[0])) is not None:
+            # Before an epoch has been trained. While it trains on a dataset, Keras would read arrays in batches of 32.
+            kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or rows
+            _check_rows(array, kwargs["validation_batch_size"], "of validation")
         if validation_split and validation_data is None and (array := _array(x)) is not None:
             kept = math.floor(len(array) * (1 - validation_split))  # as Keras splits
             _check_rows(array[:kept], rows, "before `validation_split`")
@@ -229,4 +230,5 @@ def _shape(x):
 
 def _shapes(x, batch_size):
     """What is known of the shapes of a batch before it comes: None if nothing is."""
-    return (batch_size, *_array(x).shape[1:]) if batch_size else getattr(x, "element_spec", None)
+    array = _array(x)
+    return getattr(x, "element_spec", None) if array is None else (batch_size, *array.shape[1:])

@@ -69,8 +69,9 @@ def linear_cross_entropy(
             used, else Keras.
         precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or, on processors,
             ``"bfloat16x3"`` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
-            float32 in each. On a processor so are the products of few words (N of at most 8 to 39, by processor and
-            precision), which take no longer then.
+            float32 in each; the gradient of the bias is a sum of terms that were rounded as operands. On a processor
+            the products of few words (N of at most 8 to 39, by processor and precision) are float32 too: they take no
+            longer then.
         scale: number by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
         transpose_kernel: whether the kernel is ``[V, D]``, as an embedding's matrix is that is tied to the logits: it

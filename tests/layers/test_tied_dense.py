@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import TiedDense
+from kerasptb.losses import SequenceCrossEntropy
 
 
 def test_logits_are_products_with_the_words_own_vectors():
@@ -28,6 +29,18 @@ def test_the_matrix_learns_from_both_its_uses():
     as_output = np.tile(matrix[tokens[0]].sum(0), (5, 1))
     as_input = np.bincount(tokens[0], minlength=5)[:, np.newaxis] * matrix.sum(0)
     np.testing.assert_allclose(gradient, as_output + as_input, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_of_keras_passes_through():
+    tokens, targets = np.array([[3, 1, 0, 0], [2, 0, 0, 0]]), np.ones((2, 4), "int32")
+    embedding = keras.layers.Embedding(5, 3, mask_zero=True)
+    inputs = keras.Input((4,), dtype="int32")
+    model = keras.Model(inputs, TiedDense(embedding)(embedding(inputs)))
+    model.compile(loss=SequenceCrossEntropy())
+    losses = -keras.ops.log_softmax(model(tokens))[..., 1].numpy()
+    # Three words count, the padding does not.
+    expected = (losses[0, 0] + losses[0, 1] + losses[1, 0]) / 2
+    assert model.evaluate(tokens, targets, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_only_the_bias_is_a_weight_of_the_layer():

@@ -567,6 +567,26 @@ def test_frozen_layers_come_back_frozen(tmp_path):
     np.testing.assert_array_equal(loaded.get_layer("embedding").embeddings.numpy(), before)
 
 
+def test_saving_warns_of_lora_that_is_merged(tmp_path):
+    model = compiled_model()
+    model.get_layer("logits").enable_lora(2)
+    model.compile("sgd", SequenceCrossEntropy())
+    model.fit(make_dataset(TRAIN, B, T), verbose=0)
+    tokens = np.arange(T, dtype="int32")[np.newaxis]
+    expected = model.predict(tokens, batch_size=1, verbose=0)
+    with pytest.warns(UserWarning, match=r"LoRA of the layers \['logits'\] is merged"):
+        model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(tokens, batch_size=1, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_cost_of_an_open_batch_is_refused():
+    model = small_model()
+    open_batch = tf.TensorSpec([None, None], tf.int32)
+    with pytest.raises(ValueError, match=r"batches of a fixed size.*Received: targets of shape \(None, None\)"):
+        tf.function(lambda x, y: model.compute_cost(x, y, training=True)).get_concrete_function(open_batch, open_batch)
+
+
 def test_is_quantized_by_its_export_alone():
     with pytest.raises(ValueError, match=r"export_litert\(\.\.\., quantize=True\)"):
         compiled_model().quantize("int8")

@@ -101,6 +101,30 @@ def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
             method(x[:3], y[:3], verbose=0)
 
 
+_OTHER_THAN_ARRAYS = {
+    "dataset": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(B, drop_remainder=True),
+    "generator": lambda: ptb_iterator(TRAIN, B, T),
+    "PyDataset": Batches,
+}
+
+
+@pytest.mark.parametrize("make", _OTHER_THAN_ARRAYS.values(), ids=_OTHER_THAN_ARRAYS)
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_arrays_and_others_validate_one_another_in_batches_of_the_model(make):
+    trained, validated, plain = compiled_model(), compiled_model(), compiled_model()
+    expected = plain.fit(X, Y, validation_data=(X, Y), verbose=0).history
+    assert expected["val_perplexity"] == [plain.evaluate(X, Y, verbose=0)[1]]
+    # Of 80 rows Keras would make batches of 32, each row beginning at zero, and one that is too short.
+    assert validated.fit(make(), validation_data=(X, Y), verbose=0).history == expected
+    assert trained.fit(X, Y, validation_data=make(), verbose=0).history == expected
+
+
+def test_a_batch_size_beside_a_dataset_is_of_no_effect():
+    assert losses_of(compiled_model(), _OTHER_THAN_ARRAYS["dataset"](), batch_size=7) == losses_of(
+        compiled_model(), make_dataset(TRAIN, B, T)
+    )
+
+
 # Every way to hand over the same batches
 
 

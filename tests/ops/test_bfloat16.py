@@ -228,6 +228,30 @@ def test_logits_that_are_all_very_low(precision):
     np.testing.assert_allclose(loss, np.log(300), rtol=1e-5)
 
 
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_gates_that_are_nearly_open_keep_their_gradient(precision):
+    arrays, upstream = lstm_inputs(32, 20, 64, 64)
+    arrays[5][64:128] = 7.0  # the forget gate's bias: 1 - f is some 0.001
+    exact = lstm_values_and_gradients(arrays, upstream, "float64", backend="reference")
+    values = lstm_values_and_gradients(arrays, upstream, backend="native", precision=precision)
+    for value, wanted in zip(values[6:], exact[6:], strict=True):
+        # Kept as bfloat16, whose steps are 1/256 there, the gates would give none at all: an error of 1.
+        assert error(value[..., 64:128], wanted[..., 64:128]) < {"bfloat16": 2e-2, "bfloat16x3": 2e-4}[precision]
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("gate", range(4))
+def test_a_gate_that_is_no_number_has_no_gradient_that_is_one(precision, gate):
+    arrays, upstream = lstm_inputs(3, 1, 5, 40)
+    arrays[5][gate * 40 + 7] = np.nan
+    upstream[0][:] = upstream[1][:] = 0  # of the output gate nothing else tells: c is a number
+    found = lstm_values_and_gradients(arrays, upstream, backend="native", precision=precision)
+    expected = lstm_values_and_gradients(arrays, upstream, backend="reference")
+    assert np.isnan(expected[-1]).any()
+    for value, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(value), np.isnan(wanted))
+
+
 @pytest.mark.parametrize("units", [64, 70])
 def test_an_infinite_input_spoils_no_other_gradient(units):
     arrays, upstream = lstm_inputs(3, 4, 5, units)
@@ -299,7 +323,7 @@ def test_handlers_refuse_shapes_that_do_not_fit():
         )
     arrays, _ = lstm_inputs(2, 3, 5, 7)
     x, h0, c0, *weights = [tf.constant(x) for x in arrays]
-    outputs = [(2, 3, 7), (2, 7), (2, 7), ((1, 40, 64), "bfloat16"), ((3, 2, 127), "bfloat16"), (4, 2, 32)]
+    outputs = [(2, 3, 7), (2, 7), (2, 7), ((1, 40, 64), "bfloat16"), ((3, 2, 127), "int16"), (4, 2, 32)]
     with pytest.raises(tf.errors.InvalidArgumentError, match="shapes"):
         calls.call("kerasptb_lstm_forward_bfloat16", [x, *weights, h0, c0], outputs)
 

@@ -10,7 +10,7 @@ import functools
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla as tf2xla
 
-_ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32"}
+_ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32", "int16": "i16"}
 _MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
 
 

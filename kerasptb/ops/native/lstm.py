@@ -154,6 +154,6 @@ _RECURRENCES = {
 }
 _LAYERS = {
     "float32": _Float32Layer(),
-    "bfloat16": _Bfloat16Layer("bfloat16", parts=1, gates_dtype="bfloat16"),
+    "bfloat16": _Bfloat16Layer("bfloat16", parts=1, gates_dtype="int16"),
     "bfloat16x3": _Bfloat16Layer("bfloat16x3", parts=2, gates_dtype="float32"),
 }

@@ -110,6 +110,17 @@ def test_slowly_rising_logits_keep_their_digits(native_library, num_words):
 
 
 @pytest.mark.parametrize("num_words", [12, 60])
+def test_a_sum_over_many_equal_words_keeps_its_digits(native_library, num_words):
+    # In one long sum each addition would err in the same direction: 2e-5 in all, with one thread.
+    h, kernel, bias, targets, scale = example((num_words, 4, 50_000))
+    arguments = h * 0, kernel, bias * 0 + 0.7, targets, scale
+    loss, _, _, d_bias = native(*arguments)
+    np.testing.assert_allclose(loss, np.log(50_000), rtol=0, atol=2e-6)
+    others = np.setdiff1d(np.arange(50_000), targets)
+    np.testing.assert_allclose(d_bias[others], scale.sum(dtype=np.float64) / 50_000, rtol=2e-6)
+
+
+@pytest.mark.parametrize("num_words", [12, 60])
 def test_minus_infinity_excludes_words(native_library, num_words):
     h, kernel, bias, targets, scale = example((num_words, 5, 700))
     bias[:300] = bias[-1] = -np.inf  # a whole block of words too

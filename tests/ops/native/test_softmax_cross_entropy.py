@@ -51,6 +51,14 @@ def test_loss_alone_is_the_same(native_library, shape):
     np.testing.assert_array_equal(loss, native(logits, bias, targets, scale)[0])
 
 
+def test_a_sum_over_many_equal_words_keeps_its_digits(native_library):
+    logits, bias, targets, scale = example((4, 200_000))
+    loss, dlogits, _ = native(logits * 0, bias * 0 + 0.7, targets, scale)
+    np.testing.assert_allclose(loss, np.log(200_000), rtol=0, atol=4e-6)
+    others = np.setdiff1d(np.arange(200_000), targets)
+    np.testing.assert_allclose(dlogits[:, others] * 200_000, np.tile(scale, (len(others), 1)).T, rtol=4e-6)
+
+
 def test_huge_logits(native_library):
     logits, bias, targets, scale = example((6, 1003), scale=1e4)
     found, expected = native(logits, bias, targets, scale), exact(logits, bias, targets, scale)

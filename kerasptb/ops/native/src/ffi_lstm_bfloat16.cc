@@ -79,13 +79,13 @@ auto bind_lstm_backward() {
 }
 
 // The macro takes no commas in its arguments.
-constexpr auto lstm_forward_1 = lstm_forward<1, Bfloat16>;
+constexpr auto lstm_forward_1 = lstm_forward<1, Int16>;
 constexpr auto lstm_forward_2 = lstm_forward<2, Float32>;
-constexpr auto lstm_backward_1 = lstm_backward<1, Bfloat16>;
+constexpr auto lstm_backward_1 = lstm_backward<1, Int16>;
 constexpr auto lstm_backward_2 = lstm_backward<2, Float32>;
-XLA_FFI_DEFINE_HANDLER(LstmForward1, lstm_forward_1, bind_lstm_forward<Bfloat16>());
+XLA_FFI_DEFINE_HANDLER(LstmForward1, lstm_forward_1, bind_lstm_forward<Int16>());
 XLA_FFI_DEFINE_HANDLER(LstmForward2, lstm_forward_2, bind_lstm_forward<Float32>());
-XLA_FFI_DEFINE_HANDLER(LstmBackward1, lstm_backward_1, bind_lstm_backward<Bfloat16>());
+XLA_FFI_DEFINE_HANDLER(LstmBackward1, lstm_backward_1, bind_lstm_backward<Int16>());
 XLA_FFI_DEFINE_HANDLER(LstmBackward2, lstm_backward_2, bind_lstm_backward<Float32>());
 
 }  // namespace

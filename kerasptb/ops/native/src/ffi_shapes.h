@@ -13,6 +13,7 @@ namespace kerasptb {
 namespace ffi = xla::ffi;
 using Float32 = ffi::Buffer<ffi::F32>;
 using Bfloat16 = ffi::Buffer<ffi::BF16>;
+using Int16 = ffi::Buffer<ffi::S16>;
 using Int32 = ffi::Buffer<ffi::S32>;
 
 // No size but the first, the batch, may be 0, and that where `batch_may_be_empty`.

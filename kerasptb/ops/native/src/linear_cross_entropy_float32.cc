@@ -25,6 +25,7 @@ namespace KERASPTB_LEVEL {
 namespace {
 
 constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
+constexpr int64_t kPanelsOfTotal = 32;  // whose exponentials are summed before they are added to those before them
 
 // Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of more
 // a tile of h no longer stays in the L1 cache.
@@ -38,7 +39,8 @@ struct ThreadBuffers {
   float* panel;       // [D'][kPanel]: of W, as B of the logits; rows from D on are zero
   float* bias;        // [kPanel]: of the panel
   float* reference;   // [rows]: m
-  float* totals;      // [rows][kLanes]: sums of e
+  float* totals;      // [rows][kLanes]: sums of e of the latest panels
+  float* earlier;     // [rows][kLanes]: and of those before them
   float* exponentials;  // of the thread's first panel: [panel][rows][kPanel]. Loss only: of one panel
   // For the gradients:
   float* transposed;  // [D' / kPanel][word of the thread][kPanel]: W^T, as B of dh
@@ -132,15 +134,24 @@ struct Task {
     for (int64_t r = 0; r < num_rows; ++r) {
       my.reference[r] = kNoReference;
       store(my.totals + r * kLanes, Float{});
+      store(my.earlier + r * kLanes, Float{});
     }
     const int64_t tiles = ceil_div(num_rows, kRows);
     for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+      if ((panel - my_panels.begin) % kPanelsOfTotal == 0) add_totals_to_earlier(my);
       pack_panel(panel, my);
       if (with_gradients() && begin == 0) transpose_panel(my_panels, panel, my);
       for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
         if (panel + 1 < my_panels.end) prefetch_share_of_panel(panel + 1, tiles, tile);
         logits_tile<height>(my_panels, panel, tile, row, my);
       });
+    }
+  }
+
+  void add_totals_to_earlier(const ThreadBuffers& my) const {
+    for (int64_t r = 0; r < num_rows; ++r) {
+      store(my.earlier + r * kLanes, load(my.earlier + r * kLanes) + load(my.totals + r * kLanes));
+      store(my.totals + r * kLanes, Float{});
     }
   }
 
@@ -186,6 +197,7 @@ struct Task {
     const Float ratio = exp2(splat(my.reference[row] - reference));
     my.reference[row] = reference;
     store(my.totals + row * kLanes, load(my.totals + row * kLanes) * ratio);
+    store(my.earlier + row * kLanes, load(my.earlier + row * kLanes) * ratio);
     if (!with_gradients()) return;
     float* e = my.exponentials + row * kPanel;
     for (int64_t panel = first; panel < end; ++panel, e += panel_stride)
@@ -199,7 +211,8 @@ struct Task {
       float top = kNoReference, all = 0;
       for (int t = 0; t < threads; ++t) top = buffers[t].reference[r] > top ? buffers[t].reference[r] : top;
       for (int t = 0; t < threads; ++t)
-        all += exp2(splat(buffers[t].reference[r] - top))[0] * sum(load(buffers[t].totals + r * kLanes));
+        all += exp2(splat(buffers[t].reference[r] - top))[0] *
+               sum(load(buffers[t].totals + r * kLanes) + load(buffers[t].earlier + r * kLanes));
       largest[r] = top;
       total[r] = all;
       io.loss[begin + r] = (log2f(all) + (top - target_logit[r])) * kLn2;
@@ -380,6 +393,7 @@ void linear_cross_entropy(const LinearCrossEntropy& io) {
     my.bias = workers.scratch<float>(kPanel);
     my.reference = workers.scratch<float>(rows);
     my.totals = workers.scratch<float>(rows * kLanes);
+    my.earlier = workers.scratch<float>(rows * kLanes);
     my.exponentials = workers.scratch<float>((task.with_gradients() ? most_panels : 1) * rows * kPanel);
     if (!task.with_gradients()) continue;
     my.transposed = workers.scratch<float>(task.depth * most_panels * kPanel);

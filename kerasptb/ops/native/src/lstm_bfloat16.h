@@ -1,5 +1,5 @@
 // The LSTM layer, its input product included: bfloat16 operands in one part (bfloat16) or two (bfloat16x3).
-// Cell state, gates and sums are float32.
+// Cell state, gates and sums are float32; bfloat16 keeps the gates for the backward pass in steps of 1/32767.
 //
 // Shape letters: B batch, T steps, D features in, H units; H' is H rounded up to 32; K = (D rounded up to 32) + H';
 // K' = K + 32 where K is a multiple of 512, else K.
@@ -7,7 +7,7 @@
 //   i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of x(t) W + h(t-1) U + b        W [D,4H], U [H,4H], b [4H]: i f g o
 //   c(t) = f c(t-1) + i g        h(t) = o tanh(c(t))
 //
-// XLA FFI targets (platform Host), with P = 1 and gate type bfloat16, or P = 2 and float32 for ..._bfloat16x3:
+// XLA FFI targets (platform Host), with P = 1 and gate type int16, or P = 2 and float32 for ..._bfloat16x3:
 //   kerasptb_lstm_forward_bfloat16(x [B,T,D], W, U, b, h0 [B,H], c0 [B,H])
 //     -> h_seq [B,T,H], h_T [B,H], c_T [B,H], rows bfloat16 [P,(T+1)B+32,K'], gates [T,B,4H'], cells float32 [T+1,B,H']
 //   kerasptb_lstm_backward_bfloat16(W, U, rows, gates, cells, dh_seq [B,T,H], dh_T [B,H], dc_T [B,H])

@@ -110,15 +110,29 @@ struct Weights {
   }
 };
 
-// Gates are kept in the precision of the products.
+// How gates, which are within ±1, are kept for the backward pass. In one part it is fixed point of 16 bits: bfloat16 has
+// steps of 1/256 below 1, so that of a gate that is nearly open 1 - gate would be lost, and with it the gradient.
 template <int kParts>
 struct GateType;
 template <>
 struct GateType<1> {
-  typedef bfloat16 Type;
-  static KERASPTB_INLINE_METHOD Float load16(const Type* p) { return widen(load_bfloat16x16(p)); }
+  typedef int16_t Type;
+  static constexpr float kOne = 32767.0f;
+  static constexpr int kNaN = -32768;  // what the conversions make of one
+
+  static KERASPTB_INLINE_METHOD Float load16(const Type* p) {
+    const __m512i x = _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    const Float gates = reinterpret_cast<Float>(_mm512_cvtepi32_ps(x)) * (1.0f / kOne);
+    return _mm512_mask_mov_ps(gates, _mm512_cmpeq_epi32_mask(x, _mm512_set1_epi32(kNaN)), splat(__builtin_nanf("")));
+  }
   static KERASPTB_INLINE_METHOD void store32(Type* p, Float first, Float second) {
-    store(p, round_to_bfloat16(first, second));
+    store16(p, first);
+    store16(p + kLanes, second);
+  }
+
+ private:
+  static KERASPTB_INLINE_METHOD void store16(Type* p, Float gates) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(gates * kOne)));
   }
 };
 template <>

@@ -11,6 +11,8 @@ namespace {
 
 // Four sums at a time hide the latency of an addition.
 constexpr int kUnroll = 4;
+// Terms of a sum, after which it is added to those before it: in one long sum rounding errors would grow with the words.
+constexpr int64_t kTermsOfSum = 32;
 
 struct Row {
   const float* logits;
@@ -40,12 +42,17 @@ KERASPTB_INLINE float row_maximum(const Row& row) {
 KERASPTB_INLINE float row_exponentials(const Row& row, float largest, float* terms) {
   Float total[kUnroll] = {};
   int64_t v = 0;
-  for (; v + kUnroll * kLanes <= row.size; v += kUnroll * kLanes)
-    for (int i = 0; i < kUnroll; ++i) {
-      const Float e = exp(row.at(v + i * kLanes) - largest);
-      if (terms != nullptr) store(terms + v + i * kLanes, e);
-      total[i] += e;
-    }
+  while (v + kUnroll * kLanes <= row.size) {
+    Float latest[kUnroll] = {};
+    const int64_t end = smaller(v + kTermsOfSum * kUnroll * kLanes, row.size - kUnroll * kLanes + 1);
+    for (; v < end; v += kUnroll * kLanes)
+      for (int i = 0; i < kUnroll; ++i) {
+        const Float e = exp(row.at(v + i * kLanes) - largest);
+        if (terms != nullptr) store(terms + v + i * kLanes, e);
+        latest[i] += e;
+      }
+    for (int i = 0; i < kUnroll; ++i) total[i] += latest[i];
+  }
   for (; v + kLanes <= row.size; v += kLanes) {
     const Float e = exp(row.at(v) - largest);
     if (terms != nullptr) store(terms + v, e);
