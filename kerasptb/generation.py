@@ -1,11 +1,15 @@
 """Next words: suggestions after a text, as a phone's keyboard gives them, and text sampled word by word."""
 
 import dataclasses
+import re
 
 import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError
-from kerasptb.data.tokenizer import tokenize
+from kerasptb.data.tokenizer import NUMBER, is_numeral, is_word_character, split_tokens
+
+# The white space that ends a line; of every other kind, such as a form feed, words are parted as by a space.
+_LINE_END = re.compile(r"\r\n|[\r\n]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +31,7 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
     Args:
         model: a `LanguageModel`.
         vocabulary: its `Vocabulary`.
-        text: the text so far, read as the beginning of a sentence; may be empty. Words are split and lower-cased as in
-            the Penn Treebank where the vocabulary does not hold them as they are written.
+        text: the text so far, read as the beginning of a sentence, see `encode_text`; may be empty.
         k: number of suggestions, from 1 to V.
         exclude: words that are never suggested. Probabilities are the model's own, not scaled up for those left out.
 
@@ -101,7 +104,7 @@ def as_text(prompt, words):
         prompt: the text as it was typed.
         words: list of words; a sentence ends in `<eos>`.
     """
-    lines = [line.split() for line in f"{prompt} ".splitlines()]
+    lines = [line.split() for line in _LINE_END.split(prompt)]
     for word in words:
         if word == EOS:
             lines.append([])
@@ -131,8 +134,10 @@ def encode_text(vocabulary, text):
 
     Args:
         vocabulary: a `Vocabulary`.
-        text: any text. A word that stands in the vocabulary as it is written, or in lower case ("Mr."), is taken so;
-            others are split and lower-cased as in the Penn Treebank. A line's end is `<eos>`.
+        text: any text. What stands in the vocabulary as it is written, or in lower case ("Mr."), is taken so; the rest
+            is split as in the Penn Treebank, and its parts looked up likewise: what follows punctuation, then words, of
+            which unknown numbers are `N` and other unknown ones `<unk>`. Punctuation counts if it is in the vocabulary,
+            and is left out if not. A line's end is `<eos>`.
 
     Returns:
         int32 [T], T at least 1.
@@ -142,13 +147,31 @@ def encode_text(vocabulary, text):
             vocabulary has no `<eos>` to begin with.
     """
     words = [EOS] if EOS in vocabulary else []
-    # The space keeps a line's end at the very end of the text.
-    for i, line in enumerate(f"{text} ".splitlines()):
+    for i, line in enumerate(_LINE_END.split(text)):
         if i and EOS in vocabulary:
             words.append(EOS)
         for word in line.split():
-            known = next((form for form in (word, word.lower()) if form in vocabulary), None)
-            words.extend(tokenize(word) if known is None else [known])
+            words.extend([known] if (known := _known(vocabulary, word)) else _parts(vocabulary, word))
     if not words:
         raise ValueError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
     return vocabulary.encode(words)
+
+
+def _known(vocabulary, word):
+    return next((form for form in (word, word.lower()) if form in vocabulary), None)
+
+
+def _parts(vocabulary, text):
+    start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
+    if 0 < start < len(text) and (known := _known(vocabulary, text[start:])):  # "(Nov."
+        yield from _parts(vocabulary, text[:start])
+        yield known
+        return
+    for token, is_word in split_tokens(text):
+        if not is_word:
+            if token in vocabulary:
+                yield token
+        elif known := _known(vocabulary, token):
+            yield known
+        else:
+            yield NUMBER if is_numeral(token) and NUMBER in vocabulary else token

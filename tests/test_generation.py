@@ -24,6 +24,23 @@ def test_words_are_kept_as_the_vocabulary_has_them_or_read_as_ptb_has():
     assert words == ["<eos>", "Oslo", "did", "n't", "sat", "N", "<unk>", "mr.", "<unk>"]
 
 
+def test_words_and_punctuation_of_ones_own_text_are_read_as_it_writes_them():
+    vocabulary = Vocabulary(["<eos>", "<unk>", "In", "Paris", ",", "«", "»", "warm", ".", "नमस्ते", "1999", "'"])
+    words = vocabulary.to_words(encode_text(vocabulary, "«in Paris, PARIS» (warm. नमस्ते, 1999; 1998 'In' —"))
+    assert words == [
+        "<eos>", "«", "<unk>", "Paris", ",", "<unk>", "»", "warm", ".", "नमस्ते", ",", "1999", "<unk>", "In",
+    ]  # fmt: skip
+    with pytest.raises(DataError, match=r"The word '1998' is not"):
+        encode_text(Vocabulary(["a"]), "a 1998")
+
+
+def test_lines_end_where_those_of_a_training_text_do():
+    words = VOCABULARY.to_words(encode_text(VOCABULARY, "the\fcat\u2028sat\x85\x0bthe\x1ccat\nsat\r\nthe\rcat"))
+    eos = "<eos>"
+    assert words == [eos, "the", "cat", "sat", "the", "cat", eos, "sat", eos, "the", eos, "cat"]
+    assert as_text("the\fcat\r\nthe", ["sat", eos, "cat"]) == "the cat\nthe sat\ncat"
+
+
 def test_text_of_nothing_readable_needs_eos():
     with pytest.raises(ValueError, match="at least one word"):
         encode_text(Vocabulary(["a", "<unk>"]), "  ...  ")

@@ -1,10 +1,15 @@
 """Words as the Penn Treebank has them: lower case, numbers as `N`, no punctuation, clitics split off."""
 
 import re
+import unicodedata
+from collections.abc import Iterator
 
-_CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
-_TOKEN = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:[.-]\w+)*|[$%&]")
-_NUMBER = re.compile(r"\d+(?:[.-]\d+)*")
+NUMBER = "N"
+
+_SHORT = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
+_CLITIC = re.compile(rf"(?<=\w)(?:{_SHORT})\b")
+_TOKEN = re.compile(rf"(?P<word>(?:{_SHORT})\b|\w+(?:[.-]\w+)*|[$%&])|[^\s']")
+_NUMERAL = re.compile(r"\d+(?:[.-]\d+)*")
 
 
 def tokenize(sentence: str) -> list[str]:
@@ -17,5 +22,42 @@ def tokenize(sentence: str) -> list[str]:
         >>> tokenize('It doesn\'t return "None", but 3.12 well-known *values*.')
         ['it', 'does', "n't", 'return', 'none', 'but', 'N', 'well-known', 'values']
     """
-    text = _CLITIC.sub(r" \1", sentence.replace("’", "'").lower())
-    return ["N" if _NUMBER.fullmatch(token) else token for token in _TOKEN.findall(text)]
+    words = (token for token, is_word in split_tokens(sentence.lower()) if is_word)
+    return [NUMBER if is_numeral(word) else word for word in words]
+
+
+def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
+    r"""Yields the words of a text and its other characters, as they are written, and whether each is a word.
+
+    Clitics are words of their own. White space and apostrophes outside of words are left out.
+
+    Args:
+        text: Any text; `’` is read as `'`.
+
+    Example:
+        >>> list(split_tokens("(Don't go."))
+        [('(', False), ('Do', True), ("n't", True), ('go', True), ('.', False)]
+    """
+    text = text.replace("’", "'")
+    # A mark is part of its letter: it stands for one in what the expressions see.
+    letters = text if text.isascii() else "".join("a" if _is_mark(character) else character for character in text)
+    begin = 0
+    for end in (*(match.start() for match in _CLITIC.finditer(letters)), len(text)):
+        for match in _TOKEN.finditer(letters[begin:end]):
+            yield text[begin + match.start() : begin + match.end()], match["word"] is not None
+        begin = end
+
+
+def is_numeral(word: str) -> bool:
+    """Returns whether a word is a number, which PTB writes as `N`."""
+    return _NUMERAL.fullmatch(word) is not None
+
+
+def is_word_character(character: str) -> bool:
+    """Returns whether a character is one of those that words are made of: letters with their marks, digits, `_`."""
+    return character.isalnum() or character == "_" or _is_mark(character)
+
+
+def _is_mark(character):
+    # With the two joiners, which shape letters of Indic scripts and Persian.
+    return character in "\u200c\u200d" or unicodedata.category(character).startswith("M")

@@ -3,32 +3,36 @@
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK
+from kerasptb.data.tokenizer import NUMBER, is_word_character
 from kerasptb.export.destination import ExportError
 
-# What Python's str.splitlines and str.split take for line ends and for white space.
-_LINE_END = r"\r\n|[\n\r\x{b}\x{c}\x{1c}-\x{1e}\x{85}\x{2028}\x{2029}]"
-_SPACE = r"[\s\x{1f}\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]+"
-# The regular expressions of `data.tokenizer.tokenize` in RE2's language, which has no lookbehind and no \b but
+_LINE_END = r"\r\n|[\r\n]"
+# What Python's str.split takes for white space.
+_SPACE = r"[\s\x{b}\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
+# The regular expressions of `data.tokenizer.split_tokens` in RE2's language, which has no lookbehind and no \b but
 # ASCII's. In its place stands a mark after each n't, 's and the like that no letter follows. A match takes that next
 # character with it, so a second round marks those that a first one met halfway; and a match of _CLITIC takes the
 # letter before, and so misses a clitic right after another, which then begins with an apostrophe, where _TOKEN parts
 # it anyway.
-_LETTER = r"[\pL\pN_]"
-_SHORT = r"n't|'(?:s|re|ve|ll|d|m)"
+_LETTERS = r"\pL\pN\pM\x{200c}\x{200d}_"
+_SHORT = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
 _MARK = "\x02"
-_UNMARKED = rf"({_SHORT})([^\pL\pN_{_MARK}]|$)"
-_CLITIC = rf"({_LETTER})({_SHORT}){_MARK}"
-_TOKEN = rf"({_SHORT}){_MARK}|({_LETTER}+(?:{_MARK}?[.-]{_LETTER}+)*|[$%&])|(?s:.)"
-_NUMBER = r" \p{Nd}+(?:[.-]\p{Nd}+)* "
+_UNMARKED = rf"({_SHORT})([^{_LETTERS}{_MARK}]|$)"
+_CLITIC = rf"([{_LETTERS}])({_SHORT}){_MARK}"
+_TOKEN = rf"({_SHORT}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUNCTUATION])|(?s:.)"
+_PUNCTUATION_BEFORE = rf"^([^{_LETTERS}'’]+)((?s:.*))$"
+_NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
+# tf.strings.lower follows the locale of its process: in Turkish and Lithuanian these have other small letters.
+_OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
 
 
 class TextReader(tf.Module):
     """A vocabulary in the graph.
 
-    Words are found as `generation.encode_text` finds them: one that stands in the vocabulary as it is written, or in
-    lower case, is taken so; others are split and lower-cased in the Penn Treebank's manner, and those still unknown
-    become `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before it, and each line's end is `<eos>`.
-    Bytes that are not UTF-8 are read as U+FFFD.
+    Words are found as `generation.encode_text` finds them: what stands in the vocabulary as it is written, or in lower
+    case, is taken so; the rest is split in the Penn Treebank's manner, and its parts are looked up likewise. Unknown
+    numbers become `N`, other unknown words `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before
+    it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD.
 
     Args:
         vocabulary: a `Vocabulary`.
@@ -46,6 +50,10 @@ class TextReader(tf.Module):
             )
         self.has_eos = EOS in vocabulary
         self.unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
+        self.number_id = vocabulary.word_to_id.get(NUMBER, -1)
+        punctuation = {word for word in vocabulary.words if len(word) == 1 and not is_word_character(word)} | set("$%&")
+        codes = "".join(rf"\x{{{ord(sign):x}}}" for sign in sorted(punctuation - {"'", "’"}))
+        self._token = _TOKEN.replace("PUNCTUATION", codes)
         line = tf.lookup.TextFileIndex
         self._ids = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(path), tf.string, line.WHOLE_LINE, tf.int64, line.LINE_NUMBER), -1
@@ -76,11 +84,19 @@ class TextReader(tf.Module):
         written = tf.strings.split(text, sep=" ")
         flat = written.flat_values
         # The empty string is what splitting leaves between separators at the ends; it is in no vocabulary.
-        lower = tf.strings.lower(flat, encoding="utf-8")
-        other = tf.where(self._ids.lookup(lower) >= 0, lower, _tokenize(flat))
-        flat = tf.where(self._ids.lookup(flat) >= 0, flat, other)
+        # Behind punctuation, too, a word may stand in the vocabulary as it is written: "(Nov."
+        bare = tf.strings.regex_replace(flat, _PUNCTUATION_BEFORE, r"\2")
+        before = tf.strings.regex_replace(flat, _PUNCTUATION_BEFORE, r"\1")
+        parts = tf.where(
+            self._find(bare) >= 0,
+            tf.strings.join([_split(before, self._token), " ", bare]),
+            _split(flat, self._token),
+        )
+        flat = tf.where(self._find(flat) >= 0, flat, parts)
         words = written.with_flat_values(tf.strings.split(flat)).merge_dims(1, 2)
-        ids = self._ids.lookup(words.flat_values)
+        ids = self._find(words.flat_values)
+        numeral = tf.strings.regex_full_match(words.flat_values, _NUMERAL)
+        ids = tf.where((ids < 0) & numeral, tf.cast(self.number_id, tf.int64), ids)
         if self.unk_id < 0:
             message = f"Expected words of the vocabulary, which has no {UNK}"
             unknown = tf.boolean_mask(words.flat_values, ids < 0)
@@ -93,6 +109,11 @@ class TextReader(tf.Module):
             with checked(tf.reduce_all(lengths > 0), message, text):
                 lengths = tf.identity(lengths)
         return ids.to_tensor(), lengths
+
+    def _find(self, words):
+        """Returns the ids of words as they are written or in lower case, int64 [N], -1 for unknown ones."""
+        as_written = self._ids.lookup(words)
+        return tf.where(as_written >= 0, as_written, self._ids.lookup(_lower(words)))
 
     def to_words(self, tokens):
         """Returns the words of ids, string of the same shape.
@@ -114,21 +135,26 @@ def checked(condition, message, received):
     return tf.control_dependencies([tf.debugging.Assert(condition, [f"{message}. Received:", received])])
 
 
-def _tokenize(words):
-    """Returns words split and lower-cased in the Penn Treebank's manner, the parts separated by spaces.
+def _lower(text):
+    for letter in _OF_LOCALES:
+        text = tf.strings.regex_replace(text, letter, letter.lower())
+    return tf.strings.lower(text, encoding="utf-8")
+
+
+def _split(words, token):
+    """Returns words split in the Penn Treebank's manner, the parts separated by spaces.
 
     Args:
         words: string [N], UTF-8.
+        token: the regular expression of a part.
     """
     text = tf.strings.regex_replace(words, "’", "'")
-    text = tf.strings.lower(text, encoding="utf-8")
     text = _mark(text)
     text = tf.strings.regex_replace(text, _CLITIC, rf"\1 \2{_MARK}")
     text = _mark(text)  # once more, as spaces have come
     # Each token with a space of its own on both sides; every other character becomes spaces.
-    text = tf.strings.regex_replace(text, _TOKEN, r" \1\2 ")
-    text = tf.strings.regex_replace(text, _MARK, "")
-    return tf.strings.regex_replace(text, _NUMBER, " N ")
+    text = tf.strings.regex_replace(text, token, r" \1\2 ")
+    return tf.strings.regex_replace(text, _MARK, "")
 
 
 def _mark(text):

@@ -1,15 +1,12 @@
 """Where the word that someone is typing begins, and which words it may become."""
 
 import bisect
-import re
 
 import numpy as np
 
 from kerasptb.data import EOS, UNK
+from kerasptb.data.tokenizer import NUMBER, is_word_character
 
-# Stands for every number, and so is no word that letters could become.
-_NUMBER = "N"
-_WORD_AT_END = re.compile(r"\w*\Z")
 _AFTER_ANY = "\U0010ffff"
 
 
@@ -23,7 +20,8 @@ class PrefixIndex:
     def __init__(self, vocabulary):
         suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
         completions = [(_folded(vocabulary.words[i]), i) for i in suggestible]
-        completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, _NUMBER))
+        # NUMBER stands for every number, and so is no word that letters could become.
+        completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, NUMBER))
         self._every_id = np.array(suggestible, np.int32)
         self._sorted_words = [word for word, _ in completions]
         self._sorted_ids = np.array([i for _, i in completions], np.int32)
@@ -67,6 +65,7 @@ class PrefixIndex:
     def _starts(self, run):
         """Yields the places in a run of characters without white space where a word may begin, the likeliest first."""
         yield 0
+        yield next((i for i, character in enumerate(run) if is_word_character(character)), len(run))
         apostrophe = max(run.rfind("'"), run.rfind("’"))
         if apostrophe > 0:
             before_n = run[: apostrophe - 1].lower()
@@ -90,6 +89,7 @@ def _folded(word):
 
 
 def _word_start(run):
-    # Of a long run only the end is looked at: the search takes time that grows with the square of its length.
-    end = run[-64:]
-    return len(run) - len(end) + _WORD_AT_END.search(end).start()
+    start = len(run)
+    while start > 0 and is_word_character(run[start - 1]):
+        start -= 1
+    return start

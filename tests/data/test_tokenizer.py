@@ -7,7 +7,7 @@ from kerasptb.data import tokenizer
 
 def test_examples_run():
     result = doctest.testmod(tokenizer)
-    assert (result.failed, result.attempted) == (0, 1)
+    assert (result.failed, result.attempted) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,16 @@ def test_examples_run():
 )
 def test_words_are_as_the_treebank_has_them(text, words):
     assert tokenizer.tokenize(text) == words
+
+
+def test_parts_are_as_they_are_written():
+    parts = list(tokenizer.split_tokens("«Non», DON’T — cafe\u0301s, नमस्ते! R&D"))
+    assert [part for part, _ in parts] == [
+        "«", "Non", "»", ",", "DO", "N'T", "—", "cafe\u0301s", ",", "नमस्ते", "!", "R", "&", "D",
+    ]  # fmt: skip
+    assert [part for part, is_word in parts if not is_word] == ["«", "»", ",", "—", ",", "!"]
+
+
+def test_word_characters_are_letters_marks_digits_and_joiners():
+    assert all(map(tokenizer.is_word_character, "aZß字7_\u0301\u093e\u200d"))
+    assert not any(map(tokenizer.is_word_character, " .'’-$—\u2028"))

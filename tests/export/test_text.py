@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -60,6 +63,41 @@ _PIECES = st.sampled_from(
 @example("can't've")
 def test_the_graph_reads_any_mix_of_pieces_as_python_does(reader, vocabulary, text):
     assert read(reader, text) == encode_text(vocabulary, text).tolist()
+
+
+OWN_WORDS = "<eos> <unk> In in Paris , « » . — N'T don't ' - नमस्ते cafe\u0301 İz ız IZ 3.5 $ 字 ſ ( [ ] ^ \\"
+_OWN_PIECES = st.sampled_from([*OWN_WORDS.split(" ")[2:], *" \n\f\u2028\u200d\u0301’7!", "PARIS", "’s"])
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A vocabulary with capitals, punctuation and marks of its own, and what reads it."""
+    vocabulary, path = Vocabulary(OWN_WORDS.split(" ")), tmp_path_factory.mktemp("vocabulary") / "vocabulary.txt"
+    vocabulary.save(path)
+    return vocabulary, TextReader(vocabulary, path)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(_OWN_PIECES, max_size=12).map("".join))
+@example("«In Paris, (don't) नमस्ते! cafe\u0301, [3.5] 'In' — ^İz IZ\\")
+def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
+    vocabulary, reader = own
+    assert read(reader, text) == encode_text(vocabulary, text).tolist()
+
+
+@pytest.mark.parametrize("locale", ["tr_TR.UTF-8", "lt_LT.UTF-8"])
+def test_the_graph_reads_capitals_alike_in_every_locale(tmp_path, locale):
+    Vocabulary(["<eos>", "<unk>", "it", "jí"]).save(tmp_path / "words.txt")
+    code = (
+        "import sys, tensorflow as tf; from kerasptb.data import Vocabulary; "
+        "from kerasptb.export.text import TextReader; reader = TextReader(Vocabulary.load(sys.argv[1]), sys.argv[1]); "
+        "print(reader.encode(tf.constant(['It IT JÍ']))[0].numpy().tolist())"
+    )
+    environment = {**os.environ, "LC_ALL": locale}
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "words.txt")], env=environment, capture_output=True, check=True
+    )
+    assert result.stdout.strip() == b"[[0, 2, 2, 3]]"
 
 
 def test_an_end_of_line_at_the_end_ends_the_sentence(reader, vocabulary):

@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
+from kerasptb.generation import encode_text
 from kerasptb.serving.typed_text import PrefixIndex
 
 WORDS = "the that Anna <unk> N <eos> n't 's 've do does dan it ca mr. u.s. well-known 1980s government"
@@ -86,6 +87,20 @@ def test_the_parts_are_the_text_and_the_prefix_has_no_white_space(text):
     written, prefix = INDEX.split(text)
     assert written + prefix == text
     assert prefix == "" or prefix.split() == [prefix]
+
+
+@pytest.mark.parametrize("opening", ["", "(", '"', "«", "—", "the ", "$"])
+def test_a_completed_word_is_read_as_that_word(opening):
+    words = "<eos> <unk> the In Paris , « warm . — don't d'água नमस्ते cafe\u0301 guarda-chuva Nov. OK"
+    vocabulary = Vocabulary(words.split(" "))
+    index, completed = PrefixIndex(vocabulary), 0
+    for word in vocabulary.words[2:]:
+        for length in range(1, len(word) + 1):
+            before, prefix = index.split(opening + word[:length])
+            if prefix and vocabulary.word_to_id[word] in index.ids(prefix):
+                assert vocabulary.words[encode_text(vocabulary, f"{before}{word} ")[-1]] == word
+                completed += 1
+    assert completed >= 54
 
 
 def test_a_long_run_is_split_in_time_that_grows_with_its_length():
