@@ -272,7 +272,7 @@ def _make_parser():
 
     command = commands.add_parser("suggest", help="next words after a text")
     command.add_argument("run", metavar="RUN", help="run folder")
-    command.add_argument("text", help="the text so far, in quotes")
+    command.add_argument("text", help="the text so far, in quotes; behind -- if it begins with a dash")
     command.add_argument("-k", type=_positive, help="number of suggestions (default: 5, or as many as there are)")
     _add_overrides(command)
     command.add_argument("--json", action="store_true", help="print one JSON object")

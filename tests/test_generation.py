@@ -73,6 +73,13 @@ def test_a_vocabulary_of_another_size_is_told(model, ask, size):
         ask(model, other, "the")
 
 
+@pytest.mark.parametrize("ask", [suggest, generate])
+def test_a_vocabulary_of_which_nothing_is_left_is_told(ask):
+    model = LanguageModel(1, 5, (6,), batch_size=1, num_steps=5)
+    with pytest.raises(DataError, match=r"Every word of the vocabulary is left out\. Received: exclude=\('<unk>',\)"):
+        ask(model, Vocabulary(["<unk>"]), "the")
+
+
 def test_generation_repeats_with_its_seed(model):
     first, again, other = (generate(model, VOCABULARY, "the", 40, seed=seed) for seed in (1, 1, 2))
     assert first == again != other

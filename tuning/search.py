@@ -337,6 +337,7 @@ def _prepare_space(space, arguments, corpus):
         space.prepare(
             len(corpus.vocabulary),
             **{name: arguments[name] for name in ("epochs", "max_parameters", "backend", "precision", "seed")},
+            num_words=min(len(corpus.train), len(corpus.valid)),
         )
         return space
     if not isinstance(space, kt.HyperModel) and not callable(space):
@@ -370,7 +371,8 @@ def _report(settings, arguments, say):
         say(leaderboard.format_table(trials))
     statuses = [trial.status for trial in trials]
     counts = [f"{statuses.count(status)} {status.lower()}" for status in dict.fromkeys(sorted(statuses))]
-    say(f"Trials: {', '.join(counts) or 'none'}. Results: {folder / leaderboard.CSV}, {folder / PLOTS}")
+    pictures = f", {folder / PLOTS}" if (folder / PLOTS).exists() else ""
+    say(f"Trials: {', '.join(counts) or 'none'}. Results: {folder / leaderboard.CSV}{pictures}")
     if run is not None:
         say(
             f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "

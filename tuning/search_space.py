@@ -51,7 +51,8 @@ class LanguageModelSpace(kt.HyperModel):
     >>> space = LanguageModelSpace(num_layers=1, units=(128, 256), batch_size=[20, 40], init_scale=0.05)
 
     The number of parameters never exceeds `max_parameters` (see `prepare`): of sampled widths that do, the space takes
-    the largest that fit, in the proportions of the sample (`fit_widths`). The widths recorded are those trained.
+    the largest that fit, in the proportions of the sample. Where the texts are too short for the batches of a sample,
+    those are made smaller (`fit_sample`). What is recorded is what is trained.
 
     The bounds, for a model of the notebook's size that trains for some 15 epochs:
 
@@ -140,6 +141,7 @@ class LanguageModelSpace(kt.HyperModel):
         backend=None,
         precision=None,
         seed=None,
+        num_words=sys.maxsize,
     ):
         """Tells the space what all its models have in common; `tune` calls it.
 
@@ -150,10 +152,20 @@ class LanguageModelSpace(kt.HyperModel):
             backend: see `kerasptb.LanguageModel`; `None` for "auto".
             precision: see `kerasptb.LanguageModel`; `None` for "float32".
             seed: seed of every model's weights and dropout.
+            num_words: number of words of the shorter of the texts of training and validation.
 
         Raises:
-            ValueError: if the smallest model of the space has more than `max_parameters`.
+            ValueError: if the smallest model of the space has more than `max_parameters`, or the text is too short for
+                its smallest batch.
         """
+        rows, steps = (min(_allowed(name, self.bounds[name])) for name in ("batch_size", "num_steps"))
+        if rows * (steps + 1) > num_words:
+            raise ValueError(
+                f"The smallest batches of the space, batch_size={rows} and num_steps={steps}, need texts of "
+                f"{rows * (steps + 1):,} words; narrow the space to smaller ones. Received: a text of training or "
+                f"validation of {num_words:,} words"
+            )
+        self.num_words = num_words
         self.vocabulary_size = vocabulary_size
         self.epochs = epochs
         self.max_parameters = max_parameters
@@ -221,16 +233,32 @@ class LanguageModelSpace(kt.HyperModel):
         settings = self.settings(hp)
         return {name: settings[name] for name in TRAINING_SETTINGS}
 
-    def fit_widths(self, values):
-        """Returns a sample whose model has at most `max_parameters`.
+    def fit_sample(self, values):
+        """Returns a sample whose model has at most `max_parameters`, and whose batches the texts are long enough for.
 
         Args:
             values: dict, a tuner's sample: names of settings and their values.
 
         Returns:
-            The dict, with "embedding_size" and "units_0", … made smaller where they must be; as it is where a subclass
-            has settings of its own in their place.
+            The dict, with "embedding_size" and "units_0", …, "batch_size" and "num_steps" made smaller where they must
+            be; as they are where a subclass has settings of its own in their place.
         """
+        return self._fit_batches(self._fit_widths(values))
+
+    def _fit_batches(self, values):
+        names = ("batch_size", "num_steps")
+        wanted = [values.get(name, self.bounds[name]) for name in names]
+        if not all(isinstance(size, int) for size in wanted):
+            return values
+        allowed = (_allowed(name, self.bounds[name]) for name in names)
+        rows, steps = ([size for size in sizes if size <= want] for sizes, want in zip(allowed, wanted, strict=True))
+        fitting = [(b, t) for b in rows for t in steps if b * (t + 1) <= self.num_words]
+        if not fitting:
+            return values
+        largest = max(fitting, key=lambda sizes: (sizes[0] * sizes[1], sizes))
+        return {**values, **{name: size for name, size in zip(names, largest, strict=True) if name in values}}
+
+    def _fit_widths(self, values):
         num_layers = values.get("num_layers", self.bounds["num_layers"])
         if not isinstance(num_layers, int):
             return values

@@ -274,7 +274,7 @@ def run_process(settings, space, corpus, keep_running=False):
         settings.trials,
         settings.epochs,
         settings.seed,
-        fit_sample=getattr(space, "fit_widths", None),
+        fit_sample=getattr(space, "fit_sample", None),
         deadline=settings.deadline,
         max_failures=settings.max_failures,
         keep_running=keep_running,

@@ -75,12 +75,15 @@ def as_ids(ids: Iterable[int]) -> np.ndarray:
         ids: Integers [N].
 
     Raises:
-        DataError: `ids` is not one row of integers.
+        DataError: `ids` is not one row of integers that int32 holds.
     """
     array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(f"Expected ids to be one row of integers. Received: shape={array.shape}, dtype={array.dtype}")
-    return array.astype(np.int32, copy=False)
+    as_int32 = array.astype(np.int32, copy=False)
+    if as_int32 is not array and (as_int32 != array).any():
+        raise DataError(f"Expected ids within int32. Received: {array[as_int32 != array][0]}")
+    return as_int32
 
 
 def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.sources import RawCorpus, TextFile, find_corpus
-from kerasptb.data.vocabulary import Vocabulary, iter_tokens
+from kerasptb.data.vocabulary import EOS, Vocabulary, iter_tokens
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,4 +129,9 @@ def _encode(file: TextFile, vocabulary: Vocabulary) -> np.ndarray:
     except UnknownWordError as error:
         lines = enumerate(io.StringIO(file.text, newline="\n"), start=1)
         number = next(number for number, line in lines if error.word in iter_tokens(line))
+        if error.word == EOS:
+            raise DataError(
+                f"The training text has no line end, and so no {EOS}. Received: one in {file.path}, line {number}. "
+                "End the lines of the training text, or let no text have any."
+            ) from None
         raise UnknownWordError(error.word, f"{file.path}, line {number}") from None

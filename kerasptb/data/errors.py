@@ -1,5 +1,7 @@
 """The error that every reader of text and every maker of batches raises."""
 
+_SHOWN = 60  # characters of a word in a message
+
 
 class DataError(ValueError):
     """The data cannot be used as asked; the message is one line that says why and what to do."""
@@ -15,8 +17,9 @@ class UnknownWordError(DataError):
     def __init__(self, word: str, where: str = ""):
         self.word = word
         place = f" ({where})" if where else ""
+        shown = word if len(word) <= _SHOWN else f"{word[:_SHOWN]}…"
         super().__init__(
-            f"The word {word!r}{place} is not in the vocabulary, and the vocabulary has no '<unk>' to stand for it: "
+            f"The word {shown!r}{place} is not in the vocabulary, and the vocabulary has no '<unk>' to stand for it: "
             "replace the word by a known one, put '<unk>' into the training text, or give a vocabulary_size "
             "(--vocabulary-size N), by which rare words become '<unk>'."
         )

@@ -56,7 +56,10 @@ def read_files(path: Path) -> SplitFiles:
             return _read_tar(path)
         if zipfile.is_zipfile(path):
             return _read_zip(path)
-    raise DataError(f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them.")
+    raise DataError(
+        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. Of a single text make three "
+        "files, train.txt, valid.txt and test.txt, in a folder of their own."
+    )
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:

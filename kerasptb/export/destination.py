@@ -37,6 +37,11 @@ def new_folder(path):
         ExportError: if there is something at `path`, or another export at work in it.
     """
     path = Path(path)
+    if sign := next((sign for sign in "[\\" if sign in str(path.absolute())), None):
+        # It looks for the variables by a pattern, in which these stand for other characters.
+        raise ExportError(
+            f"TensorFlow cannot load a SavedModel from a path with the character {sign}. Received: {path.absolute()}"
+        )
     there = path.is_dir()
     taken = ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
     if not there and (path.exists() or path.is_symlink()):

@@ -106,6 +106,14 @@ def test_wrong_ids_are_named(ids):
         make_dataset(ids, 1, 1)
 
 
+def test_an_id_beyond_int32_is_named():
+    ids = np.arange(16, dtype=np.int64)
+    assert batches(make_dataset(ids, 3, 2)) == specification(list(range(16)), 3, 2)
+    ids[5] = 2**32 + 1  # 1 in int32
+    with pytest.raises(DataError, match=f"within int32. Received: {2**32 + 1}"):
+        make_dataset(ids, 3, 2)
+
+
 def test_numpy_sizes_are_sizes():
     assert batches(make_dataset(range(16), np.int64(3), np.int32(2))) == specification(list(range(16)), 3, 2)
 

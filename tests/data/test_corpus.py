@@ -95,7 +95,7 @@ def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
 
 def test_missing_line_end_in_training_is_named_too(tmp_path):
     write(tmp_path, train="a b", valid="a\n", test="a")
-    with pytest.raises(UnknownWordError, match=r"'<eos>' \(.*valid\.txt, line 1\)"):
+    with pytest.raises(DataError, match=r"training text has no line end.* one in .*valid\.txt, line 1\."):
         load_corpus(tmp_path)
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,13 @@ def test_an_empty_folder_is_taken_and_is_as_open_as_any(tmp_path, model, vocabul
     export_saved_model(model, tmp_path / "empty", vocabulary)
     assert (tmp_path / "empty" / "saved_model.pb").exists()
     assert (tmp_path / "empty").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a\\b"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, model, vocabulary, name):
+    with pytest.raises(ExportError, match=rf"with the character {re.escape(name[1])}\. Received: "):
+        export_saved_model(model, tmp_path / name, vocabulary)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["link", "working directory"])

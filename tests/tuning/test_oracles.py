@@ -38,7 +38,7 @@ def end(oracle, trial, score=None, reason=None):
 def test_every_trial_drawn_is_within_the_limit(tmp_path, tuner):
     space = LanguageModelSpace()
     space.prepare(vocabulary_size=10000)
-    oracle = started(tmp_path, tuner, space, trials=7, fit_sample=space.fit_widths)
+    oracle = started(tmp_path, tuner, space, trials=7, fit_sample=space.fit_sample)
     for i in range(7):
         trial = oracle.create_trial("tuner0")
         chosen = space.settings(trial.hyperparameters)

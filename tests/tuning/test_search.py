@@ -276,6 +276,22 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
         toy(texts, tmp_path, space)
 
 
+def test_a_short_text_is_searched_in_batches_that_it_fills(texts, tmp_path):
+    for split in ("train", "test"):
+        shutil.copy(texts / f"{split}.txt", tmp_path)
+    words = (texts / "valid.txt").read_text().split()
+    (tmp_path / "valid.txt").write_text(" ".join(words[:110]))
+    # At 4 rows of 26 words 104 are enough; of the draws between 20 and 40 some are longer.
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32, "batch_size": 4, "num_steps": (20, 40)})
+    result = toy(tmp_path, tmp_path, space, trials=3, epochs=1, steps_per_epoch=2, max_parameters=15_000)
+    assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
+    assert all(20 <= trial.values["num_steps"] <= 26 for trial in result.trials)
+    (tmp_path / "valid.txt").write_text(" ".join(words[:80]))
+    with pytest.raises(ValueError, match=r"batch_size=4 and num_steps=20, need texts of 84 words"):
+        tuning.tune(tmp_path, space, out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     arguments = {"steps_per_epoch": 3, "max_parameters": 15_000}

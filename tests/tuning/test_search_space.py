@@ -55,6 +55,21 @@ def test_widths_shrink_in_proportion():
     assert shrink_widths(10000, [320, 320], [SIZES] * 2, 3_700_000) == [160, 160]
 
 
+def test_batches_are_made_smaller_until_the_texts_fill_one():
+    space = LanguageModelSpace()
+    space.prepare(num_words=900)
+    for wanted, fitted in (((20, 35), (20, 35)), ((30, 30), (30, 25)), ((60, 20), (40, 20)), ((40, 35), (40, 20))):
+        sample = {"batch_size": wanted[0], "num_steps": wanted[1], "keep_prob": 0.5}
+        found = space.fit_sample(sample)
+        assert (found["batch_size"], found["num_steps"], found["keep_prob"]) == (*fitted, 0.5)
+        assert found["batch_size"] * (found["num_steps"] + 1) <= 900
+    fixed = LanguageModelSpace(batch_size=30)
+    fixed.prepare(num_words=900)
+    assert fixed.fit_sample({"num_steps": 35}) == {"num_steps": 25}
+    with pytest.raises(ValueError, match=r"need texts of 420 words; .* Received: a text of .* of 419 words"):
+        space.prepare(num_words=419)
+
+
 def test_a_random_sample_is_a_model_within_the_limit():
     space = LanguageModelSpace()
     space.prepare(vocabulary_size=10000)
@@ -64,7 +79,7 @@ def test_a_random_sample_is_a_model_within_the_limit():
     oracle.update_space(hp)
     layers, ties = set(), set()
     for _ in range(50):
-        hp.values = space.fit_widths(oracle._random_values())
+        hp.values = space.fit_sample(oracle._random_values())
         chosen = space.settings(hp)
         layers.add(len(chosen["units"]))
         tied = chosen["tie_embeddings"]
@@ -106,11 +121,11 @@ def test_a_tied_model_spends_on_layers_what_it_saves_on_the_output():
     space = LanguageModelSpace()
     space.prepare()
     values = {"num_layers": 2, "embedding_size": 256, "units_0": 512, "units_1": 128}
-    tied = space.fit_widths({**values, "tie_embeddings": True, "units_0": 288, "units_1": 64})
+    tied = space.fit_sample({**values, "tie_embeddings": True, "units_0": 288, "units_1": 64})
     assert tied == {"num_layers": 2, "embedding_size": 256, "units_0": 288, "units_1": 256, "tie_embeddings": True}
     # 10,000 (256 + 1) + 4 · 288 (256 + 288 + 1) + 4 · 256 (288 + 256 + 1)
     assert count_parameters(10000, 256, (288, 256), tie_embeddings=True) == 3_755_920
-    separate = space.fit_widths({**values, "tie_embeddings": False})
+    separate = space.fit_sample({**values, "tie_embeddings": False})
     assert separate["embedding_size"] < 256
 
 
@@ -181,7 +196,7 @@ def test_bounds_that_cannot_be_drawn_from_are_told_at_once():
 def test_a_fixed_width_does_not_shrink():
     space = LanguageModelSpace(num_layers=1, embedding_size=[200], units=(64, 512))
     space.prepare()
-    assert space.fit_widths({"embedding_size": 200, "units_0": 512}) == {"embedding_size": 200, "units_0": 160}
+    assert space.fit_sample({"embedding_size": 200, "units_0": 512}) == {"embedding_size": 200, "units_0": 160}
 
 
 def test_bounds_survive_their_config():
