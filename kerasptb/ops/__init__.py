@@ -11,13 +11,18 @@ __all__ = ["linear_cross_entropy", "lstm"]
 
 
 class _Operations(types.ModuleType):
-    """The package. An import of one of the modules must not put it in the place of the operation of its name."""
+    def __getattr__(self, name):
+        if name in __all__:
+            return getattr(importlib.import_module(f"kerasptb.ops.{name}"), name)
+        raise AttributeError(f"module 'kerasptb.ops' has no attribute {name!r}")
 
-    lstm = property(lambda self: importlib.import_module("kerasptb.ops.lstm").lstm, lambda self, module: None)
-    linear_cross_entropy = property(
-        lambda self: importlib.import_module("kerasptb.ops.linear_cross_entropy").linear_cross_entropy,
-        lambda self, module: None,
-    )
+    def __setattr__(self, name, value):
+        # An import of one of the modules must not put it in the place of the operation of its name.
+        if not (name in __all__ and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self):
+        return [*super().__dir__(), *__all__]
 
 
 sys.modules[__name__].__class__ = _Operations

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasptb
 from kerasptb import info, training
 from kerasptb.layers import FusedLSTM
 from kerasptb.ops import backends, linear_cross_entropy, lstm
@@ -49,7 +50,7 @@ def test_bfloat16x3_is_for_processors(gpus):
         with pytest.raises(loader.NativeUnavailableError, match=r"bfloat16x3.* is for CPUs"):
             backends.resolve(backend, "bfloat16x3")
         with pytest.raises(loader.NativeUnavailableError, match=r"bfloat16x3.* is for CPUs"):
-            FusedLSTM(257, backend, "bfloat16x3")
+            FusedLSTM(257, backend=backend, precision="bfloat16x3")
 
 
 def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatch):
@@ -60,10 +61,10 @@ def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatc
     gpus(None)
     for backend in ("auto", "native"):
         assert backends.resolve(backend, "bfloat16") == "native"
-        assert FusedLSTM(512, backend, "bfloat16").supports_jit
+        assert FusedLSTM(512, backend=backend, precision="bfloat16").supports_jit
         # Nothing else has this precision, so "auto" has nothing to choose.
         with pytest.raises(ValueError, match=r'at most 512 units in bfloat16.* units=513\. Use precision="float32"'):
-            FusedLSTM(513, backend, "bfloat16")
+            FusedLSTM(513, backend=backend, precision="bfloat16")
     assert "up to 256 units, cuDNN" in info.collect()["lstm"]
     assert 'with precision="bfloat16" they take up to 512' in info.collect()["lstm"]
     gpus(None, None)
@@ -73,7 +74,7 @@ def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatc
     # What is wrong with the GPU itself comes first.
     gpus(OLD)
     with pytest.raises(loader.NativeUnavailableError, match=r"needs compute capability 9\.0"):
-        FusedLSTM(513, "auto", "bfloat16")
+        FusedLSTM(513, backend="auto", precision="bfloat16")
 
 
 def test_without_a_driver_there_is_no_room_for_more_than_256_units(native_library):
@@ -114,9 +115,9 @@ def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
     most = loader.cuda_most_units()
     assert most == 256
     assert lstm(*arguments(most), backend="native")[0].shape == (2, 3, most)
-    for call in (lambda backend: lstm(*arguments(most + 1), backend=backend), lambda backend: FusedLSTM(257, backend)):
+    for call in (lambda: lstm(*arguments(most + 1), backend="native"), lambda: FusedLSTM(257, backend="native")):
         with pytest.raises(ValueError, match=r"at most 256 units in float32 on this GPU\. Received: units=257"):
-            call("native")
+            call()
     assert lstm(*arguments(most + 1), backend="auto")[0].shape == (2, 3, most + 1)
     layer = FusedLSTM(most + 1)
     assert layer(np.zeros((2, 3, 4), "float32")).shape == (2, most + 1)
@@ -185,3 +186,13 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)
     training._announce(print, run, corpus, model)
     assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow
+
+
+def test_the_operations_stand_under_their_names_whatever_is_imported(monkeypatch):
+    module = importlib.import_module("kerasptb.ops.lstm")
+    assert kerasptb.ops.lstm is module.lstm is lstm
+    assert {"lstm", "linear_cross_entropy"} <= set(dir(kerasptb.ops))
+    monkeypatch.setattr(kerasptb.ops, "lstm", len)
+    assert kerasptb.ops.lstm is len
+    with pytest.raises(AttributeError, match=r"'kerasptb\.ops' has no attribute 'gru'"):
+        _ = kerasptb.ops.gru
