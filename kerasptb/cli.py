@@ -253,7 +253,7 @@ def _make_parser():
 
     _add_train(commands)
 
-    command = commands.add_parser("evaluate", help="perplexity of a run on a split")
+    command = _add_command(commands, "evaluate", "perplexity of a run on a split")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("--data", help=f"{_DATA_HELP} (default: the run's)")
     command.add_argument(
@@ -270,7 +270,7 @@ def _make_parser():
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_evaluate)
 
-    command = commands.add_parser("suggest", help="next words after a text")
+    command = _add_command(commands, "suggest", "next words after a text")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("text", help="the text so far, in quotes; behind -- if it begins with a dash")
     command.add_argument("-k", type=_positive, help="number of suggestions (default: 5, or as many as there are)")
@@ -278,7 +278,7 @@ def _make_parser():
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_suggest)
 
-    command = commands.add_parser("generate", help="sample text from a run")
+    command = _add_command(commands, "generate", "sample text from a run")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("--prompt", default="", help="text to go on from")
     command.add_argument("--words", type=_positive, default=50, help="number of words (default: 50)")
@@ -291,14 +291,14 @@ def _make_parser():
 
     _add_serve(commands)
 
-    command = commands.add_parser("build", help="compile the native library")
+    command = _add_command(commands, "build", "compile the native library")
     command.add_argument("--force", action="store_true", help="compile even if it is up to date")
     command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
     command.set_defaults(command=_build)
 
     _add_tune(commands)
 
-    command = commands.add_parser("info", help="versions, devices, backends and why, data found")
+    command = _add_command(commands, "info", "versions, devices, backends and why, data found")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_info)
 
@@ -308,10 +308,10 @@ def _make_parser():
 
 
 def _add_train(commands):
-    command = commands.add_parser(
+    command = _add_command(
+        commands,
         "train",
-        help="train a model into a run folder",
-        description="Train a model into a run folder.",
+        "train a model into a run folder",
         epilog="\n\n".join(_paragraph(f"{preset.name}: {preset.summary}") for preset in PRESETS.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -334,6 +334,10 @@ def _add_train(commands):
     command.set_defaults(command=_train)
 
 
+def _add_command(commands, name, text, **kwargs):
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **kwargs)
+
+
 def _paragraph(text):
     return textwrap.fill(text, 100, subsequent_indent="  ")
 
@@ -344,7 +348,7 @@ def _add_overrides(command):
 
 
 def _add_export(commands):
-    command = commands.add_parser("export", help="write a run for a server, a phone or another runtime")
+    command = _add_command(commands, "export", "write a run for a server, a phone or another runtime")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument(
         "--format",
@@ -358,7 +362,7 @@ def _add_export(commands):
 
 
 def _add_tune(commands):
-    command = commands.add_parser("tune", help="search for a better model with KerasTuner")
+    command = _add_command(commands, "tune", "search for a better model with KerasTuner")
     command.add_argument("--data", help=f"{_DATA_HELP} (default: auto, or the resumed search's)")
     command.add_argument("--trials", type=_positive, help="number of trials (default: 20)")
     command.add_argument("--epochs", type=_positive, help="epochs of a trial that is not stopped early (default: 15)")
@@ -393,7 +397,7 @@ def _add_tune(commands):
 
 
 def _add_serve(commands):
-    command = commands.add_parser("serve", help="a page with a keyboard's suggestions, and their JSON API")
+    command = _add_command(commands, "serve", "a page with a keyboard's suggestions, and their JSON API")
     command.add_argument("run", metavar="RUN", help="run folder, or a SavedModel that `kerasptb export` wrote")
     command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     command.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default: 8000)")
