@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasptb.data import UNK
 from kerasptb.export.text import TextReader, checked
+from kerasptb.layers.untracked import Untracked
 
 # Suggestions where a request names no number, as in `generation.suggest`.
 _DEFAULT_K = 5
@@ -32,7 +33,7 @@ class Servable(tf.Module):
         self.reader = TextReader(vocabulary, vocabulary_path)
         # The graph needs the variables; the Keras layers around them are of no use where Keras is not installed.
         self.weights = [variable.value for variable in network.weights]
-        self._network = _Untracked(network)
+        self._network = Untracked(network)
         self._num_suggestible = len(vocabulary) - (UNK in vocabulary)
 
         text = tf.TensorSpec([None], tf.string, name="text")
@@ -65,11 +66,11 @@ class Servable(tf.Module):
     def _predict_next(self, text, k=tf.constant(_DEFAULT_K)):  # noqa: B008  (a signature's default must be a tensor)
         tokens, lengths = self.reader.encode(text)
         # What comes after a text's own words does not reach back; without a mask the loop is twice as fast.
-        hidden, _ = self._network().encode(tokens)
+        hidden, _ = self._network.value.encode(tokens)
         return self._rank(tf.gather(hidden, lengths - 1, batch_dims=1), k)
 
     def _step(self, tokens, k, *state):
-        network = self._network()
+        network = self._network.value
         state = dict(zip(network.state_sizes, state, strict=True))
         message = f"Expected `tokens` [B, T] with T at least 1 and ids from 0 to {network.vocabulary_size - 1}"
         valid = tf.reduce_all((tokens >= 0) & (tokens < network.vocabulary_size)) & (tf.shape(tokens)[1] > 0)
@@ -88,7 +89,7 @@ class Servable(tf.Module):
         def step(tokens, k, *state):
             return self._step(tokens, k, *state)
 
-        names = ("tokens", "k", *self._network().state_sizes)
+        names = ("tokens", "k", *self._network.value.state_sizes)
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
         return step
@@ -102,7 +103,7 @@ class Servable(tf.Module):
         return {"tokens": tokens, "lengths": lengths}
 
     def _score(self, text):
-        network = self._network()
+        network = self._network.value
         tokens, lengths = self.reader.encode(text)
         hidden, _ = network.encode(tokens)
         targets, num_words = tokens[:, 1:], lengths - 1
@@ -120,7 +121,7 @@ class Servable(tf.Module):
         }
 
     def _generate(self, prompt, num_words, temperature, seed):
-        network = self._network()
+        network = self._network.value
         allowed = (num_words >= 0) & (num_words <= _MAX_GENERATED_WORDS)
         finite = (temperature >= 0) & tf.math.is_finite(temperature)
         with (
@@ -151,7 +152,7 @@ class Servable(tf.Module):
         return {"words": self.reader.to_words(tokens)}
 
     def _zero_state(self, batch):
-        return {name: tf.zeros([batch, size]) for name, size in self._network().state_sizes.items()}
+        return {name: tf.zeros([batch, size]) for name, size in self._network.value.state_sizes.items()}
 
     def _without_unk(self, values, replacement):
         if self.reader.unk_id < 0:
@@ -162,13 +163,13 @@ class Servable(tf.Module):
         """Returns the k most probable words after float32 [B, H], `<unk>` never among them."""
         message = f"Expected `k` from 1 to {self._num_suggestible}"
         with checked((k >= 1) & (k <= self._num_suggestible), message, k):
-            probabilities = tf.nn.softmax(self._network().logits(hidden))
+            probabilities = tf.nn.softmax(self._network.value.logits(hidden))
         values, tokens = tf.math.top_k(self._without_unk(probabilities, -1.0), k)
         return {"words": self.reader.to_words(tokens), "probabilities": values}
 
     def _sample(self, hidden, temperature, seed):
         """Returns words drawn after float32 [B, H], int32 [B]; the most probable ones at temperature 0."""
-        logits = self._without_unk(self._network().logits(hidden), -float("inf"))
+        logits = self._without_unk(self._network.value.logits(hidden), -float("inf"))
         # The greatest is 0 before the division, so that none overflows however low the temperature.
         logits -= tf.reduce_max(logits, axis=1, keepdims=True)
         drawn = tf.random.stateless_categorical(
@@ -189,7 +190,7 @@ class Servable(tf.Module):
         padding = num_parts * together - num_rows
 
         def score(part):
-            logits, wanted = self._network().logits(part[0]), part[1]
+            logits, wanted = self._network.value.logits(part[0]), part[1]
             return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
 
         values = tf.map_fn(
@@ -202,13 +203,3 @@ class Servable(tf.Module):
             parallel_iterations=1,
         )
         return tf.reshape(values, [-1])[:num_rows]
-
-
-class _Untracked:
-    """Holds what must not be saved with the module that it is an attribute of."""
-
-    def __init__(self, value):
-        self._value = value
-
-    def __call__(self):
-        return self._value

@@ -6,6 +6,7 @@ import threading
 import keras
 
 from kerasptb.layers.fused_lstm import FusedLSTM, is_exported
+from kerasptb.layers.untracked import Untracked
 
 # Held by whoever goes on from the state of evaluation, from its reset to its last use.
 EVALUATION = threading.RLock()
@@ -68,7 +69,8 @@ class StatefulLSTM(FusedLSTM):
         if not kwargs.pop("stateful", True):
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
         super().__init__(units, stateful=True, **kwargs)
-        self._evaluation_states = _StatesBySize()
+        # By batch size. State is no weight: tracked, it would be saved, and fixed in number once the layer is built.
+        self._evaluation_states = Untracked({})
 
     def build(self, sequences_shape, *args, **kwargs):
         """Makes the weights and the state of training, for batches of this size."""
@@ -98,7 +100,7 @@ class StatefulLSTM(FusedLSTM):
 
     def reset_evaluation_state(self, batch_size=None):
         """Zeroes the state of evaluation, of batches of one size or, by default, of every size."""
-        by_size = self._evaluation_states.by_size
+        by_size = self._evaluation_states.value
         for size in list(by_size) if batch_size is None else [batch_size]:
             for state in by_size.get(size, ()):
                 state.assign(keras.ops.zeros_like(state.value))
@@ -113,7 +115,7 @@ class StatefulLSTM(FusedLSTM):
                 "`model.test_function = None` (or `predict_function`) first, as a LanguageModel does by itself"
             )
         self.make_evaluation_states(batch_size)
-        states, before = self._evaluation_states.by_size[batch_size], _CALLS.attributes.copy()
+        states, before = self._evaluation_states.value[batch_size], _CALLS.attributes.copy()
         _CALLS.attributes |= {(id(self), "states"): states, (id(self), "_expected_batch_size"): batch_size}
         try:
             yield
@@ -131,7 +133,7 @@ class StatefulLSTM(FusedLSTM):
 
     def make_evaluation_states(self, batch_size):
         """Makes the state of evaluation for batches of a size, unless it is there."""
-        if batch_size in self._evaluation_states.by_size:
+        if batch_size in self._evaluation_states.value:
             return
         if keras.src.backend.common.stateless_scope.in_stateless_scope():
             raise ValueError(
@@ -141,26 +143,15 @@ class StatefulLSTM(FusedLSTM):
             )
         # Met inside a graph, the variables must outlive it.
         with EVALUATION, _outside_graph():
-            if batch_size not in self._evaluation_states.by_size:
-                self._evaluation_states.by_size[batch_size] = [
+            if batch_size not in self._evaluation_states.value:
+                self._evaluation_states.value[batch_size] = [
                     keras.Variable(zeros, trainable=False, dtype=self.variable_dtype, name="rnn_state")
                     for zeros in self.get_initial_state(batch_size)
                 ]
 
     def state_variables(self):
         """Returns the variables of the states of training and of evaluation, a list."""
-        return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.by_size.values()))]
-
-
-class _StatesBySize:
-    """The states of evaluation, by batch size.
-
-    State is no weight: tracked, it would be saved with the model, and fixed in number once the layer is built. Keras
-    tracks what stands in a dict, and so does TensorFlow, but neither looks into an object of another kind.
-    """
-
-    def __init__(self):
-        self.by_size = {}
+        return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.value.values()))]
 
 
 def _keras_asks_for_shapes():

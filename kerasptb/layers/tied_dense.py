@@ -2,8 +2,8 @@
 
 import keras
 from keras import ops
-from keras.src.utils.tracking import no_automatic_dependency_tracking
 
+from kerasptb.layers.untracked import Untracked
 from kerasptb.ops.tensors import matmul
 
 
@@ -35,7 +35,9 @@ class TiedDense(keras.layers.Layer):
     def __init__(self, embedding, bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True  # as keras.layers.Dense: a word's logits are its own
-        self._refer_to(embedding)
+        self._reference = Untracked(
+            embedding
+        )  # its matrix is its own weight: tracked here too, it would be saved twice
         self.units = embedding.input_dim
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
@@ -95,7 +97,6 @@ class TiedDense(keras.layers.Layer):
             "copied by `LanguageModel.from_config(model.get_config())`."
         )
 
-    # The matrix is the embedding's weight: tracked here too, it would be saved twice.
-    @no_automatic_dependency_tracking
-    def _refer_to(self, embedding):
-        self._embedding = embedding
+    @property
+    def _embedding(self):
+        return self._reference.value

@@ -8,6 +8,7 @@ from kerasptb import ops, presets
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
+from kerasptb.layers.untracked import Untracked
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import Seeds, checked_arguments
@@ -147,7 +148,7 @@ class LanguageModel(WholeBatches, keras.Model):
         self.backend = backend
         self.precision = precision
         self.seed = seed
-        self._set_own_metrics(_Metrics([]))
+        self._own_metrics = Untracked(_Metrics([]))
 
     @classmethod
     def from_preset(cls, preset, **overrides):
@@ -215,7 +216,8 @@ class LanguageModel(WholeBatches, keras.Model):
         )
         if fused:
             self._compile_metrics = None  # of an earlier `compile`: they would stand in the logs, and see no batch
-        self._set_own_metrics(_Metrics([Perplexity()] if fused else []))
+        # Tracked, they would be among the compiled metrics too.
+        self._own_metrics = Untracked(_Metrics([Perplexity()] if fused else []))
 
     def get_compile_config(self):
         """Returns the arguments of `compile`, serialised; the defaults of loss, metrics and `jit_compile` as `None`."""
@@ -376,7 +378,7 @@ class LanguageModel(WholeBatches, keras.Model):
     @property
     def metrics(self):
         """The metrics in the logs: the loss, and the compiled ones or the model's perplexity."""
-        return super().metrics + ([] if self._perplexity is None else [self._own_metrics])
+        return super().metrics + ([] if self._perplexity is None else [self._own_metrics.value])
 
     def reset_states(self):
         """Zeroes the recurrent state of training and that of evaluation."""
@@ -495,12 +497,7 @@ class LanguageModel(WholeBatches, keras.Model):
     @property
     def _perplexity(self):
         """The perplexity of the compiled defaults; None if a loss or metrics of one's own were compiled."""
-        return next(iter(self._own_metrics.metrics), None)
-
-    # Tracked, they would be among the compiled metrics too.
-    @keras.src.utils.tracking.no_automatic_dependency_tracking
-    def _set_own_metrics(self, metrics):
-        self._own_metrics = metrics
+        return next(iter(self._own_metrics.value.metrics), None)
 
 
 def build_language_model(
