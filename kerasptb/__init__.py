@@ -21,7 +21,6 @@ __version__ = "0.1.0"
 _MODULES = {
     "Corpus": "kerasptb.data",
     "DataError": "kerasptb.data",
-    "ExportError": "kerasptb.export",
     "LanguageModel": "kerasptb.models",
     "NativeUnavailableError": "kerasptb.ops.native",
     "Run": "kerasptb.runs",

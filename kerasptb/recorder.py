@@ -1,9 +1,6 @@
 """What a training writes into its run folder after each epoch, and how it goes on from there."""
 
-import contextlib
 import json
-import signal
-import threading
 import zipfile
 
 import keras
@@ -11,6 +8,7 @@ import numpy as np
 
 from kerasptb import runs
 from kerasptb.files import reserve, written_whole
+from kerasptb.interrupts import uninterrupted
 from kerasptb.layers import FusedLSTM
 from kerasptb.plots import plot_curves
 
@@ -37,7 +35,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's files, all of them or none."""
-        with _uninterrupted():
+        with uninterrupted():  # the files of an epoch are all there or none
             self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
             if self.best is self.history[-1]:
                 self._save_weights("best")
@@ -82,23 +80,6 @@ class Recorder(keras.callbacks.Callback):
         with written_whole(self.run.weights_path(name)) as temporary:
             reserve(temporary, num_bytes)
             self.model.save_weights(temporary, overwrite=True)
-
-
-@contextlib.contextmanager
-def _uninterrupted():
-    """Holds Ctrl-C back until the body has ended, so that the files of an epoch are all there or none."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    interrupts = []
-    signal.signal(signal.SIGINT, lambda *arguments: interrupts.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if interrupts:
-        handler(*interrupts[0])
 
 
 def _resumed(model):

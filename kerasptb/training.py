@@ -89,14 +89,14 @@ def train(
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
     say = print if verbose else _ignore
     if resume:
-        asked = {"steps_per_epoch": steps_per_epoch, "preset": preset, "vocabulary_size": vocabulary_size}
+        asked = {"vocabulary_size": vocabulary_size, "steps_per_epoch": steps_per_epoch, "preset": preset}
         asked |= given | (training_arguments or {})
         run, corpus, model = _reopen(data, out, {name: value for name, value in asked.items() if value is not None})
     else:
         preset = preset or "notebook"
         settings = _training_settings(preset, steps_per_epoch, training_arguments)
         corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
-        run, model = _start(corpus, preset, out, given, settings)
+        run, model = _start(corpus, preset, out, given, settings, vocabulary_size)
     with runs.held(run.folder):
         if epochs is not None:
             done = len(run.history)
@@ -129,7 +129,7 @@ def train(
     return run
 
 
-def _start(corpus, preset, out, model_arguments, settings):
+def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
     """Returns a new run and its model, compiled."""
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
     arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
@@ -138,11 +138,17 @@ def _start(corpus, preset, out, model_arguments, settings):
         policy = keras.dtype_policies.get(arguments.get("dtype"))
         arguments["precision"] = backends.precision_of_policy(arguments.get("backend") or "auto", policy)
     model = _compiled(LanguageModel(**arguments), settings)
+    if model.vocabulary_size != len(corpus.vocabulary):
+        raise DataError(
+            f"Expected a model of the text's {len(corpus.vocabulary)} words. "
+            f"Received: vocabulary_size={model.vocabulary_size}"
+        )
     # A text too short is told before a folder is made.
     _make_batches(corpus, model, settings)
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
-    config = {"model": model.get_config(), "training": settings, "data": _describe(corpus), "versions": _versions()}
+    data = {**_describe(corpus), "vocabulary_limit": vocabulary_limit}
+    config = {"model": model.get_config(), "training": settings, "data": data, "versions": _versions()}
     return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), model
 
 
@@ -152,6 +158,8 @@ def _reopen(data, out, asked):
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
     own = {**run.config["training"], **run.config["model"]}
+    if limit := run.config["data"].get("vocabulary_limit"):
+        own["vocabulary_size"] = limit  # as it was asked for: the text may have fewer words
     if "units" in asked:
         asked = {**asked, "units": list(np.atleast_1d(asked["units"]))}
     for argument, value in asked.items():

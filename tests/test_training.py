@@ -294,8 +294,23 @@ def test_rare_words_of_a_text_become_unknown(tmp_path):
     assert len(run.history) == 2
     with pytest.raises(RunError, match=r"vocabulary_size=5\. Received: vocabulary_size=6"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=6, verbose=0)
+    # A limit above the number of words is kept as it was asked for.
+    run = kerasptb.train(tmp_path, out=tmp_path / "all", vocabulary_size=900, epochs=1, **arguments)
+    assert len(run.vocabulary) == 205
+    kerasptb.train(out=run.folder, resume=True, epochs=2, vocabulary_size=900, verbose=0)
+    with pytest.raises(RunError, match=r"vocabulary_size=900\. Received: vocabulary_size=205"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=205, verbose=0)
+    with pytest.raises(ValueError, match=r"model of the text's 205 words\. Received: vocabulary_size=5"):
+        kerasptb.train(
+            run.load_corpus(),
+            out=tmp_path / "other",
+            epochs=1,
+            **arguments | {"model_arguments": {**SMALL, "vocabulary_size": 5}},
+        )
     with pytest.raises(ValueError, match=r"A Corpus keeps its vocabulary of 5 words"):
-        kerasptb.train(run.load_corpus(), out=tmp_path / "other", vocabulary_size=4, **arguments)
+        kerasptb.train(
+            kerasptb.load_run(tmp_path / "run").load_corpus(), out=tmp_path / "other", vocabulary_size=4, **arguments
+        )
     assert not (tmp_path / "other").exists()
 
 

@@ -41,6 +41,7 @@ class SearchOracle:
         deadline: time (seconds since 1970) after which no trial begins; `None` for none.
         max_failures: number of trials failing for one reason that ends the search.
         keep_running: on reloading, leave the running trials with their workers, who go on with them.
+        restarted: on reloading, go on with the search as it was: what ended it has ended it, and failures count.
         stop_reason: why the search ended early; `None` if it did not.
     """
 
@@ -48,6 +49,7 @@ class SearchOracle:
     deadline = None
     max_failures = 3
     keep_running = False
+    restarted = False
     stop_reason = None
 
     def __init__(self, **kwargs):
@@ -110,7 +112,7 @@ class SearchOracle:
     def set_state(self, state):
         """Takes up the state that `save` wrote."""
         super().set_state(state)
-        if self.keep_running:
+        if self.restarted:
             self._failures = collections.Counter(state["failures"])
             self.stop_reason = state["stop_reason"]
 

@@ -1,6 +1,7 @@
 """Tells how a search is getting on, from its folder."""
 
 import contextlib
+import shutil
 import sys
 import threading
 import time
@@ -59,7 +60,9 @@ class Progress:
                 self._say(f"{describe_trial(trial)}; {self._standing(trials)}\n")
         if self._stream.isatty():
             running = ", ".join(describe_trial(trial) for trial in trials if trial.status == "RUNNING")
-            self._say(f"{running or 'starting'}; {self._standing(trials)}")
+            # A longer line would wrap, and could not be written over.
+            width = shutil.get_terminal_size().columns - 1
+            self._say(f"{running or 'starting'}; {self._standing(trials)}"[:width])
 
     def _say(self, text):
         self._stream.write(f"\r\x1b[K{text}" if self._stream.isatty() else text)

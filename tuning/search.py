@@ -160,6 +160,8 @@ def tune(
     arguments["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
     data, corpus = _read(data, folder, arguments)
     space = _prepare_space(space, arguments, corpus)
+    if isinstance(data, kerasptb.Corpus) and kerasptb.data.UNK in corpus.vocabulary and len(corpus.vocabulary) >= 3:
+        arguments["vocabulary_size"] = len(corpus.vocabulary)  # so its text is read from where it is
     arguments |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
         "text": {"source": corpus.source, "digest": corpus.digest},
@@ -340,7 +342,7 @@ def _prepare_space(space, arguments, corpus):
             num_words=min(len(corpus.train), len(corpus.valid)),
         )
         return space
-    if not isinstance(space, kt.HyperModel) and not callable(space):
+    if isinstance(space, type) or not (isinstance(space, kt.HyperModel) or callable(space)):
         raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
     # What a space of one's own builds and trains is its own to say.
     without_effect = ["backend", "precision"]
@@ -378,7 +380,7 @@ def _report(settings, arguments, say):
             f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "
             f"kerasptb train --resume --out {shlex.quote(str(run.folder))} --epochs N"
         )
-    say(f"All trials in TensorBoard: tensorboard --logdir {folder / PROJECT}", flush=True)
+    say(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}", flush=True)
     return SearchResult(folder, leaderboard.rank(trials), run, oracle.get("stop_reason"))
 
 

@@ -158,8 +158,9 @@ class LanguageModelSpace(kt.HyperModel):
             ValueError: if the smallest model of the space has more than `max_parameters`, or the text is too short for
                 its smallest batch.
         """
+        own_settings = type(self).settings is not LanguageModelSpace.settings  # which may be within any limit
         rows, steps = (min(_allowed(name, self.bounds[name])) for name in ("batch_size", "num_steps"))
-        if rows * (steps + 1) > num_words:
+        if rows * (steps + 1) > num_words and not own_settings:
             raise ValueError(
                 f"The smallest batches of the space, batch_size={rows} and num_steps={steps}, need texts of "
                 f"{rows * (steps + 1):,} words; narrow the space to smaller ones. Received: a text of training or "

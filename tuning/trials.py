@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams import api as hparams
 import kerasptb
 from kerasptb.optimizers import ClippedSGD
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
-from tuning.records import OBJECTIVE, PROJECT, RUN, Record
+from tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search
 from tuning.search_space import LanguageModelSpace, has_own_fit
 from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
@@ -141,7 +141,12 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             metrics = self.run_trial(trial)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise  # every other trial would fail for it too: this one is taken up again with the search
+                # Every other trial would fail for it too: this one is taken up again, and the attempt does not count.
+                with contextlib.suppress(OSError):
+                    record = Record.load(folder)
+                    record.attempts -= 1
+                    record.save(folder)
+                raise
             (folder / "error.txt").write_text(traceback.format_exc())
             record = Record.load(folder)
             record.seconds = max(record.seconds, time.time() - begun)
@@ -175,9 +180,12 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             raise ValueError("A search gives each trial its epochs. Received: training_arguments with 'epochs'")
         del model
         run_folder = folder / RUN
+        judged = len(record.curve)
         resume = self._take_up(trial, run_folder, record)
-        # One that a rule had stopped before it was interrupted is only evaluated.
-        stopped = resume and record.stopped not in (None, TIME_LIMIT)
+        # One that a rule had stopped before it was interrupted is only evaluated, if its last epoch was kept.
+        stopped = resume and record.stopped not in (None, TIME_LIMIT) and len(record.curve) >= judged
+        if not stopped:
+            record.stopped = None
         epochs = len(record.curve) if stopped else record.planned_epochs
         own = {} if resume else {"model_arguments": arguments, "training_arguments": {**training, "preset": "search"}}
         if not resume:
@@ -233,7 +241,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             record,
             record.planned_epochs,
             judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
-            deadline=self.settings.deadline,
+            # A worker may have been there before its chief, and have read of an earlier start.
+            deadline=(read_search(self.settings.folder) or {}).get("deadline", self.settings.deadline),
         )
 
     def _take_up(self, trial, run_folder, record):
@@ -257,7 +266,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         return True
 
 
-def run_process(settings, space, corpus, keep_running=False):
+def run_process(settings, space, corpus, keep_running=False, restarted=False):
     """Does a process's part of a search until it is over: all of it, the chief's, or a worker's.
 
     Which one is KerasTuner's to say, from the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
@@ -268,6 +277,7 @@ def run_process(settings, space, corpus, keep_running=False):
         space: a `keras_tuner.HyperModel`, or a function from hyperparameters to a model.
         corpus: a `kerasptb.Corpus`; a chief does without.
         keep_running: see `SearchOracle`.
+        restarted: see `SearchOracle`.
     """
     oracle = make_oracle(
         settings.tuner,
@@ -278,6 +288,7 @@ def run_process(settings, space, corpus, keep_running=False):
         deadline=settings.deadline,
         max_failures=settings.max_failures,
         keep_running=keep_running,
+        restarted=restarted,
     )
     # It prints which file it reads.
     with contextlib.redirect_stdout(io.StringIO()):

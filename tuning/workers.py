@@ -117,6 +117,8 @@ class Crew:
             "KERASTUNER_ORACLE_PORT": str(port),
             # Several processes on one GPU: each takes what it needs, not all there is.
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            # Where http_proxy is set, calls to this machine would go to the proxy, and wait for an hour.
+            "no_grpc_proxy": host,
             **thread_variables(1 if is_chief else self._threads),
         }
         if is_chief:
@@ -167,7 +169,7 @@ def _work(packed, log, keep_running):
     settings, space, corpus = pickle.loads(packed)
     from tuning.trials import run_process  # noqa: PLC0415  (TensorFlow's messages go to the log)
 
-    run_process(settings, space, corpus, keep_running)
+    run_process(settings, space, corpus, keep_running, restarted=keep_running)
 
 
 def _leave_with_parent():

@@ -118,6 +118,12 @@ def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabula
     """
     if vocabulary is None:
         vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text), vocabulary_size)
+        for file in (raw.valid, raw.test):
+            if EOS not in vocabulary and "\n" in file.text:
+                raise DataError(
+                    f"The training text has no line end, and so no {EOS}; {file.path} has one. End the lines of the "
+                    "training text, or let no text have any."
+                )
     splits = {name: _encode(getattr(raw, name), vocabulary) for name in ("train", "valid", "test")}
     place = {name: getattr(raw, name) for name in ("name", "source", "is_sample", "location")}
     return Corpus(**splits, vocabulary=vocabulary, **place)
@@ -129,9 +135,4 @@ def _encode(file: TextFile, vocabulary: Vocabulary) -> np.ndarray:
     except UnknownWordError as error:
         lines = enumerate(io.StringIO(file.text, newline="\n"), start=1)
         number = next(number for number, line in lines if error.word in iter_tokens(line))
-        if error.word == EOS:
-            raise DataError(
-                f"The training text has no line end, and so no {EOS}. Received: one in {file.path}, line {number}. "
-                "End the lines of the training text, or let no text have any."
-            ) from None
         raise UnknownWordError(error.word, f"{file.path}, line {number}") from None

@@ -20,6 +20,6 @@ class UnknownWordError(DataError):
         shown = word if len(word) <= _SHOWN else f"{word[:_SHOWN]}…"
         super().__init__(
             f"The word {shown!r}{place} is not in the vocabulary, and the vocabulary has no '<unk>' to stand for it: "
-            "replace the word by a known one, put '<unk>' into the training text, or give a vocabulary_size "
-            "(--vocabulary-size N), by which rare words become '<unk>'."
+            "replace the word by a known one, put '<unk>' into the training text, or train with a "
+            "vocabulary_size (--vocabulary-size N), by which rare words become '<unk>'."
         )

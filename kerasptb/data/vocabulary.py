@@ -78,9 +78,8 @@ class Vocabulary:
 
         Args:
             counts: Mapping from word to its number of occurrences.
-            size: The most words to keep, at least 3. If there are more, `<unk>` is kept, whether counted or not, with
-                `<eos>` if that is counted, and the most frequent of the others; the words left out count as `<unk>`.
-                `None` keeps all.
+            size: The most words to keep, at least 3: `<unk>`, whether counted or not, `<eos>` if it is counted, and the
+                most frequent of the others. Words that are left out count as `<unk>`. `None` keeps all, and no more.
 
         Raises:
             DataError: `size` is no integer of at least 3.
@@ -89,8 +88,7 @@ class Vocabulary:
             check_sizes(size=size)
             if size < 3:
                 raise DataError(f"Expected a size of at least 3: {UNK}, {EOS} and one word. Received: size={size}")
-            if len(counts) > size:
-                counts = _most_frequent(counts, size)
+            counts = _most_frequent(counts, size)
         return cls(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @property

@@ -1,6 +1,7 @@
 """Where exports are written: whole, and never over anything."""
 
 import contextlib
+import errno
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,6 +24,14 @@ def check_backend(what):
         )
 
 
+def check_path(path):
+    """Raises an `ExportError` for a path from which TensorFlow could not load what is written there."""
+    path = Path(path).absolute()
+    # It looks for the variables by a pattern, in which these stand for other characters.
+    if sign := next((sign for sign in "[\\" if sign in str(path)), None):
+        raise ExportError(f"TensorFlow loads no SavedModel from a path with the character {sign}. Received: {path}")
+
+
 @contextlib.contextmanager
 def new_folder(path):
     """Gives a temporary folder that takes the place of `path` if the body succeeds.
@@ -37,11 +46,7 @@ def new_folder(path):
         ExportError: if there is something at `path`, or another export at work in it.
     """
     path = Path(path)
-    if sign := next((sign for sign in "[\\" if sign in str(path.absolute())), None):
-        # It looks for the variables by a pattern, in which these stand for other characters.
-        raise ExportError(
-            f"TensorFlow cannot load a SavedModel from a path with the character {sign}. Received: {path.absolute()}"
-        )
+    check_path(path)
     there = path.is_dir()
     taken = ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
     if not there and (path.exists() or path.is_symlink()):
@@ -68,7 +73,12 @@ def new_folder(path):
             for child in sorted(temporary.iterdir(), key=lambda child: child.is_file()):
                 child.rename(path / child.name)
         else:
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise taken from None  # by another export, meanwhile
 
 
 @contextlib.contextmanager

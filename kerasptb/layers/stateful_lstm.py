@@ -45,6 +45,7 @@ class StatefulLSTM(FusedLSTM):
 
     Args:
         units: dimensionality H of the output.
+        *args: as of `keras.layers.LSTM`.
         **kwargs: further arguments of `FusedLSTM`; `stateful` is always true.
 
     Call arguments:
@@ -65,10 +66,10 @@ class StatefulLSTM(FusedLSTM):
     states = _attribute_of_a_call("states")
     _expected_batch_size = _attribute_of_a_call("_expected_batch_size")
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units, *args, **kwargs):
         if not kwargs.pop("stateful", True):
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
-        super().__init__(units, stateful=True, **kwargs)
+        super().__init__(units, *args, stateful=True, **kwargs)
         # By batch size. State is no weight: tracked, it would be saved, and fixed in number once the layer is built.
         self._evaluation_states = Untracked({})
 

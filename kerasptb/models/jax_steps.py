@@ -4,11 +4,13 @@ The lists of variables are in the order of the model's properties of that name: 
 metrics'). With JAX the recurrent states are among the non-trainable ones.
 """
 
+import contextlib
 import itertools
 
 import jax
 import keras
 
+from kerasptb.interrupts import uninterrupted
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
 
 
@@ -27,11 +29,13 @@ def train_step(model, state, tokens, targets):
     trainable, non_trainable, optimizer_variables, metrics_variables = state
     embedding = model.get_layer("embedding")
     # With LoRA the matrix is made of three, whose values the trainer has taken out of them.
-    position = None if embedding.lora_enabled else _position(embedding.embeddings, model.trainable_variables)
+    matrix = None if embedding.lora_enabled else embedding.embeddings
+    position = _position(matrix, model.trainable_variables)
     # The rows of the words are looked up outside of what is differentiated: their gradients are then those of B T rows,
     # as TensorFlow has them, where that of the whole matrix is as large as the matrix. A matrix that the logits share
-    # has a gradient of its size anyway.
+    # has a gradient of its size anyway; a regularizer needs the matrix, or what is looked up, to be differentiated.
     by_rows = position is not None and not model.tie_embeddings
+    by_rows = by_rows and matrix.regularizer is None and embedding.activity_regularizer is None
     with _values((model.trainable_variables, trainable)):
         embedded = embedding(tokens) if by_rows else None
 
@@ -67,6 +71,85 @@ def test_step(model, state, tokens, targets):
     return logs, (trainable, non_trainable, metrics_variables)
 
 
+class KeepsValues:
+    """A mixin that `LanguageModel` has before `keras.Model`: what a step has left is the model's, whatever is raised.
+
+    Keras' trainer takes the values out of the variables while it trains or evaluates, and puts back those of the last
+    execution that it has seen end. Whatever raises before that, such as data that are refused or Ctrl-C, would leave a
+    model without any; and while it waits for a result, it lets no Ctrl-C through.
+    """
+
+    def _make_function(self, step_function, *args, **kwargs):
+        def step(state, data):
+            with uninterrupted():  # the arrays of the state before are the step's now
+                outputs, after = step_function(state, data)
+                keep(self, after)
+            return outputs, after
+
+        run = super()._make_function(step, *args, **kwargs)
+
+        def execution(state, iterator):
+            keep(self, state)
+            outputs, after = run(state, iterator)
+            jax.block_until_ready(outputs)  # Keras waits next, and that in a way that swallows Ctrl-C
+            return outputs, after
+
+        return execution
+
+    def fit(self, *args, **kwargs):
+        """Trains as `keras.Model.fit` does."""
+        with self._synced_at_errors():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluates as `keras.Model.evaluate` does."""
+        with self._synced_at_errors():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Predicts as `keras.Model.predict` does."""
+        with self._synced_at_errors():
+            return super().predict(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """Trains as `keras.Model.train_on_batch` does."""
+        with self._synced_at_errors():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """Evaluates as `keras.Model.test_on_batch` does."""
+        with self._synced_at_errors():
+            return super().test_on_batch(*args, **kwargs)
+
+    def predict_on_batch(self, *args, **kwargs):
+        """Predicts as `keras.Model.predict_on_batch` does."""
+        with self._synced_at_errors():
+            return super().predict_on_batch(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _synced_at_errors(self):
+        try:
+            yield
+        except BaseException:
+            self.jax_state_sync()
+            raise
+
+
+_PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+_PARTS_OF = {4: _PARTS, 3: (*_PARTS[:2], _PARTS[3]), 2: _PARTS[:2]}  # of training, of evaluation, of prediction
+
+
+def keep(model, state):
+    """Has a state be what the model's variables get when Keras puts the values back.
+
+    Args:
+        model: a model, while Keras' trainer has the values of its variables.
+        state: tuple of lists of values, of two to four parts.
+    """
+    model._jax_state = dict(zip(_PARTS_OF[len(state)], state, strict=True))
+    model._jax_state_synced = False
+
+
 def with_evaluation_states(model, function):
     """Returns a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
@@ -74,6 +157,7 @@ def with_evaluation_states(model, function):
     """
 
     def run(state, iterator):
+        keep(model, state)
         data = next(iterator)
         tokens = keras.tree.flatten(data)[0]
         trainable, non_trainable, *rest = state

@@ -19,14 +19,17 @@ from kerasptb.optimizers import ClippedSGD
 
 _ON_JAX = keras.backend.backend() == "jax"
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_BASES = (WholeBatches, keras.Model)
 if _ON_JAX:
     from kerasptb.models import jax_steps
+
+    _BASES = (WholeBatches, jax_steps.KeepsValues, keras.Model)
 elif _ON_TENSORFLOW:
     import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class LanguageModel(WholeBatches, keras.Model):
+class LanguageModel(*_BASES):
     """A functional Keras model that reads words and gives the logits of each next word.
 
     `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
@@ -408,7 +411,7 @@ class LanguageModel(WholeBatches, keras.Model):
             ValueError: if another format is asked for.
         """
         # The exports are made of models; only Keras' own way to ask for one comes from here.
-        from kerasptb.export.destination import check_backend  # noqa: PLC0415
+        from kerasptb.export.destination import check_backend, check_path  # noqa: PLC0415
         from kerasptb.export.portable import portable_model  # noqa: PLC0415
 
         if format != "tf_saved_model":
@@ -417,6 +420,7 @@ class LanguageModel(WholeBatches, keras.Model):
                 f"kerasptb.export_onnx. Received: format={format!r}"
             )
         check_backend("A SavedModel")
+        check_path(filepath)
         portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
     def quantize(self, *args, **kwargs):

@@ -65,7 +65,7 @@ class WholeBatches:
             batch_size = rows
         else:
             batch_size = self._batch_size_of(x, batch_size)
-        self._retrace_if_new_shape("train_function", _shapes(x, batch_size))
+        self._retrace_if_new_shape("train_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         return super().fit(
             x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, **kwargs
         )
@@ -80,7 +80,7 @@ class WholeBatches:
         """
         self.reset_evaluation_states()
         batch_size = self._batch_size_of(x, batch_size)
-        self._retrace_if_new_shape("test_function", _shapes(x, batch_size))
+        self._retrace_if_new_shape("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", **kwargs):
@@ -101,13 +101,13 @@ class WholeBatches:
             ValueError: for class weights, as in `fit`.
         """
         _refuse_class_weights(class_weight)
-        self._retrace_if_new_shape("train_function", _shape(x))
+        self._retrace_if_new_shape("train_function", _shape(x, sample_weight))
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
-    def test_on_batch(self, x, *args, **kwargs):
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Evaluates as `keras.Model.test_on_batch` does, from the state in which the batch before it ended."""
-        self._retrace_if_new_shape("test_function", _shape(x))
-        return super().test_on_batch(x, *args, **kwargs)
+        self._retrace_if_new_shape("test_function", _shape(x, sample_weight))
+        return super().test_on_batch(x, y, sample_weight, **kwargs)
 
     def predict_on_batch(self, x):
         """Returns logits [B, T, V] in the compute dtype, from the state in which the batch before it ended."""
@@ -223,12 +223,18 @@ def _array(x):
     return x if x is not None and can_slice_array(x) else None
 
 
-def _shape(x):
+def _shape(x, sample_weight=None):
     array = _array(x)
-    return np.shape(x if array is None else array)
+    return np.shape(x if array is None else array), _shape_of_weights(sample_weight)
 
 
-def _shapes(x, batch_size):
+def _shape_of_weights(sample_weight):
+    return None if sample_weight is None else np.shape(sample_weight)[1:]
+
+
+def _shapes(x, batch_size, sample_weight=None):
     """What is known of the shapes of a batch before it comes: None if nothing is."""
     array = _array(x)
-    return getattr(x, "element_spec", None) if array is None else (batch_size, *array.shape[1:])
+    if array is None:
+        return getattr(x, "element_spec", None)
+    return (batch_size, *array.shape[1:]), _shape_of_weights(sample_weight)

@@ -208,7 +208,7 @@ class _Chunked(_WithGradient):
             )
             return (
                 ops.slice_update(loss, (chunk * rows,), chunk_loss),
-                ops.slice_update(dh, (chunk * rows, 0), chunk_dh),
+                ops.slice_update(dh, _start(chunk * rows, 2), chunk_dh),
                 d_kernel + chunk_d_kernel,
                 d_bias + chunk_d_bias,
             )
@@ -311,7 +311,12 @@ def _pad_rows(x, num_rows):
 
 
 def _rows_of(x, chunk, rows):
-    return ops.slice(x, (chunk * rows,) + (0,) * (len(x.shape) - 1), (rows, *x.shape[1:]))
+    return ops.slice(x, _start(chunk * rows, len(x.shape)), (rows, *x.shape[1:]))
+
+
+def _start(row, rank):
+    """Indices of a row's first element, of one type: with 64 bits allowed, JAX would have Python's 0 be another."""
+    return (row, *[ops.zeros_like(row)] * (rank - 1)) if ops.is_tensor(row) else (row,) + (0,) * (rank - 1)
 
 
 def _for_each_chunk(num_chunks, step, loop_vars):

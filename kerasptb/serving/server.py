@@ -46,9 +46,8 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
 
         from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise ServingError(
-            f"Serving needs the package {error.name}. Install it with: pip install fastapi uvicorn"
-        ) from None
+        packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
+        raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
     # Before the model is loaded, so that a port in use is told at once.
     with _listen(host, port) as listening:
         rate = DEFAULT_RATE if rate is None else rate or None
@@ -66,8 +65,12 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
             print("Stopped.")
 
 
+# Seconds for which a client may leave answers unread that no longer fit into the connection.
+_UNREAD_LIMIT = 10
+
+
 def _protocol():
-    """Returns uvicorn's protocol, which closes connections on which no request comes.
+    """Returns uvicorn's protocol, which closes connections on which no request comes, or whose answers are not read.
 
     Its own time limit begins with the first answer only: clients that never ask would keep their connections, until
     there are as many as a process may have.
@@ -81,9 +84,24 @@ def _protocol():
             self._expect_request()
 
         def data_received(self, data):
+            # uvicorn would end the limit at every byte. It is one for all of the headers.
+            limit, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
             super().data_received(data)
-            if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
-                self._expect_request()  # its headers have not all come
+            if self.conn.their_state is not h11.IDLE or self.timeout_keep_alive_task is not None:
+                if limit is not None:
+                    limit.cancel()
+            elif limit is not None:
+                self.timeout_keep_alive_task = limit
+            else:
+                self._expect_request()
+
+        def pause_writing(self):
+            super().pause_writing()
+            self._unread = self.loop.call_later(_UNREAD_LIMIT, self.transport.abort)
+
+        def resume_writing(self):
+            super().resume_writing()
+            self._unread.cancel()
 
         def _expect_request(self):
             self.timeout_keep_alive_task = self.loop.call_later(

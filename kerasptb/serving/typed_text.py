@@ -65,10 +65,11 @@ class PrefixIndex:
     def _starts(self, run):
         """Yields the places in a run of characters without white space where a word may begin, the likeliest first."""
         yield 0
-        yield next((i for i, character in enumerate(run) if is_word_character(character)), len(run))
+        first = next((i for i, character in enumerate(run) if is_word_character(character)), len(run))
+        yield first
         apostrophe = max(run.rfind("'"), run.rfind("’"))
         if apostrophe > 0:
-            before_n = run[: apostrophe - 1].lower()
+            before_n = run[first : apostrophe - 1].lower()
             if run[apostrophe - 1] in "nN" and before_n in self._known:
                 yield apostrophe - 1
             yield apostrophe

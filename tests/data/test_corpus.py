@@ -78,9 +78,10 @@ def test_a_vocabulary_size_makes_rare_words_unknown_in_all_texts(tmp_path):
     assert corpus.train.tolist() == [0, 3, 0, 2, 1, 0, 3, 2, 1]
     assert corpus.valid.tolist() == [3, 2, 1]
     assert corpus.test.tolist() == [2, 0]
-    # All words fit: nothing is to stand for the one that only the validation text has.
-    with pytest.raises(UnknownWordError, match="'zebra'"):
-        load_corpus(tmp_path, vocabulary_size=5)
+    # All words fit: <unk> still stands for what only the other texts have.
+    corpus = load_corpus(tmp_path, vocabulary_size=10_000)
+    assert corpus.vocabulary.words == ("b", "<eos>", "a", "c", "d", "<unk>")
+    assert corpus.valid.tolist() == [2, 5, 1]
 
 
 def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
@@ -94,9 +95,10 @@ def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
 
 
 def test_missing_line_end_in_training_is_named_too(tmp_path):
-    write(tmp_path, train="a b", valid="a\n", test="a")
-    with pytest.raises(DataError, match=r"training text has no line end.* one in .*valid\.txt, line 1\."):
-        load_corpus(tmp_path)
+    write(tmp_path, train="a b <unk>", valid="a\n", test="a")
+    for size in (None, 3):
+        with pytest.raises(DataError, match=r"training text has no line end.*valid\.txt has one"):
+            load_corpus(tmp_path, vocabulary_size=size)
 
 
 def test_large_vocabulary(tmp_path):

@@ -35,18 +35,20 @@ def test_a_size_keeps_the_most_frequent_words():
     assert Vocabulary.from_counts(counts, 4).words == ("the", "<unk>", "a", "<eos>")
     # The text's own <unk> takes no further place, and keeps its count: 3 + 2.
     assert Vocabulary.from_counts(counts | {UNK: 3}, 6).words == ("the", "<unk>", "a", "b", "zebra", "<eos>")
-    # Where all words fit, nothing changes: no <unk> comes in.
-    assert Vocabulary.from_counts(counts, 7) == Vocabulary.from_counts(counts)
-    assert UNK not in Vocabulary.from_counts(counts, 10_000)
+    # Where all words fit, <unk> comes in last, for the words of other texts.
+    everything = Vocabulary.from_counts(counts)
+    assert Vocabulary.from_counts(counts, 8).words == Vocabulary.from_counts(counts, 10_000).words
+    assert Vocabulary.from_counts(counts, 8).words == (*everything.words, "<unk>")
+    assert Vocabulary.from_counts(counts, 7).words == ("the", "a", "b", "zebra", "<eos>", "<unk>", "ant")
 
 
 @given(texts.filter(lambda text: text.split()), st.integers(3, 9))
 def test_a_size_is_as_if_rare_words_had_been_written_unk(text, size):
     tokens = list(iter_tokens(text))
     vocabulary = Vocabulary.from_tokens(tokens, size)
-    assert len(vocabulary) == min(size, len(set(tokens)))
+    assert len(vocabulary) == min(size, len({*tokens, UNK}))
     written = [token if token in vocabulary else UNK for token in tokens]
-    assert Vocabulary.from_tokens(written) == vocabulary
+    assert Vocabulary.from_tokens(written).words == vocabulary.words[: len(set(written))]
     counts = collections.Counter(tokens)
     left_out = [count for word, count in counts.items() if word not in vocabulary]
     kept = [count for word, count in counts.items() if word in vocabulary and word not in (UNK, EOS)]

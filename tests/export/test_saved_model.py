@@ -158,6 +158,8 @@ def test_an_empty_folder_is_taken_and_is_as_open_as_any(tmp_path, model, vocabul
 def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, model, vocabulary, name):
     with pytest.raises(ExportError, match=rf"with the character {re.escape(name[1])}\. Received: "):
         export_saved_model(model, tmp_path / name, vocabulary)
+    with pytest.raises(ExportError, match=r"Received: "):
+        model.export(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -119,6 +119,16 @@ def test_arrays_and_others_validate_one_another_in_batches_of_the_model(make):
     assert trained.fit(X, Y, validation_data=make(), verbose=0).history == expected
 
 
+def test_weights_of_words_and_of_rows_take_turns():
+    model = LanguageModel(V, 6, (8,), B, T, seed=3)
+    model.compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])
+    words = np.ones(X.shape, "float32")
+    unweighted = model.evaluate(X, Y, verbose=0)
+    for weight in (words, words[:, 0], None, words):
+        assert model.evaluate(X, Y, sample_weight=weight, verbose=0) == pytest.approx(unweighted, rel=1e-6)
+        assert model.test_on_batch(X[:B], Y[:B], weight if weight is None else weight[:B])[0] > 0
+
+
 def test_a_batch_size_beside_a_dataset_is_of_no_effect():
     assert losses_of(compiled_model(), _OTHER_THAN_ARRAYS["dataset"](), batch_size=7) == losses_of(
         compiled_model(), make_dataset(TRAIN, B, T)

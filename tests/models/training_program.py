@@ -64,6 +64,60 @@ def with_masked_words():
     return {"losses": losses, "evaluation": model.evaluate(masked, rows, batch_size=B, verbose=0)}
 
 
+def with_regularized_embedding():
+    """The embedding's own gradients, and what is looked up in it, have a part in the loss."""
+    losses = {}
+    for name in ("embeddings", "activity"):
+        model = model_with_known_weights()
+        embedding, regularizer = model.get_layer("embedding"), keras.regularizers.L2(0.1)
+        if name == "embeddings":
+            embedding.embeddings.regularizer = regularizer
+        else:
+            embedding.activity_regularizer = regularizer
+        model.compile(ClippedSGD(0.5, None))
+        losses[name] = model.fit(make_dataset(TRAIN, B, T), epochs=2, verbose=0).history["loss"]
+        losses[f"{name}: sum"] = float(np.abs(embedding.get_weights()[0]).sum())
+    return losses
+
+
+def after_errors():
+    """A model goes on after what was refused, and after what ended its training, from where it was."""
+    model = model_with_known_weights()
+    rows = TRAIN[: B * T * 4].reshape(-1, T)
+    model.fit(rows, rows, verbose=0)
+    before = model.get_weights()
+    refused = (
+        lambda: model.fit(rows, rows, sample_weight=np.ones(rows.shape), verbose=0),
+        lambda: model.evaluate(rows, verbose=0),
+        lambda: model.train_on_batch(rows[:B], rows[:B], np.ones((B, T))),
+        lambda: model.test_on_batch(rows[:B]),
+    )
+    for call in refused:
+        try:
+            call()
+        except Exception:
+            for now, then in zip(model.get_weights(), before, strict=True):
+                np.testing.assert_array_equal(now, then)
+        else:
+            raise AssertionError("it was not refused")
+
+    def failing():
+        yield rows[:B], rows[:B]
+        yield rows[B : 2 * B], rows[B : 2 * B]
+        raise ValueError("there is no more")
+
+    try:
+        model.fit(failing(), steps_per_epoch=5, verbose=0)
+    except Exception as error:
+        assert "there is no more" in str(error)
+    else:
+        raise AssertionError("it did not fail")
+    return {
+        "evaluation": model.evaluate(rows, rows, verbose=0),
+        "next": model.next_word_probabilities(rows[:1]).tolist(),
+    }
+
+
 def train(model, epochs=2):
     """The loss after each batch, with the callbacks of `kerasptb train`, and the history."""
     losses = Losses()
@@ -85,6 +139,8 @@ def measure():
         "clipped": train(model_with_known_weights(clip=0.5)),
         "adapted": with_adapted_embedding(),
         "masked": with_masked_words(),
+        "regularized": with_regularized_embedding(),
+        "after errors": after_errors(),
     }
     model = model_with_known_weights()
     results["plain"] = train(model)

@@ -109,4 +109,17 @@ except Exception as error:
     assert "the shapes of the buffers do not fit" in str(error), error
 else:
     raise AssertionError("shapes that do not fit were taken")
+# More words than a chunk holds: their indices are of one type with 64 bits, too.
+jax.config.update("jax_enable_x64", True)
+h, *matrix_and_bias = (jnp.asarray(generator.normal(size=shape)) for shape in ((300, 8), (8, 40_000), (40_000,)))
+
+
+def loss_of(h, backend):
+    return linear_cross_entropy(h, *matrix_and_bias, jnp.arange(300), "sum", backend=backend)
+
+
+found, expected = (jax.value_and_grad(loss_of)(h, backend) for backend in ("keras", "reference"))
+assert h.dtype == found[1].dtype == jnp.float64
+assert abs(found[0] - expected[0]) <= 1e-9 * expected[0]
+assert jnp.abs(found[1] - expected[1]).max() <= 1e-9
 print("as the reference")

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -98,30 +99,73 @@ def test_who_waits_when_the_server_stops_is_told_so(saved_model):
     assert all("stopping" in answer["error"] for answer in refused)
 
 
-def test_connections_without_a_request_are_closed():
+@contextlib.contextmanager
+def listening_with(app):
+    """Serves an app by our protocol, which waits a second for headers; gives the address."""
     uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(echo, http=_protocol(), log_level="warning", timeout_keep_alive=1, lifespan="off")
+        config = uvicorn.Config(app, http=_protocol(), log_level="warning", timeout_keep_alive=1, lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            for begun in (b"", b"POST / HTTP/1.1\r\nHost: a\r\n"):
-                with socket.create_connection(listening.getsockname(), timeout=20) as connection:
-                    connection.sendall(begun)
-                    assert connection.recv(100) == b""
-            # A request whose body takes longer to come is none of these, nor is a second one on a connection.
-            with socket.create_connection(listening.getsockname(), timeout=20) as connection:
-                for _ in range(2):
-                    connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
-                    time.sleep(1.5)
-                    connection.sendall(b"b")
-                    assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-                assert connection.recv(1000) == b""
+            yield listening.getsockname()
         finally:
             server.should_exit = True
             thread.join()
+
+
+def test_connections_without_a_request_are_closed():
+    with listening_with(echo) as address:
+        for begun in (b"", b"POST / HTTP/1.1\r\nHost: a\r\n"):
+            with socket.create_connection(address, timeout=20) as connection:
+                connection.sendall(begun)
+                assert connection.recv(100) == b""
+        # A request whose body takes longer to come is none of these, nor is a second one on a connection.
+        with socket.create_connection(address, timeout=20) as connection:
+            for _ in range(2):
+                connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+                time.sleep(1.5)
+                connection.sendall(b"b")
+                assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+            assert connection.recv(1000) == b""
+
+
+def test_headers_that_drip_are_waited_for_no_longer():
+    with listening_with(echo) as address, socket.create_connection(address, timeout=0.2) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        for _ in range(100):  # 20 seconds
+            try:
+                connection.sendall(b"y")
+                if connection.recv(100) == b"":
+                    return
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return
+    raise AssertionError("it stays open")
+
+
+def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.server._UNREAD_LIMIT", 1)
+    ended = threading.Event()
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(300):
+            await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        ended.set()
+
+    with listening_with(large) as address, socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        # The answer goes nowhere, and the app is free again.
+        assert ended.wait(20)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while data := connection.recv(2**20):
+                received += len(data)
+        assert received < 300 * 2**20
 
 
 async def echo(scope, receive, send):

@@ -62,6 +62,8 @@ def test_a_vocabulary_with_either_apostrophe():
         ("don'", "n'"),
         ("Don’t", "n’t"),
         ("CAN'T", "N'T"),
+        ("(\"don't", "n't"),
+        ("-Don’", "n’"),
         ("Dan'", "'"),  # "da" is no word of the vocabulary, so nothing is negated
         ("hello,", ""),
         ('"th', "th"),

@@ -171,9 +171,15 @@ def test_a_chief_started_again_leaves_running_trials_to_their_workers(tmp_path):
     end(again, running, score=5.0)
     assert again.create_trial("tuner1").trial_id not in (running.trial_id, "01")
     assert again.trials[running.trial_id].score == 5.0
-    for _ in range(2):
-        end(again, again.create_trial("tuner1"), reason="OSError: 2")
-    assert again.stop_reason is not None
+    # One that somebody starts goes on whatever had ended the search; one that its own search starts again does not.
+    end(again, again.create_trial("tuner1"), reason="OSError: 2")
+    again.stop_reason = "the time limit was reached"
+    again.save()
+    for restarted, failures in ((False, 0), (True, 1)):
+        after = started(tmp_path, keep_running=True, restarted=restarted)
+        after.reload()
+        assert (after.stop_reason is not None) == restarted
+        assert sum(after._failures.values()) == failures
 
 
 def test_a_search_taken_up_again_runs_the_trials_that_ran(tmp_path):

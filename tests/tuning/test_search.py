@@ -311,6 +311,16 @@ def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
     assert kerasptb.load_run(tmp_path / "retrained").vocabulary == corpus.vocabulary
 
 
+def test_a_corpus_of_the_most_frequent_words_is_read_again_from_where_it_is(texts, tmp_path, monkeypatch):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
+    corpus = kerasptb.load_corpus(texts, vocabulary_size=9)
+    result = toy(corpus, tmp_path, space, trials=1, steps_per_epoch=3, max_parameters=15_000)
+    assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
+    assert kerasptb.load_run(tmp_path / "retrained").vocabulary == corpus.vocabulary
+
+
 def test_a_search_that_is_taken_up_or_joined_keeps_its_text(texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     monkeypatch.setenv("KERASPTB_DATA", str(texts))

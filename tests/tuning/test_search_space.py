@@ -70,6 +70,14 @@ def test_batches_are_made_smaller_until_the_texts_fill_one():
         space.prepare(num_words=419)
 
 
+def test_batches_of_a_subclass_are_its_own_to_choose():
+    class Own(LanguageModelSpace):
+        def settings(self, hp):
+            return super().settings(hp) | {"batch_size": 4, "num_steps": 5}
+
+    Own().prepare(num_words=140)
+
+
 def test_a_random_sample_is_a_model_within_the_limit():
     space = LanguageModelSpace()
     space.prepare(vocabulary_size=10000)

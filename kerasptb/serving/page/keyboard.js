@@ -52,7 +52,7 @@ async function refresh() {
     if (!current()) {
       return;
     }
-    offered = { before, prefix: answer.prefix };
+    offered = { before, prefix: answer.prefix, question };
     showSuggestions(answer);
     await colours.update(whole, sentences(whole), post, current);
     if (current()) {
@@ -60,7 +60,13 @@ async function refresh() {
       notice.textContent = "";
     }
   } catch (error) {
-    if (current()) {
+    if (!current()) {
+      return;
+    }
+    if (offered?.question === question && refused(error)) {
+      failures = 0;
+      notice.textContent = error.message; // of the text behind the caret: the keys are right
+    } else {
       fail(error);
     }
   }
@@ -68,7 +74,12 @@ async function refresh() {
 
 function showSuggestions(answer) {
   const { before, prefix } = offered;
-  const words = answer.suggestions.filter(({ word }) => shown(word, before));
+  const labels = new Set();
+  const words = answer.suggestions.filter(({ word }) => {
+    // Two words may be one when they are written, as at a sentence's beginning.
+    const name = word === "<eos>" ? word : label(word, prefix, before);
+    return shown(word, sentences(before)) && !labels.has(name) && labels.add(name);
+  });
   keys.forEach((key, i) => {
     const word = words[i]?.word;
     key.disabled = word === undefined;
@@ -121,17 +132,26 @@ function accept(key) {
   }
   const { from, insert } = accepted(key.dataset.word, offered.prefix, offered.before);
   text.focus();
-  text.setSelectionRange(from, text.selectionEnd);
+  // What is there already stays: after Undo the browser selects what had been replaced, and the next letter deletes it.
+  const there = text.value.slice(from, text.selectionEnd);
+  const kept = insert.startsWith(there) ? there.length : 0;
+  text.setSelectionRange(from + kept, text.selectionEnd);
   // Deprecated, but the one way that Undo knows of; it tells of the change itself.
-  if (!document.execCommand("insertText", false, insert)) {
-    text.setRangeText(insert, from, text.selectionEnd, "end");
+  if (!document.execCommand("insertText", false, insert.slice(kept))) {
+    text.setRangeText(insert.slice(kept), from + kept, text.selectionEnd, "end");
     refresh();
   }
 }
 
+/** Whether an error is the text's: asking again would not help. */
+function refused({ status }) {
+  return status !== undefined && status !== 429 && status < 500;
+}
+
 /** Says quietly what is wrong, and tries again if that may help. */
-function fail({ status, message }) {
-  if (status === undefined || status === 429 || status >= 500) {
+function fail(error) {
+  const { status, message } = error;
+  if (!refused(error)) {
     const wait = WAIT_AFTER_FAILURE_MS[Math.min(failures, WAIT_AFTER_FAILURE_MS.length - 1)];
     failures += 1;
     notice.textContent = status === undefined ? "The server does not answer. Trying again…" : message;
@@ -142,7 +162,10 @@ function fail({ status, message }) {
   for (const key of keys) {
     key.disabled = true;
     key.textContent = "";
+    key.removeAttribute("aria-label");
   }
+  clearTimeout(announceTimer);
+  announcement.textContent = "";
 }
 
 text.addEventListener("input", refresh);
