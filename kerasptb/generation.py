@@ -137,9 +137,9 @@ def encode_text(vocabulary, text):
     Args:
         vocabulary: a `Vocabulary`.
         text: any text. What stands in the vocabulary as it is written, or in lower case ("Mr."), is taken so; the rest
-            is split as in the Penn Treebank, and its parts looked up likewise: what follows punctuation, then words, of
-            which unknown numbers are `N` and other unknown ones `<unk>`. Punctuation counts if it is in the vocabulary,
-            and is left out if not. A line's end is `<eos>`.
+            is split as in the Penn Treebank, and its parts looked up likewise: what is between punctuation, then words,
+            of which unknown numbers are `N` and other unknown ones `<unk>`. Punctuation counts if it is in the
+            vocabulary, and is left out if not. A line's end is `<eos>`.
 
     Returns:
         int32 [T], T at least 1.
@@ -163,12 +163,21 @@ def _known(vocabulary, word):
     return next((form for form in (word, word.lower()) if form in vocabulary), None)
 
 
-def _parts(vocabulary, text):
+def _ends(text, of_words):
+    """Where a text begins and ends without the punctuation around it, but for signs that may end a word."""
     start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
-    if 0 < start < len(text) and (known := _known(vocabulary, text[start:])):  # "(Nov."
-        yield from _parts(vocabulary, text[:start])
-        yield known
-        return
+    inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in of_words]
+    return start, inside[-1] + 1 if inside else start
+
+
+def _parts(vocabulary, text):
+    for of_words in "'’.", "'’":  # "(U.S.," may have a word "U.S.", or one without the last stop
+        start, end = _ends(text, of_words)
+        if end - start < len(text) and (known := _known(vocabulary, text[start:end])):
+            yield from _parts(vocabulary, text[:start])
+            yield known
+            yield from _parts(vocabulary, text[end:])
+            return
     for token, is_word in split_tokens(text):
         if not is_word:
             if token in vocabulary:

@@ -34,6 +34,12 @@ def test_words_and_punctuation_of_ones_own_text_are_read_as_it_writes_them():
         encode_text(Vocabulary(["a"]), "a 1998")
 
 
+def test_a_word_between_punctuation_is_read_as_it_is_written():
+    vocabulary = Vocabulary(["<eos>", "<unk>", "u.s.", "inc", "mr.", "don't", ",", "."])
+    words = vocabulary.to_words(encode_text(vocabulary, "(U.S., u.s.) inc., mr., don't. \"mr.\" don't... u.s.!"))
+    assert " ".join(words) == "<eos> u.s. , u.s. inc . , mr. , don't . mr. don't . . . u.s."
+
+
 def test_lines_end_where_those_of_a_training_text_do():
     words = VOCABULARY.to_words(encode_text(VOCABULARY, "the\fcat\u2028sat\x85\x0bthe\x1ccat\nsat\r\nthe\rcat"))
     eos = "<eos>"

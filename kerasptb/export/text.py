@@ -20,7 +20,8 @@ _MARK = "\x02"
 _UNMARKED = rf"({_SHORT})([^{_LETTERS}{_MARK}]|$)"
 _CLITIC = rf"([{_LETTERS}])({_SHORT}){_MARK}"
 _TOKEN = rf"({_SHORT}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUNCTUATION])|(?s:.)"
-_PUNCTUATION_BEFORE = rf"^([^{_LETTERS}'’]+)((?s:.*))$"
+# Before and after a word: the second, which is tried last and taken first, leaves a stop to the word.
+_PUNCTUATION_AROUND = [rf"^([^{_LETTERS}'’]*)((?s:.*?))([^{_LETTERS}'’{stop}]*)$" for stop in ("", ".")]
 _NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
 # tf.strings.lower follows the locale of its process: in Turkish and Lithuanian these have other small letters.
 _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
@@ -84,14 +85,12 @@ class TextReader(tf.Module):
         written = tf.strings.split(text, sep=" ")
         flat = written.flat_values
         # The empty string is what splitting leaves between separators at the ends; it is in no vocabulary.
-        # Behind punctuation, too, a word may stand in the vocabulary as it is written: "(Nov."
-        bare = tf.strings.regex_replace(flat, _PUNCTUATION_BEFORE, r"\2")
-        before = tf.strings.regex_replace(flat, _PUNCTUATION_BEFORE, r"\1")
-        parts = tf.where(
-            self._find(bare) >= 0,
-            tf.strings.join([_split(before, self._token), " ", bare]),
-            _split(flat, self._token),
-        )
+        # Between punctuation, too, a word may stand in the vocabulary as it is written: "(U.S.,"
+        parts = _split(flat, self._token)
+        for pattern in _PUNCTUATION_AROUND:
+            before, word, after = (tf.strings.regex_replace(flat, pattern, rf"\{i}") for i in (1, 2, 3))
+            around = [_split(before, self._token), " ", word, " ", _split(after, self._token)]
+            parts = tf.where(self._find(word) >= 0, tf.strings.join(around), parts)
         flat = tf.where(self._find(flat) >= 0, flat, parts)
         words = written.with_flat_values(tf.strings.split(flat)).merge_dims(1, 2)
         ids = self._find(words.flat_values)

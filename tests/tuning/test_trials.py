@@ -6,6 +6,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 import toy_spaces
+from tensorflow.python.framework.ops import gradient_registry
 from toy_spaces import SMALL, toy
 
 import kerasptb
@@ -24,6 +25,15 @@ def test_a_training_that_diverges_is_a_failed_trial(texts, tmp_path):
         assert (trial.record.reason or "").startswith("diverged: ") == diverges
         assert (trial.score is None) == diverges
     assert {trial.status for trial in result.trials} == {"COMPLETED", "FAILED"}
+
+
+def test_the_weights_of_a_trial_are_gone_with_it(texts, tmp_path):
+    registered = gradient_registry._registry
+    before = set(registered)
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
+    toy(texts, tmp_path, space, trials=2, epochs=1, steps_per_epoch=2, max_parameters=15_000)
+    # Each gradient that stays holds its graph, and that the weights.
+    assert {name for name in set(registered) - before if name.startswith("CustomGradient-")} == set()
 
 
 def test_models_over_the_limit_are_rejected_and_not_trained(texts, tmp_path):
