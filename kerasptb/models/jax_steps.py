@@ -4,7 +4,6 @@ The lists of variables are in the order of the model's properties of that name: 
 metrics'). With JAX the recurrent states are among the non-trainable ones.
 """
 
-import contextlib
 import itertools
 
 import jax
@@ -71,6 +70,20 @@ def test_step(model, state, tokens, targets):
     return logs, (trainable, non_trainable, metrics_variables)
 
 
+def _synced_at_errors(name):
+    """A method of `keras.Model` that leaves the variables with their values if it raises."""
+
+    def method(self, *args, **kwargs):
+        try:
+            return getattr(super(KeepsValues, self), name)(*args, **kwargs)
+        except BaseException:
+            self.jax_state_sync()
+            raise
+
+    method.__name__ = name
+    return method
+
+
 class KeepsValues:
     """A mixin that `LanguageModel` has before `keras.Model`: what a step has left is the model's, whatever is raised.
 
@@ -96,43 +109,12 @@ class KeepsValues:
 
         return execution
 
-    def fit(self, *args, **kwargs):
-        """Trains as `keras.Model.fit` does."""
-        with self._synced_at_errors():
-            return super().fit(*args, **kwargs)
-
-    def evaluate(self, *args, **kwargs):
-        """Evaluates as `keras.Model.evaluate` does."""
-        with self._synced_at_errors():
-            return super().evaluate(*args, **kwargs)
-
-    def predict(self, *args, **kwargs):
-        """Predicts as `keras.Model.predict` does."""
-        with self._synced_at_errors():
-            return super().predict(*args, **kwargs)
-
-    def train_on_batch(self, *args, **kwargs):
-        """Trains as `keras.Model.train_on_batch` does."""
-        with self._synced_at_errors():
-            return super().train_on_batch(*args, **kwargs)
-
-    def test_on_batch(self, *args, **kwargs):
-        """Evaluates as `keras.Model.test_on_batch` does."""
-        with self._synced_at_errors():
-            return super().test_on_batch(*args, **kwargs)
-
-    def predict_on_batch(self, *args, **kwargs):
-        """Predicts as `keras.Model.predict_on_batch` does."""
-        with self._synced_at_errors():
-            return super().predict_on_batch(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def _synced_at_errors(self):
-        try:
-            yield
-        except BaseException:
-            self.jax_state_sync()
-            raise
+    fit = _synced_at_errors("fit")
+    evaluate = _synced_at_errors("evaluate")
+    predict = _synced_at_errors("predict")
+    train_on_batch = _synced_at_errors("train_on_batch")
+    test_on_batch = _synced_at_errors("test_on_batch")
+    predict_on_batch = _synced_at_errors("predict_on_batch")
 
 
 _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
