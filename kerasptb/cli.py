@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kerasptb.notices import import_keras
 from kerasptb.presets import PRESETS
+from kerasptb.processors import available_processors
 
 _BACKENDS = ("auto", "reference", "keras", "native")
 _PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
@@ -39,6 +40,9 @@ def main(arguments=None):
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
+    # TensorFlow knows nothing of a container's quota and would start a thread for each processor of the host.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, str(available_processors()))
     try:
         return options.command(options) or 0
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import keras
 import kerasptb
 from kerasptb.data.sources import find_local_ptb
 from kerasptb.ops import backends
-from kerasptb.ops.native.build import available_processors
+from kerasptb.processors import available_processors
 
 
 def collect():
@@ -49,7 +49,7 @@ def describe(information):
     """Returns what `collect` gave as text for people."""
     lines = [f"{name:<12} {value or 'not installed'}" for name, value in information["versions"].items()]
     machine = information["machine"]
-    lines += [f"{'machine':<12} {machine['platform']}, {machine['cpus']} CPUs for this process"]
+    lines += [f"{'machine':<12} {machine['platform']}, CPUs for this process: {machine['cpus']}"]
     lines += [f"{'devices':<12} {', '.join(information['devices'])}", "backends"]
     for name, obstacle in information["backends"].items():
         note = f", but {information['notes'][name]}" if name in information["notes"] else ""

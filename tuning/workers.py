@@ -20,6 +20,7 @@ import threading
 import time
 from pathlib import Path
 
+from kerasptb.processors import available_processors
 from tuning.records import read_trials
 
 LOGS = "logs"
@@ -59,7 +60,7 @@ class Crew:
         # By hand, so that each process has turned to its log before it unpacks and TensorFlow is imported.
         self._work = pickle.dumps((settings, space, corpus))
         self._chiefs_work = pickle.dumps((settings, space, None))
-        self._threads = max(available_cores() // num_workers, 1)
+        self._threads = max(available_processors() // num_workers, 1)
         self._address = ("127.0.0.1", _free_port())
         self._chief = _Member("chief")
         self._workers = [_Member(f"tuner{i}") for i in range(num_workers)]
@@ -148,11 +149,6 @@ def thread_variables(threads):
     """
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS")
     return dict.fromkeys(names, str(threads))
-
-
-def available_cores():
-    """Returns the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(packed, log, keep_running):

@@ -15,7 +15,7 @@ import toy_spaces
 
 import tuning
 from tuning.records import read_trials
-from tuning.workers import Crew, WorkersFailedError, available_cores, thread_variables
+from tuning.workers import Crew, WorkersFailedError, thread_variables
 
 
 def when(condition, act, timeout=200):
@@ -127,12 +127,8 @@ def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path
         search(texts, tmp_path / "search", space, workers=1)
 
 
-def test_there_is_a_core_at_least():
-    assert 1 <= available_cores() <= os.cpu_count()
-
-
-def test_workers_share_the_cores(monkeypatch):
-    monkeypatch.setattr("tuning.workers.available_cores", lambda: 9)
+def test_workers_share_the_processors(monkeypatch):
+    monkeypatch.setattr("tuning.workers.available_processors", lambda: 9)
     assert [Crew(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
     names = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS"}
     assert thread_variables(4) == dict.fromkeys(names, "4")

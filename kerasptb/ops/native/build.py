@@ -46,6 +46,7 @@ from pathlib import Path
 
 from kerasptb.files import user_cache
 from kerasptb.ops.native import nvcc
+from kerasptb.processors import available_processors
 
 SOURCES = Path(__file__).parent / "src"
 FATBIN_SOURCE = "cuda_fatbin.cc"
@@ -391,11 +392,6 @@ def _compile_cuda(scratch, verbose):
             print(error, file=sys.stderr)
         return {"nvcc": _nvcc_version(path), "problem": f"nvcc could not compile it. {str(error).splitlines()[0]}"}
     return {"nvcc": _nvcc_version(path), "problem": None}
-
-
-def available_processors():
-    """The number of processors given to this process; where that cannot be asked, of those there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(command, verbose=False):

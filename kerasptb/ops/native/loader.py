@@ -17,6 +17,7 @@ from typing import NamedTuple
 import keras
 
 from kerasptb.ops.native import build
+from kerasptb.processors import available_processors
 
 CPU_LEVELS = tuple(build.LEVELS)
 BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]
@@ -83,7 +84,7 @@ def status():
         load()
     except NativeUnavailableError as error:
         return Status(False, str(error), None)
-    return Status(True, f"{cpu_level()}, {thread_count()} threads", _path)
+    return Status(True, f"{cpu_level()}, threads: {thread_count()}", _path)
 
 
 def is_loaded():
@@ -163,6 +164,7 @@ def _load():
     library.kerasptb_register.restype = ctypes.c_char_p
     library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
     library.kerasptb_handler.restype = ctypes.c_void_p
+    library.kerasptb_set_processors(available_processors())
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
     library.kerasptb_cuda_obstacle.restype = ctypes.c_char_p
     library.kerasptb_cuda_most_units.argtypes = [ctypes.c_int, ctypes.c_int]

@@ -21,7 +21,7 @@ def test_loaded(native_library):
     state = status()
     assert state.available
     assert state.path == native_library
-    assert state.reason == f"{loader.cpu_level()}, {loader.thread_count()} threads"
+    assert state.reason == f"{loader.cpu_level()}, threads: {loader.thread_count()}"
     assert loader.cpu_level() in loader.CPU_LEVELS
 
 

@@ -194,4 +194,6 @@ KERASPTB_EXPORT void* kerasptb_handler(int i, const char** target, const char** 
 
 KERASPTB_EXPORT const char* kerasptb_cpu_level() { return kerasptb::cpu_level_name(kerasptb::cpu_level()); }
 
+KERASPTB_EXPORT void kerasptb_set_processors(int count) { kerasptb::set_processors(count); }
+
 KERASPTB_EXPORT int kerasptb_thread_count() { return kerasptb::thread_count(); }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -74,60 +75,15 @@ void restore_denormals(uint64_t mode) {
 #endif
 }
 
-#if defined(__linux__)
-// Processors that a control group's quota of time amounts to, rounded up; 0 for no limit. `period` is 0 where the file
-// holds both (version 2: "max" or a number, then the period).
-int processors_of_quota(const std::string& quota_file, const std::string& period_file) {
-  double quota = 0, period = 0;
-  if (FILE* file = std::fopen(quota_file.c_str(), "r")) {
-    const int found = std::fscanf(file, "%lf %lf", &quota, &period);
-    std::fclose(file);
-    if (found < 1) return 0;
-  }
-  if (FILE* file = period_file.empty() ? nullptr : std::fopen(period_file.c_str(), "r")) {
-    if (std::fscanf(file, "%lf", &period) != 1) period = 0;
-    std::fclose(file);
-  }
-  return quota > 0 && period > 0 ? static_cast<int>(quota / period + 0.999) : 0;
-}
-
-// The least of the limits of a control group and of those above it, each a folder in `root`; `count` if there is none.
-int least_quota(const std::string& root, std::string group, bool version_2, int count) {
-  for (;; group.erase(group.rfind('/'))) {
-    const std::string folder = root + group;
-    const int limit = version_2 ? processors_of_quota(folder + "/cpu.max", "")
-                                : processors_of_quota(folder + "/cpu.cfs_quota_us", folder + "/cpu.cfs_period_us");
-    if (limit >= 1 && limit < count) count = limit;
-    if (group.rfind('/') == std::string::npos) return count;
-  }
-}
-#endif
+std::atomic<int> processors{0};  // that the host has counted; 0 if it has not
 
 int available_processors() {
-  int count = static_cast<int>(std::thread::hardware_concurrency());
+  if (const int count = processors.load()) return count;
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
-  // Containers limit processors by a quota of time, which the affinity mask does not show. One sees its own group as the
-  // root, or has the host's path to it, of which it may see nothing.
-  if (FILE* file = std::fopen("/proc/self/cgroup", "r")) {
-    char line[4096];
-    while (std::fgets(line, sizeof(line), file)) {  // "number:controllers:/path"
-      std::string text(line);
-      text.erase(text.find_last_not_of('\n') + 1);
-      const size_t first = text.find(':'), second = first == std::string::npos ? first : text.find(':', first + 1);
-      if (second == std::string::npos) continue;
-      const std::string controllers = "," + text.substr(first + 1, second - first - 1) + ",";
-      const std::string group = text.substr(second + 1);
-      if (controllers == ",,")
-        count = least_quota("/sys/fs/cgroup", group, true, count);
-      else if (controllers.find(",cpu,") != std::string::npos)
-        count = least_quota("/sys/fs/cgroup/cpu", group, false, count);
-    }
-    std::fclose(file);
-  }
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
 #endif
-  return count < 1 ? 1 : count;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 int choose_thread_count() {
@@ -277,6 +233,8 @@ void* new_block(size_t bytes) {
 }
 
 }  // namespace
+
+void set_processors(int count) { processors.store(count); }
 
 int thread_count() {
   static const int count = choose_thread_count();

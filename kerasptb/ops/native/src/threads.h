@@ -16,9 +16,12 @@
 
 namespace kerasptb {
 
-// Threads a kernel may use: KERASPTB_THREADS, else the processors that the thread which asks first may use (its affinity
-// mask, the process's cgroup quota).
+// Threads a kernel may use: KERASPTB_THREADS, else the processors that the host has counted, else those of the affinity
+// mask of the thread that asks first.
 int thread_count();
+
+// The number of processors that this process may use; to be told before the first kernel runs.
+void set_processors(int count);
 
 // All `count` threads leave wait() once the last of them has entered it. Reusable.
 class Barrier {

@@ -1,0 +1,43 @@
+"""How many processors this process has."""
+
+import math
+import os
+from pathlib import Path
+
+
+def available_processors(root="/"):
+    """Returns the number of processors that this process may use, at least 1.
+
+    These are the ones of its affinity mask, or fewer: containers limit processors by a quota of time (Linux' control
+    groups), rounded up here, which the mask does not show.
+
+    Args:
+        root: where the file system that tells of them begins.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([count, *(math.ceil(quota / period) for quota, period in _quotas(Path(root)))]))
+
+
+def _quotas(root):
+    """The quotas of the process's control groups and of those above them, each with its period, in microseconds."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in groups:  # "number:controllers:/path"; no controllers in version 2
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+        if not controllers:
+            folder, files = root / "sys/fs/cgroup", ["cpu.max"]
+        elif "cpu" in controllers.split(","):
+            folder, files = root / "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        else:
+            continue
+        # A container sees its own group as the root, or has the host's path to it, of which it may see nothing.
+        path = Path(group.lstrip("/"))
+        for part in (path, *path.parents):
+            try:
+                quota, period = map(int, " ".join((folder / part / name).read_text() for name in files).split())
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+            if quota > 0 and period > 0:
+                yield quota, period
