@@ -43,7 +43,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         """Adds the words of a batch."""
         mask = keras.src.backend.get_keras_mask(y_pred)
         logits = getattr(y_pred, "_keras_logits", None)
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        y_true, y_pred = ops.convert_to_tensor(y_true), _in_float32_at_least(y_pred)
         shape = ops.shape(y_pred)[:-1]
         y_true = ops.reshape(y_true, shape)
         weights = [] if sample_weight is None else [sample_weight]
@@ -56,7 +56,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
         if logits is not None:
             # What a softmax of Keras' was made of. Of the probabilities alone Keras takes those below 1e-7 for 1e-7.
-            y_pred._keras_logits = ops.reshape(logits, [-1, logits.shape[-1]])
+            y_pred._keras_logits = ops.reshape(_in_float32_at_least(logits), [-1, logits.shape[-1]])
         with tensors.after(y_true):
             return super().update_state(
                 y_true, y_pred, sample_weight=functools.reduce(ops.multiply, weights) if weights else None
@@ -95,6 +95,12 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         config = super().get_config()
         del config["axis"]
         return config
+
+
+def _in_float32_at_least(x):
+    """The logits as Keras must be given them: it rounds each word's cross-entropy to their dtype."""
+    x = ops.convert_to_tensor(x)
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def find_perplexity(model):

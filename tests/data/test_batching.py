@@ -147,4 +147,4 @@ def test_batches_without_tensorflow_are_the_same(monkeypatch, num_words, batch_s
     taken = batches.take(1)
     assert len(taken) == 1
     np.testing.assert_array_equal(taken[0][0], expected[0][0])
-    assert len(batches.take(100)) == len(expected)
+    assert len(batches.take(100)) == len(batches.take(-1)) == len(expected)

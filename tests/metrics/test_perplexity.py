@@ -29,6 +29,19 @@ def test_improbable_words_count_in_full_behind_a_softmax_of_keras(jit_compile):
     assert results["perplexity"] == pytest.approx(math.exp(mean), rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_logits_of_half_precision_count_as_the_numbers_that_they_are(dtype, softmax):
+    logits = keras.ops.cast(np.random.default_rng(0).normal(size=(8, 6, 10000)), dtype)
+    targets = np.random.default_rng(1).integers(0, 10000, (8, 6))
+    metric = Perplexity(from_logits=not softmax)
+    metric.update_state(targets, keras.layers.Softmax(dtype=dtype)(logits) if softmax else logits)
+    exact = np.asarray(keras.ops.cast(logits, "float64"))
+    mean = np.mean(np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, targets[..., None], -1)[..., 0])
+    assert mean > 8  # where bfloat16 has steps of 1/16
+    assert float(metric.result()) == pytest.approx(math.exp(mean), rel=1e-5)
+
+
 def test_summed_cross_entropies_count_as_their_words():
     metric, other = Perplexity(), Perplexity()
     random = np.random.default_rng(1)
