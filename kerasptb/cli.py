@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
 import textwrap
 from importlib.util import find_spec
@@ -78,7 +79,10 @@ def _one_line(error):
         return f"This command needs the package {package}, which is not installed."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if wrapped := re.search("\x1b\\[1m(.*)\x1b\\[0m", text, re.DOTALL):
+        text = wrapped[1]  # Keras has put the layer's name before it and all of its arguments after it
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _train(options):
@@ -112,13 +116,14 @@ def _overrides(options):
 
 
 def _evaluate(options):
-    from kerasptb.evaluation import evaluate_both, evaluate_split
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
     import_keras()
+    from kerasptb.evaluation import evaluate_both, evaluate_split
+
     model = run.load_model(**_overrides(options))
     if options.batch_size is None:
         evaluations = evaluate_both(model, ids, options.num_steps)

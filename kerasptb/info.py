@@ -77,7 +77,10 @@ def _cuda_obstacle():
 
 
 def _auto_choice(gpus, obstacles):
-    obstacle = obstacles["native, float32"]
+    policy = keras.config.dtype_policy()
+    obstacle = obstacles["native, float32"] or backends.dtype_obstacle(
+        policy, backends.precision_of_policy("auto", policy)
+    )
     if obstacle is None and gpus:
         most = {precision: backends.most_units(precision) for precision in ("float32", "bfloat16")}
         return (

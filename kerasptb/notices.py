@@ -25,9 +25,13 @@ def import_keras():
     Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
 
     Raises:
-        RuntimeError: if the backend that the environment names is not installed.
+        RuntimeError: if the backend that the environment names is neither TensorFlow nor JAX, or is not installed.
     """
     backend = os.environ.get("KERAS_BACKEND")
+    if backend and backend not in ("tensorflow", "jax"):
+        raise RuntimeError(
+            f"Expected KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax. Received: KERAS_BACKEND={backend}"
+        )
     if backend and find_spec(backend) is None:
         raise RuntimeError(
             f"Keras is to run on {backend}, which is not installed. Install it, or set KERAS_BACKEND to another. "

@@ -284,7 +284,8 @@ def _announce(say, run, corpus, model):
     say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
     if (note := backends.precision_note(model.precision)) is not None:
         say(f"Precision {model.precision} is {note}.")
-    if model.backend == "auto" and not backends.visible_gpus() and (why := backends.native_obstacle()) is not None:
+    why = backends.native_obstacle() or _native_obstacle(model)
+    if model.backend == "auto" and not backends.visible_gpus() and why is not None:
         say(f"Slower than it could be, without the native kernels: {why}")
     say(f"Run folder: {run.folder}", flush=True)
 
@@ -326,9 +327,8 @@ def _finish(run, corpus, recorder, interrupted, say):
 
 def _native_obstacle(model):
     """Why the native backend has not run an LSTM layer of the model, or None."""
-    rounded_by_kernels = model.dtype_policy.name == "mixed_bfloat16" and model.precision == "bfloat16"
-    if model.compute_dtype != "float32" and not rounded_by_kernels:
-        return f"The native backend takes float32. Received: dtype policy {model.dtype_policy.name}."
+    if (obstacle := backends.dtype_obstacle(model.dtype_policy, model.precision)) is not None:
+        return obstacle
     obstacles = (backends.units_obstacle(units, model.precision) for units in model.units)
     return next((obstacle for obstacle in obstacles if obstacle is not None), None)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -117,6 +118,7 @@ def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
     config["model"] |= {"backend": "auto", "precision": "bfloat16"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     environment = {**os.environ, "KERASPTB_CPU": "avx2"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     for words in (["evaluate"], ["suggest", "one two"], ["generate", "--words", "3"]):
         command = [sys.executable, "-m", "kerasptb", words[0], str(tmp_path / "run"), *words[1:]]
         failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -125,6 +127,7 @@ def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
         asked = subprocess.run(
             [*command, "--precision", "float32"], env=environment, capture_output=True, text=True, check=True
         )
+        assert asked.stderr == ""  # none of TensorFlow's notices
         if words[0] == "evaluate":
             assert main(["evaluate", run]) == 0
             assert capsys.readouterr().out == asked.stdout
@@ -212,6 +215,15 @@ def test_info_is_one_json_object(capsys):
     assert "native" in capsys.readouterr().out
 
 
+def test_info_says_what_layers_of_another_precision_run_on(capsys):
+    keras.config.set_dtype_policy("float64")
+    try:
+        assert main(["info"]) == 0
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert "runs the loop of keras.layers.LSTM: The native backend takes float32" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -280,13 +292,28 @@ def test_suggest_gives_what_there_is_of_a_small_vocabulary(tmp_path, capsys):
     assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == ["<eos>", "a", "b"]
 
 
-def test_a_backend_that_is_not_installed_is_named():
-    command = [sys.executable, "-m", "kerasptb", "info"]
-    environment = {**os.environ, "KERAS_BACKEND": "nonesuch"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("kerasptb: Keras is to run on nonesuch, which is not installed. Install it, or set")
-    assert len(result.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("numpy", "Expected KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax. Received: KERAS_BACKEND=numpy"),
+        (
+            "jax",
+            "Keras is to run on jax, which is not installed. Install it, or set KERAS_BACKEND to another. Received",
+        ),
+    ],
+)
+def test_a_backend_that_cannot_be_had_is_named(capsys, monkeypatch, backend, expected):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr("kerasptb.notices.find_spec", lambda name: None)
+    assert error_of(capsys, ["info"]).startswith(f"kerasptb: {expected}")
+
+
+def test_of_an_error_in_a_layer_its_own_words_are_shown(capsys, monkeypatch):
+    def broken_layer(*_, **__):
+        raise ValueError("Exception encountered when calling LSTM.call().\n\n\x1b[1mToo\nlong.\x1b[0m\n\nArguments: x")
+
+    monkeypatch.setattr("kerasptb.training.train", broken_layer)
+    assert error_of(capsys, ["train"]) == "kerasptb: Too long.\n"
 
 
 @pytest.mark.parametrize(

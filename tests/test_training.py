@@ -494,12 +494,14 @@ def test_what_has_an_argument_of_its_own_is_no_training_argument(tmp_path, argum
 @pytest.mark.parametrize(
     ("policy", "native"), [("float32", True), ("float64", False), ("bfloat16", False), ("mixed_bfloat16", True)]
 )
-def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, policy, native):
+def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, capsys, policy, native):
     if policy == "mixed_bfloat16" and backends.native_obstacle("bfloat16") is not None:
         pytest.skip("this processor multiplies no bfloat16")
     calls, call = [], native_lstm.call
     monkeypatch.setattr(native_lstm, "call", lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1])
-    run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy})
+    run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy}, verbose=2)
+    slower = f"without the native kernels: The native backend takes float32. Received: dtype policy {policy}."
+    assert (slower in capsys.readouterr().out) != native
     assert (run.metrics["backend"], bool(calls)) == (("native", True) if native else ("keras", False))
 
 

@@ -66,6 +66,14 @@ def native_obstacle(precision="float32"):
     return None
 
 
+def dtype_obstacle(policy, precision="float32"):
+    """Why the native library cannot serve layers of a Keras dtype policy, in a line; None if it can."""
+    rounded_by_kernels = policy.name == "mixed_bfloat16" and precision == "bfloat16"
+    if policy.compute_dtype == "float32" or rounded_by_kernels:
+        return None
+    return f"The native backend takes float32. Received: dtype policy {policy.name}."
+
+
 def precision_note(precision):
     """What speaks against a precision that this process can have, in a line; None if nothing does."""
     if precision == "bfloat16x3" and not visible_gpus() and loader.cpu_level() == "avx512bf16":
