@@ -89,7 +89,8 @@ class KeepsValues:
 
     Keras' trainer takes the values out of the variables while it trains or evaluates, and puts back those of the last
     execution that it has seen end. Whatever raises before that, such as data that are refused or Ctrl-C, would leave a
-    model without any; and while it waits for a result, it lets no Ctrl-C through.
+    model without any; and while it waits for a result, it lets no Ctrl-C through. What a step has to find among these
+    values, the recurrent states of evaluation, is made before it.
     """
 
     def _make_function(self, step_function, *args, **kwargs):
@@ -108,6 +109,20 @@ class KeepsValues:
             return outputs, after
 
         return execution
+
+    def make_test_function(self, force=False):
+        """Makes the function that `evaluate` runs for each batch, unless it is there."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = with_evaluation_states(self, self.test_function)
+        return self.test_function
+
+    def make_predict_function(self, force=False):
+        """Makes the function that `predict` runs for each batch, unless it is there."""
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            self.predict_function = with_evaluation_states(self, self.predict_function)
+        return self.predict_function
 
     fit = _synced_at_errors("fit")
     evaluate = _synced_at_errors("evaluate")

@@ -357,22 +357,6 @@ class LanguageModel(*_BASES):
             cost = self.compute_cost(tokens, targets)
             return self._update_logs(self._with_added_losses(cost), cost, tokens)
 
-    def make_test_function(self, force=False):
-        """Makes the function that `evaluate` runs for each batch, unless it is there."""
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            if _ON_JAX:
-                self.test_function = jax_steps.with_evaluation_states(self, self.test_function)
-        return self.test_function
-
-    def make_predict_function(self, force=False):
-        """Makes the function that `predict` runs for each batch, unless it is there."""
-        if self.predict_function is None or force:
-            super().make_predict_function(force)
-            if _ON_JAX:
-                self.predict_function = jax_steps.with_evaluation_states(self, self.predict_function)
-        return self.predict_function
-
     def make_evaluation_states(self, batch_size):
         """Makes the recurrent state of evaluation for batches of a size, unless it is there."""
         for layer in self._lstm_layers():
