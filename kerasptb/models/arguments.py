@@ -38,14 +38,3 @@ def checked_arguments(
     units = tuple(int(size) for size in units)
     sizes = int(vocabulary_size), int(embedding_size), units, int(batch_size), int(num_steps)
     return *sizes, float(keep_prob), float(init_scale), None if seed is None else int(seed)
-
-
-class Seeds:
-    """Seeds of a model's initializers and dropout layers, drawn in turn from one; None draws nothing."""
-
-    def __init__(self, seed):
-        self._generator = None if seed is None else np.random.default_rng(seed)
-
-    def next(self):
-        """Returns the next seed, an int, or None for a random one."""
-        return None if self._generator is None else int(self._generator.integers(2**31 - 1))

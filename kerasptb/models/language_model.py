@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+import numpy as np
 
 from kerasptb import ops, presets
 from kerasptb.layers.embedding import Embedding
@@ -11,7 +12,7 @@ from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.layers.untracked import Untracked
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
-from kerasptb.models.arguments import Seeds, checked_arguments
+from kerasptb.models.arguments import checked_arguments
 from kerasptb.models.whole_batches import WholeBatches, whole_batch
 from kerasptb.ops import backends
 from kerasptb.ops.tensors import do_not_convert
@@ -99,16 +100,19 @@ class LanguageModel(*_BASES):
         vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed = checked_arguments(
             vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
         )
-        seeds = Seeds(seed)
+        random = None if seed is None else np.random.default_rng(seed)
         dtype = keras.dtype_policies.get(dtype)
 
+        def next_seed():
+            return None if random is None else int(random.integers(2**31 - 1))
+
         def uniform():
-            return keras.initializers.RandomUniform(-init_scale, init_scale, seed=seeds.next())
+            return keras.initializers.RandomUniform(-init_scale, init_scale, seed=next_seed())
 
         def drop(x, layer_name):
             if keep_prob == 1.0:
                 return x
-            return keras.layers.Dropout(1.0 - keep_prob, seed=seeds.next(), dtype=dtype, name=layer_name)(x)
+            return keras.layers.Dropout(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
         # A matrix that is also the logits' is read whole, and updated whole: a lookup in the variable would spare no
