@@ -84,12 +84,16 @@ def obstacle(backend, precision, tensors):
 def _reference(x, h, c, kernel, recurrent_kernel, bias):
     outputs = []
     for t in range(x.shape[1]):
-        z = ops.matmul(x[:, t], kernel) + ops.matmul(h, recurrent_kernel) + bias
-        i, f, g, o = ops.split(z, 4, axis=1)
-        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-        h = ops.sigmoid(o) * ops.tanh(c)
+        h, c = _step(x[:, t], h, c, kernel, recurrent_kernel, bias)
         outputs.append(h)
     return ops.stack(outputs, axis=1), h, c
+
+
+def _step(x_t, h, c, kernel, recurrent_kernel, bias):
+    z = ops.matmul(x_t, kernel) + ops.matmul(h, recurrent_kernel) + bias
+    i, f, g, o = ops.split(z, 4, axis=1)
+    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return ops.sigmoid(o) * ops.tanh(c), c
 
 
 def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
@@ -114,11 +118,7 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
         pass
 
     def step(x_t, states):
-        h, c = states
-        z = ops.matmul(x_t, kernel) + ops.matmul(h, recurrent_kernel) + bias
-        i, f, g, o = ops.split(z, 4, axis=1)
-        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-        h = ops.sigmoid(o) * ops.tanh(c)
+        h, c = _step(x_t, *states, kernel, recurrent_kernel, bias)
         return h, [h, c]
 
     h_T, h_seq, (_, c_T) = keras_backend.rnn(step, x, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
