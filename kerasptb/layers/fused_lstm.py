@@ -71,15 +71,16 @@ class FusedLSTM(keras.layers.LSTM):
         """Run the recurrence; see `keras.layers.RNN`."""
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
-        obstacle = self._obstacle(mask)
-        arguments = ()
-        if obstacle is None and self.backend != "keras":
+        layer_obstacle = self._obstacle(mask)
+        arguments, tensors_obstacle = (), None
+        if layer_obstacle is None and self.backend != "keras":
             arguments = self._arguments(sequences, *initial_state)
-            obstacle = tensor_obstacle(self.backend, self._precision(), arguments)
-        if self._only_shapes_are_wanted(obstacle, mask):
+            tensors_obstacle = tensor_obstacle(self.backend, self._precision(), arguments)
+        if tensors_obstacle is not None and keras.src.backend.common.symbolic_scope.in_symbolic_scope():
+            # Keras builds a model with `Input`s, whose batch may be left open: no backend is asked to run.
             chosen, precision = "keras", None
         else:
-            chosen, precision = self._choose(obstacle)
+            chosen, precision = self._choose(layer_obstacle or tensors_obstacle)
         if chosen == "keras" and self.backend != "keras" and compiled_by_xla():
             # The model was compiled since this layer allows it: it could not know of this call's mask, say. Keras would
             # take cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
@@ -155,14 +156,6 @@ class FusedLSTM(keras.layers.LSTM):
             return backends.units_obstacle(self.units, self._precision())
         values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
         return f"Only Keras' own loop serves an LSTM with {values}."
-
-    def _only_shapes_are_wanted(self, obstacle, mask):
-        """Whether Keras builds a model with `Input`s, whose batch may be left open: no backend is asked to run."""
-        return (
-            obstacle is not None
-            and self._obstacle(mask) is None
-            and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
-        )
 
 
 def is_exported():
