@@ -87,7 +87,7 @@ def train(
     epochs, steps_per_epoch = positive_integers(epochs=epochs, steps_per_epoch=steps_per_epoch).values()
     given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
     given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
-    say = print if verbose else _ignore
+    say = print if verbose else lambda *_, **__: None
     if resume:
         asked = {"vocabulary_size": vocabulary_size, "steps_per_epoch": steps_per_epoch, "preset": preset}
         asked |= given | (training_arguments or {})
@@ -147,9 +147,11 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
     _make_batches(corpus, model, settings)
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
-    data = {**_describe(corpus), "vocabulary_limit": vocabulary_limit}
+    data = {name: getattr(corpus, name) for name in ("name", "source", "is_sample", "location", "digest")}
+    data |= {"vocabulary_size": len(corpus.vocabulary), "vocabulary_limit": vocabulary_limit}
     config = {"model": model.get_config(), "training": settings, "data": data, "versions": _versions()}
-    return runs.create_run(out or _new_folder(preset), config, corpus.vocabulary), model
+    folder = out or new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    return runs.create_run(folder, config, corpus.vocabulary), model
 
 
 def _reopen(data, out, asked):
@@ -198,6 +200,9 @@ def _steps_per_execution(callbacks):
 def _fit(model, corpus, recorder, callbacks, verbose):
     settings = recorder.run.config["training"]
     batches, valid_batches = _make_batches(corpus, model, settings)
+    logs = []
+    if keras.backend.backend() == "tensorflow":  # which writes them, and with another backend need not be here
+        logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
     model.fit(
         batches,
         epochs=settings["epochs"],
@@ -210,16 +215,11 @@ def _fit(model, corpus, recorder, callbacks, verbose):
             StopOnDivergence(),
             *callbacks,
             recorder,
-            *([_tensorboard(recorder.run)] if keras.backend.backend() == "tensorflow" else []),
+            *logs,
             *([_ProgressBar()] if verbose else []),
         ],
         verbose=verbose,
     )
-
-
-def _tensorboard(run):
-    """TensorBoard's log of a run. TensorFlow writes it, which with another backend need not be here."""
-    return keras.callbacks.TensorBoard(run.folder / runs.LOGS, write_graph=False)
 
 
 class _ProgressBar(keras.callbacks.ProgbarLogger):
@@ -232,16 +232,11 @@ class _ProgressBar(keras.callbacks.ProgbarLogger):
 
 def _training_settings(preset, steps_per_epoch, training_arguments):
     recipe = get_preset(preset)
-    settings = {
-        "preset": preset,
-        "epochs": recipe.epochs,
-        "steps_per_epoch": steps_per_epoch,
-        **recipe.training_arguments(),
-    }
-    known = {"preset", *recipe.training_arguments()}
-    if unknown := set(training_arguments or {}) - known:
+    own, given = recipe.training_arguments(), training_arguments or {}
+    known = {"preset", *own}
+    if unknown := set(given) - known:
         raise ValueError(f"Expected training arguments among {sorted(known)}. Received: {sorted(unknown)}")
-    return {**settings, **(training_arguments or {})}
+    return {"preset": preset, "epochs": recipe.epochs, "steps_per_epoch": steps_per_epoch, **own, **given}
 
 
 def _make_batches(corpus, model, settings):
@@ -256,14 +251,6 @@ def _make_batches(corpus, model, settings):
     return batches.values()
 
 
-def _describe(corpus):
-    return {
-        **{name: getattr(corpus, name) for name in ("name", "source", "is_sample", "location")},
-        "digest": corpus.digest,
-        "vocabulary_size": len(corpus.vocabulary),
-    }
-
-
 def _versions():
     return {
         "kerasptb": kerasptb.__version__,
@@ -272,10 +259,6 @@ def _versions():
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
-
-
-def _new_folder(preset):
-    return new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def _announce(say, run, corpus, model):
@@ -331,7 +314,3 @@ def _native_obstacle(model):
         return obstacle
     obstacles = (backends.units_obstacle(units, model.precision) for units in model.units)
     return next((obstacle for obstacle in obstacles if obstacle is not None), None)
-
-
-def _ignore(*_, **__):
-    pass

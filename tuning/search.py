@@ -190,7 +190,7 @@ def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
     write_search(folder, arguments)
     forget_attempts(folder)
     settings = _settings(folder, arguments)
-    say = print if verbose else _ignore
+    say = print if verbose else lambda *_, **__: None
     say(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
     say(
         f"Search: {settings.trials} trials, {settings.tuner}, {settings.epochs} epochs, "
@@ -397,10 +397,6 @@ def _check(result, say):
     if result.stop_reason:
         say(f"The search ended early: {result.stop_reason.rstrip('.')}.")
     return result
-
-
-def _ignore(*_, **__):
-    pass
 
 
 if __name__ == "__main__":
