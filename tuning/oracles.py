@@ -18,7 +18,7 @@ from pathlib import Path
 import keras_tuner as kt
 import numpy as np
 
-from kerasptb.files import written_whole
+from kerasptb.files import write_json
 from tuning.records import OBJECTIVE, Record
 
 RUNNING = kt.engine.trial.TrialStatus.RUNNING
@@ -118,7 +118,7 @@ class SearchOracle:
 
     def save(self):
         """Writes the state, whole."""
-        _write(self._get_oracle_fname(), self.get_state())
+        write_json(self._get_oracle_fname(), self.get_state())
 
     def reload(self):
         """Takes up the state of the project's folder.
@@ -143,7 +143,7 @@ class SearchOracle:
                 self._retry_queue.append(trial.trial_id)
 
     def _save_trial(self, trial):
-        _write(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+        write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
     def _count_failure(self, message):
         if message.startswith(REJECTED):
@@ -232,8 +232,3 @@ def failure_kind(message):
     """Returns what two messages of one reason share: all but the numbers, of the first line."""
     first = (message.strip() or "?").splitlines()[0]
     return re.sub(r"\d[\d.,]*", "N", first.split(":")[0] if first.startswith(("diverged", "out of memory")) else first)
-
-
-def _write(path, state):
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(state))

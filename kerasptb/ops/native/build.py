@@ -44,7 +44,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kerasptb.files import user_cache
+from kerasptb.files import user_cache, write_json
 from kerasptb.ops.native import nvcc
 from kerasptb.processors import available_processors
 
@@ -153,7 +153,7 @@ def build(force=False, verbose=False):
             return _build_into(folder, verbose)
         except NativeBuildError as error:
             with contextlib.suppress(OSError):
-                _write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
+                write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
             raise
         except OSError as error:
             raise _unwritable(error) from error
@@ -327,7 +327,7 @@ def _build_into(folder, verbose):
         **{"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()},
         **{"left_out": left_out, "cuda": cuda},
     }
-    _write_json(folder / "build.json", record)
+    write_json(folder / "build.json", record)
     with contextlib.suppress(OSError):
         (folder / "failed.json").unlink(missing_ok=True)
         for old in folder.glob("libkerasptb-*.so"):
@@ -466,9 +466,3 @@ def _read_json(path):
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _write_json(path, content):
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)

@@ -82,7 +82,7 @@ def test_full_disk_is_told_with_the_folder_to_set(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(build.tempfile, "TemporaryDirectory", full)
-    monkeypatch.setattr(build, "_write_json", full)
+    monkeypatch.setattr(build, "write_json", full)
     with pytest.raises(build.NativeBuildError, match=r"cannot be written: .*No space left.* Set KERASPTB_CACHE"):
         build.build()
 

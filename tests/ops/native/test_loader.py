@@ -33,14 +33,14 @@ def test_not_built(fresh):
 
 def test_failed_build(fresh):
     build.library_dir().mkdir(parents=True)
-    build._write_json(build.library_dir() / "failed.json", {"message": "No C++ compiler found."})
+    build.write_json(build.library_dir() / "failed.json", {"message": "No C++ compiler found."})
     assert status().reason == "No C++ compiler found. Run `kerasptb build`."
 
 
 def test_failure_is_not_final(fresh):
     assert "not built" in status().reason
     build.library_dir().mkdir(parents=True)
-    build._write_json(build.library_dir() / "failed.json", {"message": "It failed."})
+    build.write_json(build.library_dir() / "failed.json", {"message": "It failed."})
     assert "It failed." in status().reason
 
 
@@ -48,7 +48,7 @@ def test_damaged_library(fresh):
     folder = build.library_dir()
     folder.mkdir(parents=True)
     (folder / "library.so").write_bytes(b"not what was built")
-    build._write_json(folder / "build.json", {"file": "library.so", "sha256": "0" * 64})
+    build.write_json(folder / "build.json", {"file": "library.so", "sha256": "0" * 64})
     assert "damaged" in status().reason
 
 
