@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 NUMBER = "N"
 
-_SHORT = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
-_CLITIC = re.compile(rf"(?<=\w)(?:{_SHORT})\b")
-_TOKEN = re.compile(rf"(?P<word>(?:{_SHORT})\b|\w+(?:[.-]\w+)*|[$%&])|[^\s']")
+# Words that are written together with the one before them, as a regular expression of Python and of RE2.
+CLITICS = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
+_CLITIC = re.compile(rf"(?<=\w)(?:{CLITICS})\b")
+_TOKEN = re.compile(rf"(?P<word>(?:{CLITICS})\b|\w+(?:[.-]\w+)*|[$%&])|[^\s']")
 _NUMERAL = re.compile(r"\d+(?:[.-]\d+)*")
 
 

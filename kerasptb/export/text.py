@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK
-from kerasptb.data.tokenizer import NUMBER, is_word_character
+from kerasptb.data.tokenizer import CLITICS, NUMBER, is_word_character
 from kerasptb.export.destination import ExportError
 
 _LINE_END = r"\r\n|[\r\n]"
@@ -15,11 +15,10 @@ _SPACE = r"[\s\x{b}\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{
 # letter before, and so misses a clitic right after another, which then begins with an apostrophe, where _TOKEN parts
 # it anyway.
 _LETTERS = r"\pL\pN\pM\x{200c}\x{200d}_"
-_SHORT = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
 _MARK = "\x02"
-_UNMARKED = rf"({_SHORT})([^{_LETTERS}{_MARK}]|$)"
-_CLITIC = rf"([{_LETTERS}])({_SHORT}){_MARK}"
-_TOKEN = rf"({_SHORT}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUNCTUATION])|(?s:.)"
+_UNMARKED = rf"({CLITICS})([^{_LETTERS}{_MARK}]|$)"
+_CLITIC = rf"([{_LETTERS}])({CLITICS}){_MARK}"
+_TOKEN = rf"({CLITICS}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUNCTUATION])|(?s:.)"
 # Before and after a word: the second, which is tried last and taken first, leaves a stop to the word.
 _PUNCTUATION_AROUND = [rf"^([^{_LETTERS}'’]*)((?s:.*?))([^{_LETTERS}'’{stop}]*)$" for stop in ("", ".")]
 _NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
