@@ -170,8 +170,9 @@ def read_path(path: Path) -> RawCorpus:
     """
     files = read_files(path)
     texts = {split: TextFile.from_bytes(*file) for split, file in files.items()}
-    name = "ptb" if _is_ptb(files) else path.resolve().name
-    if name in ("auto", "sample") or (name == "ptb" and not _is_ptb(files)):
+    is_ptb = _is_ptb(files)
+    name = "ptb" if is_ptb else path.resolve().name
+    if not is_ptb and name in ("auto", "ptb", "sample"):
         name = f"own-{name}"  # the bare words stand for other texts
     return RawCorpus(**texts, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
 
