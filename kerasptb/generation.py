@@ -42,8 +42,7 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
         ValueError: if `k` is out of range, the vocabulary is not of the model's size, or it has no `<unk>` and the text
             holds a word that is not in it.
     """
-    excluded = [vocabulary.word_to_id[word] for word in set(exclude) if word in vocabulary]
-    _check_vocabulary(model, vocabulary, excluded)
+    excluded = _excluded_ids(model, vocabulary, exclude)
     if not 1 <= k <= len(vocabulary) - len(excluded):
         raise ValueError(f"`k` must be from 1 to {len(vocabulary) - len(excluded)}. Received: k={k}")
     probabilities = model.next_word_probabilities(encode_text(vocabulary, text)[np.newaxis])[0]
@@ -78,8 +77,7 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
     if not temperature >= 0 or np.isinf(temperature):
         raise ValueError(f"`temperature` must be 0 or more, and finite. Received: temperature={temperature}")
     random = np.random.default_rng(seed)
-    excluded = [vocabulary.word_to_id[word] for word in set(exclude) if word in vocabulary]
-    _check_vocabulary(model, vocabulary, excluded)
+    excluded = _excluded_ids(model, vocabulary, exclude)
     tokens, words, reset = encode_text(vocabulary, prompt), [], True
     for _ in range(num_words):
         probabilities = model.next_word_probabilities(tokens[np.newaxis], reset=reset)[0].astype(np.float64)
@@ -90,13 +88,16 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
     return words
 
 
-def _check_vocabulary(model, vocabulary, excluded):
+def _excluded_ids(model, vocabulary, exclude):
+    """The ids of the words to leave out, a list; raises unless the vocabulary is the model's and has others."""
+    excluded = [vocabulary.word_to_id[word] for word in set(exclude) if word in vocabulary]
     if len(excluded) == len(vocabulary):
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={tuple(vocabulary.words)}")
     if len(vocabulary) != model.vocabulary_size:
         raise DataError(
             f"Expected the vocabulary of the model's {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
         )
+    return excluded
 
 
 def as_text(prompt, words):
