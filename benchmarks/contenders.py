@@ -175,6 +175,13 @@ CONTENDERS = {
 }
 
 
+def load_inputs(path):
+    """Returns the batches and weights that `benchmarks.training.save_inputs` wrote, as the contenders take them."""
+    with np.load(path) as file:
+        weights = [file[f"w{i}"] for i in range(len(file.files) - 2)]
+        return {"batches": (file["x"], file["y"]), "weights": weights}
+
+
 class _Clock:
     """The time at which each step ended, its cost, and the memory that training takes beyond the model."""
 
@@ -286,10 +293,7 @@ def main():
     parser.add_argument("name", choices=CONTENDERS)
     parser.add_argument("inputs", help="npz: x and y int32 [N, B, T], and the weights w0, w1, … in Keras' order")
     arguments = parser.parse_args()
-    with np.load(arguments.inputs) as file:
-        weights = [file[f"w{i}"] for i in range(len(file.files) - 2)]
-        inputs = {"batches": (file["x"], file["y"]), "weights": weights}
-    clock = CONTENDERS[arguments.name][1](inputs)
+    clock = CONTENDERS[arguments.name][1](load_inputs(arguments.inputs))
     print("\n" + json.dumps(clock.result()))
 
 

@@ -280,16 +280,15 @@ STEPS = {
 
 def step(options):
     """The time of a training step of the notebook model, of one contender."""
-    with np.load(options.inputs) as file:
-        weights = [file[f"w{i}"] for i in range(len(file.files) - 2)]
-        inputs = {"batches": (file["x"], file["y"]), "weights": weights}
+    inputs = contenders.load_inputs(options.inputs)
+    _, B, T = inputs["batches"][0].shape
     n = options.steps_per_execution
     clock = STEPS[options.name][1](inputs, n, "cpu" if options.cpu else "cuda")
     seconds = np.diff(clock.times)[WARM_UP * n :].reshape(-1, n).mean(axis=1)
     say(
         step="timings",
         what="step",
-        size={"B": inputs["batches"][0].shape[1], "T": inputs["batches"][0].shape[2], "V": len(weights[0])},
+        size={"B": B, "T": T, "V": len(inputs["weights"][0])},
         contender=options.name,
         method=f"training loop on the host, which waits for the cost once in {n} steps",
         cost_first=float(clock.costs[0]),

@@ -32,9 +32,22 @@ _AVX2 = {
 _WIDEST = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512f": "AVX-512"}
 
 
-def hold_to_avx2():
-    """Makes this process, before it imports a framework, and those that it starts use no more than AVX2."""
-    os.environ.update(_AVX2)
+def add_options(parser, contenders):
+    """Adds what benchmarks of contenders have in common; `contenders`: dict from name to (precision, function)."""
+    parser.add_argument("--only", nargs="+", choices=contenders, default=list(contenders), metavar="NAME")
+    parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
+    parser.add_argument("--csv", type=Path, help="file to write the table to")
+
+
+def begin(options, contenders):
+    """Returns the names of the contenders to run, and prints the machine; before any framework is imported."""
+    precisions = {name: contenders[name][0] for name in options.only}
+    if options.avx2:
+        os.environ.update(_AVX2)  # of this process and of those that it starts
+        precisions = {name: precision for name, precision in precisions.items() if precision == "float32"}
+    names = that_run_here(precisions)
+    print(", ".join(f"{key} {value}" for key, value in describe().items()))
+    return names
 
 
 def that_run_here(precisions):

@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -136,15 +135,9 @@ def main():
     chosen.add_argument("--quick", action="store_true", help="only the ends of each sweep")
     chosen.add_argument("--random", type=int, metavar="N", help="N sizes drawn at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sizes drawn (default: 1)")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
-    parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
-    parser.add_argument("--csv", type=Path, help="file to write the table to")
+    machine.add_options(parser, CONTENDERS)
     options = parser.parse_args()
-    if options.avx2:
-        machine.hold_to_avx2()
-        options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
-    options.only = machine.that_run_here({name: CONTENDERS[name][0] for name in options.only})
-    print(", ".join(f"{key} {value}" for key, value in machine.describe().items()))
+    options.only = machine.begin(options, CONTENDERS)
     rates = machine.matrix_rates()
 
     contenders = [Contender(name) for name in options.only]

@@ -164,19 +164,13 @@ def main():
     parser.add_argument("--data", default="auto", help="as for `kerasptb train`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=80, help=f"steps of a round, the first {WARM_UP} not counted")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
-    parser.add_argument("--avx2", action="store_true", help="hold all float32 contenders to AVX2, and run no others")
-    parser.add_argument("--csv", type=Path, help="file to write the table to")
+    machine.add_options(parser, CONTENDERS)
     parser.add_argument("--plot", type=Path, help="PNG file to draw words per second into")
     options = parser.parse_args()
     if options.steps <= WARM_UP:
         parser.error(f"--steps must be above {WARM_UP}")
 
-    if options.avx2:
-        machine.hold_to_avx2()
-        options.only = [name for name in options.only if CONTENDERS[name][0] == "float32"]
-    options.only = machine.that_run_here({name: CONTENDERS[name][0] for name in options.only})
-    print(", ".join(f"{key} {value}" for key, value in machine.describe().items()))
+    options.only = machine.begin(options, CONTENDERS)
     rates = {}
     measured = {name: [] for name in options.only}
     with tempfile.TemporaryDirectory() as folder:
