@@ -3,9 +3,9 @@
     python -m benchmarks.gpu_check [--framework tensorflow|jax] [--json FILE] [--quick] [--cpu] [--only STEP …]
 
 Run it in the folder that holds `kerasptb/` and `benchmarks/`, on a machine with an NVIDIA GPU, nvcc, a C++ compiler,
-and either TensorFlow or JAX (with Keras and numpy); PyTorch with CUDA joins the comparison if it is there. The native
-library is built first. Exit status: 0, the results are right; 1, they are not, or this machine cannot run the check,
-and a line says why. Targets of speed are reported as met or missed and decide nothing.
+and either TensorFlow or JAX (with Keras, numpy and wrapt); PyTorch with CUDA joins the comparison if it is there. The
+native library is built first. Exit status: 0, the results are right; 1, they are not, or this machine cannot run the
+check, and a line says why. Targets of speed are reported as met or missed and decide nothing.
 
 Steps: `environment` (always), `correctness` and `determinism` (against a float64 reference that is written out in
 `benchmarks/gpu_reference.py`), `sanitizer` (compute-sanitizer, if it is there), `operations`, `pytorch` and `step`
