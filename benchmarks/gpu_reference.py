@@ -26,7 +26,7 @@ VOCABULARIES = (2, 1000, 10000, 10007)
 
 
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, upstream):
-    """An LSTM over a batch of sequences, and the gradients of ``sum(upstream * outputs)``.
+    """An LSTM over a batch of sequences, and the gradients of `sum(upstream * outputs)`.
 
         z[t] = x[t] W + h[t-1] U + bias;  i, f, o = sigmoid(z), g = tanh(z)
         c[t] = f c[t-1] + i g;            h[t] = o tanh(c[t])
@@ -75,7 +75,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, upstream):
 
 
 def linear_cross_entropy(h, kernel, bias, targets, weights):
-    """Cross-entropy of ``softmax(h W + bias)`` in nats, and the gradients of ``sum(weights * loss)``.
+    """Cross-entropy of `softmax(h W + bias)` in nats, and the gradients of `sum(weights * loss)`.
 
         loss = logsumexp(z) - z_target;  dz = weights (softmax(z) - onehot(target))
 

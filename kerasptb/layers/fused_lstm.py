@@ -68,7 +68,7 @@ class FusedLSTM(keras.layers.LSTM):
             self.supports_jit = True
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Run the recurrence; see `keras.layers.RNN`."""
+        """Runs the recurrence; see `keras.layers.RNN`."""
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
         layer_obstacle = self._obstacle(mask)

@@ -21,7 +21,7 @@ PRECISIONS = loader.PRECISIONS
 
 
 def check_names(backend, precision):
-    """Raise ValueError unless both are names of the tables above."""
+    """Raises ValueError unless both are names of the tables above."""
     if backend not in BACKENDS:
         raise ValueError(f"`backend` must be one of {BACKENDS}. Received: backend={backend!r}")
     if precision not in PRECISIONS:

@@ -1,7 +1,7 @@
 """Cross-entropy of a linear layer's softmax, without keeping its logits.
 
-Shape letters: ``N`` words (all leading dimensions flattened), ``R`` words of one chunk, ``D`` features in,
-``V`` vocabulary.
+Shape letters: `N` words (all leading dimensions flattened), `R` words of one chunk, `D` features in,
+`V` vocabulary.
 
 With z = h W + b and p = softmax(z), for a word with target y and upstream gradient g:
 
@@ -53,37 +53,37 @@ def linear_cross_entropy(
     scale=1.0,
     transpose_kernel=False,
 ):
-    """Cross-entropy in nats of ``softmax(h @ kernel + bias)`` against integer targets.
+    """Returns the cross-entropy in nats of `softmax(h @ kernel + bias)` against integer targets.
 
-    Only a chunk of the logits exists at any time. Differentiable once, in ``h``, ``kernel`` and ``bias``.
+    Only a chunk of the logits exists at any time. Differentiable once, in `h`, `kernel` and `bias`.
 
     Args:
-        h: float32 ``[..., D]``, any leading shape. Other backends than "native" take any float type.
-        kernel: ``[D, V]``, or ``[V, D]`` with ``transpose_kernel``, of h's type.
-        bias: ``[V]``, of h's type.
-        targets: int ``[...]``, each in ``[0, V)``.
-        reduction: ``"none"`` for the loss of each word, or ``"sum"`` for their sum. The sum is the training path:
+        h: float32 `[..., D]`, any leading shape. Other backends than "native" take any float type.
+        kernel: `[D, V]`, or `[V, D]` with `transpose_kernel`, of h's type.
+        bias: `[V]`, of h's type.
+        targets: int `[...]`, each in `[0, V)`.
+        reduction: `"none"` for the loss of each word, or `"sum"` for their sum. The sum is the training path:
             under a gradient tape its gradients are made together with the loss, so that the logits are computed once.
-        backend: ``"reference"`` (plain operations, the specification), ``"keras"`` (chunked, Keras operations),
-            ``"native"`` (C++ and CUDA kernels, for float32 and static shapes) or ``"auto"``: native where it can be
+        backend: `"reference"` (plain operations, the specification), `"keras"` (chunked, Keras operations),
+            `"native"` (C++ and CUDA kernels, for float32 and static shapes) or `"auto"`: native where it can be
             used, else Keras.
-        precision: of the matrix products: ``"float32"``, or with the native kernels ``"bfloat16"`` or, on processors,
-            ``"bfloat16x3"`` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
+        precision: of the matrix products: `"float32"`, or with the native kernels `"bfloat16"` or, on processors,
+            `"bfloat16x3"` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
             float32 in each; the gradient of the bias is a sum of terms that were rounded as operands. On a processor
             the products of few words (N of at most 8 to 39, by processor and precision) are float32 too: they take no
             longer then.
-        scale: number by which the loss is multiplied, ``1 / batch_size`` for example. Given here instead of multiplied
+        scale: number by which the loss is multiplied, `1 / batch_size` for example. Given here instead of multiplied
             afterwards it spares a pass over the gradients.
-        transpose_kernel: whether the kernel is ``[V, D]``, as an embedding's matrix is that is tied to the logits: it
+        transpose_kernel: whether the kernel is `[V, D]`, as an embedding's matrix is that is tied to the logits: it
             is read, and its gradient made, as it is, without a copy the other way round.
 
     Returns:
-        The loss: ``[...]`` with ``reduction="none"``, a scalar with ``"sum"``.
+        The loss: `[...]` with `reduction="none"`, a scalar with `"sum"`.
 
     Raises:
-        ValueError: for shapes, types or names that do not fit, and for targets outside ``[0, V)``.
+        ValueError: for shapes, types or names that do not fit, and for targets outside `[0, V)`.
         NativeUnavailableError: if what was asked for by name, the backend or a bfloat16 precision, cannot be had.
-        tf.errors.InvalidArgumentError: for targets outside ``[0, V)`` inside a ``tf.function``. XLA cannot raise: there
+        tf.errors.InvalidArgumentError: for targets outside `[0, V)` inside a `tf.function`. XLA cannot raise: there
             the loss of such a word is NaN.
 
     Example:
@@ -125,8 +125,8 @@ class _Reference:
 class _WithGradient:
     """An implementation that makes its own gradients, from two parts that its subclasses give.
 
-    Forward: ``_loss(h, kernel, bias, targets)`` returns the loss [N]. Forward and backward: ``_loss_and_gradients(h,
-    kernel, bias, targets, weights)`` also returns the gradients of ``sum(weights * loss)``: dh [N, D], dW of the
+    Forward: `_loss(h, kernel, bias, targets)` returns the loss [N]. Forward and backward: `_loss_and_gradients(h,
+    kernel, bias, targets, weights)` also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the
     kernel's shape, and db [V].
     """
 
@@ -320,7 +320,7 @@ def _start(row, rank):
 
 
 def _for_each_chunk(num_chunks, step, loop_vars):
-    """Runs ``step(chunk, *loop_vars) -> loop_vars`` for each chunk, strictly one after the other."""
+    """Runs `step(chunk, *loop_vars) -> loop_vars` for each chunk, strictly one after the other."""
 
     def condition(chunk, *_):
         return chunk < num_chunks
@@ -372,7 +372,7 @@ def _check_arguments(h, kernel, bias, targets, transpose_kernel):
 
 
 def _checked_targets(targets, vocabulary_size):
-    """Raises for targets outside ``[0, V)``; returns where they are valid, and int32 targets, 0 where they are not.
+    """Raises for targets outside `[0, V)`; returns where they are valid, and int32 targets, 0 where they are not.
 
     Only XLA comes past the error with invalid targets.
     """

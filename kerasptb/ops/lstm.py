@@ -16,7 +16,7 @@ from kerasptb.ops.tensors import as_tensor, do_not_convert
 
 @do_not_convert
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="float32"):
-    """Run an LSTM over a batch of sequences.
+    """Runs an LSTM over a batch of sequences.
 
     Shape letters: B batch, T steps, D features, H units.
 

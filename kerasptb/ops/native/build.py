@@ -1,4 +1,4 @@
-"""Compile the native library: C++17 sources in ``src/``, against XLA's FFI headers and nothing else.
+"""Compiles the native library: C++17 sources in `src/`, against XLA's FFI headers and nothing else.
 
 The library is built on request only (`kerasptb build`, or `build` below), never at import. It is kept in a cache folder
 of the user's, under a name made of everything that decides what it is:
@@ -105,7 +105,7 @@ def library_dir():
 
 
 def find_library():
-    """Return the path of a library that was built and is whole.
+    """Returns the path of a library that was built and is whole.
 
     Raises:
         FileNotFoundError: Nothing was built.
@@ -127,7 +127,7 @@ def find_library():
 
 
 def build(force=False, verbose=False):
-    """Compile the native library, unless it is there already.
+    """Compiles the native library, unless it is there already.
 
     Several processes may call this at once: one compiles, the others wait and take its result.
 
@@ -352,7 +352,7 @@ def _levels_left_out(compiler, scratch):
 
 
 def _compile_units(compiler, units, scratch, verbose):
-    """Compile object files into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
+    """Compiles object files into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
 
     def compile_unit(unit, *flags):
         name, source, own_flags = unit
@@ -373,7 +373,7 @@ def _compile_units(compiler, units, scratch, verbose):
 
 
 def _compile_cuda(scratch, verbose):
-    """Compile the CUDA kernels, if there is an nvcc.
+    """Compiles the CUDA kernels, if there is an nvcc.
 
     Returns:
         None if the sources have none, else a dict: "nvcc", its version or None, and "problem", why there is no CUDA
@@ -445,7 +445,7 @@ def _unwritable(error):
 
 @contextlib.contextmanager
 def _lock(folder):
-    """Hold the build lock of `folder`, creating the folder."""
+    """Holds the build lock of `folder`, creating the folder."""
     try:
         import fcntl  # noqa: PLC0415  (Windows has none, where the package is to work without the library)
     except ImportError:

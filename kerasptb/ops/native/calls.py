@@ -1,4 +1,4 @@
-"""Call a handler of the native library on tensors of Keras' backend, TensorFlow or JAX."""
+"""Calls a handler of the native library on tensors of Keras' backend, TensorFlow or JAX."""
 
 import keras
 
@@ -6,7 +6,7 @@ from kerasptb.ops.native import loader
 
 
 def call(target, arguments, outputs, aliases=None, attributes=None):
-    """Run the handler registered under `target`.
+    """Runs the handler registered under `target`.
 
     With TensorFlow the first dimension of arguments may be unknown, the batch; XLA then compiles the call (some 10 ms)
     for each batch that it meets.

@@ -1,4 +1,4 @@
-"""Call a handler of the native library on JAX arrays: eagerly, or as part of a program that `jax.jit` compiles."""
+"""Calls a handler of the native library on JAX arrays: eagerly, or as part of a program that `jax.jit` compiles."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""Call a handler of the native library on TensorFlow tensors.
+"""Calls a handler of the native library on TensorFlow tensors.
 
 A call is an `XlaCallModule` operation around a StableHLO program of one custom call. TensorFlow runs it eagerly, in a
 graph, and inside a program that XLA compiles (`jit_compile=True`); under XLA it becomes part of that program.

@@ -1,4 +1,4 @@
-"""Compile the CUDA kernels, ``src/cuda/kernels.cu``, to one file of device code that the library carries as bytes.
+"""Compiles the CUDA kernels, `src/cuda/kernels.cu`, to one file of device code that the library carries as bytes.
 
 nvcc makes device code only: the library's host side talks to the CUDA driver, which it looks for when it runs. So the
 library needs neither CUDA's runtime nor a GPU to be built, and a library that holds CUDA code runs where there is none.
