@@ -34,8 +34,8 @@ class Recorder(keras.callbacks.Callback):
         return min(self.history, key=lambda row: row["val_perplexity"])
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the epoch's files, all of them or none."""
-        with uninterrupted():  # the files of an epoch are all there or none
+        """Writes the epoch's files; Ctrl-C waits until all of them are there."""
+        with uninterrupted():
             self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
             if self.best is self.history[-1]:
                 self._save_weights("best")

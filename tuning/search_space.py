@@ -201,7 +201,7 @@ class LanguageModelSpace(kt.HyperModel):
         units = [self._declare(hp, "units", "units_0")]
         for i in range(1, most):
             if "num_layers" in hp.values:
-                # Of a model with fewer layers the setting is inactive: it is None, and no tuner counts it.
+                # With fewer layers the setting is inactive: it is None, and no tuner counts it.
                 with hp.conditional_scope("num_layers", list(range(i + 1, most + 1))):
                     units.append(self._declare(hp, "units", f"units_{i}"))
             else:

@@ -406,7 +406,7 @@ def _as_metrics(result):
     if isinstance(result, keras.callbacks.History):
         history = result.history
         if history.get(OBJECTIVE):
-            # Of a training that has diverged from the start there is no best epoch: any tells.
+            # A training that has diverged from the start has no best epoch: any tells.
             numbers = np.nan_to_num(history[OBJECTIVE], nan=np.inf)
             best = int(np.argmin(numbers))
             return {name: float(values[best]) for name, values in history.items() if len(values) > best}

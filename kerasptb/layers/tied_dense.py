@@ -35,9 +35,8 @@ class TiedDense(keras.layers.Layer):
     def __init__(self, embedding, bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True  # as keras.layers.Dense: a word's logits are its own
-        self._reference = Untracked(
-            embedding
-        )  # its matrix is its own weight: tracked here too, it would be saved twice
+        # Its matrix is its own weight: tracked here too, it would be saved twice.
+        self._reference = Untracked(embedding)
         self.units = embedding.input_dim
         self.bias_initializer = keras.initializers.get(bias_initializer)
 

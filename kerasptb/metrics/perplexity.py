@@ -55,7 +55,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         # Keras counts rows, whatever their length; one word a row counts words.
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
         if logits is not None:
-            # What a softmax of Keras' was made of. Of the probabilities alone Keras takes those below 1e-7 for 1e-7.
+            # What Keras' softmax was made of: given the probabilities alone, Keras takes those below 1e-7 for 1e-7.
             y_pred._keras_logits = ops.reshape(_in_float32_at_least(logits), [-1, logits.shape[-1]])
         with tensors.after(y_true):
             return super().update_state(

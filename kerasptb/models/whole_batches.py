@@ -176,7 +176,7 @@ def _check_rows(array, batch_size, part=""):
 
 
 def _refuse_class_weights(class_weight):
-    # Of [B, T] targets Keras takes each row for one-hot, and the place of its largest id for the class.
+    # Keras takes each row of [B, T] targets for one-hot, and the place of its largest id for the class.
     if class_weight is not None:
         raise ValueError(
             "Keras applies one class weight to a row, and here each word has its own class. Give each word a weight, "

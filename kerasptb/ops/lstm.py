@@ -31,8 +31,8 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         precision: Of the matrix products. `"float32"`; or, native only: `"bfloat16"`, on processors with AVX512-BF16 or
             AMX and on GPUs; `"bfloat16x3"` (each operand as the sum of two bfloat16, three products; about float32's
             accuracy), on those processors. Cell state, gates and sums are float32 in all of them; `"bfloat16"` on a
-            processor keeps the gates for the gradient in steps of 1/32767, so that of gates below 1e-4 or above 0.9999
-            it is coarse.
+            processor keeps the gates for the gradient in steps of 1/32767, which is coarse for gates below 1e-4 or
+            above 0.9999.
 
     Returns:
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].

@@ -260,7 +260,7 @@ def _key():
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
-    # Of one home on several machines each C library has its own: what a newer one made an older one does not load.
+    # Where several machines share a home, each C library has its own: an older one does not load what a newer one made.
     machine = (platform.system(), platform.machine(), platform.libc_ver())
     digest.update(repr((settings, *machine, _words_of("KERASPTB_CXXFLAGS"))).encode())
     return digest.hexdigest()[:20]

@@ -25,7 +25,7 @@ def call(target, arguments, outputs, aliases, attributes):
         module=_module(target, inputs, outputs, tuple(attributes.items())),
         Sout=[list(shape) for shape, _ in outputs],
         Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
-        # Of several platforms the program would be told the one that it runs on. One name serves for all, since the
+        # If several were named, the program would be told which one it runs on. One name serves for all, since the
         # check is off: XLA takes the handler of the platform that it compiles for.
         platforms=["CPU"],
         dim_args_spec=[],
