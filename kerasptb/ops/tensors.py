@@ -5,16 +5,18 @@ import contextlib
 import keras
 from keras import ops
 
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
+
 
 def do_not_convert(function):
     """Returns a function that TensorFlow's AutoGraph leaves alone, with all that it calls.
 
     It would rewrite each at every trace, to no end, and warns of those that it cannot.
     """
-    if keras.backend.backend() != "tensorflow":
+    if not _ON_TENSORFLOW:
         return function
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
     return tf.autograph.experimental.do_not_convert(function)
 
 
@@ -24,9 +26,7 @@ def as_tensor(x):
     Keras' own conversion leaves a TensorFlow variable as it is. A custom gradient would then read it when the gradient
     is asked for, and see the state that a layer has assigned, or the weights that an optimizer has moved, since.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
+    if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
     return ops.convert_to_tensor(getattr(x, "value", x))
 
@@ -42,18 +42,14 @@ def after(*inputs):
     Keras' loop over a dataset of unknown length ends in a step whose data fail to come. In a graph, what of that step
     does not wait for them is done all the same, such as to count a batch of a static size.
     """
-    if keras.backend.backend() != "tensorflow":
+    if not _ON_TENSORFLOW:
         return contextlib.nullcontext()
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
     return tf.control_dependencies([x for x in inputs if isinstance(x, tf.Tensor)])
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False):
     """Returns the product of two matrices, each transposed if asked for."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
+    if _ON_TENSORFLOW:
         # ops.transpose would copy in eager execution.
         return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
     return ops.matmul(ops.transpose(a) if transpose_a else a, ops.transpose(b) if transpose_b else b)
@@ -94,8 +90,7 @@ def differentiable(inference, forward, backward):
     Returns:
         A function of the same arguments, tensors, that can be differentiated once.
     """
-    host = keras.backend.backend()
-    if host == "jax":
+    if keras.backend.backend() == "jax":
         return _differentiable_by_jax(inference, forward, backward)
 
     def outputs_and_gradient(*arguments):
@@ -129,7 +124,7 @@ def may_be_differentiated():
 
     A tape outside of a `tf.function` is not seen from inside; a gradient asked for then runs the forward pass again.
     """
-    if keras.backend.backend() != "tensorflow":
+    if not _ON_TENSORFLOW:
         return True
     try:
         from tensorflow.python.eager.record import could_possibly_record  # noqa: PLC0415
@@ -140,10 +135,8 @@ def may_be_differentiated():
 
 def compiled_by_xla():
     """Returns whether TensorFlow traces what belongs to a function with `jit_compile=True`."""
-    if keras.backend.backend() != "tensorflow":
+    if not _ON_TENSORFLOW:
         return False
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
     try:
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # noqa: PLC0415
     except ImportError:

@@ -7,6 +7,10 @@ from keras import ops
 
 from kerasptb.ops.tensors import compiled_by_xla
 
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
+
 
 class RowGradient(NamedTuple):
     """The gradient of a matrix in some of its rows, the rest zero: for JAX what `tf.IndexedSlices` is for TensorFlow.
@@ -56,7 +60,7 @@ class ClippedSGD(keras.optimizers.SGD):
         return grads
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if keras.backend.backend() == "tensorflow":
+        if _ON_TENSORFLOW:
             _check_single_replica()
         if self.global_clipnorm is not None:
             norm = global_norm(grads)
@@ -68,7 +72,7 @@ class ClippedSGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """Subtracts `learning_rate * gradient` from the variable, in place where the backend can."""
-        if keras.backend.backend() == "tensorflow":
+        if _ON_TENSORFLOW:
             _subtract_in_place(variable, gradient, learning_rate)
         elif isinstance(gradient, RowGradient):
             step = ops.cast(gradient.values, variable.dtype) * ops.cast(learning_rate, variable.dtype)
@@ -94,9 +98,7 @@ def global_norm(gradients):
     Args:
         gradients: list of float tensors of any shape; a `tf.IndexedSlices` or `RowGradient` counts by its values.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
+    if _ON_TENSORFLOW:
         values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
         values = [ops.cast(value, "float32") for value in values]
         # One pass over each gradient, where a square and a sum are two and a temporary: 0.6 ms against 1.1 at the
@@ -107,8 +109,6 @@ def global_norm(gradients):
 
 
 def _check_single_replica():
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if replicas > 1:
         raise ValueError(
@@ -119,8 +119,6 @@ def _check_single_replica():
 
 def _subtract_in_place(variable, gradient, learning_rate):
     """`variable -= learning_rate * gradient` without a temporary the size of the variable."""
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
     value = variable.value if isinstance(variable, keras.Variable) else variable
     learning_rate = tf.cast(learning_rate, value.dtype)
     if isinstance(gradient, tf.IndexedSlices):
@@ -138,8 +136,6 @@ def _summed_by_row(gradient, learning_rate):
     and a training of one seed would end in other weights each time. XLA's scatter on a CPU has one order; and to XLA
     `tf.unique` is several sorts and a loop that takes the rows one after the other.
     """
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
     values, rows = tf.cast(gradient.values, learning_rate.dtype), gradient.indices
     if not compiled_by_xla():
         rows, row_of_slice = tf.unique(rows)
