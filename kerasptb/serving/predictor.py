@@ -134,20 +134,19 @@ class Predictor:
         Returns:
             List of the `Context`s after the texts; a `BadRequestError` in the place of one that could not be read.
         """
-        results, readable, tokens = [None] * len(jobs), [], []
-        for i, (context, text) in enumerate(jobs):
+        results, tokens = [], []
+        for context, text in jobs:
             try:
                 tokens.append(self._tokens(text))
+                results.append(context)
             except BadRequestError as error:
-                results[i] = error
-            else:
-                readable.append(i)
-                results[i] = context
+                tokens.append([])
+                results.append(error)
         for t in range(max(map(len, tokens), default=0)):
-            rows = [j for j, ids in enumerate(tokens) if t < len(ids)]
-            contexts = [results[readable[j]] for j in rows]
-            for j, context in zip(rows, self._advance(contexts, [[tokens[j][t]] for j in rows]), strict=True):
-                results[readable[j]] = context
+            rows = [i for i, ids in enumerate(tokens) if t < len(ids)]
+            contexts = self._advance([results[i] for i in rows], [[tokens[i][t]] for i in rows])
+            for i, context in zip(rows, contexts, strict=True):
+                results[i] = context
         return results
 
     def extend_long(self, context, text):
