@@ -96,7 +96,8 @@ class Servable(tf.Module):
 
     def _initial_state(self, batch):
         with checked(batch > 0, "Expected `batch` of at least 1", batch):
-            return self._zero_state(tf.identity(batch))
+            batch = tf.identity(batch)
+        return {name: tf.zeros([batch, size]) for name, size in self._network.value.state_sizes.items()}
 
     def _encode(self, text):
         tokens, lengths = self.reader.encode(text)
@@ -150,9 +151,6 @@ class Servable(tf.Module):
             ),
         )
         return {"words": self.reader.to_words(tokens)}
-
-    def _zero_state(self, batch):
-        return {name: tf.zeros([batch, size]) for name, size in self._network.value.state_sizes.items()}
 
     def _without_unk(self, values, replacement):
         if self.reader.unk_id < 0:
