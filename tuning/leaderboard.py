@@ -153,12 +153,13 @@ def _replace_best(folder, trials, best, say):
     kept = _history(folder / BEST)
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
     of_best = of_trials[best.trial_id]
-    if not (kept and of_best and kept[: len(of_best)] == of_best):
-        if kept and kept not in of_trials.values():
-            numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
-            (folder / BEST).rename(numbered)
-            say(f"The best so far, which had been trained further, is now {numbered}")
-        _copy_run(best.folder / RUN, folder)
+    if kept and of_best and kept[: len(of_best)] == of_best:
+        return  # it is there, and may have been trained further
+    if kept and kept not in of_trials.values():
+        numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
+        (folder / BEST).rename(numbered)
+        say(f"The best so far, which had been trained further, is now {numbered}")
+    _copy_run(best.folder / RUN, folder)
 
 
 def _history(run_folder):

@@ -106,15 +106,15 @@ def read_trials(folder):
         trial = read_json(path / "trial.json")
         if trial is None:
             continue
-        values = {
-            name: value
-            for name, value in trial["hyperparameters"]["values"].items()
-            if not name.startswith("tuner/")  # Hyperband's bookkeeping
-        }
-        completed = trial["status"] == "COMPLETED"
-        score = trial["score"] if completed else None
+        values = settings_of(trial["hyperparameters"]["values"])
+        score = trial["score"] if trial["status"] == "COMPLETED" else None
         views.append(TrialView(trial["trial_id"], path, trial["status"], values, score, Record.load(path)))
     return views
+
+
+def settings_of(values):
+    """Returns a trial's settings, a dict, without Hyperband's bookkeeping among KerasTuner's values."""
+    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
 
 
 def order(view):

@@ -138,8 +138,9 @@ def tune(
         steps_per_epoch=steps_per_epoch,
         max_failures=max_failures,
         vocabulary_size=vocabulary_size,
+        workers=workers,
     )
-    workers = positive_integers(workers=workers)["workers"]
+    workers = counts.pop("workers")
     given = {
         "tuner": tuner,
         **counts,
@@ -330,10 +331,10 @@ def _prepare_space(space, arguments, corpus):
         if recorded is not None and recorded["class"] != ours:
             raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
         space = LanguageModelSpace() if recorded is None else LanguageModelSpace.from_config(recorded["config"])
-    elif recorded is not None and recorded != _describe(space):
+    elif recorded is not None and recorded != (given := _describe(space)):
         raise SearchError(
             f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
-            f"Received: {_describe(space)['class']} {_describe(space)['config'] or ''}"
+            f"Received: {given['class']} {given['config'] or ''}"
         )
     if isinstance(space, LanguageModelSpace):
         space.prepare(

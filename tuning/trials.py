@@ -21,7 +21,7 @@ from tensorflow.python.framework.ops import gradient_registry
 import kerasptb
 from kerasptb.optimizers import ClippedSGD
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
-from tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search
+from tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
 from tuning.search_space import LanguageModelSpace, has_own_fit
 from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
@@ -422,7 +422,7 @@ def _as_metrics(result):
 
 def _write_hparams(folder, trial, metrics):
     """Writes settings and results where TensorBoard's HParams page finds them."""
-    values = {name: value for name, value in trial.hyperparameters.values.items() if not name.startswith("tuner/")}
+    values = settings_of(trial.hyperparameters.values)
     shutil.rmtree(folder / "hparams", ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder / "hparams"))
     with writer.as_default():
