@@ -105,7 +105,7 @@ def examine(check):
     """Step 1: what this machine has; builds the library.
 
     Raises:
-        CannotCheckError: Something is missing.
+        CannotCheckError: something is missing.
     """
     options, report = check.options, check.report
     wanted = [options.framework] if options.framework else ["tensorflow", "jax"]

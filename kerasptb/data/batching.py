@@ -48,10 +48,10 @@ def check_sizes(**sizes: int) -> None:
     """Checks that sizes are positive integers.
 
     Args:
-        **sizes: The sizes by name.
+        **sizes: the sizes by name.
 
     Raises:
-        DataError: One is not.
+        DataError: one is not.
     """
     for name, value in sizes.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
@@ -62,7 +62,7 @@ def positive_integers(**numbers: int | None) -> dict[str, int | None]:
     """Returns positive integers as Python's own, which JSON can hold; None stays None.
 
     Raises:
-        DataError: One is neither.
+        DataError: one is neither.
     """
     check_sizes(**{name: number for name, number in numbers.items() if number is not None})
     return {name: None if number is None else int(number) for name, number in numbers.items()}
@@ -72,7 +72,7 @@ def as_ids(ids: Iterable[int]) -> np.ndarray:
     """Returns ids as int32 [N], without a copy where that is possible.
 
     Args:
-        ids: Integers [N].
+        ids: integers [N].
 
     Raises:
         DataError: `ids` is not one row of integers that int32 holds.
@@ -106,10 +106,10 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
     The module's docstring draws how the rows continue from batch to batch.
 
     Args:
-        ids: Integers [N], the words of the text.
+        ids: integers [N], the words of the text.
         batch_size: B, the streams read in parallel.
         num_steps: T, the words of a stream in one batch.
-        every_word: If True, a last batch of fewer than T steps follows, so that each of the N - 1 words with a
+        every_word: if True, a last batch of fewer than T steps follows, so that each of the N - 1 words with a
             predecessor is a target once: what the strict perplexity of a test set needs. Needs `batch_size=1`
             (with more streams the words between them are never predicted); where such a batch follows, the static
             shape is [1, None].
@@ -120,7 +120,7 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         `tf.data` does not tune what is made of it: a parallel `map` of your own runs on up to 16 threads.
 
     Raises:
-        DataError: The text is too short for one batch, `ids` is not one row of integers, or a size is not a
+        DataError: the text is too short for one batch, `ids` is not one row of integers, or a size is not a
             positive integer.
 
     Example:

@@ -22,11 +22,11 @@ class Corpus:
         train: int32 [N], the words of the training text.
         valid: int32 [N'], the words of the validation text.
         test: int32 [N''], the words of the test text.
-        vocabulary: The words of the ids.
+        vocabulary: the words of the ids.
         name: "ptb", "sample", or the name of the folder or archive.
-        source: Where the text came from, for people to read.
+        source: where the text came from, for people to read.
         is_sample: True for the built-in sample, whose perplexity compares with nothing published.
-        location: What `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
+        location: what `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
             corpus that was not read from anywhere.
     """
 
@@ -69,7 +69,7 @@ def load_corpus(
     """Reads a corpus, from wherever it is found.
 
     Args:
-        data: One of
+        data: one of
             "auto": PTB in the folder or archive that the environment variable `KERASPTB_DATA` names, else in the
             cache, else downloaded into the cache within half a minute, else the built-in sample, with a loud
             warning in the log;
@@ -79,19 +79,19 @@ def load_corpus(
             `test.txt`, in it or in its `data` or `simple-examples/data`;
             an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder;
             a `Corpus`, which is returned as it is: no vocabulary, nor its size, can go with it.
-        vocabulary: The vocabulary to read the text with, as when a trained model is evaluated. By default that of
+        vocabulary: the vocabulary to read the text with, as when a trained model is evaluated. By default that of
             the training text: ids by falling count, then by word.
-        vocabulary_size: The most words that the training text's vocabulary keeps, at least 3: the most frequent ones,
+        vocabulary_size: the most words that the training text's vocabulary keeps, at least 3: the most frequent ones,
             `<unk>` and `<eos>` among them. The rest of all three texts becomes `<unk>`. By default every word is kept.
-        cache_dir: Where a download is kept; by default `~/.cache/kerasptb`, or `kerasptb` in `XDG_CACHE_HOME`.
+        cache_dir: where a download is kept; by default `~/.cache/kerasptb`, or `kerasptb` in `XDG_CACHE_HOME`.
 
     Returns:
         The corpus. Each line's end is the word `<eos>`; a word outside the vocabulary becomes `<unk>`.
 
     Raises:
-        DataError: A file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; "ptb" is
+        DataError: a file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; "ptb" is
             nowhere and cannot be downloaded; or the arguments contradict each other.
-        FileNotFoundError: A file is missing.
+        FileNotFoundError: a file is missing.
     """
     given = {"vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
     given = {name: value for name, value in given.items() if value is not None}
@@ -109,12 +109,12 @@ def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabula
     """Returns the ids of three texts.
 
     Args:
-        raw: The texts.
-        vocabulary: As for `load_corpus`.
-        vocabulary_size: As for `load_corpus`.
+        raw: the texts.
+        vocabulary: as for `load_corpus`.
+        vocabulary_size: as for `load_corpus`.
 
     Raises:
-        DataError: As for `load_corpus`.
+        DataError: as for `load_corpus`.
     """
     if vocabulary is None:
         vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text), vocabulary_size)

@@ -49,9 +49,9 @@ def show_progress(url: str, done: int, total: int | None) -> None:
     """Shows the progress of a download on standard error: a line that grows on a terminal, one line a file elsewhere.
 
     Args:
-        url: The address.
-        done: Bytes read so far.
-        total: Bytes in all, or None.
+        url: the address.
+        done: bytes read so far.
+        total: bytes in all, or None.
     """
     share = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
     line = f"{url.rsplit('/', 1)[-1]}: {share}"
@@ -74,16 +74,16 @@ def download_ptb(
     """Downloads the PTB files into a folder, which appears whole or not at all.
 
     Args:
-        folder: The folder to make. What stands there already is replaced.
-        answer_timeout: Seconds to wait for an address' answer, and for each further piece of a file.
-        total_timeout: Seconds to take in all.
-        addresses: Tried in turn: folders, which end in a slash, and archives.
-        digests: Mapping from file name to SHA-256, in hexadecimal.
-        progress: Called as pieces arrive.
+        folder: the folder to make. What stands there already is replaced.
+        answer_timeout: seconds to wait for an address' answer, and for each further piece of a file.
+        total_timeout: seconds to take in all.
+        addresses: tried in turn: folders, which end in a slash, and archives.
+        digests: mapping from file name to SHA-256, in hexadecimal.
+        progress: called as pieces arrive.
 
     Raises:
-        DownloadError: No address gave files with the right digests in time.
-        OSError: The folder cannot be written.
+        DownloadError: no address gave files with the right digests in time.
+        OSError: the folder cannot be written.
     """
     deadline = time.monotonic() + total_timeout
     answers = []
@@ -126,8 +126,8 @@ def has_digests(folder: Path, digests: Mapping[str, str] = PTB_SHA256) -> bool:
     """Returns whether a folder holds the files of these digests.
 
     Args:
-        folder: The folder, which need not exist.
-        digests: Mapping from file name to SHA-256, in hexadecimal.
+        folder: the folder, which need not exist.
+        digests: mapping from file name to SHA-256, in hexadecimal.
     """
     return all(
         (folder / name).is_file() and hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest

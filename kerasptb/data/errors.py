@@ -11,7 +11,7 @@ class UnknownWordError(DataError):
     """A word is outside a vocabulary that has no `<unk>` to stand for it.
 
     Attributes:
-        word: The word.
+        word: the word.
     """
 
     def __init__(self, word: str, where: str = ""):

@@ -33,7 +33,7 @@ def read_files(path: Path) -> SplitFiles:
     """Reads the three text files of a folder or an archive.
 
     Args:
-        path: A folder, or a tar (of any compression) or zip file. The files are `ptb.train.txt`, `ptb.valid.txt` and
+        path: a folder, or a tar (of any compression) or zip file. The files are `ptb.train.txt`, `ptb.valid.txt` and
             `ptb.test.txt`, or `train.txt`, `valid.txt` and `test.txt`; in a folder they may lie in `data` or
             `simple-examples/data`, in an archive in any folder.
 
@@ -41,7 +41,7 @@ def read_files(path: Path) -> SplitFiles:
         Mapping from "train", "valid" and "test" to the file's bytes and its place, for messages.
 
     Raises:
-        DataError: The file is not an archive, is damaged, or unpacks to more than `MAX_ARCHIVE_BYTES`.
+        DataError: the file is not an archive, is damaged, or unpacks to more than `MAX_ARCHIVE_BYTES`.
         FileNotFoundError: `path` does not exist, or holds fewer than the three files.
     """
     if path.is_dir():
@@ -66,15 +66,15 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
     """Chooses the three files of a corpus among the names of a folder or an archive.
 
     Args:
-        names: Paths with forward slashes.
-        where: The folder or archive, for messages.
+        names: paths with forward slashes.
+        where: the folder or archive, for messages.
 
     Returns:
         Mapping from "train", "valid" and "test" to a name, all three in one folder: the published names before the
         plain ones, then folders called `data`, then the folder nearest the top.
 
     Raises:
-        FileNotFoundError: No folder holds all three.
+        FileNotFoundError: no folder holds all three.
     """
     # An archive may spell a name "./data/x": look up by path, answer with the spelling.
     found = {PurePosixPath(name): name for name in names}

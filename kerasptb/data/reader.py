@@ -15,15 +15,15 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
     """Reads the three text files of a folder as the old tutorial's reader did.
 
     Args:
-        data_path: Folder with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`.
+        data_path: folder with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`.
 
     Returns:
         The training, validation and test ids, and the number of words V of the vocabulary. A word that the training
         file does not hold becomes `<unk>`; PTB has none.
 
     Raises:
-        DataError: A file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
-        FileNotFoundError: A file is missing.
+        DataError: a file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
+        FileNotFoundError: a file is missing.
     """
     corpus = encode_corpus(read_path(Path(data_path)))
     return corpus.train.tolist(), corpus.valid.tolist(), corpus.test.tolist(), len(corpus.vocabulary)
@@ -33,7 +33,7 @@ def ptb_iterator(raw_data: Iterable[int], batch_size: int, num_steps: int) -> It
     """Yields the contiguous batches of a text as the old tutorial's reader did.
 
     Args:
-        raw_data: Integers [N], the words of the text.
+        raw_data: integers [N], the words of the text.
         batch_size: B, the streams read in parallel.
         num_steps: T, the words of a stream in one batch.
 
@@ -41,7 +41,7 @@ def ptb_iterator(raw_data: Iterable[int], batch_size: int, num_steps: int) -> It
         Pairs (x, y), each int32 [B, T]; `y` is `x` one word on. Row i of a pair continues row i of the one before.
 
     Raises:
-        DataError: At the first batch, if the text is too short for one; a ValueError, as it was.
+        DataError: at the first batch, if the text is too short for one; a ValueError, as it was.
     """
     # The old reader copied too: what is done to a batch must not change the text.
     ids = as_ids(raw_data).copy()

@@ -39,13 +39,13 @@ def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
     """Returns the sample's three texts, each a sentence a line, words separated by spaces.
 
     Args:
-        topics: Mapping from a topic's name to its text in `help()`'s layout; by default Python's own.
+        topics: mapping from a topic's name to its text in `help()`'s layout; by default Python's own.
 
     Returns:
         Mapping from "train", "valid" and "test" to a text.
 
     Raises:
-        DataError: This Python comes without `pydoc_data`.
+        DataError: this Python comes without `pydoc_data`.
     """
     if topics is None:
         try:
@@ -67,7 +67,7 @@ def paragraphs(topics: dict[str, str]) -> Iterator[list[list[str]]]:
     """Yields the paragraphs of prose, each a list of sentences, each a list of words, no sentence twice.
 
     Args:
-        topics: As for `read_sample`.
+        topics: as for `read_sample`.
     """
     # Some topics repeat others whole; a sentence in two splits would test what was learned by heart.
     seen = set()
@@ -87,7 +87,7 @@ def split_sentences(block: str) -> list[str]:
     """Returns the sentences of a block of text between blank lines; none if it is not prose.
 
     Args:
-        block: The lines of the block.
+        block: the lines of the block.
     """
     if _NOT_PROSE.search(block):
         return []

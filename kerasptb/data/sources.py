@@ -28,8 +28,8 @@ class TextFile:
     """A text and the place it was read from.
 
     Attributes:
-        text: The text.
-        path: Its place, for messages.
+        text: the text.
+        path: its place, for messages.
     """
 
     text: str
@@ -40,8 +40,8 @@ class TextFile:
         """Decodes UTF-8.
 
         Args:
-            data: The file's bytes; a byte order mark is dropped.
-            path: Its place, for messages.
+            data: the file's bytes; a byte order mark is dropped.
+            path: its place, for messages.
 
         Raises:
             DataError: `data` holds no word, or is not UTF-8.
@@ -64,13 +64,13 @@ class RawCorpus:
     """Three texts, not yet encoded.
 
     Attributes:
-        train: The training text.
-        valid: The validation text.
-        test: The test text.
+        train: the training text.
+        valid: the validation text.
+        test: the test text.
         name: "ptb" for the published files, "sample", or the name of the folder or archive.
-        source: Where the texts came from, for people to read.
+        source: where the texts came from, for people to read.
         is_sample: True for the built-in sample.
-        location: What `find_corpus` takes to read the same texts again, from any working directory.
+        location: what `find_corpus` takes to read the same texts again, from any working directory.
     """
 
     train: TextFile
@@ -87,11 +87,11 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
 
     Args:
         data: "auto", "ptb", "sample", a folder or an archive.
-        cache_dir: Where a download is kept, or None for the default.
+        cache_dir: where a download is kept, or None for the default.
 
     Raises:
-        DataError: A file is empty or not UTF-8, an archive is damaged, or PTB is nowhere.
-        FileNotFoundError: A file is missing.
+        DataError: a file is empty or not UTF-8, an archive is damaged, or PTB is nowhere.
+        FileNotFoundError: a file is missing.
     """
     if data == "sample":
         return _read_sample()
@@ -128,7 +128,7 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
     """Returns the folder in which a download of PTB is kept.
 
     Args:
-        cache_dir: The cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`; of a user without a
+        cache_dir: the cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`; of a user without a
             home, in the folder for temporary files.
     """
     if cache_dir is None:
@@ -143,7 +143,7 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     """Returns where PTB would be read from without a download, or None.
 
     Args:
-        cache_dir: The cache, or None for the default.
+        cache_dir: the cache, or None for the default.
 
     Returns:
         What `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
@@ -162,11 +162,11 @@ def read_path(path: Path) -> RawCorpus:
     """Reads the texts of a folder or an archive.
 
     Args:
-        path: The folder or archive.
+        path: the folder or archive.
 
     Raises:
-        DataError: A file is empty or not UTF-8, or an archive is damaged.
-        FileNotFoundError: A file is missing.
+        DataError: a file is empty or not UTF-8, or an archive is damaged.
+        FileNotFoundError: a file is missing.
     """
     files = read_files(path)
     texts = {split: TextFile.from_bytes(*file) for split, file in files.items()}

@@ -33,7 +33,7 @@ def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
     Clitics are words of their own. White space and apostrophes outside of words are left out.
 
     Args:
-        text: Any text; `’` is read as `'`.
+        text: any text; `’` is read as `'`.
 
     Example:
         >>> list(split_tokens("(Don't go."))

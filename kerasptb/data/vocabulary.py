@@ -31,14 +31,14 @@ class Vocabulary:
     """An immutable two-way table of words and ids.
 
     Args:
-        words: The words in order of their ids: distinct, not empty, without whitespace.
+        words: the words in order of their ids: distinct, not empty, without whitespace.
 
     Attributes:
-        words: Tuple of V words; `words[id]` is the word of an id.
-        word_to_id: Mapping from word to id.
+        words: tuple of V words; `words[id]` is the word of an id.
+        word_to_id: mapping from word to id.
 
     Raises:
-        DataError: A word is repeated, empty or holds whitespace, or there is no word at all.
+        DataError: a word is repeated, empty or holds whitespace, or there is no word at all.
 
     Example:
         >>> vocabulary = Vocabulary.from_tokens("the cat saw the dog <unk>".split())
@@ -67,8 +67,8 @@ class Vocabulary:
         """Returns the vocabulary of a text: ids by falling count, words of equal count in order of code points.
 
         Args:
-            tokens: The words of the text, `<eos>` among them if it is to have an id.
-            size: As for `from_counts`.
+            tokens: the words of the text, `<eos>` among them if it is to have an id.
+            size: as for `from_counts`.
         """
         return cls.from_counts(Counter(tokens), size)
 
@@ -77,8 +77,8 @@ class Vocabulary:
         """Returns the vocabulary of counted words: ids by falling count, then by word.
 
         Args:
-            counts: Mapping from word to its number of occurrences.
-            size: The most words to keep, at least 3: `<unk>`, whether counted or not, `<eos>` if it is counted, and the
+            counts: mapping from word to its number of occurrences.
+            size: the most words to keep, at least 3: `<unk>`, whether counted or not, `<eos>` if it is counted, and the
                 most frequent of the others. Words that are left out count as `<unk>`. `None` keeps all, and no more.
 
         Raises:
@@ -105,14 +105,14 @@ class Vocabulary:
         r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
 
         Args:
-            text: A text, whose line ends (`"\n"`) become `<eos>`; or an iterable of words, taken as they are.
+            text: a text, whose line ends (`"\n"`) become `<eos>`; or an iterable of words, taken as they are.
 
         Returns:
             int32 [N].
 
         Raises:
-            UnknownWordError: A word is outside a vocabulary that has no `<unk>`.
-            DataError: A word is no string, as when ids are encoded.
+            UnknownWordError: a word is outside a vocabulary that has no `<unk>`.
+            DataError: a word is no string, as when ids are encoded.
         """
         tokens = iter_tokens(text) if isinstance(text, str) else text
         get, unk_id = self.word_to_id.get, self.unk_id
@@ -133,10 +133,10 @@ class Vocabulary:
         """Returns the words of ids.
 
         Args:
-            ids: Integers [N], each in 0 .. V - 1.
+            ids: integers [N], each in 0 .. V - 1.
 
         Raises:
-            DataError: An id is out of range, or `ids` is not one row of integers.
+            DataError: an id is out of range, or `ids` is not one row of integers.
         """
         array = np.asarray(ids)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
@@ -150,7 +150,7 @@ class Vocabulary:
         """Returns the words of ids as one text, separated by spaces, `<eos>` written as it is.
 
         Args:
-            ids: Integers [N], each in 0 .. V - 1.
+            ids: integers [N], each in 0 .. V - 1.
         """
         return " ".join(self.to_words(ids))
 
@@ -160,7 +160,7 @@ class Vocabulary:
         The file is written whole under a temporary name beside `path` and then renamed.
 
         Args:
-            path: The file. Its folder must exist.
+            path: the file. Its folder must exist.
         """
         with written_whole(path) as temporary:
             temporary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
@@ -170,10 +170,10 @@ class Vocabulary:
         """Reads a vocabulary that `save` wrote: UTF-8, one word a line.
 
         Args:
-            path: The file.
+            path: the file.
 
         Raises:
-            DataError: The file is not UTF-8, is empty, or holds a line that is not one word.
+            DataError: the file is not UTF-8, is empty, or holds a line that is not one word.
         """
         try:
             text = Path(path).read_bytes().decode("utf-8")

@@ -29,26 +29,26 @@ class FusedLSTM(keras.layers.LSTM):
     If the backend or precision that was saved cannot be had where the layer is loaded, it takes another, and warns.
 
     Args:
-        units: Number of units H.
+        units: number of units H.
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
         precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`. `None` follows the layer's
             dtype policy: `"bfloat16"` under `mixed_bfloat16`, if the native backend has it here, else `"float32"`.
             Under that policy inputs, outputs and the state between calls are bfloat16, as in every Keras layer.
-        *args: As of `keras.layers.LSTM`.
-        **kwargs: Further arguments of `keras.layers.LSTM`.
+        *args: as of `keras.layers.LSTM`.
+        **kwargs: further arguments of `keras.layers.LSTM`.
 
     Call arguments:
         sequences: float tensor [B, T, D].
-        initial_state: Optional list of h0 and c0, each [B, H].
-        mask: Optional boolean tensor [B, T].
-        training: Whether dropout applies.
+        initial_state: optional list of h0 and c0, each [B, H].
+        mask: optional boolean tensor [B, T].
+        training: whether dropout applies.
 
     Returns:
         As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`; with `return_state=True` a list of
         that, h_T [B, H] and c_T [B, H].
 
     Raises:
-        ValueError: Unknown names, or a call that the backend named cannot serve.
+        ValueError: unknown names, or a call that the backend named cannot serve.
         NativeUnavailableError: `backend="native"` and the native library cannot be used; the message says why.
 
     Example:

@@ -49,7 +49,7 @@ def basic_lstm_to_keras(kernel, bias, forget_bias=0.0):
     Args:
         kernel: float [D + H, 4 * H], gates i, j, f, o.
         bias: float [4 * H], gates i, j, f, o.
-        forget_bias: What the cell adds to its forget gate, float. The tutorial's is 0, the cell's own default 1; it is
+        forget_bias: what the cell adds to its forget gate, float. The tutorial's is 0, the cell's own default 1; it is
             an argument of the cell and stands in no checkpoint.
 
     Returns:
@@ -57,7 +57,7 @@ def basic_lstm_to_keras(kernel, bias, forget_bias=0.0):
         recurrent_kernel [H, 4 * H], bias [4 * H].
 
     Raises:
-        ValueError: If the shapes are not those of one cell.
+        ValueError: if the shapes are not those of one cell.
     """
     kernel, bias = np.asarray(kernel), np.asarray(bias)
     units = bias.size // 4
@@ -81,13 +81,13 @@ def keras_to_basic_lstm(kernel, recurrent_kernel, bias, forget_bias=0.0):
         kernel: float [D, 4 * H], gates i, f, c, o.
         recurrent_kernel: float [H, 4 * H], gates i, f, c, o.
         bias: float [4 * H], gates i, f, c, o.
-        forget_bias: What the cell will add to its forget gate, float; taken off the bias.
+        forget_bias: what the cell will add to its forget gate, float; taken off the bias.
 
     Returns:
         Two float arrays, gates i, j, f, o: kernel [D + H, 4 * H], bias [4 * H].
 
     Raises:
-        ValueError: If the shapes are not those of one layer.
+        ValueError: if the shapes are not those of one layer.
     """
     kernel, recurrent_kernel, bias = np.asarray(kernel), np.asarray(recurrent_kernel), np.asarray(bias)
     units = len(recurrent_kernel)
@@ -121,22 +121,22 @@ def load_tf1_checkpoint(
     (optimizer slots, `global_step`, the learning rate) is left alone. Weights of other float types become float32.
 
     Args:
-        path: The checkpoint's prefix (`run/model.ckpt-1000`), one of its files, or the folder of its `checkpoint` file.
+        path: the checkpoint's prefix (`run/model.ckpt-1000`), one of its files, or the folder of its `checkpoint` file.
         batch_size: B of the model, int.
         num_steps: T of the model, int.
-        keep_prob: Probability that dropout keeps a value in further training, float in (0, 1].
-        forget_bias: What the graph's cells add to their forget gates, float. The tutorial's is 0. A graph that left
+        keep_prob: probability that dropout keeps a value in further training, float in (0, 1].
+        forget_bias: what the graph's cells add to their forget gates, float. The tutorial's is 0. A graph that left
             `BasicLSTMCell`'s default has 1: no checkpoint tells, and with the wrong one the perplexity is poor.
-        scope: Take only the variables under this scope, for a checkpoint that holds several models; `None` takes all.
-        backend: The LSTM layers' implementation, as in `build_language_model`.
-        precision: The LSTM layers' precision, as in `build_language_model`.
+        scope: take only the variables under this scope, for a checkpoint that holds several models; `None` takes all.
+        backend: the LSTM layers' implementation, as in `build_language_model`.
+        precision: the LSTM layers' precision, as in `build_language_model`.
 
     Returns:
         The `LanguageModel`, its recurrent state zero, not compiled.
 
     Raises:
-        FileNotFoundError: If there is no checkpoint at `path`.
-        ValueError: If the checkpoint cannot be read, or a variable is missing, misshapen or there more than once.
+        FileNotFoundError: if there is no checkpoint at `path`.
+        ValueError: if the checkpoint cannot be read, or a variable is missing, misshapen or there more than once.
 
     Example:
         ```python

@@ -86,7 +86,7 @@ def precision_of_policy(backend="auto", policy=None):
     """The precision of the matrix products where none was named.
 
     Args:
-        backend: One of `BACKENDS`.
+        backend: one of `BACKENDS`.
         policy: A Keras dtype policy; None for the global one.
 
     Returns:
@@ -137,15 +137,15 @@ def resolve(backend, precision="float32", obstacle=None):
     """The backend that serves a call.
 
     Args:
-        backend: One of `BACKENDS`.
-        precision: One of `PRECISIONS`.
-        obstacle: Why this call is beyond all but Keras' own implementation, as a sentence; None if it is not.
+        backend: one of `BACKENDS`.
+        precision: one of `PRECISIONS`.
+        obstacle: why this call is beyond all but Keras' own implementation, as a sentence; None if it is not.
 
     Returns:
         `"reference"`, `"keras"` or `"native"`.
 
     Raises:
-        ValueError: Unknown names, or a named backend that the obstacle keeps from serving the call.
+        ValueError: unknown names, or a named backend that the obstacle keeps from serving the call.
         NativeUnavailableError: `"native"` by name, or a precision that only it has, and it cannot be used.
     """
     check_names(backend, precision)

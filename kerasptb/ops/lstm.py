@@ -21,14 +21,14 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
     Shape letters: B batch, T steps, D features, H units.
 
     Args:
-        x: Tensor [B, T, D]. float32, or any float type with the `"reference"` and `"keras"` backends.
-        h0: Tensor [B, H], the output before the first step.
-        c0: Tensor [B, H], the cell state before the first step.
-        kernel: Tensor [D, 4H], as `keras.layers.LSTM` has it.
-        recurrent_kernel: Tensor [H, 4H].
-        bias: Tensor [4H].
+        x: tensor [B, T, D]. float32, or any float type with the `"reference"` and `"keras"` backends.
+        h0: tensor [B, H], the output before the first step.
+        c0: tensor [B, H], the cell state before the first step.
+        kernel: tensor [D, 4H], as `keras.layers.LSTM` has it.
+        recurrent_kernel: tensor [H, 4H].
+        bias: tensor [4H].
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
-        precision: Of the matrix products. `"float32"`; or, native only: `"bfloat16"`, on processors with AVX512-BF16 or
+        precision: of the matrix products. `"float32"`; or, native only: `"bfloat16"`, on processors with AVX512-BF16 or
             AMX and on GPUs; `"bfloat16x3"` (each operand as the sum of two bfloat16, three products; about float32's
             accuracy), on those processors. Cell state, gates and sums are float32 in all of them; `"bfloat16"` on a
             processor keeps the gates for the gradient in steps of 1/32767, which is coarse for gates below 1e-4 or
@@ -38,8 +38,8 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].
 
     Raises:
-        ValueError: Shapes that do not fit, unknown names, or a call that the backend named cannot serve.
-        NativeUnavailableError: The native backend was named and cannot be used; the message says why.
+        ValueError: shapes that do not fit, unknown names, or a call that the backend named cannot serve.
+        NativeUnavailableError: the native backend was named and cannot be used; the message says why.
 
     Example:
         >>> x, state = np.zeros((2, 5, 3), "float32"), np.zeros((2, 4), "float32")

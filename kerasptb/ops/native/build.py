@@ -89,7 +89,7 @@ def cache_dir():
     """The folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder.
 
     Raises:
-        NativeBuildError: The user has no home folder to have a cache in.
+        NativeBuildError: the user has no home folder to have a cache in.
     """
     if folder := os.environ.get("KERASPTB_CACHE"):
         return Path(folder)
@@ -108,8 +108,8 @@ def find_library():
     """Returns the path of a library that was built and is whole.
 
     Raises:
-        FileNotFoundError: Nothing was built.
-        NativeBuildError: The last build failed, or the file is not the one that was built.
+        FileNotFoundError: nothing was built.
+        NativeBuildError: the last build failed, or the file is not the one that was built.
     """
     folder = library_dir()
     last = None
@@ -132,14 +132,14 @@ def build(force=False, verbose=False):
     Several processes may call this at once: one compiles, the others wait and take its result.
 
     Args:
-        force: Compile even if a library of the same sources and compiler is in the cache.
-        verbose: Print each command, and what it says, to standard error.
+        force: compile even if a library of the same sources and compiler is in the cache.
+        verbose: print each command, and what it says, to standard error.
 
     Returns:
         The library's `pathlib.Path`.
 
     Raises:
-        NativeBuildError: No compiler, no XLA headers, a cache folder that cannot be written, or an error from the
+        NativeBuildError: no compiler, no XLA headers, a cache folder that cannot be written, or an error from the
             compiler. An error from nvcc is none: the library is then built without CUDA code, and `cuda_problem` says
             why.
     """
@@ -163,7 +163,7 @@ def find_compiler():
     """The C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
 
     Raises:
-        NativeBuildError: There is none.
+        NativeBuildError: there is none.
     """
     if wish := os.environ.get("CXX"):
         command = _words_of("CXX")
@@ -195,7 +195,7 @@ def ffi_include_dir():
     Of both, the one with the lower version: a host takes a library of an older FFI than its own, not of a newer.
 
     Raises:
-        NativeBuildError: Neither is installed, or neither has the headers.
+        NativeBuildError: neither is installed, or neither has the headers.
     """
     return _ffi_headers()[1]
 

@@ -12,9 +12,9 @@ def call(target, arguments, outputs, aliases=None, attributes=None):
     for each batch that it meets.
 
     Args:
-        target: Name of the handler, as the headers in `src/` give them.
-        arguments: Tensors; float32, bfloat16 or int32. Each shape is static, or `(None, ...)` with the batch first.
-        outputs: The shape of each output, or a (shape, dtype) pair; dtype float32 unless given. None as the first
+        target: name of the handler, as the headers in `src/` give them.
+        arguments: tensors; float32, bfloat16 or int32. Each shape is static, or `(None, ...)` with the batch first.
+        outputs: the shape of each output, or a (shape, dtype) pair; dtype float32 unless given. None as the first
             dimension is the batch.
         aliases: dict from the number of an argument to that of the output that may take its memory, if nothing else
             reads the argument afterwards.
@@ -24,9 +24,9 @@ def call(target, arguments, outputs, aliases=None, attributes=None):
         A list of tensors.
 
     Raises:
-        NativeUnavailableError: The library cannot be loaded.
-        ValueError: An argument's shape is not known well enough.
-        tf.errors.InvalidArgumentError, jax.errors.JaxRuntimeError: The handler refused its arguments.
+        NativeUnavailableError: the library cannot be loaded.
+        ValueError: an argument's shape is not known well enough.
+        tf.errors.InvalidArgumentError, jax.errors.JaxRuntimeError: the handler refused its arguments.
     """
     loader.load()
     for argument in arguments:
