@@ -55,7 +55,7 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
 
 
 def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
-    """Measures the perplexity of a text as `evaluate_perplexity` does.
+    """Measures the perplexity of a text, with the same arguments and errors as `evaluate_perplexity`.
 
     Returns:
         An `Evaluation`.

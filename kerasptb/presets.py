@@ -40,7 +40,11 @@ class Preset:
     tie_embeddings: bool = False
 
     def model_arguments(self, vocabulary_size=10000):
-        """Returns the arguments of `LanguageModel` as a dict."""
+        """Returns the arguments of `LanguageModel` as a dict.
+
+        Args:
+            vocabulary_size: number V of words.
+        """
         return {
             "vocabulary_size": vocabulary_size,
             "embedding_size": self.embedding_size,

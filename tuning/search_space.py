@@ -217,7 +217,11 @@ class LanguageModelSpace(kt.HyperModel):
         self.settings(hp)
 
     def build(self, hp):
-        """Returns the compiled `kerasptb.LanguageModel` of a trial."""
+        """Returns the compiled `kerasptb.LanguageModel` of a trial.
+
+        Args:
+            hp: the trial's `keras_tuner.HyperParameters`.
+        """
         settings = self.settings(hp)
         model = kerasptb.LanguageModel(
             self.vocabulary_size,

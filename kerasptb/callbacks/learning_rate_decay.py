@@ -56,7 +56,11 @@ class LearningRateDecay(keras.callbacks.Callback):
             self._is_taken_at_begin = present != lowered
 
     def rate(self, epoch):
-        """Returns the learning rate of an epoch, counted from 0, as a float."""
+        """Returns the learning rate of an epoch, a float.
+
+        Args:
+            epoch: number of the epoch, counted from 0.
+        """
         return float(self.learning_rate * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -53,6 +53,9 @@ class Corpus:
 
         Args:
             name: "train", "valid" or "test".
+
+        Raises:
+            DataError: for another name.
         """
         if name not in ("train", "valid", "test"):
             raise DataError(f"Expected a split named 'train', 'valid' or 'test'. Received: {name!r}")

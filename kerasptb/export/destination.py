@@ -33,7 +33,7 @@ def check_path(path):
 
 
 @contextlib.contextmanager
-def new_folder(path):
+def folder_written_whole(path):
     """Gives a temporary folder that takes the place of `path` if the body succeeds.
 
     What is in it goes into a folder that is there already, which may be a link, the working directory or a mounted

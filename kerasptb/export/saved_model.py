@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import check_backend, new_folder
+from kerasptb.export.destination import check_backend, folder_written_whole
 from kerasptb.export.portable import PortableNetwork, resolve
 from kerasptb.export.servable import Servable
 
@@ -55,7 +55,7 @@ def export_saved_model(run_or_model, folder, vocabulary=None):
     >>> loaded.predict_next(["the company said"], 3)["words"]  # doctest: +SKIP
     """
     check_backend("A SavedModel")
-    with new_folder(folder) as temporary:
+    with folder_written_whole(folder) as temporary:
         model, vocabulary = resolve(run_or_model, vocabulary)
         with tempfile.TemporaryDirectory() as assets:
             path = Path(assets, "vocabulary.txt")

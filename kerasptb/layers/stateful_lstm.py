@@ -100,7 +100,11 @@ class StatefulLSTM(FusedLSTM):
         self.reset_evaluation_state()
 
     def reset_evaluation_state(self, batch_size=None):
-        """Zeroes the state of evaluation, of batches of one size or, by default, of every size."""
+        """Zeroes the state of evaluation.
+
+        Args:
+            batch_size: rows B of the batches whose state it is; `None` for that of every size.
+        """
         by_size = self._evaluation_states.value
         for size in list(by_size) if batch_size is None else [batch_size]:
             for state in by_size.get(size, ()):
@@ -133,7 +137,14 @@ class StatefulLSTM(FusedLSTM):
             self.stateful = True
 
     def make_evaluation_states(self, batch_size):
-        """Makes the state of evaluation for batches of a size, unless it is there."""
+        """Makes the state of evaluation for batches of a size, unless it is there.
+
+        Args:
+            batch_size: rows B of the batches, an int.
+
+        Raises:
+            ValueError: inside of a step, where the backend lets no variable be made.
+        """
         if batch_size in self._evaluation_states.value:
             return
         if keras.src.backend.common.stateless_scope.in_stateless_scope():

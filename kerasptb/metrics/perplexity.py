@@ -40,7 +40,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         super().__init__(name=name, dtype=dtype, from_logits=from_logits, ignore_class=ignore_class)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds the words of a batch."""
+        """Adds the words of a batch; the arguments' shapes stand above, under "Call arguments"."""
         mask = keras.src.backend.get_keras_mask(y_pred)
         logits = getattr(y_pred, "_keras_logits", None)
         y_true, y_pred = ops.convert_to_tensor(y_true), _in_float32_at_least(y_pred)

@@ -424,8 +424,8 @@ class LanguageModel(*_BASES):
     def get_config(self):
         """Returns the arguments of the constructor, and as "frozen" the names of the layers that are not trainable.
 
-        What else was changed in layers, such as a regularizer, is not in it. With LoRA it warns, which is saved merged
-        into the matrices.
+        What else was changed in layers, such as a regularizer, is not in it. If LoRA is on it warns: what is saved has
+        it merged into the matrices.
         """
         if lora := [layer.name for layer in self.layers if getattr(layer, "lora_enabled", False)]:
             warnings.warn(

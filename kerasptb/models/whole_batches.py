@@ -48,6 +48,23 @@ class WholeBatches:
     ):
         """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
 
+        Args:
+            x: int32 [N, T], word ids, of which N is a multiple of the batch size: row i of a batch goes on where row i
+                of the batch before it ended. Or what gives batches of (tokens [B, T], targets [B, T]), such as
+                `make_dataset` or a `keras.utils.PyDataset`.
+            y: int32 [N, T], the next words of `x`; `None` where `x` gives them.
+            batch_size: rows B of a batch of arrays; `None` for the model's.
+            epochs: as for `keras.Model.fit`, as all that follows.
+            verbose: whether to show a progress bar (1) or a line an epoch (2).
+            callbacks: callbacks, such as `kerasptb.callbacks.ResetStates()`.
+            validation_split: fraction of the rows of arrays to validate on, the last ones.
+            validation_data: (x, y), or what gives batches.
+            shuffle: whether to shuffle, which a state that goes on from batch to batch has no use for.
+            **kwargs: further arguments of `keras.Model.fit`. Sample weights are [N] or [N, T].
+
+        Returns:
+            A `keras.callbacks.History`.
+
         Raises:
             ValueError: if arrays do not divide into whole batches, those of validation among them; for class weights,
                 which Keras applies to rows that have one class each.
