@@ -87,7 +87,7 @@ def documented_sample(sample):
 
 @pytest.fixture(scope="module")
 def ptb():
-    if "KERASPTB_DATA" not in os.environ:
+    if not os.environ.get("KERASPTB_DATA"):
         pytest.skip("needs the Penn Treebank: set KERASPTB_DATA to its folder")
     return os.environ["KERASPTB_DATA"]
 

@@ -9,7 +9,7 @@ import pytest
 from kerasptb import data
 from kerasptb.data import DataError, UnknownWordError, Vocabulary, load_corpus, make_dataset, ptb_iterator, ptb_raw_data
 
-needs_ptb = pytest.mark.skipif("KERASPTB_DATA" not in os.environ, reason="needs PTB: set KERASPTB_DATA to its folder")
+needs_ptb = pytest.mark.skipif(not os.environ.get("KERASPTB_DATA"), reason="needs PTB: set KERASPTB_DATA to its folder")
 
 
 def write(folder, **texts):

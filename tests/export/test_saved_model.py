@@ -207,7 +207,7 @@ def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model):
         export_saved_model(model, tmp_path / "exported", Vocabulary(["a", "<unk>"]))
 
 
-@pytest.mark.skipif("KERASPTB_DATA" not in os.environ, reason="KERASPTB_DATA names no folder with the Penn Treebank")
+@pytest.mark.skipif(not os.environ.get("KERASPTB_DATA"), reason="KERASPTB_DATA names no folder with the Penn Treebank")
 def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
     corpus = load_corpus("ptb")
     model = LanguageModel(len(corpus.vocabulary), 8, (8, 8), 1, 20, init_scale=0.5, seed=1)
