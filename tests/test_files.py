@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kerasptb.files import new_folder, read_json, reserve, write_json, written_whole
+from kerasptb.files import locked, new_folder, read_json, reserve, write_json, written_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -76,7 +76,12 @@ def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
     def refuse(number):
         raise OSError(number, "")
 
-    for number, told in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EOPNOTSUPP, False)):
+    for number, told in (
+        (errno.ENOSPC, True),
+        (errno.EDQUOT, True),
+        (errno.EFBIG, True),
+        (errno.EOPNOTSUPP, False),
+    ):
         monkeypatch.setattr(os, "posix_fallocate", lambda *_, number=number: refuse(number), raising=False)
         try:
             reserve(path, 10_000)
@@ -84,6 +89,27 @@ def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
             assert (error.errno, error.filename, told) == (number, str(path), True)
         else:
             assert not told
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    reserve(path, 10_000)
+    assert path.read_bytes() == b""
+
+
+def test_a_folder_is_free_again_whatever_happened_in_it(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path, RuntimeError("busy")):
+        raise KeyError
+    with locked(tmp_path, RuntimeError("busy")), pytest.raises(RuntimeError), locked(tmp_path, RuntimeError("busy")):
+        pass
+
+
+def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="this system has no such locks")
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path, RuntimeError("busy")), locked(tmp_path, RuntimeError("busy")):
+        pass
 
 
 def test_a_new_folder_is_nobody_elses(tmp_path):

@@ -35,9 +35,13 @@ def test_words_and_punctuation_of_ones_own_text_are_read_as_it_writes_them():
 
 
 def test_a_word_between_punctuation_is_read_as_it_is_written():
-    vocabulary = Vocabulary(["<eos>", "<unk>", "u.s.", "inc", "mr.", "don't", ",", "."])
+    vocabulary = Vocabulary(["<eos>", "<unk>", "u.s.", "inc", "mr.", "don't", "'tis", "dogs’", ",", "."])
     words = vocabulary.to_words(encode_text(vocabulary, "(U.S., u.s.) inc., mr., don't. \"mr.\" don't... u.s.!"))
     assert " ".join(words) == "<eos> u.s. , u.s. inc . , mr. , don't . mr. don't . . . u.s."
+    words = vocabulary.to_words(encode_text(vocabulary, "('Tis dogs’,"))
+    assert " ".join(words) == "<eos> 'tis dogs’ ,"
+    vocabulary = Vocabulary(["<eos>", "inc", "inc.", ","])
+    assert vocabulary.decode(encode_text(vocabulary, "(Inc.,")) == "<eos> inc. ,"
 
 
 def test_lines_end_where_those_of_a_training_text_do():
@@ -146,3 +150,7 @@ def test_words_that_are_left_out_are_the_callers_choice(model):
     for without in ((words[0], "zebra"), ("<unk>", "cat")):
         assert suggest(model, VOCABULARY, "the", k=1, exclude=without)[0].word not in without
         assert not set(generate(model, VOCABULARY, "the", 40, seed=1, exclude=without)) & set(without)
+    # Named twice, a word is left out once.
+    twice = ["<unk>"] * len(VOCABULARY)
+    assert len(suggest(model, VOCABULARY, "the", k=9, exclude=twice)) == 9
+    assert len(generate(model, VOCABULARY, "the", 4, exclude=twice)) == 4

@@ -66,6 +66,13 @@ def test_the_sample_of_another_python_is_told(tmp_path):
         run.load_corpus()
 
 
+def test_a_run_on_the_sample_reads_it_again(tmp_path):
+    corpus = load_corpus("sample")
+    data = {"name": "sample", "location": "sample", "digest": corpus.digest}
+    run = create_run(tmp_path, {**CONFIG, "data": data}, corpus.vocabulary)
+    assert run.load_corpus().is_sample
+
+
 def test_a_folder_is_held_by_one_training(tmp_path):
     with held(tmp_path), pytest.raises(RunError, match=f"Another training is at work in {tmp_path}"), held(tmp_path):
         pass

@@ -207,6 +207,31 @@ def test_a_full_disk_is_told_and_leaves_what_was_whole(tmp_path, monkeypatch):
     assert len(train(tmp_path / "run", resume=True).history) == 3
 
 
+def test_room_is_asked_for_all_of_a_file_of_weights(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda file, begin, size: asked.append(size), raising=False)
+    run = train(tmp_path / "run", epochs=1, model_arguments={"units": 300, "embedding_size": 300})
+    sizes = [run.weights_path(weights).stat().st_size for weights in ("best", "last")]
+    assert all(room >= size > 2**21 for room, size in zip(asked, sizes, strict=True))
+
+
+def test_what_a_run_goes_on_from_is_replaced_not_emptied(tmp_path):
+    run = train(tmp_path / "run", epochs=1)
+    path = run.folder / "resume.npz"
+    before = path.read_bytes()
+    with path.open("rb") as file:  # as it was, whoever reads it while it is written
+        train(run.folder, epochs=2, resume=True)
+        assert file.read() == before != path.read_bytes()
+
+
+def test_what_a_callback_adds_to_the_logs_is_in_the_history(tmp_path):
+    class Add(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["extra"] = 7.0
+
+    assert train(tmp_path / "run", epochs=1, callbacks=[Add()]).history[0]["extra"] == 7.0
+
+
 def test_a_test_text_of_a_word_is_told_before_the_training(tmp_path):
     corpus = dataclasses.replace(small_corpus(), test=np.zeros(1, "int32"))
     with pytest.raises(ValueError, match=r"a test text of at least two words\. Received: 1"):
@@ -265,7 +290,10 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
     assert len(run.history) == 3
-    # Where it went is known from then on.
+    # Where it went is known from then on, also behind a text of the same words that came from nowhere.
+    kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
+    nowhere = dataclasses.replace(run.load_corpus(tmp_path / "elsewhere"), location=None)
+    kerasptb.train(nowhere, out=run.folder, resume=True, epochs=3, verbose=0)
     kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
     # A run from before texts were recorded goes on with the one that it is given.
     config = json.loads((run.folder / "config.json").read_text())
@@ -453,8 +481,12 @@ def test_steps_per_epoch_shortens_every_epoch(tmp_path):
         def on_train_batch_end(self, batch, logs=None):
             batches.append(batch)
 
-    train(tmp_path / "run", epochs=2, steps_per_epoch=3, callbacks=[Count()])
+    run = train(tmp_path / "run", epochs=2, steps_per_epoch=3, callbacks=[Count()])
     assert batches == [0, 1, 2, 0, 1, 2]
+    # But not the validation.
+    expected = evaluate_perplexity(run.load_model(batch_size=2), small_corpus().valid, 4, 5)
+    assert run.metrics["valid_perplexity"] == pytest.approx(expected, rel=1e-6)
+    assert run.load_model(batch_size=2).batch_size == 2
 
 
 def test_a_folder_that_holds_anything_is_refused_and_left_alone(tmp_path):

@@ -58,7 +58,7 @@ def test_another_callback_that_sets_the_rate_is_warned_of():
 
 def test_a_second_fit_begins_from_the_base_again():
     callback = LearningRateDecay(constant_epochs=1)
-    assert fit(callback, 3, keras.optimizers.SGD(1.0)) == fit(callback, 3, keras.optimizers.SGD(0.25))
+    assert fit(callback, 3, keras.optimizers.SGD(1.0)) == fit(callback, 3, keras.optimizers.SGD(0.3))
 
 
 def test_another_fit_of_the_same_model_begins_from_the_base_too():

@@ -8,10 +8,10 @@ from kerasptb.callbacks import WordsPerSecond
 from kerasptb.metrics import Perplexity
 
 
-def fit(metrics, callbacks):
+def fit(metrics, callbacks, rows=24):
     model = keras.Sequential([keras.layers.Embedding(5, 5)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
-    tokens = np.zeros((24, 10), "int32")
+    tokens = np.zeros((rows, 10), "int32")
     return model.fit(tokens, tokens, batch_size=4, epochs=2, callbacks=callbacks, verbose=0).history
 
 
@@ -31,3 +31,5 @@ def test_the_clock_of_each_epoch_begins_with_the_end_of_its_first_batch(monkeypa
     monkeypatch.setattr("kerasptb.callbacks.words_per_second.time", clock)
     # 40 words in half a second.
     assert fit([Perplexity()], [Work(), WordsPerSecond()])["words_per_second"] == [80.0, 80.0]
+    # Of an epoch of one batch there is nothing but the whole.
+    assert fit([Perplexity()], [Work(), WordsPerSecond()], rows=4)["words_per_second"] == [0.4, 0.4]

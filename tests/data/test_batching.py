@@ -144,6 +144,7 @@ def test_batches_without_tensorflow_are_the_same(monkeypatch, num_words, batch_s
         for found, wanted in zip(batches[i], pair, strict=True):
             np.testing.assert_array_equal(found, wanted)
             assert found.dtype == np.int32
+    np.testing.assert_array_equal(batches[-1][0], expected[-1][0])
     taken = batches.take(1)
     assert len(taken) == 1
     np.testing.assert_array_equal(taken[0][0], expected[0][0])

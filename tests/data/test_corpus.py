@@ -94,10 +94,11 @@ def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
         load_corpus(tmp_path, vocabulary=corpus.vocabulary, vocabulary_size=3)
 
 
-def test_missing_line_end_in_training_is_named_too(tmp_path):
-    write(tmp_path, train="a b <unk>", valid="a\n", test="a")
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_missing_line_end_in_training_is_named_too(tmp_path, split):
+    write(tmp_path, **{"train": "a b <unk>", "valid": "a", "test": "a", split: "a\n"})
     for size in (None, 3):
-        with pytest.raises(DataError, match=r"training text has no line end.*valid\.txt has one"):
+        with pytest.raises(DataError, match=rf"training text has no line end.*{split}\.txt has one"):
             load_corpus(tmp_path, vocabulary_size=size)
 
 

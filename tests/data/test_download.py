@@ -35,6 +35,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "missing":
             self.send_error(404)
             return
+        if kind == "garbled":
+            self.wfile.write(b"no HTTP\r\n\r\n")
+            return
         if kind == "silent":
             self.server.stop.wait(10)
             return
@@ -106,6 +109,7 @@ def test_download(address, download, tmp_path):
         ("wrong/", r"ptb\.test\.txt \(50,000 bytes\) is not the published file"),
         ("truncated/", "broken off after 27,500 of 55,000 bytes"),
         ("truncated/simple-examples.tgz", "broken off after"),
+        ("garbled/", "no HTTP"),
         ("silent/", "no answer in 0 s|timed out"),
         ("dripping/", "the time for the download is over"),
     ],

@@ -1,5 +1,7 @@
 import bz2
 import io
+import random
+import re
 import tarfile
 import zipfile
 
@@ -159,6 +161,28 @@ def test_damaged_zip(tmp_path):
     write_zip(path, published().items())
     data = bytearray(path.read_bytes())
     data[45] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="Expected a readable archive"):
+        read_files(path)
+
+
+def test_a_zip_with_a_password_is_told(tmp_path):
+    path = tmp_path / "archive.zip"
+    write_zip(path, published().items())
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for match in re.finditer(re.escape(signature), bytes(data)):
+            data[match.start() + flags] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"Expected a readable archive.*encrypted"):
+        read_files(path)
+
+
+def test_a_tar_with_a_changed_byte_is_told(tmp_path):
+    path = tmp_path / "archive"
+    write_tar(path, [*published().items(), ("noise", random.Random(0).randbytes(100_000))], "w:xz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(DataError, match="Expected a readable archive"):
         read_files(path)

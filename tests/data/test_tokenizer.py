@@ -14,6 +14,7 @@ def test_examples_run():
     ("text", "words"),
     [
         ("Can’t we've they'll", ["ca", "n't", "we", "'ve", "they", "'ll"]),
+        ("I'm you're HE'D", ["i", "'m", "you", "'re", "he", "'d"]),
         ("1987 1,000 3.5 10-20 mid-1980s", ["N", "N", "N", "N", "N", "mid-1980s"]),
         ("U.S. $5 R&D 7%", ["u.s", "$", "N", "r", "&", "d", "N", "%"]),
         (" \t(--) ", []),
@@ -32,5 +33,5 @@ def test_parts_are_as_they_are_written():
 
 
 def test_word_characters_are_letters_marks_digits_and_joiners():
-    assert all(map(tokenizer.is_word_character, "aZß字7_\u0301\u093e\u200d"))
+    assert all(map(tokenizer.is_word_character, "aZß字7_\u0301\u093e\u20dd\u200c\u200d"))
     assert not any(map(tokenizer.is_word_character, " .'’-$—\u2028"))

@@ -147,6 +147,10 @@ def test_wrong_ids(ids, message):
         Vocabulary(["a", "b"]).decode(ids)
 
 
+def test_ids_may_be_unsigned():
+    assert Vocabulary(["a", "b"]).to_words(np.array([1, 0], np.uint16)) == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

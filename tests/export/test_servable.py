@@ -157,6 +157,12 @@ def test_words_are_drawn_as_often_as_the_model_says(loaded, model, vocabulary, t
     assert counts[~possible].sum() == 0
 
 
+def test_each_word_is_drawn_anew(loaded):
+    # At this temperature all words are as likely, whatever came before.
+    (drawn,) = words(loaded.generate([""], 100, 1e6, 3)["words"])
+    assert len(set(drawn)) > 20
+
+
 def test_the_lowest_temperature_draws_the_likeliest(loaded):
     greedy = words(loaded.generate(["the"], 8, 0.0, 1)["words"])
     assert words(loaded.generate(["the"], 8, 1e-38, 1)["words"]) == greedy

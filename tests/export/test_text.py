@@ -22,6 +22,7 @@ SENTENCES = [
     "It's 3.5% of $40, or 1,200-odd shares in the U.S.",
     "3 cats, 33 dogs and 3-4 foxes",
     "we're, they'll, I'd've, can't've",
+    "می\u200cخواهم a\u200cb",
     "don’t ‘quote’ “me”",
     "a well-known CAFÉ in 日本, Straße İstanbul ΟΔΟΣ",
     "two\nlines\r\nthree\n\nfour\u2028five\x85six\x0bseven",
@@ -65,7 +66,7 @@ def test_the_graph_reads_any_mix_of_pieces_as_python_does(reader, vocabulary, te
     assert read(reader, text) == encode_text(vocabulary, text).tolist()
 
 
-OWN_WORDS = "<eos> <unk> In in Paris , « » . — N'T don't ' - नमस्ते cafe\u0301 İz ız IZ 3.5 $ 字 ſ ( [ ] ^ \\"
+OWN_WORDS = "<eos> <unk> In in Paris , « » . — N'T don't 'm Inc Inc. ' - नमस्ते cafe\u0301 İz ız IZ 3.5 $ 字 ſ ( [ ] ^ \\"
 _OWN_PIECES = st.sampled_from([*OWN_WORDS.split(" ")[2:], *" \n\f\u2028\u200d\u0301’7!", "PARIS", "’s"])
 
 
@@ -79,6 +80,7 @@ def own(tmp_path_factory):
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(_OWN_PIECES, max_size=12).map("".join))
+@example("I'm (Inc., 'I'M, Inc.)")
 @example("«In Paris, (don't) नमस्ते! cafe\u0301, [3.5] 'In' — ^İz IZ\\")
 def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
     vocabulary, reader = own
@@ -87,17 +89,23 @@ def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
 
 @pytest.mark.parametrize("locale", ["tr_TR.UTF-8", "lt_LT.UTF-8"])
 def test_the_graph_reads_capitals_alike_in_every_locale(tmp_path, locale):
-    Vocabulary(["<eos>", "<unk>", "it", "jí"]).save(tmp_path / "words.txt")
+    Vocabulary(["<eos>", "<unk>", "it", "jìíĩį\u0301"]).save(tmp_path / "words.txt")
     code = (
         "import sys, tensorflow as tf; from kerasptb.data import Vocabulary; "
         "from kerasptb.export.text import TextReader; reader = TextReader(Vocabulary.load(sys.argv[1]), sys.argv[1]); "
-        "print(reader.encode(tf.constant(['It IT JÍ']))[0].numpy().tolist())"
+        "print(reader.encode(tf.constant(['It IT JÌÍĨĮ\u0301']))[0].numpy().tolist())"
     )
     environment = {**os.environ, "LC_ALL": locale}
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "words.txt")], env=environment, capture_output=True, check=True
     )
     assert result.stdout.strip() == b"[[0, 2, 2, 3]]"
+
+
+def test_the_graph_parts_words_where_python_does(reader, vocabulary):
+    spaces = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    text = "".join(f"Mr.{space}" for space in spaces)  # of which nothing is left once it is split
+    assert read(reader, text) == encode_text(vocabulary, text).tolist()
 
 
 def test_an_end_of_line_at_the_end_ends_the_sentence(reader, vocabulary):

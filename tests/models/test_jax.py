@@ -21,3 +21,7 @@ def test_trains_as_with_tensorflow(run_under_jax, tmp_path):
             )
     # Five batches an epoch: the first five losses are steps from equal weights.
     np.testing.assert_allclose(with_jax["clipped"]["losses"][:5], with_tensorflow["clipped"]["losses"][:5], rtol=1e-5)
+
+
+def test_a_run_is_trained_and_resumed(run_under_jax, tmp_path):
+    assert run_under_jax(PROGRAM.with_name("run_program.py"), tmp_path).split()[-1] == "trained"

@@ -88,6 +88,12 @@ def test_a_split_that_divides_is_validated_on():
     assert history["val_loss"] == [pytest.approx(model.evaluate(X[12:20], Y[12:20], batch_size=2, verbose=0)[0])]
 
 
+def test_a_split_is_rounded_as_keras_rounds_it():
+    model = compiled_model()
+    history = model.fit(X[:13], Y[:13], validation_split=0.33, validation_batch_size=5, verbose=0).history
+    assert history["val_loss"] == [pytest.approx(model.evaluate(X[8:13], Y[8:13], batch_size=5, verbose=0)[0])]
+
+
 def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
     x, y = (np.concatenate(parts) for parts in zip(*make_dataset(TRAIN, B, T).as_numpy_iterator(), strict=True))
     model, other = compiled_model(), compiled_model()
@@ -127,6 +133,14 @@ def test_weights_of_words_and_of_rows_take_turns():
     for weight in (words, words[:, 0], None, words):
         assert model.evaluate(X, Y, sample_weight=weight, verbose=0) == pytest.approx(unweighted, rel=1e-6)
         assert model.test_on_batch(X[:B], Y[:B], weight if weight is None else weight[:B])[0] > 0
+
+
+def test_weights_of_words_and_of_rows_take_turns_in_training_too():
+    model = LanguageModel(V, 6, (8,), B, T, seed=3)
+    model.compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])
+    words = np.ones((B, T), "float32")
+    for weight in (words, words[:, 0], None, words):
+        assert model.train_on_batch(X[:B], Y[:B], weight)[0] > 0
 
 
 def test_a_batch_size_beside_a_dataset_is_of_no_effect():

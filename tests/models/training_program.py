@@ -1,6 +1,7 @@
 """A training on whatever backend Keras has: what it gives, as numbers that another backend's can be compared with."""
 
 import json
+import signal
 import sys
 
 import keras
@@ -91,6 +92,8 @@ def after_errors():
         lambda: model.evaluate(rows, verbose=0),
         lambda: model.train_on_batch(rows[:B], rows[:B], np.ones((B, T))),
         lambda: model.test_on_batch(rows[:B]),
+        lambda: model.predict(np.zeros((B, T, 2), "int32"), verbose=0),
+        lambda: model.predict_on_batch(np.zeros((B, T, 2), "int32")),
     )
     for call in refused:
         try:
@@ -162,6 +165,8 @@ if __name__ == "__main__":
     assert keras.backend.backend() == "jax"
     import jax
 
+    from kerasptb.models import jax_steps
+
     # State is threaded through the steps and saved nowhere.
     assert len(model.weights) == 9
     assert sum("rnn_state" in variable.path for variable in model.non_trainable_variables) == 2 * 2 * 4
@@ -201,6 +206,25 @@ if __name__ == "__main__":
 
     rows = np.zeros((2, 3), "int32")
     model.fit(make_dataset(TRAIN, B, T), callbacks=[Asking()], verbose=0)
+
+    # Ctrl-C between a step, which has taken the arrays of the state before, and the keeping of the one after.
+    keep, kept = jax_steps.keep, []
+
+    def interrupted(*arguments):
+        kept.append(arguments)
+        if len(kept) == 2:
+            signal.raise_signal(signal.SIGINT)
+        keep(*arguments)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    jax_steps.keep = interrupted
+    try:
+        model.fit(make_dataset(TRAIN, B, T), verbose=0)
+    except KeyboardInterrupt:
+        jax_steps.keep = keep
+        assert np.isfinite(model.next_word_probabilities(rows)).all()
+    else:
+        raise AssertionError("it was not interrupted")
 
     # Any other loss and optimizer train as in any Keras model.
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

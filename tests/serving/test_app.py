@@ -10,6 +10,7 @@ pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client need
 
 from starlette.testclient import TestClient
 
+from kerasptb.data import Vocabulary
 from kerasptb.export import export_saved_model
 from kerasptb.generation import suggest
 from kerasptb.models import LanguageModel
@@ -104,6 +105,15 @@ def test_scores_are_those_of_the_saved_model(client, predictor):
     assert math.isclose(answer["perplexity"], math.exp(-expected.mean()), rel_tol=1e-5)
     later = post(client, "score", text=text, start=4)
     assert later == {**answer, "words": answer["words"][1:]}
+
+
+def test_a_first_word_that_nothing_comes_before_counts_nowhere(tmp_path):
+    model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1)
+    predictor = Predictor(export_saved_model(model, tmp_path / "plain", Vocabulary(["one", "two", "three"])))
+    with TestClient(create_app(predictor)) as client:
+        answer = post(client, "score", text="one two three")
+    assert [word["tokens"][0]["log_probability"] is None for word in answer["words"]] == [True, False, False]
+    assert math.isclose(answer["perplexity"], math.exp(-answer["log_probability"] / 2), rel_tol=1e-6)
 
 
 def test_an_empty_text_has_no_words_and_perplexity_one(client):
@@ -266,6 +276,13 @@ def test_a_busy_server_says_when_to_ask_again(client, monkeypatch):
     response = client.post("/v1/suggest", json={"text": ""})
     assert problem(response, 503) == "Try again later."
     assert response.headers["Retry-After"] == "1"
+
+
+def test_threads_end_with_the_server(predictor):
+    app = create_app(predictor)
+    with TestClient(app) as client:
+        post(client, "score", text="the cat")
+    assert all(batcher._executor is None for batcher in app.state.engine._batchers())
 
 
 def test_a_wrong_method_is_told_the_right_one(client):

@@ -104,6 +104,31 @@ def test_a_caller_that_gives_up_does_not_stop_the_others():
     assert asyncio.run(run()) == 2
 
 
+def test_nothing_is_done_for_a_caller_that_has_given_up_before_its_turn():
+    calls, begun, go_on = [], threading.Event(), threading.Event()
+
+    def function(items):
+        calls.append(list(items))
+        begun.set()
+        assert go_on.wait(10)
+        return items
+
+    async def run():
+        batcher = Batcher(function, 8)
+        tasks = [asyncio.create_task(batcher.submit(0))]
+        await asyncio.to_thread(begun.wait, 10)
+        tasks += [asyncio.create_task(batcher.submit(i)) for i in (1, 2)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait(tasks)
+        batcher.close()
+
+    asyncio.run(run())
+    assert calls == [[0], [2]]
+
+
 def test_what_waits_is_given_up_when_the_server_stops():
     begun, go_on = threading.Event(), threading.Event()
 
@@ -115,8 +140,10 @@ def test_what_waits_is_given_up_when_the_server_stops():
     async def main():
         batcher = Batcher(function, 1)
         first = asyncio.create_task(batcher.submit(1))
-        second = asyncio.create_task(batcher.submit(2))
+        gone, second = (asyncio.create_task(batcher.submit(2)) for _ in range(2))
         await asyncio.to_thread(begun.wait, 10)
+        gone.cancel()  # it still stands among those that wait
+        await asyncio.sleep(0)
         batcher.stop()
         with pytest.raises(BusyError, match="stopping"):
             await second

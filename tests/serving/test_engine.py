@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerasptb.serving.engine import SuggestionEngine, _key
+from kerasptb.serving.errors import BusyError
 
 TOLERANCE = 1e-6
 
@@ -193,6 +194,30 @@ def test_a_text_is_read_no_further_when_nobody_waits_for_it(counting):
     calls, context = with_engine(counting, use)
     assert calls in (8, 9)  # at most the one piece twice that was being read
     same(context, expected(counting._predictor, text))
+
+
+def test_few_long_texts_may_wait(counting):
+    texts = [f"{i} " + long_text(counting.vocabulary.words, 40) for i in range(40)]
+    begun, go_on = threading.Event(), threading.Event()
+    extend_long = counting.extend_long
+
+    def slow(context, piece):
+        begun.set()
+        assert go_on.wait(10)
+        return extend_long(context, piece)
+
+    counting.extend_long = slow
+
+    async def use(engine):
+        first = asyncio.create_task(engine.context(texts[0]))
+        await asyncio.to_thread(begun.wait, 10)
+        others = [asyncio.create_task(engine.context(text)) for text in texts[1:]]
+        await asyncio.sleep(0.01)
+        go_on.set()
+        return await asyncio.gather(first, *others, return_exceptions=True)
+
+    refused = [isinstance(result, BusyError) for result in with_engine(counting, use)]
+    assert refused == [False] * 33 + [True] * 7  # one is being read, and 32 wait
 
 
 def test_memory_is_bounded(predictor):

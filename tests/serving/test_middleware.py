@@ -46,6 +46,41 @@ def test_a_larger_body_is_refused_whether_announced_or_not():
         status, _, answer = request(app, body=body, headers=headers)
         assert status == 413
         assert "at most 10 bytes" in json.loads(answer)["error"]
+    assert request(app, body=[b"0"], headers=[(b"content-length", b"one")])[0] == 200
+
+
+def reading(app, messages, pause=0.0):
+    """Has an app read a request's messages; returns what it sent, and the messages that it has left."""
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(pause)
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app({"type": "http", "headers": []}, receive, send))
+    return sent, messages
+
+
+def part(body, more_body=True):
+    return {"type": "http.request", "body": body, "more_body": more_body}
+
+
+def test_a_larger_body_is_read_no_further_than_the_limit():
+    sent, left = reading(BodyLimit(echo, 10), [part(b"0123") for _ in range(9)])
+    assert (sent[0]["status"], len(left)) == (413, 6)
+
+
+def test_a_body_that_drips_is_given_up():
+    sent, left = reading(BodyLimit(echo, 100, max_seconds=0.1), [part(b"0") for _ in range(50)], pause=0.02)
+    assert sent[0]["status"] == 408
+    assert len(left) > 40
+
+
+def test_a_body_that_is_broken_off_is_no_request():
+    assert reading(BodyLimit(echo, 10), [part(b"01"), {"type": "http.disconnect"}]) == ([], [])
 
 
 def test_a_body_that_is_still_coming_when_the_server_ends_is_answered():
@@ -83,7 +118,7 @@ def test_a_client_gets_its_rate_and_twice_that_at_once():
 
 
 def test_other_clients_and_other_paths_are_not_limited():
-    app = RateLimit(echo, rate=0.5, clock=lambda: 0.0)
+    app = RateLimit(echo, rate=0.25, clock=lambda: 0.0)
     assert [request(app)[0] for _ in range(2)] == [200, 429]
     assert request(app, client=("10.0.0.2", 1))[0] == 200
     assert request(app, path="/health")[0] == 200
@@ -95,6 +130,10 @@ def test_clients_are_forgotten_oldest_first():
     for last in (1, 2, 3, 4):
         request(app, client=(f"10.0.0.{last}", 1))
     assert list(app._clients) == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+    # By their last request, not by their first.
+    request(app, client=("10.0.0.2", 1))
+    request(app, client=("10.0.0.5", 1))
+    assert list(app._clients) == ["10.0.0.4", "10.0.0.2", "10.0.0.5"]
 
 
 def test_answers_carry_the_policy():

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -168,6 +169,24 @@ def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
         assert received < 300 * 2**20
 
 
+def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.server._UNREAD_LIMIT", 1)
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        for _ in range(40):
+            await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    with listening_with(large) as address, socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = 0
+        while data := connection.recv(2**20, socket.MSG_WAITALL):
+            received += len(data)
+            time.sleep(0.05)  # longer than the limit in all, but never near it with nothing read
+    assert received > 40 * 2**20
+
+
 async def echo(scope, receive, send):
     more = True
     while more:
@@ -258,6 +277,16 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ServingError, match=r"uvicorn.*pip install fastapi uvicorn"):
         serve(tmp_path)
+
+
+def test_an_address_of_version_6_stands_in_brackets(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    nothing = SimpleNamespace(state=SimpleNamespace(engine=None), run=lambda sockets: None)
+    for name in ("server.load_predictor", "app.create_app", "server._make_server"):
+        monkeypatch.setattr(f"kerasptb.serving.{name}", lambda *_: nothing)
+    monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: socket.create_server(("127.0.0.1", 0)))
+    serve(tmp_path, host="::1", port=0)
+    assert re.search(r" at http://\[::1\]:\d+/ ", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("asked", "rate"), [(None, 100), (7, 7), (0, None)])

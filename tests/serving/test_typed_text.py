@@ -105,6 +105,12 @@ def test_a_completed_word_is_read_as_that_word(opening):
     assert completed >= 54
 
 
+def test_a_vocabulary_without_words_to_complete():
+    index = PrefixIndex(Vocabulary(["<eos>", "<unk>", "N"]))
+    assert index.split("a cat") == ("a ", "cat")
+    assert index.ids("c").tolist() == []
+
+
 def test_a_long_run_is_split_in_time_that_grows_with_its_length():
     # In time that grows with the square of the length this would not end.
     assert INDEX.split("a" * 2_000_000 + "," + "b" * 3)[1] == "bbb"

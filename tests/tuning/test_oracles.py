@@ -57,6 +57,11 @@ def test_bayesian_asks_the_gaussian_process_after_a_third_of_the_trials(tmp_path
     assert fits == [4, 5]
 
 
+@pytest.mark.parametrize(("trials", "drawn"), [(2, 2), (5, 2), (12, 4), (60, 10)])
+def test_bayesian_draws_a_third_of_its_trials_but_two_to_ten(trials, drawn):
+    assert make_oracle("bayesian", trials, 9, seed=4).num_initial_points == drawn
+
+
 def test_bayesian_proposes_nothing_near_what_is_running_for_being_unknown(tmp_path, monkeypatch):
     oracle = started(tmp_path, "bayesian", trials=12)
     for i in range(4):
@@ -84,6 +89,16 @@ def test_settings_that_are_fitted_to_one_model_are_tried_once(tmp_path, tuner):
         tried.append(trial.hyperparameters.values["x"])
         end(oracle, trial, score=100.0 + len(tried))
     assert sorted(tried) == [0, 1, 2]
+    assert oracle.stop_reason == "the tuner found no settings that have not been tried"
+
+
+def test_settings_have_run_out_when_nothing_runs_any_more(tmp_path):
+    oracle = started(tmp_path, fit_sample=lambda values: {"x": 0})
+    running = oracle.create_trial("tuner0")
+    assert oracle.create_trial("tuner1").status == STOPPED
+    assert oracle.stop_reason is None  # the worker of the one that runs may die, and another take it over
+    end(oracle, running, score=7.0)
+    assert oracle.create_trial("tuner0").status == STOPPED
     assert oracle.stop_reason == "the tuner found no settings that have not been tried"
 
 
@@ -143,6 +158,7 @@ def test_rejected_models_never_end_the_search(tmp_path):
 def test_reasons_are_one_if_they_differ_in_numbers_only():
     assert failure_kind("OSError: block 1") == failure_kind("OSError: block 2.5")
     assert failure_kind("OSError: block 1") != failure_kind("OSError: page 1")
+    assert failure_kind("out of memory: OOM with shape[9,9]") == failure_kind("out of memory: Dst tensor is full")
     assert failure_kind("diverged: the loss became nan") == failure_kind("diverged: perplexity inf")
     assert failure_kind("ValueError: a\nmore") == failure_kind("ValueError: a\nother")
 
@@ -230,6 +246,16 @@ def test_a_trial_that_has_ended_is_not_run_again(tmp_path, when):
     again.reload()
     assert again.trials[trial.trial_id].score == 7.0
     assert again.create_trial("tuner0").trial_id != trial.trial_id
+
+
+def test_what_a_search_is_taken_up_from_is_replaced_not_emptied(tmp_path):
+    oracle = started(tmp_path)
+    trial = oracle.create_trial("tuner0")
+    for path in (tmp_path / "trials" / "oracle.json", tmp_path / "trials" / f"trial_{trial.trial_id}" / "trial.json"):
+        with path.open() as file:  # as it was, whoever reads it while it is written
+            before = path.read_text()
+            end(oracle, trial, score=7.0) if path.name == "oracle.json" else oracle._save_trial(trial)
+            assert file.read() == before
 
 
 def test_brackets_in_the_name_of_the_folder_are_no_pattern(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import os
 import time
 
 from tuning.progress import Progress, describe_trial, duration, seconds_left
@@ -25,6 +26,12 @@ def test_time_left_is_that_of_the_trials_not_begun_and_the_rest_of_those_that_ru
     trials = [trial(0, 100.0, seconds=60), trial(1, 90.0, seconds=100), trial(2, seconds=30), trial(3, seconds=70)]
     # A trial takes 80 s; six more, and 50 s and 10 s of the running ones, on two workers.
     assert seconds_left(trials, 10) == (6 * 80 + 50 + 10) / 2
+
+
+def test_no_time_left_is_below_none():
+    # More trials than are asked for now, and one that takes longer than the others have.
+    assert seconds_left([trial(0, 100.0, seconds=60), trial(1, 90.0, seconds=60), trial(2, seconds=20)], 2) == 40
+    assert seconds_left([trial(0, 100.0, seconds=60), trial(1, seconds=90)], 2) == 0
 
 
 def test_time_left_ends_with_the_limit():
@@ -76,6 +83,36 @@ def test_a_terminal_shows_what_runs(tmp_path):
     stream = Terminal()
     Progress(tmp_path, 4, stream=stream).look()
     assert stream.getvalue() == "\r\x1b[Ktrial 0: epoch 2 of 2, perplexity 300.0; 0 of 4 ended"
+
+
+def test_a_line_of_a_terminal_does_not_wrap(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 9)))
+    write_trial(tmp_path, 0, "RUNNING", "null", curve=[300.0], planned_epochs=2)
+    stream = Terminal()
+    Progress(tmp_path, 4, stream=stream).look()
+    assert stream.getvalue() == "\r\x1b[Ktrial 0: epoch 2 of 2, perple"
+
+
+def test_what_ends_last_is_told_too_and_the_line_of_what_runs_is_gone(tmp_path):
+    stream = Terminal()
+    with Progress(tmp_path, 1, stream=stream):
+        write_trial(tmp_path, 0, "COMPLETED", 120.0, seconds=10)
+    assert "\r\x1b[Ktrial 0: perplexity 120.00, 10 s; 1 of 1 ended" in stream.getvalue()
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
+def test_what_is_told_is_there_at_once(tmp_path):
+    class Buffered(io.StringIO):
+        told = ""
+
+        def flush(self):
+            self.told = self.getvalue()
+
+    stream = Buffered()
+    progress = Progress(tmp_path, 1, stream=stream)
+    write_trial(tmp_path, 0, "COMPLETED", 120.0, seconds=10)
+    progress.look()
+    assert stream.told == stream.getvalue() != ""
 
 
 def test_a_trial_is_told_when_both_files_say_how_it_ended(tmp_path):

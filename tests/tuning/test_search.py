@@ -230,6 +230,17 @@ def test_a_best_run_that_was_trained_further_is_not_lost(texts, tmp_path):
     assert kerasptb.load_run(result.folder / "best-1").history == history
 
 
+def test_a_copy_of_a_trial_makes_way_for_a_better_one(texts, tmp_path):
+    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
+    result = toy(texts, tmp_path, space, trials=2, epochs=1)
+    shutil.rmtree(result.run.folder)
+    shutil.copytree(result.trials[1].folder / "run", result.run.folder)
+    again = toy(texts, tmp_path, space, trials=2, epochs=1, resume=True)
+    assert again.run.history == kerasptb.load_run(result.trials[0].folder / "run").history
+    assert not list(result.folder.glob("*best*-*"))
+    assert not list(result.folder.glob(".best*"))
+
+
 def test_a_search_finds_its_text_from_anywhere(texts, tmp_path, monkeypatch):
     monkeypatch.chdir(texts.parent)
     space = toy_spaces.ToySpace(tmp_path / "journal")
@@ -276,17 +287,18 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
         toy(texts, tmp_path, space)
 
 
-def test_a_short_text_is_searched_in_batches_that_it_fills(texts, tmp_path):
-    for split in ("train", "test"):
-        shutil.copy(texts / f"{split}.txt", tmp_path)
-    words = (texts / "valid.txt").read_text().split()
-    (tmp_path / "valid.txt").write_text(" ".join(words[:110]))
+@pytest.mark.parametrize("short", ["valid", "train"])
+def test_a_short_text_is_searched_in_batches_that_it_fills(texts, tmp_path, short):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text((texts / f"{split}.txt").read_text().replace("\n", " "))
+    words = (texts / f"{short}.txt").read_text().split()
+    (tmp_path / f"{short}.txt").write_text(" ".join(words[:110]))
     # At 4 rows of 26 words 104 are enough; of the draws between 20 and 40 some are longer.
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32, "batch_size": 4, "num_steps": (20, 40)})
     result = toy(tmp_path, tmp_path, space, trials=3, epochs=1, steps_per_epoch=2, max_parameters=15_000)
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
     assert all(20 <= trial.values["num_steps"] <= 26 for trial in result.trials)
-    (tmp_path / "valid.txt").write_text(" ".join(words[:80]))
+    (tmp_path / f"{short}.txt").write_text(" ".join(words[:80]))
     with pytest.raises(ValueError, match=r"batch_size=4 and num_steps=20, need texts of 84 words"):
         tuning.tune(tmp_path, space, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -319,6 +331,14 @@ def test_a_corpus_of_the_most_frequent_words_is_read_again_from_where_it_is(text
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
     assert kerasptb.load_run(tmp_path / "retrained").vocabulary == corpus.vocabulary
+
+
+def test_a_corpus_without_unknown_words_is_read_again_as_it_was(texts, tmp_path):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text((texts / f"{split}.txt").read_text().replace("<unk>", "w0"))
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    toy(kerasptb.load_corpus(tmp_path), tmp_path, space, trials=1)
+    assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
 
 
 def test_a_search_that_is_taken_up_or_joined_keeps_its_text(texts, tmp_path, monkeypatch):

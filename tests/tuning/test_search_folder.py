@@ -1,5 +1,6 @@
 """What a search's folder goes through, and what is refused before there is one."""
 
+import dataclasses
 import errno
 import math
 
@@ -12,7 +13,9 @@ import kerasptb
 import tuning
 from kerasptb.files import locked
 from tuning import stopping
-from tuning.records import read_trials
+from tuning.records import read_search, read_trials, write_search
+from tuning.search import _settings
+from tuning.trials import run_process
 
 SMALL = {
     "num_layers": 1,
@@ -34,9 +37,11 @@ def toy(texts, tmp_path, space, **arguments):
 class FullDisk(toy_spaces.ToySpace):
     """The disk is full in the second training, the first time."""
 
+    number = errno.ENOSPC
+
     def happen(self, x):
         if len(self.trained()) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device", "run/best.weights.h5")
+            raise OSError(self.number, "No space left on device", "run/best.weights.h5")
 
 
 class Fitted(kt.HyperModel):
@@ -57,10 +62,13 @@ def plain_space(hp):
     return model
 
 
-def test_a_full_disk_ends_the_search_and_costs_no_trial(texts, tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=["disk", "quota"])
+def test_a_full_disk_ends_the_search_and_costs_no_trial(texts, tmp_path, number):
     space = FullDisk(tmp_path / "journal")
+    space.number = number
     with pytest.raises(OSError, match=r"No space left on device: .*best\.weights\.h5"):
         toy(texts, tmp_path, space)
+    assert [trial.record.attempts for trial in read_trials(tmp_path / "search")] == [0, 0]
     result = toy(texts, tmp_path, space, resume=True)
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
     first, second, again, third = space.trained()
@@ -72,6 +80,30 @@ def test_every_file_that_a_search_is_taken_up_from_is_written_whole(texts, tmp_p
     # KerasTuner's own way to write a file empties it first: cut off then, it could never be read again.
     result = toy(texts, tmp_path, toy_spaces.ToySpace(tmp_path / "journal"))
     assert not list((result.folder / "trials").glob("tuner*.json"))
+
+
+def test_a_search_that_is_taken_up_without_a_time_limit_has_none(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    with pytest.raises(tuning.SearchError, match=r"has completed: the time limit was reached"):
+        toy(texts, tmp_path, space, max_hours=1e-9)
+    result = toy(texts, tmp_path, space, resume=True)
+    assert (len(result.trials), result.stop_reason) == (3, None)
+
+
+def test_a_worker_goes_by_the_time_limit_of_who_has_taken_the_search_up(texts, tmp_path, monkeypatch):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    folder = toy(texts, tmp_path, space, trials=1).folder
+    arguments = {**read_search(folder), "trials": 2}
+    write_search(folder, {**arguments, "deadline": 3e9})
+    seen, init = [], stopping.StopHopelessTrials.__init__
+
+    def remember(self, *args, deadline=None, **kwargs):
+        seen.append(deadline)
+        init(self, *args, deadline=deadline, **kwargs)
+
+    monkeypatch.setattr(stopping.StopHopelessTrials, "__init__", remember)
+    run_process(_settings(folder, {**arguments, "deadline": 2e9}), space, None)  # what it had read before
+    assert seen == [3e9]
 
 
 def test_a_folder_is_kept_to_one_search(texts, tmp_path):
@@ -103,19 +135,45 @@ def test_what_was_put_into_the_best_run_stays_while_it_is_the_best(texts, tmp_pa
     assert (result.run.folder / "notes.txt").read_text() == "mine"
 
 
-def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(texts, tmp_path, monkeypatch):
+def interrupted_after_its_training(texts, tmp_path, monkeypatch, why):
+    """Returns a space and a trial that stopped after its first epoch, for a reason, and was interrupted then."""
+
     def interrupt(*_):
         raise KeyboardInterrupt
 
     space = tuning.LanguageModelSpace(**SMALL)
-    monkeypatch.setattr(stopping.StopHopelessTrials, "_why_stop", lambda *_: "above the median at epoch 1")
+    monkeypatch.setattr(stopping.StopHopelessTrials, "_why_stop", lambda *_: why)
     monkeypatch.setattr(kerasptb, "evaluate_perplexity", interrupt)
     with pytest.raises(KeyboardInterrupt):
         toy(texts, tmp_path, space, trials=1, epochs=3)
     monkeypatch.undo()
+    return space, *read_trials(tmp_path / "search")
+
+
+@pytest.mark.parametrize(
+    ("why", "lost", "epochs"),
+    [
+        ("above the median at epoch 1", [], 1),
+        ("above the median at epoch 1", [9.0], 3),  # at an epoch that the run had not kept yet
+        (stopping.TIME_LIMIT, [], 3),
+    ],
+    ids=["a rule", "a rule at an epoch that is lost", "the time limit"],
+)
+def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(texts, tmp_path, monkeypatch, why, lost, epochs):
+    space, trial = interrupted_after_its_training(texts, tmp_path, monkeypatch, why)
+    curve, rates = trial.record.curve + lost, trial.record.rates + lost
+    dataclasses.replace(trial.record, curve=curve, rates=rates, seconds=1000.0).save(trial.folder)
     (trial,) = toy(texts, tmp_path, space, trials=1, resume=True).trials
     assert trial.status == "COMPLETED"
-    assert len(trial.record.curve) == 1
+    assert (len(trial.record.curve), len(trial.record.rates)) == (epochs, epochs)
+    assert trial.record.seconds >= 1000
+
+
+def test_a_trial_whose_run_was_cut_off_begins_anew(texts, tmp_path, monkeypatch):
+    space, trial = interrupted_after_its_training(texts, tmp_path, monkeypatch, stopping.TIME_LIMIT)
+    (trial.folder / "run" / "config.json").unlink()
+    (trial,) = toy(texts, tmp_path, space, trials=1, resume=True).trials
+    assert (len(trial.record.curve), len(trial.record.rates)) == (3, 3)
 
 
 def test_a_search_without_further_settings_says_so(texts, tmp_path):
@@ -130,6 +188,12 @@ def test_a_hyperband_search_may_be_given_more_trials(texts, tmp_path):
     more = toy(texts, tmp_path, space, trials=12, resume=True)
     assert len(few.trials) == 1
     assert len(more.trials) == 12
+
+
+def test_the_seed_reaches_a_model_that_has_none(texts, tmp_path):
+    results = [toy(texts, tmp_path / name, plain_space, trials=1, epochs=1) for name in "ab"]
+    assert [result.run.metrics["seed"] for result in results] == [1, 1]
+    assert results[0].trials[0].score == results[1].trials[0].score
 
 
 def test_the_seed_reaches_a_fit_of_ones_own(texts, tmp_path):

@@ -63,6 +63,10 @@ def test_batches_are_made_smaller_until_the_texts_fill_one():
         found = space.fit_sample(sample)
         assert (found["batch_size"], found["num_steps"], found["keep_prob"]) == (*fitted, 0.5)
         assert found["batch_size"] * (found["num_steps"] + 1) <= 900
+    # The most words of a batch, be they in fewer rows.
+    few_rows = LanguageModelSpace(batch_size=[10, 20], num_steps=[5, 35])
+    few_rows.prepare(num_words=400)
+    assert few_rows.fit_sample({"batch_size": 20, "num_steps": 35}) == {"batch_size": 10, "num_steps": 35}
     fixed = LanguageModelSpace(batch_size=30)
     fixed.prepare(num_words=900)
     assert fixed.fit_sample({"num_steps": 35}) == {"num_steps": 25}
@@ -135,6 +139,21 @@ def test_a_tied_model_spends_on_layers_what_it_saves_on_the_output():
     assert count_parameters(10000, 256, (288, 256), tie_embeddings=True) == 3_755_920
     separate = space.fit_sample({**values, "tie_embeddings": False})
     assert separate["embedding_size"] < 256
+
+
+def test_models_that_are_always_tied_are_counted_so():
+    space = LanguageModelSpace(num_layers=1, tie_embeddings=True)
+    space.prepare()
+    values = {"embedding_size": 288, "units_0": 288}  # 3,554,704 parameters; with two matrices too many
+    assert space.fit_sample(values) == values
+
+
+def test_a_limit_is_within_itself():
+    space = LanguageModelSpace(num_layers=1, embedding_size=[8], units=[8], tie_embeddings=False)
+    parameters = count_parameters(50, 8, (8,))
+    space.prepare(vocabulary_size=50, max_parameters=parameters)
+    with pytest.raises(ValueError, match=f"has {parameters:,} parameters"):
+        space.prepare(vocabulary_size=50, max_parameters=parameters - 1)
 
 
 @pytest.mark.parametrize(

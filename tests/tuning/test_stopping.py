@@ -50,6 +50,21 @@ def test_a_trial_at_the_median_goes_on(tmp_path):
     assert (len(record.curve), record.stopped) == (12, None)
 
 
+def test_a_short_trial_is_judged_from_its_second_epoch_on(tmp_path):
+    ended_trials(tmp_path, [[150.0] * 3] * 5)
+    assert train(tmp_path, [200.0] * 3, epochs=3).stopped == "above the median at epoch 2"
+
+
+def test_who_else_has_stopped_a_training_is_not_overruled(tmp_path):
+    folder = tmp_path / "trials" / "trial_0"
+    folder.mkdir(parents=True)
+    callback = StopHopelessTrials(folder, tmp_path, Record(), epochs=12)
+    callback.set_model(types.SimpleNamespace(stop_training=True))
+    callback.on_epoch_end(0, {"val_perplexity": 200.0})
+    assert callback.model.stop_training
+    assert callback.record.stopped is None
+
+
 def test_fewer_than_five_ended_trials_are_no_measure(tmp_path):
     ended_trials(tmp_path, [[150.0] * 12] * 4)
     assert train(tmp_path, [200.0] * 12).stopped is None

@@ -5,6 +5,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy_spaces
 from tensorflow.python.framework.ops import gradient_registry
 from toy_spaces import SMALL, toy
@@ -14,6 +15,7 @@ import tuning
 from kerasptb.ops.backends import precision_of_policy
 from kerasptb.optimizers import ClippedSGD
 from tuning import stopping
+from tuning.trials import describe_failure
 
 
 def test_a_training_that_diverges_is_a_failed_trial(texts, tmp_path):
@@ -217,6 +219,12 @@ def test_a_fit_of_ones_own_may_return_a_history_of_which_the_best_epoch_counts(t
     assert result.trials[0].score == 5.0
     state = json.loads((result.trials[0].folder / "trial.json").read_text())
     assert state["metrics"]["metrics"]["loss"]["observations"][0]["value"] == [2.0]
+
+
+def test_a_lack_of_memory_is_one_reason_whoever_lacks_it():
+    assert describe_failure(MemoryError()) == "out of memory: MemoryError"
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+    assert describe_failure(error) == "out of memory: OOM when allocating"
 
 
 class OwnDecay(kt.HyperModel):

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import toy_spaces
 
 import tuning
 from tuning.records import read_trials
-from tuning.workers import Crew, WorkersFailedError, thread_variables
+from tuning.workers import Crew, WorkersFailedError, _describe_exit, thread_variables
 
 
 def when(condition, act, timeout=200):
@@ -118,6 +119,17 @@ def test_a_chief_that_others_can_reach_warns(texts, tmp_path, monkeypatch, capsy
     assert "listens on 0.0.0.0" in capsys.readouterr().err
 
 
+def test_a_chief_that_takes_a_search_up_leaves_what_runs_to_its_workers(texts, tmp_path, monkeypatch):
+    for name, value in {"ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "8000", "TUNER_ID": "chief"}.items():
+        monkeypatch.setenv(f"KERASTUNER_{name}", value)
+    seen = []
+    monkeypatch.setattr("tuning.trials.run_process", lambda *_, keep_running: seen.append(keep_running))
+    for resume in (False, True):
+        with pytest.raises(tuning.SearchError, match="none has ended"):
+            search(texts, tmp_path / "search", toy_spaces.ToySpace(tmp_path / "journal"), workers=None, resume=resume)
+    assert seen == [False, True]
+
+
 def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path, monkeypatch):
     monkeypatch.setattr("tuning.workers._MAX_DEATHS", 1)
     space = toy_spaces.ToySpace(tmp_path / "journal")
@@ -132,6 +144,82 @@ def test_workers_share_the_processors(monkeypatch):
     assert [Crew(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
     names = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS"}
     assert thread_variables(4) == dict.fromkeys(names, "4")
+
+
+def test_members_have_their_share_of_the_machine_and_no_proxy_between_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("tuning.workers.available_processors", lambda: 4)
+    crew, started = Crew(SimpleNamespace(folder=tmp_path), None, None, 2), []
+
+    def process(target, args, name, daemon):
+        return SimpleNamespace(start=lambda: started.append((dict(os.environ), args[2])))
+
+    monkeypatch.setattr(crew, "_context", SimpleNamespace(Process=process))
+    before = dict(os.environ)
+    for member in (crew._chief, crew._workers[0]):
+        crew._start(member)
+        crew._start(member, again=True)
+    assert dict(os.environ) == before
+    (chief, _), _, (worker, _), _ = started
+    assert (chief["OMP_NUM_THREADS"], worker["OMP_NUM_THREADS"]) == ("1", "2")
+    assert chief["CUDA_VISIBLE_DEVICES"] == ""
+    assert worker.get("CUDA_VISIBLE_DEVICES") == before.get("CUDA_VISIBLE_DEVICES")
+    for variables, _ in started:
+        assert variables["no_grpc_proxy"] == variables["KERASTUNER_ORACLE_IP"]
+        assert variables["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    # A chief that is started again leaves the running trials where they are.
+    assert [keep_running for _, keep_running in started] == [False, True, False, False]
+
+
+# What a member unpacks, in place of its work: it tells what it was asked for, and that it is there.
+_TELLING = """
+import signal, sys, time, types
+
+def run_process(*arguments, **options):
+    print(arguments[3:], options, signal.getsignal(signal.SIGINT) is signal.SIG_IGN, flush=True)
+    for _ in range(600):
+        time.sleep(0.1)
+        print(".", end="", flush=True)
+
+sys.modules["tuning.trials"] = types.SimpleNamespace(run_process=run_process)
+"""
+_STARTING = """
+import multiprocessing, sys
+from tuning.workers import _work
+
+if __name__ == "__main__":
+    arguments = bytes.fromhex(sys.argv[1]), sys.argv[2], True
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=arguments)
+    process.start()
+    process.join()
+"""
+
+
+class Telling:
+    def __reduce__(self):
+        return exec, (_TELLING, {})
+
+
+def test_a_chief_that_is_started_again_is_told_and_goes_with_who_started_it(tmp_path):
+    log = tmp_path / "chief.log"
+    packed = pickle.dumps((None, Telling(), None)).hex()
+    starter = subprocess.Popen([sys.executable, "-c", _STARTING, packed, str(log)])
+    try:
+        give_up = time.monotonic() + 60
+        while "." not in (log.read_text() if log.exists() else "") and time.monotonic() < give_up:
+            time.sleep(0.1)
+    finally:
+        starter.kill()
+        starter.wait()
+    # It keeps the running trials and what has ended the search, and leaves Ctrl-C to who started it.
+    assert log.read_text().splitlines()[0] == "(True,) {'restarted': True} True"
+    time.sleep(2)
+    length = log.stat().st_size
+    time.sleep(1)
+    assert log.stat().st_size == length
+
+
+def test_how_a_process_ended_is_said_in_words():
+    assert [_describe_exit(code) for code in (-9, 1)] == ["killed by signal 9", "exit status 1"]
 
 
 def test_a_trial_that_ends_forgives_deaths(monkeypatch):
