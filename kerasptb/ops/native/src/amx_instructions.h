@@ -7,7 +7,9 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
 // The compiler does not know what tile instructions read and write, hence the memory clobbers. Strides in bytes.
-KERASPTB_INLINE void configure_tiles(const TileShapes& shapes) { asm volatile("ldtilecfg %0" ::"m"(shapes) : "memory"); }
+KERASPTB_INLINE void configure_tiles(const TileShapes& shapes) {
+  asm volatile("ldtilecfg %0" ::"m"(shapes) : "memory");
+}
 KERASPTB_INLINE void release_tiles() { asm volatile("tilerelease" ::: "memory"); }
 template <int kTile>
 KERASPTB_INLINE void load_tile(const void* p, int64_t stride) {

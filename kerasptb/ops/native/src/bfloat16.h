@@ -1,4 +1,5 @@
-// Operands in bfloat16 of matrix products with float32 sums, which are made by tiles of 16 x 16 sums (tiles_bfloat16.h).
+// Operands in bfloat16 of matrix products with float32 sums, which are made by tiles of 16 x 16 sums
+// (tiles_bfloat16.h).
 //
 // A float32 operand becomes kParts bfloat16 numbers. kParts = 1 is plain bfloat16, rounded to nearest. kParts = 2 keeps
 // what that rounding lost as a second number (x = high + low, 16 bits of it in all) and a product is then
@@ -18,10 +19,10 @@ namespace KERASPTB_LEVEL {
 typedef uint16_t bfloat16;
 typedef __m512i Bfloat16x32;
 
-constexpr int kTileRows = 16;      // rows of A and of C, columns of B and of C
-constexpr int kTileDepth = 32;     // k of one tile product
-constexpr int kTileSize = 512;     // elements of a tile of A or B
-constexpr int kBlock = 32;         // two tiles side by side: what sizes are padded to
+constexpr int kTileRows = 16;   // rows of A and of C, columns of B and of C
+constexpr int kTileDepth = 32;  // k of one tile product
+constexpr int kTileSize = 512;  // elements of a tile of A or B
+constexpr int kBlock = 32;      // two tiles side by side: what sizes are padded to
 
 // The distance of rows of `size` bfloat16: at multiples of 1 KB they would push each other out of the L1 cache.
 KERASPTB_INLINE int64_t spread(int64_t size) { return size % 512 == 0 ? size + 32 : size; }
@@ -61,8 +62,8 @@ KERASPTB_INLINE Parts<kParts> split_in_parts(Float first, Float second) {
   Parts<kParts> parts;
   parts.part[0] = round_to_bfloat16(first, second);
   if (kParts == 2)
-    parts.part[kParts - 1] = round_to_bfloat16(first - widen(first_half(parts.part[0])),
-                                               second - widen(second_half(parts.part[0])));
+    parts.part[kParts - 1] =
+        round_to_bfloat16(first - widen(first_half(parts.part[0])), second - widen(second_half(parts.part[0])));
   return parts;
 }
 // One number.

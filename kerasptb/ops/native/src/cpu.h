@@ -18,9 +18,9 @@ namespace kerasptb {
 
 // Each level includes those before it. Every kernel is compiled once a level, into the namespace of the same name.
 enum class CpuLevel {
-  kBaseline = 0,  // x86-64 (SSE2), aarch64 (NEON): 4 lanes of float32
-  kAvx2 = 1,      // AVX2 and FMA: 8 lanes
-  kAvx512 = 2,    // AVX-512 F, BW, DQ, VL: 16 lanes
+  kBaseline = 0,    // x86-64 (SSE2), aarch64 (NEON): 4 lanes of float32
+  kAvx2 = 1,        // AVX2 and FMA: 8 lanes
+  kAvx512 = 2,      // AVX-512 F, BW, DQ, VL: 16 lanes
   kAvx512Bf16 = 3,  // AVX512-BF16: products of bfloat16
   kAmx = 4,         // AMX-BF16, granted by the operating system: tiles of such products
 };
@@ -34,20 +34,19 @@ const char* cpu_level_name(CpuLevel level);
 
 }  // namespace kerasptb
 
-// KERASPTB_DISPATCH(lstm_forward)(arguments): the function of the highest level. The last two bring no float32 products,
-// so the float32 kernels stop at AVX-512. KERASPTB_DISPATCH_BFLOAT16: the kernels that only those two have.
+// KERASPTB_DISPATCH(lstm_forward)(arguments): the function of the highest level. The last two bring no float32
+// products, so the float32 kernels stop at AVX-512. KERASPTB_DISPATCH_BFLOAT16: the kernels that only those two have.
 #if KERASPTB_X86
-#define KERASPTB_DISPATCH(function)                                                     \
-  (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAvx512  ? ::kerasptb::avx512::function \
+#define KERASPTB_DISPATCH(function)                                                        \
+  (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAvx512 ? ::kerasptb::avx512::function \
    : ::kerasptb::cpu_level() == ::kerasptb::CpuLevel::kAvx2 ? ::kerasptb::avx2::function   \
-                                                             : ::kerasptb::baseline::function)
+                                                            : ::kerasptb::baseline::function)
 #else
 #define KERASPTB_DISPATCH(function) (::kerasptb::baseline::function)
 #endif
 #if defined(KERASPTB_WITHOUT_AMX)
 #define KERASPTB_DISPATCH_BFLOAT16(function) (::kerasptb::avx512bf16::function)
 #else
-#define KERASPTB_DISPATCH_BFLOAT16(function)                                          \
-  (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAmx ? ::kerasptb::amx::function \
-                                                          : ::kerasptb::avx512bf16::function)
+#define KERASPTB_DISPATCH_BFLOAT16(function) \
+  (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAmx ? ::kerasptb::amx::function : ::kerasptb::avx512bf16::function)
 #endif

@@ -93,6 +93,7 @@ Driver open_driver() {
     return d;
   }
   // Names with _v2 are what cuda.h means by those without.
+  // clang-format off
   const bool all = find(library, "cuDeviceGet", d.cuDeviceGet) &&
                    find(library, "cuDeviceGetCount", d.cuDeviceGetCount) &&
                    find(library, "cuDeviceGetAttribute", d.cuDeviceGetAttribute) &&
@@ -109,6 +110,7 @@ Driver open_driver() {
                    find(library, "cuKernelSetAttribute", d.cuKernelSetAttribute) &&
                    find(library, "cuOccupancyMaxActiveClusters", d.cuOccupancyMaxActiveClusters) &&
                    find(library, "cuLaunchKernel", d.cuLaunchKernel);
+  // clang-format on
   if (!all || d.version < 12000) {
     d.error = "the NVIDIA driver is too old: it serves CUDA " + version_text(d.version) + ", and 12.0 is needed";
     return d;
@@ -140,10 +142,10 @@ const Library& library() {
       // A driver may say that it does not take such code only when a kernel is launched.
       const std::string needed = std::to_string(kerasptb_fatbin_nvcc);
       result.error = "the code was made by nvcc " + needed + ", and the driver serves CUDA " + version_text(d.version) +
-                     ": it needs a driver of CUDA " + needed + ", or code of an older nvcc (name one in KERASPTB_NVCC " +
-                     "and run `kerasptb build`)";
-    } else if (const int code = d.cuLibraryLoadData(&result.handle, kerasptb_fatbin, nullptr, nullptr, 0, nullptr,
-                                                    nullptr, 0);
+                     ": it needs a driver of CUDA " + needed + ", or code of an older nvcc (name one in " +
+                     "KERASPTB_NVCC and run `kerasptb build`)";
+    } else if (const int code =
+                   d.cuLibraryLoadData(&result.handle, kerasptb_fatbin, nullptr, nullptr, 0, nullptr, nullptr, 0);
                code != 0) {
       result.error = "the driver (of CUDA " + version_text(d.version) + ") does not take our code: " + d.words(code);
     }
@@ -228,8 +230,8 @@ std::string opt_in(Handle kernel, void* stream, const Launch& a) {
   return error;
 }
 
-// While a stream is being captured into a CUDA graph, a thread may not load code, as the first launch of a kernel does on
-// a GPU; unless it says for itself that it knows. What is loaded stays, so the graph does not depend on it.
+// While a stream is being captured into a CUDA graph, a thread may not load code, as the first launch of a kernel does
+// on a GPU; unless it says for itself that it knows. What is loaded stays, so the graph does not depend on it.
 class MayLoadCode {
  public:
   MayLoadCode() { driver().cuThreadExchangeStreamCaptureMode(&mode_); }
@@ -249,9 +251,9 @@ std::string try_launch(const Launch& a, void* stream) {
   if (a.blocks < 1 || a.blocks > INT32_MAX) return "too large: it would take " + std::to_string(a.blocks) + " blocks";
   if (std::string error = opt_in(kernel, stream, a); !error.empty()) return error;
   void* arguments[] = {const_cast<void*>(a.arguments)};
-  const int result = driver().cuLaunchKernel(kernel, static_cast<unsigned>(a.blocks), 1, 1,
-                                             static_cast<unsigned>(a.threads), 1, 1,
-                                             static_cast<unsigned>(a.shared_bytes), stream, arguments, nullptr);
+  const int result =
+      driver().cuLaunchKernel(kernel, static_cast<unsigned>(a.blocks), 1, 1, static_cast<unsigned>(a.threads), 1, 1,
+                              static_cast<unsigned>(a.shared_bytes), stream, arguments, nullptr);
   return result == 0 ? "" : driver().words(result);
 }
 
@@ -279,8 +281,8 @@ std::string obstacle(int device, DeviceReport* report) {
   // there being a context, for one) and say nothing against it.
   int version = 0;
   const int result = d.cuKernelGetAttribute(&version, kBinaryVersion, kernel, handle);
-  if (result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx ||
-      result == kJitCompilerNotFound || result == kUnsupportedPtxVersion || result == kJitCompilationDisabled)
+  if (result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kJitCompilerNotFound ||
+      result == kUnsupportedPtxVersion || result == kJitCompilationDisabled)
     return "the driver (of CUDA " + version_text(d.version) +
            ") has no use for our code on this GPU: " + d.words(result);
   return "";
@@ -305,10 +307,11 @@ bool has_room(const Launch& a, int device) {
     const LaunchConfiguration configuration = {{static_cast<unsigned>(a.cluster_blocks), 1, 1},
                                                {static_cast<unsigned>(a.threads), 1, 1},
                                                static_cast<unsigned>(a.shared_bytes),
-                                               nullptr, nullptr, 0};
+                                               nullptr,
+                                               nullptr,
+                                               0};
     // An error says that there is none, too.
-    if (!allow(kernel, handle, a).empty() ||
-        d.cuOccupancyMaxActiveClusters(&clusters, kernel, &configuration) != 0)
+    if (!allow(kernel, handle, a).empty() || d.cuOccupancyMaxActiveClusters(&clusters, kernel, &configuration) != 0)
       clusters = 0;
     d.cuCtxPopCurrent(&context);
   }

@@ -1,13 +1,13 @@
 // Cross-entropy of a linear layer's softmax for a few words. Equations and shape letters: linear_cross_entropy.h.
 //
-// With so few rows of h to multiply it with, reading W takes longer than the products do. So W is read where it lies, once
-// for the logits and once for the gradients, and dW is written in the same walk: nothing of their size is packed,
+// With so few rows of h to multiply it with, reading W takes longer than the products do. So W is read where it lies,
+// once for the logits and once for the gradients, and dW is written in the same walk: nothing of their size is packed,
 // transposed or kept. The threads share the words, which fall into blocks. For every block:
 //
 // 1. The logits are made, and e = 2^(z - m) of them, m the largest of the block's row.
 // 2. The sums over all blocks and threads give the loss and dz, which takes the place of e.
-// 3. Row after row of W: the block's share of the row is multiplied with dz for dh, and that of dW made from it. Of W that
-//    is [V, D] a word after the other, and of it a piece that is as long.
+// 3. Row after row of W: the block's share of the row is multiplied with dz for dh, and that of dW made from it. Of W
+//    that is [V, D] a word after the other, and of it a piece that is as long.
 #include "few_words.h"
 
 #include <math.h>
@@ -23,7 +23,7 @@ namespace {
 constexpr int64_t kBlock = 256;
 // Rows of W that are fetched before the one that is read: the processor foresees no walk down a column.
 constexpr int64_t kAhead = 8;
-constexpr int64_t kLine = 16;  // floats that are fetched at a time
+constexpr int64_t kLine = 16;               // floats that are fetched at a time
 constexpr int kSums = (kRows + 3) / 4 * 4;  // rows of a tile, as `sums` gives them
 
 // Vectors of W's columns that are read at a time, for as many sums as the registers hold.
@@ -121,14 +121,14 @@ struct RowGradient {
 
 // Memory of one thread.
 struct ThreadBuffers {
-  float* panel;      // [D][kPanel]: of W, where it is [V, D] or several tiles of rows read it
-  float* bias;       // [kBlock]: of the block
-  float* dz;         // [block][rows][kBlock]: z, then e, then dz. Loss only: of one block
-  float* reference;  // [block][rows]: m
-  float* largest;    // [rows]: of m over the thread's blocks
-  float* total;      // [rows]: sums of 2^(z - largest)
+  float* panel;         // [D][kPanel]: of W, where it is [V, D] or several tiles of rows read it
+  float* bias;          // [kBlock]: of the block
+  float* dz;            // [block][rows][kBlock]: z, then e, then dz. Loss only: of one block
+  float* reference;     // [block][rows]: m
+  float* largest;       // [rows]: of m over the thread's blocks
+  float* total;         // [rows]: sums of 2^(z - largest)
   float *top, *factor;  // [rows]: of all threads, the largest logit and scale / the sum of 2^(z - it)
-  float* dh;         // [tile][D][kSums]; of W that is [V, D], [rows][D]
+  float* dh;            // [tile][D][kSums]; of W that is [V, D], [rows][D]
 };
 
 struct Task {
@@ -171,8 +171,7 @@ struct Task {
       return;
     }
     for (int64_t i = 0; i < words; i += kPanel) {
-      if (io.transpose_kernel)
-        pack_transposed(io.kernel + (v + i) * D, smaller(words - i, kPanel), D, my.panel);
+      if (io.transpose_kernel) pack_transposed(io.kernel + (v + i) * D, smaller(words - i, kPanel), D, my.panel);
       for_each_tile(io.num_words, [&](auto height, int64_t tile, int64_t row) {
         Product of{D, h + tile * D * kRows, my.panel, kPanel, z + row * kBlock + i, kBlock, words - i};
         if (tile > 0 || io.transpose_kernel) return product<height, 2, 1, kRows>(of);

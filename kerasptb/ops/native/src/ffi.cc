@@ -53,8 +53,8 @@ ffi::Error layer_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Fl
                          Out h_seq, Out h_T, Out c_T, Out gates, Out c_seq) {
   const char* name = "kerasptb_lstm_layer_forward_float32";
   LstmLayerForward arguments;
-  ffi::Error error = check(name, *gates, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T, &*gates, &*c_seq,
-                           &arguments.recurrence);
+  ffi::Error error =
+      check(name, *gates, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T, &*gates, &*c_seq, &arguments.recurrence);
   if (error.failure()) return error;
   const LstmForward& r = arguments.recurrence;
   const int64_t D = x.dimensions().size() == 3 ? x.dimensions()[2] : 0;
@@ -112,22 +112,25 @@ ffi::Error run(const SoftmaxCrossEntropy& arguments) {
 ffi::Error loss_and_gradient(Float32 logits, Float32 bias, Int32 targets, Float32 scale, Out loss, Out dlogits,
                              Out dbias) {
   SoftmaxCrossEntropy arguments;
-  ffi::Error error = check("kerasptb_softmax_cross_entropy", logits, bias, targets, &scale, *loss, &*dlogits, &*dbias,
-                           &arguments);
+  ffi::Error error =
+      check("kerasptb_softmax_cross_entropy", logits, bias, targets, &scale, *loss, &*dlogits, &*dbias, &arguments);
   return error.failure() ? error : run(arguments);
 }
 
 ffi::Error loss_only(Float32 logits, Float32 bias, Int32 targets, Out loss) {
   SoftmaxCrossEntropy arguments;
-  ffi::Error error = check("kerasptb_softmax_cross_entropy_loss", logits, bias, targets, nullptr, *loss, nullptr,
-                           nullptr, &arguments);
+  ffi::Error error =
+      check("kerasptb_softmax_cross_entropy_loss", logits, bias, targets, nullptr, *loss, nullptr, nullptr, &arguments);
   return error.failure() ? error : run(arguments);
 }
 
 auto bind_layer_forward() { return bind_lstm_training(ffi::Ffi::Bind().Arg<Float32>()); }
 auto bind_layer_backward() {
   return bind_lstm_backward(ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>())
-      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>();
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>();
 }
 
 XLA_FFI_DEFINE_HANDLER(LstmForwardHandler, lstm_training, bind_lstm_training(ffi::Ffi::Bind()));
@@ -173,8 +176,7 @@ KERASPTB_EXPORT const char* kerasptb_register(const XLA_FFI_Api* api) {
     return message;
   }
   for (const kerasptb::NamedHandler& entry : kerasptb::all_handlers())
-    if (XLA_FFI_Error* error =
-            xla::ffi::Ffi::RegisterStaticHandler(api, entry.target, entry.platform, entry.handler)) {
+    if (XLA_FFI_Error* error = xla::ffi::Ffi::RegisterStaticHandler(api, entry.target, entry.platform, entry.handler)) {
       XLA_FFI_Error_Destroy_Args destroy{XLA_FFI_Error_Destroy_Args_STRUCT_SIZE, nullptr, error};
       api->XLA_FFI_Error_Destroy(&destroy);
       std::snprintf(message, sizeof(message), "it refused the handler %s for %s", entry.target, entry.platform);

@@ -58,23 +58,23 @@ template <Precision precision>
 ffi::Error lstm_backward(void* stream, Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0,
                          Float32 dh_seq, Float32 dh_T, Float32 dc_T, Out dz, Out dbias, Out dc0) {
   LstmBackward arguments;
-  ffi::Error error = check(targets(precision).backward, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz,
-                           1, *dbias, *dc0, &arguments);
+  ffi::Error error = check(targets(precision).backward, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, 1,
+                           *dbias, *dc0, &arguments);
   return error.failure() ? error : launched(cuda::lstm_backward(arguments, precision, stream));
 }
 
 ffi::Error loss_and_gradient(void* stream, Float32 logits, Float32 bias, Int32 targets, Float32 scale, Out loss,
                              Out dlogits, Out dbias) {
   SoftmaxCrossEntropy arguments;
-  ffi::Error error = check("kerasptb_softmax_cross_entropy", logits, bias, targets, &scale, *loss, &*dlogits, &*dbias,
-                           &arguments);
+  ffi::Error error =
+      check("kerasptb_softmax_cross_entropy", logits, bias, targets, &scale, *loss, &*dlogits, &*dbias, &arguments);
   return error.failure() ? error : launched(cuda::softmax_cross_entropy(arguments, stream));
 }
 
 ffi::Error loss_only(void* stream, Float32 logits, Float32 bias, Int32 targets, Out loss) {
   SoftmaxCrossEntropy arguments;
-  ffi::Error error = check("kerasptb_softmax_cross_entropy_loss", logits, bias, targets, nullptr, *loss, nullptr,
-                           nullptr, &arguments);
+  ffi::Error error =
+      check("kerasptb_softmax_cross_entropy_loss", logits, bias, targets, nullptr, *loss, nullptr, nullptr, &arguments);
   return error.failure() ? error : launched(cuda::softmax_cross_entropy(arguments, stream));
 }
 

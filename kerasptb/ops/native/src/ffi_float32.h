@@ -42,9 +42,19 @@ inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel
                    {c_T, {B, H}}}))
     return wrong_shapes(target);
   if (gates != nullptr && !shapes_fit({{*gates, {B, T, 4 * H}}, {*c_seq, {B, T, H}}})) return wrong_shapes(target);
-  *arguments = {B, T, H, xz.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(), h0.typed_data(),
-                c0.typed_data(), h_seq.typed_data(), h_T.typed_data(), c_T.typed_data(),
-                gates ? gates->typed_data() : nullptr, c_seq ? c_seq->typed_data() : nullptr};
+  *arguments = {B,
+                T,
+                H,
+                xz.typed_data(),
+                recurrent_kernel.typed_data(),
+                bias.typed_data(),
+                h0.typed_data(),
+                c0.typed_data(),
+                h_seq.typed_data(),
+                h_T.typed_data(),
+                c_T.typed_data(),
+                gates ? gates->typed_data() : nullptr,
+                c_seq ? c_seq->typed_data() : nullptr};
   return ffi::Error::Success();
 }
 
@@ -65,8 +75,18 @@ inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 ga
                    {dbias, {4 * H}},
                    {dc0, {B, H}}}))
     return wrong_shapes(target);
-  *arguments = {B, T, H, recurrent_kernel.typed_data(), gates.typed_data(), c_seq.typed_data(), c0.typed_data(),
-                dh_seq.typed_data(), dh_T.typed_data(), dc_T.typed_data(), dz.typed_data(), dbias.typed_data(),
+  *arguments = {B,
+                T,
+                H,
+                recurrent_kernel.typed_data(),
+                gates.typed_data(),
+                c_seq.typed_data(),
+                c0.typed_data(),
+                dh_seq.typed_data(),
+                dh_T.typed_data(),
+                dc_T.typed_data(),
+                dz.typed_data(),
+                dbias.typed_data(),
                 dc0.typed_data()};
   return ffi::Error::Success();
 }
@@ -80,8 +100,14 @@ inline ffi::Error check(const char* target, Float32 logits, Float32 bias, Int32 
       targets.dimensions()[0] != N)
     return wrong_shapes(target);
   if (scale != nullptr && !shapes_fit({{*scale, {N}}, {*dlogits, {N, V}}, {*dbias, {V}}})) return wrong_shapes(target);
-  *arguments = {N, V, logits.typed_data(), bias.typed_data(), targets.typed_data(),
-                scale ? scale->typed_data() : nullptr, loss.typed_data(), dlogits ? dlogits->typed_data() : nullptr,
+  *arguments = {N,
+                V,
+                logits.typed_data(),
+                bias.typed_data(),
+                targets.typed_data(),
+                scale ? scale->typed_data() : nullptr,
+                loss.typed_data(),
+                dlogits ? dlogits->typed_data() : nullptr,
                 dbias ? dbias->typed_data() : nullptr};
   return ffi::Error::Success();
 }
@@ -89,12 +115,18 @@ inline ffi::Error check(const char* target, Float32 logits, Float32 bias, Int32 
 // The bindings, from what comes before the buffers on: nothing on the CPU, the stream on the GPU.
 template <class Binding>
 auto bind_inputs_of_lstm(Binding&& binding) {
-  return std::move(binding).template Arg<Float32>().template Arg<Float32>().template Arg<Float32>()
-      .template Arg<Float32>().template Arg<Float32>();
+  return std::move(binding)
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Float32>();
 }
 template <class Binding>
 auto bind_lstm_inference(Binding&& binding) {
-  return bind_inputs_of_lstm(std::move(binding)).template Ret<Float32>().template Ret<Float32>()
+  return bind_inputs_of_lstm(std::move(binding))
+      .template Ret<Float32>()
+      .template Ret<Float32>()
       .template Ret<Float32>();
 }
 template <class Binding>
@@ -103,18 +135,31 @@ auto bind_lstm_training(Binding&& binding) {
 }
 template <class Binding>
 auto bind_lstm_backward(Binding&& binding) {
-  return bind_inputs_of_lstm(std::move(binding)).template Arg<Float32>().template Arg<Float32>()
-      .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>();
+  return bind_inputs_of_lstm(std::move(binding))
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>();
 }
 template <class Binding>
 auto bind_loss(Binding&& binding) {
-  return std::move(binding).template Arg<Float32>().template Arg<Float32>().template Arg<Int32>()
+  return std::move(binding)
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Int32>()
       .template Ret<Float32>();
 }
 template <class Binding>
 auto bind_loss_and_gradient(Binding&& binding) {
-  return std::move(binding).template Arg<Float32>().template Arg<Float32>().template Arg<Int32>()
-      .template Arg<Float32>().template Ret<Float32>().template Ret<Float32>().template Ret<Float32>();
+  return std::move(binding)
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Int32>()
+      .template Arg<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>();
 }
 
 }  // namespace kerasptb

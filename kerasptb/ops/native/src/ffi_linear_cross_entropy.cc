@@ -45,8 +45,19 @@ ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32
       !shapes_fit({{bias, {V}}, {loss, {N}}}) || targets.dimensions().size() != 1 || targets.dimensions()[0] != N)
     return wrong_shapes(name);
   if (ffi::Error error = check_targets(targets.typed_data(), N, V); error.failure()) return error;
-  *tensors = {N, D, V, h.typed_data(), kernel.typed_data(), bias.typed_data(), targets.typed_data(), nullptr,
-              loss.typed_data(), nullptr, nullptr, nullptr, transpose_kernel};
+  *tensors = {N,
+              D,
+              V,
+              h.typed_data(),
+              kernel.typed_data(),
+              bias.typed_data(),
+              targets.typed_data(),
+              nullptr,
+              loss.typed_data(),
+              nullptr,
+              nullptr,
+              nullptr,
+              transpose_kernel};
   return ffi::Error::Success();
 }
 
@@ -54,8 +65,7 @@ template <int kParts>
 ffi::Error loss_and_gradients(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32 scale, Out loss, Out dh,
                               Out d_kernel, Out d_bias, bool transpose_kernel) {
   LinearCrossEntropy tensors;
-  if (ffi::Error error = check(h, kernel, bias, targets, *loss, transpose_kernel, &tensors);
-      error.failure())
+  if (ffi::Error error = check(h, kernel, bias, targets, *loss, transpose_kernel, &tensors); error.failure())
     return error;
   const int64_t N = tensors.num_words, D = tensors.features, V = tensors.vocabulary_size;
   if (!shapes_fit({{scale, {N}}, {*dh, {N, D}}, {*d_bias, {V}}}) ||
@@ -77,13 +87,20 @@ ffi::Error loss_only(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out
 
 auto bind_loss_and_gradients() {
   return ffi::Ffi::Bind()
-      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>().Arg<Float32>()
-      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Float32>().Attr<bool>("transpose_kernel");
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Int32>()
+      .Arg<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Attr<bool>("transpose_kernel");
 }
 auto bind_loss_only() {
-  return ffi::Ffi::Bind()
-      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>()
-      .Ret<Float32>().Attr<bool>("transpose_kernel");
+  auto inputs = ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Int32>();
+  return std::move(inputs).Ret<Float32>().Attr<bool>("transpose_kernel");
 }
 
 XLA_FFI_DEFINE_HANDLER(GradientsFloat32, loss_and_gradients<kFloat32>, bind_loss_and_gradients());

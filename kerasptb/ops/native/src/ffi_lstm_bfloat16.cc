@@ -31,10 +31,11 @@ ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Flo
       !has_shape(*gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(*cells, {T + 1, B, sizes.padded_units()}))
     return wrong_shapes("lstm_forward");
   return guarded([&] {
-    KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(kParts, sizes,
-                      {x.typed_data(), kernel.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(),
-                       h0.typed_data(), c0.typed_data(), h_seq->typed_data(), h_T->typed_data(), c_T->typed_data(),
-                       static_cast<uint16_t*>(rows->untyped_data()), gates->untyped_data(), cells->typed_data()});
+    KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(
+        kParts, sizes,
+        {x.typed_data(), kernel.typed_data(), recurrent_kernel.typed_data(), bias.typed_data(), h0.typed_data(),
+         c0.typed_data(), h_seq->typed_data(), h_T->typed_data(), c_T->typed_data(),
+         static_cast<uint16_t*>(rows->untyped_data()), gates->untyped_data(), cells->typed_data()});
   });
 }
 
@@ -54,28 +55,48 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
       !has_shape(*d_bias, {4 * H}) || !has_shape(*dh0, {B, H}) || !has_shape(*dc0, {B, H}))
     return wrong_shapes("lstm_backward");
   return guarded([&] {
-    KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(kParts, sizes,
-                       {kernel.typed_data(), recurrent_kernel.typed_data(),
-                        static_cast<const uint16_t*>(rows.untyped_data()), gates.untyped_data(), cells.typed_data(),
-                        dh_seq.typed_data(), dh_T.typed_data(), dc_T.typed_data(), dx->typed_data(),
-                        d_kernel->typed_data(), d_recurrent_kernel->typed_data(), d_bias->typed_data(),
-                        dh0->typed_data(), dc0->typed_data()});
+    KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(
+        kParts, sizes,
+        {kernel.typed_data(), recurrent_kernel.typed_data(), static_cast<const uint16_t*>(rows.untyped_data()),
+         gates.untyped_data(), cells.typed_data(), dh_seq.typed_data(), dh_T.typed_data(), dc_T.typed_data(),
+         dx->typed_data(), d_kernel->typed_data(), d_recurrent_kernel->typed_data(), d_bias->typed_data(),
+         dh0->typed_data(), dc0->typed_data()});
   });
 }
 
 template <class Gates>
 auto bind_lstm_forward() {
   return ffi::Ffi::Bind()
-      .Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>()
-      .Ret<Float32>().Ret<Float32>().Ret<Float32>().Ret<Bfloat16>().template Ret<Gates>().template Ret<Float32>();
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Ret<Float32>()
+      .Ret<Bfloat16>()
+      .template Ret<Gates>()
+      .template Ret<Float32>();
 }
 template <class Gates>
 auto bind_lstm_backward() {
   return ffi::Ffi::Bind()
-      .Arg<Float32>().Arg<Float32>().Arg<Bfloat16>().Arg<Gates>().template Arg<Float32>()
-      .template Arg<Float32>().template Arg<Float32>().template Arg<Float32>()
-      .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>()
-      .template Ret<Float32>().template Ret<Float32>().template Ret<Float32>();
+      .Arg<Float32>()
+      .Arg<Float32>()
+      .Arg<Bfloat16>()
+      .Arg<Gates>()
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Arg<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>()
+      .template Ret<Float32>();
 }
 
 // The macro takes no commas in its arguments.

@@ -3,8 +3,9 @@
 //   z = h W + b    loss[n] = log(sum over v of exp(z[n, v])) - z[n, targets[n]]        h [N,D], W [D,V], b [V]
 //   dz[n, v] = scale[n] (softmax(z[n])[v] - [v == targets[n]])    dh = dz W^T    dW = h^T dz    db = sum over n of dz
 //
-// Operands are float32, bfloat16 in one part (bfloat16) or in two (bfloat16x3). Sums, softmax and loss are float32. So are
-// the operands in every precision if the words are few: up to 8 or, of a small W, 16; without AMX up to 39 with bfloat16x3.
+// Operands are float32, bfloat16 in one part (bfloat16) or in two (bfloat16x3). Sums, softmax and loss are float32. So
+// are the operands in every precision if the words are few: up to 8 or, of a small W, 16; without AMX up to 39 with
+// bfloat16x3.
 //
 // XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
 //   kerasptb_linear_cross_entropy_float32(h, W, b, targets s32 [N], scale [N]) -> loss [N], dh [N,D], dW [D,V], db [V]

@@ -1,9 +1,9 @@
 // Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy.h.
 //
-// The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks. For every chunk: a
-// first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and sums their exponentials; a second
-// takes dW of the panels from the softmax. Where products cost little the second makes the softmax again, and dh from it
-// (softmax_again_bfloat16.h); where they do not, the first has made dh, and kept the exponentials
+// The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks. For every chunk:
+// a first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and sums their exponentials; a
+// second takes dW of the panels from the softmax. Where products cost little the second makes the softmax again, and dh
+// from it (softmax_again_bfloat16.h); where they do not, the first has made dh, and kept the exponentials
 // (softmax_kept_bfloat16.h). The softmax has base 2: W and b are packed times log2(e).
 #include "linear_cross_entropy_bfloat16.h"
 

@@ -1,5 +1,5 @@
-// What linear_cross_entropy_bfloat16.cc and its two ways to the softmax (softmax_*_bfloat16.h) share: the buffers, and the
-// work on a chunk of rows and a panel of the vocabulary.
+// What linear_cross_entropy_bfloat16.cc and its two ways to the softmax (softmax_*_bfloat16.h) share: the buffers, and
+// the work on a chunk of rows and a panel of the vocabulary.
 #pragma once
 
 #include "linear_cross_entropy.h"
@@ -14,10 +14,10 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-constexpr int64_t kPanel = 128;                          // words of the vocabulary
+constexpr int64_t kPanel = 128;  // words of the vocabulary
 constexpr int kPanelVectors = kPanel / 16;
-constexpr int64_t kRowsAhead = 8;                        // that are fetched of W while one is packed
-constexpr float kNoLogit = -INFINITY;                    // of padding: its exponential is 0
+constexpr int64_t kRowsAhead = 8;      // that are fetched of W while one is packed
+constexpr float kNoLogit = -INFINITY;  // of padding: its exponential is 0
 
 // 2^x. Where the operands are bfloat16 (2^-9) a relative error of 2.6e-6 is little; polynomial as that of simd.h.
 template <int kParts>
@@ -33,9 +33,9 @@ KERASPTB_INLINE Float exp2(Float x) {
 
 // Memory of one thread.
 struct ThreadBuffers {
-  bfloat16* columns;       // [word / 16][D' / 32][tile]: the panel as B of the logits
-  float bias[kPanel];      // of the panel, times log2(e)
-  float *largest, *sum;    // of the exponentials of the thread's panels: as the softmax has them
+  bfloat16* columns;     // [word / 16][D' / 32][tile]: the panel as B of the logits
+  float bias[kPanel];    // of the panel, times log2(e)
+  float *largest, *sum;  // of the exponentials of the thread's panels: as the softmax has them
   // For the gradients:
   bfloat16* rows;          // [D' / 16][4][tile]: the panel as B of dh
   bfloat16* softmax;       // of the panel, or of all the thread's panels, each [rows / 2][word][2]: as B of dW
@@ -50,19 +50,19 @@ struct Task {
 
   const LinearCrossEntropy& io;
   int threads;
-  int64_t depth;       // D' = D rounded up to 32
+  int64_t depth;  // D' = D rounded up to 32
   int64_t panels;
-  int64_t most_rows;   // of a chunk, multiple of 32
+  int64_t most_rows;  // of a chunk, multiple of 32
   int64_t h_stride, h_transposed_stride, dh_stride;
   // Distances of the parts.
   int64_t h_low, h_transposed_low, panel_low, softmax_low;
   static constexpr int64_t kBlockLow = kBlock * kPanel;
 
-  bfloat16* h;             // [rows][h_stride]
+  bfloat16* h;                        // [rows][h_stride]
   bfloat16* target_kernel = nullptr;  // [rows][D']: of W the column of each row's target, where dh is made without it
-  float *largest, *total;  // [rows]: of kept exponentials, over all threads
-  float *log_sum_exp, *target_logit;           // [rows], base 2
-  int32_t *first_target, *rows_by_target;      // rows of the chunk ordered by their target's panel: start of each panel
+  float *largest, *total;             // [rows]: of kept exponentials, over all threads
+  float *log_sum_exp, *target_logit;  // [rows], base 2
+  int32_t *first_target, *rows_by_target;  // rows of the chunk ordered by their target's panel: start of each panel
   ThreadBuffers* buffers;
 
   // The chunk.
@@ -92,8 +92,7 @@ struct Task {
           const int64_t r = block * kBlock + i;
           const int64_t lanes = r < num_rows ? lanes_before(d, io.features) : 0;
           const float weight = r < num_rows ? weights[r] : 0.0f;
-          rows[i / 16][i % 16] =
-              reinterpret_cast<__m512i>(load(io.h + (begin + r) * io.features + d, lanes) * weight);
+          rows[i / 16][i % 16] = reinterpret_cast<__m512i>(load(io.h + (begin + r) * io.features + d, lanes) * weight);
         }
         transpose(rows[0]);
         transpose(rows[1]);
@@ -126,8 +125,7 @@ struct Task {
 
   void pack_panel(int64_t panel, ThreadBuffers& my) const {
     const int64_t words = words_of(panel);
-    for (int64_t v = 0; v < kPanel; ++v)
-      my.bias[v] = v < words ? io.bias[panel * kPanel + v] * kLog2E : kNoLogit;
+    for (int64_t v = 0; v < kPanel; ++v) my.bias[v] = v < words ? io.bias[panel * kPanel + v] * kLog2E : kNoLogit;
     const auto pack = [&](int64_t d, int64_t v, Float first, Float second) __attribute__((always_inline)) {
       const Parts<kParts> parts = split_in_parts<kParts>(first * kLog2E, second * kLog2E);
       bfloat16* to = my.columns + v * depth + d * kTileRows;
@@ -140,8 +138,8 @@ struct Task {
           __m512i rows[16];
           for (int64_t i = 0; i < kLanes; ++i) {
             prefetch(kernel + (v + kLanes + i) * io.features + d);
-            rows[i] = reinterpret_cast<__m512i>(load(kernel + (v + i) * io.features + d,
-                                                     v + i < words ? lanes_before(d, io.features) : 0));
+            rows[i] = reinterpret_cast<__m512i>(
+                load(kernel + (v + i) * io.features + d, v + i < words ? lanes_before(d, io.features) : 0));
           }
           transpose(rows);
           for (int64_t i = 0; i < kLanes; i += 2)
@@ -279,8 +277,7 @@ struct Task {
     for (int64_t j = 0; j < kBlock && v + j < io.vocabulary_size; j += kLanes)
       for (int64_t i = 0; i < kBlock && d + i < io.features; i += kLanes) {
         __m512i rows[16];
-        for (int64_t k = 0; k < kLanes; ++k)
-          rows[k] = reinterpret_cast<__m512i>(load(sums + (i + k) * kBlock + j));
+        for (int64_t k = 0; k < kLanes; ++k) rows[k] = reinterpret_cast<__m512i>(load(sums + (i + k) * kBlock + j));
         transpose(rows);
         const int64_t lanes = lanes_before(d + i, io.features);
         for (int64_t k = 0; k < smaller(kLanes, io.vocabulary_size - v - j); ++k) {

@@ -27,8 +27,8 @@ namespace {
 constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
 constexpr int64_t kPanelsOfTotal = 32;  // whose exponentials are summed before they are added to those before them
 
-// Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of more
-// a tile of h no longer stays in the L1 cache.
+// Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of
+// more a tile of h no longer stays in the L1 cache.
 constexpr int64_t kMostRows = 256;
 
 // Up to which few_words_float32.cc is the faster, measured at D = 64 to 1,500.
@@ -36,11 +36,11 @@ constexpr int64_t kFewWords = 3 * kRows;
 
 // Memory of one thread.
 struct ThreadBuffers {
-  float* panel;       // [D'][kPanel]: of W, as B of the logits; rows from D on are zero
-  float* bias;        // [kPanel]: of the panel
-  float* reference;   // [rows]: m
-  float* totals;      // [rows][kLanes]: sums of e of the latest panels
-  float* earlier;     // [rows][kLanes]: and of those before them
+  float* panel;         // [D'][kPanel]: of W, as B of the logits; rows from D on are zero
+  float* bias;          // [kPanel]: of the panel
+  float* reference;     // [rows]: m
+  float* totals;        // [rows][kLanes]: sums of e of the latest panels
+  float* earlier;       // [rows][kLanes]: and of those before them
   float* exponentials;  // of the thread's first panel: [panel][rows][kPanel]. Loss only: of one panel
   // For the gradients:
   float* transposed;  // [D' / kPanel][word of the thread][kPanel]: W^T, as B of dh
@@ -54,13 +54,13 @@ struct Task {
 
   const LinearCrossEntropy& io;
   int threads;
-  int64_t depth;         // D' = D rounded up to kPanel
+  int64_t depth;  // D' = D rounded up to kPanel
   int64_t panels;
   int64_t panel_stride;  // of exponentials; 0: no gradients
   int64_t dh_stride;
 
-  float* h;             // [tile][D][kRows], as A of the logits
-  float* target_logit;  // [rows]
+  float* h;                // [tile][D][kRows], as A of the logits
+  float* target_logit;     // [rows]
   float *largest, *total;  // [rows]: of m over all threads, and the sum of 2^(z - largest)
   ThreadBuffers* buffers;
 
@@ -125,8 +125,7 @@ struct Task {
     } else {
       const Range mine = split(io.features, tiles, tile);
       for (int64_t d = mine.begin; d < mine.end; ++d)
-        for (int64_t v = 0; v < kPanel; v += 16)
-          prefetch(io.kernel + d * io.vocabulary_size + panel * kPanel + v);
+        for (int64_t v = 0; v < kPanel; v += 16) prefetch(io.kernel + d * io.vocabulary_size + panel * kPanel + v);
     }
   }
 
@@ -224,8 +223,7 @@ struct Task {
   void factors(Range my_panels, const ThreadBuffers& my) const {
     for (int64_t r = 0; r < num_rows; ++r) {
       // Else the residual of a target, which is one less than its softmax, could be too large for e's scale.
-      if (largest[r] - my.reference[r] > kMostAbove)
-        raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
+      if (largest[r] - my.reference[r] > kMostAbove) raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
       const float distance = my.reference[r] - largest[r];
       my.factor[r] = io.scale[begin + r] * (exp2(splat(distance))[0] / total[r]);
       const int64_t target = io.targets[begin + r], panel = target / kPanel;
@@ -253,9 +251,8 @@ struct Task {
     for (int64_t first = my_panels.begin; first < my_panels.end; first += kPanelsOfSum) {
       const Range block{first, smaller(first + kPanelsOfSum, my_panels.end)};
       for (int64_t d = 0; d < depth / kPanel; ++d)
-        for_each_tile(num_rows, [&](auto height, int64_t, int64_t row) {
-          dh_tile<height>(my_panels, block, d, row, my);
-        });
+        for_each_tile(num_rows,
+                      [&](auto height, int64_t, int64_t row) { dh_tile<height>(my_panels, block, d, row, my); });
       for (int64_t panel = block.begin; panel < block.end; ++panel)
         for_each_tile(io.features + 1, [&](auto height, int64_t tile, int64_t d) {
           kernel_tile<height>(my_panels, panel, tile, d, my);
@@ -326,7 +323,8 @@ struct Task {
     constexpr int64_t kRoundedRows = (R + 3) / 4 * 4;
     alignas(64) float tile[kRoundedRows * kPanel], by_word[kPanel * kRoundedRows];
     for (int r = 0; r < kRoundedRows; ++r)
-      for (int j = 0; j < 2; ++j) store(tile + r * kPanel + j * kLanes, r < R ? sums.of[smaller(r, R - 1)][j] : Float{});
+      for (int j = 0; j < 2; ++j)
+        store(tile + r * kPanel + j * kLanes, r < R ? sums.of[smaller(r, R - 1)][j] : Float{});
     for (int64_t r = 0; r < kRoundedRows; r += 4)
       for (int64_t i = 0; i < kPanel; i += 4)
         transpose4(tile + r * kPanel + i, kPanel, by_word + i * kRoundedRows + r, kRoundedRows);
@@ -344,8 +342,7 @@ struct Task {
     for (int64_t r = rows.begin; r < rows.end; ++r)
       for (int64_t d = 0; d < io.features; d += kLanes) {
         Float sum = Float{};
-        for (int t = 0; t < threads; ++t)
-          sum += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
+        for (int t = 0; t < threads; ++t) sum += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
         store(io.dh + (begin + r) * io.features + d, sum, lanes_before(d, io.features));
       }
   }

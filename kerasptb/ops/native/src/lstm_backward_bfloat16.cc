@@ -120,8 +120,8 @@ struct Backward {
 
   void recurrence(const Share& share, Barrier* barrier) const {
     for (int64_t t = sizes.steps - 1; t >= 0; --t) {
-      gates(t, share.rows,
-            {2 * share.slices.begin, smaller(2 * share.slices.end, tiles)}, d_bias + share.group * columns);
+      gates(t, share.rows, {2 * share.slices.begin, smaller(2 * share.slices.end, tiles)},
+            d_bias + share.group * columns);
       if (layout.members > 1) barrier->wait();
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
         for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows)
@@ -168,8 +168,7 @@ struct Backward {
   // ---- dW = inputs^T dz, over some rows at a time ----
 
   // Two rows of 16 elements as pairs; rows at or past the end are zero.
-  static KERASPTB_INLINE_METHOD Bfloat16x32 row_pair(const bfloat16* p, int64_t row_size, int64_t r,
-                                                             int64_t end) {
+  static KERASPTB_INLINE_METHOD Bfloat16x32 row_pair(const bfloat16* p, int64_t row_size, int64_t r, int64_t end) {
     if (r + 1 < end) return pair_rows(join(load_bfloat16x16(p), load_bfloat16x16(p + row_size)));
     return r < end ? pair_rows(join(load_bfloat16x16(p), _mm256_setzero_si256())) : _mm512_setzero_si512();
   }
@@ -233,10 +232,10 @@ struct Backward {
         for (int64_t column_block = first; column_block < last; ++column_block) {
           // Of the next block of rows: where these are few a product lasts less than memory takes.
           for_each_place(k_block + 1, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
-          multiply_32x32<kParts>(row_blocks, kBlock, inputs,
-                                 paired_operand(my_dz + (column_block - first) * kBlock * padded_rows, padded_rows,
-                                                packed_dz_low),
-                                 nullptr, places_32x32(product, kBlock));
+          multiply_32x32<kParts>(
+              row_blocks, kBlock, inputs,
+              paired_operand(my_dz + (column_block - first) * kBlock * padded_rows, padded_rows, packed_dz_low),
+              nullptr, places_32x32(product, kBlock));
           for_each_place(k_block, column_block, [&](float* place, int64_t offset, int64_t lanes) {
             const Float sum = load(product + offset);
             store(place, rows.begin > 0 ? sum + load(place, lanes) : sum, lanes);

@@ -20,9 +20,9 @@ struct BackwardStep {
   float* dz;                // row b at b * dz_stride; or null, and then:
   Panels dz_panels;         // row b is first_row + b * row_stride
   int64_t first_row, row_stride;
-  float* dz_local;          // row b at b * local_stride, for the product
-  float* dh;                // row b at b * h_stride: gradient that came through the recurrence
-  float* dc;                // row b at b * h_stride
+  float* dz_local;  // row b at b * local_stride, for the product
+  float* dh;        // row b at b * h_stride: gradient that came through the recurrence
+  float* dc;        // row b at b * h_stride
   int64_t dz_stride, seq_stride, c_previous_stride, local_stride, h_stride;
 };
 
@@ -115,12 +115,9 @@ KERASPTB_INLINE void packed_vectors(const ProductStep& s, int64_t tile, int64_t 
   int64_t v = vectors.begin;
   for (; v + 4 <= vectors.end; v += 4) packed_tile<R, 4>(s, row, v, next(v));
   switch (vectors.end - v) {
-    case 3:
-      return packed_tile<R, 3>(s, row, v, next(v));
-    case 2:
-      return packed_tile<R, 2>(s, row, v, next(v));
-    case 1:
-      return packed_tile<R, 1>(s, row, v, next(v));
+    case 3: return packed_tile<R, 3>(s, row, v, next(v));
+    case 2: return packed_tile<R, 2>(s, row, v, next(v));
+    case 1: return packed_tile<R, 1>(s, row, v, next(v));
   }
 }
 
@@ -140,7 +137,8 @@ KERASPTB_NOINLINE void dot_tile(const ProductStep& s, int64_t row, int64_t unit)
       for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
     }
   };
-  for (; k + kLanes <= s.k.end; k += kLanes) step([](const float* p) __attribute__((always_inline)) { return load(p); });
+  for (; k + kLanes <= s.k.end; k += kLanes)
+    step([](const float* p) __attribute__((always_inline)) { return load(p); });
   if (const int64_t lanes = s.k.end - k; lanes > 0)
     step([lanes](const float* p) __attribute__((always_inline)) { return load(p, lanes); });
   for (int r = 0; r < R; ++r) {
@@ -185,7 +183,8 @@ void pack_transposed(const float* kernel, float* packed, int64_t units, Range ve
     for (int64_t lane = 0; lane < kLanes; lane += 4) {
       const int64_t unit = v * kLanes + lane;
       if (unit + 4 <= units) {
-        for (int64_t k = 0; k < size; k += 4) transpose4(kernel + unit * size + k, size, out + k * kLanes + lane, kLanes);
+        for (int64_t k = 0; k < size; k += 4)
+          transpose4(kernel + unit * size + k, size, out + k * kLanes + lane, kLanes);
       } else {
         for (int64_t k = 0; k < size; ++k)
           for (int64_t i = 0; i < 4; ++i)

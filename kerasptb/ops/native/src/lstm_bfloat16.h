@@ -27,8 +27,8 @@ namespace kerasptb {
 struct LstmBfloat16Sizes {
   int64_t batch, steps, features, units;  // B, T, D, H
 
-  int64_t padded_units() const { return (units + 31) / 32 * 32; }                  // H'
-  int64_t unit_tiles() const { return (units + 15) / 16; }  // of 16 units, whose gates are made together
+  int64_t padded_units() const { return (units + 31) / 32 * 32; }  // H'
+  int64_t unit_tiles() const { return (units + 15) / 16; }         // of 16 units, whose gates are made together
   int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }  // K
   // K': rows at multiples of 1 KB would push each other out of the L1 cache.
   int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }

@@ -51,7 +51,7 @@ constexpr Pass kBackwardBfloat16 = {"kerasptb_lstm_backward_bfloat16",
 // The launch for a number of clusters.
 Launch launch_of(const Pass& pass, const Kernel& kernel, int64_t clusters) {
   const int cluster_blocks = lstm_cluster_blocks(kernel.units);
-  return {kernel.name, "", clusters * cluster_blocks, kLstmThreads, pass.shared_bytes(kernel.units), nullptr,
+  return {kernel.name,   "", clusters * cluster_blocks, kLstmThreads, pass.shared_bytes(kernel.units), nullptr,
           cluster_blocks};
 }
 

@@ -1,8 +1,8 @@
 // The recurrence of an LSTM layer, and its gradient, on a GPU of compute capability 9.0 or later. What is computed is
 // written down in lstm_float32.h; all pointers are the device's.
 //
-// In bfloat16 the operands of the two products of the recurrence, h U and dz U', are rounded to it; all arrays, sums and
-// the cell state are float32 all the same.
+// In bfloat16 the operands of the two products of the recurrence, h U and dz U', are rounded to it; all arrays, sums
+// and the cell state are float32 all the same.
 //
 // A call only launches kernels on the stream: it allocates nothing, waits for nothing and calls nothing back, so that
 // it may become part of a CUDA graph. The string that it returns is empty, or says in a line why nothing was computed.

@@ -1,7 +1,8 @@
-// An LSTM layer in float32, and its gradient: the recurrence alone, for GPUs, where the framework makes the products that
-// need none (x W before, dW, dU, dx and dh0 after); and the whole layer, for processors.
+// An LSTM layer in float32, and its gradient: the recurrence alone, for GPUs, where the framework makes the products
+// that need none (x W before, dW, dU, dx and dh0 after); and the whole layer, for processors.
 //
-// B batch, T steps, D features, H units, all at least 1. Arrays are dense and row-major; gates are in Keras' order i, f, c, o:
+// B batch, T steps, D features, H units, all at least 1. Arrays are dense and row-major; gates are in Keras' order i,
+// f, c, o:
 //
 //   z[t] = xz[t] + h[t-1] U + bias           [B, 4H]
 //   i, f, o = sigmoid(z), g = tanh(z)

@@ -25,9 +25,8 @@ struct Forward {
         io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
         packed(workers.scratch<bfloat16>(kParts * weights_low)),
-        input_sums(inputs_ahead()
-                       ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
-                       : nullptr) {}
+        input_sums(inputs_ahead() ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
+                                  : nullptr) {}
 
   // Whether reading weights takes longer than multiplying them: W is then read once, and U alone at each step.
   bool inputs_ahead() const {

@@ -1,8 +1,8 @@
 // What both passes of the LSTM layer in bfloat16 share: who works on what, and access to weights and gates.
 //
-// Threads form groups: a group owns some rows of the batch for all steps, its members some slices each, of 32 units. A group
-// of one never waits; larger ones meet at a barrier once a step. A group's rows are multiplied in blocks of 32, or of 16
-// where that is enough.
+// Threads form groups: a group owns some rows of the batch for all steps, its members some slices each, of 32 units. A
+// group of one never waits; larger ones meet at a barrier once a step. A group's rows are multiplied in blocks of 32,
+// or of 16 where that is enough.
 //
 // Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
 #pragma once
@@ -42,8 +42,8 @@ static StepCost step_cost(const LstmBfloat16Sizes& sizes, int parts, const Layou
   const int64_t my_slices = ceil_div(slices, layout.members);
   const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * 2 * parts;
   const double my_bytes = my_slices * slice_bytes;
-  const double products = double(my_rows) / kTileRows * my_slices *
-                          (kBlock * kGates / kTileRows) * (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
+  const double products = double(my_rows) / kTileRows * my_slices * (kBlock * kGates / kTileRows) *
+                          (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
   StepCost cost;
   cost.arithmetic = products * kTileProductCycles;
   cost.weights_stay = my_bytes < kCachedWeights;
@@ -110,8 +110,8 @@ struct Weights {
   }
 };
 
-// How gates, which are within ±1, are kept for the backward pass. In one part it is fixed point of 16 bits: bfloat16 has
-// steps of 1/256 below 1, so that of a gate that is nearly open 1 - gate would be lost, and with it the gradient.
+// How gates, which are within ±1, are kept for the backward pass. In one part it is fixed point of 16 bits: bfloat16
+// has steps of 1/256 below 1, so that of a gate that is nearly open 1 - gate would be lost, and with it the gradient.
 template <int kParts>
 struct GateType;
 template <>

@@ -24,7 +24,8 @@ KERASPTB_INLINE void add_and_clear(float* total, float* sums, int64_t size) {
   }
 }
 
-KERASPTB_INLINE void copy_rows(float* out, int64_t out_stride, const float* in, int64_t in_stride, Range rows, Range units) {
+KERASPTB_INLINE void copy_rows(float* out, int64_t out_stride, const float* in, int64_t in_stride, Range rows,
+                               Range units) {
   for (int64_t b = rows.begin; b < rows.end; ++b)
     memcpy(out + b * out_stride + units.begin, in + b * in_stride + units.begin, units.size() * sizeof(float));
 }
@@ -34,7 +35,8 @@ struct Part {
   int row_part;
   Range rows, panels, units;
 
-  KERASPTB_INLINE_METHOD Part(LstmGrid grid, int thread, int64_t batch, int64_t size) : row_part(thread / grid.unit_parts) {
+  KERASPTB_INLINE_METHOD Part(LstmGrid grid, int thread, int64_t batch, int64_t size)
+      : row_part(thread / grid.unit_parts) {
     rows = split(batch, grid.row_parts, row_part);
     panels = split(ceil_div(size, kLanes), grid.unit_parts, thread % grid.unit_parts);
     units = {panels.begin * kLanes, panels.end * kLanes < size ? panels.end * kLanes : size};

@@ -135,8 +135,8 @@ enum class TileForm { kRows, kColumns };
 // R rows of C, each `stride` after the one before, and the first `columns` of their columns, at most kPanel. A line of
 // `ahead` is fetched with each product.
 template <int R, TileForm form>
-KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* b, bool first,
-                                                   float* c, int64_t stride, int64_t columns, const float* ahead) {
+KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* b, bool first, float* c, int64_t stride,
+                                    int64_t columns, const float* ahead) {
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < 2; ++j) prefetch_to_write(c + r * stride + j * kLanes);
   Float total[R][2];
@@ -168,8 +168,8 @@ template <TileForm form, class Copy>
 KERASPTB_INLINE void multiply(int64_t m, const Copy& copy, const Panels& b, int64_t b_row, int64_t depth, bool first,
                               float* c, float* own, int thread, int threads) {
   const int64_t tiles = ceil_div(m, kRows), panels = b.count();
-  // Of panels where those come out more nearly equal, or where a thread's few tiles would make little of each panel; else
-  // of tiles, which then nobody else copies.
+  // Of panels where those come out more nearly equal, or where a thread's few tiles would make little of each panel;
+  // else of tiles, which then nobody else copies.
   const int64_t most_by_tiles = ceil_div(tiles, threads) * panels, most_by_panels = ceil_div(panels, threads) * tiles;
   const bool by_panels = most_by_panels < most_by_tiles || (most_by_panels == most_by_tiles && tiles < 8 * threads);
   const Range my_panels = by_panels ? split(panels, threads, thread) : Range{0, panels};
@@ -177,7 +177,8 @@ KERASPTB_INLINE void multiply(int64_t m, const Copy& copy, const Panels& b, int6
   if (my_panels.size() == 0) return;
   const int64_t chunks = ceil_div(my_tiles.size(), kTileFloats / tile_floats(depth));
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const Range part = split(my_tiles.size(), chunks, chunk), some{my_tiles.begin + part.begin, my_tiles.begin + part.end};
+    const Range part = split(my_tiles.size(), chunks, chunk),
+                some{my_tiles.begin + part.begin, my_tiles.begin + part.end};
     copy(some, own);
     for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
       const float* a = own;

@@ -3,8 +3,8 @@
 // namespace, so that the copies never meet. Kernels must not emit inline functions that other translation units also
 // emit (templates of the standard library, for one): the linker would keep one copy of them, of any level.
 //
-// Accuracy, over all float32 (measured in tests/ops/native/test_simd.py): exp and exp2 1.5, tanh 3.5 and sigmoid 3 units
-// of the last place.
+// Accuracy, over all float32 (measured in tests/ops/native/test_simd.py): exp and exp2 1.5, tanh 3.5 and sigmoid 3
+// units of the last place.
 #pragma once
 
 #include <stdint.h>
@@ -99,7 +99,8 @@ KERASPTB_INLINE void sums(const Float (&x)[4], float* out) {
   const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
   const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
   const __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
-  const __m512 e = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+  const __m512 e =
+      _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
   const __m256 f = _mm256_add_ps(_mm512_castps512_ps256(e), _mm512_extractf32x8_ps(e, 1));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(f), _mm256_extractf128_ps(f, 1)));
 #elif defined(__AVX2__)

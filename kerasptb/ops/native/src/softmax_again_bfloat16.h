@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kChunkBytes = 5 << 19;  // of all that is touched once a panel, for a thread: about its L2 cache
 constexpr int64_t kLeastChunkRows = 512;
-constexpr float kNoSum = 1e30f;           // log-sum-exp of padding rows: their softmax is 0
+constexpr float kNoSum = 1e30f;  // log-sum-exp of padding rows: their softmax is 0
 
 template <int kParts>
 int64_t chunk_rows(const LinearCrossEntropy&, int64_t depth) {
@@ -20,8 +20,7 @@ int64_t chunk_rows(const LinearCrossEntropy&, int64_t depth) {
 // ThreadBuffers::largest and sum are [rows][16]: of the logits in lane v % 16.
 template <int kParts>
 void allocate(Workers& workers, const Task<kParts>& task) {
-  bfloat16* h_transposed =
-      task.with_gradients() ? workers.scratch<bfloat16>(kParts * task.h_transposed_low) : nullptr;
+  bfloat16* h_transposed = task.with_gradients() ? workers.scratch<bfloat16>(kParts * task.h_transposed_low) : nullptr;
   for (int thread = 0; thread < task.threads; ++thread) {
     ThreadBuffers& my = task.buffers[thread];
     my.largest = workers.scratch<float>(task.most_rows * kLanes);

@@ -11,8 +11,8 @@
 //       -> (loss f32 [N], dlogits f32 [N, V], dbias f32 [V])
 //   kerasptb_softmax_cross_entropy_loss(logits f32 [N, V], bias f32 [V], targets s32 [N]) -> (loss f32 [N],)
 //
-// logits are the bare product h W, without the bias; scale is the upstream gradient of each loss (1 for a sum). A target
-// outside [0, V) is an error that names it, and nothing is computed.
+// logits are the bare product h W, without the bias; scale is the upstream gradient of each loss (1 for a sum). A
+// target outside [0, V) is an error that names it, and nothing is computed.
 #pragma once
 
 #include <cstdint>

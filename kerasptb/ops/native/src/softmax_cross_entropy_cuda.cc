@@ -16,9 +16,9 @@ std::string launch_rows(const SoftmaxCrossEntropy& a, void* stream) {
     if (std::string error = most_shared_bytes(stream, &most); !error.empty())
       return "kerasptb_softmax_cross_entropy (" + shape + "): " + error;
   if (softmax_shared_bytes(a.vocabulary) <= most)
-    return launch({"kerasptb_softmax_cross_entropy_cached", shape, a.rows, threads, softmax_shared_bytes(a.vocabulary),
-                   &a},
-                  stream);
+    return launch(
+        {"kerasptb_softmax_cross_entropy_cached", shape, a.rows, threads, softmax_shared_bytes(a.vocabulary), &a},
+        stream);
   return launch({"kerasptb_softmax_cross_entropy_streamed", shape, a.rows, threads, softmax_shared_bytes(0), &a},
                 stream);
 }

@@ -11,7 +11,8 @@ namespace {
 
 // Four sums at a time hide the latency of an addition.
 constexpr int kUnroll = 4;
-// Terms of a sum, after which it is added to those before it: in one long sum rounding errors would grow with the words.
+// Terms of a sum, after which it is added to those before it: in one long sum rounding errors would grow with the
+// words.
 constexpr int64_t kTermsOfSum = 32;
 
 struct Row {

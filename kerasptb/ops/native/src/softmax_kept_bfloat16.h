@@ -81,10 +81,12 @@ KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, i
 KERASPTB_INLINE __m512i pair_words(__m512i first, __m512i second, int half) {
   const __m512i order = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,  //
                                          39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
-  return _mm512_permutex2var_epi16(first, _mm512_add_epi16(order, _mm512_set1_epi16(static_cast<short>(16 * half))), second);
+  return _mm512_permutex2var_epi16(first, _mm512_add_epi16(order, _mm512_set1_epi16(static_cast<short>(16 * half))),
+                                   second);
 }
 
-// e and its sums of two rows of a panel, from their logits without bias: as pairs where they are kept, as rows in `block`.
+// e and its sums of two rows of a panel, from their logits without bias: as pairs where they are kept, as rows in
+// `block`.
 template <int kParts>
 KERASPTB_INLINE void exponentials(const Task<kParts>& task, Range my_panels, int64_t panel, int64_t row, const float* z,
                                   bfloat16* block, const ThreadBuffers& my) {
@@ -125,7 +127,8 @@ void leave_out(const Task<kParts>& task, int64_t panel, int64_t row, int64_t r, 
   const int64_t v = task.io.targets[task.begin + row] - panel * kPanel;
   for (int part = 0; part < kParts; ++part) {
     block[part * task.kBlockLow + (row - r) * kPanel + v] = 0;
-    const bfloat16* from = my.columns + part * task.panel_low + v / kTileRows * kTileRows * task.depth + v % kTileRows * 2;
+    const bfloat16* from =
+        my.columns + part * task.panel_low + v / kTileRows * kTileRows * task.depth + v % kTileRows * 2;
     bfloat16* to = task.target_kernel + (part * task.most_rows + row) * task.depth;
     for (int64_t d = 0; d < task.depth; d += 2) memcpy(to + d, from + d * kTileRows, 2 * sizeof(bfloat16));
   }
@@ -200,7 +203,8 @@ void factors(const Task<kParts>& task, Range my_panels, const ThreadBuffers& my)
 
 // db of a panel, but for what came before, from its e.
 template <int kParts>
-KERASPTB_INLINE void sum_over_rows(const Task<kParts>& task, const bfloat16* e, float* d_bias, const ThreadBuffers& my) {
+KERASPTB_INLINE void sum_over_rows(const Task<kParts>& task, const bfloat16* e, float* d_bias,
+                                   const ThreadBuffers& my) {
   const __m512i high = _mm512_set1_epi32(0xffff0000);
   for (int64_t v = 0; v < kPanel; v += 4 * kLanes) {
     Float total[4] = {};

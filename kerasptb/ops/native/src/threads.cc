@@ -29,8 +29,8 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 constexpr std::chrono::microseconds kSpinTime{500};  // of a helper, before it sleeps
-constexpr int kSpinsBeforeLook = 128;     // at the clock
-constexpr int kSpinsBeforeYield = 2000;   // at a barrier, when some threads may be waiting for a processor
+constexpr int kSpinsBeforeLook = 128;                // at the clock
+constexpr int kSpinsBeforeYield = 2000;              // at a barrier, when some threads may be waiting for a processor
 constexpr size_t kHugePage = size_t{2} << 20;
 // Scratch memory above `kKept` is given back after so many calls in a row that used less than a quarter of it.
 constexpr size_t kKept = size_t{64} << 20;
@@ -139,13 +139,13 @@ class Pool {
     }
   }
 
-  std::mutex turn;              // held by the Workers whose kernel runs
-  std::vector<void*> blocks;    // scratch memory in use, or kept for the next call
-  size_t capacity = 0;          // of the last block
-  size_t used = 0;              // of the last block
-  size_t total = 0;             // asked for during this call
-  int allocations = 0;          // during this call
-  int small_calls = 0;          // in a row, see kCallsBeforeRelease
+  std::mutex turn;            // held by the Workers whose kernel runs
+  std::vector<void*> blocks;  // scratch memory in use, or kept for the next call
+  size_t capacity = 0;        // of the last block
+  size_t used = 0;            // of the last block
+  size_t total = 0;           // asked for during this call
+  int allocations = 0;        // during this call
+  int small_calls = 0;        // in a row, see kCallsBeforeRelease
 
  private:
   void loop(int number) {

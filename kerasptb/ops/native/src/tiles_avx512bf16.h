@@ -25,9 +25,9 @@ KERASPTB_INLINE __m512bh everywhere(const char* p) {
   return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 }
 
-// Two tiles side by side, `tile` and the next: the rows of A from `begin` to `end`, a multiple of kRows, times 32 columns of
-// B. The sums of kRows rows stay in registers for all steps: up to eight rows', since of 32 registers there must
-// be some left for the operands.
+// Two tiles side by side, `tile` and the next: the rows of A from `begin` to `end`, a multiple of kRows, times 32
+// columns of B. The sums of kRows rows stay in registers for all steps: up to eight rows', since of 32 registers there
+// must be some left for the operands.
 template <int kParts, int kRows>
 KERASPTB_NOINLINE void multiply_rows(int64_t steps, int64_t begin, int64_t end, const Operand& a, const Operand& b,
                                      int tile, const Places* from, const Places& to) {

@@ -23,8 +23,8 @@ struct Sums {
     for (int r = 0; r < R; ++r) of[r][0] = of[r][1] = Float{};
   }
 
-  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel]. kAhead: with
-  // each k kLanes floats at `ahead`, which need not be there, are fetched.
+  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel]. kAhead:
+  // with each k kLanes floats at `ahead`, which need not be there, are fetched.
   template <int kAcross, int kAlong, bool kAhead = false>
   KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
     for (int64_t k = 0; k < size; ++k, a += kAlong, b += kPanel) {
@@ -49,8 +49,8 @@ KERASPTB_INLINE void pack_transposed(const float* rows, int64_t number, int64_t 
     for (int64_t i = 0; i < kPanel; ++i) panel[k * kPanel + i] = i < number ? rows[i * size + k] : 0.0f;
 }
 
-// Calls function(height, tile, first row) for each of the tiles, of nearly equal height and at most kMost rows, into which
-// `size` rows fall, or for those of a range. height converts to a constant.
+// Calls function(height, tile, first row) for each of the tiles, of nearly equal height and at most kMost rows, into
+// which `size` rows fall, or for those of a range. height converts to a constant.
 template <int R>
 struct Height {
   constexpr operator int() const { return R; }
@@ -61,8 +61,8 @@ KERASPTB_INLINE void for_each_tile(int64_t size, Range some, const Function& fun
   for (int64_t i = some.begin; i < some.end; ++i) {
     const Range tile = split(size, tiles, i);
     switch (tile.size()) {
-#define KERASPTB_CASE(R) \
-  case R:                \
+#define KERASPTB_CASE(R)                                            \
+  case R:                                                           \
     if constexpr (R <= kMost) function(Height<R>(), i, tile.begin); \
     break;
       KERASPTB_CASE(1)

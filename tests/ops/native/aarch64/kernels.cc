@@ -38,12 +38,21 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
        c_seq = nothing(B * T * H);
   lstm_layer_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
                        c_T.data(), gates.data(), c_seq.data()},
-                      D, x.data(), W.data()});
+                      D,
+                      x.data(),
+                      W.data()});
   auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
        dU = nothing(H * 4 * H), dbias = nothing(4 * H), dz = nothing(B * T * 4 * ((H + 7) / 8 * 8));
   lstm_layer_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(),
                         dc_T.data(), dz.data(), dbias.data(), dc0.data(), dh0.data()},
-                       D, x.data(), W.data(), h0.data(), h_seq.data(), dx.data(), dW.data(), dU.data()});
+                       D,
+                       x.data(),
+                       W.data(),
+                       h0.data(),
+                       h_seq.data(),
+                       dx.data(),
+                       dW.data(),
+                       dU.data()});
   for (const auto* output : {&h_seq, &h_T, &c_T, &dx, &dh0, &dc0, &dW, &dU, &dbias}) write(*output);
 }
 
@@ -62,8 +71,8 @@ void softmax(int64_t N, int64_t V) {
   const auto targets = read<int32_t>(N);
   const auto scale = read<float>(N);
   auto loss = nothing(N), dlogits = nothing(N * V), dbias = nothing(V);
-  softmax_cross_entropy({N, V, logits.data(), bias.data(), targets.data(), scale.data(), loss.data(), dlogits.data(),
-                         dbias.data()});
+  softmax_cross_entropy(
+      {N, V, logits.data(), bias.data(), targets.data(), scale.data(), loss.data(), dlogits.data(), dbias.data()});
   for (const auto* output : {&loss, &dlogits, &dbias}) write(*output);
 }
 

@@ -72,7 +72,7 @@ struct Cluster {
   std::vector<Block> blocks;
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  unsigned threads;        // of a block
+  unsigned threads;          // of a block
   unsigned arrivals, phase;  // of the cluster's barrier
   const Kernel* kernel;
   const void* arguments;
@@ -338,8 +338,8 @@ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
   current->given[turn] = {{a[0], a[1], a[2], a[3], b0, b1}};
   current->turn ^= 1;
   wait(Barrier::kWarp);
-  // A's row g (+ 8) or B's column g, at k of the sum. Lane 4 g + q has the pairs of k from 2 q on and from 2 q + 8 on: the
-  // first in `word`, the other `step` words after.
+  // A's row g (+ 8) or B's column g, at k of the sum. Lane 4 g + q has the pairs of k from 2 q on and from 2 q + 8 on:
+  // the first in `word`, the other `step` words after.
   const auto number = [&](unsigned g, unsigned k, unsigned word, unsigned step) {
     const uint32_t pair = warp[4 * g + k / 2 % 4].given[turn].words[word + k / 8 * step];
     const uint32_t bits = k % 2 ? pair & 0xffff0000u : pair << 16;

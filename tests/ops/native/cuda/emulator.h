@@ -16,11 +16,11 @@
 
 #define KERASPTB_DEVICE inline
 #define KERASPTB_KERNEL(name, Arguments, threads) KERASPTB_CLUSTER_KERNEL(name, Arguments, 1, threads)
-#define KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks, threads)                                              \
-  static void name(const Arguments& a);                                                                        \
-  static_assert(std::is_trivially_copyable_v<Arguments>, "an argument is copied to the device byte by byte");  \
-  static emulator::Kernel emulated_##name(#name, blocks, threads,                                              \
-                                          [](const void* a) { name(*static_cast<const Arguments*>(a)); });     \
+#define KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks, threads)                                             \
+  static void name(const Arguments& a);                                                                       \
+  static_assert(std::is_trivially_copyable_v<Arguments>, "an argument is copied to the device byte by byte"); \
+  static emulator::Kernel emulated_##name(#name, blocks, threads,                                             \
+                                          [](const void* a) { name(*static_cast<const Arguments*>(a)); });    \
   static void name(const Arguments& a)
 #define KERASPTB_SHARED(type, name) type* const name = reinterpret_cast<type*>(emulator::shared_memory())
 

@@ -65,8 +65,8 @@ bool has_code() { return settings.major >= 9 && settings.major <= 12; }
 #define CONTROL(type) extern "C" __attribute__((visibility("default"))) type
 #define DRIVER CONTROL(int)
 
-CONTROL(void) fake_driver_configure(int version, int devices, int major, int minor, int64_t shared_bytes,
-                                    unsigned cluster_blocks) {
+CONTROL(void)
+fake_driver_configure(int version, int devices, int major, int minor, int64_t shared_bytes, unsigned cluster_blocks) {
   settings = {version, devices, major, minor, shared_bytes, cluster_blocks};
 }
 CONTROL(void) fake_driver_capture(int begin) { capturing = begin != 0; }

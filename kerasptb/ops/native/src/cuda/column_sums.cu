@@ -6,7 +6,7 @@
 #include "layout.h"
 
 KERASPTB_KERNEL(kerasptb_column_sums, kerasptb::cuda::ColumnSums,
-                kerasptb::cuda::kSumColumns * kerasptb::cuda::kSumGroups) {
+                (kerasptb::cuda::kSumColumns * kerasptb::cuda::kSumGroups)) {
   using namespace kerasptb::cuda;
   KERASPTB_SHARED(float, sums);  // [group][column]
   const int group = threadIdx.x / kSumColumns;

@@ -30,8 +30,7 @@ constexpr int64_t lstm_forward_shared_bytes(int units) {
   return larger(4 * kStagedRows * kForwardStride, 2 * 16 * units);
 }
 constexpr int64_t lstm_backward_shared_bytes(int units) {
-  return larger(4 * kStagedRows * kBackwardStride,
-                16 * (kBlockColumns + 2 * lstm_cluster_blocks(units) * kBlockUnits));
+  return larger(4 * kStagedRows * kBackwardStride, 16 * (kBlockColumns + 2 * lstm_cluster_blocks(units) * kBlockUnits));
 }
 
 // The recurrence with products in bfloat16, which the tensor cores make of eight rows of the batch at a time: twice the
@@ -50,9 +49,8 @@ constexpr int64_t lstm_forward_bfloat16_shared_bytes(int units) {
   return larger(4 * kStagedRows * kBfloat16StageStride, 2 * 2 * kBfloat16ClusterRows * (units + kOperandPadding));
 }
 constexpr int64_t lstm_backward_bfloat16_shared_bytes(int units) {
-  return larger(4 * kStagedRows * kBfloat16StageStride,
-                2 * kBfloat16ClusterRows * (kBlockColumns + kOperandPadding) +
-                    2 * 4 * lstm_cluster_blocks(units) * kPart);
+  return larger(4 * kStagedRows * kBfloat16StageStride, 2 * kBfloat16ClusterRows * (kBlockColumns + kOperandPadding) +
+                                                            2 * 4 * lstm_cluster_blocks(units) * kPart);
 }
 
 // Softmax cross-entropy: a block a row. The first floats of its shared memory are for sums and maxima over the block,

@@ -50,8 +50,8 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
   }
   __syncthreads();
 
-  float4* const dz_columns = reinterpret_cast<float4*>(shared);       // [128], the four rows in a float4
-  float* const parts = shared + kBlockColumns * kClusterRows;         // [2][from block][32 units][4 rows]
+  float4* const dz_columns = reinterpret_cast<float4*>(shared);  // [128], the four rows in a float4
+  float* const parts = shared + kBlockColumns * kClusterRows;    // [2][from block][32 units][4 rows]
   constexpr int kPart = kBlockUnits * kClusterRows;
   const bool owner = threadIdx.x < kPart;
   const int row = threadIdx.x % kClusterRows, block_unit = threadIdx.x / kClusterRows;
@@ -59,9 +59,9 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
   const int64_t batch = static_cast<int64_t>(blockIdx.x / kBlocks) * kClusterRows + row;
   const bool live = owner && batch < a.batch && unit < units;
 
-  const int64_t position = batch * units + unit;                                   // in [B, H]
-  const int64_t sequence = (batch * steps + steps - 1) * units + unit;             // in [B, T, H], at the last step
-  const int64_t gate_sequence = (batch * steps + steps - 1) * 4 * units + unit;    // in [B, T, 4H]
+  const int64_t position = batch * units + unit;                                 // in [B, H]
+  const int64_t sequence = (batch * steps + steps - 1) * units + unit;           // in [B, T, H], at the last step
+  const int64_t gate_sequence = (batch * steps + steps - 1) * 4 * units + unit;  // in [B, T, 4H]
   const float* dh_seq = a.dh_seq + sequence;
   const float* c_seq = a.c_seq + sequence;
   const float* gates = a.gates + gate_sequence;
@@ -72,7 +72,12 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
   if (live) {
     dh_later = a.dh_T[position];
     dc = a.dc_T[position];
-    step = {*dh_seq, gates[0], gates[units], gates[2 * units], gates[3 * units], *c_seq,
+    step = {*dh_seq,
+            gates[0],
+            gates[units],
+            gates[2 * units],
+            gates[3 * units],
+            *c_seq,
             steps > 1 ? *(c_seq - units) : a.c0[position]};
   }
   Factors now = factors(step);
@@ -98,7 +103,12 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
     dh_seq -= units;
     c_seq -= units;
     if (live)
-      step = {*dh_seq, gates[0], gates[units], gates[2 * units], gates[3 * units], step.c_previous,
+      step = {*dh_seq,
+              gates[0],
+              gates[units],
+              gates[2 * units],
+              gates[3 * units],
+              step.c_previous,
               t > 1 ? *(c_seq - units) : a.c0[position]};
     __syncthreads();
 

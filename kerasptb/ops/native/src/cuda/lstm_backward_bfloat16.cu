@@ -39,15 +39,15 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
   }
   __syncthreads();
 
-  uint16_t* const dz_rows = reinterpret_cast<uint16_t*>(shared);          // [8 rows][kStride], bfloat16
-  float* const parts = shared + kBfloat16ClusterRows * kStride / 2;       // [2][from block][8 rows][kPartStride]
+  uint16_t* const dz_rows = reinterpret_cast<uint16_t*>(shared);     // [8 rows][kStride], bfloat16
+  float* const parts = shared + kBfloat16ClusterRows * kStride / 2;  // [2][from block][8 rows][kPartStride]
   const int row = warp, unit = rank * kBlockUnits + lane;
   const int64_t batch = static_cast<int64_t>(blockIdx.x / kBlocks) * kBfloat16ClusterRows + row;
   const bool live = batch < a.batch && unit < units;
 
-  const int64_t position = batch * units + unit;                                   // in [B, H]
-  const int64_t sequence = (batch * steps + steps - 1) * units + unit;             // in [B, T, H], at the last step
-  const int64_t gate_sequence = (batch * steps + steps - 1) * 4 * units + unit;    // in [B, T, 4H]
+  const int64_t position = batch * units + unit;                                 // in [B, H]
+  const int64_t sequence = (batch * steps + steps - 1) * units + unit;           // in [B, T, H], at the last step
+  const int64_t gate_sequence = (batch * steps + steps - 1) * 4 * units + unit;  // in [B, T, 4H]
   const float* dh_seq = a.dh_seq + sequence;
   const float* c_seq = a.c_seq + sequence;
   const float* gates = a.gates + gate_sequence;
@@ -58,7 +58,12 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
   if (live) {
     dh_later = a.dh_T[position];
     dc = a.dc_T[position];
-    step = {*dh_seq, gates[0], gates[units], gates[2 * units], gates[3 * units], *c_seq,
+    step = {*dh_seq,
+            gates[0],
+            gates[units],
+            gates[2 * units],
+            gates[3 * units],
+            *c_seq,
             steps > 1 ? *(c_seq - units) : a.c0[position]};
   }
   Factors now = factors(step);
@@ -83,7 +88,12 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
     dh_seq -= units;
     c_seq -= units;
     if (live)
-      step = {*dh_seq, gates[0], gates[units], gates[2 * units], gates[3 * units], step.c_previous,
+      step = {*dh_seq,
+              gates[0],
+              gates[units],
+              gates[2 * units],
+              gates[3 * units],
+              step.c_previous,
               t > 1 ? *(c_seq - units) : a.c0[position]};
     __syncthreads();
 

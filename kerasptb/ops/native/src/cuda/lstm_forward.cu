@@ -43,8 +43,8 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
   const int row = scattered_first<kSplit>(lane) / 2;
   const int64_t batch = first_batch + row;
   const bool live = batch < a.batch && unit < units, keep = a.gates != nullptr;
-  const int64_t position = batch * units + unit;             // in [B, H]
-  const int64_t sequence = batch * steps * units + unit;     // in [B, T, H], at step 0
+  const int64_t position = batch * units + unit;                                      // in [B, H]
+  const int64_t sequence = batch * steps * units + unit;                              // in [B, T, H], at step 0
   const int64_t gate_sequence = batch * steps * 4 * units + 2 * half * units + unit;  // in [B, T, 4H]
   const float* xz = a.xz + gate_sequence;
   float* gates = keep ? a.gates + gate_sequence : nullptr;

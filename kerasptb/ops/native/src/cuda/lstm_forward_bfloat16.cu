@@ -28,8 +28,7 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
       for (int i = 0; i < 4; ++i) {
         // Rows g of A are gates i and f of unit g / 2, rows g + 8 gates g and o.
         const int gate = lane / 4 % 2 + i % 2 * 2;
-        const float* from =
-            shared + first_k(m, i / 2, lane) * kBfloat16StageStride + gate * kBlockUnits + block_unit;
+        const float* from = shared + first_k(m, i / 2, lane) * kBfloat16StageStride + gate * kBlockUnits + block_unit;
         weights[first / 16 + m][i] = pack_bfloat16(from[0], from[kBfloat16StageStride]);
       }
   }
@@ -48,9 +47,9 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
   }
   const int64_t batch = first_batch + row;
   const bool live = batch < a.batch && unit < units, keep = a.gates != nullptr;
-  const int64_t position = batch * units + unit;                     // in [B, H]
-  const int64_t sequence = batch * steps * units + unit;             // in [B, T, H], at step 0
-  const int64_t gate_sequence = batch * steps * 4 * units + unit;    // in [B, T, 4H]
+  const int64_t position = batch * units + unit;                   // in [B, H]
+  const int64_t sequence = batch * steps * units + unit;           // in [B, T, H], at step 0
+  const int64_t gate_sequence = batch * steps * 4 * units + unit;  // in [B, T, 4H]
   const float* xz = a.xz + gate_sequence;
   float* gates = keep ? a.gates + gate_sequence : nullptr;
   float* h_seq = a.h_seq + sequence;
@@ -99,8 +98,7 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
       const uint32_t own = lane & 8 ? pack_bfloat16(h_next, h_new) : pack_bfloat16(h_new, h_next);
       const uint32_t other = shuffle_xor(own, 16);
       const uint2 four = lane & 16 ? make_uint2(other, own) : make_uint2(own, other);
-      uint16_t* const target =
-          h_buffers + (t + 1) % 2 * kBuffer + row * kStride + rank * kBlockUnits + first_unit;
+      uint16_t* const target = h_buffers + (t + 1) % 2 * kBuffer + row * kStride + rank * kBlockUnits + first_unit;
 #pragma unroll
       for (int q = 0; q < kBlocks / kWarpUnits; ++q)
         store_to_rank(reinterpret_cast<uint2*>(target), lane / 8 * (kBlocks / kWarpUnits) + q, four);

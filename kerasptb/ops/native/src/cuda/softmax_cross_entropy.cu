@@ -122,7 +122,7 @@ KERASPTB_DEVICE void cached(const SoftmaxCrossEntropy& a, float* shared) {
   const float z_target = threadIdx.x == 0 && row.target_is_there() ? row.z(row.target) : NAN;
 
   float maximum = kLeast;
-  read_own<width>(row, [&](int64_t v, float(&z)[width]) {
+  read_own<width>(row, [&](int64_t v, float (&z)[width]) {
 #pragma unroll
     for (int j = 0; j < width; ++j) maximum = at_least(maximum, z[j]);
     store(cache + v, z);  // read again by this thread alone: no barrier
@@ -158,7 +158,7 @@ KERASPTB_DEVICE void streamed(const SoftmaxCrossEntropy& a, float* shared) {
   const float z_target = threadIdx.x == 0 && row.target_is_there() ? row.z(row.target) : NAN;
 
   float largest = kLeast, own_total = 0.0f;  // own_total: of exp(z - largest)
-  read_own<width>(row, [&](int64_t, const float(&z)[width]) {
+  read_own<width>(row, [&](int64_t, const float (&z)[width]) {
     float larger = largest;
 #pragma unroll
     for (int j = 0; j < width; ++j) larger = at_least(larger, z[j]);
@@ -173,7 +173,7 @@ KERASPTB_DEVICE void streamed(const SoftmaxCrossEntropy& a, float* shared) {
   if (row.dlogits == nullptr) return;
 
   const float factor = gradient_factor(a, row, total);
-  read_own<width>(row, [&](int64_t v, float(&z)[width]) {
+  read_own<width>(row, [&](int64_t v, float (&z)[width]) {
 #pragma unroll
     for (int j = 0; j < width; ++j) z[j] = expf(z[j] - maximum);
     row.write(v, z, total, factor);
@@ -183,8 +183,7 @@ KERASPTB_DEVICE void streamed(const SoftmaxCrossEntropy& a, float* shared) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_KERNEL(kerasptb_softmax_cross_entropy_cached, kerasptb::SoftmaxCrossEntropy,
-                kerasptb::cuda::kSoftmaxThreads) {
+KERASPTB_KERNEL(kerasptb_softmax_cross_entropy_cached, kerasptb::SoftmaxCrossEntropy, kerasptb::cuda::kSoftmaxThreads) {
   KERASPTB_SHARED(float, shared);
   if (kerasptb::cuda::in_fours(a))
     kerasptb::cuda::cached<4>(a, shared);
