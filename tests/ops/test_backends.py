@@ -181,7 +181,9 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     assert backends.precision_note("bfloat16x3") == (note if slow else None)
     assert backends.precision_note("bfloat16") is None
     assert (f"native, bfloat16x3   yes, but {note}\n" in info.describe(info.collect())) == slow
-    model = SimpleNamespace(backend="auto", precision="bfloat16x3", seed=1, count_params=lambda: 1)
+    policy = keras.dtype_policies.DTypePolicy("float32")
+    settings = {"backend": "auto", "precision": "bfloat16x3", "units": (1,), "seed": 1, "dtype_policy": policy}
+    model = SimpleNamespace(**settings, count_params=lambda: 1)
     corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
     run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)
     training._announce(print, run, corpus, model)

@@ -1,6 +1,8 @@
-"""The tests of the operations, on a library that looks for wrong memory accesses and undefined behaviour."""
+"""Kernels that look for wrong memory accesses, undefined behaviour and races while they run."""
 
+import concurrent.futures
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,11 @@ FLAGS = "-fsanitize=address,undefined -g -O1 -fno-omit-frame-pointer -fno-saniti
 OPS = Path(__file__).parent.parent
 
 
-@pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     "KERASPTB_TEST_SANITIZERS" not in os.environ, reason="takes minutes; set KERASPTB_TEST_SANITIZERS=1 to run it"
 )
+
+
 @pytest.mark.parametrize("level", ["avx2", "avx512bf16", "amx"])
 def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     compiler = build.find_compiler()
@@ -46,3 +50,36 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     result = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "runtime error" not in result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def races(native_library, emulated_amx, tmp_path_factory):
+    """The program of `races.cc` and all kernels, with the thread sanitizer."""
+    folder, compiler = tmp_path_factory.mktemp("races"), build.find_compiler()
+    flags = ["-O1", "-g", "-fsanitize=thread", f"-I{build.SOURCES}"]
+    if native.cpu_level() == "avx512bf16":
+        flags += shlex.split(emulated_amx)
+    units = [unit for unit in build.translation_units() if not unit[0].startswith(("ffi", "cuda"))]
+    units = [unit for unit in units if not unit[0].endswith("_cuda")] + [
+        ("races", Path(__file__).parent / "races.cc", ())
+    ]
+
+    def compile_unit(unit):
+        name, source, own_flags = unit
+        command = [*compiler, *build.COMMON_FLAGS, *own_flags, *flags, "-c", str(source), "-o", f"{folder}/{name}.o"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_unit, units))
+    link = [*compiler, *flags, "-pthread", *map(str, folder.glob("*.o")), "-o", str(folder / "races")]
+    subprocess.run(link, check=True, capture_output=True, text=True)
+    return folder / "races"
+
+
+@pytest.mark.parametrize("level", ["avx2", "avx512", "avx512bf16", "amx"])
+def test_no_threads_race(races, level):
+    environment = os.environ | {"KERASPTB_CPU": level, "KERASPTB_THREADS": "4"}
+    result = subprocess.run([races], env=environment, capture_output=True, text=True, check=False)
+    if (found := result.stdout.strip()) != level and result.returncode == 0:
+        pytest.skip(f"this processor has no {level}, but {found}")
+    assert (result.returncode, result.stderr) == (0, "")
