@@ -16,7 +16,6 @@ import keras_tuner as kt
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
-from tensorflow.python.framework.ops import gradient_registry
 
 import kerasptb
 from kerasptb.optimizers import ClippedSGD
@@ -103,8 +102,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         self._count_parameters(model, folder, record)
         if isinstance(model, kerasptb.LanguageModel) and not has_own_fit(self.hypermodel):
             _check_compilation(model)
-            with _gradients_forgotten():
-                metrics = self._train_into_run(trial, model, folder, record)
+            metrics = self._train_into_run(trial, model, folder, record)
         else:
             metrics = self._train_by_own_fit(trial, model, folder, record)
             self._count_parameters(model, folder, record)  # some models have them only now
@@ -266,22 +264,6 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         record.curve = [row["val_perplexity"] for row in run.history]
         record.rates = [row.get("learning_rate") for row in run.history]
         return True
-
-
-@contextlib.contextmanager
-def _gradients_forgotten():
-    """Has TensorFlow forget the gradients of operations that are traced in the body, whose graphs are gone after it.
-
-    It never does by itself, and each holds its graph and what that has captured: the weights of every trial.
-    """
-    registered = gradient_registry._registry
-    before = set(registered)
-    try:
-        yield
-    finally:
-        for name in set(registered) - before:
-            if name.startswith("CustomGradient-"):
-                del registered[name]
 
 
 def run_process(settings, space, corpus, keep_running=False, restarted=False):

@@ -205,13 +205,15 @@ def _refuse_class_weights(class_weight):
 def whole_batch(data, batch_size):
     """Lets the body, a step, have its data with a static number of rows, and run nothing before they have come.
 
+    What the step makes is differentiated in the step or not at all.
+
     Args:
         data: tensors of any structure.
         batch_size: number of rows of those whose number is not known while the step is traced.
     """
     if _ON_TENSORFLOW:
         data = keras.tree.map_structure(lambda x: _with_rows(x, batch_size), data)
-    with tensors.after(*keras.tree.flatten(data)):
+    with tensors.gradients_forgotten(), tensors.after(*keras.tree.flatten(data)):
         yield data
 
 

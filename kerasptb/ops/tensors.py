@@ -8,6 +8,7 @@ from keras import ops
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
+    from tensorflow.python.framework.ops import gradient_registry
 
 
 def do_not_convert(function):
@@ -45,6 +46,25 @@ def after(*inputs):
     if not _ON_TENSORFLOW:
         return contextlib.nullcontext()
     return tf.control_dependencies([x for x in inputs if isinstance(x, tf.Tensor)])
+
+
+@contextlib.contextmanager
+def gradients_forgotten():
+    """Has TensorFlow forget, after the body, the gradients of what `differentiable` made in it for a graph.
+
+    It never does by itself, and each holds its graph and all that this has captured, such as a model's weights. What
+    the body has made can then no longer be differentiated.
+    """
+    if not _ON_TENSORFLOW or tf.executing_eagerly():
+        yield
+        return
+    graph = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
+    yield
+    for operation in graph.get_operations()[before:]:
+        name = operation.node_def.attr["_gradient_op_type"].s.decode()
+        if name.startswith("CustomGradient-"):
+            gradient_registry._registry.pop(name, None)
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False):

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.ops import gradient_registry
 
 from kerasptb.data import make_dataset, ptb_iterator
 from kerasptb.losses import SequenceCrossEntropy
@@ -256,6 +257,21 @@ def test_batches_of_two_shapes_in_turn_are_traced_once_each():
     assert len(traced) == 5
     assert model.optimizer.iterations == 1
     assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"jit_compile": True}, {"steps_per_execution": 2}], ids=str)
+@pytest.mark.parametrize("backend", ["auto", "keras"])
+@pytest.mark.parametrize("explicit", [False, True])
+def test_what_was_traced_for_a_model_is_gone_with_it(explicit, backend, arguments):
+    registered = gradient_registry._registry
+    before = set(registered)
+    model = LanguageModel(V, 6, (8, 7), B, T, seed=3, backend=backend)
+    model.compile(loss=SequenceCrossEntropy() if explicit else None, **arguments)
+    model.fit(X, Y, verbose=0)
+    model.evaluate(X, Y, batch_size=B, verbose=0)
+    model.predict(X, batch_size=B, verbose=0)
+    # Each gradient that stays holds its graph, and that the weights.
+    assert [name for name in set(registered) - before if name.startswith("CustomGradient-")] == []
 
 
 def test_no_more_than_some_step_functions_are_kept():
