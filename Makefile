@@ -25,17 +25,21 @@ help:
 
 setup: build
 
+# Of several at once, each waits for the one before it, and finds done what that has done.
+LOCKED := $(if $(shell command -v flock),flock .venv.lock) sh -ec
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"kerasptb needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=...")'
-	@[ "$(PLACE)" = "$(CURDIR)" ] || rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): TensorFlow is large, this takes a minute or more"
-	$(PIP) --editable ".[serve]"
-	@echo "$(CURDIR)" > $@
+	@$(LOCKED) ' \
+	  if [ "$$(cat $@ 2>/dev/null)" != "$$(pwd -P)" ] || ! $(BIN)/python -c "" 2>/dev/null; then rm -rf $(VENV); fi; \
+	  if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi; \
+	  $(PYTHON) -m venv $(VENV); \
+	  echo "Installing into $(VENV): TensorFlow is large, this takes a minute or more"; \
+	  $(PIP) --editable ".[serve]"; \
+	  pwd -P > $@'
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --editable ".[dev]"
-	@touch $@
+	@$(LOCKED) '$(PIP) --editable ".[dev]"; touch $@'
 
 # Cached by a hash of the sources, so it costs nothing when there is nothing to do. Without a compiler the package
 # works all the same, slower, and the command says what is missing.
@@ -60,8 +64,7 @@ format: $(VENV)/.installed-dev
 	@$(BIN)/clang-format -i $(CXX_SOURCES)
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
-	$(PIP) --editable ".[bench]"
-	@touch $@
+	@$(LOCKED) '$(PIP) --editable ".[bench]"; touch $@'
 
 bench: $(VENV)/.installed-bench build
 	$(BIN)/python -m benchmarks.training $(ARGS)
@@ -70,5 +73,5 @@ gpu-check: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv.lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

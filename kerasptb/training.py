@@ -111,10 +111,9 @@ def train(
         if resume:
             recorder.restore(model)
             (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
-        _announce(say, run, corpus, model)
-
         interrupted = False
         try:
+            _announce(say, run, corpus, model)
             _fit(model, corpus, recorder, callbacks, verbose)
         except KeyboardInterrupt:
             if not recorder.history:

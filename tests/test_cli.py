@@ -172,6 +172,7 @@ def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_
     finally:
         os.close(writing)
     assert (result.returncode, result.stderr) == expected
+    assert not (tmp_path / "run").exists()  # there is no epoch to keep
 
 
 def test_train_needs_no_standard_output(texts, tmp_path):
