@@ -28,15 +28,17 @@ namespace kerasptb {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr std::chrono::microseconds kSpinTime{500};  // of a helper, before it sleeps
-constexpr int kSpinsBeforeLook = 128;                // at the clock
-constexpr int kSpinsBeforeYield = 2000;              // at a barrier, when some threads may be waiting for a processor
-constexpr size_t kHugePage = size_t{2} << 20;
-// Scratch memory above `kKept` is given back after so many calls in a row that used less than a quarter of it.
+constexpr std::chrono::microseconds kSpinTime{500};  // an idle helper spins so long before it sleeps
+constexpr int kSpinsPerClockRead = 128;
+// Then a waiting thread yields its processor at every spin: the thread it waits for may have none.
+constexpr int kSpinsBeforeYield = 2000;
+constexpr size_t kHugePage = size_t{2} << 20;  // bytes
+// Scratch memory of more than kKept bytes is freed after kCallsBeforeRelease calls in a row that used less than a
+// quarter of it.
 constexpr size_t kKept = size_t{64} << 20;
 constexpr int kCallsBeforeRelease = 256;
 #if defined(__SANITIZE_ADDRESS__)
-constexpr bool kBlockForEach = true;  // so that the sanitizer sees a step beyond an array
+constexpr bool kBlockForEach = true;  // a block for each array, so that the sanitizer sees accesses beyond its end
 #else
 constexpr bool kBlockForEach = false;
 #endif
@@ -49,16 +51,19 @@ inline void pause() {
 #endif
 }
 
-// Denormals as zero: exponentials of very small numbers make them, and each costs a hundred cycles.
+// Makes this thread treat denormals as zero, and returns its former setting. Exponentials of very negative numbers are
+// denormals, and each operation on one takes about a hundred cycles.
 uint64_t flush_denormals() {
 #if KERASPTB_X86
+  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
   const unsigned mode = _mm_getcsr();
-  _mm_setcsr(mode | 0x8040);
+  _mm_setcsr(mode | kFlushToZero | kDenormalsAreZero);
   return mode;
 #elif defined(__aarch64__)
+  constexpr uint64_t kFlushToZero = uint64_t{1} << 24;
   uint64_t mode;
   asm volatile("mrs %0, fpcr" : "=r"(mode));
-  asm volatile("msr fpcr, %0" ::"r"(mode | (uint64_t{1} << 24)));
+  asm volatile("msr fpcr, %0" ::"r"(mode | kFlushToZero));
   return mode;
 #else
   return 0;
@@ -75,7 +80,7 @@ void restore_denormals(uint64_t mode) {
 #endif
 }
 
-std::atomic<int> processors{0};  // that the host has counted; 0 if it has not
+std::atomic<int> processors{0};  // as given to set_processors(); 0 if it was not called
 
 int available_processors() {
   if (const int count = processors.load()) return count;
@@ -89,22 +94,30 @@ int available_processors() {
 int choose_thread_count() {
   long count = available_processors();
   if (const char* wish = std::getenv("KERASPTB_THREADS")) {
-    // The Python side refuses what is no number.
+    // Anything but a number has been refused in Python.
     const long number = std::strtol(wish, nullptr, 10);
     if (number >= 1) count = number;
   }
   return static_cast<int>(count > kMaxThreads ? kMaxThreads : count);
 }
 
-// Helpers 1 .. count - 1; the caller is number 0.
+// Waits until condition() holds.
+template <class Condition>
+inline void spin_until(const Condition& condition) {
+  for (int spins = 0; !condition();) {
+    if (++spins < kSpinsBeforeYield)
+      pause();
+    else
+      sched_yield();
+  }
+}
+
+// Helper threads 1 .. count - 1; the caller is thread 0.
 class Pool {
  public:
-  explicit Pool(int count) : count_(count) {
-    // With more threads than processors a spinning thread only keeps another from working.
-    spins_ = count <= available_processors();
-  }
+  explicit Pool(int count) : count_(count), helpers_spin_(count <= available_processors()) {}
 
-  // Starts the helpers that are not there yet. They hold on to the pool, which must outlive them.
+  // Starts the helpers that do not run yet. They use the pool for ever, so it must never be destroyed.
   void start() {
     try {
       for (; started_ < count_; ++started_) {
@@ -131,21 +144,22 @@ class Pool {
       wake_.notify_all();
     }
     call(function, 0);
-    for (int spins = 0; done_.load(std::memory_order_acquire) < count_ - 1;) {
-      if (++spins < kSpinsBeforeYield)
-        pause();
-      else
-        sched_yield();
-    }
+    spin_until([&] { return done_.load(std::memory_order_acquire) >= count_ - 1; });
+  }
+
+  void free_blocks() {
+    for (void* block : blocks) std::free(block);
+    blocks.clear();
+    capacity = 0;
   }
 
   std::mutex turn;            // held by the Workers whose kernel runs
   std::vector<void*> blocks;  // scratch memory in use, or kept for the next call
-  size_t capacity = 0;        // of the last block
-  size_t used = 0;            // of the last block
-  size_t total = 0;           // asked for during this call
-  int allocations = 0;        // during this call
-  int small_calls = 0;        // in a row, see kCallsBeforeRelease
+  size_t capacity = 0;        // bytes of the last block
+  size_t used = 0;            // bytes of the last block that are taken
+  size_t total = 0;           // bytes asked for during this call
+  int allocations = 0;        // number of them during this call
+  int small_calls = 0;        // number of them in a row, see kCallsBeforeRelease
 
  private:
   void loop(int number) {
@@ -158,15 +172,15 @@ class Pool {
       call_(function_, number);
       const bool rest = rest_;
       done_.fetch_add(1, std::memory_order_release);
-      if (spins_ && !rest) spin(seen + 1);
+      if (helpers_spin_ && !rest) spin(seen + 1);
     }
   }
 
-  // Waits for the next generation for a while.
+  // Waits for the generation after `seen`, up to kSpinTime.
   void spin(uint32_t seen) const {
     const auto end = std::chrono::steady_clock::now() + kSpinTime;
     do {
-      for (int spins = 0; spins < kSpinsBeforeLook; ++spins) {
+      for (int spins = 0; spins < kSpinsPerClockRead; ++spins) {
         if (generation_.load(std::memory_order_acquire) != seen) return;
         pause();
       }
@@ -174,12 +188,12 @@ class Pool {
   }
 
   const int count_;
-  int started_ = 1;  // the caller is the first
-  bool spins_;
+  const bool helpers_spin_;  // not with more threads than processors: a spinning thread would keep another from working
+  int started_ = 1;          // the caller is the first
   std::mutex mutex_;
   std::condition_variable wake_;
-  alignas(64) std::atomic<uint32_t> generation_{0};  // goes round after days
-  alignas(64) std::atomic<int> done_{0};
+  alignas(64) std::atomic<uint32_t> generation_{0};  // how many runs have begun; wraps around after days
+  alignas(64) std::atomic<int> done_{0};             // helpers that have finished the run
   void (*call_)(const void*, int) = nullptr;
   const void* function_ = nullptr;
   bool rest_ = false;
@@ -248,12 +262,7 @@ void Barrier::wait() {
     generation_.store(generation + 1, std::memory_order_release);
     return;
   }
-  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation;) {
-    if (++spins < kSpinsBeforeYield)
-      pause();
-    else
-      sched_yield();
-  }
+  spin_until([&] { return generation_.load(std::memory_order_acquire) != generation; });
 }
 
 Workers::Workers() : count_(thread_count()) {
@@ -265,14 +274,10 @@ Workers::Workers() : count_(thread_count()) {
 Workers::~Workers() {
   Pool& p = *held;
   if (kBlockForEach) {
-    for (void* block : p.blocks) std::free(block);
-    p.blocks.clear();
-    p.capacity = 0;
+    p.free_blocks();
   } else if (p.blocks.size() > 1) {
-    // The next call like this one finds a single block that is large enough.
-    for (void* block : p.blocks) std::free(block);
-    p.blocks.clear();
-    p.capacity = 0;
+    // Replaced by a single block that is large enough for another call like this one.
+    p.free_blocks();
     try {
       const size_t bytes = (p.total + kHugePage - 1) / kHugePage * kHugePage;
       p.blocks.push_back(new_block(bytes));
@@ -283,9 +288,7 @@ Workers::~Workers() {
   } else if (p.capacity > kKept) {
     p.small_calls = p.total < p.capacity / 4 ? p.small_calls + 1 : 0;
     if (p.small_calls == kCallsBeforeRelease) {
-      std::free(p.blocks.back());
-      p.blocks.clear();
-      p.capacity = 0;
+      p.free_blocks();
       p.small_calls = 0;
     }
   }
@@ -308,8 +311,9 @@ Barrier* Workers::barriers(int number, int count) {
 
 void* Workers::allocate(size_t bytes) {
   Pool& p = *held;
-  // Arrays that start at equal offsets within 4 KB pages, walked side by side, push each other out of the L1 cache.
-  const size_t shift = size_t(p.allocations++ % 8) * 320;
+  // Arrays that start at the same offset within a 4 KB page, and are read side by side, evict each other from the L1
+  // cache: successive arrays start five cache lines apart.
+  const size_t shift = size_t(p.allocations++ % 8) * 5 * 64;
   const size_t size = (bytes + 63) / 64 * 64 + shift;
   p.total += size;
   if (kBlockForEach || p.blocks.empty() || p.used + size > p.capacity) {

@@ -1,13 +1,15 @@
-// Threads of our own, and memory to work in that outlives a call.
+// The library's thread pool, and scratch memory that is kept between calls.
 //
-// Kernels last a few milliseconds and come one after the other, so helpers spin for half a millisecond before they
-// sleep: waking them costs more than many kernels take. Work is split by thread number, never by who comes first, so
-// sums are formed in the same order on every run.
+// Kernels last a few milliseconds and follow one another closely, so idle helper threads spin for half a millisecond
+// before they sleep: waking a sleeping thread takes longer than many kernels do. Work is split by thread number, not
+// first come, first served, so sums are formed in the same order on every run.
 //
 //   Workers workers;                                    // waits until no other kernel runs
 //   float* packed = workers.scratch<float>(size);       // 64-byte aligned, not initialised
 //   Barrier barrier(workers.count());
 //   workers.run([&](int thread) { ...; barrier.wait(); ... });
+//
+// What is defined here is always_inline because kernels include it: see the note on inline functions in simd.h.
 #pragma once
 
 #include <atomic>
@@ -16,11 +18,11 @@
 
 namespace kerasptb {
 
-// Threads a kernel may use: KERASPTB_THREADS, else the processors that the host has counted, else those of the affinity
-// mask of the thread that asks first.
+// The number of threads that a kernel may use: KERASPTB_THREADS if it is set; else the count given to set_processors();
+// else the processors in the affinity mask of the thread that asks first.
 int thread_count();
 
-// The number of processors that this process may use; to be told before the first kernel runs.
+// Sets the number of processors that this process may use. Call it before the first kernel runs.
 void set_processors(int count);
 
 // All `count` threads leave wait() once the last of them has entered it. Reusable.
@@ -35,8 +37,8 @@ class Barrier {
   alignas(64) std::atomic<int> generation_{0};
 };
 
-// The threads and the scratch memory, held for the length of one kernel call. While it lives, denormals are zero in
-// every thread of it, the calling one included, whose former setting the destructor restores.
+// Exclusive use of the thread pool and its scratch memory for one kernel call. All its threads treat denormals as zero;
+// the destructor restores the calling thread's own setting.
 class Workers {
  public:
   Workers();
@@ -47,17 +49,18 @@ class Workers {
   __attribute__((always_inline)) int count() const { return count_; }
 
   // Calls function(thread) for thread = 0 .. count() - 1, number 0 on the caller, and returns when all have returned.
-  // `rest`: the helpers sleep at once, since what comes next is no kernel of ours and wants all processors.
+  // `rest`: the helpers sleep at once instead of spinning, because the framework needs all processors next.
   template <class Function>
   __attribute__((always_inline)) void run(const Function& function, bool rest = false) {
     run_erased([](const void* f, int thread) { (*static_cast<const Function*>(f))(thread); }, &function, rest);
   }
 
-  // `number` barriers, each for `count` threads; valid as scratch memory is.
+  // `number` barriers, each for `count` threads, in scratch memory.
   Barrier* barriers(int number, int count);
 
-  // Memory valid until the destructor; call it before or between run(), not inside. Throws a std::bad_alloc
-  // that says how much was asked for. A block that was large stays for the next calls, until many in a row were small.
+  // Uninitialised memory for `size` elements, valid until the destructor. Call it before or between calls of run(), not
+  // inside. Throws a std::bad_alloc that says how much was asked for. Memory is kept for the next calls; a large block
+  // is freed after many calls in a row that needed little of it.
   template <class T>
   __attribute__((always_inline)) T* scratch(size_t size) {
     return static_cast<T*>(allocate(size * sizeof(T)));
@@ -71,11 +74,12 @@ class Workers {
   uint64_t denormal_mode_;
 };
 
-// [begin, end) of `part` when `total` things are split as evenly as can be into `parts`.
+// The half-open range [begin, end).
 struct Range {
   int64_t begin, end;
   __attribute__((always_inline)) int64_t size() const { return end - begin; }
 };
+// The range of number `part` when `total` items are split as evenly as possible into `parts`.
 static inline __attribute__((always_inline)) Range split(int64_t total, int64_t parts, int64_t part) {
   return {total * part / parts, total * (part + 1) / parts};
 }
