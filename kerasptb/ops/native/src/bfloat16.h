@@ -48,9 +48,7 @@ KERASPTB_INLINE void store(bfloat16* p, __m256i x) { _mm256_storeu_si256(reinter
 KERASPTB_INLINE void store(bfloat16* p, Bfloat16x32 x) { _mm512_storeu_si512(p, x); }
 
 // The first `count` (0 .. 16) lanes of x, the others zero.
-KERASPTB_INLINE Float first_lanes(Float x, int64_t count) {
-  return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
-}
+KERASPTB_INLINE Float first_lanes(Float x, int64_t count) { return _mm512_maskz_mov_ps(mask_of_first(count), x); }
 
 // The parts of two vectors side by side.
 template <int kParts>

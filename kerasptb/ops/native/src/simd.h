@@ -1,7 +1,10 @@
-// Vectors of float32, as wide as the flags of this translation unit allow, and the functions that gates and softmax
-// need. A kernel is written once and compiled once a level (see cpu.h); KERASPTB_LEVEL, given by the build, names the
-// namespace, so that the copies never meet. Kernels must not emit inline functions that other translation units also
-// emit (templates of the standard library, for one): the linker would keep one copy of them, of any level.
+// Vectors of float32, as wide as the compiler flags of this translation unit allow, and the functions that gates and
+// softmax need. A kernel is written once and compiled once for each level (see cpu.h); the build defines KERASPTB_LEVEL
+// as the name of the level, which becomes a namespace and keeps the copies apart.
+//
+// The object file of a kernel must not contain an inline function that other object files contain too, such as an
+// instance of std::min: the linker keeps one of the copies, perhaps one with instructions that the processor lacks. So
+// kernels use static or always_inline functions, and of the standard library only what is C.
 //
 // Accuracy, over all float32 (measured in tests/ops/native/test_simd.py): exp and exp2 1.5, tanh 3.5 and sigmoid 3
 // units of the last place.
@@ -27,7 +30,7 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kRegisters = 32;
+constexpr int kLanes = 16, kRegisters = 32;  // float32 in a vector, and vector registers
 #elif defined(__AVX2__) && defined(__FMA__)
 constexpr int kLanes = 8, kRegisters = 16;
 #elif defined(__aarch64__)
@@ -40,11 +43,12 @@ typedef float Float __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
 typedef Float UnalignedFloat __attribute__((aligned(4), may_alias));
 
+// As std::min and std::max, which kernels must not use (see above).
 KERASPTB_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 KERASPTB_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 KERASPTB_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 KERASPTB_INLINE int64_t round_up(int64_t x, int64_t multiple) { return ceil_div(x, multiple) * multiple; }
-// Lanes of the vector at `position` that lie before `end`.
+// How many lanes of the vector that begins at `position` lie before `end`: 0 .. kLanes.
 KERASPTB_INLINE int64_t lanes_before(int64_t position, int64_t end) {
   return larger(0, smaller(kLanes, end - position));
 }
@@ -53,15 +57,19 @@ KERASPTB_INLINE Float splat(float x) { return x - Float{}; }  // x - 0 is x, als
 KERASPTB_INLINE Float load(const float* p) { return *reinterpret_cast<const UnalignedFloat*>(p); }
 KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat*>(p) = x; }
 
-// Asks for the line at p, of which nothing need be there, to be read or to be written a little later.
+// Prefetches the cache line at p, which may lie outside of any array.
 KERASPTB_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0); }
 KERASPTB_INLINE void prefetch_into_l2(const float* p) { __builtin_prefetch(p, 0, 2); }
 KERASPTB_INLINE void prefetch_to_write(float* p) { __builtin_prefetch(p, 1); }
 
-// The first `count` (0 .. kLanes) lanes at p; the others are zero and their memory is not touched.
+#if defined(__AVX512F__)
+KERASPTB_INLINE __mmask16 mask_of_first(int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+#endif
+// Loads or stores the first `count` (0 .. kLanes) lanes. The memory of the others is not touched; loaded, they are
+// zero.
 KERASPTB_INLINE Float load(const float* p, int64_t count) {
 #if defined(__AVX512F__)
-  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+  return _mm512_maskz_loadu_ps(mask_of_first(count), p);
 #else
   float lanes[kLanes] = {};
   for (int i = 0; i < kLanes; ++i)
@@ -71,7 +79,7 @@ KERASPTB_INLINE Float load(const float* p, int64_t count) {
 }
 KERASPTB_INLINE void store(float* p, Float x, int64_t count) {
 #if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), x);
+  _mm512_mask_storeu_ps(p, mask_of_first(count), x);
 #else
   float lanes[kLanes];
   store(lanes, x);
@@ -80,7 +88,7 @@ KERASPTB_INLINE void store(float* p, Float x, int64_t count) {
 #endif
 }
 
-// A NaN in x stays a NaN in both.
+// The lesser, or the greater, of x and the limit. A NaN in x stays a NaN.
 KERASPTB_INLINE Float at_most(Float x, Float limit) { return limit < x ? limit : x; }
 KERASPTB_INLINE Float at_least(Float x, Float limit) { return limit > x ? limit : x; }
 
@@ -135,7 +143,7 @@ KERASPTB_INLINE float maximum(Float x) {
 #endif
 }
 
-// Whether a lane of x is above the limit; one that is a NaN is not.
+// Whether any lane of x is above the limit. A NaN is not.
 KERASPTB_INLINE bool any_above(Float x, float limit) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask(x, splat(limit), _CMP_GT_OQ) != 0;
@@ -157,17 +165,21 @@ KERASPTB_INLINE Float reciprocal(Float x) {
 #endif
 }
 
-// x = n log(2) + r with |r| <= log(2) / 2. After Cody and Waite: log(2) in two parts, the first of few bits, so that
-// n times it is exact. Adding 1.5 * 2^23 rounds to the nearest whole number and leaves n in the low bits.
+// Adding this to x, |x| < 2^22, rounds x to the nearest integer, which is then in the low bits of the sum.
+constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23
+
+// Argument reduction after Cody and Waite: x = n log(2) + r with |r| <= log(2) / 2. log(2) is given as a sum of two
+// constants, the first of so few bits that n times it is exact.
 struct Reduced {
   Float r;
   Bits n;  // in its low 9 bits; meaningless where x is out of range
 };
 KERASPTB_INLINE Reduced reduce(Float x) {
-  const Float shifted = x * 1.44269504f + 12582912.0f;
-  const Float n = shifted - 12582912.0f;
-  Float r = x - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
+  constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kMinusLn2Low = 2.12194440e-4f;
+  const Float shifted = x * kLog2E + kRounding;
+  const Float n = shifted - kRounding;
+  Float r = x - n * kLn2High;
+  r = r + n * kMinusLn2Low;
   return {r, reinterpret_cast<Bits>(shifted)};
 }
 // 2^n for n in [-126, 127], from the low bits of n.
@@ -183,17 +195,18 @@ KERASPTB_INLINE Float expm1_small(Float r) {
   return p * (r * r) + r;
 }
 
-// exp(x): 0 below -87.3 (no denormals), no more than 2.4e38 above 88.3.
+// exp(x): 0 for x below -87.3, where the result would be denormal; at most 2.4e38, its value at 88.3, above that.
 KERASPTB_INLINE Float exp(Float x) {
   const Reduced y = reduce(at_most(x, splat(88.3f)));
   const Float e = (expm1_small(y.r) + 1.0f) * power_of_two(y.n);
   return x < -87.3f ? Float{} : e;
 }
 
-// 2^x, in half the operations of exp: what is left of x needs no constant of two parts. 0 or denormal below -126.
+// 2^x, in half the operations of exp: its argument reduction needs no multiplication by log(2). 0 or denormal for x
+// below -126.
 KERASPTB_INLINE Float exp2(Float x) {
 #if defined(__AVX512F__)
-  // 2^(x - floor(x)): polynomial fitted at Chebyshev's points over [0, 1), relative error 2e-9.
+  // 2^(x - floor(x)): polynomial fitted at Chebyshev nodes over [0, 1), relative error 2e-9.
   const Float fraction = _mm512_reduce_ps(x, 1);
   Float p = fraction * 2.170225516e-04f + 1.243968821e-03f;
   p = p * fraction + 9.678840917e-03f;
@@ -204,7 +217,7 @@ KERASPTB_INLINE Float exp2(Float x) {
   return _mm512_scalef_ps(p, x);
 #else
   const Float limited = at_most(at_least(x, splat(-127.0f)), splat(127.0f));
-  const Float shifted = limited + 12582912.0f, n = shifted - 12582912.0f;
+  const Float shifted = limited + kRounding, n = shifted - kRounding;
   const Float p = expm1_small((limited - n) * 0.693147181f) + 1.0f;
   return x < -126.0f ? Float{} : p * power_of_two(reinterpret_cast<Bits>(shifted));
 #endif
