@@ -1,5 +1,5 @@
-// Cross-entropy of a linear layer's softmax in float32 for so few words that to read W takes longer than to multiply
-// it.
+// Cross-entropy of a linear layer's softmax in float32, for so few words that reading W takes longer than multiplying
+// with it. The vocabulary may be of any size.
 #pragma once
 
 #include "linear_cross_entropy.h"

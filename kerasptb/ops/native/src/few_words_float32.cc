@@ -1,13 +1,17 @@
 // Cross-entropy of a linear layer's softmax for a few words. Equations and shape letters: linear_cross_entropy.h.
 //
-// With so few rows of h to multiply it with, reading W takes longer than the products do. So W is read where it lies,
-// once for the logits and once for the gradients, and dW is written in the same walk: nothing of their size is packed,
-// transposed or kept. The threads share the words, which fall into blocks. For every block:
+// With so few rows of h, reading W from memory takes longer than multiplying. So W is read in place, once for the
+// logits and once for the gradients, and dW is written during the second reading: no packed, transposed or other copy
+// of that size is made. The vocabulary falls into blocks of words, which the threads share. "Rows" are those of h, [N].
+// For every block:
 //
-// 1. The logits are made, and e = 2^(z - m) of them, m the largest of the block's row.
-// 2. The sums over all blocks and threads give the loss and dz, which takes the place of e.
-// 3. Row after row of W: the block's share of the row is multiplied with dz for dh, and that of dW made from it. Of W
-//    that is [V, D] a word after the other, and of it a piece that is as long.
+// 1. The logits z [rows][kBlock] are computed, and replaced by e = 2^(z - m), where m is the largest of a row in the
+// block.
+// 2. The sums of e over all blocks and threads give the loss and dz, which replaces e.
+// 3. The gradients are computed. W [D, V]: for each row of W, its part in the block times dz is added to dh, and the
+// same
+//    part of dW is computed on the way. W [V, D]: both are products of the block's rows of W, for dh, or of h, for dW,
+//    with dz.
 #include "few_words.h"
 
 #include <math.h>
@@ -19,14 +23,14 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Words of a block: the pieces of W's rows that are read at a time. More, and dz of a block leaves the L1 cache.
+// Words of a block. With more of them dz of a block would not stay in the L1 cache.
 constexpr int64_t kBlock = 256;
-// Rows of W that are fetched before the one that is read: the processor foresees no walk down a column.
-constexpr int64_t kAhead = 8;
-constexpr int64_t kLine = 16;               // floats that are fetched at a time
-constexpr int kSums = (kRows + 3) / 4 * 4;  // rows of a tile, as `sums` gives them
+// How many rows of W ahead are prefetched: the hardware does not prefetch down a column.
+constexpr int64_t kRowsAhead = 8;
+constexpr int64_t kLine = 16;               // floats of a cache line
+constexpr int kSums = (kRows + 3) / 4 * 4;  // kRows, rounded up to the four sums that simd.h's `sums` makes at a time
 
-// Vectors of W's columns that are read at a time, for as many sums as the registers hold.
+// Vectors of columns in a tile of R rows: as many as the registers have room for sums.
 template <int R>
 constexpr int width() {
   int width = 1;
@@ -34,19 +38,20 @@ constexpr int width() {
   return width;
 }
 
-// A product, R rows by W vectors of columns: C = A B, or C += A B.
+// C = A B, or C += A B, for a tile of C of R rows by W vectors of columns.
 struct Product {
-  int64_t depth;
+  int64_t depth;  // columns of A, rows of B
   const float *a, *b;
   int64_t b_stride;
   float* c;
   int64_t c_stride;
-  int64_t columns;  // that are there of the W vectors; more do not matter
-  bool more = false;
+  int64_t columns;          // columns left in B and C, which may be fewer, or more, than the tile's
+  bool accumulate = false;  // C += A B
 };
 
-// A[r, k] is at a[r * kAcross + k * kAlong]. kKeep: what is read of B is kept in `panel`.
-template <int R, int W, int kAcross, int kAlong, bool kKeep = false>
+// A[r, k] is at a[r * kRowStride + k * kColumnStride]. kKeepPanel: the columns of B are copied into `panel`
+// [depth][kPanel], for the next tiles of rows.
+template <int R, int W, int kRowStride, int kColumnStride, bool kKeepPanel = false>
 KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
   const auto columns = [&](int j) { return lanes_before(j * kLanes, of.columns); };
   for (int r = 0; r < R; ++r)
@@ -59,15 +64,15 @@ KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
     const auto add = [&](const auto& get) {
       for (int64_t k = begin; k < end; ++k) {
         const float* row = of.b + k * of.b_stride;
-        for (int i = 0; i < W * kLanes; i += kLine) prefetch(row + kAhead * of.b_stride + i);
+        for (int i = 0; i < W * kLanes; i += kLine) prefetch(row + kRowsAhead * of.b_stride + i);
         for (int j = 0; j < W; ++j) {
           const Float column = get(row + j * kLanes, j);
-          if (kKeep) store(panel + k * kPanel + j * kLanes, column);
-          for (int r = 0; r < R; ++r) total[r][j] += splat(of.a[r * kAcross + k * kAlong]) * column;
+          if (kKeepPanel) store(panel + k * kPanel + j * kLanes, column);
+          for (int r = 0; r < R; ++r) total[r][j] += splat(of.a[r * kRowStride + k * kColumnStride]) * column;
         }
       }
     };
-    const bool whole = of.columns >= W * kLanes, more = of.more || begin > 0;
+    const bool whole = of.columns >= W * kLanes, accumulate = of.accumulate || begin > 0;
     if (whole)
       add([](const float* p, int) { return load(p); });
     else
@@ -76,17 +81,18 @@ KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
       for (int j = 0; j < W; ++j) {
         float* c = of.c + r * of.c_stride + j * kLanes;
         if (whole)
-          store(c, more ? load(c) + total[r][j] : total[r][j]);
+          store(c, accumulate ? load(c) + total[r][j] : total[r][j]);
         else
-          store(c, more ? load(c, columns(j)) + total[r][j] : total[r][j], columns(j));
+          store(c, accumulate ? load(c, columns(j)) + total[r][j] : total[r][j], columns(j));
       }
   }
 }
 
-// What R words and a row of W make of each other.
+// The gradients that R rows of h and one row of W, row d, give to each other.
 template <int R>
 struct RowGradient {
-  Float h[R], dh[R];
+  Float h[R];   // h[r, d] in all lanes
+  Float dh[R];  // dh[r, d] is the sum over the lanes
 
   KERASPTB_INLINE_METHOD explicit RowGradient(const float* a) {
 #pragma GCC unroll 16
@@ -96,15 +102,16 @@ struct RowGradient {
     }
   }
 
-  // From a vector of the row and dz of the same columns: its share of dh, and dW added to `sum`.
-  KERASPTB_INLINE_METHOD Float add(const float* dz, Float column, Float sum) {
+  // Adds to dh the share of one vector of the row of W, `w`, given dz [R][kBlock] of the same words. Returns d_w, the
+  // same vector of dW, plus these rows' share of it.
+  KERASPTB_INLINE_METHOD Float add(const float* dz, Float w, Float d_w) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Float g = load(dz + r * kBlock);
-      dh[r] += g * column;
-      sum += h[r] * g;
+      dh[r] += g * w;
+      d_w += h[r] * g;
     }
-    return sum;
+    return d_w;
   }
 
   KERASPTB_INLINE_METHOD void add_to(float* total) const {
@@ -121,14 +128,15 @@ struct RowGradient {
 
 // Memory of one thread.
 struct ThreadBuffers {
-  float* panel;         // [D][kPanel]: of W, where it is [V, D] or several tiles of rows read it
-  float* bias;          // [kBlock]: of the block
-  float* dz;            // [block][rows][kBlock]: z, then e, then dz. Loss only: of one block
-  float* reference;     // [block][rows]: m
-  float* largest;       // [rows]: of m over the thread's blocks
-  float* total;         // [rows]: sums of 2^(z - largest)
-  float *top, *factor;  // [rows]: of all threads, the largest logit and scale / the sum of 2^(z - it)
-  float* dh;            // [tile][D][kSums]; of W that is [V, D], [rows][D]
+  float* panel;      // [D][kPanel]: columns of W, packed; only if W is [V, D] or there are several tiles of rows
+  float* bias;       // [kBlock]: of the block, times log2(e)
+  float* dz;         // [blocks][rows][kBlock]: z, then e, then dz. Loss only: one block, used again for each
+  float* reference;  // [blocks][rows]: m. Loss only: one block, likewise
+  float* largest;    // [rows]: the largest m of the thread's blocks
+  float* total;      // [rows]: sums of 2^(z - largest)
+  float* top;        // [rows]: the largest m of all threads
+  float* factor;     // [rows]: scale / (the sum of 2^(z - top) over the vocabulary)
+  float* dh;         // the thread's share: [tiles][D][kSums] for W [D, V], [rows][D] for W [V, D]
 };
 
 struct Task {
@@ -136,7 +144,7 @@ struct Task {
 
   const LinearCrossEntropy& io;
   int threads;
-  float* h;             // [tile][D][kRows]
+  float* h;             // [tiles][D][kRows]
   float* target_logit;  // [rows]
   ThreadBuffers* buffers;
 
@@ -159,7 +167,7 @@ struct Task {
 
   // ---- logits, exponentials and their sums ----
 
-  // h W of a block of words, the first of which is v.
+  // z [rows][kBlock] = h W for a block of words, the first of which is v.
   void products(int64_t v, int64_t words, float* z, const ThreadBuffers& my) const {
     const int64_t D = io.features, V = io.vocabulary_size;
     if (!io.transpose_kernel && tiles() == 1) {
@@ -230,7 +238,7 @@ struct Task {
 
   // ---- loss ----
 
-  // Of word n over all threads.
+  // The largest logit of row n over all threads, and the sum of 2^(z - largest).
   float largest(int64_t n) const {
     float result = kNoReference;
     for (int t = 0; t < threads; ++t) result = buffers[t].largest[n] > result ? buffers[t].largest[n] : result;
@@ -290,7 +298,7 @@ struct Task {
     }
   }
 
-  // Of a row of W the words of a block.
+  // The part of row d of W and dW in a block of words, for a tile of rows; the first tile's dW replaces what was there.
   template <int R, bool kFirst>
   __attribute__((noinline)) void gradient_tile(int64_t d, int64_t v, int64_t words, const float* a, const float* dz,
                                                float* dh) const {
@@ -310,14 +318,14 @@ struct Task {
     row.add_to(dh);
   }
 
-  // Of W that is [V, D].
-  void gradients_by_word(int64_t v, int64_t words, bool more, const float* dz, const ThreadBuffers& my) const {
+  // For W [V, D]: dh (+)= dz W, dW = dz^T h.
+  void gradients_by_word(int64_t v, int64_t words, bool accumulate, const float* dz, const ThreadBuffers& my) const {
     const int64_t D = io.features;
     for_each_tile(io.num_words, [&](auto height, int64_t, int64_t row) {
       constexpr int W = width<height>();
       for (int64_t d = 0; d < D; d += W * kLanes)
         product<height, W, kBlock, 1>(
-            {words, dz + row * kBlock, io.kernel + v * D + d, D, my.dh + row * D + d, D, D - d, more});
+            {words, dz + row * kBlock, io.kernel + v * D + d, D, my.dh + row * D + d, D, D - d, accumulate});
     });
     for_each_tile(words, [&](auto height, int64_t, int64_t i) {
       for (int64_t d = 0; d < D; d += kPanel)

@@ -1,5 +1,8 @@
-// The tile that float32 products are made of: some rows of A by a panel of two vectors of B's columns, summed in
+// The micro-kernel of the float32 products C = A B: a tile of C, some rows by one panel of columns, summed in
 // registers.
+//
+// A panel is B's columns two vectors at a time, stored as [k][kPanel], so that it is read in order. In the terms of the
+// GEMM literature (Goto & van de Geijn 2008, BLIS) kRows is MR and kPanel is NR.
 #pragma once
 
 #include "simd.h"
@@ -8,13 +11,14 @@
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-constexpr int64_t kPanel = 2 * kLanes;
-// Of a tile. Its sums, two vectors of the panel and one of a row fill the registers.
-constexpr int kRows = kRegisters == 32 ? 13 : 6;
-// A long sum is formed of sums of this many products: its rounding error grows with the square root of the terms.
+constexpr int64_t kPanel = 2 * kLanes;            // columns of a tile
+constexpr int kRows = kRegisters == 32 ? 13 : 6;  // rows of a tile, at most
+static_assert(2 * kRows + 3 <= kRegisters, "sums, a row of the panel and an element of A in all lanes");
+// A sum over k is made in blocks of this many products, which are then added to each other: rounding errors of one long
+// sum would grow with its length.
 constexpr int64_t kSumBlock = 256;
 
-// The sums of a tile: R rows of A by the two vectors of a panel of B.
+// The sums of a tile: R rows of A times a panel of B.
 template <int R>
 struct Sums {
   Float of[R][2];
@@ -23,15 +27,15 @@ struct Sums {
     for (int r = 0; r < R; ++r) of[r][0] = of[r][1] = Float{};
   }
 
-  // Adds sum over k of A[r, k] B[k, :]; A[r, k] at a[r * kAcross + k * kAlong], row k of B at b[k * kPanel]. kAhead:
-  // with each k kLanes floats at `ahead`, which need not be there, are fetched.
-  template <int kAcross, int kAlong, bool kAhead = false>
+  // Adds the sum over k < size of A[r, k] B[k, :], where A[r, k] is at a[r * kRowStride + k * kColumnStride] and row k
+  // of B at b[k * kPanel]. kPrefetch: with each k, kLanes floats of `ahead` are prefetched.
+  template <int kRowStride, int kColumnStride, bool kPrefetch = false>
   KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
-    for (int64_t k = 0; k < size; ++k, a += kAlong, b += kPanel) {
+    for (int64_t k = 0; k < size; ++k, a += kColumnStride, b += kPanel) {
       const Float b0 = load(b), b1 = load(b + kLanes);
-      if (kAhead) prefetch_into_l2(ahead + k * kLanes);
+      if (kPrefetch) prefetch_into_l2(ahead + k * kLanes);
       for (int r = 0; r < R; ++r) {
-        const Float x = splat(a[r * kAcross]);
+        const Float x = splat(a[r * kRowStride]);
         of[r][0] += x * b0;
         of[r][1] += x * b1;
       }
@@ -39,7 +43,7 @@ struct Sums {
   }
 };
 
-// The panel of some rows of B^T, each of `size` floats, of which there are at most kPanel.
+// Makes a panel [size][kPanel] of `number` <= kPanel rows of B^T, each of `size` floats. Missing columns become zero.
 KERASPTB_INLINE void pack_transposed(const float* rows, int64_t number, int64_t size, float* panel) {
   int64_t k = 0;
   if (number == kPanel)
@@ -49,12 +53,13 @@ KERASPTB_INLINE void pack_transposed(const float* rows, int64_t number, int64_t 
     for (int64_t i = 0; i < kPanel; ++i) panel[k * kPanel + i] = i < number ? rows[i * size + k] : 0.0f;
 }
 
-// Calls function(height, tile, first row) for each of the tiles, of nearly equal height and at most kMost rows, into
-// which `size` rows fall, or for those of a range. height converts to a constant.
+// The number of rows of a tile, as a type: converts to a constant.
 template <int R>
 struct Height {
   constexpr operator int() const { return R; }
 };
+// `size` rows fall into tiles of nearly equal height, at most kMost. Calls function(Height, tile, first row) for each
+// of them, or for the range `some` of them.
 template <int kMost = kRows, class Function>
 KERASPTB_INLINE void for_each_tile(int64_t size, Range some, const Function& function) {
   const int64_t tiles = ceil_div(size, kMost);
