@@ -5,13 +5,12 @@
 // of that size is made. The vocabulary falls into blocks of words, which the threads share. "Rows" are those of h, [N].
 // For every block:
 //
-// 1. The logits z [rows][kBlock] are computed, and replaced by e = 2^(z - m), where m is the largest of a row in the
-// block.
+// 1. The logits z [rows][kBlock] are computed, and replaced by e = 2^(z - m), where m is the largest z of a row in the
+//    block.
 // 2. The sums of e over all blocks and threads give the loss and dz, which replaces e.
 // 3. The gradients are computed. W [D, V]: for each row of W, its part in the block times dz is added to dh, and the
-// same
-//    part of dW is computed on the way. W [V, D]: both are products of the block's rows of W, for dh, or of h, for dW,
-//    with dz.
+//    same part of dW is computed on the way. W [V, D]: dz times the block's rows of W is added to dh, and the same rows
+//    of dW are dz^T h.
 #include "few_words.h"
 
 #include <math.h>

@@ -1,8 +1,9 @@
-// Products of float32 matrices by the threads of one kernel together, for products that are too small, or too much
-// between what comes before and after, to be handed to the framework.
+// Products of float32 matrices, C = A B with A [m, k] and B [k, n], by all threads of a kernel together. For products
+// inside a kernel that are too small for a call of the framework to pay.
 //
-// C = A B, A [m, k], B [k, n], in blocks of kDepth along k. The threads copy a block of B into panels together; then
-// each copies the tiles of A that it comes to into memory of its own, in the order in which it reads them.
+// This is the usual blocked GEMM (Goto & van de Geijn 2008), in blocks of at most kDepth along k (there: KC). The
+// threads pack a block of B into panels together, and wait for each other; then each packs the tiles of A that it needs
+// into a buffer of its own, in the order in which the micro-kernel reads them, and multiplies.
 #pragma once
 
 #include "tiles_float32.h"
@@ -10,33 +11,35 @@
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-// Products of an entry of C that are made in one go.
+// The longest block along k.
 constexpr int64_t kDepth = 1024;
-// Of a thread's tiles of A: they stay in its L2 cache while the panels go by.
+// Floats of a thread's buffer for packed tiles of A: 512 KB, which stay in its L2 cache while it reads panel after
+// panel.
 constexpr int64_t kTileFloats = (512 << 10) / sizeof(float);
 static_assert(kTileFloats >= kRows * kDepth && kDepth % kSumBlock == 0 && kSumBlock % kPanel == 0);
 
-// The depth of blocks, nearly equal and of whole panels, into which a sum of `size` products falls.
+// The depth of the blocks into which k < size is split: nearly equal, and a multiple of kPanel.
 KERASPTB_INLINE int64_t block_depth(int64_t size) { return round_up(ceil_div(size, ceil_div(size, kDepth)), kPanel); }
 
-// function(block, whether it is the first) for each of them.
+// Calls function(block of k, whether it is the first) for each block.
 template <class Function>
 KERASPTB_INLINE void for_each_block(int64_t size, const Function& function) {
   const int64_t depth = block_depth(size);
   for (int64_t k = 0; k < size; k += depth) function(Range{k, smaller(k + depth, size)}, k == 0);
 }
 
-// A matrix in panels, each [rows][kPanel]; what lies beyond the last column is not read as one.
+// A matrix [rows, columns] packed as [panel][rows][kPanel]. The columns past the last one of the last panel may hold
+// anything: they affect no column of C that is stored.
 struct Panels {
   int64_t rows, columns;
-  float* memory;
+  float* data;
 
   int64_t count() const { return ceil_div(columns, kPanel); }
   static int64_t floats(int64_t rows, int64_t columns) { return rows * round_up(columns, kPanel); }
-  float* at(int64_t panel, int64_t row) const { return memory + (panel * rows + row) * kPanel; }
+  float* at(int64_t panel, int64_t row) const { return data + (panel * rows + row) * kPanel; }
 
-  // Row i is from + i * stride: this thread's rows of `size`.
-  void copy_rows(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
+  // Packs this thread's share of the first `size` rows; row i is at from + i * stride.
+  void pack_rows(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
     const Range mine = split(size, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; ++i) {
       const float* row = from + i * stride;
@@ -53,8 +56,8 @@ struct Panels {
     }
   }
 
-  // Column j is from + j * stride: this thread's panels of `size` rows.
-  void copy_columns(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
+  // Packs the first `size` rows of this thread's share of the panels; column j is at from + j * stride.
+  void pack_columns(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
     const Range mine = split(count(), threads, thread);
     for (int64_t j = mine.begin * kPanel; j < mine.end * kPanel; j += 4) {
       const float* column = from + j * stride;
@@ -67,7 +70,7 @@ struct Panels {
     }
   }
 
-  // Puts columns [column, column + lanes) of a row, lanes <= kLanes.
+  // Stores columns [column, column + lanes) of a row, lanes <= kLanes, which may lie in two panels.
   KERASPTB_INLINE_METHOD void put(int64_t row, int64_t column, Float x, int64_t lanes) const {
     float* to = at(column / kPanel, row) + column % kPanel;
     const int64_t here = kPanel - column % kPanel;
@@ -85,12 +88,15 @@ struct Panels {
   }
 };
 
-// Tiles of A as a thread copies them, of kRows floats for each k: [k][row] where A's columns are at hand, else
-// [k / kSumBlock][row][k % kSumBlock], whose loops are long.
+// How a tile of A is packed: kColumns is [k][kRows], the usual form. kRows is [k / kSumBlock][kRows][k % kSumBlock]:
+// where A is stored by rows it is packed by longer copies.
+enum class TileForm { kRows, kColumns };
+
+// Floats of a packed tile.
 KERASPTB_INLINE int64_t tile_floats(int64_t depth) { return kRows * round_up(depth, kSumBlock); }
 
-// From rows of A, row i at a + i * stride.
-KERASPTB_INLINE void copy_tiles_of_rows(const float* a, int64_t stride, int64_t m, Range tiles, Range k, float* to) {
+// Packs tiles from rows of A, row i at a + i * stride. TileForm::kRows.
+KERASPTB_INLINE void pack_tiles_of_rows(const float* a, int64_t stride, int64_t m, Range tiles, Range k, float* to) {
   for_each_tile(m, tiles, [&](auto height, int64_t, int64_t row) {
     for (int64_t r = 0; r < height; ++r) {
       const float* from = a + (row + r) * stride + k.begin;
@@ -101,9 +107,10 @@ KERASPTB_INLINE void copy_tiles_of_rows(const float* a, int64_t stride, int64_t 
   });
 }
 
-// From columns of A, column(j) the j-th: from some of them, into one tile after the other, while they are in the cache.
+// Packs tiles from columns of A, column(j) being the address of the j-th: some columns at a time, for all tiles, while
+// they are in the cache. TileForm::kColumns.
 template <class Column>
-KERASPTB_INLINE void copy_tiles_of_columns(const Column& column, int64_t m, Range tiles, Range k, float* to) {
+KERASPTB_INLINE void pack_tiles_of_columns(const Column& column, int64_t m, Range tiles, Range k, float* to) {
   constexpr int64_t kSome = 32;
   for (int64_t begin = 0; begin < k.size(); begin += kSome) {
     const int64_t some = smaller(kSome, k.size() - begin);
@@ -117,8 +124,8 @@ KERASPTB_INLINE void copy_tiles_of_columns(const Column& column, int64_t m, Rang
   }
 }
 
-// From A in panels; k.begin is a multiple of kPanel.
-KERASPTB_INLINE void copy_tiles_of_panels(const Panels& a, Range tiles, Range k, float* to) {
+// Packs tiles from A in panels; k.begin is a multiple of kPanel. TileForm::kRows.
+KERASPTB_INLINE void pack_tiles_of_panels(const Panels& a, Range tiles, Range k, float* to) {
   for_each_tile(a.rows, tiles, [&](auto height, int64_t, int64_t row) {
     for (int64_t j = 0; j < k.size(); j += kPanel) {
       const float* from = a.at((k.begin + j) / kPanel, row);
@@ -129,11 +136,8 @@ KERASPTB_INLINE void copy_tiles_of_panels(const Panels& a, Range tiles, Range k,
   });
 }
 
-// Which of the two forms a tile has.
-enum class TileForm { kRows, kColumns };
-
-// R rows of C, each `stride` after the one before, and the first `columns` of their columns, at most kPanel. A line of
-// `ahead` is fetched with each product.
+// A tile of C, c[r * stride + j] for r < R and j < min(columns, kPanel), from a packed tile `a` and panel `b` of
+// `depth` products. C is replaced if `first`, else added to. With each k, kLanes floats of `ahead` are prefetched.
 template <int R, TileForm form>
 KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* b, bool first, float* c, int64_t stride,
                                     int64_t columns, const float* ahead) {
@@ -162,14 +166,15 @@ KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* 
     }
 }
 
-// This thread's part of C [m, b.columns], dense, from a block of `depth` products, whose rows of B begin at `b_row`;
-// added to C unless it is the first. copy(tiles, to) copies tiles of A into `own`, of kTileFloats.
-template <TileForm form, class Copy>
-KERASPTB_INLINE void multiply(int64_t m, const Copy& copy, const Panels& b, int64_t b_row, int64_t depth, bool first,
-                              float* c, float* own, int thread, int threads) {
+// This thread's part of C [m, b.columns], dense, from a block of `depth` products, whose rows of B begin at `b_row`. C
+// is replaced if `first`, else added to. pack(tiles, to) packs a range of tiles of A; `packed` is this thread's buffer
+// for them, of kTileFloats.
+template <TileForm form, class Pack>
+KERASPTB_INLINE void multiply(int64_t m, const Pack& pack, const Panels& b, int64_t b_row, int64_t depth, bool first,
+                              float* c, float* packed, int thread, int threads) {
   const int64_t tiles = ceil_div(m, kRows), panels = b.count();
-  // Of panels where those come out more nearly equal, or where a thread's few tiles would make little of each panel;
-  // else of tiles, which then nobody else copies.
+  // Threads share out either the tiles, so that each tile is packed by one thread alone, or the panels: where that
+  // splits the work more evenly, or where few tiles for each thread would not pay for reading all panels.
   const int64_t most_by_tiles = ceil_div(tiles, threads) * panels, most_by_panels = ceil_div(panels, threads) * tiles;
   const bool by_panels = most_by_panels < most_by_tiles || (most_by_panels == most_by_tiles && tiles < 8 * threads);
   const Range my_panels = by_panels ? split(panels, threads, thread) : Range{0, panels};
@@ -179,10 +184,10 @@ KERASPTB_INLINE void multiply(int64_t m, const Copy& copy, const Panels& b, int6
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const Range part = split(my_tiles.size(), chunks, chunk),
                 some{my_tiles.begin + part.begin, my_tiles.begin + part.end};
-    copy(some, own);
+    pack(some, packed);
     for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
-      const float* a = own;
-      // Two lines a row, so two tiles fetch it.
+      const float* a = packed;
+      // The next panel is 2 kLanes floats for each k, so two tiles prefetch it: each a half.
       const float* next = b.at(panel + 1, b_row);
       for_each_tile(m, some, [&](auto height, int64_t tile, int64_t row) {
         product_tile<height, form>(depth, a, b.at(panel, b_row), first, c + row * b.columns + panel * kPanel, b.columns,
