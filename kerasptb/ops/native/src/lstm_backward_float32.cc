@@ -1,3 +1,14 @@
+// The backward pass of the LSTM's recurrence in float32. Equations and shape letters: lstm_float32.h; with g the
+// candidate (Keras' c gate):
+//
+//   dh        = dh_seq[t] + dz[t+1] U^T                 (at the last step dh_T in place of the product)
+//   dc        = dc[t+1] f[t+1] + dh o (1 - tanh(c)^2)   (at the last step dc_T in place of the first term)
+//   dz_i      = dc g i (1 - i)          dz_f = dc c[t-1] f (1 - f)
+//   dz_g      = dc i (1 - g^2)          dz_o = dh tanh(c) o (1 - o)
+//
+// The work is split as in the forward pass. The product dz U^T of a step is computed in one of two ways: with many uses
+// of U it is transposed once and multiplied by register tiles (packed_tile); with few, each element of dh is a dot
+// product of a row of dz and a row of U in place (dot_tile).
 #include "lstm_tiles_float32.h"
 #include "product_float32.h"
 
@@ -5,27 +16,30 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Transposing the recurrent kernel costs about as much as this many tiles gain by it.
+// The number of uses of U, in tiles of rows, from which transposing it pays.
 constexpr int64_t kUsesThatPayTransposing = 16;
 
-// Rows whose bias gradients are summed before that sum is added to the total.
+// The bias gradients of so many rows are summed before that sum is added to the total: rounding errors of one long sum
+// would grow with the number of rows.
 constexpr int64_t kSumRows = 24;
 
+// One step's arrays. Row b of the batch is at b times the stride; it has H elements, or 4H (i, f, g, o).
 struct BackwardStep {
-  int64_t units;
-  const float* gates;       // row b at b * dz_stride
-  const float* c;           // row b at b * seq_stride
-  const float* c_previous;  // row b at b * c_previous_stride
-  const float* dh_seq;      // row b at b * seq_stride
-  float* dz;                // row b at b * dz_stride; or null, and then:
-  Panels dz_panels;         // row b is first_row + b * row_stride
+  int64_t units;            // H
+  const float* gates;       // 4H, dz_stride
+  const float* c;           // H, seq_stride
+  const float* c_previous;  // H, c_previous_stride
+  const float* dh_seq;      // H, seq_stride
+  float* dz;                // 4H, dz_stride; or null, and then:
+  Panels dz_panels;         // [B T, 4H]: row b of the batch is row first_row + b * row_stride
   int64_t first_row, row_stride;
-  float* dz_local;  // row b at b * local_stride, for the product
-  float* dh;        // row b at b * h_stride: gradient that came through the recurrence
-  float* dc;        // row b at b * h_stride
+  float* dz_local;  // 4H, local_stride: a copy of dz for the product
+  float* dh;        // H, h_stride: dz[t+1] U^T
+  float* dc;        // H, h_stride: dc[t+1] f[t+1], which becomes dc f
   int64_t dz_stride, seq_stride, c_previous_stride, local_stride, h_stride;
 };
 
+// dz and dc of one vector of units of row b; adds dz to dbias [4H]. kTail: fewer than kLanes units are left.
 template <bool kTail>
 KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u, float* dbias) {
   const int64_t H = s.units, lanes = H - u;
@@ -35,7 +49,7 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   float* local = s.dz_local + b * s.local_stride + u;
   float* dc_row = s.dc + b * s.h_stride + u;
 
-  // The next row lies where none of the streams leads that the processor foresees.
+  // The next row is too far away for the hardware to prefetch it.
   for (int j = 0; j < 4; ++j) prefetch(gates + s.dz_stride + j * H);
   prefetch(s.c + (b + 1) * s.seq_stride + u);
   prefetch(s.dh_seq + (b + 1) * s.seq_stride + u);
@@ -73,15 +87,15 @@ KERASPTB_NOINLINE void gate_gradients(const BackwardStep& s, Range rows, Range u
 // The product of a step: dh[b, u] = sum over k of dz[b, k] U[u, k], in blocks of k.
 struct ProductStep {
   const float* dz;      // row b at b * dz_stride
-  const float* kernel;  // U as it is, row u at u * size
-  const float* packed;  // or transposed, vector v of units as [k][lane] at v * (size + 1) * kLanes; null: not packed
+  const float* kernel;  // U [H, 4H], dense
+  const float* packed;  // U^T: vector v of units as [k][lane] at v * (size + 1) * kLanes; null: use `kernel`
   float* dh;            // row b at b * dh_stride
-  int64_t size, dz_stride, dh_stride;
-  Range k;
+  int64_t size;         // 4H
+  int64_t dz_stride, dh_stride;
+  Range k;  // the block
 };
 
-// Where U is read often: as the forward tile, R rows by N vectors of the transposed kernel, and a line of `ahead` is
-// fetched with each k.
+// With U^T packed: R rows of the batch by N vectors of units. With each k, kLanes floats of `ahead` are prefetched.
 template <int R, int N>
 KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t vector, const float* ahead) {
   const int64_t vector_stride = (s.size + 1) * kLanes;
@@ -121,7 +135,7 @@ KERASPTB_INLINE void packed_vectors(const ProductStep& s, int64_t tile, int64_t 
   }
 }
 
-// Where it is read a few times only: dot products with its rows.
+// With U in place: R rows of the batch by N units, each a dot product with a row of U.
 template <int R, int N>
 KERASPTB_NOINLINE void dot_tile(const ProductStep& s, int64_t row, int64_t unit) {
   static_assert(N == 1 || N == 4);
@@ -157,11 +171,12 @@ KERASPTB_INLINE void dot_units(const ProductStep& s, int64_t row, Range vectors,
   for (; u < end; ++u) dot_tile<R, 1>(s, row, u);
 }
 
-// Blocks keep the part of the recurrent kernel that the next rows use again in L2.
+// The product in blocks of k and of units: 256 KB of U, which stay in the L2 cache for all tiles of rows.
 KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vectors) {
-  constexpr int64_t kBlock = 1024, kBlockUnits = 64;
-  for (int64_t begin = 0; begin < s.size; begin += kBlock) {
-    s.k = {begin, begin + kBlock < s.size ? begin + kBlock : s.size};
+  constexpr int64_t kBlockDepth = 1024, kBlockUnits = 64;
+  static_assert(kBlockDepth % kSumBlock == 0 && kBlockUnits % kLanes == 0);
+  for (int64_t begin = 0; begin < s.size; begin += kBlockDepth) {
+    s.k = {begin, begin + kBlockDepth < s.size ? begin + kBlockDepth : s.size};
     for (int64_t first = vectors.begin; first < vectors.end; first += kBlockUnits / kLanes) {
       const int64_t end = first + kBlockUnits / kLanes;
       const Range block{first, end < vectors.end ? end : vectors.end};
@@ -175,7 +190,8 @@ KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vecto
   }
 }
 
-// packed[v][k][lane] = U[v kLanes + lane, k]
+// packed[v][k][lane] = U[v kLanes + lane, k], zero past the last unit. A vector of padding follows each [4H][kLanes],
+// lest all begin at multiples of 4 KB.
 void pack_transposed(const float* kernel, float* packed, int64_t units, Range vectors) {
   const int64_t size = 4 * units;
   for (int64_t v = vectors.begin; v < vectors.end; ++v) {

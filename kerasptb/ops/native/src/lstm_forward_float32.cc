@@ -1,36 +1,45 @@
+// The forward pass of the LSTM's recurrence in float32. Equations and shape letters: lstm_float32.h.
+//
+// Each thread computes some rows of the batch and some units (lstm_grid.h) for all steps. The product h[t-1] U of a
+// step is computed in one of two ways. With many uses of U (steps times tiles of rows), U is packed into panels once,
+// and register tiles hold the sums of all four gates, from which the gates are computed at once (forward_panels). With
+// few uses packing does not pay: U is read in place, by rows, and the sums are kept in memory (forward_long_runs).
+// Threads that share rows wait for each other once a step; h has two buffers, so that a thread may write h[t] while
+// another still reads h[t-1].
 #include "lstm_tiles_float32.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Copying the recurrent kernel into panels costs about as much as this many tiles gain by it, where it stays in the
-// cache and where it does not.
+// The number of uses of U, in tiles of rows, from which packing it pays: if a thread's L2 cache holds U, and if not.
 constexpr int64_t kUsesThatPay = 6, kUsesThatPayBeyondCache = 16;
 
+// Whether a tile of R rows by N vectors of units, of four gates each, fits the registers.
 constexpr bool fits(int R, int N) { return N == 1 ? R <= kMaxRows : R * 4 * N + R + 2 <= kRegisters; }
 
+// One step's arrays. Row b of the batch is at b times the stride; it has H elements, or 4H (i, f, g, o).
 struct ForwardStep {
-  int64_t units;
-  const float* kernel;  // U as it is
-  const float* packed;  // U in panels; or null, and then:
-  float* sums;          // row b at b * sums_stride
-  float* totals;        // row b at b * sums_stride
+  int64_t units;        // H
+  const float* kernel;  // U [H, 4H]
+  const float* packed;  // U as [panel][H][4][kLanes]; or null, and then:
+  float* sums;          // 4H, sums_stride: the sums over the latest kSumBlock products
+  float* totals;        // 4H, sums_stride: the sums over those before
   int64_t sums_stride;
-  const float* bias;
-  const float* xz;          // row b at b * xz_stride
-  const float* c_previous;  // row b at b * c_previous_stride
-  const float* h_previous;  // row b at b * h_stride
-  float* h_next;
-  float* h_seq;  // row b at b * seq_stride
-  float* c;      // row b at b * c_stride
-  float* gates;  // row b at b * xz_stride; or null
-  float* h_T;    // null but in the last step
-  float* c_T;
+  const float* bias;        // [4H]
+  const float* xz;          // 4H, xz_stride
+  const float* c_previous;  // H, c_previous_stride
+  const float* h_previous;  // H, h_stride
+  float* h_next;            // H, h_stride
+  float* h_seq;             // H, seq_stride
+  float* c;                 // H, c_stride
+  float* gates;             // 4H, xz_stride; or null
+  float* h_T;               // H, dense; null except in the last step
+  float* c_T;               // H, dense
   int64_t xz_stride, c_previous_stride, c_stride, h_stride, seq_stride;
 };
 
-// Gates, cell state and output of one vector of units from z. kTail: fewer than kLanes units are left.
+// Computes and stores gates, c and h of one vector of units from its z. kTail: fewer than kLanes units are left.
 template <bool kTail>
 KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, const Float (&z)[4]) {
   const int64_t H = s.units, lanes = H - u;
@@ -56,14 +65,14 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
   }
 }
 
-// Where the recurrent kernel is read often: it is copied into panels of kLanes units, [panel][k][gate][lane]. A line of
-// `ahead` is fetched with each k: a kernel that does not fit into the L2 cache comes by while others are multiplied.
+// With U packed into panels of kLanes units, [panel][k][gate][lane]: R rows of the batch by N panels. With each k,
+// kLanes floats of `ahead` are prefetched, so that a U that does not fit the L2 cache arrives during other products.
 template <int R, int N, bool kTail>
 KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t panel, const float* ahead) {
   const int64_t H = s.units, unit = panel * kLanes, panel_size = 4 * kLanes * H;
   const auto get = [&](const float* p) { return kTail ? load(p, H - unit) : load(p); };
 
-  // What the sums are added to and what becomes of them is at hand when they are there.
+  // Prefetches what is read and written once the sums are done.
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < N; ++n) {
       const int64_t b = row + r, u = unit + n * kLanes;
@@ -119,7 +128,7 @@ KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range pa
   const int64_t full = s.units / kLanes, end = panels.end < full ? panels.end : full;
   const int64_t tiles = ceil_div(rows.size(), kMaxRows), height = ceil_div(rows.size(), tiles);
   int64_t p = panels.begin;
-  // Few rows leave registers free: they take several panels at once.
+  // Tiles of few rows have registers to spare, and take several panels at once.
   if constexpr (fits(1, 4))
     if (height == 1)
       for (; p + 4 <= end; p += 4) forward_rows<4, false>(s, rows, p);
@@ -129,6 +138,7 @@ KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range pa
   if (p < panels.end) forward_rows<1, true>(s, rows, p);
 }
 
+// packed[panel][k][gate][lane] = U[k, gate, panel kLanes + lane]; zero past the last unit.
 void pack(const float* kernel, float* packed, int64_t units, Range panels) {
   for (int64_t p = panels.begin; p < panels.end; ++p) {
     const int64_t unit = p * kLanes, lanes = units - unit;
@@ -141,7 +151,8 @@ void pack(const float* kernel, float* packed, int64_t units, Range panels) {
   }
 }
 
-// Where it is read a few times only: long runs of four of its rows at a time, added to sums in memory.
+// With U in place: adds the products of R rows of h[t-1] and rows k of U, kDeep of these at a time, to the sums in
+// memory. U is read in long runs along its rows.
 template <int R>
 KERASPTB_NOINLINE void add_rows(const ForwardStep& s, int64_t row, Range k, Range columns) {
   constexpr int kDeep = 4;
@@ -151,9 +162,9 @@ KERASPTB_NOINLINE void add_rows(const ForwardStep& s, int64_t row, Range k, Rang
     const float* w[kDeep];
     Float x[R][kDeep];
     for (int d = 0; d < kDeep; ++d) {
-      const bool some = first + d < k.end;
-      w[d] = s.kernel + (some ? first + d : first) * 4 * s.units;
-      for (int r = 0; r < R; ++r) x[r][d] = splat(some ? h[r * s.h_stride + first + d] : 0.0f);
+      const bool there = first + d < k.end;
+      w[d] = s.kernel + (there ? first + d : first) * 4 * s.units;
+      for (int r = 0; r < R; ++r) x[r][d] = splat(there ? h[r * s.h_stride + first + d] : 0.0f);
     }
     const auto add = [&](const auto& get, const auto& put, int64_t j) __attribute__((always_inline)) {
       Float b[kDeep];

@@ -7,14 +7,14 @@ namespace {
 
 // A rough model of one step, in cycles. Measured on Sapphire Rapids; only its ratios matter.
 constexpr double kBytesPerCycle = 8;     // from beyond L2, for each core
-constexpr double kBarrierCycles = 2000;  // one microsecond, less than waiting for a thread that is late
+constexpr double kBarrierCycles = 2000;  // about a microsecond, without the wait for threads that are late
 
 double step_cycles(LstmGrid grid, int64_t batch, int64_t units, int lanes, int rows) {
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t my_rows = ceil(batch, grid.row_parts);
   const int64_t my_units = std::min(units, ceil(ceil(units, lanes), grid.unit_parts) * lanes);
   const int64_t tiles = ceil(my_rows, rows);
-  // A tile of few rows is bound by loads: it takes as long as one of two rows.
+  // A tile of one row is bound by its loads of U and takes as long as one of two rows.
   const double tile_rows = std::max<double>(2.0 * tiles, static_cast<double>(my_rows));
   const double compute = tile_rows * my_units * 4.0 * units / lanes / 2;
   const double bytes = 16.0 * units * my_units;

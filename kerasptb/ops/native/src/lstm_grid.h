@@ -1,6 +1,6 @@
-// How the recurrence is split over threads: rows of the batch are independent for all steps, so splitting them needs no
-// synchronisation; splitting the units needs a barrier each step, and pays where rows are few or where a thread's part
-// of the recurrent kernel then stays in its cache.
+// How the float32 recurrence is split over threads. Rows of the batch are independent for all steps, so splitting them
+// needs no synchronisation. Splitting the units needs a barrier at each step; it pays where there are few rows, or
+// where it makes a thread's part of the recurrent kernel small enough for its L2 cache.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,11 @@ struct LstmGrid {
   int row_parts, unit_parts;  // row_parts * unit_parts threads work
 };
 
-// The recurrent kernel in bytes, up to which a core's L2 cache holds it beside the rest.
+// Bytes of recurrent kernel that a core's L2 cache (2 MB on Sapphire Rapids) holds besides all else.
 constexpr int64_t kBytesInCache = 1250000;
 
-// lanes and rows: the shape of the kernels' register tile. Units are split in whole vectors of lanes.
+// The grid that takes the least time by a model of the costs. lanes: of a vector; units are split in whole vectors.
+// rows: of a register tile, at most.
 LstmGrid choose_lstm_grid(int threads, int64_t batch, int64_t units, int lanes, int rows);
 
 }  // namespace kerasptb
