@@ -1,14 +1,16 @@
-// Operands in bfloat16 of matrix products with float32 sums, which are made by tiles of 16 x 16 sums
-// (tiles_bfloat16.h).
+// Matrix products C = A B of bfloat16 operands with float32 sums: conversion, packing and layout of the operands. The
+// products themselves are in tiles_bfloat16.h.
 //
-// A float32 operand becomes kParts bfloat16 numbers. kParts = 1 is plain bfloat16, rounded to nearest. kParts = 2 keeps
-// what that rounding lost as a second number (x = high + low, 16 bits of it in all) and a product is then
-// high high + high low + low high: "bfloat16x3". The parts of an operand are equal arrays, `low` elements apart.
+// Each float32 number of an operand becomes kParts bfloat16 numbers. kParts = 1 is plain bfloat16, rounded to nearest.
+// With kParts = 2 the second part is what the rounding of the first lost (x = high + low, together 16 bits of x), and a
+// product of two numbers is high high + high low + low high: "bfloat16x3". The parts of an operand are arrays of the
+// same layout, `part_stride` elements apart.
 //
-// A tile is 16 rows of 64 bytes. For C = A B, summing over k:
-//   a tile of A: 16 rows of 32 consecutive k, rows any distance apart          ("rows")
-//   a tile of B: 16 pairs of consecutive k, each 16 columns of two elements    ("paired": B[2i, c], B[2i + 1, c])
-// Paired tiles lie one after the other, 512 elements each.
+// A tile is 16 rows of 64 bytes, as AMX has it:
+//   of A: 16 rows of 32 consecutive k, the rows any distance apart                 ("rows")
+//   of B: 16 pairs of consecutive k, each 16 columns of two elements, B[2i, c], B[2i + 1, c]   ("paired", also VNNI)
+//   of C: 16 rows of 16 float32 sums, the rows any distance apart
+// Paired tiles follow each other in memory, 512 elements each.
 #pragma once
 
 #include "simd.h"
@@ -20,11 +22,13 @@ typedef uint16_t bfloat16;
 typedef __m512i Bfloat16x32;
 
 constexpr int kTileRows = 16;   // rows of A and of C, columns of B and of C
-constexpr int kTileDepth = 32;  // k of one tile product
+constexpr int kTileDepth = 32;  // k of a tile of A or B
 constexpr int kTileSize = 512;  // elements of a tile of A or B
-constexpr int kBlock = 32;      // two tiles side by side: what sizes are padded to
+constexpr int kBlock = 32;      // rows and columns of the block of C, 2 x 2 tiles, that a product computes at once
+static_assert(kTileSize == kTileRows * kTileDepth && kBlock == 2 * kTileRows);
 
-// The distance of rows of `size` bfloat16: at multiples of 1 KB they would push each other out of the L1 cache.
+// A row stride, in elements, for rows of `size` bfloat16: rows at multiples of 1 KB would evict each other from the L1
+// cache.
 KERASPTB_INLINE int64_t spread(int64_t size) { return size % 512 == 0 ? size + 32 : size; }
 
 // ---- bfloat16 ----
@@ -50,7 +54,7 @@ KERASPTB_INLINE void store(bfloat16* p, Bfloat16x32 x) { _mm512_storeu_si512(p, 
 // The first `count` (0 .. 16) lanes of x, the others zero.
 KERASPTB_INLINE Float first_lanes(Float x, int64_t count) { return _mm512_maskz_mov_ps(mask_of_first(count), x); }
 
-// The parts of two vectors side by side.
+// The parts of 32 numbers, given as two vectors.
 template <int kParts>
 struct Parts {
   Bfloat16x32 part[kParts];
@@ -64,14 +68,14 @@ KERASPTB_INLINE Parts<kParts> split_in_parts(Float first, Float second) {
         round_to_bfloat16(first - widen(first_half(parts.part[0])), second - widen(second_half(parts.part[0])));
   return parts;
 }
-// One number.
+// Stores the parts of one number.
 template <int kParts>
-KERASPTB_INLINE void store_in_parts(bfloat16* p, int64_t low, float x) {
+KERASPTB_INLINE void store_in_parts(bfloat16* p, int64_t part_stride, float x) {
   for (int part = 0; part < kParts; ++part) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
     bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
-    p[part * low] = static_cast<bfloat16>(bits >> 16);
+    p[part * part_stride] = static_cast<bfloat16>(bits >> 16);
     float rounded;
     memcpy(&rounded, &bits, 4);
     x -= rounded;
@@ -114,30 +118,31 @@ KERASPTB_INLINE void transpose(__m512i (&rows)[16]) {
 
 // ---- operands ----
 
-// Where an operand's tiles are.
+// Where the tiles of A or B are.
 struct Operand {
   const bfloat16* data;  // the first tile
-  int64_t next;          // elements to the next 16 rows (A) or columns (B)
-  int64_t stride;        // bytes between the rows of a tile
-  int64_t step;          // elements to the next 32 k
-  int64_t low;           // elements to the low parts
+  int64_t tile_stride;   // elements to the tile of the next 16 rows (A) or columns (B)
+  int64_t row_bytes;     // bytes between the rows of a tile
+  int64_t depth_stride;  // elements to the tile of the next 32 k
+  int64_t part_stride;   // elements to the same tile of the second part
 };
-KERASPTB_INLINE Operand rows_operand(const bfloat16* data, int64_t row_size, int64_t low) {
-  return {data, kTileRows * row_size, row_size * int64_t{sizeof(bfloat16)}, kTileDepth, low};
+// A, stored by rows.
+KERASPTB_INLINE Operand rows_operand(const bfloat16* data, int64_t row_stride, int64_t part_stride) {
+  return {data, kTileRows * row_stride, row_stride * int64_t{sizeof(bfloat16)}, kTileDepth, part_stride};
 }
-// Columns of `depth` k, each 16 of them being depth / 32 paired tiles in a row.
-KERASPTB_INLINE Operand paired_operand(const bfloat16* data, int64_t depth, int64_t low) {
-  return {data, kTileRows * depth, 64, kTileSize, low};
+// B, stored as [column / 16][depth / 32][paired tile].
+KERASPTB_INLINE Operand paired_operand(const bfloat16* data, int64_t depth, int64_t part_stride) {
+  return {data, kTileRows * depth, 64, kTileSize, part_stride};
 }
 
-// Where the four tiles of a block of sums lie, their rows `row_size` elements apart.
-struct Places {
+// Where the two or four tiles of C are, their rows `row_stride` elements apart.
+struct SumTiles {
   float* tile[4];
-  int64_t row_size;
+  int64_t row_stride;
 };
-KERASPTB_INLINE Places places_32x32(float* c, int64_t row_size) {
-  float* below = c + kTileRows * row_size;
-  return {{c, c + kTileRows, below, below + kTileRows}, row_size};
+KERASPTB_INLINE SumTiles sums_32x32(float* c, int64_t row_stride) {
+  float* below = c + kTileRows * row_stride;
+  return {{c, c + kTileRows, below, below + kTileRows}, row_stride};
 }
 
 }  // namespace KERASPTB_LEVEL

@@ -59,11 +59,11 @@ void run(const LinearCrossEntropy& io) {
   task.h_stride = spread(task.depth);
   task.h_transposed_stride = spread(rows);
   task.dh_stride = spread(2 * task.depth) / 2;
-  task.h_low = rows * task.h_stride;
-  task.h_transposed_low = task.depth * task.h_transposed_stride;
-  task.panel_low = kPanel * task.depth;
-  task.softmax_low = rows * kPanel;
-  task.h = workers.scratch<bfloat16>(kParts * task.h_low);
+  task.h_part_stride = rows * task.h_stride;
+  task.h_transposed_part_stride = task.depth * task.h_transposed_stride;
+  task.panel_part_stride = kPanel * task.depth;
+  task.softmax_part_stride = rows * kPanel;
+  task.h = workers.scratch<bfloat16>(kParts * task.h_part_stride);
   task.log_sum_exp = workers.scratch<float>(rows);
   task.target_logit = workers.scratch<float>(rows);
   task.first_target = workers.scratch<int32_t>(task.panels + 1);
@@ -71,9 +71,9 @@ void run(const LinearCrossEntropy& io) {
   task.buffers = workers.scratch<ThreadBuffers>(threads);
   for (int thread = 0; thread < threads; ++thread) {
     ThreadBuffers& my = task.buffers[thread];
-    my.columns = workers.scratch<bfloat16>(kParts * task.panel_low);
+    my.columns = workers.scratch<bfloat16>(kParts * task.panel_part_stride);
     if (!task.with_gradients()) continue;
-    my.rows = workers.scratch<bfloat16>(kParts * task.panel_low);
+    my.rows = workers.scratch<bfloat16>(kParts * task.panel_part_stride);
     my.factor = workers.scratch<float>(rows);
     my.dh = workers.scratch<float>(rows * task.dh_stride);
   }

@@ -54,9 +54,9 @@ struct Task {
   int64_t panels;
   int64_t most_rows;  // of a chunk, multiple of 32
   int64_t h_stride, h_transposed_stride, dh_stride;
-  // Distances of the parts.
-  int64_t h_low, h_transposed_low, panel_low, softmax_low;
-  static constexpr int64_t kBlockLow = kBlock * kPanel;
+  // Elements from the first parts of an array to the second.
+  int64_t h_part_stride, h_transposed_part_stride, panel_part_stride, softmax_part_stride;
+  static constexpr int64_t kBlockPartStride = kBlock * kPanel;
 
   bfloat16* h;                        // [rows][h_stride]
   bfloat16* target_kernel = nullptr;  // [rows][D']: of W the column of each row's target, where dh is made without it
@@ -79,7 +79,7 @@ struct Task {
         const int64_t first = r < num_rows ? lanes_before(d, io.features) : 0;
         const int64_t second = r < num_rows ? lanes_before(d + kLanes, io.features) : 0;
         const Parts<kParts> parts = split_in_parts<kParts>(load(from, first), load(from + kLanes, second));
-        for (int part = 0; part < kParts; ++part) store(h + part * h_low + r * h_stride + d, parts.part[part]);
+        for (int part = 0; part < kParts; ++part) store(h + part * h_part_stride + r * h_stride + d, parts.part[part]);
       }
   }
 
@@ -100,7 +100,7 @@ struct Task {
           const Parts<kParts> parts =
               split_in_parts<kParts>(reinterpret_cast<Float>(rows[0][i]), reinterpret_cast<Float>(rows[1][i]));
           for (int part = 0; part < kParts; ++part)
-            store(h_transposed + part * h_transposed_low + (d + i) * h_transposed_stride + block * kBlock,
+            store(h_transposed + part * h_transposed_part_stride + (d + i) * h_transposed_stride + block * kBlock,
                   parts.part[part]);
         }
       }
@@ -112,7 +112,7 @@ struct Task {
     for (int64_t panel = 0; panel <= panels; ++panel) first_target[panel] = 0;
     for (int64_t r = 0; r < num_rows; ++r) ++first_target[targets[r] / kPanel + 1];
     for (int64_t panel = 0; panel < panels; ++panel) first_target[panel + 1] += first_target[panel];
-    // Places are taken by moving each start to its panel's end, the next panel's start; then all move back by one.
+    // SumTiles are taken by moving each start to its panel's end, the next panel's start; then all move back by one.
     for (int64_t r = 0; r < num_rows; ++r)
       rows_by_target[first_target[targets[r] / kPanel]++] = static_cast<int32_t>(r);
     for (int64_t panel = panels; panel > 0; --panel) first_target[panel] = first_target[panel - 1];
@@ -129,7 +129,7 @@ struct Task {
     const auto pack = [&](int64_t d, int64_t v, Float first, Float second) __attribute__((always_inline)) {
       const Parts<kParts> parts = split_in_parts<kParts>(first * kLog2E, second * kLog2E);
       bfloat16* to = my.columns + v * depth + d * kTileRows;
-      for (int part = 0; part < kParts; ++part) store(to + part * panel_low, pair_rows(parts.part[part]));
+      for (int part = 0; part < kParts; ++part) store(to + part * panel_part_stride, pair_rows(parts.part[part]));
     };
     if (io.transpose_kernel) {
       const float* kernel = io.kernel + panel * kPanel * io.features;
@@ -172,10 +172,10 @@ struct Task {
       for (int64_t v = 0; v < kPanel; v += kTileRows)
         for (int64_t d = 0; d < depth; d += kTileDepth) {
           __m512i words[16];
-          const bfloat16* from = my.columns + part * panel_low + v * depth + d * kTileRows;
+          const bfloat16* from = my.columns + part * panel_part_stride + v * depth + d * kTileRows;
           for (int64_t i = 0; i < 16; ++i) words[i] = _mm512_loadu_si512(from + i * 32);
           transpose(words);
-          bfloat16* to = my.rows + part * panel_low + d * kPanel + v * kTileRows;
+          bfloat16* to = my.rows + part * panel_part_stride + d * kPanel + v * kTileRows;
           for (int64_t i = 0; i < 8; ++i) {
             const __m512i a = words[2 * i], b = words[2 * i + 1];
             store(to + i * 32, pair_rows(join(first_half(a), first_half(b))));
@@ -186,10 +186,11 @@ struct Task {
 
   // z [32][kPanel] of the rows from r, without bias, times log2(e).
   void logits(int64_t r, const ThreadBuffers& my, float* z) const {
-    const Operand rows = rows_operand(h + r * h_stride, h_stride, h_low);
+    const Operand rows = rows_operand(h + r * h_stride, h_stride, h_part_stride);
     for (int64_t v = 0; v < kPanel; v += kBlock)
-      multiply_32x32<kParts>(depth / kTileDepth, kBlock, rows, paired_operand(my.columns + v * depth, depth, panel_low),
-                             nullptr, places_32x32(z + v, kPanel));
+      multiply_32x32<kParts>(depth / kTileDepth, kBlock, rows,
+                             paired_operand(my.columns + v * depth, depth, panel_part_stride), nullptr,
+                             sums_32x32(z + v, kPanel));
   }
 
   // Of a row and a word of a panel in ThreadBuffers::softmax.
@@ -210,11 +211,12 @@ struct Task {
 
   // block [32][kPanel]: dz of the rows from r, but for the factor, as A.
   void add_to_dh(int64_t r, bool first, const bfloat16* block, const ThreadBuffers& my) const {
-    const Operand residuals = rows_operand(block, kPanel, kBlockLow);
+    const Operand residuals = rows_operand(block, kPanel, kBlockPartStride);
     for (int64_t d = 0; d < depth; d += kBlock) {
-      const Places dh = places_32x32(my.dh + r * dh_stride + d, dh_stride);
+      const SumTiles dh = sums_32x32(my.dh + r * dh_stride + d, dh_stride);
       multiply_32x32<kParts>(kPanel / kTileDepth, kBlock, residuals,
-                             paired_operand(my.rows + d * kPanel, kPanel, panel_low), first ? nullptr : &dh, dh);
+                             paired_operand(my.rows + d * kPanel, kPanel, panel_part_stride), first ? nullptr : &dh,
+                             dh);
     }
   }
 
@@ -247,15 +249,15 @@ struct Task {
     for (int64_t d = 0; d < depth; d += kBlock)
       for (int64_t v = 0; v < words; v += kBlock) {
         const Operand rows =
-            rows_operand(my.h_transposed + d * h_transposed_stride, h_transposed_stride, h_transposed_low);
+            rows_operand(my.h_transposed + d * h_transposed_stride, h_transposed_stride, h_transposed_part_stride);
         const Operand residuals{softmax + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
-                                kTileDepth * kPanel, softmax_low};
+                                kTileDepth * kPanel, softmax_part_stride};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
         const bool whole = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
         if (d + kBlock < depth) prefetch_block_of_d_kernel(panel, d + kBlock, v);
-        const Places places = whole ? places_32x32(place, io.vocabulary_size) : places_32x32(edge, kBlock);
-        multiply_32x32<kParts>(padded_rows / kTileDepth, kBlock, rows, residuals,
-                               whole && begin > 0 ? &places : nullptr, places);
+        const SumTiles sums = whole ? sums_32x32(place, io.vocabulary_size) : sums_32x32(edge, kBlock);
+        multiply_32x32<kParts>(padded_rows / kTileDepth, kBlock, rows, residuals, whole && begin > 0 ? &sums : nullptr,
+                               sums);
         if (whole) continue;
         if (io.transpose_kernel) {
           add_transposed(edge, d, panel * kPanel + v);

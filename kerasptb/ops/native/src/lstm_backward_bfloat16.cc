@@ -23,8 +23,8 @@ struct Backward {
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
   const int64_t most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);  // summed into dW in one go
-  const int64_t packed_low = row_size * columns, dz_low = (num_rows + kBlock) * dz_stride;
-  const int64_t inputs_low = most_rows * row_size, packed_dz_low = kColumnsAtOnce * kBlock * most_rows;
+  const int64_t packed_part_stride = row_size * columns, dz_part_stride = (num_rows + kBlock) * dz_stride;
+  const int64_t inputs_part_stride = most_rows * row_size, packed_dz_part_stride = kColumnsAtOnce * kBlock * most_rows;
   bfloat16* const packed;             // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
   bfloat16* const dz;                 // [T B + 32][4H'], packed columns
   bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]
@@ -36,13 +36,13 @@ struct Backward {
       : sizes(sizes),
         io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
-        packed(workers.scratch<bfloat16>(kParts * packed_low)),
-        dz(workers.scratch<bfloat16>(kParts * dz_low)),
-        inputs_transposed(workers.scratch<bfloat16>(kParts * inputs_low)),
+        packed(workers.scratch<bfloat16>(kParts * packed_part_stride)),
+        dz(workers.scratch<bfloat16>(kParts * dz_part_stride)),
+        inputs_transposed(workers.scratch<bfloat16>(kParts * inputs_part_stride)),
         dh(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
         dc(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
         d_bias(workers.scratch<float>(layout.groups * columns)),
-        packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_low)) {}
+        packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_part_stride)) {}
 
   void pack_weights(Range k_tiles) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
@@ -59,7 +59,7 @@ struct Backward {
         bfloat16* to = packed + (k_tile * (columns / kBlock) + pair) * kTileSize;
         for (int part = 0; part < kParts; ++part) {
           transpose(rows[part]);
-          for (int64_t i = 0; i < kTileRows; ++i) store(to + part * packed_low + i * kTileDepth, rows[part][i]);
+          for (int64_t i = 0; i < kTileRows; ++i) store(to + part * packed_part_stride + i * kTileDepth, rows[part][i]);
         }
       }
   }
@@ -100,22 +100,23 @@ struct Backward {
     for (int gate = 0; gate < kGates; gate += 2) {
       const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
       for (int part = 0; part < kParts; ++part)
-        store(dz + part * dz_low + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
+        store(dz + part * dz_part_stride + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
     }
     float* d_bias_of_tile = d_bias_of_group + tile * kTileColumns;
     for (int gate = 0; gate < kGates; ++gate)
       store(d_bias_of_tile + gate * kLanes, load(d_bias_of_tile + gate * kLanes) + d[gate]);
   }
 
-  // c [32][c_row_size] = dz of the rows from r, times rows 32 k_block .. of [W; U] transposed.
-  void products(int64_t r, int64_t wanted, int64_t k_block, float* c, int64_t c_row_size) const {
-    const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_low);
-    const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_low);
-    const Places places = places_32x32(c, c_row_size);
+  // c [32][32], with a row stride, = dz of the rows from r on, times the transpose of rows 32 k_block .. 32 k_block +
+  // 31 of [W; U]. The first `wanted` rows are wanted.
+  void products(int64_t r, int64_t wanted, int64_t k_block, float* c, int64_t c_row_stride) const {
+    const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_part_stride);
+    const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_part_stride);
+    const SumTiles sums = sums_32x32(c, c_row_stride);
     if (wanted <= kTileRows)
-      multiply_16_rows<kParts, 2>(depth / kTileDepth, wanted, rows, weights, nullptr, places);
+      multiply_16_rows<kParts, 2>(depth / kTileDepth, wanted, rows, weights, nullptr, sums);
     else
-      multiply_32x32<kParts>(depth / kTileDepth, wanted, rows, weights, nullptr, places);
+      multiply_32x32<kParts>(depth / kTileDepth, wanted, rows, weights, nullptr, sums);
   }
 
   void recurrence(const Share& share, Barrier* barrier) const {
@@ -185,7 +186,7 @@ struct Backward {
             pairs[i] = row_pair(from + r * row_stride, row_stride, r, rows.end);
           }
           transpose(pairs);
-          bfloat16* to = inputs_transposed + part * inputs_low + (k_tile * row_blocks + block) * kTileSize;
+          bfloat16* to = inputs_transposed + part * inputs_part_stride + (k_tile * row_blocks + block) * kTileSize;
           for (int64_t i = 0; i < kTileRows; ++i) store(to + i * kTileDepth, pairs[i]);
         }
   }
@@ -193,8 +194,8 @@ struct Backward {
   void pack_dz(Range rows, int64_t column_tile, bfloat16* to) const {
     for (int part = 0; part < kParts; ++part)
       for (int64_t r = rows.begin; r < rows.begin + round_up(rows.size(), kTileDepth); r += 2)
-        store(to + part * packed_dz_low + (r - rows.begin) * kTileRows,
-              row_pair(dz + part * dz_low + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
+        store(to + part * packed_dz_part_stride + (r - rows.begin) * kTileRows,
+              row_pair(dz + part * dz_part_stride + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
   }
 
   // Calls function(place, offset in a block, lanes) for what of a block of packed columns is dW or dU.
@@ -219,7 +220,7 @@ struct Backward {
 
   // dW of some blocks of 32 packed columns, over `rows`.
   void weight_gradients(Range rows, Range column_blocks, int thread) const {
-    bfloat16* my_dz = packed_dz + thread * kParts * packed_dz_low;
+    bfloat16* my_dz = packed_dz + thread * kParts * packed_dz_part_stride;
     alignas(64) float product[kBlock * kBlock];
     const int64_t row_blocks = ceil_div(rows.size(), kTileDepth), padded_rows = row_blocks * kTileDepth;
     for (int64_t first = column_blocks.begin; first < column_blocks.end; first += kColumnsAtOnce) {
@@ -228,14 +229,14 @@ struct Backward {
         pack_dz(rows, tile, my_dz + (tile - 2 * first) * padded_rows * kTileRows);
       for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
         const Operand inputs{inputs_transposed + k_block * kBlock * padded_rows, kTileRows * padded_rows, 64, kTileSize,
-                             inputs_low};
+                             inputs_part_stride};
         for (int64_t column_block = first; column_block < last; ++column_block) {
           // Of the next block of rows: where these are few a product lasts less than memory takes.
           for_each_place(k_block + 1, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
           multiply_32x32<kParts>(
               row_blocks, kBlock, inputs,
-              paired_operand(my_dz + (column_block - first) * kBlock * padded_rows, padded_rows, packed_dz_low),
-              nullptr, places_32x32(product, kBlock));
+              paired_operand(my_dz + (column_block - first) * kBlock * padded_rows, padded_rows, packed_dz_part_stride),
+              nullptr, sums_32x32(product, kBlock));
           for_each_place(k_block, column_block, [&](float* place, int64_t offset, int64_t lanes) {
             const Float sum = load(product + offset);
             store(place, rows.begin > 0 ? sum + load(place, lanes) : sum, lanes);

@@ -16,7 +16,8 @@ struct Forward {
   const int64_t units = sizes.units, padded_units = sizes.padded_units();
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t tiles = sizes.unit_tiles();
-  const int64_t weights_low = row_size * kGates * padded_units, rows_low = sizes.num_rows() * row_stride;
+  const int64_t weights_part_stride = row_size * kGates * padded_units,
+                rows_part_stride = sizes.num_rows() * row_stride;
   bfloat16* const packed;             // [H' / 16][K / 32][gate][tile]
   float* const input_sums = nullptr;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence
 
@@ -24,7 +25,7 @@ struct Forward {
       : sizes(sizes),
         io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
-        packed(workers.scratch<bfloat16>(kParts * weights_low)),
+        packed(workers.scratch<bfloat16>(kParts * weights_part_stride)),
         input_sums(inputs_ahead() ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
                                   : nullptr) {}
 
@@ -45,7 +46,8 @@ struct Forward {
             const Parts<kParts> parts =
                 split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k + 1, gate, tile));
             bfloat16* to = packed + ((tile * (row_size / kTileDepth) + k_tile) * kGates + gate) * kTileSize + pair * 32;
-            for (int part = 0; part < kParts; ++part) store(to + part * weights_low, pair_rows(parts.part[part]));
+            for (int part = 0; part < kParts; ++part)
+              store(to + part * weights_part_stride, pair_rows(parts.part[part]));
           }
   }
 
@@ -55,14 +57,15 @@ struct Forward {
       const int64_t t = r / sizes.batch, b = r % sizes.batch;
       const float* x = io.x + (b * sizes.steps + t) * sizes.features;
       for (int64_t d = 0; d < padded_features; d += kLanes)
-        store16_in_parts<kParts>(io.rows + r * row_stride + d, rows_low, load(x + d, lanes_before(d, sizes.features)));
+        store16_in_parts<kParts>(io.rows + r * row_stride + d, rows_part_stride,
+                                 load(x + d, lanes_before(d, sizes.features)));
     }
   }
 
   // The last 16 units, which no product makes, of what row r leaves.
   void clear_padding(int64_t r) const {
     const int64_t u = tiles * kUnitTile;
-    store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, Float{});
+    store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, Float{});
     store(io.cells + (r + sizes.batch) * padded_units + u, Float{});
     auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tiles * kTileColumns;
     for (int gate = 0; gate < kGates; gate += 2) Gate::store32(saved + gate * kLanes, Float{}, Float{});
@@ -72,7 +75,7 @@ struct Forward {
     for (int64_t b = batch.begin; b < batch.end; ++b)
       for (int64_t u = 0; u < padded_units; u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
-        store16_in_parts<kParts>(io.rows + b * row_stride + padded_features + u, rows_low,
+        store16_in_parts<kParts>(io.rows + b * row_stride + padded_features + u, rows_part_stride,
                                  load(io.h0 + b * units + u, lanes));
         store(io.cells + b * padded_units + u, load(io.c0 + b * units + u, lanes));
       }
@@ -84,8 +87,8 @@ struct Forward {
     int64_t row_size, gate_size;  // elements to the next row, to the next gate
 
     float* at(int64_t row, int64_t gate) const { return data + row * row_size + gate * gate_size; }
-    Places of_16_rows() const { return {{at(0, 0), at(0, 1), at(0, 2), at(0, 3)}, row_size}; }
-    Places of_two_gates(int64_t gate) const {
+    SumTiles of_16_rows() const { return {{at(0, 0), at(0, 1), at(0, 2), at(0, 3)}, row_size}; }
+    SumTiles of_two_gates(int64_t gate) const {
       return {{at(0, gate), at(0, gate + 1), at(kTileRows, gate), at(kTileRows, gate + 1)}, row_size};
     }
   };
@@ -95,11 +98,12 @@ struct Forward {
 
   // to = from (0 if null) + (x | h) [W; U], the part of the sum over `depth` tiles of k, for rows from r.
   void products(int64_t r, int64_t num_rows, int64_t tile, Range depth, const Sums* from, const Sums& to) const {
-    const Operand rows = rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_low);
+    const Operand rows =
+        rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_part_stride);
     const Operand columns{packed + (tile * (row_size / kTileDepth) + depth.begin) * kGates * kTileSize, kTileSize, 64,
-                          kGates * kTileSize, weights_low};
+                          kGates * kTileSize, weights_part_stride};
     if (num_rows <= kTileRows) {
-      const Places before = from == nullptr ? Places{} : from->of_16_rows();
+      const SumTiles before = from == nullptr ? SumTiles{} : from->of_16_rows();
       multiply_16_rows<kParts, 4>(depth.size(), num_rows, rows, columns, from == nullptr ? nullptr : &before,
                                   to.of_16_rows());
       return;
@@ -107,7 +111,7 @@ struct Forward {
     for (int64_t gate = 0; gate < kGates; gate += 2) {
       Operand two_gates = columns;
       two_gates.data += gate * kTileSize;
-      const Places before = from == nullptr ? Places{} : from->of_two_gates(gate);
+      const SumTiles before = from == nullptr ? SumTiles{} : from->of_two_gates(gate);
       multiply_32x32<kParts>(depth.size(), num_rows, rows, two_gates, from == nullptr ? nullptr : &before,
                              to.of_two_gates(gate));
     }
@@ -140,7 +144,7 @@ struct Forward {
       const Float c = f * load(cell) + i * g;
       const Float h = o * tanh(c);
       store(cell + sizes.batch * padded_units, c);
-      store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_low, h);
+      store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, h);
       auto* saved = static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;
       Gate::store32(saved, i, f);
       Gate::store32(saved + 2 * kLanes, g, o);

@@ -146,9 +146,9 @@ struct GateType<2> {
 };
 
 template <int kParts>
-KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t low, Float x) {
+KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t part_stride, Float x) {
   const Parts<kParts> parts = split_in_parts<kParts>(x, x);
-  for (int part = 0; part < kParts; ++part) store(p + part * low, first_half(parts.part[part]));
+  for (int part = 0; part < kParts; ++part) store(p + part * part_stride, first_half(parts.part[part]));
 }
 
 }  // namespace KERASPTB_LEVEL

@@ -20,13 +20,14 @@ int64_t chunk_rows(const LinearCrossEntropy&, int64_t depth) {
 // ThreadBuffers::largest and sum are [rows][16]: of the logits in lane v % 16.
 template <int kParts>
 void allocate(Workers& workers, const Task<kParts>& task) {
-  bfloat16* h_transposed = task.with_gradients() ? workers.scratch<bfloat16>(kParts * task.h_transposed_low) : nullptr;
+  bfloat16* h_transposed =
+      task.with_gradients() ? workers.scratch<bfloat16>(kParts * task.h_transposed_part_stride) : nullptr;
   for (int thread = 0; thread < task.threads; ++thread) {
     ThreadBuffers& my = task.buffers[thread];
     my.largest = workers.scratch<float>(task.most_rows * kLanes);
     my.sum = workers.scratch<float>(task.most_rows * kLanes);
     my.h_transposed = h_transposed;
-    if (task.with_gradients()) my.softmax = workers.scratch<bfloat16>(kParts * task.softmax_low);
+    if (task.with_gradients()) my.softmax = workers.scratch<bfloat16>(kParts * task.softmax_part_stride);
   }
 }
 
@@ -105,10 +106,10 @@ KERASPTB_INLINE void softmax_of_block(const Task<kParts>& task, int64_t r, int64
     total += first * my.factor[r + i] + second * my.factor[r + i + 1];
     const Parts<kParts> parts = split_in_parts<kParts>(first, second);
     for (int part = 0; part < kParts; ++part) {
-      bfloat16* to = block + part * task.kBlockLow + i * kPanel + v;
+      bfloat16* to = block + part * task.kBlockPartStride + i * kPanel + v;
       store(to, first_half(parts.part[part]));
       store(to + kPanel, second_half(parts.part[part]));
-      store(my.softmax + part * task.softmax_low + (r + i) * kPanel + 2 * v, pair_rows(parts.part[part]));
+      store(my.softmax + part * task.softmax_part_stride + (r + i) * kPanel + 2 * v, pair_rows(parts.part[part]));
     }
   }
   store(d_bias + v, total);
@@ -119,15 +120,15 @@ void subtract_target(const Task<kParts>& task, int64_t r, int64_t row, int64_t p
                      const ThreadBuffers& my) {
   const int64_t v = task.io.targets[task.begin + row] - panel * kPanel;
   const float residual = task.residual(row);
-  store_in_parts<kParts>(block + (row - r) * kPanel + v, task.kBlockLow, residual);
-  store_in_parts<kParts>(my.softmax + task.place_in_pairs(row, v), task.softmax_low, residual);
+  store_in_parts<kParts>(block + (row - r) * kPanel + v, task.kBlockPartStride, residual);
+  store_in_parts<kParts>(my.softmax + task.place_in_pairs(row, v), task.softmax_part_stride, residual);
   d_bias[v] -= my.factor[row];
 }
 
 template <int kParts>
 void gradients(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
   alignas(64) float z[kBlock * kPanel];
-  alignas(64) bfloat16 block[kParts * Task<kParts>::kBlockLow];  // softmax - onehot of 32 rows, as A of dh
+  alignas(64) bfloat16 block[kParts * Task<kParts>::kBlockPartStride];  // softmax - onehot of 32 rows, as A of dh
   alignas(64) float d_bias[kPanel];
   for (int64_t r = 0; r < task.padded_rows; ++r)
     my.factor[r] = r < task.num_rows ? task.io.scale[task.begin + r] : 0.0f;

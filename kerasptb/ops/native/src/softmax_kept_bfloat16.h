@@ -36,8 +36,8 @@ void allocate(Workers& workers, Task<kParts>& task) {
     my.largest = workers.scratch<float>(task.most_rows);
     my.sum = workers.scratch<float>(task.most_rows * kLanes);
     if (!task.with_gradients()) continue;
-    my.softmax = workers.scratch<bfloat16>(ceil_div(task.panels, task.threads) * kParts * task.softmax_low);
-    my.h_transposed = workers.scratch<bfloat16>(kParts * task.h_transposed_low);
+    my.softmax = workers.scratch<bfloat16>(ceil_div(task.panels, task.threads) * kParts * task.softmax_part_stride);
+    my.h_transposed = workers.scratch<bfloat16>(kParts * task.h_transposed_part_stride);
   }
 }
 
@@ -50,7 +50,7 @@ KERASPTB_INLINE float power_of_two(float x) { return _mm512_scalef_ps(splat(1.0f
 // e of one of the thread's panels.
 template <int kParts>
 KERASPTB_INLINE bfloat16* kept(const Task<kParts>& task, Range my_panels, int64_t panel, const ThreadBuffers& my) {
-  return my.softmax + (panel - my_panels.begin) * kParts * task.softmax_low;
+  return my.softmax + (panel - my_panels.begin) * kParts * task.softmax_part_stride;
 }
 
 // Of a row of which e of `panels` is there, and their share of dh.
@@ -67,7 +67,7 @@ KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, i
   const __m512i mine = _mm512_set1_epi32(row % 2 == 0 ? 0x0000ffff : 0xffff0000);
   const int shift = row % 2 == 0 ? 16 : 0;
   bfloat16* e = my.softmax + task.place_in_pairs(row - row % 2, 0);
-  for (int64_t i = 0; i < panels.size() * kParts; ++i, e += task.softmax_low)
+  for (int64_t i = 0; i < panels.size() * kParts; ++i, e += task.softmax_part_stride)
     for (int64_t v = 0; v < 2 * kPanel; v += 32) {
       const __m512i pairs = _mm512_loadu_si512(e + v);
       const __m512i own = _mm512_slli_epi32(_mm512_and_si512(pairs, mine), shift);
@@ -111,10 +111,10 @@ KERASPTB_INLINE void exponentials(const Task<kParts>& task, Range my_panels, int
     const Parts<kParts> first = split_in_parts<kParts>(e[0][j], e[0][j + 1]);
     const Parts<kParts> second = split_in_parts<kParts>(e[1][j], e[1][j + 1]);
     for (int part = 0; part < kParts; ++part) {
-      store(block + part * task.kBlockLow + j * kLanes, first.part[part]);
-      store(block + part * task.kBlockLow + kPanel + j * kLanes, second.part[part]);
+      store(block + part * task.kBlockPartStride + j * kLanes, first.part[part]);
+      store(block + part * task.kBlockPartStride + kPanel + j * kLanes, second.part[part]);
       for (int half = 0; half < 2; ++half)
-        store(to + part * task.softmax_low + (2 * j + 2 * half) * kLanes,
+        store(to + part * task.softmax_part_stride + (2 * j + 2 * half) * kLanes,
               pair_words(first.part[part], second.part[part], half));
     }
   }
@@ -126,9 +126,9 @@ void leave_out(const Task<kParts>& task, int64_t panel, int64_t row, int64_t r, 
                const ThreadBuffers& my) {
   const int64_t v = task.io.targets[task.begin + row] - panel * kPanel;
   for (int part = 0; part < kParts; ++part) {
-    block[part * task.kBlockLow + (row - r) * kPanel + v] = 0;
+    block[part * task.kBlockPartStride + (row - r) * kPanel + v] = 0;
     const bfloat16* from =
-        my.columns + part * task.panel_low + v / kTileRows * kTileRows * task.depth + v % kTileRows * 2;
+        my.columns + part * task.panel_part_stride + v / kTileRows * kTileRows * task.depth + v % kTileRows * 2;
     bfloat16* to = task.target_kernel + (part * task.most_rows + row) * task.depth;
     for (int64_t d = 0; d < task.depth; d += 2) memcpy(to + d, from + d * kTileRows, 2 * sizeof(bfloat16));
   }
@@ -137,7 +137,7 @@ void leave_out(const Task<kParts>& task, int64_t panel, int64_t row, int64_t r, 
 template <int kParts>
 void first_pass(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
   constexpr int64_t kBlocks = 4;  // of rows: they use what is in the L1 cache of the panel's columns, then of its rows
-  constexpr int64_t kBlockSize = kParts * Task<kParts>::kBlockLow;
+  constexpr int64_t kBlockSize = kParts * Task<kParts>::kBlockPartStride;
   alignas(64) float z[kBlock * kPanel];
   alignas(64) bfloat16 blocks[kBlocks * kBlockSize];
   for (int64_t r = 0; r < task.padded_rows; ++r) {
@@ -197,7 +197,7 @@ void factors(const Task<kParts>& task, Range my_panels, const ThreadBuffers& my)
     const int64_t target = task.io.targets[task.begin + r], panel = target / kPanel;
     if (panel >= my_panels.begin && panel < my_panels.end)
       store_in_parts<kParts>(kept(task, my_panels, panel, my) + task.place_in_pairs(r, target % kPanel),
-                             task.softmax_low, task.residual(r) * (task.total[r] * power_of_two(-distance)));
+                             task.softmax_part_stride, task.residual(r) * (task.total[r] * power_of_two(-distance)));
   }
 }
 
@@ -212,7 +212,7 @@ KERASPTB_INLINE void sum_over_rows(const Task<kParts>& task, const bfloat16* e, 
       for (int part = 0; part < kParts; ++part)
         for (int j = 0; j < 4; ++j) {
           const __m512i pairs =
-              _mm512_loadu_si512(e + part * task.softmax_low + task.place_in_pairs(r, v + j * kLanes));
+              _mm512_loadu_si512(e + part * task.softmax_part_stride + task.place_in_pairs(r, v + j * kLanes));
           total[j] += reinterpret_cast<Float>(_mm512_slli_epi32(pairs, 16)) * my.factor[r] +
                       reinterpret_cast<Float>(_mm512_and_si512(pairs, high)) * my.factor[r + 1];
         }

@@ -1,10 +1,10 @@
-// Blocks of sums in AMX tiles.
+// Products in bfloat16 by AMX: the interface is in tiles_bfloat16.h.
 #pragma once
 
 #include "bfloat16.h"
 #include "tile_shapes.h"
 
-// The tests bring a file of their own, which does the same without AMX.
+// The tests replace the instructions by an emulation, which needs no AMX.
 #ifdef KERASPTB_AMX_INSTRUCTIONS
 #include KERASPTB_AMX_INSTRUCTIONS
 #else
@@ -17,8 +17,8 @@ namespace KERASPTB_LEVEL {
 constexpr double kTileProductCycles = 16;  // of one tile of A times one of B
 constexpr int64_t kRowsTogether = 16;
 
-// The tiles of a thread, all of 16 rows of 64 bytes, for as long as it lives. Afterwards the tiles are free again, as
-// other libraries that use them expect.
+// Configures this thread's eight tile registers as 16 rows of 64 bytes. The destructor releases them, as other
+// libraries that use them expect.
 class Tiles {
  public:
   KERASPTB_INLINE_METHOD Tiles() {
@@ -34,27 +34,27 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// The sums are the registers 0 .. 3; 4 .. 7 hold A and B.
+// Tile registers 0 .. 3 hold the sums, 4 and 5 tiles of A, 6 and 7 tiles of B.
 
 template <int kTile>
-KERASPTB_INLINE void load_sums(const Places* from) {
+KERASPTB_INLINE void load_sums(const SumTiles* from) {
   if (from == nullptr)
     zero_tile<kTile>();
   else
-    load_tile<kTile>(from->tile[kTile], from->row_size * int64_t{sizeof(float)});
+    load_tile<kTile>(from->tile[kTile], from->row_stride * int64_t{sizeof(float)});
 }
 template <int kTile>
-KERASPTB_INLINE void store_sums(const Places& to) {
-  store_tile<kTile>(to.tile[kTile], to.row_size * int64_t{sizeof(float)});
+KERASPTB_INLINE void store_sums(const SumTiles& to) {
+  store_tile<kTile>(to.tile[kTile], to.row_stride * int64_t{sizeof(float)});
 }
 
 KERASPTB_INLINE void load_columns(const Operand& b, int64_t part) {
-  load_tile<6>(b.data + part, b.stride);
-  load_tile<7>(b.data + part + b.next, b.stride);
+  load_tile<6>(b.data + part, b.row_bytes);
+  load_tile<7>(b.data + part + b.tile_stride, b.row_bytes);
 }
 KERASPTB_INLINE void load_rows(const Operand& a, int64_t part) {
-  load_tile<4>(a.data + part, a.stride);
-  load_tile<5>(a.data + part + a.next, a.stride);
+  load_tile<4>(a.data + part, a.row_bytes);
+  load_tile<5>(a.data + part + a.tile_stride, a.row_bytes);
 }
 KERASPTB_INLINE void multiply_2x2() {
   multiply_tiles<0, 4, 6>();
@@ -64,9 +64,9 @@ KERASPTB_INLINE void multiply_2x2() {
 }
 
 template <int kParts>
-KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, Operand b, const Places* from,
-                                    const Places& to) {
-  static_cast<void>(num_rows);  // all cost what one costs
+KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, Operand b, const SumTiles* from,
+                                    const SumTiles& to) {
+  static_cast<void>(num_rows);  // fewer rows would take no less time
   load_sums<0>(from);
   load_sums<1>(from);
   load_sums<2>(from);
@@ -76,14 +76,14 @@ KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, 
     load_columns(b, 0);
     multiply_2x2();
     if (kParts == 2) {
-      load_columns(b, b.low);
+      load_columns(b, b.part_stride);
       multiply_2x2();
-      load_rows(a, a.low);
+      load_rows(a, a.part_stride);
       load_columns(b, 0);
       multiply_2x2();
     }
-    a.data += a.step;
-    b.data += b.step;
+    a.data += a.depth_stride;
+    b.data += b.depth_stride;
   }
   store_sums<0>(to);
   store_sums<1>(to);
@@ -91,21 +91,22 @@ KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, 
   store_sums<3>(to);
 }
 
+// Adds A, in registers 4 and 5 by part, times tile kColumn of B to the sums kColumn.
 template <int kParts, int kColumn>
 KERASPTB_INLINE void multiply_column(const Operand& b) {
-  load_tile<6>(b.data + kColumn * b.next, b.stride);
+  load_tile<6>(b.data + kColumn * b.tile_stride, b.row_bytes);
   multiply_tiles<kColumn, 4, 6>();
   if (kParts == 2) {
     multiply_tiles<kColumn, 5, 6>();
-    load_tile<7>(b.data + b.low + kColumn * b.next, b.stride);
+    load_tile<7>(b.data + b.part_stride + kColumn * b.tile_stride, b.row_bytes);
     multiply_tiles<kColumn, 4, 7>();
   }
 }
 
 template <int kParts, int kColumnTiles>
-KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t num_rows, Operand a, Operand b, const Places* from,
-                                      const Places& to) {
-  static_cast<void>(num_rows);
+KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t num_rows, Operand a, Operand b, const SumTiles* from,
+                                      const SumTiles& to) {
+  static_cast<void>(num_rows);  // likewise
   load_sums<0>(from);
   load_sums<1>(from);
   if (kColumnTiles == 4) {
@@ -113,16 +114,16 @@ KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t num_rows, Operand a
     load_sums<3>(from);
   }
   for (int64_t i = 0; i < steps; ++i) {
-    load_tile<4>(a.data, a.stride);
-    if (kParts == 2) load_tile<5>(a.data + a.low, a.stride);
+    load_tile<4>(a.data, a.row_bytes);
+    if (kParts == 2) load_tile<5>(a.data + a.part_stride, a.row_bytes);
     multiply_column<kParts, 0>(b);
     multiply_column<kParts, 1>(b);
     if (kColumnTiles == 4) {
       multiply_column<kParts, 2>(b);
       multiply_column<kParts, 3>(b);
     }
-    a.data += a.step;
-    b.data += b.step;
+    a.data += a.depth_stride;
+    b.data += b.depth_stride;
   }
   store_sums<0>(to);
   store_sums<1>(to);

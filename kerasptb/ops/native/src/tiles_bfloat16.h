@@ -1,12 +1,14 @@
-// Products of tiles: by AMX or by AVX512-BF16, as the level says that a source is compiled for.
+// The micro-kernels of products in bfloat16: with AMX or AVX512-BF16, whichever the level of this translation unit has.
 //
-// Both have:
-//   kTileProductCycles: what a product of two tiles costs, roughly.
-//   kRowsTogether: of a multiple of so many rows of A no others are touched.
-//   Tiles: what a thread holds as long as it multiplies.
-//   multiply_32x32<parts>(steps, rows, a, b, from, to): to = from + A (32 x 32 steps) B (32 steps x 32), the tiles as
-//     0 1 / 2 3. The first `rows`, more than 16, are wanted: the others become anything, or stay
-//   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): with 16 rows, the tiles (2 or 4) side by side
+// Both headers define:
+//   kTileProductCycles: the rough cost of multiplying a tile of A by a tile of B.
+//   kRowsTogether: a product of a multiple of this many rows stores to no other rows. So threads split rows there.
+//   Tiles: an object that a thread keeps alive while it multiplies.
+//   multiply_32x32<parts>(steps, rows, a, b, from, to): to = from + A B, with A [32, 32 steps] and B [32 steps, 32].
+//     The four tiles of C are numbered 0 1 in the upper half and 2 3 in the lower. Only the first `rows` rows of C are
+//     wanted, which are more than 16; the others are overwritten with anything, or left alone.
+//   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): the same for 16 rows and 2 or 4 tiles side by
+//     side; `rows` is at most 16.
 // `from` may be the same as `to`, or null for zero.
 #pragma once
 
