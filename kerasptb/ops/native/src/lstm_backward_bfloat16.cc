@@ -1,14 +1,20 @@
-// The backward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm_bfloat16.h; who does what:
-// lstm_layout_bfloat16.h.
+// The backward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm_bfloat16.h; which thread does
+// what: lstm_layout_bfloat16.h.
+//
+// The transpose of [W; U] is packed once. The recurrence, from the last step to the first, computes dz(t) from the kept
+// gates and dh(t-1) = dz(t) U^T. Then all steps together: dx = dz W^T, and [dW; dU] = (x | h)^T dz, some rows at a
+// time.
 #include "lstm_layout_bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Rows summed into dW in one go, and column blocks that share a transposed block of inputs while it is in the L2 cache.
-constexpr int64_t kRowsAtOnce = 2048, kColumnsAtOnce = 4;
-// Bytes of weights that are used together for dx.
+// Rows r whose products are summed into dW in one pass over it.
+constexpr int64_t kRowsAtOnce = 2048;
+// Blocks of 32 columns of dW that use a transposed block of inputs while it is in the L2 cache.
+constexpr int64_t kColumnsAtOnce = 4;
+// Bytes of weights that each block of rows of dx is multiplied with before the next block of rows: they stay in L2.
 constexpr int64_t kWeightsAtOnce = 1 << 20;
 
 template <int kParts>
@@ -19,18 +25,18 @@ struct Backward {
   const LstmBfloat16Backward& io;
   const Layout layout;
   const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kGates * padded_units;
-  const int64_t tiles = sizes.unit_tiles(), depth = tiles * kTileColumns;  // columns that are not padding alone
+  const int64_t tiles = sizes.unit_tiles(), depth = tiles * kTileColumns;  // packed columns without tiles of padding
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
-  const int64_t most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);  // summed into dW in one go
+  const int64_t most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
   const int64_t packed_part_stride = row_size * columns, dz_part_stride = (num_rows + kBlock) * dz_stride;
   const int64_t inputs_part_stride = most_rows * row_size, packed_dz_part_stride = kColumnsAtOnce * kBlock * most_rows;
-  bfloat16* const packed;             // [K / 16][4H' / 32][tile]: pairs of packed columns, 16 rows of [W; U]
+  bfloat16* const packed;             // [K / 16][4H' / 32][paired tile]: the transpose of [W; U], as B
   bfloat16* const dz;                 // [T B + 32][4H'], packed columns
-  bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]
+  bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]: as A of dW
   float *const dh, *const dc;         // [B rounded up to 32][H']
-  float* const d_bias;                // [groups][4H']
-  bfloat16* const packed_dz;          // [threads]: kColumnsAtOnce blocks of columns of dz, as B of dW
+  float* const d_bias;                // [groups][4H'], packed columns
+  bfloat16* const packed_dz;  // [threads][kColumnsAtOnce 32 / 16][rows / 32][paired tile]: columns of dz, as B of dW
 
   Backward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& io, Workers& workers)
       : sizes(sizes),
@@ -75,7 +81,7 @@ struct Backward {
       store(d_bias + share.group * columns + j, Float{});
   }
 
-  // dz and dc(t-1) of some rows of step t, for the units of some tiles; adds to db.
+  // dz(t) and dc(t-1) for some rows of the batch and some tiles of units; adds dz to the group's db.
   void gates(int64_t t, Range batch, Range some, float* d_bias_of_group) const {
     for (int64_t b = batch.begin; b < batch.end; ++b)
       for (int64_t tile = some.begin; tile < some.end; ++tile) gates_of_tile(t, b, tile, d_bias_of_group);
@@ -84,7 +90,7 @@ struct Backward {
   KERASPTB_INLINE_METHOD void gates_of_tile(int64_t t, int64_t b, int64_t tile, float* d_bias_of_group) const {
     const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units), r = t * sizes.batch + b;
     const float* upstream_row = io.dh_seq + (b * sizes.steps + t) * units + u;
-    prefetch(upstream_row + sizes.steps * units);  // the next row's is far away
+    prefetch(upstream_row + sizes.steps * units);  // the next b: too far away for the hardware to prefetch it
     const auto* saved = static_cast<const typename Gate::Type*>(io.gates) + r * columns + tile * kTileColumns;
     const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
     const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
@@ -131,7 +137,7 @@ struct Backward {
     }
   }
 
-  // dx = dz W^T, of all steps, by blocks of 32 rows within groups of weights that are used together.
+  // dx = dz W^T of all steps: for each group of kWeightsAtOnce bytes of weights, all blocks of 32 rows.
   void input_gradients(int thread, int threads) const {
     const int64_t k_blocks = padded_features / kBlock;
     const int64_t group_size =
@@ -198,7 +204,8 @@ struct Backward {
               row_pair(dz + part * dz_part_stride + r * dz_stride + column_tile * kTileRows, dz_stride, r, rows.end));
   }
 
-  // Calls function(place, offset in a block, lanes) for what of a block of packed columns is dW or dU.
+  // For a block of [dW; dU], 32 rows by 32 packed columns, without its padding: calls function(address in dW or dU,
+  // offset in the block, lanes) for each run of up to 16 units.
   template <class Function>
   KERASPTB_INLINE_METHOD void for_each_place(int64_t k_block, int64_t column_block, const Function& function) const {
     for (int64_t row = 0; row < kBlock; ++row) {
@@ -218,7 +225,7 @@ struct Backward {
     }
   }
 
-  // dW of some blocks of 32 packed columns, over `rows`.
+  // [dW; dU] of some blocks of 32 packed columns, from the products of `rows`.
   void weight_gradients(Range rows, Range column_blocks, int thread) const {
     bfloat16* my_dz = packed_dz + thread * kParts * packed_dz_part_stride;
     alignas(64) float product[kBlock * kBlock];
@@ -231,7 +238,7 @@ struct Backward {
         const Operand inputs{inputs_transposed + k_block * kBlock * padded_rows, kTileRows * padded_rows, 64, kTileSize,
                              inputs_part_stride};
         for (int64_t column_block = first; column_block < last; ++column_block) {
-          // Of the next block of rows: where these are few a product lasts less than memory takes.
+          // Prefetches the next block: with few rows, a product takes less time than a read from memory.
           for_each_place(k_block + 1, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
           multiply_32x32<kParts>(
               row_blocks, kBlock, inputs,

@@ -1,5 +1,9 @@
-// The forward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm_bfloat16.h; who does what:
+// The forward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm_bfloat16.h; which thread does what:
 // lstm_layout_bfloat16.h.
+//
+// [W; U] is packed once. Each step multiplies the rows (x(t) | h(t-1)) by it, tile by tile of 16 units, and computes
+// the gates of a tile from its sums. If reading the weights takes most of a step's time, x W is computed for all steps
+// ahead of the recurrence.
 #include "lstm_layout_bfloat16.h"
 
 namespace kerasptb {
@@ -18,8 +22,8 @@ struct Forward {
   const int64_t tiles = sizes.unit_tiles();
   const int64_t weights_part_stride = row_size * kGates * padded_units,
                 rows_part_stride = sizes.num_rows() * row_stride;
-  bfloat16* const packed;             // [H' / 16][K / 32][gate][tile]
-  float* const input_sums = nullptr;  // [T B + 32][4H'], packed columns: x W, if it is made ahead of the recurrence
+  bfloat16* const packed;             // [H' / 16][K / 32][gate][paired tile]: [W; U], as B
+  float* const input_sums = nullptr;  // [T B + 32][4H'], packed columns: x W if it is computed ahead, else null
 
   Forward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& io, Workers& workers)
       : sizes(sizes),
@@ -29,7 +33,7 @@ struct Forward {
         input_sums(inputs_ahead() ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
                                   : nullptr) {}
 
-  // Whether reading weights takes longer than multiplying them: W is then read once, and U alone at each step.
+  // Whether reading weights takes longer than multiplying: x W is then computed ahead, so that each step reads U alone.
   bool inputs_ahead() const {
     const StepCost cost = step_cost(sizes, kParts, layout);
     return sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
@@ -37,7 +41,7 @@ struct Forward {
 
   void pack_weights(Range some) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
-    // Along rows of W, not down its columns: those are pages apart.
+    // The outer loop is over k, to read along the rows of W: the elements of a column are pages apart.
     for (int64_t k_tile = 0; k_tile < row_size / kTileDepth; ++k_tile)
       for (int64_t tile = some.begin; tile < some.end; ++tile)
         for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)
@@ -62,7 +66,7 @@ struct Forward {
     }
   }
 
-  // The last 16 units, which no product makes, of what row r leaves.
+  // Zeroes the last 16 of the padded units in h, c and gates that row r gives: no product computes them.
   void clear_padding(int64_t r) const {
     const int64_t u = tiles * kUnitTile;
     store16_in_parts<kParts>(io.rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, Float{});
@@ -81,7 +85,7 @@ struct Forward {
       }
   }
 
-  // Where sums of four gates are, for rows and the 16 units of a tile.
+  // Where the sums of the four gates are, for some rows and the 16 units of a tile.
   struct Sums {
     float* data;
     int64_t row_size, gate_size;  // elements to the next row, to the next gate
@@ -96,7 +100,8 @@ struct Forward {
     return {input_sums + r * kGates * padded_units + tile * kTileColumns, kGates * padded_units, kUnitTile};
   }
 
-  // to = from (0 if null) + (x | h) [W; U], the part of the sum over `depth` tiles of k, for rows from r.
+  // to = from (0 if null) + (x | h) [W; U] for the rows from r on and the 16 units of a tile, over a range of tiles of
+  // k.
   void products(int64_t r, int64_t num_rows, int64_t tile, Range depth, const Sums* from, const Sums& to) const {
     const Operand rows =
         rows_operand(io.rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_part_stride);
@@ -135,7 +140,7 @@ struct Forward {
       const int64_t r = t * sizes.batch + b + row;
       const float* sums = z + row * kUnitTile;
       constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
-      // Zero in the units of padding, where an infinite input times their weights, which are zero, is none.
+      // Zero in the units of padding: their weights are zero, but times an infinite input that would be NaN.
       const Float i = first_lanes(sigmoid(load(sums) + bias[0]), lanes);
       const Float f = first_lanes(sigmoid(load(sums + kGateSize) + bias[1]), lanes);
       const Float g = first_lanes(tanh(load(sums + 2 * kGateSize) + bias[2]), lanes);

@@ -1,10 +1,11 @@
-// What both passes of the LSTM layer in bfloat16 share: who works on what, and access to weights and gates.
+// What both passes of the LSTM layer in bfloat16 share: which thread works on what, and access to weights and gates.
 //
-// Threads form groups: a group owns some rows of the batch for all steps, its members some slices each, of 32 units. A
-// group of one never waits; larger ones meet at a barrier once a step. A group's rows are multiplied in blocks of 32,
-// or of 16 where that is enough.
+// Threads form groups. A group owns some rows of the batch for all steps; each of its members owns some slices, of 32
+// units. The members meet at a barrier once per step; a group of one thread needs none. A group multiplies its rows in
+// blocks of 32, or of 16 if that takes less time.
 //
-// Packed columns: 4H' columns in the order unit / 16, gate, unit % 16. Row r = t B + b throughout.
+// "Packed columns" are the 4H' columns of W, U and z in the order unit / 16, gate, unit % 16. Row r of x, h, z and dz
+// is r = t B + b throughout.
 #pragma once
 
 #include "lstm_bfloat16.h"
@@ -18,18 +19,20 @@ constexpr int kGates = 4;
 constexpr int64_t kUnitTile = 16;  // units whose gates are computed together
 constexpr int64_t kTileColumns = kGates * kUnitTile;
 constexpr int64_t kCachedWeights = 3 << 19;  // bytes of weights that stay in a core's L2 cache from step to step
-constexpr double kLargeWeights = 24 << 20;   // bytes that every cache level feels
 constexpr double kBarrierCycles = 3000;
+// Bytes that a core reads per cycle: from L2, from the caches beyond, and of weights of more than kLargeWeights bytes.
+constexpr double kL2BytesPerCycle = 32, kBytesPerCycle = 16, kLargeBytesPerCycle = 8;
+constexpr double kLargeWeights = 24 << 20;
 
 // ---- who does what ----
 
 struct Layout {
-  int groups = 1, members = 1;
-  int64_t block_rows = 32;
+  int groups = 1, members = 1;  // members of each group
+  int64_t block_rows = 32;      // 32 or 16
 };
 
-// Rough cycles of a forward step for the busiest thread: its tile products, and its reading of weights, from L2 for
-// every block of rows or, if they do not stay there, from beyond it once.
+// The rough cost, in cycles, of a forward step for the busiest thread: of its tile products, and of reading weights.
+// Those are read from L2 for every block of rows or, if they do not stay there, from beyond it once.
 struct StepCost {
   double arithmetic, memory;
   bool weights_stay;
@@ -40,18 +43,19 @@ static StepCost step_cost(const LstmBfloat16Sizes& sizes, int parts, const Layou
   const int64_t my_blocks = ceil_div(my_rows, layout.block_rows);
   const int64_t slices = sizes.padded_units() / kBlock;
   const int64_t my_slices = ceil_div(slices, layout.members);
-  const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * 2 * parts;
+  const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * sizeof(bfloat16) * parts;
   const double my_bytes = my_slices * slice_bytes;
   const double products = double(my_rows) / kTileRows * my_slices * (kBlock * kGates / kTileRows) *
                           (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
   StepCost cost;
   cost.arithmetic = products * kTileProductCycles;
   cost.weights_stay = my_bytes < kCachedWeights;
-  const double bytes_per_cycle = slices * slice_bytes > kLargeWeights ? 8 : 16;
-  cost.memory = cost.weights_stay ? my_blocks * my_bytes / 32 : my_bytes / bytes_per_cycle;
+  const double bytes_per_cycle = slices * slice_bytes > kLargeWeights ? kLargeBytesPerCycle : kBytesPerCycle;
+  cost.memory = cost.weights_stay ? my_blocks * my_bytes / kL2BytesPerCycle : my_bytes / bytes_per_cycle;
   return cost;
 }
 
+// The layout that takes the least time by this model.
 static Layout choose_layout(const LstmBfloat16Sizes& sizes, int parts, int threads) {
   Layout best;
   double best_cycles = 0;
@@ -72,11 +76,12 @@ static Layout choose_layout(const LstmBfloat16Sizes& sizes, int parts, int threa
   return best;
 }
 
-// What one thread does in the loop over the steps.
+// A thread's share of the work in the loop over the steps.
 struct Share {
   bool idle;
   int group;
-  Range rows, slices;  // of the batch, and of 32 units
+  Range rows;    // of the batch
+  Range slices;  // of 32 units each
 };
 
 static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int thread) {
@@ -90,14 +95,15 @@ static Share share_of(const LstmBfloat16Sizes& sizes, const Layout& layout, int 
   return share;
 }
 
-// Packing walks along more rows of W at once than the processor foresees.
+// How many tiles ahead weights are prefetched: packing reads more rows of W at once than the hardware prefetches.
 constexpr int64_t kTilesAhead = 2;
 
-// 16 weights of a gate: row k of [W; U], from unit 16 tile; 0 in the padding.
+// [W; U] with its padding: row k < K is row k of W, or row k - padded_features of U, or zero.
 struct Weights {
   const float *kernel, *recurrent_kernel;
   int64_t features, padded_features, units;
 
+  // Row k, 16 units of one gate: from unit 16 tile on.
   KERASPTB_INLINE_METHOD Float load16(int64_t k, int64_t gate, int64_t tile) const {
     const float* row = k < features ? kernel + k * kGates * units
                        : k >= padded_features && k < padded_features + units
@@ -110,15 +116,15 @@ struct Weights {
   }
 };
 
-// How gates, which are within ±1, are kept for the backward pass. In one part it is fixed point of 16 bits: bfloat16
-// has steps of 1/256 below 1, so that of a gate that is nearly open 1 - gate would be lost, and with it the gradient.
+// How gates, which are within ±1, are kept for the backward pass. With one part it is 16-bit fixed point: bfloat16 has
+// steps of 1/256 just below 1, so 1 - gate, and with it the gradient, would be lost for a gate that is nearly open.
 template <int kParts>
 struct GateType;
 template <>
 struct GateType<1> {
   typedef int16_t Type;
   static constexpr float kOne = 32767.0f;
-  static constexpr int kNaN = -32768;  // what the conversions make of one
+  static constexpr int kNaN = -32768;  // the result of converting a NaN
 
   static KERASPTB_INLINE_METHOD Float load16(const Type* p) {
     const __m512i x = _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -145,6 +151,7 @@ struct GateType<2> {
   }
 };
 
+// Stores the parts of 16 numbers.
 template <int kParts>
 KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t part_stride, Float x) {
   const Parts<kParts> parts = split_in_parts<kParts>(x, x);
