@@ -1,11 +1,11 @@
-// Cross-entropy of softmax(h W + b) and its gradients, without the logits ever being whole.
+// Cross-entropy of softmax(h W + b) and its gradients, without an array of all logits.
 //
 //   z = h W + b    loss[n] = log(sum over v of exp(z[n, v])) - z[n, targets[n]]        h [N,D], W [D,V], b [V]
 //   dz[n, v] = scale[n] (softmax(z[n])[v] - [v == targets[n]])    dh = dz W^T    dW = h^T dz    db = sum over n of dz
 //
-// Operands are float32, bfloat16 in one part (bfloat16) or in two (bfloat16x3). Sums, softmax and loss are float32. So
-// are the operands in every precision if the words are few: up to 8 or, of a small W, 16; without AMX up to 39 with
-// bfloat16x3.
+// Operands of the products are float32, or bfloat16 in one part (bfloat16) or two (bfloat16x3). Sums, softmax and loss
+// are float32. For few words the operands are float32 in every precision: for up to 8 words, 16 if W is small, or 39 in
+// bfloat16x3 without AMX.
 //
 // XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
 //   kerasptb_linear_cross_entropy_float32(h, W, b, targets s32 [N], scale [N]) -> loss [N], dh [N,D], dW [D,V], db [V]
@@ -22,15 +22,15 @@ struct LinearCrossEntropy {
   int64_t num_words, features, vocabulary_size;  // N, D, V, all at least 1
   const float *h, *kernel, *bias;
   const int32_t* targets;  // each in [0, V)
-  const float* scale;      // null: no gradients, and the last three below are not touched
+  const float* scale;      // [N]; null: no gradients, and dh, d_kernel and d_bias are not used
   float *loss, *dh, *d_kernel, *d_bias;
   bool transpose_kernel = false;  // W and dW are [V, D]
 };
 
 // All throw std::bad_alloc. A logit of +infinity gives a loss of NaN.
 //
-// Each logit is computed once, and those of a chunk of words are kept: memory beyond the results is some (D + 256) V
-// floats, and of few words N V.
+// Each logit is computed once, and the exponentials of a chunk of words are kept: memory beyond the results is about
+// (D + 256) V floats, for few words N V.
 namespace baseline {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }
@@ -41,8 +41,9 @@ namespace avx512 {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }
 
-// parts: 1 or 2. Only where cpu_level() is at least the namespace's. amx makes the logits twice and keeps none of them:
-// its memory beyond the results is a few times that of h; avx512bf16 keeps the exponentials of a chunk of words.
+// parts: 1 or 2. Call them only where cpu_level() is at least the namespace's. amx computes the logits twice and keeps
+// none of them, so its memory beyond the results is a few times that of h; avx512bf16 keeps the exponentials of a chunk
+// of words.
 namespace avx512bf16 {
 void linear_cross_entropy(int parts, const LinearCrossEntropy&);
 }

@@ -1,19 +1,25 @@
 // Cross-entropy of a linear layer's softmax in bfloat16. Equations and shape letters: linear_cross_entropy.h.
 //
-// The vocabulary falls into panels of 128 words, which the threads share; the N rows of h into chunks. For every chunk:
-// a first pass over the panels makes the logits, 32 rows at a time in the L1 cache, and sums their exponentials; a
-// second takes dW of the panels from the softmax. Where products cost little the second makes the softmax again, and dh
-// from it (softmax_again_bfloat16.h); where they do not, the first has made dh, and kept the exponentials
-// (softmax_kept_bfloat16.h). The softmax has base 2: W and b are packed times log2(e).
+// The vocabulary is split into panels of 128 words, which the threads share, and the N rows of h into chunks. For every
+// chunk, a first pass over the panels computes the logits, 32 rows at a time in the L1 cache, and sums their
+// exponentials; a second pass computes dW. There are two ways:
+//
+// - With AMX, where products are cheap, the second pass computes the softmax again, and from it dh and dW
+//   (softmax_again_bfloat16.h).
+// - Without AMX, the first pass computes dh and keeps the exponentials; the second computes dW from them
+//   (softmax_kept_bfloat16.h).
+//
+// The softmax has base 2 (softmax_base2.h): W and b are packed times log2(e).
 #include "linear_cross_entropy_bfloat16.h"
 
-// Both have:
+// Both headers define:
 //   chunk_rows<parts>(io, depth): the most rows of a chunk
-//   allocate(workers, task): what of the buffers only this way needs, or needs in another size
-//   prepare(task, blocks): what the second pass needs of the rows, shared among the threads
-//   first_pass(task, panels, my): sums of the exponentials of a thread's panels, and the targets' logits
-//   losses(task, rows): over the threads; log_sum_exp and the loss
-//   gradients(task, panels, my): dW and db of the panels, and `factor`, which times `dh` is dh
+//   allocate(workers, task): allocates the buffers that only this way needs, or needs in another size
+//   prepare(task, blocks): packs what the second pass needs of some blocks of rows
+//   first_pass(task, panels, my): the sums of the exponentials of a thread's panels, and the targets' logits
+//   losses(task, rows): log_sum_exp and the loss, from the sums of all threads
+//   gradients(task, panels, my): dW and db of the panels; and my.dh and my.factor, whose product is the thread's share
+//     of dh
 #ifdef __AMX_BF16__
 #include "softmax_again_bfloat16.h"
 #else

@@ -16,10 +16,11 @@ namespace {
 
 constexpr int64_t kPanel = 128;  // words of the vocabulary
 constexpr int kPanelVectors = kPanel / 16;
-constexpr int64_t kRowsAhead = 8;      // that are fetched of W while one is packed
-constexpr float kNoLogit = -INFINITY;  // of padding: its exponential is 0
+constexpr int64_t kRowsAhead = 8;      // how many rows of W ahead are prefetched
+constexpr float kNoLogit = -INFINITY;  // the bias of padding: its exponential is 0
 
-// 2^x. Where the operands are bfloat16 (2^-9) a relative error of 2.6e-6 is little; polynomial as that of simd.h.
+// 2^x, for kParts = 1 with a relative error of 2.6e-6, much less than that of bfloat16 operands (2^-9). The polynomial
+// is fitted as that in simd.h.
 template <int kParts>
 KERASPTB_INLINE Float exp2(Float x) {
   if (kParts > 1) return KERASPTB_LEVEL::exp2(x);
@@ -33,15 +34,15 @@ KERASPTB_INLINE Float exp2(Float x) {
 
 // Memory of one thread.
 struct ThreadBuffers {
-  bfloat16* columns;     // [word / 16][D' / 32][tile]: the panel as B of the logits
+  bfloat16* columns;     // [kPanel / 16][D' / 32][paired tile]: the panel of W, as B of the logits
   float bias[kPanel];    // of the panel, times log2(e)
-  float *largest, *sum;  // of the exponentials of the thread's panels: as the softmax has them
+  float *largest, *sum;  // of the exponentials of the thread's panels; shapes: see `allocate`
   // For the gradients:
-  bfloat16* rows;          // [D' / 16][4][tile]: the panel as B of dh
-  bfloat16* softmax;       // of the panel, or of all the thread's panels, each [rows / 2][word][2]: as B of dW
-  bfloat16* h_transposed;  // [D'][h_transposed_stride]: as A of dW. h times what of dz is not in the softmax
-  float* factor;           // [rows]: that
-  float* dh;               // [rows][dh_stride]
+  bfloat16* rows;          // [D' / 16][kPanel / 32][paired tile]: the panel of W^T, as B of dh
+  bfloat16* softmax;       // [rows / 2][kPanel][2], as B of dW; of one panel, or of each of the thread's panels
+  bfloat16* h_transposed;  // [D'][h_transposed_stride]: factor h, as A of dW
+  float* factor;           // [rows]: dz = factor * what is in `softmax`
+  float* dh;               // [rows][dh_stride]: the thread's share, without the factor
 };
 
 template <int kParts>
@@ -59,10 +60,11 @@ struct Task {
   static constexpr int64_t kBlockPartStride = kBlock * kPanel;
 
   bfloat16* h;                        // [rows][h_stride]
-  bfloat16* target_kernel = nullptr;  // [rows][D']: of W the column of each row's target, where dh is made without it
+  bfloat16* target_kernel = nullptr;  // [rows][D']: the column of W of each row's target, if dh is computed without it
   float *largest, *total;             // [rows]: of kept exponentials, over all threads
   float *log_sum_exp, *target_logit;  // [rows], base 2
-  int32_t *first_target, *rows_by_target;  // rows of the chunk ordered by their target's panel: start of each panel
+  int32_t* first_target;              // [panels + 1]: where the rows of each panel begin in:
+  int32_t* rows_by_target;            // [rows]: the rows of the chunk, ordered by the panel of their target
   ThreadBuffers* buffers;
 
   // The chunk.
@@ -83,7 +85,7 @@ struct Task {
       }
   }
 
-  // Rows in blocks of 32, each row times its weight.
+  // h_transposed [D'][h_transposed_stride] of some blocks of 32 rows, each row times its weight.
   void pack_h_transposed(Range blocks, const float* weights, bfloat16* h_transposed) const {
     for (int64_t block = blocks.begin; block < blocks.end; ++block)
       for (int64_t d = 0; d < depth; d += kLanes) {
@@ -193,10 +195,11 @@ struct Task {
                              sums_32x32(z + v, kPanel));
   }
 
-  // Of a row and a word of a panel in ThreadBuffers::softmax.
+  // The index in ThreadBuffers::softmax of a row and a word of a panel.
   static int64_t place_in_pairs(int64_t row, int64_t v) { return row / 2 * 2 * kPanel + 2 * v + row % 2; }
 
-  // Those of the targets in z of 32 rows, from `target` of rows_by_target on.
+  // Picks the targets' logits out of z, the logits of the 32 rows from r on and a panel. *target is the index in
+  // rows_by_target of the next row to pick.
   void pick_target_logits(int64_t r, int64_t panel, const ThreadBuffers& my, const float* z, int32_t* target) const {
     for (; *target < first_target[panel + 1] && rows_by_target[*target] < r + kBlock; ++*target) {
       const int64_t row = rows_by_target[*target], v = io.targets[begin + row] - panel * kPanel;
@@ -204,12 +207,12 @@ struct Task {
     }
   }
 
-  // softmax - 1 of a target.
+  // softmax - 1 of a row's target.
   float residual(int64_t row) const { return exp2<2>(splat(target_logit[row] - log_sum_exp[row]))[0] - 1.0f; }
 
   // ---- gradients ----
 
-  // block [32][kPanel]: dz of the rows from r, but for the factor, as A.
+  // block [32][kPanel]: dz of the rows from r on, without the factor, as A.
   void add_to_dh(int64_t r, bool first, const bfloat16* block, const ThreadBuffers& my) const {
     const Operand residuals = rows_operand(block, kPanel, kBlockPartStride);
     for (int64_t d = 0; d < depth; d += kBlock) {
@@ -227,8 +230,8 @@ struct Task {
     }
   }
 
-  // The processor foresees no walk from one row of a matrix to the next. A block early: its product may begin with what
-  // is there, and lasts less than memory takes.
+  // The hardware does not prefetch from one row of a matrix to the next. Called a block early: a product may begin by
+  // loading dW, and takes less time than a read from memory.
   void prefetch_block_of_d_kernel(int64_t panel, int64_t d, int64_t v) const {
     const int64_t words = smaller(kBlock, words_of(panel) - v), first_word = panel * kPanel + v;
     if (io.transpose_kernel) {
@@ -242,7 +245,7 @@ struct Task {
     }
   }
 
-  // dW of the panel, whole blocks straight to their place.
+  // dW of the panel. Whole blocks are computed in place, those at the edges in a buffer.
   void kernel_gradient(int64_t panel, const bfloat16* softmax, const ThreadBuffers& my) const {
     alignas(64) float edge[kBlock * kBlock];
     const int64_t words = words_of(panel);
@@ -274,7 +277,7 @@ struct Task {
       }
   }
 
-  // sums [kBlock][kBlock], of features from d and words from v on, to dW [V, D].
+  // Adds sums [kBlock][kBlock], of features from d on and words from v on, to dW [V, D].
   void add_transposed(const float* sums, int64_t d, int64_t v) const {
     for (int64_t j = 0; j < kBlock && v + j < io.vocabulary_size; j += kLanes)
       for (int64_t i = 0; i < kBlock && d + i < io.features; i += kLanes) {
@@ -290,7 +293,8 @@ struct Task {
       }
   }
 
-  // Over the threads' panels, and what they left out; log2(e), which is in the packed panels, is taken out again.
+  // dh of the rows: the sum of the threads' shares, and of the target's share if they left it out. Divided by log2(e),
+  // which the packed panels contain.
   void combine_dh(Range rows) const {
     for (int64_t r = rows.begin; r < smaller(rows.end, num_rows); ++r) {
       const float of_target = target_kernel == nullptr ? 0.0f : io.scale[begin + r] * residual(r);

@@ -1,17 +1,17 @@
 // Cross-entropy of a linear layer's softmax in float32. Equations and shape letters: linear_cross_entropy.h.
 //
-// The vocabulary falls into panels of two vectors of words, which the threads share; the N rows of h into chunks. For
-// every chunk:
+// The vocabulary is split into panels of two vectors of words, which the threads share, and the N rows of h into
+// chunks. For every chunk:
 //
-// 1. A thread makes the logits of its panels a tile of rows at a time, in registers, and keeps e = 2^(z - m) of them.
-//    m, of a row and a thread, is the largest logit of the first panel; it is raised when a logit is so far above it
-//    that exponentials could overflow.
-// 2. The sums over all threads give the loss and the factor f with which f e is dz: scale 2^(m - largest) / sum. The
-//    target's residual is put into e.
-// 3. dW of the thread's panels is (f h)^T e, with f itself as one more column of h, whose product is db. The thread's
-//    share of dh is e W^T; it gets its f when the shares are added.
+// 1. Each thread computes the logits z of its panels, in registers a tile of rows at a time, and keeps e = 2^(z - m).
+//    The reference m belongs to a row and a thread. It is the largest logit of the thread's first panel, and is raised
+//    when a later logit is so far above it that exponentials could overflow.
+// 2. The sums over all threads give the loss, and the factor f = scale 2^(m - largest) / sum, so that dz = f e. For
+//    this e of the target becomes its residual, softmax - 1, in the same scale.
+// 3. dW of the thread's panels is (f h)^T e. h gets one more column, 1, whose product (f 1)^T e is db. The thread's
+//    share of dh is f (e W^T), multiplied by f when the shares are added.
 //
-// The softmax has base 2, whose exponential is the cheaper: z is made of h and b times log2(e).
+// The softmax has base 2 (softmax_base2.h): z is computed from h and b times log2(e).
 #include "linear_cross_entropy.h"
 
 #include <math.h>
@@ -24,29 +24,31 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
+// Panels over whose words a sum of products for dh is made in registers, and panels over which exponentials are summed,
+// before the sum is added to earlier ones: long sums would gather rounding errors.
 constexpr int64_t kPanelsOfSum = kSumBlock / kPanel;
-constexpr int64_t kPanelsOfTotal = 32;  // whose exponentials are summed before they are added to those before them
+constexpr int64_t kPanelsOfTotal = 32;
 
-// Rows of a chunk, whose exponentials are kept: fewer add their share to dW, a pass over D x V floats, more often; of
-// more a tile of h no longer stays in the L1 cache.
+// Rows of a chunk, at most. With fewer, more chunks add their share to dW, each a pass over D x V floats; with more, a
+// tile of (f h)^T no longer stays in the L1 cache.
 constexpr int64_t kMostRows = 256;
 
-// Up to which few_words_float32.cc is the faster, measured at D = 64 to 1,500.
+// Up to this many words few_words_float32.cc is faster, measured at D = 64 to 1,500.
 constexpr int64_t kFewWords = 3 * kRows;
 
 // Memory of one thread.
 struct ThreadBuffers {
-  float* panel;         // [D'][kPanel]: of W, as B of the logits; rows from D on are zero
-  float* bias;          // [kPanel]: of the panel
+  float* panel;         // [D'][kPanel]: the panel of W, as B of the logits; rows from D on are zero
+  float* bias;          // [kPanel]: of the panel, times log2(e)
   float* reference;     // [rows]: m
-  float* totals;        // [rows][kLanes]: sums of e of the latest panels
-  float* earlier;       // [rows][kLanes]: and of those before them
-  float* exponentials;  // of the thread's first panel: [panel][rows][kPanel]. Loss only: of one panel
+  float* totals;        // [rows][kLanes]: sums of e over the latest panels
+  float* earlier;       // [rows][kLanes]: sums of e over the panels before those
+  float* exponentials;  // [panels of the thread][rows][kPanel]: e. Loss only: [rows][kPanel], used again for each panel
   // For the gradients:
-  float* transposed;  // [D' / kPanel][word of the thread][kPanel]: W^T, as B of dh
+  float* transposed;  // [D' / kPanel][words of the thread][kPanel]: W^T, as B of dh
   float* factor;      // [rows]: f
-  float* scaled_h;    // [tile of the D + 1 columns][rows][kRows]: f h and f, as A of dW and db
-  float* dh;          // [rows][dh_stride]
+  float* scaled_h;    // [tiles of the D + 1 columns][rows][kRows]: f h and f, as A of dW and db
+  float* dh;          // [rows][dh_stride]: the thread's share, without f
 };
 
 struct Task {
@@ -56,12 +58,12 @@ struct Task {
   int threads;
   int64_t depth;  // D' = D rounded up to kPanel
   int64_t panels;
-  int64_t panel_stride;  // of exponentials; 0: no gradients
+  int64_t panel_stride;  // floats between panels of exponentials; 0 without gradients
   int64_t dh_stride;
 
-  float* h;                // [tile][D][kRows], as A of the logits
+  float* h;                // [tiles][D][kRows]: h times log2(e), as A of the logits
   float* target_logit;     // [rows]
-  float *largest, *total;  // [rows]: of m over all threads, and the sum of 2^(z - largest)
+  float *largest, *total;  // [rows]: the largest m of all threads, and the sum of 2^(z - largest)
   ThreadBuffers* buffers;
 
   // Of the chunk.
@@ -117,7 +119,8 @@ struct Task {
     return my.exponentials + (panel - my_panels.begin) * panel_stride;
   }
 
-  // Of W, while a tile of the panel before is made. The processor foresees no walk down a column.
+  // Prefetches part `tile` of `tiles` of a panel of W, during the products of the panel before it: the hardware does
+  // not prefetch down a column.
   void prefetch_share_of_panel(int64_t panel, int64_t tiles, int64_t tile) const {
     if (io.transpose_kernel) {
       const Range mine = split(words_of(panel) * io.features, tiles, tile);
@@ -190,7 +193,7 @@ struct Task {
     }
   }
 
-  // Of a row, whose exponentials of the panels from `first` to before `end` are there.
+  // Raises m of a row, and rescales what depends on it: its sums and its exponentials of the panels [first, end).
   __attribute__((noinline)) void raise_reference(int64_t first, int64_t end, int64_t row, float reference,
                                                  const ThreadBuffers& my) const {
     const Float ratio = exp2(splat(my.reference[row] - reference));
@@ -222,7 +225,7 @@ struct Task {
 
   void factors(Range my_panels, const ThreadBuffers& my) const {
     for (int64_t r = 0; r < num_rows; ++r) {
-      // Else the residual of a target, which is one less than its softmax, could be too large for e's scale.
+      // So that the residual of a target, softmax - 1, cannot overflow in the scale of e.
       if (largest[r] - my.reference[r] > kMostAbove) raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
       const float distance = my.reference[r] - largest[r];
       my.factor[r] = io.scale[begin + r] * (exp2(splat(distance))[0] / total[r]);
@@ -282,7 +285,7 @@ struct Task {
       }
   }
 
-  // dW, and in row D of the last tile db.
+  // dW of a panel, rows d to d + R - 1; row D is db.
   template <int R>
   __attribute__((noinline)) void kernel_tile(Range my_panels, int64_t panel, int64_t tile, int64_t d,
                                              const ThreadBuffers& my) const {
@@ -317,7 +320,7 @@ struct Task {
       }
   }
 
-  // dW [V, D], and of row D db.
+  // Adds the sums to dW [V, D]; row D is db.
   template <int R>
   KERASPTB_INLINE_METHOD void add_transposed(const Sums<R>& sums, int64_t panel, int64_t d) const {
     constexpr int64_t kRoundedRows = (R + 3) / 4 * 4;
