@@ -1,5 +1,5 @@
-// The second pass makes logits and softmax again: no more of them is kept than a panel. Included by
-// linear_cross_entropy_bfloat16.cc.
+// The way with AMX: the second pass computes logits and softmax again, so that no more of them than a panel is ever
+// kept. Included by linear_cross_entropy_bfloat16.cc.
 #pragma once
 
 #include "linear_cross_entropy_bfloat16.h"
@@ -8,16 +8,18 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-constexpr int64_t kChunkBytes = 5 << 19;  // of all that is touched once a panel, for a thread: about its L2 cache
+// Bytes that a thread reads or writes once for each panel: what its L2 cache holds (2 MB on Sapphire Rapids) and a
+// little more.
+constexpr int64_t kChunkBytes = 5 << 19;
 constexpr int64_t kLeastChunkRows = 512;
-constexpr float kNoSum = 1e30f;  // log-sum-exp of padding rows: their softmax is 0
+constexpr float kNoSum = 1e30f;  // the log-sum-exp of padding rows, with which their softmax is 0
 
 template <int kParts>
 int64_t chunk_rows(const LinearCrossEntropy&, int64_t depth) {
   return larger(kLeastChunkRows, kChunkBytes / (depth * (4 + 4 * kParts) + kPanel * 2 * kParts));
 }
 
-// ThreadBuffers::largest and sum are [rows][16]: of the logits in lane v % 16.
+// ThreadBuffers::largest and sum are [rows][16]: of the logits of the words v with the same v % 16.
 template <int kParts>
 void allocate(Workers& workers, const Task<kParts>& task) {
   bfloat16* h_transposed =
@@ -36,6 +38,7 @@ void prepare(const Task<kParts>& task, Range blocks) {
   task.pack_h_transposed(blocks, task.io.scale + task.begin, task.buffers[0].h_transposed);
 }
 
+// Adds a panel's exponentials of a row to its sums. z [kPanel]: its logits without bias.
 template <int kParts>
 KERASPTB_INLINE void add_to_sums(const float* z, int64_t row, const ThreadBuffers& my) {
   float* largest = my.largest + row * kLanes;
@@ -47,7 +50,7 @@ KERASPTB_INLINE void add_to_sums(const float* z, int64_t row, const ThreadBuffer
     x[j] = load(z + j * kLanes) + load(my.bias + j * kLanes);
     top = at_least(x[j], top);
   }
-  // Exactly 1 where nothing was raised: over many panels a little more would grow.
+  // exp2<2> is exactly 1 if `top` was not raised; the small error of exp2<1> would add up over many panels.
   Float total = load(sum) * exp2<2>(before - top);
   for (int j = 0; j < kPanelVectors; ++j) total += exp2<kParts>(x[j] - top);
   store(largest, top);
@@ -88,12 +91,13 @@ void losses(const Task<kParts>& task, Range rows) {
       total += load(buffers[t].sum + r * kLanes) * exp2<2>(load(buffers[t].largest + r * kLanes) - largest);
     const float logarithm = log2f(sum(total));
     task.log_sum_exp[r] = largest + logarithm;
-    // In this order the logarithm is not lost beside large logits.
+    // In this order of additions the logarithm keeps its digits even if the logits are large.
     task.io.loss[task.begin + r] = (logarithm + (largest - task.target_logit[r])) * kLn2;
   }
 }
 
-// Words v .. v + 15 of 32 rows.
+// The softmax of words v to v + 15 of the 32 rows from r on: stored as A of dh (block) and as B of dW (my.softmax), and
+// summed for db.
 template <int kParts>
 KERASPTB_INLINE void softmax_of_block(const Task<kParts>& task, int64_t r, int64_t v, const float* z, bfloat16* block,
                                       float* d_bias, const ThreadBuffers& my) {
@@ -115,6 +119,7 @@ KERASPTB_INLINE void softmax_of_block(const Task<kParts>& task, int64_t r, int64
   store(d_bias + v, total);
 }
 
+// Makes softmax - 1 of the softmax of a row's target, in block (whose first row is r), my.softmax and db.
 template <int kParts>
 void subtract_target(const Task<kParts>& task, int64_t r, int64_t row, int64_t panel, bfloat16* block, float* d_bias,
                      const ThreadBuffers& my) {

@@ -1,11 +1,11 @@
-// Softmax cross-entropy of rows of logits, with its gradient, each row read from memory once.
+// Softmax cross-entropy of rows of logits, and its gradient. N rows, V words of the vocabulary.
 //
 //   z[r, v]       = logits[r, v] + bias[v]
 //   loss[r]       = log(sum over v of exp(z[r, v])) - z[r, targets[r]]
 //   dlogits[r, v] = scale[r] (softmax(z[r])[v] - [v == targets[r]])
 //   dbias[v]      = sum over r of dlogits[r, v]
 //
-// V any size, logits of any magnitude (the row's maximum is taken off first). Called through the XLA FFI targets
+// V may be any size, and logits of any magnitude: the row's maximum is subtracted first. XLA FFI targets:
 //
 //   kerasptb_softmax_cross_entropy(logits f32 [N, V], bias f32 [V], targets s32 [N], scale f32 [N])
 //       -> (loss f32 [N], dlogits f32 [N, V], dbias f32 [V])
@@ -20,14 +20,14 @@
 namespace kerasptb {
 
 struct SoftmaxCrossEntropy {
-  int64_t rows, vocabulary;
-  const float* logits;     // [N, V]
-  const float* bias;       // [V]
-  const int32_t* targets;  // [N], each in [0, V)
-  const float* scale;      // [N]; not read if dlogits is null
-  float* loss;             // [N]
-  float* dlogits;          // [N, V], may be `logits` itself; null: loss only
-  float* dbias;            // [V]; null: loss only
+  int64_t rows, vocabulary;  // N, V
+  const float* logits;       // [N, V]
+  const float* bias;         // [V]
+  const int32_t* targets;    // [N], each in [0, V)
+  const float* scale;        // [N]; not read if dlogits is null
+  float* loss;               // [N]
+  float* dlogits;            // [N, V], may be `logits` itself; null: loss only
+  float* dbias;              // [V]; null: loss only
 };
 
 namespace baseline {

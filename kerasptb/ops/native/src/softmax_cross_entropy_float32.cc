@@ -1,3 +1,7 @@
+// Softmax cross-entropy of rows of logits on the CPU. Equations: softmax_cross_entropy.h.
+//
+// The threads share the rows. Each row is read three times, from the cache but for the first: for its maximum, for the
+// exponentials, which are kept in dlogits, and to scale these. Each thread sums its part of dbias.
 #include "softmax_cross_entropy.h"
 
 #include <math.h>
@@ -9,12 +13,13 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Four sums at a time hide the latency of an addition.
+// Independent sums, or maxima, that are computed at a time to hide the latency of an addition.
 constexpr int kUnroll = 4;
-// Terms of a sum, after which it is added to those before it: in one long sum rounding errors would grow with the
-// words.
+// A sum over the words is made in blocks of this many terms, which are then added to each other: rounding errors of one
+// long sum would grow with the vocabulary.
 constexpr int64_t kTermsOfSum = 32;
 
+// z of a row: logits + bias, [size] each.
 struct Row {
   const float* logits;
   const float* bias;
@@ -25,6 +30,7 @@ struct Row {
 };
 
 KERASPTB_INLINE float row_maximum(const Row& row) {
+  static_assert(kUnroll == 4, "the maxima are combined by name");
   Float largest[kUnroll];
   for (int i = 0; i < kUnroll; ++i) largest[i] = splat(row.logits[0] + row.bias[0]);
   int64_t v = 0;
@@ -39,8 +45,9 @@ KERASPTB_INLINE float row_maximum(const Row& row) {
   return result;
 }
 
-// The sum of exp(z - largest); each term goes to `terms` if that is not null.
+// The sum of exp(z - largest). The terms are stored to `terms` [size], unless that is null.
 KERASPTB_INLINE float row_exponentials(const Row& row, float largest, float* terms) {
+  static_assert(kUnroll == 4, "the sums are combined by name");
   Float total[kUnroll] = {};
   int64_t v = 0;
   while (v + kUnroll * kLanes <= row.size) {
@@ -70,7 +77,7 @@ KERASPTB_INLINE float row_exponentials(const Row& row, float largest, float* ter
   return result;
 }
 
-// dlogits = factor * dlogits, added to dbias.
+// dlogits *= factor, dbias += dlogits; both are [size].
 KERASPTB_INLINE void scale_row(float* dlogits, float* dbias, int64_t size, float factor) {
   int64_t v = 0;
   for (; v + kLanes <= size; v += kLanes) {
@@ -85,8 +92,9 @@ KERASPTB_INLINE void scale_row(float* dlogits, float* dbias, int64_t size, float
   }
 }
 
-KERASPTB_NOINLINE void rows(const SoftmaxCrossEntropy& a, Range range, float* dbias) {
-  for (int64_t r = range.begin; r < range.end; ++r) {
+// Loss and gradient of some rows; adds their share to dbias [V].
+KERASPTB_NOINLINE void softmax_rows(const SoftmaxCrossEntropy& a, Range rows, float* dbias) {
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
     const Row row{a.logits + r * a.vocabulary, a.bias, a.vocabulary};
     const int32_t target = a.targets[r];
     const float largest = row_maximum(row), z = row.logits[target] + row.bias[target];
@@ -94,7 +102,7 @@ KERASPTB_NOINLINE void rows(const SoftmaxCrossEntropy& a, Range range, float* db
     const float total = row_exponentials(row, largest, dlogits);
     a.loss[r] = logf(total) + (largest - z);
     if (dlogits == nullptr) continue;
-    dlogits[target] -= total;
+    dlogits[target] -= total;  // times scale / total, this takes 1 off the softmax
     scale_row(dlogits, dbias, a.vocabulary, a.scale[r] / total);
   }
 }
@@ -104,12 +112,12 @@ KERASPTB_NOINLINE void rows(const SoftmaxCrossEntropy& a, Range range, float* db
 void softmax_cross_entropy(const SoftmaxCrossEntropy& a) {
   Workers workers;
   const int threads = workers.count();
-  float* partial = a.dbias == nullptr ? nullptr : workers.scratch<float>(threads * a.vocabulary);
+  float* partial = a.dbias == nullptr ? nullptr : workers.scratch<float>(threads * a.vocabulary);  // [threads][V]
   Barrier barrier(threads);
   const auto work = [&](int thread) {
     float* dbias = partial == nullptr ? nullptr : partial + thread * a.vocabulary;
     if (dbias != nullptr) memset(dbias, 0, a.vocabulary * sizeof(float));
-    rows(a, split(a.rows, threads, thread), dbias);
+    softmax_rows(a, split(a.rows, threads, thread), dbias);
     if (dbias == nullptr) return;
     barrier.wait();
     const Range words = split(a.vocabulary, threads, thread);

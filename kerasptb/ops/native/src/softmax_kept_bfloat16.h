@@ -1,11 +1,11 @@
-// The first pass takes dh from the exponentials e = 2^(z - m) while they are in the L1 cache, and keeps them for the
-// second, which takes dW from them, in bfloat16. Included by linear_cross_entropy_bfloat16.cc.
+// The way without AMX: the first pass computes dh from the exponentials e = 2^(z - m) while they are in the L1 cache,
+// and keeps them in bfloat16; the second pass computes dW from them. Included by linear_cross_entropy_bfloat16.cc.
 //
-// m, of a row and a thread, is the largest logit of the first panel, rounded up to a whole number; it is raised when a
-// logit is so far above it that exponentials could overflow. That multiplies what has been made by a power of two, and
-// rounds nothing. dz is f e, where f = scale 2^(m - largest) / total goes into h for dW and, at the end, into dh. A
-// target's dz is f e - scale, which may be much less than either: it is left out of the first pass, and what it adds to
-// dh is added when the softmax is known.
+// The reference m belongs to a row and a thread. It is the largest logit of the thread's first panel, rounded up to an
+// integer, and is raised when a later logit is so far above it that exponentials could overflow. Raising multiplies
+// what depends on m by a power of two, which is exact. dz = f e with f = scale 2^(m - largest) / total; h is multiplied
+// by f for dW, and dh is multiplied by f at the end. For a target dz = f e - scale, which may be much smaller than both
+// terms: so targets are left out of dh in the first pass, and their share is added when the softmax is known.
 #pragma once
 
 #include "linear_cross_entropy_bfloat16.h"
@@ -14,9 +14,10 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Of e, for all threads. Smaller chunks pack W, and add their share to dW, more often: so many rows at least.
+// Bytes of e that are kept, for all threads; but a chunk has at least kLeastChunkRows rows, since with smaller chunks W
+// is packed, and dW added to, more often.
 constexpr int64_t kKeptBytes = 16 << 20, kLeastChunkRows = 512;
-// Of h and dh, which are touched once a panel: they stay in the L2 cache.
+// Bytes of h and dh, which a thread reads or writes once for each panel: they stay in its L2 cache.
 constexpr int64_t kChunkBytes = 1 << 20;
 
 template <int kParts>
@@ -25,7 +26,7 @@ int64_t chunk_rows(const LinearCrossEntropy& io, int64_t depth) {
   return larger(kLeastChunkRows, smaller(kept, kChunkBytes / (depth * (4 + 4 * kParts))));
 }
 
-// ThreadBuffers::largest is m, [rows]; sum is [rows][16].
+// ThreadBuffers::largest is m, [rows]; sum is [rows][16], of the words v with the same v % 16.
 template <int kParts>
 void allocate(Workers& workers, Task<kParts>& task) {
   task.largest = workers.scratch<float>(task.most_rows);
@@ -44,7 +45,7 @@ void allocate(Workers& workers, Task<kParts>& task) {
 template <int kParts>
 void prepare(const Task<kParts>&, Range) {}
 
-// 2^x of a whole number, exactly.
+// 2^x of an integer x, exactly.
 KERASPTB_INLINE float power_of_two(float x) { return _mm512_scalef_ps(splat(1.0f), splat(x))[0]; }
 
 // e of one of the thread's panels.
@@ -53,7 +54,7 @@ KERASPTB_INLINE bfloat16* kept(const Task<kParts>& task, Range my_panels, int64_
   return my.softmax + (panel - my_panels.begin) * kParts * task.softmax_part_stride;
 }
 
-// Of a row of which e of `panels` is there, and their share of dh.
+// Raises m of a row to `least`, rounded up, and rescales what depends on it: its sums, its e of `panels` and its dh.
 template <int kParts>
 KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, int64_t row, float least,
                                        const ThreadBuffers& my) {
@@ -63,7 +64,7 @@ KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, i
   if (!task.with_gradients() || panels.size() == 0) return;
   float* dh = my.dh + row * task.dh_stride;
   for (int64_t d = 0; d < task.depth; d += kLanes) store(dh + d, load(dh + d) * ratio);
-  // One of each pair of rows: the low or the high half of 32 bits.
+  // The rows lie in pairs, an even row in the low halves of 32 bits and an odd one in the high halves.
   const __m512i mine = _mm512_set1_epi32(row % 2 == 0 ? 0x0000ffff : 0xffff0000);
   const int shift = row % 2 == 0 ? 16 : 0;
   bfloat16* e = my.softmax + task.place_in_pairs(row - row % 2, 0);
@@ -77,7 +78,7 @@ KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, i
     }
 }
 
-// Words 0 .. 15 of two rows each, or 16 .. 31, as pairs.
+// Of 32 words each of two rows, the first or second 16 (half 0 or 1) as pairs.
 KERASPTB_INLINE __m512i pair_words(__m512i first, __m512i second, int half) {
   const __m512i order = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,  //
                                          39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
@@ -85,8 +86,8 @@ KERASPTB_INLINE __m512i pair_words(__m512i first, __m512i second, int half) {
                                    second);
 }
 
-// e and its sums of two rows of a panel, from their logits without bias: as pairs where they are kept, as rows in
-// `block`.
+// e of two rows of a panel, from z [2][kPanel], their logits without bias. Adds e to the sums and stores it twice: in
+// pairs of rows, to be kept, and by rows in `block`, as A of dh.
 template <int kParts>
 KERASPTB_INLINE void exponentials(const Task<kParts>& task, Range my_panels, int64_t panel, int64_t row, const float* z,
                                   bfloat16* block, const ThreadBuffers& my) {
@@ -120,7 +121,7 @@ KERASPTB_INLINE void exponentials(const Task<kParts>& task, Range my_panels, int
   }
 }
 
-// A row's target: from the block of rows that begin at `r`; its column of W is kept for later.
+// Leaves a row's target out of `block`, whose first row is r, and keeps the target's column of W for combine_dh.
 template <int kParts>
 void leave_out(const Task<kParts>& task, int64_t panel, int64_t row, int64_t r, bfloat16* block,
                const ThreadBuffers& my) {
@@ -136,7 +137,8 @@ void leave_out(const Task<kParts>& task, int64_t panel, int64_t row, int64_t r, 
 
 template <int kParts>
 void first_pass(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
-  constexpr int64_t kBlocks = 4;  // of rows: they use what is in the L1 cache of the panel's columns, then of its rows
+  constexpr int64_t kBlocks =
+      4;  // blocks of rows in turn, so that the packed panel is read from L2 once for all of them
   constexpr int64_t kBlockSize = kParts * Task<kParts>::kBlockPartStride;
   alignas(64) float z[kBlock * kPanel];
   alignas(64) bfloat16 blocks[kBlocks * kBlockSize];
@@ -180,17 +182,17 @@ void losses(const Task<kParts>& task, Range rows) {
     task.total[r] = total;
     const float logarithm = log2f(total);
     task.log_sum_exp[r] = largest + logarithm;
-    // In this order the logarithm is not lost beside large logits.
+    // In this order of additions the logarithm keeps its digits even if the logits are large.
     task.io.loss[task.begin + r] = (logarithm + (largest - task.target_logit[r])) * kLn2;
   }
 }
 
-// f of each row, and in e of the thread's targets the residual in the place of the softmax.
+// Computes f of each row, and replaces e of the thread's targets by their residual, softmax - 1, in the same scale.
 template <int kParts>
 void factors(const Task<kParts>& task, Range my_panels, const ThreadBuffers& my) {
   for (int64_t r = 0; r < task.padded_rows; ++r) my.factor[r] = 0.0f;
   for (int64_t r = 0; r < task.num_rows; ++r) {
-    // Else the residual of a target, which is one less than its softmax, could be too large for e's scale.
+    // So that the residual of a target cannot overflow in the scale of e.
     if (task.largest[r] - my.largest[r] > kMostAbove) raise_reference(task, my_panels, r, task.largest[r], my);
     const float distance = my.largest[r] - task.largest[r];
     my.factor[r] = task.io.scale[task.begin + r] * (power_of_two(distance) / task.total[r]);
@@ -201,7 +203,7 @@ void factors(const Task<kParts>& task, Range my_panels, const ThreadBuffers& my)
   }
 }
 
-// db of a panel, but for what came before, from its e.
+// This chunk's share of db [kPanel] for a panel, from its e.
 template <int kParts>
 KERASPTB_INLINE void sum_over_rows(const Task<kParts>& task, const bfloat16* e, float* d_bias,
                                    const ThreadBuffers& my) {
