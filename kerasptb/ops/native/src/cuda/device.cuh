@@ -1,5 +1,5 @@
-// The little of CUDA that the kernels use, for two compilers: nvcc, and a C++ compiler with -DKERASPTB_EMULATE, which
-// finds an emulator of the same names on its include path (the tests' own).
+// The small part of CUDA that the kernels use, for two compilers: nvcc; and, with -DKERASPTB_EMULATE, a C++ compiler,
+// which takes the same names from emulator.h of the tests.
 //
 // A kernel takes one struct by value, `a`, and is defined as
 //
@@ -19,13 +19,13 @@
 #define KERASPTB_DEVICE __device__ __forceinline__
 #define KERASPTB_KERNEL(name, Arguments, threads) \
   extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments a)
-// One block a multiprocessor: the compiler may use all registers that so many threads can have.
-#define KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks, threads)                                \
-  extern "C" __global__ void __cluster_dims__(blocks, 1, 1) __launch_bounds__(threads, 1)        \
+// One block per multiprocessor: the compiler may share all of its registers among the threads of one block.
+#define KERASPTB_CLUSTER_KERNEL(name, Arguments, blocks, threads)                         \
+  extern "C" __global__ void __cluster_dims__(blocks, 1, 1) __launch_bounds__(threads, 1) \
       name(const __grid_constant__ Arguments a)
 // The block's dynamic shared memory.
-#define KERASPTB_SHARED(type, name)                                    \
-  extern __shared__ __align__(16) unsigned char kerasptb_shared[];     \
+#define KERASPTB_SHARED(type, name)                                \
+  extern __shared__ __align__(16) unsigned char kerasptb_shared[]; \
   type* const name = reinterpret_cast<type*>(kerasptb_shared)
 
 namespace kerasptb {
@@ -36,7 +36,7 @@ KERASPTB_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) { return __shfl_x
 // x / y to 2 units of the last place, for y up to 2^126; 0 beyond.
 KERASPTB_DEVICE float divide(float x, float y) { return __fdividef(x, y); }
 
-// Two numbers rounded to bfloat16, to nearest and ties to even; `low` in the lower half of the word.
+// Rounds two numbers to bfloat16, to nearest with ties to even; `low` is in the lower half of the result.
 KERASPTB_DEVICE uint32_t pack_bfloat16(float low, float high) {
   uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
@@ -44,7 +44,7 @@ KERASPTB_DEVICE uint32_t pack_bfloat16(float low, float high) {
 }
 
 // C += A B by the tensor cores, with all lanes of the warp: A [16, 16] and B [16, 8] in bfloat16, C [16, 8] in float32.
-// The lane 4 g + q has (PTX ISA, "Matrix Fragments for mma.m16n8k16"), two numbers to a word of A or B:
+// Lane 4 g + q holds these elements (PTX ISA, "Matrix Fragments for mma.m16n8k16"), two in each word of A or B:
 //
 //   a[0], a[1]   A[g, 2q], A[g + 8, 2q], and of both the next column
 //   a[2], a[3]   A[g, 2q + 8], A[g + 8, 2q + 8], and of both the next column
@@ -64,12 +64,12 @@ KERASPTB_DEVICE int cluster_rank() {
   return rank;
 }
 
-// The two halves of a barrier of all threads of the cluster. What a thread read and wrote before it arrived is done
-// when another has waited. Between the two a thread can do what no other waits for.
+// The two halves of a barrier of all threads of the cluster: what every thread read and wrote before it arrived is done
+// when a thread has waited. Between the two a thread can do work that no other thread waits for.
 KERASPTB_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 KERASPTB_DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-// The address, in another block's shared memory, of what `p` is in our own.
+// The address in the shared memory of block `rank` that corresponds to `p` in this block's.
 KERASPTB_DEVICE uint32_t map_shared_rank(const void* p, int rank) {
   const uint32_t own = static_cast<uint32_t>(__cvta_generic_to_shared(p));
   uint32_t mapped;

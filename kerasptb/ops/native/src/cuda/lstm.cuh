@@ -1,5 +1,5 @@
-// What the two passes of the recurrence share. B batch, T steps, H units as the kernel is compiled for them; `units` is
-// the number there really is, at most H: what lies beyond is computed on zeros and not stored.
+// What the two passes of the recurrence share. B batch, T steps, H units: the number that the kernel is compiled for.
+// The layer has `units` <= H of them; the rest are computed from zeros and not stored.
 //
 // The equations (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000, no peepholes;
 // gates in Keras' order i, f, g, o):
@@ -9,10 +9,10 @@
 //   c[t] = f c[t-1] + i g
 //   h[t] = o tanh(c[t])
 //
-// How they are spread. Rows of the batch never meet, so a cluster takes four of them through all steps, and no two
-// clusters wait for each other. Its blocks share the units: each keeps its 128 columns of U (four gates of 32 units) in
-// registers from the first step to the last, which is what makes a step short; only h, or its gradient, travels between
-// blocks, through distributed shared memory, with one barrier of the cluster a step.
+// How the work is split. Rows of the batch are independent, so each cluster computes four of them for all steps, and no
+// cluster waits for another. The blocks of a cluster share the units: each block keeps its 128 columns of U (four gates
+// of 32 units) in registers from the first step to the last, which makes a step short. Only h, or its gradient, is
+// exchanged between blocks, through distributed shared memory, with one barrier of the cluster per step.
 #pragma once
 
 #include "../lstm_float32.h"
@@ -24,9 +24,9 @@ namespace cuda {
 
 KERASPTB_DEVICE float sigmoid(float x) { return divide(1.0f, 1.0f + expf(-x)); }
 
-// Sums 8 numbers over `lanes` neighbouring lanes, and leaves each lane 8 / lanes of the sums, from number
-// `scattered_first` on. Half the numbers change places in each round, so that 7 shuffles do for 8 lanes, and the order
-// of the additions is the same in all lanes.
+// Sums each of 8 numbers over `lanes` neighbouring lanes, and leaves every lane with 8 / lanes of the sums: those from
+// number scattered_first(lane) on, in sums[0] and following. In each round a lane exchanges half of its numbers, so
+// that 7 shuffles are enough for 8 lanes. The order of the additions is the same in all lanes.
 template <int lanes>
 KERASPTB_DEVICE void reduce_scatter(float (&sums)[8], int lane) {
   int count = 8;
@@ -50,8 +50,8 @@ KERASPTB_DEVICE int scattered_first(int lane) {
   return first;
 }
 
-// stage[row * stride + gate * 32 + unit of the block] = U[first_row + row, gate, unit]; whole rows of 32 units by a
-// warp.
+// stage[row * stride + gate * 32 + unit of the block] = U[first_row + row, gate, unit], zero past the last unit. A warp
+// reads 32 consecutive units.
 template <int stride>
 KERASPTB_DEVICE void stage_recurrent_kernel(float* stage, const float* recurrent_kernel, int units, int rank,
                                             int first_row) {
@@ -59,7 +59,7 @@ KERASPTB_DEVICE void stage_recurrent_kernel(float* stage, const float* recurrent
   const int column = threadIdx.x % kBlockColumns, gate = column / kBlockUnits;
   const int unit = rank * kBlockUnits + column % kBlockUnits;
   const float* from = recurrent_kernel + static_cast<int64_t>(gate) * units + unit;
-  // All of them under way at once would take registers that weights are in already.
+  // Not unrolled completely: all reads at once would need registers that hold weights by now.
 #pragma unroll 16
   for (int i = 0; i < kStagedRows / kRowsAtOnce; ++i) {
     const int row = i * kRowsAtOnce + threadIdx.x / kBlockColumns, k = first_row + row;
@@ -68,17 +68,19 @@ KERASPTB_DEVICE void stage_recurrent_kernel(float* stage, const float* recurrent
   }
 }
 
-// For the backward pass: a step of one unit and row, as the forward pass left it.
+// For the backward pass: what it reads of one step, unit and row. `dh` is dh_seq.
 struct Step {
   float dh, i, f, g, o, c, c_previous;
 };
 
-// All that the gradients of a step are multiplied with; does not depend on the steps after it.
+// The factors of the gradients of a step. They do not depend on later steps, so they are computed while the threads
+// wait.
 struct Factors {
-  float dh;            // the part of dh from above
-  float dc_of_dh, f;   // dc = dc + dh dc_of_dh; then to the step before: dc f
-  float i, forget, g;  // dz of these gates by dc
-  float o;             // dz_o by dh
+  float dh;            // the part of dh from the layer above: dh_seq
+  float dc_of_dh;      // dc += dh dc_of_dh
+  float f;             // dc of the step before is dc f
+  float i, forget, g;  // dz of these gates is dc times this
+  float o;             // dz_o is dh times this
 };
 
 KERASPTB_DEVICE Factors factors(const Step& s) {

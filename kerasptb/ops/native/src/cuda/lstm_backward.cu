@@ -5,12 +5,12 @@
 //   dz_i      = dc g i (1 - i)          dz_f = dc c[t-1] f (1 - f)
 //   dz_g      = dc i (1 - g^2)          dz_o = dh tanh(c) o (1 - o)
 //
-// A block knows dz of its own 128 columns only, and with them forms a part of dz U' for all H units; each part goes to
-// the block that owns the unit, which adds them up in the order of the blocks. dh0, the same product at step 0, is left
-// to the framework.
+// U' is the transpose of U. A block has dz of its own 128 columns only, and computes from them a part of dz U' for all
+// H units. It sends each unit's part to the block that owns the unit, which adds the parts in the order of the blocks.
+// dh0, the same product at step 0, is left to the framework.
 //
-// In the product 2 units k of four rows belong to `kSplit` neighbouring lanes, which share out the 128 columns: a lane
-// holds 2 x 128 / kSplit weights. In the rest, the first 128 threads have a unit and a row each.
+// In the product, `kSplit` neighbouring lanes compute two units k of four batch rows and share the 128 columns: a lane
+// holds 2 x 128 / kSplit weights. In the rest, each of the first 128 threads has one unit and one batch row.
 #include "lstm.cuh"
 
 namespace kerasptb {
@@ -97,7 +97,7 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
     }
     if (t == 0) break;
 
-    // What the next round needs is asked for here, and is at hand after the product.
+    // Reads what the next round needs, to hide the latency behind the product.
     dz -= 4 * units;
     gates -= 4 * units;
     dh_seq -= units;
@@ -127,7 +127,7 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
     }
     reduce_scatter<kSplit>(dh, lane);
 
-    // The parts of step t are read while those of step t - 1 may arrive already: hence two buffers.
+    // Two buffers, because the parts of step t - 1 may arrive while those of step t are still read.
     float* const buffer = parts + t % 2 * kBlocks * kPart;
     send(buffer + rank * kPart + k % kBlockUnits * kClusterRows + scattered_first<kSplit>(lane), k / kBlockUnits, dh,
          8 / kSplit);

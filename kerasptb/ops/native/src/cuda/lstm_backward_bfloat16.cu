@@ -1,9 +1,9 @@
 // The backward pass with products in bfloat16; see lstm_bfloat16.cuh, and lstm_backward.cu for the equations and for
 // how dz U' is put together from the blocks' parts.
 //
-// In the product a warp has H / 8 units, each a row of A, and the block's 128 columns are the k of the sum, in the
-// order unit, gate: the four gates of a unit are then one piece in shared memory. In the rest a warp is a row of the
-// batch and a lane a unit, so that the arrays are read and written in whole lines.
+// In the product, a warp computes H / 8 units, each a row of A. The sum is over the block's 128 columns, in the order
+// unit, gate, so that the four gates of a unit are contiguous in shared memory. In the rest, a warp has one batch row
+// and a lane one unit, so that the arrays are read and written in whole lines.
 #include "lstm_bfloat16.cuh"
 
 namespace kerasptb {
@@ -82,7 +82,7 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
     *reinterpret_cast<uint2*>(dz_rows + row * kStride + 4 * lane) =
         make_uint2(pack_bfloat16(d[0], d[1]), pack_bfloat16(d[2], d[3]));
 
-    // What the next round needs is asked for here, and is at hand after the product.
+    // Reads what the next round needs, to hide the latency behind the product.
     dz -= 4 * units;
     gates -= 4 * units;
     dh_seq -= units;
@@ -108,7 +108,7 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
       }
     }
 
-    // The parts of step t are read while those of step t - 1 may arrive already: hence two buffers.
+    // Two buffers, because the parts of step t - 1 may arrive while those of step t are still read.
     float* const buffer = parts + t % 2 * kBlocks * kPart;
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {

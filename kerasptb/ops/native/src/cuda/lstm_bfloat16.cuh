@@ -1,11 +1,12 @@
-// What the two passes of the recurrence share where the operands of its products are rounded to bfloat16: h and U
-// forward, dz and U backward. Sums, cell state and gates are float32. Equations, and how the work is spread over the
-// blocks of a cluster: lstm.cuh; but a cluster takes eight rows of the batch, as many as a tensor core multiplies at
-// once, and two weights share a register, so that sixteen blocks hold 512 units.
+// What the two passes of the recurrence share if the operands of its products are rounded to bfloat16: h and U forward,
+// dz and U backward. Sums, cell state and gates are float32. Equations, and how the work is split over the blocks of a
+// cluster: lstm.cuh. The differences: a cluster computes eight rows of the batch, as many as a tensor core multiplies
+// at once; and two weights share a register, so that sixteen blocks hold 512 units.
 //
-// In a product C += A B (multiply_add in device.cuh) A [16, 16] are weights, and B [16, 8] are eight rows of h or dz.
-// The order of the sum over k is free as long as A and B agree. Here it is such that the four numbers of B that a lane
-// needs for a product are neighbours in memory, and those for the next product follow: one read serves two.
+// In a product C += A B (multiply_add in device.cuh) A [16, 16] holds weights, and B [16, 8] holds eight rows of h or
+// dz. The order of k is arbitrary as long as A and B have the same. It is chosen so that the four numbers of B that a
+// lane needs for a product are neighbours in memory, followed by those for the next product: one read serves two
+// products.
 #pragma once
 
 #include "lstm.cuh"
@@ -24,8 +25,8 @@ KERASPTB_DEVICE uint4 load_operand(const uint16_t* rows, int stride, int product
   return *reinterpret_cast<const uint4*>(rows + lane / 4 * stride + first_k(product, 0, lane));
 }
 
-// A product leaves rows g and g + 8 of two columns in a lane. This makes it four rows of one column, `product_column`:
-// 2 (g / 2), the one after, and both + 8.
+// After a product lane 4 g + q holds rows g and g + 8 of two columns. This exchanges them with the lane of row g ^ 1,
+// so that it holds four rows of one column, product_column(lane): rows 2 (g / 2) and the next, and those + 8.
 KERASPTB_DEVICE void pair_rows(float (&c)[4], int lane) {
   const bool odd = (lane & 4) != 0;
 #pragma unroll

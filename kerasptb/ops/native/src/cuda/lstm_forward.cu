@@ -1,8 +1,9 @@
 // The forward pass; equations and the split over blocks are in lstm.cuh.
 //
-// In a block, eight neighbouring lanes work on one unit: lane bits 0-1 share out the rows k of U, bit 2 chooses the
-// gates (i, f) or (g, o). A lane thus holds H/4 weights of two gates, and reads H/4 times the h[k] of four rows as a
-// float4. After the sum over the four lanes each has one row, and the two halves tell each other their gates.
+// In a block, eight neighbouring lanes work on one unit. Lane bits 0-1 choose a quarter of the rows k of U, bit 2
+// chooses the gates (i, f) or (g, o). So a lane holds H / 4 weights of each of two gates, and reads h[k] of the four
+// batch rows, as a float4, H / 4 times. The sum over the four lanes leaves each of them with one batch row; then the
+// lanes of the two pairs of gates exchange them.
 #include "lstm.cuh"
 
 namespace kerasptb {
@@ -50,7 +51,7 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
   float* gates = keep ? a.gates + gate_sequence : nullptr;
   float* h_seq = a.h_seq + sequence;
   float* c_seq = keep ? a.c_seq + sequence : nullptr;
-  // Where there is no such row or unit all of these stay 0, and so does h.
+  // Past the last row or unit all of these stay 0, and so does h.
   float c = 0.0f, bias[2] = {}, x[2] = {};
   if (live) {
     c = a.c0[position];
@@ -63,7 +64,7 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
 
   for (int t = 0; t < steps; ++t) {
     const bool more = t + 1 < steps;
-    float x_next[2] = {};  // asked for a step ahead, so that nobody waits for it
+    float x_next[2] = {};  // read a step ahead, to hide the latency
     xz += 4 * units;
     if (live && more) {
       x_next[0] = xz[0];
@@ -88,7 +89,7 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
     const float own[2] = {z[0] + x[0] + bias[0], z[1] + x[1] + bias[1]};
     const float other[2] = {shuffle_xor(own[0], kSplit), shuffle_xor(own[1], kSplit)};
 
-    // Both halves go on with the same numbers: h then is at hand in both, each of which sends it to half of the blocks.
+    // From here both halves compute the same: so both have h, and each sends it to half of the blocks.
     const float i = sigmoid(half ? other[0] : own[0]), f = sigmoid(half ? other[1] : own[1]);
     const float g = tanhf(half ? own[0] : other[0]), o = sigmoid(half ? own[1] : other[1]);
     c = f * c + i * g;
@@ -99,7 +100,7 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
       for (int q = 0; q < kBlocks / 2; ++q) store_to_rank(target, half * (kBlocks / 2) + q, h_new);
       cluster_arrive();
     }
-    // Between arriving and waiting: the others need none of this.
+    // Between arriving and waiting, since no other block needs this.
     if (live) {
       if (keep) {
         gates[0] = half ? g : i;

@@ -1,7 +1,8 @@
 // The forward pass with products in bfloat16; see lstm_bfloat16.cuh.
 //
-// A warp has four units of the block: their 16 columns of U are the rows of A, all H of them in its lanes' registers.
-// The rows are in such an order that a lane ends up with the four gates of one unit and one row of the batch.
+// A warp computes four units of the block. Their 16 columns of U, H numbers each, are the rows of A, and stay in the
+// registers of its lanes. The order of the rows is such that a lane ends up with the four gates of one unit and one
+// batch row.
 #include "lstm_bfloat16.cuh"
 
 namespace kerasptb {
@@ -54,7 +55,7 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
   float* gates = keep ? a.gates + gate_sequence : nullptr;
   float* h_seq = a.h_seq + sequence;
   float* c_seq = keep ? a.c_seq + sequence : nullptr;
-  // Where there is no such row or unit all of these stay 0, and so does h.
+  // Past the last row or unit all of these stay 0, and so does h.
   float c = 0.0f, bias[4] = {}, x[4] = {};
   if (live) {
     c = a.c0[position];
@@ -68,7 +69,7 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
 
   for (int t = 0; t < steps; ++t) {
     const bool more = t + 1 < steps;
-    float x_next[4] = {};  // asked for a step ahead, so that nobody waits for it
+    float x_next[4] = {};  // read a step ahead, to hide the latency
     xz += 4 * units;
     if (live && more) {
 #pragma unroll
@@ -76,7 +77,7 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
     }
 
     const uint16_t* h = h_buffers + t % 2 * kBuffer;
-    float sums[4][4] = {};  // four sums at a time: none waits for the one before
+    float sums[4][4] = {};  // four independent sums, to hide the latency of a product
 #pragma unroll
     for (int m = 0; m < kProducts; m += 2) {
       const uint4 rows = load_operand(h, kStride, m, lane);
@@ -93,7 +94,8 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
     c = f * c + i * g;
     const float h_new = o * tanhf(c);
     if (more) {
-      // The lanes of the warp's four units get all four, as one piece, and share out the blocks to send it to.
+      // The four lanes of a batch row exchange their units, so that each has all four in one piece, and sends it to a
+      // quarter of the blocks.
       const float h_next = shuffle_xor(h_new, 8);
       const uint32_t own = lane & 8 ? pack_bfloat16(h_next, h_new) : pack_bfloat16(h_new, h_next);
       const uint32_t other = shuffle_xor(own, 16);
@@ -104,7 +106,7 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
         store_to_rank(reinterpret_cast<uint2*>(target), lane / 8 * (kBlocks / kWarpUnits) + q, four);
       cluster_arrive();
     }
-    // Between arriving and waiting: the others need none of this.
+    // Between arriving and waiting, since no other block needs this.
     if (live) {
       *h_seq = h_new;
       h_seq += units;

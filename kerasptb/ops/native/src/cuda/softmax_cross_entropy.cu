@@ -1,8 +1,8 @@
-// Softmax cross-entropy and its gradient, a block a row; what is computed is in ../softmax_cross_entropy.h.
+// Softmax cross-entropy and its gradient, one block for each row. Equations: ../softmax_cross_entropy.h.
 //
-// Two kernels. `cached` keeps the row in shared memory, so that it is read from memory once; `streamed`, for rows that
-// do not fit, reads it twice and finds maximum and sum together in the first pass (Milakov & Gimelshein 2018). In both
-// the maximum is taken off before exp, so that logits of any size are right.
+// There are two kernels. `cached` keeps the row in shared memory, so that it is read from memory once. `streamed`, for
+// rows that do not fit, reads it twice, and computes maximum and sum together in the first pass (Milakov & Gimelshein
+// 2018). Both subtract the maximum before exp, so that logits of any magnitude give the right result.
 //
 // A target outside [0, V) makes loss and gradient of its row NaN, as TensorFlow does on a GPU.
 #include "../softmax_cross_entropy.h"
@@ -36,8 +36,8 @@ KERASPTB_DEVICE void store(float* p, const float (&v)[width]) {
 KERASPTB_DEVICE float at_least(float x, float y) { return fmaxf(x, y); }  // drops NaN, which comes back through exp
 KERASPTB_DEVICE float add(float x, float y) { return x + y; }
 
-// Combines one number of every thread, in a fixed order; all threads get the result. Each use needs its own scratch, a
-// float a warp.
+// Combines one number of every thread, in a fixed order, and returns the result to all threads. Each use needs scratch
+// of its own, one float for each warp.
 template <float (*combine)(float, float)>
 KERASPTB_DEVICE float over_block(float value, float* scratch) {
 #pragma unroll
@@ -74,8 +74,8 @@ struct Row {
   }
 };
 
-// use(v, z) for each part of the row that is this thread's, in order. Several reads are under way at a time: the few
-// blocks that a multiprocessor holds would not keep the memory busy otherwise.
+// Calls use(v, z) for each part of the row that is this thread's, in order. kAtOnce reads are in flight at a time,
+// because a multiprocessor holds too few blocks to keep the memory busy with one.
 template <int width, class Use>
 KERASPTB_DEVICE void read_own(const Row& row, Use use) {
   constexpr int kAtOnce = 4;
@@ -101,12 +101,12 @@ KERASPTB_DEVICE Row row_of(const SoftmaxCrossEntropy& a) {
 }
 
 KERASPTB_DEVICE bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-// Then every row begins at a multiple of 16 bytes.
+// Whether every row begins at a multiple of 16 bytes.
 KERASPTB_DEVICE bool in_fours(const SoftmaxCrossEntropy& a) {
   return a.vocabulary % 4 == 0 && aligned(a.logits) && aligned(a.bias) && aligned(a.dlogits);
 }
 
-// The loss, from one thread that has read the target's z before anybody wrote dlogits in its place.
+// Stores the loss, by a thread that has read z of the target before dlogits may have overwritten it.
 KERASPTB_DEVICE void write_loss(const SoftmaxCrossEntropy& a, float total, float maximum, float z_target) {
   if (threadIdx.x == 0) a.loss[blockIdx.x] = logf(total) + (maximum - z_target);
 }
