@@ -11,7 +11,7 @@ namespace kerasptb {
 namespace cuda {
 namespace {
 
-// Of cuda.h, as far as it is needed: results are ints, 0 for success, and handles are pointers.
+// The part of cuda.h that is needed here. Results are ints, 0 for success, and handles are pointers.
 using Handle = void*;
 enum DeviceAttribute { kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76, kMaxSharedBytesOptIn = 97 };
 enum FunctionAttribute { kBinaryVersion = 6, kMaxDynamicSharedBytes = 8, kNonPortableClusterAllowed = 14 };
@@ -25,10 +25,9 @@ enum Result {
   kJitCompilationDisabled = 223
 };
 
-// A launch may ask for so much without more ado, on every GPU.
-constexpr int64_t kSharedBytesWithoutOptIn = 48 * 1024;
-constexpr int kNeededMajor = 9;  // of the compute capability
+constexpr int kNeededMajor = 9;  // the major number of the least compute capability
 
+// CUlaunchConfig.
 struct LaunchConfiguration {
   unsigned blocks[3], threads[3], shared_bytes;
   Handle stream;
@@ -92,7 +91,7 @@ Driver open_driver() {
     d.error = "libcuda.so.1 is not a usable NVIDIA driver";
     return d;
   }
-  // Names with _v2 are what cuda.h means by those without.
+  // cuda.h defines the names without _v2 as those with it.
   // clang-format off
   const bool all = find(library, "cuDeviceGet", d.cuDeviceGet) &&
                    find(library, "cuDeviceGetCount", d.cuDeviceGetCount) &&
@@ -139,7 +138,7 @@ const Library& library() {
     } else if (kerasptb_fatbin_size == 0) {
       result.error = "built without CUDA code (there was no nvcc)";
     } else if (d.version / 1000 < kerasptb_fatbin_nvcc) {
-      // A driver may say that it does not take such code only when a kernel is launched.
+      // Checked here, because a driver may refuse such code only when a kernel is launched.
       const std::string needed = std::to_string(kerasptb_fatbin_nvcc);
       result.error = "the code was made by nvcc " + needed + ", and the driver serves CUDA " + version_text(d.version) +
                      ": it needs a driver of CUDA " + needed + ", or code of an older nvcc (name one in " +
@@ -197,7 +196,8 @@ std::string shared_bytes_of(int device, int64_t* bytes) {
 bool has_much_shared(const Launch& a) { return a.shared_bytes > kSharedBytesWithoutOptIn; }
 bool has_large_cluster(const Launch& a) { return a.cluster_blocks > kPortableClusterBlocks; }
 
-// Allows a kernel on a GPU what this launch asks for and not every launch may have.
+// Opts a kernel on a GPU in to the shared memory and the cluster size of this launch, if it needs more than is always
+// allowed.
 std::string allow(Handle kernel, int device, const Launch& a) {
   const auto set = [&](int attribute, int value, const std::string& without) {
     const int result = driver().cuKernelSetAttribute(attribute, value, kernel, device);
@@ -215,7 +215,7 @@ std::string allow(Handle kernel, int device, const Launch& a) {
   return error;
 }
 
-// The same for a launch on a stream: once for each kernel and GPU.
+// `allow` for the GPU of a stream, once for each kernel and GPU.
 std::string opt_in(Handle kernel, void* stream, const Launch& a) {
   static std::mutex mutex;
   static std::set<std::tuple<Handle, int, bool, bool>> allowed;
@@ -230,8 +230,8 @@ std::string opt_in(Handle kernel, void* stream, const Launch& a) {
   return error;
 }
 
-// While a stream is being captured into a CUDA graph, a thread may not load code, as the first launch of a kernel does
-// on a GPU; unless it says for itself that it knows. What is loaded stays, so the graph does not depend on it.
+// Lets this thread load code while a stream is being captured into a CUDA graph. The driver forbids it by default, but
+// the first launch of a kernel on a GPU loads code. What is loaded stays loaded, so the graph does not depend on it.
 class MayLoadCode {
  public:
   MayLoadCode() { driver().cuThreadExchangeStreamCaptureMode(&mode_); }
@@ -240,7 +240,7 @@ class MayLoadCode {
   MayLoadCode& operator=(const MayLoadCode&) = delete;
 
  private:
-  int mode_ = kRelaxed;  // then the mode before
+  int mode_ = kRelaxed;  // the mode to exchange for: the former mode, once this is constructed
 };
 
 std::string try_launch(const Launch& a, void* stream) {
@@ -277,8 +277,8 @@ std::string obstacle(int device, DeviceReport* report) {
            std::to_string(found.minor);
   Handle kernel = nullptr;
   if (std::string error = find_kernel("kerasptb_column_sums", &kernel); !error.empty()) return error;
-  // Asking for a property makes the driver choose the code for this GPU. Some answers depend on more than the code (on
-  // there being a context, for one) and say nothing against it.
+  // Asking for an attribute makes the driver choose the code for this GPU. Only these errors mean that there is none;
+  // others may have another cause, such as a missing context.
   int version = 0;
   const int result = d.cuKernelGetAttribute(&version, kBinaryVersion, kernel, handle);
   if (result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kJitCompilerNotFound ||
@@ -310,7 +310,7 @@ bool has_room(const Launch& a, int device) {
                                                nullptr,
                                                nullptr,
                                                0};
-    // An error says that there is none, too.
+    // An error also means that there is no room.
     if (!allow(kernel, handle, a).empty() || d.cuOccupancyMaxActiveClusters(&clusters, kernel, &configuration) != 0)
       clusters = 0;
     d.cuCtxPopCurrent(&context);

@@ -1,5 +1,6 @@
 #include "lstm_cuda.h"
 
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -11,17 +12,17 @@ namespace kerasptb {
 namespace cuda {
 namespace {
 
-// A kernel, and the most units that it serves: as many as it is compiled for.
+// A kernel, and the most units that it serves: the number that it is compiled for.
 struct Kernel {
   int units;
   const char* name;
 };
 
-// The kernels of one pass in one precision, by their units.
+// The kernels of one pass in one precision, in the order of their units.
 struct Pass {
   const char* name;  // without the number of units
   Kernel kernels[3];
-  int cluster_rows;  // of the batch
+  int cluster_rows;  // rows of the batch that a cluster computes
   int64_t (*shared_bytes)(int units);
 };
 
@@ -61,7 +62,7 @@ std::string launch_recurrence(const Pass& pass, const Arguments& a, void* stream
   const std::string shape =
       "batch " + std::to_string(batch) + ", steps " + std::to_string(steps) + ", units " + std::to_string(units);
   const Kernel* kernel = pass.kernels;
-  const Kernel* const last = kernel + 2;
+  const Kernel* const last = std::end(pass.kernels) - 1;
   if (batch < 1 || steps < 1 || steps > INT32_MAX || units < 1 || units > last->units)
     return std::string(pass.name) + " (" + shape + "): serves 1 to " + std::to_string(last->units) +
            " units, and at least one row and step";

@@ -5,7 +5,7 @@
 // and the cell state are float32 all the same.
 //
 // A call only launches kernels on the stream: it allocates nothing, waits for nothing and calls nothing back, so that
-// it may become part of a CUDA graph. The string that it returns is empty, or says in a line why nothing was computed.
+// it may become part of a CUDA graph. It returns an empty string, or one line that says why nothing was computed.
 #pragma once
 
 #include <string>
@@ -17,8 +17,8 @@ namespace cuda {
 
 enum class Precision { kFloat32, kBfloat16 };
 
-// The most units that the kernels take on a GPU, as the driver counts them. In bfloat16 it depends on the GPU: 512 take
-// a cluster of 16 thread blocks, which not every one can place; asked once of each, as `has_room` asks.
+// The most units that the kernels take on a GPU, numbered as the driver does. In bfloat16 it depends on the GPU: 512
+// units need a cluster of 16 thread blocks, which not every GPU can place. Each GPU is asked once, by `has_room`.
 int64_t most_units(Precision, int device);
 
 // gates and c_seq null: inference, nothing is kept for the gradient.

@@ -11,7 +11,7 @@ namespace {
 std::string launch_rows(const SoftmaxCrossEntropy& a, void* stream) {
   const std::string shape = "rows " + std::to_string(a.rows) + ", vocabulary " + std::to_string(a.vocabulary);
   const int64_t threads = a.vocabulary <= kSoftmaxFewColumns ? kSoftmaxFewThreads : kSoftmaxThreads;
-  int64_t most = 48 * 1024;  // every GPU has it, so that the usual vocabularies need not ask
+  int64_t most = kSharedBytesWithoutOptIn;  // rows that fit this need not ask the GPU
   if (softmax_shared_bytes(a.vocabulary) > most)
     if (std::string error = most_shared_bytes(stream, &most); !error.empty())
       return "kerasptb_softmax_cross_entropy (" + shape + "): " + error;

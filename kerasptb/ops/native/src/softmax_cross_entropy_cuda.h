@@ -2,8 +2,8 @@
 // softmax_cross_entropy.h; all pointers are the device's. Unlike on the CPU, a target outside [0, V) cannot be refused
 // (the host does not see it): its row's loss and gradient are NaN, and no memory out of bounds is touched.
 //
-// A call only launches kernels on the stream, as in lstm_cuda.h. The string that it returns is empty, or says in a line
-// why nothing was computed.
+// A call only launches kernels on the stream, as in lstm_cuda.h. It returns an empty string, or one line that says why
+// nothing was computed.
 #pragma once
 
 #include <string>
