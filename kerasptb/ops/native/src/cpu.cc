@@ -17,21 +17,23 @@ namespace {
 #if KERASPTB_BFLOAT16
 bool has_avx512bf16() {
   unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 5));
+  constexpr unsigned kAvx512Bf16Bit = 1u << 5;  // of CPUID leaf 7, subleaf 1, EAX
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvx512Bf16Bit);
 }
 
-// AMX needs the processor (CPUID), the kernel (XCR0) and, once a process, a permission for its 8 KB of tile state.
+// AMX needs the processor (CPUID), the operating system (XCR0) and, once per process, a permission for its 8 KB of tile
+// state. The system call fails if either of the latter is missing.
 bool amx_granted() {
 #if defined(KERASPTB_WITHOUT_AMX)
   return false;
 #elif defined(KERASPTB_AMX_INSTRUCTIONS)
-  return true;  // the tests' own, which every processor has
+  return true;  // the emulation of the tests, which runs on every processor
 #elif defined(__linux__)
   unsigned eax, ebx, ecx, edx;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-  const bool amx_bfloat16 = edx & (1u << 22), amx_tile = edx & (1u << 24);
+  const bool amx_bfloat16 = edx & (1u << 22), amx_tile = edx & (1u << 24);  // of CPUID leaf 7, subleaf 0, EDX
   if (!amx_bfloat16 || !amx_tile) return false;
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
@@ -39,7 +41,7 @@ bool amx_granted() {
 }
 #endif
 
-// Of a level above `limit` nothing is asked of the system.
+// The processor's level. The permission for AMX is requested only if `limit` allows AMX.
 CpuLevel detect(CpuLevel limit) {
 #if KERASPTB_X86
   __builtin_cpu_init();
@@ -63,7 +65,7 @@ CpuLevel allowed() {
   if (wish != nullptr)
     for (int level = 0; level < static_cast<int>(CpuLevel::kAmx); ++level)
       if (std::strcmp(wish, cpu_level_name(static_cast<CpuLevel>(level))) == 0) return static_cast<CpuLevel>(level);
-  return CpuLevel::kAmx;  // Unknown words are refused by the Python side, which can say so.
+  return CpuLevel::kAmx;  // unknown names have been refused in Python, which can report them
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What the processor can do, and what the environment allows it to.
+// The level of vector instructions that the kernels use: what the processor has and the environment allows.
 #pragma once
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -16,17 +16,18 @@
 
 namespace kerasptb {
 
-// Each level includes those before it. Every kernel is compiled once a level, into the namespace of the same name.
+// Each level includes those before it. Every kernel is compiled once for each of its levels, into the namespace of that
+// name.
 enum class CpuLevel {
   kBaseline = 0,    // x86-64 (SSE2), aarch64 (NEON): 4 lanes of float32
   kAvx2 = 1,        // AVX2 and FMA: 8 lanes
   kAvx512 = 2,      // AVX-512 F, BW, DQ, VL: 16 lanes
-  kAvx512Bf16 = 3,  // AVX512-BF16: products of bfloat16
-  kAmx = 4,         // AMX-BF16, granted by the operating system: tiles of such products
+  kAvx512Bf16 = 3,  // AVX512-BF16: products of bfloat16 vectors
+  kAmx = 4,         // AMX-BF16, permitted by the operating system: products of bfloat16 tiles
 };
 
-// The highest level that this processor and this library have and KERASPTB_CPU (one of the names below) allows. Found
-// once.
+// The highest level that this processor and this library have, and that KERASPTB_CPU (one of the names below) allows.
+// Determined at the first call.
 CpuLevel cpu_level();
 
 // "baseline", "avx2", "avx512", "avx512bf16" or "amx".
@@ -34,8 +35,9 @@ const char* cpu_level_name(CpuLevel level);
 
 }  // namespace kerasptb
 
-// KERASPTB_DISPATCH(lstm_forward)(arguments): the function of the highest level. The last two bring no float32
-// products, so the float32 kernels stop at AVX-512. KERASPTB_DISPATCH_BFLOAT16: the kernels that only those two have.
+// KERASPTB_DISPATCH(lstm_forward)(arguments) calls the function of the highest level, for float32 kernels. These have
+// no versions above AVX-512, because the last two levels add instructions for bfloat16 alone.
+// KERASPTB_DISPATCH_BFLOAT16 is for the bfloat16 kernels, which have versions for those two levels only.
 #if KERASPTB_X86
 #define KERASPTB_DISPATCH(function)                                                        \
   (::kerasptb::cpu_level() >= ::kerasptb::CpuLevel::kAvx512 ? ::kerasptb::avx512::function \

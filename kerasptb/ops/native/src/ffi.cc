@@ -1,5 +1,5 @@
-// XLA FFI handlers of the float32 kernels on the CPU, and the registration of all. Their signatures are written down in
-// lstm_float32.h and softmax_cross_entropy.h. Only ffi*.cc see XLA's headers.
+// XLA FFI handlers of the float32 kernels on the CPU, and the registration of all handlers. Signatures of the targets:
+// lstm_float32.h and softmax_cross_entropy.h. Only ffi*.cc include XLA's headers.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -71,8 +71,9 @@ ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, F
                           Out d_kernel, Out d_recurrent_kernel, Out d_bias, Out dh0, Out dc0, Out dz) {
   const char* name = "kerasptb_lstm_layer_backward_float32";
   LstmLayerBackward arguments;
-  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, 32, *d_bias, *dc0,
-                           &arguments.recurrence);
+  constexpr int64_t kDzMultiple = 32;  // 4H', H' being H rounded up to a multiple of 8
+  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, kDzMultiple, *d_bias,
+                           *dc0, &arguments.recurrence);
   if (error.failure()) return error;
   const LstmBackward& r = arguments.recurrence;
   const int64_t B = r.batch, T = r.steps, H = r.units, D = x.dimensions().size() == 3 ? x.dimensions()[2] : 0;
@@ -103,7 +104,7 @@ ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, F
   return guarded([&] { KERASPTB_DISPATCH(lstm_layer_backward)(arguments); });
 }
 
-// Runs the kernel once the targets have been found good.
+// Checks the targets and runs the kernel.
 ffi::Error run(const SoftmaxCrossEntropy& arguments) {
   ffi::Error error = check_targets(arguments.targets, arguments.rows, arguments.vocabulary);
   return error.failure() ? error : guarded([&] { KERASPTB_DISPATCH(softmax_cross_entropy)(arguments); });
@@ -167,7 +168,7 @@ std::vector<NamedHandler> float32_handlers() {
 
 #define KERASPTB_EXPORT extern "C" __attribute__((visibility("default")))
 
-// Registers every handler with the XLA whose functions these are. Returns null, or a line that says why not.
+// Registers every handler with the XLA that `api` belongs to. Returns null, or one line that says why this failed.
 KERASPTB_EXPORT const char* kerasptb_register(const XLA_FFI_Api* api) {
   static char message[256];
   if (api->api_version.major_version != XLA_FFI_API_MAJOR || api->api_version.minor_version < XLA_FFI_API_MINOR) {

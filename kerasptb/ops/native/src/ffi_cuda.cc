@@ -1,7 +1,8 @@
-// XLA FFI handlers of the kernels on a GPU. In float32 their targets are those of the CPU: XLA takes the one of the
-// platform that a program is compiled for. The recurrence in bfloat16 has targets of its own, since the CPU's kernels
-// take in the products around it: kerasptb_lstm_{forward,inference,backward}_bfloat16_recurrence, whose arguments and
-// results are those of ..._float32 (lstm_float32.h). They only launch, so they may become part of a CUDA graph.
+// XLA FFI handlers of the kernels on a GPU. In float32 their targets have the same names as those of the CPU: XLA takes
+// the handler of the platform that a program is compiled for. In bfloat16 the CPU's kernels compute the whole layer and
+// the GPU's the recurrence alone, so those have targets of their own,
+// kerasptb_lstm_{forward,inference,backward}_bfloat16_recurrence, with the arguments and results of ..._float32
+// (lstm_float32.h). The handlers only launch kernels, so they may become part of a CUDA graph.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -31,7 +32,7 @@ constexpr const LstmTargets& targets(Precision precision) {
   return precision == Precision::kFloat32 ? kFloat32Targets : kBfloat16Targets;
 }
 
-// What a launcher said: nothing, or what was launched, its shape and the driver's message.
+// The answer of a launcher as an error: empty, or the kernel, the shape and the driver's message.
 ffi::Error launched(const std::string& message) {
   return message.empty() ? ffi::Error::Success() : ffi::Error::Internal(message);
 }

@@ -1,5 +1,5 @@
-// What the float32 handlers of the CPU and of the GPU share: buffers whose shapes have been found good become the
-// kernels' arguments. Signatures are written down in lstm_float32.h and softmax_cross_entropy.h.
+// What the float32 handlers of the CPU and of the GPU share: each `check` checks the shapes of the buffers and fills in
+// the kernel's arguments. Signatures of the targets: lstm_float32.h and softmax_cross_entropy.h.
 #pragma once
 
 #include <cstdint>
@@ -19,14 +19,14 @@ struct Expected {
   std::initializer_list<int64_t> shape;
 };
 
-// The batch may be empty.
+// Whether all buffers have the expected shapes. The first size, the batch, may be 0.
 inline bool shapes_fit(std::initializer_list<Expected> all) {
   for (const Expected& expected : all)
     if (!has_shape(expected.buffer, expected.shape, true)) return false;
   return true;
 }
 
-// gates and c_seq: both null for inference.
+// gates and c_seq: null for inference.
 inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,
                         Float32& h_seq, Float32& h_T, Float32& c_T, Float32* gates, Float32* c_seq,
                         LstmForward* arguments) {
@@ -58,7 +58,7 @@ inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel
   return ffi::Error::Success();
 }
 
-// dz has 4H columns, rounded up to a multiple of `multiple`.
+// The last size of dz is 4H, rounded up to a multiple of `multiple`.
 inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0,
                         Float32 dh_seq, Float32 dh_T, Float32 dc_T, Float32& dz, int64_t multiple, Float32& dbias,
                         Float32& dc0, LstmBackward* arguments) {
@@ -91,7 +91,7 @@ inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 ga
   return ffi::Error::Success();
 }
 
-// scale, dlogits, dbias: all null for the loss alone. The targets themselves are not read.
+// scale, dlogits and dbias: null for the loss alone. The targets' values are not checked.
 inline ffi::Error check(const char* target, Float32 logits, Float32 bias, Int32 targets, const Float32* scale,
                         Float32& loss, Float32* dlogits, Float32* dbias, SoftmaxCrossEntropy* arguments) {
   if (logits.dimensions().size() != 2) return wrong_shapes(target);
@@ -112,7 +112,7 @@ inline ffi::Error check(const char* target, Float32 logits, Float32 bias, Int32 
   return ffi::Error::Success();
 }
 
-// The bindings, from what comes before the buffers on: nothing on the CPU, the stream on the GPU.
+// The bindings of the handlers. `binding` has what precedes the buffers: nothing on the CPU, the stream on the GPU.
 template <class Binding>
 auto bind_inputs_of_lstm(Binding&& binding) {
   return std::move(binding)

@@ -1,4 +1,4 @@
-// What keeps a kernel's exceptions out of XLA.
+// Keeps a kernel's exceptions out of XLA.
 #pragma once
 
 #include <exception>
@@ -7,7 +7,7 @@
 
 namespace kerasptb {
 
-// Runs a kernel. All that one throws is for want of something the system gives: memory, threads.
+// Runs a kernel, and returns its exception as an error. Kernels throw only if the system refuses memory or threads.
 template <class Function>
 xla::ffi::Error guarded(const Function& function) {
   try {

@@ -11,18 +11,24 @@
 namespace kerasptb {
 namespace {
 
-// Operands of the products: float32, or so many bfloat16 each.
+// The kParts of the handlers: for each float32 operand so many bfloat16 numbers, or float32 itself.
 constexpr int kFloat32 = 0;
+
+// Up to how many words the float32 kernel is taken although bfloat16 was asked for. With few words most of the time
+// goes into reading W and writing dW, in which bfloat16 is no faster. Measured with AVX512-BF16 at D = 64 to 1,500.
+// With one part the bfloat16 kernel reads W only once, which matters if W is too large for the caches. With AMX nothing
+// was measured for two parts, which are treated as one part.
+template <int kParts>
+int64_t few_words(int64_t features, int64_t vocabulary_size) {
+  if (kParts == 2 && cpu_level() < CpuLevel::kAmx) return 39;
+  constexpr int64_t kLargeKernel = 4 << 20;  // elements of W
+  return features * vocabulary_size > kLargeKernel ? 8 : 16;
+}
 
 template <int kParts>
 ffi::Error run(const LinearCrossEntropy& tensors) {
   return guarded([&] {
-    // To read W and write dW takes longer than to multiply few words, and float32 has no more to do for each. Measured
-    // with AVX512-BF16 at D = 64 to 1,500; in one part W is read once, which counts where no cache holds it. With AMX,
-    // where nothing was measured, two parts are taken for one.
-    const bool is_large = tensors.features * tensors.vocabulary_size > 4 << 20;
-    const int64_t few = kParts == 2 && cpu_level() < CpuLevel::kAmx ? 39 : is_large ? 8 : 16;
-    if (kParts == kFloat32 || tensors.num_words <= few)
+    if (kParts == kFloat32 || tensors.num_words <= few_words<kParts>(tensors.features, tensors.vocabulary_size))
       KERASPTB_DISPATCH(linear_cross_entropy)(tensors);
 #if KERASPTB_BFLOAT16
     else
@@ -35,7 +41,7 @@ bool has_kernel_shape(const Float32& kernel, int64_t D, int64_t V, bool transpos
   return transposed ? has_shape(kernel, {V, D}) : has_shape(kernel, {D, V});
 }
 
-// Fills in what both handlers have, once its shapes and the targets have been found good.
+// Checks the shapes and the targets, and fills in the arguments that both handlers have.
 ffi::Error check(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Float32& loss, bool transpose_kernel,
                  LinearCrossEntropy* tensors) {
   const char* name = "kerasptb_linear_cross_entropy";

@@ -1,5 +1,4 @@
-// What all FFI handlers check before a kernel, which trusts its arguments, gets them: shapes and targets come from the
-// caller's program.
+// Checks of shapes and targets, for all FFI handlers. These come from the caller's program, and the kernels trust them.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +15,7 @@ using Bfloat16 = ffi::Buffer<ffi::BF16>;
 using Int16 = ffi::Buffer<ffi::S16>;
 using Int32 = ffi::Buffer<ffi::S32>;
 
-// No size but the first, the batch, may be 0, and that where `batch_may_be_empty`.
+// Whether the buffer has this shape, all sizes at least 1. The first may be 0 if `batch_may_be_empty`.
 template <class Buffer>
 bool has_shape(const Buffer& buffer, std::initializer_list<int64_t> shape, bool batch_may_be_empty = false) {
   const auto dimensions = buffer.dimensions();
