@@ -6,7 +6,8 @@
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-// The compiler does not know what tile instructions read and write, hence the memory clobbers. Strides in bytes.
+// The compiler does not know which memory these instructions read and write, hence the memory clobbers. Strides are in
+// bytes.
 KERASPTB_INLINE void configure_tiles(const TileShapes& shapes) {
   asm volatile("ldtilecfg %0" ::"m"(shapes) : "memory");
 }
@@ -23,7 +24,7 @@ template <int kTile>
 KERASPTB_INLINE void zero_tile() {
   asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
 }
-// C += A B
+// C += A B, the operands in tile registers kC, kA and kB.
 template <int kC, int kA, int kB>
 KERASPTB_INLINE void multiply_tiles() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));

@@ -1,4 +1,4 @@
-// The sums of the columns of a matrix on a GPU, always added up in the same order: gradients of biases.
+// The sums of the columns of a matrix on a GPU, for gradients of biases. They are always added in the same order.
 #pragma once
 
 #include <string>
@@ -8,7 +8,8 @@
 namespace kerasptb {
 namespace cuda {
 
-// No rows give zeros. Only launches a kernel on the stream; empty, or says in a line why nothing was computed.
+// Without rows all sums are zero. Only launches a kernel on the stream. Returns an empty string, or one line that says
+// why nothing was computed.
 std::string column_sums(const ColumnSums&, void* stream);
 
 }  // namespace cuda

@@ -1,4 +1,4 @@
-// The handlers that the ffi*.cc files give, for ffi.cc to register.
+// The XLA FFI handlers defined in the ffi*.cc files, which ffi.cc registers.
 #pragma once
 
 #include <vector>
@@ -16,9 +16,9 @@ struct NamedHandler {
 std::vector<NamedHandler> float32_handlers();
 // Empty where the processor has neither AVX512-BF16 nor AMX.
 std::vector<NamedHandler> lstm_bfloat16_handlers();
-// In bfloat16 too where the processor has either.
+// Those in bfloat16 only where the processor has AVX512-BF16 or AMX.
 std::vector<NamedHandler> linear_cross_entropy_handlers();
-// Empty if the library was built without CUDA code. They can be registered, and the library used, where no GPU is.
+// Empty if the library was built without CUDA code. They can also be registered on a machine without a GPU.
 std::vector<NamedHandler> cuda_handlers();
 
 }  // namespace kerasptb

@@ -67,7 +67,7 @@ struct Task {
   int32_t* rows_by_target;            // [rows]: the rows of the chunk, ordered by the panel of their target
   ThreadBuffers* buffers;
 
-  // The chunk.
+  // The chunk: its first row in h, its rows, and these rounded up to 32.
   int64_t begin, num_rows, padded_rows;
 
   bool with_gradients() const { return io.scale != nullptr; }

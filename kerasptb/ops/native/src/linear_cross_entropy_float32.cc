@@ -66,7 +66,7 @@ struct Task {
   float *largest, *total;  // [rows]: the largest m of all threads, and the sum of 2^(z - largest)
   ThreadBuffers* buffers;
 
-  // Of the chunk.
+  // The chunk: its first row in h, and its rows.
   int64_t begin, num_rows;
 
   bool with_gradients() const { return io.scale != nullptr; }

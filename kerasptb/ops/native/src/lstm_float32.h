@@ -1,18 +1,19 @@
-// An LSTM layer in float32, and its gradient: the recurrence alone, for GPUs, where the framework makes the products
-// that need none (x W before, dW, dU, dx and dh0 after); and the whole layer, for processors.
+// An LSTM layer in float32, and its gradient. There are kernels for the recurrence alone and, on the CPU, for the whole
+// layer. With the former the framework computes the products outside the recurrence: xz = x W before it; dx, dW, dU and
+// dh0 from dz after it.
 //
-// B batch, T steps, D features, H units, all at least 1. Arrays are dense and row-major; gates are in Keras' order i,
-// f, c, o:
+// B batch, T steps, D features, H units, all at least 1. Arrays are dense and row-major. Gates are in Keras' order i,
+// f, c, o, where c, the candidate, is called g here:
 //
-//   z[t] = xz[t] + h[t-1] U + bias           [B, 4H]
-//   i, f, o = sigmoid(z), g = tanh(z)
+//   z[t] = xz[t] + h[t-1] U + bias           [B, 4H], U the recurrent kernel
+//   i, f, o = sigmoid(z), g = tanh(z)        [B, H] each, of their quarter of z
 //   c[t] = f c[t-1] + i g
 //   h[t] = o tanh(c[t])
 //
 // XLA FFI targets:
 //   kerasptb_lstm_forward_float32(xz [B, T, 4H], recurrent_kernel [H, 4H], bias [4H], h0 [B, H], c0 [B, H])
 //       -> (h_seq [B, T, H], h_T [B, H], c_T [B, H], gates [B, T, 4H], c_seq [B, T, H])
-//   kerasptb_lstm_inference_float32(the same) -> (h_seq, h_T, c_T): nothing is kept for the gradient
+//   kerasptb_lstm_inference_float32(the same arguments) -> (h_seq, h_T, c_T): nothing is kept for the gradient
 //   kerasptb_lstm_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T [B, H])
 //       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
 // and on the CPU alone:
@@ -20,7 +21,7 @@
 //       -> (h_seq, h_T, c_T, gates, c_seq)
 //   kerasptb_lstm_layer_backward_float32(x, kernel, recurrent_kernel, h0, c0, h_seq, gates, c_seq, dh_seq, dh_T, dc_T)
 //       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0, dz [B, T, 4H'])
-// where dz is memory to work in, H' being H rounded up to a multiple of 8.
+// where dz is scratch memory, and H' is H rounded up to a multiple of 8.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@
 namespace kerasptb {
 
 struct LstmForward {
-  int64_t batch, steps, units;
-  const float* xz;                // [B, T, 4H]; may be gates
+  int64_t batch, steps, units;    // B, T, H
+  const float* xz;                // [B, T, 4H]; may be `gates` itself
   const float* recurrent_kernel;  // [H, 4H]
   const float* bias;              // [4H]
   const float* h0;                // [B, H]
@@ -38,11 +39,11 @@ struct LstmForward {
   float* h_T;                     // [B, H]
   float* c_T;                     // [B, H]
   float* gates;                   // [B, T, 4H]: i, f, g, o, kept for the gradient; or null
-  float* c_seq;                   // [B, T, H], kept for the gradient; null if gates is
+  float* c_seq;                   // [B, T, H], kept for the gradient; null if `gates` is null
 };
 
 struct LstmBackward {
-  int64_t batch, steps, units;
+  int64_t batch, steps, units;    // B, T, H
   const float* recurrent_kernel;  // [H, 4H]
   const float* gates;             // [B, T, 4H]
   const float* c_seq;             // [B, T, H]
@@ -53,21 +54,21 @@ struct LstmBackward {
   float* dz;                      // [B, T, 4H]
   float* dbias;                   // [4H]
   float* dc0;                     // [B, H]
-  // On processors alone:
-  float* dh0 = nullptr;       // [B, H]; null: it is made elsewhere
-  bool dz_in_panels = false;  // dz [B T, 4H] lies as the `Panels` of product_float32.h
+  // On the CPU only:
+  float* dh0 = nullptr;       // [B, H]; null: not wanted
+  bool dz_in_panels = false;  // dz [B T, 4H] is stored as `Panels` of product_float32.h, not dense
 };
 
 struct LstmLayerForward {
-  LstmForward recurrence;  // its gates are its xz too: what x W is written to
-  int64_t features;
-  const float* x;       // [B, T, D]
-  const float* kernel;  // [D, 4H]
+  LstmForward recurrence;  // `xz` is the same array as `gates`: x W is written there first
+  int64_t features;        // D
+  const float* x;          // [B, T, D]
+  const float* kernel;     // [D, 4H]
 };
 
 struct LstmLayerBackward {
-  LstmBackward recurrence;  // its dh0 is wanted, and its dz memory to work in, [B, T, 4H']
-  int64_t features;
+  LstmBackward recurrence;    // with dh0; dz is scratch memory [B, T, 4H']
+  int64_t features;           // D
   const float* x;             // [B, T, D]
   const float* kernel;        // [D, 4H]
   const float* h0;            // [B, H]

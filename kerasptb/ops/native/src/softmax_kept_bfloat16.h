@@ -78,7 +78,7 @@ KERASPTB_NOINLINE void raise_reference(const Task<kParts>& task, Range panels, i
     }
 }
 
-// Of 32 words each of two rows, the first or second 16 (half 0 or 1) as pairs.
+// Given 32 words of each of two rows, pairs up the first 16 words (half = 0) or the last 16 (half = 1).
 KERASPTB_INLINE __m512i pair_words(__m512i first, __m512i second, int half) {
   const __m512i order = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,  //
                                          39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);

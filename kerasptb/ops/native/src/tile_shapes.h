@@ -6,12 +6,14 @@
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-// What LDTILECFG reads: the shapes of the eight tile registers. The rest of the 64 bytes has to be zero.
+// The operand of LDTILECFG: the shapes of the eight tile registers. All other bytes must be zero.
 struct alignas(64) TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
+  uint8_t palette = 1;  // the only one there is besides 0: eight tiles of at most 16 rows of 64 bytes
+  uint8_t start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};  // of tiles 0 to 7, and 0 for 8 to 15, which do not exist
+  uint8_t rows[16] = {};        // likewise
 };
+static_assert(sizeof(TileShapes) == 64);
 
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
