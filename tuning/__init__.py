@@ -12,8 +12,8 @@ if __name__ == "__main__":  # workers are processes that import this script
 
 import importlib
 
-# The module of each public name, imported when it is first used: a chief and workers begin with this package, and
-# KerasTuner and TensorFlow take seconds to import.
+# The module of each public name. It is imported when the name is first used: chief and workers all import this package,
+# and KerasTuner and TensorFlow take seconds to import.
 _MODULES = {
     "LanguageModelSpace": "tuning.search_space",
     "SearchError": "tuning.search",

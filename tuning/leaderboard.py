@@ -35,7 +35,7 @@ _COLUMNS = (
 
 
 def rank(trials):
-    """Returns the trials, completed ones first, those of lowest perplexity before others.
+    """Returns the trials in order: completed ones first, by rising perplexity.
 
     Args:
         trials: list of `TrialView`.
@@ -44,7 +44,7 @@ def rank(trials):
 
 
 def setting_names(trials):
-    """Returns the names of all settings that any trial has: sizes first, others by name.
+    """Returns the names of all settings that any trial has: sizes first, the others in alphabetical order.
 
     Args:
         trials: list of `TrialView`.
@@ -56,9 +56,9 @@ def setting_names(trials):
 
 
 def write_csv(trials, path):
-    """Writes a row for each trial, in the order of `rank`; a setting that a trial does not have is empty.
+    """Writes a row for each trial, in the order of `rank`; the cell of a setting that a trial lacks is empty.
 
-    A setting that is called as a column of the table's own, such as "epochs", stands under "hp/epochs".
+    A setting with the name of another column, such as "epochs", is in the column "hp/epochs".
 
     Args:
         trials: list of `TrialView`.
@@ -87,7 +87,7 @@ def write_csv(trials, path):
 
 
 def format_table(trials, rows=10):
-    """Returns the best trials as text, a line each, and those that failed with their reasons.
+    """Returns a text table of the best trials, then a line for each failed trial with its reason.
 
     Args:
         trials: list of `TrialView`.
@@ -121,8 +121,8 @@ def format_table(trials, rows=10):
 def keep_best(folder, trials, text, say):
     """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
 
-    A copy that was trained further since is kept: where it is if it is that trial's, else as FOLDER/best-1 or so. While
-    a training is at work in FOLDER/best it stays there, whatever has been found.
+    A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
+    FOLDER/best-1 or the next free number otherwise. While a training runs in FOLDER/best, nothing changes there.
 
     Args:
         folder: the search's folder.
@@ -154,7 +154,7 @@ def _replace_best(folder, trials, best, say):
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
     of_best = of_trials[best.trial_id]
     if kept and of_best and kept[: len(of_best)] == of_best:
-        return  # it is there, and may have been trained further
+        return  # the best trial's run is there already, perhaps trained further
     if kept and kept not in of_trials.values():
         numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
         (folder / BEST).rename(numbered)
@@ -163,7 +163,7 @@ def _replace_best(folder, trials, best, say):
 
 
 def _history(run_folder):
-    """The epochs of a run that may not be there: a list."""
+    """Returns the history of a run, a list of its epochs; empty if there is no run."""
     try:
         return kerasptb.load_run(run_folder).history
     except ValueError:
@@ -171,7 +171,7 @@ def _history(run_folder):
 
 
 def _copy_run(run_folder, folder):
-    # The copy takes the old one's place when it is whole.
+    # The new copy replaces the old one only when it is complete.
     temporary, old = folder / f".{BEST}.new", folder / f".{BEST}.old"
     for path in (temporary, old):
         shutil.rmtree(path, ignore_errors=True)

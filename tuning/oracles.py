@@ -1,11 +1,11 @@
-"""KerasTuner's three oracles, with what a search over hours on several processes needs besides.
+"""KerasTuner's three oracles, extended for a search that runs for hours in several processes.
 
-They draw the trials' settings. The mixin holds what is the same for all:
+An oracle draws the trials' settings. The mixin adds to all three:
 
-- a sample whose model would exceed the limit is fitted to it before it becomes a trial;
-- `max_failures` trials that fail for one reason end the search, and so does its time limit;
-- files are written whole, so that a process that is killed while it writes leaves a state to go on from;
-- a chief that is started again finds the running trials where their workers are, still training them.
+- a sample whose model would exceed the parameter limit is fitted to the limit before it becomes a trial;
+- the search ends when `max_failures` trials have failed for one reason, or at its time limit;
+- files are written atomically, so that the search can go on after a process was killed while it wrote;
+- a chief that is started again leaves the running trials with their workers, which still train them.
 """
 
 import collections
@@ -26,22 +26,23 @@ COMPLETED = kt.engine.trial.TrialStatus.COMPLETED
 FAILED = kt.engine.trial.TrialStatus.FAILED
 STOPPED = kt.engine.trial.TrialStatus.STOPPED
 
-# A trial over the limit says something about the space, not about the machine: it never ends the search.
+# The message of a trial with too many parameters begins so. The space is the cause, not the machine: such trials never
+# end the search.
 REJECTED = "rejected"
 
-# In the reason of a search that its failing trials have ended.
+# Part of `stop_reason` when failing trials have ended the search.
 FAILING = "trials failed for one reason"
 
 
 class SearchOracle:
-    """Mixin over a `keras_tuner.Oracle`; see the module.
+    """Mixin for a `keras_tuner.Oracle`; see the module's docstring.
 
     Attributes:
         fit_sample: function from a dict of sampled values to one within the limit; `None` for none.
         deadline: time (seconds since 1970) after which no trial begins; `None` for none.
-        max_failures: number of trials failing for one reason that ends the search.
-        keep_running: on reloading, leave the running trials with their workers, who go on with them.
-        restarted: on reloading, go on with the search as it was: what ended it has ended it, and failures count.
+        max_failures: number of failures for one reason after which the search ends.
+        keep_running: whether `reload` leaves the running trials with their workers, which go on with them.
+        restarted: whether `reload` continues the same session: its failures count, and its `stop_reason` holds.
         stop_reason: why the search ended early; `None` if it did not.
     """
 
@@ -53,7 +54,7 @@ class SearchOracle:
     stop_reason = None
 
     def __init__(self, **kwargs):
-        # KerasTuner's own rule raises inside a lock that is then never released: a chief would hang.
+        # KerasTuner's own limit raises while it holds a lock, which is then never released: a chief would hang.
         super().__init__(max_consecutive_failed_trials=10**9, **kwargs)
         self._failures = collections.Counter()
 
@@ -67,12 +68,12 @@ class SearchOracle:
         return answer
 
     def _duplicate(self, values):
-        # Two samples may be fitted to one model.
+        # Fitting may turn two samples into the same model.
         return super()._duplicate(self.fit_sample(values) if self.fit_sample else values)
 
     @kt.synchronized
     def create_trial(self, tuner_id):
-        """Returns the next trial of a worker: its own that it lost, a new one, or one that says stop."""
+        """Returns a worker's next trial: the one it had when it died, a new one, or one that says stop."""
         if self.stop_reason is None and self.deadline and time.time() > self.deadline:
             self.stop_reason = "the time limit was reached"
             self.save()
@@ -84,7 +85,7 @@ class SearchOracle:
             return trial
         lost = self.ongoing_trials.pop(tuner_id, None)
         if lost is not None:
-            # A worker that died with it, and there is no more time: whoever takes the search up again runs it.
+            # The worker died with this trial, and the search is over. A resumed search runs the trial again.
             self._retry_queue.append(lost.trial_id)
             self.save()
         self.tuner_ids.discard(tuner_id)
@@ -95,14 +96,14 @@ class SearchOracle:
         """Records a trial's end, and counts failures."""
         own = self.trials[trial.trial_id]
         if all(own is not ongoing for ongoing in self.ongoing_trials.values()):
-            return  # a worker says it a second time, because the chief was killed before it could answer
+            return  # the worker reports the end again, because the chief was killed before it could answer
         record = Record.load(self._get_trial_dir(trial.trial_id))
-        # KerasTuner's messages between processes leave the reason out.
+        # KerasTuner's messages between processes do not contain the reason.
         trial.message = trial.message or record.reason
         super().end_trial(trial)
         if own.status == FAILED:
             self._count_failure(own.message or "its perplexity was not a number")
-        # KerasTuner's state, written before the trial is taken from those that run, would have it trained again.
+        # KerasTuner's state, written while the trial still counted as running, would have it trained again.
         self.save()
 
     def get_state(self):
@@ -110,20 +111,20 @@ class SearchOracle:
         return {**super().get_state(), "failures": dict(self._failures), "stop_reason": self.stop_reason}
 
     def set_state(self, state):
-        """Takes up the state that `save` wrote."""
+        """Restores the state that `save` wrote."""
         super().set_state(state)
         if self.restarted:
             self._failures = collections.Counter(state["failures"])
             self.stop_reason = state["stop_reason"]
 
     def save(self):
-        """Writes the state, whole."""
+        """Writes the state atomically."""
         write_json(self._get_oracle_fname(), self.get_state())
 
     def reload(self):
-        """Takes up the state of the project's folder.
+        """Restores the state from the project's folder.
 
-        In place of KerasTuner's, to which brackets in the folder's name are a pattern.
+        It replaces KerasTuner's method, which reads brackets in the folder's name as a pattern.
         """
         for path in sorted(Path(self._project_dir).glob("trial_*/trial.json")):
             trial = kt.engine.trial.Trial.load(str(path))
@@ -134,11 +135,11 @@ class SearchOracle:
         self.ongoing_trials = running if self.keep_running else {}
         if not self.keep_running:
             self._retry_queue += [trial.trial_id for trial in running.values()]
-        # One that has ended was recorded as such before the state was.
+        # A trial's end is written before the state, so the queue may hold ended trials.
         self._retry_queue = [name for name in self._retry_queue if self.trials[name].status not in (COMPLETED, FAILED)]
         known = {*self._retry_queue, *(trial.trial_id for trial in self.ongoing_trials.values())}
         for trial in self.trials.values():
-            # Its folder was written, and the process killed before the state was.
+            # The process was killed after it had written this trial's folder, and before it wrote the state.
             if trial.status == RUNNING and trial.trial_id not in known:
                 self._retry_queue.append(trial.trial_id)
 
@@ -158,25 +159,26 @@ class RandomOracle(SearchOracle, kt.oracles.RandomSearchOracle):
 
 
 class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
-    """Draws some at random, then where a Gaussian process expects the best."""
+    """Draws the first settings at random, later ones where a Gaussian process expects the best."""
 
     def populate_space(self, trial_id):
         """Draws the settings of a trial; see `keras_tuner.Oracle`."""
-        # In no state that is saved: a search that is taken up would draw again what its first trials were.
+        # The random state is not saved: with the plain seed, a resumed search would draw its first settings again.
         self._random_state = np.random.RandomState((self.seed + len(self.trials)) % 2**32)
         with warnings.catch_warnings():
-            # The process remarks that a setting seems not to matter: with ten trials, some always do.
+            # The Gaussian process warns when a setting seems not to matter. With ten trials, some always do.
             warnings.filterwarnings("ignore", module="sklearn")
             self._fit_process_to_completed()
             answer = super().populate_space(trial_id)
         if answer.get("values") and self._duplicate(answer["values"]):
-            answer = self._fitted(self._random_populate_space())  # one seed trains all: it would reach the same
+            answer = self._fitted(self._random_populate_space())  # all trials have one seed: same result
         return answer
 
     def _fit_process_to_completed(self):
-        """Lets the process say what running trials may reach; asked before it has seen any, it says a perplexity of 1.
+        """Fits the Gaussian process to the completed trials, so that it can predict what the running ones may reach.
 
-        KerasTuner asks it so at the first proposal of each chief, and proposes what is running.
+        At a chief's first proposal, KerasTuner asks the process before it is fitted. Its answer is a perplexity of 1,
+        and KerasTuner proposes the running trials' settings again.
         """
         completed = {trial_id: trial for trial_id, trial in self.trials.items() if trial.status == COMPLETED}
         if not self.ongoing_trials or len(completed) < self.num_initial_points:
@@ -189,10 +191,10 @@ class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
 
 
 class HyperbandOracle(SearchOracle, kt.oracles.HyperbandOracle):
-    """Draws many, trains them for few epochs, and goes on with the best of them."""
+    """Draws many settings, trains them for few epochs, and goes on with the best."""
 
     def set_state(self, state):
-        """Takes up the state that `save` wrote; the search may have been given more trials."""
+        """Restores the state that `save` wrote, but not its iterations: a resumed search may have more trials."""
         super().set_state({**state, "hyperband_iterations": self.hyperband_iterations})
 
 
@@ -209,7 +211,7 @@ def make_oracle(tuner, trials, epochs, seed, **attributes):
     Raises:
         ValueError: if there is no such tuner.
     """
-    # KerasTuner takes a seed of 0 for none.
+    # KerasTuner treats a seed of 0 as no seed.
     arguments = {"objective": kt.Objective(OBJECTIVE, "min"), "seed": seed + 1}
     if tuner == "random":
         oracle = RandomOracle(max_trials=trials, **arguments)
@@ -217,7 +219,7 @@ def make_oracle(tuner, trials, epochs, seed, **attributes):
         # KerasTuner begins with three random trials for each setting, which here would be the whole search.
         oracle = BayesianOracle(max_trials=trials, num_initial_points=max(min(10, trials // 3), 2), **arguments)
     elif tuner == "hyperband":
-        # It would end with its last bracket; here it goes through them again until all trials are used.
+        # Hyperband would end with its last bracket. Here it repeats all brackets until all trials are used.
         oracle = HyperbandOracle(max_epochs=epochs, factor=3, hyperband_iterations=trials, **arguments)
         oracle.max_trials = trials
     else:
@@ -229,6 +231,6 @@ def make_oracle(tuner, trials, epochs, seed, **attributes):
 
 
 def failure_kind(message):
-    """Returns what two messages of one reason share: all but the numbers, of the first line."""
+    """Returns what messages of the same reason have in common: the first line without its numbers."""
     first = (message.strip() or "?").splitlines()[0]
     return re.sub(r"\d[\d.,]*", "N", first.split(":")[0] if first.startswith(("diverged", "out of memory")) else first)

@@ -12,16 +12,16 @@ PARAMETERS = "perplexity-parameters.png"
 SETTINGS = "perplexity-settings.png"
 
 _COLUMNS = 4
-# Whole numbers of so few values are the axis' ticks.
+# Up to this many different whole numbers are all ticks of the axis.
 _FEW = 8
-# Beyond this multiple of the best, a perplexity only says "bad"; drawn in full, one such would flatten all others.
+# Perplexities above this multiple of the best are drawn at it. Drawn in full, a single one would flatten all others.
 _CLIP = 1.5
 
 
 def plot_search(trials, folder):
     """Draws perplexity against parameters, and against each setting, into two PNG files.
 
-    Trials far worse than the best stand as triangles at the upper edge.
+    Trials far worse than the best are triangles at the upper edge.
 
     Args:
         trials: list of `TrialView`.
@@ -66,7 +66,7 @@ def _scatter(axes, values, trials, label):
     shown = [_shown(trial, trials) for trial in trials]
     best = min(range(len(trials)), key=lambda i: trials[i].score)
     is_above = [trial.score > y for trial, y in zip(trials, shown, strict=True)]
-    # All in one call: so words keep their order on the axis.
+    # One call draws all points, so that words keep their order on the axis.
     axes.scatter(values, shown, s=[0 if above else 18 for above in is_above])
     if any(is_above):
         edge = [(x, y) for x, y, above in zip(values, shown, is_above, strict=True) if above]

@@ -1,4 +1,4 @@
-"""Tells how a search is getting on, from its folder."""
+"""Prints the progress of a search, which is read from its folder."""
 
 import contextlib
 import shutil
@@ -12,9 +12,9 @@ _INTERVAL = 2.0
 
 
 class Progress:
-    """Prints a line for each trial that ends, and on a terminal one that is kept up to date.
+    """Prints a line for each trial that ends and, on a terminal, a status line that is kept up to date.
 
-    A context: it looks at the folder every two seconds while its body runs, and once more at the end.
+    A context manager: it reads the folder every two seconds while its body runs, and once more at the end.
 
     Args:
         folder: the search's folder.
@@ -41,7 +41,7 @@ class Progress:
         self._thread.join()
 
     def _watch(self):
-        # Whoever read along may have gone, as `head` does: the search is told so when it prints its results.
+        # The reader of a pipe may have gone, as `head` does. The search gets the same error when it prints its results.
         with contextlib.suppress(BrokenPipeError):
             while not self._over.wait(_INTERVAL):
                 self.look()
@@ -53,7 +53,7 @@ class Progress:
     def look(self):
         """Prints what is new."""
         trials = read_trials(self._folder)
-        # KerasTuner's status comes a moment after the record; only both together say how a trial ended.
+        # KerasTuner writes its status a moment after the record. Only both together say how a trial ended.
         for trial in trials:
             if trial.record.ended and trial.status != "RUNNING" and trial.trial_id not in self._told:
                 self._told.add(trial.trial_id)
@@ -81,7 +81,7 @@ class Progress:
 
 
 def describe_trial(trial):
-    """Returns how a trial stands, in a few words.
+    """Returns the state of a trial, in a few words.
 
     Args:
         trial: a `TrialView`.
@@ -98,7 +98,7 @@ def describe_trial(trial):
 
 
 def seconds_left(trials, num_trials, deadline=None):
-    """Returns an estimate of the time left, from that of the trials that have ended; `None` without any.
+    """Returns an estimate of the seconds left, from ended trials and the deadline; `None` if there is neither.
 
     Args:
         trials: list of `TrialView`.

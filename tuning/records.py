@@ -1,4 +1,4 @@
-"""What each trial leaves in its folder, and the view of a search that is read from there.
+"""The files that each trial leaves in its folder, and the view of a search that is read from them.
 
     FOLDER/                   the search
       search.json             its arguments
@@ -11,8 +11,8 @@
           hparams/            for TensorBoard
           error.txt           the traceback, if it failed
 
-All of it is on disk, whole, at any time: the progress, the stopping rule, the leaderboard and a search that is taken up
-again read these files alone, on whatever machine of a shared folder they run.
+All files are complete on disk at any time. The progress, the stopping rule, the leaderboard and a resumed search read
+nothing else, on any machine that shares the folder.
 """
 
 import dataclasses
@@ -30,19 +30,19 @@ OBJECTIVE = "val_perplexity"
 
 @dataclasses.dataclass
 class Record:
-    """A trial's own account.
+    """The record of a trial, beside KerasTuner's own file.
 
     Attributes:
-        tuner: who ran it last, KerasTuner's tuner id.
-        host: on which machine.
-        attempts: number of times that this session of the search began it without ending it.
-        planned_epochs: number of epochs it is to train.
+        tuner: KerasTuner's tuner id of the process that ran it last.
+        host: name of that process's machine.
+        attempts: number of times that this session of the search began the trial without ending it.
+        planned_epochs: number of epochs that it should train.
         curve: validation perplexity after each epoch, at the trial's own batch size.
         rates: learning rate of each epoch, or `None`.
         seconds: time it took, all attempts together.
         parameters: number of parameters of its model; `None` if not known.
         words_per_second: median speed of its epochs; `None` if not known.
-        train_perplexity: of the best epoch; `None` if not known.
+        train_perplexity: training perplexity of the best epoch; `None` if not known.
         stopped: why it ended before its last epoch; `None` if it did not.
         reason: why it failed; `None` if it did not.
         ended: whether it has completed or failed.
@@ -118,7 +118,7 @@ def settings_of(values):
 
 
 def order(view):
-    """The key that sorts trials: completed ones first, those of lowest perplexity before others, then the older."""
+    """Returns the key that sorts trials: completed ones first, then by rising perplexity, then by age."""
     return view.score is None, view.score, len(view.trial_id), view.trial_id
 
 
@@ -128,7 +128,7 @@ def best_trial(views):
 
 
 def forget_attempts(folder):
-    """Lets each trial begin as often as in a new search: how often a session was killed says nothing about a trial."""
+    """Resets each trial's attempts to 0: how often an earlier session was killed says nothing about a trial."""
     for path in trial_folders(folder):
         if (path / RECORD).exists():
             record = Record.load(path)
@@ -143,6 +143,6 @@ def read_search(folder):
 
 def write_search(folder, arguments):
     """Writes the arguments of a search."""
-    json.dumps(arguments)  # says what cannot be written before the folder is made
+    json.dumps(arguments)  # raises, before the folder is made, if JSON cannot hold them
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_json(Path(folder) / SEARCH, arguments)

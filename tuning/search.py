@@ -29,8 +29,8 @@ from tuning.workers import Crew
 
 PLOTS = "plots"
 
-# What a new search does that is not told otherwise. One that is taken up again keeps its own; the first group it
-# cannot change, or its trials would not compare.
+# The defaults of a new search. A resumed search keeps its own arguments. It cannot change those of the first group,
+# because its trials would not be comparable.
 _KEPT = {
     "tuner": "bayesian",
     "epochs": 15,
@@ -47,7 +47,7 @@ _WAIT_FOR_CHIEF = 600  # seconds
 
 
 class SearchError(RuntimeError):
-    """A search that cannot be begun or gone on with as asked, that found nothing, or that failing trials have ended."""
+    """Raised if a search cannot begin or go on as asked, if it found nothing, or if failing trials have ended it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,39 +90,41 @@ def tune(
 ):
     """Searches for the model and training settings of lowest validation perplexity.
 
-    Perplexity is that of a trial's best epoch on the validation text, read as 60 streams as the notebook does,
-    whatever batches the trial trained with. The test text has no say.
+    A trial's score is the validation perplexity of its best epoch. The validation text is read as 60 streams, as in the
+    notebook, whatever batches the trial trained with. The test text is not used.
 
     Args:
         data: what `kerasptb.load_corpus` takes; `None` for "auto".
-        space: what to choose among: a `LanguageModelSpace`, `None` for the default one; or any
-            `keras_tuner.HyperModel`, or a function from hyperparameters to a compiled `kerasptb.LanguageModel`, whose
-            weights are drawn anew when it is trained. A HyperModel with a `fit` of its own is given `fit(hp, model,
-            corpus=..., epochs=..., callbacks=..., verbose=0)` and returns a History or a dict with "val_perplexity", or
-            that number; it may train any model.
+        space: the search space: a `LanguageModelSpace` (`None` for the default one), a `keras_tuner.HyperModel`, or a
+            function from hyperparameters to a compiled `kerasptb.LanguageModel`, whose weights are drawn anew for the
+            training. A HyperModel with a `fit` of its own may train any model. The search calls `fit(hp, model,
+            corpus=..., epochs=..., callbacks=..., verbose=0)`, which returns a History, a dict with "val_perplexity",
+            or that number.
         tuner: "random", "bayesian" or "hyperband"; `None` for "bayesian".
         trials: number of trials; `None` for 20. A search that is resumed may be given more.
         epochs: epochs of a trial that is not stopped; `None` for 15.
         max_parameters: the most parameters a model may have; `None` for the notebook's 3,955,088. A
-            `LanguageModelSpace` keeps within it; a model of another space that exceeds it is not trained, and its trial
+            `LanguageModelSpace` keeps within it. A model of another space that exceeds it is not trained; its trial is
             recorded as rejected.
         workers: number of worker processes on this machine, each with its share of the cores, beside a chief; `None`
             runs one trial after another in this process.
-        max_hours: time limit from this start on, in hours. No trial begins after it; running ones end their epoch.
-        seed: seed of the draws and of every training. One process with the same seed finds the same to the bit;
-            several share the trials out by the clock. `None` draws one, which stands in search.json.
-        vocabulary_size: the most words to keep, the rest becomes `<unk>`, see `kerasptb.load_corpus`; `None` for all.
+        max_hours: time limit in hours, counted from this start. After it no trial begins, and running trials stop at
+            the end of their epoch.
+        seed: seed of the draws and of every training. In one process the same seed gives the same result to the
+            bit. With several workers the result also depends on their timing. `None` draws a seed and keeps it in
+            search.json.
+        vocabulary_size: the most words to keep; the others become `<unk>`, see `kerasptb.load_corpus`. `None` for all.
         backend: see `kerasptb.LanguageModel`.
         precision: see `kerasptb.LanguageModel`.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
         early_stopping: end hopeless trials early (see `StopHopelessTrials`); Hyperband does so itself. `None` for True.
-        max_failures: number of trials failing for one reason that ends the search; `None` for 3.
-        out: the search's folder, which must not hold anything; `None` for `runs/search-TIME`.
+        max_failures: number of failures for one reason after which the search ends; `None` for 3.
+        out: the search's folder, new or empty unless `resume`; `None` for `runs/search-TIME`.
         resume: go on with the search in `out`. At most the running trials' current epochs are lost.
-        verbose: print how it is getting on, and the leaderboard.
+        verbose: print the progress, and the leaderboard.
 
     Returns:
-        A `SearchResult`; `None` in a process that the environment makes a worker.
+        A `SearchResult`; `None` if KerasTuner's environment variables make this process a worker.
 
     Raises:
         ValueError: if an argument or the data are wrong.
@@ -162,7 +164,7 @@ def tune(
     data, corpus = _read(data, folder, arguments)
     space = _prepare_space(space, arguments, corpus)
     if isinstance(data, kerasptb.Corpus) and kerasptb.data.UNK in corpus.vocabulary and len(corpus.vocabulary) >= 3:
-        arguments["vocabulary_size"] = len(corpus.vocabulary)  # so its text is read from where it is
+        arguments["vocabulary_size"] = len(corpus.vocabulary)  # so that its text, read again, has this vocabulary
     arguments |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
         "text": {"source": corpus.source, "digest": corpus.digest},
@@ -170,7 +172,7 @@ def tune(
     }
     if workers is not None:
         _check_travels(space)
-    json.dumps(arguments)  # says what cannot be written before the folder is made
+    json.dumps(arguments)  # raises, before the folder is made, if JSON cannot hold them
     if out:
         folder.mkdir(parents=True, exist_ok=True)
     else:
@@ -234,7 +236,7 @@ def _run(settings, space, corpus, workers, role, resume):
                 "steer the search. Use a private network.",
                 file=sys.stderr,
             )
-    # A chief that is started again elsewhere leaves the running trials to the workers that have them.
+    # A resumed chief leaves the running trials to the workers that have them.
     run_process(settings, space, corpus, keep_running=role == "chief" and resume)
 
 
@@ -265,7 +267,7 @@ def _role():
 
 
 def _check_packages(tuner):
-    """Says what is missing before trials fail for it, one after another."""
+    """Raises if packages are missing, before one trial after another fails for it."""
     needed = {"tensorboard": "tensorboard"}
     if tuner == "bayesian":
         needed |= {"sklearn": "scikit-learn", "scipy": "scipy"}
@@ -275,7 +277,7 @@ def _check_packages(tuner):
 
 
 def _open(folder, given, resume):
-    """Returns the arguments of a search: a new one's, or those of the one in the folder."""
+    """Returns the arguments of a new search, or of the one in the folder."""
     recorded = read_search(folder)
     if not resume:
         if folder.exists() and any(folder.iterdir()):
@@ -293,7 +295,7 @@ def _open(folder, given, resume):
             f"{', '.join(gone)} are missing."
         )
     for name in _KEPT:
-        if name in given and given[name] != recorded.get(name):  # searches have not always had each
+        if name in given and given[name] != recorded.get(name):  # older searches lack some
             raise SearchError(
                 f"A search that is resumed keeps its settings: {folder} has {name}={recorded.get(name)!r}. "
                 f"Received: {name}={given[name]!r}"
@@ -302,13 +304,13 @@ def _open(folder, given, resume):
 
 
 def _read(data, folder, arguments):
-    """Returns where a search's text is and the text; raises if it is not the one that the search has begun with.
+    """Returns `data` or its default, and the corpus; raises if the search has begun with another text.
 
-    "auto" may find another text on another day, or on a worker's machine: its trials would not compare.
+    "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
     """
     data = arguments.get("data", "auto") if data is None else data
     begun = arguments.get("text")
-    own = begun is not None and isinstance(data, kerasptb.Corpus)  # it has the vocabulary that the search began with
+    own = begun is not None and isinstance(data, kerasptb.Corpus)  # its vocabulary is limited already
     corpus = kerasptb.load_corpus(data, vocabulary_size=None if own else arguments.get("vocabulary_size"))
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
@@ -324,7 +326,7 @@ def _settings(folder, arguments):
 
 
 def _prepare_space(space, arguments, corpus):
-    """Returns the space, a new search's or one that must be what was recorded, ready for the data."""
+    """Returns the space, prepared for the data; raises if it is not the recorded one."""
     recorded = arguments.get("space")
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
@@ -345,7 +347,7 @@ def _prepare_space(space, arguments, corpus):
         return space
     if isinstance(space, type) or not (isinstance(space, kt.HyperModel) or callable(space)):
         raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
-    # What a space of one's own builds and trains is its own to say.
+    # A space of the user's own decides what it builds and how it trains.
     without_effect = ["backend", "precision"]
     if isinstance(space, kt.HyperModel) and has_own_fit(space):
         without_effect.append("steps_per_epoch")
@@ -386,7 +388,7 @@ def _report(settings, arguments, say):
 
 
 def _check(result, say):
-    """Raises if the search failed; KerasTuner itself ends without a word when every trial has failed."""
+    """Raises if the search failed; KerasTuner itself ends silently when every trial has failed."""
     completed = [trial for trial in result.trials if trial.score is not None]
     reasons = dict.fromkeys(trial.record.reason for trial in result.trials if trial.status == "FAILED")
     if result.stop_reason and FAILING in result.stop_reason:

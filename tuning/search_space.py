@@ -6,13 +6,13 @@ import keras_tuner as kt
 
 import kerasptb
 
-# The notebook's model at 10,000 words: results compare at equal size.
+# The size of the notebook's model at 10,000 words, so that results are compared at equal size.
 NOTEBOOK_PARAMETERS = 3_955_088
 
-# Every width is offered in multiples of this: the native kernels work in blocks of 32 units.
+# Ranges of widths go in multiples of this: the native kernels work in blocks of 32 units.
 WIDTH_STEP = 32
 
-# How a (low, high) range of each setting is sampled: rates and norms act by their factor, so evenly in the logarithm.
+# How a (low, high) range of each setting is sampled. Ratios of rates and norms matter, so their logarithm is uniform.
 _SAMPLING = {
     "num_layers": {"step": 1},
     "units": {"step": WIDTH_STEP},
@@ -45,14 +45,14 @@ TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipno
 class LanguageModelSpace(kt.HyperModel):
     """The search space of `kerasptb.LanguageModel` and its training.
 
-    Each argument says what one setting may be: a tuple `(low, high)` is a range, ends included, a list its choices, and
-    a plain value fixes it. A script narrows or widens the space by naming only what differs:
+    Each argument says what one setting may be: a tuple `(low, high)` is a range with both ends, a list holds the
+    choices, and a plain value fixes the setting. A script names only the settings that differ from the defaults:
 
     >>> space = LanguageModelSpace(num_layers=1, units=(128, 256), batch_size=[20, 40], init_scale=0.05)
 
-    The number of parameters never exceeds `max_parameters` (see `prepare`): of sampled widths that do, the space takes
-    the largest that fit, in the proportions of the sample. Where the texts are too short for the batches of a sample,
-    those are made smaller (`fit_sample`). What is recorded is what is trained.
+    The number of parameters never exceeds `max_parameters` (see `prepare`): sampled widths that are too large shrink,
+    in proportion, to the largest that fit. Batches for which the texts are too short are made smaller, too (see
+    `fit_sample`). The settings are recorded as they were trained.
 
     The bounds, for a model of the notebook's size that trains for some 15 epochs:
 
@@ -61,12 +61,12 @@ class LanguageModelSpace(kt.HyperModel):
     | `num_layers` | 1 to 2 | the vocabulary's matrices take most parameters; a third layer makes all layers narrow |
     | `units` | 64 to 512, by 32 | blocks of the native kernels; below a last layer of 128, 512 still fit |
     | `embedding_size` | 64 to 320, by 32 | 320 alone is four fifths of the notebook's parameters |
-    | `tie_embeddings` | both | what one matrix saves pays for wider layers; the last is as wide as the embedding |
+    | `tie_embeddings` | both | one matrix less leaves room for wider layers; the last is as wide as the embedding |
     | `keep_prob` | 0.5 to 1, by 0.05 | 1 is the notebook's; 0.5 suits five times its size (Zaremba et al., 2014) |
-    | `learning_rate` | 0.5 to 2, log | about the 1.0 of the notebook, within what clipping holds |
-    | `decay` | 0.4 to 0.9, by 0.05 | the notebook halves; dropout's published schedules divide by 1.15 to 1.2 |
+    | `learning_rate` | 0.5 to 2, log | around the notebook's 1.0, in a range that clipping keeps stable |
+    | `decay` | 0.4 to 0.9, by 0.05 | the notebook's is 0.5; published schedules with dropout divide by 1.15 to 1.2 |
     | `constant_epochs` | a fifth to two thirds of the epochs | some epochs must be left for the rate to fall |
-    | `global_clipnorm` | 2 to 10, log | about the 5 of the notebook |
+    | `global_clipnorm` | 2 to 10, log | around the notebook's 5 |
     | `batch_size` | 20, 30, 40, 60 | the smaller, the more steps an epoch has; below 20 a core idles |
     | `num_steps` | 20, 25, 30, 35 | what the published models of this kind use |
     | `init_scale` | 0.04 to 0.1, log | published from 0.04 (1500 units) to 0.1 (200 units) |
@@ -75,13 +75,13 @@ class LanguageModelSpace(kt.HyperModel):
 
     Args:
         num_layers: number of LSTM layers.
-        units: size H of each LSTM layer, chosen for each.
+        units: size H of an LSTM layer, chosen for each layer.
         embedding_size: size D of a word's vector.
         tie_embeddings: whether the output matrix is the embedding's (`kerasptb.LanguageModel`); a list of both leaves
             the choice to the search where `embedding_size` and `units` have a size in common.
         keep_prob: probability of keeping a unit in dropout.
         learning_rate: step size of the first epochs.
-        decay: factor of the rate in each epoch after those.
+        decay: factor of the rate in each epoch after the `constant_epochs`.
         constant_epochs: number of epochs at the first rate; `None` for a fifth to two thirds of all.
         global_clipnorm: largest global norm of the gradients of the cost summed over time.
         batch_size: rows B of a batch.
@@ -89,8 +89,8 @@ class LanguageModelSpace(kt.HyperModel):
         init_scale: weights begin uniform in ±init_scale.
 
     Raises:
-        ValueError: if a range is empty, its ends are no multiples of 32 where they must be or not a whole number of
-            steps apart, or tied embeddings are asked for and no size is both an embedding's and a layer's.
+        ValueError: if a range is empty, if its ends are not a whole number of steps apart or (widths) not multiples of
+            32, or if embeddings must be tied and no size is allowed for both an embedding and a layer.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class LanguageModelSpace(kt.HyperModel):
                 "Tied embeddings need a size that both an embedding and a layer may have. "
                 f"Received: embedding_size={embedding_size}, units={units}"
             )
-        self.prepare(max_parameters=sys.maxsize)  # how many there may be, `tune` says
+        self.prepare(max_parameters=sys.maxsize)  # `tune` gives the limit later
         self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
     def prepare(
@@ -152,13 +152,13 @@ class LanguageModelSpace(kt.HyperModel):
             backend: see `kerasptb.LanguageModel`; `None` for "auto".
             precision: see `kerasptb.LanguageModel`; `None` for "float32".
             seed: seed of every model's weights and dropout.
-            num_words: number of words of the shorter of the texts of training and validation.
+            num_words: number of words in the training or the validation text, whichever is shorter.
 
         Raises:
             ValueError: if the smallest model of the space has more than `max_parameters`, or the text is too short for
                 its smallest batch.
         """
-        own_settings = type(self).settings is not LanguageModelSpace.settings  # which may be within any limit
+        own_settings = type(self).settings is not LanguageModelSpace.settings  # which may draw smaller batches
         rows, steps = (min(_allowed(name, self.bounds[name])) for name in ("batch_size", "num_steps"))
         if rows * (steps + 1) > num_words and not own_settings:
             raise ValueError(
@@ -239,14 +239,14 @@ class LanguageModelSpace(kt.HyperModel):
         return {name: settings[name] for name in TRAINING_SETTINGS}
 
     def fit_sample(self, values):
-        """Returns a sample whose model has at most `max_parameters`, and whose batches the texts are long enough for.
+        """Returns the sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
 
         Args:
             values: dict, a tuner's sample: names of settings and their values.
 
         Returns:
-            The dict, with "embedding_size" and "units_0", …, "batch_size" and "num_steps" made smaller where they must
-            be; as they are where a subclass has settings of its own in their place.
+            The dict, with "embedding_size" and "units_0", …, "batch_size" and "num_steps" made smaller where
+            necessary. It is unchanged where a subclass has other settings in their place.
         """
         return self._fit_batches(self._fit_widths(values))
 
@@ -279,7 +279,7 @@ class LanguageModelSpace(kt.HyperModel):
         return fitted
 
     def get_config(self):
-        """Returns the bounds as JSON holds them: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
+        """Returns the bounds in a form for JSON: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
         return {
             name: {"range": list(bounds)}
             if isinstance(bounds, tuple)
@@ -291,7 +291,7 @@ class LanguageModelSpace(kt.HyperModel):
 
     @classmethod
     def from_config(cls, config):
-        """Returns the space of what `get_config` gave."""
+        """Returns the space with the bounds that `get_config` returned."""
 
         def decode(bounds):
             if not isinstance(bounds, dict):
@@ -301,7 +301,7 @@ class LanguageModelSpace(kt.HyperModel):
         return cls(**{name: decode(bounds) for name, bounds in config.items()})
 
     def _widths_allowed(self, num_layers, tied):
-        """Returns the possible sizes of the embedding and of each layer, but for a last one that is tied to it."""
+        """Returns the possible sizes of the embedding and of each layer, without the last layer if it is tied."""
         units = _allowed("units", self.bounds["units"])
         if tied:
             return [self._tied_widths(), *[units] * (num_layers - 1)]
@@ -329,9 +329,9 @@ class LanguageModelSpace(kt.HyperModel):
         if name in _INTEGERS:
             return hp.Int(as_name or name, *bounds, **_SAMPLING[name])
         low, high = bounds
-        # KerasTuner counts steps by `//`, which of 0.5 and 0.05 makes 9, and the end of the range would never be drawn.
+        # KerasTuner counts steps by `//`. As 0.5 // 0.05 is 9, it would never draw the end of the range.
         high += 1e-6 * _SAMPLING[name].get("step", 0)
-        # Six digits say all, and 0.6500000000000001 nothing more.
+        # Six digits are enough: 0.6500000000000001 becomes 0.65.
         return float(f"{hp.Float(as_name or name, low, high, **_SAMPLING[name]):.6g}")
 
 
@@ -359,15 +359,15 @@ def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=Fals
 
 
 def shrink_widths(vocabulary_size, wanted, allowed, max_parameters, tie_embeddings=False):
-    """Returns the widths nearest below those wanted whose model has at most `max_parameters`.
+    """Returns the wanted widths, reduced as little as possible to a model of at most `max_parameters`.
 
-    All shrink by one factor, and are rounded down to what is allowed; then each grows again while it fits, those that
-    lost most first. No width could be one step larger.
+    All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
+    model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
 
     Args:
         vocabulary_size: V.
-        wanted: the embedding's size and each layer's; with tied embeddings without the last layer's, which is the
-            embedding's.
+        wanted: the sizes of the embedding and of each layer. With tied embeddings the last layer is left out: it has
+            the embedding's size.
         allowed: for each of them, its possible sizes, rising.
         max_parameters: the limit; the smallest sizes must be within it.
         tie_embeddings: whether the logits' matrix is the embedding's.
@@ -398,7 +398,7 @@ def shrink_widths(vocabulary_size, wanted, allowed, max_parameters, tie_embeddin
 
 
 def _count(vocabulary_size, widths, tied):
-    """Counts the parameters of a model of these widths, without the last layer's where it is tied to the first."""
+    """Counts the parameters of a model; if it is tied, the widths leave out the last layer's."""
     embedding_size, *units = [*widths, widths[0]] if tied else widths
     return count_parameters(vocabulary_size, embedding_size, units, tied)
 

@@ -1,4 +1,4 @@
-"""What all processes of a search must know."""
+"""The arguments that all processes of a search share."""
 
 import dataclasses
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings:
-    """The arguments of a search, all given.
+    """The arguments of a search, with its defaults filled in.
 
     Attributes:
         folder: the search's folder.
@@ -17,7 +17,7 @@ class SearchSettings:
         seed: seed of the draws and of every training.
         steps_per_epoch: batches of an epoch; `None` for all.
         early_stopping: whether hopeless trials end early.
-        max_failures: number of trials failing for one reason that ends the search.
+        max_failures: number of failures for one reason after which the search ends.
         deadline: time (seconds since 1970) at which it ends; `None` for none.
     """
 

@@ -1,4 +1,4 @@
-"""When a trial is not worth its remaining epochs."""
+"""Decides when a trial is not worth its remaining epochs."""
 
 import math
 import statistics
@@ -8,36 +8,36 @@ import keras
 
 from tuning.records import Record, trial_folders
 
-# A trial is compared with no fewer: the median of two says nothing.
+# A trial is compared with the others once so many have completed: the median of two says nothing.
 MIN_TRIALS = 5
-# Epochs at a falling rate that a trial gets before it is judged: dropping the rate is what makes perplexity fall most.
+# A trial is judged after so many epochs at a falling learning rate, because these lower the perplexity most.
 DECAYED_EPOCHS = 2
-# Perplexity that falls by less than this share in each of so many epochs has arrived.
+# A trial has arrived when the last `DECAYED_EPOCHS` epochs have lowered its perplexity by less than this share.
 MIN_IMPROVEMENT = 0.001
-# Why a trial ended that a search with more time goes on with.
+# The `stopped` of a trial that the time limit ended. If it is taken up again with more time, its training goes on.
 TIME_LIMIT = "time limit"
 
 
 class StopHopelessTrials(keras.callbacks.Callback):
     """Ends a trial that is no longer worth its time, and keeps the trial's record up to date.
 
-    The rules, looked at after each epoch:
+    The rules, which are checked after each epoch:
 
     1. *Worse than the median.* As in the median stopping rule of Golovin et al., 2017, "Google Vizier", section 3.2:
-       the trial's lowest perplexity so far is above the median of what at least five ended trials had reached at the
-       same epoch. Not before a third of the epochs, nor before its learning rate has fallen for two epochs: with a
-       constant rate a good model looks bad.
-    2. *Arrived.* Its learning rate falls, and for two epochs its perplexity has not fallen by 0.1%.
-    3. *No time.* The search's time limit is over. The trial counts with what it has reached.
+       the trial's lowest perplexity so far is above the median of what at least five completed trials had reached at
+       the same epoch. The rule holds from a third of the epochs on, and once the learning rate has fallen for two
+       epochs: with a constant rate a good model looks bad.
+    2. *Arrived.* The learning rate is falling, and the last two epochs have lowered the perplexity by less than 0.1%.
+    3. *No time.* The search's time limit is over.
 
-    A trial that is stopped completes, with its best epoch; its record says why it stopped.
+    A stopped trial counts as completed, with its best epoch. Its record says why it stopped.
 
     Args:
         folder: the trial's folder; its record is written after each epoch.
         search_folder: the search's folder, whose other trials it is compared with.
         record: the trial's `Record`.
         epochs: number of epochs that it is to train.
-        judge: whether rules 1 and 2 hold.
+        judge: whether rules 1 and 2 apply.
         deadline: time (seconds since 1970) of rule 3; `None` for none.
     """
 
@@ -81,7 +81,7 @@ class StopHopelessTrials(keras.callbacks.Callback):
 def decayed_epochs(rates):
     """Returns the number of epochs since the learning rate fell below the first epoch's."""
     below = [None not in (rate, rates[0]) and rate < rates[0] for rate in rates]
-    return below[::-1].index(False)  # at the latest of the first epoch, whose rate is not below itself
+    return below[::-1].index(False)  # there is one: the first rate is not below itself
 
 
 def lowest(curve, epochs):

@@ -1,4 +1,4 @@
-"""Runs one trial after another: what each worker of a search does, and a search in one process."""
+"""Runs one trial after another, in each worker of a search or in a search of one process."""
 
 import contextlib
 import errno
@@ -26,10 +26,10 @@ from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
 WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
 
-# A trial whose process was killed so often is not begun again: most likely the system runs out of memory.
+# A trial is not begun again once its process was killed this often: most likely the system runs out of memory.
 MAX_ATTEMPTS = 3
 
-# The notebook's measure of validation, at which all trials are compared, whatever batches they train with.
+# The notebook's batches of validation. All trials are compared at these, whatever batches they train with.
 _EVALUATION_BATCH = 60
 _EVALUATION_STEPS = 20
 
@@ -42,13 +42,13 @@ class TrialRejectedError(ValueError):
 
 
 class TrialRunner(kt.engine.base_tuner.BaseTuner):
-    """A KerasTuner tuner that trains each trial into a run folder, and records what became of it.
+    """A KerasTuner tuner that trains each trial into a run folder, and records the result.
 
-    A trial whose space gives a `kerasptb.LanguageModel` is trained by `kerasptb.train`; one that was begun before goes
-    on after its last whole epoch. A `HyperModel` with a `fit` of its own trains itself; see `tuning.tune`.
+    If the space builds a `kerasptb.LanguageModel`, `kerasptb.train` trains it. An interrupted trial goes on after its
+    last whole epoch. A `HyperModel` with a `fit` of its own trains its models itself; see `tuning.tune`.
 
     Args:
-        oracle: the oracle; in a worker only its objective and limits count, the chief's draws the trials.
+        oracle: the oracle. A worker uses only its objective and limits: the chief's oracle draws the trials.
         hypermodel: the space.
         corpus: a `kerasptb.Corpus`.
         settings: the `SearchSettings`.
@@ -69,11 +69,11 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         self._asked = True
 
     def on_trial_begin(self, trial):
-        """Frees what the trial before left."""
+        """Frees what the previous trial left."""
         self._asked = False
         keras.backend.clear_session()
         if has_own_fit(self.hypermodel):
-            keras.utils.set_random_seed(self.settings.seed)  # `kerasptb.train` has it otherwise
+            keras.utils.set_random_seed(self.settings.seed)  # otherwise `kerasptb.train` sets it
 
     def run_trial(self, trial):
         """Trains a trial.
@@ -105,13 +105,13 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             metrics = self._train_into_run(trial, model, folder, record)
         else:
             metrics = self._train_by_own_fit(trial, model, folder, record)
-            self._count_parameters(model, folder, record)  # some models have them only now
+            self._count_parameters(model, folder, record)  # some models are built only by `fit`
         if not math.isfinite(metrics[OBJECTIVE]):
             raise kerasptb.callbacks.TrainingDivergedError(f"the validation perplexity is {metrics[OBJECTIVE]}")
         return metrics
 
     def _populate_initial_space(self):
-        """Declares the space; of our own, without building a model for it, and in a worker not at all."""
+        """Declares the settings: without a model for a `LanguageModelSpace`, and not in a worker for other spaces."""
         if isinstance(self.hypermodel, LanguageModelSpace):
             hp = self.oracle.get_space()
             self.hypermodel.declare_hyperparameters(hp)
@@ -120,28 +120,28 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             super()._populate_initial_space()
 
     def _get_tuner_fname(self):
-        """The oracle's file: the tuner has no state of its own, and its own file KerasTuner does not write whole."""
+        """Returns the oracle's file: the tuner has no state, and KerasTuner would not write its file atomically."""
         return self.oracle._get_oracle_fname()
 
     def save(self):
-        """Writes the oracle's state; a worker's is the chief's."""
+        """Writes the oracle's state, except in a worker: the chief has it."""
         if not self._is_worker():
             self.oracle.save()
 
     def reload(self):
-        """Takes up the oracle's state."""
+        """Restores the oracle's state, except in a worker."""
         if not self._is_worker():
             self.oracle.reload()
 
     def _try_run_and_update_trial(self, trial, *fit_args, **fit_kwargs):
-        """Runs a trial and reports it, in place of KerasTuner's own, which turns every error into a silent INVALID."""
+        """Runs a trial and reports it; replaces KerasTuner's method, which turns every error into a silent INVALID."""
         folder = Path(self.get_trial_dir(trial.trial_id))
         begun = time.time()
         try:
             metrics = self.run_trial(trial)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                # Every other trial would fail for it too: this one is taken up again, and the attempt does not count.
+                # The disk is full: all other trials would fail, too. This one runs again; the attempt does not count.
                 with contextlib.suppress(OSError):
                     record = Record.load(folder)
                     record.attempts -= 1
@@ -162,7 +162,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         record.save(folder)
 
     def _count_parameters(self, model, folder, record):
-        """Records the number of parameters, of a model that has any to count; raises if there are too many."""
+        """Records the number of parameters once the model is built; raises if there are too many."""
         if getattr(model, "built", False) and hasattr(model, "count_params"):
             record.parameters = model.count_params()
             record.save(folder)
@@ -182,7 +182,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         run_folder = folder / RUN
         judged = len(record.curve)
         resume = self._take_up(trial, run_folder, record)
-        # One that a rule had stopped before it was interrupted is only evaluated, if its last epoch was kept.
+        # A trial that a rule stopped before it was interrupted is only evaluated, if the run has its last epoch.
         stopped = resume and record.stopped not in (None, TIME_LIMIT) and len(record.curve) >= judged
         if not stopped:
             record.stopped = None
@@ -201,7 +201,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             **own,
         )
         if run.metrics["interrupted"]:
-            # `train` keeps what it has when it is interrupted; here the trial is to be taken up again.
+            # An interrupted `train` returns what it has. Here the trial must be taken up again.
             raise KeyboardInterrupt
         record.words_per_second = run.metrics["words_per_second"]
         record.train_perplexity = run.metrics["train_perplexity"]
@@ -241,15 +241,15 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             record,
             record.planned_epochs,
             judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
-            # A worker may have been there before its chief, and have read of an earlier start.
+            # A worker that began before its chief may have read the deadline of an earlier start.
             deadline=(read_search(self.settings.folder) or {}).get("deadline", self.settings.deadline),
         )
 
     def _take_up(self, trial, run_folder, record):
-        """Whether there is a run to go on with: this trial's, or, of Hyperband's later rounds, its predecessor's."""
+        """Returns whether there is a run to resume: the trial's or, in Hyperband's later rounds, its predecessor's."""
         predecessor = trial.hyperparameters.values.get("tuner/trial_id")
         if predecessor and not run_folder.exists():
-            # Under another name first: a copy that is cut off is not taken for a run.
+            # Copied under another name first, so that an incomplete copy is not taken for a run.
             temporary = run_folder.with_name(f".{RUN}")
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(Path(self.get_trial_dir(predecessor)) / RUN, temporary)
@@ -257,7 +257,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         try:
             run = kerasptb.load_run(run_folder)
         except ValueError:
-            # None yet, or cut off before it was whole.
+            # There is no run yet, or it is incomplete.
             shutil.rmtree(run_folder, ignore_errors=True)
             record.curve, record.rates = [], []
             return False
@@ -267,15 +267,15 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
 
 
 def run_process(settings, space, corpus, keep_running=False, restarted=False):
-    """Does a process's part of a search until it is over: all of it, the chief's, or a worker's.
+    """Runs this process's part of a search to its end: the whole search, the chief's part, or a worker's.
 
-    Which one is KerasTuner's to say, from the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    KerasTuner decides which one, by the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
     `KERASTUNER_ORACLE_PORT`.
 
     Args:
         settings: the `SearchSettings`.
         space: a `keras_tuner.HyperModel`, or a function from hyperparameters to a model.
-        corpus: a `kerasptb.Corpus`; a chief does without.
+        corpus: a `kerasptb.Corpus`; a chief needs none.
         keep_running: see `SearchOracle`.
         restarted: see `SearchOracle`.
     """
@@ -290,18 +290,18 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
         keep_running=keep_running,
         restarted=restarted,
     )
-    # It prints which file it reads.
+    # KerasTuner prints which file it reads.
     with contextlib.redirect_stdout(io.StringIO()):
         runner = TrialRunner(oracle, space, corpus, settings)
-    # Now, not after the first trial: it is by this file that KerasTuner knows there is something to take up.
+    # Saved now, not after the first trial: KerasTuner looks for this file to know whether there is a search to resume.
     runner.save()
     runner.search()
 
 
 def evaluation_batches(ids):
-    """Returns the batch size and number of steps at which the trials of a search are compared, by their text alone.
+    """Returns the batch size and number of steps at which all trials of a search are compared.
 
-    60 and 20, as in the notebook, so that the numbers compare with its; smaller where a text is too short.
+    They are 60 and 20, so that the results compare with the notebook's, and smaller if the text is too short.
 
     Args:
         ids: int32 [N], the validation text.
@@ -352,10 +352,10 @@ def _check_compilation(model):
 
 
 class _KeepBestWeights(keras.callbacks.Callback):
-    """Saves the weights of the epoch that counts, that of lowest perplexity.
+    """Saves the weights of the epoch with the lowest perplexity.
 
     Attributes:
-        perplexity: the lowest; `None` if no epoch has had one.
+        perplexity: the lowest perplexity so far; `None` if no epoch has had one.
     """
 
     def __init__(self, path):
@@ -376,7 +376,7 @@ def _settings_beyond_rate_and_limit(optimizer):
 
 
 def _training_of(model):
-    """The training settings that a space says with its model: what that was compiled with."""
+    """Returns the training settings that the model was compiled with, a dict."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return {}
@@ -384,11 +384,11 @@ def _training_of(model):
 
 
 def _as_metrics(result):
-    """Returns what a `fit` of the user's own returned as a dict of metrics."""
+    """Converts the result of the user's own `fit` to a dict of metrics."""
     if isinstance(result, keras.callbacks.History):
         history = result.history
         if history.get(OBJECTIVE):
-            # A training that has diverged from the start has no best epoch: any tells.
+            # If the training diverged from the start, no epoch has a finite number, and any of them will do.
             numbers = np.nan_to_num(history[OBJECTIVE], nan=np.inf)
             best = int(np.argmin(numbers))
             return {name: float(values[best]) for name, values in history.items() if len(values) > best}
@@ -415,10 +415,10 @@ def _write_hparams(folder, trial, metrics):
 
 
 class _PatientClient:
-    """A worker's connection to the chief that outlives the chief: calls wait for the one that takes its place.
+    """A worker's connection to the chief, which outlives the chief: calls wait for its successor.
 
-    Each call may be repeated: the chief that was killed has either written the answer's effect, and the next one knows,
-    or it has not.
+    Each call may be repeated: either the killed chief has saved the call's effect, and its successor knows it, or there
+    was no effect.
     """
 
     def __init__(self, client):

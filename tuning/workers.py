@@ -1,11 +1,11 @@
-"""A chief and its workers on this machine, started, watched, and started again when they die.
+"""Starts a chief and its workers on this machine, watches them, and starts them again when they die.
 
-The chief draws the trials and the workers run them; they talk by KerasTuner's own protocol, on the loopback device.
+The chief draws the trials and the workers run them. They talk by KerasTuner's own protocol, on the loopback device.
 Each is a process of its own:
 
 - a worker that dies is started again under its name, and the chief hands it the trial it had;
 - a chief that dies is started again on the same folder; the workers train on, and their calls wait for it;
-- whoever dies again and again with no trial ending in between ends the search, with the last lines of its log.
+- if one dies again and again with no trial ending in between, the search ends with an error, the last line of its log.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from tuning.records import read_trials
 
 LOGS = "logs"
 
-# Deaths with no trial ending in between. A trial that kills its process is given up after fewer.
+# Deaths of one process, with no trial ending in between, that end the search. A trial that kills its process is given
+# up earlier.
 _MAX_DEATHS = 5
 # Seconds that members get to leave by themselves once the search is over.
 _GRACE = 3.0
@@ -49,7 +50,7 @@ class Crew:
 
     Args:
         settings: the `SearchSettings`.
-        space: the search space; it travels to the processes, so its class must stand in a module or in a script
+        space: the search space. It is pickled for the processes, so its class must stand in a module, or in a script
             that is guarded by `if __name__ == "__main__":`.
         corpus: the `kerasptb.Corpus`.
         num_workers: number of workers.
@@ -57,7 +58,7 @@ class Crew:
 
     def __init__(self, settings, space, corpus, num_workers):
         self._settings = settings
-        # By hand, so that each process has turned to its log before it unpacks and TensorFlow is imported.
+        # Pickled by hand, so that each process turns to its log before it unpickles and TensorFlow is imported.
         self._work = pickle.dumps((settings, space, corpus))
         self._chiefs_work = pickle.dumps((settings, space, None))
         self._threads = max(available_processors() // num_workers, 1)
@@ -88,7 +89,7 @@ class Crew:
                 _end(member.process)
 
     def _look(self):
-        """Starts again who has died; returns whether the search is over."""
+        """Starts dead processes again; returns whether the search is over."""
         ended = sum(trial.record.ended for trial in read_trials(self._settings.folder))
         if ended != self._ended:
             self._ended = ended
@@ -116,7 +117,7 @@ class Crew:
             "KERASTUNER_TUNER_ID": member.name,
             "KERASTUNER_ORACLE_IP": host,
             "KERASTUNER_ORACLE_PORT": str(port),
-            # Several processes on one GPU: each takes what it needs, not all there is.
+            # Several processes may share a GPU: each takes only the memory that it needs.
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             # Where http_proxy is set, calls to this machine would go to the proxy, and wait for an hour.
             "no_grpc_proxy": host,
@@ -142,18 +143,18 @@ class Crew:
 
 
 def thread_variables(threads):
-    """Returns the environment variables that give a process so many threads.
+    """Returns the environment variables that set a process's number of threads.
 
     Args:
-        threads: its share of the cores, for TensorFlow's operations and for the native kernels.
+        threads: number of threads, for TensorFlow's operations and for the native kernels.
     """
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS")
     return dict.fromkeys(names, str(threads))
 
 
 def _work(packed, log, keep_running):
-    """What a member's process does."""
-    # Ctrl-C reaches every process of the terminal; the one that started this decides.
+    """Runs a member's part of the search, in its process."""
+    # Ctrl-C reaches every process of the terminal. Only the parent process acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with Path(log).open("a") as file:
@@ -169,7 +170,7 @@ def _work(packed, log, keep_running):
 
 
 def _leave_with_parent():
-    """Ends the process when the one that started it is gone, killed perhaps, with nobody left to end it."""
+    """Ends this process once its parent has gone: a parent that was killed cannot end it."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
