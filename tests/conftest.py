@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import pytest
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so the programs that they interrupt.
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and their programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -36,7 +36,7 @@ def run(script, *arguments):
             module.main()
         else:
             module.main(list(arguments))
-    # Of what a progress bar wrote over again and again, what stands in the end.
+    # A progress bar overwrites its line: only the last state counts.
     return "\n".join(line.rsplit("\r", 1)[-1].rstrip() for line in output.getvalue().splitlines())
 
 
@@ -239,7 +239,7 @@ def test_own_text_takes_the_users_files(tmp_path):
     output = run("08_own_text.py", "--data", str(folder), "--text", "uma rosa", "--out", str(tmp_path / "run"))
     assert 1 <= numbers(line_of(output, "perplexity after"))[1] < 2  # printed to two digits
     assert kerasptb.load_run(tmp_path / "run").metrics["epochs"] == 6
-    # Half of the time "uma rosa" goes on so, and nothing else does with certainty.
+    # In the text "uma rosa" is followed by "é" and by "," equally often.
     assert line_of(output, "uma rosa").split()[2] in ("é", ",")
 
 

@@ -23,7 +23,7 @@ def write(tmp_path):
 
 
 def test_without_a_quota_they_are_those_of_the_affinity_mask(tmp_path, write):
-    assert available_processors(tmp_path) == 16  # nothing tells
+    assert available_processors(tmp_path) == 16  # no file tells of a quota
     write("proc/self/cgroup", "0::/\n")
     write("sys/fs/cgroup/cpu.max", "max 100000\n")
     assert available_processors(tmp_path) == 16

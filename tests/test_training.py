@@ -219,7 +219,7 @@ def test_what_a_run_goes_on_from_is_replaced_not_emptied(tmp_path):
     run = train(tmp_path / "run", epochs=1)
     path = run.folder / "resume.npz"
     before = path.read_bytes()
-    with path.open("rb") as file:  # as it was, whoever reads it while it is written
+    with path.open("rb") as file:  # a reader that opened it before sees the old content
         train(run.folder, epochs=2, resume=True)
         assert file.read() == before != path.read_bytes()
 
@@ -269,13 +269,13 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = {"epochs": 1, "batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
     run = kerasptb.train("text", out=tmp_path / "run", **arguments)
-    # Without a word about it, from anywhere, the run goes on with its own text ...
+    # The run goes on with its own text, from any folder and without being given the text ...
     monkeypatch.chdir(folder)
     kerasptb.train(out=run.folder, resume=True, epochs=2, verbose=0)
     history = run.history
     assert [row["epoch"] for row in history] == [1, 2]
     assert history[1]["perplexity"] < history[0]["perplexity"]
-    # ... and with no other, however alike.
+    # ... and with no other text, however similar.
     before = {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
     other = tmp_path / "other"
     shutil.copytree(folder, other)
@@ -290,12 +290,12 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
     assert len(run.history) == 3
-    # Where it went is known from then on, also behind a text of the same words that came from nowhere.
+    # From then on the run knows the text's new place, even after training on an equal text without a place.
     kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
     nowhere = dataclasses.replace(run.load_corpus(tmp_path / "elsewhere"), location=None)
     kerasptb.train(nowhere, out=run.folder, resume=True, epochs=3, verbose=0)
     kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
-    # A run from before texts were recorded goes on with the one that it is given.
+    # An old run, which has not recorded its text, goes on with the one that it is given.
     config = json.loads((run.folder / "config.json").read_text())
     config["data"] = {name: config["data"][name] for name in ("name", "is_sample")}
     (run.folder / "config.json").write_text(json.dumps(config))
@@ -316,7 +316,7 @@ def test_rare_words_of_a_text_become_unknown(tmp_path):
     assert run.vocabulary.words == ("<eos>", "<unk>", "one", "three", "two")
     assert run.config["model"]["vocabulary_size"] == 5
     assert run.metrics["test_perplexity"] < 6
-    # Its vocabulary is the run's: it is read again without a word about it, and goes on with no other.
+    # The run reads the text again with its own vocabulary, without being told, and accepts no other limit.
     assert run.load_corpus().test.tolist()[:5] == [2, 4, 3, 1, 0]
     kerasptb.train(out=run.folder, resume=True, epochs=2, vocabulary_size=5, verbose=0)
     assert len(run.history) == 2
@@ -483,7 +483,7 @@ def test_steps_per_epoch_shortens_every_epoch(tmp_path):
 
     run = train(tmp_path / "run", epochs=2, steps_per_epoch=3, callbacks=[Count()])
     assert batches == [0, 1, 2, 0, 1, 2]
-    # But not the validation.
+    # The validation is not shortened.
     expected = evaluate_perplexity(run.load_model(batch_size=2), small_corpus().valid, 4, 5)
     assert run.metrics["valid_perplexity"] == pytest.approx(expected, rel=1e-6)
     assert run.load_model(batch_size=2).batch_size == 2

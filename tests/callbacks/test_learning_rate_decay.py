@@ -31,7 +31,7 @@ def test_a_training_that_goes_on_from_a_rate_of_no_known_epoch_is_warned():
     with pytest.warns(UserWarning, match=r"rate, 0.5, for that of the first epoch, and the training begins at epoch 4"):
         rates = fit(LearningRateDecay(2, 0.1), 6, keras.optimizers.SGD(0.5), initial_epoch=3)
     np.testing.assert_allclose(rates, [5e-3, 5e-4, 5e-5], rtol=1e-6)
-    # One that goes on in the same process is not.
+    # A training that goes on in the same process is not warned.
     model = compiled_model(keras.optimizers.SGD(1.0))
     fit(LearningRateDecay(2, 0.1), 3, model=model)
     rates = fit(LearningRateDecay(2, 0.1), 6, model=model, initial_epoch=3)

@@ -31,5 +31,5 @@ def test_the_clock_of_each_epoch_begins_with_the_end_of_its_first_batch(monkeypa
     monkeypatch.setattr("kerasptb.callbacks.words_per_second.time", clock)
     # 40 words in half a second.
     assert fit([Perplexity()], [Work(), WordsPerSecond()])["words_per_second"] == [80.0, 80.0]
-    # Of an epoch of one batch there is nothing but the whole.
+    # In an epoch of one batch, the whole epoch is measured.
     assert fit([Perplexity()], [Work(), WordsPerSecond()], rows=4)["words_per_second"] == [0.4, 0.4]

@@ -28,7 +28,7 @@ def signature_inputs(function):
 
 
 def with_state(values, loaded):
-    """Puts a state where the page has a text in its place."""
+    """Puts a state where the page has the word "state"."""
     zero = loaded.initial_state(1)
     return {name: zero[name].numpy().tolist() if value == "state" else value for name, value in values.items()}
 

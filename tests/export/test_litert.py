@@ -50,7 +50,7 @@ def test_eight_bit_weights_take_a_quarter_and_cost_little(tmp_path, vocabulary):
     model = LanguageModel(len(words), 64, (64, 48), 1, 5, init_scale=0.3, seed=2)
     whole = export_litert(model, tmp_path / "whole.tflite", words)
     small = export_litert(model, tmp_path / "small.tflite", words, quantize=True)
-    # A quarter, and the scales, of which the matrices have one for each output.
+    # A quarter of the size, and the scales: each matrix has one for each output.
     assert small.stat().st_size < 0.3 * whole.stat().st_size
     tokens = np.random.default_rng(0).integers(0, len(words), 30)
     expected = model.next_word_probabilities(tokens[np.newaxis])[0]

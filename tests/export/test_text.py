@@ -104,7 +104,7 @@ def test_the_graph_reads_capitals_alike_in_every_locale(tmp_path, locale):
 
 def test_the_graph_parts_words_where_python_does(reader, vocabulary):
     spaces = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
-    text = "".join(f"Mr.{space}" for space in spaces)  # of which nothing is left once it is split
+    text = "".join(f"Mr.{space}" for space in spaces)  # splitting leaves none of the spaces
     assert read(reader, text) == encode_text(vocabulary, text).tolist()
 
 

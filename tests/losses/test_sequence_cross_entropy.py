@@ -31,7 +31,7 @@ def test_without_reduction_gives_the_cost_of_each_sequence():
     np.testing.assert_allclose(costs, [math.log(8), math.log(4)], rtol=1e-6)
 
 
-# With as many sequences as steps, so that weights of the one applied to the other would fit too.
+# As many sequences as steps: weights of sequences, applied to steps by mistake, have a valid shape, too.
 TARGETS = np.random.default_rng(1).integers(0, 7, (4, 4))
 LOGITS = np.random.default_rng(2).normal(size=(4, 4, 7)).astype("float32")
 COSTS = -np.take_along_axis(LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True)), TARGETS[..., None], -1)[..., 0]

@@ -76,7 +76,7 @@ def test_ignored_class_does_not_count():
     assert float(metric.result()) == pytest.approx(2.0, rel=1e-6)
 
 
-# As many sequences as steps, so that weights of the one applied to the other would fit too.
+# As many sequences as steps: weights of sequences, applied to steps by mistake, have a valid shape, too.
 TARGETS = np.random.default_rng(1).integers(0, 7, (4, 4))
 LOGITS = np.random.default_rng(2).normal(size=(4, 4, 7)).astype("float32")
 COSTS = -np.take_along_axis(LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True)), TARGETS[..., None], -1)[..., 0]
@@ -112,7 +112,7 @@ def test_masked_words_do_not_count():
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_counts_no_batch_after_the_last_of_a_dataset_of_unknown_length():
-    # Keras runs one step more, whose data fail to come.
+    # Keras begins one more step, for which there are no data.
     model = keras.Sequential([keras.Input(batch_shape=(4, 3), dtype="int32"), keras.layers.Embedding(5, 5)])
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=[Perplexity()])
     tokens = tf.random.stateless_uniform((12, 3), (1, 2), 0, 5, tf.int32)

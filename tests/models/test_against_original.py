@@ -162,7 +162,7 @@ def original(request, tmp_path_factory):
     if not HAS_TF_KERAS:
         pytest.skip("tf-keras, which has the original's cells, is missing")
     case = CASES[request.param]
-    # A part of --emit begins at the given weights, so the checkpoint of the last, which does not train, holds these.
+    # Each part of --emit begins at the given weights. The last one does not train, so its checkpoint holds these.
     folder = tmp_path_factory.mktemp("original")
     return Original(case, case.weights(), case.batches(), folder, ["train", "gradients", "forward"])
 
@@ -224,7 +224,7 @@ def train_costs(model, batches):
 def test_original_graph_has_the_tutorials_variables(original):
     shapes = tf.train.load_checkpoint(original.checkpoint).get_variable_to_shape_map()
     expected = {name: list(value.shape) for name, value in original.weights.items()}
-    # The learning rate, a variable without a name of its own, and the step counter: the loader passes them over.
+    # The loader skips the learning rate, which is a variable without a name of its own, and the step counter.
     assert shapes == expected | {"model/Variable": [], "model/global_step": []}
 
 
@@ -298,7 +298,7 @@ def test_cost_of_each_of_20_training_steps_to_1e_4(original, way):
     np.testing.assert_allclose(train_costs(model, original.batches), original["train/cost"], rtol=1e-4)
 
 
-# Kept numbers, of the original in float64: they hold it still should tf-keras change, and us where it is missing.
+# Recorded results of the original in float64. They remain a reference if tf-keras changes or is missing.
 
 
 @pytest.fixture(scope="module")

@@ -712,7 +712,7 @@ def test_a_step_of_tied_embeddings_copies_no_matrix_of_the_vocabulary(backend, r
     tokens = tf.zeros((B, T), tf.int32)
     graph = tf.function(lambda: model.train_step((tokens, tokens))).get_concrete_function().graph
     assert not [op for op in graph.get_operations() if op.type == "Transpose" and sorted(op.outputs[0].shape) == [6, V]]
-    # The lookup of rows in a variable has TensorFlow copy it at each reading.
+    # With ResourceGather, TensorFlow would copy the variable at each reading.
     assert not [op for op in graph.get_operations() if op.type == "ResourceGather"]
 
 

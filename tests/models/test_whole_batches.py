@@ -121,7 +121,7 @@ def test_arrays_and_others_validate_one_another_in_batches_of_the_model(make):
     trained, validated, plain = compiled_model(), compiled_model(), compiled_model()
     expected = plain.fit(X, Y, validation_data=(X, Y), verbose=0).history
     assert expected["val_perplexity"] == [plain.evaluate(X, Y, verbose=0)[1]]
-    # Of 80 rows Keras would make batches of 32, each row beginning at zero, and one that is too short.
+    # Keras would cut 80 rows into batches of 32, every row from a zero state, and one that is too short.
     assert validated.fit(make(), validation_data=(X, Y), verbose=0).history == expected
     assert trained.fit(X, Y, validation_data=make(), verbose=0).history == expected
 
@@ -251,7 +251,7 @@ def test_batches_of_two_shapes_in_turn_are_traced_once_each():
         for rows in (B, 2):
             model.evaluate(X, Y, batch_size=rows, verbose=0)
     assert sorted(traced) == [("test", 2, T), ("test", B, T), ("train", B, 3), ("train", B, T)]
-    model.compile()  # what was traced held the optimizer of before
+    model.compile()  # the traced functions held the old optimizer
     before = model.get_weights()
     model.train_on_batch(X[:B, :3], Y[:B, :3])
     assert len(traced) == 5
@@ -270,7 +270,7 @@ def test_what_was_traced_for_a_model_is_gone_with_it(explicit, backend, argument
     model.fit(X, Y, verbose=0)
     model.evaluate(X, Y, batch_size=B, verbose=0)
     model.predict(X, batch_size=B, verbose=0)
-    # Each gradient that stays holds its graph, and that the weights.
+    # Each gradient that stays registered keeps its graph alive, and the graph keeps the weights.
     assert [name for name in set(registered) - before if name.startswith("CustomGradient-")] == []
 
 

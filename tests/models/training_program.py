@@ -53,7 +53,7 @@ def with_adapted_embedding():
 
 
 def with_masked_words():
-    """A plain model with our loss and metric, of which half of the words do not count."""
+    """A plain model with our loss and metric; half of the words are masked."""
     layers = [keras.layers.Embedding(V, 4, mask_zero=True), keras.layers.LSTM(5, return_sequences=True)]
     model = keras.Sequential([keras.Input(batch_shape=(B, T)), *layers, keras.layers.Dense(V)])
     set_known_weights(model)
@@ -82,7 +82,7 @@ def with_regularized_embedding():
 
 
 def after_errors():
-    """A model goes on after what was refused, and after what ended its training, from where it was."""
+    """After refused calls, and after errors that end its training, a model goes on from where it was."""
     model = model_with_known_weights()
     rows = TRAIN[: B * T * 4].reshape(-1, T)
     model.fit(rows, rows, verbose=0)
@@ -194,7 +194,7 @@ if __name__ == "__main__":
         losses.append(dropped.fit(make_dataset(TRAIN, B, T), epochs=2, verbose=0).history["loss"])
     assert losses[0] == losses[1]
 
-    # While it trains the model can be asked as a callback's, whose values Keras puts back.
+    # During training only a callback can ask the model, as `self.model`: Keras puts the values back for it.
     class Asking(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             try:
@@ -207,7 +207,7 @@ if __name__ == "__main__":
     rows = np.zeros((2, 3), "int32")
     model.fit(make_dataset(TRAIN, B, T), callbacks=[Asking()], verbose=0)
 
-    # Ctrl-C between a step, which has taken the arrays of the state before, and the keeping of the one after.
+    # Ctrl-C after a step has consumed the arrays of the old state, and before the new state is kept.
     keep, kept = jax_steps.keep, []
 
     def interrupted(*arguments):

@@ -103,7 +103,7 @@ def test_head_in_bfloat16_on_a_gpu_rounds_the_operands_of_its_products(gpus, wor
     rounded = (tf.cast(tf.cast(x, "bfloat16"), "float32").numpy() for x in (h, kernel))
     expected = loss_and_gradients(*rounded, backend="reference")
     exact = loss_and_gradients(h, kernel, backend="reference")
-    # The gradient of the logits is rounded, too, on its way into those of h and of the kernel.
+    # The gradient of the logits is rounded, too, before the gradients of h and of the kernel are computed from it.
     for value, of_rounded, wanted, tolerance in zip(found, expected, exact, (1e-6, 5e-3, 5e-3, 1e-6), strict=True):
         size = np.linalg.norm(wanted)
         assert np.linalg.norm(value - of_rounded) <= tolerance * size
@@ -148,7 +148,7 @@ def test_step_is_compiled_on_a_gpu_if_every_layer_is_native(gpus, monkeypatch):
 
 @pytest.mark.parametrize("case", ["mask", "float16"])
 def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, monkeypatch, case):
-    # Keras would take cuDNN, which XLA has not; here that is an error as it is there.
+    # Keras would choose cuDNN, which XLA cannot compile. Without a GPU that choice is an error, too.
     rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")
     monkeypatch.setattr(rnn, "_is_gpu_available", lambda: True)
     gpus(None)

@@ -32,8 +32,8 @@ LSTM_SHAPES = [
     (3, 4, 32, 650),
     (40, 60, 20, 16),
 ]
-# N, D, V: likewise; the last two take more than one chunk of rows. Of the first two, and of bfloat16x3 the next two,
-# the words are so few that float32's products serve.
+# N, D, V: likewise; the last two take more than one chunk of rows. The first two, and in bfloat16x3 the next two, have
+# so few words that they use float32's products.
 LOSS_SHAPES = [
     (1, 1, 2),
     (7, 100, 1000),
@@ -60,7 +60,7 @@ def error(value, exact):
 
 
 def bound(precision, exact):
-    """A few numbers may each be a difference of larger ones, where many do not all."""
+    """Returns the bound; a tensor of few numbers gets more, as all of them may be differences of larger numbers."""
     return BOUNDS[precision] * (3 if np.size(exact) < 8 else 1)
 
 
@@ -124,7 +124,7 @@ def test_a_transposed_kernel_gives_the_same(shape, precision):
     options = {"backend": "native", "precision": precision}
     loss, dh, d_kernel, d_bias = loss_and_gradients((h, kernel, bias), targets, upstream, **options)
     found = loss_and_gradients((h, kernel.T, bias), targets, upstream, transpose_kernel=True, **options)
-    # Float32's products of few words have their sums in another order.
+    # Few words use float32's products, whose sums have another order.
     in_float32 = shape[0] <= (16 if precision == "bfloat16" else 39)
     for value, wanted in zip((found[0], found[1], found[3]), (loss, dh, d_bias), strict=True):
         np.testing.assert_allclose(value, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max() if in_float32 else 0)
@@ -177,7 +177,7 @@ def test_gradients_of_words_that_are_all_but_certain(precision):
     exact = loss_and_gradients(arrays, targets, upstream, "float64", backend="reference")
     values = loss_and_gradients(arrays, targets, upstream, backend="native", precision=precision)
     assert 2e-3 < np.mean(exact[0]) < 2e-2
-    # What float32 itself leaves of softmax - 1 is 1e-4; rounding W times log2(e) to bfloat16 moves the logits.
+    # float32 itself errs by 1e-4 in softmax - 1. Rounding W times log2(e) to bfloat16 moves the logits, too.
     for name, value, wanted in zip(("h", "kernel", "bias"), values[1:], exact[1:], strict=True):
         assert error(value, wanted) < {"bfloat16": 3e-2, "bfloat16x3": 5e-4}[precision], name
 
@@ -185,7 +185,7 @@ def test_gradients_of_words_that_are_all_but_certain(precision):
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("order", ["rising", "falling", "two peaks"])
 def test_the_largest_logit_may_be_anywhere(order, precision):
-    """Logits span thousands: what was summed before a larger one came has to vanish, in the gradients too."""
+    """Logits span thousands: terms that were summed before a larger logit came must vanish, also in the gradients."""
     (h, kernel, _), targets, upstream = loss_inputs(70, 16, 1010)
     slope = np.linspace(0, 5000, 1010)
     bias = {"rising": slope, "falling": slope[::-1], "two peaks": np.abs(slope - 2500)}[order].astype("float32")
@@ -235,7 +235,7 @@ def test_gates_that_are_nearly_open_keep_their_gradient(precision):
     exact = lstm_values_and_gradients(arrays, upstream, "float64", backend="reference")
     values = lstm_values_and_gradients(arrays, upstream, backend="native", precision=precision)
     for value, wanted in zip(values[6:], exact[6:], strict=True):
-        # Kept as bfloat16, whose steps are 1/256 there, the gates would give none at all: an error of 1.
+        # Kept in bfloat16, whose steps are 1/256 there, the gates would have no gradient: an error of 1.
         assert error(value[..., 64:128], wanted[..., 64:128]) < {"bfloat16": 2e-2, "bfloat16x3": 2e-4}[precision]
 
 
@@ -244,7 +244,7 @@ def test_gates_that_are_nearly_open_keep_their_gradient(precision):
 def test_a_gate_that_is_no_number_has_no_gradient_that_is_one(precision, gate):
     arrays, upstream = lstm_inputs(3, 1, 5, 40)
     arrays[5][gate * 40 + 7] = np.nan
-    upstream[0][:] = upstream[1][:] = 0  # of the output gate nothing else tells: c is a number
+    upstream[0][:] = upstream[1][:] = 0  # only c_T counts, which a NaN output gate leaves a number
     found = lstm_values_and_gradients(arrays, upstream, backend="native", precision=precision)
     expected = lstm_values_and_gradients(arrays, upstream, backend="reference")
     assert np.isnan(expected[-1]).any()
@@ -259,7 +259,7 @@ def test_an_infinite_input_spoils_no_other_gradient(units):
     found = lstm_values_and_gradients(arrays, upstream, backend="native", precision="bfloat16")
     expected = lstm_values_and_gradients(arrays, upstream, backend="reference")
     spoiled = [np.flatnonzero(~np.isfinite(value)) for value in expected]
-    assert sum(map(len, spoiled)) == 4 * units  # of dW, the row of the feature
+    assert sum(map(len, spoiled)) == 4 * units  # all in dW, in the row of the feature
     for value, wanted in zip(found, spoiled, strict=True):
         np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(value)), wanted)
 
@@ -372,7 +372,7 @@ for precision in t.BOUNDS:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_any_number_of_threads_is_right_and_repeats_to_the_bit(threads):
-    """More threads than batch blocks share the units of a block, with a barrier each step."""
+    """Threads beyond the number of batch blocks share the units of a block, with a barrier at each step."""
     code = THREADS.format(folder=str(Path(__file__).parent))
     environment = os.environ | {"KERASPTB_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True, text=True)

@@ -74,8 +74,8 @@ def largest_error(found, exact):
 def assert_as_exact_as_the_framework(found, shape):
     """At most twice the error of the reference's plain operations, run in float32.
 
-    The floor is for tensors where that error is nearly none by luck: 4 roundings of float32 for a value, and for a
-    gradient, which is a sum over steps and rows that each have rounded, 16.
+    The floor is for tensors where that error is almost zero by luck. It is 4 roundings of float32 for a value, and 16
+    for a gradient, which is a sum of rounded terms over steps and rows.
     """
     exact = values_and_gradients(shape, "float64", "reference")
     framework = values_and_gradients(shape, "float32", "reference")
@@ -118,7 +118,7 @@ def test_native_with_saturated_gates(native_library):
     shape, scale = (3, 5, 4, 15), 100.0
     exact = values_and_gradients(shape, "float64", "reference", scale=scale)
     for name, tensor in values_and_gradients(shape, "float32", "native", scale=scale).items():
-        # z is of size 100: its rounding is a relative error of this size in the slope of a saturated gate.
+        # z is about 100. Its rounding error becomes a relative error of this size in a saturated gate's slope.
         assert largest_error(tensor, exact[name]) <= scale * 2.0**-23, name
 
 

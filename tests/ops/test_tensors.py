@@ -26,7 +26,7 @@ def test_product_of_operands_rounded_to_bfloat16(transposed, jit_compile):
 
 
 def test_xla_gets_a_product_of_bfloat16():
-    # What is rounded and widened again before a product it may leave unrounded.
+    # XLA may drop a rounding to bfloat16 that is widened again before a product.
     a, b = tf.zeros((5, 7)), tf.zeros((7, 9))
     program = tf.function(lambda: matmul_bfloat16(a, b), jit_compile=True).experimental_get_compiler_ir()(stage="hlo")
     (product,) = [line for line in program.splitlines() if " dot(" in line]

@@ -14,7 +14,7 @@ def request(app, path="/v1/suggest", body=(b"",), headers=(), client=("10.0.0.1"
 
     async def receive():
         if not parts:
-            await asyncio.sleep(0.01)  # until the answer has come, of which servers make a disconnection too
+            await asyncio.sleep(0.01)  # until the answer has come, which servers also report as a disconnection
         return parts.pop(0) if parts else {"type": "http.disconnect"}
 
     async def send(message):

@@ -28,7 +28,7 @@ def end(oracle, trial, score=None, reason=None):
     record.save(oracle._get_trial_dir(trial.trial_id))
     if score is not None:
         oracle.update_trial(trial.trial_id, {"val_perplexity": score})
-    # As it comes from a worker: without a message.
+    # A worker's trial arrives without its message.
     copy = kt.engine.trial.Trial.from_proto(trial.to_proto())
     copy.status = FAILED if score is None else COMPLETED
     oracle.end_trial(copy)
@@ -78,7 +78,7 @@ def test_bayesian_proposes_nothing_near_what_is_running_for_being_unknown(tmp_pa
     monkeypatch.setattr(oracle.gpr, "predict", remember)
     oracle.create_trial("tuner0")
     mean, deviation = guesses[0]
-    assert mean[0] + deviation[0] > 50  # of a process that has seen nothing: 1
+    assert mean[0] + deviation[0] > 50  # a Gaussian process that has seen nothing gives 1
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian"])
@@ -96,7 +96,7 @@ def test_settings_have_run_out_when_nothing_runs_any_more(tmp_path):
     oracle = started(tmp_path, fit_sample=lambda values: {"x": 0})
     running = oracle.create_trial("tuner0")
     assert oracle.create_trial("tuner1").status == STOPPED
-    assert oracle.stop_reason is None  # the worker of the one that runs may die, and another take it over
+    assert oracle.stop_reason is None  # the running trial's worker may die, and another take the trial over
     end(oracle, running, score=7.0)
     assert oracle.create_trial("tuner0").status == STOPPED
     assert oracle.stop_reason == "the tuner found no settings that have not been tried"
@@ -183,11 +183,11 @@ def test_a_chief_started_again_leaves_running_trials_to_their_workers(tmp_path):
     again = started(tmp_path, keep_running=True)
     again.reload()
     assert list(again.ongoing_trials) == ["tuner0"]
-    # The worker did not notice: it ends the trial, and no other gets it.
+    # The worker did not notice the restart: it ends the trial, and no other worker gets it.
     end(again, running, score=5.0)
     assert again.create_trial("tuner1").trial_id not in (running.trial_id, "01")
     assert again.trials[running.trial_id].score == 5.0
-    # One that somebody starts goes on whatever had ended the search; one that its own search starts again does not.
+    # A chief that a user starts goes on, whatever ended the search. One that the running search restarts does not.
     end(again, again.create_trial("tuner1"), reason="OSError: 2")
     again.stop_reason = "the time limit was reached"
     again.save()
@@ -252,7 +252,7 @@ def test_what_a_search_is_taken_up_from_is_replaced_not_emptied(tmp_path):
     oracle = started(tmp_path)
     trial = oracle.create_trial("tuner0")
     for path in (tmp_path / "trials" / "oracle.json", tmp_path / "trials" / f"trial_{trial.trial_id}" / "trial.json"):
-        with path.open() as file:  # as it was, whoever reads it while it is written
+        with path.open() as file:  # a reader that opened it before sees the old text
             before = path.read_text()
             end(oracle, trial, score=7.0) if path.name == "oracle.json" else oracle._save_trial(trial)
             assert file.read() == before

@@ -24,7 +24,7 @@ def test_durations_are_words():
 
 def test_time_left_is_that_of_the_trials_not_begun_and_the_rest_of_those_that_run():
     trials = [trial(0, 100.0, seconds=60), trial(1, 90.0, seconds=100), trial(2, seconds=30), trial(3, seconds=70)]
-    # A trial takes 80 s; six more, and 50 s and 10 s of the running ones, on two workers.
+    # A trial takes 80 s. Six are to come, and the running ones need 50 s and 10 s more, on two workers.
     assert seconds_left(trials, 10) == (6 * 80 + 50 + 10) / 2
 
 

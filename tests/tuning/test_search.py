@@ -157,7 +157,7 @@ def test_a_space_of_ones_own_is_a_subclass(texts, tmp_path):
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     assert result.run.config["model"]["keep_prob"] == 1.0
     assert "gentle" in result.trials[0].values
-    # Another space would not compare.
+    # Trials of another space would not be comparable.
     with pytest.raises(tuning.SearchError, match=r"keeps its space, toy_spaces\.WithoutDropout"):
         toy(texts, tmp_path, tuning.LanguageModelSpace(), trials=1, epochs=1, resume=True)
 
@@ -222,7 +222,7 @@ def test_a_best_run_that_was_trained_further_is_not_lost(texts, tmp_path):
     first = kerasptb.train(out=result.run.folder, resume=True, epochs=3, verbose=0)
     history = first.history
     assert toy(texts, tmp_path, space, trials=1, epochs=1, resume=True).run.history == history
-    # A better one takes the place, and the other its own.
+    # A better run takes its place, and this one moves to a folder of its own.
     trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"
     trial.write_text(trial.read_text().replace("\n1,", "\n1,9"))
     again = toy(texts, tmp_path, space, trials=1, epochs=1, resume=True)
@@ -293,7 +293,7 @@ def test_a_short_text_is_searched_in_batches_that_it_fills(texts, tmp_path, shor
         (tmp_path / f"{split}.txt").write_text((texts / f"{split}.txt").read_text().replace("\n", " "))
     words = (texts / f"{short}.txt").read_text().split()
     (tmp_path / f"{short}.txt").write_text(" ".join(words[:110]))
-    # At 4 rows of 26 words 104 are enough; of the draws between 20 and 40 some are longer.
+    # 110 words are enough for 4 rows of 26 words and their targets; some draws between 20 and 40 are longer.
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32, "batch_size": 4, "num_steps": (20, 40)})
     result = toy(tmp_path, tmp_path, space, trials=3, epochs=1, steps_per_epoch=2, max_parameters=15_000)
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
@@ -310,7 +310,7 @@ def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
     result = toy(texts, tmp_path, space, trials=1, vocabulary_size=9, **arguments)
     assert len(result.run.vocabulary) == 9
     assert result.run.config["model"]["vocabulary_size"] == 9
-    # Taken up, it reads the text as before; so it does with a corpus of the same words, and with no other.
+    # A resumed search reads the text as before. A corpus of the same words is accepted, too, and no other.
     corpus = kerasptb.load_corpus(texts, vocabulary_size=9)
     assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
     assert len(toy(corpus, tmp_path, space, trials=3, resume=True).trials) == 3
@@ -353,7 +353,7 @@ def test_a_search_that_is_taken_up_or_joined_keeps_its_text(texts, tmp_path, mon
     monkeypatch.setenv("KERASPTB_DATA", str(other))
     with pytest.raises(tuning.SearchError, match=rf"begun with {texts}\. Received: {other}, another text"):
         toy(None, tmp_path, space, trials=2, epochs=1, resume=True)
-    # A worker is told the same.
+    # A worker gets the same error.
     for name, value in (("IP", "127.0.0.1"), ("PORT", "1")):
         monkeypatch.setenv(f"KERASTUNER_ORACLE_{name}", value)
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-0")

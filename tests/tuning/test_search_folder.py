@@ -1,4 +1,4 @@
-"""What a search's folder goes through, and what is refused before there is one."""
+"""A search's folder through full disks, interruptions and locks, and what is refused before there is one."""
 
 import dataclasses
 import errno
@@ -35,7 +35,7 @@ def toy(texts, tmp_path, space, **arguments):
 
 
 class FullDisk(toy_spaces.ToySpace):
-    """The disk is full in the second training, the first time."""
+    """The disk is full in the second training, but only at its first attempt."""
 
     number = errno.ENOSPC
 
@@ -77,7 +77,7 @@ def test_a_full_disk_ends_the_search_and_costs_no_trial(texts, tmp_path, number)
 
 
 def test_every_file_that_a_search_is_taken_up_from_is_written_whole(texts, tmp_path):
-    # KerasTuner's own way to write a file empties it first: cut off then, it could never be read again.
+    # KerasTuner empties a file before it writes it. Cut off in between, the file could never be read again.
     result = toy(texts, tmp_path, toy_spaces.ToySpace(tmp_path / "journal"))
     assert not list((result.folder / "trials").glob("tuner*.json"))
 
@@ -102,7 +102,7 @@ def test_a_worker_goes_by_the_time_limit_of_who_has_taken_the_search_up(texts, t
         init(self, *args, deadline=deadline, **kwargs)
 
     monkeypatch.setattr(stopping.StopHopelessTrials, "__init__", remember)
-    run_process(_settings(folder, {**arguments, "deadline": 2e9}), space, None)  # what it had read before
+    run_process(_settings(folder, {**arguments, "deadline": 2e9}), space, None)  # the deadline that it read before
     assert seen == [3e9]
 
 
@@ -154,7 +154,7 @@ def interrupted_after_its_training(texts, tmp_path, monkeypatch, why):
     ("why", "lost", "epochs"),
     [
         ("above the median at epoch 1", [], 1),
-        ("above the median at epoch 1", [9.0], 3),  # at an epoch that the run had not kept yet
+        ("above the median at epoch 1", [9.0], 3),  # the run did not keep the epoch of the stop
         (stopping.TIME_LIMIT, [], 3),
     ],
     ids=["a rule", "a rule at an epoch that is lost", "the time limit"],

@@ -51,7 +51,7 @@ def test_widths_that_fit_stay():
 
 
 def test_widths_shrink_in_proportion():
-    # Twice too many: neither side pays alone.
+    # The widths are twice too large, and both shrink.
     assert shrink_widths(10000, [320, 320], [SIZES] * 2, 3_700_000) == [160, 160]
 
 
@@ -63,7 +63,7 @@ def test_batches_are_made_smaller_until_the_texts_fill_one():
         found = space.fit_sample(sample)
         assert (found["batch_size"], found["num_steps"], found["keep_prob"]) == (*fitted, 0.5)
         assert found["batch_size"] * (found["num_steps"] + 1) <= 900
-    # The most words of a batch, be they in fewer rows.
+    # The batch with the most words wins, even with fewer rows.
     few_rows = LanguageModelSpace(batch_size=[10, 20], num_steps=[5, 35])
     few_rows.prepare(num_words=400)
     assert few_rows.fit_sample({"batch_size": 20, "num_steps": 35}) == {"batch_size": 10, "num_steps": 35}

@@ -119,7 +119,7 @@ def test_the_time_limit_stops_a_trial_after_its_epoch(tmp_path):
 def test_the_last_epoch_is_not_stopped(tmp_path):
     ended_trials(tmp_path, [[100.0] * 3] * 5)
     assert train(tmp_path, [200.0], epochs=1, deadline=time.time() - 1).stopped is None
-    # One epoch more, and either rule would stop it.
+    # With one epoch more, either rule would stop it.
     assert train(tmp_path, [200.0], epochs=2, deadline=time.time() - 1).stopped == "time limit"
 
 

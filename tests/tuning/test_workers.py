@@ -86,7 +86,7 @@ def test_a_chief_that_is_killed_takes_up_where_it_was(texts, tmp_path):
 
 
 def test_a_chief_and_a_worker_meet_by_the_environment_alone(texts, tmp_path, monkeypatch):
-    # As on two machines with a shared folder; and the reason of a failure finds its way from one to the other.
+    # As on two machines with a shared folder. The reason of a failure reaches the chief, too.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -133,7 +133,7 @@ def test_a_chief_that_takes_a_search_up_leaves_what_runs_to_its_workers(texts, t
 def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path, monkeypatch):
     monkeypatch.setattr("tuning.workers._MAX_DEATHS", 1)
     space = toy_spaces.ToySpace(tmp_path / "journal")
-    # The chief dies of it before it has read anything.
+    # The chief dies when it unpickles this.
     monkeypatch.setattr("tuning.workers.pickle.dumps", lambda value: b"not a pickle")
     with pytest.raises(WorkersFailedError, match=r"died 1 times .*exit status 1.*log ends: .*UnpicklingError"):
         search(texts, tmp_path / "search", space, workers=1)
@@ -166,11 +166,11 @@ def test_members_have_their_share_of_the_machine_and_no_proxy_between_them(tmp_p
     for variables, _ in started:
         assert variables["no_grpc_proxy"] == variables["KERASTUNER_ORACLE_IP"]
         assert variables["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
-    # A chief that is started again leaves the running trials where they are.
+    # A chief that is started again leaves the running trials with their workers.
     assert [keep_running for _, keep_running in started] == [False, True, False, False]
 
 
-# What a member unpacks, in place of its work: it tells what it was asked for, and that it is there.
+# A member unpickles this in place of its work. It prints its arguments, and then dots while it lives.
 _TELLING = """
 import signal, sys, time, types
 
@@ -210,7 +210,7 @@ def test_a_chief_that_is_started_again_is_told_and_goes_with_who_started_it(tmp_
     finally:
         starter.kill()
         starter.wait()
-    # It keeps the running trials and what has ended the search, and leaves Ctrl-C to who started it.
+    # It keeps the running trials and the reason that ended the search, and ignores Ctrl-C.
     assert log.read_text().splitlines()[0] == "(True,) {'restarted': True} True"
     time.sleep(2)
     length = log.stat().st_size
@@ -230,7 +230,7 @@ def test_a_trial_that_ends_forgives_deaths(monkeypatch):
     for member in (crew._chief, *crew._workers):
         alive = member is crew._chief
         member.process = SimpleNamespace(is_alive=lambda alive=alive: alive, exitcode=1)
-    for _ in range(12):  # of which five in a row would end the search
+    for _ in range(12):  # five deaths in a row would end the search
         crew._look()
         crew._look()
         trials.append(SimpleNamespace(record=SimpleNamespace(ended=True)))

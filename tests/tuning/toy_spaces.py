@@ -1,4 +1,4 @@
-"""Small searches, and spaces that train nothing, so that what happens around the training is tested in seconds."""
+"""Small searches, and spaces that train nothing, so that everything but the training is tested in seconds."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from kerasptb.callbacks import TrainingDivergedError
 
 
 class ToySpace(kt.HyperModel):
-    """Its perplexity is `100 + x`, reached from `200 + x` over the epochs; each training is a line in a journal."""
+    """A space whose perplexity falls from `200 + x` to `100 + x`; each training writes a line into a journal."""
 
     def __init__(self, journal, pause=0.0):
         super().__init__()

@@ -10,7 +10,7 @@ from kerasptb.ops import native
 from kerasptb.ops.native import build
 
 TESTS = Path(__file__).parent.parent / "test_bfloat16.py"
-LEFT_OUT = "handlers or compiled_by_xla or targets_outside or no_words"  # no other than without AMX
+LEFT_OUT = "handlers or compiled_by_xla or targets_outside or no_words"  # these do not depend on AMX
 
 
 def test_bfloat16_kernels(native_library, emulated_amx, tmp_path, monkeypatch):
@@ -19,7 +19,7 @@ def test_bfloat16_kernels(native_library, emulated_amx, tmp_path, monkeypatch):
         pytest.skip("this processor has AMX, so the other tests run these kernels as they are")
     if levels.index(native.cpu_level()) < levels.index("avx512bf16"):
         pytest.skip("this processor has no avx512bf16, which the kernels for AMX need as well")
-    # Optimized no more than it takes to be quick in all: compiling is half of it.
+    # -O1 makes compiling and running together quickest: compiling takes half of the time.
     flags = f"{emulated_amx} -O1"
     for name, value in {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": flags, "KERASPTB_NVCC": ""}.items():
         monkeypatch.setenv(name, value)

@@ -54,7 +54,7 @@ def before_compiling(tmp_path, monkeypatch):
 
 @pytest.fixture
 def compilations(tmp_path, before_compiling):
-    """The number of compiler runs so far, but for the question after its version."""
+    """The number of compiler runs so far, without those that ask for its version."""
     log = tmp_path / "compilations"
     log.write_text("")
     before_compiling(f'[ "$1" = --version ] || echo run >> {log}')
@@ -200,7 +200,7 @@ def test_a_library_replaced_while_it_is_looked_for_is_found(monkeypatch):
 
     def read(place):
         reads.append(place)
-        # Of the library before it, whose file is gone.
+        # The record of the previous library, whose file is gone.
         return {**record, "file": "libkerasptb-old.so"} if len(reads) == 1 else read_json(place)
 
     monkeypatch.setattr(build, "_read_json", read)
@@ -263,7 +263,7 @@ def test_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("KERASPTB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert build.cache_dir() == Path("/somewhere/kerasptb/native")
-    for nothing in ("relative", ""):  # of no validity by the XDG specification
+    for nothing in ("relative", ""):  # invalid by the XDG specification
         monkeypatch.setenv("XDG_CACHE_HOME", nothing)
         assert build.cache_dir() == Path.home() / ".cache/kerasptb/native"
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -356,7 +356,7 @@ def test_flags_of_unmatched_quotes(monkeypatch):
 
 
 def test_kernels_share_no_symbols_across_levels(tmp_path, monkeypatch):
-    """A weak symbol of a kernel compiled for AVX-512 could be the one that the linker keeps for all."""
+    """Kernels have no weak symbols: the linker might keep the copy compiled for AVX-512 for all levels."""
     monkeypatch.undo()
     compiler = build.find_compiler()
 

@@ -10,7 +10,7 @@ from kerasptb.ops import linear_cross_entropy, lstm
 
 
 def test_operands_and_results_are_row_major_beside_transpositions(native_library):
-    # To a GPU XLA gives a call whose layouts are open those that make its neighbours' transpositions free.
+    # On a GPU, XLA chooses a call's open layouts so that its neighbours' transpositions are free.
     def time_major(x, h, c, kernel, recurrent_kernel, bias):
         h_seq, *_ = lstm(tf.transpose(x, (1, 0, 2)), h, c, kernel, recurrent_kernel, bias, backend="native")
         return tf.transpose(h_seq, (2, 1, 0))

@@ -79,7 +79,7 @@ def test_a_transposed_kernel_gives_the_same(native_library, shape):
     loss, dh, d_kernel, d_bias = native(h, kernel, bias, targets, scale)
     found = native(h, kernel.T, bias, targets, scale, transpose_kernel=True)
     for value, wanted in zip(found, (loss, dh, d_kernel.T, d_bias), strict=True):
-        # Of few words, which are multiplied with the kernel as it lies, the sums have another order.
+        # Few words are multiplied with the kernel in its own layout, so their sums have another order.
         allowed = 2e-6 * np.abs(wanted).max() if shape in FEW_WORDS else 0
         np.testing.assert_allclose(value, wanted, rtol=0, atol=allowed)
     np.testing.assert_array_equal(loss_alone(h, kernel.T, bias, targets, scale, transpose_kernel=True), loss)
@@ -88,8 +88,8 @@ def test_a_transposed_kernel_gives_the_same(native_library, shape):
 @pytest.mark.parametrize("num_words", [12, 60])
 @pytest.mark.parametrize("order", ["rising", "falling", "two peaks"])
 def test_the_largest_logit_may_be_anywhere(native_library, order, num_words):
-    # Logits span thousands: what was summed before a larger one came has to vanish, and the residual of a target that
-    # is thousands below has to stay, in the part of the vocabulary that has no large ones too.
+    # Logits span thousands. Terms that were summed before a larger logit came must vanish. The residual of a target
+    # thousands below must stay, also in a part of the vocabulary without large logits.
     h, kernel, _, targets, scale = example((num_words, 16, 1010))
     slope = np.linspace(0, 5000, 1010)
     bias = {"rising": slope, "falling": slope[::-1], "two peaks": np.abs(slope - 2500)}[order].astype(np.float32)
@@ -103,7 +103,7 @@ def test_the_largest_logit_may_be_anywhere(native_library, order, num_words):
 
 @pytest.mark.parametrize("num_words", [12, 60])
 def test_slowly_rising_logits_keep_their_digits(native_library, num_words):
-    # Each step stays below what raises the reference of the sums, all of them together do not.
+    # Each single step is too small to raise the reference of the sums. All steps together are not.
     h, kernel, _, targets, scale = example((num_words, 4, 640))
     arguments = h * 1e-3, kernel, np.linspace(0, 100, 640).astype(np.float32), targets, scale
     assert_close(native(*arguments), exact(*arguments), 1e-5)

@@ -28,9 +28,9 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     if native.cpu_level() == "avx512bf16":
         flags += f" {emulated_amx}"
     monkeypatch.setenv("KERASPTB_CXXFLAGS", flags)
-    monkeypatch.setenv("KERASPTB_NVCC", "")  # its code runs on a GPU
+    monkeypatch.setenv("KERASPTB_NVCC", "")  # CUDA code needs a GPU to run
     build.build()
-    # The runtimes have to come before everything else; libstdc++ so that the first of them finds what it intercepts.
+    # The runtimes must be loaded first, and libstdc++ with them, so that the first finds the functions to intercept.
     runtimes = [
         subprocess.run(
             [*compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
@@ -43,7 +43,7 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
         "KERASPTB_CPU": level,
         "KERASPTB_THREADS": "3",
     }
-    # XLA's compiler allocates in ways that the sanitizer takes minutes over.
+    # The sanitizer takes minutes for the allocations of XLA's compiler.
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", "not jit", "-p", "no:cacheprovider"]
     kernels = [OPS / "native" / f"test_{name}.py" for name in ("linear_cross_entropy", "softmax_cross_entropy")]
     tests = [OPS / "test_lstm.py", OPS / "test_bfloat16.py", *kernels]

@@ -157,7 +157,7 @@ class Recurrence:
     def check(self, gpu):
         """Assert that nothing is more than twice as wrong as TensorFlow in float32."""
         for name, tensor in self.on(gpu).items():
-            # Where TensorFlow is exact by luck: 4 roundings of a value; 16 of a gradient, a sum of rounded terms.
+            # The floor where TensorFlow is exact by luck: 4 roundings for a value, 16 for a gradient, a sum.
             floor = (16 if name.startswith("d") else 4) * 2.0**-24
             allowed = max(2 * largest_error(self.framework[name], self.exact[name]), floor)
             assert largest_error(tensor, self.exact[name]) <= allowed, name
@@ -166,9 +166,9 @@ class Recurrence:
 class Bfloat16Recurrence(Recurrence):
     """The same with the operands of every product rounded to bfloat16."""
 
-    # Of float32's roundings, in units of a tensor's largest number, where the operands of a step are known to the bit.
+    # Bound of float32's errors, in units of a tensor's largest number, where a step's operands are known to the bit.
     STEP_ERROR = 16 * 2.0**-24
-    # Of bfloat16's, as a ratio of norms: an operand errs by 2^-9 at most, and the steps add up.
+    # Bound of bfloat16's errors, as a ratio of norms: an operand errs by at most 2^-9, and the steps add up.
     ERROR = 1e-2
 
     def forward_inputs(self):
@@ -223,7 +223,7 @@ class Bfloat16Recurrence(Recurrence):
         """Assert that each step is right, and that rounding to bfloat16 is all that is wrong with the results."""
         for name, tensor in self.on(gpu).items():
             error = np.linalg.norm(tensor - self.exact[name]) / np.linalg.norm(self.exact[name])
-            # A few numbers may each be a difference of larger ones, where many do not all.
+            # In a tensor of few numbers, all of them may be differences of larger numbers.
             assert error <= self.ERROR * (3 if tensor.size < 8 else 1), name
 
 
@@ -240,7 +240,7 @@ def largest_error(found, exact):
 
 
 class SoftmaxRows:
-    """Logits, bias, targets and scales of a shape (rows, vocabulary), and what has to come out."""
+    """Logits, bias, targets and scales of a shape (rows, vocabulary), and the expected results."""
 
     def __init__(self, shape, scale=3.0):
         generator = np.random.default_rng(shape)

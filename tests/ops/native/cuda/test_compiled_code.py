@@ -32,7 +32,7 @@ KERNELS = RECURRENCES | {
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory):
-    """(folder of what nvcc made on its way, what it said): the shipped command, asked to keep and to report."""
+    """(folder of nvcc's intermediate files, its output): the shipped command, with options to keep and to report."""
     program = nvcc.find()
     if program is None:
         pytest.skip("there is no nvcc")
@@ -60,7 +60,7 @@ def assert_in_registers(found, architectures):
     assert set(found) == {(kernel, architecture) for kernel in KERNELS for architecture in architectures}
     for key, (in_memory, registers) in found.items():
         assert in_memory == 0, key
-        # What a multiprocessor has for each thread of a block, in the steps that it gives.
+        # A multiprocessor's registers for each thread of a block, rounded down to the unit of allocation, 8.
         most = min(65536 // THREADS[key[0].split("_")[1]] // 8 * 8, 255)
         assert registers <= most, key
 
@@ -83,7 +83,7 @@ def test_ptx_serves_gpus_between(code, ptx, architecture):
 
 @pytest.fixture(scope="module", params=nvcc.ARCHITECTURES, ids=lambda n: f"sm_{n}")
 def instructions(request, code):
-    """By kernel: (all instructions, those of the loop that has a barrier of the cluster in it), as counts by name."""
+    """{kernel: (all instructions, one entry for each loop with a barrier of the cluster)}, as counts by name."""
     if (program := find_tool("nvdisasm")) is None:
         pytest.skip("there is no nvdisasm (PyPI: nvidia-cuda-nvdisasm)")
     (cubin,) = code[0].glob(f"kernels.compute_{request.param}*.cubin")
@@ -133,8 +133,8 @@ def test_loop_over_the_steps_has_one_barrier_and_no_local_memory(instructions, k
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_loop_over_the_steps(instructions, direction, units):
     (loop,) = instructions[f"kerasptb_lstm_{direction}_{units}"][1]
-    # The product. Forward a lane reads h of a quarter of the units. Backward H/2 pairs of units share 256 threads, so
-    # that 512/H lanes share out 128 columns: again H/4 each. Four rows come with each read: 8 multiplications.
+    # The product. Forward, a lane reads h of a quarter of the units. Backward, 256 threads serve H/2 pairs of units, so
+    # 512/H lanes share 128 columns: again H/4 each. Each read gives four rows: 8 multiplications.
     assert loop["LDS.128"] == units // 4
     assert loop["FFMA"] >= 8 * units // 4
     if direction == "forward":

@@ -16,7 +16,7 @@ SMALL = [
     (5, 5, 8, 256),
 ]
 NOTEBOOK = [(60, 20, 200, 256), (60, 20, 256, 128)]
-BLOCKS = {64: 2, 128: 4, 256: 8}  # of a cluster, by the units that a kernel is compiled for
+BLOCKS = {64: 2, 128: 4, 256: 8}  # blocks of a cluster, by the units that a kernel is compiled for
 
 
 @pytest.mark.parametrize("shape", SMALL + NOTEBOOK, ids=str)
@@ -26,7 +26,7 @@ def test_as_exact_as_the_framework(gpu, recurrence, shape):
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_same_bits_in_every_order(gpu, recurrence, seed):
-    """Warps that run far ahead of others meet the same numbers: no barrier is missing, and sums have an order."""
+    """Results do not change when warps run far ahead of others: no barrier is missing, and sums have a fixed order."""
     for shape in SMALL:
         if shape[0] > 5:
             continue

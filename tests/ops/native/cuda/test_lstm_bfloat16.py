@@ -1,7 +1,7 @@
 """The recurrence's kernels with products in bfloat16, and their launchers, on the emulated GPU.
 
-Two references: each step in float64 from the results of the step before, rounded as the kernels round them, which
-leaves float32's errors; and all steps in float64 without any rounding.
+There are two references. One computes each step in float64 from the kernels' rounded results of the step before, which
+leaves only float32's errors. The other computes all steps in float64 without any rounding.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def test_errs_by_the_rounding_to_bfloat16_alone(gpu, bfloat16_recurrence, shape)
 
 
 def test_same_bits_in_every_order(gpu, bfloat16_recurrence):
-    """Warps that run far ahead of others meet the same numbers: no barrier is missing, and sums have an order."""
+    """Results do not change when warps run far ahead of others: no barrier is missing, and sums have a fixed order."""
     for shape in SMALL + LARGE[1:]:
         gpu.schedule(0)
         expected = bfloat16_recurrence(shape).on(gpu)

@@ -13,7 +13,7 @@ import pytest
 FORWARD, BACKWARD, SHARED = "lstm_forward.cu", "lstm_backward.cu", "lstm.cuh"
 FORWARD_16, BACKWARD_16, SHARED_16 = "lstm_forward_bfloat16.cu", "lstm_backward_bfloat16.cu", "lstm_bfloat16.cuh"
 SOFTMAX, SUMS = "softmax_cross_entropy.cu", "column_sums.cu"
-# What a bug in a file is in, and the check that has to notice.
+# For a file with a bug: the kernels' sources to compile again, and the check that must notice it.
 AFFECTED = {
     FORWARD: ([FORWARD], "recurrence"),
     BACKWARD: ([BACKWARD], "recurrence"),
@@ -24,7 +24,7 @@ AFFECTED = {
     SOFTMAX: ([SOFTMAX], "softmax"),
     SUMS: ([SUMS], "softmax"),
 }
-# Three, and not four, rows of a cluster; a kernel's units all used, and not; steps enough for the barriers between.
+# Three rows of a cluster's four; all units of a kernel, and fewer; enough steps for the barriers between them.
 RECURRENCES = [(3, 4, 2, 64), (6, 3, 2, 100)]
 RECURRENCES_16 = [(9, 4, 2, 128), (6, 3, 2, 101), (1, 3, 2, 250)]
 RECURRENCE_SEEDS = range(4)
@@ -223,7 +223,7 @@ HOST_BUGS = {
 
 @pytest.fixture(scope="module")
 def checks(recurrence, bfloat16_recurrence, softmax_rows):
-    """By name, what raises if an emulated GPU computes anything wrong."""
+    """The checks by name: functions that raise if an emulated GPU computes anything wrong."""
     cases = {
         "one": softmax_rows((3, 1003)),
         "fours": softmax_rows((3, 64)),
@@ -288,7 +288,7 @@ def objects(toolkit, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def caught(toolkit, compiled, objects, checks, tmp_path_factory):
-    """Plants bugs, given by name: what was noticed of each, None if nothing."""
+    """A function that plants bugs, given by name, and returns for each the error noticed; None if nothing."""
 
     def plant(name, path, replacements):
         text = path.read_text()
@@ -308,7 +308,7 @@ def caught(toolkit, compiled, objects, checks, tmp_path_factory):
         path = folder / "src" / "cuda" / file
         plant(name, path, replacements)
         affected, check = AFFECTED[file]
-        # A bug may leave something unused.
+        # A bug may leave a variable unused, hence -Wno-error.
         changed = {
             other: toolkit.compile_emulated(path.with_name(other), folder, "-O1", "-Wno-error") for other in affected
         }
@@ -342,7 +342,7 @@ def test_every_bug_is_caught(caught):
     noticed = caught(BUGS | HOST_BUGS)
     survivors = [name for name, what in noticed.items() if what is None]
     assert not survivors, survivors
-    # Not because they do not run at all.
+    # The bugs are caught by what they do, not because the kernels do not run at all.
     for name, words in {
         "backward: a barrier that not all threads reach": "deadlock",
         "sums: columns unguarded": "out of bounds",

@@ -14,8 +14,8 @@ FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
 
 @pytest.fixture(scope="module")
 def environment(toolchain):
-    """Of a process that may load what was compiled with `FLAGS`."""
-    # The runtimes have to come before everything else; libstdc++ so that the first of them finds what it intercepts.
+    """Environment variables of a process that may load code compiled with `FLAGS`."""
+    # The runtimes must be loaded first, and libstdc++ with them, so that the first finds the functions to intercept.
     runtimes = []
     for name in ("libasan.so", "libubsan.so", "libstdc++.so.6"):
         command = [*build.find_compiler(), f"-print-file-name={name}"]
@@ -25,7 +25,7 @@ def environment(toolchain):
         runtimes.append(path)
     return {
         "LD_PRELOAD": " ".join(runtimes),
-        # Leaks are Python's own, at exit. The other would map a second stack for each of many thousand fibers.
+        # All leaks are Python's own, at exit. The second check would map another stack for each of thousands of fibers.
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
         "KERASPTB_EXACT_ALLOCATIONS": "1",
     }

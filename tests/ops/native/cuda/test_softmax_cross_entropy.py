@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-# Rows of less than a warp, of fours and not, of one round of all threads and of many; the last is too long for shared
-# memory.
+# Rows shorter than a warp, multiples of four and others, one round of all threads and many. The last row is too long
+# for shared memory.
 SHAPES = [
     (1, 1),
     (3, 2),

@@ -16,7 +16,7 @@ import numpy as np
 
 STREAM = 100  # of the fake driver's first GPU
 GUARD = 0 if "KERASPTB_EXACT_ALLOCATIONS" in os.environ else 64  # floats around each array
-GUARD_VALUE = np.uint32(0xFFA0FFEE)  # a signalling NaN: what is computed from it is a NaN with other bits
+GUARD_VALUE = np.uint32(0xFFA0FFEE)  # a signalling NaN: results computed from it are NaNs with other bits
 
 FORWARD = ("xz", "recurrent_kernel", "bias", "h0", "c0", "h_seq", "h_T", "c_T", "gates", "c_seq")
 BACKWARD = ("recurrent_kernel", "gates", "c_seq", "c0", "dh_seq", "dh_T", "dc_T", "dz", "dbias", "dc0")
@@ -24,7 +24,7 @@ SOFTMAX = ("logits", "bias", "targets", "scale", "loss", "dlogits", "dbias")
 
 
 class Memory:
-    """Arrays of the emulated GPU. NaN lies around each, so that a read past an end shows, and so does a write."""
+    """Arrays of the emulated GPU. NaNs surround each, so that reads and writes past its ends are noticed."""
 
     def __init__(self):
         self.allocations = []
@@ -32,7 +32,7 @@ class Memory:
     def put(self, array, misaligned=0):
         """A copy of the array, `misaligned` floats off a multiple of 16 bytes."""
         count = array.size
-        # Room to move the start to such an address. The sanitizer watches the ends instead, which must be exact then.
+        # Room to move the start to such an address. With the sanitizer, which watches the ends, they must be exact.
         spare = 0 if GUARD == 0 else 4
         words = np.full(count + 2 * GUARD + spare, GUARD_VALUE, np.uint32)
         first = GUARD
@@ -53,7 +53,7 @@ class Memory:
 
 
 def structure(sizes, names, arrays):
-    """The C struct of `sizes` int64 and of pointers, null for arrays that are not given."""
+    """The C struct of int64 `sizes` and of pointers, null for arrays that are not given."""
     fields = [(f"size{i}", ctypes.c_int64) for i in range(len(sizes))] + [(name, ctypes.c_void_p) for name in names]
     kind = type("Arguments", (ctypes.Structure,), {"_fields_": fields})
     return kind(*sizes, *(arrays[name].ctypes.data if name in arrays else None for name in names))
@@ -77,7 +77,7 @@ class Worker:
         self.driver.fake_driver_schedule(seed)
 
     def capture(self, begin):
-        """Begin or end the capture of the streams; returns the mode of this thread: 1 as it came, 2 may load code."""
+        """Begin or end the capture of the streams; returns this thread's mode: 1 unchanged, 2 may load code."""
         self.driver.fake_driver_capture(int(begin))
         return self.driver.fake_driver_capture_mode()
 
@@ -91,7 +91,7 @@ class Worker:
         return self.driver.fake_driver_contexts()
 
     def granted(self):
-        """The GPUs on which a kernel was let have more shared memory."""
+        """The GPUs on which a kernel was allowed more shared memory."""
         return [device for device in range(8) if self.driver.fake_driver_granted(device)]
 
     def obstacle(self, device=0):
