@@ -8,7 +8,9 @@ import numpy as np
 def checked_arguments(
     vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
 ):
-    """Returns all but the last as Python's own numbers, `units` as a tuple; NumPy's are welcome, but JSON has none.
+    """Checks the arguments and returns all but the last, as Python numbers and `units` as a tuple.
+
+    NumPy numbers are accepted too, but JSON cannot hold them.
 
     Raises:
         ValueError: if an argument is out of range.

@@ -1,7 +1,8 @@
-"""The steps of a `LanguageModel` under JAX, whose trainer hands all variables into a step and takes them back from it.
+"""The steps of a `LanguageModel` under JAX.
 
-The lists of variables are in the order of the model's properties of that name: (trainable, non-trainable, optimizer's,
-metrics'). With JAX the recurrent states are among the non-trainable ones.
+Keras' JAX trainer passes the values of all variables into a step and takes the new values from its result. The state is
+four lists of values, in the order of the model's properties `trainable_variables`, `non_trainable_variables`,
+`optimizer_variables` and `metrics_variables`. With JAX the recurrent states are among the non-trainable variables.
 """
 
 import itertools
@@ -18,7 +19,7 @@ def train_step(model, state, tokens, targets):
 
     Args:
         model: a `LanguageModel` that was compiled with its defaults.
-        state: the four lists.
+        state: the four lists of values.
         tokens: int32 [B, T].
         targets: int32 [B, T].
 
@@ -27,12 +28,12 @@ def train_step(model, state, tokens, targets):
     """
     trainable, non_trainable, optimizer_variables, metrics_variables = state
     embedding = model.get_layer("embedding")
-    # With LoRA the matrix is made of three, whose values the trainer has taken out of them.
+    # With LoRA the matrix is computed from three variables, whose values the trainer has taken out of them.
     matrix = None if embedding.lora_enabled else embedding.embeddings
     position = _position(matrix, model.trainable_variables)
-    # The rows of the words are looked up outside of what is differentiated: their gradients are then those of B T rows,
-    # as TensorFlow has them, where that of the whole matrix is as large as the matrix. A matrix that the logits share
-    # has a gradient of its size anyway; a regularizer needs the matrix, or what is looked up, to be differentiated.
+    # The embedding is looked up outside the differentiated function. Its gradient then has B T rows, as in TensorFlow,
+    # instead of the size of the whole matrix. Two cases need the matrix inside: a tied matrix has a gradient of its
+    # full size anyway, and a regularizer needs the gradient of the matrix or of the rows looked up.
     by_rows = position is not None and not model.tie_embeddings
     by_rows = by_rows and matrix.regularizer is None and embedding.activity_regularizer is None
     with _values((model.trainable_variables, trainable)):
@@ -60,7 +61,7 @@ def train_step(model, state, tokens, targets):
 
 
 def test_step(model, state, tokens, targets):
-    """One evaluation step; as `train_step`, with a state that has no optimizer's variables."""
+    """One evaluation step. Like `train_step`, but the state has no optimizer variables."""
     trainable, non_trainable, metrics_variables = state
     with _values((model.trainable_variables, trainable), (model.non_trainable_variables, non_trainable)) as scope:
         cost = model.compute_cost(tokens, targets)
@@ -71,7 +72,7 @@ def test_step(model, state, tokens, targets):
 
 
 def _synced_at_errors(name):
-    """A method of `keras.Model` that leaves the variables with their values if it raises."""
+    """A method of `keras.Model` that puts the values back into the variables if it raises."""
 
     def method(self, *args, **kwargs):
         try:
@@ -85,17 +86,17 @@ def _synced_at_errors(name):
 
 
 class KeepsValues:
-    """A mixin that `LanguageModel` has before `keras.Model`: what a step has left is the model's, whatever is raised.
+    """A mixin of `LanguageModel`, before `keras.Model`: the model keeps its last values whatever is raised.
 
-    Keras' trainer takes the values out of the variables while it trains or evaluates, and puts back those of the last
-    execution that it has seen end. Whatever raises before that, such as data that are refused or Ctrl-C, would leave a
-    model without any; and while it waits for a result, it lets no Ctrl-C through. What a step has to find among these
-    values, the recurrent states of evaluation, is made before it.
+    Keras' trainer takes the values out of the variables while it trains or evaluates. Afterwards it puts back the
+    values of the last execution that it has seen end. An error before that, such as refused data or Ctrl-C, would leave
+    the model without values. While Keras waits for a result, it also blocks Ctrl-C. The recurrent states of evaluation
+    must be among the values that a step receives, so they are made before the step.
     """
 
     def _make_function(self, step_function, *args, **kwargs):
         def step(state, data):
-            with uninterrupted():  # the arrays of the state before are the step's now
+            with uninterrupted():  # the step may reuse the arrays of the old state, so the new state must be kept
                 outputs, after = step_function(state, data)
                 keep(self, after)
             return outputs, after
@@ -105,20 +106,20 @@ class KeepsValues:
         def execution(state, iterator):
             keep(self, state)
             outputs, after = run(state, iterator)
-            jax.block_until_ready(outputs)  # Keras waits next, and that in a way that swallows Ctrl-C
+            jax.block_until_ready(outputs)  # Keras waits next, but in a way that swallows Ctrl-C
             return outputs, after
 
         return execution
 
     def make_test_function(self, force=False):
-        """Makes the function that `evaluate` runs for each batch, unless it is there."""
+        """Makes the function that `evaluate` runs for each batch, unless it exists."""
         if self.test_function is None or force:
             super().make_test_function(force)
             self.test_function = with_evaluation_states(self, self.test_function)
         return self.test_function
 
     def make_predict_function(self, force=False):
-        """Makes the function that `predict` runs for each batch, unless it is there."""
+        """Makes the function that `predict` runs for each batch, unless it exists."""
         if self.predict_function is None or force:
             super().make_predict_function(force)
             self.predict_function = with_evaluation_states(self, self.predict_function)
@@ -137,11 +138,11 @@ _PARTS_OF = {4: _PARTS, 3: (*_PARTS[:2], _PARTS[3]), 2: _PARTS[:2]}  # of traini
 
 
 def keep(model, state):
-    """Has a state be what the model's variables get when Keras puts the values back.
+    """Stores the state whose values Keras will put back into the model's variables.
 
     Args:
-        model: a model, while Keras' trainer has the values of its variables.
-        state: tuple of lists of values, of two to four parts.
+        model: a model, while Keras' trainer holds the values of its variables.
+        state: tuple of two to four lists of values.
     """
     model._jax_state = dict(zip(_PARTS_OF[len(state)], state, strict=True))
     model._jax_state_synced = False
@@ -150,7 +151,7 @@ def keep(model, state):
 def with_evaluation_states(model, function):
     """Returns a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
-    Made inside of a step they would be missing from the state that the step was given.
+    States made inside a step would be missing from the state that the step was given.
     """
 
     def run(state, iterator):
@@ -161,7 +162,7 @@ def with_evaluation_states(model, function):
         before = model.non_trainable_variables
         model.make_evaluation_states(tokens.shape[0])
         values = dict(zip(map(id, before), non_trainable, strict=True))
-        # Only new variables have a value: the trainer has taken those of the others out of them.
+        # Only new variables hold a value: the trainer has taken the values out of the others.
         values |= {id(v): v.value for v in model.non_trainable_variables if id(v) not in values}
         non_trainable = [values[id(v)] for v in model.non_trainable_variables]
         return function((trainable, non_trainable, *rest), itertools.chain([data], iterator))
@@ -170,7 +171,7 @@ def with_evaluation_states(model, function):
 
 
 def _values(*pairs):
-    """A scope in which variables have these values, and keep what is assigned to them to itself.
+    """A scope in which variables have these values. Assignments stay inside the scope.
 
     Args:
         *pairs: lists of variables, each with the list of their values.
@@ -188,7 +189,7 @@ def _position(variable, variables):
 
 
 def _gradient_of_matrix(optimizer, matrix, rows, values):
-    """The gradient of the embedding's matrix from that of each row looked up, in a form that the optimizer takes."""
+    """The gradient of the embedding matrix, made from the gradients of the rows, in a form that the optimizer takes."""
     if isinstance(optimizer, ClippedSGD) and optimizer.takes_row_gradients():
         return RowGradient(rows, values)
     return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))

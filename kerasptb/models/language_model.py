@@ -31,13 +31,13 @@ elif _ON_TENSORFLOW:
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class LanguageModel(*_BASES):
-    """A functional Keras model that reads words and gives the logits of each next word.
+    """A functional Keras model that reads words and returns the logits of each next word.
 
     `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
     "Recurrent Neural Network Regularization": dropout on the embeddings and on each layer's output, never on the
-    recurrence. The LSTMs are stateful: a batch goes on where the one before it ended, row by row. The model keeps
-    two states, one for training and one for evaluation, so neither `validation_data` nor `evaluate` disturbs the
-    training; `evaluate` and `predict` begin from a zero state and take any batch size and number of steps.
+    recurrence. The LSTMs are stateful: each row of a batch continues where the same row of the previous batch ended.
+    The model keeps two states, one for training and one for evaluation, so neither `validation_data` nor `evaluate`
+    disturbs the training; `evaluate` and `predict` begin from a zero state and take any batch size and number of steps.
 
     `compile()` without arguments gives the training step of the original TensorFlow tutorial (see `compile`).
 
@@ -47,15 +47,15 @@ class LanguageModel(*_BASES):
         units: sizes of the LSTM layers, from the embedding on; a tuple of ints, or an int for one layer.
         batch_size: rows B of a training batch.
         num_steps: words T of a row of a training batch. The model takes rows of any length; datasets and exports
-            that are made for it take this one.
-        keep_prob: probability of keeping a unit in dropout; 1.0 is no dropout, and no dropout layer.
-        init_scale: weights begin uniform in ±init_scale; the LSTMs' biases at zero (the forget gate's too: the
+            made for it use this length.
+        keep_prob: probability of keeping a unit in dropout; 1.0 means no dropout and no dropout layers.
+        init_scale: weights begin uniform in ±init_scale; the LSTMs' biases begin at zero (the forget gate's too: the
             original has `forget_bias=0`).
-        tie_embeddings: whether the logits' matrix is the embedding's, transposed (`TiedDense`), which saves V H
-            parameters; the last LSTM layer must then be of the embedding's size.
+        tie_embeddings: whether the logits use the embedding matrix, transposed (`TiedDense`). This saves V H
+            parameters; the last LSTM layer must then have the embedding's size.
         backend: what runs the recurrence and the cross-entropy: "auto", "reference", "keras" or "native", as in
             `FusedLSTM`.
-        precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`; `None` for the dtype policy's.
+        precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`; `None` follows the dtype policy.
         seed: seed of the weights and of dropout; `None` draws one.
         name: name of the model.
         dtype: Keras dtype policy of the layers; `None` for the global one.
@@ -64,7 +64,7 @@ class LanguageModel(*_BASES):
         tokens: int32 [B, T], word ids in [0, V).
 
     Returns:
-        float32 [B, T, V], logits of the word after each word, or in the compute dtype of the dtype policy.
+        float32 [B, T, V] (or the compute dtype of the dtype policy), the logits of the word after each word.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -115,8 +115,8 @@ class LanguageModel(*_BASES):
             return keras.layers.Dropout(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        # A matrix that is also the logits' is read whole, and updated whole: a lookup in the variable would spare no
-        # copy, and have TensorFlow make one at each reading.
+        # A tied matrix is read whole and updated whole. `layers.Embedding` would save no copy there: its lookup in the
+        # variable would make TensorFlow copy the matrix at each reading.
         of_words = keras.layers.Embedding if tie_embeddings else Embedding
         embedding = of_words(
             vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
@@ -181,18 +181,18 @@ class LanguageModel(*_BASES):
         jit_compile=None,
         **kwargs,
     ):
-        """Configures training. Without arguments it is that of the original tutorial.
+        """Configures training. Without arguments, training is as in the original tutorial.
 
         Args:
             optimizer: `None` for `ClippedSGD(1.0, global_clipnorm=5.0)`.
             loss: `None` for the cost of the original, `SequenceCrossEntropy`. Together with `metrics=None` it is
-                computed without keeping the logits (`ops.linear_cross_entropy`), with the model's perplexity
-                beside it. Any other loss, or metrics of one's own, trains as in any Keras model.
+                computed without keeping the logits (`ops.linear_cross_entropy`), and the model's perplexity comes
+                from it. With any other loss or metrics the model trains as any Keras model does.
             loss_weights: as in `keras.Model.compile`.
-            metrics: `None` for `Perplexity`, or for none beside weighted metrics.
+            metrics: `None` for `Perplexity`, or for no metrics if `weighted_metrics` are given.
             weighted_metrics: metrics that weigh words by the data's sample weights.
-            jit_compile: whether XLA compiles the step as one program; `None` does on a GPU if the native kernels serve
-                every layer, and with JAX; not with TensorFlow on a CPU, where it brings nothing.
+            jit_compile: whether XLA compiles the step as one program. `None` compiles with JAX, and on a GPU if the
+                native kernels serve every layer; it does not with TensorFlow on a CPU, where it gains nothing.
             **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
@@ -209,8 +209,8 @@ class LanguageModel(*_BASES):
         fused = fused and not self._needs_the_logits()
         self._chooses_jit_compile = jit_compile is None
         if jit_compile is None:
-            # On a GPU the step as one XLA program saves the host hundreds of launches. "auto" compiles if every layer
-            # allows it: native ones do, cuDNN's operation in TensorFlow does not. JAX's steps are made to be compiled.
+            # On a GPU, one XLA program for the step saves the host hundreds of launches. "auto" compiles if every layer
+            # allows it: native layers do, cuDNN's operation in TensorFlow does not. JAX's steps are meant for it.
             jit_compile = "auto" if _ON_JAX or backends.visible_gpus() else False
         super().compile(
             optimizer=ClippedSGD() if optimizer is None else optimizer,
@@ -222,39 +222,39 @@ class LanguageModel(*_BASES):
             **kwargs,
         )
         if fused:
-            self._compile_metrics = None  # of an earlier `compile`: they would stand in the logs, and see no batch
-        # Tracked, they would be among the compiled metrics too.
+            self._compile_metrics = None  # of an earlier `compile`: they would be in the logs, but see no batch
+        # If tracked, they would be among the compiled metrics too.
         self._own_metrics = Untracked(_Metrics([Perplexity()] if fused else []))
 
     def get_compile_config(self):
-        """Returns the arguments of `compile`, serialised; the defaults of loss, metrics and `jit_compile` as `None`."""
+        """Returns the arguments of `compile`, serialised, with `None` for default loss, metrics and `jit_compile`."""
         config = super().get_compile_config()
         if config and self._perplexity is not None:
             config.update(loss=None, metrics=None)
         if config and self._chooses_jit_compile:
-            config["jit_compile"] = None  # another backend or machine chooses for itself
+            config["jit_compile"] = None  # another backend or machine makes its own choice
         return config
 
     def compile_from_config(self, config):
-        """Compiles with what `get_compile_config` gave."""
+        """Compiles with what `get_compile_config` returned."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     def next_word_probabilities(self, tokens, reset=True):
-        """Returns the probability of each word to come after each row.
+        """Returns the probability of each word as the next word after each row.
 
-        Threads may ask at the same time, and with TensorFlow also while another trains the model; with `reset=False`
-        each needs a model of its own, or batches of another size.
+        Several threads may call this at the same time. With TensorFlow they may also do so while another thread trains
+        the model. With `reset=False` each thread needs its own model, or batches of another size.
 
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
-            reset: read the rows from a zero state; `False` goes on where the last call ended.
+            reset: whether to start from a zero state; `False` continues where the last call ended.
 
         Returns:
             float32 numpy array [B, V]; rows sum to one.
 
         Raises:
-            ValueError: if the rows hold no word.
+            ValueError: if the rows hold no words.
             RuntimeError: with JAX, while another thread trains the model.
         """
         if _ON_JAX and not getattr(self, "_jax_state_synced", True):
@@ -276,11 +276,11 @@ class LanguageModel(*_BASES):
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
 
     def encode(self, tokens, training=False):
-        """Returns what the logits are computed from, [B, T, H] in the model's compute dtype.
+        """Returns the input of the logits layer, [B, T, H] in the model's compute dtype.
 
         Args:
             tokens: int32 [B, T].
-            training: whether to apply dropout and go on from the training state.
+            training: whether to apply dropout and continue from the training state.
         """
         return self._encode_embedded(self.get_layer("embedding")(tokens), training)
 
@@ -298,10 +298,10 @@ class LanguageModel(*_BASES):
         Args:
             tokens: int32 [B, T].
             targets: int32 [B, T], the true next words. B must be known while a graph is traced.
-            training: whether to apply dropout and go on from the training state.
+            training: whether to apply dropout and continue from the training state.
 
         Returns:
-            float32 scalar, in nats; divided by T it is the mean cross-entropy of a word.
+            float32 scalar, in nats; divided by T it is the mean cross-entropy per word.
 
         Raises:
             ValueError: if B is not known.
@@ -317,7 +317,7 @@ class LanguageModel(*_BASES):
         logits = self.get_layer("logits")
         kernel = logits.embeddings if self.tie_embeddings else logits.kernel
         return ops.linear_cross_entropy(
-            keras.ops.cast(hidden, kernel.dtype),  # of a lower precision under a mixed dtype policy
+            keras.ops.cast(hidden, kernel.dtype),  # it has a lower precision under a mixed dtype policy
             kernel,
             logits.bias,
             targets,
@@ -334,7 +334,7 @@ class LanguageModel(*_BASES):
         Takes the data. With JAX it takes the state and the data, and returns the logs and the state after the step.
         """
         if not _ON_JAX and not self.optimizer.built:
-            # Made below, its variables would have initial values that wait for the data: XLA could not lift them out.
+            # Variables made below would have initial values that wait for the data: XLA could not lift them out.
             self.optimizer.build(self.trainable_variables)
         with whole_batch(arguments[-1], self.batch_size) as data:
             if self._perplexity is None:
@@ -362,31 +362,30 @@ class LanguageModel(*_BASES):
             return self._update_logs(self._with_added_losses(cost), cost, tokens)
 
     def make_evaluation_states(self, batch_size):
-        """Makes the recurrent state of evaluation for batches of a size, unless it is there."""
+        """Makes the recurrent state of evaluation for batches of this size, unless it exists."""
         for layer in self._lstm_layers():
             layer.make_evaluation_states(batch_size)
 
     @property
     def metrics(self):
-        """The metrics in the logs: the loss, and the compiled ones or the model's perplexity."""
+        """The metrics in the logs: the loss, and either the compiled metrics or the model's perplexity."""
         return super().metrics + ([] if self._perplexity is None else [self._own_metrics.value])
 
     def reset_states(self):
-        """Zeroes the recurrent state of training and that of evaluation."""
+        """Zeroes the recurrent states of training and of evaluation."""
         for layer in self._lstm_layers():
             layer.reset_state()
 
     def reset_evaluation_states(self):
-        """Zeroes the recurrent state of evaluation; that of training stays as it is."""
+        """Zeroes the recurrent state of evaluation; the training state stays as it is."""
         for layer in self._lstm_layers():
             layer.reset_evaluation_state()
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         """Exports the model without its state, as plain Keras layers in float32: tokens [B, T] to logits [B, T, V].
 
-        The exported model reads each row from a zero state. For one that takes text, or that hands its state out and
-        takes it back, and for other formats, there are `kerasptb.export_saved_model`, `export_litert` and
-        `export_onnx`.
+        The exported model reads each row from a zero state. For a model that takes text, for one that takes and
+        returns its state, and for other formats, use `kerasptb.export_saved_model`, `export_litert` or `export_onnx`.
 
         Args:
             filepath: the folder to write.
@@ -398,7 +397,7 @@ class LanguageModel(*_BASES):
         Raises:
             ValueError: if another format is asked for.
         """
-        # The exports are made of models; only Keras' own way to ask for one comes from here.
+        # `export/` imports models, not the reverse; only this method, Keras' own way to export, needs it.
         from kerasptb.export.destination import check_backend, check_path  # noqa: PLC0415
         from kerasptb.export.portable import portable_model  # noqa: PLC0415
 
@@ -412,7 +411,7 @@ class LanguageModel(*_BASES):
         portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
     def quantize(self, *args, **kwargs):
-        """Refuses: a quantized model could not be saved, nor its cost be computed.
+        """Refuses: a quantized model could not be saved, and its cost could not be computed.
 
         Raises:
             ValueError: always, naming the export that quantizes.
@@ -422,10 +421,10 @@ class LanguageModel(*_BASES):
         )
 
     def get_config(self):
-        """Returns the arguments of the constructor, and as "frozen" the names of the layers that are not trainable.
+        """Returns the arguments of the constructor, and the names of the layers that are not trainable as "frozen".
 
-        What else was changed in layers, such as a regularizer, is not in it. If LoRA is on it warns: what is saved has
-        it merged into the matrices.
+        Other changes to layers, such as a regularizer, are not included. If LoRA is on, a warning says that it is
+        merged into the matrices in what is saved.
         """
         if lora := [layer.name for layer in self.layers if getattr(layer, "lora_enabled", False)]:
             warnings.warn(
@@ -455,7 +454,7 @@ class LanguageModel(*_BASES):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """Builds the model from what `get_config` gave, with a backend and a precision that this process has."""
+        """Builds the model from the result of `get_config`, with a backend and precision that this process has."""
         config = {**config, **backends.replacements(config)}
         frozen, trainable = config.pop("frozen", ()), config.pop("trainable", True)
         model = cls(**config)
@@ -469,7 +468,7 @@ class LanguageModel(*_BASES):
         return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
 
     def _needs_the_logits(self):
-        """Whether there is something of the user's own that is given the logits."""
+        """Whether something that the user has added needs the logits."""
         own = any(
             getattr(type(self), method) is not getattr(LanguageModel, method)
             for method in ("call", "compute_loss", "compute_metrics")
@@ -477,7 +476,7 @@ class LanguageModel(*_BASES):
         return own or self.get_layer("logits").activity_regularizer is not None
 
     def _with_added_losses(self, cost):
-        """The cost with what regularizers add to it, of the weights and of the outputs of all layers but the last."""
+        """The cost plus the regularizers' losses, of the weights and of the outputs of all layers but the last."""
         return sum(self.losses, start=cost)
 
     def _update_logs(self, total, cost, tokens):
@@ -488,7 +487,7 @@ class LanguageModel(*_BASES):
 
     @property
     def _perplexity(self):
-        """The perplexity of the compiled defaults; None if a loss or metrics of one's own were compiled."""
+        """The perplexity metric of the compiled defaults; None if another loss or other metrics were compiled."""
         return next(iter(self._own_metrics.value.metrics), None)
 
 
@@ -512,9 +511,9 @@ def build_language_model(
 
 
 class _Metrics(keras.src.trainers.compile_utils.MetricsList):
-    """Metrics that stand in the logs under their own names.
+    """Metrics that appear in the logs under their own names.
 
-    Keras' callbacks, such as EarlyStopping, look for a metric's direction only in lists of this kind.
+    Keras' callbacks, such as EarlyStopping, look up whether a metric is minimized only in lists of this kind.
     """
 
     def result(self):
@@ -524,7 +523,7 @@ class _Metrics(keras.src.trainers.compile_utils.MetricsList):
 def _pieces(length):
     """Splits a length into powers of two of at least 32, the largest first, and a rest.
 
-    Rows of any length then come in few shapes, for each of which TensorFlow and JAX compile the native operations.
+    TensorFlow and JAX compile the native operations for each shape. This way rows of any length need few shapes.
     """
     start = 0
     while length - start >= 32:
@@ -544,5 +543,5 @@ def _unpack(data):
             "The compiled defaults take no sample weights. Compile with a loss and weighted metrics: "
             "`compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])`."
         )
-    # A model of one input takes it by its name, or in a list, too.
+    # A model with one input also accepts it in a dict or a list.
     return keras.tree.flatten(tokens)[0], targets

@@ -1,18 +1,18 @@
-"""Weights of the original TensorFlow 1 graph, in: a checkpoint of the PTB tutorial becomes a `LanguageModel`.
+"""Loads the weights of the original TensorFlow 1 graph: a checkpoint of the PTB tutorial becomes a `LanguageModel`.
 
 Shapes: D features in, H units, V vocabulary.
 
-The original keeps one kernel and one bias for each LSTM, the four gates side by side. Keras keeps the rows that
-multiply the input apart from those that multiply the hidden state, has the gates in another order, and has no constant
-beside the bias for what the original's cell adds to its forget gate at every step:
+The original keeps one kernel and one bias for each LSTM, with the four gates side by side. Keras splits the kernel into
+the rows that multiply the input and those that multiply the hidden state, and orders the gates differently. The
+original cell also adds a constant to its forget gate at every step. Keras has none, so the bias includes it:
 
     BasicLSTMCell                                 keras.layers.LSTM
     kernel  [D + H, 4 * H]   i  j  f  o           kernel            [D, 4 * H]   i  f                c  o
     bias    [4 * H]          i  j  f  o           recurrent_kernel  [H, 4 * H]   i  f                c  o
     forget_bias              a constant           bias              [4 * H]      i  f + forget_bias  c  o
 
-j and c are two names of the same thing, the candidate for the cell. TensorFlow 1's `LSTMCell` and `LSTMBlockCell`,
-which later versions of the tutorial use, keep their weights as `BasicLSTMCell` does.
+j and c are two names for the candidate of the cell state. TensorFlow 1's `LSTMCell` and `LSTMBlockCell`, which later
+versions of the tutorial use, store their weights as `BasicLSTMCell` does.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ import tensorflow as tf
 
 from kerasptb.models.language_model import LanguageModel, build_language_model
 
-# The end of a name decides. So any scope may stand in front, and optimizer slots (".../kernel/Momentum"), moving
-# averages and counters ("global_step") match nothing. Second spellings: older TensorFlow 1, and notebooks.
+# These match the end of a name. So any scope may come first, and optimizer slots (".../kernel/Momentum"), moving
+# averages and counters ("global_step") do not match. The second spellings are of older TensorFlow 1 and of notebooks.
 _EMBEDDING = re.compile(r"(?:^|/)(?:embedding|embeddings|embedding_vocab)$")
 _SOFTMAX_W = re.compile(r"(?:^|/)softmax_w$")
 _SOFTMAX_B = re.compile(r"(?:^|/)softmax_b$")
@@ -36,7 +36,7 @@ _CELL = r"(?P<cell>(?:^|.*/)[^/]*lstm_?(?:block_?)?cell[^/]*)/(?:linear/)?"
 _KERNEL = re.compile(_CELL + r"(?:kernel|weights|matrix)$", re.IGNORECASE)
 _BIAS = re.compile(_CELL + r"(?:bias|biases)$", re.IGNORECASE)
 _LAYER = re.compile(r"(?:^|/)cell_?(\d+)(?=/|$)", re.IGNORECASE)
-# What may stand inside a plain cell: the kernel, the bias and their slots.
+# The variables that a plain cell may have: the kernel, the bias and their slots.
 _INSIDE_PLAIN_CELL = re.compile(r"(?:linear/)?(?:kernel|weights|matrix|bias|biases)(?:/|$)", re.IGNORECASE)
 
 _CHECKPOINT_FILE = re.compile(r"\.(?:index|meta|data-\d+-of-\d+)$")
@@ -49,8 +49,8 @@ def basic_lstm_to_keras(kernel, bias, forget_bias=0.0):
     Args:
         kernel: float [D + H, 4 * H], gates i, j, f, o.
         bias: float [4 * H], gates i, j, f, o.
-        forget_bias: what the cell adds to its forget gate, float. The tutorial's is 0, the cell's own default 1; it is
-            an argument of the cell and stands in no checkpoint.
+        forget_bias: constant that the cell adds to its forget gate, float. The tutorial's is 0, the cell's default is
+            1. It is an argument of the cell and is not in the checkpoint.
 
     Returns:
         Three float arrays in the order of `LSTM.get_weights()`, gates i, f, c, o: kernel [D, 4 * H],
@@ -81,7 +81,7 @@ def keras_to_basic_lstm(kernel, recurrent_kernel, bias, forget_bias=0.0):
         kernel: float [D, 4 * H], gates i, f, c, o.
         recurrent_kernel: float [H, 4 * H], gates i, f, c, o.
         bias: float [4 * H], gates i, f, c, o.
-        forget_bias: what the cell will add to its forget gate, float; taken off the bias.
+        forget_bias: constant that the cell will add to its forget gate, float; subtracted from the bias.
 
     Returns:
         Two float arrays, gates i, j, f, o: kernel [D + H, 4 * H], bias [4 * H].
@@ -115,28 +115,28 @@ def load_tf1_checkpoint(
 ) -> LanguageModel:
     """Builds a `LanguageModel` with the weights of a checkpoint that the original TensorFlow 1 graph saved.
 
-    The number of layers and every size follow from the shapes of the variables, which may stand under any scope:
+    The number of layers and every size follow from the shapes of the variables, which may be in any scope:
     `model/embedding`, `model/rnn/multi_rnn_cell/cell_0/basic_lstm_cell/kernel` and `.../bias` of each layer,
     `model/softmax_w`, `model/softmax_b`, or the older spellings of the same. Everything else in the checkpoint
-    (optimizer slots, `global_step`, the learning rate) is left alone. Weights of other float types become float32.
+    (optimizer slots, `global_step`, the learning rate) is ignored. Weights of other float types become float32.
 
     Args:
         path: the checkpoint's prefix (`run/model.ckpt-1000`), one of its files, or the folder of its `checkpoint` file.
         batch_size: B of the model, int.
         num_steps: T of the model, int.
         keep_prob: probability that dropout keeps a value in further training, float in (0, 1].
-        forget_bias: what the graph's cells add to their forget gates, float. The tutorial's is 0. A graph that left
-            `BasicLSTMCell`'s default has 1: no checkpoint tells, and with the wrong one the perplexity is poor.
-        scope: take only the variables under this scope, for a checkpoint that holds several models; `None` takes all.
+        forget_bias: constant that the graph's cells add to their forget gates, float. The tutorial's is 0. A graph
+            with `BasicLSTMCell`'s default has 1. The checkpoint does not say; a wrong value gives a poor perplexity.
+        scope: scope of the variables to use, for a checkpoint that holds several models; `None` uses all variables.
         backend: the LSTM layers' implementation, as in `build_language_model`.
         precision: the LSTM layers' precision, as in `build_language_model`.
 
     Returns:
-        The `LanguageModel`, its recurrent state zero, not compiled.
+        The `LanguageModel`, not compiled, with a zero recurrent state.
 
     Raises:
         FileNotFoundError: if there is no checkpoint at `path`.
-        ValueError: if the checkpoint cannot be read, or a variable is missing, misshapen or there more than once.
+        ValueError: if the checkpoint cannot be read, or a variable is missing, has a wrong shape or is not unique.
 
     Example:
         ```python
@@ -171,7 +171,7 @@ def load_tf1_checkpoint(
 
 
 class _Variables(NamedTuple):
-    """The names in the checkpoint of the variables that make the model."""
+    """The names of the model's variables in the checkpoint."""
 
     embedding: str
     kernels: list[str]  # one for each layer
@@ -196,7 +196,7 @@ def _find_prefix(path) -> str:
         prefix = tf.train.latest_checkpoint(text)
         if prefix:
             return prefix
-        # The file `checkpoint` may name the folder of the machine that wrote it; one checkpoint alone is meant anyway.
+        # The file `checkpoint` may name a folder of the machine that wrote it. A single checkpoint is taken anyway.
         prefixes = [str(index.with_suffix("")) for index in sorted(Path(text).glob("*.index"))]
         if len(prefixes) == 1:
             return prefixes[0]
@@ -216,7 +216,7 @@ def _find_prefix(path) -> str:
 
 @contextlib.contextmanager
 def _reading(path):
-    """Turns what TensorFlow raises for damaged files into a ValueError of one line."""
+    """Turns TensorFlow's errors for damaged files into a ValueError of one line."""
     try:
         yield
     except (tf.errors.OpError, RuntimeError, IndexError) as error:  # IndexError: its translation of "out of range"
@@ -285,7 +285,7 @@ def _check_plain_cell(cell: str, names: Iterable[str], shapes: Mapping[str, tupl
 
 
 def _check_shapes(variables: _Variables, shapes: Mapping[str, tuple], prefix: str) -> dict:
-    """Returns the sizes by the names of `build_language_model`, or raises ValueError for a misshapen variable."""
+    """Returns the size arguments of `build_language_model`, or raises ValueError for a variable of a wrong shape."""
 
     def expect(name, shape, because):
         if shapes[name] != shape:
@@ -315,7 +315,7 @@ def _check_shapes(variables: _Variables, shapes: Mapping[str, tuple], prefix: st
 
 
 def _ambiguous(candidates: list[str], prefix: str, scope: str | None) -> str:
-    """Returns the message for several variables that could be the same one."""
+    """Returns the message for several variables that match the same place."""
     return (
         f"The checkpoint {prefix!r} has several variables for the same place, {', '.join(map(repr, candidates))}: "
         f"name the scope of the model that is meant. Received: scope={scope!r}"

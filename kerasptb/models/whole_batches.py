@@ -1,4 +1,4 @@
-"""Training and evaluation of a stateful model, whose steps must know the shapes of their batches."""
+"""Training and evaluation of a stateful model, which needs batches of static shape."""
 
 import contextlib
 import math
@@ -15,13 +15,13 @@ if _ON_TENSORFLOW:
 
 
 class WholeBatches:
-    """A mixin that `LanguageModel` has before `keras.Model`: `fit` and its like on whole batches, in their order.
+    """A mixin of `LanguageModel`, before `keras.Model`: `fit` and its like run on whole batches, in order.
 
-    Keras leaves the size of a batch open where it can change from one batch to the next. A recurrent state has one row
-    for each of a batch, and native operations take static shapes.
+    Keras leaves the batch size open where it can change between batches. But a recurrent state has one row for each row
+    of a batch, and native operations need static shapes.
 
     Attributes:
-        batch_size: rows of a batch of training, and of batches whose size is not known beforehand.
+        batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
     """
 
     def __init__(self, *args, **kwargs):
@@ -49,30 +49,30 @@ class WholeBatches:
         """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
 
         Args:
-            x: int32 [N, T], word ids, of which N is a multiple of the batch size: row i of a batch goes on where row i
-                of the batch before it ended. Or what gives batches of (tokens [B, T], targets [B, T]), such as
+            x: int32 [N, T], word ids, where N is a multiple of the batch size: row i of a batch continues row i of the
+                previous batch. Or data that yields batches of (tokens [B, T], targets [B, T]), such as the result of
                 `make_dataset` or a `keras.utils.PyDataset`.
-            y: int32 [N, T], the next words of `x`; `None` where `x` gives them.
+            y: int32 [N, T], the next words of `x`; `None` if `x` yields them.
             batch_size: rows B of a batch of arrays; `None` for the model's.
-            epochs: as for `keras.Model.fit`, as all that follows.
-            verbose: whether to show a progress bar (1) or a line an epoch (2).
+            epochs: as in `keras.Model.fit`, like all arguments below.
+            verbose: whether to show a progress bar (1) or one line per epoch (2).
             callbacks: callbacks, such as `kerasptb.callbacks.ResetStates()`.
             validation_split: fraction of the rows of arrays to validate on, the last ones.
-            validation_data: (x, y), or what gives batches.
-            shuffle: whether to shuffle, which a state that goes on from batch to batch has no use for.
+            validation_data: (x, y), or data that yields batches.
+            shuffle: whether to shuffle, which makes no sense with a state carried from batch to batch.
             **kwargs: further arguments of `keras.Model.fit`. Sample weights are [N] or [N, T].
 
         Returns:
             A `keras.callbacks.History`.
 
         Raises:
-            ValueError: if arrays do not divide into whole batches, those of validation among them; for class weights,
-                which Keras applies to rows that have one class each.
+            ValueError: if arrays, also those of validation, do not divide into whole batches; for class weights,
+                which Keras applies to rows with one class each.
         """
         _refuse_class_weights(kwargs.get("class_weight"))
         rows = batch_size or self.batch_size
         if isinstance(validation_data, tuple | list) and (array := _array(validation_data[0])) is not None:
-            # Before an epoch has been trained. While it trains on a dataset, Keras would read arrays in batches of 32.
+            # Checked before the first epoch. When training on a dataset, Keras would read these in batches of 32.
             kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or rows
             _check_rows(array, kwargs["validation_batch_size"], "of validation")
         if validation_split and validation_data is None and (array := _array(x)) is not None:
@@ -112,7 +112,7 @@ class WholeBatches:
         return super().predict(x, batch_size, verbose, **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
-        """Trains as `keras.Model.train_on_batch` does, from the state in which the batch before it ended.
+        """Trains as `keras.Model.train_on_batch` does, from the state after the previous batch.
 
         Raises:
             ValueError: for class weights, as in `fit`.
@@ -122,12 +122,12 @@ class WholeBatches:
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """Evaluates as `keras.Model.test_on_batch` does, from the state in which the batch before it ended."""
+        """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch."""
         self._retrace_if_new_shape("test_function", _shape(x, sample_weight))
         return super().test_on_batch(x, y, sample_weight, **kwargs)
 
     def predict_on_batch(self, x):
-        """Returns logits [B, T, V] in the compute dtype, from the state in which the batch before it ended."""
+        """Returns logits [B, T, V] in the compute dtype, from the state after the previous batch."""
         self._retrace_if_new_shape("predict_function", _shape(x))
         return super().predict_on_batch(x)
 
@@ -137,16 +137,16 @@ class WholeBatches:
             return super().predict_step(*arguments[:-1], data)
 
     def _retrace_if_new_shape(self, function, shape):
-        """Puts the step function in place that was traced for batches of this shape; none yet if there is no such.
+        """Installs the step function that was traced for batches of this shape, or None if there is none yet.
 
-        Keras would trace the one that is there again with the shapes that differ left open. JAX compiles for each
-        shape, and keeps what it compiled.
+        Keras would retrace the current function and leave open the dimensions that differ. JAX compiles once for each
+        shape and keeps the results.
         """
         if _ON_TENSORFLOW:
             setattr(self, function, self._traced.exchange(function, shape, getattr(self, function)))
 
     def _batch_size_of(self, x, batch_size):
-        """The batch size to hand to Keras: that of arrays, which it checks, or what was given for other data."""
+        """The batch size to pass to Keras. For arrays it is checked; for other data it is what was given."""
         array = _array(x)
         if array is None:
             return batch_size
@@ -158,17 +158,18 @@ class WholeBatches:
 class _TracedFunctions:
     """The step functions of a model, by the shape of the batches that they were traced for.
 
-    Validation and evaluation, or batches of two lengths, come in turn: a trace takes long, and TensorFlow never gives
-    all of its memory back. Keras tracks what stands in a list or dict, but looks into no object of another kind.
+    Validation and evaluation, or batches of two lengths, may alternate. Tracing takes long, and TensorFlow never frees
+    all of a trace's memory, so the functions are kept. They are in an object of this class because Keras tracks the
+    contents of lists and dicts, but not those of other objects.
     """
 
-    _MOST = 32  # of each kind of step, the latest
+    _MOST = 32  # functions kept for each kind of step, the latest ones
 
     def __init__(self):
         self._shapes, self._others = {}, {}
 
     def exchange(self, kind, shape, function):
-        """Takes the function that is in use, and returns that of another shape; None if it is still to be traced."""
+        """Stores the current function and returns the one for `shape`, or None if that is not traced yet."""
         before = self._shapes.setdefault(kind, shape)
         if before == shape:
             return function
@@ -193,7 +194,7 @@ def _check_rows(array, batch_size, part=""):
 
 
 def _refuse_class_weights(class_weight):
-    # Keras takes each row of [B, T] targets for one-hot, and the place of its largest id for the class.
+    # Keras would treat each row of the [B, T] targets as one-hot, and the index of its largest id as the class.
     if class_weight is not None:
         raise ValueError(
             "Keras applies one class weight to a row, and here each word has its own class. Give each word a weight, "
@@ -203,13 +204,13 @@ def _refuse_class_weights(class_weight):
 
 @contextlib.contextmanager
 def whole_batch(data, batch_size):
-    """Lets the body, a step, have its data with a static number of rows, and run nothing before they have come.
+    """Gives the body, a step, its data with a static number of rows; none of its operations runs before they have come.
 
-    What the step makes is differentiated in the step or not at all.
+    Gradients of what the step computes must be taken inside the step.
 
     Args:
-        data: tensors of any structure.
-        batch_size: number of rows of those whose number is not known while the step is traced.
+        data: tensors in any structure.
+        batch_size: number of rows of the tensors whose number of rows is unknown while the step is traced.
     """
     if _ON_TENSORFLOW:
         data = keras.tree.map_structure(lambda x: _with_rows(x, batch_size), data)
@@ -233,9 +234,9 @@ def _with_rows(x, batch_size):
 
 
 def _array(x):
-    """The array that a model of one input is given, as it is or in a dict or list; None if anything else is given.
+    """The array that is the model's one input, given directly or in a dict or list; None for any other data.
 
-    An array is what Keras cuts into batches, of another framework too.
+    An array is anything that Keras cuts into batches, also of another framework.
     """
     if isinstance(x, dict | list | tuple) and len(x) == 1:
         (x,) = x.values() if isinstance(x, dict) else x
@@ -252,7 +253,7 @@ def _shape_of_weights(sample_weight):
 
 
 def _shapes(x, batch_size, sample_weight=None):
-    """What is known of the shapes of a batch before it comes: None if nothing is."""
+    """What is known about the shapes of a batch beforehand; None if nothing is."""
     array = _array(x)
     if array is None:
         return getattr(x, "element_spec", None)
