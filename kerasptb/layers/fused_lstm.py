@@ -12,29 +12,29 @@ from kerasptb.ops.tensors import as_tensor, compiled_by_xla, without_autocast
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class FusedLSTM(keras.layers.LSTM):
-    """LSTM layer on a backend of choice: a drop-in for `keras.layers.LSTM`.
+    """LSTM layer with a choice of backend: a drop-in replacement for `keras.layers.LSTM`.
 
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
     than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and a number of steps that is not static are
     served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. Exports use Keras'
-    loop too, because they run where this package is not installed (but a `tf.function` of your own, traced before it is
-    saved, still has the native operation in it). The native backend has gradients, but neither second derivatives nor
-    forward-mode ones: for those name `backend="keras"`.
+    loop too, because they run where this package is not installed (but your own `tf.function`, if traced before it is
+    saved, still contains the native operation). The native backend has first-order reverse-mode gradients only. For
+    second derivatives and forward-mode gradients use `backend="keras"`.
 
-    `set_weights(other.get_weights())`, of a layer or of a whole model, moves weights from a `keras.layers.LSTM` and to
-    it. A file of weights alone (`.weights.h5`) does not: Keras names layers by their class in it. To replace the LSTMs
+    `set_weights(other.get_weights())`, on a layer or on a whole model, copies weights from or to a `keras.layers.LSTM`.
+    A weights file (`.weights.h5`) cannot do so, because Keras names layers in it by their class. To replace the LSTMs
     of a built model use `keras.models.clone_model`, with a `clone_function` that returns
     `FusedLSTM.from_config(layer.get_config())` for them.
 
-    If the backend or precision that was saved cannot be had where the layer is loaded, it takes another, and warns.
+    If the saved backend or precision is not available where the layer is loaded, the layer uses another and warns.
 
     Args:
         units: number of units H.
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
         precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`. `None` follows the layer's
-            dtype policy: `"bfloat16"` under `mixed_bfloat16`, if the native backend has it here, else `"float32"`.
+            dtype policy: `"bfloat16"` under `mixed_bfloat16` if the native backend supports it here, else `"float32"`.
             Under that policy inputs, outputs and the state between calls are bfloat16, as in every Keras layer.
-        *args: as of `keras.layers.LSTM`.
+        *args: further positional arguments of `keras.layers.LSTM`.
         **kwargs: further arguments of `keras.layers.LSTM`.
 
     Call arguments:
@@ -44,12 +44,12 @@ class FusedLSTM(keras.layers.LSTM):
         training: whether dropout applies.
 
     Returns:
-        As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`; with `return_state=True` a list of
-        that, h_T [B, H] and c_T [B, H].
+        As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`. With `return_state=True`, a list of
+        this output, h_T [B, H] and c_T [B, H].
 
     Raises:
-        ValueError: unknown names, or a call that the backend named cannot serve.
-        NativeUnavailableError: `backend="native"` and the native library cannot be used; the message says why.
+        ValueError: for unknown names, or a call that the named backend cannot serve.
+        NativeUnavailableError: if `backend="native"` and the native library cannot be used; the message says why.
 
     Example:
         >>> layer = FusedLSTM(4, return_sequences=True)
@@ -61,8 +61,8 @@ class FusedLSTM(keras.layers.LSTM):
         super().__init__(units, *args, **kwargs)
         self.backend = backend
         self.precision = precision
-        # Says early what is wrong with a backend that was named, and whether the model can be compiled by XLA: only
-        # Keras' own cuDNN operation cannot.
+        # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
+        # Keras' own cuDNN operation prevents it.
         chosen, _ = self._choose(self._obstacle())
         if chosen != "keras":
             self.supports_jit = True
@@ -77,13 +77,13 @@ class FusedLSTM(keras.layers.LSTM):
             arguments = self._arguments(sequences, *initial_state)
             tensors_obstacle = tensor_obstacle(self.backend, self._precision(), arguments)
         if tensors_obstacle is not None and keras.src.backend.common.symbolic_scope.in_symbolic_scope():
-            # Keras builds a model with `Input`s, whose batch may be left open: no backend is asked to run.
+            # Keras is building a model from `Input`s, whose batch size may be open: nothing runs yet.
             chosen, precision = "keras", None
         else:
             chosen, precision = self._choose(layer_obstacle or tensors_obstacle)
         if chosen == "keras" and self.backend != "keras" and compiled_by_xla():
-            # The model was compiled since this layer allows it: it could not know of this call's mask, say. Keras would
-            # take cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
+            # XLA compiles the model because this layer allowed it, before it knew about, say, this call's mask. Keras
+            # would use cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
             return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask, training=training)
         if chosen == "keras":
             return super().inner_loop(sequences, initial_state, mask, training=training)
@@ -92,26 +92,26 @@ class FusedLSTM(keras.layers.LSTM):
 
     @property
     def variables(self):
-        """The layer's variables; with JAX those of its recurrent state too.
+        """The layer's variables; with JAX also those of its recurrent state.
 
-        There Keras' trainer carries from step to step what is among them, and nothing else. Weights, which are saved,
-        they are not.
+        Keras' JAX trainer carries only these variables from step to step. The state variables are not weights, so they
+        are not saved.
         """
         if keras.backend.backend() != "jax":
             return super().variables
         return [*super().variables, *self.state_variables()]
 
     def state_variables(self):
-        """Returns the variables of the recurrent state, a list; empty if the layer is not stateful, or not built."""
+        """Returns a list of the recurrent state's variables; empty if the layer is not stateful or not built."""
         return keras.tree.flatten(getattr(self, "states", None) or [])
 
     def get_config(self):
-        """The layer's arguments, for serialisation."""
+        """Returns the layer's arguments, for serialisation."""
         return {**super().get_config(), "backend": self.backend, "precision": self.precision}
 
     @classmethod
     def from_config(cls, config):
-        """Makes the layer from what `get_config` gave, with a backend and a precision that this process has."""
+        """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
         return super().from_config({**config, **backends.replacements(config)})
 
     def _precision(self):
@@ -119,18 +119,19 @@ class FusedLSTM(keras.layers.LSTM):
         return self.precision or backends.precision_of_policy(self.backend, self.dtype_policy)
 
     def _choose(self, obstacle):
-        """The backend that serves a call, and its precision; raises if one of them was named and cannot be had."""
+        """The backend and the precision that serve a call; raises if either was named and is not available."""
         if obstacle is not None and self.backend == "auto" and self.precision is None:
             return "keras", None
         precision = self._precision()
         return backends.resolve(self.backend, precision, obstacle), precision
 
     def _arguments(self, sequences, h0, c0):
-        """The tensors of `kerasptb.ops.lstm`."""
+        """The tensors to pass to `kerasptb.ops.lstm`."""
         weights = self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias
         if self._precision() != "bfloat16" or self.dtype_policy.name != "mixed_bfloat16":
             return [keras.ops.convert_to_tensor(x) for x in (sequences, h0, c0, *weights)]
-        # The kernels round what they multiply. Rounded here, the weights would have their gradients rounded too.
+        # The kernels round the operands of products themselves. If the weights were rounded here, their gradients
+        # would be rounded too.
         with without_autocast():
             weights = [as_tensor(weight) for weight in weights]
         return [*(keras.ops.cast(x, "float32") for x in (sequences, h0, c0)), *weights]
@@ -159,7 +160,7 @@ class FusedLSTM(keras.layers.LSTM):
 
 
 def is_exported():
-    """Whether this call is traced for an export: neither Keras nor TensorFlow has anything else that tells."""
+    """Whether this call is traced for an export. In Keras and TensorFlow only the call stack shows this."""
     frame = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(("keras.src.export.", "tensorflow.python.saved_model.save")):

@@ -1,4 +1,4 @@
-"""An LSTM whose training state and evaluation state are two things."""
+"""An LSTM with separate states for training and for evaluation."""
 
 import contextlib
 import threading
@@ -8,12 +8,12 @@ import keras
 from kerasptb.layers.fused_lstm import FusedLSTM, is_exported
 from kerasptb.layers.untracked import Untracked
 
-# Held by whoever goes on from the state of evaluation, from its reset to its last use.
+# A thread that uses the evaluation state holds this from the reset of the state to its last use.
 EVALUATION = threading.RLock()
 
 
 class _Calls(threading.local):
-    """Values that layers' attributes have during a call, in its thread alone: other threads may call the layer, too."""
+    """Values of layers' attributes during a call, for its thread only: other threads may call the layer meanwhile."""
 
     def __init__(self):
         self.attributes = {}
@@ -23,7 +23,7 @@ _CALLS = _Calls()
 
 
 def _attribute_of_a_call(name):
-    """An attribute of which a call may have a value of its own."""
+    """An attribute that may have another value during a call."""
 
     def get(layer):
         return _CALLS.attributes.get((id(layer), name), layer.__dict__.get(name))
@@ -38,31 +38,31 @@ def _attribute_of_a_call(name):
 class StatefulLSTM(FusedLSTM):
     """A stateful LSTM with one recurrent state for training and another for evaluation.
 
-    `keras.layers.LSTM(stateful=True)` has a single state, which flows from training into validation and from
-    there back into training, and which fixes the batch size of both. Here calls with `training=True` read and
-    write the training state (`states`, as in Keras, of the batch size that the layer is built with), all others
-    the evaluation state, which takes any batch size and begins at zero when the batch size is met first.
+    `keras.layers.LSTM(stateful=True)` has a single state. It flows from training into validation and back into
+    training, and fixes the batch size of both. Here, calls with `training=True` read and write the training state
+    (`states`, as in Keras, of the batch size that the layer is built with). All other calls use the evaluation
+    state, which takes any batch size. For each new batch size it begins at zero.
 
     Args:
         units: dimensionality H of the output.
-        *args: as of `keras.layers.LSTM`.
+        *args: further positional arguments of `keras.layers.LSTM`.
         **kwargs: further arguments of `FusedLSTM`; `stateful` is always true.
 
     Call arguments:
         sequences: float tensor [B, T, D].
         initial_state: optional list of h0 and c0, each [B, H], in place of the state.
         mask: optional boolean tensor [B, T].
-        training: whether to go on from the training state.
+        training: whether to continue from the training state.
 
     Returns:
-        As `FusedLSTM`: [B, T, H] with `return_sequences=True`, else [B, H]; h_T and c_T behind it with
+        As `FusedLSTM`: [B, T, H] with `return_sequences=True`, else [B, H]; followed by h_T and c_T with
         `return_state=True`.
 
     Raises:
         ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
     """
 
-    # Keras' own, read and written wherever it runs the layer.
+    # Keras' own attributes, which it reads and writes when it runs the layer.
     states = _attribute_of_a_call("states")
     _expected_batch_size = _attribute_of_a_call("_expected_batch_size")
 
@@ -70,19 +70,19 @@ class StatefulLSTM(FusedLSTM):
         if not kwargs.pop("stateful", True):
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
         super().__init__(units, *args, stateful=True, **kwargs)
-        # By batch size. State is no weight: tracked, it would be saved, and fixed in number once the layer is built.
+        # By batch size. State is not a weight. If tracked, it would be saved, and none could be added after `build`.
         self._evaluation_states = Untracked({})
 
     def build(self, sequences_shape, *args, **kwargs):
         """Makes the weights and the state of training, for batches of this size."""
         super().build(sequences_shape, *args, **kwargs)
         if keras.backend.backend() == "jax":
-            # Variables that are made later have the training step compiled again, and most evaluate in batches of the
-            # same size.
+            # New variables made later would cause the training step to be compiled again. Evaluation mostly uses the
+            # same batch size.
             self.make_evaluation_states(sequences_shape[0])
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
-        """Runs the layer from the state of training or of evaluation, and keeps the state it ends in."""
+        """Runs the layer from the training state or the evaluation state, and stores the new state."""
         if is_exported():
             raise ValueError(
                 "A StatefulLSTM cannot be exported: all clients of the export would share its state. A LanguageModel "
@@ -95,7 +95,7 @@ class StatefulLSTM(FusedLSTM):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def reset_state(self):
-        """Zeroes the state of training and that of evaluation."""
+        """Zeroes the training state and the evaluation states."""
         super().reset_state()
         self.reset_evaluation_state()
 
@@ -103,7 +103,7 @@ class StatefulLSTM(FusedLSTM):
         """Zeroes the state of evaluation.
 
         Args:
-            batch_size: rows B of the batches whose state it is; `None` for that of every size.
+            batch_size: rows B of the batches whose state to zero; `None` for all sizes.
         """
         by_size = self._evaluation_states.value
         for size in list(by_size) if batch_size is None else [batch_size]:
@@ -112,7 +112,7 @@ class StatefulLSTM(FusedLSTM):
 
     @contextlib.contextmanager
     def _states_of_evaluation(self, batch_size):
-        """Lets the body's `self.states` be the evaluation state of a batch size, made when it is met first."""
+        """Makes `self.states` the evaluation state of this batch size in the body, creating it if needed."""
         if not isinstance(batch_size, int):
             raise ValueError(
                 "A stateful model needs batches of a fixed size, such as `dataset.batch(n, drop_remainder=True)` "
@@ -129,7 +129,7 @@ class StatefulLSTM(FusedLSTM):
 
     @contextlib.contextmanager
     def _without_state(self):
-        """Lets the body's call begin at zero and keep nothing."""
+        """Makes the call in the body begin at zero and store no state."""
         self.stateful = False
         try:
             yield
@@ -137,13 +137,13 @@ class StatefulLSTM(FusedLSTM):
             self.stateful = True
 
     def make_evaluation_states(self, batch_size):
-        """Makes the state of evaluation for batches of a size, unless it is there.
+        """Makes the state of evaluation for batches of this size, unless it exists.
 
         Args:
             batch_size: rows B of the batches, an int.
 
         Raises:
-            ValueError: inside of a step, where the backend lets no variable be made.
+            ValueError: inside a step, if the backend does not allow new variables there.
         """
         if batch_size in self._evaluation_states.value:
             return
@@ -153,7 +153,7 @@ class StatefulLSTM(FusedLSTM):
                 "`layer.make_evaluation_states(batch_size)` "
                 f"before the size is met, as a LanguageModel does by itself. Received: batches of {batch_size} rows"
             )
-        # Met inside a graph, the variables must outlive it.
+        # This may run while a graph is traced: the variables must outlive it.
         with EVALUATION, _outside_graph():
             if batch_size not in self._evaluation_states.value:
                 self._evaluation_states.value[batch_size] = [
@@ -162,18 +162,18 @@ class StatefulLSTM(FusedLSTM):
                 ]
 
     def state_variables(self):
-        """Returns the variables of the states of training and of evaluation, a list."""
+        """Returns a list of the variables of the training state and the evaluation states."""
         return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.value.values()))]
 
 
 def _keras_asks_for_shapes():
-    """Whether Keras builds a model on JAX, where no variable may be made on the way."""
+    """Whether Keras is building a model on JAX, where no variable may be made meanwhile."""
     return keras.backend.backend() == "jax" and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
 
 
 @contextlib.contextmanager
 def _outside_graph():
-    """Lets the body make variables that outlive the graph that is being traced, if one is."""
+    """Lets the body make variables that outlive the graph being traced, if there is one."""
     if keras.backend.backend() != "tensorflow":
         yield
         return
@@ -181,8 +181,8 @@ def _outside_graph():
     from tensorflow.python.ops.resource_variable_ops import default_variable_creator_v2  # noqa: PLC0415
 
     def create(_, **arguments):
-        # Not what the `tf.function` puts here, which refuses variables from its second trace on. They are for those
-        # that a function makes anew in each call; a batch size is met once.
+        # Used instead of the creator of `tf.function`, which refuses variables from the second trace on. It guards
+        # against functions that make new variables in each call; here they are made once for each batch size.
         return default_variable_creator_v2(None, **arguments)
 
     with tf.init_scope(), tf.variable_creator_scope(create) if tf.executing_eagerly() else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""The logits of a model whose output matrix is its embedding's, transposed."""
+"""The logits layer of a model whose output matrix is its embedding matrix, transposed."""
 
 import keras
 from keras import ops
@@ -8,11 +8,11 @@ from kerasptb.ops.tensors import matmul
 
 
 class TiedDense(keras.layers.Layer):
-    """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: one matrix, trained by both.
+    """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: both train the same matrix.
 
     Press and Wolf, 2017, "Using the Output Embedding to Improve Language Models"; Inan et al., 2017, "Tying Word
-    Vectors and Word Classifiers". Keras' `ReversibleEmbedding` has no bias, and its product with the words' vectors is
-    not apart from the lookup.
+    Vectors and Word Classifiers". Keras' `ReversibleEmbedding` has no bias, and does the product and the lookup in the
+    same layer.
 
     Args:
         embedding: the `keras.layers.Embedding` of V words, of size D. Its matrix stays the embedding's weight; this
@@ -34,8 +34,8 @@ class TiedDense(keras.layers.Layer):
 
     def __init__(self, embedding, bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
-        self.supports_masking = True  # as keras.layers.Dense: a word's logits are its own
-        # Its matrix is its own weight: tracked here too, it would be saved twice.
+        self.supports_masking = True  # as keras.layers.Dense: a word's logits depend on that word's input only
+        # The matrix is a weight of the embedding. If it were tracked here too, it would be saved twice.
         self._reference = Untracked(embedding)
         self.units = embedding.input_dim
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -44,7 +44,7 @@ class TiedDense(keras.layers.Layer):
         """Makes the bias.
 
         Raises:
-            ValueError: if the inputs are not of the embedding's size.
+            ValueError: if the inputs do not have the embedding's size.
         """
         if input_shape[-1] != self._embedding.output_dim:
             raise ValueError(
@@ -58,7 +58,7 @@ class TiedDense(keras.layers.Layer):
         """The embedding's matrix, a variable [V, D].
 
         Raises:
-            ValueError: if the embedding has been quantized: its whole numbers are not the matrix.
+            ValueError: if the embedding has been quantized: its integers are not the matrix.
         """
         if getattr(self._embedding, "quantization_mode", None) is not None:
             raise ValueError(
@@ -69,12 +69,12 @@ class TiedDense(keras.layers.Layer):
 
     @property
     def kernel(self):
-        """The embedding's matrix, transposed: a tensor [D, V] through which gradients reach it."""
+        """The embedding's matrix, transposed: a tensor [D, V] through which gradients reach the matrix."""
         return ops.transpose(ops.convert_to_tensor(self.embeddings))
 
     def call(self, inputs):
         """Returns the logits."""
-        # As a product of two matrices, of which the second need not be copied to be transposed.
+        # Computed as a product of two matrices, which can transpose the second without a copy.
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
         rows = ops.reshape(inputs, (-1, matrix.shape[1]))
         logits = matmul(rows, matrix, transpose_b=True) + self.bias
@@ -85,7 +85,7 @@ class TiedDense(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self):
-        """Refuses: a config holds one layer, and cannot say that it shares another's matrix.
+        """Refuses: a config describes one layer, and cannot say that it shares another layer's matrix.
 
         Raises:
             NotImplementedError: always, naming what can be saved.

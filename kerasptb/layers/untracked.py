@@ -1,10 +1,10 @@
-"""What an object refers to and is not to own."""
+"""A reference that Keras does not track."""
 
 
 class Untracked:
-    """Holds a value whose variables are not to be those of the layer or model that has it as an attribute.
+    """Holds a value whose variables must not become variables of the layer or model that refers to it.
 
-    Keras and TensorFlow track what stands in an attribute, a list or a dict, and look into no object of another kind.
+    Keras and TensorFlow track the contents of attributes, lists and dicts, but do not look into other objects.
 
     Args:
         value: anything.
