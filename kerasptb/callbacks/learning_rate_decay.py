@@ -10,19 +10,19 @@ class LearningRateDecay(keras.callbacks.Callback):
 
     In epoch `e` (from 0) the rate is `learning_rate * decay ** max(e + 1 - constant_epochs, 0)`: with the
     defaults 1.0 in the first five epochs, then 0.5, 0.25, … as in the original tutorial. The rate is computed
-    from the base, not from the rate before, so a training that goes on at `initial_epoch` has the right one. An
-    optimizer loaded with the rate of a later epoch, or restored by `keras.callbacks.BackupAndRestore` before this
-    callback, does not tell its base any more: name that in `learning_rate`. A training that begins later than at its
-    first epoch without it is warned.
+    from the base rate, not from the previous rate, so it is also right for a training that continues at
+    `initial_epoch`. An optimizer that was loaded with the rate of a later epoch, or restored by
+    `keras.callbacks.BackupAndRestore` before this callback, no longer holds its base rate: pass it as
+    `learning_rate`. Without it, a training that begins after its first epoch gives a warning.
 
-    The rate of each epoch stands in the history as `learning_rate`. What another callback makes of it, such as
-    `keras.callbacks.ReduceLROnPlateau`, lasts until the epoch's end, and is warned of.
+    The history has the rate of each epoch as `learning_rate`. If another callback changes the rate, such as
+    `keras.callbacks.ReduceLROnPlateau`, the change lasts until the end of the epoch, and a warning follows.
 
     Args:
         constant_epochs: number of epochs at the base rate.
         decay: factor of each further epoch, in (0, 1].
-        learning_rate: base rate; `None` takes the optimizer's when training first begins, or what it was before such a
-            callback lowered it.
+        learning_rate: base rate; `None` takes the optimizer's rate when training first begins, or, if an earlier
+            `LearningRateDecay` lowered it, the base rate of that one.
 
     Raises:
         ValueError: if an argument is out of range, or the optimizer's rate follows a schedule of its own.
@@ -83,7 +83,7 @@ class LearningRateDecay(keras.callbacks.Callback):
             )
         optimizer.learning_rate = self.rate(epoch)
         self._last_set = float(optimizer.learning_rate)
-        # For the callback of a later `fit`, which would take the rate that this one leaves for the base.
+        # For the callback of a later `fit`, which would otherwise take the lowered rate as its base.
         optimizer._base_and_lowered_rate = float(self.learning_rate), float(optimizer.learning_rate)
 
     def on_epoch_end(self, epoch, logs=None):

@@ -9,8 +9,8 @@ class ResetStates(keras.callbacks.Callback):
 
     Works on any Keras model with stateful recurrent layers. Plain Keras lets the state flow from the end of the
     training data into validation, from there into the next epoch, and from one `evaluate` into the next. With
-    this callback the state is zeroed when a training epoch begins; an evaluation begins from zero, and afterwards
-    the state is what it was before the evaluation.
+    this callback the state is zeroed when a training epoch begins. An evaluation begins from zero, and afterwards
+    the earlier state is restored.
     """
 
     def __init__(self):
@@ -26,7 +26,7 @@ class ResetStates(keras.callbacks.Callback):
         self._before_evaluation = [ops.copy(variable.value) for variable in self._variables()]
         self._zero()
         for layer in stateful_layers(self.model):
-            if hasattr(layer, "reset_evaluation_state"):  # a StatefulLSTM, whose evaluations have a state of their own
+            if hasattr(layer, "reset_evaluation_state"):  # a StatefulLSTM, which has separate evaluation states
                 layer.reset_evaluation_state()
 
     def on_test_end(self, logs=None):
@@ -44,7 +44,7 @@ class ResetStates(keras.callbacks.Callback):
 
 
 def stateful_layers(model):
-    """Returns the model's built recurrent layers with `stateful=True`, nested models' and wrappers' included."""
+    """Returns the model's built recurrent layers with `stateful=True`, also those in nested models and wrappers."""
     return [
         layer
         for layer in model._flatten_layers(include_self=False)

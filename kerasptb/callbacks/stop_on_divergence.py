@@ -12,8 +12,8 @@ class TrainingDivergedError(ArithmeticError):
 class StopOnDivergence(keras.callbacks.Callback):
     """Raises `TrainingDivergedError` at the first training batch whose loss is NaN or infinite.
 
-    Raising, unlike `keras.callbacks.TerminateOnNaN`, keeps the callbacks that follow from saving or reporting
-    the ruined epoch as if it had ended.
+    Unlike `keras.callbacks.TerminateOnNaN`, it raises, so that the callbacks after it do not save or report the
+    ruined epoch as if it had ended.
     """
 
     def __init__(self):
@@ -25,7 +25,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks the running loss; with several steps an execution, after the last of them."""
+        """Checks the running loss. With several steps per execution this happens after the last of them."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise TrainingDivergedError(

@@ -10,13 +10,12 @@ from kerasptb.metrics.perplexity import find_perplexity
 class WordsPerSecond(keras.callbacks.Callback):
     """Adds `words_per_second` to the logs of every training batch and epoch.
 
-    The words are those that the model's `Perplexity` metric has counted since the epoch began (of weighted words, the
-    sum of their weights). The clock starts when the epoch's first execution ends, so that the tracing of the graph is
-    not taken for slow training (of an epoch that is a single execution, the whole counts), and validation is outside
-    it.
+    The words are those that the model's `Perplexity` metric has counted since the epoch began (for weighted words, the
+    sum of their weights). The clock starts when the epoch's first execution ends, so that the tracing of the graph does
+    not count as slow training. If the epoch is a single execution, all of it counts. Validation does not count.
 
     Raises:
-        ValueError: when the first batch ends of a model without a `kerasptb.metrics.Perplexity`.
+        ValueError: at the end of the first batch, if the model has no `kerasptb.metrics.Perplexity`.
     """
 
     def __init__(self):
@@ -53,7 +52,7 @@ class WordsPerSecond(keras.callbacks.Callback):
         variable = self._perplexity.num_words
         state = getattr(self.model, "_jax_state", None)
         if state and not self.model._jax_state_synced:
-            # JAX's trainer keeps the values to itself until the epoch ends; to write all back for one costs time.
+            # Keras' JAX trainer holds the values until the epoch ends. Writing all back to read one would cost time.
             position = [id(other) for other in self.model.metrics_variables].index(id(variable))
             return float(state["metrics_variables"][position])
         return float(variable)
