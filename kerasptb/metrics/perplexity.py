@@ -18,15 +18,15 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     Args:
         from_logits: whether `y_pred` holds logits (the default) or probabilities.
         name: name in the progress bar and the history.
-        dtype: dtype of the accumulators; `None` for float32 (or Keras' `floatx`, if that is wider), which counts words
-            exactly up to 16 million, and beyond by the batch. Where there are more between two resets take "float64".
+        dtype: dtype of the accumulators; `None` for float32 (or Keras' `floatx`, if that is wider). float32 counts
+            exactly up to 16 million words; beyond, each batch's count is rounded. Use "float64" for more words.
         ignore_class: id of a word that does not count, such as padding.
 
     Call arguments:
         y_true: int [...], ids of the true words.
-        y_pred: float [..., V], logits or probabilities. Words that a mask of Keras' leaves out do not count
-            (but in `fit` with JAX, where Keras' trainer drops the mask before the metrics: weigh them there).
-        sample_weight: weights of the words, of y_true's shape or of its first dimensions (one for each sequence).
+        y_pred: float [..., V], logits or probabilities. Words that a Keras mask leaves out do not count. The
+            exception is `fit` with JAX, where Keras' trainer drops the mask before the metrics: use weights there.
+        sample_weight: weights of the words, with y_true's shape or its first dimensions (one for each sequence).
 
     Example:
     >>> metric = Perplexity()
@@ -40,7 +40,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         super().__init__(name=name, dtype=dtype, from_logits=from_logits, ignore_class=ignore_class)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds the words of a batch; the arguments' shapes stand above, under "Call arguments"."""
+        """Adds the words of a batch; for the arguments' shapes see "Call arguments" of the class."""
         mask = keras.src.backend.get_keras_mask(y_pred)
         logits = getattr(y_pred, "_keras_logits", None)
         y_true, y_pred = ops.convert_to_tensor(y_true), _in_float32_at_least(y_pred)
@@ -49,13 +49,13 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         weights = [] if sample_weight is None else [sample_weight]
         weights += [] if mask is None else [mask]
         if self.ignore_class is not None:
-            # Keras gives an ignored word the loss 0, but counts it.
+            # Keras gives an ignored word a loss of 0, but still counts it.
             weights.append(ops.not_equal(y_true, self.ignore_class))
         weights = [ops.reshape(self._of_words(weight, shape), [-1]) for weight in weights]
-        # Keras counts rows, whatever their length; one word a row counts words.
+        # Keras counts rows, whatever their length. With one word per row it counts words.
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
         if logits is not None:
-            # What Keras' softmax was made of: given the probabilities alone, Keras takes those below 1e-7 for 1e-7.
+            # The logits behind Keras' softmax: from the probabilities alone, Keras would clip those below 1e-7.
             y_pred._keras_logits = ops.reshape(_in_float32_at_least(logits), [-1, logits.shape[-1]])
         with tensors.after(y_true):
             return super().update_state(
@@ -63,7 +63,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
             )
 
     def _of_words(self, weight, shape):
-        """A weight of each word from those of the first dimensions."""
+        """Expands weights of the first dimensions to one weight for each word."""
         weight = ops.cast(weight, self.dtype)
         if len(weight.shape) > len(shape):
             return ops.reshape(weight, shape)
@@ -71,7 +71,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         return ops.broadcast_to(ops.reshape(weight, (*ops.shape(weight), *[1] * missing)), shape)
 
     def update_from_cross_entropy(self, cross_entropy, num_words):
-        """Adds words whose cross-entropy is known already, so that no logits are needed.
+        """Adds words whose cross-entropy is already known, so that no logits are needed.
 
         Args:
             cross_entropy: float32 scalar, the summed cross-entropy of the words, in nats.
@@ -98,13 +98,13 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
 
 def _in_float32_at_least(x):
-    """The logits as Keras must be given them: it rounds each word's cross-entropy to their dtype."""
+    """Casts logits to at least float32: Keras rounds each word's cross-entropy to the dtype of the logits."""
     x = ops.convert_to_tensor(x)
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def find_perplexity(model):
-    """Returns a model's `Perplexity`; `None` if it has none, or none yet: the first batch builds compiled metrics."""
+    """Returns a model's `Perplexity`, or `None` if there is none (yet: the first batch builds compiled metrics)."""
     metrics = list(model.metrics)
     for several in (*model.metrics, getattr(model, "_compile_metrics", None)):
         metrics += getattr(several, "metrics", [])
