@@ -8,8 +8,8 @@ from keras import ops
 class SequenceCrossEntropy(keras.losses.Loss):
     """Cross-entropy of the next word, summed over the time steps and averaged over the batch.
 
-    This is `num_steps` times what `keras.losses.SparseCategoricalCrossentropy` gives, which averages over time
-    too. The scale matters as soon as gradients are clipped: a global norm of 5 on this cost is a global norm of
+    This is `num_steps` times the value of `keras.losses.SparseCategoricalCrossentropy`, which also averages over
+    time. The scale matters as soon as gradients are clipped: a global norm of 5 on this cost is a global norm of
     `5 / num_steps` on Keras' mean. With 10,000 words and 20 steps an untrained model costs 20 ln 10000 ≈ 184.2.
 
     Formula: `cost = 1/B Σ_b Σ_t -log softmax(logits[b, t])[targets[b, t]]`, in nats (Zaremba et al., 2014,
@@ -22,15 +22,15 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     Call arguments:
         y_true: int [B, T], the ids of the true next words.
-        y_pred: float [B, T, V], logits. Words that a mask of Keras' leaves out, as from an `Embedding` with
+        y_pred: float [B, T, V], logits. Words that a Keras mask leaves out, such as that of an `Embedding` with
             `mask_zero=True`, cost nothing.
-        sample_weight: float [B], a weight of each sequence, or [B, T], one of each word.
+        sample_weight: float [B], one weight for each sequence, or [B, T], one for each word.
 
     Returns:
         float32 scalar; with `reduction=None` float32 [B], the cost of each sequence.
 
     Raises:
-        ValueError: if `y_pred` has another rank; for weights of words, or a mask, together with
+        ValueError: if `y_pred` has another rank; for word weights or a mask together with
             `reduction="mean_with_sample_weight"`, which divides by the weights of sequences.
     """
 
@@ -54,7 +54,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
                 'Expected weights of whole sequences, [B], and no mask, with reduction="mean_with_sample_weight". '
                 "Received: weights of words"
             )
-        # Keras would weigh what `call` gives, which has one cost for all words of a sequence.
+        # Keras would apply the weights to the result of `call`, which has only one cost for each sequence.
         weighted_sum = _WeightedSum(self.reduction, self.name, self.dtype)
         return weighted_sum(ops.cast(weights, self.dtype), self._costs_of_words(y_true, y_pred), sample_weight)
 
@@ -70,7 +70,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
 
 class _WeightedSum(keras.losses.Loss):
-    """The sum over time of `y_pred`, the costs of words, weighed by `y_true`."""
+    """Sums `y_pred`, the costs of words, over time, weighted by `y_true`."""
 
     def __init__(self, reduction, name, dtype):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
