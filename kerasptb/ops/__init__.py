@@ -1,6 +1,6 @@
-"""Operations on tensors: the two that decide how fast a language model trains.
+"""Operations on tensors: the two that determine how fast a language model trains.
 
-Each is imported when it is first used: to compile the native library takes neither of them, nor Keras.
+Each is imported when it is first used, because compiling the native library needs neither of them, nor Keras.
 """
 
 import importlib
@@ -17,7 +17,7 @@ class _Operations(types.ModuleType):
         raise AttributeError(f"module 'kerasptb.ops' has no attribute {name!r}")
 
     def __setattr__(self, name, value):
-        # An import of one of the modules must not put it in the place of the operation of its name.
+        # Importing a submodule must not replace the operation of the same name.
         if not (name in __all__ and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 

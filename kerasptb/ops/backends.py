@@ -1,4 +1,4 @@
-"""The implementations an operation can have, and which of them can be used here.
+"""The implementations of an operation, and which of them can be used here.
 
 | backend | what runs |
 |---|---|
@@ -34,7 +34,7 @@ def check_names(backend, precision):
 
 
 def visible_gpus():
-    """The numbers of the GPUs that Keras' backend runs on; none where it runs on the processor."""
+    """Returns the numbers of the GPUs that Keras' backend runs on; an empty list if it runs on the processor."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415  (the other Keras backends do without)
 
@@ -42,14 +42,14 @@ def visible_gpus():
     if keras.backend.backend() == "jax":
         import jax  # noqa: PLC0415  (the other Keras backends do without)
 
-        # A device that has no number of the hardware's is the first.
+        # A device without a hardware number counts as the first.
         gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
         return [max(device.local_hardware_id or 0, 0) for device in gpus]
     return []
 
 
 def native_obstacle(precision="float32"):
-    """Why the native library cannot serve any call of this precision in this process, in a line; None if it can."""
+    """Returns one line on why the native library serves no call of this precision in this process, or None."""
     state = loader.status()
     if not state.available:
         return state.reason
@@ -67,7 +67,7 @@ def native_obstacle(precision="float32"):
 
 
 def dtype_obstacle(policy, precision="float32"):
-    """Why the native library cannot serve layers of a Keras dtype policy, in a line; None if it can."""
+    """Returns one line on why the native library cannot serve layers with a dtype policy, or None if it can."""
     rounded_by_kernels = policy.name == "mixed_bfloat16" and precision == "bfloat16"
     if policy.compute_dtype == "float32" or rounded_by_kernels:
         return None
@@ -75,23 +75,23 @@ def dtype_obstacle(policy, precision="float32"):
 
 
 def precision_note(precision):
-    """What speaks against a precision that this process can have, in a line; None if nothing does."""
+    """Returns one line on the drawback of a precision that can be used in this process, or None."""
     if precision == "bfloat16x3" and not visible_gpus() and loader.cpu_level() == "avx512bf16":
-        # Its three products of bfloat16 run at twice the rate of one of float32, not at four times or more as with AMX.
+        # It needs three bfloat16 products, each only twice as fast as a float32 one; with AMX four times or more.
         return "slower than float32 on this processor, which has AVX512-BF16 but no AMX"
     return None
 
 
 def precision_of_policy(backend="auto", policy=None):
-    """The precision of the matrix products where none was named.
+    """Returns the default precision of the matrix products, used where none was named.
 
     Args:
         backend: one of `BACKENDS`.
-        policy: A Keras dtype policy; None for the global one.
+        policy: a Keras dtype policy; `None` for the global one.
 
     Returns:
-        `"bfloat16"` under the policy `mixed_bfloat16`, if the native backend is named, or may be chosen and has it in
-        this process; else `"float32"`.
+        `"bfloat16"` under the policy `mixed_bfloat16`, if the backend is `"native"`, or is `"auto"` and the native
+        library supports bfloat16 in this process; else `"float32"`.
     """
     policy = keras.config.dtype_policy() if policy is None else policy
     native = backend == "native" or (backend == "auto" and native_obstacle("bfloat16") is None)
@@ -99,27 +99,27 @@ def precision_of_policy(backend="auto", policy=None):
 
 
 def most_units(precision="float32"):
-    """The most units that the CUDA recurrence takes on each of the visible GPUs, in float32 or bfloat16."""
+    """Returns the most units that the CUDA recurrence takes on every visible GPU, in float32 or bfloat16."""
     return min(loader.cuda_most_units(precision, gpu) for gpu in visible_gpus())
 
 
 def units_obstacle(units, precision="float32"):
-    """Why the native recurrence cannot have so many units in this process, in a line.
+    """Returns one line on why the native recurrence cannot have this many units in this process.
 
-    None if it can, or if it cannot serve any call of this precision, which `native_obstacle` explains.
+    Returns None if it can, or if it serves no call of this precision at all, which `native_obstacle` explains.
     """
     if not visible_gpus() or native_obstacle(precision) is not None:
         return None
-    # Sizes that fit in float32 also fit in bfloat16, on every GPU: the driver need not be asked.
+    # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
     if units <= most_units() or units <= (most := most_units(precision)):
         return None
     return f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
 
 
 def replacements(config):
-    """What of the arguments "backend" and "precision" in a saved config this process has to replace, a dict.
+    """Returns a dict with the values that this process must replace of "backend" and "precision" in a saved config.
 
-    What was named when a model was made must not keep it from being loaded elsewhere; a warning says what is replaced.
+    A model can thus be loaded where its backend or precision is not available; a warning says what is replaced.
     """
     backend, precision = config.get("backend", "auto"), config.get("precision") or "float32"
     replaced = {}
@@ -134,19 +134,19 @@ def replacements(config):
 
 
 def resolve(backend, precision="float32", obstacle=None):
-    """The backend that serves a call.
+    """Returns the backend that serves a call.
 
     Args:
         backend: one of `BACKENDS`.
         precision: one of `PRECISIONS`.
-        obstacle: why this call is beyond all but Keras' own implementation, as a sentence; None if it is not.
+        obstacle: a sentence on why only Keras' own implementation can serve this call; `None` if others can too.
 
     Returns:
         `"reference"`, `"keras"` or `"native"`.
 
     Raises:
-        ValueError: unknown names, or a named backend that the obstacle keeps from serving the call.
-        NativeUnavailableError: `"native"` by name, or a precision that only it has, and it cannot be used.
+        ValueError: for unknown names, or if the obstacle prevents the named backend from serving the call.
+        NativeUnavailableError: if `"native"`, or a precision that only it has, is named and it cannot be used.
     """
     check_names(backend, precision)
     if backend == "keras":

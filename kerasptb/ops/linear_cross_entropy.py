@@ -9,7 +9,7 @@ With z = h W + b and p = softmax(z), for a word with target y and upstream gradi
     dh = dz W^T        dW = h^T dz        db = sum over words of dz
 
 At a language model's sizes z is by far the largest tensor of a training step, and gradients need p again. So the work
-goes a chunk of R words at a time: the logits of a chunk are made, read and dropped before the next chunk's.
+is done in chunks of R words: the logits of a chunk are computed, read and dropped before those of the next chunk.
 """
 
 import numbers
@@ -25,18 +25,20 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
-# Measured at N = 1,200, D = 128 and V = 10,000 on chunks of 4 to 48 MB of logits: 6 to 16 MB are the fastest. Smaller
-# ones add their share to dW, a pass over D x V floats, more often; larger ones leave the cache between product and
-# softmax. For that pass' sake a chunk has at least D rows (then it is no larger than dW itself), and at least 64.
+# Measured at N = 1,200, D = 128 and V = 10,000 on chunks of 4 to 48 MB of logits: 6 to 16 MB are the fastest. Each
+# chunk adds its share to dW in a pass over D x V floats; smaller chunks need more passes. Larger chunks leave the cache
+# between product and softmax. To limit the passes, a chunk has at least 64 rows, and at least D (D rows are as large as
+# dW).
 _CHUNK_BYTES = 8 * 2**20
 _MIN_CHUNK_ROWS = 64
-# Features up to which the fused kernel is faster in float32 than the framework's products around the softmax: those run
-# nearer to the processor's limit, and the passes over the logits that fusing spares matter less as the products grow.
-# Measured with AVX-512 at N = 60 to 1,200: level at D = 550 to 800 (10 % either way), 6 to 14 % slower at 1,500. Of
-# few words, as many as few_words_float32.cc takes with AVX-512, the kernel is another one, and faster at any D.
+# Features up to which the fused kernel is faster in float32 than the framework's products around the softmax. The
+# framework's products run nearer to the processor's limit, and the passes over the logits that fusing saves matter less
+# as the products grow. Measured with AVX-512 at N = 60 to 1,200: equal (within 10 %) at D = 550 to 800; at 1,500 the
+# fused kernel is 6 to 14 % slower. Up to _FEW_WORDS words, the limit of few_words_float32.cc with AVX-512, the fused
+# kernel is another one, and faster at any D.
 _MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
-# A GPU has no use for chunks that stay in a cache, and each is a round of launches from the host: there a chunk is for
-# memory's sake alone, and a training step of common size is one.
+# On a GPU, chunks that fit in a cache have no benefit, and each costs a round of launches from the host. There chunks
+# only limit the memory, and a training step of common size is one chunk.
 _GPU_CHUNK_BYTES = 256 * 2**20
 
 
@@ -55,36 +57,36 @@ def linear_cross_entropy(
 ):
     """Returns the cross-entropy in nats of `softmax(h @ kernel + bias)` against integer targets.
 
-    Only a chunk of the logits exists at any time. Differentiable once, in `h`, `kernel` and `bias`.
+    Only one chunk of the logits exists at any time. The result can be differentiated once, in `h`, `kernel` and `bias`.
 
     Args:
         h: float32 `[..., D]`, any leading shape. Other backends than "native" take any float type.
-        kernel: `[D, V]`, or `[V, D]` with `transpose_kernel`, of h's type.
-        bias: `[V]`, of h's type.
+        kernel: `[D, V]`, or `[V, D]` with `transpose_kernel`, of the type of `h`.
+        bias: `[V]`, of the type of `h`.
         targets: int `[...]`, each in `[0, V)`.
         reduction: `"none"` for the loss of each word, or `"sum"` for their sum. The sum is the training path:
-            under a gradient tape its gradients are made together with the loss, so that the logits are computed once.
+            under a gradient tape the gradients are computed together with the loss, so the logits are computed once.
         backend: `"reference"` (plain operations, the specification), `"keras"` (chunked, Keras operations),
             `"native"` (C++ and CUDA kernels, for float32 and static shapes) or `"auto"`: native where it can be
             used, else Keras.
-        precision: of the matrix products: `"float32"`, or with the native kernels `"bfloat16"` or, on processors,
-            `"bfloat16x3"` (two bfloat16 for each operand, three products). Inputs, sums, softmax and results are
-            float32 in each; the gradient of the bias is a sum of terms that were rounded as operands. On a processor
-            the products of few words (N of at most 8 to 39, by processor and precision) are float32 too: they take no
-            longer then.
-        scale: number by which the loss is multiplied, `1 / batch_size` for example. Given here instead of multiplied
-            afterwards it spares a pass over the gradients.
-        transpose_kernel: whether the kernel is `[V, D]`, as an embedding's matrix is that is tied to the logits: it
-            is read, and its gradient made, as it is, without a copy the other way round.
+        precision: precision of the matrix products: `"float32"`, or with the native kernels `"bfloat16"` or, on
+            processors, `"bfloat16x3"` (two bfloat16 for each operand, three products). Inputs, sums, softmax and
+            results are always float32; the gradient of the bias is a sum of terms that were rounded as operands. On a
+            processor the products of few words (N of at most 8 to 39, by processor and precision) are float32 too,
+            which takes no longer.
+        scale: factor of the loss, `1 / batch_size` for example. A factor given here saves a pass over the gradients
+            that a multiplication afterwards would need.
+        transpose_kernel: whether the kernel is `[V, D]`, as is an embedding matrix tied to the logits. The kernel is
+            read, and its gradient computed, in this layout, without a transposed copy.
 
     Returns:
         The loss: `[...]` with `reduction="none"`, a scalar with `"sum"`.
 
     Raises:
         ValueError: for shapes, types or names that do not fit, and for targets outside `[0, V)`.
-        NativeUnavailableError: if what was asked for by name, the backend or a bfloat16 precision, cannot be had.
-        tf.errors.InvalidArgumentError: for targets outside `[0, V)` inside a `tf.function`. XLA cannot raise: there
-            the loss of such a word is NaN.
+        NativeUnavailableError: if the native backend or a bfloat16 precision was named and is not available.
+        tf.errors.InvalidArgumentError: for targets outside `[0, V)` inside a `tf.function`. XLA cannot raise; under
+            XLA the loss of such a word is NaN.
 
     Example:
         >>> h, kernel, bias = np.zeros((2, 3), "float32"), np.zeros((3, 10), "float32"), np.zeros(10, "float32")
@@ -123,11 +125,11 @@ class _Reference:
 
 
 class _WithGradient:
-    """An implementation that makes its own gradients, from two parts that its subclasses give.
+    """An implementation with its own gradients, based on two methods of its subclasses.
 
-    Forward: `_loss(h, kernel, bias, targets)` returns the loss [N]. Forward and backward: `_loss_and_gradients(h,
-    kernel, bias, targets, weights)` also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the
-    kernel's shape, and db [V].
+    `_loss(h, kernel, bias, targets)`, the forward pass, returns the loss [N]. `_loss_and_gradients(h, kernel, bias,
+    targets, weights)`, both passes, also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the kernel's
+    shape, and db [V].
     """
 
     def loss_per_word(self, h, kernel, bias, targets):
@@ -140,7 +142,8 @@ class _WithGradient:
         return differentiable(self._loss, forward, backward)(h, kernel, bias, targets)
 
     def loss_sum(self, h, kernel, bias, targets, valid, scale):
-        # What is done to the sum after this would make its upstream gradient unknown, and cost a pass over dW.
+        # Scale and NaN are applied in here. Outside, they would make the upstream gradient unknown at tracing time, and
+        # so cost a pass over dW.
         def total(loss, valid):
             return _nan_where_invalid(ops.sum(loss), ops.all(valid)) * ops.cast(scale, h.dtype)
 
@@ -159,11 +162,11 @@ class _WithGradient:
 
 
 class _Chunked(_WithGradient):
-    """A chunk of rows at a time; subclasses give the loss and the gradients of a chunk.
+    """Processes one chunk of rows at a time; subclasses compute the loss and the gradients of a chunk.
 
     Args:
         transpose_kernel: whether the kernel is [V, D] instead of [D, V].
-        product: what multiplies two matrices, as `tensors.matmul`.
+        product: function that multiplies two matrices, such as `tensors.matmul`.
     """
 
     def __init__(self, transpose_kernel, product=matmul):
@@ -177,7 +180,7 @@ class _Chunked(_WithGradient):
         """Returns dz W^T and h^T dz."""
         dh = self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
         factors = (d_logits, h) if self.transpose_kernel else (h, d_logits)
-        # Each keeps all cores busy: TensorFlow would run both at once, which takes up to a sixth longer.
+        # Each product keeps all cores busy. TensorFlow would run both at once, which takes up to a sixth longer.
         with after(dh):
             return dh, self.product(*factors, transpose_a=True)
 
@@ -198,7 +201,7 @@ class _Chunked(_WithGradient):
         num_words, num_chunks, rows = _chunking(h, bias)
         if _is_one(num_chunks):
             return self._chunk_loss_and_gradients(h, kernel, bias, targets, weights)
-        # Padding has weight 0, so it leaves the gradients alone.
+        # Padding has weight 0, so it does not change the gradients.
         h, targets, weights = (_pad_rows(x, num_chunks * rows) for x in (h, targets, weights))
 
         def step(chunk, loss, dh, d_kernel, d_bias):
@@ -229,7 +232,7 @@ class _Keras(_Chunked):
     def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
         logits = _add_bias(self._logits(h, kernel), bias)
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-        # Keras' softmax warns about a vocabulary of one, where all is as it should be.
+        # Keras' softmax warns about a vocabulary of one word, which is valid here.
         probabilities = tf.nn.softmax(logits) if _ON_TENSORFLOW else ops.softmax(logits, axis=-1)
         # The largest probability is 1 / sum(exp(z - max z)), so the log-sum-exp costs no second exponential.
         log_sum_exp = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
@@ -292,7 +295,7 @@ def _native_call(target, arguments, shapes, **options):
 
 
 def _chunking(h, bias):
-    """Returns N, the number of chunks, and the rows of each; ints where N is static."""
+    """Returns N, the number of chunks, and the rows of each chunk; all ints if N is static."""
     features, vocabulary_size = h.shape[1], bias.shape[0]
     chunk_bytes = _GPU_CHUNK_BYTES if backends.visible_gpus() else _CHUNK_BYTES
     most_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
@@ -315,7 +318,7 @@ def _rows_of(x, chunk, rows):
 
 
 def _start(row, rank):
-    """Indices of a row's first element, of one type: with 64 bits allowed, JAX would have Python's 0 be another."""
+    """Indices of a row's first element, all of one type: with 64 bits enabled, JAX gives Python's 0 another type."""
     return (row, *[ops.zeros_like(row)] * (rank - 1)) if ops.is_tensor(row) else (row,) + (0,) * (rank - 1)
 
 
@@ -330,18 +333,18 @@ def _for_each_chunk(num_chunks, step, loop_vars):
 
     loop_vars = (ops.convert_to_tensor(0, "int32"), *loop_vars)
     if _ON_TENSORFLOW:
-        # More than one iteration at a time would keep more than one chunk of logits.
+        # Parallel iterations would keep more than one chunk of logits in memory.
         return tf.while_loop(condition, body, loop_vars, parallel_iterations=1)[1:]
     return ops.while_loop(condition, body, loop_vars)[1:]
 
 
 def _add_bias(logits, bias):
-    # TensorFlow fuses this with the product before it.
+    # TensorFlow fuses bias_add with the product before it.
     return tf.nn.bias_add(logits, bias) if _ON_TENSORFLOW else logits + bias
 
 
 def _times_upstream(gradients, upstream):
-    """The gradients times a scalar, without a pass over them where it is known to be 1."""
+    """The gradients times a scalar, without a pass over them if the scalar is known to be 1."""
     if _ON_TENSORFLOW and tf.get_static_value(upstream) == 1.0:
         return gradients
     return [upstream * gradient for gradient in gradients]
@@ -372,12 +375,12 @@ def _check_arguments(h, kernel, bias, targets, transpose_kernel):
 
 
 def _checked_targets(targets, vocabulary_size):
-    """Raises for targets outside `[0, V)`; returns where they are valid, and int32 targets, 0 where they are not.
+    """Raises for targets outside `[0, V)`; returns which are valid, and int32 targets with 0 for invalid ones.
 
-    Only XLA comes past the error with invalid targets.
+    Only under XLA, which cannot raise, are there invalid ones.
     """
     if keras.backend.standardize_dtype(targets.dtype) in ("int8", "uint8", "int16", "uint16"):
-        targets = ops.cast(targets, "int32")  # of the narrower type V may be another number
+        targets = ops.cast(targets, "int32")  # V may not fit in the narrower type
     valid = ops.logical_and(targets >= 0, targets < vocabulary_size)
     expected = f"`targets` must be in [0, {vocabulary_size}). Received: targets containing "
     if _ON_TENSORFLOW and not tf.executing_eagerly():
@@ -395,10 +398,10 @@ def _checked_targets(targets, vocabulary_size):
 
 
 def _nan_where_invalid(loss, valid):
-    """The loss where `valid`, else NaN; there no gradient goes through.
+    """The loss where `valid`, else NaN, through which no gradient flows.
 
-    The NaN is computed: as a constant it would be found by whoever looks for what is no number in a graph that has none
-    (`tf.debugging.enable_check_numerics`, `jax_debug_nans`).
+    The NaN is computed, not a constant. Tools that search for NaN (`tf.debugging.enable_check_numerics`,
+    `jax_debug_nans`) would report a constant NaN even if all targets are valid.
     """
     mark = ops.sqrt(ops.cast(valid, loss.dtype) - 1.0)  # 0 or NaN
     return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)

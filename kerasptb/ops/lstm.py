@@ -21,25 +21,25 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
     Shape letters: B batch, T steps, D features, H units.
 
     Args:
-        x: tensor [B, T, D]. float32, or any float type with the `"reference"` and `"keras"` backends.
+        x: tensor [B, T, D], float32; any float type with the `"reference"` and `"keras"` backends.
         h0: tensor [B, H], the output before the first step.
         c0: tensor [B, H], the cell state before the first step.
         kernel: tensor [D, 4H], as `keras.layers.LSTM` has it.
         recurrent_kernel: tensor [H, 4H].
         bias: tensor [4H].
         backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
-        precision: of the matrix products. `"float32"`; or, native only: `"bfloat16"`, on processors with AVX512-BF16 or
-            AMX and on GPUs; `"bfloat16x3"` (each operand as the sum of two bfloat16, three products; about float32's
-            accuracy), on those processors. Cell state, gates and sums are float32 in all of them; `"bfloat16"` on a
-            processor keeps the gates for the gradient in steps of 1/32767, which is coarse for gates below 1e-4 or
-            above 0.9999.
+        precision: precision of the matrix products: `"float32"` or, with the native backend only, `"bfloat16"`, on
+            processors with AVX512-BF16 or AMX and on GPUs, or `"bfloat16x3"` (each operand as the sum of two bfloat16,
+            three products; about float32's accuracy), on those processors. Cell state, gates and sums are always
+            float32. On a processor `"bfloat16"` stores the gates for the gradient in steps of 1/32767, which is coarse
+            for gates below 1e-4 or above 0.9999.
 
     Returns:
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].
 
     Raises:
-        ValueError: shapes that do not fit, unknown names, or a call that the backend named cannot serve.
-        NativeUnavailableError: the native backend was named and cannot be used; the message says why.
+        ValueError: for shapes that do not fit, unknown names, or a call that the named backend cannot serve.
+        NativeUnavailableError: if the native backend was named and cannot be used; the message says why.
 
     Example:
         >>> x, state = np.zeros((2, 5, 3), "float32"), np.zeros((2, 4), "float32")
@@ -62,7 +62,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
 
 
 def obstacle(backend, precision, tensors):
-    """Why a call of `lstm` on these tensors is beyond `backend`, or None."""
+    """Returns why `backend` cannot serve a call of `lstm` on these tensors, or None if it can."""
     if backend == "keras":
         return None
     if backend == "reference":
@@ -75,7 +75,7 @@ def obstacle(backend, precision, tensors):
         shape = tuple(tensor.shape)
         batch_may_be_unknown = i < 3 and (precision == "float32" or backends.visible_gpus())
         known = shape[1:] if shape[0] is None and batch_may_be_unknown else shape
-        # While Keras builds a model on JAX, an unknown size is an expression.
+        # While Keras builds a model on JAX, an unknown size is a symbolic expression.
         if any(not isinstance(size, int) or size == 0 for size in known):
             return f"The native backend needs static shapes without zeros. Received: shape={shape}."
     return backends.units_obstacle(tensors[1].shape[1], precision)
@@ -97,7 +97,7 @@ def _step(x_t, h, c, kernel, recurrent_kernel, bias):
 
 
 def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
-    """What `keras.layers.LSTM` runs; its loop has no public name."""
+    """Runs the loop of `keras.layers.LSTM`, which has no public name."""
     from keras.src import backend as keras_backend  # noqa: PLC0415
 
     try:
@@ -114,7 +114,7 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
             return_sequences=True,
         )
         return h_seq, h_T, c_T
-    except NotImplementedError:  # Keras' way to say that cuDNN does not serve here
+    except NotImplementedError:  # Keras raises this where cuDNN cannot be used
         pass
 
     def step(x_t, states):

@@ -1,4 +1,4 @@
-"""What the operations need to know of their tensors, and how they give gradients of their own."""
+"""Helpers of the operations: tensors, products, custom gradients, and the state of tracing."""
 
 import contextlib
 
@@ -12,9 +12,9 @@ if _ON_TENSORFLOW:
 
 
 def do_not_convert(function):
-    """Returns a function that TensorFlow's AutoGraph leaves alone, with all that it calls.
+    """Returns a function that TensorFlow's AutoGraph does not convert, nor what it calls.
 
-    It would rewrite each at every trace, to no end, and warns of those that it cannot.
+    AutoGraph would needlessly rewrite each function at every trace, and warn about those that it cannot rewrite.
     """
     if not _ON_TENSORFLOW:
         return function
@@ -24,8 +24,8 @@ def do_not_convert(function):
 def as_tensor(x):
     """Returns a tensor; a variable is read now.
 
-    Keras' own conversion leaves a TensorFlow variable as it is. A custom gradient would then read it when the gradient
-    is asked for, and see the state that a layer has assigned, or the weights that an optimizer has moved, since.
+    Keras' own conversion leaves a TensorFlow variable as it is. A custom gradient would then read it only when the
+    gradient is computed. By then a layer may have assigned a new state, or an optimizer may have updated the weights.
     """
     if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
@@ -38,10 +38,10 @@ def without_autocast():
 
 
 def after(*inputs):
-    """Returns a context whose operations run only once these tensors are there, also those that do not read them.
+    """Returns a context whose operations wait for these tensors, even if they do not read them.
 
-    Keras' loop over a dataset of unknown length ends in a step whose data fail to come. In a graph, what of that step
-    does not wait for them is done all the same, such as to count a batch of a static size.
+    Keras' loop over a dataset of unknown length ends with a step that gets no data. In a graph, operations of that step
+    that do not depend on the data would still run, such as counting a batch of a static size.
     """
     if not _ON_TENSORFLOW:
         return contextlib.nullcontext()
@@ -50,10 +50,10 @@ def after(*inputs):
 
 @contextlib.contextmanager
 def gradients_forgotten():
-    """Has TensorFlow forget, after the body, the gradients of what `differentiable` made in it for a graph.
+    """Makes TensorFlow forget, after the body, the gradients that `differentiable` has registered for a graph in it.
 
-    It never does by itself, and each holds its graph and all that this has captured, such as a model's weights. What
-    the body has made can then no longer be differentiated.
+    TensorFlow never does so by itself. Each gradient keeps alive its graph and all that the graph has captured, such as
+    a model's weights. Afterwards the results of the body can no longer be differentiated.
     """
     if not _ON_TENSORFLOW or tf.executing_eagerly():
         yield
@@ -76,11 +76,11 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 
 
 def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
-    """Returns the product of two float32 matrices whose operands are rounded to bfloat16; sums and result are float32.
+    """Returns the product of two float32 matrices, rounded to bfloat16 first; sums and result are float32.
 
-    XLA has such a product. A cast to bfloat16 and back it may leave out, on a GPU. TensorFlow's own
-    product of bfloat16 has bfloat16 results, which would round the sums, so what has been rounded is multiplied as
-    float32 there. Nothing is lost if a GPU computes in TF32, which holds every number of bfloat16.
+    XLA has such a product. It is used there because XLA on a GPU may drop a cast to bfloat16 and back. TensorFlow's own
+    product of bfloat16 has bfloat16 results, which would round the sums, so there the rounded operands are multiplied
+    as float32. A GPU may use TF32 for this without loss, since TF32 represents every bfloat16 number.
     """
     rounded = [ops.cast(x, "bfloat16") for x in (a, b)]
     contracted = ([0 if transpose_a else 1], [1 if transpose_b else 0])
@@ -99,13 +99,14 @@ def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
 
 
 def differentiable(inference, forward, backward):
-    """Returns a function with a gradient of its own, from what computes it and its gradient in each case.
+    """Returns a function with a custom gradient, built from its inference, forward and backward passes.
 
     Args:
-        inference: `arguments -> outputs`, a tensor or a tuple of tensors: runs where no gradient can be wanted.
-        forward: `arguments -> (outputs, kept)`: the same, and what the gradient needs, tensors in any structure.
-        backward: `(kept, upstream) -> gradients`: upstream is a tuple with a gradient for each output; there is a
-            gradient for each argument, None for one that has none, as integers.
+        inference: `arguments -> outputs`, a tensor or a tuple of tensors; runs where no gradient can be asked for.
+        forward: `arguments -> (outputs, kept)`: the same outputs, and the tensors that the gradient needs, in any
+            structure.
+        backward: `(kept, upstream) -> gradients`: upstream is a tuple with one gradient for each output; the result
+            has one gradient for each argument, or None for an argument without a gradient, such as integers.
 
     Returns:
         A function of the same arguments, tensors, that can be differentiated once.
@@ -114,13 +115,13 @@ def differentiable(inference, forward, backward):
         return _differentiable_by_jax(inference, forward, backward)
 
     def outputs_and_gradient(*arguments):
-        # What is kept costs time, so nothing is where no gradient can be asked for. One that is asked for all the same
-        # runs the forward pass again.
+        # Keeping tensors costs time, so nothing is kept where no gradient can be expected. If a gradient is needed
+        # anyway, the forward pass runs again.
         keep = may_be_differentiated()
         outputs, kept = forward(*arguments) if keep else (inference(*arguments), None)
 
         def gradient(*args, upstream=None):
-            upstream = args if upstream is None else (upstream,)  # PyTorch's has a name, behind the arguments
+            upstream = args if upstream is None else (upstream,)  # PyTorch passes it by name, after the arguments
             return backward(kept if keep else forward(*arguments)[1], upstream)
 
         return outputs, gradient
@@ -140,9 +141,9 @@ def _differentiable_by_jax(inference, forward, backward):
 
 
 def may_be_differentiated():
-    """Returns whether a gradient tape may be recording: if not, a forward pass keeps and makes nothing for a gradient.
+    """Returns whether a gradient tape may be recording. If not, a forward pass keeps nothing for a gradient.
 
-    A tape outside of a `tf.function` is not seen from inside; a gradient asked for then runs the forward pass again.
+    A tape outside a `tf.function` is not visible inside it; if it asks for a gradient, the forward pass runs again.
     """
     if not _ON_TENSORFLOW:
         return True
@@ -154,7 +155,7 @@ def may_be_differentiated():
 
 
 def compiled_by_xla():
-    """Returns whether TensorFlow traces what belongs to a function with `jit_compile=True`."""
+    """Returns whether TensorFlow is tracing a function with `jit_compile=True`, or a part of one."""
     if not _ON_TENSORFLOW:
         return False
     try:

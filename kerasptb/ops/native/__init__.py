@@ -1,11 +1,11 @@
-"""The native library: C++ and CUDA kernels for the operations that decide how fast a language model trains.
+"""The native library: C++ and CUDA kernels for the operations that determine how fast a language model trains.
 
 `build.build` compiles it, `load` brings it into the process, `status` says whether it can be used and why not.
 """
 
 import importlib
 
-# The module of each public name. The loader imports Keras, which the build does without.
+# The module of each public name. The loader imports Keras, which the build does not need.
 _MODULES = {
     "NativeBuildError": "build",
     "NativeUnavailableError": "loader",

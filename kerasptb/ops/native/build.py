@@ -1,15 +1,15 @@
 """Compiles the native library: C++17 sources in `src/`, against XLA's FFI headers and nothing else.
 
-The library is built on request only (`kerasptb build`, or `build` below), never at import. It is kept in a cache folder
-of the user's, under a name made of everything that decides what it is:
+The library is built on request only (`kerasptb build`, or `build` below), never at import. It is kept in the user's
+cache folder, under a key made from everything that determines its content:
 
     <cache>/<key>/libkerasptb-<sha256>.so    key: hash of sources, flags and machine
     <cache>/<key>/build.json                 names the file, its sha256 and the compilers, or why it has no CUDA code
 
-A compiler too old for the flags of a level of `_YOUNG_LEVELS` makes a library without it.
+If the compiler is too old for the flags of a level of `_YOUNG_LEVELS`, the library is built without that level.
 
-The record is replaced in one step after the file it names is whole. A reader that had the old record, and finds its
-file gone, reads the new one.
+The record is replaced in one step, after the file it names is complete. A reader that has the old record and finds its
+file gone reads the new record.
 
 How a source is compiled follows from its name:
 
@@ -18,14 +18,15 @@ How a source is compiled follows from its name:
 | `*_float32.cc` | once for each of the levels `baseline`, `avx2`, `avx512` (see `src/cpu.h`), with the level's flags |
 | `*_bfloat16.cc`, but for FFI | once for each of the levels `avx512bf16` and `amx`; x86-64 only |
 | `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
-| `FATBIN_SOURCE` | once, last: it takes in what nvcc made of `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
+| `FATBIN_SOURCE` | once, last: it includes nvcc's output for `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
 
-`KERASPTB_CXXFLAGS` has further flags for the compiler and the linker, such as sanitizers; a library made with them is
-kept apart, and found where the variable has the same value.
+`KERASPTB_CXXFLAGS` has further flags for the compiler and the linker, such as sanitizers. A library made with them is
+stored separately, and found if the variable has the same value.
 
-A library with CUDA code needs no GPU; one without is made again when nvcc is found, and never for the want of it. So it
-is with the version of XLA's FFI: a library of an older one serves newer hosts.
+A library with CUDA code needs no GPU. A library without it is built again once nvcc is found; one with it is not
+rebuilt if nvcc is missing. Likewise, a library built for an older version of XLA's FFI is kept: it serves newer
+frameworks.
 """
 
 import concurrent.futures
@@ -51,8 +52,8 @@ from kerasptb.processors import available_processors
 SOURCES = Path(__file__).parent / "src"
 FATBIN_SOURCE = "cuda_fatbin.cc"
 
-# No -ffast-math: NaN and infinity have to come through. Contraction to fused multiply-add is wanted, and is off by
-# default under -std=c++17.
+# No -ffast-math: NaN and infinity must be preserved. Contraction to fused multiply-add is wanted, and is off by default
+# under -std=c++17.
 COMMON_FLAGS = (
     *("-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
     *("-Wall", "-Wextra", "-Wno-psabi"),
@@ -63,8 +64,8 @@ _AVX512BF16 = (*_AVX512, "-mavx512bf16")
 _AMX = (*_AVX512BF16, "-mamx-tile", "-mamx-bf16")
 LEVELS = {"baseline": (), "avx2": _AVX2, "avx512": _AVX512, "avx512bf16": _AVX512BF16, "amx": _AMX}
 
-# Levels that a compiler may be too old for, or the assembler that g++ uses: the macro that tells the sources so, what
-# knows the level, and an instruction of it.
+# Levels for which the compiler, or the assembler that g++ uses, may be too old. For each: the macro that tells the
+# sources so, what supports the level, and one of its instructions.
 _YOUNG_LEVELS = {
     "avx512bf16": (
         "-DKERASPTB_WITHOUT_BFLOAT16",
@@ -82,14 +83,14 @@ LINK_FLAGS = ("-shared", "-pthread")
 
 
 class NativeBuildError(RuntimeError):
-    """The native library could not be compiled; the message says in a line what is missing."""
+    """The native library could not be compiled; the message says in one line what is missing."""
 
 
 def cache_dir():
-    """The folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder.
+    """Returns the folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder.
 
     Raises:
-        NativeBuildError: the user has no home folder to have a cache in.
+        NativeBuildError: if the user has no home folder for a cache.
     """
     if folder := os.environ.get("KERASPTB_CACHE"):
         return Path(folder)
@@ -100,16 +101,16 @@ def cache_dir():
 
 
 def library_dir():
-    """Where the library of these sources, flags and machine is, or would be. Starts no compiler."""
+    """Returns the folder of the library for these sources, flags and machine. Starts no compiler."""
     return cache_dir() / _key()
 
 
 def find_library():
-    """Returns the path of a library that was built and is whole.
+    """Returns the path of a library that was built and is complete.
 
     Raises:
-        FileNotFoundError: nothing was built.
-        NativeBuildError: the last build failed, or the file is not the one that was built.
+        FileNotFoundError: if nothing was built.
+        NativeBuildError: if the last build failed, or the file is not the one that was built.
     """
     folder = library_dir()
     last = None
@@ -120,28 +121,28 @@ def find_library():
                 return path
         if record == last:
             raise NativeBuildError(f"The library in the cache is damaged: {path}.")
-        last = record  # another process may have put a new library in its place meanwhile
+        last = record  # another process may have installed a new library meanwhile
     if (failure := _read_json(folder / "failed.json")) is not None:
         raise NativeBuildError(failure["message"])
     raise FileNotFoundError(folder / "build.json")
 
 
 def build(force=False, verbose=False):
-    """Compiles the native library, unless it is there already.
+    """Compiles the native library, unless it already exists.
 
-    Several processes may call this at once: one compiles, the others wait and take its result.
+    Several processes may call this at once: one compiles, the others wait and use its result.
 
     Args:
-        force: compile even if a library of the same sources and compiler is in the cache.
-        verbose: print each command, and what it says, to standard error.
+        force: whether to compile even if a library of the same sources and compiler is in the cache.
+        verbose: whether to print each command and its output to standard error.
 
     Returns:
         The library's `pathlib.Path`.
 
     Raises:
-        NativeBuildError: no compiler, no XLA headers, a cache folder that cannot be written, or an error from the
-            compiler. An error from nvcc is none: the library is then built without CUDA code, and `cuda_problem` says
-            why.
+        NativeBuildError: for a missing compiler, missing XLA headers, a cache folder that cannot be written, or an
+            error from the compiler. An error from nvcc raises nothing: the library is then built without CUDA code,
+            and `cuda_problem` says why.
     """
     if not force and (path := _up_to_date()) is not None:
         return path
@@ -160,10 +161,10 @@ def build(force=False, verbose=False):
 
 
 def find_compiler():
-    """The C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
+    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
 
     Raises:
-        NativeBuildError: there is none.
+        NativeBuildError: if there is none.
     """
     if wish := os.environ.get("CXX"):
         command = _words_of("CXX")
@@ -177,37 +178,37 @@ def find_compiler():
 
 
 def levels_left_out(library):
-    """The levels that a library of the cache lacks for want of a newer compiler: a list of what each is and needs."""
+    """Returns a list of the levels that a cached library lacks because the compiler was too old, with their needs."""
     left_out = (_read_json(library.parent / "build.json") or {}).get("left_out", [])
     return [_YOUNG_LEVELS[level][1] for level in left_out if level in _YOUNG_LEVELS]
 
 
 def cuda_problem(library):
-    """Why a library of the cache has no CUDA code, in a line; None if it has."""
+    """Returns one line on why a cached library has no CUDA code, or None if it has."""
     record = (_read_json(library.parent / "build.json") or {}).get("cuda")
     return record.get("problem") if isinstance(record, dict) else "Its sources hold no CUDA kernels."
 
 
 @functools.cache
 def ffi_include_dir():
-    """The folder of XLA's FFI headers: TensorFlow's or JAX's, found without importing either.
+    """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either.
 
-    Of both, the one with the lower version: a host takes a library of an older FFI than its own, not of a newer.
+    If both have them, the lower version is used: a framework accepts a library of an older FFI, but not of a newer one.
 
     Raises:
-        NativeBuildError: neither is installed, or neither has the headers.
+        NativeBuildError: if neither is installed, or neither has the headers.
     """
     return _ffi_headers()[1]
 
 
 def ffi_version():
-    """(major, minor) of the XLA FFI that the headers describe."""
+    """Returns the version (major, minor) of the XLA FFI that the headers describe."""
     return _ffi_headers()[0]
 
 
 @functools.cache
 def _ffi_headers():
-    """The version and the folder of the headers."""
+    """Returns the version and the folder of the headers."""
     installed, found = [], []
     for package in ("tensorflow", "jaxlib"):
         spec = importlib.util.find_spec(package)
@@ -229,7 +230,7 @@ def _ffi_headers():
 
 
 def translation_units():
-    """Each object file of the library: list of (name, source, flags)."""
+    """Returns the object files of the library, a list of (name, source, flags)."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     units = []
     for source in sorted(SOURCES.glob("*.cc")):
@@ -248,7 +249,7 @@ def translation_units():
 
 
 def _words_of(variable):
-    """The words of an environment variable, as a shell has them: a tuple."""
+    """Returns a tuple of the words of an environment variable, split as in a shell."""
     text = os.environ.get(variable, "")
     try:
         return tuple(shlex.split(text))
@@ -260,7 +261,8 @@ def _key():
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
-    # Where several machines share a home, each C library has its own: an older one does not load what a newer one made.
+    # Machines that share a home folder may have different C libraries, and an older one cannot load what was built
+    # with a newer one. So each version has its own library.
     machine = (platform.system(), platform.machine(), platform.libc_ver())
     digest.update(repr((settings, *machine, _words_of("KERASPTB_CXXFLAGS"))).encode())
     return digest.hexdigest()[:20]
@@ -268,7 +270,7 @@ def _key():
 
 @functools.lru_cache(maxsize=8)
 def _digest_of(sources, folder):
-    """Of the contents of sources, each with the time of its last change, in a folder."""
+    """Returns the digest of the contents of source files, given as (path, time of the last change)."""
     digest = hashlib.sha256()
     for path, _ in sources:
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -276,7 +278,7 @@ def _digest_of(sources, folder):
 
 
 def _up_to_date():
-    """The library in the cache, if it is whole and the compilers at hand are none or those that made it."""
+    """Returns the cached library if it is complete and no other compiler is available than those that made it."""
     try:
         path = find_library()
     except (FileNotFoundError, NativeBuildError):
@@ -299,7 +301,7 @@ def _build_into(folder, verbose):
     version = _compiler_version(compiler)
     extra = _words_of("KERASPTB_CXXFLAGS")
     sanitized = any(flag.startswith("-fsanitize") for flag in extra)
-    for leftover in folder.glob("build-*"):  # of a build that was killed; this one has the lock
+    for leftover in folder.glob("build-*"):  # from a killed build: only the holder of the lock builds
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
         left_out = _levels_left_out(compiler, Path(scratch))
@@ -313,11 +315,11 @@ def _build_into(folder, verbose):
         library = Path(scratch) / "library.so"
         strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
         objects = [f"{scratch}/{name}.o" for name, _, _ in units]
-        # -ldl: dlopen is in a library of its own before glibc 2.34.
+        # -ldl: before glibc 2.34, dlopen is in a separate library.
         system = ("-ldl",) if platform.system() == "Linux" else ()
         _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
-        if not sanitized:  # a sanitized library loads only where the sanitizer's runtime came first
-            # Isolated: the working directory may hold a module that is called as one of Python's.
+        if not sanitized:  # a sanitized library loads only if the sanitizer's runtime was loaded first
+            # -I: the working directory may contain a module with the name of one of Python's.
             load = [sys.executable, "-I", "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)]
             _run(load, verbose=verbose)
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
@@ -337,7 +339,7 @@ def _build_into(folder, verbose):
 
 
 def _levels_left_out(compiler, scratch):
-    """The levels that the units have and the compiler or its assembler does not know, a list."""
+    """Returns a list of the levels of the units that the compiler or its assembler does not support."""
     used = {flag for _, _, flags in translation_units() for flag in flags}
     left_out = []
     for level, (_, _, instruction) in _YOUNG_LEVELS.items():
@@ -358,7 +360,7 @@ def _compile_units(compiler, units, scratch, verbose):
         name, source, own_flags = unit
         _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
 
-    # One takes up to 300 MB.
+    # One compiler process takes up to 300 MB.
     with concurrent.futures.ThreadPoolExecutor(min(available_processors(), 8)) as pool:
         cuda = pool.submit(_compile_cuda, scratch, verbose)  # first, because it takes long
         list(pool.map(compile_unit, [unit for unit in units if unit[1].name != FATBIN_SOURCE]))
@@ -376,8 +378,8 @@ def _compile_cuda(scratch, verbose):
     """Compiles the CUDA kernels, if there is an nvcc.
 
     Returns:
-        None if the sources have none, else a dict: "nvcc", its version or None, and "problem", why there is no CUDA
-        code, or None.
+        None if there are no CUDA sources, else a dict: "nvcc" is its version or None; "problem" says why there is no
+        CUDA code, or is None.
     """
     if not nvcc.kernels(SOURCES):
         return None
@@ -425,7 +427,7 @@ def _compiler_version(compiler):
 
 
 def _nvcc_version(path):
-    """What tells one nvcc from another: the build it says it is, or why it says nothing; None for none."""
+    """Returns what identifies an nvcc: the build that it reports, or else its error; None without an nvcc."""
     if path is None:
         return None
     try:
@@ -447,7 +449,7 @@ def _unwritable(error):
 def _lock(folder):
     """Holds the build lock of `folder`, creating the folder."""
     try:
-        import fcntl  # noqa: PLC0415  (Windows has none, where the package is to work without the library)
+        import fcntl  # noqa: PLC0415  (not on Windows, where the package must work without the library)
     except ImportError:
         raise NativeBuildError("The native library is for Linux and macOS.") from None
     try:

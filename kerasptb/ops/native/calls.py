@@ -8,25 +8,25 @@ from kerasptb.ops.native import loader
 def call(target, arguments, outputs, aliases=None, attributes=None):
     """Runs the handler registered under `target`.
 
-    With TensorFlow the first dimension of arguments may be unknown, the batch; XLA then compiles the call (some 10 ms)
-    for each batch that it meets.
+    With TensorFlow the first dimension of arguments, the batch size, may be unknown. XLA then compiles the call (some
+    10 ms) for each batch size.
 
     Args:
-        target: name of the handler, as the headers in `src/` give them.
+        target: name of the handler, as in the headers in `src/`.
         arguments: tensors; float32, bfloat16 or int32. Each shape is static, or `(None, ...)` with the batch first.
-        outputs: the shape of each output, or a (shape, dtype) pair; dtype float32 unless given. None as the first
-            dimension is the batch.
-        aliases: dict from the number of an argument to that of the output that may take its memory, if nothing else
-            reads the argument afterwards.
+        outputs: the shape of each output, or a (shape, dtype) pair; dtype float32 unless given. A first dimension of
+            None is the batch size.
+        aliases: dict from the index of an argument to the index of the output that may reuse its memory, if nothing
+            else reads the argument afterwards.
         attributes: dict of the handler's attributes, bools.
 
     Returns:
         A list of tensors.
 
     Raises:
-        NativeUnavailableError: the library cannot be loaded.
-        ValueError: an argument's shape is not known well enough.
-        tf.errors.InvalidArgumentError, jax.errors.JaxRuntimeError: the handler refused its arguments.
+        NativeUnavailableError: if the library cannot be loaded.
+        ValueError: if an argument has unknown dimensions besides the first.
+        tf.errors.InvalidArgumentError, jax.errors.JaxRuntimeError: if the handler refuses its arguments.
     """
     loader.load()
     for argument in arguments:

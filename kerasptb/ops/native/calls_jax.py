@@ -6,6 +6,6 @@ import jax
 def call(target, arguments, outputs, aliases, attributes):
     """See `calls.call`; each output is a (shape, dtype) pair."""
     results = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs]
-    # Under `jax.vmap`: one call after the other, each of which has all threads.
+    # Under `jax.vmap` the calls run one after the other, each with all threads.
     function = jax.ffi.ffi_call(target, results, input_output_aliases=aliases, vmap_method="sequential")
     return function(*arguments, **attributes)

@@ -16,7 +16,7 @@ _MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `
 
 def call(target, arguments, outputs, aliases, attributes):
     """See `calls.call`; each output is a (shape, dtype) pair."""
-    # Outside of a program that XLA compiles, TensorFlow owns the arguments, and an alias would be a copy.
+    # Outside a program that XLA compiles, TensorFlow owns the arguments, so an alias would cause a copy.
     del aliases
     inputs = tuple((tuple(argument.shape), argument.dtype.name) for argument in arguments)
     return tf2xla.gen_xla_ops.xla_call_module(
@@ -25,8 +25,8 @@ def call(target, arguments, outputs, aliases, attributes):
         module=_module(target, inputs, outputs, tuple(attributes.items())),
         Sout=[list(shape) for shape, _ in outputs],
         Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
-        # If several were named, the program would be told which one it runs on. One name serves for all, since the
-        # check is off: XLA takes the handler of the platform that it compiles for.
+        # With several names, the program would get an argument that says which platform it runs on. One name is enough
+        # for all platforms because the check is off: XLA uses the handler of the platform that it compiles for.
         platforms=["CPU"],
         dim_args_spec=[],
         function_list=[],
@@ -46,16 +46,17 @@ def _no_gradient(operation, *_):
     raise LookupError(f"gradient registry has no entry for: {operation.type}")  # TensorFlow's own words
 
 
-with contextlib.suppress(KeyError):  # somebody else's
+with contextlib.suppress(KeyError):  # another package has registered one
     tf.RegisterGradient("XlaCallModule")(_no_gradient)
 
 
 @functools.lru_cache(maxsize=1024)
 def _module(target, inputs, outputs, attributes):
-    """The StableHLO text of one call.
+    """Returns the StableHLO text of one call.
 
-    Where the batch is unknown, the call takes the shapes of its results as further operands. TensorFlow knows the batch
-    when it compiles the program: it fills in these shapes, the types that depend on them, and drops the operands.
+    If the batch size is unknown, the call has the shapes of its results as further operands. When TensorFlow compiles
+    the program, it knows the batch size: it fills in these shapes and the types that depend on them, and drops the
+    operands.
     """
     operands = [f"%arg{i}" for i in range(len(inputs))]
     operand_types = [_tensor_type(*entry) for entry in inputs]
@@ -76,8 +77,8 @@ def _module(target, inputs, outputs, attributes):
         indices = ", ".join(str(i) for i in range(len(inputs), len(operands)))
         call_attributes = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(outputs)}xi64>"
         module_attributes = "attributes {jax.uses_shape_polymorphism = true} "
-    # Row-major, which the handlers take for granted. Where nothing is said, XLA for a GPU gives operands and results
-    # the layouts that suit their neighbours: of a transposition beside the call the kernel would then see nothing.
+    # The handlers assume row-major arrays. Without explicit layouts, XLA for a GPU chooses those that suit the
+    # neighbouring operations: it may turn a transposition next to the call into a layout, which the kernel ignores.
     operand_ranks = [len(shape) for shape, _ in inputs] + [1] * (len(operands) - len(inputs))
     call_attributes += f", operand_layouts = [{_row_major(operand_ranks)}]"
     call_attributes += f", result_layouts = [{_row_major(len(shape) for shape, _ in outputs)}]"
@@ -98,7 +99,7 @@ module @{target} {module_attributes}{{
 
 
 def _shape_lines(name, shape):
-    """StableHLO that binds a shape, in which None is %batch, to a name."""
+    """Returns lines of StableHLO that bind a shape to a name; None in the shape stands for %batch."""
     rank = len(shape)
     if None not in shape:
         return [f"{name} = stablehlo.constant dense<[{', '.join(map(str, shape))}]> : tensor<{rank}xi32>"]
@@ -113,7 +114,7 @@ def _shape_lines(name, shape):
 
 
 def _row_major(ranks):
-    """The layouts of arrays of these ranks: of each the dimensions, from the one that varies fastest."""
+    """Returns the layouts of arrays of these ranks: each lists the dimensions, the fastest-varying one first."""
     return ", ".join(f"dense<{list(reversed(range(rank)))}> : tensor<{rank}xindex>" for rank in ranks)
 
 

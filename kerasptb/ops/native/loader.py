@@ -1,4 +1,4 @@
-"""Load the native library into this process and register its handlers with TensorFlow or with JAX, as Keras runs on.
+"""Loads the native library and registers its handlers with Keras' backend, TensorFlow or JAX.
 
 Nothing here starts a compiler: a library that is not in the cache is reported as not built.
 """
@@ -23,7 +23,7 @@ CPU_LEVELS = tuple(build.LEVELS)
 BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]
 PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
 _BUILD_HINT = "Run `kerasptb build`."
-# xla::ffi::GetXlaFfiApi() as the Itanium C++ ABI spells it, in the libraries that have carried it.
+# The mangled name (Itanium C++ ABI) of xla::ffi::GetXlaFfiApi(), and the libraries that have contained it.
 _ENTRY_POINT = "_ZN3xla3ffi12GetXlaFfiApiEv"
 _ENTRY_LIBRARIES = tuple(
     f"libtensorflow_{part}.{ending}"
@@ -46,9 +46,9 @@ class Status(NamedTuple):
     """Whether the native library can be used.
 
     Attributes:
-        available: It is loaded and its handlers are registered.
-        reason: Why not, in a line; where it is available, the processor level and the threads that it uses.
-        path: The file, or None.
+        available: whether it is loaded and its handlers are registered.
+        reason: one line on why it is not available; if it is, the processor level and the threads that it uses.
+        path: the file, or None.
     """
 
     available: bool
@@ -57,10 +57,10 @@ class Status(NamedTuple):
 
 
 def load():
-    """Load and register the native library, once; later calls return at once.
+    """Loads and registers the native library once; later calls return immediately.
 
     Raises:
-        NativeUnavailableError: It is not built, its build failed, it is damaged, or the host does not take it.
+        NativeUnavailableError: if it is not built, its build failed, it is damaged, or the framework refuses it.
     """
     global _library, _path, _failure  # noqa: PLW0603
     if _library is not None:
@@ -79,7 +79,7 @@ def load():
 
 
 def status():
-    """Load the library if that can be done, and say how it stands: a `Status`."""
+    """Loads the library if possible, and returns a `Status`."""
     try:
         load()
     except NativeUnavailableError as error:
@@ -88,33 +88,35 @@ def status():
 
 
 def is_loaded():
-    """Whether `load` has succeeded in this process."""
+    """Returns whether `load` has succeeded in this process."""
     return _library is not None
 
 
 def cpu_level():
-    """The instruction set the kernels use, one of `CPU_LEVELS`. Loads the library."""
+    """Returns the instruction set that the kernels use, one of `CPU_LEVELS`. Loads the library."""
     load()
     return _library.kerasptb_cpu_level().decode()
 
 
 def levels_left_out():
-    """What the library lacks for want of a newer compiler, see `build.levels_left_out`. Loads the library."""
+    """Returns what the library lacks because its compiler was too old; see `build.levels_left_out`. Loads it."""
     load()
     return build.levels_left_out(_path)
 
 
 def thread_count():
-    """The number of threads that the kernels use. Loads the library."""
+    """Returns the number of threads that the kernels use. Loads the library."""
     load()
     return _library.kerasptb_thread_count()
 
 
 def cuda_obstacle(device=0):
-    """Why the CUDA kernels cannot run on a GPU, in a line; None if they can. Loads the library, asks no framework.
+    """Returns one line on why the CUDA kernels cannot run on a GPU, or None if they can.
+
+    Loads the library, but does not ask a framework.
 
     Args:
-        device: Number of the GPU, as CUDA's driver counts those that are visible.
+        device: number of the GPU, as CUDA's driver counts the visible ones.
     """
     load()
     if (problem := build.cuda_problem(_path)) is not None:
@@ -124,14 +126,14 @@ def cuda_obstacle(device=0):
 
 
 def cuda_most_units(precision="float32", device=0):
-    """The most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library.
+    """Returns the most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library.
 
-    In bfloat16 it is what the driver says that the GPU has room for, which is asked once. A process that has not used
-    the GPU yet makes a context for the question, and gives it up again.
+    In bfloat16 the driver is asked, once, how many the GPU has room for. If the process has not used the GPU yet, this
+    creates a context and releases it again.
 
     Args:
         precision: `"float32"` or `"bfloat16"`.
-        device: Number of the GPU, as CUDA's driver counts those that are visible.
+        device: number of the GPU, as CUDA's driver counts the visible ones.
     """
     load()
     return _library.kerasptb_cuda_most_units(int(precision == "bfloat16"), device)
@@ -193,14 +195,14 @@ def _register_with_jax(library):
         try:
             capsule = jax.ffi.pycapsule(ctypes.c_void_p(handler))
             jax.ffi.register_ffi_target(name, capsule, platform=_JAX_PLATFORMS[platform.value.decode()])
-        except Exception as error:  # of whatever type this version of JAX raises
+        except Exception as error:  # its type depends on the version of JAX
             raise NativeUnavailableError(
                 f"{_name('jax')} does not take the handler {name}: {error}. {_BUILD_HINT}"
             ) from error
 
 
 def _xla_ffi_api():
-    """The address of the table of XLA FFI functions of the TensorFlow in this process."""
+    """Returns the address of TensorFlow's table of XLA FFI functions in this process."""
     folder = Path(importlib.util.find_spec("tensorflow").origin).parent
     for name in _ENTRY_LIBRARIES:
         try:
@@ -217,7 +219,7 @@ def _xla_ffi_api():
 
 
 def _name(package):
-    """A package with its version, for an error."""
+    """Returns a package's name and version, for an error."""
     title = {"tensorflow": "TensorFlow", "jax": "JAX"}[package]
     try:
         return f"{title} {importlib.metadata.version(package)}"
@@ -231,10 +233,10 @@ def _library_dir(*_environment):
 
 
 def _cache_state():
-    """Changes whenever a build has ended, so that a failure to load is not final."""
+    """Returns a value that changes whenever a build has ended, so that a failure to load is not final."""
     try:
-        # It takes a look at every source, too long for each call of an operation that runs on Keras for want of the
-        # library.
+        # Cached: `library_dir` looks at every source file. That takes too long for every call of an operation that
+        # falls back to Keras.
         names = ("KERASPTB_CACHE", "KERASPTB_CXXFLAGS", "XDG_CACHE_HOME", "HOME")
         folder = _library_dir(*map(os.environ.get, names))
     except build.NativeBuildError:

@@ -1,9 +1,9 @@
 """The LSTM on the native library's kernels, with its gradient.
 
-On a processor a kernel is the whole layer. On a GPU the products that need no recurrence are the framework's: x W
-before, dx, dW, dU and dh0 after. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
+On a processor one kernel computes the whole layer. On a GPU the framework computes the products outside the recurrence:
+x W before it; dx, dW, dU and dh0 after it. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
 
-Where no gradient can be wanted (as in `evaluate`) the kernels for a GPU make nothing for one; see
+Where no gradient can be asked for (as in `evaluate`), the GPU kernels store nothing for it; see
 `tensors.differentiable`.
 """
 
@@ -16,7 +16,7 @@ from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=False):
     """See `kerasptb.ops.lstm`; all arguments are float32 tensors of static shape.
 
-    In float32 the batch may be unknown.
+    With `precision="float32"` the batch size may be unknown.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
     passes = (_RECURRENCES if on_gpu else _LAYERS)[precision]
@@ -33,7 +33,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=
 
 
 def _with_one_batch(*tensors):
-    """The tensors, a batch that is known of one known of all. Only TensorFlow has unknown ones."""
+    """Returns the tensors with the batch size of any of them set in all. Only TensorFlow has unknown sizes."""
     batches = [tensor.shape[0] for tensor in tensors]
     if None not in batches:
         return tensors
@@ -46,7 +46,7 @@ def _with_one_batch(*tensors):
 class _Recurrence:
     """Kernels of the recurrence alone, and `product` for the products around it.
 
-    Each method takes and gives tensors in the order of `lstm`'s arguments.
+    Each method takes and returns tensors in the order of `lstm`'s arguments.
     """
 
     def __init__(self, name, product):
@@ -90,7 +90,7 @@ class _Recurrence:
 
 
 class _Float32Layer:
-    """The processor's kernels of float32."""
+    """The float32 kernels for processors."""
 
     def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
         (B, T, _), H = x.shape, h0.shape[1]
@@ -113,7 +113,7 @@ class _Float32Layer:
 
 
 class _Bfloat16Layer:
-    """The processor's kernels of bfloat16: operands in `parts` bfloat16 each, the gates kept as `gates_dtype`."""
+    """The bfloat16 kernels for processors: `parts` bfloat16 for each operand, gates stored as `gates_dtype`."""
 
     def __init__(self, name, parts, gates_dtype):
         self.name, self.parts, self.gates_dtype = name, parts, gates_dtype
