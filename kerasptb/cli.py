@@ -1,4 +1,4 @@
-"""The command line: each command a thin call into the package."""
+"""The command line: each command is a thin call into the package."""
 
 import argparse
 import dataclasses
@@ -27,10 +27,10 @@ def main(arguments=None):
     """Runs a command.
 
     Args:
-        arguments: list of words; `None` for those of the process.
+        arguments: list of strings; `None` for those of the process.
 
     Returns:
-        Exit status: 0 done, 1 the work failed, 2 the words of the command are wrong, 130 interrupted.
+        Exit status: 0 success, 1 the work failed, 2 wrong arguments, 130 interrupted.
     """
     parser = _make_parser()
     try:
@@ -41,7 +41,7 @@ def main(arguments=None):
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
-    # TensorFlow knows nothing of a container's quota and would start a thread for each processor of the host.
+    # TensorFlow does not know a container's quota and would start one thread for each processor of the host.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, str(available_processors()))
     try:
@@ -69,7 +69,7 @@ def _is_plain(error):
 
 
 def _missing_package(error):
-    """The name of a package of others that is not installed, if that is the error; else None."""
+    """The name of the third-party package that is not installed, if that is the error; else None."""
     package = (getattr(error, "name", None) or "").partition(".")[0]
     return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb", "tuning") else None
 
@@ -81,7 +81,7 @@ def _one_line(error):
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     text = str(error)
     if wrapped := re.search("\x1b\\[1m(.*)\x1b\\[0m", text, re.DOTALL):
-        text = wrapped[1]  # Keras has put the layer's name before it and all of its arguments after it
+        text = wrapped[1]  # Keras has added the layer's name before the text and all of its arguments after it
     return " ".join(text.split()) or type(error).__name__
 
 
@@ -89,7 +89,7 @@ def _train(options):
     import_keras()
     from kerasptb.training import train
 
-    # A file that keeps each move of the bar grows by some 20 KB an epoch, and is hard to read.
+    # A file that records each update of the bar grows by some 20 KB per epoch, and is hard to read.
     to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
     run = train(
         options.data,
@@ -110,7 +110,7 @@ def _train(options):
 
 
 def _overrides(options):
-    """What is asked of the model in place of its run's settings, such as float32 on a processor without bfloat16."""
+    """The options that replace settings of the run, such as float32 on a processor without bfloat16."""
     asked = {"backend": options.backend, "precision": options.precision}
     return {name: value for name, value in asked.items() if value is not None}
 
@@ -197,7 +197,7 @@ def _export(options):
 
 
 def _prefer_tensorflow():
-    """Has Keras run on TensorFlow, of which most exports are made; a run's weights are the same on any backend."""
+    """Makes Keras run on TensorFlow, which most exports need; a run's weights are the same on any backend."""
     if find_spec("tensorflow"):
         os.environ["KERAS_BACKEND"] = "tensorflow"
 
@@ -417,7 +417,7 @@ def _add_serve(commands):
 
 
 def _number(kind, accepts, expected):
-    """Returns a reader of a number, of a kind that is accepted; what is expected stands in the message if it is not."""
+    """Returns a function that reads a number; if `accepts` refuses the number, the message says what is expected."""
 
     def read(text):
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from kerasptb.data import make_dataset
 from kerasptb.metrics.perplexity import find_perplexity
 
-# Most words of a row at batch size 1: enough that the cost of a call does not show, little enough memory.
+# Most words of a row at batch size 1: enough to make the overhead of a call negligible, without much memory.
 _LONG_ROW = 1000
 
 
@@ -19,7 +19,7 @@ class Evaluation:
     Attributes:
         perplexity: exp of the mean cross-entropy.
         num_words: number of words predicted, without those that the metric ignores.
-        batch_size: streams that the text was read as.
+        batch_size: number of streams that the text was read as.
         num_steps: words of a stream in one batch.
     """
 
@@ -33,16 +33,16 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
     """Returns the perplexity of a text, read from a zero state.
 
     At `batch_size=1` with `every_word=True` each word but the first is predicted from all the words before it: the
-    strict figure. With more streams, as the original evaluates, each stream begins without a past and the words at
-    the end that fill no batch are left out; the perplexity is a little higher or lower for it.
+    strict figure. With more streams, as in the original's evaluation, each stream begins without a past, and the last
+    words that do not fill a batch are left out. This makes the perplexity a little higher or lower.
 
     Args:
         model: a `LanguageModel`, compiled with `Perplexity` among its metrics, as by default.
         ids: int32 [N], the text.
-        batch_size: streams B that the text is read as.
-        num_steps: words T of a stream in one batch; without effect on the result but for the words left out at the
-            end. `None` for the model's at `batch_size` above 1, else for few, long batches of nearly all words.
-        every_word: score the last, shorter batch too; needs `batch_size=1`.
+        batch_size: number of streams B that the text is read as.
+        num_steps: words T of a stream in one batch. It changes the result only through the words left out at the end.
+            `None` for the model's at `batch_size` above 1, else for few, long batches that hold nearly all words.
+        every_word: whether to score the last, shorter batch too; needs `batch_size=1`.
 
     Returns:
         A float.
@@ -65,7 +65,7 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
     if num_steps is None:
         num_steps = model.num_steps if batch_size > 1 else _long_row(len(ids) - 1)
     if every_word:
-        num_steps = min(num_steps, max(len(ids) - 1, 1))  # of a shorter text all words are in the last batch
+        num_steps = min(num_steps, max(len(ids) - 1, 1))  # all words of a shorter text are in one batch
     batches = make_dataset(ids, batch_size, num_steps)
     results = model.evaluate(batches, verbose=0, return_dict=True)
     metric = find_perplexity(model)
@@ -78,7 +78,7 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
     read = len(batches) * batch_size * num_steps
     num_words = _num_counted(metric, read)
     if every_word and read < len(ids) - 1:
-        # The state is where `evaluate` left it: the words that filled no row go on from there.
+        # The words that did not fill a row continue from the state in which `evaluate` ended.
         rest = np.asarray(ids[read:], "int32")[np.newaxis]
         of_rest = model.test_on_batch(rest[:, :-1], rest[:, 1:], return_dict=True)[metric.name]
         num_rest = _num_counted(metric, len(ids) - 1 - read)
@@ -89,12 +89,12 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
 
 
 def _num_counted(metric, num_read):
-    """How many of the words that a metric has been given count."""
+    """Returns how many of the words given to a metric count."""
     return num_read if metric.ignore_class is None else round(float(metric.num_words))
 
 
 def evaluate_both(model, ids, num_steps=None):
-    """Measures both figures that papers give of a text: the strict one, and that of the original's reader.
+    """Measures both figures that papers report for a text: the strict one, and that of the original's batches.
 
     Args:
         model: as in `evaluate_perplexity`.
@@ -113,9 +113,9 @@ def evaluate_both(model, ids, num_steps=None):
 
 
 def _long_row(num_words):
-    """Words of a row at batch size 1: a long row saves calls, and the state goes on from one to the next.
+    """Words of a row at batch size 1: a long row saves calls, and the state continues from one row to the next.
 
-    Equal rows leave out fewer words at the end than there are rows.
+    With rows of equal length, fewer words are left out at the end than there are rows.
     """
     rows = -(-num_words // _LONG_ROW)
     return max(num_words // max(rows, 1), 1)

@@ -1,4 +1,4 @@
-"""Files that are never half there, and folders that one process has to itself."""
+"""Files that are always written completely, and folders that one process holds exclusively."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ def user_cache():
     """Returns the package's folder in the user's cache: `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`.
 
     Raises:
-        RuntimeError: if the user has no home folder to have a cache in.
+        RuntimeError: if the user has no home folder for a cache.
     """
     # The XDG specification: a relative path in the variable is invalid and ignored.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -21,7 +21,7 @@ def user_cache():
 
 
 def new_folder(path):
-    """Makes a folder that nobody else has: `path`, or if that is there `path-1` or so. Returns its path."""
+    """Creates a new folder: `path` or, if that exists, `path-1` and so on. Returns its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for name in itertools.chain([path.name], (f"{path.name}-{i}" for i in itertools.count(1))):
@@ -34,10 +34,10 @@ def new_folder(path):
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Gives a temporary path that takes the place of `path` if the body succeeds.
+    """Yields a temporary path, which replaces `path` if the body succeeds.
 
-    It has the name of `path`, in a hidden folder beside it, `.NAME.…`, which a killed process may leave. Errors of the
-    file system name `path`.
+    The temporary file has the name of `path` and is in a hidden folder next to it, `.NAME.…`. A killed process may
+    leave this folder behind. Errors of the file system name `path`.
     """
     path = Path(path)
     try:
@@ -52,13 +52,13 @@ def written_whole(path):
 
 
 def reserve(path, num_bytes):
-    """Makes sure that a file of so many bytes can be written, and leaves an empty one.
+    """Checks that a file of `num_bytes` bytes can be written, and leaves an empty file.
 
-    For writers that do not survive a disk that fills up meanwhile, such as HDF5's.
+    It is for writers that crash if the disk becomes full, such as HDF5's.
 
     Args:
         path: the file.
-        num_bytes: its size at most.
+        num_bytes: its maximum size.
 
     Raises:
         OSError: if there is no room for it.
@@ -69,20 +69,20 @@ def reserve(path, num_bytes):
         try:
             os.posix_fallocate(file.fileno(), 0, num_bytes)
         except OSError as error:
-            # Not every file system can reserve; what else is wrong is for the writer to find.
+            # Not every file system can reserve space. Other problems are left for the writer to report.
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
         file.truncate(0)
 
 
 def write_json(path, value):
-    """Writes a value as JSON, whole."""
+    """Writes a value as a complete JSON file."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path):
-    """Returns the value in a JSON file; `None` if there is no such file, or it is not (yet) JSON."""
+    """Returns the value in a JSON file; `None` if the file does not exist or is not (yet) valid JSON."""
     try:
         return json.loads(Path(path).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -91,18 +91,18 @@ def read_json(path):
 
 @contextlib.contextmanager
 def locked(folder, busy):
-    """Keeps a folder from others who ask for it so, while the body runs, where the file system has locks.
+    """Locks a folder while the body runs, against others that lock it with this function, if the system has locks.
 
     Args:
         folder: a folder that exists.
-        busy: the exception to raise if another process has it.
+        busy: the exception to raise if another process holds it.
     """
     try:
         import fcntl  # noqa: PLC0415  (Windows has none)
     except ImportError:
         yield
         return
-    # The folder itself: a lock on it leaves no file behind, and is gone with the process, however that ends.
+    # The folder itself is locked: this leaves no file behind, and the lock ends with the process, however it ends.
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ import numpy as np
 from kerasptb.data import EOS, UNK, DataError
 from kerasptb.data.tokenizer import NUMBER, is_numeral, is_word_character, split_tokens
 
-# The white space that ends a line; of every other kind, such as a form feed, words are parted as by a space.
+# The white space that ends a line. Every other kind, such as a form feed, separates words like a space.
 _LINE_END = re.compile(r"\r\n|[\r\n]")
 
 
@@ -33,14 +33,14 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
         vocabulary: its `Vocabulary`.
         text: the text so far, read as the beginning of a sentence, see `encode_text`; may be empty.
         k: number of suggestions, from 1 to V.
-        exclude: words that are never suggested. Probabilities are the model's own, not scaled up for those left out.
+        exclude: words that are never suggested. The probabilities are not rescaled for the words left out.
 
     Returns:
         List of k `Suggestion`, the most probable first.
 
     Raises:
-        ValueError: if `k` is out of range, the vocabulary is not of the model's size, or it has no `<unk>` and the text
-            holds a word that is not in it.
+        ValueError: if `k` is out of range, if the vocabulary does not have the model's size, or if it has no `<unk>`
+            and the text contains a word that is not in it.
     """
     excluded = _excluded_ids(model, vocabulary, exclude)
     if not 1 <= k <= len(vocabulary) - len(excluded):
@@ -48,7 +48,7 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
     probabilities = model.next_word_probabilities(encode_text(vocabulary, text)[np.newaxis])[0]
     ranked = probabilities.copy()
     ranked[excluded] = -1.0
-    # Ties go to the lower id, the more frequent word.
+    # In ties the lower id, the more frequent word, comes first.
     best = np.argsort(-ranked, kind="stable")[:k]
     return [Suggestion(vocabulary.words[i], float(probabilities[i])) for i in best]
 
@@ -59,10 +59,10 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
     Args:
         model: a `LanguageModel`.
         vocabulary: its `Vocabulary`.
-        prompt: the text that the words go on from, see `suggest`.
+        prompt: the text that the words continue, see `suggest`.
         num_words: number of words to sample.
-        temperature: divides the logits: below 1 the probable words become more so, above 1 less; 0 always takes the
-            most probable word.
+        temperature: divisor of the logits. Below 1 probable words become more probable, above 1 less; 0 always takes
+            the most probable word.
         seed: seed of the sampling, an int; `None` draws one.
         exclude: words that are never sampled.
 
@@ -70,7 +70,7 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
         List of `num_words` words; sentences end in `<eos>`.
 
     Raises:
-        ValueError: if `num_words` or `temperature` is negative, or as `suggest`.
+        ValueError: if `num_words` or `temperature` is negative, and as in `suggest`.
     """
     if num_words < 0:
         raise ValueError(f"`num_words` must be 0 or more. Received: num_words={num_words}")
@@ -89,7 +89,7 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
 
 
 def _excluded_ids(model, vocabulary, exclude):
-    """The ids of the words to leave out, a list; raises unless the vocabulary is the model's and has others."""
+    """Returns the ids of the excluded words; raises if no word is left, or the vocabulary's size is not the model's."""
     excluded = [vocabulary.word_to_id[word] for word in set(exclude) if word in vocabulary]
     if len(excluded) == len(vocabulary):
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={tuple(vocabulary.words)}")
@@ -101,7 +101,7 @@ def _excluded_ids(model, vocabulary, exclude):
 
 
 def as_text(prompt, words):
-    """Returns a prompt and the words that go on from it as lines of text, one for each sentence.
+    """Returns a prompt and the words that continue it as lines of text, one for each sentence.
 
     Args:
         prompt: the text as it was typed.
@@ -137,16 +137,16 @@ def encode_text(vocabulary, text):
 
     Args:
         vocabulary: a `Vocabulary`.
-        text: any text. What stands in the vocabulary as it is written, or in lower case ("Mr."), is taken so; the rest
-            is split as in the Penn Treebank, and its parts looked up likewise: what is between punctuation, then words,
-            of which unknown numbers are `N` and other unknown ones `<unk>`. Punctuation counts if it is in the
-            vocabulary, and is left out if not. A line's end is `<eos>`.
+        text: any text. Each part between white space is looked up in the vocabulary as it is written, then in lower
+            case ("Mr."). If it is not there, it is split as in the Penn Treebank, and its parts are looked up in the
+            same way: first without the punctuation around it, then word by word. Unknown numbers become `N`, other
+            unknown words `<unk>`. Punctuation that is not in the vocabulary is dropped. A line's end is `<eos>`.
 
     Returns:
         int32 [T], T at least 1.
 
     Raises:
-        ValueError: if a word is outside a vocabulary without `<unk>`, or nothing can be read from the text and the
+        ValueError: if a word is not in a vocabulary without `<unk>`, or if nothing can be read from the text and the
             vocabulary has no `<eos>` to begin with.
     """
     words = [EOS] if EOS in vocabulary else []
@@ -165,14 +165,14 @@ def _known(vocabulary, word):
 
 
 def _ends(text, of_words):
-    """Where a text begins and ends without the punctuation around it, but for signs that may end a word."""
+    """Returns the start and end of a text without surrounding punctuation, except signs that may end a word."""
     start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
     inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in of_words]
     return start, inside[-1] + 1 if inside else start
 
 
 def _parts(vocabulary, text):
-    for of_words in "'’.", "'’":  # "(U.S.," may have a word "U.S.", or one without the last stop
+    for of_words in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
         start, end = _ends(text, of_words)
         if end - start < len(text) and (known := _known(vocabulary, text[start:end])):
             yield from _parts(vocabulary, text[:start])

@@ -1,4 +1,4 @@
-"""What this machine has, and what kerasptb would use of it and why."""
+"""Reports what this machine has, and what kerasptb would use of it and why."""
 
 import importlib.metadata
 import platform
@@ -13,12 +13,12 @@ from kerasptb.processors import available_processors
 
 
 def collect():
-    """Returns what there is, as a dict that JSON can hold.
+    """Returns the information as a dict that JSON can represent.
 
-    Keys: "versions", "machine", "devices", "backends" (for each backend and precision what keeps it from being used,
-    or None), "notes" (for a precision that can be used, what speaks against it), "cuda" (what keeps the CUDA kernels
-    from running on the first GPU, whether or not Keras' backend sees it, or None), "lstm" (what `backend="auto"` runs,
-    and why) and "data" (where PTB would be read from, or None).
+    Keys: "versions", "machine", "devices", "backends" (for each backend and precision, why it cannot be used, or None),
+    "notes" (drawbacks of precisions that can be used), "cuda" (why the CUDA kernels cannot run on the first GPU,
+    whether or not Keras' backend sees it, or None), "lstm" (what `backend="auto"` runs, and why) and "data" (where PTB
+    would be read from, or None).
     """
     gpus = [f"GPU {number}" for number in backends.visible_gpus()]
     obstacles = {f"native, {precision}": backends.native_obstacle(precision) for precision in backends.PRECISIONS}
@@ -46,7 +46,7 @@ def collect():
 
 
 def describe(information):
-    """Returns what `collect` gave as text for people."""
+    """Returns the result of `collect` as readable text."""
     lines = [f"{name:<12} {value or 'not installed'}" for name, value in information["versions"].items()]
     machine = information["machine"]
     lines += [f"{'machine':<12} {machine['platform']}, CPUs for this process: {machine['cpus']}"]

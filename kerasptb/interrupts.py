@@ -1,4 +1,4 @@
-"""Ctrl-C held back while something must not end half-way."""
+"""Delays Ctrl-C while something must not be interrupted."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ import threading
 
 @contextlib.contextmanager
 def uninterrupted():
-    """Holds Ctrl-C back until the body has ended."""
+    """Delays Ctrl-C until the body has ended."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield

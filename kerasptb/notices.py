@@ -1,4 +1,4 @@
-"""Importing Keras without TensorFlow's notices, for the command line."""
+"""Imports Keras without TensorFlow's notices, for the command line."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ from importlib.util import find_spec
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
-# The level does not reach these: they are written before TensorFlow's logging is set up. The last is of a machine that
-# has no NVIDIA driver: 303 is CUDA's "shared object not found". Any other failure of a GPU is shown. TensorFlow 2.20
-# begins a line with the time.
+# The log level does not affect these, because they are written before TensorFlow's logging is set up. The last one
+# appears on machines without an NVIDIA driver: 303 is CUDA's "shared object not found". Any other GPU failure is shown.
+# TensorFlow 2.20 begins lines with the time.
 _NOTICE = re.compile(
     rb"(?:\d{4}-\d\d-\d\d [\d:.]+: )?"
     rb"(?:WARNING: All log messages before absl::InitializeLog\(\)|[IW](?:\d{4})? "
@@ -20,7 +20,7 @@ _NOTICE = re.compile(
 
 
 def import_keras():
-    """Imports Keras, its backend and the devices, without notices of what is as it should be on standard error.
+    """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
     Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
 
@@ -45,9 +45,9 @@ def import_keras():
 
 @contextlib.contextmanager
 def without_notices():
-    """Keeps TensorFlow's notices off standard error, its file descriptor, meanwhile.
+    """Keeps TensorFlow's notices off the file descriptor of standard error while the body runs.
 
-    A process of its own sorts the lines, so that the last words of one that crashes here are shown.
+    A separate process filters the lines, so that the last lines are shown even if this process crashes.
     """
     sys.stderr.flush()
     screen = os.dup(2)
@@ -72,7 +72,7 @@ def without_notices():
 
 
 def _sort(reading, screen):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other's to answer; this one ends with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C; this process ends with it
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
             if not _NOTICE.match(line):

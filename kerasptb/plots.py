@@ -30,7 +30,7 @@ def plot_curves(history, path):
     perplexity.yaxis.set_minor_formatter(ScalarFormatter())
     perplexity.set_ylabel("perplexity")
     perplexity.grid(alpha=0.3, which="both")
-    perplexity.legend(loc="upper right")  # the curves fall; to look for the best place can take seconds
+    perplexity.legend(loc="upper right")  # free, since the curves fall; loc="best" can take seconds
 
     rate.step(epochs, [row["learning_rate"] for row in history], where="mid", color="tab:gray")
     rate.set_yscale("log", base=2)

@@ -57,7 +57,7 @@ class Preset:
         }
 
     def training_arguments(self):
-        """Returns the settings of the training, but for its epochs, as a dict."""
+        """Returns the settings of the training, except its epochs, as a dict."""
         return {
             "learning_rate": self.learning_rate,
             "constant_epochs": self.constant_epochs,
@@ -116,7 +116,7 @@ def get_preset(name):
     """Returns the `Preset` of a name.
 
     Raises:
-        ValueError: if there is none; the message lists those there are.
+        ValueError: if there is none; the message lists the existing ones.
     """
     try:
         return PRESETS[name]

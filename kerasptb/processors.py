@@ -8,18 +8,18 @@ from pathlib import Path
 def available_processors(root="/"):
     """Returns the number of processors that this process may use, at least 1.
 
-    These are the ones of its affinity mask, or fewer: containers limit processors by a quota of time (Linux' control
-    groups), rounded up here, which the mask does not show.
+    These are the processors of its affinity mask, or fewer: containers limit the time on processors by a quota (Linux'
+    control groups), which the mask does not show. The quota is rounded up.
 
     Args:
-        root: where the file system that tells of them begins.
+        root: root of the file system that describes the quotas.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([count, *(math.ceil(quota / period) for quota, period in _quotas(Path(root)))]))
 
 
 def _quotas(root):
-    """The quotas of the process's control groups and of those above them, each with its period, in microseconds."""
+    """Yields the quota and period, in microseconds, of each of the process's control groups and their parents."""
     try:
         groups = (root / "proc/self/cgroup").read_text(errors="replace").splitlines()
     except OSError:
@@ -32,7 +32,7 @@ def _quotas(root):
             folder, files = root / "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
-        # A container sees its own group as the root, or has the host's path to it, of which it may see nothing.
+        # A container sees its own group as the root, or has the host's path to the group, which may be invisible to it.
         path = Path(group.lstrip("/"))
         for part in (path, *path.parents):
             try:

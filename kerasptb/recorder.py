@@ -1,4 +1,4 @@
-"""What a training writes into its run folder after each epoch, and how it goes on from there."""
+"""Writes a training's files into its run folder after each epoch, and resumes from them."""
 
 import json
 import zipfile
@@ -20,7 +20,7 @@ class Recorder(keras.callbacks.Callback):
         run: the `kerasptb.Run` of the training.
 
     Attributes:
-        history: list of dicts, a row for each whole epoch, as `Run.history` gives.
+        history: list of dicts, one for each whole epoch, as in `Run.history`.
     """
 
     def __init__(self, run):
@@ -34,7 +34,7 @@ class Recorder(keras.callbacks.Callback):
         return min(self.history, key=lambda row: row["val_perplexity"])
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the epoch's files; Ctrl-C waits until all of them are there."""
+        """Writes the epoch's files; Ctrl-C is delayed until all of them are written."""
         with uninterrupted():
             self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
             if self.best is self.history[-1]:
@@ -42,7 +42,7 @@ class Recorder(keras.callbacks.Callback):
             self._save_weights("last")
             with written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
                 variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
-                # With the history in the same file, a run killed between two files resumes from one moment.
+                # The history is in the same file, so that a run killed between two files resumes consistently.
                 np.savez(file, history=json.dumps(self.history), **variables)
             self._write_curves()
 
@@ -52,10 +52,10 @@ class Recorder(keras.callbacks.Callback):
             plot_curves(self.history, temporary)
 
     def restore(self, model):
-        """Puts the model where the last whole epoch left it."""
+        """Restores the model to the end of the last whole epoch."""
         path = self.run.folder / runs.RESUME
         if not path.exists():
-            # A run that failed while it kept its first epoch has weights, but no history: it begins anew.
+            # A run that failed while writing its first epoch has weights, but no history: it starts again.
             if self.run.weights_path("last").exists() and (self.run.folder / runs.HISTORY).exists():
                 raise runs.RunError(
                     f"{self.run.folder} cannot be resumed: it has weights, but no {runs.RESUME}, which holds what the "
@@ -72,10 +72,10 @@ class Recorder(keras.callbacks.Callback):
             raise runs.RunError(
                 f"{path} is damaged: {error}. The run cannot be resumed; its weights are whole."
             ) from None
-        self._write_curves()  # which a process that was killed between two files left an epoch behind
+        self._write_curves()  # if the process was killed between two files, these are one epoch behind
 
     def _save_weights(self, name):
-        # HDF5 ends the process at a full disk. What it writes beside the weights is some 50 KB.
+        # HDF5 kills the process if the disk is full. Besides the weights it writes some 50 KB.
         num_bytes = 4 * self.model.count_params() + 2**20
         with written_whole(self.run.weights_path(name)) as temporary:
             reserve(temporary, num_bytes)
@@ -85,7 +85,7 @@ class Recorder(keras.callbacks.Callback):
 def _resumed(model):
     """Returns the variables that the next epoch depends on, in a fixed order.
 
-    The recurrent states, which with JAX are among the model's variables, are zero when an epoch begins.
+    With JAX the model's variables include the recurrent states. These are left out: they are zero when an epoch begins.
     """
     states = {id(v) for layer in model.layers if isinstance(layer, FusedLSTM) for v in layer.state_variables()}
     return [v for v in [*model.variables, *model.optimizer.variables] if id(v) not in states]

@@ -1,8 +1,8 @@
-"""The classes that saved models hold, known to Keras as soon as this package is imported.
+"""Registers the classes of saved models with Keras as soon as this package is imported.
 
-Keras finds a class of a saved model among those that were registered, which they are when their modules are imported.
-This package imports its modules when they are first used. So what is registered first is a stand-in for each class,
-which imports it when a saved model asks for it; the class then takes its place.
+Keras finds the classes of a saved model among the registered ones, and a class is registered when its module is
+imported. But this package imports its modules only when they are first used. So a stand-in is registered first for each
+class. It imports the class when a saved model needs it; the class then replaces the stand-in.
 """
 
 import importlib
@@ -29,7 +29,7 @@ class _StandIn:
 
 
 def register_with_keras():
-    """Has Keras know the classes, now if it has been imported, else once it is."""
+    """Registers the classes with Keras: now if Keras has been imported, else when it is."""
 
     @wrapt.when_imported("keras")
     def register(keras):

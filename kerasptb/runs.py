@@ -1,4 +1,4 @@
-"""Run folders: everything that a training leaves behind, and the way back to its model.
+"""Run folders: everything that a training writes, and loading its model from them.
 
     RUN/
       config.json          the model's, the training's and the data's settings
@@ -11,7 +11,7 @@
       curves.png           both perplexities and the learning rate over the epochs
       logs/                for TensorBoard
 
-Files are written under a temporary name and renamed, so that none is ever half there.
+Files are written under a temporary name and then renamed, so that none is ever incomplete.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _FILES = {CONFIG, VOCABULARY, METRICS, HISTORY, CURVES, RESUME, "best.weights.h5
 
 
 class RunError(ValueError):
-    """A folder that is not a run, or not one for what is asked."""
+    """The folder is not a run, or the run does not allow what was asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Run:
             A `Corpus`.
 
         Raises:
-            RunError: if the run's own text is no longer what and where it was, and is neither PTB nor the sample.
+            RunError: if the run's own text has changed or moved, and is neither PTB nor the sample.
             DataError, FileNotFoundError: as `kerasptb.load_corpus`.
         """
         if data is None:
@@ -111,7 +111,7 @@ class Run:
         """Returns the trained model, compiled for evaluation.
 
         Args:
-            batch_size: rows of a training batch; `None` for the run's own. Evaluation takes any.
+            batch_size: rows of a training batch; `None` for the run's own. Evaluation takes any batch size.
             weights: "best" for the epoch with the lowest validation perplexity, or "last".
             **overrides: arguments of `LanguageModel` in place of the run's, such as `backend="keras"`.
 
@@ -119,7 +119,7 @@ class Run:
             A `LanguageModel`.
 
         Raises:
-            RunError: if the run has no such weights, as before the end of its first epoch.
+            RunError: if the run does not have these weights, for example before the end of its first epoch.
         """
         from kerasptb.models import LanguageModel  # noqa: PLC0415  (the folder can be read without TensorFlow)
 
@@ -176,7 +176,7 @@ def create_run(folder, config, vocabulary):
     """Makes a run folder with its settings and vocabulary.
 
     Args:
-        folder: the folder; made with its parents. It may exist if it is empty.
+        folder: the folder; created with its parents. It may exist if it is empty.
         config: settings, see `Run`.
         vocabulary: the `Vocabulary`.
 
@@ -184,10 +184,10 @@ def create_run(folder, config, vocabulary):
         A `Run`.
 
     Raises:
-        RunError: if the folder holds anything.
+        RunError: if the folder is not empty.
         OSError: if it cannot be written.
     """
-    json.dumps(config)  # says what cannot be written before the folder is made
+    json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -200,7 +200,7 @@ def create_run(folder, config, vocabulary):
 
 
 def remove(folder):
-    """Removes a run folder with all that is in it; a link to one, or the working directory, stays and is empty."""
+    """Removes a run folder and its contents; if it is a link or the working directory, only the contents."""
     for child in Path(folder).iterdir():
         if child.is_dir():
             shutil.rmtree(child, ignore_errors=True)
@@ -212,33 +212,33 @@ def remove(folder):
 
 @contextlib.contextmanager
 def held(folder):
-    """Keeps the run folder to this training while the body runs, and clears what killed ones left half-written in it.
+    """Locks the run folder for this training while the body runs; first removes unfinished files of killed trainings.
 
     Args:
         folder: the run folder.
 
     Raises:
-        RunError: if another training is in it.
+        RunError: if another training uses it.
     """
     folder = Path(folder)
     busy = RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.")
     with locked(folder, busy):
         for leftover in folder.glob(".*"):
-            # As `written_whole` names its folders, for a file of a run.
+            # `written_whole` names its folders this way; only those for files of a run are removed.
             if leftover.is_dir() and leftover.name[1:].rpartition(".")[0] in _FILES:
                 shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
 def write_history(path, history):
-    """Writes the epochs as CSV, whole.
+    """Writes the epochs as a complete CSV file.
 
     Args:
         path: the file.
-        history: list of dicts, as `Run.history` gives.
+        history: list of dicts, as in `Run.history`.
     """
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
-        # A callback may have added a value to some epochs alone.
+        # A callback may have added a value to only some epochs.
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
         writer.writeheader()
         writer.writerows(history)

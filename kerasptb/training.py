@@ -1,4 +1,4 @@
-"""Training a language model into a run folder: what `kerasptb train` does, callable from a script."""
+"""Trains a language model into a run folder: the function behind `kerasptb train`."""
 
 import datetime
 import importlib.metadata
@@ -22,9 +22,9 @@ from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
 from kerasptb.recorder import Recorder
 
-# Batches that one call of Keras' step function trains on: Python's share of a batch, some 1 ms of 18 in bfloat16 on two
-# cores, is then paid once for eight. On a GPU, where it would be most of a step, for more. The results are the same to
-# the bit.
+# Batches that one call of Keras' step function trains on. Python's overhead for a batch, some 1 ms of 18 in bfloat16 on
+# two cores, is then paid once for eight batches. On a GPU the overhead would be most of a step, so more batches share
+# it. The results are the same to the bit.
 _STEPS_PER_EXECUTION = 8
 _STEPS_PER_EXECUTION_ON_GPU = 32
 
@@ -48,41 +48,41 @@ def train(
     model_arguments=None,
     training_arguments=None,
 ):
-    """Trains a language model and leaves a run folder.
+    """Trains a language model and writes a run folder.
 
     Args:
         data: what `load_corpus` takes: "auto", "ptb", "sample", a folder, an archive or a `Corpus`. `None` for "auto",
             or for the text of the resumed run.
         preset: name of a recipe in `kerasptb.presets`; `None` for "notebook", or for that of the resumed run.
-        epochs: number of epochs in all; `None` for the preset's. A larger one, with `resume=True`, trains a run longer.
-        steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
+        epochs: total number of epochs; `None` for the preset's. With `resume=True`, a larger number trains longer.
+        steps_per_epoch: number of batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
-        vocabulary_size: the most words to keep, the rest becomes `<unk>`, see `load_corpus`; `None` for all.
+        vocabulary_size: maximum number of words to keep; the rest becomes `<unk>`, see `load_corpus`; `None` for all.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
-        precision: see `LanguageModel`; `None` for "float32", or what Keras' global dtype policy stands for.
+        precision: see `LanguageModel`; `None` for "float32", or the precision of Keras' global dtype policy.
         seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
-            `None` draws one; it stands in the run's config.json.
-        out: the run folder, which must not hold anything; `None` for `runs/PRESET-TIME`.
-        resume: go on with the run in `out` after its last whole epoch. Its settings and its text are its own: an
-            argument that says otherwise is an error.
-        callbacks: further Keras callbacks. One that looks at single batches makes training call it for each; else
-            several are trained on between two moves of the progress bar. The learning rate is `LearningRateDecay`'s:
-            one that sets it, such as ReduceLROnPlateau, is of no effect, and is warned of.
+            `None` draws one, which is recorded in the run's config.json.
+        out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
+        resume: whether to continue the run in `out` after its last whole epoch. The run keeps its settings and its
+            text; an argument that contradicts them is an error.
+        callbacks: further Keras callbacks. If one has hooks for batches, it is called for every batch; otherwise
+            several batches are trained between two updates of the progress bar. `LearningRateDecay` sets the learning
+            rate: a callback that sets it too, such as ReduceLROnPlateau, has no effect and causes a warning.
         verbose: as in `keras.Model.fit`; 0 prints nothing.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
-        training_arguments: dict in place of the preset's "learning_rate", "constant_epochs", "decay" or
-            "global_clipnorm", or of its name in the results, "preset", where little of the preset is left.
+        training_arguments: dict that replaces the preset's "learning_rate", "constant_epochs", "decay" or
+            "global_clipnorm", or its name in the results, "preset", if little of the preset is left.
 
     Returns:
-        A `Run`. Its `metrics` hold the perplexities of the best epoch (lowest on the validation text); the test text's
-        in streams is `None` where it is too short for a batch.
+        A `Run`. Its `metrics` contain the perplexities of the best epoch (lowest on the validation text). The test
+        perplexity in streams is `None` if the test text is too short for a batch.
 
     Raises:
         ValueError: if an argument or the data are wrong (`RunError`, `DataError`).
         TrainingDivergedError: if the loss becomes NaN or infinite; the weights of the last whole epoch are kept.
-        KeyboardInterrupt: if interrupted before the first epoch ends. Later on the whole epochs are kept, evaluated
-            and returned.
+        KeyboardInterrupt: if interrupted before the first epoch ends. After that, an interrupt keeps the whole epochs,
+            evaluates and returns them.
     """
     epochs, steps_per_epoch = positive_integers(epochs=epochs, steps_per_epoch=steps_per_epoch).values()
     given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
@@ -103,7 +103,7 @@ def train(
             if epochs < done:
                 say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
             run.config["training"]["epochs"] = max(epochs, done)
-        # The text of a resumed run may have moved, and a run has not always recorded which it was.
+        # The text of a resumed run may have moved, and older runs have not recorded its location and digest.
         run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
         write_json(run.folder / runs.CONFIG, run.config)
         recorder = Recorder(run)
@@ -123,7 +123,7 @@ def train(
             say(f"\nInterrupted: the {epochs} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
             if not recorder.history and not resume:
-                runs.remove(run.folder)  # nothing in it that a new start would not make again
+                runs.remove(run.folder)  # it has nothing that a new start would not create again
         _finish(run, corpus, recorder, interrupted, say)
     return run
 
@@ -133,7 +133,7 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
     arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
     if arguments.get("precision") is None:
-        # A run names its precision, whatever policy another process will be under.
+        # A run records its precision, so that it does not depend on the dtype policy of a later process.
         policy = keras.dtype_policies.get(arguments.get("dtype"))
         arguments["precision"] = backends.precision_of_policy(arguments.get("backend") or "auto", policy)
     model = _compiled(LanguageModel(**arguments), settings)
@@ -142,7 +142,7 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
             f"Expected a model of the text's {len(corpus.vocabulary)} words. "
             f"Received: vocabulary_size={model.vocabulary_size}"
         )
-    # A text too short is told before a folder is made.
+    # Raises for a text that is too short before a folder is created.
     _make_batches(corpus, model, settings)
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
@@ -154,13 +154,13 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
 
 
 def _reopen(data, out, asked):
-    """Returns the run in a folder, its corpus and its model, compiled; raises if what is asked contradicts the run."""
+    """Returns the run in a folder, its corpus and its compiled model; raises if an argument contradicts the run."""
     if out is None:
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
     own = {**run.config["training"], **run.config["model"]}
     if limit := run.config["data"].get("vocabulary_limit"):
-        own["vocabulary_size"] = limit  # as it was asked for: the text may have fewer words
+        own["vocabulary_size"] = limit  # the value that was asked for: the text may have fewer words
     if "units" in asked:
         asked = {**asked, "units": list(np.atleast_1d(asked["units"]))}
     for argument, value in asked.items():
@@ -188,7 +188,7 @@ def _compiled(model, settings):
 def _steps_per_execution(callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = keras.callbacks.Callback
-    # A LambdaCallback has its hooks in the instance.
+    # A LambdaCallback has its hooks as attributes of the instance.
     if any(
         getattr(getattr(own, hook), "__func__", None) is not getattr(plain, hook) for own in callbacks for hook in hooks
     ):
@@ -200,7 +200,7 @@ def _fit(model, corpus, recorder, callbacks, verbose):
     settings = recorder.run.config["training"]
     batches, valid_batches = _make_batches(corpus, model, settings)
     logs = []
-    if keras.backend.backend() == "tensorflow":  # which writes them, and with another backend need not be here
+    if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
     model.fit(
         batches,
@@ -276,7 +276,7 @@ def _finish(run, corpus, recorder, interrupted, say):
     """Evaluates the best epoch's weights and writes metrics.json."""
     model = run.load_model()
     best = recorder.best
-    # Validation has filled a batch; the test text may be shorter, and its strict figure is there all the same.
+    # The validation text has filled a batch, but the test text may be too short for one: then only `strict` exists.
     strict, streams = evaluate_both(model, corpus.test)
     test = None if streams is None else streams.perplexity
     shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
@@ -308,7 +308,7 @@ def _finish(run, corpus, recorder, interrupted, say):
 
 
 def _native_obstacle(model):
-    """Why the native backend has not run an LSTM layer of the model, or None."""
+    """Returns why the native backend has not run an LSTM layer of the model, or None if it has."""
     if (obstacle := backends.dtype_obstacle(model.dtype_policy, model.precision)) is not None:
         return obstacle
     obstacles = (backends.units_obstacle(units, model.precision) for units in model.units)
