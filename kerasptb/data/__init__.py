@@ -1,4 +1,4 @@
-"""Text to ids to batches. Knows numpy and tf.data, and no model."""
+"""Text to ids to batches. Depends on numpy and tf.data, and on no model."""
 
 from kerasptb.data.batching import make_dataset
 from kerasptb.data.corpus import Corpus, load_corpus

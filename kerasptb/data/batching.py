@@ -1,17 +1,17 @@
 """A long text as contiguous batches.
 
-The text is cut into B streams of equal length, one a row; a batch is T columns of them, and the next batch is the
-next T columns. With B = 3, T = 2 and a text of 16 words, numbered 0 to 15:
+The text is cut into B streams of equal length, one for each row. A batch is T columns of the streams, and the next
+batch is the next T columns. With B = 3, T = 2 and a text of 16 words, numbered 0 to 15:
 
     batch_len = 16 // 3 = 5 words a stream; word 15 is dropped
     S = (5 - 1) // 2 = 2 batches
 
                  batch 0     batch 1
     stream 0    | 0   1  |  2   3  |  4
-    stream 1    | 5   6  |  7   8  |  9      y is x one word on:
+    stream 1    | 5   6  |  7   8  |  9      y is x shifted by one word:
     stream 2    | 10  11 |  12  13 |  14     in batch 1 it is 3 4 / 8 9 / 13 14
 
-Row i of batch 1 takes up where row i of batch 0 stopped, so an LSTM that keeps its state from batch to batch reads
+Row i of batch 1 continues where row i of batch 0 stopped, so an LSTM that keeps its state from batch to batch reads
 each stream as one text. Shuffling the batches, or padding them, would break that.
 """
 
@@ -51,7 +51,7 @@ def check_sizes(**sizes: int) -> None:
         **sizes: the sizes by name.
 
     Raises:
-        DataError: one is not.
+        DataError: a size is not a positive integer.
     """
     for name, value in sizes.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
@@ -59,10 +59,10 @@ def check_sizes(**sizes: int) -> None:
 
 
 def positive_integers(**numbers: int | None) -> dict[str, int | None]:
-    """Returns positive integers as Python's own, which JSON can hold; None stays None.
+    """Returns positive integers as Python `int`s, which JSON can hold; `None` stays `None`.
 
     Raises:
-        DataError: one is neither.
+        DataError: a number is neither a positive integer nor `None`.
     """
     check_sizes(**{name: number for name, number in numbers.items() if number is not None})
     return {name: None if number is None else int(number) for name, number in numbers.items()}
@@ -109,15 +109,15 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         ids: integers [N], the words of the text.
         batch_size: B, the streams read in parallel.
         num_steps: T, the words of a stream in one batch.
-        every_word: if True, a last batch of fewer than T steps follows, so that each of the N - 1 words with a
-            predecessor is a target once: what the strict perplexity of a test set needs. Needs `batch_size=1`
-            (with more streams the words between them are never predicted); where such a batch follows, the static
-            shape is [1, None].
+        every_word: if True, a last batch of fewer than T steps may follow, so that each of the N - 1 words with a
+            predecessor is a target once. The strict perplexity of a test set needs this. It requires
+            `batch_size=1` (with more streams the first word of a stream is never predicted). If such a batch
+            follows, the static shape is [1, None].
 
     Returns:
-        A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` one word on. With Keras on another
-        backend than TensorFlow it is a `keras.utils.PyDataset` of numpy arrays, and TensorFlow is not needed.
-        `tf.data` does not tune what is made of it: a parallel `map` of your own runs on up to 16 threads.
+        A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` shifted by one word. With Keras on
+        another backend than TensorFlow it is a `keras.utils.PyDataset` of numpy arrays, and TensorFlow is not needed.
+        `tf.data` does not autotune datasets derived from it: a parallel `map` of your own runs on up to 16 threads.
 
     Raises:
         DataError: the text is too short for one batch, `ids` is not one row of integers, or a size is not a
@@ -128,13 +128,13 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         >>> [x.tolist() for x, y in dataset.as_numpy_iterator()]
         [[[0, 1], [5, 6], [10, 11]], [[2, 3], [7, 8], [12, 13]]]
     """
-    # Here, not above: a vocabulary or a corpus is read in milliseconds, Keras and TensorFlow in seconds.
+    # Imported here because Keras and TensorFlow take seconds to import; reading a corpus takes milliseconds.
     import keras  # noqa: PLC0415
 
     if every_word and batch_size != 1:
         raise DataError(f"Expected batch_size=1 with every_word=True. Received: batch_size={batch_size!r}")
     ids = as_ids(ids)
-    # A text of two words is one batch of one step: the rest, below, takes what no full batch holds.
+    # With `every_word` two words are enough: the last batch, below, takes the steps that fill no full batch.
     num_batches = count_batches(len(ids), batch_size, 1 if every_word else num_steps)
     if every_word:
         check_sizes(num_steps=num_steps)
@@ -153,15 +153,15 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         columns = streams[:, offset : offset + full]
         return columns.reshape(batch_size, num_batches, num_steps).transpose(1, 0, 2)
 
-    # The slices stay in the host's memory whatever accelerator there is; they are two copies of the text in all.
+    # The slices stay in the host's memory even if there is an accelerator. In total they are two copies of the text.
     with tf.device("CPU:0"):
         dataset = tf.data.Dataset.from_tensor_slices((windows(0), windows(1)))
         if has_rest:
             rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
             dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
-    # There is nothing to tune in slices of an array, and the thread that tunes can hold up whoever is done with the
-    # batches: `fit` then waits at the end of an epoch until the thread's next turn (0.01 (2^k - 1) s after its start:
-    # measured with TensorFlow 2.21: 10.2 s for an epoch of 8.1).
+    # Slices of an array have nothing to tune, and the tuning thread can delay the end of an epoch: `fit` then waits
+    # until that thread next wakes up (0.01 (2^k - 1) s after its start). Measured with TensorFlow 2.21: 10.2 s for an
+    # epoch of 8.1 s.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(2).with_options(options)

@@ -25,7 +25,7 @@ class Corpus:
         vocabulary: the words of the ids.
         name: "ptb", "sample", or the name of the folder or archive.
         source: where the text came from, for people to read.
-        is_sample: True for the built-in sample, whose perplexity compares with nothing published.
+        is_sample: True for the built-in sample, whose perplexity cannot be compared with published figures.
         location: what `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
             corpus that was not read from anywhere.
     """
@@ -69,7 +69,7 @@ def load_corpus(
     vocabulary_size: int | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Corpus:
-    """Reads a corpus, from wherever it is found.
+    """Reads a corpus from a folder, an archive, a download or the built-in sample.
 
     Args:
         data: one of
@@ -77,11 +77,11 @@ def load_corpus(
             cache, else downloaded into the cache within half a minute, else the built-in sample, with a loud
             warning in the log;
             "ptb": the same with a limit of ten minutes, and an error in place of the sample;
-            "sample": the built-in sample, English prose that every Python carries;
+            "sample": the built-in sample, English prose from Python's standard library;
             a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
             `test.txt`, in it or in its `data` or `simple-examples/data`;
             an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder;
-            a `Corpus`, which is returned as it is: no vocabulary, nor its size, can go with it.
+            a `Corpus`, which is returned unchanged; `vocabulary` and `vocabulary_size` must not be given with it.
         vocabulary: the vocabulary to read the text with, as when a trained model is evaluated. By default that of
             the training text: ids by falling count, then by word.
         vocabulary_size: the most words that the training text's vocabulary keeps, at least 3: the most frequent ones,

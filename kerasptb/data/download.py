@@ -34,29 +34,29 @@ PTB_ADDRESSES = (
     "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
 )
 
-# The published archive has 35 MB, the largest text 5 MB.
+# The published archive has 35 MB, and the largest text 5 MB.
 MAX_DOWNLOAD_BYTES = 64 << 20
 
-# Called with the address, the bytes read so far, and the bytes in all (None if the server does not say).
+# Called with the address, the bytes read so far, and the total number of bytes (None if the server does not say).
 Progress = Callable[[str, int, int | None], None]
 
 
 class DownloadError(DataError):
-    """No address gave the files; the message lists what each answered and what to do by hand."""
+    """No address gave the files; the message lists each address' answer and how to provide the files by hand."""
 
 
 def show_progress(url: str, done: int, total: int | None) -> None:
-    """Shows the progress of a download on standard error: a line that grows on a terminal, one line a file elsewhere.
+    """Shows a download's progress on standard error: a line that is updated on a terminal, else one line per file.
 
     Args:
         url: the address.
         done: bytes read so far.
-        total: bytes in all, or None.
+        total: total number of bytes, or None.
     """
     share = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
     line = f"{url.rsplit('/', 1)[-1]}: {share}"
     if sys.stderr.isatty():
-        # Spaces wipe what a longer line before this one left over.
+        # The spaces overwrite the rest of a longer previous line.
         print(f"\r{line}    ", end="\n" if done == total else "", file=sys.stderr, flush=True)
     elif done == total:
         print(line, file=sys.stderr, flush=True)
@@ -74,10 +74,10 @@ def download_ptb(
     """Downloads the PTB files into a folder, which appears whole or not at all.
 
     Args:
-        folder: the folder to make. What stands there already is replaced.
+        folder: the folder to make. An existing folder is replaced.
         answer_timeout: seconds to wait for an address' answer, and for each further piece of a file.
-        total_timeout: seconds to take in all.
-        addresses: tried in turn: folders, which end in a slash, and archives.
+        total_timeout: seconds for the whole download.
+        addresses: addresses to try in turn: folders, which end in a slash, and archives.
         digests: mapping from file name to SHA-256, in hexadecimal.
         progress: called as pieces arrive.
 
@@ -95,7 +95,7 @@ def download_ptb(
             f"Expected to write the downloaded files beside {folder}: {error.strerror}. "
             "Set XDG_CACHE_HOME to a folder that can be written, or KERASPTB_DATA to one that holds the files."
         ) from None
-    # Beside the folder, so that the last step is a rename within one file system.
+    # The workspace lies beside the folder, so that the last step is a rename within one file system.
     with workspace as temporary:
         for number, address in enumerate(addresses):
             complete = Path(temporary, str(number), folder.name)
@@ -112,7 +112,7 @@ def download_ptb(
             if has_digests(folder, digests):
                 return  # Another process was faster; its files may be in use.
             if folder.exists():
-                # Moved, not removed: a reader that has the old files open keeps them until the workspace goes.
+                # Moved, not removed: a reader may still be using the old files until the workspace is removed.
                 folder.rename(Path(temporary, "replaced"))
             complete.rename(folder)
             return
@@ -123,7 +123,7 @@ def download_ptb(
 
 
 def has_digests(folder: Path, digests: Mapping[str, str] = PTB_SHA256) -> bool:
-    """Returns whether a folder holds the files of these digests.
+    """Returns whether a folder holds files with these digests.
 
     Args:
         folder: the folder, which need not exist.
@@ -136,7 +136,7 @@ def has_digests(folder: Path, digests: Mapping[str, str] = PTB_SHA256) -> bool:
 
 
 def _fetch_all(address: str, names: Iterable[str], fetch: Callable[[str], bytes]) -> dict[str, bytes]:
-    """Returns the named files from one address, be it a folder or an archive."""
+    """Returns the named files from one address, a folder or an archive."""
     if address.endswith("/"):
         return {name: fetch(address + name) for name in names}
     with tempfile.TemporaryDirectory() as temporary:
@@ -158,13 +158,13 @@ def _check_digests(contents: Mapping[str, bytes], digests: Mapping[str, str]) ->
 
 
 def _fetch(url: str, answer_timeout: float, deadline: float, progress: Progress) -> bytes:
-    """Returns what an address holds, or raises OSError, http.client.HTTPException or DataError."""
+    """Returns the contents of an address, or raises OSError, http.client.HTTPException or DataError."""
     chunks = []
     done = 0
     with _open(url, min(answer_timeout, deadline - time.monotonic())) as response:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
-        # read1, not read: a server that sends a byte now and then must not hide the deadline.
+        # read1 returns what has arrived, so the deadline is checked even if a server sends one byte at a time.
         while chunk := response.read1(1 << 16):
             chunks.append(chunk)
             done += len(chunk)
@@ -181,7 +181,7 @@ def _fetch(url: str, answer_timeout: float, deadline: float, progress: Progress)
 
 
 def _open(url: str, timeout: float) -> http.client.HTTPResponse:
-    """`urlopen` with a time limit that also holds while a name is looked up, which `urlopen`'s own does not."""
+    """Calls `urlopen` with a time limit that, unlike its own, also covers the look-up of the host's name."""
     if timeout <= 0:
         raise TimeoutError("the time for the download is over")
     answer: queue.SimpleQueue = queue.SimpleQueue()
@@ -208,7 +208,7 @@ def _open(url: str, timeout: float) -> http.client.HTTPResponse:
 
 
 def _describe(error: Exception) -> str:
-    """An answer in a few words."""
+    """Returns an error in a few words."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return f"HTTP {error.code} {error.reason}"

@@ -1,4 +1,4 @@
-"""The error that every reader of text and every maker of batches raises."""
+"""The errors that reading text and making batches raise."""
 
 _SHOWN = 60  # characters of a word in a message
 
@@ -8,7 +8,7 @@ class DataError(ValueError):
 
 
 class UnknownWordError(DataError):
-    """A word is outside a vocabulary that has no `<unk>` to stand for it.
+    """A word is outside the vocabulary, and the vocabulary has no `<unk>` to replace it.
 
     Attributes:
         word: the word.

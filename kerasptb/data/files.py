@@ -21,8 +21,8 @@ PATTERNS = ("ptb.{}.txt", "{}.txt")
 # Places inside a folder, the nearest first.
 PLACES = ("", "data/", "simple-examples/data/")
 
-# Four times WikiText-103, the largest text in common use for word-level models; a guard against archives made to fill
-# the memory.
+# A guard against archives made to fill the memory. It is four times the size of WikiText-103, the largest text in
+# common use for word-level models.
 MAX_ARCHIVE_BYTES = 2 << 30
 
 # Split name -> (contents, place for messages).
@@ -51,7 +51,7 @@ def read_files(path: Path) -> SplitFiles:
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
     with _archive_errors(path):
-        # tar first: a tar that holds a zip can look like a zip, never the other way round.
+        # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
         if tarfile.is_tarfile(path):
             return _read_tar(path)
         if zipfile.is_zipfile(path):
@@ -70,13 +70,13 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
         where: the folder or archive, for messages.
 
     Returns:
-        Mapping from "train", "valid" and "test" to a name, all three in one folder: the published names before the
-        plain ones, then folders called `data`, then the folder nearest the top.
+        Mapping from "train", "valid" and "test" to a name, all three in one folder. The published names are preferred
+        to the plain ones, then folders called `data` to others, then folders nearer the top.
 
     Raises:
         FileNotFoundError: no folder holds all three.
     """
-    # An archive may spell a name "./data/x": look up by path, answer with the spelling.
+    # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
     found = {PurePosixPath(name): name for name in names}
     partial = []
     for pattern in PATTERNS:
@@ -111,7 +111,7 @@ def _archive_errors(path: Path) -> Iterator[None]:
 
 
 def _is_corpus_name(name: str) -> bool:
-    """Whether an archive's member may be one of the three files: by its name, and inside the archive's own tree."""
+    """Returns whether an archive's member has the name of a corpus file and lies inside the archive's own tree."""
     path = PurePosixPath(name)
     wanted = {pattern.format(split) for pattern in PATTERNS for split in SPLITS}
     return path.name in wanted and not path.is_absolute() and ".." not in path.parts
@@ -130,14 +130,14 @@ def _read_tar(path: Path) -> SplitFiles:
     total = 0
     with tarfile.open(path) as archive:
         for member in archive:
-            # Before the member is skipped, which decompresses it.
+            # Checked before the member is skipped, because skipping decompresses it.
             total += member.size
             _check_size(path, total)
             # Only plain files: a link could name a file outside the archive.
             if member.isreg() and _is_corpus_name(member.name):
                 members[member.name] = member
         chosen = choose_names(members, str(path))
-        # In the archive's order: a compressed archive is rewound once, not for every file.
+        # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
         names = sorted(chosen.values(), key=lambda name: members[name].offset)
         contents = {name: archive.extractfile(members[name]).read() for name in names}
     return {split: (contents[name], f"{path}/{name}") for split, name in chosen.items()}
@@ -145,9 +145,9 @@ def _read_tar(path: Path) -> SplitFiles:
 
 def _read_zip(path: Path) -> SplitFiles:
     with zipfile.ZipFile(path) as archive:
-        # Member names are matched as they stand; a folder's name ends in a slash and so matches none.
+        # Member names are matched unchanged. A folder's name ends in a slash and so never matches.
         members = {info.filename: info for info in archive.infolist() if _is_corpus_name(info.filename)}
         chosen = choose_names(members, str(path))
-        # zipfile stops at the size that the directory states, so the stated sizes bound what is read.
+        # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
         _check_size(path, sum(members[name].file_size for name in chosen.values()))
         return {split: (archive.read(members[name]), f"{path}/{name}") for split, name in chosen.items()}

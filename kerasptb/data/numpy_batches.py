@@ -32,7 +32,7 @@ class NumpyBatches(keras.utils.PyDataset):
         )
 
     def take(self, count):
-        """Returns the first batches alone, as `tf.data.Dataset.take` does: -1 is all of them."""
+        """Returns the first `count` batches, as `tf.data.Dataset.take` does; -1 means all of them."""
         taken = NumpyBatches(self._streams, self._num_steps, 0)
         taken._ends = self._ends if count < 0 else self._ends[:count]
         return taken

@@ -1,4 +1,4 @@
-"""The two functions of the old tutorial's `reader.py`, by their names and with their results."""
+"""The two functions of the old tutorial's `reader.py`, with the same names and results."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -18,8 +18,8 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
         data_path: folder with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`.
 
     Returns:
-        The training, validation and test ids, and the number of words V of the vocabulary. A word that the training
-        file does not hold becomes `<unk>`; PTB has none.
+        The training, validation and test ids, and the number of words V of the vocabulary. A word that is not in the
+        training file becomes `<unk>`; PTB has no such word.
 
     Raises:
         DataError: a file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
@@ -38,12 +38,13 @@ def ptb_iterator(raw_data: Iterable[int], batch_size: int, num_steps: int) -> It
         num_steps: T, the words of a stream in one batch.
 
     Yields:
-        Pairs (x, y), each int32 [B, T]; `y` is `x` one word on. Row i of a pair continues row i of the one before.
+        Pairs (x, y), each int32 [B, T]; `y` is `x` shifted by one word. Row i of a pair continues row i of the
+        previous pair.
 
     Raises:
-        DataError: at the first batch, if the text is too short for one; a ValueError, as it was.
+        DataError: at the first batch, if the text is too short for one. It is a `ValueError`, as in the old reader.
     """
-    # The old reader copied too: what is done to a batch must not change the text.
+    # The ids are copied, as in the old reader, so that changing a batch does not change the text.
     ids = as_ids(raw_data).copy()
     num_batches = count_batches(len(ids), batch_size, num_steps)
     streams = as_streams(ids, batch_size)

@@ -1,8 +1,8 @@
-"""A small English corpus that every Python carries, for machines with neither data nor network.
+"""A small English corpus from Python's standard library, for machines with neither data nor network.
 
-The text is the language reference that `help()` shows (`pydoc_data.topics`), its prose only, tokenised as PTB is:
-lower case, numbers as `N`, no punctuation, clitics split off (`it 's`, `does n't`), rare words as `<unk>`. It differs
-a little between versions of Python, and its perplexity compares with nothing published.
+The text is the prose of the language reference that `help()` shows (`pydoc_data.topics`), tokenised as PTB is: lower
+case, numbers as `N`, no punctuation, clitics split off (`it 's`, `does n't`), rare words as `<unk>`. It differs a
+little between versions of Python, and its perplexity cannot be compared with published figures.
 """
 
 import itertools
@@ -14,11 +14,12 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.tokenizer import tokenize
 from kerasptb.data.vocabulary import UNK
 
-# A word of fewer occurrences in the training text becomes `<unk>`: at 3, 5.9% of the training words on Python 3.11,
-# nearest to PTB's 4.8%.
+# A word with fewer occurrences in the training text becomes `<unk>`. With 3, this is 5.9% of the training words on
+# Python 3.11, which is closest to PTB's 4.8%.
 MIN_COUNT = 3
 
-# Of every ten paragraphs, eight train, one validates, one tests: neighbours, so that the three splits are of a kind.
+# Of every ten paragraphs, eight are for training, one for validation and one for the test. Neighbouring paragraphs go
+# to different splits, so that the three splits are alike.
 _SPLIT_OF_TEN = ("train",) * 4 + ("valid",) + ("train",) * 4 + ("test",)
 
 _NOT_PROSE = re.compile(
@@ -36,7 +37,7 @@ _SENTENCE_END = re.compile(r"""(?<=[.!?])["”')]*\s+(?=["“'(*]*[A-Z])""")
 
 
 def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
-    """Returns the sample's three texts, each a sentence a line, words separated by spaces.
+    """Returns the sample's three texts, with one sentence per line and words separated by spaces.
 
     Args:
         topics: mapping from a topic's name to its text in `help()`'s layout; by default Python's own.
@@ -64,12 +65,12 @@ def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def paragraphs(topics: dict[str, str]) -> Iterator[list[list[str]]]:
-    """Yields the paragraphs of prose, each a list of sentences, each a list of words, no sentence twice.
+    """Yields the paragraphs of prose: lists of sentences, which are lists of words. No sentence occurs twice.
 
     Args:
         topics: as for `read_sample`.
     """
-    # Some topics repeat others whole; a sentence in two splits would test what was learned by heart.
+    # Some topics repeat others completely. A sentence in two splits would test what the model has memorised.
     seen = set()
     for name in sorted(topics):
         for block in re.split(r"\n\s*\n", topics[name]):

@@ -1,4 +1,4 @@
-"""Where text comes from: PTB where it is found or downloaded, a folder, an archive, the built-in sample."""
+"""Sources of text: PTB from the disk or a download, a folder, an archive, the built-in sample."""
 
 import dataclasses
 import hashlib
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "KERASPTB_DATA"
 
-# "auto" has the sample to fall back on, and whoever starts it waits: it gives an address 5 seconds to answer (a name
-# look-up and a TLS handshake over a slow line), and all of them half a minute. "ptb" has nothing else and waits longer.
+# "auto" can fall back on the sample, and a user is waiting: it gives an address 5 seconds to answer (enough for a name
+# look-up and a TLS handshake over a slow line), and all of them half a minute. "ptb" has no fallback and waits longer.
 AUTO_TIMEOUTS = {"answer_timeout": 5.0, "total_timeout": 30.0}
 PTB_TIMEOUTS = {"answer_timeout": 20.0, "total_timeout": 600.0}
 
@@ -128,8 +128,8 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
     """Returns the folder in which a download of PTB is kept.
 
     Args:
-        cache_dir: the cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`; of a user without a
-            home, in the folder for temporary files.
+        cache_dir: the cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`. For a user without a
+            home it is in the folder for temporary files.
     """
     if cache_dir is None:
         try:
@@ -140,13 +140,13 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
-    """Returns where PTB would be read from without a download, or None.
+    """Returns the path from which PTB would be read without a download, or None.
 
     Args:
         cache_dir: the cache, or None for the default.
 
     Returns:
-        What `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
+        The path in `KERASPTB_DATA`, whatever it holds; else the cache, if it holds the published files undamaged.
     """
     named = os.environ.get(DATA_VARIABLE)
     if named:
@@ -154,7 +154,7 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     folder = ptb_cache(cache_dir)
     try:
         return folder if has_digests(folder) else None
-    except PermissionError:  # a cache that cannot be entered has nothing for this user
+    except PermissionError:  # a cache without access is no cache for this user
         return None
 
 
@@ -173,7 +173,7 @@ def read_path(path: Path) -> RawCorpus:
     is_ptb = _is_ptb(files)
     name = "ptb" if is_ptb else path.resolve().name
     if not is_ptb and name in ("auto", "ptb", "sample"):
-        name = f"own-{name}"  # the bare words stand for other texts
+        name = f"own-{name}"  # these three names mean other texts
     return RawCorpus(**texts, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
 
 
@@ -182,7 +182,7 @@ def _read_local_ptb(path: Path) -> RawCorpus:
         return read_path(path)
     except (OSError, DataError) as error:
         if os.environ.get(DATA_VARIABLE):
-            # A folder named outright is wanted: no other source, and no sample, may stand in for it.
+            # The user has named this path, so neither another source nor the sample may replace it.
             raise type(error)(f"The environment variable {DATA_VARIABLE} names {path}. {error}") from None
         raise
 

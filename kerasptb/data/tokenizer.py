@@ -1,4 +1,4 @@
-"""Words as the Penn Treebank has them: lower case, numbers as `N`, no punctuation, clitics split off."""
+"""Words as in the Penn Treebank: lower case, numbers as `N`, no punctuation, clitics split off."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 NUMBER = "N"
 
-# Words that are written together with the one before them, as a regular expression of Python and of RE2.
+# Words that are written together with the previous word, as a regular expression for Python and for RE2.
 CLITICS = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
 _CLITIC = re.compile(rf"(?<=\w)(?:{CLITICS})\b")
 _TOKEN = re.compile(rf"(?P<word>(?:{CLITICS})\b|\w+(?:[.-]\w+)*|[$%&])|[^\s']")
@@ -14,7 +14,7 @@ _NUMERAL = re.compile(r"\d+(?:[.-]\d+)*")
 
 
 def tokenize(sentence: str) -> list[str]:
-    r"""Returns the words of a sentence in PTB's manner.
+    r"""Returns the words of a sentence, split as in PTB.
 
     Args:
         sentence: English text.
@@ -28,7 +28,7 @@ def tokenize(sentence: str) -> list[str]:
 
 
 def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
-    r"""Yields the words of a text and its other characters, as they are written, and whether each is a word.
+    r"""Yields each word and each other character of a text as it is written, with whether it is a word.
 
     Clitics are words of their own. White space and apostrophes outside of words are left out.
 
@@ -40,7 +40,7 @@ def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
         [('(', False), ('Do', True), ("n't", True), ('go', True), ('.', False)]
     """
     text = text.replace("’", "'")
-    # A mark is part of its letter: it stands for one in what the expressions see.
+    # A combining mark is part of its letter, so the expressions get a letter in its place.
     letters = text if text.isascii() else "".join("a" if _is_mark(character) else character for character in text)
     begin = 0
     for end in (*(match.start() for match in _CLITIC.finditer(letters)), len(text)):
@@ -55,10 +55,10 @@ def is_numeral(word: str) -> bool:
 
 
 def is_word_character(character: str) -> bool:
-    """Returns whether a character is one of those that words are made of: letters with their marks, digits, `_`."""
+    """Returns whether a character can be part of a word: a letter or its combining mark, a digit, or `_`."""
     return character.isalnum() or character == "_" or _is_mark(character)
 
 
 def _is_mark(character):
-    # With the two joiners, which shape letters of Indic scripts and Persian.
+    # Includes the zero-width joiner and non-joiner, which shape letters of Indic scripts and Persian.
     return character in "\u200c\u200d" or unicodedata.category(character).startswith("M")

@@ -19,10 +19,10 @@ UNK = "<unk>"
 def iter_tokens(text: str) -> Iterator[str]:
     r"""Yields the words of `text` as the original reader splits it: `"\n"` becomes `<eos>`, other whitespace separates.
 
-    Equal to `text.replace("\n", " <eos> ").split()`, line by line, so that a large corpus never stands in memory
-    as one list of words.
+    The result is that of `text.replace("\n", " <eos> ").split()`. The text is split line by line, so that a large
+    corpus is never held in memory as one list of words.
     """
-    # newline="\n": no other character ends a line, and "\r\n" is whitespace and a line end, as for the original.
+    # newline="\n": no other character ends a line. "\r\n" is whitespace and a line end, as in the original reader.
     for line in io.StringIO(text, newline="\n"):
         yield from line.replace("\n", f" {EOS} ").split()
 
@@ -31,14 +31,14 @@ class Vocabulary:
     """An immutable two-way table of words and ids.
 
     Args:
-        words: the words in order of their ids: distinct, not empty, without whitespace.
+        words: the words in order of their ids. They must be distinct, not empty and without whitespace.
 
     Attributes:
         words: tuple of V words; `words[id]` is the word of an id.
         word_to_id: mapping from word to id.
 
     Raises:
-        DataError: a word is repeated, empty or holds whitespace, or there is no word at all.
+        DataError: a word is repeated, is empty or contains whitespace, or there is no word at all.
 
     Example:
         >>> vocabulary = Vocabulary.from_tokens("the cat saw the dog <unk>".split())
@@ -64,7 +64,7 @@ class Vocabulary:
 
     @classmethod
     def from_tokens(cls, tokens: Iterable[str], size: int | None = None) -> "Vocabulary":
-        """Returns the vocabulary of a text: ids by falling count, words of equal count in order of code points.
+        """Returns the vocabulary of a text: ids by decreasing count, words of equal count in order of code points.
 
         Args:
             tokens: the words of the text, `<eos>` among them if it is to have an id.
@@ -74,15 +74,16 @@ class Vocabulary:
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], size: int | None = None) -> "Vocabulary":
-        """Returns the vocabulary of counted words: ids by falling count, then by word.
+        """Returns the vocabulary of counted words: ids by decreasing count, then by word.
 
         Args:
             counts: mapping from word to its number of occurrences.
-            size: the most words to keep, at least 3: `<unk>`, whether counted or not, `<eos>` if it is counted, and the
-                most frequent of the others. Words that are left out count as `<unk>`. `None` keeps all, and no more.
+            size: the most words to keep, at least 3. `<unk>` is always kept, `<eos>` if it is in `counts`, and then the
+                most frequent of the others. Words that are left out count as `<unk>`. `None` keeps exactly the words
+                in `counts`.
 
         Raises:
-            DataError: `size` is no integer of at least 3.
+            DataError: `size` is not an integer of at least 3.
         """
         if size is not None:
             check_sizes(size=size)
@@ -105,14 +106,14 @@ class Vocabulary:
         r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
 
         Args:
-            text: a text, whose line ends (`"\n"`) become `<eos>`; or an iterable of words, taken as they are.
+            text: a text, whose line ends (`"\n"`) become `<eos>`; or an iterable of words, which are not split.
 
         Returns:
             int32 [N].
 
         Raises:
             UnknownWordError: a word is outside a vocabulary that has no `<unk>`.
-            DataError: a word is no string, as when ids are encoded.
+            DataError: a word is not a string, for example if ids are passed.
         """
         tokens = iter_tokens(text) if isinstance(text, str) else text
         get, unk_id = self.word_to_id.get, self.unk_id
@@ -147,7 +148,7 @@ class Vocabulary:
         return [self.words[index] for index in array.tolist()]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the words of ids as one text, separated by spaces, `<eos>` written as it is.
+        """Returns the words of ids as one text, separated by spaces; `<eos>` stays a word.
 
         Args:
             ids: integers [N], each in 0 .. V - 1.
@@ -155,9 +156,9 @@ class Vocabulary:
         return " ".join(self.to_words(ids))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the words to a UTF-8 text file, one a line, in order of their ids.
+        """Writes the words to a UTF-8 text file, one per line, in order of their ids.
 
-        The file is written whole under a temporary name beside `path` and then renamed.
+        The file is first written completely under a temporary name beside `path`, and then renamed.
 
         Args:
             path: the file. Its folder must exist.
