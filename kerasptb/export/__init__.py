@@ -1,4 +1,4 @@
-"""Exports: a trained run for a server, a phone, or another runtime, all made of one portable, stateless model."""
+"""Exports of a trained run for servers, phones and other runtimes, all made from one portable, stateless model."""
 
 from kerasptb.export.destination import ExportError
 from kerasptb.export.litert import export_litert

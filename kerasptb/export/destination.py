@@ -1,4 +1,4 @@
-"""Where exports are written: whole, and never over anything."""
+"""The destinations of exports: an export is written completely or not at all, and overwrites nothing."""
 
 import contextlib
 import errno
@@ -13,11 +13,11 @@ from kerasptb.files import locked, written_whole
 
 
 class ExportError(ValueError):
-    """What was asked cannot be exported, or not to that place."""
+    """The export is not possible, or not to that path."""
 
 
 def check_backend(what):
-    """Raises ExportError unless Keras runs on TensorFlow, with which `what` is made."""
+    """Raises an `ExportError` unless Keras runs on TensorFlow, which making `what` requires."""
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ExportError(
             f"{what} is made with Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
@@ -25,25 +25,25 @@ def check_backend(what):
 
 
 def check_path(path):
-    """Raises an `ExportError` for a path from which TensorFlow could not load what is written there."""
+    """Raises an `ExportError` for a path from which TensorFlow could not load a SavedModel."""
     path = Path(path).absolute()
-    # It looks for the variables by a pattern, in which these stand for other characters.
+    # TensorFlow looks for the variables with a glob pattern, in which these characters are special.
     if sign := next((sign for sign in "[\\" if sign in str(path)), None):
         raise ExportError(f"TensorFlow loads no SavedModel from a path with the character {sign}. Received: {path}")
 
 
 @contextlib.contextmanager
 def folder_written_whole(path):
-    """Gives a temporary folder that takes the place of `path` if the body succeeds.
+    """Yields a temporary folder, which is renamed to `path` if the body succeeds.
 
-    What is in it goes into a folder that is there already, which may be a link, the working directory or a mounted
+    If `path` is already a folder, the contents are moved into it. It may be a link, the working directory or a mounted
     volume.
 
     Args:
         path: the folder; made with its parents. It may exist if it is empty.
 
     Raises:
-        ExportError: if there is something at `path`, or another export at work in it.
+        ExportError: if `path` is not empty or not a folder, or another export is writing to it.
     """
     path = Path(path)
     check_path(path)
@@ -58,18 +58,19 @@ def folder_written_whole(path):
         tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=prefix) as hidden,
     ):
         if there:
-            # By name: the path of the hidden folder is absolute from Python 3.12 on, those of the children need not be.
+            # Compared by name: from Python 3.12 on the path of the hidden folder is absolute, and the children's paths
+            # may be relative.
             others = [child for child in path.iterdir() if child.name != Path(hidden).name]
             if not all(child.name.startswith(prefix) for child in others):
                 raise taken
             for child in others:  # left by an export that was killed
                 shutil.rmtree(child, ignore_errors=True)
-        # A folder in that one, which is for its owner alone: an export is as readable as any folder the user makes.
+        # The hidden folder is accessible to its owner only. This one has the permissions of any folder the user makes.
         temporary = Path(hidden, "export")
         temporary.mkdir()
         yield temporary
         if there:
-            # Folders first: saved_model.pb, by which an export is known, comes when its variables are there.
+            # Folders first: saved_model.pb, which identifies an export, is moved after its variables.
             for child in sorted(temporary.iterdir(), key=lambda child: child.is_file()):
                 child.rename(path / child.name)
         else:
@@ -78,21 +79,21 @@ def folder_written_whole(path):
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                raise taken from None  # by another export, meanwhile
+                raise taken from None  # another export has written there in the meantime
 
 
 @contextlib.contextmanager
 def new_file(path, suffix, vocabulary):
-    """Gives a temporary file beside `path` that takes its place if the body succeeds, and writes the words beside it.
+    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the words beside it.
 
     Args:
         path: the file; its folder is made with its parents.
-        suffix: what the file's name must end in.
+        suffix: the required suffix of the file's name.
         vocabulary: the `Vocabulary`, saved as `vocabulary_path(path)`.
 
     Raises:
-        ExportError: if the name ends otherwise, the file exists, or other words than these are beside it.
-        DataError: if what is beside it is no vocabulary.
+        ExportError: if the name has another suffix, the file exists, or the file of the words holds other words.
+        DataError: if the existing file of the words is not a vocabulary.
     """
     path = Path(path)
     if path.suffix != suffix:
@@ -100,7 +101,7 @@ def new_file(path, suffix, vocabulary):
     words = vocabulary_path(path)
     if path.exists() or path.is_symlink():
         raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-    # Exports of one run to several formats may share the file of its words.
+    # Exports of one run to several formats may share the vocabulary's file.
     if words.exists() and Vocabulary.load(words) != vocabulary:
         raise ExportError(f"{words} holds the words of another model. Name another file. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,5 +111,5 @@ def new_file(path, suffix, vocabulary):
 
 
 def vocabulary_path(path):
-    """Returns the file with the words of an exported file: `model.vocabulary.txt` for `model.tflite`."""
+    """Returns the path of an exported file's vocabulary: `model.vocabulary.txt` for `model.tflite`."""
     return Path(path).with_suffix(".vocabulary.txt")

@@ -10,20 +10,20 @@ from kerasptb.export.portable import PortableNetwork, resolve
 
 
 def export_litert(run_or_model, path, vocabulary=None, quantize=False):
-    """Writes a trained model as a LiteRT file that reads one word a call.
+    """Writes a trained model as a LiteRT file that reads one word per call.
 
-    The file has one signature, "step". It takes `tokens`, int32 [1, 1], the id of a word, and the state `h0`, `c0`,
-    `h1`, `c1`, ..., float32 [1, H], zeros before the first word; it gives `probabilities`, float32 [1, V], of each
-    word to come next, and the state for the next call. Its operations are LiteRT's own: no others need to be linked.
-    The words are in a file beside it, one a line in the order of the ids: `model.vocabulary.txt` for `model.tflite`.
-    A sentence begins with `<eos>`.
+    The file has one signature, "step". Its inputs are `tokens`, int32 [1, 1], the id of a word, and the state `h0`,
+    `c0`, `h1`, `c1`, ..., float32 [1, H], zeros before the first word. Its outputs are `probabilities`, float32 [1, V],
+    of the next word, and the state for the next call. It uses LiteRT's built-in operations only, so no others need to
+    be linked. The words are in a file beside it, one per line in the order of the ids: `model.vocabulary.txt` for
+    `model.tflite`. A sentence begins with `<eos>`.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
-        path: the file to write, new, its name ending in `.tflite`.
-        vocabulary: the `Vocabulary` of a model; a run brings its own.
-        quantize: keep the weights in 8 bits, a quarter of the size: one scale for each output of a matrix, one for
-            all embeddings. Biases, state and the sums stay float32.
+        path: the file to write; it must not exist, and its name must end in `.tflite`.
+        vocabulary: the `Vocabulary` of a model; a run has its own.
+        quantize: whether to store the weights in 8 bits, a quarter of the size, with one scale for each output of a
+            matrix, and one for all embeddings. Biases, state and sums stay float32.
 
     Returns:
         The file, a `Path`.
@@ -57,7 +57,7 @@ def _convert(network, quantize):
             *(tf.TensorSpec([1, size], name=name) for name, size in network.state_sizes.items()),
         ],
     )
-    # The converter keeps the name of a signature only if it comes from a SavedModel.
+    # The converter keeps the signature's name only if it converts a SavedModel.
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures={"step": signature})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["step"])

@@ -7,24 +7,24 @@ import numpy as np
 from kerasptb.export.destination import ExportError, new_file
 from kerasptb.export.portable import PortableNetwork, resolve
 
-# Both are old enough for every runtime of these years.
+# Both are old enough for all current runtimes.
 _OPSET = 17
 _IR_VERSION = 8
 
 
 def export_onnx(run_or_model, path, vocabulary=None):
-    """Writes a trained model as an ONNX file, float32, whose state goes in and comes out.
+    """Writes a trained model as a float32 ONNX file, with the state as inputs and outputs.
 
-    The file takes `tokens`, int32 [B, T], word ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros
-    before the first word; it gives `logits`, float32 [B, T, V], of the word after each word, and the state to go on
-    from, `next_h0`, `next_c0`, ... B and T are free, but at least 1 (onnxruntime loses the state of no words, and
-    ends the process over no rows). The words are in a file beside it, one a line in the order of the ids:
+    The inputs are `tokens`, int32 [B, T], word ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros
+    before the first word. The outputs are `logits`, float32 [B, T, V], of the word after each word, and the state for
+    the next call, `next_h0`, `next_c0`, ... B and T may vary, but must be at least 1 (with T = 0 onnxruntime loses the
+    state, and with B = 0 it ends the process). The words are in a file beside it, one per line in the order of the ids:
     `model.vocabulary.txt` for `model.onnx`. A sentence begins with `<eos>`.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
-        path: the file to write, new, its name ending in `.onnx`.
-        vocabulary: the `Vocabulary` of a model; a run brings its own.
+        path: the file to write; it must not exist, and its name must end in `.onnx`.
+        vocabulary: the `Vocabulary` of a model; a run has its own.
 
     Returns:
         The file, a `Path`.
@@ -46,10 +46,10 @@ def export_onnx(run_or_model, path, vocabulary=None):
 
 
 def _make_model(onnx, network):
-    """Returns the `onnx.ModelProto`, checked.
+    """Returns the checked `onnx.ModelProto`.
 
-    Written node by node: the model is a Gather, LSTMs and a MatMul, and ONNX has an LSTM operation of its own that
-    runtimes are fast at, where a converter of TensorFlow's graph would give a loop.
+    The graph is built node by node: a Gather, LSTMs and a MatMul. ONNX has an LSTM operation, which runtimes execute
+    fast. A converter of TensorFlow's graph would produce a loop instead.
     """
     make, float32 = onnx.helper, onnx.TensorProto.FLOAT
     embedding, *lstms, logits = network.layers
@@ -115,7 +115,7 @@ def _lstm_constants(i, layer):
         gate_i, gate_f, gate_c, gate_o = np.split(weights, 4, axis=-1)
         return np.concatenate([gate_i, gate_o, gate_f, gate_c], axis=-1)
 
-    # ONNX has a bias for each of the two products; Keras has their sum.
+    # ONNX has a bias for each of the two products; Keras has one bias, their sum.
     both = np.concatenate([reorder(bias), np.zeros_like(bias)])
     return {
         f"W{i}": reorder(kernel).T[np.newaxis],

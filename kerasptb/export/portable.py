@@ -1,4 +1,4 @@
-"""The model that every export is made of: stateless, plain Keras layers, float32."""
+"""The model that every export is made from: stateless, of plain Keras layers, in float32."""
 
 import os
 
@@ -9,10 +9,10 @@ from kerasptb.runs import Run, load_run
 
 
 class PortableNetwork:
-    """The layers of a trained model as plain Keras layers, whose state goes in and comes out as tensors.
+    """The layers of a trained model as plain Keras layers, which take and return their state as tensors.
 
-    Nothing in it depends on how the model was trained: no cuDNN, no native operation, no state of its own, no
-    dropout, float32 throughout. The weights are copies.
+    Nothing in it depends on how the model was trained: it has no cuDNN, no native operation, no state of its own and no
+    dropout, and is float32 throughout. The weights are copies.
 
     Args:
         model: a `LanguageModel`.
@@ -44,8 +44,8 @@ class PortableNetwork:
         self._logits.build((None, None, size))
         for layer in self._lstms:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-        # By their names: a matrix with LoRA, or a kernel that is tied to the embedding, is no weight of its layer. Here
-        # each is a copy.
+        # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among
+        # the weights of its layer. Here each is a copy.
         self._embedding.set_weights([keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)])
         logits = model.get_layer("logits")
         self._logits.set_weights([keras.ops.convert_to_numpy(logits.kernel), keras.ops.convert_to_numpy(logits.bias)])
@@ -66,7 +66,7 @@ class PortableNetwork:
         Args:
             tokens: int32 [B, T], word ids; T at least 1.
             state: dict of float32 [B, H], with the keys of `state_sizes`; `None` begins at zero.
-            mask: bool [B, T], false where there is no word; such steps leave state and output as they were.
+            mask: bool [B, T], false where there is no word; such steps change neither state nor output.
 
         Returns:
             hidden: float32 [B, T, H] of the last LSTM layer.
@@ -80,7 +80,7 @@ class PortableNetwork:
         return x, new_state
 
     def encode_word(self, tokens, state):
-        """Reads one word of each row, as `encode` does, but without a loop in the graph.
+        """Reads one word in each row, as `encode` does, but without a loop in the graph.
 
         Args:
             tokens: int32 [B].
@@ -100,7 +100,7 @@ class PortableNetwork:
         """Returns the logits of the next word, float32 [..., V].
 
         Args:
-            hidden: float32 [..., H], what `encode` gives.
+            hidden: float32 [..., H], the output of `encode`.
         """
         return self._logits(hidden)
 
@@ -110,11 +110,12 @@ def portable_model(model, with_state=True):
 
     Args:
         model: a `LanguageModel`.
-        with_state: whether the state is among the inputs and outputs; `False` reads each row from a zero state.
+        with_state: whether the state is among the inputs and outputs; if not, each row starts from a zero state.
 
     Returns:
         A `keras.Model`. With state its inputs are the dict `{"tokens": int32 [B, T], "h0": float32 [B, H], "c0":
-        ...}`, its outputs `{"logits": float32 [B, T, V], "h0": ..., "c0": ...}`; without, tokens and logits alone.
+        ...}`, and its outputs `{"logits": float32 [B, T, V], "h0": ..., "c0": ...}`. Without state the input is the
+        tokens and the output the logits.
 
     Example:
     >>> import kerasptb, numpy as np
@@ -155,7 +156,7 @@ def resolve(run_or_model, vocabulary=None):
         run_or_model = load_run(run_or_model)
     if isinstance(run_or_model, Run):
         vocabulary = run_or_model.vocabulary if vocabulary is None else vocabulary
-        # Only the weights are wanted: a machine that exports need not have what the training ran on.
+        # Only the weights are needed, so the exporting machine need not support what the training ran on.
         run_or_model = run_or_model.load_model(backend="keras", precision="float32")
     if vocabulary is None:
         raise ExportError("A model alone does not know its words: give its `vocabulary`. Received: vocabulary=None")

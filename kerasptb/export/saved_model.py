@@ -13,32 +13,32 @@ from kerasptb.export.servable import Servable
 def export_saved_model(run_or_model, folder, vocabulary=None):
     """Writes a trained model as a SavedModel that takes raw text and needs nothing but TensorFlow.
 
-    It keeps no state: batch and length are free, and any number of clients may call it at once. Whatever the training
-    used, the graph holds plain float32 operations only, which run on any CPU or GPU. The vocabulary is inside, also as
-    the readable file `assets/vocabulary.txt`. Its signatures, with B texts in a request:
+    It keeps no state: batch and length may vary, and any number of clients may call it at once. Whatever the training
+    used, the graph has only plain float32 operations, which run on any CPU or GPU. The SavedModel contains the
+    vocabulary, as the readable file `assets/vocabulary.txt`. Its signatures, with B texts in a request:
 
     - `predict_next(text: string [B], k: int32 [] = 5)`, also the `serving_default`: `words` string [B, k] and
       `probabilities` float32 [B, k] of the likeliest words after each text, the likeliest first. `<unk>` is never
-      among them; the probabilities are not scaled up for it. Padding apart, each row is as if it were alone.
+      among them; the probabilities are not scaled up for it. Apart from padding, rows do not affect one another.
     - `encode(text: string [B])`: `tokens` int32 [B, T], the word ids of each text as the other signatures read it,
-      `<eos>` first, then zeros; `lengths` int32 [B], how many are the text's.
+      `<eos>` first, padded with zeros; `lengths` int32 [B], the number of ids of each text.
     - `initial_state(batch: int32 [])`: `h0`, `c0`, `h1`, `c1`, ..., float32 [batch, H], the state before any word.
     - `step(tokens: int32 [B, T], k: int32 [], h0, c0, ...)`: `words` and `probabilities` as above after these words,
-      and the state `h0`, `c0`, ... to hand to the next call by these names: a stream at the cost of one word a call.
-    - `score(text: string [B])`: `words` string [B, T] as they were read, `log_probabilities` float32 [B, T], natural
-      logarithms, `num_words` int32 [B], after which the rows hold "" and 0; and `perplexity` float32 [B].
+      and the state `h0`, `c0`, ... to pass to the next call by these names. A text can so be read one word per call.
+    - `score(text: string [B])`: `words` string [B, T] as they were read; `log_probabilities` float32 [B, T], natural
+      logarithms; `num_words` int32 [B], after which the rows hold "" and 0; `perplexity` float32 [B].
     - `generate(prompt: string [B], num_words: int32 [], temperature: float32 [], seed: int32 [])`: `words` string
       [B, num_words] drawn one after another; the same seed gives the same words, temperature 0 the likeliest.
 
-    A text is read as `kerasptb.suggest` reads it: `<eos>` before it and at each line's end, words as they are written
-    if the vocabulary holds them so, else split and lower-cased as in the Penn Treebank, unknown ones as `<unk>`. What
-    is out of range, such as `k`, is an `InvalidArgumentError` (400 over HTTP).
+    A text is read as `kerasptb.suggest` reads it: with `<eos>` before it and at each line's end. Words are taken as
+    they are written if the vocabulary holds them so, else split and lower-cased as in the Penn Treebank; unknown ones
+    are `<unk>`. An argument out of range, such as `k`, raises an `InvalidArgumentError` (400 over HTTP).
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         folder: the folder to write; new or empty. TensorFlow Serving wants it to be named with a version number, such
             as `models/ptb/1`. It is written under a temporary name and renamed.
-        vocabulary: the `Vocabulary` of a model; a run brings its own.
+        vocabulary: the `Vocabulary` of a model; a run has its own.
 
     Returns:
         The folder, a `Path`.

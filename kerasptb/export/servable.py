@@ -8,7 +8,7 @@ from kerasptb.data import UNK
 from kerasptb.export.text import TextReader, checked
 from kerasptb.layers.untracked import Untracked
 
-# Suggestions where a request names no number, as in `generation.suggest`.
+# The number of suggestions if a request gives none, as in `generation.suggest`.
 _DEFAULT_K = 5
 # A request must not be able to fill the server's memory.
 _MAX_GENERATED_WORDS = 10_000
@@ -17,21 +17,21 @@ _SCORED_TOGETHER = 512
 
 
 class Servable(tf.Module):
-    """A language model and its vocabulary as TensorFlow functions without a state.
+    """A language model and its vocabulary as stateless TensorFlow functions.
 
-    The functions are `signatures` of the SavedModel, and its attributes when it is loaded in Python. See
-    `export_saved_model` for what they take and give.
+    The functions are `signatures` of the SavedModel, and its attributes when it is loaded in Python.
+    `export_saved_model` describes their inputs and outputs.
 
     Args:
         network: a `PortableNetwork`.
         vocabulary: a `Vocabulary` of the same size.
-        vocabulary_path: the file that `Vocabulary.save` wrote; must be there until the model is saved.
+        vocabulary_path: the file that `Vocabulary.save` wrote; it must exist until the model is saved.
     """
 
     def __init__(self, network, vocabulary, vocabulary_path):
         super().__init__(name="language_model")
         self.reader = TextReader(vocabulary, vocabulary_path)
-        # The graph needs the variables; the Keras layers around them are of no use where Keras is not installed.
+        # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self._network = Untracked(network)
         self._num_suggestible = len(vocabulary) - (UNK in vocabulary)
@@ -65,7 +65,8 @@ class Servable(tf.Module):
 
     def _predict_next(self, text, k=tf.constant(_DEFAULT_K)):  # noqa: B008  (a signature's default must be a tensor)
         tokens, lengths = self.reader.encode(text)
-        # What comes after a text's own words does not reach back; without a mask the loop is twice as fast.
+        # The padding after a text does not affect its own words, so no mask is needed; without it the loop is twice as
+        # fast.
         hidden, _ = self._network.value.encode(tokens)
         return self._rank(tf.gather(hidden, lengths - 1, batch_dims=1), k)
 
@@ -84,7 +85,7 @@ class Servable(tf.Module):
         return {**self._rank(hidden[:, -1], k), **state}
 
     def _step_with_named_state(self):
-        """`_step` as a function with a parameter for each part of the state, whose order a caller cannot guess."""
+        """Returns `_step` with one named parameter per part of the state, whose order callers need not know."""
 
         def step(tokens, k, *state):
             return self._step(tokens, k, *state)
@@ -111,7 +112,8 @@ class Servable(tf.Module):
         scored = tf.sequence_mask(num_words, tf.shape(targets)[1])
         values = self._log_probabilities(tf.boolean_mask(hidden[:, :-1], scored), tf.boolean_mask(targets, scored))
         log_probabilities = tf.RaggedTensor.from_row_lengths(values, num_words)
-        # float64, as the sum over a long text would lose digits; at least 1, so that an empty text has perplexity 1.
+        # The sum is in float64, because in float32 it would lose digits over a long text. The divisor is at least 1, so
+        # that an empty text has perplexity 1.
         total = tf.reduce_sum(tf.cast(log_probabilities, tf.float64), axis=1)
         perplexity = tf.exp(-total / tf.cast(tf.maximum(num_words, 1), tf.float64))
         return {
@@ -131,7 +133,7 @@ class Servable(tf.Module):
         ):
             prompt_tokens, lengths = self.reader.encode(prompt)
             count = tf.identity(num_words)
-        # The state must be the one after each prompt's own words, whatever the length of the others.
+        # The mask keeps the state after each prompt's own words, whatever the length of the others.
         mask = tf.sequence_mask(lengths, tf.shape(prompt_tokens)[1])
         hidden, state = network.encode(prompt_tokens, mask=mask)
 
@@ -158,7 +160,7 @@ class Servable(tf.Module):
         return tf.where(tf.range(tf.shape(values)[1]) == self.reader.unk_id, replacement, values)
 
     def _rank(self, hidden, k):
-        """Returns the k most probable words after float32 [B, H], `<unk>` never among them."""
+        """Returns the k most probable words after `hidden`, float32 [B, H], without `<unk>`."""
         message = f"Expected `k` from 1 to {self._num_suggestible}"
         with checked((k >= 1) & (k <= self._num_suggestible), message, k):
             probabilities = tf.nn.softmax(self._network.value.logits(hidden))
@@ -166,9 +168,9 @@ class Servable(tf.Module):
         return {"words": self.reader.to_words(tokens), "probabilities": values}
 
     def _sample(self, hidden, temperature, seed):
-        """Returns words drawn after float32 [B, H], int32 [B]; the most probable ones at temperature 0."""
+        """Returns words drawn after `hidden`, float32 [B, H], as int32 [B]; at temperature 0 the most probable ones."""
         logits = self._without_unk(self._network.value.logits(hidden), -float("inf"))
-        # The greatest is 0 before the division, so that none overflows however low the temperature.
+        # The greatest logit becomes 0, so that the division does not overflow however low the temperature is.
         logits -= tf.reduce_max(logits, axis=1, keepdims=True)
         drawn = tf.random.stateless_categorical(
             logits / tf.where(temperature > 0, temperature, 1.0), 1, seed=seed, dtype=tf.int32

@@ -7,39 +7,40 @@ from kerasptb.data.tokenizer import CLITICS, NUMBER, is_word_character
 from kerasptb.export.destination import ExportError
 
 _LINE_END = r"\r\n|[\r\n]"
-# What Python's str.split takes for white space.
+# The characters that Python's str.split treats as white space.
 _SPACE = r"[\s\x{b}\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
-# The regular expressions of `data.tokenizer.split_tokens` in RE2's language, which has no lookbehind and no \b but
-# ASCII's. In its place stands a mark after each n't, 's and the like that no letter follows. A match takes that next
-# character with it, so a second round marks those that a first one met halfway; and a match of _CLITIC takes the
-# letter before, and so misses a clitic right after another, which then begins with an apostrophe, where _TOKEN parts
-# it anyway.
+# The regular expressions of `data.tokenizer.split_tokens` in RE2's language, which has no lookbehind, and \b for ASCII
+# only. Instead of \b, a mark is put after each clitic (n't, 's and the like) that no letter follows. A match of
+# _UNMARKED includes the next character, so a second pass marks clitics that the first one could not match. A match of
+# _CLITIC includes the previous letter, so it misses a clitic directly after another. Such a clitic begins with an
+# apostrophe, where _TOKEN splits anyway.
 _LETTERS = r"\pL\pN\pM\x{200c}\x{200d}_"
 _MARK = "\x02"
 _UNMARKED = rf"({CLITICS})([^{_LETTERS}{_MARK}]|$)"
 _CLITIC = rf"([{_LETTERS}])({CLITICS}){_MARK}"
 _TOKEN = rf"({CLITICS}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUNCTUATION])|(?s:.)"
-# Before and after a word: the second, which is tried last and taken first, leaves a stop to the word.
+# Punctuation before and after a word. The second pattern leaves a full stop with the word. It is tried last, and its
+# result takes precedence.
 _PUNCTUATION_AROUND = [rf"^([^{_LETTERS}'’]*)((?s:.*?))([^{_LETTERS}'’{stop}]*)$" for stop in ("", ".")]
 _NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
-# tf.strings.lower follows the locale of its process: in Turkish and Lithuanian these have other small letters.
+# tf.strings.lower follows the locale of its process. In Turkish and Lithuanian these have other lower-case letters.
 _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
 
 
 class TextReader(tf.Module):
     """A vocabulary in the graph.
 
-    Words are found as `generation.encode_text` finds them: what stands in the vocabulary as it is written, or in lower
-    case, is taken so; the rest is split in the Penn Treebank's manner, and its parts are looked up likewise. Unknown
+    Words are found as in `generation.encode_text`: if the vocabulary holds a word as it is written, or in lower case,
+    that entry is taken. Other words are split as in the Penn Treebank, and their parts are looked up likewise. Unknown
     numbers become `N`, other unknown words `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before
     it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD.
 
     Args:
         vocabulary: a `Vocabulary`.
-        path: the file that `Vocabulary.save` wrote; must be there until the graph is saved, and is saved with it.
+        path: the file that `Vocabulary.save` wrote; it must exist until the graph is saved, and is saved with it.
 
     Raises:
-        ExportError: if a word holds the character 0 or 2, which part words here.
+        ExportError: if a word contains the character 0 or 2, which cannot be part of a word here.
     """
 
     def __init__(self, vocabulary, path):
@@ -69,13 +70,13 @@ class TextReader(tf.Module):
             text: string [B], UTF-8.
 
         Returns:
-            tokens: int32 [B, T], the ids of each text, then zeros.
+            tokens: int32 [B, T], the ids of each text, padded with zeros.
             lengths: int32 [B], the number of ids of each text.
         """
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.identity(text)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-        # tf.strings.lower would end a text at a NUL, which like U+FFFD and the mark is part of no word.
+        # tf.strings.lower would end a text at a NUL. NUL and the mark become U+FFFD, which is part of no word either.
         text = tf.strings.regex_replace(text, rf"[\x{{0}}{_MARK}]", "\ufffd")
         text = tf.strings.regex_replace(text, _LINE_END, f" {EOS} " if self.has_eos else " ")
         text = tf.strings.regex_replace(text, _SPACE, " ")
@@ -83,8 +84,8 @@ class TextReader(tf.Module):
             text = tf.strings.join([f"{EOS} ", text])
         written = tf.strings.split(text, sep=" ")
         flat = written.flat_values
-        # The empty string is what splitting leaves between separators at the ends; it is in no vocabulary.
-        # Between punctuation, too, a word may stand in the vocabulary as it is written: "(U.S.,"
+        # Separators at the ends leave empty strings, which are in no vocabulary.
+        # A word between punctuation may be in the vocabulary as it is written, too: "(U.S.,"
         parts = _split(flat, self._token)
         for pattern in _PUNCTUATION_AROUND:
             before, word, after = (tf.strings.regex_replace(flat, pattern, rf"\{i}") for i in (1, 2, 3))
@@ -128,7 +129,7 @@ def checked(condition, message, received):
     Args:
         condition: bool [].
         message: what was expected.
-        received: tensor that the error shows.
+        received: the tensor to show in the error.
     """
     return tf.control_dependencies([tf.debugging.Assert(condition, [f"{message}. Received:", received])])
 
@@ -140,7 +141,7 @@ def _lower(text):
 
 
 def _split(words, token):
-    """Returns words split in the Penn Treebank's manner, the parts separated by spaces.
+    """Returns words split as in the Penn Treebank, with spaces between the parts.
 
     Args:
         words: string [N], UTF-8.
@@ -149,8 +150,8 @@ def _split(words, token):
     text = tf.strings.regex_replace(words, "’", "'")
     text = _mark(text)
     text = tf.strings.regex_replace(text, _CLITIC, rf"\1 \2{_MARK}")
-    text = _mark(text)  # once more, as spaces have come
-    # Each token with a space of its own on both sides; every other character becomes spaces.
+    text = _mark(text)  # again, because spaces have been inserted
+    # Each token gets a space on both sides; every other character becomes spaces.
     text = tf.strings.regex_replace(text, token, r" \1\2 ")
     return tf.strings.regex_replace(text, _MARK, "")
 
