@@ -1,4 +1,4 @@
-"""The web application: routes and their errors. What they answer is made in `engine.py`."""
+"""The web application: routes and their errors. The answers are computed in `engine.py`."""
 
 import contextlib
 import itertools
@@ -19,9 +19,9 @@ from kerasptb.serving.errors import BadRequestError, BusyError
 from kerasptb.serving.middleware import SECURITY_HEADERS, BodyLimit, EndWithClient, RateLimit, SecurityHeaders
 from kerasptb.serving.state_token import decode_state, encode_state
 
-# Room for the longest text with every character written as two escapes of six bytes; a state comes on top.
+# Enough for the longest text with every character written as two escapes of six bytes. A state's size is added.
 MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 8_000
-# Ten keystrokes a second are fast typing, and each may send two requests; an office may share an address.
+# A fast typist makes ten keystrokes a second, each of which may send two requests. An office may share an address.
 DEFAULT_RATE = 100
 
 _PAGE = Path(__file__).parent / "page"
@@ -42,8 +42,8 @@ def create_app(predictor, rate=DEFAULT_RATE):
         rate: requests a second that one address may make; `None` for any number.
 
     Returns:
-        A `FastAPI`. Its description is at `/openapi.json`; there is no interactive page of it, as the usual ones load
-        scripts from elsewhere.
+        A `FastAPI`. Its description is at `/openapi.json`. There is no interactive page for it, because the usual
+        pages load scripts from other servers.
     """
     engine = SuggestionEngine(predictor)
 
@@ -67,7 +67,7 @@ def create_app(predictor, rate=DEFAULT_RATE):
     app.add_exception_handler(BusyError, _refuse_busy)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _fail)
-    # The last one added is the first that a request meets.
+    # A request passes the middleware that was added last first.
     app.add_middleware(EndWithClient)
     state = encode_state(predictor.initial.state, predictor.fingerprint)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + len(state))
@@ -156,13 +156,13 @@ def _scored(request, units, values, words):
         scored.append(schemas.ScoredWord(text=text, start=unit.start, end=unit.end, tokens=tokens))
     known = [value for value in values if value is not None]
     total = math.fsum(known)
-    # A model may be so sure of itself that the perplexity of what it never expected is no float.
+    # A model may give a text so small a probability that its perplexity would overflow a float.
     perplexity = math.exp(min(-total / max(len(known), 1), 700))
     return schemas.ScoreResponse(words=scored, num_tokens=len(values), log_probability=total, perplexity=perplexity)
 
 
 async def _refuse_invalid(request: Request, error: RequestValidationError):
-    """Says in one sentence what the first thing wrong is, without repeating a body that may be long or odd."""
+    """Answers with one sentence about the first error, without repeating the body, which may be long or malformed."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _problem(400, "Expected a body in JSON. Received something else.")
@@ -186,12 +186,12 @@ async def _refuse(request: Request, error: HTTPException):
 
 
 async def _fail(request: Request, error: Exception):
-    """Answers what is a fault of the server's own, of which its log has the traceback."""
-    # It is sent from outside of the middleware.
+    """Answers with a server error; the traceback is in the server's log."""
+    # This answer is sent outside the middleware, so it needs the headers here.
     return _problem(500, "The server failed at this request.", SECURITY_HEADERS)
 
 
 def _problem(status, reason, headers=None):
-    # A misspelt field's name may hold what UTF-8 cannot.
+    # The name of an unknown field may contain lone surrogates, which UTF-8 cannot encode.
     reason = reason.encode("utf-8", "replace").decode()
     return JSONResponse({"error": reason}, status, headers=headers)

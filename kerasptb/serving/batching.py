@@ -1,4 +1,4 @@
-"""Requests that arrive while the model is busy go into its next call together."""
+"""Batching of requests: those that arrive while the model is busy go into its next call together."""
 
 import asyncio
 import collections
@@ -10,14 +10,15 @@ _STOPPING = "The server is stopping. Try again later."
 
 
 class Batcher:
-    """Runs a function of a list in a thread of its own, on all that is waiting whenever the thread is free.
+    """Runs a function of a list in a thread of its own; each call takes all items that are waiting.
 
-    There is no timer: a lone request starts at once, and what arrives during a call is the next call's batch. So a
-    batch waits at most one call, and grows by itself with the load. All methods belong to one event loop.
+    There is no timer: a single request starts at once, and the items that arrive during a call are the next call's
+    batch. So a batch waits at most one call, and its size grows with the load. All methods must be called in one event
+    loop.
 
     Args:
-        function: takes a list of at most `max_batch` items and returns a list of as many results; an exception among
-            the results is raised for its item alone.
+        function: takes a list of at most `max_batch` items and returns a list of as many results. An exception among
+            the results is raised for its item only.
         max_batch: the most items of a call.
         max_waiting: the most items that may wait.
     """
@@ -48,7 +49,7 @@ class Batcher:
         return await future
 
     def stop(self):
-        """Gives up what is waiting and takes nothing more; a call that has begun goes on to its end."""
+        """Refuses waiting and new items with a `BusyError`; a call that has begun continues to its end."""
         self._stopping = True
         for _, future in self._waiting:
             if not future.done():
@@ -56,7 +57,7 @@ class Batcher:
         self._waiting.clear()
 
     def close(self):
-        """Ends the thread once its call is over; another `submit` begins a new one."""
+        """Ends the thread after its current call; another `submit` starts a new thread."""
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
@@ -69,7 +70,7 @@ class Batcher:
             self._task = None
 
     def _next_batch(self):
-        """Takes what the next call is for, but for those who have given up."""
+        """Takes the items of the next call from the queue, and drops those whose caller has given up."""
         batch = []
         while self._waiting and len(batch) < self._max_batch:
             item, future = self._waiting.popleft()
@@ -86,7 +87,7 @@ class Batcher:
         except Exception as error:
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
-            # The one who asked may be gone.
+            # The caller may have given up.
             if future.done():
                 continue
             if isinstance(result, Exception):

@@ -14,12 +14,13 @@ from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.typed_text import PrefixIndex
 
 _WORD_START = re.compile(r"(?<=\s)\S")
-# Contexts remembered: about 44 MB with 10,000 words and half as many typed; with more words fewer, for each holds the
-# probability of every word.
+# The number of contexts remembered. Each holds the probability of every word, so there are fewer with larger
+# vocabularies. With 10,000 words, and half as many typed, they take about 44 MB.
 _MAX_CONTEXTS = 512
 _MIN_CONTEXTS = 64
 _MAX_PROBABILITIES = 2**24
-# Up to so many words and characters are read word by word, together with other requests; more, in pieces, beside them.
+# Texts of up to so many words and characters are read word by word, in batches with other requests. Longer ones are
+# read in pieces, in another thread.
 _SHORT_WORDS = 8
 _SHORT_CHARACTERS = 128
 _PIECE_WORDS = 64
@@ -29,16 +30,16 @@ _MAX_LONG_WAITING = 32
 
 
 class SuggestionEngine:
-    """Answers for texts as they are typed. All methods belong to one event loop.
+    """Answers for texts as they are typed. All methods must be called in one event loop.
 
-    What the model knows after a text is remembered under a digest of that text, up to its last whole word. So a
-    keystroke within a word costs no model call, and a new word one step, which it shares with all requests that wait
-    at the time. No client is known by name: whoever sends a text that was read before is answered from memory, and
-    whoever does not, gets the same answer a little later.
+    The model's context after a text is remembered under a digest of that text, up to its last whole word. So a
+    keystroke within a word needs no model call. A new word costs one step, which is batched with all requests that
+    wait at the time. Clients are not distinguished: a text that was read before, by any client, is answered from
+    memory, and another text gets the same answer a little later.
 
     Args:
         predictor: a `Predictor`.
-        max_contexts: how many texts are remembered; `None` for 512, or fewer with more than 32,000 words.
+        max_contexts: number of texts to remember; `None` for 512, or fewer with more than 32,000 words.
     """
 
     def __init__(self, predictor, max_contexts=None):
@@ -57,7 +58,7 @@ class SuggestionEngine:
         self._units = Batcher(_one_by_one(predictor.read), 1, _MAX_LONG_WAITING)
 
     def stop(self):
-        """Gives up what is waiting: those who wait for it get a `BusyError` at once."""
+        """Refuses all waiting requests: they get a `BusyError` at once."""
         for batcher in self._batchers():
             batcher.stop()
 
@@ -110,8 +111,8 @@ class SuggestionEngine:
 
         Returns:
             units: list of `Unit`.
-            log_probabilities: list of float, or None for a first word that nothing comes before; one for each token of
-                the units.
+            log_probabilities: list with a float for each token of the units; None for the first one if nothing comes
+                before it.
 
         Raises:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
@@ -140,8 +141,8 @@ class SuggestionEngine:
             k: number of suggestions; fewer if there are fewer words.
 
         Returns:
-            suggestions: list of `Suggestion`, the most probable first; the probabilities are the model's own, not
-                scaled up for words that are left out.
+            suggestions: list of `Suggestion`, the most probable first. The probabilities are the model's own and not
+                renormalised over the words that are left.
             total: probability that the next word begins with the prefix.
 
         Raises:
@@ -174,8 +175,8 @@ class SuggestionEngine:
         return context
 
     async def _nearest(self, text, starts):
-        """Returns the longest part of a text that was read before, or is just being read, and the context after it."""
-        # Each of the last words may have been typed just now; further back there are only the ends of pieces.
+        """Returns the end of the longest beginning of a text that was or is being read, and the context after it."""
+        # Any of the last words may be the end of a remembered text. Further back only the ends of pieces are looked up.
         for i in reversed(range(len(starts))):
             if len(starts) - i > _PIECE_WORDS and (i + 1) % _PIECE_WORDS:
                 continue
@@ -206,11 +207,11 @@ class SuggestionEngine:
 
 
 class _Reading:
-    """A text that is being read, for as long as somebody waits for it.
+    """The reading of a text, which is cancelled when nobody waits for it any more.
 
     Args:
-        reading: the coroutine that reads it.
-        forget: called once, when it has ended or nobody waits for it any more.
+        reading: the coroutine that reads the text.
+        forget: called once, when the coroutine has ended or nobody waits for it any more.
     """
 
     def __init__(self, reading, forget):
@@ -223,13 +224,13 @@ class _Reading:
         """Returns the `Context` after the text."""
         self._waiting += 1
         try:
-            # Others may wait for it, too: one who gives up must not end it.
+            # Others may wait for the same task, so a caller who gives up must not cancel it.
             return await asyncio.shield(self._task)
         finally:
             self._waiting -= 1
             if not self._waiting and not self._task.done():
                 self._task.cancel()
-                self._end()  # at once: who comes now must not wait for what is being given up
+                self._end()  # at once, so that a new request does not wait for the cancelled task
 
     def _end(self):
         forget, self._forget = self._forget, None
@@ -238,28 +239,28 @@ class _Reading:
 
 
 def _one_by_one(function):
-    """Returns a function of a list of argument tuples, for a `Batcher` whose batches hold one."""
+    """Returns a function of a list of argument tuples, for a `Batcher` with batches of one item."""
     return lambda jobs: [function(*job) for job in jobs]
 
 
 def _key(text):
-    """Returns what a text is remembered under; None for the empty text."""
-    # Spaces at the end add nothing; a line's end does.
+    """Returns the key under which a text is remembered; None for the empty text."""
+    # Spaces at the end do not change the context; a line's end does.
     text = text.rstrip(" ")
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() if text else None
 
 
 def _pieces(text, starts, done):
-    """Yields the start and end of the pieces in which a text is read on.
+    """Yields the start and end of each piece in which the rest of a text is read.
 
     Args:
         text: the text.
-        starts: where its words begin, but for one at the very start.
-        done: how much of it has been read; 0 or one of `starts`.
+        starts: the offsets at which its words begin, without a word at offset 0.
+        done: the offset up to which it has been read; 0 or one of `starts`.
     """
     left = [(i, start) for i, start in enumerate(starts) if start > done]
     if len(left) >= _SHORT_WORDS:
-        # At the same places whatever was read before, so that the pieces of one text are found for another.
+        # Pieces end at the same words whatever was read before, so that texts with the same beginning share them.
         for i, start in left:
             if (i + 1) % _PIECE_WORDS == 0:
                 yield done, start

@@ -1,13 +1,13 @@
-"""What can go wrong between a request and its answer."""
+"""The errors of serving."""
 
 
 class ServingError(RuntimeError):
-    """A model cannot be served, or not as asked."""
+    """The model cannot be served, or not with these options."""
 
 
 class BadRequestError(ValueError):
-    """A request that can never be answered; the message says why."""
+    """The request can never be answered; the message says why."""
 
 
 class BusyError(RuntimeError):
-    """So many requests are waiting that another would wait too long."""
+    """Too many requests are waiting, or the server is stopping."""

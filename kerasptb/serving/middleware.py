@@ -1,4 +1,4 @@
-"""What every request passes: limits on its size and on how many a client sends, an end with its client, headers."""
+"""ASGI middleware: limits on body size and request rate, cancellation when the client has gone, and headers."""
 
 import asyncio
 import collections
@@ -6,13 +6,13 @@ import json
 import math
 import time
 
-# Nothing from elsewhere, no inline script or style; the page may be framed by nobody.
+# The page loads nothing from other servers, has no inline script or style, and may not be framed.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # A browser asks each time whether a file is still the same, so that page and server are of one version.
+    # The browser asks each time whether a file has changed, so that page and server have the same version.
     "Cache-Control": "no-cache",
 }
 
@@ -40,14 +40,14 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """ASGI middleware that refuses bodies over a size with 413, whether or not they say their size, and slow ones, 408.
+    """ASGI middleware that refuses too large bodies with 413, with or without a Content-Length, and slow ones with 408.
 
-    A body that never ends would keep its connection, until there are as many as a process may have.
+    Bodies that never end would keep their connections open, until the process may open no more.
 
     Args:
         app: the ASGI application within.
-        max_bytes: the largest body.
-        max_seconds: the longest that a body may take to come.
+        max_bytes: the largest size of a body.
+        max_seconds: the longest time for receiving a body.
     """
 
     def __init__(self, app, max_bytes, max_seconds=30.0):
@@ -60,7 +60,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Read before the application is asked, so that a refusal is the only answer.
+        # The body is read before the application is called, so that a refusal is the only answer.
         messages, size, more = [], 0, True
         announced = _announced_size(scope)
         end = asyncio.get_running_loop().time() + self._max_seconds
@@ -72,7 +72,7 @@ class BodyLimit:
                 reason = f"Expected the whole body within {self._max_seconds:g} seconds."
                 await send_problem(send, 408, reason, {"Connection": "close"})
                 return
-            except asyncio.CancelledError:  # a body that was still coming when the server ends
+            except asyncio.CancelledError:  # the server stops before the whole body has arrived
                 await send_problem(send, 503, "The server is stopping. Try again later.")
                 return
             if message["type"] == "http.disconnect":
@@ -93,7 +93,7 @@ class BodyLimit:
 
 
 class EndWithClient:
-    """ASGI middleware that ends the work for a request whose client has gone.
+    """ASGI middleware that cancels the work for a request when its client has gone.
 
     Args:
         app: the ASGI application within.
@@ -110,7 +110,7 @@ class EndWithClient:
         messages = asyncio.Queue()
 
         async def pass_on():
-            # Only to one who receives is it told that the client has gone.
+            # Only a pending `receive` reports that the client has gone.
             try:
                 while (message := await receive())["type"] != "http.disconnect":
                     messages.put_nowait(message)
@@ -123,7 +123,7 @@ class EndWithClient:
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            if not passing_on.done():  # it is the server that ends this
+            if not passing_on.done():  # the client is still there: the server cancels this task
                 work.cancel()
                 raise
         finally:
@@ -131,16 +131,16 @@ class EndWithClient:
 
 
 class RateLimit:
-    """ASGI middleware that lets each client's address make so many requests a second to the API, and refuses with 429.
+    """ASGI middleware that limits the rate of API requests from each client address; it refuses others with 429.
 
     A client that was quiet may make twice as many at once (a token bucket).
 
     Args:
         app: the ASGI application within.
         rate: requests a second.
-        path: only paths that begin so are counted.
-        max_clients: how many addresses are remembered; the one that was quiet longest is forgotten.
-        clock: gives the time in seconds.
+        path: the beginning of the paths that are counted.
+        max_clients: number of addresses to remember; the one that was quiet longest is forgotten first.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, app, rate, path="/v1/", max_clients=10_000, clock=time.monotonic):
@@ -175,12 +175,12 @@ class RateLimit:
 
 
 async def send_problem(send, status, reason, headers=None):
-    """Sends a whole answer that says what was wrong.
+    """Sends a complete error answer.
 
     Args:
         send: the ASGI callable.
         status: HTTP status.
-        reason: a sentence.
+        reason: a sentence that says what was wrong.
         headers: dict of further headers.
     """
     body = json.dumps({"error": reason}).encode()

@@ -1,4 +1,4 @@
-"""An exported model as functions of arrays: read words, get the distribution of the next."""
+"""An exported model as functions of arrays: they read words and return the distribution of the next word."""
 
 import dataclasses
 import hashlib
@@ -13,10 +13,10 @@ from kerasptb.generation import encode_text
 from kerasptb.serving.errors import BadRequestError, ServingError
 
 _SIGNATURES = ("step", "initial_state", "encode", "score")
-# Words, and the white space between them, which holds the line ends.
+# Words, and the white space between them, which contains the line ends.
 _UNIT = re.compile(r"\S+|\s+")
-# The ids of what was typed are remembered, since the words of a text come again with every keystroke: so many pieces,
-# of so many characters.
+# The ids of pieces of text are remembered, because the same words come again with every keystroke. These are the limits
+# of the number of pieces, and of the characters in a piece.
 _MAX_REMEMBERED = 50_000
 _MAX_REMEMBERED_LENGTH = 40
 
@@ -26,7 +26,7 @@ class Context:
     """What the model knows after some words.
 
     Attributes:
-        state: float32 [S], the hidden and cell states of all layers behind one another.
+        state: float32 [S], the concatenated hidden and cell states of all layers.
         next_log_probabilities: float32 [V], natural logarithms, of the next word; `None` if nothing was read yet.
         word_log_probabilities: float32 [T], of each word read so far; `None` if they were not computed.
     """
@@ -38,12 +38,12 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A piece of a text, either without white space or nothing but, and the words that the model reads in it.
+    """A piece of a text, either without white space or of white space only, and the words that the model reads in it.
 
     Attributes:
-        start: offset in the text.
-        end: offset after it.
-        tokens: int32 [T], the ids of its words. "don't" is two; a comma, or a space, none; a line's end is `<eos>`.
+        start: offset of its beginning in the text.
+        end: offset after its end.
+        tokens: int32 [T], the ids of its words: two for "don't", none for a comma or a space, `<eos>` for a line's end.
     """
 
     start: int
@@ -55,13 +55,13 @@ class Predictor:
     """A SavedModel that `kerasptb.export_saved_model` wrote. It keeps no state and may be called from any thread.
 
     Args:
-        folder: the SavedModel's folder. It is not needed any more once the predictor is made.
+        folder: the SavedModel's folder. It is no longer needed after the predictor is made.
 
     Attributes:
         vocabulary: the `Vocabulary`.
-        fingerprint: hexadecimal digest of weights and vocabulary, the same wherever the same model is served.
+        fingerprint: hexadecimal digest of weights and vocabulary, the same on every server of the same model.
         state_size: number S of floats of a state.
-        initial: the `Context` before any text, after the `<eos>` that comes before every sentence.
+        initial: the `Context` before any text: after one `<eos>`, if the vocabulary has it.
 
     Raises:
         ServingError: if the folder holds no such SavedModel.
@@ -82,7 +82,7 @@ class Predictor:
         self._loaded, self._signatures = loaded, signatures
         self._kernel, self._bias = kernel, bias
         _, arguments = signatures["step"].structured_input_signature
-        # Sorted, so that a packed state means the same in every process.
+        # Sorted, so that a packed state has the same order in every process.
         self._state_sizes = {name: arguments[name].shape[1] for name in sorted(arguments.keys() - {"tokens", "k"})}
         self.state_size = sum(self._state_sizes.values())
         self.fingerprint = self._digest()
@@ -94,15 +94,15 @@ class Predictor:
         self._next = tf.function(self._traced_next, input_signature=[tf.TensorSpec([None, self.state_size])])
         zero = Context(np.zeros(self.state_size, np.float32), None, np.zeros(0, np.float32))
         self.initial = zero if self.vocabulary.eos_id is None else self._advance([zero], [[self.vocabulary.eos_id]])[0]
-        # What is planned at the first call should not delay the first request.
+        # The functions are traced at their first call, which should not delay the first request.
         word = self.vocabulary.words[0]
         self.resume([self.extend([(self.initial, word)])[0].state])
         self.score(word)
 
     def read(self, text):
-        """Returns the `Unit`s of a text that hold words, a list.
+        """Returns the list of the `Unit`s of a text that contain words.
 
-        The ids are those of the SavedModel's own `encode`, which reads each word by itself.
+        The ids come from the SavedModel's own `encode`, which reads each word by itself.
 
         Args:
             text: any text, without a lone surrogate.
@@ -110,7 +110,7 @@ class Predictor:
         Raises:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
         """
-        # Held by name: another thread may begin a new one.
+        # A local reference, because another thread may replace the dict.
         remembered = self._remembered
         pieces = [(match.start(), match.end(), match.group()) for match in _UNIT.finditer(text)]
         new = list({piece for _, _, piece in pieces if piece not in remembered})
@@ -126,13 +126,13 @@ class Predictor:
         return units
 
     def extend(self, jobs):
-        """Reads on, word by word, in as few calls as the longest text has words.
+        """Reads texts word by word, with as many calls as the longest text has words.
 
         Args:
             jobs: list of pairs of a `Context` and the text that follows.
 
         Returns:
-            List of the `Context`s after the texts; a `BadRequestError` in the place of one that could not be read.
+            List of the `Context`s after the texts, with a `BadRequestError` in place of each that could not be read.
         """
         results, tokens = [], []
         for context, text in jobs:
@@ -150,7 +150,7 @@ class Predictor:
         return results
 
     def extend_long(self, context, text):
-        """Returns the `Context` after a text, read in one call; its words' own log probabilities are not computed.
+        """Returns the `Context` after a text, read in one call, without the log probabilities of its words.
 
         Args:
             context: the `Context` before it.
@@ -165,10 +165,10 @@ class Predictor:
     def score(self, text):
         """Returns the log probability of each word of a text, float32 [T].
 
-        A vocabulary without `<eos>` knows nothing before the first word, which is left out then.
+        If the vocabulary has no `<eos>`, nothing comes before the first word, and the first word is left out.
 
         Args:
-            text: a text, with a word in it unless the vocabulary has `<eos>`.
+            text: a text, with at least one word unless the vocabulary has `<eos>`.
 
         Raises:
             BadRequestError: as `read`, or if there is no word.
@@ -180,7 +180,7 @@ class Predictor:
         return result["log_probabilities"].numpy()[0, : int(result["num_words"][0])]
 
     def resume(self, states):
-        """Returns the `Context`s of states, a list. The state alone holds all that the next word depends on.
+        """Returns the list of the `Context`s of states. The next word depends on the state only.
 
         Args:
             states: list of float32 [S].
@@ -195,7 +195,7 @@ class Predictor:
     def _encode(self, texts):
         """Returns the ids of texts, list of int32 [T], without the `<eos>` before them."""
         before = self.vocabulary.eos_id is not None
-        # A vocabulary without <eos> has no line ends and takes no empty text: a known word goes along.
+        # Without <eos> in the vocabulary a text must have a word, so a known word is put before each text.
         extra = [] if before else [self.vocabulary.words[0]]
         try:
             encoded = self._loaded.encode(tf.constant([" ".join([*extra, text]) for text in texts]))
@@ -213,7 +213,7 @@ class Predictor:
         return "The text holds a word that the model's vocabulary, without <unk>, lacks."
 
     def _advance(self, contexts, tokens):
-        """Returns the contexts after as many more words in each, ids [B, T]."""
+        """Returns the contexts after reading T more words in each of B contexts, `tokens` being ids [B, T]."""
         tokens = np.asarray(tokens, np.int32)
         states = np.stack([context.state for context in contexts])
         log_probabilities, states = (output.numpy() for output in self._step(tokens, states))
@@ -224,7 +224,7 @@ class Predictor:
                 words = None
             elif words is not None and context.next_log_probabilities is not None:
                 words = np.append(words, context.next_log_probabilities[row[0]])
-            # Copies: a row would keep its whole batch in memory.
+            # Copies, because a view of a row would keep the whole batch in memory.
             results.append(Context(state.copy(), next_row.copy(), words))
         return results
 
@@ -232,8 +232,8 @@ class Predictor:
         """Returns log probabilities of the next word, float32 [B, V], and states [B, S] after tokens [B, T]."""
         sizes = self._state_sizes
         state = dict(zip(sizes, tf.split(states, list(sizes.values()), axis=1), strict=True))
-        # `step` ranks words, and ranking all of them costs more than the model. One is asked for, and the distribution
-        # made from the last layer's output.
+        # `step` ranks words, and ranking all of them costs more than the model. So only one is requested, and the
+        # distribution is computed from the last layer's output.
         result = self._signatures["step"](tokens=tokens, k=tf.constant(1), **state)
         states = tf.concat([result[name] for name in sizes], axis=1)
         return self._traced_next(states), states

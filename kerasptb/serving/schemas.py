@@ -1,4 +1,4 @@
-"""The bodies of requests and answers, as they stand in the OpenAPI description."""
+"""The bodies of requests and answers, as in the OpenAPI description."""
 
 from typing import Annotated
 
@@ -10,13 +10,13 @@ _MAX_PREFIX_CHARACTERS = 100
 
 
 def _number(value):
-    """Lets numbers pass, 3.0 for 3 among them as in JSON Schema, but not the strings and truths that read as some."""
+    """Accepts numbers, also 3.0 for 3 as in JSON Schema, but not strings and booleans, which pydantic would convert."""
     if isinstance(value, str | bytes | bool):
         raise ValueError("expected a whole number")
     return value
 
 
-# The validator comes last, or the limits would be missing in the description.
+# The validator comes last; otherwise the limits would be missing from the description.
 _K = Annotated[
     int, Field(ge=1, le=MAX_SUGGESTIONS, description="How many words to suggest at most."), BeforeValidator(_number)
 ]
@@ -36,7 +36,7 @@ _TEXT = Field(
 
 
 class _Request(BaseModel):
-    # A misspelt name is an error, not a default silently taken.
+    # A misspelt name is an error. Otherwise the default would be taken silently.
     model_config = ConfigDict(extra="forbid")
 
 
@@ -75,7 +75,7 @@ class SuggestResponse(BaseModel):
 class StreamRequest(_Request):
     """The words since the last request, and the state that it answered with."""
 
-    # Its length is the model's matter, and checked with the rest of it.
+    # Its length depends on the model, and is checked when the state is decoded.
     state: str | None = Field(None, description="`state` of the last answer; null at the beginning of a text.")
     text: str = Field("", max_length=MAX_CHARACTERS, description="The whole words that came since. May be empty.")
     prefix: str = Field(

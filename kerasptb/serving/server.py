@@ -48,7 +48,7 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
     except ModuleNotFoundError as error:
         packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
         raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
-    # Before the model is loaded, so that a port in use is told at once.
+    # The port is opened before the model is loaded, so that a port in use is reported at once.
     with _listen(host, port) as listening:
         rate = DEFAULT_RATE if rate is None else rate or None
         app = create_app(load_predictor(folder), rate)
@@ -61,19 +61,19 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
         try:
             _make_server(config, app.state.engine).run(sockets=[listening])
         except KeyboardInterrupt:
-            # The way to stop it, which uvicorn passes on when all is closed.
+            # Ctrl-C is how the server is stopped; uvicorn raises this again after closing everything.
             print("Stopped.")
 
 
-# Seconds for which a client may leave answers unread that no longer fit into the connection.
+# Seconds for which a client may leave answers unread while the connection's buffer is full.
 _UNREAD_LIMIT = 10
 
 
 def _protocol():
-    """Returns uvicorn's protocol, which closes connections on which no request comes, or whose answers are not read.
+    """Returns uvicorn's protocol, changed to close connections without a request or with unread answers.
 
-    Its own time limit begins with the first answer only: clients that never ask would keep their connections, until
-    there are as many as a process may have.
+    uvicorn's own time limit begins only with the first answer. Clients that never send a request would keep their
+    connections open, until the process may open no more.
     """
     import h11  # noqa: PLC0415  (of uvicorn)
     from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415  (of the extra `serve`)
@@ -84,7 +84,7 @@ def _protocol():
             self._expect_request()
 
         def data_received(self, data):
-            # uvicorn would end the limit at every byte. It is one for all of the headers.
+            # uvicorn would cancel the time limit at the first byte. Here it applies until all headers have come.
             limit, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
             super().data_received(data)
             if self.conn.their_state is not h11.IDLE or self.timeout_keep_alive_task is not None:
@@ -112,7 +112,7 @@ def _protocol():
 
 
 def _allow_many_connections():
-    """Raises the number of files that the process may have open to what it may raise it to; often 1,024 before."""
+    """Raises the process' limit of open files, often 1,024, to the highest value that is allowed."""
     try:
         import resource  # noqa: PLC0415  (Windows has none)
     except ImportError:
@@ -123,7 +123,7 @@ def _allow_many_connections():
 
 
 def _make_server(config, engine):
-    """Returns a uvicorn server that answers who waits for the model at once when it is told to stop."""
+    """Returns a uvicorn server that, when it is told to stop, refuses the requests waiting for the model at once."""
     import uvicorn  # noqa: PLC0415  (of the extra `serve`)
 
     class Server(uvicorn.Server):
@@ -139,7 +139,7 @@ def _listen(host, port):
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        # With the protocol's number, or asyncio would not turn off Nagle's algorithm on it: 40 ms for many an answer.
+        # Without the protocol's number asyncio would leave on Nagle's algorithm, which delays many answers by 40 ms.
         listening = socket.socket(family, kind, protocol)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
-"""A recurrent state as text that a client carries from one request to the next.
+"""A recurrent state as text, which a client passes from one request to the next.
 
 A token is the base64 form of a version, the fingerprint of the model, the state as little-endian float32, and a digest
-of these. The digest finds a damaged token. It is no signature: a client that makes up a state of its own gets the
-predictions of that state, and nobody else does. So any server of the same model takes it, also after a restart.
+of these. The digest detects a damaged token. It is not a signature: a client that invents a state gets the predictions
+of that state, and no other client is affected. So any server of the same model accepts it, also after a restart.
 """
 
 import base64
@@ -15,7 +15,7 @@ from kerasptb.serving.errors import BadRequestError
 
 _VERSION = b"\x01"
 _DIGEST_SIZE = 8
-# A cell's state grows by at most 1 a word; from numbers that are larger by far come probabilities that are none.
+# A cell's state grows by at most 1 per word. Far larger numbers would give NaN in place of probabilities.
 _LARGEST = 1e6
 
 
@@ -34,7 +34,7 @@ def decode_state(token, fingerprint, state_size):
     """Returns the state of a token, float32 [S].
 
     Args:
-        token: what `encode_state` gave.
+        token: the result of `encode_state`.
         fingerprint: hexadecimal digest of the model that the state is for.
         state_size: number S of floats.
 
@@ -53,7 +53,7 @@ def decode_state(token, fingerprint, state_size):
     if not content.startswith(model, 1):
         raise BadRequestError(f"`state` belongs to another model than the one served here, {fingerprint}. {again}")
     state = content[1 + len(model) :]
-    # The digest is anyone's to make, so neither size nor values can be trusted.
+    # Anyone can compute the digest, so neither size nor values can be trusted.
     if len(state) != 4 * state_size or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
         raise BadRequestError(f"`state` does not hold {state_size} numbers such as a model's state has. {again}")
     return np.frombuffer(state, "<f4").astype(np.float32)

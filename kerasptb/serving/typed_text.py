@@ -1,4 +1,4 @@
-"""Where the word that someone is typing begins, and which words it may become."""
+"""Finds where the word that is being typed begins, and which words it may become."""
 
 import bisect
 
@@ -11,7 +11,7 @@ _AFTER_ANY = "\U0010ffff"
 
 
 class PrefixIndex:
-    """Finds the words of a vocabulary that begin in some way, in whatever case.
+    """Finds the words of a vocabulary that begin with a prefix, regardless of case.
 
     Args:
         vocabulary: a `Vocabulary`.
@@ -20,7 +20,7 @@ class PrefixIndex:
     def __init__(self, vocabulary):
         suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
         completions = [(_folded(vocabulary.words[i]), i) for i in suggestible]
-        # NUMBER stands for every number, and so is no word that letters could become.
+        # NUMBER stands for every number, so typed letters cannot be its beginning.
         completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, NUMBER))
         self._every_id = np.array(suggestible, np.int32)
         self._sorted_words = [word for word, _ in completions]
@@ -39,17 +39,17 @@ class PrefixIndex:
         return self._sorted_ids[slice(*self._range(prefix))]
 
     def split(self, text):
-        """Parts a text into what is written and the beginning of a word that is being written.
+        """Splits a text into the finished part and the beginning of the word that is being typed.
 
-        The last word is unfinished unless white space follows it. Before an apostrophe it is parted as the Penn
-        Treebank parts it (`it` and `'s`, `do` and `n't`), and punctuation in front (`"the`, `and/or`) is no part of it
-        unless a word of the vocabulary begins so. After other punctuation (`hello,`) a new word begins.
+        The last word is unfinished unless white space follows it. At an apostrophe it is split as in the Penn Treebank
+        (`it` and `'s`, `do` and `n't`). Punctuation in front (`"the`, `and/or`) is not part of it unless a word of the
+        vocabulary begins so. After other punctuation (`hello,`) a new word begins.
 
         Args:
             text: any text.
 
         Returns:
-            The two parts, which together are the text. The second may be empty.
+            The two parts, whose concatenation is the text. The second may be empty.
         """
         if not text or text[-1].isspace():
             return text, ""
@@ -76,7 +76,7 @@ class PrefixIndex:
         yield _word_start(run)
 
     def _matches(self, prefix):
-        # A word of any length may be typed; none in the vocabulary is longer than the longest.
+        # The typed word may be very long. One longer than every word of the vocabulary need not be searched.
         return len(prefix) <= self._longest and len(range(*self._range(prefix))) > 0
 
     def _range(self, prefix):

@@ -1,19 +1,19 @@
-// The text once more, under the text field, with each word's ground as strong as the model was surprised.
+// A copy of the text under the text field, in which each word's background shows how much it surprised the model.
 
 const NATS_PER_BIT = Math.LN2;
 const MOST_BITS = 18;
 const MOST_STRENGTH = 0.6;
 
 /**
- * @param {HTMLElement} paper what holds the coloured words.
- * @param {HTMLElement} summary where the text's figures are said in words.
+ * @param {HTMLElement} paper holds the coloured words.
+ * @param {HTMLElement} summary shows the text's figures in words.
  */
 export class Colours {
   #paper;
   #summary;
   #scored = ""; // the text that #words belong to, as it was sent
   #words = []; // {start, end, bits, unknown}, offsets in code points
-  #drawn = []; // what the nodes on the paper show
+  #drawn = []; // the pieces that the nodes on the paper show
 
   constructor(paper, summary) {
     this.#paper = paper;
@@ -21,17 +21,17 @@ export class Colours {
   }
 
   /**
-   * Asks for the surprise of the words that are whole and not known yet, and shows it.
+   * Requests the surprise of the whole words that have none yet, and shows it.
    *
-   * @param {string} text what is in the text field.
-   * @param {string} read the same as the model is to read it.
-   * @param post asks the server.
-   * @param current whether the answer is still of use when it comes.
+   * @param {string} text the content of the text field.
+   * @param {string} read the same text as the model is to read it.
+   * @param post sends a request to the server.
+   * @param current returns whether the answer is still needed when it arrives.
    */
   async update(text, read, post, current) {
     const whole = read.slice(0, read.search(/\S*$/));
     if (whole !== this.#scored) {
-      // What stands before the first change keeps its surprise.
+      // Words before the first change keep their surprise.
       let same = 0;
       const limit = Math.min(whole.length, this.#scored.length);
       while (same < limit && whole[same] === this.#scored[same]) {

@@ -1,7 +1,7 @@
 // The keyboard page: suggestions for the text before the caret, and the surprise of each whole word as its colour.
 //
-// Every answer carries the number of its question; one that comes after a newer one is thrown away. Nothing is kept in
-// the server: each request holds the text.
+// Every question has a number. The answer to any but the newest question is ignored. The server keeps no session: each
+// request contains the text.
 
 import { Colours } from "./colours.js";
 import { accepted, label, sentences, shown } from "./words.js";
@@ -65,7 +65,7 @@ async function refresh() {
     }
     if (offered?.question === question && refused(error)) {
       failures = 0;
-      notice.textContent = error.message; // of the text behind the caret: the keys are right
+      notice.textContent = error.message; // the error is about the text after the caret: the keys are right
     } else {
       fail(error);
     }
@@ -76,7 +76,7 @@ function showSuggestions(answer) {
   const { before, prefix } = offered;
   const labels = new Set();
   const words = answer.suggestions.filter(({ word }) => {
-    // Two words may be one when they are written, as at a sentence's beginning.
+    // Two words of the model may have the same label, for example at a sentence's beginning.
     const name = word === "<eos>" ? word : label(word, prefix, before);
     return shown(word, sentences(before)) && !labels.has(name) && labels.add(name);
   });
@@ -99,7 +99,7 @@ function showSuggestions(answer) {
 /** Shows the probability of each word among those that begin as the unfinished one does. */
 function showBars({ suggestions, prefix_probability: total }) {
   const shares = suggestions.map(({ probability }) => (total > 0 ? Math.min(probability / total, 1) : 0));
-  // Small ones fill the room, too, up to a point: two words at 1 % should not look like certainties.
+  // The longest bar is full even for a small probability, but not below a limit: 1 % should not look certain.
   const widest = Math.max(shares[0] ?? 0, LEAST_FULL_WIDTH);
   while (bars.children.length > suggestions.length) {
     bars.lastChild.remove();
@@ -125,30 +125,30 @@ function newBar() {
 
 function accept(key) {
   const now = text.value.slice(0, text.selectionStart);
-  // Letters that were typed since the key was shown belong to the word that it replaces; anything else, and the key is
-  // for another text.
+  // Letters typed since the key was shown belong to the word that it replaces. After any other change the key is for
+  // another text.
   if (key.disabled || !now.startsWith(offered.before) || /\s/.test(now.slice(offered.before.length))) {
     return;
   }
   const { from, insert } = accepted(key.dataset.word, offered.prefix, offered.before);
   text.focus();
-  // What is there already stays: after Undo the browser selects what had been replaced, and the next letter deletes it.
+  // Text that is there already is not replaced: after Undo the browser would select it, and the next letter delete it.
   const there = text.value.slice(from, text.selectionEnd);
   const kept = insert.startsWith(there) ? there.length : 0;
   text.setSelectionRange(from + kept, text.selectionEnd);
-  // Deprecated, but the one way that Undo knows of; it tells of the change itself.
+  // Deprecated, but the only way that supports Undo. It fires the input event itself.
   if (!document.execCommand("insertText", false, insert.slice(kept))) {
     text.setRangeText(insert.slice(kept), from + kept, text.selectionEnd, "end");
     refresh();
   }
 }
 
-/** Whether an error is the text's: asking again would not help. */
+/** Whether an error is caused by the text, so that asking again would not help. */
 function refused({ status }) {
   return status !== undefined && status !== 429 && status < 500;
 }
 
-/** Says quietly what is wrong, and tries again if that may help. */
+/** Shows a notice of what is wrong, and tries again if that may help. */
 function fail(error) {
   const { status, message } = error;
   if (!refused(error)) {
@@ -170,13 +170,13 @@ function fail(error) {
 
 text.addEventListener("input", refresh);
 document.addEventListener("selectionchange", () => {
-  // Where the caret moves without a change, the words before it are others.
+  // If the caret moves without a change of the text, the words before it are different ones.
   if (document.activeElement === text && text.selectionStart !== caret) {
     refresh();
   }
 });
 document.addEventListener("keydown", (event) => {
-  // By its place: on some keyboards Alt and a digit are another character.
+  // The key is identified by its place, because Alt and a digit give another character on some keyboards.
   const digit = /^Digit([1-3])$/.exec(event.code);
   if (digit && event.altKey && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
@@ -184,7 +184,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 for (const key of keys) {
-  // The text keeps the focus, or a phone would hide its keyboard.
+  // The text keeps the focus; otherwise a phone would hide its keyboard.
   key.addEventListener("pointerdown", (event) => event.preventDefault());
   key.addEventListener("click", () => accept(key));
 }

@@ -1,11 +1,11 @@
-// Between the model's words and a person's: the model knows lower case, sentence ends and parted words ("do" "n't");
-// the page keeps what was typed.
+// Converts between the model's words and typed ones. The model knows lower case, sentence ends and split words ("do"
+// "n't"); the page keeps what was typed.
 
 const ABBREVIATION = /(?:^|[\s(])(?:[a-z]|mr|mrs|ms|dr|st|jr|sr|prof|inc|corp|co|ltd|vs|etc|no|[a-z](?:\.[a-z])+)\.$/i;
 const SENTENCE_END = /[.!?…]["”’')\]]*(?=[ \t])/g;
 const CLITIC = /^(?:n't|'\w{1,2}|%)$/;
 
-/** The text with a line's end after each sentence, as the model reads one; of the same length. */
+/** The text with a line's end after each sentence, as the model reads it. Its length does not change. */
 export function sentences(text) {
   let result = "";
   let done = 0;
@@ -19,12 +19,12 @@ export function sentences(text) {
   return result + text.slice(done);
 }
 
-/** Whether a word of the model can stand on a key: a number as such cannot be typed, nor an end where nothing is. */
+/** Whether a key can show a word of the model: not "N" for any number, and no sentence end without a sentence. */
 export function shown(word, before) {
   return word !== "N" && (word !== "<eos>" || /\S[^\S\n]*$/.test(before));
 }
 
-/** What a key shows. */
+/** The label of a key. */
 export function label(word, prefix, before) {
   if (word === "<eos>") {
     return ".";
@@ -33,9 +33,9 @@ export function label(word, prefix, before) {
 }
 
 /**
- * What to insert when a word is taken.
+ * What to insert when a word is accepted.
  *
- * Returns the offset that the insertion goes from, up to the caret, and the text to insert.
+ * Returns the text to insert, and the offset from which it replaces the text up to the caret.
  */
 export function accepted(word, prefix, before) {
   if (prefix) {
@@ -45,7 +45,7 @@ export function accepted(word, prefix, before) {
   if (word === "<eos>") {
     return { from: bare.length, insert: /[.!?…]$/.test(bare) ? " " : ". " };
   }
-  // Parted words are written together.
+  // A clitic is written together with the word before it.
   if (CLITIC.test(word) && /\S[ ]*$/.test(before)) {
     return { from: bare.length, insert: word + " " };
   }
@@ -53,13 +53,13 @@ export function accepted(word, prefix, before) {
   return { from: before.length, insert: space + capitalized(word, sentences(before)) + " " };
 }
 
-/** The word, its beginning as it was typed. */
+/** The word, with its beginning as it was typed. */
 function completed(word, prefix) {
-  // The model takes a word with capitals, or an apostrophe of its own, for another one where it is written otherwise.
+  // A word of the vocabulary with capitals or a ’ must be written exactly so: otherwise the model reads another word.
   if (word !== word.toLowerCase() || word.includes("’")) {
     return word;
   }
-  const rest = word.slice(prefix.toLowerCase().length); // "İ" is of two characters in lower case
+  const rest = word.slice(prefix.toLowerCase().length); // "İ" has two characters in lower case
   const shouted = prefix.length > 1 && prefix === prefix.toUpperCase() && prefix !== prefix.toLowerCase();
   return prefix + (shouted ? rest.toUpperCase() : rest);
 }
