@@ -4,11 +4,11 @@ Run by `benchmarks.training`, each in a process of its own:
 
     python -m benchmarks.contenders NAME INPUTS.npz
 
-prints one JSON line: the time of every step, the cost of every step, the process's peak memory, and how far above the
-memory of framework and model the steps reach once everything is traced: what they allocate, without the pages of
-program files, which the system reads in as code is first run and shares among processes.
+prints one JSON line: the time of every step, the cost of every step, the process's peak memory, and the most memory
+that the steps need in addition to framework and model once everything is traced. The last figure leaves out the pages
+of program files, which the system reads when code is first run and shares among processes.
 
-Every contender takes the original's training step: cost summed over time and averaged over the batch, global norm
+Every contender uses the original's training step: cost summed over time and averaged over the batch, global norm
 clipped at 5, learning rate 1.
 """
 
@@ -54,7 +54,7 @@ def original(inputs):
 
 
 def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32", steps_per_execution=1):
-    """Keras' own layers and `fit`, with the scale of loss, rate and clipping set right."""
+    """Keras' own layers and `fit`, with learning rate and clipping scaled for Keras' loss."""
     import keras  # noqa: PLC0415
 
     keras.config.set_dtype_policy(policy)
@@ -72,11 +72,11 @@ def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32", steps
         )(x)
     model = keras.Model(tokens, keras.layers.Dense(inputs["weights"][-1].shape[0], dtype=policy)(x))
     model.set_weights(inputs["weights"])
-    # Keras' loss is the mean over time too: the same training has the rate times T and the norm over T.
+    # Keras' loss is also averaged over time. The same training needs the rate multiplied, and the norm divided, by T.
     model.compile(
         keras.optimizers.SGD(LEARNING_RATE * num_steps, global_clipnorm=CLIP / num_steps),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        # JAX's steps are made to be compiled.
+        # Keras' JAX steps are meant to be compiled.
         jit_compile=jit_compile or keras.backend.backend() == "jax",
         steps_per_execution=steps_per_execution,
     )
@@ -97,7 +97,7 @@ def ours(inputs, backend="native", precision="float32", steps_per_execution=8):
 
 
 def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cpu", steps_per_execution=1):
-    """PyTorch's LSTM and a loop of one's own, which waits for the cost once in `steps_per_execution` steps."""
+    """PyTorch's LSTM and a hand-written loop, which waits for the cost every `steps_per_execution` steps."""
     import torch  # noqa: PLC0415
     from torch.nn import functional  # noqa: PLC0415
 
@@ -134,7 +134,7 @@ def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cp
     states = [[torch.zeros(1, x.shape[1], units, device=device) for _ in range(2)] for units in UNITS]
     step = model
     if compiled:
-        # Without it Dynamo leaves a model with an LSTM to eager execution, and says so in its log alone.
+        # Without this Dynamo runs a model with an LSTM eagerly, and reports it in its log only.
         torch._dynamo.config.allow_rnn = True
         step = torch.compile(model)
     clock, total = _Clock(), 0.0
@@ -183,40 +183,40 @@ def load_inputs(path):
 
 
 class _Clock:
-    """The time at which each step ended, its cost, and the memory that training takes beyond the model."""
+    """Records when each step ended, its cost, and the memory that training needs in addition to the model."""
 
     def __init__(self):
         self.times = [time.perf_counter()]
         self.costs = []
-        self._model = _memory("VmRSS") - _memory("RssFile")  # the framework's and the weights
+        self._model = _memory("VmRSS") - _memory("RssFile")  # of the framework and the weights
         self._first_steps = 0
 
     def step(self, cost, steps=1):
-        """Notes that so many steps have ended since the last call, and their cost; they share the time evenly."""
+        """Records the end and the cost of `steps` steps since the last call; each gets an equal share of the time."""
         begin, now = self.times[-1], time.perf_counter()
         self.times += [begin + (now - begin) * (i + 1) / steps for i in range(steps)]
         self.costs += [float(cost)] * steps
         if len(self.costs) >= _TRACED and not self._first_steps:
             self._first_steps = _memory("VmHWM")
-            # Tracing and compiling over, the highest is counted anew, where that is Linux' glibc.
+            # Tracing and compiling are over: reset the peak, which works on Linux with glibc.
             with contextlib.suppress(OSError, AttributeError):
                 ctypes.CDLL(None).malloc_trim(0)
                 Path("/proc/self/clear_refs").write_text("5")
 
     def result(self):
-        """Returns what was measured, as JSON holds it."""
+        """Returns the measurements as a dict for JSON."""
         highest = _memory("VmHWM")
         return {
             "seconds": np.diff(self.times).tolist(),
             "costs": self.costs,
             "peak_bytes": max(self._first_steps, highest),
-            # Nothing is run for the first time by now, so the pages of files are those of the highest point.
+            # No code is run for the first time any more, so there were as many pages of files at the peak.
             "step_bytes": highest - _memory("RssFile") - self._model,
         }
 
 
 def _fit(model, inputs, scale):
-    """Trains in `fit`, progress bar and all; Keras' logs hold the running mean of the loss."""
+    """Trains in `fit` with its progress bar; Keras' logs hold the running mean of the loss."""
     import keras  # noqa: PLC0415
 
     clock = _Clock()
@@ -234,7 +234,7 @@ def _fit(model, inputs, scale):
 
 
 def _dataset(batches):
-    """The batches as Keras' backend likes them best; TensorFlow is not needed for another backend."""
+    """Returns the batches in the form that suits Keras' backend; other backends do not need TensorFlow."""
     import keras  # noqa: PLC0415
 
     if keras.backend.backend() == "tensorflow":
@@ -253,7 +253,7 @@ def _dataset(batches):
 
 
 def _as_original(weights):
-    """Keras' nine arrays as the seven of the original graph, by their names there."""
+    """Returns Keras' nine arrays as the seven of the original graph, as a dict by their names there."""
     from kerasptb.models.tf1_checkpoint import keras_to_basic_lstm  # noqa: PLC0415
 
     named = {"model/embedding": weights[0], "model/softmax_w": weights[-2], "model/softmax_b": weights[-1]}
@@ -265,7 +265,7 @@ def _as_original(weights):
 
 
 def _load_pytorch(torch, model, weights):
-    """PyTorch keeps gates in the order i, f, g, o too, but transposed, and has two biases."""
+    """Loads Keras' weights into the PyTorch model, whose matrices are transposed and which has two biases per layer."""
     with torch.no_grad():
         model.embedding.weight.copy_(torch.from_numpy(weights[0]))
         for layer, lstm in enumerate(model.lstms):
@@ -274,15 +274,15 @@ def _load_pytorch(torch, model, weights):
             lstm.weight_hh_l0.copy_(torch.from_numpy(recurrent_kernel.T.copy()))
             lstm.bias_ih_l0.copy_(torch.from_numpy(bias))
             lstm.bias_hh_l0.zero_()
-            # One bias, as in the model: the second is held at zero.
+            # The model has one bias, so the second one stays zero.
             lstm.bias_hh_l0.requires_grad_(False)
         model.head.weight.copy_(torch.from_numpy(weights[-2].T.copy()))
         model.head.bias.copy_(torch.from_numpy(weights[-1]))
 
 
 def _memory(name):
-    """Memory of this process in bytes: "VmRSS" now, "VmHWM" at most, "RssFile" of the former the pages of files."""
-    # Not getrusage: its figure includes what the process was before it became this program, a copy of its parent.
+    """Returns memory of this process in bytes: "VmRSS" now, "VmHWM" at its peak, "RssFile" the pages of files now."""
+    # Not getrusage: its figure includes the time before exec, when the process was a copy of its parent.
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith(name))) * 1024
 

@@ -1,10 +1,10 @@
-"""What each export of a run weighs, and what perplexity it has, beside the run itself.
+"""The size and the perplexity of each export of a run, beside those of the run itself.
 
     python -m benchmarks.exports RUN [--data DIR] [--words N] [--csv FILE]
 
-The test text is read word by word by each format's own runtime, from a zero state, and every word but the first is
-scored. A SavedModel reads `<eos>` before the text and so scores one word more. The times are those of reading a text
-alone, one word a call for LiteRT and a thousand words a call for ONNX, on a machine that may have had other work.
+Each format's own runtime reads the test text word by word, from a zero state, and every word but the first is scored. A
+SavedModel reads `<eos>` before the text and so scores one word more. The times are those of reading one text, with one
+word per call for LiteRT and a thousand words per call for ONNX, on a machine that may have had other work.
 """
 
 import argparse
@@ -17,18 +17,18 @@ import numpy as np
 
 from benchmarks import machine
 
-ONNX_WORDS = 1000  # words of a call
+ONNX_WORDS = 1000  # words per call
 
 
 def run_itself(run, ids):
-    """Returns the perplexity by `evaluate` with Keras' own layers, and no size."""
+    """Returns the perplexity by `evaluate_perplexity` with Keras' own layers."""
     from kerasptb import evaluate_perplexity  # noqa: PLC0415
 
     return evaluate_perplexity(run.load_model(backend="keras", precision="float32"), ids, every_word=True)
 
 
 def saved_model(folder, run, ids):
-    """Returns the perplexity by the signature `score` on the text."""
+    """Returns the perplexity by the signature `score` of the text."""
     import tensorflow as tf  # noqa: PLC0415
 
     text = run.vocabulary.decode(ids).replace(" <eos>", "\n")
@@ -37,7 +37,7 @@ def saved_model(folder, run, ids):
 
 
 def litert(path, run, ids):
-    """Returns the perplexity in LiteRT's interpreter, one word a call."""
+    """Returns the perplexity in LiteRT's interpreter, with one word per call."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
     runner = Interpreter(str(path)).get_signature_runner("step")
@@ -70,7 +70,7 @@ def onnx(path, run, ids):
 
 
 def size_of(path):
-    """Returns the bytes of a file, or of all files of a folder."""
+    """Returns the size in bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 

@@ -4,16 +4,16 @@
 
 Run it in the folder that holds `kerasptb/` and `benchmarks/`, on a machine with an NVIDIA GPU, nvcc, a C++ compiler,
 and either TensorFlow or JAX (with Keras, numpy and wrapt); PyTorch with CUDA joins the comparison if it is there. The
-native library is built first. Exit status: 0, the results are right; 1, they are not, or this machine cannot run the
-check, and a line says why. Targets of speed are reported as met or missed and decide nothing.
+native library is built first. The exit status is 0 if the results are right. It is 1 if they are not, or if this
+machine cannot run the check, and a line says why. Speed targets are reported as met or missed and do not affect it.
 
-Steps: `environment` (always), `correctness` and `determinism` (against a float64 reference that is written out in
-`benchmarks/gpu_reference.py`), `sanitizer` (compute-sanitizer, if it is there), `operations`, `pytorch` and `step`
-(times). What touches the GPU runs in processes of its own, one at a time, so that a kernel that hangs or crashes is
-reported and the rest goes on. With `--json` the file is written anew after each step.
+Steps: `environment` (always), `correctness` (against the float64 reference in `benchmarks/gpu_reference.py`),
+`determinism`, `sanitizer` (compute-sanitizer, if it is installed), `operations`, `pytorch` and `step` (times). All GPU
+work runs in separate processes, one at a time, so that a kernel that hangs or crashes is reported and the other steps
+still run. With `--json` the file is rewritten after each step.
 
-`--cpu` runs the same on the processor's kernels: the check of the check. `--spoil TENSOR` takes the first case of each
-operation alone and adds an error to a result before it is judged, "dkernel" for example: the check must then fail.
+`--cpu` runs the same steps on the processor's kernels, to test the check itself. `--spoil TENSOR`, for example
+"dkernel", runs only the first case of each operation and adds an error to that result: the check must then fail.
 """
 
 import argparse
@@ -36,22 +36,22 @@ from benchmarks.gpu_work import STEPS, WARM_UP
 from benchmarks.training import save_inputs
 
 STEP_NAMES = ("correctness", "determinism", "sanitizer", "operations", "pytorch", "step")
-# Results that the framework's matrix products make of those of our kernels.
+# Results that the framework's matrix products compute from the results of our kernels.
 PRODUCTS = {"dx", "dh0", "dkernel", "drecurrent_kernel", "dh"}
 BATCH, STEPS_OF_BATCH, VOCABULARY = 60, 20, 10_000
 STEPS_OF_EXECUTION, EXECUTIONS, QUICK_EXECUTIONS = 43, 18, 4  # 18 × 43 steps are an epoch
 
 
 class CannotCheckError(Exception):
-    """This machine lacks something; the message says what, in a line."""
+    """This machine lacks something; the message says in one line what it is."""
 
 
 class Check:
-    """One run of the check: the report as it grows, and how parts are run."""
+    """One run of the check: holds the growing report, and runs the parts."""
 
     def __init__(self, options):
         self.options = options
-        self.torch_sees_gpu = True  # until it says otherwise
+        self.torch_sees_gpu = True  # until PyTorch's part reports otherwise
         self.report = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "cpu": options.cpu,
@@ -73,23 +73,23 @@ class Check:
         return step in self.options.only
 
     def conclude(self, step, verdict, detail=""):
-        """Notes and prints how a step ended: "pass", "FAIL", "not present", "left out" or "incomplete"."""
+        """Records and prints how a step ended: "pass", "FAIL", "not present", "left out" or "incomplete"."""
         self.report["steps"].append({"step": step, "verdict": verdict, "detail": detail})
         print(f"{verdict:<12}{step:<14}{detail}", flush=True)
         self.save()
 
     def save(self):
-        """Writes the report to the file that was asked for."""
+        """Writes the report to the file given with `--json`."""
         if self.options.json:
             temporary = self.options.json.with_name(self.options.json.name + ".part")
             temporary.write_text(json.dumps(_finite(self.report), indent=1) + "\n")
             temporary.replace(self.options.json)
 
     def run(self, parts, timeout, words=(), wrapper=(), **variables):
-        """Runs parts of `benchmarks.gpu_work` in a process of their own, and takes in what it tells.
+        """Runs parts of `benchmarks.gpu_work` in a process of their own.
 
         Returns:
-            What `gpu_process.run` does.
+            The result of `gpu_process.run`.
         """
         options = self.options
         command = [*wrapper, sys.executable, "-m", "benchmarks.gpu_work", *parts, *words]
@@ -102,7 +102,7 @@ class Check:
 
 
 def examine(check):
-    """Step 1: what this machine has; builds the library.
+    """Runs step 1: finds out what this machine has, and builds the library.
 
     Raises:
         CannotCheckError: something is missing.
@@ -153,9 +153,9 @@ def examine(check):
 
 
 def verify(check):
-    """Steps 2 and 3: right, and the same each time."""
+    """Runs steps 2 and 3: whether results are right, and the same each time."""
     steps = [name for name in ("correctness", "determinism") if check.wants(name)]
-    # A process for each: a crash in one says nothing about the other. On a processor none is expected.
+    # Each step has its own process, so that a crash in one does not affect the other. On the CPU no crash is expected.
     for group in [steps] if check.options.cpu and steps else [[name] for name in steps]:
         facts, problem, output = check.run(group, timeout=300 if check.options.quick else 900)
         for name in group:
@@ -176,7 +176,7 @@ def verify(check):
 
 
 def measure(check):
-    """Step 5: times."""
+    """Runs step 5: measures times."""
     quick, cpu = check.options.quick, check.options.cpu
     clocks = check.report["environment"]
     if check.wants("operations"):
@@ -220,13 +220,13 @@ def _take_times(check, step, parts, name="", words=()):
                 problem = "PyTorch sees no GPU"
     if problem:
         print(gpu_process.tail(output))
-    # Not a verdict on the kernels: what is wrong with them is seen in the other steps.
+    # This is no verdict on the kernels: the other steps show their errors.
     detail = problem or f"{len(rows)} rows"
     check.conclude(step, "incomplete" if problem else "pass", f"{name}: {detail}" if name else detail)
 
 
 def _random_batches(count, batch, vocabulary):
-    """Batches of random words, as frequent as words are: the text of the Penn Treebank need not be there."""
+    """Returns batches of random words with natural frequencies, so that the Penn Treebank's text is not needed."""
     frequency = 1 / np.arange(1, vocabulary + 1)
     shape = (count, batch, STEPS_OF_BATCH + 1)
     words = np.random.default_rng(0).choice(vocabulary, shape, p=frequency / frequency.sum()).astype(np.int32)
@@ -234,7 +234,7 @@ def _random_batches(count, batch, vocabulary):
 
 
 def _finite(value):
-    """The value with None for what JSON has no number for: the error of a result that is NaN is infinite."""
+    """Returns the value with None for numbers that JSON lacks, such as the infinite error of a NaN result."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -261,7 +261,7 @@ def _name_of(gpu):
 
 
 def _commit():
-    """The commit of this folder, with "+" if files differ from it; None if git does not know."""
+    """Returns the commit of this folder, with "+" if files differ from it; None if git does not know."""
     if shutil.which("git") is None:
         return None
     git = ["git", "-C", str(REPOSITORY)]
@@ -297,7 +297,7 @@ def main(arguments=None):
     verdicts = [step for step in report["steps"] if step["step"] in ("correctness", "determinism", "sanitizer")]
     failed = sorted({step["step"] for step in verdicts if step["verdict"] == "FAIL"})
     passed = sorted({step["step"] for step in verdicts if step["verdict"] == "pass"} - set(failed))
-    # None: of what decides, nothing was asked for.
+    # None: no step that can pass or fail was run.
     report["passed"] = False if failed else True if passed else None
     check.save()
     for word, steps in (("passed", passed), ("FAILED", failed)):

@@ -1,6 +1,6 @@
-"""TensorFlow and JAX behind the few verbs that the GPU check needs. Each is imported by its own class only.
+"""TensorFlow and JAX behind the few methods that the GPU check needs. Each is imported by its own class only.
 
-Functions here take and give lists of tensors.
+Functions here take and return lists of tensors.
 """
 
 import os
@@ -60,12 +60,12 @@ class TensorFlow:
 
     def wait(self, tensors):
         """Returns when the tensors have been computed."""
-        # Copying one waits for all that was given to the GPU's stream before.
+        # Copying one tensor waits for all earlier work on the GPU's stream.
         min(tensors, key=lambda tensor: int(np.prod(tensor.shape))).numpy()
 
 
 class Jax:
-    """JAX, whose programs are all XLA's."""
+    """JAX; every function is compiled by XLA."""
 
     name = "jax"
     modes = ("XLA",)

@@ -1,4 +1,4 @@
-"""Processes of the GPU check: what they are told to begin with, what they tell, and how they end."""
+"""Processes of the GPU check: their environment, the facts that they report, and how they end."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ ABOUT_CPU = "CPU: nothing here says anything about a GPU"
 
 
 def run(command, timeout, environment):
-    """Runs a command that tells facts as `benchmarks.gpu_work` does, and stops it when its time is over.
+    """Runs a command that reports facts as `benchmarks.gpu_work` does, and stops it when its time is over.
 
     Args:
         command: list of words.
@@ -23,7 +23,7 @@ def run(command, timeout, environment):
         environment: dict.
 
     Returns:
-        `(facts, problem, output)`: what it told, why it did not end as it should or None, and all else that it printed.
+        `(facts, problem, output)`: the reported facts; why it did not end normally, or None; and all other output.
     """
     facts, lines, timed_out = [], [], threading.Event()
     with tempfile.TemporaryFile("w+") as errors:
@@ -76,13 +76,13 @@ def run(command, timeout, environment):
 
 
 def tail(output, count=15):
-    """Returns the last lines of what a process printed, set off from the check's own."""
+    """Returns the last lines of a process's output, indented to distinguish them from the check's own."""
     lines = [line for line in output.splitlines() if line.strip()][-count:]
     return "\n".join(f"  | {line[:200]}" for line in lines)
 
 
 def _kill(process):
-    # The compilers that it may have started go with it.
+    # The whole process group is stopped, with any compilers that the process has started.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -92,12 +92,12 @@ def environment(framework, cpu):
     variables = {
         **os.environ,
         "KERAS_BACKEND": framework,
-        # Neither may take all of the GPU's memory: several processes follow one another, and PyTorch is among them.
+        # Neither may reserve all of the GPU's memory, because several processes follow one another, PyTorch's too.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # numpy computes small products only, and its threads would take turns waiting for one another.
+    # numpy computes small products only, in which its threads would mostly wait for one another.
     variables.setdefault("OPENBLAS_NUM_THREADS", "1")
     variables["CUDA_VISIBLE_DEVICES"] = "-1" if cpu else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     if cpu:

@@ -1,32 +1,33 @@
-"""What the operations ought to give, in float64 numpy with the gradients written out, and the comparison with it.
+"""The right results of the operations, in float64 numpy with the gradients written out, and the comparison with them.
 
-Nothing of the package and no framework is used here: what is checked cannot err in the same way. Shape letters:
-B batch, T steps, D features in, H units, N words, V vocabulary; gates in Keras' order i, f, g, o.
+Neither the package nor a framework is used here, so the reference cannot share their errors. Shape letters: B batch,
+T steps, D input features, H units, N words, V vocabulary. Gates are in Keras' order i, f, g, o.
 """
 
 import numpy as np
 
-# A float32 result is right if it errs by no more than TIMES the error of the framework's own operations in float32 on
-# the same numbers, or by no more than FLOOR: where the framework happens to be nearly exact, the rounding of a few sums
-# in another order is no fault. Errors are the largest of a tensor, over the largest entry of the true one. The rounding
-# of a sum grows about as the root of its terms, so the floor does where they are more than FLOOR_TERMS. Nothing excuses
-# more than CEILING floors: a framework that errs by that has computed in TF32.
+# An error here is the largest error in a tensor, divided by the largest entry of the true tensor. A float32 result is
+# right if its error is at most TIMES the error of the framework's own float32 operations on the same numbers, or at
+# most FLOOR. The floor is for cases in which the framework happens to be nearly exact: rounding in another order of
+# summation is not a fault. The rounding error of a sum grows about as the square root of the number of its terms, so
+# the floor does too above FLOOR_TERMS terms. The bound is never more than CEILING floors: a framework with such an
+# error has computed in TF32.
 TIMES = 2.0
 FLOOR, FLOOR_TERMS, CEILING = 2e-6, 10_000, 10
-# A bfloat16 result has no counterpart of the framework's. Its operands err by 2^-9 of themselves, which the steps of a
-# recurrence add to; what is wrong by more than this, of the largest entry, is wrong by something else.
+# For a bfloat16 result the framework has no counterpart. Its operands err by up to 2^-9 of themselves, which the steps
+# of a recurrence increase. An error above this bound, relative to the largest entry, must have another cause.
 BFLOAT16_BOUND = 2e-2
 
 LSTM_ARGUMENTS = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 LSTM_OUTPUTS = ("h_seq", "h_T", "c_T")
 UNITS, BATCHES, STEPS = (1, 50, 64, 128, 200, 256), (1, 3, 60, 61), (1, 7, 20, 35)
 UNITS_OF_BFLOAT16 = (37, 128, 200, 256, 300, 512)
-QUICK_BATCHES = (0, 0, 1, 2, 3, 1)  # for each of the units, so that every batch and every number of steps occurs
+QUICK_BATCHES = (0, 0, 1, 2, 3, 1)  # an index for each of UNITS, so that every batch and every number of steps occurs
 VOCABULARIES = (2, 1000, 10000, 10007)
 
 
 def lstm(x, h0, c0, kernel, recurrent_kernel, bias, upstream):
-    """An LSTM over a batch of sequences, and the gradients of `sum(upstream * outputs)`.
+    """Computes an LSTM over a batch of sequences, and the gradients of `sum(upstream * outputs)`.
 
         z[t] = x[t] W + h[t-1] U + bias;  i, f, o = sigmoid(z), g = tanh(z)
         c[t] = f c[t-1] + i g;            h[t] = o tanh(c[t])
@@ -38,7 +39,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, upstream):
         kernel: W [D, 4H].
         recurrent_kernel: U [H, 4H].
         bias: [4H].
-        upstream: of h_seq [B, T, H], h_T [B, H] and c_T [B, H].
+        upstream: gradients of h_seq [B, T, H], h_T [B, H] and c_T [B, H].
 
     Returns:
         dict of float64 arrays: the outputs by the names of `LSTM_OUTPUTS`, and "d" + name for each of `LSTM_ARGUMENTS`.
@@ -75,7 +76,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, upstream):
 
 
 def linear_cross_entropy(h, kernel, bias, targets, weights):
-    """Cross-entropy of `softmax(h W + bias)` in nats, and the gradients of `sum(weights * loss)`.
+    """Computes the cross-entropy of `softmax(h W + bias)` in nats, and the gradients of `sum(weights * loss)`.
 
         loss = logsumexp(z) - z_target;  dz = weights (softmax(z) - onehot(target))
 
@@ -105,7 +106,7 @@ def linear_cross_entropy(h, kernel, bias, targets, weights):
 def lstm_cases(quick=False, all_units=UNITS):
     """Returns the sizes to check, dicts of B, T, D and H.
 
-    Every pair of units and batch, units and steps, and batch and steps occurs; quick: every value of each does.
+    Every pair of units and batch, units and steps, and batch and steps occurs; with `quick` every value of each occurs.
     """
     cases = []
     for u, units in enumerate(all_units):
@@ -117,11 +118,11 @@ def lstm_cases(quick=False, all_units=UNITS):
 
 
 def cross_entropy_cases(quick=False):
-    """Returns the sizes to check, dicts of N, D, V and the size of the weights, which decides that of the logits."""
+    """Returns the sizes to check, dicts of N, D, V and the scale of the weights, which decides that of the logits."""
     cases = [
         {"N": words, "D": 64, "V": V, "scale": 0.1} for words, V in zip((61, 3, 60, 61), VOCABULARIES, strict=True)
     ]
-    # A row that no shared memory holds; logits far beyond what exp takes in float32.
+    # A row too long for shared memory; logits far above the largest argument of exp in float32.
     cases.append({"N": 7, "D": 16, "V": 200_000, "scale": 0.1})
     cases.append({"N": 20, "D": 64, "V": 1000, "scale": 50.0})
     if quick:
@@ -137,7 +138,7 @@ def lstm_inputs(B, T, D, H):
         return (scale * random.standard_normal(shape)).astype(np.float32)
 
     arguments = [normal(B, T, D), normal(B, H, scale=0.5), normal(B, H)]
-    # Gates then are neither all open nor all shut.
+    # With these scales the gates are neither all open nor all closed.
     arguments += [normal(D, 4 * H, scale=D**-0.5), normal(H, 4 * H, scale=H**-0.5), normal(4 * H, scale=0.5)]
     return arguments, [normal(B, T, H), normal(B, H), normal(B, H)]
 
@@ -152,7 +153,7 @@ def cross_entropy_inputs(N, D, V, scale):
 
 
 def error(actual, true):
-    """The largest error of a tensor over the largest entry of the true one; infinite for another shape, or NaN."""
+    """Returns the largest error over the largest entry of the true tensor; infinite for another shape, or NaN."""
     actual, true = np.asarray(actual), np.asarray(true)
     if actual.shape != true.shape:
         return np.inf
@@ -168,15 +169,15 @@ def compare(name, actual, true, framework, terms=1):
         name: of the tensor.
         actual: the array to judge.
         true: float64 array.
-        framework: what the framework's own operations gave for it in float32.
-        terms: of the longest sum in the operation.
+        framework: the result of the framework's own operations in float32.
+        terms: number of terms of the longest sum in the operation.
 
     Returns:
         dict: "tensor", "error", "framework_error", "bound" and "ok".
     """
     own, others = error(actual, true), error(framework, true)
     floor = FLOOR * max(1.0, terms / FLOOR_TERMS) ** 0.5
-    # A framework that fails is no excuse either.
+    # If the framework's own result is not finite, only the floor is allowed.
     bound = min(max(TIMES * others, floor), CEILING * floor) if np.isfinite(others) else floor
     return {"tensor": name, "error": own, "framework_error": others, "bound": bound, "ok": bool(own <= bound)}
 

@@ -1,4 +1,4 @@
-"""What the GPU check says of its times: the targets, and the table."""
+"""The GPU check's report of times: the targets and the table."""
 
 EPOCH_WORDS = 929_589  # of the Penn Treebank's training text
 MET, MISSED, NOT_MEASURED, NOT_HERE = "met", "missed", "not measured", "about a GPU only"
@@ -7,7 +7,7 @@ MET, MISSED, NOT_MEASURED, NOT_HERE = "met", "missed", "not measured", "about a 
 def targets(rows, cpu):
     """Returns the targets and whether they are met: dicts of "target", "value", "limit", "of" and "verdict".
 
-    A missed target is no failed check. `value` is to be at most `limit` where "at most" is said, else at least.
+    A missed target does not fail the check. `value` should be at most `limit` if "at most" is set, else at least.
     """
     found = []
 
@@ -20,11 +20,11 @@ def targets(rows, cpu):
             verdict = MET if (value <= limit if at_most else value >= limit) else MISSED
         found.append({"target": target, "value": value, "limit": limit, "of": of, "verdict": verdict})
 
-    # The sizes of the notebook model's layers; the third is for information.
+    # The sizes of the notebook model's layers; the third size measured has no target.
     for units in (256, 128):
         of_size = [row for row in rows if row["what"] == "lstm" and row["size"]["H"] == units]
         ours = _row(of_size, "kerasptb, native")
-        # The fastest way that was measured to run cuDNN, however it rounds.
+        # The fastest measured way to run cuDNN, with TF32 or without.
         others = _best(of_size, "PyTorch, cuDNN") or _best(of_size, "Keras on")
         target = f"recurrence, forward + backward, {units} units: time at most half of cuDNN's"
         add(target, _ratio(ours, others), 0.5, True, others and others["contender"])
@@ -45,17 +45,17 @@ def targets(rows, cpu):
 
 
 def memory_floor(row, copy):
-    """The microseconds that the memory needs to move the bytes of a row, at the rate measured in copying."""
+    """Returns the microseconds that the memory needs to move the bytes of a row, at the measured copying rate."""
     return row["bytes"] / copy["gigabytes_per_second"] / 1e3
 
 
 def epoch_seconds(row):
-    """The seconds that the Penn Treebank's training text takes at the median time of a step."""
+    """Returns the seconds that the Penn Treebank's training text takes at the median time of a step."""
     return EPOCH_WORDS / words_per_second(row)
 
 
 def words_per_second(row):
-    """The words that training takes in, at the median time of a step."""
+    """Returns the words per second of training, at the median time of a step."""
     return row["size"]["B"] * row["size"]["T"] / row["us_median"] * 1e6
 
 
@@ -118,7 +118,7 @@ def _row(rows, contender):
 
 
 def _best(rows, prefix):
-    """The fastest row of the contenders whose names begin so, or None."""
+    """Returns the fastest row of the contenders whose names begin with `prefix`, or None."""
     return min(
         (row for row in rows if row["contender"].startswith(prefix) and "us_median" in row),
         key=lambda row: row["us_median"],

@@ -1,4 +1,4 @@
-"""NVIDIA's compute-sanitizer over the CUDA kernels, a small case of each."""
+"""Runs the CUDA kernels under NVIDIA's compute-sanitizer, with a small case of each."""
 
 import os
 import re
@@ -13,7 +13,7 @@ ERROR_STATUS = 99
 
 
 def sanitize(check):
-    """Step 4 of a `gpu_check.Check`: compute-sanitizer over every kernel."""
+    """Runs step 4 of a `gpu_check.Check`: every kernel under compute-sanitizer."""
     if check.options.cpu:
         check.conclude("sanitizer", "left out", gpu_process.ABOUT_CPU)
         return
@@ -25,8 +25,8 @@ def sanitize(check):
     only_ours = "--kernel-name" if "--kernel-name " in help_text else "--kernel-regex"
     for tool in TOOLS:
         wrapper = [program, "--tool", tool, "--error-exitcode", f"{ERROR_STATUS}", only_ours, "kns=kerasptb"]
-        # An allocation for each tensor: in a pool nobody would see a kernel that writes beyond its own. And what a
-        # framework asks of the driver in vain, as all of them do, is not ours to report.
+        # Each tensor gets its own allocation: in a pool a write beyond a tensor would not be detected. Failed driver
+        # calls are not reported, because every framework makes some.
         wrapper += ["--report-api-errors", "no"] if tool == "memcheck" else []
         facts, problem, output = check.run(
             ["sanitized"],
@@ -44,9 +44,9 @@ def sanitize(check):
 
 
 def judge(output, ended_well):
-    """Returns the verdict on what compute-sanitizer printed, and its summary line.
+    """Returns the verdict on compute-sanitizer's output, and its summary line.
 
-    A program that it could not run, and in which it found nothing, says nothing about the kernels: "incomplete".
+    The verdict is "incomplete" if it found nothing but could not run the program to its end.
     """
     found = re.search(r"SUMMARY: (\d+).*", output)
     if found and int(found[1]):

@@ -1,8 +1,8 @@
 """How long the operations take: many chained calls inside one timed region, so that launching one costs nothing.
 
 With TensorFlow and JAX a region is one compiled program that loops over the calls, and ends when its result is there.
-Each call takes something from the one before it, else the compiler would move it out of the loop: the state, or the
-gradient times a zero that the compiler does not know. With PyTorch a region lies between two CUDA events.
+Each call depends on the previous one, through the state, or through the gradient times a zero that the compiler does
+not know. Otherwise the compiler would move it out of the loop. With PyTorch a region lies between two CUDA events.
 """
 
 import time
@@ -16,8 +16,8 @@ LSTM_SIZES = ((200, 256), (256, 128), (128, 64))  # features, units
 LARGE_LSTM = (200, 512)  # which the kernels for GPUs take in bfloat16 alone
 HEAD = {"N": 1200, "D": 128, "V": 10_000}
 SOFTMAX_SIZES = ({"N": 1200, "V": 10_000}, {"N": 256, "V": 200_000})
-# A row that shared memory holds is read once and its gradient written once; a longer one is read twice. The least that
-# a GPU with clusters offers a block is 99 KiB.
+# A row that fits shared memory is read once and its gradient written once; a longer row is read twice. Every GPU with
+# clusters offers a block at least 99 KiB.
 ROW_IN_SHARED_MEMORY = 99 * 1024
 
 
@@ -29,7 +29,7 @@ class Plan:
         repeats: timed regions.
         copy_bytes: size of the array whose copying gives the memory's rate.
         lstm_sizes: pairs of features and units, for both precisions.
-        large_lstm: the same, for bfloat16; or None.
+        large_lstm: a pair of features and units for bfloat16 only, or None.
         softmax_sizes: dicts of N and V.
         head: dict of N, D and V.
     """
@@ -47,10 +47,10 @@ class Plan:
 
 
 def softmax_passes(vocabulary_size):
-    """How often a row of logits crosses the memory: each reading and writing counts once.
+    """Returns how often a row of logits is read from or written to the memory.
 
-    A row that fits shared memory is read and written, another is read once more before; then the sums over the rows,
-    for the bias, read the gradient.
+    A row that fits shared memory is read once and written once, and a longer one is read twice and written once. Then
+    the sums over the rows, for the bias, read the gradient.
     """
     return 3 if 4 * vocabulary_size <= ROW_IN_SHARED_MEMORY else 4
 
@@ -66,7 +66,7 @@ class Operations:
 
     def __init__(self, framework, plan, units_in_bfloat16):
         self._framework, self._plan = framework, plan
-        # At most, None: any number, 0: none.
+        # The most units in bfloat16; None: any number, 0: none.
         self._units_in_bfloat16 = units_in_bfloat16
         self._method = f"{plan.calls} chained calls in one {{mode}} program of {framework.name}"
 
@@ -80,7 +80,7 @@ class Operations:
         }
 
     def lstm(self):
-        """The layer, forward and backward with all six gradients, and the native kernels of it by themselves."""
+        """The layer, forward and backward with all six gradients, and its native kernels alone."""
         large = self._plan.large_lstm
         for features, units in [*self._plan.lstm_sizes, *([large] if large else [])]:
             arguments, upstream = gpu_reference.lstm_inputs(BATCH, STEPS, features, units)
@@ -100,14 +100,14 @@ class Operations:
                 yield {"what": "lstm", "size": size, "contender": name, **self._lstm(*tensors, backend, precision)}
             self._framework.set_tf32(True)
             kernels = [("kerasptb, native", "float32")] if in_float32 else []
-            # A processor's are of the whole layer.
+            # On the CPU the bfloat16 kernels compute the whole layer, so there is no recurrence alone.
             kernels += [("kerasptb, native, bfloat16", "bfloat16_recurrence")] if in_bfloat16 and on_gpu else []
             for name, kernel in kernels:
                 for what, row in self._lstm_kernels(*tensors, kernel):
                     yield {"what": what, "size": size, "contender": name, **row}
 
     def head(self):
-        """Cross-entropy of the output layer, forward and backward, matrix products and all."""
+        """Cross-entropy of the output layer, forward and backward, including the matrix products."""
         size = self._plan.head
         h, kernel, bias, targets, _ = self._framework.tensors(gpu_reference.cross_entropy_inputs(**size, scale=0.1))
         upstream = self._framework.tensors([np.float32(1.0)])
@@ -127,7 +127,7 @@ class Operations:
             yield {"what": "head", "size": size, "contender": name, **row}
 
     def softmax(self):
-        """The native softmax cross-entropy by itself: loss and gradient of logits that are there."""
+        """The native softmax cross-entropy alone: loss and gradient of given logits."""
         from kerasptb.ops.native import calls  # noqa: PLC0415
 
         random = np.random.default_rng(0)
@@ -140,7 +140,7 @@ class Operations:
 
             def call(zero, constants, bias, _, N=N, V=V):
                 logits, targets, scale = constants
-                # The gradient is written though nobody reads it: XLA drops no part of a foreign call.
+                # The gradient is written though nothing reads it, because XLA does not remove part of a custom call.
                 loss, _, dbias = calls.call(
                     "kerasptb_softmax_cross_entropy", [logits, bias, targets, scale], [(N,), (N, V), (V,)]
                 )
@@ -211,7 +211,7 @@ class Operations:
 def pytorch_lstm(plan, device="cuda"):
     """Yields rows of PyTorch's LSTM, forward and backward with all gradients: on a GPU that is cuDNN.
 
-    A CUDA graph leaves nothing of the time that PyTorch takes to launch.
+    As a CUDA graph, the time that PyTorch takes to launch kernels is not included.
     """
     import torch  # noqa: PLC0415
 
@@ -257,7 +257,7 @@ def _pytorch_step(torch, features, units, device):
 def _in_cuda_graph(torch, step):
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # cuDNN chooses its algorithms, which it may not while a graph is captured
+    with torch.cuda.stream(stream):  # cuDNN chooses its algorithms here; it may not during the capture of a graph
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(stream)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_work PART --framework tensorflow|jax [--quick] [--cpu] …
 
-What a part finds out is told at once, a line `gpu_work: {JSON}` on standard output for each fact, and so is what it is
-about to do: if the process hangs or dies, that is what it died of.
+A part prints each fact at once, as a line `gpu_work: {JSON}` on standard output. It also prints what it is about to do:
+if the process hangs or dies, the last such line tells the cause.
 """
 
 import argparse
@@ -15,25 +15,25 @@ from benchmarks import contenders, gpu_reference, gpu_timing
 from benchmarks.gpu_frameworks import FRAMEWORKS
 
 MARK = "gpu_work: "
-RUNS = 20  # of the same input, for the same bits
+RUNS = 20  # of the same input, whose results must have the same bits
 WARM_UP = 2  # executions of steps that are not counted
 DETERMINISM_LSTM = {"B": 60, "T": 20, "D": 200, "H": 256}
 DETERMINISM_LSTM_BFLOAT16 = {"B": 60, "T": 20, "D": 200, "H": 512}
 DETERMINISM_HEADS = ({"N": 1200, "D": 128, "V": 10_000}, {"N": 64, "D": 16, "V": 200_000})
 SANITIZED_LSTM = ({"B": 5, "T": 3, "D": 7, "H": 50}, {"B": 5, "T": 3, "D": 7, "H": 256})
 SANITIZED_LSTM_BFLOAT16 = [{"B": 9, "T": 3, "D": 7, "H": units} for units in (50, 256, 500)]
-# A row in shared memory, and one that no shared memory holds.
+# A row that fits shared memory, and one that does not.
 SANITIZED_HEADS = ({"N": 3, "D": 4, "V": 1001, "scale": 0.1}, {"N": 2, "D": 4, "V": 70_000, "scale": 0.1})
 
 
 def say(**fact):
-    """Tells the process that started this one."""
-    # On a line of its own, whatever else has been printed.
+    """Reports a fact to the process that started this one."""
+    # The fact starts a new line, whatever else has been printed.
     print(f"\n{MARK}{json.dumps(fact)}", flush=True)
 
 
 def environment(options):
-    """What the framework sees."""
+    """Reports the GPUs that the framework sees, and whether the native operations run, or why not."""
     framework = FRAMEWORKS[options.framework]()
     import keras  # noqa: PLC0415
 
@@ -50,7 +50,7 @@ def environment(options):
 
 
 def most_units_in_bfloat16():
-    """The most units of the native LSTM with `precision="bfloat16"` here, or None for any number; 0: there is none."""
+    """Returns the most units of the native LSTM in bfloat16 here: None for any number, 0 if it does not run."""
     from kerasptb.ops import backends  # noqa: PLC0415
 
     if backends.native_obstacle("bfloat16") is not None:
@@ -59,21 +59,21 @@ def most_units_in_bfloat16():
 
 
 def _lstm_cases(cases, precision):
-    """Pairs of (precision, case) without those that have more units than there can be here."""
+    """Returns pairs of (precision, case), without the cases that have more units than this machine supports."""
     most = None if precision == "float32" else most_units_in_bfloat16()
     return [(precision, case) for case in cases if most is None or case["H"] <= most]
 
 
 def _precisions():
-    """Those that the native operations have here, of the two that the kernels for GPUs have."""
+    """Returns the precisions of the native operations here, among the two of the kernels for GPUs."""
     return ("float32",) if most_units_in_bfloat16() == 0 else ("float32", "bfloat16")
 
 
 def correctness(options):
-    """The operations against the float64 reference, beside the framework's own in float32."""
+    """Compares the operations, and the framework's own in float32, with the float64 reference."""
     framework = FRAMEWORKS[options.framework]()
     framework.set_tf32(False)
-    count = 1 if options.spoil else None  # of the cases; one is enough to see that an error is seen
+    count = 1 if options.spoil else None  # of the cases; one is enough to test that an error is detected
     lstm_cases = _lstm_cases(gpu_reference.lstm_cases(options.quick), "float32")
     lstm_cases += _lstm_cases(gpu_reference.lstm_cases(options.quick, gpu_reference.UNITS_OF_BFLOAT16), "bfloat16")
     for number, (precision, case) in enumerate(lstm_cases[:count]):
@@ -84,12 +84,12 @@ def correctness(options):
             lambda b, p=precision, a=arguments, u=upstream: (_lstm(b, p), a, u), precision,
         )  # fmt: skip
     heads = [(p, case) for p in _precisions() for case in gpu_reference.cross_entropy_cases(options.quick)]
-    # Logits in the thousands, rounded to bfloat16, say nothing of probabilities.
+    # Logits in the thousands, rounded to bfloat16, are too coarse for probabilities.
     heads = [(p, case) for p, case in heads if p == "float32" or case["scale"] < 1]
     for number, (precision, case) in enumerate(heads[:count]):
         *arguments, targets, weights = gpu_reference.cross_entropy_inputs(**case)
         true = gpu_reference.linear_cross_entropy(*arguments, targets, weights)
-        # Once a word at a time with weights, once as the sum that training takes.
+        # Once as weighted losses of the words, once as the sum that training uses.
         ones = np.full_like(weights, 1 / 60)
         summed = gpu_reference.linear_cross_entropy(*arguments, targets, ones)
         true |= {f"sum's {name}": value for name, value in (summed | {"loss": summed["loss"].sum() / 60}).items()}
@@ -101,9 +101,9 @@ def correctness(options):
 
 
 def _check(options, framework, operation, case, number, true, make, precision):
-    """Tells how the native operation and the framework's own compare in one case; `make(backend)` gives its parts.
+    """Compares the native operation with the framework's own in one case; `make(backend)` returns its parts.
 
-    In bfloat16 the framework has none, and the bound is a fixed one.
+    In bfloat16 the framework has no such operation, and the bound is fixed.
     """
     mode = framework.modes[number % len(framework.modes)]
     say(begin=f"{operation} {_text(case)}, {precision}, {mode}")
@@ -172,7 +172,7 @@ def _flat(outputs_and_gradients):
 
 
 def determinism(options):
-    """The same bits from the same input, however often."""
+    """Checks that the same input always gives the same bits."""
     framework = FRAMEWORKS[options.framework]()
     framework.set_tf32(False)
     cases = _lstm_cases([DETERMINISM_LSTM], "float32") + _lstm_cases([DETERMINISM_LSTM_BFLOAT16], "bfloat16")
@@ -205,7 +205,7 @@ def determinism(options):
 
 
 def sanitized(options):
-    """Every kernel once on a small case: what runs under compute-sanitizer."""
+    """Runs every kernel once on a small case, for compute-sanitizer."""
     framework = FRAMEWORKS[options.framework]()
     cases = _lstm_cases(SANITIZED_LSTM, "float32") + _lstm_cases(SANITIZED_LSTM_BFLOAT16, "bfloat16")
     for precision, case in cases:

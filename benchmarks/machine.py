@@ -1,4 +1,4 @@
-"""What a measurement ran on: names and versions, and the machine's own matrix rate."""
+"""The machine of a measurement: names and versions, and the rate of its matrix products."""
 
 import csv
 import ctypes
@@ -13,15 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-# For every contender alike: glibc gives large blocks back to the system when they are freed, and a PyTorch step then
-# finds 200 MB of new pages (50,000 faults, a third of its time), which its own guides say to prevent, by jemalloc or
-# tcmalloc. These settings of glibc's do as much, with nothing to install.
+# Settings for all contenders. By default glibc returns freed large blocks to the system, and a PyTorch step then gets
+# 200 MB of new pages (50,000 faults, a third of its time). PyTorch's guides recommend jemalloc or tcmalloc against
+# this. These settings of glibc have the same effect, with nothing to install.
 ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
-# What keeps each library from using more than AVX2: ours, oneDNN (in TensorFlow and PyTorch), PyTorch, MKL and XLA.
+# These keep each library from using more than AVX2: ours, oneDNN (in TensorFlow and PyTorch), PyTorch, MKL and XLA.
 _AVX2 = {
     "KERASPTB_CPU": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -51,10 +51,10 @@ def begin(options, contenders):
 
 
 def that_run_here(precisions):
-    """Returns the contenders' names but for those of ours that this machine cannot run; prints each that goes, and why.
+    """Returns the contenders' names without those of ours that this machine cannot run; prints each of these, and why.
 
-    Takes a dict from name to precision. Ends the program if our float32 kernels cannot run: what remained would take
-    minutes to compare the others.
+    Takes a dict from name to precision. Ends the program if our float32 kernels cannot run, because the rest would
+    only compare the others, for minutes.
     """
     from kerasptb.notices import import_keras  # noqa: PLC0415  (a contender's process imports its own framework only)
 
@@ -92,7 +92,7 @@ def describe():
 def matrix_rates(repeats=10, size=2048):
     """Measures the framework's own matrix products: the median rate in FLOP/s by dtype, float32 and bfloat16.
 
-    Held to AVX2 oneDNN has no products of bfloat16, and asked for one it ends the process.
+    Limited to AVX2, oneDNN has no bfloat16 products, and ends the process if one is requested.
     """
     import tensorflow as tf  # noqa: PLC0415  (a contender's process imports its own framework only)
 
@@ -112,12 +112,12 @@ def matrix_rates(repeats=10, size=2048):
 
 
 def best_rates(*measured):
-    """Returns the highest of each dtype's rates: a floor is of what the machine can do while nobody else uses it."""
+    """Returns each dtype's highest rate: a floor is about the machine while nobody else uses it."""
     return {dtype: max(rates.get(dtype, 0.0) for rates in measured) for dtype in measured[-1]}
 
 
 def write_csv(path, rows, **about):
-    """Writes rows, a list of dicts, as a table; each with what is said of all, date, machine and versions."""
+    """Writes rows, a list of dicts, as a table, with `about`, date, machine and versions in each row."""
     about = {"date": f"{datetime.date.today()}", **about, **describe()}
     with Path(path).open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], *about])
@@ -190,6 +190,6 @@ def processor():
     fields = dict(re.findall(r"^([^\t:]+?)\s*:\s*(.*)$", text, flags=re.MULTILINE))
     flags = fields.get("flags", "").split()
     widest = next((name for flag, name in _WIDEST.items() if flag in flags), "no AVX-512")
-    # Clouds give every processor of a maker one name: family and model tell Zen 4 from Zen 5.
+    # Clouds may give all processors of a maker the same name; family and model distinguish Zen 4 from Zen 5.
     numbers = f", family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else ""
     return f"{fields.get('model name', platform.machine())}{numbers} ({widest})"

@@ -1,13 +1,13 @@
 """The contenders of the operations benchmark: forward and backward of one layer at given sizes.
 
-Run by `benchmarks.ops`, each in a process of its own that answers one JSON line for each JSON line it is given:
+Run by `benchmarks.ops`, each in a process of its own that answers each JSON line with one JSON line:
 
     python -m benchmarks.operations NAME
 
 `{"operation": "lstm", "batch": B, "steps": T, "features": D, "units": H}` is an LSTM layer over [B, T, D];
 `{"operation": "head", "words": N, "features": D, "vocabulary": V}` is the cross-entropy of a Dense layer over [N, D].
-The answer is a list of seconds, one for each repetition of forward and backward with all gradients; empty where a
-contender has nothing of its own for the operation. The same size again goes on where the last answer ended.
+The answer is a list of seconds, one for each repetition of forward and backward with all gradients. It is empty if the
+contender has no implementation of the operation. If the same size is sent again, the measurement continues.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def make_arrays(size):
 
 
 def keras_layers(size, jit_compile=False, unroll=False):
-    """Keras' own LSTM; Keras' own sparse cross-entropy on a matrix product's logits, where nothing can be unrolled."""
+    """Keras' own LSTM; Keras' own sparse cross-entropy on the logits of a matrix product, without `unroll`."""
     import keras  # noqa: PLC0415
 
     if size["operation"] == "head":

@@ -2,9 +2,9 @@
 
     python -m benchmarks.ops [--rounds 5] [--quick | --random N] [--avx2] [--only NAME …] [--csv FILE]
 
-One size at a time departs from the notebook model's, or all are drawn at random. Every contender lives in its own
-process, and only one of them runs at a time: at each size all take their turn, for several rounds, so that what
-disturbs the machine disturbs them alike. With a vocabulary of 200,000 words all of them together take some 24 GB.
+One size at a time differs from the notebook model's, or all are drawn at random. Every contender has its own process,
+and only one of them runs at a time. At each size all take turns, for several rounds, so that disturbances of the
+machine affect them alike. With a vocabulary of 200,000 words all of them together take some 24 GB.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def sizes(quick=False):
 
 
 def random_sizes(number, seed):
-    """Returns sizes drawn at random, each evenly over its logarithm: a list of dicts, the operations in turn."""
+    """Returns sizes drawn log-uniformly at random: a list of dicts in which the operations alternate."""
     random = np.random.default_rng(seed)
 
     def draw(lowest, highest):
@@ -69,14 +69,14 @@ def random_sizes(number, seed):
 
 
 def flops(size):
-    """Floating-point operations of the matrix products, forward and backward."""
+    """Returns the floating-point operations of the matrix products, forward and backward."""
     if size["operation"] == "lstm":
         return 3 * 2 * size["batch"] * size["steps"] * 4 * size["units"] * (size["features"] + size["units"])
     return 3 * 2 * size["words"] * size["features"] * size["vocabulary"]
 
 
 class Contender:
-    """A contender's process; it is started again for the next size if it has died of one."""
+    """A contender's process. If it dies, it is started again for the next size."""
 
     def __init__(self, name):
         self.name = name
@@ -84,7 +84,7 @@ class Contender:
         self._start()
 
     def _start(self):
-        # A file, not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
+        # A file, not a pipe: nothing reads it while the process runs, and a full pipe would block the process.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.operations", self.name],
@@ -97,7 +97,7 @@ class Contender:
         )
 
     def measure(self, size):
-        """Returns the seconds of each repetition: none for what it has nothing of its own, `None` if it dies."""
+        """Returns the seconds of each repetition: an empty list without an implementation, `None` if it dies."""
         if self._failed_at == size:
             return None
         if self._failed_at is not None:
@@ -152,7 +152,7 @@ def main():
                     failed.add(contender.name)
                 elif seconds:
                     results[contender.name].append(seconds)
-        # A round that the machine disturbed as a whole is seen in the medians of the rounds: the best of them compares.
+        # A disturbance may last a whole round, so contenders are compared by the best of their rounds' medians.
         best = {name: 1e3 * min(map(np.median, rounds)) for name, rounds in results.items() if rounds}
         peers = [
             ms for name, ms in best.items() if not name.startswith("kerasptb") and CONTENDERS[name][0] == "float32"

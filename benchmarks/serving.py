@@ -1,16 +1,16 @@
-"""How soon a suggestion comes, by how many are asked for.
+"""Latencies of suggestions by the rate of requests.
 
     python -m benchmarks.serving RUN [--rates 25 50 100 ...] [--seconds 10] [--csv FILE]
 
-`kerasptb serve` runs in a process of its own, on the same machine; this process is its clients: people who type, each
-some eight characters a second, and ask with every keystroke for ten suggestions. Keystrokes fall at random (a Poisson
-process) at the offered rate, whether or not earlier ones have been answered, and a latency counts from the moment the
-keystroke was due: a server that falls behind shows it. The server's processor time for each request tells what it would
-hold on a machine that has nothing else to do, where this one has. Each person types other words, so about one keystroke
-in five or six begins a word that nobody typed after that text before, and costs a step of the model.
+`kerasptb serve` runs in a process of its own, on the same machine. This process simulates its clients: people who each
+type some eight characters a second, and request ten suggestions with every keystroke. Keystrokes come at random (a
+Poisson process) at the offered rate, whether or not earlier ones have been answered. A latency counts from the time at
+which the keystroke was due, so it shows if the server falls behind. The server's processor time per request tells what
+rate it would sustain on a machine of its own. Each person types different words, so about one keystroke in five or six
+begins a word that nobody typed after that text before, and costs a step of the model.
 
 The rates rise until one has a 99th percentile of more than ten times `LIMIT_MS`. The whole takes at most twice the
-seconds for each rate, and some for the start.
+given seconds for each rate, and some for the start.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks import machine
 
-LIMIT_MS = 20.0  # a page that answers within it feels instant
+LIMIT_MS = 20.0  # answers within this time feel instant
 KEYSTROKES_PER_SECOND = 8  # of one person
 SUGGESTIONS = 10
 TEXT = (
@@ -86,8 +86,8 @@ async def offer(process, port, rate, seconds, seed):
         process: the server's process.
         port: its port.
         rate: keystrokes a second, of all people together.
-        seconds: for how long.
-        seed: of the moments and the words.
+        seconds: the duration.
+        seed: seed of the times and the words.
 
     Returns:
         Dict of the latencies' quantiles in milliseconds, and of counts.
@@ -132,7 +132,7 @@ async def offer(process, port, rate, seconds, seed):
 def cpu_seconds(pid):
     """Returns the processor time that a process has used, in seconds; NaN where there is no /proc."""
     try:
-        # The name before may hold anything but a closing parenthesis at its end.
+        # The process' name, in parentheses before these fields, may contain spaces and parentheses itself.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return float("nan")
@@ -140,13 +140,13 @@ def cpu_seconds(pid):
 
 
 def quantile(latencies, q):
-    """Returns a quantile of seconds in milliseconds."""
+    """Returns a quantile, in milliseconds, of latencies in seconds."""
     ranked = sorted(latencies)
     return round(1000 * ranked[min(int(q * len(ranked)), len(ranked) - 1)], 2) if ranked else float("nan")
 
 
 def start_server(run):
-    """Returns the process of a server without a limit of rate, and its port."""
+    """Starts a server without a rate limit; returns its process and its port."""
     command = [sys.executable, "-u", "-m", "kerasptb", "serve", run, "--port", "0", "--rate", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found = re.search(r":(\d+)/", process.stdout.readline())

@@ -25,7 +25,7 @@ WARM_UP = 16  # steps that are not counted: tracing, compilation, first touch of
 
 
 def training_flops(num_words, vocabulary_size):
-    """Floating-point operations of the matrix products of a step: forward, and twice that backward."""
+    """Returns the floating-point operations of a step's matrix products: forward, and twice as many backward."""
     multiply_adds, size = 0, EMBEDDING
     for units in UNITS:
         multiply_adds += (size + units) * 4 * units
@@ -86,7 +86,7 @@ def summarise(name, measured, words):
     """Returns a row of the table from a contender's rounds."""
     seconds = np.concatenate([result["seconds"][WARM_UP:] for result in measured])
     low, median, high = np.quantile(seconds, [0.1, 0.5, 0.9])
-    # A round that the machine disturbed as a whole is seen in the medians of the rounds.
+    # One median for each round, because a disturbance may last a whole round.
     rounds = [float(np.median(result["seconds"][WARM_UP:])) for result in measured]
     return {
         "contender": name,
