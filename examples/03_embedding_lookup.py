@@ -1,8 +1,9 @@
 """Embedding lookup: a word's id picks a row of a matrix, the word's vector.
 
-The matrix [V, D] has a row for each word of the vocabulary. Looking rows up is the same as multiplying one-hot vectors
-with the matrix, only without the V - 1 useless products for each word. Ids go by falling count: 0 is the most frequent
-word. At the start the rows are random; training moves words that are used alike towards each other (see the notebook).
+The matrix [V, D] has a row for each word of the vocabulary. Looking rows up gives the same as multiplying one-hot
+vectors with the matrix, without the V - 1 useless products for each word. Ids are ordered by decreasing count: 0 is the
+most frequent word. At first the rows are random; training moves words that are used alike towards each other (see the
+notebook).
 
 Prints, with `--data sample`:
 

@@ -1,7 +1,7 @@
 """The shapes at every step of the Penn Treebank model, from word ids to the cost of a batch.
 
-A batch has B = 60 rows of T = 20 words, the rows being 60 places in one long text. Before any training all V words are
-about equally likely, so each next word costs about ln V nats (9.21 for V = 10,000), and a row of twenty 20 ln V: 184.2.
+A batch has B = 60 rows of T = 20 words, taken from 60 places in one long text. Before training all V words are about
+equally likely, so each next word costs about ln V nats (9.21 for V = 10,000), and a row of 20 words 20 ln V: 184.2.
 The cost is summed over the steps of a row and averaged over the rows, as in the original tutorial.
 
 Prints, with `--data sample` (V = 1,212; the Penn Treebank has V = 10,000):

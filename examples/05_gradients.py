@@ -1,11 +1,11 @@
 """The trainable variables, their gradients, and the clipping of the gradients' global norm.
 
-The original has seven variables, this model nine: TensorFlow 1 keeps an LSTM layer's input weights and recurrent
-weights in one matrix [D + H, 4 H], Keras in two, and orders the gates otherwise. The numbers are the same.
+The original has seven variables, and this model nine. TensorFlow 1 keeps an LSTM layer's input weights and recurrent
+weights in one matrix [D + H, 4 H]; Keras keeps them in two, with another order of the gates. The numbers are the same.
 
-The gradient of the embedding has only rows for the words of the batch. The global norm is the length of all gradients
-taken as one long vector. Where it is above 5, all are scaled down together until it is 5: the direction stays, and a
-step never becomes so long that it undoes what was learnt.
+The gradient of the embedding has rows only for the words of the batch. The global norm is the length of all gradients
+taken as one long vector. If it is above 5, all gradients are scaled by one factor so that it is 5. The direction does
+not change, and no step becomes so long that it undoes what was learnt.
 
 Prints, with `--data sample`:
 

@@ -1,9 +1,9 @@
 """One epoch of training, with the perplexity and the words per second at each tenth of it.
 
-Perplexity is exp of the mean cost of a word: the number of equally likely words among which the model is as unsure. It
-begins near V. The line of each tenth shows the perplexity of all words of the epoch so far, as the original's does.
+Perplexity is exp of the mean cost of a word: the model is as unsure as among that number of equally likely words. It
+begins near V. Each line shows the perplexity over all words of the epoch so far, as in the original.
 
-Prints, with `--data sample` (the speed is another on every machine):
+Prints, with `--data sample` (the speed differs between machines):
 
     27 batches of 60 x 20 words, V = 1212
      11%   perplexity   819.14      5,449 words/s
@@ -31,7 +31,7 @@ class PrintTenths(keras.callbacks.Callback):
     """Prints the running perplexity and speed ten times an epoch."""
 
     def on_train_batch_end(self, batch, logs=None):
-        """Prints a line where a tenth of the epoch's steps is done."""
+        """Prints a line whenever another tenth of the epoch's steps is done."""
         done, steps = batch + 1, self.params["steps"]
         if done * 10 // steps > batch * 10 // steps:
             print(

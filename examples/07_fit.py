@@ -1,7 +1,7 @@
-"""Ten lines of `model.fit`: the whole training, with Keras' own means.
+"""Ten lines of `model.fit`: the whole training, with Keras' own methods.
 
-Fifteen epochs of this on the Penn Treebank are the original's training; two show how it goes. `validation_data` does
-not disturb the state of the training: the training losses are the same, to the bit, without it.
+The original trains like this for fifteen epochs on the Penn Treebank; two epochs show how it works. `validation_data`
+does not change the state of the training: without it the training losses are the same, to the bit.
 
 Prints, with `--data sample`, after Keras' progress bars:
 

@@ -42,8 +42,8 @@ def write_text(folder):
                 f"the {subject}{'s' * plural} near the {old}{other}{'s' * other_plural} {verb}{'s' * (not plural)}\n"
             )
         (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-    # A sentence holds ln 8 for each noun with its number, ln 2 for "old" or not, ln 4 for the verb, over 6.5 words and
-    # the line's end; "the" and "near" are certain.
+    # The entropy of a sentence is ln 8 for each noun with its number, ln 2 for "old" or not, and ln 4 for the verb;
+    # "the" and "near" are certain. On average it has 6.5 words and the line's end.
     return math.exp((2 * math.log(8) + math.log(2) + math.log(4)) / 7.5)
 
 
@@ -61,8 +61,8 @@ def main(argv=None):
             data = Path(temporary, "text")
             print(f"perplexity of the grammar: {write_text(data):.2f}")
 
-        # As `kerasptb train --data FOLDER --out RUN`, with a small model for a small text; weights that begin larger
-        # find the agreement within few epochs, whatever the seed.
+        # As `kerasptb train --data FOLDER --out RUN`, with a small model for a small text. With larger initial weights
+        # it learns the agreement within few epochs, whatever the seed.
         run = kerasptb.train(
             data,
             out=options.out or Path(temporary, "run"),

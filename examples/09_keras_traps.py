@@ -1,15 +1,16 @@
 """Where plain Keras quietly trains something else: the same first weights and data, `keras.layers.LSTM(stateful=True)`.
 
-1. Keras' loss is a mean over the steps, the original's cost their sum, here 20 times as much. Learning rate 1 and
-   clipping at 5 are meant for the sum; on the mean, training is far slower. `losses.SequenceCrossEntropy` is the sum,
-   and what a `LanguageModel` takes by default.
-2. The state leaks. A stateful layer has one state: training leaves it to validation, validation to the next epoch, one
-   `evaluate` to the next. So the same weights on the same words score differently, and to evaluate disturbs the
-   training. `callbacks.ResetStates` mends that on any Keras model. A `LanguageModel` has a second state for evaluation.
+1. Keras' loss is the mean over the steps. The original's cost is their sum, here 20 times as large. Learning rate 1 and
+   clipping at 5 are meant for the sum; with the mean, training is far slower. `losses.SequenceCrossEntropy` is the sum,
+   and the default of a `LanguageModel`.
+2. The state leaks. A stateful layer has one state, which passes from training to validation, from validation to the
+   next epoch, and from one `evaluate` to the next. So the same weights on the same words score differently, and
+   evaluation disturbs the training. `callbacks.ResetStates` prevents that for any Keras model. A `LanguageModel` has a
+   second state for evaluation.
 3. `fit` shuffles NumPy arrays unless told not to, and then rows do not continue from batch to batch. The datasets of
    `make_dataset` keep their order.
 
-At this learning rate training amplifies rounding, so the two that train alike end some percent apart.
+At this learning rate training amplifies rounding errors, so the two models that train alike end some percent apart.
 
 Prints, with `--data sample`:
 
@@ -60,7 +61,7 @@ def main(argv=None):
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args(argv)
     corpus = kerasptb.load_corpus(options.data)
-    # The first batches alone, so that it is quick on any text.
+    # Only the first batches are used, so that the script is quick on any text.
     batches = kerasptb.make_dataset(corpus.train, BATCH_SIZE, NUM_STEPS).take(60)
     valid = kerasptb.make_dataset(corpus.valid, BATCH_SIZE, NUM_STEPS).take(10)
 
