@@ -165,8 +165,8 @@ def test_a_new_word_is_scored_without_reading_the_text_again(counting):
     assert with_engine(counting, use) == [("extend", ["cat "])]
 
 
-def test_a_text_is_read_no_further_when_nobody_waits_for_it(counting):
-    text = long_text(counting.vocabulary.words, 500)  # eight pieces
+def held_back(counting):
+    """Makes the reading of long texts wait; returns the events that it has begun and that it may go on."""
     begun, go_on = threading.Event(), threading.Event()
     extend_long = counting.extend_long
 
@@ -176,6 +176,12 @@ def test_a_text_is_read_no_further_when_nobody_waits_for_it(counting):
         return extend_long(context, piece)
 
     counting.extend_long = slow
+    return begun, go_on
+
+
+def test_a_text_is_read_no_further_when_nobody_waits_for_it(counting):
+    text = long_text(counting.vocabulary.words, 500)  # eight pieces
+    begun, go_on = held_back(counting)
 
     async def use(engine):
         one, other, of_more = (asyncio.create_task(engine.context(each)) for each in (text, text, text + "cat "))
@@ -198,15 +204,7 @@ def test_a_text_is_read_no_further_when_nobody_waits_for_it(counting):
 
 def test_few_long_texts_may_wait(counting):
     texts = [f"{i} " + long_text(counting.vocabulary.words, 40) for i in range(40)]
-    begun, go_on = threading.Event(), threading.Event()
-    extend_long = counting.extend_long
-
-    def slow(context, piece):
-        begun.set()
-        assert go_on.wait(10)
-        return extend_long(context, piece)
-
-    counting.extend_long = slow
+    begun, go_on = held_back(counting)
 
     async def use(engine):
         first = asyncio.create_task(engine.context(texts[0]))
