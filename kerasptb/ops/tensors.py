@@ -8,7 +8,6 @@ from keras import ops
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
-    from tensorflow.python.framework.ops import gradient_registry
 
 
 def do_not_convert(function):
@@ -56,6 +55,11 @@ def gradients_forgotten():
     a model's weights. Afterwards the results of the body can no longer be differentiated.
     """
     if not _ON_TENSORFLOW or tf.executing_eagerly():
+        yield
+        return
+    try:
+        from tensorflow.python.framework.ops import gradient_registry  # noqa: PLC0415
+    except ImportError:  # a later TensorFlow: the graphs stay in memory, and nothing else is lost
         yield
         return
     graph = tf.compat.v1.get_default_graph()
