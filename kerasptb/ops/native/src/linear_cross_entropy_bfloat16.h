@@ -1,5 +1,5 @@
-// What linear_cross_entropy_bfloat16.cc and its two ways to the softmax (softmax_*_bfloat16.h) share: the buffers, and
-// the work on a chunk of rows and a panel of the vocabulary.
+// The buffers of linear_cross_entropy_bfloat16.cc, and the work that it does on a chunk of rows and a panel of the
+// vocabulary: packing and products.
 #pragma once
 
 #include "linear_cross_entropy.h"
@@ -15,7 +15,11 @@ namespace KERASPTB_LEVEL {
 namespace {
 
 constexpr int64_t kPanel = 128;  // words of the vocabulary
-constexpr int kPanelVectors = kPanel / 16;
+// Words of a panel whose logits are computed at once: these words' columns of W, and logits of 32 rows, stay in the L1
+// cache.
+constexpr int64_t kStrip = 64;
+constexpr int64_t kStrips = kPanel / kStrip;
+constexpr int kStripVectors = kStrip / kTileRows;
 constexpr int64_t kRowsAhead = 8;      // how many rows of W ahead are prefetched
 constexpr float kNoLogit = -INFINITY;  // the bias of padding: its exponential is 0
 
@@ -34,15 +38,16 @@ KERASPTB_INLINE Float exp2(Float x) {
 
 // Memory of one thread.
 struct ThreadBuffers {
-  bfloat16* columns;     // [kPanel / 16][D' / 32][paired tile]: the panel of W, as B of the logits
-  float bias[kPanel];    // of the panel, times log2(e)
-  float *largest, *sum;  // of the exponentials of the thread's panels; shapes: see `allocate`
+  bfloat16* columns;   // [kPanel / 16][D' / 32][paired tile]: the panel of W, as B of the logits
+  float bias[kPanel];  // of the panel, times log2(e)
+  float* largest;      // [rows]: the reference m
+  float* sum;          // [rows][16]: of e, over the thread's words v with the same v % 16
   // For the gradients:
   bfloat16* rows;          // [D' / 16][kPanel / 32][paired tile]: the panel of W^T, as B of dh
-  bfloat16* softmax;       // [rows / 2][kPanel][2], as B of dW; of one panel, or of each of the thread's panels
-  bfloat16* h_transposed;  // [D'][h_transposed_stride]: factor h, as A of dW
-  float* factor;           // [rows]: dz = factor * what is in `softmax`
-  float* dh;               // [rows][dh_stride]: the thread's share, without the factor
+  bfloat16* exponentials;  // [panels of the thread][rows / 2][kPanel][2]: e, as B of dW
+  bfloat16* h_transposed;  // [D'][h_transposed_stride]: f h, as A of dW
+  float* factor;           // [rows]: f
+  float* dh;               // [rows][dh_stride]: the thread's share, without f
 };
 
 template <int kParts>
@@ -56,15 +61,15 @@ struct Task {
   int64_t most_rows;  // of a chunk, multiple of 32
   int64_t h_stride, h_transposed_stride, dh_stride;
   // Elements from the first parts of an array to the second.
-  int64_t h_part_stride, h_transposed_part_stride, panel_part_stride, softmax_part_stride;
+  int64_t h_part_stride, h_transposed_part_stride, panel_part_stride, exponentials_part_stride;
   static constexpr int64_t kBlockPartStride = kBlock * kPanel;
 
   bfloat16* h;                        // [rows][h_stride]
-  bfloat16* target_kernel = nullptr;  // [rows][D']: the column of W of each row's target, if dh is computed without it
-  float *largest, *total;             // [rows]: of kept exponentials, over all threads
+  bfloat16* target_kernel;            // [rows][D']: the column of W of each row's target
+  float *largest, *total;             // [rows]: the largest m of all threads, and the sum of e in its scale
   float *log_sum_exp, *target_logit;  // [rows], base 2
-  int32_t* first_target;              // [panels + 1]: where the rows of each panel begin in:
-  int32_t* rows_by_target;            // [rows]: the rows of the chunk, ordered by the panel of their target
+  int32_t* first_target;              // [panels kStrips + 1]: where the rows of each strip begin in:
+  int32_t* rows_by_target;            // [rows]: the rows of the chunk, ordered by the strip of their target
   ThreadBuffers* buffers;
 
   // The chunk: its first row in h, its rows, and these rounded up to 32.
@@ -108,16 +113,17 @@ struct Task {
       }
   }
 
-  // A counting sort, stable: within a panel the rows ascend.
+  // A counting sort, stable: within a strip the rows ascend.
   void order_targets() const {
     const int32_t* targets = io.targets + begin;
-    for (int64_t panel = 0; panel <= panels; ++panel) first_target[panel] = 0;
-    for (int64_t r = 0; r < num_rows; ++r) ++first_target[targets[r] / kPanel + 1];
-    for (int64_t panel = 0; panel < panels; ++panel) first_target[panel + 1] += first_target[panel];
-    // SumTiles are taken by moving each start to its panel's end, the next panel's start; then all move back by one.
+    const int64_t strips = panels * kStrips;
+    for (int64_t strip = 0; strip <= strips; ++strip) first_target[strip] = 0;
+    for (int64_t r = 0; r < num_rows; ++r) ++first_target[targets[r] / kStrip + 1];
+    for (int64_t strip = 0; strip < strips; ++strip) first_target[strip + 1] += first_target[strip];
+    // Places are taken by moving each start to its strip's end, the next strip's start; then all move back by one.
     for (int64_t r = 0; r < num_rows; ++r)
-      rows_by_target[first_target[targets[r] / kPanel]++] = static_cast<int32_t>(r);
-    for (int64_t panel = panels; panel > 0; --panel) first_target[panel] = first_target[panel - 1];
+      rows_by_target[first_target[targets[r] / kStrip]++] = static_cast<int32_t>(r);
+    for (int64_t strip = strips; strip > 0; --strip) first_target[strip] = first_target[strip - 1];
     first_target[0] = 0;
   }
 
@@ -186,25 +192,21 @@ struct Task {
         }
   }
 
-  // z [32][kPanel] of the rows from r, without bias, times log2(e).
-  void logits(int64_t r, const ThreadBuffers& my, float* z) const {
+  // z [32][kStrip] of the rows from r and the panel's words from v on, without bias, times log2(e). For meanwhile see
+  // tiles_bfloat16.h.
+  template <class Meanwhile>
+  KERASPTB_INLINE_METHOD void logits(int64_t r, int64_t v, const ThreadBuffers& my, float* z,
+                                     const Meanwhile& meanwhile) const {
     const Operand rows = rows_operand(h + r * h_stride, h_stride, h_part_stride);
-    for (int64_t v = 0; v < kPanel; v += kBlock)
+    for (int64_t i = 0; i < kStrip; i += kBlock)
       multiply_32x32<kParts>(depth / kTileDepth, kBlock, rows,
-                             paired_operand(my.columns + v * depth, depth, panel_part_stride), nullptr,
-                             sums_32x32(z + v, kPanel));
+                             paired_operand(my.columns + (v + i) * depth, depth, panel_part_stride), nullptr,
+                             sums_32x32(z + i, kStrip), meanwhile);
   }
 
-  // The index in ThreadBuffers::softmax of a row and a word of a panel.
-  static int64_t place_in_pairs(int64_t row, int64_t v) { return row / 2 * 2 * kPanel + 2 * v + row % 2; }
-
-  // Picks the targets' logits out of z, the logits of the 32 rows from r on and a panel. *target is the index in
-  // rows_by_target of the next row to pick.
-  void pick_target_logits(int64_t r, int64_t panel, const ThreadBuffers& my, const float* z, int32_t* target) const {
-    for (; *target < first_target[panel + 1] && rows_by_target[*target] < r + kBlock; ++*target) {
-      const int64_t row = rows_by_target[*target], v = io.targets[begin + row] - panel * kPanel;
-      target_logit[row] = z[(row - r) * kPanel + v] + my.bias[v];
-    }
+  // The index in ThreadBuffers::exponentials of a row and a word of a panel.
+  static KERASPTB_INLINE_METHOD int64_t place_in_pairs(int64_t row, int64_t v) {
+    return row / 2 * 2 * kPanel + 2 * v + row % 2;
   }
 
   // softmax - 1 of a row's target.
@@ -246,15 +248,15 @@ struct Task {
   }
 
   // dW of the panel. Whole blocks are computed in place, those at the edges in a buffer.
-  void kernel_gradient(int64_t panel, const bfloat16* softmax, const ThreadBuffers& my) const {
+  void kernel_gradient(int64_t panel, const bfloat16* exponentials, const ThreadBuffers& my) const {
     alignas(64) float edge[kBlock * kBlock];
     const int64_t words = words_of(panel);
     for (int64_t d = 0; d < depth; d += kBlock)
       for (int64_t v = 0; v < words; v += kBlock) {
         const Operand rows =
             rows_operand(my.h_transposed + d * h_transposed_stride, h_transposed_stride, h_transposed_part_stride);
-        const Operand residuals{softmax + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
-                                kTileDepth * kPanel, softmax_part_stride};
+        const Operand residuals{exponentials + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
+                                kTileDepth * kPanel, exponentials_part_stride};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
         const bool whole = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
         if (d + kBlock < depth) prefetch_block_of_d_kernel(panel, d + kBlock, v);
@@ -293,17 +295,16 @@ struct Task {
       }
   }
 
-  // dh of the rows: the sum of the threads' shares, and of the target's share if they left it out. Divided by log2(e),
+  // dh of the rows: the sum of the threads' shares, and of the target's share, which they left out. Divided by log2(e),
   // which the packed panels contain.
   void combine_dh(Range rows) const {
     for (int64_t r = rows.begin; r < smaller(rows.end, num_rows); ++r) {
-      const float of_target = target_kernel == nullptr ? 0.0f : io.scale[begin + r] * residual(r);
+      const float of_target = io.scale[begin + r] * residual(r);
       for (int64_t d = 0; d < io.features; d += kLanes) {
         Float total = Float{};
         for (int t = 0; t < threads; ++t) total += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
-        if (target_kernel != nullptr)
-          for (int part = 0; part < kParts; ++part)
-            total += of_target * widen(load_bfloat16x16(target_kernel + (part * most_rows + r) * depth + d));
+        for (int part = 0; part < kParts; ++part)
+          total += of_target * widen(load_bfloat16x16(target_kernel + (part * most_rows + r) * depth + d));
         store(io.dh + (begin + r) * io.features + d, total * kLn2, lanes_before(d, io.features));
       }
     }

@@ -60,7 +60,7 @@ KERASPTB_INLINE void store(float* p, Float x) { *reinterpret_cast<UnalignedFloat
 // Prefetches the cache line at p, which may lie outside of any array.
 KERASPTB_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0); }
 KERASPTB_INLINE void prefetch_into_l2(const float* p) { __builtin_prefetch(p, 0, 2); }
-KERASPTB_INLINE void prefetch_to_write(float* p) { __builtin_prefetch(p, 1); }
+KERASPTB_INLINE void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1); }
 
 #if defined(__AVX512F__)
 KERASPTB_INLINE __mmask16 mask_of_first(int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }

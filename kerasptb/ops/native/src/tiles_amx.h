@@ -63,18 +63,24 @@ KERASPTB_INLINE void multiply_2x2() {
   multiply_tiles<3, 5, 7>();
 }
 
-template <int kParts>
+template <int kParts, class Meanwhile>
 KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, Operand b, const SumTiles* from,
-                                    const SumTiles& to) {
+                                    const SumTiles& to, const Meanwhile& meanwhile) {
   static_cast<void>(num_rows);  // fewer rows would take no less time
   load_sums<0>(from);
   load_sums<1>(from);
   load_sums<2>(from);
   load_sums<3>(from);
   for (int64_t i = 0; i < steps; ++i) {
-    load_rows(a, 0);
+    // Register 5 is loaded late: its former tile is in use for longer than the others.
+    load_tile<4>(a.data, a.row_bytes);
     load_columns(b, 0);
-    multiply_2x2();
+    multiply_tiles<0, 4, 6>();
+    multiply_tiles<1, 4, 7>();
+    load_tile<5>(a.data + a.tile_stride, a.row_bytes);
+    meanwhile();
+    multiply_tiles<2, 5, 6>();
+    multiply_tiles<3, 5, 7>();
     if (kParts == 2) {
       load_columns(b, b.part_stride);
       multiply_2x2();
@@ -82,6 +88,7 @@ KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, 
       load_columns(b, 0);
       multiply_2x2();
     }
+    meanwhile();
     a.data += a.depth_stride;
     b.data += b.depth_stride;
   }
@@ -89,6 +96,12 @@ KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, Operand a, 
   store_sums<1>(to);
   store_sums<2>(to);
   store_sums<3>(to);
+}
+
+template <int kParts>
+KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, const Operand& a, const Operand& b,
+                                    const SumTiles* from, const SumTiles& to) {
+  multiply_32x32<kParts>(steps, num_rows, a, b, from, to, [] {});
 }
 
 // Adds A, in registers 4 and 5 by part, times tile kColumn of B to the sums kColumn.

@@ -87,6 +87,11 @@ KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, const Opera
   multiply_two_tiles<kParts>(steps, kTileRows, a, b, 0, from, to);
   multiply_two_tiles<kParts>(steps, smaller(num_rows, kBlock) - kTileRows, below, b, 2, from, to);
 }
+template <int kParts, class Meanwhile>
+KERASPTB_INLINE void multiply_32x32(int64_t steps, int64_t num_rows, const Operand& a, const Operand& b,
+                                    const SumTiles* from, const SumTiles& to, const Meanwhile&) {
+  multiply_32x32<kParts>(steps, num_rows, a, b, from, to);
+}
 
 template <int kParts, int kColumnTiles>
 KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t num_rows, const Operand& a, const Operand& b,
