@@ -31,7 +31,7 @@ constexpr int64_t kPanelsOfTotal = 32;
 
 // Rows of a chunk, at most. With fewer, more chunks add their share to dW, each a pass over D x V floats; with more, a
 // tile of (f h)^T no longer stays in the L1 cache.
-constexpr int64_t kMostRows = 256;
+constexpr int64_t kMostRows = 300;
 
 // Up to this many words few_words_float32.cc is faster, measured at D = 64 to 1,500.
 constexpr int64_t kFewWords = 3 * kRows;
@@ -254,17 +254,20 @@ struct Task {
     for (int64_t first = my_panels.begin; first < my_panels.end; first += kPanelsOfSum) {
       const Range block{first, smaller(first + kPanelsOfSum, my_panels.end)};
       for (int64_t d = 0; d < depth / kPanel; ++d)
-        for_each_tile(num_rows,
-                      [&](auto height, int64_t, int64_t row) { dh_tile<height>(my_panels, block, d, row, my); });
-      for (int64_t panel = block.begin; panel < block.end; ++panel)
-        for_each_tile(io.features + 1, [&](auto height, int64_t tile, int64_t d) {
-          kernel_tile<height>(my_panels, panel, tile, d, my);
+        for_each_tile(num_rows, [&](auto height, int64_t tile, int64_t row) {
+          dh_tile<height>(my_panels, block, d, tile, row, my);
         });
+      // The panels of a block in turn, so that dW is stored in longer runs along its rows, which lie in different
+      // pages.
+      for_each_tile(io.features + 1, [&](auto height, int64_t tile, int64_t d) {
+        for (int64_t panel = block.begin; panel < block.end; ++panel)
+          kernel_tile<height>(my_panels, panel, tile, d, my);
+      });
     }
   }
 
   template <int R>
-  __attribute__((noinline)) void dh_tile(Range my_panels, Range block, int64_t d, int64_t row,
+  __attribute__((noinline)) void dh_tile(Range my_panels, Range block, int64_t d, int64_t tile, int64_t row,
                                          const ThreadBuffers& my) const {
     Sums<R> sums;
     sums.zero();
@@ -274,8 +277,14 @@ struct Task {
       if (last && next < my_panels.end)
         for (int64_t i = 0; i < R * kPanel; i += 16)
           prefetch_into_l2(exponentials_at(my_panels, next, my) + row * kPanel + i);
-      sums.template add<kPanel, 1>(kPanel, exponentials_at(my_panels, panel, my) + row * kPanel,
-                                   transposed_at(my_panels, d, panel, my));
+      const float *e = exponentials_at(my_panels, panel, my) + row * kPanel,
+                  *w = transposed_at(my_panels, d, panel, my);
+      // The first two tiles prefetch what W^T all tiles read next: each a half.
+      const float* next_w = last ? transposed_at(my_panels, 0, next, my) : transposed_at(my_panels, d + 1, panel, my);
+      if (tile < 2)
+        sums.template add<kPanel, 1, true>(kPanel, e, w, next_w + tile * kPanel * kLanes);
+      else
+        sums.template add<kPanel, 1>(kPanel, e, w);
     }
     float* to = my.dh + row * dh_stride + d * kPanel;
     for (int r = 0; r < R; ++r)

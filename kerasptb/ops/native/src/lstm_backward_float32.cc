@@ -33,6 +33,10 @@ struct BackwardStep {
   float* dz;                // 4H, dz_stride; or null, and then:
   Panels dz_panels;         // [B T, 4H]: row b of the batch is row first_row + b * row_stride
   int64_t first_row, row_stride;
+  KERASPTB_INLINE_METHOD float* dz_at(int64_t b, int64_t column) const {
+    return dz != nullptr ? dz + b * dz_stride + column
+                         : dz_panels.at(column / kPanel, first_row + b * row_stride) + column % kPanel;
+  }
   float* dz_local;  // 4H, local_stride: a copy of dz for the product
   float* dh;        // H, h_stride: dz[t+1] U^T
   float* dc;        // H, h_stride: dc[t+1] f[t+1], which becomes dc f
@@ -54,6 +58,7 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   prefetch(s.c + (b + 1) * s.seq_stride + u);
   prefetch(s.dh_seq + (b + 1) * s.seq_stride + u);
   prefetch(s.c_previous + (b + 1) * s.c_previous_stride + u);
+  for (int j = 0; j < 4; ++j) prefetch_to_write(s.dz_at(b + 1, j * H + u));
 
   const Float i = get(gates), f = get(gates + H), g = get(gates + 2 * H), o = get(gates + 3 * H);
   const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);

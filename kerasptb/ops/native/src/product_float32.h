@@ -13,6 +13,9 @@ namespace KERASPTB_LEVEL {
 
 // The longest block along k.
 constexpr int64_t kDepth = 1024;
+// Bytes of the panels by which each tile of A is multiplied before the next: C is then stored in longer runs along its
+// rows, which lie in different pages.
+constexpr int64_t kPanelBytes = 256 << 10;
 // Floats of a thread's buffer for packed tiles of A: 512 KB, which stay in its L2 cache while it reads panel after
 // panel.
 constexpr int64_t kTileFloats = (512 << 10) / sizeof(float);
@@ -181,17 +184,20 @@ KERASPTB_INLINE void multiply(int64_t m, const Pack& pack, const Panels& b, int6
   const Range my_tiles = by_panels ? Range{0, tiles} : split(tiles, threads, thread);
   if (my_panels.size() == 0) return;
   const int64_t chunks = ceil_div(my_tiles.size(), kTileFloats / tile_floats(depth));
+  const int64_t at_once = larger(1, kPanelBytes / (depth * kPanel * int64_t{sizeof(float)}));
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const Range part = split(my_tiles.size(), chunks, chunk),
                 some{my_tiles.begin + part.begin, my_tiles.begin + part.end};
     pack(some, packed);
-    for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+    for (int64_t first_panel = my_panels.begin; first_panel < my_panels.end; first_panel += at_once) {
+      const int64_t end = smaller(first_panel + at_once, my_panels.end);
       const float* a = packed;
-      // The next panel is 2 kLanes floats for each k, so two tiles prefetch it: each a half.
-      const float* next = b.at(panel + 1, b_row);
       for_each_tile(m, some, [&](auto height, int64_t tile, int64_t row) {
-        product_tile<height, form>(depth, a, b.at(panel, b_row), first, c + row * b.columns + panel * kPanel, b.columns,
-                                   b.columns - panel * kPanel, next + tile % 2 * depth * kLanes);
+        for (int64_t panel = first_panel; panel < end; ++panel)
+          // Of a panel to come, which is 2 kLanes floats for each k, two tiles prefetch a half each.
+          product_tile<height, form>(depth, a, b.at(panel, b_row), first, c + row * b.columns + panel * kPanel,
+                                     b.columns, b.columns - panel * kPanel,
+                                     b.at(panel + at_once, b_row) + tile % 2 * depth * kLanes);
         a += tile_floats(depth);
       });
     }

@@ -31,6 +31,8 @@ struct Sums {
   // of B at b[k * kPanel]. kPrefetch: with each k, kLanes floats of `ahead` are prefetched.
   template <int kRowStride, int kColumnStride, bool kPrefetch = false>
   KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
+    // Counting and addressing take issue slots of the multiply-adds, where there are 26 of them for each k.
+#pragma GCC unroll 2
     for (int64_t k = 0; k < size; ++k, a += kColumnStride, b += kPanel) {
       const Float b0 = load(b), b1 = load(b + kLanes);
       if (kPrefetch) prefetch_into_l2(ahead + k * kLanes);
