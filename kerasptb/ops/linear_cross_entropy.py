@@ -72,7 +72,7 @@ def linear_cross_entropy(
         precision: precision of the matrix products: `"float32"`, or with the native kernels `"bfloat16"` or, on
             processors, `"bfloat16x3"` (two bfloat16 for each operand, three products). Inputs, sums, softmax and
             results are always float32; the gradient of the bias is a sum of terms that were rounded as operands. On a
-            processor the products of few words (N of at most 8 to 39, by processor and precision) are float32 too,
+            processor the products of few words (N of at most 6 to 39, by processor and precision) are float32 too,
             which takes no longer.
         scale: factor of the loss, `1 / batch_size` for example. A factor given here saves a pass over the gradients
             that a multiplication afterwards would need.

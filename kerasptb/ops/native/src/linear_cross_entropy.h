@@ -4,8 +4,8 @@
 //   dz[n, v] = scale[n] (softmax(z[n])[v] - [v == targets[n]])    dh = dz W^T    dW = h^T dz    db = sum over n of dz
 //
 // Operands of the products are float32, or bfloat16 in one part (bfloat16) or two (bfloat16x3). Sums, softmax and loss
-// are float32. For few words the operands are float32 in every precision: for up to 8 words, 16 if W is small, or 39 in
-// bfloat16x3 without AMX.
+// are float32. For few words the operands are float32 in every precision: for up to 6 to 39 words, by processor,
+// precision and size of W (ffi_linear_cross_entropy.cc).
 //
 // XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
 //   kerasptb_linear_cross_entropy_float32(h, W, b, targets s32 [N], scale [N]) -> loss [N], dh [N,D], dW [D,V], db [V]
@@ -17,6 +17,9 @@
 #include <stdint.h>
 
 namespace kerasptb {
+
+// So many elements of W are too many for the nearer caches.
+constexpr int64_t kLargeKernel = 4 << 20;
 
 struct LinearCrossEntropy {
   int64_t num_words, features, vocabulary_size;  // N, D, V, all at least 1
@@ -30,7 +33,7 @@ struct LinearCrossEntropy {
 // All throw std::bad_alloc. A logit of +infinity gives a loss of NaN.
 //
 // Each logit is computed once, and the exponentials of a chunk of words are kept: memory beyond the results is about
-// (D + 256) V floats, for few words N V.
+// (D + 300) V floats, for few words N V.
 namespace baseline {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }
@@ -41,9 +44,8 @@ namespace avx512 {
 void linear_cross_entropy(const LinearCrossEntropy&);
 }
 
-// parts: 1 or 2. Call them only where cpu_level() is at least the namespace's. amx computes the logits twice and keeps
-// none of them, so its memory beyond the results is a few times that of h; avx512bf16 keeps the exponentials of a chunk
-// of words.
+// parts: 1 or 2. Call them only where cpu_level() is at least the namespace's. Memory beyond the results is about 16 MB
+// or, if that is more, 512 V bfloat16 for each part.
 namespace avx512bf16 {
 void linear_cross_entropy(int parts, const LinearCrossEntropy&);
 }
