@@ -23,9 +23,10 @@ namespace KERASPTB_LEVEL {
 namespace {
 
 // Words of a block. With more of them dz of a block would not stay in the L1 cache.
-constexpr int64_t kBlock = 256;
-// How many rows of W ahead are prefetched: the hardware does not prefetch down a column.
-constexpr int64_t kRowsAhead = 8;
+constexpr int64_t kBlock = 512;
+// Rows of W of which all columns of a block are read before the next rows. Each row lies in another page: with more
+// rows their addresses would be looked up again for each tile.
+constexpr int64_t kRowsAtOnce = 64;
 constexpr int64_t kLine = 16;               // floats of a cache line
 constexpr int kSums = (kRows + 3) / 4 * 4;  // kRows, rounded up to the four sums that simd.h's `sums` makes at a time
 
@@ -63,7 +64,7 @@ KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
     const auto add = [&](const auto& get) {
       for (int64_t k = begin; k < end; ++k) {
         const float* row = of.b + k * of.b_stride;
-        for (int i = 0; i < W * kLanes; i += kLine) prefetch(row + kRowsAhead * of.b_stride + i);
+        for (int i = 0; i < W * kLanes; i += kLine) prefetch(row + W * kLanes + i);  // the next columns
         for (int j = 0; j < W; ++j) {
           const Float column = get(row + j * kLanes, j);
           if (kKeepPanel) store(panel + k * kPanel + j * kLanes, column);
@@ -172,8 +173,10 @@ struct Task {
     if (!io.transpose_kernel && tiles() == 1) {
       for_each_tile(io.num_words, [&](auto height, int64_t, int64_t) {
         constexpr int W = width<height>();
-        for (int64_t i = 0; i < words; i += W * kLanes)
-          product<height, W, 1, kRows>({D, h, io.kernel + v + i, V, z + i, kBlock, words - i});
+        for (int64_t d = 0; d < D; d += kRowsAtOnce)
+          for (int64_t i = 0; i < words; i += W * kLanes)
+            product<height, W, 1, kRows>({smaller(kRowsAtOnce, D - d), h + d * kRows, io.kernel + d * V + v + i, V,
+                                          z + i, kBlock, words - i, d > 0});
       });
       return;
     }
