@@ -8,8 +8,7 @@
 //     The four tiles of C are numbered 0 1 in the upper half and 2 3 in the lower. Only the first `rows` rows of C are
 //     wanted, which are more than 16; the others are overwritten with anything, or left alone.
 //   multiply_32x32<parts>(steps, rows, a, b, from, to, meanwhile): the same. With AMX meanwhile() is called twice in
-//   each
-//     step: the vector units are idle during a product of tiles. Without AMX it is never called.
+//     each step: the vector units are idle during a product of tiles. Without AMX it is never called.
 //   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): the same for 16 rows and 2 or 4 tiles side by
 //     side; `rows` is at most 16.
 // `from` may be the same as `to`, or null for zero.
