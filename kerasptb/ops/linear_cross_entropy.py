@@ -34,8 +34,8 @@ _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax. The
 # framework's products run nearer to the processor's limit, and the passes over the logits that fusing saves matter less
 # as the products grow. Measured with AVX-512 at N = 60 to 1,200: equal (within 10 %) at D = 550 to 800; at 1,500 the
-# fused kernel is 6 to 14 % slower. Up to _FEW_WORDS words, the limit of few_words_float32.cc with AVX-512, the fused
-# kernel is another one, and faster at any D.
+# fused kernel is 6 to 14 % slower. Up to _FEW_WORDS words, the limit of few_words_float32.cc with AVX-512 (lower for a
+# small matrix on a processor with AMX), the fused kernel is another one, and faster at any D.
 _MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
 # On a GPU, chunks that fit in a cache have no benefit, and each costs a round of launches from the host. There chunks
 # only limit the memory, and a training step of common size is one chunk.
