@@ -92,7 +92,7 @@ def ours(inputs, backend="native", precision="float32", steps_per_execution=8):
         vocabulary_size, EMBEDDING, UNITS, batch_size, num_steps, backend=backend, precision=precision
     )
     model.set_weights(inputs["weights"])
-    model.compile(steps_per_execution=steps_per_execution)
+    model.compile(steps_per_execution=steps_per_execution, jit_compile="auto")
     return _fit(model, inputs, scale=1)
 
 

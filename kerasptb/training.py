@@ -181,7 +181,7 @@ def _reopen(data, out, asked):
 
 
 def _compiled(model, settings):
-    model.compile(ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]))
+    model.compile(ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]), jit_compile="auto")
     return model
 
 

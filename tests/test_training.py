@@ -70,6 +70,19 @@ def test_leaves_a_run_folder(tmp_path):
     assert metrics["words_per_second"] > 0
 
 
+def test_the_step_is_compiled_where_that_is_faster(tmp_path, native_library, monkeypatch):
+    compiled = []
+    fit = kerasptb.LanguageModel.fit
+    monkeypatch.setattr(
+        kerasptb.LanguageModel,
+        "fit",
+        lambda self, *args, **kwargs: compiled.append(self.jit_compile) or fit(self, *args, **kwargs),
+    )
+    train(tmp_path / "run", epochs=1)
+    train(tmp_path / "dropout", epochs=1, model_arguments={**SMALL, "keep_prob": 0.5})
+    assert compiled == [True, False]
+
+
 def test_learns_what_there_is_to_learn(tmp_path):
     run = train(
         tmp_path / "run",

@@ -230,7 +230,8 @@ class LanguageModelSpace(kt.HyperModel):
             precision=self.precision,
             seed=self.seed,
         )
-        model.compile(kerasptb.optimizers.ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]))
+        optimizer = kerasptb.optimizers.ClippedSGD(settings["learning_rate"], settings["global_clipnorm"])
+        model.compile(optimizer, jit_compile="auto")
         return model
 
     def training_arguments(self, hp):

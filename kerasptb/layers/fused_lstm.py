@@ -63,8 +63,7 @@ class FusedLSTM(keras.layers.LSTM):
         self.precision = precision
         # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
         # Keras' own cuDNN operation prevents it.
-        chosen, _ = self._choose(self._obstacle())
-        if chosen != "keras":
+        if self.expected_backend() != "keras":
             self.supports_jit = True
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
@@ -89,6 +88,10 @@ class FusedLSTM(keras.layers.LSTM):
             return super().inner_loop(sequences, initial_state, mask, training=training)
         h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=precision)
         return h_T, h_seq, [h_T, c_T]
+
+    def expected_backend(self):
+        """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
+        return self._choose(self._obstacle())[0]
 
     @property
     def variables(self):

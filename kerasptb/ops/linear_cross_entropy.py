@@ -407,11 +407,15 @@ def _nan_where_invalid(loss, valid):
     return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)
 
 
+def is_one_kernel(num_words, features, precision):
+    """Whether, on a processor, the native kernel computes the products too; else the framework does."""
+    return precision != "float32" or num_words <= _FEW_WORDS or features <= _MOST_FUSED_FEATURES
+
+
 def _implementation(backend, precision, h, transpose_kernel):
     chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
     if chosen == "native":
-        many_products = np.prod(h.shape[:-1]) > _FEW_WORDS and h.shape[-1] > _MOST_FUSED_FEATURES
-        if backends.visible_gpus() or (precision == "float32" and many_products):
+        if backends.visible_gpus() or not is_one_kernel(np.prod(h.shape[:-1]), h.shape[-1], precision):
             return _NativeSoftmax(transpose_kernel, matmul if precision == "float32" else matmul_bfloat16)
         return _NativeFused(transpose_kernel, precision)
     return (_Reference if chosen == "reference" else _Keras)(transpose_kernel)

@@ -26,7 +26,7 @@ from kerasptb.models import build_language_model
 from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, keras_to_basic_lstm, load_tf1_checkpoint
 from kerasptb.ops.backends import native_obstacle
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.optimizers.clipped_sgd import global_norm
+from kerasptb.optimizers.clipped_sgd import norm_of_gradients
 
 ORIGINAL = Path(__file__).parents[1] / "original"
 HAS_TF_KERAS = importlib.util.find_spec("tf_keras") is not None
@@ -196,7 +196,7 @@ def gradients(model, x, y, step):
         else:
             cost = SequenceCrossEntropy()(y, model(x, training=True))
     values = tape.gradient(cost, model.trainable_weights)
-    return [tf.convert_to_tensor(value) for value in values], float(global_norm(values))
+    return [tf.convert_to_tensor(value) for value in values], float(norm_of_gradients(values))
 
 
 class StepCosts(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config
 
 from kerasptb.data import make_dataset
 from kerasptb.layers import FusedLSTM
@@ -74,12 +75,45 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
         f"{lstm}_forward_float32": 2,
         f"{lstm}_backward_float32": 2,
         loss: 1,
-    }
+    } | ({} if gpu else {"global_norm": 1})
     # A loop over chunks, steps or rows would be a launch from the host for each on a GPU.
     assert not re.search(r"\bwhile\(", hlo)
     evaluation = hlo_of(model.test_step, (batch, batch))
     assert ("lstm_inference" if gpu else "linear_cross_entropy_forward") in evaluation
     assert "backward" not in evaluation
+
+
+@pytest.mark.parametrize(
+    ("model_arguments", "compile_arguments", "compiled"),
+    [
+        ({}, {}, True),
+        ({"tie_embeddings": True}, {"optimizer": "adam"}, True),
+        ({"backend": "auto"}, {}, True),
+        ({"backend": "keras"}, {}, False),
+        ({"backend": "reference"}, {}, False),
+        ({"keep_prob": 0.9}, {}, False),
+        ({"units": (4, 651), "batch_size": 8}, {}, False),  # the framework's products, of 651 features
+        ({"units": (4, 651), "batch_size": 7}, {}, True),  # too few words for them
+        ({}, {"loss": "sparse_categorical_crossentropy"}, False),
+        ({}, {"metrics": []}, False),
+        ({}, {"run_eagerly": True}, False),
+    ],
+    ids=str,
+)
+def test_auto_compiles_where_the_kernels_do_all_the_work(model_arguments, compile_arguments, compiled):
+    arguments = {"units": (8, 6), "batch_size": B, "num_steps": T, "backend": "native", **model_arguments}
+    model = LanguageModel(V, 6, **arguments)
+    model.compile(**compile_arguments, jit_compile="auto")
+    assert model.jit_compile is compiled
+    model.compile(**compile_arguments)
+    assert model.jit_compile is False
+
+
+def test_auto_does_not_compile_what_must_be_deterministic(monkeypatch):
+    monkeypatch.setattr(config, "is_op_determinism_enabled", lambda: True)
+    model = LanguageModel(V, 6, 8, B, T, backend="native")
+    model.compile(jit_compile="auto")  # without a warning
+    assert model.jit_compile is False
 
 
 def test_layer_compiles_alone():

@@ -1,10 +1,11 @@
-"""Both operations under JAX, eagerly and compiled, against their references; test_jax.py runs it in its own process."""
+"""The operations under JAX, eagerly and compiled, against their references; test_jax.py runs it in its own process."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kerasptb.ops import backends, linear_cross_entropy, lstm
+from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.native.calls import call
 
 PRECISIONS = {"float32": 2e-6, "bfloat16x3": 4e-5, "bfloat16": 2e-2}
@@ -72,6 +73,11 @@ for precision, allowed in PRECISIONS.items():
         compare(function, of_losses, "native", precision, allowed)
 for function, inputs in ((total_of_lstm, of_lstm), (summed_losses, of_losses)):
     compare(function, inputs, "keras", "float32", 2e-6)
+
+for wrap in (lambda f: f, jax.jit):
+    found = wrap(lambda *x: global_norm(x, "native"))(*of_lstm)
+    expected = global_norm(of_lstm, "reference")
+    assert jnp.abs(found - expected) <= 2e-6 * expected, (found, expected)
 
 together = jax.vmap(lambda h: linear_cross_entropy(h, *of_losses[1:]))(jnp.stack([of_losses[0], -of_losses[0]]))
 each = [linear_cross_entropy(h, *of_losses[1:]) for h in (of_losses[0], -of_losses[0])]

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.optimizers.clipped_sgd import global_norm
+from kerasptb.optimizers.clipped_sgd import norm_of_gradients
 
 
 def variables():
@@ -44,7 +44,7 @@ def test_a_norm_that_is_not_finite_does_not_pass_for_a_small_step(largest):
 
 def test_norm_counts_a_repeated_row_once_for_each_occurrence():
     rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([0, 0]), (2, 1))
-    assert float(global_norm([rows])) == 5.0  # summed first, it would be 7
+    assert float(norm_of_gradients([rows])) == 5.0  # summed first, it would be 7
 
 
 def test_sparse_gradient_stays_sparse_in_a_graph():

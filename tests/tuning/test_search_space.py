@@ -255,7 +255,7 @@ def test_a_limit_below_the_smallest_model_is_refused():
 
 def test_the_model_built_has_the_precision_of_the_search(monkeypatch):
     asked = {}
-    model = types.SimpleNamespace(compile=lambda *_: None)
+    model = types.SimpleNamespace(compile=lambda *_, **__: None)
     monkeypatch.setattr(kerasptb, "LanguageModel", lambda *args, **kwargs: asked.update(kwargs) or model)
     space = LanguageModelSpace()
     space.prepare(backend="native", precision="bfloat16")

@@ -6,6 +6,7 @@
 
 #include "cpu.h"
 #include "few_words.h"
+#include "global_norm.h"
 #include "linear_cross_entropy.h"
 #include "lstm_bfloat16.h"
 #include "lstm_float32.h"
@@ -82,6 +83,12 @@ void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {
   ({N, V, logits.data(), bias.data(), targets.data(), scale.data(), loss.data(), dlogits.data(), dbias.data()});
 }
 
+void norms() {
+  const Floats large = numbers(100'000), small = numbers(7);
+  const kerasptb::FloatArray arrays[] = {{small.data(), 7}, {large.data(), 100'000}, {nullptr, 0}};
+  KERASPTB_DISPATCH(global_norm)(arrays, 3);
+}
+
 void all() {
   const bool bfloat16 = kerasptb::cpu_level() >= kerasptb::CpuLevel::kAvx512Bf16;
   for (const int64_t B : {1, 6, 70}) lstm_float32(B, 3, 20, 37);
@@ -96,6 +103,7 @@ void all() {
       lstm_bfloat16(parts, 16, 2, 20, 1100);  // more weights than stay in a cache: AMX makes x W ahead
     }
   for (const int64_t N : {1, 30, 300}) cross_entropies(bfloat16, N, 33, 600);
+  norms();
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // XLA FFI handlers of the float32 kernels on the CPU, and the registration of all handlers. Signatures of the targets:
-// lstm_float32.h and softmax_cross_entropy.h. Only ffi*.cc include XLA's headers.
+// lstm_float32.h, softmax_cross_entropy.h and global_norm.h. Only ffi*.cc include XLA's headers.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include "ffi_float32.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
+#include "global_norm.h"
 #include "threads.h"
 
 namespace kerasptb {
@@ -125,6 +126,17 @@ ffi::Error loss_only(Float32 logits, Float32 bias, Int32 targets, Out loss) {
   return error.failure() ? error : run(arguments);
 }
 
+ffi::Error norm(ffi::RemainingArgs buffers, Out result) {
+  if (!has_shape(*result, {})) return wrong_shapes("kerasptb_global_norm");
+  std::vector<FloatArray> arrays;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const auto buffer = buffers.get<Float32>(i);
+    if (buffer.has_error()) return buffer.error();
+    arrays.push_back({buffer->typed_data(), static_cast<int64_t>(buffer->element_count())});
+  }
+  return guarded([&] { *result->typed_data() = KERASPTB_DISPATCH(global_norm)(arrays.data(), arrays.size()); });
+}
+
 auto bind_layer_forward() { return bind_lstm_training(ffi::Ffi::Bind().Arg<Float32>()); }
 auto bind_layer_backward() {
   return bind_lstm_backward(ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>())
@@ -141,6 +153,7 @@ XLA_FFI_DEFINE_HANDLER(LayerForwardHandler, layer_forward, bind_layer_forward())
 XLA_FFI_DEFINE_HANDLER(LayerBackwardHandler, layer_backward, bind_layer_backward());
 XLA_FFI_DEFINE_HANDLER(LossAndGradientHandler, loss_and_gradient, bind_loss_and_gradient(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(LossHandler, loss_only, bind_loss(ffi::Ffi::Bind()));
+XLA_FFI_DEFINE_HANDLER(GlobalNormHandler, norm, ffi::Ffi::Bind().RemainingArgs().Ret<Float32>());
 
 const std::vector<NamedHandler>& all_handlers() {
   static const std::vector<NamedHandler> all = [] {
@@ -161,7 +174,8 @@ std::vector<NamedHandler> float32_handlers() {
           {"kerasptb_lstm_layer_forward_float32", "Host", LayerForwardHandler},
           {"kerasptb_lstm_layer_backward_float32", "Host", LayerBackwardHandler},
           {"kerasptb_softmax_cross_entropy", "Host", LossAndGradientHandler},
-          {"kerasptb_softmax_cross_entropy_loss", "Host", LossHandler}};
+          {"kerasptb_softmax_cross_entropy_loss", "Host", LossHandler},
+          {"kerasptb_global_norm", "Host", GlobalNormHandler}};
 }
 
 }  // namespace kerasptb

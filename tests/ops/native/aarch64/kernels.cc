@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "cpu.h"
+#include "global_norm.h"
 #include "linear_cross_entropy.h"
 #include "lstm_float32.h"
 #include "softmax_cross_entropy.h"
 
 namespace {
 
+using kerasptb::KERASPTB_LEVEL::global_norm;
 using kerasptb::KERASPTB_LEVEL::linear_cross_entropy;
 using kerasptb::KERASPTB_LEVEL::lstm_layer_backward;
 using kerasptb::KERASPTB_LEVEL::lstm_layer_forward;
@@ -76,6 +78,12 @@ void softmax(int64_t N, int64_t V) {
   for (const auto* output : {&loss, &dlogits, &dbias}) write(*output);
 }
 
+void norm(int64_t size) {
+  const auto x = read<float>(size);
+  const kerasptb::FloatArray array{x.data(), size};
+  write({global_norm(&array, 1)});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -88,6 +96,8 @@ int main(int argc, char** argv) {
     head(sizes[0], sizes[1], sizes[2]);
   else if (strcmp(argv[1], "softmax_cross_entropy") == 0 && sizes.size() == 2)
     softmax(sizes[0], sizes[1]);
+  else if (strcmp(argv[1], "global_norm") == 0 && sizes.size() == 1)
+    norm(sizes[0]);
   else
     return 2;
   return 0;

@@ -24,6 +24,7 @@ def of(path):
 
 NATIVE = Path(__file__).parents[1]
 lstm = of(NATIVE.parent / "test_lstm.py")
+norm = of(NATIVE.parent / "test_global_norm.py")
 linear = of(NATIVE / "test_linear_cross_entropy.py")
 softmax = of(NATIVE / "test_softmax_cross_entropy.py")
 
@@ -100,3 +101,11 @@ def test_softmax_cross_entropy(run, shape):
     found = run("softmax_cross_entropy", shape, (logits, bias, targets, scale), shapes)
     for array, expected in zip(found, softmax.exact(logits, bias, targets, scale), strict=True):
         np.testing.assert_allclose(array, expected, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_global_norm(run, threads):
+    for shape in norm.SHAPES:
+        (array,) = norm.example([shape])
+        (found,) = run("global_norm", (array.size,), (array,), [()], threads)
+        np.testing.assert_allclose(found, norm.exact([array]), rtol=1e-6)
