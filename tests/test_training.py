@@ -80,7 +80,8 @@ def test_the_step_is_compiled_where_that_is_faster(tmp_path, native_library, mon
     )
     train(tmp_path / "run", epochs=1)
     train(tmp_path / "dropout", epochs=1, model_arguments={**SMALL, "keep_prob": 0.5})
-    assert compiled == [True, False]
+    train(tmp_path / "keras", epochs=1, backend="keras")
+    assert compiled == [True, True, False]
 
 
 def test_learns_what_there_is_to_learn(tmp_path):

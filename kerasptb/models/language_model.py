@@ -7,6 +7,7 @@ import numpy as np
 from keras.src.trainers.trainer import model_supports_jit
 
 from kerasptb import ops, presets
+from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
@@ -114,12 +115,13 @@ class LanguageModel(*_BASES):
         def drop(x, layer_name):
             if keep_prob == 1.0:
                 return x
-            return keras.layers.Dropout(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
+            return of_units(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
         # A tied matrix is read whole and updated whole. `layers.Embedding` would save no copy there: its lookup in the
         # variable would make TensorFlow copy the matrix at each reading.
         of_words = keras.layers.Embedding if tie_embeddings else Embedding
+        of_units = keras.layers.Dropout if backend in ("reference", "keras") else Dropout
         embedding = of_words(
             vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
         )
@@ -195,9 +197,9 @@ class LanguageModel(*_BASES):
             weighted_metrics: metrics that weigh words by the data's sample weights.
             jit_compile: whether XLA compiles the step as one program. `None` compiles with JAX, and on a GPU if the
                 native kernels serve every layer. "auto" compiles with TensorFlow on a processor too if that makes the
-                step faster (by up to a tenth, or a third with a batch of 1): if native kernels do all the work and the
-                model has no dropout. Such a step does not notice word ids out of range in its inputs, and the loss of
-                one in the targets is NaN; otherwise both are errors.
+                step faster (by up to a tenth, or a third with a batch of 1): if native kernels do all the work. Such a
+                step does not notice word ids out of range in its inputs, and the loss of one in the targets is NaN;
+                otherwise both are errors.
             **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
@@ -478,11 +480,11 @@ class LanguageModel(*_BASES):
     def _gains_from_xla(self):
         """Whether XLA makes the step faster on a processor.
 
-        It does if little is left to XLA: it draws random numbers and multiplies large matrices slower than TensorFlow.
+        It does if little is left to XLA, which multiplies large matrices slower than TensorFlow.
         """
         return (
-            self.keep_prob == 1.0
-            and all(layer.expected_backend() == "native" for layer in self._lstm_layers())
+            all(layer.expected_backend() == "native" for layer in self._lstm_layers())
+            and all(layer.is_native() for layer in self.layers if isinstance(layer, Dropout))
             and is_one_kernel(self.batch_size * self.num_steps, self.units[-1], self._precision())
             and model_supports_jit(self)
         )

@@ -35,7 +35,7 @@ def hlo_of(function, *arguments):
     return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 
-@pytest.mark.parametrize("options", [{}, {"tie_embeddings": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tie_embeddings": True}, {"keep_prob": 0.5}], ids=str)
 def test_compiled_step_trains_as_the_graph_does(options):
     model, compiled = trained(True, **options)
     assert model.jit_compile is True  # Keras has not fallen back
@@ -91,7 +91,7 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
         ({"backend": "auto"}, {}, True),
         ({"backend": "keras"}, {}, False),
         ({"backend": "reference"}, {}, False),
-        ({"keep_prob": 0.9}, {}, False),
+        ({"keep_prob": 0.9}, {}, True),
         ({"units": (4, 651), "batch_size": 8}, {}, False),  # the framework's products, of 651 features
         ({"units": (4, 651), "batch_size": 7}, {}, True),  # too few words for them
         ({}, {"loss": "sparse_categorical_crossentropy"}, False),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kerasptb.ops import backends, linear_cross_entropy, lstm
+from kerasptb.ops.dropout import dropout
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.native.calls import call
 
@@ -78,6 +79,12 @@ for wrap in (lambda f: f, jax.jit):
     found = wrap(lambda *x: global_norm(x, "native"))(*of_lstm)
     expected = global_norm(of_lstm, "reference")
     assert jnp.abs(found - expected) <= 2e-6 * expected, (found, expected)
+
+x, seed = jnp.ones((40, 50)), jnp.array([1, -2])
+value, pull_back = jax.vjp(lambda x: dropout(x, 0.25, seed), x)
+assert (jax.jit(dropout, static_argnums=1)(x, 0.25, seed) == value).all()
+assert (pull_back(x)[0] == value).all()
+assert jnp.abs((value > 0).mean() - 0.75) < 0.05
 
 together = jax.vmap(lambda h: linear_cross_entropy(h, *of_losses[1:]))(jnp.stack([of_losses[0], -of_losses[0]]))
 each = [linear_cross_entropy(h, *of_losses[1:]) for h in (of_losses[0], -of_losses[0])]

@@ -10,19 +10,21 @@ import functools
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla as tf2xla
 
+from kerasptb.ops.tensors import compiled_by_xla
+
 _ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32", "int16": "i16"}
 _MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
 
 
 def call(target, arguments, outputs, aliases, attributes):
     """See `calls.call`; each output is a (shape, dtype) pair."""
-    # Outside a program that XLA compiles, TensorFlow owns the arguments, so an alias would cause a copy.
-    del aliases
+    if not compiled_by_xla():
+        aliases = {}  # TensorFlow owns the arguments, so an alias would cause a copy
     inputs = tuple((tuple(argument.shape), argument.dtype.name) for argument in arguments)
     return tf2xla.gen_xla_ops.xla_call_module(
         args=arguments,
         version=_MODULE_VERSION,
-        module=_module(target, inputs, outputs, tuple(attributes.items())),
+        module=_module(target, inputs, outputs, tuple(aliases.items()), tuple(attributes.items())),
         Sout=[list(shape) for shape, _ in outputs],
         Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
         # With several names, the program would get an argument that says which platform it runs on. One name is enough
@@ -51,7 +53,7 @@ with contextlib.suppress(KeyError):  # another package has registered one
 
 
 @functools.lru_cache(maxsize=1024)
-def _module(target, inputs, outputs, attributes):
+def _module(target, inputs, outputs, aliases, attributes):
     """Returns the StableHLO text of one call.
 
     If the batch size is unknown, the call has the shapes of its results as further operands. When TensorFlow compiles
@@ -82,6 +84,12 @@ def _module(target, inputs, outputs, attributes):
     operand_ranks = [len(shape) for shape, _ in inputs] + [1] * (len(operands) - len(inputs))
     call_attributes += f", operand_layouts = [{_row_major(operand_ranks)}]"
     call_attributes += f", result_layouts = [{_row_major(len(shape) for shape, _ in outputs)}]"
+    alias_list = ", ".join(
+        f"#stablehlo.output_operand_alias<output_tuple_indices = [{output if len(outputs) > 1 else ''}], "
+        f"operand_index = {argument}, operand_tuple_indices = []>"
+        for argument, output in aliases
+    )
+    call_attributes += f", output_operand_aliases = [{alias_list}]"
     config = ", ".join(f"{name} = {str(value).lower()}" for name, value in attributes)
     bound, results = "%out", "%out"
     if len(outputs) > 1:

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "dropout.h"
 #include "few_words.h"
 #include "global_norm.h"
 #include "linear_cross_entropy.h"
@@ -83,10 +84,12 @@ void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {
   ({N, V, logits.data(), bias.data(), targets.data(), scale.data(), loss.data(), dlogits.data(), dbias.data()});
 }
 
-void norms() {
+void elementwise() {
   const Floats large = numbers(100'000), small = numbers(7);
   const kerasptb::FloatArray arrays[] = {{small.data(), 7}, {large.data(), 100'000}, {nullptr, 0}};
   KERASPTB_DISPATCH(global_norm)(arrays, 3);
+  Floats dropped(100'000);
+  KERASPTB_DISPATCH(dropout)({100'000, large.data(), {1, 2}, 0.5f, dropped.data()});
 }
 
 void all() {
@@ -103,7 +106,7 @@ void all() {
       lstm_bfloat16(parts, 16, 2, 20, 1100);  // more weights than stay in a cache: AMX makes x W ahead
     }
   for (const int64_t N : {1, 30, 300}) cross_entropies(bfloat16, N, 33, 600);
-  norms();
+  elementwise();
 }
 
 }  // namespace

@@ -46,8 +46,10 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     # The sanitizer takes minutes for the allocations of XLA's compiler.
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", "not jit", "-p", "no:cacheprovider"]
     kernels = [OPS / "native" / f"test_{name}.py" for name in ("linear_cross_entropy", "softmax_cross_entropy")]
-    tests = [OPS / "test_lstm.py", OPS / "test_bfloat16.py", OPS / "test_global_norm.py", *kernels]
-    result = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
+    operations = [OPS / f"test_{name}.py" for name in ("lstm", "bfloat16", "global_norm", "dropout")]
+    result = subprocess.run(
+        [*command, *operations, *kernels], env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "runtime error" not in result.stdout + result.stderr
 

@@ -1,5 +1,5 @@
 // XLA FFI handlers of the float32 kernels on the CPU, and the registration of all handlers. Signatures of the targets:
-// lstm_float32.h, softmax_cross_entropy.h and global_norm.h. Only ffi*.cc include XLA's headers.
+// lstm_float32.h, softmax_cross_entropy.h, global_norm.h and dropout.h. Only ffi*.cc include XLA's headers.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "dropout.h"
 #include "ffi_float32.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
@@ -137,6 +138,23 @@ ffi::Error norm(ffi::RemainingArgs buffers, Out result) {
   return guarded([&] { *result->typed_data() = KERASPTB_DISPATCH(global_norm)(arrays.data(), arrays.size()); });
 }
 
+ffi::Error drop(Float32 x, Int32 seed, Float32 keep_prob, Out y) {
+  const char* name = "kerasptb_dropout";
+  if (seed.dimensions().size() != 1 || seed.dimensions()[0] != 2 || !has_shape(keep_prob, {}) ||
+      y->element_count() != x.element_count())
+    return wrong_shapes(name);
+  const float keep = *keep_prob.typed_data();
+  if (!(keep > 0 && keep <= 1))
+    return ffi::Error::InvalidArgument("`keep_prob` must be in (0, 1]. Received: keep_prob=" + std::to_string(keep));
+  const int32_t* key = seed.typed_data();
+  const Dropout arguments{static_cast<int64_t>(x.element_count()),
+                          x.typed_data(),
+                          {static_cast<uint32_t>(key[0]), static_cast<uint32_t>(key[1])},
+                          keep,
+                          y->typed_data()};
+  return guarded([&] { KERASPTB_DISPATCH(dropout)(arguments); });
+}
+
 auto bind_layer_forward() { return bind_lstm_training(ffi::Ffi::Bind().Arg<Float32>()); }
 auto bind_layer_backward() {
   return bind_lstm_backward(ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>())
@@ -154,6 +172,8 @@ XLA_FFI_DEFINE_HANDLER(LayerBackwardHandler, layer_backward, bind_layer_backward
 XLA_FFI_DEFINE_HANDLER(LossAndGradientHandler, loss_and_gradient, bind_loss_and_gradient(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(LossHandler, loss_only, bind_loss(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(GlobalNormHandler, norm, ffi::Ffi::Bind().RemainingArgs().Ret<Float32>());
+XLA_FFI_DEFINE_HANDLER(DropoutHandler, drop,
+                       ffi::Ffi::Bind().Arg<Float32>().Arg<Int32>().Arg<Float32>().Ret<Float32>());
 
 const std::vector<NamedHandler>& all_handlers() {
   static const std::vector<NamedHandler> all = [] {
@@ -175,7 +195,8 @@ std::vector<NamedHandler> float32_handlers() {
           {"kerasptb_lstm_layer_backward_float32", "Host", LayerBackwardHandler},
           {"kerasptb_softmax_cross_entropy", "Host", LossAndGradientHandler},
           {"kerasptb_softmax_cross_entropy_loss", "Host", LossHandler},
-          {"kerasptb_global_norm", "Host", GlobalNormHandler}};
+          {"kerasptb_global_norm", "Host", GlobalNormHandler},
+          {"kerasptb_dropout", "Host", DropoutHandler}};
 }
 
 }  // namespace kerasptb

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "dropout.h"
 #include "global_norm.h"
 #include "linear_cross_entropy.h"
 #include "lstm_float32.h"
@@ -17,6 +18,7 @@
 
 namespace {
 
+using kerasptb::KERASPTB_LEVEL::dropout;
 using kerasptb::KERASPTB_LEVEL::global_norm;
 using kerasptb::KERASPTB_LEVEL::linear_cross_entropy;
 using kerasptb::KERASPTB_LEVEL::lstm_layer_backward;
@@ -78,6 +80,15 @@ void softmax(int64_t N, int64_t V) {
   for (const auto* output : {&loss, &dlogits, &dbias}) write(*output);
 }
 
+void drop(int64_t size) {
+  const auto x = read<float>(size);
+  const auto key = read<uint32_t>(2);
+  const auto keep_prob = read<float>(1);
+  auto y = nothing(size);
+  dropout({size, x.data(), {key[0], key[1]}, keep_prob[0], y.data()});
+  write(y);
+}
+
 void norm(int64_t size) {
   const auto x = read<float>(size);
   const kerasptb::FloatArray array{x.data(), size};
@@ -98,6 +109,8 @@ int main(int argc, char** argv) {
     softmax(sizes[0], sizes[1]);
   else if (strcmp(argv[1], "global_norm") == 0 && sizes.size() == 1)
     norm(sizes[0]);
+  else if (strcmp(argv[1], "dropout") == 0 && sizes.size() == 1)
+    drop(sizes[0]);
   else
     return 2;
   return 0;

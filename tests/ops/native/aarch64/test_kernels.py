@@ -25,6 +25,7 @@ def of(path):
 NATIVE = Path(__file__).parents[1]
 lstm = of(NATIVE.parent / "test_lstm.py")
 norm = of(NATIVE.parent / "test_global_norm.py")
+dropout = of(NATIVE.parent / "test_dropout.py")
 linear = of(NATIVE / "test_linear_cross_entropy.py")
 softmax = of(NATIVE / "test_softmax_cross_entropy.py")
 
@@ -109,3 +110,11 @@ def test_global_norm(run, threads):
         (array,) = norm.example([shape])
         (found,) = run("global_norm", (array.size,), (array,), [()], threads)
         np.testing.assert_allclose(found, norm.exact([array]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", dropout.SHAPES, ids=str)
+def test_dropout(run, shape):
+    x, keep_prob = dropout.example(shape), np.array([0.75], "float32")
+    (found,) = run("dropout", (x.size,), (x, np.array(dropout.SEED, "int32"), keep_prob), [shape])
+    expected = np.where(dropout.kept(shape, 0.25), x / keep_prob, 0)
+    np.testing.assert_allclose(found, expected, rtol=3e-7, atol=0)

@@ -1,0 +1,39 @@
+"""Dropout."""
+
+from keras import ops
+
+from kerasptb.ops.tensors import differentiable
+
+
+def dropout(x, rate, seed):
+    """Sets elements to zero at random and scales the others by 1 / (1 - rate), in the native library.
+
+    The draws depend on nothing but the seed and an element's index. The gradient draws them anew instead of keeping
+    them. Keras' and XLA's dropout draw other numbers.
+
+    Args:
+        x: float32, any shape that is static.
+        rate: probability of zero, in [0, 1).
+        seed: int [2].
+
+    Returns:
+        float32 of x's shape.
+
+    Raises:
+        NativeUnavailableError: if the native library cannot be used.
+        ValueError: if the shape is not static.
+    """
+    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
+
+    keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
+
+    def run(x, seed):
+        return calls.call("kerasptb_dropout", [x, seed, keep_prob], [tuple(x.shape)])[0]
+
+    def forward(x, seed):
+        return run(x, seed), seed
+
+    def backward(seed, upstream):
+        return run(upstream[0], seed), None
+
+    return differentiable(run, forward, backward)(x, ops.cast(seed, "int32"))

@@ -1,0 +1,74 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasptb.layers import Dropout
+from kerasptb.ops import backends
+from kerasptb.ops.dropout import dropout
+
+SHAPE = (20, 30)
+
+
+@pytest.fixture(autouse=True)
+def _native(native_library):
+    pass
+
+
+def test_drops_in_training_alone():
+    layer, x = Dropout(0.25, seed=3), tf.ones(SHAPE)
+    np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    first, second = (layer(x, training=True).numpy() for _ in range(2))
+    for y in (first, second):
+        assert set(np.unique(y)) == {np.float32(0), np.float32(1 / np.float32(0.75))}
+    assert (first != second).any()
+
+
+def test_is_the_operation_with_the_seeds_of_the_generator():
+    layer, x = Dropout(0.25, seed=3), tf.ones(SHAPE)
+    for call in range(2):
+        np.testing.assert_array_equal(layer(x, training=True), dropout(x, 0.25, tf.constant([3, call])))
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.0, 1.0), (1.0, 0.0)])
+def test_all_or_nothing(rate, expected):
+    np.testing.assert_array_equal(Dropout(rate)(tf.ones(SHAPE), training=True), np.full(SHAPE, expected))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_keeps_the_dtype_of_a_policy(policy):
+    layer = Dropout(0.5, seed=3, dtype=policy)
+    y = layer(tf.ones(SHAPE), training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype
+    np.testing.assert_array_equal(tf.cast(y, "float32"), dropout(tf.ones(SHAPE), 0.5, tf.constant([3, 0])))
+
+
+def as_keras(x, **arguments):
+    """Whether the layer gives what Keras' own gives."""
+    found, expected = (kind(0.5, seed=3, **arguments)(x, training=True) for kind in (Dropout, keras.layers.Dropout))
+    return np.array_equal(found, expected)
+
+
+def test_what_the_kernel_does_not_serve_is_for_keras(gpus, monkeypatch):
+    assert not as_keras(tf.ones(SHAPE))
+    assert as_keras(tf.ones(SHAPE), noise_shape=(20, 1))
+    assert as_keras(tf.ones(SHAPE, tf.float64), dtype="float64")
+    drop = Dropout(0.5, seed=3)
+    in_graph = tf.function(lambda x: drop(x, training=True), input_signature=[tf.TensorSpec([None, 30])])
+    np.testing.assert_array_equal(
+        in_graph(tf.ones(SHAPE)), keras.layers.Dropout(0.5, seed=3)(tf.ones(SHAPE), training=True)
+    )
+    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
+    assert as_keras(tf.ones(SHAPE))
+    monkeypatch.undo()
+    gpus(None)
+    assert as_keras(tf.ones(SHAPE))
+
+
+def test_round_trips_through_a_saved_model(tmp_path):
+    model = keras.Sequential([keras.Input((30,), batch_size=20), Dropout(0.5, seed=3)])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.layers[0], Dropout)
+    np.testing.assert_array_equal(loaded(tf.ones(SHAPE), training=True), model(tf.ones(SHAPE), training=True))
