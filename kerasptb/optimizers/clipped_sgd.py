@@ -94,7 +94,11 @@ class ClippedSGD(keras.optimizers.SGD):
 
 
 def norm_of_gradients(gradients):
-    """The norm of all gradients; one of rows counts by its values."""
+    """Returns the square root of the sum of squares of all gradients, a float32 scalar.
+
+    Args:
+        gradients: list of float tensors of any shape; a `tf.IndexedSlices` or `RowGradient` counts by its values.
+    """
     rows = (tf.IndexedSlices, RowGradient) if _ON_TENSORFLOW else RowGradient
     return global_norm([g.values if isinstance(g, rows) else g for g in gradients])
 

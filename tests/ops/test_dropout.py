@@ -56,7 +56,7 @@ def test_the_numbers_expected_are_threefry(counter, key, expected):
     assert tuple(int(x[0]) for x in threefry(low, high, key)) == expected
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_keeps_what_the_numbers_say(native_library, shape, rate):
     x = example(shape)
@@ -85,6 +85,11 @@ def test_keeps_as_many_as_it_should(native_library):
     assert abs(kept.mean() - 0.6) < 5 * np.sqrt(0.24 / 1e6)
     for axis in (0, 1):  # five standard deviations, of a thousand sums
         assert np.abs(kept.mean(axis) - 0.6).max() < 5 * np.sqrt(0.24 / 1e3)
+
+
+@pytest.mark.parametrize("keep_prob", [2.0**-33, 1e-10])
+def test_a_probability_below_the_numbers_steps_keeps_next_to_nothing(native_library, keep_prob):
+    assert not dropout(tf.ones((1000,)), 1.0 - keep_prob, tf.constant(SEED)).numpy().any()
 
 
 def test_every_seed_draws_its_own(native_library):

@@ -1,6 +1,8 @@
 // Dropout on the CPU. See dropout.h.
 #include "dropout.h"
 
+#include <math.h>
+
 #include "simd.h"
 #include "threads.h"
 
@@ -34,8 +36,8 @@ KERASPTB_INLINE Numbers threefry(Bits low, Bits high, const uint32_t (&key)[2]) 
 
 KERASPTB_NOINLINE void drop_groups(const Dropout& a, Range groups) {
   const float scale = 1.0f / a.keep_prob;
-  // Numbers are compared with the limit - 1, since 2^32 does not fit. The product of a float and 2^32 is exact.
-  const Bits last_kept = Bits{} + static_cast<uint32_t>(static_cast<uint64_t>(a.keep_prob * 4294967296.0) - 1);
+  // The greatest number below 2^32 keep_prob, a product that is exact: the limit itself may not fit in 32 bits.
+  const Bits last_kept = Bits{} + static_cast<uint32_t>(static_cast<uint64_t>(ceil(a.keep_prob * 4294967296.0)) - 1);
   Bits lane;
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   for (int64_t group = groups.begin; group < groups.end; ++group)
