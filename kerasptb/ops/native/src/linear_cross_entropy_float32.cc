@@ -31,7 +31,7 @@ constexpr int64_t kPanelsOfTotal = 32;
 
 // Rows of a chunk, at most. With fewer, more chunks add their share to dW, each a pass over D x V floats; with more, a
 // tile of (f h)^T no longer stays in the L1 cache.
-constexpr int64_t kMostRows = 300;
+constexpr int64_t kMostRows = 240;
 
 // Up to how many words few_words_float32.cc is faster, measured at D = 64 to 1,500 on an EPYC of family 26 and on a
 // Xeon of model 167, which has AMX.
@@ -169,7 +169,9 @@ struct Task {
     Sums<R> sums;
     for (int64_t d = 0;; d += kSumBlock) {
       sums.zero();
-      sums.template add<1, kRows>(smaller(kSumBlock, io.features - d), a + d * kRows, my.panel + d * kPanel);
+      // What the next tile stores to is prefetched.
+      sums.template add<1, kRows, 4>(smaller(kSumBlock, io.features - d), a + d * kRows, my.panel + d * kPanel,
+                                     e + R * kPanel);
       if (d > 0)
         for (int r = 0; r < R; ++r)
           for (int j = 0; j < 2; ++j) sums.of[r][j] += load(e + r * kPanel + j * kLanes);
@@ -265,7 +267,7 @@ struct Task {
       // pages.
       for_each_tile(io.features + 1, [&](auto height, int64_t tile, int64_t d) {
         for (int64_t panel = block.begin; panel < block.end; ++panel)
-          kernel_tile<height>(my_panels, panel, tile, d, my);
+          kernel_tile<height>(my_panels, block, panel, tile, d, my);
       });
     }
   }
@@ -276,19 +278,17 @@ struct Task {
     Sums<R> sums;
     sums.zero();
     const bool last = d + 1 == depth / kPanel;
+    const bool many_tiles = num_rows > 15 * kRows;
     for (int64_t panel = block.begin; panel < block.end; ++panel) {
-      const int64_t next = panel + kPanelsOfSum;
-      if (last && next < my_panels.end)
-        for (int64_t i = 0; i < R * kPanel; i += 16)
-          prefetch_into_l2(exponentials_at(my_panels, next, my) + row * kPanel + i);
       const float *e = exponentials_at(my_panels, panel, my) + row * kPanel,
                   *w = transposed_at(my_panels, d, panel, my);
-      // The first two tiles prefetch what W^T all tiles read next: each a half.
-      const float* next_w = last ? transposed_at(my_panels, 0, next, my) : transposed_at(my_panels, d + 1, panel, my);
-      if (tile < 2)
-        sums.template add<kPanel, 1, true>(kPanel, e, w, next_w + tile * kPanel * kLanes);
+      // The tiles prefetch what W^T all of them read next: each a sixteenth, or a quarter where there are fewer tiles.
+      const float* next =
+          last ? transposed_at(my_panels, 0, panel + kPanelsOfSum, my) : transposed_at(my_panels, d + 1, panel, my);
+      if (many_tiles)
+        sums.template add<kPanel, 1, 8>(kPanel, e, w, next + tile % 16 * (kPanel / 8 * kLanes));
       else
-        sums.template add<kPanel, 1>(kPanel, e, w);
+        sums.template add<kPanel, 1, 2>(kPanel, e, w, next + tile % 4 * (kPanel / 2 * kLanes));
     }
     float* to = my.dh + row * dh_stride + d * kPanel;
     for (int r = 0; r < R; ++r)
@@ -300,7 +300,7 @@ struct Task {
 
   // dW of a panel, rows d to d + R - 1; row D is db.
   template <int R>
-  __attribute__((noinline)) void kernel_tile(Range my_panels, int64_t panel, int64_t tile, int64_t d,
+  __attribute__((noinline)) void kernel_tile(Range my_panels, Range block, int64_t panel, int64_t tile, int64_t d,
                                              const ThreadBuffers& my) const {
     const int64_t v = panel * kPanel;
     const auto row_at = [&](int r) {
@@ -318,7 +318,13 @@ struct Task {
     }
     Sums<R> sums;
     sums.zero();
-    sums.template add<1, kRows>(num_rows, my.scaled_h + tile * num_rows * kRows, exponentials_at(my_panels, panel, my));
+    // Each tile of a block prefetches its share of the next block's exponentials.
+    const int64_t tiles_of_block = ceil_div(io.features + 1, kRows) * block.size();
+    const Range share =
+        split(block.size() * num_rows * kPanel, tiles_of_block, tile * block.size() + panel - block.begin);
+    sums.template add<1, kRows, 4>(num_rows, my.scaled_h + tile * num_rows * kRows,
+                                   exponentials_at(my_panels, panel, my),
+                                   exponentials_at(my_panels, block.end, my) + share.begin);
     if (io.transpose_kernel) {
       add_transposed(sums, panel, d);
       return;

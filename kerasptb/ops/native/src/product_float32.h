@@ -152,9 +152,9 @@ KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* 
     Sums<R> sums;
     sums.zero();
     if constexpr (form == TileForm::kColumns)
-      sums.template add<1, kRows, true>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
+      sums.template add<1, kRows, 1>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
     else
-      sums.template add<kSumBlock, 1, true>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
+      sums.template add<kSumBlock, 1, 1>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) total[r][j] = begin == 0 ? sums.of[r][j] : total[r][j] + sums.of[r][j];
   }

@@ -28,20 +28,29 @@ struct Sums {
   }
 
   // Adds the sum over k < size of A[r, k] B[k, :], where A[r, k] is at a[r * kRowStride + k * kColumnStride] and row k
-  // of B at b[k * kPanel]. kPrefetch: with each k, kLanes floats of `ahead` are prefetched.
-  template <int kRowStride, int kColumnStride, bool kPrefetch = false>
+  // of B at b[k * kPanel]. With every kEvery-th k, if that is not 0, the next kLanes floats of `ahead` are prefetched:
+  // a few at a time, because prefetches from beyond the L2 cache keep the few buffers busy through which misses of the
+  // L1 cache go too.
+  template <int kRowStride, int kColumnStride, int kEvery = 0>
   KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
-    // Counting and addressing take issue slots of the multiply-adds, where there are 26 of them for each k.
-#pragma GCC unroll 2
-    for (int64_t k = 0; k < size; ++k, a += kColumnStride, b += kPanel) {
-      const Float b0 = load(b), b1 = load(b + kLanes);
-      if (kPrefetch) prefetch_into_l2(ahead + k * kLanes);
+    const auto add_product = [&](int64_t k) __attribute__((always_inline)) {
+      const Float b0 = load(b + k * kPanel), b1 = load(b + k * kPanel + kLanes);
       for (int r = 0; r < R; ++r) {
-        const Float x = splat(a[r * kRowStride]);
+        const Float x = splat(a[r * kRowStride + k * kColumnStride]);
         of[r][0] += x * b0;
         of[r][1] += x * b1;
       }
-    }
+    };
+    int64_t k = 0;
+    if constexpr (kEvery > 0)
+      for (; k + kEvery <= size; k += kEvery, ahead += kLanes) {
+        prefetch_into_l2(ahead);
+#pragma GCC unroll 8
+        for (int i = 0; i < kEvery; ++i) add_product(k + i);
+      }
+    // Counting and addressing take issue slots of the multiply-adds, where there are 26 of them for each k.
+#pragma GCC unroll 2
+    for (; k < size; ++k) add_product(k);
   }
 };
 
