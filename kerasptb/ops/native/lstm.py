@@ -102,12 +102,10 @@ class _Float32Layer:
 
     def backward(self, arguments, kept, upstream):
         x, h0, c0, kernel, recurrent_kernel, bias = arguments
-        (B, T, _), H = x.shape, h0.shape[1]
-        padded_units = -(-H // 8) * 8
-        dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, _ = call(
+        dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
             "kerasptb_lstm_layer_backward_float32",
             [x, kernel, recurrent_kernel, h0, c0, *kept, *upstream],
-            [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape, (B, T, 4 * padded_units)],
+            [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape],
         )
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 

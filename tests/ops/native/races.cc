@@ -27,7 +27,7 @@ void lstm_float32(int64_t B, int64_t T, int64_t D, int64_t H) {
   const Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
                state = numbers(B * H), dh_seq = numbers(B * T * H);
   Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * 4 * H), c_seq(B * T * H), dx(B * T * D), dh0(B * H),
-      dc0(B * H), dW(D * 4 * H), dU(H * 4 * H), dbias(4 * H), dz(B * T * 4 * ((H + 7) / 8 * 8));
+      dc0(B * H), dW(D * 4 * H), dU(H * 4 * H), dbias(4 * H);
   KERASPTB_DISPATCH(lstm_layer_forward)
   ({{B, T, H, gates.data(), U.data(), bias.data(), state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data(),
      gates.data(), c_seq.data()},
@@ -35,7 +35,7 @@ void lstm_float32(int64_t B, int64_t T, int64_t D, int64_t H) {
     x.data(),
     W.data()});
   KERASPTB_DISPATCH(lstm_layer_backward)
-  ({{B, T, H, U.data(), gates.data(), c_seq.data(), state.data(), dh_seq.data(), state.data(), state.data(), dz.data(),
+  ({{B, T, H, U.data(), gates.data(), c_seq.data(), state.data(), dh_seq.data(), state.data(), state.data(), nullptr,
      dbias.data(), dc0.data(), dh0.data()},
     D,
     x.data(),

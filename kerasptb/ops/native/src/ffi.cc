@@ -42,7 +42,7 @@ ffi::Error lstm_backward(Float32 recurrent_kernel, Float32 gates, Float32 c_seq,
                          Float32 dh_T, Float32 dc_T, Out dz, Out dbias, Out dc0) {
   LstmBackward arguments;
   ffi::Error error = check("kerasptb_lstm_backward_float32", recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T,
-                           *dz, 1, *dbias, *dc0, &arguments);
+                           &*dz, *dbias, *dc0, &arguments);
   if (error.failure()) return error;
   if (arguments.batch == 0) {
     std::fill_n(arguments.dbias, 4 * arguments.units, 0.0f);
@@ -70,12 +70,11 @@ ffi::Error layer_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Fl
 
 ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Float32 h0, Float32 c0, Float32 h_seq,
                           Float32 gates, Float32 c_seq, Float32 dh_seq, Float32 dh_T, Float32 dc_T, Out dx,
-                          Out d_kernel, Out d_recurrent_kernel, Out d_bias, Out dh0, Out dc0, Out dz) {
+                          Out d_kernel, Out d_recurrent_kernel, Out d_bias, Out dh0, Out dc0) {
   const char* name = "kerasptb_lstm_layer_backward_float32";
   LstmLayerBackward arguments;
-  constexpr int64_t kDzMultiple = 32;  // 4H', H' being H rounded up to a multiple of 8
-  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, kDzMultiple, *d_bias,
-                           *dc0, &arguments.recurrence);
+  ffi::Error error = check(name, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, nullptr, *d_bias, *dc0,
+                           &arguments.recurrence);
   if (error.failure()) return error;
   const LstmBackward& r = arguments.recurrence;
   const int64_t B = r.batch, T = r.steps, H = r.units, D = x.dimensions().size() == 3 ? x.dimensions()[2] : 0;
@@ -158,7 +157,6 @@ ffi::Error drop(Float32 x, Int32 seed, Float32 keep_prob, Out y) {
 auto bind_layer_forward() { return bind_lstm_training(ffi::Ffi::Bind().Arg<Float32>()); }
 auto bind_layer_backward() {
   return bind_lstm_backward(ffi::Ffi::Bind().Arg<Float32>().Arg<Float32>().Arg<Float32>().Arg<Float32>())
-      .Ret<Float32>()
       .Ret<Float32>()
       .Ret<Float32>()
       .Ret<Float32>();

@@ -59,7 +59,7 @@ template <Precision precision>
 ffi::Error lstm_backward(void* stream, Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0,
                          Float32 dh_seq, Float32 dh_T, Float32 dc_T, Out dz, Out dbias, Out dc0) {
   LstmBackward arguments;
-  ffi::Error error = check(targets(precision).backward, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, *dz, 1,
+  ffi::Error error = check(targets(precision).backward, recurrent_kernel, gates, c_seq, c0, dh_seq, dh_T, dc_T, &*dz,
                            *dbias, *dc0, &arguments);
   return error.failure() ? error : launched(cuda::lstm_backward(arguments, precision, stream));
 }

@@ -58,10 +58,10 @@ inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel
   return ffi::Error::Success();
 }
 
-// The last size of dz is 4H, rounded up to a multiple of `multiple`.
+// dz: null where it is no result.
 inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0,
-                        Float32 dh_seq, Float32 dh_T, Float32 dc_T, Float32& dz, int64_t multiple, Float32& dbias,
-                        Float32& dc0, LstmBackward* arguments) {
+                        Float32 dh_seq, Float32 dh_T, Float32 dc_T, Float32* dz, Float32& dbias, Float32& dc0,
+                        LstmBackward* arguments) {
   if (c_seq.dimensions().size() != 3) return wrong_shapes(target);
   const int64_t B = c_seq.dimensions()[0], T = c_seq.dimensions()[1], H = c_seq.dimensions()[2];
   if (!shapes_fit({{recurrent_kernel, {H, 4 * H}},
@@ -71,9 +71,9 @@ inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 ga
                    {dh_seq, {B, T, H}},
                    {dh_T, {B, H}},
                    {dc_T, {B, H}},
-                   {dz, {B, T, (4 * H + multiple - 1) / multiple * multiple}},
                    {dbias, {4 * H}},
-                   {dc0, {B, H}}}))
+                   {dc0, {B, H}}}) ||
+      (dz != nullptr && !shapes_fit({{*dz, {B, T, 4 * H}}})))
     return wrong_shapes(target);
   *arguments = {B,
                 T,
@@ -85,7 +85,7 @@ inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 ga
                 dh_seq.typed_data(),
                 dh_T.typed_data(),
                 dc_T.typed_data(),
-                dz.typed_data(),
+                dz ? dz->typed_data() : nullptr,
                 dbias.typed_data(),
                 dc0.typed_data()};
   return ffi::Error::Success();

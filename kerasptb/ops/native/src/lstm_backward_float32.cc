@@ -218,8 +218,12 @@ void pack_transposed(const float* kernel, float* packed, int64_t units, Range ve
 }  // namespace
 
 void lstm_backward(const LstmBackward& a) {
-  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
   Workers workers;
+  lstm_backward(a, workers);
+}
+
+void lstm_backward(const LstmBackward& a, Workers& workers) {
+  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
   const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 

@@ -20,8 +20,7 @@
 //   kerasptb_lstm_layer_forward_float32(x [B, T, D], kernel [D, 4H], recurrent_kernel, bias, h0, c0)
 //       -> (h_seq, h_T, c_T, gates, c_seq)
 //   kerasptb_lstm_layer_backward_float32(x, kernel, recurrent_kernel, h0, c0, h_seq, gates, c_seq, dh_seq, dh_T, dc_T)
-//       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0, dz [B, T, 4H'])
-// where dz is scratch memory, and H' is H rounded up to a multiple of 8.
+//       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0)
 #pragma once
 
 #include <cstdint>
@@ -67,7 +66,7 @@ struct LstmLayerForward {
 };
 
 struct LstmLayerBackward {
-  LstmBackward recurrence;    // with dh0; dz is scratch memory [B, T, 4H']
+  LstmBackward recurrence;    // with dh0, without dz
   int64_t features;           // D
   const float* x;             // [B, T, D]
   const float* kernel;        // [D, 4H]

@@ -1,6 +1,6 @@
 // The whole LSTM layer in float32: the products before and after the recurrence, which is in lstm_forward_float32.cc
 // and lstm_backward_float32.cc. Equations and shape letters: lstm_float32.h.
-#include "lstm_float32.h"
+#include "lstm_tiles_float32.h"
 #include "product_float32.h"
 
 namespace kerasptb {
@@ -33,12 +33,13 @@ void lstm_layer_forward(const LstmLayerForward& a) {
 void lstm_layer_backward(const LstmLayerBackward& a) {
   LstmBackward r = a.recurrence;
   const int64_t T = r.steps, rows = r.batch * T, D = a.features, H = r.units, columns = 4 * H;
-  r.dz_in_panels = true;
-  lstm_backward(r);
-
   Workers workers;
   const int threads = workers.count();
-  const Panels dz{rows, columns, r.dz};
+  const Panels dz{rows, columns, workers.scratch<float>(Panels::floats(rows, columns))};
+  r.dz = dz.data;
+  r.dz_in_panels = true;
+  lstm_backward(r, workers);
+
   const int64_t deepest = block_depth(columns);
   const Panels kernel{deepest, D, workers.scratch<float>(Panels::floats(deepest, D))};
   float* tiles = workers.scratch<float>(threads * kTileFloats);

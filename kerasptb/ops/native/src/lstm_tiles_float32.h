@@ -48,6 +48,9 @@ struct Part {
   }
 };
 
+// The backward pass of the recurrence by threads that the caller holds. Its scratch memory stays taken.
+void lstm_backward(const LstmBackward&, Workers&);
+
 // How many tiles of rows a thread has, at most.
 KERASPTB_INLINE int64_t tiles_of(int64_t batch, LstmGrid grid) {
   return ceil_div(ceil_div(batch, grid.row_parts), kMaxRows);

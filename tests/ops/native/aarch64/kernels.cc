@@ -46,9 +46,9 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
                       x.data(),
                       W.data()});
   auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
-       dU = nothing(H * 4 * H), dbias = nothing(4 * H), dz = nothing(B * T * 4 * ((H + 7) / 8 * 8));
+       dU = nothing(H * 4 * H), dbias = nothing(4 * H);
   lstm_layer_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(),
-                        dc_T.data(), dz.data(), dbias.data(), dc0.data(), dh0.data()},
+                        dc_T.data(), nullptr, dbias.data(), dc0.data(), dh0.data()},
                        D,
                        x.data(),
                        W.data(),
