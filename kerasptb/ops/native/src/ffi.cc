@@ -11,6 +11,7 @@
 #include "ffi_float32.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
+#include "ffi_huge_pages.h"
 #include "global_norm.h"
 #include "threads.h"
 
@@ -65,6 +66,7 @@ ffi::Error layer_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Fl
   arguments.x = x.typed_data();
   arguments.kernel = kernel.typed_data();
   if (r.batch == 0) return ffi::Error::Success();
+  prefer_huge_pages_for(x, kernel, recurrent_kernel, *h_seq, *gates, *c_seq);
   return guarded([&] { KERASPTB_DISPATCH(lstm_layer_forward)(arguments); });
 }
 
@@ -102,6 +104,7 @@ ffi::Error layer_backward(Float32 x, Float32 kernel, Float32 recurrent_kernel, F
     std::fill_n(r.dbias, 4 * H, 0.0f);
     return ffi::Error::Success();
   }
+  prefer_huge_pages_for(x, kernel, recurrent_kernel, h_seq, gates, c_seq, dh_seq, *dx, *d_kernel, *d_recurrent_kernel);
   return guarded([&] { KERASPTB_DISPATCH(lstm_layer_backward)(arguments); });
 }
 
@@ -132,6 +135,7 @@ ffi::Error norm(ffi::RemainingArgs buffers, Out result) {
   for (size_t i = 0; i < buffers.size(); ++i) {
     const auto buffer = buffers.get<Float32>(i);
     if (buffer.has_error()) return buffer.error();
+    prefer_huge_pages_for(*buffer);
     arrays.push_back({buffer->typed_data(), static_cast<int64_t>(buffer->element_count())});
   }
   return guarded([&] { *result->typed_data() = KERASPTB_DISPATCH(global_norm)(arrays.data(), arrays.size()); });

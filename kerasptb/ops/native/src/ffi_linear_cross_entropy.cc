@@ -6,6 +6,7 @@
 #include "ffi_float32.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
+#include "ffi_huge_pages.h"
 #include "linear_cross_entropy.h"
 
 namespace kerasptb {
@@ -82,14 +83,17 @@ ffi::Error loss_and_gradients(Float32 h, Float32 kernel, Float32 bias, Int32 tar
   tensors.dh = dh->typed_data();
   tensors.d_kernel = d_kernel->typed_data();
   tensors.d_bias = d_bias->typed_data();
+  prefer_huge_pages_for(h, kernel, *dh, *d_kernel);
   return run<kParts>(tensors);
 }
 
 template <int kParts>
 ffi::Error loss_only(Float32 h, Float32 kernel, Float32 bias, Int32 targets, Out loss, bool transpose_kernel) {
   LinearCrossEntropy tensors;
-  ffi::Error error = check(h, kernel, bias, targets, *loss, transpose_kernel, &tensors);
-  return error.failure() ? error : run<kParts>(tensors);
+  if (ffi::Error error = check(h, kernel, bias, targets, *loss, transpose_kernel, &tensors); error.failure())
+    return error;
+  prefer_huge_pages_for(h, kernel);
+  return run<kParts>(tensors);
 }
 
 auto bind_loss_and_gradients() {

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
+#include "ffi_huge_pages.h"
 #include "ffi_shapes.h"
 #include "lstm_bfloat16.h"
 
@@ -30,6 +31,7 @@ ffi::Error lstm_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Flo
       !has_shape(*c_T, {B, H}) || !has_shape(*rows, {kParts, sizes.num_rows(), sizes.row_stride()}) ||
       !has_shape(*gates, {T, B, 4 * sizes.padded_units()}) || !has_shape(*cells, {T + 1, B, sizes.padded_units()}))
     return wrong_shapes("lstm_forward");
+  prefer_huge_pages_for(x, kernel, recurrent_kernel, *h_seq, *rows, *gates, *cells);
   return guarded([&] {
     KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(
         kParts, sizes,
@@ -54,6 +56,7 @@ ffi::Error lstm_backward(Float32 kernel, Float32 recurrent_kernel, Bfloat16 rows
       !has_shape(*d_kernel, {D, 4 * H}) || !has_shape(*d_recurrent_kernel, {H, 4 * H}) ||
       !has_shape(*d_bias, {4 * H}) || !has_shape(*dh0, {B, H}) || !has_shape(*dc0, {B, H}))
     return wrong_shapes("lstm_backward");
+  prefer_huge_pages_for(kernel, recurrent_kernel, rows, gates, cells, dh_seq, *dx, *d_kernel, *d_recurrent_kernel);
   return guarded([&] {
     KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(
         kParts, sizes,

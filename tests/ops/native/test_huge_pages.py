@@ -1,0 +1,96 @@
+"""Huge pages for the kernels' arrays, in a small program of C++."""
+
+import platform
+import subprocess
+
+import pytest
+
+from kerasptb.ops.native import build
+
+PROGRAM = r"""
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+
+#include "huge_pages.h"
+
+constexpr size_t kPage = size_t{2} << 20;
+
+// 8 MiB that have not been touched, at a multiple of 2 MiB, between memory that cannot be.
+char* memory() {
+  char* all = static_cast<char*>(mmap(nullptr, 12 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  char* begin = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(all) / kPage + 1) * kPage);
+  mprotect(begin, 8 << 20, PROT_READ | PROT_WRITE);
+  return begin;
+}
+
+// MiB of these 8 that lie in huge pages.
+long huge_mib(const char* begin) {
+  FILE* file = std::fopen("/proc/self/smaps", "r");
+  char line[512];
+  unsigned long begin_of_line, end_of_line, from = 0, to = 0, kib = 0, total = 0;
+  const auto first = reinterpret_cast<unsigned long>(begin);
+  while (std::fgets(line, sizeof(line), file)) {
+    if (std::sscanf(line, "AnonHugePages: %lu", &kib) == 1) {
+      if (from < first + (8 << 20) && to > first) total += kib;
+    } else if (std::sscanf(line, "%lx-%lx ", &begin_of_line, &end_of_line) == 2) {
+      from = begin_of_line;
+      to = end_of_line;
+    }
+  }
+  std::fclose(file);
+  return total >> 10;
+}
+
+int main() {
+  char* control = memory();
+  madvise(control, 8 << 20, MADV_HUGEPAGE);
+  std::memset(control, 1, 8 << 20);
+  std::printf("%ld\n", huge_mib(control));
+
+  char* fresh = memory();
+  kerasptb::prefer_huge_pages(fresh, 8 << 20);
+  std::memset(fresh, 1, 8 << 20);
+  std::printf("%ld\n", huge_mib(fresh));
+
+  // In small pages already, and it begins and ends inside of huge ones.
+  char* touched = memory();
+  for (size_t i = 0; i < size_t{8} << 20; ++i) touched[i] = static_cast<char>(i % 251);
+  std::printf("%ld\n", huge_mib(touched));
+  kerasptb::prefer_huge_pages(touched + 4096, (size_t{8} << 20) - 8192);
+  long wrong = 0;
+  for (size_t i = 0; i < size_t{8} << 20; ++i) wrong += touched[i] != static_cast<char>(i % 251);
+  std::printf("%ld %ld\n", huge_mib(touched), wrong);
+
+  char* small = memory();
+  kerasptb::prefer_huge_pages(small, 100 << 10);
+  std::memset(small, 1, 8 << 20);
+  std::printf("%ld\n", huge_mib(small));
+}
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="huge pages are asked for on Linux only")
+def test_arrays_are_moved_to_huge_pages(tmp_path):
+    try:
+        compiler = build.find_compiler()
+    except build.NativeBuildError as error:
+        pytest.skip(str(error))
+    (tmp_path / "program.cc").write_text(PROGRAM)
+    sources = [tmp_path / "program.cc", build.SOURCES / "huge_pages.cc"]
+    command = [*compiler, "-std=c++17", "-O1", f"-I{build.SOURCES}", *sources, "-o", tmp_path / "program"]
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+    result = subprocess.run(tmp_path / "program", capture_output=True, text=True, check=True, timeout=60)
+    control, fresh, before, touched, small = result.stdout.splitlines()
+    if control != "8":
+        pytest.skip("this system gives no huge pages, or has none to give now")
+    assert fresh == "8"
+    if before != "0":
+        pytest.skip("this system gives huge pages to all memory, asked or not")
+    huge, wrong = touched.split()
+    assert wrong == "0"
+    assert small == "0"
+    if tuple(int(number) for number in platform.release().split(".")[:2]) >= (6, 1):  # earlier ones move them later
+        assert huge == "8"
