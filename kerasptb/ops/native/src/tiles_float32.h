@@ -33,24 +33,30 @@ struct Sums {
   // L1 cache go too.
   template <int kRowStride, int kColumnStride, int kEvery = 0>
   KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
-    const auto add_product = [&](int64_t k) __attribute__((always_inline)) {
-      const Float b0 = load(b + k * kPanel), b1 = load(b + k * kPanel + kLanes);
+    const auto add_product = [&]() __attribute__((always_inline)) {
+      const Float b0 = load(b), b1 = load(b + kLanes);
       for (int r = 0; r < R; ++r) {
-        const Float x = splat(a[r * kRowStride + k * kColumnStride]);
+        const Float x = splat(a[r * kRowStride]);
         of[r][0] += x * b0;
         of[r][1] += x * b1;
       }
+      a += kColumnStride;
+      b += kPanel;
     };
+    // Counting and addressing take issue slots of the multiply-adds, where there are 26 of them for each k: so several
+    // are added in one round of a loop.
     int64_t k = 0;
-    if constexpr (kEvery > 0)
-      for (; k + kEvery <= size; k += kEvery, ahead += kLanes) {
-        prefetch_into_l2(ahead);
+    if constexpr (kEvery > 1)
+      for (; k + kEvery <= size; k += kEvery) {
+        prefetch_into_l2(ahead + k / kEvery * kLanes);
 #pragma GCC unroll 8
-        for (int i = 0; i < kEvery; ++i) add_product(k + i);
+        for (int i = 0; i < kEvery; ++i) add_product();
       }
-    // Counting and addressing take issue slots of the multiply-adds, where there are 26 of them for each k.
 #pragma GCC unroll 2
-    for (; k < size; ++k) add_product(k);
+    for (; k < size; ++k) {
+      if (kEvery == 1) prefetch_into_l2(ahead + k * kLanes);
+      add_product();
+    }
   }
 };
 
