@@ -6,10 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
+#include <cstdio>
+#include <cstring>
 #include <mutex>
-#include <string>
-#include <vector>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25  // since Linux 6.1; others refuse it
@@ -24,19 +23,25 @@ constexpr size_t kSmall = size_t{512} << 10;  // bytes of an array that is left 
 constexpr size_t kMostMoved = 4096;
 
 bool switched_off() {
-  std::string choice;  // such as "always [madvise] never"
-  std::getline(std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled"), choice);
-  return choice.empty() || choice.find("[never]") != std::string::npos;
+  FILE* file = std::fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+  if (file == nullptr) return true;
+  char choice[64] = {};  // such as "always [madvise] never"
+  const bool known = std::fgets(choice, sizeof(choice), file) != nullptr;
+  std::fclose(file);
+  return !known || std::strstr(choice, "[never]") != nullptr;
 }
 
 // Whether the page at this address, one of at most kMostMoved, is asked for for the first time.
 bool first_time(uintptr_t page) {
   static std::mutex mutex;
-  static std::vector<uintptr_t> pages;  // sorted
+  static uintptr_t pages[kMostMoved];  // the first `count`, sorted; no container, since a hint must not fail
+  static size_t count = 0;
   std::lock_guard<std::mutex> lock(mutex);
-  const auto place = std::lower_bound(pages.begin(), pages.end(), page);
-  if ((place != pages.end() && *place == page) || pages.size() == kMostMoved) return false;
-  pages.insert(place, page);
+  uintptr_t* place = std::lower_bound(pages, pages + count, page);
+  if ((place != pages + count && *place == page) || count == kMostMoved) return false;
+  std::copy_backward(place, pages + count, pages + count + 1);
+  *place = page;
+  ++count;
   return true;
 }
 
