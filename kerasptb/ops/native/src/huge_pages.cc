@@ -18,7 +18,7 @@ namespace kerasptb {
 namespace {
 
 constexpr uintptr_t kPage = uintptr_t{2} << 20;
-constexpr size_t kSmall = size_t{512} << 10;  // bytes of an array that is left alone
+constexpr size_t kSmall = size_t{512} << 10;  // arrays of fewer bytes are left alone
 // Pages that are moved, at most. Memory is used again and again, so that a process comes to an end of them.
 constexpr size_t kMostMoved = 4096;
 
