@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -112,6 +113,66 @@ inline void spin_until(const Condition& condition) {
   }
 }
 
+class NoMemory : public std::bad_alloc {
+ public:
+  explicit NoMemory(size_t bytes) {
+    std::snprintf(text_, sizeof(text_),
+                  "The system refused %zu MiB of memory for the work of a kernel. Use smaller batches or a smaller "
+                  "model, or raise the process's limit of memory",
+                  bytes >> 20);
+  }
+  const char* what() const noexcept override { return text_; }
+
+ private:
+  char text_[192];
+};
+
+// Scratch memory.
+struct Block {
+  void* begin;
+  size_t bytes;
+};
+
+#if defined(__linux__)
+constexpr bool kMapped = !kBlockForEach;
+
+// Returns `bytes` bytes, a multiple of kHugePage, at a multiple of it.
+void* map(size_t bytes) {
+  const size_t mapped = bytes + kHugePage;
+  void* pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw NoMemory(bytes);
+  char* first = static_cast<char*>(pages);
+  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(first) % kHugePage) % kHugePage;
+  if (before > 0) munmap(first, before);
+  munmap(first + before + bytes, kHugePage - before);
+  madvise(first + before, bytes, MADV_HUGEPAGE);
+  return first + before;
+}
+
+void unmap(const Block& block) { munmap(block.begin, block.bytes); }
+#else
+constexpr bool kMapped = false;
+
+void* map(size_t) { return nullptr; }
+void unmap(const Block&) {}
+#endif
+
+// Mapped where that can be, because malloc() may keep what is freed: a block is replaced by a larger one when a call
+// needs more than those before it.
+Block new_block(size_t bytes) {
+  if (kMapped) return {map(bytes), bytes};
+  void* begin = nullptr;
+  if (posix_memalign(&begin, kBlockForEach ? 64 : kHugePage, bytes) != 0) throw NoMemory(bytes);
+  return {begin, bytes};
+}
+
+void free_block(const Block& block) {
+  if (kMapped)
+    unmap(block);
+  else
+    std::free(block.begin);
+}
+
 // Helper threads 1 .. count - 1; the caller is thread 0.
 class Pool {
  public:
@@ -148,13 +209,13 @@ class Pool {
   }
 
   void free_blocks() {
-    for (void* block : blocks) std::free(block);
+    for (const Block& block : blocks) free_block(block);
     blocks.clear();
     capacity = 0;
   }
 
   std::mutex turn;            // held by the Workers whose kernel runs
-  std::vector<void*> blocks;  // scratch memory in use, or kept for the next call
+  std::vector<Block> blocks;  // scratch memory in use, or kept for the next call
   size_t capacity = 0;        // bytes of the last block
   size_t used = 0;            // bytes of the last block that are taken
   size_t total = 0;           // bytes asked for during this call
@@ -222,29 +283,6 @@ Pool* pool() {
 }
 
 thread_local Pool* held = nullptr;
-
-class NoMemory : public std::bad_alloc {
- public:
-  explicit NoMemory(size_t bytes) {
-    std::snprintf(text_, sizeof(text_),
-                  "The system refused %zu MiB of memory for the work of a kernel. Use smaller batches or a smaller "
-                  "model, or raise the process's limit of memory",
-                  bytes >> 20);
-  }
-  const char* what() const noexcept override { return text_; }
-
- private:
-  char text_[192];
-};
-
-void* new_block(size_t bytes) {
-  void* block = nullptr;
-  if (posix_memalign(&block, kBlockForEach ? 64 : kHugePage, bytes) != 0) throw NoMemory(bytes);
-#if defined(__linux__)
-  if (!kBlockForEach) madvise(block, bytes, MADV_HUGEPAGE);
-#endif
-  return block;
-}
 
 }  // namespace
 
@@ -322,7 +360,7 @@ void* Workers::allocate(size_t bytes) {
     p.capacity = block;
     p.used = 0;
   }
-  void* result = static_cast<char*>(p.blocks.back()) + p.used + shift;
+  void* result = static_cast<char*>(p.blocks.back().begin) + p.used + shift;
   p.used += size;
   return result;
 }
