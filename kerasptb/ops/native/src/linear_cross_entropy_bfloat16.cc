@@ -26,11 +26,17 @@ namespace {
 constexpr int64_t kKeptBytes = 16 << 20, kLeastChunkRows = 512;
 // Bytes of h and dh, which a thread reads or writes once for each panel: they stay in its L2 cache.
 constexpr int64_t kChunkBytes = 1 << 20;
+// Rows of a chunk if W is not large: e takes less memory then, and as much time. From 7 % less to 4 % more was measured
+// on a Xeon of model 167, at 1,200 to 25,600 words and vocabularies of 1,000 to 25,000.
+constexpr int64_t kChunkRowsOfSmallKernel = 300;
 
 template <int kParts>
-int64_t chunk_rows(const LinearCrossEntropy& io, int64_t depth) {
+int64_t chunk_count(const LinearCrossEntropy& io, int64_t depth) {
   const int64_t kept = kKeptBytes / (2 * kParts * io.vocabulary_size);
-  return larger(kLeastChunkRows, smaller(kept, kChunkBytes / (depth * (4 + 4 * kParts))));
+  const int64_t most_rows = larger(kLeastChunkRows, smaller(kept, kChunkBytes / (depth * (4 + 4 * kParts))));
+  const int64_t count = ceil_div(io.num_words, most_rows);
+  const bool small = io.features * io.vocabulary_size <= kLargeKernel;
+  return small ? larger(count, io.num_words / kChunkRowsOfSmallKernel) : count;
 }
 
 // 2^x of an integer x, exactly.
@@ -295,7 +301,7 @@ void run(const LinearCrossEntropy& io) {
   task.threads = threads;
   task.depth = round_up(io.features, kTileDepth);
   task.panels = ceil_div(io.vocabulary_size, kPanel);
-  const int64_t chunks = ceil_div(io.num_words, chunk_rows<kParts>(io, task.depth));
+  const int64_t chunks = chunk_count<kParts>(io, task.depth);
   const int64_t rows = task.most_rows = round_up(ceil_div(io.num_words, chunks), kBlock);
   task.h_stride = spread(task.depth);
   task.h_transposed_stride = spread(rows);
