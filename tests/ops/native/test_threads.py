@@ -1,5 +1,6 @@
 """The threads of the kernels, in a small program of C++."""
 
+import os
 import platform
 import subprocess
 
@@ -98,6 +99,87 @@ int main() {
 }
 """
 
+GROWTH = r"""
+#include <malloc.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "threads.h"
+
+int main() {
+  // malloc() keeps all that is freed, as some programs tell it to.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  const auto resident_mib = [] {
+    long pages = 0, resident = 0;
+    FILE* file = std::fopen("/proc/self/statm", "r");
+    const bool read = std::fscanf(file, "%ld %ld", &pages, &resident) == 2;
+    std::fclose(file);
+    return read ? resident * sysconf(_SC_PAGESIZE) >> 20 : -1;
+  };
+  const long before = resident_mib();
+  for (int call = 0; call < 2; ++call) {
+    {
+      kerasptb::Workers workers;
+      for (int i = 0; i < 3; ++i) std::memset(workers.scratch<char>(40 << 20), 1, 40 << 20);
+      std::printf("%ld\n", resident_mib() - before);
+    }
+    std::printf("%ld\n", resident_mib() - before);
+  }
+}
+"""
+
+PLACEMENT = r"""
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include <cstdio>
+
+#include "threads.h"
+
+// The helper's processors while the caller is on this one.
+cpu_set_t helper_processors(int callers) {
+  cpu_set_t set, result;
+  CPU_ZERO(&set);
+  CPU_SET(callers, &set);
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+  kerasptb::Workers workers;
+  workers.run([&](int thread) {
+    if (thread == 1) pthread_getaffinity_np(pthread_self(), sizeof(result), &result);
+  });
+  return result;
+}
+
+int main() {
+  setenv("KERASPTB_THREADS", "2", 1);
+  cpu_set_t allowed;
+  sched_getaffinity(0, sizeof(allowed), &allowed);
+  int processors[2], found = 0;
+  for (int i = 0; i < CPU_SETSIZE && found < 2; ++i)
+    if (CPU_ISSET(i, &allowed)) processors[found++] = i;
+  { kerasptb::Workers workers; }  // starts the helper
+  for (int call = 0; call < 4; ++call) {
+    const int callers = processors[call % 2];
+    cpu_set_t others = allowed, helpers = helper_processors(callers);
+    CPU_CLR(callers, &others);
+    std::printf("%s\n", CPU_EQUAL(&helpers, &others) ? "others" : "wrong");
+  }
+  {
+    kerasptb::Workers workers;
+    workers.run([&](int thread) {
+      if (thread == 1) pthread_setaffinity_np(pthread_self(), sizeof(allowed), &allowed);
+    });
+  }
+  for (int call = 0; call < 4; ++call) {
+    const cpu_set_t helpers = helper_processors(processors[call % 2]);
+    std::printf("%s\n", CPU_EQUAL(&helpers, &allowed) ? "left alone" : "wrong");
+  }
+}
+"""
+
 
 def run(folder, program):
     """Returns the lines that a program over the threads' sources prints."""
@@ -129,3 +211,19 @@ def test_memory_that_calls_no_longer_use_is_given_back_and_a_lack_of_it_told(tmp
     assert 256 <= int(after_another_255) < 300
     assert int(after_ten_more) < 30
     assert error.startswith("The system refused 2048 MiB of memory for the work of a kernel. Use smaller batches")
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="asks Linux how much memory a process has")
+def test_memory_that_a_larger_block_replaces_is_given_back(tmp_path):
+    in_first, after_first, in_second, after_second = map(int, run(tmp_path, GROWTH))
+    assert 120 <= in_first < 135
+    assert after_first < 15  # one block for another call like this one, not touched yet
+    assert 120 <= in_second < 135
+    assert 120 <= after_second < 135
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two processors"
+)
+def test_helpers_keep_off_the_caller_s_processor_unless_somebody_else_has_placed_them(tmp_path):
+    assert run(tmp_path, PLACEMENT) == ["others"] * 4 + ["left alone"] * 4

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "helper_placement.h"
 #if KERASPTB_X86
 #include <immintrin.h>
 #endif
@@ -183,7 +184,9 @@ class Pool {
     try {
       for (; started_ < count_; ++started_) {
         const int number = started_;
-        std::thread([this, number] { loop(number); }).detach();
+        std::thread helper([this, number] { loop(number); });
+        placement_.add(helper.native_handle());
+        helper.detach();
       }
     } catch (const std::system_error& error) {
       throw std::runtime_error("Only " + std::to_string(started_) + " of " + std::to_string(count_) +
@@ -197,6 +200,7 @@ class Pool {
     function_ = function;
     rest_ = rest;
     if (count_ > 1) {
+      placement_.keep_off_this_processor();
       done_.store(0, std::memory_order_relaxed);
       {
         std::lock_guard<std::mutex> lock(mutex_);
@@ -251,6 +255,7 @@ class Pool {
   const int count_;
   const bool helpers_spin_;  // not with more threads than processors: a spinning thread would keep another from working
   int started_ = 1;          // the caller is the first
+  HelperPlacement placement_;
   std::mutex mutex_;
   std::condition_variable wake_;
   alignas(64) std::atomic<uint32_t> generation_{0};  // how many runs have begun; wraps around after days
