@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from kerasptb.ops import backends
+from kerasptb.ops.clipped_sgd import clipped_sgd, obstacle
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
 
@@ -63,6 +65,10 @@ class ClippedSGD(keras.optimizers.SGD):
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if _ON_TENSORFLOW:
             _check_single_replica()
+            # Not otherwise: only XLA lets the operation update the variables' own memory.
+            if compiled_by_xla() and backends.resolve("auto", obstacle=obstacle(trainable_variables)) == "native":
+                _step_natively(grads, trainable_variables, learning_rate, self.global_clipnorm)
+                return
         if self.global_clipnorm is not None:
             norm = norm_of_gradients(grads)
             # An infinite norm gives NaN, as when every gradient is scaled. A factor of 0 would stop training silently.
@@ -101,6 +107,15 @@ def norm_of_gradients(gradients):
     """
     rows = (tf.IndexedSlices, RowGradient) if _ON_TENSORFLOW else RowGradient
     return global_norm([g.values if isinstance(g, rows) else g for g in gradients])
+
+
+def _step_natively(gradients, variables, learning_rate, global_clipnorm):
+    """One native operation for the norm and all updates. XLA's, one for each variable, wait for its threads."""
+    values = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    pairs = [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    updated = clipped_sgd([tf.convert_to_tensor(v) for v in values], pairs, learning_rate, global_clipnorm)
+    for value, new in zip(values, updated, strict=True):
+        value.assign(new)
 
 
 def _check_single_replica():

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -20,10 +22,16 @@ def gradients(scale):
     return [rows, *(tf.constant(random.normal(size=shape).astype("float32") * scale) for shape in ((4, 5), (5,)))]
 
 
+def apply_compiled(optimizer, gradients, variables, jit_compile):
+    optimizer.build(variables)
+    tf.function(lambda: optimizer.apply(gradients, variables), jit_compile=jit_compile)()
+
+
 @pytest.mark.parametrize("scale", [0.01, 1.0, 1e4], ids=["below the limit", "above", "far above"])
-def test_updates_as_the_original_clips_and_descends(scale):
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_updates_as_the_original_clips_and_descends(native_library, scale, jit_compile):
     ours, expected = variables(), [v.numpy() for v in variables()]
-    ClippedSGD(0.7, global_clipnorm=5.0).apply(gradients(scale), ours)
+    apply_compiled(ClippedSGD(0.7, global_clipnorm=5.0), gradients(scale), ours, jit_compile)
     clipped, norm = tf.clip_by_global_norm(gradients(scale), 5.0)
     assert (norm > 5.0) == (scale >= 1.0)
     for variable, value, gradient in zip(ours, expected, clipped, strict=True):
@@ -62,14 +70,30 @@ def test_sparse_gradient_stays_sparse_in_a_graph():
     assert "ResourceScatterSub" in {operation.type for operation in operations}
 
 
-def test_rows_that_occur_often_give_the_same_bits_each_time():
+def test_compiled_by_xla_one_operation_updates_the_memory_of_all_variables(native_library):
+    ours = variables()
+    optimizer = ClippedSGD()
+    optimizer.build(ours)
+    given = gradients(1.0)
+    step = tf.function(lambda: optimizer.apply(given, ours), jit_compile=True)
+    program = step.experimental_get_compiler_ir()(stage="optimized_hlo")
+    assert program.count('custom_call_target="kerasptb_') == 1
+    assert "kerasptb_clipped_sgd" in program
+    for shape in ("30,4", "4,5", "5"):
+        assert f"f32[{shape}]" in program
+        assert not re.search(rf"f32\[{shape}\]\S* copy\(", program)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_rows_that_occur_often_give_the_same_bits_each_time(native_library, jit_compile):
     random = np.random.default_rng(3)
     values = tf.constant(random.normal(size=(20000, 64)).astype("float32"))
     rows = tf.constant(random.integers(0, 50, 20000).astype("int32"))
     results = []
     for _ in range(5):
         embedding = keras.Variable(np.zeros((50, 64), "float32"))
-        ClippedSGD(global_clipnorm=None).apply([tf.IndexedSlices(values, rows, (50, 64))], [embedding])
+        gradient = tf.IndexedSlices(values, rows, (50, 64))
+        apply_compiled(ClippedSGD(global_clipnorm=None), [gradient], [embedding], jit_compile)
         results.append(embedding.numpy())
     expected = np.zeros((50, 64))
     np.subtract.at(expected, rows.numpy(), np.float64(values))

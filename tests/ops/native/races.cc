@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "clipped_sgd.h"
 #include "cpu.h"
 #include "dropout.h"
 #include "few_words.h"
@@ -88,6 +89,13 @@ void elementwise() {
   const Floats large = numbers(100'000), small = numbers(7);
   const kerasptb::FloatArray arrays[] = {{small.data(), 7}, {large.data(), 100'000}, {nullptr, 0}};
   KERASPTB_DISPATCH(global_norm)(arrays, 3);
+  Floats dense = numbers(100'000), matrix = numbers(50 * 70);
+  const Floats values = numbers(400 * 70);
+  std::vector<int32_t> rows(400);
+  for (int i = 0; i < 400; ++i) rows[i] = i * 7919 % 50;
+  const kerasptb::SgdVariable variables[] = {{dense.data(), large.data(), 100'000},
+                                             {matrix.data(), values.data(), 400 * 70, rows.data(), 400, 50, 70}};
+  KERASPTB_DISPATCH(clipped_sgd)(variables, 2, 0.1f, 5.0f);
   Floats dropped(100'000);
   KERASPTB_DISPATCH(dropout)({100'000, large.data(), {1, 2}, 0.5f, dropped.data()});
 }

@@ -1,11 +1,14 @@
 // XLA FFI handlers of the float32 kernels on the CPU, and the registration of all handlers. Signatures of the targets:
-// lstm_float32.h, softmax_cross_entropy.h, global_norm.h and dropout.h. Only ffi*.cc include XLA's headers.
+// lstm_float32.h, softmax_cross_entropy.h, global_norm.h, clipped_sgd.h and dropout.h. Only ffi*.cc include XLA's
+// headers.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
 
+#include "clipped_sgd.h"
 #include "cpu.h"
 #include "dropout.h"
 #include "ffi_float32.h"
@@ -141,6 +144,50 @@ ffi::Error norm(ffi::RemainingArgs buffers, Out result) {
   return guarded([&] { *result->typed_data() = KERASPTB_DISPATCH(global_norm)(arrays.data(), arrays.size()); });
 }
 
+ffi::Error step(ffi::RemainingArgs arguments, ffi::RemainingRets results) {
+  const ffi::Error wrong = wrong_shapes("kerasptb_clipped_sgd");
+  const auto float_at = [&](size_t i) { return arguments.get<Float32>(i); };
+  const auto learning_rate = float_at(0), clip = float_at(1);
+  if (learning_rate.has_error() || clip.has_error() || learning_rate->element_count() != 1 ||
+      clip->element_count() != 1)
+    return wrong;
+  std::vector<SgdVariable> variables;
+  size_t next = 2;
+  for (size_t i = 0; i < results.size(); ++i) {
+    const auto weights = float_at(next);
+    const auto rows = arguments.get<Int32>(next + 1);  // an error if there are none
+    const bool sparse = !rows.has_error();
+    const auto gradient = float_at(next + (sparse ? 2 : 1));
+    auto result = results.get<Float32>(i);
+    if (weights.has_error() || gradient.has_error() || result.has_error()) return wrong;
+    const auto shape = weights->dimensions();
+    if ((*result)->element_count() != weights->element_count()) return wrong;
+    SgdVariable variable{(*result)->typed_data(), gradient->typed_data(),
+                         static_cast<int64_t>(gradient->element_count())};
+    if (sparse) {
+      const int64_t num_rows = static_cast<int64_t>(rows->element_count());
+      if (shape.size() != 2 || !has_shape(*gradient, {num_rows, shape[1]}, /* batch_may_be_empty = */ true))
+        return wrong;
+      variable.rows = rows->typed_data();
+      variable.num_rows = num_rows;
+      variable.vocabulary_size = shape[0];
+      variable.row_size = shape[1];
+    } else if (gradient->element_count() != weights->element_count()) {
+      return wrong;
+    }
+    if (variable.weights != weights->typed_data())
+      std::memcpy(variable.weights, weights->typed_data(), weights->size_bytes());
+    prefer_huge_pages_for(*weights, *gradient);
+    variables.push_back(variable);
+    next += sparse ? 3 : 2;
+  }
+  if (next != arguments.size()) return wrong;
+  return guarded([&] {
+    KERASPTB_DISPATCH(clipped_sgd)(variables.data(), variables.size(), *learning_rate->typed_data(),
+                                   *clip->typed_data());
+  });
+}
+
 ffi::Error drop(Float32 x, Int32 seed, Float32 keep_prob, Out y) {
   const char* name = "kerasptb_dropout";
   if (seed.dimensions().size() != 1 || seed.dimensions()[0] != 2 || !has_shape(keep_prob, {}) ||
@@ -174,6 +221,7 @@ XLA_FFI_DEFINE_HANDLER(LayerBackwardHandler, layer_backward, bind_layer_backward
 XLA_FFI_DEFINE_HANDLER(LossAndGradientHandler, loss_and_gradient, bind_loss_and_gradient(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(LossHandler, loss_only, bind_loss(ffi::Ffi::Bind()));
 XLA_FFI_DEFINE_HANDLER(GlobalNormHandler, norm, ffi::Ffi::Bind().RemainingArgs().Ret<Float32>());
+XLA_FFI_DEFINE_HANDLER(ClippedSgdHandler, step, ffi::Ffi::Bind().RemainingArgs().RemainingRets());
 XLA_FFI_DEFINE_HANDLER(DropoutHandler, drop,
                        ffi::Ffi::Bind().Arg<Float32>().Arg<Int32>().Arg<Float32>().Ret<Float32>());
 
@@ -198,6 +246,7 @@ std::vector<NamedHandler> float32_handlers() {
           {"kerasptb_softmax_cross_entropy", "Host", LossAndGradientHandler},
           {"kerasptb_softmax_cross_entropy_loss", "Host", LossHandler},
           {"kerasptb_global_norm", "Host", GlobalNormHandler},
+          {"kerasptb_clipped_sgd", "Host", ClippedSgdHandler},
           {"kerasptb_dropout", "Host", DropoutHandler}};
 }
 

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "clipped_sgd.h"
 #include "cpu.h"
 #include "dropout.h"
 #include "global_norm.h"
@@ -18,6 +19,7 @@
 
 namespace {
 
+using kerasptb::KERASPTB_LEVEL::clipped_sgd;
 using kerasptb::KERASPTB_LEVEL::dropout;
 using kerasptb::KERASPTB_LEVEL::global_norm;
 using kerasptb::KERASPTB_LEVEL::linear_cross_entropy;
@@ -95,6 +97,21 @@ void norm(int64_t size) {
   write({global_norm(&array, 1)});
 }
 
+// A dense variable and a matrix [V, D] of which N rows have a gradient.
+void sgd(int64_t size, int64_t V, int64_t D, int64_t N) {
+  const auto rates = read<float>(2);
+  auto dense = read<float>(size);
+  const auto of_dense = read<float>(size);
+  auto matrix = read<float>(V * D);
+  const auto rows = read<int32_t>(N);
+  const auto values = read<float>(N * D);
+  const kerasptb::SgdVariable variables[] = {{dense.data(), of_dense.data(), size},
+                                             {matrix.data(), values.data(), N * D, rows.data(), N, V, D}};
+  clipped_sgd(variables, 2, rates[0], rates[1]);
+  write(dense);
+  write(matrix);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -109,6 +126,8 @@ int main(int argc, char** argv) {
     softmax(sizes[0], sizes[1]);
   else if (strcmp(argv[1], "global_norm") == 0 && sizes.size() == 1)
     norm(sizes[0]);
+  else if (strcmp(argv[1], "clipped_sgd") == 0 && sizes.size() == 4)
+    sgd(sizes[0], sizes[1], sizes[2], sizes[3]);
   else if (strcmp(argv[1], "dropout") == 0 && sizes.size() == 1)
     drop(sizes[0]);
   else

@@ -24,6 +24,7 @@ def of(path):
 
 NATIVE = Path(__file__).parents[1]
 lstm = of(NATIVE.parent / "test_lstm.py")
+sgd = of(NATIVE.parent / "test_clipped_sgd.py")
 norm = of(NATIVE.parent / "test_global_norm.py")
 dropout = of(NATIVE.parent / "test_dropout.py")
 linear = of(NATIVE / "test_linear_cross_entropy.py")
@@ -110,6 +111,16 @@ def test_global_norm(run, threads):
         (array,) = norm.example([shape])
         (found,) = run("global_norm", (array.size,), (array,), [()], threads)
         np.testing.assert_allclose(found, norm.exact([array]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [0.5, 1e4])
+def test_clipped_sgd(run, clip):
+    weights, gradients = sgd.example([(4097,)], [(50, 7, 40)])
+    (of_matrix, of_dense), (matrix, dense) = gradients, weights
+    sizes = (dense.size, *matrix.shape, len(of_matrix[0]))
+    arrays = (np.array([0.7, clip], "float32"), dense, of_dense, matrix, *of_matrix)
+    found = run("clipped_sgd", sizes, arrays, [dense.shape, matrix.shape])
+    sgd.assert_equal(found[::-1], sgd.exact(weights, gradients, 0.7, clip))
 
 
 @pytest.mark.parametrize("shape", dropout.SHAPES, ids=str)
