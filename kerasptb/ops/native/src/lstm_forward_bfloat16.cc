@@ -39,12 +39,11 @@ struct Forward {
     return sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
   }
 
-  // Packs 32 rows of [W; U] at a time, together with the other threads.
-  void pack_weights(Queue& queue) const {
+  void pack_weights(Range some) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
-    for (int64_t k_tile; (k_tile = queue.next()) < row_size / kTileDepth;)
-      // Read along the rows: the elements of a column are pages apart.
-      for (int64_t tile = 0; tile < tiles; ++tile)
+    // The outer loop is over k, to read along the rows of W: the elements of a column are pages apart.
+    for (int64_t k_tile = 0; k_tile < row_size / kTileDepth; ++k_tile)
+      for (int64_t tile = some.begin; tile < some.end; ++tile)
         for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)
           for (int64_t gate = 0; gate < kGates; ++gate) {
             const int64_t k = k_tile * kTileDepth + 2 * pair;
@@ -202,13 +201,12 @@ void forward(const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& io) {
   const Forward<kParts> task(sizes, io, workers);
   Barrier& all = *workers.barriers(1, workers.count());
   Barrier* barriers = workers.barriers(task.layout.groups, task.layout.members);
-  Queue& queue = *workers.queues(1);
   workers.run([&](int thread) {
     const int count = workers.count();
     const Tiles tiles;
+    task.pack_weights(split(task.tiles, count, thread));
     task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
     task.copy_initial_state(split(sizes.batch, count, thread));
-    task.pack_weights(queue);
     all.wait();
     if (task.input_sums != nullptr) {
       task.input_products(split(task.tiles, count, thread));

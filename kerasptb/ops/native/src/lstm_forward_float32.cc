@@ -139,14 +139,16 @@ KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range pa
 }
 
 // packed[panel][k][gate][lane] = U[k, gate, panel kLanes + lane]; zero past the last unit.
-void pack_panel(const float* kernel, float* packed, int64_t units, int64_t panel) {
-  const int64_t unit = panel * kLanes, lanes = units - unit;
-  float* out = packed + panel * 4 * kLanes * units;
-  for (int64_t k = 0; k < units; ++k)
-    for (int g = 0; g < 4; ++g, out += kLanes) {
-      const float* in = kernel + (k * 4 + g) * units + unit;
-      store(out, lanes < kLanes ? load(in, lanes) : load(in));
-    }
+void pack(const float* kernel, float* packed, int64_t units, Range panels) {
+  for (int64_t p = panels.begin; p < panels.end; ++p) {
+    const int64_t unit = p * kLanes, lanes = units - unit;
+    float* out = packed + p * 4 * kLanes * units;
+    for (int64_t k = 0; k < units; ++k)
+      for (int g = 0; g < 4; ++g, out += kLanes) {
+        const float* in = kernel + (k * 4 + g) * units + unit;
+        store(out, lanes < kLanes ? load(in, lanes) : load(in));
+      }
+  }
 }
 
 // With U in place: adds the products of R rows of h[t-1] and rows k of U, kDeep of these at a time, to the sums in
@@ -244,14 +246,12 @@ void lstm_forward(const LstmForward& a) {
   float* c_local = keep ? nullptr : workers.scratch<float>(B * h_stride);
   Barrier all(threads);
   Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
-  Queue& panels_to_pack = *workers.queues(1);
 
   workers.run([&](int thread) {
     if (thread >= threads) return;
     const Part part(grid, thread, B, H);
+    if (packed != nullptr) pack(a.recurrent_kernel, packed, H, split(panels, threads, thread));
     copy_rows(h[0], h_stride, a.h0, H, part.rows, part.units);
-    if (packed != nullptr)
-      for (int64_t p; (p = panels_to_pack.next()) < panels;) pack_panel(a.recurrent_kernel, packed, H, p);
     all.wait();
     for (int64_t t = 0; t < T; ++t) {
       const bool last = t == T - 1;

@@ -16,11 +16,10 @@ void lstm_layer_forward(const LstmLayerForward& a) {
     const Panels kernel{deepest, columns, workers.scratch<float>(Panels::floats(deepest, columns))};
     float* tiles = workers.scratch<float>(threads * kTileFloats);
     Barrier& all = *workers.barriers(1, threads);
-    Queue* queues = workers.queues(ceil_div(D, deepest));
     workers.run([&](int thread) {
       for_each_block(D, [&](Range k, bool first) {
         if (!first) all.wait();
-        kernel.pack_rows(a.kernel + k.begin * columns, columns, k.size(), queues[k.begin / deepest]);
+        kernel.pack_rows(a.kernel + k.begin * columns, columns, k.size(), thread, threads);
         all.wait();
         const auto pack = [&](Range some, float* to) { pack_tiles_of_rows(a.x, D, rows, some, k, to); };
         multiply<TileForm::kRows>(rows, pack, kernel, 0, k.size(), first, r.gates, tiles + thread * kTileFloats, thread,

@@ -41,14 +41,10 @@ struct Panels {
   static int64_t floats(int64_t rows, int64_t columns) { return rows * round_up(columns, kPanel); }
   float* at(int64_t panel, int64_t row) const { return data + (panel * rows + row) * kPanel; }
 
-  // Packs the first `size` rows together with the other threads, some at a time; row i is at from + i * stride.
-  void pack_rows(const float* from, int64_t stride, int64_t size, Queue& queue) const {
-    constexpr int64_t kSome = 8;
-    for (int64_t i; (i = kSome * queue.next()) < size;) pack_rows(from, stride, Range{i, smaller(i + kSome, size)});
-  }
-
-  void pack_rows(const float* from, int64_t stride, Range some) const {
-    for (int64_t i = some.begin; i < some.end; ++i) {
+  // Packs this thread's share of the first `size` rows; row i is at from + i * stride.
+  void pack_rows(const float* from, int64_t stride, int64_t size, int thread, int threads) const {
+    const Range mine = split(size, threads, thread);
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
       const float* row = from + i * stride;
       float* to = at(0, i);
       int64_t j = 0;

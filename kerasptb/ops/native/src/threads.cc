@@ -352,12 +352,6 @@ Barrier* Workers::barriers(int number, int count) {
   return result;
 }
 
-Queue* Workers::queues(int64_t number) {
-  Queue* result = scratch<Queue>(number);
-  for (int64_t i = 0; i < number; ++i) new (result + i) Queue;
-  return result;
-}
-
 void* Workers::allocate(size_t bytes) {
   Pool& p = *held;
   // Arrays that start at the same offset within a 4 KB page, and are read side by side, evict each other from the L1

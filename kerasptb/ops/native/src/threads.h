@@ -1,9 +1,8 @@
 // The library's thread pool, and scratch memory that is kept between calls.
 //
 // Kernels last a few milliseconds and follow one another closely, so idle helper threads spin for half a millisecond
-// before they sleep: waking a sleeping thread takes longer than many kernels do. Work is split by thread number, so
-// that sums are formed in the same order on every run; first come, first served (Queue) only where that changes no
-// result.
+// before they sleep: waking a sleeping thread takes longer than many kernels do. Work is split by thread number, not
+// first come, first served, so sums are formed in the same order on every run.
 //
 //   Workers workers;                                    // waits until no other kernel runs
 //   float* packed = workers.scratch<float>(size);       // 64-byte aligned, not initialised
@@ -38,17 +37,6 @@ class Barrier {
   alignas(64) std::atomic<int> generation_{0};
 };
 
-// Numbers the parts of work that the threads take as they come to it: for copies, whose result does not depend on who
-// makes them, where one thread may be slower. It is, if the other one's core has written last what both read.
-class Queue {
- public:
-  // Returns 0, 1, 2, …, each to one thread.
-  __attribute__((always_inline)) int64_t next() { return next_.fetch_add(1, std::memory_order_relaxed); }
-
- private:
-  alignas(64) std::atomic<int64_t> next_{0};
-};
-
 // Exclusive use of the thread pool and its scratch memory for one kernel call. All its threads treat denormals as zero;
 // the destructor restores the calling thread's own setting.
 class Workers {
@@ -69,9 +57,6 @@ class Workers {
 
   // `number` barriers, each for `count` threads, in scratch memory.
   Barrier* barriers(int number, int count);
-
-  // `number` queues, in scratch memory.
-  Queue* queues(int64_t number);
 
   // Uninitialised memory for `size` elements, valid until the destructor. Call it before or between calls of run(), not
   // inside. Throws a std::bad_alloc that says how much was asked for. Memory is kept for the next calls; a large block
