@@ -33,7 +33,8 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
         ValueError: if the backend is unknown, or is named and cannot serve the call.
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
-    chosen = backends.resolve(backend, obstacle=None if backend in ("reference", "keras") else obstacle(weights))
+    only_keras = None if backend in ("reference", "keras") else obstacle(weights, gradients)
+    chosen = backends.resolve(backend, obstacle=only_keras)
     gradients = [
         (ops.cast(g[0], "int32"), ops.cast(g[1], "float32")) if isinstance(g, tuple) else ops.cast(g, "float32")
         for g in gradients
@@ -56,13 +57,16 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
     return [w - learning_rate * _dense(g, w.shape) for w, g in zip(weights, gradients, strict=True)]
 
 
-def obstacle(weights):
-    """Why the native backend cannot update these weights, or None."""
+def obstacle(weights, gradients):
+    """Why the native backend cannot update these weights by such gradients, or None."""
     if backends.visible_gpus():
         return "The native kernel of clipped gradient descent is for processors."
     wrong = next((w for w in weights if keras.backend.standardize_dtype(w.dtype) != "float32"), None)
     if wrong is not None:
         return f"The native backend updates float32 weights. Received: dtype={wrong.dtype}."
+    for w, g in zip(weights, gradients, strict=True):
+        if isinstance(g, tuple) and len(w.shape) != 2:
+            return f"The native backend updates rows of matrices. Received: rows of weights of shape {tuple(w.shape)}."
     return None
 
 

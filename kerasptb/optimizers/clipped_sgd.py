@@ -66,8 +66,10 @@ class ClippedSGD(keras.optimizers.SGD):
         if _ON_TENSORFLOW:
             _check_single_replica()
             # Not otherwise: only XLA lets the operation update the variables' own memory.
-            if compiled_by_xla() and backends.resolve("auto", obstacle=obstacle(trainable_variables)) == "native":
-                _step_natively(grads, trainable_variables, learning_rate, self.global_clipnorm)
+            pairs = [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in grads]
+            only_keras = obstacle(trainable_variables, pairs)
+            if compiled_by_xla() and backends.resolve("auto", obstacle=only_keras) == "native":
+                _step_natively(pairs, trainable_variables, learning_rate, self.global_clipnorm)
                 return
         if self.global_clipnorm is not None:
             norm = norm_of_gradients(grads)
@@ -112,8 +114,7 @@ def norm_of_gradients(gradients):
 def _step_natively(gradients, variables, learning_rate, global_clipnorm):
     """One native operation for the norm and all updates. XLA's, one for each variable, wait for its threads."""
     values = [v.value if isinstance(v, keras.Variable) else v for v in variables]
-    pairs = [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-    updated = clipped_sgd([tf.convert_to_tensor(v) for v in values], pairs, learning_rate, global_clipnorm)
+    updated = clipped_sgd([tf.convert_to_tensor(v) for v in values], gradients, learning_rate, global_clipnorm)
     for value, new in zip(values, updated, strict=True):
         value.assign(new)
 

@@ -117,6 +117,11 @@ def test_other_weights_than_float32_are_refused(native_library):
         clipped_sgd([tf.ones(3, "float16")], [tf.ones(3)], 1.0, backend="native")
 
 
+def test_rows_are_of_matrices(native_library):
+    with pytest.raises(ValueError, match=r"rows of matrices\. Received: rows of weights of shape \(3,\)"):
+        clipped_sgd([tf.ones(3)], [(tf.constant([1]), tf.ones(1))], 1.0, backend="native")
+
+
 @pytest.mark.parametrize("wrong", [[tf.ones([2, 3])], [(tf.constant([0, 1]), tf.ones([2, 4]))]], ids=["dense", "rows"])
 def test_a_gradient_of_another_shape_is_refused(native_library, wrong):
     with pytest.raises(tf.errors.InvalidArgumentError, match="kerasptb_clipped_sgd"):

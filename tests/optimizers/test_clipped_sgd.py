@@ -85,6 +85,16 @@ def test_compiled_by_xla_one_operation_updates_the_memory_of_all_variables(nativ
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_elements_of_a_vector_may_have_a_gradient(native_library, jit_compile):
+    vector = keras.Variable(np.zeros(50, "float32"))
+    gradient = tf.IndexedSlices(tf.constant([1.0, 2.0, 4.0]), tf.constant([7, 3, 7]), (50,))
+    apply_compiled(ClippedSGD(0.5, global_clipnorm=None), [gradient], [vector], jit_compile)
+    assert vector.numpy()[7] == -2.5
+    assert vector.numpy()[3] == -1.0
+    assert np.count_nonzero(vector.numpy()) == 2
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
 def test_rows_that_occur_often_give_the_same_bits_each_time(native_library, jit_compile):
     random = np.random.default_rng(3)
     values = tf.constant(random.normal(size=(20000, 64)).astype("float32"))
