@@ -75,7 +75,7 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
         f"{lstm}_forward_float32": 2,
         f"{lstm}_backward_float32": 2,
         loss: 1,
-    } | ({} if gpu else {"global_norm": 1})
+    } | ({} if gpu else {"clipped_sgd": 1})
     # A loop over chunks, steps or rows would be a launch from the host for each on a GPU.
     assert not re.search(r"\bwhile\(", hlo)
     evaluation = hlo_of(model.test_step, (batch, batch))
