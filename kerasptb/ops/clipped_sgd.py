@@ -43,18 +43,26 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
     if chosen == "native":
         from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
-        arguments, aliases = [learning_rate, ops.cast(global_clipnorm or 0.0, "float32")], {}
+        arguments, aliases = (
+            [learning_rate, ops.cast(-1.0 if global_clipnorm is None else global_clipnorm, "float32")],
+            {},
+        )
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
             aliases[len(arguments)] = i
             arguments += [w, *g] if isinstance(g, tuple) else [w, g]
         return calls.call("kerasptb_clipped_sgd", arguments, [tuple(w.shape) for w in weights], aliases)
-    if global_clipnorm:
+    if global_clipnorm is not None:
         norm = global_norm([g[1] if isinstance(g, tuple) else g for g in gradients], chosen)
-        # An infinite norm gives NaN, as when every gradient is scaled. A factor of 0 would stop training silently.
-        norm = ops.where(ops.isfinite(norm), norm, float("nan"))
-        # For norms below the limit the factor is exactly 1, since max(norm, clip) is then clip itself.
-        learning_rate = learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
+        learning_rate = clipped_rate(learning_rate, norm, global_clipnorm)
     return [w - learning_rate * _dense(g, w.shape) for w, g in zip(weights, gradients, strict=True)]
+
+
+def clipped_rate(learning_rate, norm, global_clipnorm):
+    """Returns `learning_rate · min(1, clip / norm)`, a scalar like these; NaN if the norm is not finite."""
+    # An infinite norm gives NaN, as when every gradient is scaled. A factor of 0 would stop training silently.
+    norm = ops.where(ops.isfinite(norm), norm, float("nan"))
+    # For norms below the limit the factor is exactly 1, since max(norm, clip) is then clip itself.
+    return learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
 
 
 def obstacle(weights, gradients):

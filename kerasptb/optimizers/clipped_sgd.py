@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kerasptb.ops import backends
-from kerasptb.ops.clipped_sgd import clipped_sgd, obstacle
+from kerasptb.ops.clipped_sgd import clipped_rate, clipped_sgd, obstacle
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
 
@@ -72,11 +72,7 @@ class ClippedSGD(keras.optimizers.SGD):
                 _step_natively(pairs, trainable_variables, learning_rate, self.global_clipnorm)
                 return
         if self.global_clipnorm is not None:
-            norm = norm_of_gradients(grads)
-            # An infinite norm gives NaN, as when every gradient is scaled. A factor of 0 would stop training silently.
-            norm = ops.where(ops.isfinite(norm), norm, float("nan"))
-            # For norms below the limit the factor is exactly 1, since max(norm, clip) is then clip itself.
-            learning_rate = learning_rate * (self.global_clipnorm / ops.maximum(norm, self.global_clipnorm))
+            learning_rate = clipped_rate(learning_rate, norm_of_gradients(grads), self.global_clipnorm)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def update_step(self, gradient, variable, learning_rate):

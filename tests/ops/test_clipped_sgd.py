@@ -54,7 +54,7 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("clip", [None, 0.5, 1e4])
+@pytest.mark.parametrize("clip", [None, 0.0, 0.5, 1e4])
 def test_all_variables(native_library, backend, clip):
     weights, gradients = example()
     assert_equal(step(weights, gradients, 0.7, clip, backend), exact(weights, gradients, 0.7, clip))

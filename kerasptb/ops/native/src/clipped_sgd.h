@@ -9,8 +9,8 @@
 //                            w [V,D], rows i32 [N], g [N,D]: the gradient of these rows, 0 elsewhere)
 //       -> the new w of each variable, whose memory may be that of the old one
 //
-// Not clipped if clip is 0. A rate is NaN if the norm is not finite. A row that occurs several times is updated several
-// times, in order; one outside [0, V) is left out.
+// Not clipped if clip is negative. A rate is NaN if the norm is not finite. A row that occurs several times is updated
+// several times, in order; one outside [0, V) is left out.
 #pragma once
 
 #include <cstdint>

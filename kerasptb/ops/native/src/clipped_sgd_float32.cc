@@ -40,7 +40,7 @@ void clipped_sgd(const SgdVariable* variables, int64_t count, float learning_rat
   Barrier& all = *workers.barriers(1, threads);
   const auto work = [&](int thread) {
     float rate = learning_rate;
-    if (clip > 0) {
+    if (clip >= 0) {
       for_each_block(count, size_of, num_blocks, thread, threads,
                      [&](int64_t block, int64_t a, int64_t begin, int64_t size) {
                        of_block[block] = sum_of_squares(variables[a].gradient + begin, size);
