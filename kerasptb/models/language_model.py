@@ -206,8 +206,7 @@ class LanguageModel(*_BASES):
             ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch.
         """
         # Keras trains under the strategy that the model was made under, wherever it is compiled.
-        if not _ON_JAX and (tf.distribute.has_strategy() or self.distribute_strategy.num_replicas_in_sync > 1):
-            strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else self.distribute_strategy
+        if not _ON_JAX and (strategy := _strategy_of(self)):
             raise ValueError(
                 "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
                 f"Received: a model made under {type(strategy).__name__}"
@@ -473,6 +472,18 @@ class LanguageModel(*_BASES):
             model.trainable = False
         return model
 
+    def _runs_as_one_program(self, step):
+        # On a GPU the loop would wait for the host at each step.
+        return (
+            self.jit_compile is True
+            and self.steps_per_execution > 1
+            and self._perplexity is not None
+            and getattr(type(self), step) is getattr(LanguageModel, step)
+            and not self.run_eagerly
+            and not backends.visible_gpus()
+            and not tf.distribute.has_strategy()
+        )
+
     def _precision(self):
         """The precision in which a native backend serves this model."""
         return self.precision or backends.precision_of_policy(self.backend, self.dtype_policy)
@@ -543,6 +554,12 @@ class _Metrics(keras.src.trainers.compile_utils.MetricsList):
 
     def result(self):
         return self.get_result()
+
+
+def _strategy_of(model):
+    """The `tf.distribute` strategy that the model would train under, or None."""
+    with model.distribute_strategy.scope():
+        return tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
 
 
 def _pieces(length):

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from kerasptb.ops import tensors
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
+
+    from kerasptb.models.grouped_steps import GroupedDataset, can_be_grouped, function_of_groups
 
 
 class WholeBatches:
@@ -70,6 +73,9 @@ class WholeBatches:
                 which Keras applies to rows with one class each.
         """
         _refuse_class_weights(kwargs.get("class_weight"))
+        if y is None and kwargs.get("sample_weight") is None and not shuffle:  # otherwise Keras has something to say
+            x = self._grouped(x, "train_step")
+        validation_data = self._grouped(validation_data, "test_step")
         rows = batch_size or self.batch_size
         if isinstance(validation_data, tuple | list) and (array := _array(validation_data[0])) is not None:
             # Checked before the first epoch. When training on a dataset, Keras would read these in batches of 32.
@@ -96,6 +102,8 @@ class WholeBatches:
             ValueError: if arrays do not divide into whole batches.
         """
         self.reset_evaluation_states()
+        if y is None and kwargs.get("sample_weight") is None:
+            x = self._grouped(x, "test_step")
         batch_size = self._batch_size_of(x, batch_size)
         self._retrace_if_new_shape("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         return super().evaluate(x, y, batch_size, verbose, **kwargs)
@@ -135,6 +143,35 @@ class WholeBatches:
         """One step of prediction; takes and returns what `keras.Model.predict_step` does."""
         with whole_batch(arguments[-1], self.batch_size) as data:
             return super().predict_step(*arguments[:-1], data)
+
+    def make_train_function(self, force=False):
+        """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
+        return self._make_function_of_groups("train", force) or super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
+        return self._make_function_of_groups("test", force) or super().make_test_function(force)
+
+    def _make_function_of_groups(self, kind, force):
+        """Makes and returns the function if the data come in groups, else returns None."""
+        name = f"{kind}_function"
+        if not (size := self._traced.group_size(name)):
+            return None
+        if force or getattr(self, name) is None:
+            if kind == "train" and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)  # not in the program's loop, which it has to outlive
+            setattr(self, name, function_of_groups(getattr(self, f"{kind}_step"), self.get_metrics_result, size))
+        return getattr(self, name)
+
+    def _grouped(self, data, step):
+        """The data, in groups of batches if the steps of a call can run as one program."""
+        if not _ON_TENSORFLOW or not can_be_grouped(data) or not self._runs_as_one_program(step):
+            return data
+        return GroupedDataset(data, self.steps_per_execution)
+
+    def _runs_as_one_program(self, step):
+        """Whether this step's only effects are on variables, and its logs the metrics' results."""
+        return False
 
     def _retrace_if_new_shape(self, function, shape):
         """Installs the step function that was traced for batches of this shape, or None if there is none yet.
@@ -179,6 +216,18 @@ class _TracedFunctions:
         self._others[kind] = [*kept, (before, function)]
         self._shapes[kind] = shape
         return found[1]
+
+    def group_size(self, kind):
+        """The batches of a group that the current function takes, or None if it takes single batches."""
+        shape = self._shapes.get(kind)
+        return shape.size if isinstance(shape, _Groups) else None
+
+
+class _Groups(NamedTuple):
+    """The shape of the batches of groups."""
+
+    element_spec: Any
+    size: int
 
 
 def _check_rows(array, batch_size, part=""):
@@ -255,6 +304,8 @@ def _shape_of_weights(sample_weight):
 def _shapes(x, batch_size, sample_weight=None):
     """What is known about the shapes of a batch beforehand; None if nothing is."""
     array = _array(x)
+    if _ON_TENSORFLOW and isinstance(x, GroupedDataset):
+        return _Groups(x.element_spec, x.size)
     if array is None:
         return getattr(x, "element_spec", None)
     return (batch_size, *array.shape[1:]), _shape_of_weights(sample_weight)

@@ -1,7 +1,6 @@
 import concurrent.futures
 import json
 import math
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -532,9 +531,9 @@ def test_callbacks_of_keras_know_that_a_lower_perplexity_is_better(tmp_path):
 def test_is_of_one_device():
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(ValueError, match=r"Received: .* OneDevice"):
         compiled_model()
-    model = small_model()
-    model._distribute_strategy = SimpleNamespace(num_replicas_in_sync=2)  # as if made in the scope of one
-    with pytest.raises(ValueError, match="trains on one device"):
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        model = small_model()
+    with pytest.raises(ValueError, match=r"Received: a model made under MirroredStrategy"):
         model.compile()
 
 

@@ -1,0 +1,74 @@
+"""Several training or evaluation steps as one XLA program, with TensorFlow on a processor.
+
+Where a call takes several steps (`steps_per_execution`), Keras' function is a TensorFlow loop that fetches a batch,
+starts the compiled step and keeps its logs. That takes a twentieth of a step of the notebook model in bfloat16. Here
+the dataset yields the batches of a call as one group, and the loop over them is part of the program.
+"""
+
+import tensorflow as tf
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
+
+from kerasptb.ops.tensors import do_not_convert
+
+
+class GroupedDataset(TFDatasetAdapter):
+    """Gives Keras' trainer, which counts batches, a dataset of groups of batches.
+
+    Args:
+        dataset: a `tf.data.Dataset` of batches of static shapes.
+        size: batches of a group; the last group may have fewer.
+
+    Attributes:
+        size: as the argument.
+        element_spec: of the groups.
+    """
+
+    def __init__(self, dataset, size):
+        super().__init__(dataset)
+        self.size = size
+        self._groups = dataset.batch(size)
+        self.element_spec = self._groups.element_spec
+
+    def get_tf_dataset(self):
+        """Returns the dataset of groups."""
+        return self._groups
+
+
+def can_be_grouped(dataset):
+    """Returns whether this is a `tf.data.Dataset` of tensors of static shapes."""
+    return isinstance(dataset, tf.data.Dataset) and all(
+        isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined()
+        for spec in tf.nest.flatten(dataset.element_spec)
+    )
+
+
+def function_of_groups(step, results, size):
+    """Returns a function that Keras' trainer can call in place of its own, with an iterator of groups.
+
+    Args:
+        step: what one step does with a batch. What it returns is not used.
+        results: returns the logs after the last step.
+        size: batches of a group.
+    """
+
+    @tf.function(jit_compile=True)
+    @do_not_convert
+    def program(count, group):
+        def body(number):
+            step(tf.nest.map_structure(lambda batches: batches[number], group))
+            return (number + 1,)
+
+        tf.while_loop(lambda number: number < count, body, (tf.constant(0),))
+        return results()
+
+    def function(iterator):
+        group = next(iterator)  # at its end a StopIteration, which the trainer expects
+        count = tf.nest.flatten(group)[0].shape[0]
+        if count < size:  # filled up: a group of another size would be compiled anew
+            group = tf.nest.map_structure(
+                lambda batches: tf.pad(batches, [(0, size - count)] + [(0, 0)] * (batches.shape.rank - 1)), group
+            )
+        return program(tf.constant(count), group)
+
+    function.program = program
+    return function
