@@ -375,7 +375,7 @@ def test_divergence_stops_with_a_line_and_keeps_the_last_good_weights(tmp_path):
                 variable = self.model.trainable_variables[-1]
                 variable.assign(np.full(variable.shape, np.nan))
 
-    with pytest.raises(TrainingDivergedError, match="nan in epoch 3, step 8"):
+    with pytest.raises(TrainingDivergedError, match="nan in epoch 3, step 16"):
         train(tmp_path / "run", callbacks=[Poison()])
     run = kerasptb.load_run(tmp_path / "run")
     assert [row["epoch"] for row in run.history] == [1, 2]
@@ -576,7 +576,7 @@ def test_several_batches_a_call_train_as_one_does(tmp_path):
     one = train(tmp_path / "one", callbacks=[batches], model_arguments=model)
     several = train(tmp_path / "several", callbacks=[epochs], model_arguments=model)
     assert batches.seen == list(range(22)) * 3  # (450 / 4 - 1) / 5 batches an epoch
-    assert epochs.steps_per_execution == 8
+    assert epochs.steps_per_execution == 16
     for rows in zip(one.history, several.history, strict=True):
         kept = [{name: value for name, value in row.items() if name != "words_per_second"} for row in rows]
         assert kept[0] == kept[1]
@@ -606,7 +606,7 @@ def test_the_progress_bar_counts_no_step_that_is_not_there(tmp_path, monkeypatch
         lambda bar, step, *args, **kwargs: seen.append(step) or update(bar, step, *args, **kwargs),
     )
     train(tmp_path / "run", epochs=1, verbose=1)
-    assert seen == [8, 16, 22, 22]  # the last of three calls has 6 steps; the epoch's end adds validation's figures
+    assert seen == [16, 22, 22]  # the last of two calls has 6 steps; the epoch's end adds validation's figures
 
 
 def test_numpy_numbers_are_welcome(tmp_path):

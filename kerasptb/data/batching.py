@@ -101,7 +101,7 @@ def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word: bool = False):
-    """Returns the contiguous batches of a text as a `tf.data.Dataset`, in order, prefetched, of known cardinality.
+    """Returns the contiguous batches of a text as a `tf.data.Dataset`, in order, of known cardinality.
 
     The module's docstring draws how the rows continue from batch to batch.
 
@@ -162,6 +162,7 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
     # Slices of an array have nothing to tune, and the tuning thread can delay the end of an epoch: `fit` then waits
     # until that thread next wakes up (0.01 (2^k - 1) s after its start). Measured with TensorFlow 2.21: 10.2 s for an
     # epoch of 8.1 s.
+    # Nor is anything prefetched: handing a slice over from another thread takes longer than slicing.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.prefetch(2).with_options(options)
+    return dataset.with_options(options)

@@ -252,7 +252,8 @@ class LanguageModel(*_BASES):
         """Returns the probability of each word as the next word after each row.
 
         Several threads may call this at the same time. With TensorFlow they may also do so while another thread trains
-        the model. With `reset=False` each thread needs its own model, or batches of another size.
+        the model; if XLA compiles the training they wait for each other's variables, for up to a few times the steps of
+        a call (`steps_per_execution`). With `reset=False` each thread needs its own model, or batches of another size.
 
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
