@@ -22,9 +22,9 @@ from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
 from kerasptb.recorder import Recorder
 
-# Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13, is
-# then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are the
-# same to the bit.
+# Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
+# is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
+# the same to the bit.
 _STEPS_PER_EXECUTION = 16
 _STEPS_PER_EXECUTION_ON_GPU = 32
 
