@@ -57,20 +57,24 @@ def keras_layers(size, jit_compile=False, unroll=False):
 
 
 def ours(size, backend="native", precision="float32"):
-    """The package's LSTM and `ops.linear_cross_entropy`."""
+    """The package's LSTM and `ops.linear_cross_entropy`, compiled by XLA where `jit_compile="auto"` compiles a step."""
     from kerasptb import ops  # noqa: PLC0415
     from kerasptb.layers import FusedLSTM  # noqa: PLC0415
+    from kerasptb.ops.linear_cross_entropy import is_one_kernel  # noqa: PLC0415
 
     options = {"backend": backend, "precision": precision}
-    if size["operation"] == "head":
+    head = size["operation"] == "head"
+    words = size["words"] if head else size["batch"] * size["steps"]
+    jit_compile = backend == "native" and is_one_kernel(words, size["features" if head else "units"], precision)
+    if head:
         return _tensorflow_step(
-            size, False, lambda x, w, b, y: ops.linear_cross_entropy(x, w, b, y, reduction="sum", **options)
+            size, jit_compile, lambda x, w, b, y: ops.linear_cross_entropy(x, w, b, y, reduction="sum", **options)
         )
     layer = FusedLSTM(size["units"], return_sequences=True, **options)
     x, *weights = make_arrays(size)
     layer.build(x.shape)
     layer.set_weights(weights)
-    return _layer_step(layer, x, False)
+    return _layer_step(layer, x, jit_compile)
 
 
 def pytorch(size, fused=False, autocast=False):
