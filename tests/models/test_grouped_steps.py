@@ -84,6 +84,18 @@ def test_training_and_validation_are_those_of_single_steps(programs, size, optio
     assert model.evaluate(VALID, verbose=0) == pytest.approx(single.evaluate(VALID, verbose=0), rel=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["keras", "reference"])
+def test_models_of_other_backends_are_grouped_too(programs, backend):
+    histories = []
+    for size in (8, 1):
+        model = LanguageModel(V, 6, (8, 6), B, T, seed=3, backend=backend)
+        model.compile(steps_per_execution=size, jit_compile=True)
+        histories.append(model.fit(BATCHES, validation_data=VALID, verbose=0).history)
+    assert programs == [8, 8]
+    for name, values in histories[1].items():
+        np.testing.assert_allclose(histories[0][name], values, rtol=1e-5, err_msg=name)
+
+
 def test_keras_own_loop_would_do_the_same(programs, monkeypatch):
     _, history = trained(8)
     monkeypatch.setattr(LanguageModel, "_runs_as_one_program", lambda *_: False)
