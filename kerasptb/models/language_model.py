@@ -199,7 +199,8 @@ class LanguageModel(*_BASES):
                 native kernels serve every layer. "auto" compiles with TensorFlow on a processor too if that makes the
                 step faster (by up to a tenth, or a third with a batch of 1): if native kernels do all the work. Such a
                 step does not notice word ids out of range in its inputs, and the loss of one in the targets is NaN;
-                otherwise both are errors.
+                otherwise both are errors. On a processor the steps of a call (`steps_per_execution`) are one program
+                then, if the data are a `tf.data.Dataset` of static shapes.
             **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
