@@ -43,10 +43,8 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
     if chosen == "native":
         from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
-        arguments, aliases = (
-            [learning_rate, ops.cast(-1.0 if global_clipnorm is None else global_clipnorm, "float32")],
-            {},
-        )
+        clip = -1.0 if global_clipnorm is None else global_clipnorm
+        arguments, aliases = [learning_rate, ops.cast(clip, "float32")], {}
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
             aliases[len(arguments)] = i
             arguments += [w, *g] if isinstance(g, tuple) else [w, g]
