@@ -94,7 +94,7 @@ class _Float32Layer:
 
     def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
         (B, T, _), H = x.shape, h0.shape[1]
-        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
+        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * (-(-H // 16) * 16)), (B, T, H)]
         return call("kerasptb_lstm_layer_forward_float32", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
 
     def inference(self, *arguments):

@@ -27,8 +27,8 @@ Floats numbers(int64_t size) {
 void lstm_float32(int64_t B, int64_t T, int64_t D, int64_t H) {
   const Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
                state = numbers(B * H), dh_seq = numbers(B * T * H);
-  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * 4 * H), c_seq(B * T * H), dx(B * T * D), dh0(B * H),
-      dc0(B * H), dW(D * 4 * H), dU(H * 4 * H), dbias(4 * H);
+  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * kerasptb::lstm_layer_gates(H)), c_seq(B * T * H),
+      dx(B * T * D), dh0(B * H), dc0(B * H), dW(D * 4 * H), dU(H * 4 * H), dbias(4 * H);
   KERASPTB_DISPATCH(lstm_layer_forward)
   ({{B, T, H, gates.data(), U.data(), bias.data(), state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data(),
      gates.data(), c_seq.data()},

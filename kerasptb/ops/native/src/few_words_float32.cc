@@ -181,7 +181,7 @@ struct Task {
       return;
     }
     for (int64_t i = 0; i < words; i += kPanel) {
-      if (io.transpose_kernel) pack_transposed(io.kernel + (v + i) * D, smaller(words - i, kPanel), D, my.panel);
+      if (io.transpose_kernel) pack_transposed<kPanel>(io.kernel + (v + i) * D, D, words - i, D, my.panel);
       for_each_tile(io.num_words, [&](auto height, int64_t tile, int64_t row) {
         Product of{D, h + tile * D * kRows, my.panel, kPanel, z + row * kBlock + i, kBlock, words - i};
         if (tile > 0 || io.transpose_kernel) return product<height, 2, 1, kRows>(of);

@@ -59,8 +59,8 @@ ffi::Error layer_forward(Float32 x, Float32 kernel, Float32 recurrent_kernel, Fl
                          Out h_seq, Out h_T, Out c_T, Out gates, Out c_seq) {
   const char* name = "kerasptb_lstm_layer_forward_float32";
   LstmLayerForward arguments;
-  ffi::Error error =
-      check(name, *gates, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T, &*gates, &*c_seq, &arguments.recurrence);
+  ffi::Error error = check(name, *gates, recurrent_kernel, bias, h0, c0, *h_seq, *h_T, *c_T, &*gates, &*c_seq,
+                           &arguments.recurrence, true);
   if (error.failure()) return error;
   const LstmForward& r = arguments.recurrence;
   const int64_t D = x.dimensions().size() == 3 ? x.dimensions()[2] : 0;

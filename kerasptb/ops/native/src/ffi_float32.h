@@ -26,13 +26,14 @@ inline bool shapes_fit(std::initializer_list<Expected> all) {
   return true;
 }
 
-// gates and c_seq: null for inference.
+// gates and c_seq: null for inference. `layer`: the gates are those of the layer's kernel, of which xz has the shape.
 inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel, Float32 bias, Float32 h0, Float32 c0,
                         Float32& h_seq, Float32& h_T, Float32& c_T, Float32* gates, Float32* c_seq,
-                        LstmForward* arguments) {
+                        LstmForward* arguments, bool layer = false) {
   if (h_seq.dimensions().size() != 3) return wrong_shapes(target);
   const int64_t B = h_seq.dimensions()[0], T = h_seq.dimensions()[1], H = h_seq.dimensions()[2];
-  if (!shapes_fit({{xz, {B, T, 4 * H}},
+  const int64_t columns = layer ? lstm_layer_gates(H) : 4 * H;
+  if (!shapes_fit({{xz, {B, T, columns}},
                    {recurrent_kernel, {H, 4 * H}},
                    {bias, {4 * H}},
                    {h0, {B, H}},
@@ -41,7 +42,7 @@ inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel
                    {h_T, {B, H}},
                    {c_T, {B, H}}}))
     return wrong_shapes(target);
-  if (gates != nullptr && !shapes_fit({{*gates, {B, T, 4 * H}}, {*c_seq, {B, T, H}}})) return wrong_shapes(target);
+  if (gates != nullptr && !shapes_fit({{*gates, {B, T, columns}}, {*c_seq, {B, T, H}}})) return wrong_shapes(target);
   *arguments = {B,
                 T,
                 H,
@@ -58,14 +59,14 @@ inline ffi::Error check(const char* target, Float32 xz, Float32 recurrent_kernel
   return ffi::Error::Success();
 }
 
-// dz: null where it is no result.
+// dz: null where it is no result, for the layer's kernel.
 inline ffi::Error check(const char* target, Float32 recurrent_kernel, Float32 gates, Float32 c_seq, Float32 c0,
                         Float32 dh_seq, Float32 dh_T, Float32 dc_T, Float32* dz, Float32& dbias, Float32& dc0,
                         LstmBackward* arguments) {
   if (c_seq.dimensions().size() != 3) return wrong_shapes(target);
   const int64_t B = c_seq.dimensions()[0], T = c_seq.dimensions()[1], H = c_seq.dimensions()[2];
   if (!shapes_fit({{recurrent_kernel, {H, 4 * H}},
-                   {gates, {B, T, 4 * H}},
+                   {gates, {B, T, dz == nullptr ? lstm_layer_gates(H) : 4 * H}},
                    {c_seq, {B, T, H}},
                    {c0, {B, H}},
                    {dh_seq, {B, T, H}},

@@ -92,7 +92,7 @@ struct Task {
     const int64_t v = panel * kPanel, words = words_of(panel);
     for (int64_t i = 0; i < kPanel; ++i) my.bias[i] = i < words ? io.bias[v + i] * kLog2E : -INFINITY;
     if (io.transpose_kernel) {
-      pack_transposed(io.kernel + v * io.features, words, io.features, my.panel);
+      pack_transposed<kPanel>(io.kernel + v * io.features, io.features, words, io.features, my.panel);
       return;
     }
     const int64_t lanes[2] = {smaller(words, kLanes), words - smaller(words, kLanes)};
@@ -109,10 +109,9 @@ struct Task {
   }
 
   void transpose_panel(Range my_panels, int64_t panel, const ThreadBuffers& my) const {
-    for (int64_t d = 0; d < depth; d += 4) {
-      float* to = transposed_at(my_panels, d / kPanel, panel, my) + d % kPanel;
-      for (int64_t i = 0; i < kPanel; i += 4) transpose4(my.panel + d * kPanel + i, kPanel, to + i * kPanel, kPanel);
-    }
+    for (int64_t d = 0; d < depth; d += kPanel)
+      pack_transposed<kPanel>(my.panel + d * kPanel, kPanel, kPanel, kPanel,
+                              transposed_at(my_panels, d / kPanel, panel, my));
   }
 
   float* transposed_at(Range my_panels, int64_t d_panel, int64_t panel, const ThreadBuffers& my) const {
@@ -342,14 +341,11 @@ struct Task {
   // Adds the sums to dW [V, D]; row D is db.
   template <int R>
   KERASPTB_INLINE_METHOD void add_transposed(const Sums<R>& sums, int64_t panel, int64_t d) const {
-    constexpr int64_t kRoundedRows = (R + 3) / 4 * 4;
-    alignas(64) float tile[kRoundedRows * kPanel], by_word[kPanel * kRoundedRows];
-    for (int r = 0; r < kRoundedRows; ++r)
-      for (int j = 0; j < 2; ++j)
-        store(tile + r * kPanel + j * kLanes, r < R ? sums.of[smaller(r, R - 1)][j] : Float{});
-    for (int64_t r = 0; r < kRoundedRows; r += 4)
-      for (int64_t i = 0; i < kPanel; i += 4)
-        transpose4(tile + r * kPanel + i, kPanel, by_word + i * kRoundedRows + r, kRoundedRows);
+    constexpr int64_t kRoundedRows = (R + kTransposed - 1) / kTransposed * kTransposed;
+    alignas(64) float tile[R * kPanel], by_word[kPanel * kRoundedRows];
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < 2; ++j) store(tile + r * kPanel + j * kLanes, sums.of[r][j]);
+    pack_transposed<kRoundedRows>(tile, kPanel, R, kPanel, by_word);
     const int64_t features = smaller(R, io.features - d);
     for (int64_t i = 0; i < words_of(panel); ++i) {
       const int64_t word = panel * kPanel + i;

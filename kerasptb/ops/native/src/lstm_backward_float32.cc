@@ -25,22 +25,25 @@ constexpr int64_t kSumRows = 24;
 
 // One step's arrays. Row b of the batch is at b times the stride; it has H elements, or 4H (i, f, g, o).
 struct BackwardStep {
+  KeptOrder kept;           // the order of gates and c
   int64_t units;            // H
-  const float* gates;       // 4H, dz_stride
-  const float* c;           // H, seq_stride
+  const float* gates;       // columns, kept.gates_row
+  const float* c;           // H, kept.c_row
   const float* c_previous;  // H, c_previous_stride
   const float* dh_seq;      // H, seq_stride
-  float* dz;                // 4H, dz_stride; or null, and then:
-  Panels dz_panels;         // [B T, 4H]: row b of the batch is row first_row + b * row_stride
-  int64_t first_row, row_stride;
-  KERASPTB_INLINE_METHOD float* dz_at(int64_t b, int64_t column) const {
-    return dz != nullptr ? dz + b * dz_stride + column
-                         : dz_panels.at(column / kPanel, first_row + b * row_stride) + column % kPanel;
-  }
+  float* dz;                // columns, kept.gates_row; or null, and then:
+  Panels dz_panels;         // [B T, 4H in packed columns]: row b of the batch is row first_row + b
+  int64_t first_row;
   float* dz_local;  // 4H, local_stride: a copy of dz for the product
   float* dh;        // H, h_stride: dz[t+1] U^T
   float* dc;        // H, h_stride: dc[t+1] f[t+1], which becomes dc f
-  int64_t dz_stride, seq_stride, c_previous_stride, local_stride, h_stride;
+  int64_t seq_stride, c_previous_stride, local_stride, h_stride;
+
+  KERASPTB_INLINE_METHOD float* dz_of(int64_t b, int64_t gate, int64_t unit) const {
+    const int64_t column = kept.at(gate, unit);
+    return dz != nullptr ? dz + b * kept.gates_row + column
+                         : dz_panels.at(column / kPanel, first_row + b) + column % kPanel;
+  }
 };
 
 // dz and dc of one vector of units of row b; adds dz to dbias [4H]. kTail: fewer than kLanes units are left.
@@ -49,20 +52,21 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   const int64_t H = s.units, lanes = H - u;
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
-  const float* gates = s.gates + b * s.dz_stride + u;
+  const float* gates = s.gates + b * s.kept.gates_row;
   float* local = s.dz_local + b * s.local_stride + u;
   float* dc_row = s.dc + b * s.h_stride + u;
 
   // The next row is too far away for the hardware to prefetch it.
-  for (int j = 0; j < 4; ++j) prefetch(gates + s.dz_stride + j * H);
-  prefetch(s.c + (b + 1) * s.seq_stride + u);
+  for (int j = 0; j < 4; ++j) prefetch(gates + s.kept.gates_row + s.kept.at(j, u));
+  prefetch(s.c + (b + 1) * s.kept.c_row + u);
   prefetch(s.dh_seq + (b + 1) * s.seq_stride + u);
   prefetch(s.c_previous + (b + 1) * s.c_previous_stride + u);
-  for (int j = 0; j < 4; ++j) prefetch_to_write(s.dz_at(b + 1, j * H + u));
+  for (int j = 0; j < 4; ++j) prefetch_to_write(s.dz_of(b + 1, j, u));
 
-  const Float i = get(gates), f = get(gates + H), g = get(gates + 2 * H), o = get(gates + 3 * H);
+  const auto gate = [&](int j) __attribute__((always_inline)) { return get(gates + s.kept.at(j, u)); };
+  const Float i = gate(0), f = gate(1), g = gate(2), o = gate(3);
   const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);
-  const Float tanh_c = tanh(get(s.c + b * s.seq_stride + u));
+  const Float tanh_c = tanh(get(s.c + b * s.kept.c_row + u));
   const Float dc = get(dc_row) + dh * o * (1.0f - tanh_c * tanh_c);
   put(dc_row, dc * f);
   const Float d[4] = {
@@ -73,9 +77,9 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   };
   for (int j = 0; j < 4; ++j) {
     if (s.dz != nullptr)
-      put(s.dz + b * s.dz_stride + j * H + u, d[j]);
+      put(s.dz_of(b, j, u), d[j]);
     else
-      s.dz_panels.put(s.first_row + b * s.row_stride, j * H + u, d[j], kTail ? lanes : kLanes);
+      store(s.dz_of(b, j, u), d[j]);  // whole vectors: past the last unit dz is zero
     put(local + j * H, d[j]);
     put(dbias + j * H + u, get(dbias + j * H + u) + d[j]);
   }
@@ -197,22 +201,11 @@ KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vecto
 
 // packed[v][k][lane] = U[v kLanes + lane, k], zero past the last unit. A vector of padding follows each [4H][kLanes],
 // lest all begin at multiples of 4 KB.
-void pack_transposed(const float* kernel, float* packed, int64_t units, Range vectors) {
+void transpose_kernel(const float* kernel, float* packed, int64_t units, Range vectors) {
   const int64_t size = 4 * units;
-  for (int64_t v = vectors.begin; v < vectors.end; ++v) {
-    float* out = packed + v * (size + 1) * kLanes;
-    for (int64_t lane = 0; lane < kLanes; lane += 4) {
-      const int64_t unit = v * kLanes + lane;
-      if (unit + 4 <= units) {
-        for (int64_t k = 0; k < size; k += 4)
-          transpose4(kernel + unit * size + k, size, out + k * kLanes + lane, kLanes);
-      } else {
-        for (int64_t k = 0; k < size; ++k)
-          for (int64_t i = 0; i < 4; ++i)
-            out[k * kLanes + lane + i] = unit + i < units ? kernel[(unit + i) * size + k] : 0.0f;
-      }
-    }
-  }
+  for (int64_t v = vectors.begin; v < vectors.end; ++v)
+    pack_transposed<kLanes>(kernel + v * kLanes * size, size, units - v * kLanes, size,
+                            packed + v * (size + 1) * kLanes);
 }
 
 }  // namespace
@@ -224,6 +217,7 @@ void lstm_backward(const LstmBackward& a) {
 
 void lstm_backward(const LstmBackward& a, Workers& workers) {
   const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
+  const KeptOrder kept(a.steps_first, B, T, H);
   const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
@@ -249,25 +243,23 @@ void lstm_backward(const LstmBackward& a, Workers& workers) {
     }
     int64_t num_recent = 0;
     if (packed != nullptr) {
-      pack_transposed(a.recurrent_kernel, packed, H, split(vectors, threads, thread));
+      transpose_kernel(a.recurrent_kernel, packed, H, split(vectors, threads, thread));
       all.wait();
     }
     copy_rows(dh, h_stride, a.dh_T, H, part.rows, part.units);
     copy_rows(dc, h_stride, a.dc_T, H, part.rows, part.units);
     for (int64_t t = T - 1; t >= 0; --t) {
-      BackwardStep step;
+      BackwardStep step{kept};
       step.units = H;
-      step.gates = a.gates + t * 4 * H;
-      step.c = a.c_seq + t * H;
-      step.c_previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * H;
-      step.c_previous_stride = t == 0 ? H : T * H;
+      step.gates = a.gates + t * kept.gates_of_step;
+      step.c = a.c_seq + t * kept.c_of_step;
+      step.c_previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * kept.c_of_step;
+      step.c_previous_stride = t == 0 ? H : kept.c_row;
       step.dh_seq = a.dh_seq + t * H;
       step.seq_stride = T * H;
-      step.dz = a.dz_in_panels ? nullptr : a.dz + t * 4 * H;
-      step.dz_stride = T * 4 * H;
-      step.dz_panels = {B * T, 4 * H, a.dz};
-      step.first_row = t;
-      step.row_stride = T;
+      step.dz = a.steps_first ? nullptr : a.dz + t * kept.gates_of_step;
+      step.dz_panels = {B * T, kept.columns, a.dz};
+      step.first_row = t * B;
       step.dz_local = local[t & 1];
       step.local_stride = local_stride;
       step.dh = dh;

@@ -16,16 +16,20 @@
 //   kerasptb_lstm_inference_float32(the same arguments) -> (h_seq, h_T, c_T): nothing is kept for the gradient
 //   kerasptb_lstm_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T [B, H])
 //       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
-// and on the CPU alone:
+// and on the CPU alone, with H' = H rounded up to 16:
 //   kerasptb_lstm_layer_forward_float32(x [B, T, D], kernel [D, 4H], recurrent_kernel, bias, h0, c0)
-//       -> (h_seq, h_T, c_T, gates, c_seq)
+//       -> (h_seq, h_T, c_T, gates [B, T, 4H'], c_seq)
 //   kerasptb_lstm_layer_backward_float32(x, kernel, recurrent_kernel, h0, c0, h_seq, gates, c_seq, dh_seq, dh_T, dc_T)
 //       -> (dx [B, T, D], dkernel, drecurrent_kernel, dbias, dh0 [B, H], dc0)
+// Here `gates` and `c_seq` are in an order of their own (see `steps_first`), for the backward pass alone.
 #pragma once
 
 #include <cstdint>
 
 namespace kerasptb {
+
+// The floats in a row of the layer's gates: 4H'.
+static inline int64_t lstm_layer_gates(int64_t units) { return 4 * ((units + 15) / 16 * 16); }
 
 struct LstmForward {
   int64_t batch, steps, units;    // B, T, H
@@ -39,6 +43,10 @@ struct LstmForward {
   float* c_T;                     // [B, H]
   float* gates;                   // [B, T, 4H]: i, f, g, o, kept for the gradient; or null
   float* c_seq;                   // [B, T, H], kept for the gradient; null if `gates` is null
+  // On the CPU only. Row r = t B + b of `xz`, `gates` and `c_seq` is step t of row b of the batch, and `xz` and `gates`
+  // have packed columns (lstm_tiles_float32.h): so what a step reads and writes is in one piece.
+  bool steps_first = false;
+  const int32_t* xz_row = nullptr;  // with steps_first: if not null, r stands for row xz_row[r] of `xz`
 };
 
 struct LstmBackward {
@@ -54,12 +62,13 @@ struct LstmBackward {
   float* dbias;                   // [4H]
   float* dc0;                     // [B, H]
   // On the CPU only:
-  float* dh0 = nullptr;       // [B, H]; null: not wanted
-  bool dz_in_panels = false;  // dz [B T, 4H] is stored as `Panels` of product_float32.h, not dense
+  float* dh0 = nullptr;      // [B, H]; null: not wanted
+  bool steps_first = false;  // as above, of `gates` and `c_seq`; dz has such rows and columns too, and is stored as
+                             // `Panels` of product_float32.h
 };
 
 struct LstmLayerForward {
-  LstmForward recurrence;  // `xz` is the same array as `gates`: x W is written there first
+  LstmForward recurrence;  // `xz` is the same array as `gates`
   int64_t features;        // D
   const float* x;          // [B, T, D]
   const float* kernel;     // [D, 4H]

@@ -1,5 +1,5 @@
-// What the forward and the backward pass of the float32 recurrence (lstm_float32.h) share: the shape of the register
-// tiles, and the parts of the threads.
+// What the forward and the backward pass of the float32 recurrence (lstm_float32.h) share: the order of gates in
+// memory, the shape of the register tiles, and the parts of the threads.
 #pragma once
 
 #include "lstm_float32.h"
@@ -18,6 +18,43 @@ static_assert(4 * kMaxRows + kMaxRows + 1 <= kRegisters, "sums, an element of ea
 // A row stride of at least `size` floats: an odd number of cache lines, so that rows are spread over all sets of the L1
 // cache.
 KERASPTB_INLINE int64_t padded(int64_t size) { return (ceil_div(size, 16) | 1) * 16; }
+
+// "Packed columns" are the 4H columns of the gates in the order unit / kLanes, gate, unit % kLanes, with H rounded up
+// to kLanes: so the gates of a vector of units follow one another.
+struct PackedColumns {
+  static constexpr int64_t kApart = 2;  // as of PlainColumns: a panel has two gates
+  int64_t units;                        // H
+
+  KERASPTB_INLINE_METHOD int64_t count() const { return 4 * round_up(units, kLanes); }
+  // Where the vector of a gate is that begins at `unit`, a multiple of kLanes.
+  KERASPTB_INLINE_METHOD int64_t at(int64_t gate, int64_t unit) const { return 4 * unit + gate * kLanes; }
+  // The column of W that the first of a vector of packed columns is, and how many of the vector's lanes are units.
+  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return vector % 4 * units + vector / 4 * kLanes; }
+  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(vector / 4 * kLanes, units); }
+};
+
+// The order of `xz`, `gates` and `c_seq` (lstm_float32.h); strides in floats.
+struct KeptOrder {
+  bool steps_first;
+  PackedColumns packed;
+  int64_t columns;                   // of xz and gates
+  int64_t gates_of_step, gates_row;  // from a step to the next, and from a row of the batch to the next
+  int64_t c_of_step, c_row;
+
+  KERASPTB_INLINE_METHOD KeptOrder(bool steps_first, int64_t batch, int64_t steps, int64_t units)
+      : steps_first(steps_first),
+        packed{units},
+        columns(steps_first ? packed.count() : 4 * units),
+        gates_of_step(steps_first ? batch * columns : columns),
+        gates_row(steps_first ? columns : steps * columns),
+        c_of_step(steps_first ? batch * units : units),
+        c_row(steps_first ? units : steps * units) {}
+
+  // Where the vector of a gate is that begins at `unit`, a multiple of kLanes, in a row of xz or gates.
+  KERASPTB_INLINE_METHOD int64_t at(int64_t gate, int64_t unit) const {
+    return steps_first ? packed.at(gate, unit) : gate * packed.units + unit;
+  }
+};
 
 // total += sums, sums = 0
 KERASPTB_INLINE void add_and_clear(float* total, float* sums, int64_t size) {
@@ -48,7 +85,8 @@ struct Part {
   }
 };
 
-// The backward pass of the recurrence by threads that the caller holds. Its scratch memory stays taken.
+// The passes of the recurrence by threads that the caller holds. Their scratch memory stays taken.
+void lstm_forward(const LstmForward&, Workers&);
 void lstm_backward(const LstmBackward&, Workers&);
 
 // How many tiles of rows a thread has, at most.

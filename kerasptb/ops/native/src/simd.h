@@ -133,6 +133,59 @@ KERASPTB_INLINE void transpose4(const float* in, int64_t in_stride, float* out, 
     for (int j = 0; j < 4; ++j) out[j * out_stride + i] = in[i * in_stride + j];
 #endif
 }
+#if defined(__AVX512F__)
+// Transposes 16 x 16 elements of 32 bits (which may be pairs of bfloat16).
+KERASPTB_INLINE void transpose(__m512i (&rows)[16]) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 8; ++i) {
+    a[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+    a[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    b[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
+    b[4 * i + 1] = _mm512_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
+    b[4 * i + 2] = _mm512_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
+    b[4 * i + 3] = _mm512_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    a[i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0x88);
+    a[4 + i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0xdd);
+    a[8 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0x88);
+    a[12 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);
+  }
+  for (int i = 0; i < 4; ++i) {
+    rows[i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0x88);
+    rows[8 + i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0xdd);
+    rows[4 + i] = _mm512_shuffle_i32x4(a[4 + i], a[12 + i], 0x88);
+    rows[12 + i] = _mm512_shuffle_i32x4(a[4 + i], a[12 + i], 0xdd);
+  }
+}
+#endif
+
+// A block of a transposition, kTransposed x kTransposed at most: out[j * out_stride + i] = in[i * in_stride + j] for
+// i < rows, j < columns. For rows <= i < kTransposed it is zero.
+#if defined(__AVX512F__)
+constexpr int64_t kTransposed = 16;
+#else
+constexpr int64_t kTransposed = 4;
+#endif
+KERASPTB_INLINE void transpose_block(const float* in, int64_t in_stride, int64_t rows, int64_t columns, float* out,
+                                     int64_t out_stride) {
+#if defined(__AVX512F__)
+  __m512i block[kTransposed] = {};
+  for (int64_t i = 0; i < kTransposed; ++i)
+    if (i < rows)
+      block[i] =
+          reinterpret_cast<__m512i>(columns == kLanes ? load(in + i * in_stride) : load(in + i * in_stride, columns));
+  transpose(block);
+  for (int64_t j = 0; j < kTransposed; ++j)
+    if (j < columns) store(out + j * out_stride, reinterpret_cast<Float>(block[j]));
+#else
+  if (rows == kTransposed && columns == kTransposed) return transpose4(in, in_stride, out, out_stride);
+  for (int64_t j = 0; j < columns; ++j)
+    for (int64_t i = 0; i < kTransposed; ++i) out[j * out_stride + i] = i < rows ? in[i * in_stride + j] : 0.0f;
+#endif
+}
 KERASPTB_INLINE float maximum(Float x) {
 #if defined(__AVX512F__)
   return _mm512_reduce_max_ps(x);

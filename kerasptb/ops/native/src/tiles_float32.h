@@ -60,14 +60,15 @@ struct Sums {
   }
 };
 
-// Makes a panel [size][kPanel] of `number` <= kPanel rows of B^T, each of `size` floats. Missing columns become zero.
-KERASPTB_INLINE void pack_transposed(const float* rows, int64_t number, int64_t size, float* panel) {
-  int64_t k = 0;
-  if (number == kPanel)
-    for (; k + 4 <= size; k += 4)
-      for (int64_t i = 0; i < kPanel; i += 4) transpose4(rows + i * size + k, size, panel + k * kPanel + i, kPanel);
-  for (; k < size; ++k)
-    for (int64_t i = 0; i < kPanel; ++i) panel[k * kPanel + i] = i < number ? rows[i * size + k] : 0.0f;
+// Makes columns [size][kColumns] of `number` <= kColumns rows of B^T, each of `size` floats and `stride` after the last
+// one. Missing columns become zero.
+template <int64_t kColumns>
+KERASPTB_INLINE void pack_transposed(const float* rows, int64_t stride, int64_t number, int64_t size, float* columns) {
+  static_assert(kColumns % kTransposed == 0);
+  for (int64_t k = 0; k < size; k += kTransposed)
+    for (int64_t i = 0; i < kColumns; i += kTransposed)
+      transpose_block(rows + i * stride + k, stride, number - i, smaller(kTransposed, size - k),
+                      columns + k * kColumns + i, kColumns);
 }
 
 // The number of rows of a tile, as a type: converts to a constant.

@@ -40,8 +40,8 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
   const auto x = read<float>(B * T * D), h0 = read<float>(B * H), c0 = read<float>(B * H), W = read<float>(D * 4 * H),
              U = read<float>(H * 4 * H), bias = read<float>(4 * H);
   const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(B * H);
-  auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H), gates = nothing(B * T * 4 * H),
-       c_seq = nothing(B * T * H);
+  auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H),
+       gates = nothing(B * T * kerasptb::lstm_layer_gates(H)), c_seq = nothing(B * T * H);
   lstm_layer_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
                        c_T.data(), gates.data(), c_seq.data()},
                       D,
