@@ -19,18 +19,37 @@ static_assert(4 * kMaxRows + kMaxRows + 1 <= kRegisters, "sums, an element of ea
 // cache.
 KERASPTB_INLINE int64_t padded(int64_t size) { return (ceil_div(size, 16) | 1) * 16; }
 
-// "Packed columns" are the 4H columns of the gates in the order unit / kLanes, gate, unit % kLanes, with H rounded up
-// to kLanes: so the gates of a vector of units follow one another.
-struct PackedColumns {
-  static constexpr int64_t kApart = 2;  // as of PlainColumns: a panel has two gates
-  int64_t units;                        // H
+// Up to so many units the gates of a vector of units lie together.
+constexpr int64_t kUnitsTogether = 512;
 
-  KERASPTB_INLINE_METHOD int64_t count() const { return 4 * round_up(units, kLanes); }
+// "Packed columns" are the 4H columns of the gates, with H rounded up to kLanes, in the order unit / kLanes, gate, unit
+// % kLanes: so the gates of a vector of units follow one another, and a step reads and writes them in one go. With many
+// units they keep the order of W, gate by gate: then it matters more that rows of dW are written in long runs.
+struct PackedColumns {
+  int64_t units;                                        // H
+  int64_t rounded = round_up(units, kLanes);            // H'
+  int64_t gate_stride = together() ? kLanes : rounded;  // from a gate to the next
+  int64_t unit_stride = together() ? 4 : 1;             // from a unit to the next, of those that begin a vector
+
+  KERASPTB_INLINE_METHOD bool together() const { return units <= kUnitsTogether; }
+  KERASPTB_INLINE_METHOD int64_t count() const { return 4 * rounded; }
   // Where the vector of a gate is that begins at `unit`, a multiple of kLanes.
-  KERASPTB_INLINE_METHOD int64_t at(int64_t gate, int64_t unit) const { return 4 * unit + gate * kLanes; }
+  KERASPTB_INLINE_METHOD int64_t at(int64_t gate, int64_t unit) const {
+    return gate * gate_stride + unit * unit_stride;
+  }
   // The column of W that the first of a vector of packed columns is, and how many of the vector's lanes are units.
-  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return vector % 4 * units + vector / 4 * kLanes; }
-  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(vector / 4 * kLanes, units); }
+  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return gate_of(vector) * units + unit_of(vector); }
+  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(unit_of(vector), units); }
+  KERASPTB_INLINE_METHOD int64_t apart() const { return together() ? 2 : 1; }  // as of PlainColumns
+
+ private:
+  KERASPTB_INLINE_METHOD int64_t gate_of(int64_t vector) const {
+    const int64_t column = vector * kLanes;
+    return together() ? vector % 4 : (column >= rounded) + (column >= 2 * rounded) + (column >= 3 * rounded);
+  }
+  KERASPTB_INLINE_METHOD int64_t unit_of(int64_t vector) const {
+    return together() ? vector / 4 * kLanes : vector * kLanes - gate_of(vector) * rounded;
+  }
 };
 
 // The order of `xz`, `gates` and `c_seq` (lstm_float32.h); strides in floats.

@@ -34,17 +34,18 @@ KERASPTB_INLINE void for_each_block(int64_t size, const Function& function) {
 // The columns of a dense matrix, a vector at a time, in the order in which they lie in memory. PackedColumns of
 // lstm_tiles_float32.h is another such order.
 struct PlainColumns {
-  static constexpr int64_t kApart = 1;  // panels of columns that are neighbours are so many panels apart
   int64_t size;
   KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return vector * kLanes; }
   KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(vector * kLanes, size); }
+  // How many panels apart those are whose columns are neighbours.
+  KERASPTB_INLINE_METHOD int64_t apart() const { return 1; }
 };
 
 // Calls function(panel) for each of the panels, those one after another whose columns are neighbours in memory.
 template <class Order, class Function>
-KERASPTB_INLINE void for_each_panel(Range panels, const Function& function) {
-  for (int64_t begin = panels.begin; begin < panels.begin + Order::kApart; ++begin)
-    for (int64_t panel = begin; panel < panels.end; panel += Order::kApart) function(panel);
+KERASPTB_INLINE void for_each_panel(const Order& order, Range panels, const Function& function) {
+  for (int64_t begin = panels.begin; begin < panels.begin + order.apart(); ++begin)
+    for (int64_t panel = begin; panel < panels.end; panel += order.apart()) function(panel);
 }
 
 // A matrix [rows, columns] packed as [panel][rows][kPanel]. The columns past the last one of the last panel may hold
@@ -63,7 +64,7 @@ struct Panels {
                                         int threads) const {
     const Range mine = split(size, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; ++i)
-      for_each_panel<Order>({0, count()}, [&](int64_t panel) {
+      for_each_panel(order, {0, count()}, [&](int64_t panel) {
         for (int64_t j = 0; j < 2; ++j) {
           const float* p = from + i * stride + order.of_vector(2 * panel + j);
           const int64_t lanes = order.lanes(2 * panel + j);
@@ -248,7 +249,7 @@ KERASPTB_INLINE void multiply(int64_t m, const Pack& pack, const Panels& b, int6
         for_each_tile(m, tiles, [&](auto height, int64_t tile, int64_t row) {
           float* c[height];
           for (int r = 0; r < height; ++r) c[r] = row_of_c(row + r);
-          for_each_panel<Order>(panels, [&](int64_t panel) {
+          for_each_panel(order, panels, [&](int64_t panel) {
             // Of a panel to come, which is 2 kLanes floats for each k, two tiles prefetch a half each.
             product_tile<height, form>(depth, a, b.at(panel, b_row), first, c, order, panel,
                                        b.at(panel + at_once, b_row) + tile % 2 * depth * kLanes);
