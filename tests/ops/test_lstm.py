@@ -29,7 +29,7 @@ SHAPES = [
 ]
 # Shapes with rows of x that repeat, as the vectors of words do, and how many different ones there are: of one word the
 # most equal rows that kernels add up come several times over.
-WORDS = {(20, 10, 96, 33): 40, (9, 31, 130, 20): 1, (1, 200, 300, 5): 90}
+WORDS = {(20, 10, 96, 33): 40, (31, 9, 130, 20): 1, (1, 200, 300, 5): 90}
 SHAPES += WORDS
 
 
