@@ -23,12 +23,13 @@ class DistinctRows {
   // 16 columns do not tell rows apart. Scratch memory of `workers` stays taken.
   DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t columns, int64_t least_repeats, Workers& workers);
 
-  int64_t count() const { return count_; }
-  bool any_repeats() const { return count_ < number_; }
+  // Kernels include this: see the note on inline functions in simd.h.
+  __attribute__((always_inline)) int64_t count() const { return count_; }
+  __attribute__((always_inline)) bool any_repeats() const { return count_ < number_; }
   // The first of the rows that are the i-th distinct row, i < count().
-  int64_t first(int64_t i) const { return any_repeats() ? first_[i] : i; }
+  __attribute__((always_inline)) int64_t first(int64_t i) const { return any_repeats() ? first_[i] : i; }
   // [steps batch]: which distinct row each row is. Null unless any_repeats().
-  const int32_t* of_row() const { return any_repeats() ? of_row_ : nullptr; }
+  __attribute__((always_inline)) const int32_t* of_row() const { return any_repeats() ? of_row_ : nullptr; }
 
  private:
   int64_t number_, count_;

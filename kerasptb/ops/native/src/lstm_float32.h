@@ -29,7 +29,9 @@
 namespace kerasptb {
 
 // The floats in a row of the layer's gates: 4H'.
-static inline int64_t lstm_layer_gates(int64_t units) { return 4 * ((units + 15) / 16 * 16); }
+static inline __attribute__((always_inline)) int64_t lstm_layer_gates(int64_t units) {
+  return 4 * ((units + 15) / 16 * 16);
+}
 
 struct LstmForward {
   int64_t batch, steps, units;    // B, T, H
