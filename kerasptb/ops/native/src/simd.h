@@ -181,7 +181,7 @@ KERASPTB_INLINE void transpose_block(const float* in, int64_t in_stride, int64_t
   for (int64_t j = 0; j < kTransposed; ++j)
     if (j < columns) store(out + j * out_stride, reinterpret_cast<Float>(block[j]));
 #else
-  if (rows == kTransposed && columns == kTransposed) return transpose4(in, in_stride, out, out_stride);
+  if (rows >= kTransposed && columns == kTransposed) return transpose4(in, in_stride, out, out_stride);
   for (int64_t j = 0; j < columns; ++j)
     for (int64_t i = 0; i < kTransposed; ++i) out[j * out_stride + i] = i < rows ? in[i * in_stride + j] : 0.0f;
 #endif
