@@ -12,7 +12,7 @@ model.fit(kerasptb.make_dataset(corpus.train, batch_size=60, num_steps=20), epoc
 
 import importlib
 
-from kerasptb.registration import register_with_keras
+from kerasptb.utils.registration import register_with_keras
 
 __version__ = "0.1.0"
 

@@ -10,9 +10,9 @@ import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
-from kerasptb.notices import import_keras
 from kerasptb.presets import PRESETS
-from kerasptb.processors import available_processors
+from kerasptb.utils.notices import import_keras
+from kerasptb.utils.processors import available_processors
 
 _BACKENDS = ("auto", "reference", "keras", "native")
 _PRECISIONS = ("float32", "bfloat16x3", "bfloat16")

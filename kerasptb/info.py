@@ -9,7 +9,7 @@ import keras
 import kerasptb
 from kerasptb.data.sources import find_local_ptb
 from kerasptb.ops import backends
-from kerasptb.processors import available_processors
+from kerasptb.utils.processors import available_processors
 
 
 def collect():

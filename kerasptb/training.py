@@ -10,17 +10,17 @@ import keras
 import numpy as np
 
 import kerasptb
-from kerasptb import runs
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
-from kerasptb.files import new_folder, write_json
 from kerasptb.models import LanguageModel
 from kerasptb.ops import backends
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
-from kerasptb.recorder import Recorder
+from kerasptb.runs import run as runs
+from kerasptb.runs.recorder import Recorder
+from kerasptb.utils.files import new_folder, write_json
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are

@@ -305,7 +305,7 @@ def test_suggest_gives_what_there_is_of_a_small_vocabulary(tmp_path, capsys):
 )
 def test_a_backend_that_cannot_be_had_is_named(capsys, monkeypatch, backend, expected):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    monkeypatch.setattr("kerasptb.notices.find_spec", lambda name: None)
+    monkeypatch.setattr("kerasptb.utils.notices.find_spec", lambda name: None)
     assert error_of(capsys, ["info"]).startswith(f"kerasptb: {expected}")
 
 

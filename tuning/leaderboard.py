@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import kerasptb
-from kerasptb.files import written_whole
 from kerasptb.runs import RunError, held
+from kerasptb.utils.files import written_whole
 from tuning.progress import duration
 from tuning.records import RUN, best_trial, order
 from tuning.search_space import TRAINING_SETTINGS

@@ -18,7 +18,7 @@ from pathlib import Path
 import keras_tuner as kt
 import numpy as np
 
-from kerasptb.files import write_json
+from kerasptb.utils.files import write_json
 from tuning.records import OBJECTIVE, Record
 
 RUNNING = kt.engine.trial.TrialStatus.RUNNING

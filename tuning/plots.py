@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from kerasptb.files import written_whole
+from kerasptb.utils.files import written_whole
 from tuning.leaderboard import setting_names
 
 PARAMETERS = "perplexity-parameters.png"

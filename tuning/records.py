@@ -19,7 +19,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from kerasptb.files import read_json, write_json
+from kerasptb.utils.files import read_json, write_json
 
 SEARCH = "search.json"
 PROJECT = "trials"

@@ -18,7 +18,7 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.data.batching import positive_integers
-from kerasptb.files import locked, new_folder, read_json
+from kerasptb.utils.files import locked, new_folder, read_json
 from tuning import leaderboard, plots
 from tuning.oracles import FAILING
 from tuning.progress import Progress

@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from kerasptb.processors import available_processors
+from kerasptb.utils.processors import available_processors
 from tuning.records import read_trials
 
 LOGS = "logs"

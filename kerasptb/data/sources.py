@@ -11,7 +11,7 @@ from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
 from kerasptb.data.files import SplitFiles, read_files
 from kerasptb.data.sample import read_sample
-from kerasptb.files import user_cache
+from kerasptb.utils.files import user_cache
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
-from kerasptb.files import written_whole
+from kerasptb.utils.files import written_whole
 
 EOS = "<eos>"
 UNK = "<unk>"

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from kerasptb.data import Vocabulary
-from kerasptb.files import locked, written_whole
+from kerasptb.utils.files import locked, written_whole
 
 
 class ExportError(ValueError):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kerasptb.data import UNK
 from kerasptb.export.text import TextReader, checked
-from kerasptb.layers.untracked import Untracked
+from kerasptb.utils.untracked import Untracked
 
 # The number of suggestions if a request gives none, as in `generation.suggest`.
 _DEFAULT_K = 5

@@ -6,7 +6,7 @@ import threading
 import keras
 
 from kerasptb.layers.fused_lstm import FusedLSTM, is_exported
-from kerasptb.layers.untracked import Untracked
+from kerasptb.utils.untracked import Untracked
 
 # A thread that uses the evaluation state holds this from the reset of the state to its last use.
 EVALUATION = threading.RLock()

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from kerasptb.layers.untracked import Untracked
 from kerasptb.ops.tensors import matmul
+from kerasptb.utils.untracked import Untracked
 
 
 class TiedDense(keras.layers.Layer):

@@ -11,21 +11,21 @@ from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
-from kerasptb.layers.untracked import Untracked
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import checked_arguments
-from kerasptb.models.whole_batches import WholeBatches, whole_batch
 from kerasptb.ops import backends
 from kerasptb.ops.linear_cross_entropy import is_one_kernel
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.trainers.whole_batches import WholeBatches, whole_batch
+from kerasptb.utils.untracked import Untracked
 
 _ON_JAX = keras.backend.backend() == "jax"
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 _BASES = (WholeBatches, keras.Model)
 if _ON_JAX:
-    from kerasptb.models import jax_steps
+    from kerasptb.trainers import jax_steps
 
     _BASES = (WholeBatches, jax_steps.KeepsValues, keras.Model)
 elif _ON_TENSORFLOW:

@@ -165,7 +165,7 @@ if __name__ == "__main__":
     assert keras.backend.backend() == "jax"
     import jax
 
-    from kerasptb.models import jax_steps
+    from kerasptb.trainers import jax_steps
 
     # State is threaded through the steps and saved nowhere.
     assert len(model.weights) == 9

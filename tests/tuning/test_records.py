@@ -1,6 +1,6 @@
 import pytest
 
-from kerasptb.files import write_json
+from kerasptb.utils.files import write_json
 from tuning.records import Record, best_trial, forget_attempts, read_trials, write_search
 
 

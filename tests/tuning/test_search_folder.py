@@ -11,7 +11,7 @@ import toy_spaces
 
 import kerasptb
 import tuning
-from kerasptb.files import locked
+from kerasptb.utils.files import locked
 from tuning import stopping
 from tuning.records import read_search, read_trials, write_search
 from tuning.search import _settings

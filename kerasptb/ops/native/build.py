@@ -45,9 +45,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kerasptb.files import user_cache, write_json
 from kerasptb.ops.native import nvcc
-from kerasptb.processors import available_processors
+from kerasptb.utils.files import user_cache, write_json
+from kerasptb.utils.processors import available_processors
 
 SOURCES = Path(__file__).parent / "src"
 FATBIN_SOURCE = "cuda_fatbin.cc"

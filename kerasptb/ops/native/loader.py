@@ -17,7 +17,7 @@ from typing import NamedTuple
 import keras
 
 from kerasptb.ops.native import build
-from kerasptb.processors import available_processors
+from kerasptb.utils.processors import available_processors
 
 CPU_LEVELS = tuple(build.LEVELS)
 BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]

@@ -22,7 +22,7 @@ import shutil
 from pathlib import Path
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.files import locked, write_json, written_whole
+from kerasptb.utils.files import locked, write_json, written_whole
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"

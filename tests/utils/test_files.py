@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kerasptb.files import locked, new_folder, read_json, reserve, write_json, written_whole
+from kerasptb.utils.files import locked, new_folder, read_json, reserve, write_json, written_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -1,4 +1,4 @@
-"""Named recipes: a model and how to train it."""
+"""The form of a recipe."""
 
 import dataclasses
 
@@ -64,61 +64,3 @@ class Preset:
             "decay": self.decay,
             "global_clipnorm": self.global_clipnorm,
         }
-
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="notebook",
-            summary=(
-                "The classic tutorial's model: 3,955,088 parameters; on PTB valid perplexity 122.3 and test 117.6 "
-                "after 15 epochs in float32. On two cores of an AMD EPYC (Zen 5) a step of 1,200 words takes 35 ms in "
-                "float32 and 23 ms in bfloat16, and the 11,610 steps, with validation and test, 7 and 5 minutes."
-            ),
-            embedding_size=200,
-            units=(256, 128),
-            batch_size=60,
-            num_steps=20,
-            keep_prob=1.0,
-            init_scale=0.1,
-            learning_rate=1.0,
-            constant_epochs=5,
-            decay=0.5,
-            global_clipnorm=5.0,
-            epochs=15,
-        ),
-        Preset(
-            name="tuned",
-            summary=(
-                "The best that `kerasptb tune` found within the notebook's parameters and epochs: one layer, tied "
-                "embeddings, dropout; 3,554,704 parameters; on PTB valid perplexity 93.7 and test 89.9 after 15 epochs "
-                "in bfloat16. Beside other work, the 23,235 steps took 16 minutes on one core with AMX."
-            ),
-            embedding_size=288,
-            units=(288,),
-            batch_size=20,
-            num_steps=30,
-            keep_prob=0.6,
-            init_scale=0.0427641,
-            learning_rate=1.00043,
-            constant_epochs=8,
-            decay=0.4,
-            global_clipnorm=3.81239,
-            epochs=15,
-            tie_embeddings=True,
-        ),
-    )
-}
-
-
-def get_preset(name):
-    """Returns the `Preset` of a name.
-
-    Raises:
-        ValueError: if there is none; the message lists the existing ones.
-    """
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise ValueError(f"Expected a preset among {sorted(PRESETS)}. Received: {name!r}") from None

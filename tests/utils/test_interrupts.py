@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from kerasptb.interrupts import uninterrupted
+from kerasptb.utils.interrupts import uninterrupted
 
 
 def test_an_interrupt_is_one_again_after_a_body_that_failed():

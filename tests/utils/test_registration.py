@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb import registration
 from kerasptb.layers import Embedding, FusedLSTM, StatefulLSTM
+from kerasptb.utils import registration
 
 LOAD = """
 import sys

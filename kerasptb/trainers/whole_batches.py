@@ -14,7 +14,7 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
-    from kerasptb.models.grouped_steps import GroupedDataset, can_be_grouped, function_of_groups
+    from kerasptb.trainers.grouped_steps import GroupedDataset, can_be_grouped, function_of_groups
 
 
 class WholeBatches:

@@ -6,11 +6,11 @@ import zipfile
 import keras
 import numpy as np
 
-from kerasptb import runs
-from kerasptb.files import reserve, written_whole
-from kerasptb.interrupts import uninterrupted
 from kerasptb.layers import FusedLSTM
-from kerasptb.plots import plot_curves
+from kerasptb.runs import run as runs
+from kerasptb.runs.plots import plot_curves
+from kerasptb.utils.files import reserve, written_whole
+from kerasptb.utils.interrupts import uninterrupted
 
 
 class Recorder(keras.callbacks.Callback):

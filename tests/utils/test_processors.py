@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from kerasptb.processors import available_processors
+from kerasptb.utils.processors import available_processors
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import itertools
 import jax
 import keras
 
-from kerasptb.interrupts import uninterrupted
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
+from kerasptb.utils.interrupts import uninterrupted
 
 
 def train_step(model, state, tokens, targets):

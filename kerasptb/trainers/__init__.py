@@ -1,0 +1,1 @@
+"""What Keras' trainer lacks for stateful batches."""
