@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from kerasptb.evaluation import _long_row, evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.evaluation import evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.evaluation.perplexity import _long_row
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
