@@ -21,7 +21,9 @@ from kerasptb.utils.processors import available_processors
 
 CPU_LEVELS = tuple(build.LEVELS)
 BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]
-PRECISIONS = ("float32", "bfloat16x3", "bfloat16")
+# Each with the number of bfloat16 numbers that stand for an operand; 0 for float32 itself.
+_PARTS = {"float32": 0, "bfloat16x3": 2, "bfloat16": 1}
+PRECISIONS = tuple(_PARTS)
 _BUILD_HINT = "Run `kerasptb build`."
 # The mangled name (Itanium C++ ABI) of xla::ffi::GetXlaFfiApi(), and the libraries that have contained it.
 _ENTRY_POINT = "_ZN3xla3ffi12GetXlaFfiApiEv"
@@ -110,6 +112,28 @@ def thread_count():
     return _library.kerasptb_thread_count()
 
 
+def few_words_limit(features, vocabulary_size, precision="float32"):
+    """Returns up to how many words the linear cross-entropy takes the float32 kernel for few words. Loads the library.
+
+    It depends on the processor's level. `precision` is the one asked for, one of `PRECISIONS`.
+    """
+    load()
+    return _library.kerasptb_few_words_limit(_PARTS[precision], features, vocabulary_size)
+
+
+def lstm_saved_shapes(precision, batch, steps, features, units):
+    """Returns the shapes of what the LSTM layer saves for its gradient on a processor. Loads the library.
+
+    They are those of gates and cells; in bfloat16 the rows come before them. In float32 the batch size may be None.
+    """
+    load()
+    sizes = (ctypes.c_int64 * 9)()
+    batch = -1 if batch is None else batch
+    count = _library.kerasptb_lstm_saved_shapes(_PARTS[precision], batch, steps, features, units, sizes)
+    shapes = (sizes[3 * i : 3 * i + 3] for i in range(count))
+    return [tuple(None if size < 0 else size for size in shape) for shape in shapes]
+
+
 def cuda_obstacle(device=0):
     """Returns one line on why the CUDA kernels cannot run on a GPU, or None if they can.
 
@@ -168,6 +192,9 @@ def _load():
     library.kerasptb_handler.restype = ctypes.c_void_p
     library.kerasptb_set_processors(available_processors())
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
+    library.kerasptb_few_words_limit.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    library.kerasptb_few_words_limit.restype = ctypes.c_int64
+    library.kerasptb_lstm_saved_shapes.argtypes = [ctypes.c_int, *[ctypes.c_int64] * 4, ctypes.POINTER(ctypes.c_int64)]
     library.kerasptb_cuda_obstacle.restype = ctypes.c_char_p
     library.kerasptb_cuda_most_units.argtypes = [ctypes.c_int, ctypes.c_int]
     library.kerasptb_cuda_most_units.restype = ctypes.c_int64

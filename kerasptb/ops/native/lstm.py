@@ -9,6 +9,7 @@ Where no gradient can be asked for (as in `evaluate`), the GPU kernels store not
 
 from keras import ops
 
+from kerasptb.ops.native import loader
 from kerasptb.ops.native.calls import call
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
@@ -89,58 +90,31 @@ class _Recurrence:
         return ops.reshape(self.product(ops.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
 
 
-class _Float32Layer:
-    """The float32 kernels for processors."""
+class _Layer:
+    """The kernels for processors, which compute the whole layer."""
+
+    def __init__(self, precision, saved_dtypes, reads_inputs=False):
+        self.precision, self.saved_dtypes = precision, saved_dtypes
+        self.reads_inputs = reads_inputs  # the gradient needs x, h0, c0 and h_seq too
 
     def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
-        (B, T, _), H = x.shape, h0.shape[1]
-        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * (-(-H // 16) * 16)), (B, T, H)]
-        return call("kerasptb_lstm_layer_forward_float32", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
+        (B, T, D), H = x.shape, h0.shape[1]
+        saved = zip(loader.lstm_saved_shapes(self.precision, B, T, D, H), self.saved_dtypes, strict=True)
+        outputs = [(B, T, H), (B, H), (B, H), *saved]
+        name = "layer_forward" if self.precision == "float32" else "forward"
+        return call(f"kerasptb_lstm_{name}_{self.precision}", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
 
     def inference(self, *arguments):
         return self.forward(*arguments)[:3]
 
-    def backward(self, arguments, kept, upstream):
+    def backward(self, arguments, saved, upstream):
         x, h0, c0, kernel, recurrent_kernel, bias = arguments
+        h_seq, *saved = saved
+        inputs = [x, kernel, recurrent_kernel, h0, c0, h_seq] if self.reads_inputs else [kernel, recurrent_kernel]
+        name = "layer_backward" if self.precision == "float32" else "backward"
         dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
-            "kerasptb_lstm_layer_backward_float32",
-            [x, kernel, recurrent_kernel, h0, c0, *kept, *upstream],
-            [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape],
-        )
-        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
-
-
-class _Bfloat16Layer:
-    """The bfloat16 kernels for processors: `parts` bfloat16 for each operand, gates stored as `gates_dtype`."""
-
-    def __init__(self, name, parts, gates_dtype):
-        self.name, self.parts, self.gates_dtype = name, parts, gates_dtype
-
-    def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
-        B, T, D = x.shape
-        H = h0.shape[1]
-        padded_units = -(-H // 32) * 32
-        row = -(-D // 32) * 32 + padded_units
-        if row % 512 == 0:
-            row += 32
-        outputs = [
-            (B, T, H),
-            (B, H),
-            (B, H),
-            ((self.parts, (T + 1) * B + 32, row), "bfloat16"),
-            ((T, B, 4 * padded_units), self.gates_dtype),
-            (T + 1, B, padded_units),
-        ]
-        return call(f"kerasptb_lstm_forward_{self.name}", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
-
-    def inference(self, *arguments):
-        return self.forward(*arguments)[:3]
-
-    def backward(self, arguments, kept, upstream):
-        x, h0, c0, kernel, recurrent_kernel, bias = arguments
-        dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
-            f"kerasptb_lstm_backward_{self.name}",
-            [kernel, recurrent_kernel, *kept[1:], *upstream],
+            f"kerasptb_lstm_{name}_{self.precision}",
+            [*inputs, *saved, *upstream],
             [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape],
         )
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
@@ -151,7 +125,7 @@ _RECURRENCES = {
     "bfloat16": _Recurrence("bfloat16_recurrence", matmul_bfloat16),
 }
 _LAYERS = {
-    "float32": _Float32Layer(),
-    "bfloat16": _Bfloat16Layer("bfloat16", parts=1, gates_dtype="int16"),
-    "bfloat16x3": _Bfloat16Layer("bfloat16x3", parts=2, gates_dtype="float32"),
+    "float32": _Layer("float32", ("float32", "float32"), reads_inputs=True),
+    "bfloat16": _Layer("bfloat16", ("bfloat16", "int16", "float32")),
+    "bfloat16x3": _Layer("bfloat16x3", ("bfloat16", "float32", "float32")),
 }

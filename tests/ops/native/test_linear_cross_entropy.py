@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.ops.native import loader
 from kerasptb.ops.native.calls import call
 
 # N, D, V: edges of tiles, of panels, of the sums' blocks (256 features, 256 words) and of chunks (256 words).
@@ -181,3 +182,23 @@ def test_wrong_shapes_are_refused(native_library):
             native(*wrong)
     with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit"):
         native(h, kernel, bias, targets, scale, transpose_kernel=True)
+
+
+@pytest.mark.parametrize("features", [300, 1500])
+def test_few_words_limit_is_where_the_kernels_change(native_library, features):
+    # Few words are multiplied with the kernel in its own layout: transposed, its sums have another order.
+    def same_bits(num_words):
+        h, kernel, bias, targets, scale = example((num_words, features, 520))
+        one = native(h, kernel, bias, targets, scale)
+        other = native(h, kernel.T, bias, targets, scale, transpose_kernel=True)
+        return np.array_equal(one[1], other[1])
+
+    limit = loader.few_words_limit(features, 520)
+    assert not same_bits(limit)
+    assert same_bits(limit + 1)
+
+
+def test_few_words_limit_of_every_precision(native_library):
+    for precision in loader.PRECISIONS:
+        for vocabulary_size in (10_000, 100_000):
+            assert 6 <= loader.few_words_limit(200, vocabulary_size, precision) <= 39

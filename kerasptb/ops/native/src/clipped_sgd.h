@@ -15,6 +15,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 struct SgdVariable {
@@ -26,14 +28,6 @@ struct SgdVariable {
   int64_t num_rows, vocabulary_size, row_size;
 };
 
-namespace baseline {
-void clipped_sgd(const SgdVariable* variables, int64_t count, float learning_rate, float clip);
-}
-namespace avx2 {
-void clipped_sgd(const SgdVariable* variables, int64_t count, float learning_rate, float clip);
-}
-namespace avx512 {
-void clipped_sgd(const SgdVariable* variables, int64_t count, float learning_rate, float clip);
-}
+KERASPTB_DECLARE(void clipped_sgd(const SgdVariable* variables, int64_t count, float learning_rate, float clip))
 
 }  // namespace kerasptb

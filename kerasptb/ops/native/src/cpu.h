@@ -35,6 +35,26 @@ const char* cpu_level_name(CpuLevel level);
 
 }  // namespace kerasptb
 
+// A function that is compiled once for each level is declared once, for all of them: float32 kernels by
+// KERASPTB_DECLARE(void lstm_forward(const LstmForward&)), bfloat16 kernels by KERASPTB_DECLARE_BFLOAT16.
+#define KERASPTB_DECLARE(...) \
+  namespace baseline {        \
+  __VA_ARGS__;                \
+  }                           \
+  namespace avx2 {            \
+  __VA_ARGS__;                \
+  }                           \
+  namespace avx512 {          \
+  __VA_ARGS__;                \
+  }
+#define KERASPTB_DECLARE_BFLOAT16(...) \
+  namespace avx512bf16 {               \
+  __VA_ARGS__;                         \
+  }                                    \
+  namespace amx {                      \
+  __VA_ARGS__;                         \
+  }
+
 // KERASPTB_DISPATCH(lstm_forward)(arguments) calls the function of the highest level, for float32 kernels. These have
 // no versions above AVX-512, because the last two levels add instructions for bfloat16 alone.
 // KERASPTB_DISPATCH_BFLOAT16 is for the bfloat16 kernels, which have versions for those two levels only.

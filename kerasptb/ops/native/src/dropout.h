@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 struct Dropout {
@@ -20,14 +22,6 @@ struct Dropout {
   float* y;         // [size]
 };
 
-namespace baseline {
-void dropout(const Dropout&);
-}
-namespace avx2 {
-void dropout(const Dropout&);
-}
-namespace avx512 {
-void dropout(const Dropout&);
-}
+KERASPTB_DECLARE(void dropout(const Dropout&))
 
 }  // namespace kerasptb

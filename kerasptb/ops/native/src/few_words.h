@@ -2,18 +2,16 @@
 // with it. The vocabulary may be of any size.
 #pragma once
 
+#include "cpu.h"
 #include "linear_cross_entropy.h"
 
 namespace kerasptb {
 
-namespace baseline {
-void linear_cross_entropy_of_few_words(const LinearCrossEntropy&);
-}
-namespace avx2 {
-void linear_cross_entropy_of_few_words(const LinearCrossEntropy&);
-}
-namespace avx512 {
-void linear_cross_entropy_of_few_words(const LinearCrossEntropy&);
-}
+KERASPTB_DECLARE(void linear_cross_entropy_of_few_words(const LinearCrossEntropy&))
+// Up to how many words that is faster than the float32 kernel for many.
+KERASPTB_DECLARE(int64_t few_words_limit(int64_t features, int64_t vocabulary_size))
+
+// Up to how many words it is used here where each operand should be so many bfloat16 numbers; 0 for float32 itself.
+int64_t few_words_limit(int parts, int64_t features, int64_t vocabulary_size);
 
 }  // namespace kerasptb

@@ -11,11 +11,13 @@
 #include "clipped_sgd.h"
 #include "cpu.h"
 #include "dropout.h"
+#include "few_words.h"
 #include "ffi_float32.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
 #include "ffi_huge_pages.h"
 #include "global_norm.h"
+#include "lstm_saved.h"
 #include "threads.h"
 
 namespace kerasptb {
@@ -286,3 +288,16 @@ KERASPTB_EXPORT const char* kerasptb_cpu_level() { return kerasptb::cpu_level_na
 KERASPTB_EXPORT void kerasptb_set_processors(int count) { kerasptb::set_processors(count); }
 
 KERASPTB_EXPORT int kerasptb_thread_count() { return kerasptb::thread_count(); }
+
+// See few_words.h.
+KERASPTB_EXPORT int64_t kerasptb_few_words_limit(int parts, int64_t features, int64_t vocabulary_size) {
+  return kerasptb::few_words_limit(parts, features, vocabulary_size);
+}
+
+// See lstm_saved.h. Stores three sizes for each array; returns the number of arrays, which is at most three.
+KERASPTB_EXPORT int kerasptb_lstm_saved_shapes(int parts, int64_t batch, int64_t steps, int64_t features, int64_t units,
+                                               int64_t* sizes) {
+  const auto shapes = kerasptb::lstm_saved_shapes(parts, batch, steps, features, units);
+  for (const auto& shape : shapes) sizes = std::copy(shape.begin(), shape.end(), sizes);
+  return static_cast<int>(shapes.size());
+}

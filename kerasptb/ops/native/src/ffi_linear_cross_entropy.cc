@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "few_words.h"
 #include "ffi_float32.h"
 #include "ffi_guard.h"
 #include "ffi_handlers.h"
@@ -15,22 +16,10 @@ namespace {
 // The kParts of the handlers: for each float32 operand so many bfloat16 numbers, or float32 itself.
 constexpr int kFloat32 = 0;
 
-// Up to how many words the float32 kernel is taken although bfloat16 was asked for. With few words most of the time
-// goes into reading W and writing dW, in which bfloat16 is no faster. Measured at D = 64 to 1,500, on an EPYC of family
-// 26 with AVX512-BF16 and on a Xeon of model 167 with AMX. With one part the bfloat16 kernel reads W only once, which
-// matters if W is too large for the caches.
-template <int kParts>
-int64_t few_words(int64_t features, int64_t vocabulary_size) {
-  const bool amx = cpu_level() >= CpuLevel::kAmx;
-  if (kParts == 2) return amx ? 12 : 39;
-  if (features * vocabulary_size > kLargeKernel) return amx ? 6 : 8;
-  return amx ? 8 : 16;
-}
-
 template <int kParts>
 ffi::Error run(const LinearCrossEntropy& tensors) {
   return guarded([&] {
-    if (kParts == kFloat32 || tensors.num_words <= few_words<kParts>(tensors.features, tensors.vocabulary_size))
+    if (kParts == kFloat32 || tensors.num_words <= few_words_limit(kParts, tensors.features, tensors.vocabulary_size))
       KERASPTB_DISPATCH(linear_cross_entropy)(tensors);
 #if KERASPTB_BFLOAT16
     else

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 struct FloatArray {
@@ -14,14 +16,6 @@ struct FloatArray {
   int64_t size;
 };
 
-namespace baseline {
-float global_norm(const FloatArray* arrays, int64_t count);
-}
-namespace avx2 {
-float global_norm(const FloatArray* arrays, int64_t count);
-}
-namespace avx512 {
-float global_norm(const FloatArray* arrays, int64_t count);
-}
+KERASPTB_DECLARE(float global_norm(const FloatArray* arrays, int64_t count))
 
 }  // namespace kerasptb

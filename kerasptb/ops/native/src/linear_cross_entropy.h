@@ -16,6 +16,8 @@
 
 #include <stdint.h>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 // So many elements of W are too many for the nearer caches.
@@ -34,23 +36,10 @@ struct LinearCrossEntropy {
 //
 // Each logit is computed once, and the exponentials of a chunk of words are kept: memory beyond the results is about
 // (D + 300) V floats, for few words N V.
-namespace baseline {
-void linear_cross_entropy(const LinearCrossEntropy&);
-}
-namespace avx2 {
-void linear_cross_entropy(const LinearCrossEntropy&);
-}
-namespace avx512 {
-void linear_cross_entropy(const LinearCrossEntropy&);
-}
+KERASPTB_DECLARE(void linear_cross_entropy(const LinearCrossEntropy&))
 
 // parts: 1 or 2. Call them only where cpu_level() is at least the namespace's. Memory beyond the results is about 16 MB
 // or, if that is more, 512 V bfloat16 for each part.
-namespace avx512bf16 {
-void linear_cross_entropy(int parts, const LinearCrossEntropy&);
-}
-namespace amx {
-void linear_cross_entropy(int parts, const LinearCrossEntropy&);
-}
+KERASPTB_DECLARE_BFLOAT16(void linear_cross_entropy(int parts, const LinearCrossEntropy&))
 
 }  // namespace kerasptb

@@ -33,13 +33,6 @@ constexpr int64_t kPanelsOfTotal = 32;
 // tile of (f h)^T no longer stays in the L1 cache.
 constexpr int64_t kMostRows = 240;
 
-// Up to how many words few_words_float32.cc is faster, measured at D = 64 to 1,500 on an EPYC of family 26 and on a
-// Xeon of model 167, which has AMX.
-KERASPTB_INLINE int64_t few_words(const LinearCrossEntropy& io) {
-  const bool amx = cpu_level() >= CpuLevel::kAmx;
-  return (amx && io.features * io.vocabulary_size <= kLargeKernel ? 2 : 3) * kRows;
-}
-
 // Memory of one thread.
 struct ThreadBuffers {
   float* panel;         // [D'][kPanel]: the panel of W, as B of the logits; rows from D on are zero
@@ -383,8 +376,14 @@ struct Task {
 
 }  // namespace
 
+// Measured at D = 64 to 1,500 on an EPYC of family 26 and on a Xeon of model 167, which has AMX.
+int64_t few_words_limit(int64_t features, int64_t vocabulary_size) {
+  const bool amx = cpu_level() >= CpuLevel::kAmx;
+  return (amx && features * vocabulary_size <= kLargeKernel ? 2 : 3) * kRows;
+}
+
 void linear_cross_entropy(const LinearCrossEntropy& io) {
-  if (io.num_words <= few_words(io)) return linear_cross_entropy_of_few_words(io);
+  if (io.num_words <= few_words_limit(io.features, io.vocabulary_size)) return linear_cross_entropy_of_few_words(io);
   Workers workers;
   const int threads = workers.count();
   const int64_t D = io.features;

@@ -23,6 +23,8 @@
 
 #include <stdint.h>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 struct LstmBfloat16Sizes {
@@ -54,13 +56,9 @@ struct LstmBfloat16Backward {
 };
 
 // parts: 1 or 2. Only where cpu_level() is at least the namespace's. Throws std::bad_alloc.
-namespace avx512bf16 {
-void lstm_forward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& tensors);
-void lstm_backward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& tensors);
-}  // namespace avx512bf16
-namespace amx {
-void lstm_forward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Forward& tensors);
-void lstm_backward(int parts, const LstmBfloat16Sizes& sizes, const LstmBfloat16Backward& tensors);
-}  // namespace amx
+KERASPTB_DECLARE_BFLOAT16(void lstm_forward(int parts, const LstmBfloat16Sizes& sizes,
+                                            const LstmBfloat16Forward& tensors))
+KERASPTB_DECLARE_BFLOAT16(void lstm_backward(int parts, const LstmBfloat16Sizes& sizes,
+                                             const LstmBfloat16Backward& tensors))
 
 }  // namespace kerasptb

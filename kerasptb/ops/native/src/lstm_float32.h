@@ -26,6 +26,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 // The floats in a row of the layer's gates: 4H'.
@@ -89,23 +91,9 @@ struct LstmLayerBackward {
 };
 
 // All throw std::bad_alloc.
-namespace baseline {
-void lstm_forward(const LstmForward&);
-void lstm_backward(const LstmBackward&);
-void lstm_layer_forward(const LstmLayerForward&);
-void lstm_layer_backward(const LstmLayerBackward&);
-}  // namespace baseline
-namespace avx2 {
-void lstm_forward(const LstmForward&);
-void lstm_backward(const LstmBackward&);
-void lstm_layer_forward(const LstmLayerForward&);
-void lstm_layer_backward(const LstmLayerBackward&);
-}  // namespace avx2
-namespace avx512 {
-void lstm_forward(const LstmForward&);
-void lstm_backward(const LstmBackward&);
-void lstm_layer_forward(const LstmLayerForward&);
-void lstm_layer_backward(const LstmLayerBackward&);
-}  // namespace avx512
+KERASPTB_DECLARE(void lstm_forward(const LstmForward&))
+KERASPTB_DECLARE(void lstm_backward(const LstmBackward&))
+KERASPTB_DECLARE(void lstm_layer_forward(const LstmLayerForward&))
+KERASPTB_DECLARE(void lstm_layer_backward(const LstmLayerBackward&))
 
 }  // namespace kerasptb

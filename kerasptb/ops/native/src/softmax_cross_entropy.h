@@ -17,6 +17,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace kerasptb {
 
 struct SoftmaxCrossEntropy {
@@ -30,14 +32,6 @@ struct SoftmaxCrossEntropy {
   float* dbias;              // [V]; null: loss only
 };
 
-namespace baseline {
-void softmax_cross_entropy(const SoftmaxCrossEntropy&);
-}
-namespace avx2 {
-void softmax_cross_entropy(const SoftmaxCrossEntropy&);
-}
-namespace avx512 {
-void softmax_cross_entropy(const SoftmaxCrossEntropy&);
-}
+KERASPTB_DECLARE(void softmax_cross_entropy(const SoftmaxCrossEntropy&))
 
 }  // namespace kerasptb
