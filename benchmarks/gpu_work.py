@@ -37,25 +37,26 @@ def environment(options):
     framework = FRAMEWORKS[options.framework]()
     import keras  # noqa: PLC0415
 
-    from kerasptb.ops import backends  # noqa: PLC0415
+    from kerasptb.ops import platform as platforms  # noqa: PLC0415
+    from kerasptb.ops.native import loader  # noqa: PLC0415
 
     say(
         gpus=framework.gpus(),
         keras_backend=keras.backend.backend(),
-        native_obstacle=backends.native_obstacle(),
-        bfloat16_obstacle=backends.native_obstacle("bfloat16"),
+        native_obstacle=platforms.why_not_native(),
+        bfloat16_obstacle=platforms.why_not_native("bfloat16"),
         bfloat16_units=most_units_in_bfloat16(),
-        native=backends.loader.status().reason,
+        native=loader.status().reason,
     )
 
 
 def most_units_in_bfloat16():
     """Returns the most units of the native LSTM in bfloat16 here: None for any number, 0 if it does not run."""
-    from kerasptb.ops import backends  # noqa: PLC0415
+    from kerasptb.ops import platform as platforms  # noqa: PLC0415
 
-    if backends.native_obstacle("bfloat16") is not None:
+    if platforms.why_not_native("bfloat16") is not None:
         return 0
-    return backends.most_units("bfloat16") if backends.visible_gpus() else None
+    return platforms.max_units("bfloat16") if platforms.visible_gpus() else None
 
 
 def _lstm_cases(cases, precision):

@@ -59,11 +59,11 @@ def that_run_here(precisions):
     from kerasptb.utils.notices import import_keras  # noqa: PLC0415  (a contender's process imports its own framework only)
 
     import_keras()
-    from kerasptb.ops import backends  # noqa: PLC0415
+    from kerasptb.ops import platform as platforms  # noqa: PLC0415
 
     kept = []
     for name, precision in precisions.items():
-        obstacle = backends.native_obstacle(precision) if name.startswith("kerasptb, native") else None
+        obstacle = platforms.why_not_native(precision) if name.startswith("kerasptb, native") else None
         if obstacle and precision == "float32":
             sys.exit(f"{name}: {obstacle}")
         if obstacle:

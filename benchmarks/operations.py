@@ -60,12 +60,14 @@ def ours(size, backend="native", precision="float32"):
     """The package's LSTM and `ops.linear_cross_entropy`, compiled by XLA where `jit_compile="auto"` compiles a step."""
     from kerasptb import ops  # noqa: PLC0415
     from kerasptb.layers import FusedLSTM  # noqa: PLC0415
-    from kerasptb.ops.linear_cross_entropy import is_one_kernel  # noqa: PLC0415
+    from kerasptb.ops.linear_cross_entropy import plan  # noqa: PLC0415
 
     options = {"backend": backend, "precision": precision}
     head = size["operation"] == "head"
     words = size["words"] if head else size["batch"] * size["steps"]
-    jit_compile = backend == "native" and is_one_kernel(words, size["features" if head else "units"], precision)
+    # The output layer decides it for both: a layer's units are its features.
+    shape, vocabulary_size = (words, size["features" if head else "units"]), size.get("vocabulary", 10_000)
+    jit_compile = plan(shape, vocabulary_size, **options).implementation == "native"
     if head:
         return _tensorflow_step(
             size, jit_compile, lambda x, w, b, y: ops.linear_cross_entropy(x, w, b, y, reduction="sum", **options)

@@ -8,7 +8,9 @@ import keras
 
 import kerasptb
 from kerasptb.data.sources import find_local_ptb
-from kerasptb.ops import backends
+from kerasptb.layers import FusedLSTM
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.native import loader
 from kerasptb.utils.processors import available_processors
 
 
@@ -20,8 +22,8 @@ def collect():
     whether or not Keras' backend sees it, or None), "lstm" (what `backend="auto"` runs, and why) and "data" (where PTB
     would be read from, or None).
     """
-    gpus = [f"GPU {number}" for number in backends.visible_gpus()]
-    obstacles = {f"native, {precision}": backends.native_obstacle(precision) for precision in backends.PRECISIONS}
+    gpus = [f"GPU {number}" for number in platforms.visible_gpus()]
+    missing = {f"native, {precision}": platforms.why_not_native(precision) for precision in platforms.PRECISIONS}
     found = find_local_ptb()
     return {
         "versions": {
@@ -33,14 +35,14 @@ def collect():
         },
         "machine": {"platform": platform.platform(), "cpus": available_processors()},
         "devices": gpus or ["CPU only"],
-        "backends": {"reference": None, "keras": None, **obstacles},
+        "backends": {"reference": None, "keras": None, **missing},
         "notes": {
             name: note
-            for (name, obstacle), precision in zip(obstacles.items(), backends.PRECISIONS, strict=True)
-            if obstacle is None and (note := backends.precision_note(precision)) is not None
+            for (name, reason), precision in zip(missing.items(), platforms.PRECISIONS, strict=True)
+            if reason is None and (note := platforms.drawback(precision)) is not None
         },
-        "cuda": _cuda_obstacle(),
-        "lstm": _auto_choice(gpus, obstacles),
+        "cuda": _why_not_cuda(),
+        "lstm": _auto_choice(gpus),
         "data": None if found is None else str(found),
     }
 
@@ -51,9 +53,9 @@ def describe(information):
     machine = information["machine"]
     lines += [f"{'machine':<12} {machine['platform']}, CPUs for this process: {machine['cpus']}"]
     lines += [f"{'devices':<12} {', '.join(information['devices'])}", "backends"]
-    for name, obstacle in information["backends"].items():
+    for name, reason in information["backends"].items():
         note = f", but {information['notes'][name]}" if name in information["notes"] else ""
-        lines.append(f"  {name:<20} {'yes' + note if obstacle is None else 'no: ' + obstacle}")
+        lines.append(f"  {name:<20} {'yes' + note if reason is None else 'no: ' + reason}")
     cuda = information["cuda"]
     lines.append(f"{'CUDA kernels':<12} {'can run here' if cuda is None else cuda}")
     lines.append(f"{'LSTM':<12} {information['lstm']}")
@@ -71,24 +73,20 @@ def _version(package):
         return None
 
 
-def _cuda_obstacle():
-    state = backends.loader.status()
-    return backends.loader.cuda_obstacle() if state.available else state.reason
+def _why_not_cuda():
+    state = loader.status()
+    return loader.why_not_cuda() if state.available else state.reason
 
 
-def _auto_choice(gpus, obstacles):
-    policy = keras.config.dtype_policy()
-    obstacle = obstacles["native, float32"] or backends.dtype_obstacle(
-        policy, backends.precision_of_policy("auto", policy)
-    )
-    if obstacle is None and gpus:
-        most = {precision: backends.most_units(precision) for precision in ("float32", "bfloat16")}
+def _auto_choice(gpus):
+    planned = FusedLSTM(1).plan()
+    if planned.is_native and gpus:
+        limits = {precision: platforms.max_units(precision) for precision in ("float32", "bfloat16")}
         return (
-            f'backend="auto" runs the native CUDA kernels up to {most["float32"]} units, cuDNN through '
-            f'keras.layers.LSTM above; with precision="bfloat16" they take up to {most["bfloat16"]}'
+            f'backend="auto" runs the native CUDA kernels up to {limits["float32"]} units, cuDNN through '
+            f'keras.layers.LSTM above; with precision="bfloat16" they take up to {limits["bfloat16"]}'
         )
-    if obstacle is None:
-        return f'backend="auto" runs the native kernels ({backends.loader.status().reason})'
-    if gpus:
-        return f'backend="auto" runs cuDNN through keras.layers.LSTM: {obstacle}'
-    return f'backend="auto" runs the loop of keras.layers.LSTM: {obstacle}'
+    if planned.is_native:
+        return f'backend="auto" runs the native kernels ({loader.status().reason})'
+    runs = "cuDNN through keras.layers.LSTM" if gpus else "the loop of keras.layers.LSTM"
+    return f'backend="auto" runs {runs}: {planned.reason}'

@@ -14,8 +14,10 @@ from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence,
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
+from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.plan import default_precision
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
 from kerasptb.runs import run as runs
@@ -135,7 +137,7 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
     if arguments.get("precision") is None:
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         policy = keras.dtype_policies.get(arguments.get("dtype"))
-        arguments["precision"] = backends.precision_of_policy(arguments.get("backend") or "auto", policy)
+        arguments["precision"] = default_precision(arguments.get("backend") or "auto", policy)
     model = _compiled(LanguageModel(**arguments), settings)
     if model.vocabulary_size != len(corpus.vocabulary):
         raise DataError(
@@ -193,7 +195,7 @@ def _steps_per_execution(callbacks):
         getattr(getattr(own, hook), "__func__", None) is not getattr(plain, hook) for own in callbacks for hook in hooks
     ):
         return 1
-    return _STEPS_PER_EXECUTION_ON_GPU if backends.visible_gpus() else _STEPS_PER_EXECUTION
+    return _STEPS_PER_EXECUTION_ON_GPU if platforms.visible_gpus() else _STEPS_PER_EXECUTION
 
 
 def _fit(model, corpus, recorder, callbacks, verbose):
@@ -264,11 +266,11 @@ def _announce(say, run, corpus, model):
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
     say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
     say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
-    if (note := backends.precision_note(model.precision)) is not None:
+    if (note := platforms.drawback(model.precision)) is not None:
         say(f"Precision {model.precision} is {note}.")
-    why = backends.native_obstacle() or _native_obstacle(model)
-    if model.backend == "auto" and not backends.visible_gpus() and why is not None:
-        say(f"Slower than it could be, without the native kernels: {why}")
+    planned = _plan_of_lstms(model)
+    if model.backend == "auto" and not platforms.visible_gpus() and not planned.is_native:
+        say(f"Slower than it could be, without the native kernels: {planned.reason}")
     say(f"Run folder: {run.folder}", flush=True)
 
 
@@ -289,7 +291,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
         "preset": run.config["training"]["preset"],
-        "backend": backends.resolve(model.backend, model.precision, _native_obstacle(model)),
+        "backend": _plan_of_lstms(model).implementation,
         "precision": model.precision,
         "parameters": model.count_params(),
         "seed": model.seed,
@@ -307,9 +309,7 @@ def _finish(run, corpus, recorder, interrupted, say):
     say(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
 
 
-def _native_obstacle(model):
-    """Returns why the native backend has not run an LSTM layer of the model, or None if it has."""
-    if (obstacle := backends.dtype_obstacle(model.dtype_policy, model.precision)) is not None:
-        return obstacle
-    obstacles = (backends.units_obstacle(units, model.precision) for units in model.units)
-    return next((obstacle for obstacle in obstacles if obstacle is not None), None)
+def _plan_of_lstms(model):
+    """Returns the `Plan` of the LSTM layers: of the first that native kernels do not serve, if there is one."""
+    plans = [layer.plan() for layer in model.layers if isinstance(layer, FusedLSTM)]
+    return next((planned for planned in plans if not planned.is_native), plans[0])

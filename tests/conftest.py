@@ -43,12 +43,12 @@ def gpus(native_library, monkeypatch):
 
     What runs all the same is the processor's side of the same handlers.
     """
-    from kerasptb.ops import backends
+    from kerasptb.ops import platform as platforms
     from kerasptb.ops.native import loader
 
     def see(*obstacles):
-        monkeypatch.setattr(backends, "visible_gpus", lambda: list(range(len(obstacles))))
-        monkeypatch.setattr(loader, "cuda_obstacle", lambda device=0: obstacles[device])
+        monkeypatch.setattr(platforms, "visible_gpus", lambda: list(range(len(obstacles))))
+        monkeypatch.setattr(loader, "why_not_cuda", lambda device=0: obstacles[device])
 
     return see
 

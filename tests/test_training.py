@@ -15,8 +15,9 @@ import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import Corpus, Vocabulary, make_dataset
 from kerasptb.evaluation import evaluate_perplexity
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import lstm as native_lstm
+from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -53,7 +54,7 @@ def test_leaves_a_run_folder(tmp_path):
     assert {key: metrics[key] for key in ("epochs", "preset", "backend", "precision", "seed", "parameters")} == {
         "epochs": 3,
         "preset": "notebook",
-        "backend": "native" if backends.native_obstacle() is None else "keras",
+        "backend": "native" if platforms.why_not_native() is None else "keras",
         "precision": "float32",
         "seed": 1,
         # 12 x 6, (6 + 9 + 1) x 36, (9 + 7 + 1) x 28, (7 + 1) x 12
@@ -198,7 +199,7 @@ def test_settings_are_compared_as_they_are_meant(tmp_path):
 
 
 def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "They are not built.")
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "They are not built.")
     run = train(tmp_path / "run", epochs=1, verbose=2)
     assert "\nSlower than it could be, without the native kernels: They are not built.\n" in capsys.readouterr().out
     assert run.metrics["backend"] == "keras"
@@ -541,13 +542,13 @@ def test_what_has_an_argument_of_its_own_is_no_training_argument(tmp_path, argum
     ("policy", "native"), [("float32", True), ("float64", False), ("bfloat16", False), ("mixed_bfloat16", True)]
 )
 def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, capsys, policy, native):
-    if policy == "mixed_bfloat16" and backends.native_obstacle("bfloat16") is not None:
+    if policy == "mixed_bfloat16" and platforms.why_not_native("bfloat16") is not None:
         pytest.skip("this processor multiplies no bfloat16")
     calls, call = [], native_lstm.call
     monkeypatch.setattr(native_lstm, "call", lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1])
     run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy}, verbose=2)
     slower = f"without the native kernels: The native backend takes float32. Received: dtype policy {policy}."
-    assert (slower in capsys.readouterr().out) == (not native and not backends.visible_gpus())
+    assert (slower in capsys.readouterr().out) == (not native and not platforms.visible_gpus())
     assert (run.metrics["backend"], bool(calls)) == (("native", True) if native else ("keras", False))
 
 
@@ -583,7 +584,7 @@ def test_several_batches_a_call_train_as_one_does(tmp_path):
 
 
 def test_a_run_names_the_precision_of_a_global_policy(tmp_path, native_library):
-    if (obstacle := backends.native_obstacle("bfloat16")) is not None:
+    if (obstacle := platforms.why_not_native("bfloat16")) is not None:
         pytest.skip(obstacle)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -623,7 +624,7 @@ def test_the_models_own_dtype_policy_says_its_precision(tmp_path, policy, own):
         run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": own})
     finally:
         keras.config.set_dtype_policy("float32")
-    expected = backends.precision_of_policy("auto", keras.dtype_policies.get(own))
+    expected = default_precision("auto", keras.dtype_policies.get(own))
     assert (run.config["model"]["dtype"], run.config["model"]["precision"]) == (own, expected)
 
 

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from kerasptb.ops import backends
 from kerasptb.ops.dropout import dropout
+from kerasptb.ops.dropout import plan as plan_dropout
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -20,15 +20,11 @@ class Dropout(keras.layers.Dropout):
 
     def call(self, inputs, training=False):
         """Returns the inputs, with elements dropped if `training`."""
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        served = dtype in ("float32", "bfloat16", "float16") and None not in tuple(inputs.shape) and self.is_native()
-        if not (training and 0 < self.rate < 1 and served):
+        if not (training and 0 < self.rate < 1 and self.plan(inputs.shape).is_native):
             return super().call(inputs, training=training)
         x = dropout(ops.cast(inputs, "float32"), self.rate, self.seed_generator.next())
-        return ops.cast(x, dtype)
+        return ops.cast(x, inputs.dtype)
 
-    def is_native(self):
-        """Returns whether the native library serves the layer's calls, if their tensors allow it."""
-        if self.noise_shape is not None or self.compute_dtype == "float64":
-            return False
-        return backends.native_obstacle() is None and not backends.visible_gpus()
+    def plan(self, shape=None):
+        """Returns the `Plan` of the layer's calls in training; `shape` as in `kerasptb.ops.dropout.plan`."""
+        return plan_dropout(None if shape is None else tuple(shape), self.compute_dtype, self.noise_shape)

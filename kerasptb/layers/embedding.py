@@ -1,13 +1,29 @@
 """An embedding whose lookup reads only the rows that it looks up."""
 
+import contextlib
+import contextvars
+
 import keras
 from keras import ops
 
-from kerasptb.ops.tensors import without_autocast
+from kerasptb.compat.keras import without_autocast
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
+
+
+_LOOKED_UP = contextvars.ContextVar("looked_up", default=(None, None))
+
+
+@contextlib.contextmanager
+def looked_up(layer, vectors):
+    """Makes an `Embedding` return these vectors in the body, so that a gradient ends at them, not at the matrix."""
+    token = _LOOKED_UP.set((layer, vectors))
+    try:
+        yield
+    finally:
+        _LOOKED_UP.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -31,6 +47,9 @@ class Embedding(keras.layers.Embedding):
 
     def call(self, inputs):
         """Returns the vectors of the words."""
+        layer, vectors = _LOOKED_UP.get()
+        if layer is self:
+            return vectors
         matrix = self.embeddings
         with without_autocast():  # casting the rows is cheaper than casting the matrix
             # Inside a stateless scope this is the value that the scope gives, not the variable itself.

@@ -1,13 +1,12 @@
 """A keras.layers.LSTM whose inner loop is `kerasptb.ops.lstm`."""
 
-import sys
-
 import keras
 
-from kerasptb.ops import backends
-from kerasptb.ops.lstm import lstm
-from kerasptb.ops.lstm import obstacle as tensor_obstacle
-from kerasptb.ops.tensors import as_tensor, compiled_by_xla, without_autocast
+from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
+from kerasptb.ops.lstm import keras_only
+from kerasptb.ops.lstm import run as run_lstm
+from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit
+from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -30,7 +29,7 @@ class FusedLSTM(keras.layers.LSTM):
 
     Args:
         units: number of units H.
-        backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
+        backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.plan`.
         precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`. `None` follows the layer's
             dtype policy: `"bfloat16"` under `mixed_bfloat16` if the native backend supports it here, else `"float32"`.
             Under that policy inputs, outputs and the state between calls are bfloat16, as in every Keras layer.
@@ -70,28 +69,42 @@ class FusedLSTM(keras.layers.LSTM):
         """Runs the recurrence; see `keras.layers.RNN`."""
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
-        layer_obstacle = self._obstacle(mask)
-        arguments, tensors_obstacle = (), None
-        if layer_obstacle is None and self.backend != "keras":
-            arguments = self._arguments(sequences, *initial_state)
-            tensors_obstacle = tensor_obstacle(self.backend, self._precision(), arguments)
-        if tensors_obstacle is not None and keras.src.backend.common.symbolic_scope.in_symbolic_scope():
-            # Keras is building a model from `Input`s, whose batch size may be open: nothing runs yet.
-            chosen, precision = "keras", None
-        else:
-            chosen, precision = self._choose(layer_obstacle or tensors_obstacle)
-        if chosen == "keras" and self.backend != "keras" and compiled_by_xla():
+        plan = self.plan(sequences.shape, mask=mask is not None)
+        if plan.implementation == "keras" and self.backend != "keras" and compiled_by_xla():
             # XLA compiles the model because this layer allowed it, before it knew about, say, this call's mask. Keras
             # would use cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
             return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask, training=training)
-        if chosen == "keras":
+        if plan.implementation == "keras":
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        h_seq, h_T, c_T = lstm(*arguments, backend=chosen, precision=precision)
+        h_seq, h_T, c_T = run_lstm(plan, *self._arguments(sequences, *initial_state))
         return h_T, h_seq, [h_T, c_T]
+
+    def plan(self, shape=None, mask=False):
+        """Returns the `Plan` of the layer's calls: what runs, and why nothing faster does.
+
+        Args:
+            shape: (B, T, D) of the sequences, with None for unknown sizes; `None` if all of them will be known.
+            mask: whether the calls have a mask.
+
+        Raises:
+            ValueError: if the named backend cannot serve such a call.
+            NativeUnavailableError: if the native backend or a precision was named and cannot be used.
+        """
+        limit, precision = self._limit(mask), self._precision()
+        if limit is None and self.backend in ("auto", "native"):
+            limit = dtype_limit(self.dtype_policy, precision)
+        if limit is None:
+            limit = keras_only(None if shape is None else tuple(shape), self.units, self.backend, precision)
+            if limit is not None and in_symbolic_scope():
+                # Keras is building a model from `Input`s, whose batch size may be open: nothing runs yet.
+                return Plan("keras", reason=limit)
+        if limit is not None and self.backend == "auto" and self.precision is None:
+            return Plan("keras", reason=limit)
+        return choose(self.backend, precision, limit)
 
     def expected_backend(self):
         """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
-        return self._choose(self._obstacle())[0]
+        return self.plan().implementation
 
     @property
     def variables(self):
@@ -115,34 +128,27 @@ class FusedLSTM(keras.layers.LSTM):
     @classmethod
     def from_config(cls, config):
         """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
-        return super().from_config({**config, **backends.replacements(config)})
+        return super().from_config(available_here(config))
 
     def _precision(self):
         """The precision in which a native backend would serve this layer."""
-        return self.precision or backends.precision_of_policy(self.backend, self.dtype_policy)
-
-    def _choose(self, obstacle):
-        """The backend and the precision that serve a call; raises if either was named and is not available."""
-        if obstacle is not None and self.backend == "auto" and self.precision is None:
-            return "keras", None
-        precision = self._precision()
-        return backends.resolve(self.backend, precision, obstacle), precision
+        return self.precision or default_precision(self.backend, self.dtype_policy)
 
     def _arguments(self, sequences, h0, c0):
         """The tensors to pass to `kerasptb.ops.lstm`."""
         weights = self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias
         if self._precision() != "bfloat16" or self.dtype_policy.name != "mixed_bfloat16":
-            return [keras.ops.convert_to_tensor(x) for x in (sequences, h0, c0, *weights)]
+            return [as_tensor(x) for x in (sequences, h0, c0, *weights)]
         # The kernels round the operands of products themselves. If the weights were rounded here, their gradients
         # would be rounded too.
         with without_autocast():
             weights = [as_tensor(weight) for weight in weights]
         return [*(keras.ops.cast(x, "float32") for x in (sequences, h0, c0)), *weights]
 
-    def _obstacle(self, mask=None):
-        """Why only Keras' own loop can serve this layer, or None."""
+    def _limit(self, mask):
+        """Why only Keras' own loop can serve a layer with these settings, or None."""
         unsupported = {
-            "mask": mask is not None,
+            "mask": mask,
             "activation": self.activation is not keras.activations.tanh,
             "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
             "use_bias": not self.use_bias,
@@ -151,22 +157,9 @@ class FusedLSTM(keras.layers.LSTM):
             "go_backwards": self.go_backwards,
             "unroll": self.unroll,
         }
-        found = [name for name, value in unsupported.items() if value]
-        if not found:
-            if self.backend in ("auto", "native") and is_exported():
-                return "An export cannot hold the native backend's operations, which only this package runs."
-            if self.backend in ("reference", "keras"):
-                return None
-            return backends.units_obstacle(self.units, self._precision())
-        values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
-        return f"Only Keras' own loop serves an LSTM with {values}."
-
-
-def is_exported():
-    """Whether this call is traced for an export. In Keras and TensorFlow only the call stack shows this."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith(("keras.src.export.", "tensorflow.python.saved_model.save")):
-            return True
-        frame = frame.f_back
-    return False
+        if found := [name for name, value in unsupported.items() if value]:
+            values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
+            return f"Only Keras' own loop serves an LSTM with {values}."
+        if self.backend in ("auto", "native") and is_exported():
+            return "An export cannot hold the native backend's operations, which only this package runs."
+        return None

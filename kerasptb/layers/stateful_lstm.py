@@ -5,33 +5,12 @@ import threading
 
 import keras
 
-from kerasptb.layers.fused_lstm import FusedLSTM, is_exported
+from kerasptb.compat.keras import in_stateless_scope, in_symbolic_scope, is_exported
+from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.utils.untracked import Untracked
 
 # A thread that uses the evaluation state holds this from the reset of the state to its last use.
 EVALUATION = threading.RLock()
-
-
-class _Calls(threading.local):
-    """Values of layers' attributes during a call, for its thread only: other threads may call the layer meanwhile."""
-
-    def __init__(self):
-        self.attributes = {}
-
-
-_CALLS = _Calls()
-
-
-def _attribute_of_a_call(name):
-    """An attribute that may have another value during a call."""
-
-    def get(layer):
-        return _CALLS.attributes.get((id(layer), name), layer.__dict__.get(name))
-
-    def put(layer, value):
-        layer.__dict__[name] = value
-
-    return property(get, put)
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -62,10 +41,6 @@ class StatefulLSTM(FusedLSTM):
         ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
     """
 
-    # Keras' own attributes, which it reads and writes when it runs the layer.
-    states = _attribute_of_a_call("states")
-    _expected_batch_size = _attribute_of_a_call("_expected_batch_size")
-
     def __init__(self, units, *args, **kwargs):
         if not kwargs.pop("stateful", True):
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
@@ -89,10 +64,26 @@ class StatefulLSTM(FusedLSTM):
                 "has an `export` of its own, without state; in another model give the weights to a FusedLSTM. "
                 f"Received: an export of {self.name}"
             )
-        if training:
-            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        with self._without_state() if _keras_asks_for_shapes() else self._states_of_evaluation(sequences.shape[0]):
-            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        variables = self.states if training else self._states_of_evaluation(sequences.shape[0])
+        if training and sequences.shape[0] not in (None, self._expected_batch_size):
+            raise ValueError(
+                f"The training state has the rows of batches of {self._expected_batch_size}. Received: sequences of "
+                f"shape {tuple(sequences.shape)} with training=True. Evaluation takes any batch size"
+            )
+        # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
+        state = variables or self.get_initial_state(sequences.shape[0])
+        state = [
+            keras.ops.cast(keras.ops.convert_to_tensor(x), self.cell.compute_dtype)
+            for x in (state if initial_state is None else initial_state)
+        ]
+        self._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], state)
+        last, outputs, state = self.inner_loop(sequences, state, mask, training=training)
+        last, outputs, *state = (keras.ops.cast(x, self.compute_dtype) for x in (last, outputs, *state))
+        self._maybe_reset_dropout_masks(self.cell)
+        for variable, value in zip(variables, state, strict=False):
+            variable.assign(value)
+        output = outputs if self.return_sequences else last
+        return (output, *state) if self.return_state else output
 
     def reset_state(self):
         """Zeroes the training state and the evaluation states."""
@@ -110,9 +101,10 @@ class StatefulLSTM(FusedLSTM):
             for state in by_size.get(size, ()):
                 state.assign(keras.ops.zeros_like(state.value))
 
-    @contextlib.contextmanager
     def _states_of_evaluation(self, batch_size):
-        """Makes `self.states` the evaluation state of this batch size in the body, creating it if needed."""
+        """Returns the variables of the evaluation state of this batch size; none while Keras asks for shapes."""
+        if keras.backend.backend() == "jax" and in_symbolic_scope():
+            return []  # Keras is building a model on JAX: no variable may be made
         if not isinstance(batch_size, int):
             raise ValueError(
                 "A stateful model needs batches of a fixed size, such as `dataset.batch(n, drop_remainder=True)` "
@@ -120,21 +112,7 @@ class StatefulLSTM(FusedLSTM):
                 "`model.test_function = None` (or `predict_function`) first, as a LanguageModel does by itself"
             )
         self.make_evaluation_states(batch_size)
-        states, before = self._evaluation_states.value[batch_size], _CALLS.attributes.copy()
-        _CALLS.attributes |= {(id(self), "states"): states, (id(self), "_expected_batch_size"): batch_size}
-        try:
-            yield
-        finally:
-            _CALLS.attributes = before
-
-    @contextlib.contextmanager
-    def _without_state(self):
-        """Makes the call in the body begin at zero and store no state."""
-        self.stateful = False
-        try:
-            yield
-        finally:
-            self.stateful = True
+        return self._evaluation_states.value[batch_size]
 
     def make_evaluation_states(self, batch_size):
         """Makes the state of evaluation for batches of this size, unless it exists.
@@ -147,7 +125,7 @@ class StatefulLSTM(FusedLSTM):
         """
         if batch_size in self._evaluation_states.value:
             return
-        if keras.src.backend.common.stateless_scope.in_stateless_scope():
+        if in_stateless_scope():
             raise ValueError(
                 f"With {keras.backend.backend()} no state can be made inside of a step. Call "
                 "`layer.make_evaluation_states(batch_size)` "
@@ -166,11 +144,6 @@ class StatefulLSTM(FusedLSTM):
         return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.value.values()))]
 
 
-def _keras_asks_for_shapes():
-    """Whether Keras is building a model on JAX, where no variable may be made meanwhile."""
-    return keras.backend.backend() == "jax" and keras.src.backend.common.symbolic_scope.in_symbolic_scope()
-
-
 @contextlib.contextmanager
 def _outside_graph():
     """Lets the body make variables that outlive the graph being traced, if there is one."""
@@ -178,12 +151,11 @@ def _outside_graph():
         yield
         return
     import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-    from tensorflow.python.ops.resource_variable_ops import default_variable_creator_v2  # noqa: PLC0415
 
-    def create(_, **arguments):
-        # Used instead of the creator of `tf.function`, which refuses variables from the second trace on. It guards
-        # against functions that make new variables in each call; here they are made once for each batch size.
-        return default_variable_creator_v2(None, **arguments)
+    from kerasptb.compat.tensorflow import create_variable  # noqa: PLC0415
 
-    with tf.init_scope(), tf.variable_creator_scope(create) if tf.executing_eagerly() else contextlib.nullcontext():
+    # Not the creator of `tf.function`: it guards against functions that make new variables in each call, and here they
+    # are made once for each batch size.
+    scope = tf.variable_creator_scope(create_variable)
+    with tf.init_scope(), scope if tf.executing_eagerly() else contextlib.nullcontext():
         yield

@@ -3,21 +3,24 @@
 import keras
 from keras import ops
 
+from kerasptb.layers.dense import CarriesFactors
 from kerasptb.ops.tensors import matmul
 from kerasptb.utils.untracked import Untracked
 
 
-class TiedDense(keras.layers.Layer):
+class TiedDense(CarriesFactors, keras.layers.Layer):
     """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: both train the same matrix.
 
     Press and Wolf, 2017, "Using the Output Embedding to Improve Language Models"; Inan et al., 2017, "Tying Word
-    Vectors and Word Classifiers". Keras' `ReversibleEmbedding` has no bias, and does the product and the lookup in the
-    same layer.
+    Vectors and Word Classifiers". The logits carry their factors, as those of `Dense`. Keras' `ReversibleEmbedding`
+    has no bias, and does the product and the lookup in the same layer.
 
     Args:
         embedding: the `keras.layers.Embedding` of V words, of size D. Its matrix stays the embedding's weight; this
             layer's only weight is the bias.
         bias_initializer: initializer of the bias [V].
+        backend: what runs the cross-entropy, as in `Dense`.
+        precision: of its products, as in `Dense`.
         **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -32,8 +35,10 @@ class TiedDense(keras.layers.Layer):
     TensorShape([2, 3, 10])
     """
 
-    def __init__(self, embedding, bias_initializer="zeros", **kwargs):
+    def __init__(self, embedding, bias_initializer="zeros", backend="auto", precision=None, **kwargs):
         super().__init__(**kwargs)
+        self.backend = backend
+        self.precision = precision
         self.supports_masking = True  # as keras.layers.Dense: a word's logits depend on that word's input only
         # The matrix is a weight of the embedding. If it were tracked here too, it would be saved twice.
         self._reference = Untracked(embedding)
@@ -78,7 +83,8 @@ class TiedDense(keras.layers.Layer):
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
         rows = ops.reshape(inputs, (-1, matrix.shape[1]))
         logits = matmul(rows, matrix, transpose_b=True) + self.bias
-        return ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units))
+        logits = ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units))
+        return self._attach_factors(logits, inputs, "embeddings", transpose_kernel=True)
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the logits."""

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from kerasptb.compat.keras import get_keras_mask
+from kerasptb.ops.logits import factors_of
+
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class SequenceCrossEntropy(keras.losses.Loss):
@@ -14,6 +17,8 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     Formula: `cost = 1/B Σ_b Σ_t -log softmax(logits[b, t])[targets[b, t]]`, in nats (Zaremba et al., 2014,
     "Recurrent Neural Network Regularization", section 4.1, with the sum over time of its published code).
+
+    From logits of `kerasptb.layers.Dense` or `TiedDense` it is computed without reading them (`kerasptb.ops.logits`).
 
     Args:
         reduction: as in `keras.losses.Loss`; the default averages over the batch.
@@ -30,7 +35,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         float32 scalar; with `reduction=None` float32 [B], the cost of each sequence.
 
     Raises:
-        ValueError: if `y_pred` has another rank; for word weights or a mask together with
+        ValueError: without targets; if `y_pred` has another rank; for word weights or a mask together with
             `reduction="mean_with_sample_weight"`, which divides by the weights of sequences.
     """
 
@@ -39,30 +44,50 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the cost, reduced over the batch."""
-        weights = keras.src.backend.get_keras_mask(y_pred)
+        if y_true is None:
+            raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
+        weights = get_keras_mask(y_pred)
         sample_weight = None if sample_weight is None else ops.convert_to_tensor(sample_weight)
         if sample_weight is not None and tuple(sample_weight.shape[1:]) == (1,):
             sample_weight = ops.reshape(sample_weight, (-1,))
         if sample_weight is not None and len(sample_weight.shape) > 1:
-            of_words = ops.reshape(ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2])
-            weights = of_words if weights is None else of_words * ops.cast(weights, self.dtype)
+            word_weights = ops.reshape(ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2])
+            weights = word_weights if weights is None else word_weights * ops.cast(weights, self.dtype)
             sample_weight = None
-        if weights is None:
-            return super().__call__(y_true, y_pred, sample_weight)
-        if self.reduction == "mean_with_sample_weight":
+        if weights is not None and self.reduction == "mean_with_sample_weight":
             raise ValueError(
                 'Expected weights of whole sequences, [B], and no mask, with reduction="mean_with_sample_weight". '
                 "Received: weights of words"
             )
+        # Read here: `Loss.__call__` may cast the logits, and what it casts no longer carries them.
+        factors = factors_of(y_pred)
+        if factors is not None and self.reduction in ("sum", "sum_over_batch_size", "mean"):
+            return self._sum(factors, ops.convert_to_tensor(y_true), weights, sample_weight)
+        if weights is None and factors is None:
+            return super().__call__(y_true, y_pred, sample_weight)
         # Keras would apply the weights to the result of `call`, which has only one cost for each sequence.
-        weighted_sum = _WeightedSum(self.reduction, self.name, self.dtype)
-        return weighted_sum(ops.cast(weights, self.dtype), self._costs_of_words(y_true, y_pred), sample_weight)
+        losses = self._losses_of_words(y_true, y_pred) if factors is None else factors.cross_entropy(y_true, "none")
+        weights = ops.ones_like(losses) if weights is None else ops.cast(weights, self.dtype)
+        return _WeightedSum(self.reduction, self.name, self.dtype)(weights, losses, sample_weight)
+
+    def _sum(self, factors, y_true, weights, sample_weight):
+        """The cost in one operation, which computes the gradients with it."""
+        if weights is not None or sample_weight is not None:
+            ones = ops.ones(ops.shape(y_true), self.dtype)
+            weights = ones if weights is None else ops.cast(weights, self.dtype)
+            if sample_weight is not None:
+                weights = weights * ops.cast(sample_weight, self.dtype)[:, None]
+        rows = y_true.shape[0]
+        mean = self.reduction != "sum"
+        cost = factors.cross_entropy(y_true, "sum", weights, scale=1.0 / rows if mean and rows else 1.0)
+        cost = ops.cast(cost, self.dtype)
+        return cost / ops.cast(ops.shape(y_true)[0], self.dtype) if mean and rows is None else cost
 
     def call(self, y_true, y_pred):
         """Returns the cost of each sequence, float32 [B]."""
-        return ops.sum(self._costs_of_words(y_true, y_pred), axis=-1)
+        return ops.sum(self._losses_of_words(y_true, y_pred), axis=-1)
 
-    def _costs_of_words(self, y_true, y_pred):
+    def _losses_of_words(self, y_true, y_pred):
         if len(y_pred.shape) != 3:
             raise ValueError(f"Expected logits of the shape [B, T, V]. Received: y_pred of shape {tuple(y_pred.shape)}")
         y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, self.dtype)

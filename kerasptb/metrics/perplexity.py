@@ -5,14 +5,17 @@ import functools
 import keras
 from keras import ops
 
+from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops import tensors
+from kerasptb.ops.logits import factors_of
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     """Exponential of the mean cross-entropy of all words seen since the last reset.
 
-    It is not a mean of batch perplexities, which would be larger (Jensen's inequality) and would depend on how
+    What `SequenceCrossEntropy` has computed of the same batch is used, not computed again (`kerasptb.ops.logits`). The
+    perplexity is not a mean of batch perplexities, which would be larger (Jensen's inequality) and would depend on how
     the words are cut into batches. Formula: `exp(1/N Σ_n -log p(word_n | words before it))`.
 
     Args:
@@ -41,28 +44,32 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the words of a batch; for the arguments' shapes see "Call arguments" of the class."""
-        mask = keras.src.backend.get_keras_mask(y_pred)
+        mask = get_keras_mask(y_pred)
         logits = getattr(y_pred, "_keras_logits", None)
-        y_true, y_pred = ops.convert_to_tensor(y_true), _in_float32_at_least(y_pred)
+        factors = factors_of(y_pred) if self.from_logits else None
+        losses = None if factors is None else factors.losses_of(y_true)
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         shape = ops.shape(y_pred)[:-1]
-        y_true = ops.reshape(y_true, shape)
         weights = [] if sample_weight is None else [sample_weight]
         weights += [] if mask is None else [mask]
         if self.ignore_class is not None:
             # Keras gives an ignored word a loss of 0, but still counts it.
-            weights.append(ops.not_equal(y_true, self.ignore_class))
-        weights = [ops.reshape(self._of_words(weight, shape), [-1]) for weight in weights]
+            weights.append(ops.not_equal(ops.reshape(y_true, shape), self.ignore_class))
+        weights = [ops.reshape(self._by_word(weight, shape), [-1]) for weight in weights]
+        weights = functools.reduce(ops.multiply, weights) if weights else None
+        if losses is not None:
+            with tensors.after(y_true):
+                return keras.metrics.Mean.update_state(self, ops.reshape(losses, [-1]), sample_weight=weights)
         # Keras counts rows, whatever their length. With one word per row it counts words.
+        y_pred = _in_float32_at_least(y_pred)
         y_true, y_pred = ops.reshape(y_true, [-1]), ops.reshape(y_pred, [-1, y_pred.shape[-1]])
         if logits is not None:
             # The logits behind Keras' softmax: from the probabilities alone, Keras would clip those below 1e-7.
             y_pred._keras_logits = ops.reshape(_in_float32_at_least(logits), [-1, logits.shape[-1]])
         with tensors.after(y_true):
-            return super().update_state(
-                y_true, y_pred, sample_weight=functools.reduce(ops.multiply, weights) if weights else None
-            )
+            return super().update_state(y_true, y_pred, sample_weight=weights)
 
-    def _of_words(self, weight, shape):
+    def _by_word(self, weight, shape):
         """Expands weights of the first dimensions to one weight for each word."""
         weight = ops.cast(weight, self.dtype)
         if len(weight.shape) > len(shape):
@@ -99,7 +106,6 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
 
 def _in_float32_at_least(x):
     """Casts logits to at least float32: Keras rounds each word's cross-entropy to the dtype of the logits."""
-    x = ops.convert_to_tensor(x)
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 

@@ -4,9 +4,9 @@ import warnings
 
 import keras
 import numpy as np
-from keras.src.trainers.trainer import model_supports_jit
 
-from kerasptb import ops, presets
+from kerasptb import presets
+from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
@@ -14,26 +14,16 @@ from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import checked_arguments
-from kerasptb.ops import backends
-from kerasptb.ops.linear_cross_entropy import is_one_kernel
+from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.trainers.whole_batches import WholeBatches, whole_batch
-from kerasptb.utils.untracked import Untracked
+from kerasptb.trainers import Trainer
 
 _ON_JAX = keras.backend.backend() == "jax"
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-_BASES = (WholeBatches, keras.Model)
-if _ON_JAX:
-    from kerasptb.trainers import jax_steps
-
-    _BASES = (WholeBatches, jax_steps.KeepsValues, keras.Model)
-elif _ON_TENSORFLOW:
-    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class LanguageModel(*_BASES):
+class LanguageModel(Trainer):
     """A functional Keras model that reads words and returns the logits of each next word.
 
     `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
@@ -95,7 +85,7 @@ class LanguageModel(*_BASES):
         tie_embeddings=False,
         dtype=None,
     ):
-        if not (_ON_JAX or _ON_TENSORFLOW):
+        if keras.backend.backend() not in ("tensorflow", "jax"):
             raise ValueError(
                 "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
                 f"Received: KERAS_BACKEND={keras.backend.backend()}"
@@ -115,14 +105,15 @@ class LanguageModel(*_BASES):
         def drop(x, layer_name):
             if keep_prob == 1.0:
                 return x
-            return of_units(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
+            return dropout_class(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
         # A tied matrix is read whole and updated whole. `layers.Embedding` would save no copy there: its lookup in the
         # variable would make TensorFlow copy the matrix at each reading.
-        of_words = keras.layers.Embedding if tie_embeddings else Embedding
-        of_units = keras.layers.Dropout if backend in ("reference", "keras") else Dropout
-        embedding = of_words(
+        embedding_class = keras.layers.Embedding if tie_embeddings else Embedding
+        dropout_class = keras.layers.Dropout if backend in ("reference", "keras") else Dropout
+        served_by = {"backend": backend, "precision": precision, "dtype": dtype}
+        embedding = embedding_class(
             vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
         )
         x = drop(embedding(tokens), "embedding_dropout")
@@ -133,17 +124,15 @@ class LanguageModel(*_BASES):
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
                 unit_forget_bias=False,
-                backend=backend,
-                precision=precision,
-                dtype=dtype,
+                **served_by,
                 name=f"lstm_{i}",
             )(x)
             x = drop(x, f"lstm_{i}_dropout")
         if tie_embeddings:
-            logits = TiedDense(embedding, bias_initializer=uniform(), dtype=dtype, name="logits")
+            logits = TiedDense(embedding, bias_initializer=uniform(), **served_by, name="logits")
         else:
-            logits = keras.layers.Dense(
-                vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="logits"
+            logits = Dense(
+                vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), **served_by, name="logits"
             )
         super().__init__(inputs=tokens, outputs=logits(x), name=name)
         self.dtype_policy = dtype
@@ -159,7 +148,6 @@ class LanguageModel(*_BASES):
         self.backend = backend
         self.precision = precision
         self.seed = seed
-        self._own_metrics = Untracked(_Metrics([]))
 
     @classmethod
     def from_preset(cls, preset, **overrides):
@@ -189,9 +177,9 @@ class LanguageModel(*_BASES):
 
         Args:
             optimizer: `None` for `ClippedSGD(1.0, global_clipnorm=5.0)`.
-            loss: `None` for the cost of the original, `SequenceCrossEntropy`. Together with `metrics=None` it is
-                computed without keeping the logits (`ops.linear_cross_entropy`), and the model's perplexity comes
-                from it. With any other loss or metrics the model trains as any Keras model does.
+            loss: `None` for the cost of the original, `SequenceCrossEntropy`. It is computed without the logits, which
+                are computed only if something else reads them, such as a metric other than `Perplexity`
+                (`kerasptb.ops.logits`).
             loss_weights: as in `keras.Model.compile`.
             metrics: `None` for `Perplexity`, or for no metrics if `weighted_metrics` are given.
             weighted_metrics: metrics that weigh words by the data's sample weights.
@@ -206,42 +194,25 @@ class LanguageModel(*_BASES):
         Raises:
             ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch.
         """
-        # Keras trains under the strategy that the model was made under, wherever it is compiled.
-        if not _ON_JAX and (strategy := _strategy_of(self)):
-            raise ValueError(
-                "A LanguageModel trains on one device: its recurrent state has the rows of a whole batch. "
-                f"Received: a model made under {type(strategy).__name__}"
-            )
-        fused = loss is None and metrics is None and not weighted_metrics and not loss_weights
-        fused = fused and not self._needs_the_logits()
-        self._asked_jit_compile = jit_compile
-        if jit_compile in (None, "auto"):
-            # On a GPU, one XLA program for the step saves the host hundreds of launches. "auto" compiles if every layer
-            # allows it: native layers do, cuDNN's operation in TensorFlow does not. JAX's steps are meant for it.
-            keras_chooses = _ON_JAX or backends.visible_gpus()
-            faster = jit_compile == "auto" and fused and not kwargs.get("run_eagerly") and self._gains_from_xla()
-            jit_compile = "auto" if keras_chooses else faster
+        default_cost = loss is None and metrics is None and not (weighted_metrics or kwargs.get("run_eagerly"))
         super().compile(
             optimizer=ClippedSGD() if optimizer is None else optimizer,
             loss=SequenceCrossEntropy() if loss is None else loss,
             loss_weights=loss_weights,
-            metrics=[Perplexity()] if metrics is None and not fused and not weighted_metrics else metrics,
+            metrics=[Perplexity()] if metrics is None and not weighted_metrics else metrics,
             weighted_metrics=weighted_metrics,
-            jit_compile=jit_compile,
+            jit_compile=self.choose_jit_compile(jit_compile, default_cost and not self._needs_the_logits()),
             **kwargs,
         )
-        if fused:
-            self._compile_metrics = None  # of an earlier `compile`: they would be in the logs, but see no batch
-        # If tracked, they would be among the compiled metrics too.
-        self._own_metrics = Untracked(_Metrics([Perplexity()] if fused else []))
+        # A config names no defaults; of `jit_compile` it has the wish, since another machine makes its own choice.
+        asked = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile}
+        self._default_arguments = tuple(item for item in asked.items() if item[1] is None or item[1] == "auto")
 
     def get_compile_config(self):
         """Returns the arguments of `compile`, serialised, with `None` for default loss, metrics and `jit_compile`."""
         config = super().get_compile_config()
-        if config and self._perplexity is not None:
-            config.update(loss=None, metrics=None)
-        if config and self._asked_jit_compile in (None, "auto"):
-            config["jit_compile"] = self._asked_jit_compile  # another backend or machine makes its own choice
+        if config:
+            config.update(self._default_arguments)
         return config
 
     def compile_from_config(self, config):
@@ -285,6 +256,11 @@ class LanguageModel(*_BASES):
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
 
+    def call(self, inputs, training=None, mask=None):
+        """Returns the logits [B, T, V] of tokens, int32 [B, T], also if they are given in a dict or a list of one."""
+        (tokens,), (mask,) = keras.tree.flatten(inputs), keras.tree.flatten(mask)
+        return super().call(tokens, training=training, mask=mask)
+
     def encode(self, tokens, training=False):
         """Returns the input of the logits layer, [B, T, H] in the model's compute dtype.
 
@@ -292,10 +268,9 @@ class LanguageModel(*_BASES):
             tokens: int32 [B, T].
             training: whether to apply dropout and continue from the training state.
         """
-        return self._encode_embedded(self.get_layer("embedding")(tokens), training)
-
-    def _encode_embedded(self, x, training):
-        for layer in self.layers[2:-1]:
+        x = self.get_layer("embedding")(tokens)
+        names = [layer.name for layer in self.layers]
+        for layer in self.layers[names.index("embedding") + 1 : names.index("logits")]:
             x = layer(x, training=training)
         return x
 
@@ -321,65 +296,12 @@ class LanguageModel(*_BASES):
                 "The cost needs batches of a fixed size, such as `tf.TensorSpec([60, None], tf.int32)` gives. "
                 f"Received: targets of shape {tuple(targets.shape)}"
             )
-        return self._cost_of_hidden(self.encode(tokens, training=training), targets)
-
-    def _cost_of_hidden(self, hidden, targets):
-        logits = self.get_layer("logits")
-        kernel = logits.embeddings if self.tie_embeddings else logits.kernel
-        return ops.linear_cross_entropy(
-            keras.ops.cast(hidden, kernel.dtype),  # it has a lower precision under a mixed dtype policy
-            kernel,
-            logits.bias,
-            targets,
-            reduction="sum",
-            backend=self.backend,
-            precision=self._precision(),
-            scale=1.0 / targets.shape[0],
-            transpose_kernel=self.tie_embeddings,
-        )
-
-    def train_step(self, *arguments):
-        """One training step on (tokens, targets), both int32 [B, T]; returns the logs.
-
-        Takes the data. With JAX it takes the state and the data, and returns the logs and the state after the step.
-        """
-        if not _ON_JAX and not self.optimizer.built:
-            # Variables made below would have initial values that wait for the data: XLA could not lift them out.
-            self.optimizer.build(self.trainable_variables)
-        with whole_batch(arguments[-1], self.batch_size) as data:
-            if self._perplexity is None:
-                return super().train_step(*arguments[:-1], data)
-            tokens, targets = _unpack(data)
-            if _ON_JAX:
-                return jax_steps.train_step(self, arguments[0], tokens, targets)
-            with tf.GradientTape() as tape:
-                cost = self.compute_cost(tokens, targets, training=True)
-                total = self._with_added_losses(cost)
-                loss = self.optimizer.scale_loss(total)
-            gradients = tape.gradient(loss, self.trainable_weights)
-            self.optimizer.apply(gradients, self.trainable_weights)
-            return self._update_logs(total, cost, tokens)
-
-    def test_step(self, *arguments):
-        """One evaluation step on (tokens, targets), both int32 [B, T]; takes and returns what `train_step` does."""
-        with whole_batch(arguments[-1], self.batch_size) as data:
-            if self._perplexity is None:
-                return super().test_step(*arguments[:-1], data)
-            tokens, targets = _unpack(data)
-            if _ON_JAX:
-                return jax_steps.test_step(self, arguments[0], tokens, targets)
-            cost = self.compute_cost(tokens, targets)
-            return self._update_logs(self._with_added_losses(cost), cost, tokens)
+        return SequenceCrossEntropy()(targets, self(tokens, training=training))
 
     def make_evaluation_states(self, batch_size):
         """Makes the recurrent state of evaluation for batches of this size, unless it exists."""
         for layer in self._lstm_layers():
             layer.make_evaluation_states(batch_size)
-
-    @property
-    def metrics(self):
-        """The metrics in the logs: the loss, and either the compiled metrics or the model's perplexity."""
-        return super().metrics + ([] if self._perplexity is None else [self._own_metrics.value])
 
     def reset_states(self):
         """Zeroes the recurrent states of training and of evaluation."""
@@ -465,7 +387,7 @@ class LanguageModel(*_BASES):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from the result of `get_config`, with a backend and precision that this process has."""
-        config = {**config, **backends.replacements(config)}
+        config = available_here(config)
         frozen, trainable = config.pop("frozen", ()), config.pop("trainable", True)
         model = cls(**config)
         for name in frozen:
@@ -474,33 +396,10 @@ class LanguageModel(*_BASES):
             model.trainable = False
         return model
 
-    def _runs_as_one_program(self, step):
-        # On a GPU the loop would wait for the host at each step.
-        return (
-            self.jit_compile is True
-            and self.steps_per_execution > 1
-            and self._perplexity is not None
-            and getattr(type(self), step) is getattr(LanguageModel, step)
-            and not self.run_eagerly
-            and not backends.visible_gpus()
-            and not tf.distribute.has_strategy()
-        )
-
-    def _precision(self):
-        """The precision in which a native backend serves this model."""
-        return self.precision or backends.precision_of_policy(self.backend, self.dtype_policy)
-
-    def _gains_from_xla(self):
-        """Whether XLA makes the step faster on a processor.
-
-        It does if little is left to XLA, which multiplies large matrices slower than TensorFlow.
-        """
-        return (
-            all(layer.expected_backend() == "native" for layer in self._lstm_layers())
-            and all(layer.is_native() for layer in self.layers if isinstance(layer, Dropout))
-            and is_one_kernel(self.batch_size * self.num_steps, self.units[-1], self._precision())
-            and model_supports_jit(self)
-        )
+    def lookup_layer(self):
+        """Returns the embedding, unless its matrix is tied, and so read whole, or a subclass has its own `call`."""
+        apart = not self.tie_embeddings and type(self).call is LanguageModel.call
+        return self.get_layer("embedding") if apart else None
 
     def _lstm_layers(self):
         return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
@@ -512,21 +411,6 @@ class LanguageModel(*_BASES):
             for method in ("call", "compute_loss", "compute_metrics")
         )
         return own or self.get_layer("logits").activity_regularizer is not None
-
-    def _with_added_losses(self, cost):
-        """The cost plus the regularizers' losses, of the weights and of the outputs of all layers but the last."""
-        return sum(self.losses, start=cost)
-
-    def _update_logs(self, total, cost, tokens):
-        batch_size = tokens.shape[0]
-        self._loss_tracker.update_state(total, sample_weight=batch_size)
-        self._perplexity.update_from_cross_entropy(cost * batch_size, keras.ops.size(tokens))
-        return self.get_metrics_result()
-
-    @property
-    def _perplexity(self):
-        """The perplexity metric of the compiled defaults; None if another loss or other metrics were compiled."""
-        return next(iter(self._own_metrics.value.metrics), None)
 
 
 def build_language_model(
@@ -548,22 +432,6 @@ def build_language_model(
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
 
 
-class _Metrics(keras.src.trainers.compile_utils.MetricsList):
-    """Metrics that appear in the logs under their own names.
-
-    Keras' callbacks, such as EarlyStopping, look up whether a metric is minimized only in lists of this kind.
-    """
-
-    def result(self):
-        return self.get_result()
-
-
-def _strategy_of(model):
-    """The `tf.distribute` strategy that the model would train under, or None."""
-    with model.distribute_strategy.scope():
-        return tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-
-
 def _pieces(length):
     """Splits a length into powers of two of at least 32, the largest first, and a rest.
 
@@ -576,16 +444,3 @@ def _pieces(length):
         start = end
     if start < length:
         yield start, length
-
-
-def _unpack(data):
-    tokens, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if targets is None:
-        raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
-    if sample_weight is not None:
-        raise ValueError(
-            "The compiled defaults take no sample weights. Compile with a loss and weighted metrics: "
-            "`compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])`."
-        )
-    # A model with one input also accepts it in a dict or a list.
-    return keras.tree.flatten(tokens)[0], targets

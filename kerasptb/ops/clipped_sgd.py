@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
 from kerasptb.ops.global_norm import global_norm
+from kerasptb.ops.plan import choose
 
 
 def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend="auto"):
@@ -24,7 +25,7 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
             times has the sum of its values; one outside [0, V) is left out.
         learning_rate: float scalar.
         global_clipnorm: largest norm; `None` does not clip.
-        backend: one of `backends.BACKENDS`; "keras" is "reference".
+        backend: one of `kerasptb.ops.plan.BACKENDS`; "keras" is "reference".
 
     Returns:
         List of float32 tensors, as `weights`.
@@ -33,8 +34,7 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
         ValueError: if the backend is unknown, or is named and cannot serve the call.
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
-    only_keras = None if backend in ("reference", "keras") else obstacle(weights, gradients)
-    chosen = backends.resolve(backend, obstacle=only_keras)
+    chosen = plan(weights, [isinstance(g, tuple) for g in gradients], backend=backend).implementation
     gradients = [
         (ops.cast(g[0], "int32"), ops.cast(g[1], "float32")) if isinstance(g, tuple) else ops.cast(g, "float32")
         for g in gradients
@@ -63,15 +63,27 @@ def clipped_rate(learning_rate, norm, global_clipnorm):
     return learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
 
 
-def obstacle(weights, gradients):
-    """Why the native backend cannot update these weights by such gradients, or None."""
-    if backends.visible_gpus():
+def plan(weights, by_rows, *, backend="auto", platform=None):
+    """Returns the `Plan` of a call of `clipped_sgd`.
+
+    Args:
+        weights: list of tensors or variables, of which shapes and dtypes are read.
+        by_rows: for each of them, whether its gradient is that of some rows.
+        backend: one of `kerasptb.ops.plan.BACKENDS`.
+        platform: a `Platform`; `None` for this process's.
+    """
+    platform = platform or platforms.this_process()
+    limit = None if backend in ("reference", "keras") else _limit(weights, by_rows, platform)
+    return choose(backend, limit=limit, platform=platform)
+
+
+def _limit(weights, by_rows, platform):
+    if platform.gpu:
         return "The native kernel of clipped gradient descent is for processors."
-    wrong = next((w for w in weights if keras.backend.standardize_dtype(w.dtype) != "float32"), None)
-    if wrong is not None:
-        return f"The native backend updates float32 weights. Received: dtype={wrong.dtype}."
-    for w, g in zip(weights, gradients, strict=True):
-        if isinstance(g, tuple) and len(w.shape) != 2:
+    for w, rows in zip(weights, by_rows, strict=True):
+        if (dtype := keras.backend.standardize_dtype(w.dtype)) != "float32":
+            return f"The native backend updates float32 weights. Received: dtype={dtype}."
+        if rows and len(w.shape) != 2:
             return f"The native backend updates rows of matrices. Received: rows of weights of shape {tuple(w.shape)}."
     return None
 

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import differentiable
 
 
@@ -37,3 +39,25 @@ def dropout(x, rate, seed):
         return run(upstream[0], seed), None
 
     return differentiable(run, forward, backward)(x, ops.cast(seed, "int32"))
+
+
+def plan(shape, dtype="float32", noise_shape=None, platform=None):
+    """Returns the `Plan` of dropout: "native" as above, or "keras" for Keras' own, which draws other numbers.
+
+    Args:
+        shape: the input's, with None for unknown sizes; `None` if all will be known.
+        dtype: name of the input's dtype.
+        noise_shape: as in `keras.layers.Dropout`.
+        platform: a `Platform`; `None` for this process's.
+    """
+    platform = platform or platforms.this_process()
+    limit = None
+    if platform.gpu:
+        limit = "The native kernel of dropout is for processors."
+    elif noise_shape is not None:
+        limit = f"The native kernel of dropout draws for every element. Received: noise_shape={noise_shape}."
+    elif dtype not in ("float32", "bfloat16", "float16"):
+        limit = f"The native kernel of dropout computes in float32. Received: dtype={dtype}."
+    elif None in (shape or ()):
+        limit = f"The native backend needs static shapes. Received: shape={shape}."
+    return choose("auto", limit=limit, platform=platform)

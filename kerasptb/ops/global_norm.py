@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.plan import choose
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -17,7 +18,7 @@ def global_norm(tensors, backend="auto"):
 
     Args:
         tensors: list of float tensors of any shapes.
-        backend: one of `backends.BACKENDS`.
+        backend: one of `kerasptb.ops.plan.BACKENDS`.
 
     Returns:
         float32 scalar; infinite if a square overflows.
@@ -27,7 +28,7 @@ def global_norm(tensors, backend="auto"):
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
     tensors = [ops.cast(x, "float32") for x in tensors]
-    chosen = backends.resolve(backend, obstacle=_obstacle(backend, tensors))
+    chosen = plan([tuple(x.shape) for x in tensors], backend=backend).implementation
     if chosen == "native":
         from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
@@ -40,14 +41,13 @@ def global_norm(tensors, backend="auto"):
     return ops.sqrt(sum((ops.sum(ops.square(x)) for x in tensors), start=ops.zeros((), "float32")))
 
 
-def _obstacle(backend, tensors):
-    """Why the native backend cannot take this call, or None."""
-    if backend in ("reference", "keras"):
-        return None
-    if backends.visible_gpus():
-        return "The native kernel of the global norm is for processors."
-    shapes = [tuple(x.shape) for x in tensors]
-    unknown = next((shape for shape in shapes if None in shape), None)
-    if unknown is not None:
-        return f"The native backend needs static shapes. Received: a tensor of shape {unknown}."
-    return None
+def plan(shapes, *, backend="auto", platform=None):
+    """Returns the `Plan` of a call of `global_norm`, for tensors of these shapes; None stands for an unknown size."""
+    platform = platform or platforms.this_process()
+    limit = None
+    if backend not in ("reference", "keras"):
+        if platform.gpu:
+            limit = "The native kernel of the global norm is for processors."
+        elif (unknown := next((shape for shape in shapes if None in shape), None)) is not None:
+            limit = f"The native backend needs static shapes. Received: a tensor of shape {unknown}."
+    return choose(backend, limit=limit, platform=platform)

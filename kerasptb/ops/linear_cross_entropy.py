@@ -18,7 +18,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.plan import Plan, choose
 from kerasptb.ops.tensors import after, as_tensor, differentiable, do_not_convert, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -34,9 +35,8 @@ _MIN_CHUNK_ROWS = 64
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax. The
 # framework's products run nearer to the processor's limit, and the passes over the logits that fusing saves matter less
 # as the products grow. Measured with AVX-512 at N = 60 to 1,200: equal (within 10 %) at D = 550 to 800; at 1,500 the
-# fused kernel is 6 to 14 % slower. Up to _FEW_WORDS words, the limit of few_words_float32.cc with AVX-512 (lower for a
-# small matrix on a processor with AMX), the fused kernel is another one, and faster at any D.
-_MOST_FUSED_FEATURES, _FEW_WORDS = 650, 39
+# fused kernel is 6 to 14 % slower. For few words (`few_words_limit`) it is another kernel, and faster at any D.
+_MAX_FUSED_FEATURES = 650
 # On a GPU, chunks that fit in a cache have no benefit, and each costs a round of launches from the host. There chunks
 # only limit the memory, and a training step of common size is one chunk.
 _GPU_CHUNK_BYTES = 256 * 2**20
@@ -54,6 +54,8 @@ def linear_cross_entropy(
     precision="float32",
     scale=1.0,
     transpose_kernel=False,
+    weights=None,
+    return_losses=False,
 ):
     """Returns the cross-entropy in nats of `softmax(h @ kernel + bias)` against integer targets.
 
@@ -78,9 +80,13 @@ def linear_cross_entropy(
             that a multiplication afterwards would need.
         transpose_kernel: whether the kernel is `[V, D]`, as is an embedding matrix tied to the logits. The kernel is
             read, and its gradient computed, in this layout, without a transposed copy.
+        weights: factors of the words' losses, `[...]`, through which no gradient goes; `None` for 1.
+        return_losses: whether to return the losses of the words too, without weights and scale. They cost nothing, and
+            no gradient goes through them.
 
     Returns:
-        The loss: `[...]` with `reduction="none"`, a scalar with `"sum"`.
+        The loss: `[...]` with `reduction="none"`, a scalar with `"sum"`. With `return_losses` a pair of it and the
+        losses of the words, `[...]`.
 
     Raises:
         ValueError: for shapes, types or names that do not fit, and for targets outside `[0, V)`.
@@ -97,15 +103,58 @@ def linear_cross_entropy(
     if not isinstance(scale, numbers.Real):
         raise ValueError(f"`scale` must be a number, through which no gradient goes. Received: scale={scale!r}")
     h, kernel, bias, targets = (as_tensor(x) for x in (h, kernel, bias, targets))
-    _check_arguments(h, kernel, bias, targets, transpose_kernel)
-    implementation = _implementation(backend, precision, h, bool(transpose_kernel))
+    weights = None if weights is None else as_tensor(weights)
+    _check_arguments(h, kernel, bias, targets, weights, transpose_kernel)
+    dtype = keras.backend.standardize_dtype(h.dtype)
+    planned = plan(tuple(h.shape), bias.shape[0], dtype, backend=backend, precision=precision)
+    implementation = _implementation(planned, bool(transpose_kernel))
     lead = ops.shape(targets)
     h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
     valid, targets = _checked_targets(targets, bias.shape[0])
+    scale = ops.cast(scale, h.dtype)
+    if weights is not None:
+        scale = scale * ops.stop_gradient(ops.reshape(ops.cast(weights, h.dtype), (-1,)))
     if reduction == "sum":
-        return implementation.loss_sum(h, kernel, bias, targets, valid, scale)
-    loss = implementation.loss_per_word(h, kernel, bias, targets) * ops.cast(scale, h.dtype)
-    return ops.reshape(_nan_where_invalid(loss, valid), lead)
+        loss, losses = implementation.loss_sum(h, kernel, bias, targets, valid, scale)
+    else:
+        losses = _nan_where_invalid(implementation.loss_per_word(h, kernel, bias, targets), valid)
+        loss = ops.reshape(losses * scale, lead)
+    return (loss, ops.reshape(ops.stop_gradient(losses), lead)) if return_losses else loss
+
+
+def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="float32", platform=None):
+    """Returns the `Plan` of a call of `linear_cross_entropy`; raises as that does if a named backend cannot serve it.
+
+    Args:
+        shape: [..., D] of h, with None for sizes that are not known.
+        vocabulary_size: V.
+        dtype: name of the dtype of h.
+        backend: one of `kerasptb.ops.plan.BACKENDS`.
+        precision: one of `kerasptb.ops.plan.PRECISIONS`.
+        platform: a `Platform`; `None` for this process's.
+
+    Returns:
+        A `Plan`. Its implementation is "native" if one kernel computes products and softmax, "native_softmax" if the
+        framework computes the products.
+    """
+    platform = platform or platforms.this_process()
+    limit = None
+    if backend not in ("reference", "keras"):
+        if dtype != "float32":
+            limit = f"The native backend takes float32. Received: dtype={dtype}."
+        elif None in shape:
+            limit = f"The native backend needs static shapes. Received: h of shape {shape}."
+    chosen = choose(backend, precision, limit, platform)
+    if not chosen.is_native:
+        return chosen
+    if platform.gpu:
+        return Plan("native_softmax", precision, "On a GPU the framework computes the products.")
+    features, num_words = shape[-1], np.prod(shape[:-1])
+    many = precision == "float32" and features > _MAX_FUSED_FEATURES
+    if many and num_words > platform.few_words_limit(features, vocabulary_size):
+        reason = f"In float32 the framework's products are faster above {_MAX_FUSED_FEATURES} features."
+        return Plan("native_softmax", precision, f"{reason} Received: {features}.")
+    return chosen
 
 
 class _Reference:
@@ -120,8 +169,8 @@ class _Reference:
         return ops.logsumexp(logits, axis=-1) - target_logit
 
     def loss_sum(self, h, kernel, bias, targets, valid, scale):
-        loss = _nan_where_invalid(self.loss_per_word(h, kernel, bias, targets), valid)
-        return ops.sum(loss) * ops.cast(scale, h.dtype)
+        losses = _nan_where_invalid(self.loss_per_word(h, kernel, bias, targets), valid)
+        return ops.sum(losses * scale), losses
 
 
 class _WithGradient:
@@ -144,21 +193,21 @@ class _WithGradient:
     def loss_sum(self, h, kernel, bias, targets, valid, scale):
         # Scale and NaN are applied in here. Outside, they would make the upstream gradient unknown at tracing time, and
         # so cost a pass over dW.
-        def total(loss, valid):
-            return _nan_where_invalid(ops.sum(loss), ops.all(valid)) * ops.cast(scale, h.dtype)
+        def total(losses, valid, scale):
+            return ops.sum(_nan_where_invalid(losses, valid) * scale), _nan_where_invalid(losses, valid)
 
-        def inference(h, kernel, bias, targets, valid):
-            return total(self._loss(h, kernel, bias, targets), valid)
+        def inference(h, kernel, bias, targets, valid, scale):
+            return total(self._loss(h, kernel, bias, targets), valid, scale)
 
-        def forward(h, kernel, bias, targets, valid):
-            weights = ops.where(valid, ops.cast(scale, h.dtype), 0.0)
-            loss, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
-            return total(loss, valid), gradients
+        def forward(h, kernel, bias, targets, valid, scale):
+            weights = ops.where(valid, scale, 0.0)
+            losses, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
+            return total(losses, valid, scale), gradients
 
         def backward(gradients, upstream):
-            return *_times_upstream(gradients, upstream[0]), None, None
+            return *_times_upstream(gradients, upstream[0]), None, None, None
 
-        return differentiable(inference, forward, backward)(h, kernel, bias, targets, valid)
+        return differentiable(inference, forward, backward)(h, kernel, bias, targets, valid, scale)
 
 
 class _Chunked(_WithGradient):
@@ -269,17 +318,17 @@ class _NativeFused(_WithGradient):
     def __init__(self, transpose_kernel, precision):
         self.attributes = {"transpose_kernel": transpose_kernel}
         self.precision = precision
-        self.of_nothing = _Keras(transpose_kernel)
+        self.without_elements = _Keras(transpose_kernel)
 
     def _loss(self, h, kernel, bias, targets):
         if 0 in (*h.shape, *kernel.shape):
-            return self.of_nothing._loss(h, kernel, bias, targets)
+            return self.without_elements._loss(h, kernel, bias, targets)
         target = f"linear_cross_entropy_forward_{self.precision}"
         return _native_call(target, [h, kernel, bias, targets], [targets.shape], attributes=self.attributes)[0]
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
         if 0 in (*h.shape, *kernel.shape):
-            return self.of_nothing._loss_and_gradients(h, kernel, bias, targets, weights)
+            return self.without_elements._loss_and_gradients(h, kernel, bias, targets, weights)
         return _native_call(
             f"linear_cross_entropy_{self.precision}",
             [h, kernel, bias, targets, weights],
@@ -297,7 +346,7 @@ def _native_call(target, arguments, shapes, **options):
 def _chunking(h, bias):
     """Returns N, the number of chunks, and the rows of each chunk; all ints if N is static."""
     features, vocabulary_size = h.shape[1], bias.shape[0]
-    chunk_bytes = _GPU_CHUNK_BYTES if backends.visible_gpus() else _CHUNK_BYTES
+    chunk_bytes = _GPU_CHUNK_BYTES if platforms.visible_gpus() else _CHUNK_BYTES
     most_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
     num_words = ops.shape(h)[0]
     maximum = max if isinstance(num_words, int) else ops.maximum
@@ -350,7 +399,7 @@ def _times_upstream(gradients, upstream):
     return [upstream * gradient for gradient in gradients]
 
 
-def _check_arguments(h, kernel, bias, targets, transpose_kernel):
+def _check_arguments(h, kernel, bias, targets, weights, transpose_kernel):
     axis = 1 if transpose_kernel else 0  # of D
     if len(h.shape) < 1 or len(kernel.shape) != 2 or kernel.shape[axis] != h.shape[-1]:
         raise ValueError(
@@ -360,13 +409,14 @@ def _check_arguments(h, kernel, bias, targets, transpose_kernel):
     vocabulary_size = kernel.shape[1 - axis]
     if tuple(bias.shape) != (vocabulary_size,):
         raise ValueError(f"`bias` must be [V], here [{vocabulary_size}]. Received: bias of shape {tuple(bias.shape)}")
-    if len(targets.shape) != len(h.shape) - 1 or any(
-        a != b for a, b in zip(targets.shape, h.shape[:-1], strict=True) if a is not None and b is not None
-    ):
-        raise ValueError(
-            "`targets` must have h's shape without its last axis. "
-            f"Received: targets of shape {tuple(targets.shape)}, h of shape {tuple(h.shape)}"
-        )
+    for name, x in {"targets": targets, **({} if weights is None else {"weights": weights})}.items():
+        if len(x.shape) != len(h.shape) - 1 or any(
+            a != b for a, b in zip(x.shape, h.shape[:-1], strict=True) if a is not None and b is not None
+        ):
+            raise ValueError(
+                f"`{name}` must have h's shape without its last axis. "
+                f"Received: {name} of shape {tuple(x.shape)}, h of shape {tuple(h.shape)}"
+            )
     if "int" not in keras.backend.standardize_dtype(targets.dtype):
         raise ValueError(f"`targets` must be integers. Received: targets of dtype {targets.dtype}")
     dtypes = [keras.backend.standardize_dtype(x.dtype) for x in (h, kernel, bias)]
@@ -407,27 +457,9 @@ def _nan_where_invalid(loss, valid):
     return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)
 
 
-def is_one_kernel(num_words, features, precision):
-    """Whether, on a processor, the native kernel computes the products too; else the framework does."""
-    return precision != "float32" or num_words <= _FEW_WORDS or features <= _MOST_FUSED_FEATURES
-
-
-def _implementation(backend, precision, h, transpose_kernel):
-    chosen = backends.resolve(backend, precision, obstacle=_obstacle(backend, h))
-    if chosen == "native":
-        if backends.visible_gpus() or not is_one_kernel(np.prod(h.shape[:-1]), h.shape[-1], precision):
-            return _NativeSoftmax(transpose_kernel, matmul if precision == "float32" else matmul_bfloat16)
-        return _NativeFused(transpose_kernel, precision)
-    return (_Reference if chosen == "reference" else _Keras)(transpose_kernel)
-
-
-def _obstacle(backend, h):
-    """Why the native backend cannot take this call, or None."""
-    if backend in ("reference", "keras"):
-        return None
-    dtype = keras.backend.standardize_dtype(h.dtype)
-    if dtype != "float32":
-        return f"The native backend takes float32. Received: dtype={dtype}."
-    if None in tuple(h.shape):
-        return f"The native backend needs static shapes. Received: h of shape {tuple(h.shape)}."
-    return None
+def _implementation(planned, transpose_kernel):
+    if planned.implementation == "native":
+        return _NativeFused(transpose_kernel, planned.precision)
+    if planned.implementation == "native_softmax":
+        return _NativeSoftmax(transpose_kernel, matmul if planned.precision == "float32" else matmul_bfloat16)
+    return (_Reference if planned.implementation == "reference" else _Keras)(transpose_kernel)

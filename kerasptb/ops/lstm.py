@@ -10,7 +10,9 @@ S. Hochreiter, J. Schmidhuber: Long Short-Term Memory, 1997; with the forget gat
 import keras
 from keras import ops
 
-from kerasptb.ops import backends
+from kerasptb.compat.keras import lstm_loop, rnn_loop
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 
 
@@ -27,7 +29,7 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
         kernel: tensor [D, 4H], as `keras.layers.LSTM` has it.
         recurrent_kernel: tensor [H, 4H].
         bias: tensor [4H].
-        backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.backends`.
+        backend: `"auto"`, `"reference"`, `"keras"` or `"native"`; see `kerasptb.ops.plan`.
         precision: precision of the matrix products: `"float32"` or, with the native backend only, `"bfloat16"`, on
             processors with AVX512-BF16 or AMX and on GPUs, or `"bfloat16x3"` (each operand as the sum of two bfloat16,
             three products; about float32's accuracy), on those processors. Cell state, gates and sums are always
@@ -51,34 +53,61 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
     names = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
     tensors = [as_tensor(tensor) for tensor in (x, h0, c0, kernel, recurrent_kernel, bias)]
     _check_shapes(dict(zip(names, tensors, strict=True)))
-    chosen = backends.resolve(backend, precision, obstacle=obstacle(backend, precision, tensors))
-    if chosen == "reference":
+    dtype = keras.backend.standardize_dtype(tensors[0].dtype)
+    h0, c0 = tensors[1:3]
+    batch = next((size for size in (tensors[0].shape[0], h0.shape[0], c0.shape[0]) if size is not None), None)
+    shape = (batch, *tensors[0].shape[1:])
+    return run(plan(shape, tensors[4].shape[0], dtype, backend=backend, precision=precision), *tensors)
+
+
+def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", platform=None):
+    """Returns the `Plan` of a call of `lstm`; raises as `lstm` does if a named backend cannot serve it.
+
+    Args:
+        shape: (B, T, D) of x, with None for sizes that are not known; `None` if all of them will be.
+        units: number of units H.
+        dtype: name of the tensors' dtype.
+        backend: one of `kerasptb.ops.plan.BACKENDS`.
+        precision: one of `kerasptb.ops.plan.PRECISIONS`.
+        platform: a `Platform`; `None` for this process's.
+    """
+    platform = platform or platforms.this_process()
+    return choose(backend, precision, keras_only(shape, units, backend, precision, platform, dtype), platform)
+
+
+def keras_only(shape, units, backend="auto", precision="float32", platform=None, dtype="float32"):
+    """Returns one line on why only Keras' loop can serve a call, or None; arguments as in `plan`."""
+    if backend == "keras":
+        return None
+    platform = platform or platforms.this_process()
+    # While Keras builds a model on JAX, an unknown size is a symbolic expression.
+    known = [isinstance(size, int) and size > 0 for size in shape or (1, 1, 1)]
+    if backend == "reference":
+        steps = f"The reference backend needs a static number of steps. Received: x of shape {shape}."
+        return None if known[1] else steps
+    if dtype != "float32":
+        return f"The native backend takes float32. Received: dtype={dtype}."
+    if precision == "float32" or platform.gpu:
+        known[0] = known[0] or shape[0] is None
+    if not all(known):
+        return f"The native backend needs static shapes without zeros. Received: shape={shape}."
+    # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
+    if platform.gpu and platform.why_not_native(precision) is None and units > platform.max_units("float32"):
+        most = platform.max_units(precision)
+        wide = f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
+        return wide if units > most else None
+    return None
+
+
+def run(plan, *tensors):
+    """Runs an LSTM as planned, on the tensors of `lstm`."""
+    if plan.implementation == "reference":
         return _reference(*tensors)
-    if chosen == "keras":
+    if plan.implementation == "keras":
         return _keras(*tensors)
     from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow or JAX)
 
-    return native.lstm(*tensors, precision=precision, on_gpu=bool(backends.visible_gpus()))
-
-
-def obstacle(backend, precision, tensors):
-    """Returns why `backend` cannot serve a call of `lstm` on these tensors, or None if it can."""
-    if backend == "keras":
-        return None
-    if backend == "reference":
-        if not isinstance(tensors[0].shape[1], int):
-            return f"The reference backend needs a static number of steps. Received: x of shape {tensors[0].shape}."
-        return None
-    for i, tensor in enumerate(tensors):
-        if keras.backend.standardize_dtype(tensor.dtype) != "float32":
-            return f"The native backend takes float32. Received: dtype={tensor.dtype}."
-        shape = tuple(tensor.shape)
-        batch_may_be_unknown = i < 3 and (precision == "float32" or backends.visible_gpus())
-        known = shape[1:] if shape[0] is None and batch_may_be_unknown else shape
-        # While Keras builds a model on JAX, an unknown size is a symbolic expression.
-        if any(not isinstance(size, int) or size == 0 for size in known):
-            return f"The native backend needs static shapes without zeros. Received: shape={shape}."
-    return backends.units_obstacle(tensors[1].shape[1], precision)
+    return native.lstm(*tensors, precision=plan.precision, on_gpu=bool(platforms.visible_gpus()))
 
 
 def _reference(x, h, c, kernel, recurrent_kernel, bias):
@@ -97,11 +126,9 @@ def _step(x_t, h, c, kernel, recurrent_kernel, bias):
 
 
 def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
-    """Runs the loop of `keras.layers.LSTM`, which has no public name."""
-    from keras.src import backend as keras_backend  # noqa: PLC0415
-
+    """Runs the loop of `keras.layers.LSTM`."""
     try:
-        h_T, h_seq, (_, c_T) = keras_backend.lstm(
+        h_T, h_seq, (_, c_T) = lstm_loop(
             x,
             h0,
             c0,
@@ -121,7 +148,7 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
         h, c = _step(x_t, *states, kernel, recurrent_kernel, bias)
         return h, [h, c]
 
-    h_T, h_seq, (_, c_T) = keras_backend.rnn(step, x, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
+    h_T, h_seq, (_, c_T) = rnn_loop(step, x, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
     return h_seq, h_T, c_T
 
 

@@ -9,6 +9,8 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
+    from kerasptb.compat import tensorflow as tf_private
+
 
 def do_not_convert(function):
     """Returns a function that TensorFlow's AutoGraph does not convert, nor what it calls.
@@ -29,11 +31,6 @@ def as_tensor(x):
     if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
     return ops.convert_to_tensor(getattr(x, "value", x))
-
-
-def without_autocast():
-    """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype."""
-    return keras.src.backend.AutocastScope(None)
 
 
 def after(*inputs):
@@ -57,18 +54,13 @@ def gradients_forgotten():
     if not _ON_TENSORFLOW or tf.executing_eagerly():
         yield
         return
-    try:
-        from tensorflow.python.framework.ops import gradient_registry  # noqa: PLC0415
-    except ImportError:  # a later TensorFlow: the graphs stay in memory, and nothing else is lost
-        yield
-        return
     graph = tf.compat.v1.get_default_graph()
     before = len(graph.get_operations())
     yield
     for operation in graph.get_operations()[before:]:
         name = operation.node_def.attr["_gradient_op_type"].s.decode()
         if name.startswith("CustomGradient-"):
-            gradient_registry._registry.pop(name, None)
+            tf_private.forget_gradient(name)
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False):
@@ -93,12 +85,10 @@ def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
 
         return jax.lax.dot_general(*rounded, (contracted, ([], [])), preferred_element_type="float32")
     if compiled_by_xla():
-        from tensorflow.compiler.tf2xla.python import xla  # noqa: PLC0415  (private: only when used)
-
-        dimensions = xla.xla_data_pb2.DotDimensionNumbers(
+        dimensions = tf_private.dot_dimensions(
             lhs_contracting_dimensions=contracted[0], rhs_contracting_dimensions=contracted[1]
         )
-        return xla.dot_general(*rounded, dimensions, preferred_element_type="float32")
+        return tf_private.dot_general(*rounded, dimensions, preferred_element_type="float32")
     return matmul(*(ops.cast(x, "float32") for x in rounded), transpose_a, transpose_b)
 
 
@@ -151,19 +141,11 @@ def may_be_differentiated():
     """
     if not _ON_TENSORFLOW:
         return True
-    try:
-        from tensorflow.python.eager.record import could_possibly_record  # noqa: PLC0415
-    except ImportError:
-        return True
-    return could_possibly_record()
+    return tf_private.could_possibly_record()
 
 
 def compiled_by_xla():
     """Returns whether TensorFlow is tracing a function with `jit_compile=True`, or a part of one."""
     if not _ON_TENSORFLOW:
         return False
-    try:
-        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # noqa: PLC0415
-    except ImportError:
-        return False
-    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return not tf.executing_eagerly() and tf_private.in_xla_context(tf.compat.v1.get_default_graph())

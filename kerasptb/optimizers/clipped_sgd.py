@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from kerasptb.ops import backends
-from kerasptb.ops.clipped_sgd import clipped_rate, clipped_sgd, obstacle
+from kerasptb.ops.clipped_sgd import clipped_rate, clipped_sgd
+from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
 
@@ -66,9 +66,9 @@ class ClippedSGD(keras.optimizers.SGD):
         if _ON_TENSORFLOW:
             _check_single_replica()
             # Not otherwise: only XLA lets the operation update the variables' own memory.
-            pairs = [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in grads]
-            only_keras = obstacle(trainable_variables, pairs)
-            if compiled_by_xla() and backends.resolve("auto", obstacle=only_keras) == "native":
+            by_rows = [isinstance(g, tf.IndexedSlices) for g in grads]
+            if compiled_by_xla() and plan_clipped_sgd(trainable_variables, by_rows).is_native:
+                pairs = [(g.indices, g.values) if rows else g for g, rows in zip(grads, by_rows, strict=True)]
                 _step_natively(pairs, trainable_variables, learning_rate, self.global_clipnorm)
                 return
         if self.global_clipnorm is not None:

@@ -38,9 +38,9 @@ def import_keras():
     unseen = sys.stderr is None  # the descriptor was closed before Python began
     with contextlib.nullcontext() if unseen or _LEVEL in os.environ else without_notices():
         os.environ.setdefault(_LEVEL, "2")
-        from kerasptb.ops import backends  # noqa: PLC0415  (this is the import)
+        from kerasptb.ops.platform import visible_gpus  # noqa: PLC0415  (this is the import)
 
-        backends.visible_gpus()
+        visible_gpus()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import wrapt
 
 _CLASSES = {
     "ClippedSGD": "kerasptb.optimizers",
+    "Dense": "kerasptb.layers",
     "Dropout": "kerasptb.layers",
     "Embedding": "kerasptb.layers",
     "FusedLSTM": "kerasptb.layers",

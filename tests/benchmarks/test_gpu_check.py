@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu_process, gpu_reference, gpu_report, gpu_sanitizer
-from kerasptb.ops.backends import native_obstacle
+from kerasptb.ops.platform import why_not_native
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -140,7 +140,7 @@ def test_whole_check_on_the_processor(installed, part, tmp_path):
         part: "pass",
     }
     assert {result["operation"] for result in report["correctness"]} == {"lstm", "cross-entropy"}
-    in_bfloat16 = native_obstacle("bfloat16") is None
+    in_bfloat16 = why_not_native("bfloat16") is None
     counts = {"float32": 6 * 9 + 5 * 8} | ({"bfloat16": 6 * 9 + 4 * 8} if in_bfloat16 else {})
     tensors = [(r["precision"], tensor) for r in report["correctness"] for tensor in r["tensors"]]
     assert collections.Counter(precision for precision, _ in tensors) == counts

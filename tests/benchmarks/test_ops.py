@@ -70,11 +70,11 @@ def test_contenders_that_cannot_run_here_are_told_beforehand(monkeypatch, capsys
     def obstacle(precision):
         return {"float32": None, "bfloat16": "no such instructions"}[precision]
 
-    monkeypatch.setattr("kerasptb.ops.backends.native_obstacle", obstacle)
+    monkeypatch.setattr("kerasptb.ops.platform.why_not_native", obstacle)
     names = {"PyTorch, bfloat16 autocast": "bfloat16", "kerasptb, native": "float32"}
     assert machine.that_run_here({**names, "kerasptb, native, bfloat16": "bfloat16"}) == list(names)
     assert capsys.readouterr().out == "kerasptb, native, bfloat16: left out: no such instructions\n"
-    monkeypatch.setattr("kerasptb.ops.backends.native_obstacle", lambda precision: "it is not built")
+    monkeypatch.setattr("kerasptb.ops.platform.why_not_native", lambda precision: "it is not built")
     with pytest.raises(SystemExit, match="kerasptb, native: it is not built"):
         machine.that_run_here(names)
 

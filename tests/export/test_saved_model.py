@@ -16,7 +16,7 @@ from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.export import ExportError, export_litert, export_saved_model
 from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError, create_run
 
 TEXT = "The company doesn't know\nMr. zebra 's market"
@@ -224,5 +224,5 @@ def test_a_run_is_exported_where_its_precision_cannot_be_had(tmp_path, model, vo
     config = {"model": {**model.get_config(), "precision": "bfloat16"}, "training": {}, "data": {}}
     run = create_run(tmp_path / "run", config, vocabulary)
     model.save_weights(run.weights_path("best"))
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "This machine has no kernels.")
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "This machine has no kernels.")
     assert (export_saved_model(run, tmp_path / "exported") / "saved_model.pb").exists()

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import Dropout
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
 from kerasptb.ops.dropout import dropout
 
 SHAPE = (20, 30)
@@ -59,7 +59,7 @@ def test_what_the_kernel_does_not_serve_is_for_keras(gpus, monkeypatch):
     np.testing.assert_array_equal(
         in_graph(tf.ones(SHAPE)), keras.layers.Dropout(0.5, seed=3)(tf.ones(SHAPE), training=True)
     )
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "It is not built.")
     assert as_keras(tf.ones(SHAPE))
     monkeypatch.undo()
     gpus(None)

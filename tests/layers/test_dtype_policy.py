@@ -6,14 +6,16 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import FusedLSTM
-from kerasptb.ops import backends, native
+from kerasptb.ops import native
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.plan import default_precision
 
 B, T, D, H = 4, 6, 3, 10
 
 
 @pytest.fixture
 def native_bfloat16(native_library):
-    if (obstacle := backends.native_obstacle("bfloat16")) is not None:
+    if (obstacle := platforms.why_not_native("bfloat16")) is not None:
         pytest.skip(obstacle)
 
 
@@ -74,9 +76,9 @@ def test_what_only_keras_serves(native_bfloat16, kwargs):
 
 
 def test_keras_serves_where_the_kernels_have_no_bfloat16(native_library, monkeypatch):
-    obstacle = "No bfloat16." if backends.native_obstacle() is None else backends.native_obstacle()
+    obstacle = "No bfloat16." if platforms.why_not_native() is None else platforms.why_not_native()
     monkeypatch.setattr(
-        backends, "native_obstacle", lambda precision="float32": None if precision == "float32" else obstacle
+        platforms, "why_not_native", lambda precision="float32": None if precision == "float32" else obstacle
     )
     ours, theirs = layer_of("mixed_bfloat16"), keras.layers.LSTM(H, dtype="mixed_bfloat16", return_sequences=True)
     theirs.build((B, T, D))
@@ -89,7 +91,7 @@ def test_keras_serves_where_the_kernels_have_no_bfloat16(native_library, monkeyp
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16", "bfloat16"])
 def test_no_other_policy_is_bfloat16(dtype):
-    assert backends.precision_of_policy("native", keras.dtype_policies.get(dtype)) == "float32"
+    assert default_precision("native", keras.dtype_policies.get(dtype)) == "float32"
 
 
 def test_stateful_goes_on_from_a_state_in_bfloat16(native_bfloat16):

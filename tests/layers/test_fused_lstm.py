@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
-from kerasptb.ops import backends, native
+from kerasptb.ops import native
+from kerasptb.ops import platform as platforms
 
 B, T, D, H = 4, 6, 3, 10
 BACKENDS = ["auto", "reference", "keras", "native"]
@@ -228,7 +229,7 @@ def test_supports_jit_follows_the_backend():
 
 
 def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "It is not built.")
     with pytest.raises(native.NativeUnavailableError, match=r"It is not built\. Use .* Received: backend='native'"):
         FusedLSTM(H, backend="native")
     assert_equal(pair("auto")[0](inputs()), pair("auto")[1](inputs()))
@@ -250,7 +251,7 @@ def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
 def test_what_was_named_elsewhere_is_replaced_where_it_cannot_be_had(named, obstacles, replaced, monkeypatch):
     config = {**FusedLSTM(H).get_config(), **named}
     model_config = {**LanguageModel(20, 6, 5, 2, 3).get_config(), **named}
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": obstacles.get(precision))
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": obstacles.get(precision))
     for kind, saved in ((FusedLSTM, config), (LanguageModel, model_config)):
         if replaced:
             with pytest.warns(UserWarning, match=f"Loaded with {next(iter(replaced))}=.*: (Not|No) "):

@@ -24,7 +24,7 @@ from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import build_language_model
 from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, keras_to_basic_lstm, load_tf1_checkpoint
-from kerasptb.ops.backends import native_obstacle
+from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.optimizers.clipped_sgd import norm_of_gradients
 
@@ -117,7 +117,7 @@ def way(request):
 
 
 def skip_unless_available(backend):
-    obstacle = native_obstacle() if backend == "native" else None
+    obstacle = why_not_native() if backend == "native" else None
     if obstacle:
         pytest.skip(obstacle)
 

@@ -13,7 +13,7 @@ from kerasptb.layers import StatefulLSTM
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel, build_language_model
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
 
@@ -128,8 +128,6 @@ def test_what_the_defaults_do_not_train_on_is_named():
     x = TRAIN[: B * T].reshape(B, T)
     with pytest.raises(ValueError, match="Received: tokens alone"):
         compiled_model().fit(x, verbose=0)
-    with pytest.raises(ValueError, match=r"weighted_metrics=\[Perplexity\(\)\]"):
-        compiled_model().fit(x, x, sample_weight=np.ones(B), verbose=0)
 
 
 def test_the_advice_for_weights_counts_them():
@@ -357,10 +355,23 @@ def test_compiles_with_xla():
     np.testing.assert_allclose(losses_of(model), losses_of(compiled_model()), rtol=1e-4)
 
 
-def test_sample_weights_need_an_explicit_loss():
-    dataset = make_dataset(TRAIN, B, T).map(lambda x, y: (x, y, tf.ones((B,))))
-    with pytest.raises(ValueError, match="Compile with a loss and weighted metrics"):
-        compiled_model().fit(dataset, verbose=0)
+@pytest.mark.parametrize("shape", [(B,), (B, T)])
+def test_sample_weights_weigh_the_cost_but_no_metrics(shape):
+    weights = np.random.default_rng(3).uniform(0, 2, shape).astype("float32")
+    weighted = make_dataset(TRAIN, B, T).map(lambda x, y: (x, y, weights))
+    model, other = compiled_model(), small_model()
+    # Without factors: the loss of plain logits, weighted by Keras' own rules.
+    other.compile(ClippedSGD(), lambda y, z: T * keras.losses.sparse_categorical_crossentropy(y, z, from_logits=True))
+    w = weights if weights.ndim == 2 else np.repeat(weights[:, None], T, 1)
+    (found,) = model.fit(weighted, verbose=0).history["loss"]
+    (expected,) = other.fit(make_dataset(TRAIN, B, T).map(lambda x, y: (x, y, w)), verbose=0).history["loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for own, wanted in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(own, wanted, atol=2e-5)
+    result = model.evaluate(weighted, verbose=0, return_dict=True)
+    assert result["perplexity"] == pytest.approx(
+        model.evaluate(make_dataset(TRAIN, B, T), verbose=0, return_dict=True)["perplexity"], rel=1e-6
+    )
 
 
 class Added(keras.Regularizer):
@@ -487,7 +498,7 @@ def test_trains_under_a_mixed_dtype_policy(policy):
 
 
 def test_mixed_bfloat16_is_the_precision_bfloat16(native_library):
-    if (obstacle := backends.native_obstacle("bfloat16")) is not None:
+    if (obstacle := platforms.why_not_native("bfloat16")) is not None:
         pytest.skip(obstacle)
     followed, named, plain = (
         compiled_model(keep_prob=0.8, **kwargs)
@@ -643,7 +654,7 @@ def test_weights_move_to_and_from_keras_layers():
 
 
 def test_other_backends_of_keras_are_refused_by_name(monkeypatch):
-    monkeypatch.setitem(LanguageModel.__init__.__globals__, "_ON_TENSORFLOW", False)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ValueError, match="needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax"):
         LanguageModel(V, 6, 6, B, T)
 

@@ -88,9 +88,9 @@ def after_errors():
     model.fit(rows, rows, verbose=0)
     before = model.get_weights()
     refused = (
-        lambda: model.fit(rows, rows, sample_weight=np.ones(rows.shape), verbose=0),
+        lambda: model.fit(rows, rows, sample_weight=np.ones((4 * B, T - 1)), verbose=0),
         lambda: model.evaluate(rows, verbose=0),
-        lambda: model.train_on_batch(rows[:B], rows[:B], np.ones((B, T))),
+        lambda: model.train_on_batch(rows[:B], rows[:B], np.ones((B, T - 1))),
         lambda: model.test_on_batch(rows[:B]),
         lambda: model.predict(np.zeros((B, T, 2), "int32"), verbose=0),
         lambda: model.predict_on_batch(np.zeros((B, T, 2), "int32")),
@@ -165,7 +165,7 @@ if __name__ == "__main__":
     assert keras.backend.backend() == "jax"
     import jax
 
-    from kerasptb.trainers import jax_steps
+    from kerasptb.trainers import jax as trainer
 
     # State is threaded through the steps and saved nowhere.
     assert len(model.weights) == 9
@@ -207,21 +207,21 @@ if __name__ == "__main__":
     rows = np.zeros((2, 3), "int32")
     model.fit(make_dataset(TRAIN, B, T), callbacks=[Asking()], verbose=0)
 
-    # Ctrl-C after a step has consumed the arrays of the old state, and before the new state is kept.
-    keep, kept = jax_steps.keep, []
+    # Ctrl-C after a step has consumed the arrays of the old state, and before the new state is stored.
+    store, stored = trainer.store, []
 
     def interrupted(*arguments):
-        kept.append(arguments)
-        if len(kept) == 2:
+        stored.append(arguments)
+        if len(stored) == 2:
             signal.raise_signal(signal.SIGINT)
-        keep(*arguments)
+        store(*arguments)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-    jax_steps.keep = interrupted
+    trainer.store = interrupted
     try:
         model.fit(make_dataset(TRAIN, B, T), verbose=0)
     except KeyboardInterrupt:
-        jax_steps.keep = keep
+        trainer.store = store
         assert np.isfinite(model.next_word_probabilities(rows)).all()
     else:
         raise AssertionError("it was not interrupted")

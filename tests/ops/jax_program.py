@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kerasptb.ops import backends, linear_cross_entropy, lstm
+from kerasptb.ops import linear_cross_entropy, lstm
+from kerasptb.ops import platform as platforms
 from kerasptb.ops.dropout import dropout
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.native.calls import call
+from kerasptb.ops.plan import choose
 
 PRECISIONS = {"float32": 2e-6, "bfloat16x3": 4e-5, "bfloat16": 2e-2}
 generator = np.random.default_rng(0)
@@ -64,10 +66,10 @@ N, V = 130, 500
 targets = jnp.asarray(generator.integers(0, V, N), "int32")
 of_losses = normal(N, D), normal(D, V), normal(V), targets
 
-assert backends.resolve("auto") == "native"
+assert choose("auto").implementation == "native"
 for precision, allowed in PRECISIONS.items():
-    if backends.native_obstacle(precision) is not None:
-        print(f"left out: {backends.native_obstacle(precision)}")
+    if platforms.why_not_native(precision) is not None:
+        print(f"left out: {platforms.why_not_native(precision)}")
         continue
     compare(total_of_lstm, of_lstm, "native", precision, allowed)
     for function in (total_of_losses, summed_losses, total_of_losses_of_a_transposed_kernel):

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.ops import linear_cross_entropy, lstm
-from kerasptb.ops.backends import native_obstacle
+from kerasptb.ops.platform import why_not_native
 
 BOUNDS = {"bfloat16": 1e-2, "bfloat16x3": 2e-5}
 # B, T, D, H: below, at and past multiples of 16 and 32 in each; a row of one; a row size of a multiple of 512 (spread
@@ -49,7 +49,7 @@ LOSS_SHAPES = [
 
 @pytest.fixture(autouse=True)
 def processor_with_bfloat16(native_library):
-    if (obstacle := native_obstacle("bfloat16")) is not None:
+    if (obstacle := why_not_native("bfloat16")) is not None:
         pytest.skip(obstacle)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.ops.backends import native_obstacle
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
+from kerasptb.ops.platform import why_not_native
 
 BACKENDS = ["keras", "native"]
 SHAPES = [
@@ -121,7 +121,7 @@ def test_many_chunks_with_a_ragged_end_give_the_same_as_one(backend, transposed,
     module = __import__(linear_cross_entropy.__module__, fromlist=["_"])
     monkeypatch.setattr(module, "_CHUNK_BYTES", 0)
     monkeypatch.setattr(module, "_MIN_CHUNK_ROWS", 9)
-    monkeypatch.setattr(module, "_MOST_FUSED_FEATURES", 0)  # the fused kernel has chunks of its own
+    monkeypatch.setattr(module, "_MAX_FUSED_FEATURES", 0)  # the fused kernel has chunks of its own
     found = loss_and_gradients(arrays, targets, upstream, backend=backend, transpose_kernel=transposed)
     for value, wanted in zip(found, expected, strict=True):
         assert relative_error(value, wanted) < 2e-6
@@ -339,7 +339,7 @@ def test_keras_variables_train():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_hundred_thousand_words_take_less_memory_than_their_logits(precision, native_library):
     """Measured in a process of its own: the peak of a training step over the resident size before it."""
-    if (obstacle := native_obstacle(precision)) is not None:
+    if (obstacle := why_not_native(precision)) is not None:
         pytest.skip(obstacle)
     code = f"""
 import resource

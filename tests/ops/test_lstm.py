@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.ops import backends
+from kerasptb.ops import platform as platforms
 from kerasptb.ops.lstm import lstm
+from kerasptb.ops.plan import choose
 
 NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 # (batch, steps, features, units): ones, primes, just beside the widths of vectors (4, 8, 16) and of tiles (3, 6 rows),
@@ -170,13 +171,13 @@ def test_native_gradient_of_a_tape_outside_the_function(native_library):
 
 
 def test_auto_takes_the_native_library_where_it_serves(native_library):
-    assert backends.resolve("auto") == "native"
-    assert backends.resolve("auto", obstacle="No.") == "keras"
+    assert choose("auto").implementation == "native"
+    assert choose("auto", limit="No.") == ("keras", "float32", "No.")
 
 
 def test_named_backends_do_not_fall_back(native_library):
     with pytest.raises(ValueError, match=r"No\. Use backend="):
-        backends.resolve("native", obstacle="No.")
+        choose("native", limit="No.")
     inputs = [tf.constant(a, "float64") for a in example((2, 3, 4, 5))[0]]
     with pytest.raises(ValueError, match="takes float32"):
         lstm(*inputs, backend="native")
@@ -189,7 +190,7 @@ def test_named_backends_do_not_fall_back(native_library):
 
 
 def test_unusable_library_is_an_error_by_name_and_passed_over_by_auto(monkeypatch):
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": "It is not built.")
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "It is not built.")
     inputs = [tf.constant(a, "float32") for a in example((2, 3, 4, 5))[0]]
     with pytest.raises(RuntimeError, match=r"It is not built\."):
         lstm(*inputs, backend="native")

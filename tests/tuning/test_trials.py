@@ -12,7 +12,7 @@ from toy_spaces import SMALL, toy
 
 import kerasptb
 import tuning
-from kerasptb.ops.backends import precision_of_policy
+from kerasptb.ops.plan import default_precision
 from kerasptb.optimizers import ClippedSGD
 from tuning import stopping
 from tuning.trials import describe_failure
@@ -161,7 +161,7 @@ def test_a_space_keeps_a_dtype_policy_of_its_own(texts, tmp_path, corpus):
 
     config = toy(texts, tmp_path, build, trials=1, epochs=1).run.config["model"]
     assert config["dtype"] == "mixed_bfloat16"
-    assert config["precision"] == precision_of_policy("auto", keras.dtype_policies.get("mixed_bfloat16"))
+    assert config["precision"] == default_precision("auto", keras.dtype_policies.get("mixed_bfloat16"))
 
 
 def test_a_fit_that_returns_nothing_is_a_failure_with_its_reason(texts, tmp_path):

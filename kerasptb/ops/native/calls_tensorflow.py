@@ -8,8 +8,8 @@ import contextlib
 import functools
 
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.python import xla as tf2xla
 
+from kerasptb.compat.tensorflow import xla_call_module
 from kerasptb.ops.tensors import compiled_by_xla
 
 _ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32", "int16": "i16"}
@@ -21,7 +21,7 @@ def call(target, arguments, outputs, aliases, attributes):
     if not compiled_by_xla():
         aliases = {}  # TensorFlow owns the arguments, so an alias would cause a copy
     inputs = tuple((tuple(argument.shape), argument.dtype.name) for argument in arguments)
-    return tf2xla.gen_xla_ops.xla_call_module(
+    return xla_call_module(
         args=arguments,
         version=_MODULE_VERSION,
         module=_module(target, inputs, outputs, tuple(aliases.items()), tuple(attributes.items())),

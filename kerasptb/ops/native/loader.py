@@ -134,7 +134,7 @@ def lstm_saved_shapes(precision, batch, steps, features, units):
     return [tuple(None if size < 0 else size for size in shape) for shape in shapes]
 
 
-def cuda_obstacle(device=0):
+def why_not_cuda(device=0):
     """Returns one line on why the CUDA kernels cannot run on a GPU, or None if they can.
 
     Loads the library, but does not ask a framework.
@@ -149,7 +149,7 @@ def cuda_obstacle(device=0):
     return f"The CUDA kernels cannot run on GPU {device}: {reason}." if reason else None
 
 
-def cuda_most_units(precision="float32", device=0):
+def cuda_max_units(precision="float32", device=0):
     """Returns the most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library.
 
     In bfloat16 the driver is asked, once, how many the GPU has room for. If the process has not used the GPU yet, this

@@ -78,7 +78,8 @@ def operation(gpu, monkeypatch):
     """`ops.lstm` as on a machine with a GPU, its kernels on the emulated one."""
     import tensorflow as tf
 
-    from kerasptb.ops import backends, lstm
+    from kerasptb.ops import lstm
+    from kerasptb.ops import platform as platforms
     from kerasptb.ops.native import loader
     from kerasptb.ops.native import lstm as native
 
@@ -98,10 +99,10 @@ def operation(gpu, monkeypatch):
         called.append(target)
         return [tf.constant(array) for array in results.values()]
 
-    monkeypatch.setattr(backends, "visible_gpus", lambda: [0])
-    monkeypatch.setattr(backends, "native_obstacle", lambda precision="float32": None)
+    monkeypatch.setattr(platforms, "visible_gpus", lambda: [0])
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": None)
     monkeypatch.setattr(
-        loader, "cuda_most_units", lambda precision="float32", device=0: gpu.most_units(precision == "bfloat16", device)
+        loader, "cuda_max_units", lambda precision="float32", device=0: gpu.most_units(precision == "bfloat16", device)
     )
     monkeypatch.setattr(native, "call", call)
     return lstm, called

@@ -7,7 +7,8 @@ from tensorflow.python.framework.ops import gradient_registry
 from kerasptb.data import make_dataset, ptb_iterator
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
-from kerasptb.models import LanguageModel, build_language_model, whole_batches
+from kerasptb.models import LanguageModel, build_language_model
+from kerasptb.trainers import tensorflow as trainer
 
 V, B, T = 23, 4, 5
 TRAIN = np.random.default_rng(0).integers(0, V, 404).astype("int32")
@@ -44,7 +45,7 @@ def losses_of(model, data, **kwargs):
 
 
 def test_training_batch_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"Expected batch size: 4"):
+    with pytest.raises(ValueError, match=r"rows of batches of 4"):
         compiled_model().fit(make_dataset(TRAIN, B + 1, T), verbose=0)
 
 
@@ -275,8 +276,8 @@ def test_what_was_traced_for_a_model_is_gone_with_it(explicit, backend, argument
 
 
 def test_no_more_than_some_step_functions_are_kept():
-    functions = whole_batches._TracedFunctions()
-    most = functions._MOST
+    functions = trainer._TracedFunctions()
+    most = functions._MAX
     assert functions.exchange("train", 0, "f0") == "f0"
     for shape in range(1, most + 2):
         assert functions.exchange("train", shape, f"f{shape - 1}") is None

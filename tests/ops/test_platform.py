@@ -1,4 +1,4 @@
-"""Which backend serves where a GPU is. The tests answer the questions after devices, so that none is needed."""
+"""What this process can run, and what serves where a GPU is. The tests answer for the devices: none is needed."""
 
 import importlib
 from types import SimpleNamespace
@@ -10,8 +10,11 @@ import pytest
 import kerasptb
 from kerasptb import info, training
 from kerasptb.layers import FusedLSTM
-from kerasptb.ops import backends, linear_cross_entropy, lstm
+from kerasptb.ops import linear_cross_entropy, lstm
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import loader
+from kerasptb.ops.plan import choose
 
 OLD = "The CUDA kernels cannot run on GPU 0: needs compute capability 9.0 (thread-block clusters); this GPU has 8.0."
 
@@ -22,15 +25,15 @@ def arguments(units):
 
 
 def test_no_gpu_is_seen_where_none_is(native_library):
-    if backends.visible_gpus():
+    if platforms.visible_gpus():
         pytest.skip("this machine has a GPU, and its driver answers")
-    assert backends.units_obstacle(10**6) is None
+    assert plan_lstm(None, 10**6).implementation == "native"
 
 
 def test_native_serves_a_gpu_that_its_kernels_can_run_on(gpus):
     gpus(None, None)
-    assert backends.native_obstacle() is None
-    assert backends.resolve("auto") == "native"
+    assert platforms.why_not_native() is None
+    assert choose("auto").implementation == "native"
     assert FusedLSTM(256).supports_jit
     assert "CUDA kernels up to 256 units" in info.collect()["lstm"]
 
@@ -38,9 +41,9 @@ def test_native_serves_a_gpu_that_its_kernels_can_run_on(gpus):
 @pytest.mark.parametrize("obstacles", [(OLD,), (None, OLD[:-1] + ", the second.")])
 def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, obstacles):
     gpus(*obstacles)
-    assert backends.resolve("auto") == "keras"
+    assert choose("auto").implementation == "keras"
     with pytest.raises(loader.NativeUnavailableError, match=r"needs compute capability 9\.0.*backend='native'"):
-        backends.resolve("native")
+        choose("native")
     assert info.collect()["lstm"].startswith('backend="auto" runs cuDNN through keras.layers.LSTM: The CUDA kernels')
 
 
@@ -48,7 +51,7 @@ def test_bfloat16x3_is_for_processors(gpus):
     gpus(None)
     for backend in ("auto", "native"):
         with pytest.raises(loader.NativeUnavailableError, match=r"bfloat16x3.* is for CPUs"):
-            backends.resolve(backend, "bfloat16x3")
+            choose(backend, "bfloat16x3")
         with pytest.raises(loader.NativeUnavailableError, match=r"bfloat16x3.* is for CPUs"):
             FusedLSTM(257, backend=backend, precision="bfloat16x3")
 
@@ -56,11 +59,11 @@ def test_bfloat16x3_is_for_processors(gpus):
 def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatch):
     most = {0: 512, 1: 256}
     monkeypatch.setattr(
-        loader, "cuda_most_units", lambda precision="float32", device=0: 256 if precision == "float32" else most[device]
+        loader, "cuda_max_units", lambda precision="float32", device=0: 256 if precision == "float32" else most[device]
     )
     gpus(None)
     for backend in ("auto", "native"):
-        assert backends.resolve(backend, "bfloat16") == "native"
+        assert choose(backend, "bfloat16").implementation == "native"
         assert FusedLSTM(512, backend=backend, precision="bfloat16").supports_jit
         # Nothing else has this precision, so "auto" has nothing to choose.
         with pytest.raises(ValueError, match=r'at most 512 units in bfloat16.* units=513\. Use precision="float32"'):
@@ -68,7 +71,7 @@ def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatc
     assert "up to 256 units, cuDNN" in info.collect()["lstm"]
     assert 'with precision="bfloat16" they take up to 512' in info.collect()["lstm"]
     gpus(None, None)
-    assert backends.most_units("bfloat16") == 256
+    assert platforms.max_units("bfloat16") == 256
     with pytest.raises(ValueError, match=r"at most 256 units in bfloat16 on this GPU\. Received: units=257"):
         lstm(*arguments(257), precision="bfloat16")
     # What is wrong with the GPU itself comes first.
@@ -78,13 +81,13 @@ def test_bfloat16_takes_as_many_units_as_every_gpu_has_room_for(gpus, monkeypatc
 
 
 def test_without_a_driver_there_is_no_room_for_more_than_256_units(native_library):
-    if loader.cuda_obstacle() is None:
+    if loader.why_not_cuda() is None:
         pytest.skip("this machine has a GPU, and its driver answers")
-    assert loader.cuda_most_units("bfloat16") == loader.cuda_most_units("float32") == 256
+    assert loader.cuda_max_units("bfloat16") == loader.cuda_max_units("float32") == 256
 
 
 @pytest.mark.parametrize("words", [0, 50])
-def test_head_in_bfloat16_on_a_gpu_rounds_the_operands_of_its_products(gpus, words):
+def test_linear_cross_entropy_in_bfloat16_on_a_gpu_rounds_the_operands_of_its_products(gpus, words):
     import tensorflow as tf
 
     generator = np.random.default_rng(words)
@@ -112,7 +115,7 @@ def test_head_in_bfloat16_on_a_gpu_rounds_the_operands_of_its_products(gpus, wor
 
 def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
     gpus(None)
-    most = loader.cuda_most_units()
+    most = loader.cuda_max_units()
     assert most == 256
     assert lstm(*arguments(most), backend="native")[0].shape == (2, 3, most)
     for call in (lambda: lstm(*arguments(most + 1), backend="native"), lambda: FusedLSTM(257, backend="native")):
@@ -124,11 +127,11 @@ def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
 
 
 def test_library_without_cuda_code(native_library, monkeypatch):
-    monkeypatch.setattr(backends, "visible_gpus", lambda: [0])
+    monkeypatch.setattr(platforms, "visible_gpus", lambda: [0])
     monkeypatch.setattr(loader.build, "cuda_problem", lambda path: "No nvcc was found when it was built.")
     reason = "The native library has no CUDA code. No nvcc was found when it was built."
-    assert backends.native_obstacle() == reason
-    assert backends.resolve("auto") == "keras"
+    assert platforms.why_not_native() == reason
+    assert choose("auto").implementation == "keras"
     assert info.collect()["cuda"] == reason
     assert reason in info.describe(info.collect())
 
@@ -146,20 +149,15 @@ def test_step_is_compiled_on_a_gpu_if_every_layer_is_native(gpus, monkeypatch):
     assert all(layer.supports_jit for layer in model.layers)
 
 
-@pytest.mark.parametrize("case", ["mask", "float16"])
-def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, monkeypatch, case):
+def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, monkeypatch):
     # Keras would choose cuDNN, which XLA cannot compile. Without a GPU that choice is an error, too.
     rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")
     monkeypatch.setattr(rnn, "_is_gpu_available", lambda: True)
     gpus(None)
-    policy = "mixed_float16" if case == "float16" else "float32"
-    layers = [
-        keras.layers.Embedding(9, 4, mask_zero=case == "mask", dtype=policy),
-        FusedLSTM(5, dtype=policy),
-        keras.layers.Dense(9),
-    ]
+    layers = [keras.layers.Embedding(9, 4, mask_zero=True), FusedLSTM(5), keras.layers.Dense(9)]
     model = keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
-    assert all(layer.supports_jit for layer in layers)
+    assert layers[1].supports_jit  # only a call shows that it has a mask
+    assert not FusedLSTM(5, dtype="mixed_float16").supports_jit  # here it is known before
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
     tokens = np.array([[1, 2, 0], [3, 0, 0]], "int32")
     assert np.isfinite(model.fit(tokens, np.array([1, 2]), verbose=0).history["loss"]).all()
@@ -178,11 +176,10 @@ def test_a_gpu_takes_a_training_step_as_one_chunk(gpus):
 def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, capsys, tmp_path, level, slow):
     monkeypatch.setattr(loader, "cpu_level", lambda: level)
     note = "slower than float32 on this processor, which has AVX512-BF16 but no AMX"
-    assert backends.precision_note("bfloat16x3") == (note if slow else None)
-    assert backends.precision_note("bfloat16") is None
+    assert platforms.drawback("bfloat16x3") == (note if slow else None)
+    assert platforms.drawback("bfloat16") is None
     assert (f"native, bfloat16x3   yes, but {note}\n" in info.describe(info.collect())) == slow
-    policy = keras.dtype_policies.DTypePolicy("float32")
-    settings = {"backend": "auto", "precision": "bfloat16x3", "units": (1,), "seed": 1, "dtype_policy": policy}
+    settings = {"backend": "auto", "precision": "bfloat16x3", "layers": [FusedLSTM(1)], "seed": 1}
     model = SimpleNamespace(**settings, count_params=lambda: 1)
     corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
     run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)

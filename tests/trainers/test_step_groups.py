@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.data import make_dataset
-from kerasptb.models import LanguageModel, grouped_steps, whole_batches
+from kerasptb.models import LanguageModel
+from kerasptb.trainers import step_groups
+from kerasptb.trainers import tensorflow as trainer
 
 V, B, T = 23, 4, 5
 TEXT = np.random.default_rng(0).integers(0, V, 404).astype("int32")
@@ -29,9 +31,9 @@ def programs(monkeypatch):
 
     def function_of_groups(step, results, size):
         made.append(size)
-        return grouped_steps.function_of_groups(step, results, size)
+        return step_groups.function_of_groups(step, results, size)
 
-    monkeypatch.setattr(whole_batches, "function_of_groups", function_of_groups)
+    monkeypatch.setattr(trainer, "function_of_groups", function_of_groups)
     return made
 
 
@@ -98,7 +100,7 @@ def test_models_of_other_backends_are_grouped_too(programs, backend):
 
 def test_keras_own_loop_would_do_the_same(programs, monkeypatch):
     _, history = trained(8)
-    monkeypatch.setattr(LanguageModel, "_runs_as_one_program", lambda *_: False)
+    monkeypatch.setattr(LanguageModel, "_is_one_program", lambda *_: False)
     _, expected = trained(8)
     assert programs == [8, 8]
     for name, values in expected.items():
@@ -155,19 +157,29 @@ def test_a_step_of_the_users_own_keeps_its_logs(programs, model_class, made, own
     [
         (1, {}),
         (3, {"jit_compile": False}),
-        (3, {"loss": "sparse_categorical_crossentropy"}),
         (3, {"run_eagerly": True, "jit_compile": False}),
     ],
     ids=str,
 )
 def test_other_steps_are_not_grouped(programs, size, arguments):
     model = LanguageModel(V, 6, 8, B, T, backend="native")
-    if "loss" in arguments:
-        arguments = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
     model.compile(steps_per_execution=size, **{"jit_compile": True, **arguments})
     model.fit(BATCHES.take(4), validation_data=VALID, verbose=0)
     assert programs == []
     assert int(model.optimizer.iterations) == 4
+
+
+def test_a_loss_and_metrics_of_ones_own_are_grouped_to_the_same_results(programs):
+    histories = []
+    for size in (1, 3):
+        model = LanguageModel(V, 6, 8, B, T, backend="native", seed=1)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(loss=loss, metrics=["accuracy"], steps_per_execution=size, jit_compile=True)
+        histories.append(model.fit(BATCHES.take(4), validation_data=VALID, verbose=0).history)
+    assert programs == [3, 3]
+    assert histories[0].keys() == histories[1].keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-6)
 
 
 def test_arrays_and_open_shapes_are_not_grouped(programs):
@@ -182,7 +194,7 @@ def test_arrays_and_open_shapes_are_not_grouped(programs):
 
 def test_on_a_gpu_nothing_is_grouped(programs, gpus):
     gpus(None)
-    assert not compiled_model(3)._runs_as_one_program("train_step")
+    assert not compiled_model(3)._is_one_program(BATCHES, "train_step")
 
 
 def test_in_the_scope_of_a_strategy_nothing_is_grouped(programs):
@@ -236,5 +248,5 @@ def test_an_error_of_the_dataset_reaches_the_caller():
 
 
 def test_batches_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"Expected batch size: 4"):
+    with pytest.raises(ValueError, match=r"rows of batches of 4"):
         compiled_model(3).fit(make_dataset(TEXT, B + 1, T), verbose=0)

@@ -1,4 +1,4 @@
-"""The steps of a `LanguageModel` under JAX.
+"""What Keras' JAX trainer lacks for stateful batches.
 
 Keras' JAX trainer passes the values of all variables into a step and takes the new values from its result. The state is
 four lists of values, in the order of the model's properties `trainable_variables`, `non_trainable_variables`,
@@ -10,65 +10,10 @@ import itertools
 import jax
 import keras
 
+from kerasptb.layers.embedding import looked_up
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
+from kerasptb.trainers.stateful import StatefulTrainer
 from kerasptb.utils.interrupts import uninterrupted
-
-
-def train_step(model, state, tokens, targets):
-    """One training step.
-
-    Args:
-        model: a `LanguageModel` that was compiled with its defaults.
-        state: the four lists of values.
-        tokens: int32 [B, T].
-        targets: int32 [B, T].
-
-    Returns:
-        The logs, and the state after the step.
-    """
-    trainable, non_trainable, optimizer_variables, metrics_variables = state
-    embedding = model.get_layer("embedding")
-    # With LoRA the matrix is computed from three variables, whose values the trainer has taken out of them.
-    matrix = None if embedding.lora_enabled else embedding.embeddings
-    position = _position(matrix, model.trainable_variables)
-    # The embedding is looked up outside the differentiated function. Its gradient then has B T rows, as in TensorFlow,
-    # instead of the size of the whole matrix. Two cases need the matrix inside: a tied matrix has a gradient of its
-    # full size anyway, and a regularizer needs the gradient of the matrix or of the rows looked up.
-    by_rows = position is not None and not model.tie_embeddings
-    by_rows = by_rows and matrix.regularizer is None and embedding.activity_regularizer is None
-    with _values((model.trainable_variables, trainable)):
-        embedded = embedding(tokens) if by_rows else None
-
-    def loss_of(trainable, embedded):
-        with _values(
-            (model.trainable_variables, trainable),
-            (model.non_trainable_variables, non_trainable),
-            (model.optimizer.variables, optimizer_variables),
-        ) as scope:
-            hidden = model._encode_embedded(embedding(tokens) if embedded is None else embedded, training=True)
-            cost = model._cost_of_hidden(hidden, targets)
-            total = model._with_added_losses(cost)
-            loss = model.optimizer.scale_loss(total)
-        return loss, (total, cost, _values_after(scope, model.non_trainable_variables))
-
-    differentiate = jax.value_and_grad(loss_of, argnums=(0, 1) if by_rows else (0,), has_aux=True)
-    (_, (total, cost, non_trainable)), (gradients, *of_rows) = differentiate(trainable, embedded)
-    if by_rows:
-        gradients[position] = _gradient_of_matrix(model.optimizer, trainable[position], tokens, of_rows[0])
-    trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
-    logs, metrics_variables = _update_logs(model, metrics_variables, total, cost, tokens)
-    return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
-
-
-def test_step(model, state, tokens, targets):
-    """One evaluation step. Like `train_step`, but the state has no optimizer variables."""
-    trainable, non_trainable, metrics_variables = state
-    with _values((model.trainable_variables, trainable), (model.non_trainable_variables, non_trainable)) as scope:
-        cost = model.compute_cost(tokens, targets)
-        total = model._with_added_losses(cost)
-    non_trainable = _values_after(scope, model.non_trainable_variables)
-    logs, metrics_variables = _update_logs(model, metrics_variables, total, cost, tokens)
-    return logs, (trainable, non_trainable, metrics_variables)
 
 
 def _synced_at_errors(name):
@@ -76,7 +21,7 @@ def _synced_at_errors(name):
 
     def method(self, *args, **kwargs):
         try:
-            return getattr(super(KeepsValues, self), name)(*args, **kwargs)
+            return getattr(super(Trainer, self), name)(*args, **kwargs)
         except BaseException:
             self.jax_state_sync()
             raise
@@ -85,8 +30,8 @@ def _synced_at_errors(name):
     return method
 
 
-class KeepsValues:
-    """A mixin of `LanguageModel`, before `keras.Model`: the model keeps its last values whatever is raised.
+class Trainer(StatefulTrainer):
+    """A step of training that keeps sparse gradients sparse, and a model that keeps its values whatever is raised.
 
     Keras' trainer takes the values out of the variables while it trains or evaluates. Afterwards it puts back the
     values of the last execution that it has seen end. An error before that, such as refused data or Ctrl-C, would leave
@@ -94,17 +39,67 @@ class KeepsValues:
     must be among the values that a step receives, so they are made before the step.
     """
 
+    def train_step(self, state, data):
+        """One training step: Keras' own, but for two things.
+
+        Metrics are updated inside of the differentiated function, which the factors of logits do not leave. The
+        embedding is looked up outside of it: its gradient then has B T rows, as in TensorFlow, instead of the size of
+        the whole matrix.
+        """
+        trainable, non_trainable, optimizer_variables, metrics_variables = state
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        (tokens,) = keras.tree.flatten(x)
+        embedding, position, vectors = self._look_up(tokens, trainable)
+
+        def loss_of(trainable, vectors):
+            with looked_up(embedding, vectors):
+                loss, (unscaled, y_pred, *after) = self.compute_loss_and_updates(
+                    trainable,
+                    non_trainable,
+                    metrics_variables,
+                    x,
+                    y,
+                    sample_weight,
+                    training=True,
+                    optimizer_variables=optimizer_variables,
+                )
+            logs, after[1] = self._update_metrics_variables(after[1], unscaled, x, y, y_pred, sample_weight)
+            return loss, (logs, *after)
+
+        differentiate = jax.value_and_grad(loss_of, argnums=(0,) if vectors is None else (0, 1), has_aux=True)
+        (_, (logs, non_trainable, metrics_variables)), (gradients, *rows) = differentiate(trainable, vectors)
+        if rows:
+            gradients[position] = _gradient_of_matrix(self.optimizer, trainable[position], tokens, rows[0])
+        trainable, optimizer_variables = self.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
+        return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
+
+    def _look_up(self, tokens, trainable):
+        """Returns the embedding to look up apart, the position of its matrix, and the vectors; or None three times.
+
+        A regularizer needs the gradient of the matrix or of the rows; with LoRA the matrix is computed from three
+        variables.
+        """
+        embedding = self.lookup_layer()
+        if embedding is None or embedding.lora_enabled or embedding.activity_regularizer is not None:
+            return None, None, None
+        matrix, variables = embedding.embeddings, self.trainable_variables
+        position = next((i for i, variable in enumerate(variables) if variable is matrix), None)
+        if position is None or matrix.regularizer is not None:
+            return None, None, None
+        with keras.StatelessScope(state_mapping=list(zip(variables, trainable, strict=True))):
+            return embedding, position, embedding(tokens)
+
     def _make_function(self, step_function, *args, **kwargs):
         def step(state, data):
-            with uninterrupted():  # the step may reuse the arrays of the old state, so the new state must be kept
+            with uninterrupted():  # the step may reuse the arrays of the old state, so the new state is stored
                 outputs, after = step_function(state, data)
-                keep(self, after)
+                store(self, after)
             return outputs, after
 
         run = super()._make_function(step, *args, **kwargs)
 
         def execution(state, iterator):
-            keep(self, state)
+            store(self, state)
             outputs, after = run(state, iterator)
             jax.block_until_ready(outputs)  # Keras waits next, but in a way that swallows Ctrl-C
             return outputs, after
@@ -137,7 +132,7 @@ _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables
 _PARTS_OF = {4: _PARTS, 3: (*_PARTS[:2], _PARTS[3]), 2: _PARTS[:2]}  # of training, of evaluation, of prediction
 
 
-def keep(model, state):
+def store(model, state):
     """Stores the state whose values Keras will put back into the model's variables.
 
     Args:
@@ -155,7 +150,7 @@ def with_evaluation_states(model, function):
     """
 
     def run(state, iterator):
-        keep(model, state)
+        store(model, state)
         data = next(iterator)
         tokens = keras.tree.flatten(data)[0]
         trainable, non_trainable, *rest = state
@@ -170,33 +165,8 @@ def with_evaluation_states(model, function):
     return run
 
 
-def _values(*pairs):
-    """A scope in which variables have these values. Assignments stay inside the scope.
-
-    Args:
-        *pairs: lists of variables, each with the list of their values.
-    """
-    mapping = [entry for variables, values in pairs for entry in zip(variables, values, strict=True)]
-    return keras.StatelessScope(collect_losses=True, state_mapping=mapping)
-
-
-def _values_after(scope, variables):
-    return [scope.get_current_value(variable) for variable in variables]
-
-
-def _position(variable, variables):
-    return next((i for i, other in enumerate(variables) if other is variable), None)
-
-
 def _gradient_of_matrix(optimizer, matrix, rows, values):
     """The gradient of the embedding matrix, made from the gradients of the rows, in a form that the optimizer takes."""
     if isinstance(optimizer, ClippedSGD) and optimizer.takes_row_gradients():
         return RowGradient(rows, values)
     return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))
-
-
-def _update_logs(model, metrics_variables, total, cost, tokens):
-    variables = model.metrics_variables
-    with _values((variables, metrics_variables)) as scope:
-        logs = model._update_logs(total, cost, tokens)
-    return logs, _values_after(scope, variables)

@@ -5,13 +5,27 @@ starts the compiled step and keeps its logs. That takes a twentieth of a step of
 the dataset yields the batches of a call as one group, and the loop over them is part of the program.
 """
 
-import tensorflow as tf
-from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
+from typing import Any, NamedTuple
 
+import tensorflow as tf
+
+from kerasptb.compat.keras import tf_dataset_adapter
 from kerasptb.ops.tensors import do_not_convert
 
 
-class GroupedDataset(TFDatasetAdapter):
+class Groups(NamedTuple):
+    """What is known of the elements of a `GroupedDataset`.
+
+    Attributes:
+        element_spec: as of a `tf.data.Dataset`.
+        size: batches of a group.
+    """
+
+    element_spec: Any
+    size: int
+
+
+class GroupedDataset(tf_dataset_adapter()):
     """Gives Keras' trainer, which counts batches, a dataset of groups of batches.
 
     Args:
@@ -19,15 +33,13 @@ class GroupedDataset(TFDatasetAdapter):
         size: batches of a group; the last group may have fewer.
 
     Attributes:
-        size: as the argument.
-        element_spec: of the groups.
+        element_spec: the `Groups`.
     """
 
     def __init__(self, dataset, size):
         super().__init__(dataset)
-        self.size = size
         self._groups = dataset.batch(size)
-        self.element_spec = self._groups.element_spec
+        self.element_spec = Groups(self._groups.element_spec, size)
 
     def get_tf_dataset(self):
         """Returns the dataset of groups."""

@@ -1,0 +1,86 @@
+"""A dense layer over the vocabulary, whose logits need not be computed for their cross-entropy."""
+
+import keras
+
+from kerasptb.compat.keras import without_autocast
+from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
+from kerasptb.ops.logits import LogitFactors, attach
+from kerasptb.ops.plan import available_here, default_precision
+from kerasptb.ops.tensors import as_tensor
+
+
+class CarriesFactors:
+    """A mixin of layers over the vocabulary: what a loss needs beside the logits.
+
+    Attributes:
+        backend: what runs the cross-entropy, see `kerasptb.ops.linear_cross_entropy`.
+        precision: of its products; `None` follows the dtype policy.
+    """
+
+    def plan(self, shape):
+        """Returns the `Plan` of the cross-entropy of the layer's logits.
+
+        Args:
+            shape: of the inputs, [..., D], with None for unknown sizes.
+        """
+        return plan_cross_entropy(
+            tuple(shape), self.units, self.variable_dtype, backend=self.backend, precision=self._precision()
+        )
+
+    def _attach_factors(self, logits, inputs, matrix, transpose_kernel=False):
+        """Makes the logits carry their factors; `matrix` is the name of the layer's attribute that holds W."""
+        with without_autocast():  # the kernels round operands themselves; sums and gradients stay float32
+            kernel, bias = as_tensor(getattr(self, matrix)), as_tensor(self.bias)
+        attach(logits, LogitFactors(inputs, kernel, bias, transpose_kernel, self.backend, self._precision()))
+        return logits
+
+    def _precision(self):
+        return self.precision or default_precision(self.backend, self.dtype_policy)
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class Dense(CarriesFactors, keras.layers.Dense):
+    """`keras.layers.Dense` over the vocabulary: its outputs, logits, carry what they were made of.
+
+    `SequenceCrossEntropy` and `Perplexity` read that instead of the logits (`kerasptb.ops.logits`). In a compiled step
+    the logits are then never computed, unless something else reads them. With an activation, without a bias, or
+    quantized, the layer is Keras' own.
+
+    Args:
+        units: number V of words.
+        *args: further positional arguments of `keras.layers.Dense`.
+        backend: what runs the cross-entropy: "auto", "reference", "keras" or "native".
+        precision: of its products: "float32", "bfloat16x3" or "bfloat16"; `None` follows the dtype policy, as in
+            `FusedLSTM`. The logits themselves are Keras'.
+        **kwargs: further arguments of `keras.layers.Dense`.
+
+    Call arguments:
+        inputs: float tensor [..., D].
+
+    Returns:
+        [..., V] in the layer's compute dtype.
+
+    Example:
+        >>> model = keras.Sequential([Embedding(100, 8), FusedLSTM(16, return_sequences=True), Dense(100)])
+        >>> model.compile("sgd", loss=SequenceCrossEntropy(), metrics=[Perplexity()])
+    """
+
+    def __init__(self, units, *args, backend="auto", precision=None, **kwargs):
+        super().__init__(units, *args, **kwargs)
+        self.backend = backend
+        self.precision = precision
+
+    def call(self, inputs, training=None):
+        """Returns the logits."""
+        logits = super().call(inputs, training=training)
+        plain = self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None
+        return self._attach_factors(logits, inputs, "kernel") if plain else logits
+
+    def get_config(self):
+        """Returns the layer's arguments, for serialisation."""
+        return {**super().get_config(), "backend": self.backend, "precision": self.precision}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
+        return super().from_config(available_here(config))

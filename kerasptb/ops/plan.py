@@ -1,0 +1,134 @@
+"""The plan of an operation's call: what runs, and why nothing faster does.
+
+| backend | what runs |
+|---|---|
+| `"reference"` | a few plain lines of `keras.ops`: the specification |
+| `"keras"` | what Keras itself would run, cuDNN included |
+| `"native"` | the native library's kernels: for processors, and for NVIDIA GPUs of compute capability 9.0 and later |
+| `"auto"` | `"native"` where it can serve the call, else `"keras"` |
+
+A backend asked for by name is used or raises; only `"auto"` chooses. Each operation has a function `plan`, of shapes
+(with None for sizes that are not known), dtypes, precision, backend and platform. Layers, the model, the trainers and
+reports ask it, and decide nothing again.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import keras
+
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.native.loader import NativeUnavailableError
+
+BACKENDS = ("auto", "reference", "keras", "native")
+PRECISIONS = platforms.PRECISIONS
+
+
+class Plan(NamedTuple):
+    """What runs for a call.
+
+    Attributes:
+        implementation: "reference", "keras", "native", or "native_softmax": the cross-entropy with the framework's
+            products around a native kernel.
+        precision: of the matrix products, one of `PRECISIONS`.
+        reason: one line on why nothing faster runs; `None` if this is the fastest.
+    """
+
+    implementation: str
+    precision: str = "float32"
+    reason: str | None = None
+
+    @property
+    def is_native(self):
+        """Whether native kernels run."""
+        return self.implementation.startswith("native")
+
+
+def check_names(backend, precision):
+    """Raises ValueError unless both are names of the tables above."""
+    if backend not in BACKENDS:
+        raise ValueError(f"`backend` must be one of {BACKENDS}. Received: backend={backend!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}")
+    if precision != "float32" and backend in ("reference", "keras"):
+        raise ValueError(
+            f'`precision={precision!r}` is available only with backend="native" or "auto". '
+            f"Received: backend={backend!r}, precision={precision!r}"
+        )
+
+
+def choose(backend, precision="float32", limit=None, platform=None):
+    """Returns the `Plan` of a call from what limits it.
+
+    Args:
+        backend: one of `BACKENDS`.
+        precision: one of `PRECISIONS`.
+        limit: a sentence on why only Keras' own implementation can serve this call; `None` if others can too. Not read
+            with `backend="keras"`.
+        platform: a `Platform`; `None` for this process's.
+
+    Raises:
+        ValueError: for unknown names, or if the limit keeps the named backend from serving the call.
+        NativeUnavailableError: if `"native"`, or a precision that only it has, is named and it cannot be used.
+    """
+    check_names(backend, precision)
+    if backend == "keras":
+        return Plan("keras", reason='`backend="keras"` was named.')
+    named = backend != "auto" or precision != "float32"
+    others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
+    if limit is not None and named:
+        raise ValueError(f"{limit} Use {others}. Received: backend={backend!r}, precision={precision!r}")
+    if limit is None and backend == "reference":
+        return Plan("reference", reason='`backend="reference"` was named.')
+    if limit is None:
+        limit = (platform or platforms.this_process()).why_not_native(precision)
+    if limit is None:
+        return Plan("native", precision)
+    if named:
+        raise NativeUnavailableError(f"{limit} Use {others}. Received: backend={backend!r}, precision={precision!r}")
+    return Plan("keras", reason=limit)
+
+
+def default_precision(backend="auto", policy=None, platform=None):
+    """Returns the precision of the matrix products where none was named.
+
+    Args:
+        backend: one of `BACKENDS`.
+        policy: a Keras dtype policy; `None` for the global one.
+        platform: a `Platform`; `None` for this process's.
+
+    Returns:
+        `"bfloat16"` under the policy `mixed_bfloat16`, if the backend is `"native"`, or is `"auto"` and the native
+        library supports bfloat16; else `"float32"`.
+    """
+    policy = keras.config.dtype_policy() if policy is None else policy
+    if policy.name != "mixed_bfloat16" or backend not in ("auto", "native"):
+        return "float32"
+    if backend == "auto" and (platform or platforms.this_process()).why_not_native("bfloat16") is not None:
+        return "float32"
+    return "bfloat16"
+
+
+def dtype_limit(policy, precision):
+    """Returns one line on why the native kernels cannot serve layers of a dtype policy, or None if they can."""
+    rounded_by_kernels = policy.name == "mixed_bfloat16" and precision == "bfloat16"
+    if policy.compute_dtype == "float32" or rounded_by_kernels:
+        return None
+    return f"The native backend takes float32. Received: dtype policy {policy.name}."
+
+
+def available_here(config):
+    """Returns a saved config with another "backend" or "precision" where this process does not have the saved one.
+
+    A model can thus be loaded anywhere; a warning says what is replaced.
+    """
+    backend, precision = config.get("backend", "auto"), config.get("precision") or "float32"
+    replaced = {}
+    if precision != "float32" and (reason := platforms.why_not_native(precision)) is not None:
+        replaced["precision"] = "float32"
+    if backend == "native" and (missing := platforms.why_not_native()) is not None:
+        replaced["backend"], reason = "auto", missing
+    if replaced:
+        values = ", ".join(f"{argument}={value!r}" for argument, value in replaced.items())
+        warnings.warn(f"Loaded with {values}: {reason}", stacklevel=3)
+    return {**config, **replaced}

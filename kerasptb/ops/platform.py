@@ -1,0 +1,79 @@
+"""What this process can run: the GPUs that Keras sees, and what the native library serves here."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+
+from kerasptb.ops.native import loader
+
+PRECISIONS = loader.PRECISIONS
+
+
+def visible_gpus():
+    """Returns the numbers of the GPUs that Keras' backend runs on; an empty list if it runs on the processor."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  (the other Keras backends do without)
+
+        return [int(device.name.rsplit(":", 1)[1]) for device in tf.config.get_visible_devices("GPU")]
+    if keras.backend.backend() == "jax":
+        import jax  # noqa: PLC0415  (the other Keras backends do without)
+
+        # A device without a hardware number counts as the first.
+        gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
+        return [max(device.local_hardware_id or 0, 0) for device in gpus]
+    return []
+
+
+def why_not_native(precision="float32"):
+    """Returns one line on why the native library serves no call of this precision in this process, or None."""
+    state = loader.status()
+    if not state.available:
+        return state.reason
+    if gpus := visible_gpus():
+        if precision == "bfloat16x3":
+            return "`precision='bfloat16x3'` is for CPUs: the kernels for GPUs compute in float32 and bfloat16."
+        return next((reason for gpu in gpus if (reason := loader.why_not_cuda(gpu)) is not None), None)
+    if precision != "float32" and (level := loader.cpu_level()) not in loader.BFLOAT16_LEVELS:
+        missing = "".join(f" The library was built without {part}." for part in loader.levels_left_out())
+        return (
+            f"`precision={precision!r}` needs a processor with AVX512-BF16 or AMX. "
+            f"This one is used as {level!r}.{missing}"
+        )
+    return None
+
+
+def max_units(precision="float32"):
+    """Returns the most units that the CUDA recurrence takes on every visible GPU, in float32 or bfloat16."""
+    return min(loader.cuda_max_units(precision, gpu) for gpu in visible_gpus())
+
+
+def drawback(precision):
+    """Returns one line on the drawback of a precision that can be used in this process, or None."""
+    if precision == "bfloat16x3" and not visible_gpus() and loader.cpu_level() == "avx512bf16":
+        # It needs three bfloat16 products, each only twice as fast as a float32 one; with AMX four times or more.
+        return "slower than float32 on this processor, which has AVX512-BF16 but no AMX"
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """What a plan needs to know of a process. The functions are called only for calls that depend on them.
+
+    Attributes:
+        gpu: whether Keras runs on GPUs.
+        why_not_native: from a precision to why the native library serves none of its calls, or None.
+        max_units: from a precision to the most units of the CUDA recurrence; used on a GPU only.
+        few_words_limit: from features and vocabulary size to the most words for which the float32 cross-entropy has a
+            kernel that reads the matrix in place; used on a processor only.
+    """
+
+    gpu: bool
+    why_not_native: Callable[[str], str | None]
+    max_units: Callable[[str], int] = max_units
+    few_words_limit: Callable[[int, int], int] = loader.few_words_limit
+
+
+def this_process():
+    """Returns the `Platform` of this process."""
+    return Platform(bool(visible_gpus()), why_not_native)

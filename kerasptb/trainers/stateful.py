@@ -1,0 +1,201 @@
+"""Training and evaluation of a stateful model on any backend: in whole batches, in order."""
+
+import math
+
+import keras
+import numpy as np
+
+from kerasptb.compat.keras import can_slice_array
+
+
+class StatefulTrainer(keras.Model):
+    """A `keras.Model` whose `fit` and its like run on whole batches, in order.
+
+    A recurrent state has one row for each row of a batch, and native operations need static shapes. Keras' trainers
+    leave the batch size open where it can change between batches. What a backend's trainer does about that is in its
+    subclass (`trainers/tensorflow.py`, `trainers/jax.py`), which overrides the methods under "for backends".
+
+    Attributes:
+        batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
+    """
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=False,
+        **kwargs,
+    ):
+        """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
+
+        Args:
+            x: int32 [N, T], word ids, where N is a multiple of the batch size: row i of a batch continues row i of the
+                previous batch. Or data that yields batches of (tokens [B, T], targets [B, T]), such as the result of
+                `make_dataset` or a `keras.utils.PyDataset`.
+            y: int32 [N, T], the next words of `x`; `None` if `x` yields them.
+            batch_size: rows B of a batch of arrays; `None` for the model's.
+            epochs: as in `keras.Model.fit`, like all arguments below.
+            verbose: whether to show a progress bar (1) or one line per epoch (2).
+            callbacks: callbacks, such as `kerasptb.callbacks.ResetStates()`.
+            validation_split: fraction of the rows of arrays to validate on, the last ones.
+            validation_data: (x, y), or data that yields batches.
+            shuffle: whether to shuffle, which makes no sense with a state carried from batch to batch.
+            **kwargs: further arguments of `keras.Model.fit`. Sample weights are [N] or [N, T].
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: if arrays, also those of validation, do not divide into whole batches; for class weights,
+                which Keras applies to rows with one class each.
+        """
+        _refuse_class_weights(kwargs.get("class_weight"))
+        if y is None and kwargs.get("sample_weight") is None and not shuffle:  # otherwise Keras has something to say
+            x = self._in_groups(x, "train_step")
+        validation_data = self._in_groups(validation_data, "test_step")
+        rows = batch_size or self.batch_size
+        if isinstance(validation_data, tuple | list) and (array := _array(validation_data[0])) is not None:
+            # Checked before the first epoch. When training on a dataset, Keras would read these in batches of 32.
+            kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or rows
+            _check_rows(array, kwargs["validation_batch_size"], "of validation")
+        if validation_split and validation_data is None and (array := _array(x)) is not None:
+            split_at = math.floor(len(array) * (1 - validation_split))  # as Keras splits
+            _check_rows(array[:split_at], rows, "before `validation_split`")
+            _check_rows(array[split_at:], kwargs.get("validation_batch_size") or rows, "of `validation_split`")
+            batch_size = rows
+        else:
+            batch_size = self._batch_size_of(x, batch_size)
+        self._prepare_function("train_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, **kwargs
+        )
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
+        """Evaluates as `keras.Model.evaluate` does, from a zero state.
+
+        The training state stays as it is.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        self.reset_evaluation_states()
+        if y is None and kwargs.get("sample_weight") is None:
+            x = self._in_groups(x, "test_step")
+        batch_size = self._batch_size_of(x, batch_size)
+        self._prepare_function("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
+        return super().evaluate(x, y, batch_size, verbose, **kwargs)
+
+    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+        """Returns logits [..., T, V] in the compute dtype, as `keras.Model.predict` does, from a zero state.
+
+        Raises:
+            ValueError: if arrays do not divide into whole batches.
+        """
+        self.reset_evaluation_states()
+        batch_size = self._batch_size_of(x, batch_size)
+        self._prepare_function("predict_function", _shapes(x, batch_size))
+        return super().predict(x, batch_size, verbose, **kwargs)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+        """Trains as `keras.Model.train_on_batch` does, from the state after the previous batch.
+
+        Raises:
+            ValueError: for class weights, as in `fit`.
+        """
+        _refuse_class_weights(class_weight)
+        self._prepare_function("train_function", _shape(x, sample_weight))
+        return super().train_on_batch(x, y, sample_weight, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch."""
+        self._prepare_function("test_function", _shape(x, sample_weight))
+        return super().test_on_batch(x, y, sample_weight, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Returns logits [B, T, V] in the compute dtype, from the state after the previous batch."""
+        self._prepare_function("predict_function", _shape(x))
+        return super().predict_on_batch(x)
+
+    # For backends.
+
+    def choose_jit_compile(self, wish, default_cost):
+        """Returns `jit_compile` for `keras.Model.compile`.
+
+        Args:
+            wish: `None`, "auto" or a bool, as in `LanguageModel.compile`.
+            default_cost: whether the step has nothing but the model's default loss and metrics.
+        """
+        return "auto" if wish is None else wish
+
+    def lookup_layer(self):
+        """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
+        return None
+
+    def _in_groups(self, data, step):
+        """Returns the data in the form in which the steps of a call (`steps_per_execution`) take them."""
+        return data
+
+    def _prepare_function(self, name, shape):
+        """Called before Keras' trainer uses a step function, with what is known of the batches' shape."""
+
+    def _batch_size_of(self, x, batch_size):
+        """The batch size to pass to Keras. For arrays it is checked; for other data it is what was given."""
+        array = _array(x)
+        if array is None:
+            return batch_size
+        batch_size = batch_size or self.batch_size
+        _check_rows(array, batch_size)
+        return batch_size
+
+
+def _check_rows(array, batch_size, part=""):
+    if array is None or not (left_over := len(array) % batch_size):
+        return
+    advice = f"drop the last {left_over}, or use make_dataset"
+    if left_over == len(array):
+        advice = "give more, or a smaller batch size, which in training is the model's own"
+    raise ValueError(
+        f"A stateful model needs whole batches: the number of rows must be a multiple of batch_size="
+        f"{batch_size}. Received: {len(array)} rows{part and ' '}{part}; {advice}."
+    )
+
+
+def _refuse_class_weights(class_weight):
+    # Keras would treat each row of the [B, T] targets as one-hot, and the index of its largest id as the class.
+    if class_weight is not None:
+        raise ValueError(
+            "Keras applies one class weight to a row, and here each word has its own class. Give each word a weight, "
+            f"`sample_weight=weights[y]`, of y's shape. Received: class_weight={class_weight!r:.60}"
+        )
+
+
+def _array(x):
+    """The array that is the model's one input, given directly or in a dict or list; None for any other data.
+
+    An array is anything that Keras cuts into batches, also of another framework.
+    """
+    if isinstance(x, dict | list | tuple) and len(x) == 1:
+        (x,) = x.values() if isinstance(x, dict) else x
+    return x if x is not None and can_slice_array(x) else None
+
+
+def _shape(x, sample_weight=None):
+    array = _array(x)
+    return np.shape(x if array is None else array), _shape_of_weights(sample_weight)
+
+
+def _shape_of_weights(sample_weight):
+    return None if sample_weight is None else np.shape(sample_weight)[1:]
+
+
+def _shapes(x, batch_size, sample_weight=None):
+    """What is known about the shapes of a batch beforehand; None if nothing is."""
+    if (array := _array(x)) is None:
+        return getattr(x, "element_spec", None)
+    return (batch_size, *array.shape[1:]), _shape_of_weights(sample_weight)

@@ -1,0 +1,177 @@
+"""What Keras' TensorFlow trainer lacks for stateful batches."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from kerasptb.compat.keras import model_supports_jit
+from kerasptb.ops import platform as platforms
+from kerasptb.ops import tensors
+from kerasptb.trainers.stateful import StatefulTrainer
+from kerasptb.trainers.step_groups import GroupedDataset, Groups, can_be_grouped, function_of_groups
+
+
+class Trainer(StatefulTrainer):
+    """Steps are Keras' own; before them shapes become static, and no step runs before its batch has come."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._traced = _TracedFunctions()
+
+    def compile(self, *args, **kwargs):
+        """Configures training; takes what `keras.Model.compile` does.
+
+        Raises:
+            ValueError: if the model was made under a `tf.distribute` strategy.
+        """
+        # Keras trains under the strategy that the model was made under, wherever it is compiled.
+        with self.distribute_strategy.scope():
+            if tf.distribute.has_strategy():
+                raise ValueError(
+                    f"A {type(self).__name__} trains on one device: its recurrent state has the rows of a whole batch. "
+                    f"Received: a model made under {type(tf.distribute.get_strategy()).__name__}"
+                )
+        super().compile(*args, **kwargs)
+        self._traced = _TracedFunctions()
+
+    def train_step(self, data):
+        """One training step, as `keras.Model.train_step`."""
+        if not self.optimizer.built:
+            # Variables made below would have initial values that wait for the data: XLA could not lift them out.
+            self.optimizer.build(self.trainable_variables)
+        with static_batch(data, self.batch_size) as batch:
+            return super().train_step(batch)
+
+    def test_step(self, data):
+        """One evaluation step, as `keras.Model.test_step`."""
+        with static_batch(data, self.batch_size) as batch:
+            return super().test_step(batch)
+
+    def predict_step(self, data):
+        """One step of prediction, as `keras.Model.predict_step`."""
+        with static_batch(data, self.batch_size) as batch:
+            return super().predict_step(batch)
+
+    def make_train_function(self, force=False):
+        """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
+        return self._make_function_of_groups("train", force) or super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
+        return self._make_function_of_groups("test", force) or super().make_test_function(force)
+
+    def _make_function_of_groups(self, kind, force):
+        """Makes and returns the function if the data come in groups, else returns None."""
+        name = f"{kind}_function"
+        if not (size := self._traced.group_size(name)):
+            return None
+        if force or getattr(self, name) is None:
+            if kind == "train" and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)  # not in the program's loop, which it has to outlive
+            setattr(self, name, function_of_groups(getattr(self, f"{kind}_step"), self.get_metrics_result, size))
+        return getattr(self, name)
+
+    def choose_jit_compile(self, wish, default_cost):
+        """Returns `jit_compile` for `keras.Model.compile`; see `StatefulTrainer.choose_jit_compile`."""
+        if wish not in (None, "auto"):
+            return wish
+        # On a GPU, one XLA program for the step saves the host hundreds of launches. "auto" compiles if every layer
+        # allows it: native layers do, cuDNN's operation in TensorFlow does not.
+        if platforms.visible_gpus():
+            return "auto"
+        # On a processor XLA is faster if little is left to it: it multiplies large matrices slower than TensorFlow.
+        return wish == "auto" and default_cost and self._is_native() and model_supports_jit(self)
+
+    def _is_native(self):
+        """Whether native kernels do all the work of the layers that have any."""
+        batch = self.batch_size, self.num_steps
+        planned = [layer for layer in self.layers if hasattr(layer, "plan")]
+        return all(layer.plan((*batch, layer.input.shape[-1])).implementation == "native" for layer in planned)
+
+    def _in_groups(self, data, step):
+        return GroupedDataset(data, self.steps_per_execution) if self._is_one_program(data, step) else data
+
+    def _is_one_program(self, data, step):
+        """Whether the steps of a call can be one XLA program: their only effects are on variables then."""
+        return (
+            can_be_grouped(data)
+            and self.jit_compile is True
+            and self.steps_per_execution > 1
+            and getattr(type(self), step) is getattr(Trainer, step)
+            and type(self).compute_metrics is keras.Model.compute_metrics  # its logs are the metrics' results
+            and not self.run_eagerly
+            and not platforms.visible_gpus()  # the loop would wait for the host at each step
+            and not tf.distribute.has_strategy()
+        )
+
+    def _prepare_function(self, name, shape):
+        """Installs the step function that was traced for batches of this shape, or None if there is none yet.
+
+        Keras would retrace the current function and leave open the dimensions that differ.
+        """
+        if (metrics := self._compile_metrics) is not None and not metrics.built:
+            # Now, not while a step is traced: its variables could not wait for the data there.
+            metrics.build(keras.KerasTensor((self.batch_size, None), "int32"), self.output)
+        setattr(self, name, self._traced.exchange(name, shape, getattr(self, name)))
+
+
+class _TracedFunctions:
+    """The step functions of a model, by the shape of the batches that they were traced for.
+
+    Validation and evaluation, or batches of two lengths, may alternate. Tracing takes long, and TensorFlow never frees
+    all of a trace's memory, so the functions stay. They are in an object of this class because Keras tracks the
+    contents of lists and dicts, but not those of other objects.
+    """
+
+    _MAX = 32  # functions of each kind of step, the latest ones
+
+    def __init__(self):
+        self._shapes, self._others = {}, {}
+
+    def exchange(self, kind, shape, function):
+        """Stores the current function and returns the one for `shape`, or None if that is not traced yet."""
+        before = self._shapes.setdefault(kind, shape)
+        if before == shape:
+            return function
+        others = self._others.setdefault(kind, [])
+        found = next((other for other in others if other[0] == shape), (shape, None))
+        latest = [other for other in others if other is not found][1 - self._MAX :]
+        self._others[kind] = [*latest, (before, function)]
+        self._shapes[kind] = shape
+        return found[1]
+
+    def group_size(self, kind):
+        """The batches of a group that the current function takes, or None if it takes single batches."""
+        shape = self._shapes.get(kind)
+        return shape.size if isinstance(shape, Groups) else None
+
+
+@contextlib.contextmanager
+def static_batch(data, batch_size):
+    """Gives the body, a step, its data with a static number of rows; none of its operations runs before they have come.
+
+    Gradients of what the step computes must be taken inside the step.
+
+    Args:
+        data: tensors in any structure.
+        batch_size: number of rows of the tensors whose number of rows is unknown while the step is traced.
+    """
+    data = keras.tree.map_structure(lambda x: _with_rows(x, batch_size), data)
+    with tensors.gradients_forgotten(), tensors.after(*keras.tree.flatten(data)):
+        yield data
+
+
+def _with_rows(x, batch_size):
+    if not isinstance(x, tf.Tensor) or x.shape.rank in (None, 0) or x.shape[0] is not None:
+        return x
+    whole = tf.debugging.assert_equal(
+        tf.shape(x)[0],
+        batch_size,
+        f"A stateful model needs whole batches, here of batch_size={batch_size} rows. Drop a smaller last one, as "
+        f"`dataset.batch({batch_size}, drop_remainder=True)` does, or pass batches whose shapes are static",
+    )
+    with tf.control_dependencies([] if whole is None else [whole]):
+        x = tf.identity(x)
+    x.set_shape((batch_size, *x.shape[1:]))
+    return x

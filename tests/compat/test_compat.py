@@ -1,0 +1,91 @@
+"""The private names of Keras and TensorFlow that the package needs: all of them, so that an update fails here first."""
+
+import inspect
+import re
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+
+import kerasptb
+from kerasptb.compat import keras as keras_names
+from kerasptb.compat import tensorflow as tensorflow_names
+
+PACKAGE = Path(kerasptb.__file__).parent
+
+SIGNATURES = {
+    "get_keras_mask": ["x"],
+    "get_tensor_attr": ["tensor", "attr"],
+    "set_tensor_attr": ["tensor", "attr", "value"],
+    "in_stateless_scope": [],
+    "in_symbolic_scope": [],
+    "can_slice_array": ["x"],
+    "model_supports_jit": ["model"],
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_functions_of_keras(name):
+    assert list(inspect.signature(getattr(keras_names, name)).parameters) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize(("owner", "name", "parameters"), [row[:3] for row in keras_names.INHERITED])
+def test_methods_that_subclasses_call_or_override(owner, name, parameters):
+    found = list(inspect.signature(getattr(owner, name)).parameters)
+    assert tuple(found[1:]) == parameters  # but for self
+
+
+def test_loops_take_what_they_are_given():
+    from keras.src import backend
+
+    lstm = inspect.signature(backend.lstm).parameters
+    assert list(lstm)[:4] == ["inputs", "initial_state_h", "initial_state_c", "mask"]
+    assert {"kernel", "recurrent_kernel", "bias", "activation", "recurrent_activation", "return_sequences"} <= set(lstm)
+    rnn = inspect.signature(backend.rnn).parameters
+    assert list(rnn)[:3] == ["step_function", "inputs", "initial_states"]
+    assert {"input_length", "return_all_outputs"} <= set(rnn)
+
+
+def test_the_adapter_of_datasets_counts_batches():
+    adapter = keras_names.tf_dataset_adapter()
+    dataset = tf.data.Dataset.range(6).batch(2)
+    assert adapter(dataset).num_batches == 3
+    assert adapter(dataset).get_tf_dataset() is not None
+
+
+def test_a_scope_without_autocast():
+    layer = keras.layers.Dense(2, dtype="mixed_bfloat16")
+    layer.build((1, 3))
+    with keras.src.backend.AutocastScope("bfloat16"):
+        assert layer.kernel.value.dtype == tf.bfloat16
+        with keras_names.without_autocast():
+            assert layer.kernel.value.dtype == tf.float32
+
+
+def test_names_of_tensorflow():
+    for name in tensorflow_names.__all__:
+        assert callable(getattr(tensorflow_names, name)), name
+    assert tensorflow_names.could_possibly_record() is False
+    with tf.GradientTape():
+        assert tensorflow_names.could_possibly_record() is True
+    seen = []
+
+    def function():
+        seen.append(tensorflow_names.in_xla_context(tf.compat.v1.get_default_graph()))
+        return tf.zeros(())
+
+    tf.function(function)()
+    tf.function(function, jit_compile=True)()
+    assert seen == [False, True]
+
+
+def test_nothing_private_stands_elsewhere():
+    private = re.compile(r"keras\.src|tensorflow\.(python|compiler)")
+    found = {
+        str(path.relative_to(PACKAGE))
+        for folder in (PACKAGE, PACKAGE.parent / "tuning")
+        for path in folder.rglob("*.py")
+        if private.search(path.read_text()) and path.parent.name != "compat"
+    }
+    assert found == set()

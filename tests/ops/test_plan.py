@@ -1,0 +1,192 @@
+"""What runs, as tables: plans are functions of shapes, dtypes, precision, backend and platform."""
+
+import keras
+import pytest
+
+from kerasptb.layers import Dense, Dropout, FusedLSTM, StatefulLSTM
+from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
+from kerasptb.ops.dropout import plan as plan_dropout
+from kerasptb.ops.global_norm import plan as plan_global_norm
+from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
+from kerasptb.ops.lstm import plan as plan_lstm
+from kerasptb.ops.native import NativeUnavailableError, loader
+from kerasptb.ops.plan import Plan, check_names, choose, default_precision
+from kerasptb.ops.platform import Platform, this_process
+
+WITHOUT = "The library is not built."
+
+
+def platform(gpu=False, missing=(), max_units=(256, 512), few_words=39):
+    """A platform that lacks some precisions, or all of them if it is a string."""
+
+    def why_not_native(precision):
+        return missing if isinstance(missing, str) else f"No {precision}." if precision in missing else None
+
+    return Platform(
+        gpu,
+        why_not_native,
+        max_units=lambda precision: max_units[precision == "bfloat16"],
+        few_words_limit=lambda features, vocabulary_size: few_words,
+    )
+
+
+CPU, GPU, BARE = platform(), platform(gpu=True), platform(missing=WITHOUT)
+AVX2 = platform(missing=("bfloat16", "bfloat16x3"), few_words=18)
+
+# (shape, units, options, platform) -> implementation, what the reason says
+LSTM = [
+    ((60, 20, 200), 256, {}, CPU, "native", None),
+    ((None, 20, 200), 256, {}, CPU, "native", None),
+    (None, 256, {"precision": "bfloat16x3"}, CPU, "native", None),
+    ((60, None, 200), 256, {}, CPU, "keras", "static shapes"),
+    ((60, 20, 0), 256, {}, CPU, "keras", "without zeros"),
+    ((60, 20, 200), 256, {"dtype": "float16"}, CPU, "keras", "takes float32"),
+    ((60, 20, 200), 256, {}, BARE, "keras", WITHOUT),
+    ((60, 20, 200), 256, {"backend": "keras"}, CPU, "keras", "was named"),
+    ((60, 20, 200), 256, {"backend": "reference", "dtype": "float64"}, BARE, "reference", "was named"),
+    ((None, 20, 200), 256, {"precision": "bfloat16"}, GPU, "native", None),
+    (None, 257, {}, GPU, "keras", "at most 256 units in float32"),
+    (None, 512, {"precision": "bfloat16"}, GPU, "native", None),
+]
+
+LSTM_ERRORS = [
+    ((60, 20, 200), 256, {"backend": "native"}, BARE, NativeUnavailableError, WITHOUT),
+    ((60, 20, 200), 256, {"precision": "bfloat16"}, AVX2, NativeUnavailableError, "No bfloat16"),
+    ((None, 20, 200), 256, {"precision": "bfloat16"}, CPU, ValueError, "static shapes"),
+    ((60, None, 200), 256, {"backend": "reference"}, CPU, ValueError, "static number of steps"),
+    ((60, None, 200), 256, {"backend": "native"}, CPU, ValueError, 'Use backend="auto" or "keras"'),
+    (None, 513, {"precision": "bfloat16"}, GPU, ValueError, 'at most 512 units.*Use precision="float32"'),
+    (None, 4, {"backend": "keras", "precision": "bfloat16"}, CPU, ValueError, "only with backend"),
+]
+
+CROSS_ENTROPY = [
+    ((1200, 128), {}, CPU, "native", None),
+    ((1200, 650), {}, CPU, "native", None),
+    ((1200, 651), {}, CPU, "native_softmax", "above 650 features. Received: 651"),
+    ((39, 1500), {}, CPU, "native", None),
+    ((40, 1500), {}, CPU, "native_softmax", "above 650"),
+    ((18, 1500), {}, AVX2, "native", None),
+    ((19, 1500), {}, AVX2, "native_softmax", "above 650"),  # the limit of that processor's registers, not of AVX-512's
+    ((1200, 1500), {"precision": "bfloat16"}, CPU, "native", None),
+    ((1200, 128), {}, GPU, "native_softmax", "On a GPU"),
+    ((None, 128), {}, CPU, "keras", "static shapes"),
+    ((1200, 128), {"dtype": "float64"}, CPU, "keras", "takes float32"),
+    ((1200, 128), {}, BARE, "keras", WITHOUT),
+    ((1200, 128), {"backend": "reference"}, BARE, "reference", "was named"),
+]
+
+
+def check(plan, implementation, reason):
+    assert plan.implementation == implementation
+    assert (plan.reason is None) == (reason is None)
+    assert reason is None or reason in plan.reason
+    assert plan.is_native == implementation.startswith("native")
+
+
+@pytest.mark.parametrize(("shape", "units", "options", "where", "implementation", "reason"), LSTM)
+def test_lstm(shape, units, options, where, implementation, reason):
+    check(plan_lstm(shape, units, **options, platform=where), implementation, reason)
+
+
+@pytest.mark.parametrize(("shape", "units", "options", "where", "error", "message"), LSTM_ERRORS)
+def test_a_named_lstm_never_falls_back(shape, units, options, where, error, message):
+    with pytest.raises(error, match=message):
+        plan_lstm(shape, units, **options, platform=where)
+
+
+@pytest.mark.parametrize(("shape", "options", "where", "implementation", "reason"), CROSS_ENTROPY)
+def test_linear_cross_entropy(shape, options, where, implementation, reason):
+    check(plan_cross_entropy(shape, 10_000, **options, platform=where), implementation, reason)
+
+
+@pytest.mark.parametrize(
+    ("plan", "arguments", "where", "implementation", "reason"),
+    [
+        (plan_dropout, [(60, 20, 200)], CPU, "native", None),
+        (plan_dropout, [(60, 20, 200), "bfloat16"], CPU, "native", None),
+        (plan_dropout, [(60, 20, 200), "float64"], CPU, "keras", "float32"),
+        (plan_dropout, [(60, None, 200)], CPU, "keras", "static"),
+        (plan_dropout, [(60, 20, 200), "float32", (60, 1, 200)], CPU, "keras", "noise_shape"),
+        (plan_dropout, [None], GPU, "keras", "for processors"),
+        (plan_dropout, [None], BARE, "keras", WITHOUT),
+        (plan_global_norm, [[(3, 4), ()]], CPU, "native", None),
+        (plan_global_norm, [[(3, 4), (None, 4)]], CPU, "keras", "static"),
+        (plan_global_norm, [[(3, 4)]], GPU, "keras", "for processors"),
+        (plan_clipped_sgd, [[keras.KerasTensor((3, 4))], [True]], CPU, "native", None),
+        (plan_clipped_sgd, [[keras.KerasTensor((3,))], [True]], CPU, "keras", "rows of matrices"),
+        (plan_clipped_sgd, [[keras.KerasTensor((3,), "float64")], [False]], CPU, "keras", "float32 weights"),
+        (plan_clipped_sgd, [[keras.KerasTensor((3,))], [False]], GPU, "keras", "for processors"),
+    ],
+)
+def test_others(plan, arguments, where, implementation, reason):
+    check(plan(*arguments, platform=where), implementation, reason)
+
+
+def test_choose_is_the_rule():
+    assert choose("auto", platform=CPU) == Plan("native")
+    assert choose("auto", "bfloat16", platform=CPU) == Plan("native", "bfloat16")
+    assert choose("auto", limit="No.", platform=CPU) == Plan("keras", reason="No.")
+    with pytest.raises(ValueError, match=r"No\. Use backend=\"auto\" or \"keras\"\. Received: backend='native'"):
+        choose("native", limit="No.", platform=CPU)
+    with pytest.raises(ValueError, match="must be one of"):
+        check_names("cuda", "float32")
+    with pytest.raises(ValueError, match="must be one of"):
+        check_names("auto", "float64")
+
+
+@pytest.mark.parametrize(
+    ("policy", "backend", "where", "precision"),
+    [
+        ("mixed_bfloat16", "auto", CPU, "bfloat16"),
+        ("mixed_bfloat16", "auto", AVX2, "float32"),
+        ("mixed_bfloat16", "native", AVX2, "bfloat16"),  # raises later, and says why
+        ("mixed_bfloat16", "keras", CPU, "float32"),
+        ("bfloat16", "auto", CPU, "float32"),
+        ("float32", "auto", CPU, "float32"),
+    ],
+)
+def test_default_precision(policy, backend, where, precision):
+    assert default_precision(backend, keras.dtype_policies.get(policy), where) == precision
+
+
+@pytest.mark.parametrize(
+    ("layer", "implementation", "reason"),
+    [
+        (lambda: FusedLSTM(4), "native", None),
+        (lambda: StatefulLSTM(4), "native", None),
+        (lambda: FusedLSTM(4, dtype="float64"), "keras", "Received: dtype policy float64"),
+        (lambda: FusedLSTM(4, dtype="mixed_float16"), "keras", "Received: dtype policy mixed_float16"),
+        (lambda: FusedLSTM(4, dropout=0.5), "keras", "LSTM with dropout=0.5"),
+        (lambda: FusedLSTM(4, use_bias=False), "keras", "use_bias=False"),
+        (lambda: FusedLSTM(4, backend="keras"), "keras", "was named"),
+        (lambda: Dropout(0.5), "native", None),
+        (lambda: Dropout(0.5, dtype="float64"), "keras", "float32"),
+    ],
+)
+def test_layers_tell_what_runs(native_library, layer, implementation, reason):
+    layer = layer()
+    check(layer.plan(), implementation, reason)
+    if isinstance(layer, FusedLSTM):
+        assert layer.expected_backend() == implementation
+
+
+def test_a_call_may_have_what_the_layer_does_not_know(native_library):
+    layer = FusedLSTM(4)
+    check(layer.plan((2, 3, 4), mask=True), "keras", "LSTM with mask=given")
+    check(layer.plan((2, None, 4)), "keras", "static shapes")
+    with pytest.raises(ValueError, match="static shapes"):
+        FusedLSTM(4, backend="native").plan((2, None, 4))
+
+
+def test_the_layer_over_the_vocabulary_tells_what_computes_its_cross_entropy(native_library):
+    check(Dense(100).plan((60, 20, 128)), "native", None)
+    check(Dense(100).plan((60, 20, 1500)), "native_softmax", "1500")
+    check(Dense(100, dtype="float64").plan((60, 20, 128)), "keras", "float64")
+
+
+def test_the_limit_of_few_words_is_the_library_s_own(native_library):
+    limit = this_process().few_words_limit(1500, 10_000)
+    assert limit == loader.few_words_limit(1500, 10_000)
+    # The plan follows it, whatever the processor.
+    assert plan_cross_entropy((limit, 1500), 10_000).implementation == "native"
+    assert plan_cross_entropy((limit + 1, 1500), 10_000).implementation == "native_softmax"
