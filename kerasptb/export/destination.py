@@ -6,30 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import keras
-
 from kerasptb.data import Vocabulary
+from kerasptb.models.portable import ExportError, check_path
 from kerasptb.utils.files import locked, written_whole
-
-
-class ExportError(ValueError):
-    """The export is not possible, or not to that path."""
-
-
-def check_backend(what):
-    """Raises an `ExportError` unless Keras runs on TensorFlow, which making `what` requires."""
-    if (backend := keras.backend.backend()) != "tensorflow":
-        raise ExportError(
-            f"{what} is made with Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
-        )
-
-
-def check_path(path):
-    """Raises an `ExportError` for a path from which TensorFlow could not load a SavedModel."""
-    path = Path(path).absolute()
-    # TensorFlow looks for the variables with a glob pattern, in which these characters are special.
-    if sign := next((sign for sign in "[\\" if sign in str(path)), None):
-        raise ExportError(f"TensorFlow loads no SavedModel from a path with the character {sign}. Received: {path}")
 
 
 @contextlib.contextmanager

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import check_backend, new_file
-from kerasptb.export.portable import PortableNetwork, resolve
+from kerasptb.export.destination import new_file
+from kerasptb.export.source import resolve
+from kerasptb.models.portable import PortableNetwork, check_backend
 
 
 def export_litert(run_or_model, path, vocabulary=None, quantize=False):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.export.destination import ExportError, new_file
-from kerasptb.export.portable import PortableNetwork, resolve
+from kerasptb.export.destination import new_file
+from kerasptb.export.source import resolve
+from kerasptb.models.portable import ExportError, PortableNetwork
 
 # Both are old enough for all current runtimes.
 _OPSET = 17

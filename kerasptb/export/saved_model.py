@@ -5,9 +5,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import check_backend, folder_written_whole
-from kerasptb.export.portable import PortableNetwork, resolve
+from kerasptb.export.destination import folder_written_whole
 from kerasptb.export.servable import Servable
+from kerasptb.export.source import resolve
+from kerasptb.models.portable import PortableNetwork, check_backend
 
 
 def export_saved_model(run_or_model, folder, vocabulary=None):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kerasptb.data import EOS, UNK
 from kerasptb.data.tokenizer import CLITICS, NUMBER, is_word_character
-from kerasptb.export.destination import ExportError
+from kerasptb.models.portable import ExportError
 
 _LINE_END = r"\r\n|[\r\n]"
 # The characters that Python's str.split treats as white space.

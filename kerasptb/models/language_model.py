@@ -14,6 +14,7 @@ from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import checked_arguments
+from kerasptb.models.portable import check_backend, check_path, portable_model
 from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
@@ -329,10 +330,6 @@ class LanguageModel(Trainer):
         Raises:
             ValueError: if another format is asked for.
         """
-        # `export/` imports models, not the reverse; only this method, Keras' own way to export, needs it.
-        from kerasptb.export.destination import check_backend, check_path  # noqa: PLC0415
-        from kerasptb.export.portable import portable_model  # noqa: PLC0415
-
         if format != "tf_saved_model":
             raise ValueError(
                 'Expected format="tf_saved_model"; for a phone use kerasptb.export_litert, for ONNX '

@@ -1,6 +1,7 @@
 import pytest
 
-from kerasptb.export.destination import ExportError, folder_written_whole
+from kerasptb.export.destination import folder_written_whole
+from kerasptb.models.portable import ExportError
 
 
 def test_what_a_killed_export_left_in_a_folder_is_cleared(tmp_path):

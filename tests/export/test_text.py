@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
-from kerasptb.export.destination import ExportError
 from kerasptb.export.text import TextReader
 from kerasptb.generation import encode_text
+from kerasptb.models.portable import ExportError
 
 SENTENCES = [
     "",

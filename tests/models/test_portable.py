@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.export import portable_model
-from kerasptb.export.portable import PortableNetwork
 from kerasptb.models import LanguageModel
+from kerasptb.models.portable import PortableNetwork
 
 TOKENS = np.random.default_rng(0).integers(0, 40, (3, 12)).astype("int32")
 

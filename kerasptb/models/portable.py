@@ -1,11 +1,28 @@
 """The model that every export is made from: stateless, of plain Keras layers, in float32."""
 
-import os
+from pathlib import Path
 
 import keras
 
-from kerasptb.export.destination import ExportError
-from kerasptb.runs import Run, load_run
+
+class ExportError(ValueError):
+    """The export is not possible, or not to that path."""
+
+
+def check_backend(what):
+    """Raises an `ExportError` unless Keras runs on TensorFlow, which making `what` requires."""
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ExportError(
+            f"{what} is made with Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
+        )
+
+
+def check_path(path):
+    """Raises an `ExportError` for a path from which TensorFlow could not load a SavedModel."""
+    path = Path(path).absolute()
+    # TensorFlow looks for the variables with a glob pattern, in which these characters are special.
+    if sign := next((sign for sign in "[\\" if sign in str(path)), None):
+        raise ExportError(f"TensorFlow loads no SavedModel from a path with the character {sign}. Received: {path}")
 
 
 class PortableNetwork:
@@ -137,32 +154,3 @@ def portable_model(model, with_state=True):
         )
     hidden, _ = network.encode(tokens)
     return keras.Model(tokens, network.logits(hidden), name=model.name)
-
-
-def resolve(run_or_model, vocabulary=None):
-    """Returns the model and the vocabulary to export.
-
-    Args:
-        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
-        vocabulary: the `Vocabulary` of a model; `None` for a run's own.
-
-    Returns:
-        A `LanguageModel`, in float32 and without native operations if it comes from a run, and a `Vocabulary`.
-
-    Raises:
-        ExportError: if the vocabulary is missing or of another size.
-    """
-    if isinstance(run_or_model, str | os.PathLike):
-        run_or_model = load_run(run_or_model)
-    if isinstance(run_or_model, Run):
-        vocabulary = run_or_model.vocabulary if vocabulary is None else vocabulary
-        # Only the weights are needed, so the exporting machine need not support what the training ran on.
-        run_or_model = run_or_model.load_model(backend="keras", precision="float32")
-    if vocabulary is None:
-        raise ExportError("A model alone does not know its words: give its `vocabulary`. Received: vocabulary=None")
-    if len(vocabulary) != run_or_model.vocabulary_size:
-        raise ExportError(
-            f"Expected a vocabulary of the model's {run_or_model.vocabulary_size} words. "
-            f"Received: one of {len(vocabulary)}"
-        )
-    return run_or_model, vocabulary

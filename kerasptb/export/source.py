@@ -1,0 +1,35 @@
+"""What an export is made from: a run, or a model with its vocabulary."""
+
+import os
+
+from kerasptb.models.portable import ExportError
+from kerasptb.runs import Run, load_run
+
+
+def resolve(run_or_model, vocabulary=None):
+    """Returns the model and the vocabulary to export.
+
+    Args:
+        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
+        vocabulary: the `Vocabulary` of a model; `None` for a run's own.
+
+    Returns:
+        A `LanguageModel`, in float32 and without native operations if it comes from a run, and a `Vocabulary`.
+
+    Raises:
+        ExportError: if the vocabulary is missing or of another size.
+    """
+    if isinstance(run_or_model, str | os.PathLike):
+        run_or_model = load_run(run_or_model)
+    if isinstance(run_or_model, Run):
+        vocabulary = run_or_model.vocabulary if vocabulary is None else vocabulary
+        # Only the weights are needed, so the exporting machine need not support what the training ran on.
+        run_or_model = run_or_model.load_model(backend="keras", precision="float32")
+    if vocabulary is None:
+        raise ExportError("A model alone does not know its words: give its `vocabulary`. Received: vocabulary=None")
+    if len(vocabulary) != run_or_model.vocabulary_size:
+        raise ExportError(
+            f"Expected a vocabulary of the model's {run_or_model.vocabulary_size} words. "
+            f"Received: one of {len(vocabulary)}"
+        )
+    return run_or_model, vocabulary
