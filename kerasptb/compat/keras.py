@@ -12,6 +12,7 @@ from keras.src.trainers.trainer import model_supports_jit
 
 __all__ = [
     "INHERITED",
+    "JAX_TRAINER",
     "can_slice_array",
     "get_keras_mask",
     "get_tensor_attr",
@@ -80,15 +81,24 @@ def is_exported():
 EXPORTING_MODULES = ("keras.src.export.", "tensorflow.python.saved_model.save")
 
 
-# Private attributes of public classes that subclasses here call or override: (class, name, parameters, why).
+# Private attributes of public classes that are called or overridden here: class, name, parameters, who needs it.
 INHERITED = (
     (keras.layers.RNN, "_maybe_config_dropout_masks", ("cell", "input_sequence", "input_state"), "StatefulLSTM.call"),
-    (keras.layers.RNN, "_maybe_reset_dropout_masks", ("cell",), "StatefulLSTM.call does what RNN.call does"),
-    (keras.optimizers.Optimizer, "_clip_gradients", ("grads",), "ClippedSGD clips by its learning rate"),
+    (keras.layers.RNN, "_maybe_reset_dropout_masks", ("cell",), "StatefulLSTM.call"),
+    (keras.optimizers.Optimizer, "_clip_gradients", ("grads",), "ClippedSGD, which clips by its learning rate"),
     (
         keras.optimizers.Optimizer,
         "_backend_update_step",
         ("grads", "trainable_variables", "learning_rate"),
-        "ClippedSGD updates all variables at once",
+        "ClippedSGD, which updates all variables at once",
     ),
 )
+
+# Likewise of Keras' JAX trainer, for trainers/jax.py. The attributes `_jax_state` and `_jax_state_synced` hold the
+# values of a model's variables while it trains.
+JAX_TRAINER = {
+    "_make_function": ("step_function", "concatenate_outputs"),
+    "_update_metrics_variables": ("metrics_variables", "unscaled_loss", "x", "y", "y_pred", "sample_weight"),
+    "jax_state_sync": (),
+}
+# And of every model: `_compile_metrics`, the metrics of `compile`, which `Model.metrics` holds as one.

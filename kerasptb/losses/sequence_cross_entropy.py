@@ -62,7 +62,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         # Read here: `Loss.__call__` may cast the logits, and what it casts no longer carries them.
         factors = factors_of(y_pred)
         if factors is not None and self.reduction in ("sum", "sum_over_batch_size", "mean"):
-            return self._sum(factors, ops.convert_to_tensor(y_true), weights, sample_weight)
+            return self._sum(factors, y_true, weights, sample_weight)
         if weights is None and factors is None:
             return super().__call__(y_true, y_pred, sample_weight)
         # Keras would apply the weights to the result of `call`, which has only one cost for each sequence.
@@ -72,16 +72,14 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     def _sum(self, factors, y_true, weights, sample_weight):
         """The cost in one operation, which computes the gradients with it."""
-        if weights is not None or sample_weight is not None:
-            ones = ops.ones(ops.shape(y_true), self.dtype)
-            weights = ones if weights is None else ops.cast(weights, self.dtype)
-            if sample_weight is not None:
-                weights = weights * ops.cast(sample_weight, self.dtype)[:, None]
-        rows = y_true.shape[0]
-        mean = self.reduction != "sum"
-        cost = factors.cross_entropy(y_true, "sum", weights, scale=1.0 / rows if mean and rows else 1.0)
+        shape = ops.shape(factors.h)[:-1]
+        if sample_weight is not None:
+            ones = ops.ones(shape, self.dtype) if weights is None else ops.cast(weights, self.dtype)
+            weights = ones * ops.cast(sample_weight, self.dtype)[:, None]
+        mean, known = self.reduction != "sum", isinstance(shape[0], int)
+        cost = factors.cross_entropy(y_true, "sum", weights, scale=1.0 / shape[0] if mean and known else 1.0)
         cost = ops.cast(cost, self.dtype)
-        return cost / ops.cast(ops.shape(y_true)[0], self.dtype) if mean and rows is None else cost
+        return cost if known or not mean else cost / ops.cast(shape[0], self.dtype)
 
     def call(self, y_true, y_pred):
         """Returns the cost of each sequence, float32 [B]."""

@@ -9,6 +9,7 @@ They reach whoever is given the very tensor that the layer returned: under Tenso
 JAX what runs inside of the differentiated function (`kerasptb/trainers/jax.py`).
 """
 
+import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_tensor_attr, set_tensor_attr
@@ -44,11 +45,12 @@ class LogitFactors:
             weights: float [...], or `None`.
             scale: a number.
         """
+        words = ops.convert_to_tensor(targets)
         loss, losses = linear_cross_entropy(
             ops.cast(self.h, self.kernel.dtype),  # it has a lower precision under a mixed dtype policy
             self.kernel,
             self.bias,
-            targets if "int" in str(targets.dtype) else ops.cast(targets, "int32"),
+            words if "int" in keras.backend.standardize_dtype(words.dtype) else ops.cast(words, "int32"),
             reduction,
             backend=self.backend,
             precision=self.precision,

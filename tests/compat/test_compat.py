@@ -36,6 +36,23 @@ def test_methods_that_subclasses_call_or_override(owner, name, parameters):
     assert tuple(found[1:]) == parameters  # but for self
 
 
+@pytest.mark.parametrize("name", keras_names.JAX_TRAINER)
+def test_methods_of_the_jax_trainer(name):
+    pytest.importorskip("jax")
+    from keras.src.backend.jax.trainer import JAXTrainer
+
+    assert tuple(inspect.signature(getattr(JAXTrainer, name)).parameters)[1:] == keras_names.JAX_TRAINER[name]
+    assert "_jax_state_synced" in vars(JAXTrainer())
+
+
+def test_compiled_metrics_are_one_metric():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert model._compile_metrics is None
+    model.compile(metrics=["mse"])
+    assert model._compile_metrics in model.metrics
+    assert not model._compile_metrics.built
+
+
 def test_loops_take_what_they_are_given():
     from keras.src import backend
 
