@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from kerasptb.layers import StatefulLSTM
@@ -7,3 +8,42 @@ def test_it_is_never_without_state():
     assert StatefulLSTM(4, stateful=True).stateful
     with pytest.raises(ValueError, match=r"always stateful; use FusedLSTM\. Received: stateful=False"):
         StatefulLSTM(4, stateful=False)
+
+
+def call(layer, rows, training):
+    x = np.random.default_rng(0).standard_normal((rows, 5, 3)).astype("float32")
+    return np.asarray(layer(x, training=training))
+
+
+# (rows, training) of each of the states: the training state has the batch size that the layer is built with.
+STATES = [(2, True), (2, False), (7, False)]
+
+
+@pytest.fixture
+def layer():
+    """A layer each of whose states has gone on from zero, by a call of `call`; and what those calls gave."""
+    layer = StatefulLSTM(4)
+    layer.build((2, 5, 3))
+    layer.from_zero = {state: call(layer, *state) for state in STATES}
+    return layer
+
+
+def begun_anew(layer):
+    """The states that are zero."""
+    return [state for state in STATES if np.array_equal(call(layer, *state), layer.from_zero[state])]
+
+
+def test_each_state_goes_on_by_itself(layer):
+    np.testing.assert_array_equal(layer.from_zero[2, True], layer.from_zero[2, False])
+    assert begun_anew(layer) == []
+
+
+def test_reset_state_zeroes_the_training_state_and_every_evaluation_state(layer):
+    layer.reset_state()
+    assert begun_anew(layer) == STATES
+
+
+@pytest.mark.parametrize(("batch_size", "zeroed"), [(None, STATES[1:]), (7, [(7, False)]), (3, [])])
+def test_an_evaluation_state_is_zeroed_alone(layer, batch_size, zeroed):
+    layer.reset_evaluation_state(batch_size)
+    assert begun_anew(layer) == zeroed
