@@ -51,7 +51,7 @@ train: build
 
 # Two processes, because most of the time a test waits for one that it started; -n 0 in ARGS runs them in one.
 test: $(VENV)/.installed-dev build
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -3,17 +3,51 @@ import os
 # Before Keras is imported anywhere.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and their programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The files that take longest, longest first: `make test` begins with them, so that its processes end together.
+_LONGEST = (
+    "test_training.py",
+    "test_search.py",
+    "test_amx_emulated.py",
+    "test_search_folder.py",
+    "test_gpu_check.py",
+    "test_planted_bugs.py",
+    "test_saved_model.py",
+    "test_against_original.py",
+    "test_build.py",
+    "test_jax.py",
+    "test_workers.py",
+    "test_examples.py",
+    "test_trials.py",
+    "test_grouped_steps.py",
+    "test_whole_batches.py",
+    "test_server.py",
+    "test_cli.py",
+    "test_levels.py",
+    "test_text.py",
+    "test_language_model.py",
+    "test_fused_lstm.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 # A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.
 _WITHOUT_TENSORFLOW = """
@@ -35,6 +69,14 @@ def native_library():
         pytest.skip(f"the native library cannot be built here: {error}")
     load()
     return path
+
+
+@pytest.fixture
+def no_pictures():
+    """Lets trainings write an empty file for the picture of their curves, which takes a sixth of a short training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kerasptb.runs.recorder.plot_curves", lambda history, path: Path(path).touch())
+        yield patch
 
 
 @pytest.fixture

@@ -37,6 +37,26 @@ def train(out, **kwargs):
     return kerasptb.train(small_corpus(), out=out, **{**arguments, **kwargs})
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """`train` of as many epochs and no other settings, made once and copied: for tests of what comes afterwards."""
+    made = {}
+
+    def copy(out, epochs=3):
+        if epochs not in made:
+            made[epochs] = train(tmp_path_factory.mktemp("trained") / "run", epochs=epochs).folder
+        return kerasptb.load_run(shutil.copytree(made[epochs], out))
+
+    return copy
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(request, no_pictures):
+    """One test looks at the picture of the curves."""
+    if request.node.name == "test_leaves_a_run_folder":
+        no_pictures.undo()
+
+
 class Diverging(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         raise TrainingDivergedError("it diverged")
@@ -153,8 +173,8 @@ def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path):
     assert parts.metrics["test_perplexity"] == whole.metrics["test_perplexity"]
 
 
-def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(tmp_path):
-    whole = train(tmp_path / "whole")
+def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(trained, tmp_path):
+    whole = trained(tmp_path / "whole")
     killed = tmp_path / "killed"
     killed.mkdir()
     for name in ("config.json", "vocabulary.txt"):
@@ -230,8 +250,8 @@ def test_room_is_asked_for_all_of_a_file_of_weights(tmp_path, monkeypatch):
     assert all(room >= size > 2**21 for room, size in zip(asked, sizes, strict=True))
 
 
-def test_what_a_run_goes_on_from_is_replaced_not_emptied(tmp_path):
-    run = train(tmp_path / "run", epochs=1)
+def test_what_a_run_goes_on_from_is_replaced_not_emptied(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
     path = run.folder / "resume.npz"
     before = path.read_bytes()
     with path.open("rb") as file:  # a reader that opened it before sees the old content
@@ -260,23 +280,23 @@ def test_what_cannot_be_written_makes_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_history_that_was_cut_off_is_whole_again_when_resumed(tmp_path):
-    run = train(tmp_path / "run", epochs=2)
+def test_a_history_that_was_cut_off_is_whole_again_when_resumed(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=2)
     history = (run.folder / "history.csv").read_text()
     (run.folder / "history.csv").write_text("".join(history.splitlines(keepends=True)[:2]))
     train(run.folder, resume=True, epochs=2)
     assert (run.folder / "history.csv").read_text() == history
 
 
-def test_resuming_keeps_the_runs_settings(tmp_path):
-    train(tmp_path / "run", epochs=1)
+def test_resuming_keeps_the_runs_settings(trained, tmp_path):
+    trained(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"batch_size=4\. Received: batch_size=8"):
         kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, batch_size=8, verbose=0)
     with pytest.raises(RunError, match="--out"):
         kerasptb.train(small_corpus(), resume=True, verbose=0)
 
 
-def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_text(trained, tmp_path, monkeypatch):
     folder = tmp_path / "text"
     folder.mkdir()
     for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
@@ -317,7 +337,7 @@ def test_a_resumed_run_keeps_its_text(tmp_path, monkeypatch):
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=4, verbose=0)
     assert len(run.history) == 4
     assert json.loads((run.folder / "config.json").read_text())["data"]["digest"]
-    made_up = train(tmp_path / "made up", epochs=1)
+    made_up = trained(tmp_path / "made up", epochs=1)
     with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
 
@@ -421,8 +441,8 @@ def test_an_interrupt_while_an_epoch_is_written_comes_after_it(tmp_path, monkeyp
     assert run.metrics["valid_perplexity"] == pytest.approx(perplexity, rel=1e-6)
 
 
-def test_what_cannot_be_resumed_is_told_and_left_alone(tmp_path):
-    run = train(tmp_path / "run", epochs=1)
+def test_what_cannot_be_resumed_is_told_and_left_alone(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
     (run.folder / "resume.npz").unlink()
     before = sorted(run.folder.rglob("*"))
     with pytest.raises(RunError, match=r"cannot be resumed: .* no resume\.npz"):
@@ -431,17 +451,17 @@ def test_what_cannot_be_resumed_is_told_and_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("whole", [{"best.weights.h5"}, {"best.weights.h5", "last.weights.h5"}])
-def test_a_run_that_failed_while_it_kept_its_first_epoch_begins_anew(tmp_path, whole):
-    undisturbed = train(tmp_path / "undisturbed", epochs=2)
-    run = train(tmp_path / "run", epochs=1)
+def test_a_run_that_failed_while_it_kept_its_first_epoch_begins_anew(trained, tmp_path, whole):
+    undisturbed = trained(tmp_path / "undisturbed", epochs=2)
+    run = trained(tmp_path / "run", epochs=1)
     for file in {"best.weights.h5", "last.weights.h5", "resume.npz", "history.csv", "curves.png"} - whole:
         (run.folder / file).unlink()
     run = train(run.folder, resume=True, epochs=2)
     assert [row["val_perplexity"] for row in run.history] == [row["val_perplexity"] for row in undisturbed.history]
 
 
-def test_a_damaged_resume_file_is_named(tmp_path):
-    run = train(tmp_path / "run", epochs=1)
+def test_a_damaged_resume_file_is_named(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
     path = run.folder / "resume.npz"
     for content in (path.read_bytes()[:-100], b""):
         path.write_bytes(content)
@@ -449,8 +469,8 @@ def test_a_damaged_resume_file_is_named(tmp_path):
             train(run.folder, resume=True, epochs=2)
 
 
-def test_a_resumed_training_that_fails_deletes_nothing(tmp_path):
-    run = train(tmp_path / "run", epochs=1)
+def test_a_resumed_training_that_fails_deletes_nothing(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
     for file in ("resume.npz", "last.weights.h5", "best.weights.h5"):  # as a run killed in its first epoch
         (run.folder / file).unlink()
     with pytest.raises(TrainingDivergedError):
@@ -466,16 +486,16 @@ def test_a_first_epoch_that_fails_in_a_linked_folder_says_why(tmp_path):
     train(tmp_path / "link", epochs=1)
 
 
-def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(tmp_path):
-    run = train(tmp_path / "run", epochs=1)
+def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
     with pytest.raises(TrainingDivergedError):
         train(run.folder, resume=True, epochs=2, callbacks=[Diverging()])
     assert run.metrics == {}
     assert train(run.folder, resume=True, epochs=2).metrics["epochs"] == 2
 
 
-def test_a_resumed_run_keeps_its_preset(tmp_path):
-    run = train(tmp_path / "run", epochs=1)
+def test_a_resumed_run_keeps_its_preset(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"preset='notebook'\. Received: preset='tuned'"):
         train(run.folder, resume=True, preset="tuned")
     train(run.folder, resume=True, preset="notebook")
@@ -672,14 +692,14 @@ def test_results_on_the_sample_are_said_to_compare_with_nothing(tmp_path, capsys
         ({"steps_per_epoch": 3}, r"steps_per_epoch=None\. Received: steps_per_epoch=3"),
     ],
 )
-def test_resuming_keeps_the_settings_of_the_training_too(tmp_path, arguments, message):
-    train(tmp_path / "run", epochs=1)
+def test_resuming_keeps_the_settings_of_the_training_too(trained, tmp_path, arguments, message):
+    trained(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=message):
         train(tmp_path / "run", epochs=2, resume=True, **arguments)
 
 
-def test_the_speed_is_the_median_of_the_epochs(tmp_path):
-    run = train(tmp_path / "run")
+def test_the_speed_is_the_median_of_the_epochs(trained, tmp_path):
+    run = trained(tmp_path / "run")
     assert run.metrics["words_per_second"] == sorted(row["words_per_second"] for row in run.history)[1]
 
 
@@ -699,8 +719,8 @@ def test_an_interrupt_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
     assert (len(run.history), run.metrics["interrupted"]) == (2, False)
 
 
-def test_a_run_that_has_more_epochs_than_asked_for_says_so_and_keeps_them(tmp_path, capsys):
-    train(tmp_path / "run", epochs=2)
+def test_a_run_that_has_more_epochs_than_asked_for_says_so_and_keeps_them(trained, tmp_path, capsys):
+    trained(tmp_path / "run", epochs=2)
     run = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=1, verbose=1)
     assert "2 epochs are done already" in capsys.readouterr().out
     assert len(run.history) == run.config["training"]["epochs"] == run.metrics["epochs"] == 2

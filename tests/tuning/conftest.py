@@ -19,6 +19,11 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore:{name}:DeprecationWarning"))
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(no_pictures):
+    """The trials' own; those of a search are drawn."""
+
+
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory):
     """A folder of three small texts."""

@@ -13,14 +13,15 @@ TESTS = Path(__file__).parent.parent / "test_bfloat16.py"
 LEFT_OUT = "handlers or compiled_by_xla or targets_outside or no_words"  # these do not depend on AMX
 
 
-def test_bfloat16_kernels(native_library, emulated_amx, tmp_path, monkeypatch):
+def test_bfloat16_kernels(native_library, emulated_amx, compile_once, tmp_path, monkeypatch):
     levels = native.loader.CPU_LEVELS
     if native.cpu_level() == "amx":
         pytest.skip("this processor has AMX, so the other tests run these kernels as they are")
     if levels.index(native.cpu_level()) < levels.index("avx512bf16"):
         pytest.skip("this processor has no avx512bf16, which the kernels for AMX need as well")
-    # -O1 makes compiling and running together quickest: compiling takes half of the time.
-    flags = f"{emulated_amx} -O1"
+    # As tests/ops/native/test_build.py compiles them, but for AMX's own.
+    compile_once()
+    flags = f"{emulated_amx} -O2"
     for name, value in {"KERASPTB_CACHE": str(tmp_path), "KERASPTB_CXXFLAGS": flags, "KERASPTB_NVCC": ""}.items():
         monkeypatch.setenv(name, value)
     build.build()
