@@ -3,9 +3,14 @@ import os
 # Before Keras is imported anywhere.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# For the programs that tests start, and pytest's own processes; see there.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [os.path.join(os.path.dirname(__file__), "programs"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 # Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import gc
 import signal
 import subprocess
 import sys
@@ -20,6 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The files that take longest, longest first: `make test` begins with them, so that its processes end together.
 _LONGEST = (
+    "test_sanitizers.py",
     "test_training.py",
     "test_search.py",
     "test_amx_emulated.py",
@@ -47,6 +53,12 @@ _LONGEST = (
 def pytest_collection_modifyitems(items):
     rank = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_collection_finish(session):
+    """What the imports have made stays: a collection of garbage need not look at these millions of objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 # A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.

@@ -42,6 +42,12 @@ def test_a_size_keeps_the_most_frequent_words():
     assert Vocabulary.from_counts(counts, 7).words == ("the", "a", "b", "zebra", "<eos>", "<unk>", "ant")
 
 
+def test_a_size_keeps_the_first_of_the_words_of_equal_count():
+    counts = {"<unk>": 1, **{f"w{i:02}": 2 for i in reversed(range(40))}}
+    vocabulary = Vocabulary.from_counts(counts, size=21)
+    assert vocabulary.words == ("<unk>", *(f"w{i:02}" for i in range(20)))
+
+
 @given(texts.filter(lambda text: text.split()), st.integers(3, 9))
 def test_a_size_is_as_if_rare_words_had_been_written_unk(text, size):
     tokens = list(iter_tokens(text))
