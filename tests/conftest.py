@@ -1,12 +1,12 @@
 import os
+from pathlib import Path
 
 # Before Keras is imported anywhere.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # For the programs that tests start, and pytest's own processes; see there.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [os.path.join(os.path.dirname(__file__), "programs"), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+PROGRAMS = str(Path(__file__).with_name("programs"))
+os.environ["PYTHONPATH"] = os.pathsep.join([PROGRAMS, *filter(None, [os.environ.get("PYTHONPATH")])])
 # Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 

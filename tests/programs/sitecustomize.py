@@ -1,7 +1,7 @@
-"""Read by every Python that the tests start, as if scikit-learn, pyplot and JAX were not installed for Keras on TensorFlow.
+"""Read by every Python that the tests start: for Keras on TensorFlow scikit-learn, pyplot and JAX are not installed.
 
-Keras and TensorFlow import the three if they can, for parts that nothing here uses, and it takes half as long as they do
-themselves. Whoever else imports them gets them, and so does Keras on JAX.
+Keras and TensorFlow import the three if they can, for parts that nothing here uses, which takes half as long as they
+themselves do. Whoever else imports them gets them, and so does Keras on JAX.
 """
 
 import os
