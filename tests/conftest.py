@@ -1,5 +1,12 @@
+import gc
 import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 # Before Keras is imported anywhere.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -9,14 +16,6 @@ PROGRAMS = str(Path(__file__).with_name("programs"))
 os.environ["PYTHONPATH"] = os.pathsep.join([PROGRAMS, *filter(None, [os.environ.get("PYTHONPATH")])])
 # Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-import gc
-import signal
-import subprocess
-import sys
-from importlib.util import find_spec
-
-import pytest
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and their programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
