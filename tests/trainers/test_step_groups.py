@@ -1,5 +1,6 @@
 """Several steps as one XLA program: what is computed, what Keras and its callbacks see, and where it is not used."""
 
+import functools
 import re
 from collections import Counter
 
@@ -65,15 +66,22 @@ def trained(steps_per_execution, data=BATCHES, calls=None, **options):
     return model, model.fit(data, **fit).history
 
 
+@functools.cache
+def in_single_steps(**options):
+    """A model and a history as by `trained`, and the losses that a callback saw: once for all sizes of groups."""
+    calls = Calls()
+    return *trained(1, calls=calls, **options), calls.losses
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"keep_prob": 0.5}, {"tie_embeddings": True}, {"precision": "bfloat16"}], ids=str
 )
 @pytest.mark.parametrize("size", [3, 20, 50])
 def test_training_and_validation_are_those_of_single_steps(programs, size, options):
-    calls, single_calls = Calls(), Calls()
+    calls = Calls()
     model, history = trained(size, calls=calls, **options)
     assert programs == [size, size]  # training and validation, each once
-    single, expected = trained(1, calls=single_calls, **options)
+    single, expected, losses = in_single_steps(**options)
     assert programs == [size, size]
     assert history == {name: [pytest.approx(value, rel=1e-5) for value in values] for name, values in expected.items()}
     for variable, theirs in zip(model.variables, single.variables, strict=True):
@@ -82,7 +90,7 @@ def test_training_and_validation_are_those_of_single_steps(programs, size, optio
     assert calls.begins == 2 * list(range(0, 20, size))
     assert calls.ends == [begin + size - 1 for begin in calls.begins]
     last_of_group = [min(end, 19) + epoch * 20 for epoch in (0, 1) for end in calls.ends[: len(calls.ends) // 2]]
-    np.testing.assert_allclose(calls.losses, np.array(single_calls.losses)[last_of_group], rtol=1e-5)
+    np.testing.assert_allclose(calls.losses, np.array(losses)[last_of_group], rtol=1e-5)
     assert model.evaluate(VALID, verbose=0) == pytest.approx(single.evaluate(VALID, verbose=0), rel=1e-5)
 
 
