@@ -101,7 +101,7 @@ class Operations:
             self._framework.set_tf32(True)
             kernels = [("kerasptb, native", "float32")] if in_float32 else []
             # On the CPU the bfloat16 kernels compute the whole layer, so there is no recurrence alone.
-            kernels += [("kerasptb, native, bfloat16", "bfloat16_recurrence")] if in_bfloat16 and on_gpu else []
+            kernels += [("kerasptb, native, bfloat16", "bfloat16")] if in_bfloat16 and on_gpu else []
             for name, kernel in kernels:
                 for what, row in self._lstm_kernels(*tensors, kernel):
                     yield {"what": what, "size": size, "contender": name, **row}
@@ -142,7 +142,9 @@ class Operations:
                 logits, targets, scale = constants
                 # The gradient is written though nothing reads it, because XLA does not remove part of a custom call.
                 loss, _, dbias = calls.call(
-                    "kerasptb_softmax_cross_entropy", [logits, bias, targets, scale], [(N,), (N, V), (V,)]
+                    "kerasptb_softmax_cross_entropy_loss_and_gradients_float32",
+                    [logits, bias, targets, scale],
+                    [(N,), (N, V), (V,)],
                 )
                 return [bias + zero * dbias, loss]
 
@@ -172,16 +174,16 @@ class Operations:
         def forward(zero, constants, h0, c0):
             del zero
             xz, U, bias = constants
-            return calls.call(f"kerasptb_lstm_forward_{kernel}", [xz, U, bias, h0, c0], outputs)[1:3]
+            return calls.call(f"kerasptb_lstm_recurrence_forward_{kernel}", [xz, U, bias, h0, c0], outputs)[1:3]
 
         mode = self._framework.modes[-1]
         yield "lstm forward kernel", self._time(forward, [xz, U, bias], [h0, c0], mode)
-        gates, c_seq = calls.call(f"kerasptb_lstm_forward_{kernel}", [xz, U, bias, h0, c0], outputs)[3:]
+        gates, c_seq = calls.call(f"kerasptb_lstm_recurrence_forward_{kernel}", [xz, U, bias, h0, c0], outputs)[3:]
 
         def backward(zero, constants, dc_T, _):
             del zero
             _, dbias, dc0 = calls.call(
-                f"kerasptb_lstm_backward_{kernel}", [*constants, dc_T], [(B, T, 4 * H), (4 * H,), (B, H)]
+                f"kerasptb_lstm_recurrence_backward_{kernel}", [*constants, dc_T], [(B, T, 4 * H), (4 * H,), (B, H)]
             )
             return [dc0, dbias]
 

@@ -48,7 +48,7 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
             aliases[len(arguments)] = i
             arguments += [w, *g] if isinstance(g, tuple) else [w, g]
-        return calls.call("kerasptb_clipped_sgd", arguments, [tuple(w.shape) for w in weights], aliases)
+        return calls.call("kerasptb_clipped_sgd_float32", arguments, [tuple(w.shape) for w in weights], aliases)
     if global_clipnorm is not None:
         norm = global_norm([g[1] if isinstance(g, tuple) else g for g in gradients], chosen)
         learning_rate = clipped_rate(learning_rate, norm, global_clipnorm)

@@ -30,7 +30,7 @@ def dropout(x, rate, seed):
     keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
 
     def run(x, seed):
-        return calls.call("kerasptb_dropout", [x, seed, keep_prob], [tuple(x.shape)])[0]
+        return calls.call("kerasptb_dropout_float32", [x, seed, keep_prob], [tuple(x.shape)])[0]
 
     def forward(x, seed):
         return run(x, seed), seed

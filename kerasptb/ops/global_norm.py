@@ -34,7 +34,7 @@ def global_norm(tensors, backend="auto"):
 
         # One operation that keeps all cores busy. Of TensorFlow's, one for each tensor, those of the layers above run
         # while a layer's gradient should, and wait for each other: at the notebook's sizes a step took 1 ms longer.
-        return calls.call("kerasptb_global_norm", tensors, [()])[0]
+        return calls.call("kerasptb_global_norm_float32", tensors, [()])[0]
     if chosen == "keras" and _ON_TENSORFLOW and tensors:
         # l2_loss needs one pass over each tensor; a square and a sum would need two and a temporary.
         return ops.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(x) for x in tensors]))

@@ -299,12 +299,12 @@ class _NativeSoftmax(_Chunked):
 
     def _chunk_loss(self, h, kernel, bias, targets):
         logits = self._logits(h, kernel)
-        return _native_call("softmax_cross_entropy_loss", [logits, bias, targets], [targets.shape])[0]
+        return _native_call("softmax_cross_entropy_loss_float32", [logits, bias, targets], [targets.shape])[0]
 
     def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
         logits = self._logits(h, kernel)
         loss, d_logits, d_bias = _native_call(
-            "softmax_cross_entropy",
+            "softmax_cross_entropy_loss_and_gradients_float32",
             [logits, bias, targets, weights],
             [targets.shape, logits.shape, bias.shape],
             aliases={0: 1},  # the gradient of the logits may take their memory
@@ -323,14 +323,14 @@ class _NativeFused(_WithGradient):
     def _loss(self, h, kernel, bias, targets):
         if 0 in (*h.shape, *kernel.shape):
             return self.without_elements._loss(h, kernel, bias, targets)
-        target = f"linear_cross_entropy_forward_{self.precision}"
+        target = f"linear_cross_entropy_loss_{self.precision}"
         return _native_call(target, [h, kernel, bias, targets], [targets.shape], attributes=self.attributes)[0]
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
         if 0 in (*h.shape, *kernel.shape):
             return self.without_elements._loss_and_gradients(h, kernel, bias, targets, weights)
         return _native_call(
-            f"linear_cross_entropy_{self.precision}",
+            f"linear_cross_entropy_loss_and_gradients_{self.precision}",
             [h, kernel, bias, targets, weights],
             [targets.shape, h.shape, kernel.shape, bias.shape],
             attributes=self.attributes,

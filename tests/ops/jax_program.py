@@ -102,8 +102,8 @@ for i in range(B):
 upstream = normal(B, T, H), normal(B, H), normal(B, H)
 
 program = jax.jit(jax.grad(total_of_lstm("auto", "float32"))).lower(*of_lstm).as_text()
-assert program.count("custom_call @kerasptb_lstm_layer_forward_float32") == 1
-assert program.count("custom_call @kerasptb_lstm_layer_backward_float32") == 1
+assert program.count("custom_call @kerasptb_lstm_forward_float32") == 1
+assert program.count("custom_call @kerasptb_lstm_backward_float32") == 1
 assert "while" not in program
 assert "dot_general" not in program
 
@@ -119,7 +119,7 @@ assert jnp.isnan(losses[7])
 assert jnp.isfinite(jnp.delete(losses, 7)).all()
 
 try:
-    call("kerasptb_softmax_cross_entropy_loss", [normal(3, 5), normal(4), targets[:3]], [(3,)])
+    call("kerasptb_softmax_cross_entropy_loss_float32", [normal(3, 5), normal(4), targets[:3]], [(3,)])
 except Exception as error:
     assert "the shapes of the buffers do not fit" in str(error), error
 else:

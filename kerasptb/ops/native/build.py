@@ -11,13 +11,14 @@ If the compiler is too old for the flags of a level of `_YOUNG_LEVELS`, the libr
 The record is replaced in one step, after the file it names is complete. A reader that has the old record and finds its
 file gone reads the new record.
 
-How a source is compiled follows from its name:
+`src/` has a folder for each operation, and is itself the only folder of our headers: they are included by their paths
+in it. How a source is compiled follows from its path:
 
-| name | compiled |
+| path | compiled |
 |---|---|
-| `*_float32.cc` | once for each of the levels `baseline`, `avx2`, `avx512` (see `src/cpu.h`), with the level's flags |
-| `*_bfloat16.cc`, but for FFI | once for each of the levels `avx512bf16` and `amx`; x86-64 only |
-| `ffi*.cc` | once, baseline flags and XLA's headers, which no other source sees |
+| `*_float32.cc` | once for each of the levels `baseline`, `avx2`, `avx512` (`common/cpu.h`), with the level's flags |
+| `*_bfloat16.cc` | once for each of the levels `avx512bf16` and `amx`; x86-64 only |
+| `ffi/*.cc` | once, baseline flags and XLA's headers, which no other source sees |
 | `FATBIN_SOURCE` | once, last: it includes nvcc's output for `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
 
@@ -50,7 +51,7 @@ from kerasptb.utils.files import user_cache, write_json
 from kerasptb.utils.processors import available_processors
 
 SOURCES = Path(__file__).parent / "src"
-FATBIN_SOURCE = "cuda_fatbin.cc"
+FATBIN_SOURCE = "cuda/fatbin.cc"
 
 # No -ffast-math: NaN and infinity must be preserved. Contraction to fused multiply-add is wanted, and is off by default
 # under -std=c++17.
@@ -233,18 +234,21 @@ def translation_units():
     """Returns the object files of the library, a list of (name, source, flags)."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     units = []
-    for source in sorted(SOURCES.glob("*.cc")):
+    for source in sorted(SOURCES.rglob("*.cc")):
+        path = source.relative_to(SOURCES)
+        name, root = "-".join(path.with_suffix("").parts), f"-I{SOURCES}"
         if source.name.endswith("_float32.cc"):
             levels = ("baseline", "avx2", "avx512") if x86 else ("baseline",)
-        elif source.name.startswith("ffi"):
-            units.append((source.stem, source, ("-isystem", str(ffi_include_dir()))))
+        elif path.parts[0] == "ffi":
+            units.append((name, source, (root, "-isystem", str(ffi_include_dir()))))
             continue
         elif source.name.endswith("_bfloat16.cc"):
             levels = ("avx512bf16", "amx") if x86 else ()
         else:
-            units.append((source.stem, source, ()))
+            units.append((name, source, (root,)))
             continue
-        units += [(f"{source.stem}-{level}", source, (*LEVELS[level], f"-DKERASPTB_LEVEL={level}")) for level in levels]
+        for level in levels:
+            units.append((f"{name}-{level}", source, (root, *LEVELS[level], f"-DKERASPTB_LEVEL={level}")))
     return units
 
 
@@ -360,16 +364,17 @@ def _compile_units(compiler, units, scratch, verbose):
         name, source, own_flags = unit
         _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
 
+    fatbin = SOURCES / FATBIN_SOURCE
     # One compiler process takes up to 300 MB.
     with concurrent.futures.ThreadPoolExecutor(min(available_processors(), 8)) as pool:
         cuda = pool.submit(_compile_cuda, scratch, verbose)  # first, because it takes long
-        list(pool.map(compile_unit, [unit for unit in units if unit[1].name != FATBIN_SOURCE]))
+        list(pool.map(compile_unit, [unit for unit in units if unit[1] != fatbin]))
         record = cuda.result()
     code = []
     if record is not None and record["problem"] is None:
         code = [f'-DKERASPTB_FATBIN="{scratch}/kernels.fatbin"', f"-DKERASPTB_NVCC={nvcc.major_version(nvcc.find())}"]
     for unit in units:
-        if unit[1].name == FATBIN_SOURCE:
+        if unit[1] == fatbin:
             compile_unit(unit, *code)
     return record
 

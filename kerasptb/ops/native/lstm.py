@@ -1,10 +1,10 @@
 """The LSTM on the native library's kernels, with its gradient.
 
 On a processor one kernel computes the whole layer. On a GPU the framework computes the products outside the recurrence:
-x W before it; dx, dW, dU and dh0 after it. Handlers and their shapes: `src/lstm_float32.h` and `src/lstm_bfloat16.h`.
+x W before it; dx, dW, dU and dh0 after it. Handlers and their shapes: `src/lstm/lstm.h` and
+`src/lstm/recurrence.h`.
 
-Where no gradient can be asked for (as in `evaluate`), the GPU kernels store nothing for it; see
-`tensors.differentiable`.
+Where no gradient can be asked for (as in `evaluate`), the kernels store nothing for it; see `tensors.differentiable`.
 """
 
 from keras import ops
@@ -23,11 +23,11 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=
     passes = (_RECURRENCES if on_gpu else _LAYERS)[precision]
 
     def forward(*arguments):
-        h_seq, h_T, c_T, *kept = passes.forward(*arguments)
-        return (h_seq, h_T, c_T), (arguments, (h_seq, *kept))
+        h_seq, h_T, c_T, *saved = passes.forward(*arguments)
+        return (h_seq, h_T, c_T), (arguments, (h_seq, *saved))
 
-    def backward(kept, upstream):
-        return passes.backward(*kept, upstream)
+    def backward(saved, upstream):
+        return passes.backward(*saved, upstream)
 
     run = differentiable(lambda *arguments: tuple(passes.inference(*arguments)), forward, backward)
     return run(x, h0, c0, kernel, recurrent_kernel, bias)
@@ -50,26 +50,26 @@ class _Recurrence:
     Each method takes and returns tensors in the order of `lstm`'s arguments.
     """
 
-    def __init__(self, name, product):
-        self.name, self.product = name, product
+    def __init__(self, precision, product):
+        self.precision, self.product = precision, product
 
     def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
         B, T, H = self._sizes(x, h0)
         arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
         outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
-        return call(f"kerasptb_lstm_forward_{self.name}", arguments, outputs)
+        return call(f"kerasptb_lstm_recurrence_forward_{self.precision}", arguments, outputs)
 
     def inference(self, x, h0, c0, kernel, recurrent_kernel, bias):
         B, T, H = self._sizes(x, h0)
         arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
-        return call(f"kerasptb_lstm_inference_{self.name}", arguments, [(B, T, H), (B, H), (B, H)])
+        return call(f"kerasptb_lstm_recurrence_inference_{self.precision}", arguments, [(B, T, H), (B, H), (B, H)])
 
-    def backward(self, arguments, kept, upstream):
+    def backward(self, arguments, saved, upstream):
         x, h0, c0, kernel, recurrent_kernel, _ = arguments
-        h_seq, gates, c_seq = kept
+        h_seq, gates, c_seq = saved
         B, T, H = self._sizes(x, h0)
         dz, dbias, dc0 = call(
-            f"kerasptb_lstm_backward_{self.name}",
+            f"kerasptb_lstm_recurrence_backward_{self.precision}",
             [recurrent_kernel, gates, c_seq, c0, *upstream],
             [(B, T, 4 * H), (4 * H,), (B, H)],
         )
@@ -101,19 +101,19 @@ class _Layer:
         (B, T, D), H = x.shape, h0.shape[1]
         saved = zip(loader.lstm_saved_shapes(self.precision, B, T, D, H), self.saved_dtypes, strict=True)
         outputs = [(B, T, H), (B, H), (B, H), *saved]
-        name = "layer_forward" if self.precision == "float32" else "forward"
-        return call(f"kerasptb_lstm_{name}_{self.precision}", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
+        return call(f"kerasptb_lstm_forward_{self.precision}", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
 
-    def inference(self, *arguments):
-        return self.forward(*arguments)[:3]
+    def inference(self, x, h0, c0, kernel, recurrent_kernel, bias):
+        (B, T, _), H = x.shape, h0.shape[1]
+        arguments = [x, kernel, recurrent_kernel, bias, h0, c0]
+        return call(f"kerasptb_lstm_inference_{self.precision}", arguments, [(B, T, H), (B, H), (B, H)])
 
     def backward(self, arguments, saved, upstream):
         x, h0, c0, kernel, recurrent_kernel, bias = arguments
         h_seq, *saved = saved
         inputs = [x, kernel, recurrent_kernel, h0, c0, h_seq] if self.reads_inputs else [kernel, recurrent_kernel]
-        name = "layer_backward" if self.precision == "float32" else "backward"
         dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
-            f"kerasptb_lstm_{name}_{self.precision}",
+            f"kerasptb_lstm_backward_{self.precision}",
             [*inputs, *saved, *upstream],
             [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape],
         )
@@ -122,7 +122,7 @@ class _Layer:
 
 _RECURRENCES = {
     "float32": _Recurrence("float32", matmul),
-    "bfloat16": _Recurrence("bfloat16_recurrence", matmul_bfloat16),
+    "bfloat16": _Recurrence("bfloat16", matmul_bfloat16),
 }
 _LAYERS = {
     "float32": _Layer("float32", ("float32", "float32"), reads_inputs=True),

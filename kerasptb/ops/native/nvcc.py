@@ -60,7 +60,7 @@ def command(nvcc, sources, fatbin, compiler):
     known = re.findall(r"compute_(\d+)\b", _answer(nvcc, "--list-gpu-arch"))
     codes = [(n, code) for n, code in CODES if str(n) in known] or CODES
     architectures = [flag for n, code in codes for flag in ("-gencode", f"arch=compute_{n},code={code}")]
-    return [nvcc, *FLAGS, *architectures, *host, str(kernels(sources)), "-o", str(fatbin)]
+    return [nvcc, *FLAGS, *architectures, *host, f"-I{sources}", str(kernels(sources)), "-o", str(fatbin)]
 
 
 def major_version(nvcc):

@@ -4,15 +4,15 @@
 #include <thread>
 #include <vector>
 
-#include "clipped_sgd.h"
-#include "cpu.h"
-#include "dropout.h"
-#include "few_words.h"
-#include "global_norm.h"
-#include "linear_cross_entropy.h"
-#include "lstm_bfloat16.h"
-#include "lstm_float32.h"
-#include "softmax_cross_entropy.h"
+#include "optimizers/clipped_sgd.h"
+#include "common/cpu.h"
+#include "dropout/dropout.h"
+#include "linear_cross_entropy/few_words.h"
+#include "optimizers/global_norm.h"
+#include "linear_cross_entropy/linear_cross_entropy.h"
+#include "lstm/lstm_bfloat16.h"
+#include "lstm/lstm_float32.h"
+#include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace {
 
@@ -27,15 +27,15 @@ Floats numbers(int64_t size) {
 void lstm_float32(int64_t B, int64_t T, int64_t D, int64_t H) {
   const Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
                state = numbers(B * H), dh_seq = numbers(B * T * H);
-  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * kerasptb::lstm_layer_gates(H)), c_seq(B * T * H),
+  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * kerasptb::lstm_packed_columns(H)), c_seq(B * T * H),
       dx(B * T * D), dh0(B * H), dc0(B * H), dW(D * 4 * H), dU(H * 4 * H), dbias(4 * H);
-  KERASPTB_DISPATCH(lstm_layer_forward)
+  KERASPTB_DISPATCH(lstm_forward)
   ({{B, T, H, gates.data(), U.data(), bias.data(), state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data(),
      gates.data(), c_seq.data()},
     D,
     x.data(),
     W.data()});
-  KERASPTB_DISPATCH(lstm_layer_backward)
+  KERASPTB_DISPATCH(lstm_backward)
   ({{B, T, H, U.data(), gates.data(), c_seq.data(), state.data(), dh_seq.data(), state.data(), state.data(), nullptr,
      dbias.data(), dc0.data(), dh0.data()},
     D,

@@ -15,7 +15,7 @@ PROGRAM = r"""
 #include <cstdio>
 #include <cstring>
 
-#include "huge_pages.h"
+#include "common/huge_pages.h"
 
 constexpr size_t kPage = size_t{2} << 20;
 
@@ -80,7 +80,7 @@ def test_arrays_are_moved_to_huge_pages(tmp_path):
     except build.NativeBuildError as error:
         pytest.skip(str(error))
     (tmp_path / "program.cc").write_text(PROGRAM)
-    sources = [tmp_path / "program.cc", build.SOURCES / "huge_pages.cc"]
+    sources = [tmp_path / "program.cc", build.SOURCES / "common" / "huge_pages.cc"]
     command = [*compiler, "-std=c++17", "-O1", f"-I{build.SOURCES}", *sources, "-o", tmp_path / "program"]
     subprocess.run([*map(str, command)], check=True, capture_output=True)
     result = subprocess.run(tmp_path / "program", capture_output=True, text=True, check=True, timeout=60)

@@ -50,14 +50,14 @@ def native(h, kernel, bias, targets, scale, transpose_kernel=False):
     arguments = [tf.constant(a) for a in (h, kernel, bias, targets, scale)]
     outputs = [targets.shape, h.shape, kernel.shape, bias.shape]
     attributes = {"transpose_kernel": transpose_kernel}
-    found = call("kerasptb_linear_cross_entropy_float32", arguments, outputs, attributes=attributes)
+    found = call("kerasptb_linear_cross_entropy_loss_and_gradients_float32", arguments, outputs, attributes=attributes)
     return [a.numpy() for a in found]
 
 
 def loss_alone(h, kernel, bias, targets, scale, transpose_kernel=False):
     arguments = [tf.constant(a) for a in (h, kernel, bias, targets)]
     attributes = {"transpose_kernel": transpose_kernel}
-    target = "kerasptb_linear_cross_entropy_forward_float32"
+    target = "kerasptb_linear_cross_entropy_loss_float32"
     return call(target, arguments, [targets.shape], attributes=attributes)[0].numpy()
 
 

@@ -116,7 +116,7 @@ def test_call_needs_static_shapes(native_library):
 
     @tf.function(input_signature=[tf.TensorSpec((3, None))])
     def function(x):
-        return calls.call("kerasptb_softmax_cross_entropy_loss", [x, x[0], x], [(3,)])
+        return calls.call("kerasptb_softmax_cross_entropy_loss_float32", [x, x[0], x], [(3,)])
 
     with pytest.raises(ValueError, match=r"needs static shapes. Received: shape=\(3, None\)"):
         function.get_concrete_function()

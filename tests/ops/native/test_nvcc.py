@@ -30,7 +30,7 @@ def sources(tmp_path, monkeypatch):
     (folder / "cuda").mkdir(parents=True)
     (folder / "cuda" / "kernels.cu").write_text("__global__ void nothing() {}\n")
     (folder / "probe.cc").write_text(PROBE)
-    shutil.copy(build.SOURCES / build.FATBIN_SOURCE, folder)
+    shutil.copy(build.SOURCES / build.FATBIN_SOURCE, folder / "cuda")
     monkeypatch.setattr(build, "SOURCES", folder)
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path / "cache"))
     # Nowhere is an nvcc but where `install` puts it.

@@ -12,7 +12,7 @@ from kerasptb.ops.native import build
 # For each function: the largest error in units of the last place of float32, over the arguments below.
 LARGEST_ERRORS = {"exp": 1.5, "exp2": 1.5, "tanh": 3.5, "sigmoid": 3.0}
 SOURCE = """
-#include "simd.h"
+#include "common/simd.h"
 using namespace kerasptb::KERASPTB_LEVEL;
 #define EXPORT(name) \\
   extern "C" void name(const float* in, float* out, long size) { \\

@@ -18,7 +18,7 @@ PROGRAM = r"""
 #include <cstdlib>
 #include <exception>
 
-#include "threads.h"
+#include "common/threads.h"
 
 // Stands before the system's own: the limit of processes is reached after so many threads.
 static int allowed = 0;
@@ -62,7 +62,7 @@ MEMORY = r"""
 #include <cstring>
 #include <new>
 
-#include "threads.h"
+#include "common/threads.h"
 
 long resident_mib() {
   long pages = 0, resident = 0;
@@ -106,7 +106,7 @@ GROWTH = r"""
 #include <cstdio>
 #include <cstring>
 
-#include "threads.h"
+#include "common/threads.h"
 
 int main() {
   // malloc() keeps all that is freed, as some programs tell it to.
@@ -138,7 +138,7 @@ PLACEMENT = r"""
 
 #include <cstdio>
 
-#include "threads.h"
+#include "common/threads.h"
 
 // The helper's processors while the caller is on this one.
 cpu_set_t helper_processors(int callers) {
@@ -188,7 +188,7 @@ def run(folder, program):
     except build.NativeBuildError as error:
         pytest.skip(str(error))
     (folder / "program.cc").write_text(program)
-    sources = [folder / "program.cc", build.SOURCES / "threads.cc", build.SOURCES / "cpu.cc"]
+    sources = [folder / "program.cc", build.SOURCES / "common" / "threads.cc", build.SOURCES / "common" / "cpu.cc"]
     flags = ["-std=c++17", "-O1", "-pthread", "-rdynamic", f"-I{build.SOURCES}"]
     command = [*compiler, *flags, *map(str, sources), "-ldl", "-o", str(folder / "program")]
     subprocess.run(command, check=True, capture_output=True)

@@ -9,13 +9,13 @@
 
 #include <vector>
 
-#include "clipped_sgd.h"
-#include "cpu.h"
-#include "dropout.h"
-#include "global_norm.h"
-#include "linear_cross_entropy.h"
-#include "lstm_float32.h"
-#include "softmax_cross_entropy.h"
+#include "optimizers/clipped_sgd.h"
+#include "common/cpu.h"
+#include "dropout/dropout.h"
+#include "optimizers/global_norm.h"
+#include "linear_cross_entropy/linear_cross_entropy.h"
+#include "lstm/lstm_float32.h"
+#include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace {
 
@@ -23,8 +23,8 @@ using kerasptb::KERASPTB_LEVEL::clipped_sgd;
 using kerasptb::KERASPTB_LEVEL::dropout;
 using kerasptb::KERASPTB_LEVEL::global_norm;
 using kerasptb::KERASPTB_LEVEL::linear_cross_entropy;
-using kerasptb::KERASPTB_LEVEL::lstm_layer_backward;
-using kerasptb::KERASPTB_LEVEL::lstm_layer_forward;
+using kerasptb::KERASPTB_LEVEL::lstm_backward;
+using kerasptb::KERASPTB_LEVEL::lstm_forward;
 using kerasptb::KERASPTB_LEVEL::softmax_cross_entropy;
 
 template <class T>
@@ -41,24 +41,24 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
              U = read<float>(H * 4 * H), bias = read<float>(4 * H);
   const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(B * H);
   auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H),
-       gates = nothing(B * T * kerasptb::lstm_layer_gates(H)), c_seq = nothing(B * T * H);
-  lstm_layer_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
-                       c_T.data(), gates.data(), c_seq.data()},
-                      D,
-                      x.data(),
-                      W.data()});
+       gates = nothing(B * T * kerasptb::lstm_packed_columns(H)), c_seq = nothing(B * T * H);
+  lstm_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
+                 c_T.data(), gates.data(), c_seq.data()},
+                D,
+                x.data(),
+                W.data()});
   auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
        dU = nothing(H * 4 * H), dbias = nothing(4 * H);
-  lstm_layer_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(),
-                        dc_T.data(), nullptr, dbias.data(), dc0.data(), dh0.data()},
-                       D,
-                       x.data(),
-                       W.data(),
-                       h0.data(),
-                       h_seq.data(),
-                       dx.data(),
-                       dW.data(),
-                       dU.data()});
+  lstm_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(), dc_T.data(),
+                  nullptr, dbias.data(), dc0.data(), dh0.data()},
+                 D,
+                 x.data(),
+                 W.data(),
+                 h0.data(),
+                 h_seq.data(),
+                 dx.data(),
+                 dW.data(),
+                 dU.data()});
   for (const auto* output : {&h_seq, &h_T, &c_T, &dx, &dh0, &dc0, &dW, &dU, &dbias}) write(*output);
 }
 

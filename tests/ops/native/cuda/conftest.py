@@ -17,7 +17,7 @@ import pytest
 from kerasptb.ops.native import build
 
 HERE = Path(__file__).parent
-HOST_SOURCES = ("cuda_driver.cc", "column_sums_cuda.cc", "lstm_cuda.cc", "softmax_cross_entropy_cuda.cc")
+HOST_SOURCES = ("driver.cc", "column_sums_launcher.cc", "lstm_launcher.cc", "softmax_cross_entropy_launcher.cc")
 DRIVER_SOURCES = (HERE / "emulator.cc", HERE / "fake_driver.cc")
 FLAGS = ("-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
@@ -60,7 +60,8 @@ class EmulatedGpu:
 def compile_emulated(source, folder, *flags):
     """The object file of one of `DRIVER_SOURCES` or of a file of device code."""
     # Loop pragmas are nvcc's.
-    command = ["-DKERASPTB_EMULATE", "-Wno-unknown-pragmas", f"-I{HERE}", *flags]
+    roots = [f"-I{HERE}", f"-I{source.parents[1]}"]  # the second for device code, perhaps in a copy of the sources
+    command = ["-DKERASPTB_EMULATE", "-Wno-unknown-pragmas", *roots, *flags]
     return _compile([*command, "-c", "-x", "c++", source], folder / f"{source.name}.o")
 
 
@@ -75,7 +76,7 @@ def compile_driver(folder, *flags):
 
 
 def compile_launchers(folder, *flags, sources=build.SOURCES):
-    inputs = [*(sources / name for name in HOST_SOURCES), HERE / "launchers.cc"]
+    inputs = [*(sources / "cuda" / name for name in HOST_SOURCES), HERE / "launchers.cc"]
     return _compile(["-shared", f"-I{sources}", *flags, *inputs, "-ldl"], folder / "launchers.so")
 
 

@@ -1,4 +1,4 @@
-// Stands in for the CUDA driver, libcuda.so.1: the functions that cuda_driver.cc looks for, on kernels compiled for the
+// Stands in for the CUDA driver, libcuda.so.1: the functions that cuda/driver.cc looks for, on kernels compiled for the
 // emulator. It refuses what a real one refuses; a launch runs at once, to its end.
 #include <cstdint>
 #include <cstring>

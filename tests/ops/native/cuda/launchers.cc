@@ -1,9 +1,9 @@
 // The shipped launchers behind plain functions, for ctypes; with a fat binary that only the fake driver takes.
 #include <string>
 
-#include "cuda_driver.h"
-#include "lstm_cuda.h"
-#include "softmax_cross_entropy_cuda.h"
+#include "cuda/driver.h"
+#include "cuda/lstm_launcher.h"
+#include "cuda/softmax_cross_entropy_launcher.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -32,17 +32,17 @@ const char* kept(std::string text) {
 }  // namespace
 
 using kerasptb::cuda::Precision;
-EXPORT const char* lstm_forward(const kerasptb::LstmForward* a, void* stream) {
-  return kept(kerasptb::cuda::lstm_forward(*a, Precision::kFloat32, stream));
+EXPORT const char* lstm_forward(const kerasptb::LstmRecurrenceForward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_recurrence_forward(*a, Precision::kFloat32, stream));
 }
-EXPORT const char* lstm_backward(const kerasptb::LstmBackward* a, void* stream) {
-  return kept(kerasptb::cuda::lstm_backward(*a, Precision::kFloat32, stream));
+EXPORT const char* lstm_backward(const kerasptb::LstmRecurrenceBackward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_recurrence_backward(*a, Precision::kFloat32, stream));
 }
-EXPORT const char* lstm_forward_bfloat16(const kerasptb::LstmForward* a, void* stream) {
-  return kept(kerasptb::cuda::lstm_forward(*a, Precision::kBfloat16, stream));
+EXPORT const char* lstm_forward_bfloat16(const kerasptb::LstmRecurrenceForward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_recurrence_forward(*a, Precision::kBfloat16, stream));
 }
-EXPORT const char* lstm_backward_bfloat16(const kerasptb::LstmBackward* a, void* stream) {
-  return kept(kerasptb::cuda::lstm_backward(*a, Precision::kBfloat16, stream));
+EXPORT const char* lstm_backward_bfloat16(const kerasptb::LstmRecurrenceBackward* a, void* stream) {
+  return kept(kerasptb::cuda::lstm_recurrence_backward(*a, Precision::kBfloat16, stream));
 }
 EXPORT long long most_units(int in_bfloat16, int device) {
   return kerasptb::cuda::most_units(in_bfloat16 ? Precision::kBfloat16 : Precision::kFloat32, device);

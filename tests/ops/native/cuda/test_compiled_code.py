@@ -19,9 +19,9 @@ THREADS = {"lstm": 256, "softmax": 512, "column": 1024}  # of a block, by the fi
 UNITS = (64, 128, 256)
 UNITS_OF_BFLOAT16 = (128, 256, 512)
 DIRECTIONS = ("forward", "backward")
-RECURRENCES = {f"kerasptb_lstm_{direction}_{units}" for direction in DIRECTIONS for units in UNITS}
+RECURRENCES = {f"kerasptb_lstm_recurrence_{direction}_float32_{units}" for direction in DIRECTIONS for units in UNITS}
 RECURRENCES |= {
-    f"kerasptb_lstm_{direction}_bfloat16_{units}" for direction in DIRECTIONS for units in UNITS_OF_BFLOAT16
+    f"kerasptb_lstm_recurrence_{direction}_bfloat16_{units}" for direction in DIRECTIONS for units in UNITS_OF_BFLOAT16
 }
 KERNELS = RECURRENCES | {
     "kerasptb_softmax_cross_entropy_cached",
@@ -132,7 +132,7 @@ def test_loop_over_the_steps_has_one_barrier_and_no_local_memory(instructions, k
 @pytest.mark.parametrize("units", UNITS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_loop_over_the_steps(instructions, direction, units):
-    (loop,) = instructions[f"kerasptb_lstm_{direction}_{units}"][1]
+    (loop,) = instructions[f"kerasptb_lstm_recurrence_{direction}_float32_{units}"][1]
     # The product. Forward, a lane reads h of a quarter of the units. Backward, 256 threads serve H/2 pairs of units, so
     # 512/H lanes share 128 columns: again H/4 each. Each read gives four rows: 8 multiplications.
     assert loop["LDS.128"] == units // 4
@@ -155,7 +155,7 @@ def test_loop_over_the_steps(instructions, direction, units):
 @pytest.mark.parametrize("units", UNITS_OF_BFLOAT16)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_loop_over_the_steps_in_bfloat16(instructions, direction, units):
-    (loop,) = instructions[f"kerasptb_lstm_{direction}_bfloat16_{units}"][1]
+    (loop,) = instructions[f"kerasptb_lstm_recurrence_{direction}_bfloat16_{units}"][1]
     # 128 columns and all units, in tiles of 16 x 16, are shared out to 8 warps; each is multiplied with eight rows.
     tiles = units // 16
     assert total(loop, "HMMA.16816.F32.BF16") == tiles

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-CLUSTER_KERNEL, CLUSTER_SHARED = "kerasptb_lstm_forward_256", 33_792
+CLUSTER_KERNEL, CLUSTER_SHARED = "kerasptb_lstm_recurrence_forward_float32_256", 33_792
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_no_driver(new_gpu, recurrence):
     message, report = gpu.obstacle()
     assert message.startswith("there is no NVIDIA driver: libcuda.so.1: ")
     assert report == {"driver_version": 0, "devices": 0, "major": 0, "minor": 0}
-    with pytest.raises(RuntimeError, match=r"kerasptb_lstm_forward_64 \(batch 3, .*: there is no NVIDIA driver"):
+    with pytest.raises(RuntimeError, match=r"kerasptb_lstm_recurrence_forward_float32_64 \(batch 3, .*: there is no"):
         recurrence((3, 7, 5, 32)).on(gpu)
     with pytest.raises(RuntimeError, match="there is no NVIDIA driver"):
         gpu.softmax_cross_entropy(
@@ -178,7 +178,7 @@ def test_gpu_without_room_for_a_large_cluster(new_gpu, bfloat16_recurrence):
     bfloat16_recurrence((1, 1, 1, 256)).on(gpu)
     with pytest.raises(
         RuntimeError,
-        match=r"^kerasptb_lstm_forward_bfloat16_512 \(.* units 300\): invalid cluster size \(CUDA error 912\)",
+        match=r"^kerasptb_lstm_recurrence_forward_bfloat16_512 \(.* units 300\): invalid cluster size .* 912\)",
     ):
         bfloat16_recurrence((1, 1, 1, 300)).on(gpu)
 

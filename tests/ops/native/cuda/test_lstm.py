@@ -83,8 +83,8 @@ def test_next_larger_kernel_serves_and_nothing_else_is_launched(gpu, recurrence,
     recurrence((5, 2, 3, units)).on(gpu)
     blocks = 2 * BLOCKS[kernel_units]  # two clusters of four rows each
     forward, backward, sums = gpu.launches()
-    assert forward[:3] == (f"kerasptb_lstm_forward_{kernel_units}", blocks, 256)
-    assert backward[:3] == (f"kerasptb_lstm_backward_{kernel_units}", blocks, 256)
+    assert forward[:3] == (f"kerasptb_lstm_recurrence_forward_float32_{kernel_units}", blocks, 256)
+    assert backward[:3] == (f"kerasptb_lstm_recurrence_backward_float32_{kernel_units}", blocks, 256)
     assert sums == ("kerasptb_column_sums", -(-4 * units // 32), 1024, 4096)
     # No more than every GPU grants without being asked.
     assert max(forward[3], backward[3]) <= 48 * 1024
@@ -93,7 +93,8 @@ def test_next_larger_kernel_serves_and_nothing_else_is_launched(gpu, recurrence,
 def test_too_many_units_are_refused(gpu, recurrence):
     inputs = recurrence((2, 3, 1, 257)).forward_inputs()
     with pytest.raises(
-        RuntimeError, match=r"kerasptb_lstm_forward \(batch 2, steps 3, units 257\): serves 1 to 256 units"
+        RuntimeError,
+        match=r"lstm_recurrence_forward_float32 \(batch 2, steps 3, units 257\): serves 1 to 256 units",
     ):
         gpu.lstm_forward(inputs)
     assert gpu.launches() == []

@@ -57,8 +57,8 @@ def test_next_larger_kernel_serves(gpu, bfloat16_recurrence, units, kernel_units
     bfloat16_recurrence((9, 1, 3, units)).on(gpu)
     blocks = 2 * kernel_units // 32  # two clusters of eight rows each
     forward, backward, sums = gpu.launches()
-    assert forward[:3] == (f"kerasptb_lstm_forward_bfloat16_{kernel_units}", blocks, 256)
-    assert backward[:3] == (f"kerasptb_lstm_backward_bfloat16_{kernel_units}", blocks, 256)
+    assert forward[:3] == (f"kerasptb_lstm_recurrence_forward_bfloat16_{kernel_units}", blocks, 256)
+    assert backward[:3] == (f"kerasptb_lstm_recurrence_backward_bfloat16_{kernel_units}", blocks, 256)
     assert sums[0] == "kerasptb_column_sums"
     # No more than every GPU grants without being asked.
     assert max(forward[3], backward[3]) <= 48 * 1024
@@ -67,7 +67,7 @@ def test_next_larger_kernel_serves(gpu, bfloat16_recurrence, units, kernel_units
 def test_too_many_units_are_refused(gpu, bfloat16_recurrence):
     inputs = bfloat16_recurrence((2, 3, 1, 513)).forward_inputs()
     with pytest.raises(
-        RuntimeError, match=r"lstm_forward_bfloat16 \(batch 2, steps 3, units 513\): serves 1 to 512 units"
+        RuntimeError, match=r"lstm_recurrence_forward_bfloat16 \(batch 2, steps 3, units 513\): serves 1 to 512 units"
     ):
         gpu.lstm_forward(inputs, bfloat16=True)
     assert gpu.launches() == []
@@ -91,9 +91,9 @@ def operation(gpu, monkeypatch):
     called = []
 
     def call(target, arguments, outputs):
-        _, _, which, precision = target.split("_", 3)
+        *_, which, precision = target.rsplit("_", 2)
         inputs = dict(zip(names[which], (argument.numpy() for argument in arguments), strict=True))
-        options = {"bfloat16": precision == "bfloat16_recurrence"} | ({"keep": False} if which == "inference" else {})
+        options = {"bfloat16": precision == "bfloat16"} | ({"keep": False} if which == "inference" else {})
         results = (gpu.lstm_backward if which == "backward" else gpu.lstm_forward)(inputs, **options)
         assert [array.shape for array in results.values()] == outputs
         called.append(target)
@@ -119,8 +119,7 @@ def test_operation_with_all_gradients(operation, recurrence, precision):
         tape.watch(inputs)
         outputs = lstm(*inputs, precision=precision)
     gradients = tape.gradient(outputs, inputs, [tf.constant(array) for array in case.upstream])
-    suffix = "float32" if precision == "float32" else "bfloat16_recurrence"
-    assert called == [f"kerasptb_lstm_{direction}_{suffix}" for direction in ("forward", "backward")]
+    assert called == [f"kerasptb_lstm_recurrence_{direction}_{precision}" for direction in ("forward", "backward")]
     names = ("h_seq", "h_T", "c_T", *(f"d{name}" for name in case.NAMES))
     for name, tensor in zip(names, (*outputs, *gradients), strict=True):
         error = np.linalg.norm(tensor - case.exact[name]) / np.linalg.norm(case.exact[name])
@@ -140,4 +139,4 @@ def test_operation_takes_the_units_that_the_gpu_has_room_for(operation, bfloat16
                 ValueError, match=r"at most 512 units in bfloat16 on this GPU\. Received: units=513\. Use precision="
             ):
                 lstm(*inputs, precision="bfloat16")
-    assert called == ["kerasptb_lstm_inference_bfloat16_recurrence"]
+    assert called == ["kerasptb_lstm_recurrence_inference_bfloat16"]

@@ -189,33 +189,36 @@ BUGS = {
 # In the launchers and the driver layer; with the name of the file.
 HOST_BUGS = {
     "driver: code not allowed to load during a capture": (
-        "cuda_driver.cc",
+        "driver.cc",
         [("  const MayLoadCode permission;\n", "", 2)],
     ),
     "driver: shared memory not asked for": (
-        "cuda_driver.cc",
+        "driver.cc",
         [("  if (has_much_shared(a)) {", "  if (false) {", 1)],
     ),
     "driver: large clusters not asked for": (
-        "cuda_driver.cc",
+        "driver.cc",
         [("if (error.empty() && has_large_cluster(a))", "if (false)", 1)],
     ),
-    "driver: a primary context is kept": ("cuda_driver.cc", [("  d.cuDevicePrimaryCtxRelease(handle);\n", "", 1)]),
+    "driver: a primary context is kept": ("driver.cc", [("  d.cuDevicePrimaryCtxRelease(handle);\n", "", 1)]),
     "driver: a context stays current": (
-        "cuda_driver.cc",
+        "driver.cc",
         [("const int popped = d.cuCtxPopCurrent(&context);", "const int popped = 0;", 1)],
     ),
     "driver: the block's size for the grid's": (
-        "cuda_driver.cc",
+        "driver.cc",
         [("static_cast<unsigned>(a.blocks), 1, 1,", "static_cast<unsigned>(a.threads), 1, 1,", 1)],
     ),
-    "launcher: rows that fill no cluster left out": ("lstm_cuda.cc", [("(batch + pass.cluster_rows - 1)", "batch", 1)]),
+    "launcher: rows that fill no cluster left out": (
+        "lstm_launcher.cc",
+        [("(batch + pass.cluster_rows - 1)", "batch", 1)],
+    ),
     "launcher: a kernel too small": (
-        "lstm_cuda.cc",
+        "lstm_launcher.cc",
         [("while (units > kernel->units)", "while (units > 2 * kernel->units)", 1)],
     ),
     "launcher: no column sums": (
-        "softmax_cross_entropy_cuda.cc",
+        "softmax_cross_entropy_launcher.cc",
         [("  return column_sums({a.rows, a.vocabulary, a.dlogits, a.dbias}, stream);", '  return "";', 1)],
     ),
 }
@@ -303,7 +306,7 @@ def caught(toolkit, compiled, objects, checks, tmp_path_factory):
         shutil.copytree(toolkit.sources, folder / "src")
         launchers, driver = compiled
         if file not in AFFECTED:
-            plant(name, folder / "src" / file, replacements)
+            plant(name, folder / "src" / "cuda" / file, replacements)
             return toolkit.compile_launchers(folder, "-Wno-error", sources=folder / "src"), driver, checks["host"]
         path = folder / "src" / "cuda" / file
         plant(name, path, replacements)
@@ -334,7 +337,7 @@ def caught(toolkit, compiled, objects, checks, tmp_path_factory):
 
 
 def test_copies_without_a_bug_pass(caught):
-    files = (FORWARD, FORWARD_16, SOFTMAX, "cuda_driver.cc")
+    files = (FORWARD, FORWARD_16, SOFTMAX, "driver.cc")
     assert set(caught({file: (file, []) for file in files}).values()) == {None}
 
 

@@ -2,8 +2,8 @@
 // same input gives the same bits.
 //
 // A warp reads 32 neighbouring columns of every 32nd row; the 32 warps' sums meet in shared memory.
-#include "device.cuh"
-#include "layout.h"
+#include "cuda/device.cuh"
+#include "cuda/layout.h"
 
 KERASPTB_KERNEL(kerasptb_column_sums, kerasptb::cuda::ColumnSums,
                 (kerasptb::cuda::kSumColumns * kerasptb::cuda::kSumGroups)) {

@@ -9,9 +9,9 @@
 //
 // as nvcc.py does. sm_90: H100, H200. sm_100: B200. sm_120: GeForce RTX 50. The PTX of compute_90 and compute_120 lets
 // the driver compile for others. Not with --use_fast_math: its tanhf has 11 bits.
-#include "column_sums.cu"
-#include "lstm_backward.cu"
-#include "lstm_backward_bfloat16.cu"
-#include "lstm_forward.cu"
-#include "lstm_forward_bfloat16.cu"
-#include "softmax_cross_entropy.cu"
+#include "cuda/column_sums.cu"
+#include "cuda/lstm_backward.cu"
+#include "cuda/lstm_backward_bfloat16.cu"
+#include "cuda/lstm_forward.cu"
+#include "cuda/lstm_forward_bfloat16.cu"
+#include "cuda/softmax_cross_entropy.cu"

@@ -15,9 +15,9 @@
 // exchanged between blocks, through distributed shared memory, with one barrier of the cluster per step.
 #pragma once
 
-#include "../lstm_float32.h"
-#include "device.cuh"
-#include "layout.h"
+#include "lstm/recurrence.h"
+#include "cuda/device.cuh"
+#include "cuda/layout.h"
 
 namespace kerasptb {
 namespace cuda {

@@ -11,7 +11,7 @@
 //
 // In the product, `kSplit` neighbouring lanes compute two units k of four batch rows and share the 128 columns: a lane
 // holds 2 x 128 / kSplit weights. In the rest, each of the first 128 threads has one unit and one batch row.
-#include "lstm.cuh"
+#include "cuda/lstm.cuh"
 
 namespace kerasptb {
 namespace cuda {
@@ -26,7 +26,7 @@ KERASPTB_DEVICE void send(float* target, int rank, const float (&values)[8], int
 }
 
 template <int H>
-KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
+KERASPTB_DEVICE void lstm_backward(const LstmRecurrenceBackward& a) {
   constexpr int kBlocks = H / kBlockUnits, kSplit = kLstmThreads / (H / 2), kOwnColumns = kBlockColumns / kSplit;
   KERASPTB_SHARED(float, shared);
   const int units = static_cast<int>(a.units), steps = static_cast<int>(a.steps);
@@ -146,12 +146,15 @@ KERASPTB_DEVICE void lstm_backward(const LstmBackward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_backward_64, kerasptb::LstmBackward, 2, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_64, kerasptb::LstmRecurrenceBackward, 2,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward<64>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_backward_128, kerasptb::LstmBackward, 4, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_128, kerasptb::LstmRecurrenceBackward, 4,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_backward_256, kerasptb::LstmBackward, 8, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_256, kerasptb::LstmRecurrenceBackward, 8,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward<256>(a);
 }

@@ -4,13 +4,13 @@
 // In the product, a warp computes H / 8 units, each a row of A. The sum is over the block's 128 columns, in the order
 // unit, gate, so that the four gates of a unit are contiguous in shared memory. In the rest, a warp has one batch row
 // and a lane one unit, so that the arrays are read and written in whole lines.
-#include "lstm_bfloat16.cuh"
+#include "cuda/lstm_bfloat16.cuh"
 
 namespace kerasptb {
 namespace cuda {
 
 template <int H>
-KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
+KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmRecurrenceBackward& a) {
   constexpr int kBlocks = H / kBlockUnits, kOwnUnits = H / (kLstmThreads / 32), kTiles = kOwnUnits / 16;
   constexpr int kProducts = kBlockColumns / 16, kStride = kBlockColumns + kOperandPadding;
   KERASPTB_SHARED(float, shared);
@@ -131,12 +131,15 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmBackward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_backward_bfloat16_128, kerasptb::LstmBackward, 4, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_128, kerasptb::LstmRecurrenceBackward, 4,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward_bfloat16<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_backward_bfloat16_256, kerasptb::LstmBackward, 8, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_256, kerasptb::LstmRecurrenceBackward, 8,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward_bfloat16<256>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_backward_bfloat16_512, kerasptb::LstmBackward, 16, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_512, kerasptb::LstmRecurrenceBackward, 16,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward_bfloat16<512>(a);
 }

@@ -9,7 +9,7 @@
 // products.
 #pragma once
 
-#include "lstm.cuh"
+#include "cuda/lstm.cuh"
 
 namespace kerasptb {
 namespace cuda {

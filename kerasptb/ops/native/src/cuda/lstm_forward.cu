@@ -4,13 +4,13 @@
 // chooses the gates (i, f) or (g, o). So a lane holds H / 4 weights of each of two gates, and reads h[k] of the four
 // batch rows, as a float4, H / 4 times. The sum over the four lanes leaves each of them with one batch row; then the
 // lanes of the two pairs of gates exchange them.
-#include "lstm.cuh"
+#include "cuda/lstm.cuh"
 
 namespace kerasptb {
 namespace cuda {
 
 template <int H>
-KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
+KERASPTB_DEVICE void lstm_forward(const LstmRecurrenceForward& a) {
   constexpr int kBlocks = H / kBlockUnits, kSplit = 4, kOwnRows = H / kSplit;
   KERASPTB_SHARED(float, shared);
   const int units = static_cast<int>(a.units), steps = static_cast<int>(a.steps);
@@ -127,12 +127,15 @@ KERASPTB_DEVICE void lstm_forward(const LstmForward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_forward_64, kerasptb::LstmForward, 2, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_64, kerasptb::LstmRecurrenceForward, 2,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward<64>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_forward_128, kerasptb::LstmForward, 4, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_128, kerasptb::LstmRecurrenceForward, 4,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_forward_256, kerasptb::LstmForward, 8, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_256, kerasptb::LstmRecurrenceForward, 8,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward<256>(a);
 }

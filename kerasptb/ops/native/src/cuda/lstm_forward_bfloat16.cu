@@ -3,13 +3,13 @@
 // A warp computes four units of the block. Their 16 columns of U, H numbers each, are the rows of A, and stay in the
 // registers of its lanes. The order of the rows is such that a lane ends up with the four gates of one unit and one
 // batch row.
-#include "lstm_bfloat16.cuh"
+#include "cuda/lstm_bfloat16.cuh"
 
 namespace kerasptb {
 namespace cuda {
 
 template <int H>
-KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
+KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmRecurrenceForward& a) {
   constexpr int kBlocks = H / kBlockUnits, kProducts = H / 16, kStride = H + kOperandPadding, kWarpUnits = 4;
   KERASPTB_SHARED(float, shared);
   const int units = static_cast<int>(a.units), steps = static_cast<int>(a.steps);
@@ -133,12 +133,15 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmForward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_forward_bfloat16_128, kerasptb::LstmForward, 4, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_128, kerasptb::LstmRecurrenceForward, 4,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward_bfloat16<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_forward_bfloat16_256, kerasptb::LstmForward, 8, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_256, kerasptb::LstmRecurrenceForward, 8,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward_bfloat16<256>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_forward_bfloat16_512, kerasptb::LstmForward, 16, kerasptb::cuda::kLstmThreads) {
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_512, kerasptb::LstmRecurrenceForward, 16,
+                        kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward_bfloat16<512>(a);
 }

@@ -5,9 +5,9 @@
 // 2018). Both subtract the maximum before exp, so that logits of any magnitude give the right result.
 //
 // A target outside [0, V) makes loss and gradient of its row NaN, as TensorFlow does on a GPU.
-#include "../softmax_cross_entropy.h"
-#include "device.cuh"
-#include "layout.h"
+#include "linear_cross_entropy/softmax_cross_entropy.h"
+#include "cuda/device.cuh"
+#include "cuda/layout.h"
 
 namespace kerasptb {
 namespace cuda {

@@ -1,0 +1,95 @@
+// The library's C functions: the registration of all handlers, and what Python asks besides.
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "common/cpu.h"
+#include "common/threads.h"
+#include "cuda/driver.h"
+#include "cuda/lstm_launcher.h"
+#include "ffi/handlers.h"
+#include "linear_cross_entropy/few_words.h"
+#include "lstm/lstm.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace kerasptb {
+namespace {
+
+const std::vector<Handler>& all_handlers() {
+  static const std::vector<Handler> all = [] {
+    std::vector<Handler> handlers;
+    for (const auto& some :
+         {lstm_handlers(), linear_cross_entropy_handlers(), dropout_handlers(), optimizer_handlers(), cuda_handlers()})
+      handlers.insert(handlers.end(), some.begin(), some.end());
+    return handlers;
+  }();
+  return all;
+}
+
+}  // namespace
+}  // namespace kerasptb
+
+using namespace kerasptb;
+#define KERASPTB_EXPORT extern "C" __attribute__((visibility("default")))
+
+// Registers every handler with the XLA that `api` belongs to. Returns null, or one line that says why this failed.
+KERASPTB_EXPORT const char* kerasptb_register(const XLA_FFI_Api* api) {
+  static char message[256];
+  if (api->api_version.major_version != XLA_FFI_API_MAJOR || api->api_version.minor_version < XLA_FFI_API_MINOR) {
+    std::snprintf(message, sizeof(message), "it speaks XLA FFI %d.%d, and the library was built for %d.%d",
+                  api->api_version.major_version, api->api_version.minor_version, XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+    return message;
+  }
+  for (const Handler& entry : all_handlers())
+    if (XLA_FFI_Error* error = xla::ffi::Ffi::RegisterStaticHandler(api, entry.target, entry.platform, entry.handler)) {
+      XLA_FFI_Error_Destroy_Args destroy{XLA_FFI_Error_Destroy_Args_STRUCT_SIZE, nullptr, error};
+      api->XLA_FFI_Error_Destroy(&destroy);
+      std::snprintf(message, sizeof(message), "it refused the handler %s for %s", entry.target, entry.platform);
+      return message;
+    }
+  return nullptr;
+}
+
+// For a host that registers handlers itself: the i-th handler, or null past the last.
+KERASPTB_EXPORT void* kerasptb_handler(int i, const char** target, const char** platform) {
+  const std::vector<Handler>& all = all_handlers();
+  if (i < 0 || static_cast<size_t>(i) >= all.size()) return nullptr;
+  *target = all[i].target;
+  *platform = all[i].platform;
+  return reinterpret_cast<void*>(all[i].handler);
+}
+
+KERASPTB_EXPORT const char* kerasptb_cpu_level() { return cpu_level_name(cpu_level()); }
+
+KERASPTB_EXPORT void kerasptb_set_processors(int count) { set_processors(count); }
+
+KERASPTB_EXPORT int kerasptb_thread_count() { return thread_count(); }
+
+// See linear_cross_entropy/few_words.h.
+KERASPTB_EXPORT int64_t kerasptb_few_words_limit(int parts, int64_t features, int64_t vocabulary_size) {
+  return few_words_limit(parts, features, vocabulary_size);
+}
+
+// The shapes of lstm_saved_shapes (lstm/lstm.h), three sizes each. Returns the number of arrays, at most three.
+KERASPTB_EXPORT int kerasptb_lstm_saved_shapes(int parts, int64_t batch, int64_t steps, int64_t features, int64_t units,
+                                               int64_t* sizes) {
+  const auto shapes = lstm_saved_shapes(parts, {batch, steps, features, units});
+  for (const auto& shape : shapes) sizes = std::copy(shape.begin(), shape.end(), sizes);
+  return static_cast<int>(shapes.size());
+}
+
+// Why the CUDA kernels cannot run on a GPU, as the driver counts them, in a line; empty if they can. Valid until this
+// thread's next call.
+KERASPTB_EXPORT const char* kerasptb_cuda_obstacle(int device) {
+  static thread_local std::string message;
+  message = cuda::obstacle(device, nullptr);
+  return message.c_str();
+}
+
+// The most units that the CUDA recurrence takes on a GPU, with products in bfloat16 or in float32; see
+// `cuda::most_units`.
+KERASPTB_EXPORT int64_t kerasptb_cuda_most_units(int in_bfloat16, int device) {
+  return cuda::most_units(in_bfloat16 ? cuda::Precision::kBfloat16 : cuda::Precision::kFloat32, device);
+}

@@ -1,0 +1,241 @@
+// The forward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm.h; which thread does what:
+// layout_bfloat16.h.
+//
+// [W; U] is packed once. Each step multiplies the rows (x(t) | h(t-1)) by it, tile by tile of 16 units, and computes
+// the gates of a tile from its sums. If reading the weights takes most of a step's time, x W is computed for all steps
+// ahead of the recurrence. In inference there is one c, and no gates are stored.
+#include "lstm/layout_bfloat16.h"
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+namespace {
+
+template <int kParts>
+struct Forward {
+  typedef GateType<kParts> Gate;
+
+  const LstmForward& io;
+  const LstmSizes& sizes = io.sizes;
+  const bool saves = io.gates != nullptr;
+  const Layout layout;
+  const int64_t units = sizes.units, padded_units = sizes.padded_units();
+  const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
+  const int64_t tiles = sizes.unit_tiles();
+  const int64_t weights_part_stride = row_size * kGates * padded_units,
+                rows_part_stride = sizes.num_rows() * row_stride;
+  bfloat16* const packed;  // [H' / 16][K / 32][gate][paired tile]: [W; U], as B
+  bfloat16* const rows;    // as `rows` of lstm.h
+  float* const cells;      // [B, H'], at cells_of_step from a step to the next
+  const int64_t cells_of_step = saves ? sizes.batch * padded_units : 0;
+  float* const input_sums;  // [T B + 32][4H'], packed columns: x W if it is computed ahead, else null
+
+  Forward(const LstmForward& io, Workers& workers)
+      : io(io),
+        layout(choose_layout(sizes, kParts, workers.count())),
+        packed(workers.scratch<bfloat16>(kParts * weights_part_stride)),
+        rows(saves ? io.rows : workers.scratch<bfloat16>(kParts * rows_part_stride)),
+        cells(saves ? io.cells : workers.scratch<float>(sizes.batch * padded_units)),
+        input_sums(inputs_ahead() ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
+                                  : nullptr) {}
+
+  // Whether reading weights takes longer than multiplying: x W is then computed ahead, so that each step reads U alone.
+  bool inputs_ahead() const {
+    const StepCost cost = step_cost(sizes, kParts, layout);
+    return sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
+  }
+
+  void pack_weights(Range some) const {
+    const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
+    // The outer loop is over k, to read along the rows of W: the elements of a column are pages apart.
+    for (int64_t k_tile = 0; k_tile < row_size / kTileDepth; ++k_tile)
+      for (int64_t tile = some.begin; tile < some.end; ++tile)
+        for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)
+          for (int64_t gate = 0; gate < kGates; ++gate) {
+            const int64_t k = k_tile * kTileDepth + 2 * pair;
+            const Parts<kParts> parts =
+                split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k + 1, gate, tile));
+            bfloat16* to = packed + ((tile * (row_size / kTileDepth) + k_tile) * kGates + gate) * kTileSize + pair * 32;
+            for (int part = 0; part < kParts; ++part)
+              store(to + part * weights_part_stride, pair_rows(parts.part[part]));
+          }
+  }
+
+  void copy_inputs(Range some) const {
+    for (int64_t r = some.begin; r < some.end; ++r) {
+      if (tiles * kUnitTile < padded_units) clear_padding(r);
+      const int64_t t = r / sizes.batch, b = r % sizes.batch;
+      const float* x = io.x + (b * sizes.steps + t) * sizes.features;
+      for (int64_t d = 0; d < padded_features; d += kLanes)
+        store16_in_parts<kParts>(rows + r * row_stride + d, rows_part_stride,
+                                 load(x + d, lanes_before(d, sizes.features)));
+    }
+  }
+
+  // Where the gates of row r and the 16 units of a tile are saved.
+  typename Gate::Type* gates_at(int64_t r, int64_t tile) const {
+    return static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;
+  }
+
+  // Where c(t - 1) of row b is.
+  float* cells_at(int64_t t, int64_t b) const { return cells + t * cells_of_step + b * padded_units; }
+
+  // Zeroes the last 16 of the padded units in h, c and gates that row r gives: no product computes them.
+  void clear_padding(int64_t r) const {
+    const int64_t u = tiles * kUnitTile;
+    store16_in_parts<kParts>(rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, Float{});
+    if (!saves) return;
+    store(cells + (r + sizes.batch) * padded_units + u, Float{});
+    typename Gate::Type* saved = gates_at(r, tiles);
+    for (int gate = 0; gate < kGates; gate += 2) Gate::store32(saved + gate * kLanes, Float{}, Float{});
+  }
+
+  void copy_initial_state(Range batch) const {
+    for (int64_t b = batch.begin; b < batch.end; ++b)
+      for (int64_t u = 0; u < padded_units; u += kLanes) {
+        const int64_t lanes = lanes_before(u, units);
+        store16_in_parts<kParts>(rows + b * row_stride + padded_features + u, rows_part_stride,
+                                 load(io.h0 + b * units + u, lanes));
+        store(cells_at(0, b) + u, load(io.c0 + b * units + u, lanes));
+      }
+  }
+
+  // Where the sums of the four gates are, for some rows and the 16 units of a tile.
+  struct Sums {
+    float* data;
+    int64_t row_size, gate_size;  // elements to the next row, to the next gate
+
+    float* at(int64_t row, int64_t gate) const { return data + row * row_size + gate * gate_size; }
+    SumTiles of_16_rows() const { return {{at(0, 0), at(0, 1), at(0, 2), at(0, 3)}, row_size}; }
+    SumTiles of_two_gates(int64_t gate) const {
+      return {{at(0, gate), at(0, gate + 1), at(kTileRows, gate), at(kTileRows, gate + 1)}, row_size};
+    }
+  };
+  Sums input_sums_of(int64_t r, int64_t tile) const {
+    return {input_sums + r * kGates * padded_units + tile * kTileColumns, kGates * padded_units, kUnitTile};
+  }
+
+  // to = from (0 if null) + (x | h) [W; U] for the rows from r on and the 16 units of a tile, over a range of tiles of
+  // k.
+  void products(int64_t r, int64_t num_rows, int64_t tile, Range depth, const Sums* from, const Sums& to) const {
+    const Operand inputs = rows_operand(rows + r * row_stride + depth.begin * kTileDepth, row_stride, rows_part_stride);
+    const Operand columns{packed + (tile * (row_size / kTileDepth) + depth.begin) * kGates * kTileSize, kTileSize, 64,
+                          kGates * kTileSize, weights_part_stride};
+    if (num_rows <= kTileRows) {
+      const SumTiles before = from == nullptr ? SumTiles{} : from->of_16_rows();
+      multiply_16_rows<kParts, 4>(depth.size(), num_rows, inputs, columns, from == nullptr ? nullptr : &before,
+                                  to.of_16_rows());
+      return;
+    }
+    for (int64_t gate = 0; gate < kGates; gate += 2) {
+      Operand two_gates = columns;
+      two_gates.data += gate * kTileSize;
+      const SumTiles before = from == nullptr ? SumTiles{} : from->of_two_gates(gate);
+      multiply_32x32<kParts>(depth.size(), num_rows, inputs, two_gates, from == nullptr ? nullptr : &before,
+                             to.of_two_gates(gate));
+    }
+  }
+
+  // x W of all steps.
+  void input_products(Range some) const {
+    const int64_t num_rows = sizes.steps * sizes.batch;
+    for (int64_t tile = some.begin; tile < some.end; ++tile)
+      for (int64_t r = 0; r < num_rows; r += kBlock)
+        products(r, smaller(kBlock, num_rows - r), tile, {0, padded_features / kTileDepth}, nullptr,
+                 input_sums_of(r, tile));
+  }
+
+  // Prefetches where `gates` will store its results, to arrive during the products: each is a cache line or two of a
+  // row far away from the next.
+  void prefetch_results(int64_t t, int64_t b, int64_t num_rows, int64_t tile) const {
+    const int64_t u = tile * kUnitTile;
+    constexpr int64_t kGatesOfLine = 64 / sizeof(typename Gate::Type);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      const int64_t r = t * sizes.batch + b + row;
+      prefetch_to_write(cells_at(t + 1, b + row) + u);
+      prefetch_to_write(io.h_seq + ((b + row) * sizes.steps + t) * units + u);
+      prefetch_to_write(rows + (r + sizes.batch) * row_stride + padded_features + u);
+      if (!saves) continue;
+      const typename Gate::Type* saved = gates_at(r, tile);
+      for (int64_t i = 0; i < kTileColumns; i += kGatesOfLine) prefetch_to_write(saved + i);
+    }
+  }
+
+  // Gates, c(t) and h(t) of the rows b .. b + num_rows - 1 of step t.
+  void gates(int64_t t, int64_t b, int64_t num_rows, int64_t tile, const float* z) const {
+    const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
+    Float bias[kGates];
+    for (int64_t gate = 0; gate < kGates; ++gate) bias[gate] = load(io.bias + gate * units + u, lanes);
+    for (int64_t row = 0; row < num_rows; ++row) {
+      const int64_t r = t * sizes.batch + b + row;
+      const float* sums = z + row * kUnitTile;
+      constexpr int64_t kGateSize = 2 * kTileRows * kUnitTile;
+      // Zero in the units of padding: their weights are zero, but times an infinite input that would be NaN.
+      const Float i = first_lanes(sigmoid(load(sums) + bias[0]), lanes);
+      const Float f = first_lanes(sigmoid(load(sums + kGateSize) + bias[1]), lanes);
+      const Float g = first_lanes(tanh(load(sums + 2 * kGateSize) + bias[2]), lanes);
+      const Float o = first_lanes(sigmoid(load(sums + 3 * kGateSize) + bias[3]), lanes);
+      const Float c = f * load(cells_at(t, b + row) + u) + i * g;
+      const Float h = o * tanh(c);
+      store(cells_at(t + 1, b + row) + u, c);
+      store16_in_parts<kParts>(rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, h);
+      if (saves) {
+        typename Gate::Type* saved = gates_at(r, tile);
+        Gate::store32(saved, i, f);
+        Gate::store32(saved + 2 * kLanes, g, o);
+      }
+      if (lanes == 0) continue;
+      store(io.h_seq + ((b + row) * sizes.steps + t) * units + u, h, lanes);
+      if (t == sizes.steps - 1) {
+        store(io.h_T + (b + row) * units + u, h, lanes);
+        store(io.c_T + (b + row) * units + u, c, lanes);
+      }
+    }
+  }
+
+  void recurrence(const Share& share, Barrier* barrier) const {
+    alignas(64) float z[kGates * 2 * kTileRows * kUnitTile];
+    const Sums sums{z, kUnitTile, 2 * kTileRows * kUnitTile};
+    const Range depth{input_sums == nullptr ? 0 : padded_features / kTileDepth, row_size / kTileDepth};
+    for (int64_t t = 0; t < sizes.steps; ++t) {
+      for (int64_t tile = 2 * share.slices.begin; tile < smaller(2 * share.slices.end, tiles); ++tile)
+        for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows) {
+          const int64_t r = t * sizes.batch + b, num_rows = smaller(layout.block_rows, share.rows.end - b);
+          const Sums inputs = input_sums_of(r, tile);
+          prefetch_results(t, b, num_rows, tile);
+          products(r, num_rows, tile, depth, input_sums == nullptr ? nullptr : &inputs, sums);
+          gates(t, b, num_rows, tile, z);
+        }
+      if (layout.members > 1) barrier->wait();
+    }
+  }
+};
+
+template <int kParts>
+void forward(const LstmForward& io) {
+  Workers workers;
+  const Forward<kParts> task(io, workers);
+  const LstmSizes& sizes = io.sizes;
+  Barrier& all = *workers.barriers(1, workers.count());
+  Barrier* barriers = workers.barriers(task.layout.groups, task.layout.members);
+  workers.run([&](int thread) {
+    const int count = workers.count();
+    const Tiles tiles;
+    task.pack_weights(split(task.tiles, count, thread));
+    task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
+    task.copy_initial_state(split(sizes.batch, count, thread));
+    all.wait();
+    if (task.input_sums != nullptr) {
+      task.input_products(split(task.tiles, count, thread));
+      all.wait();
+    }
+    const Share share = share_of(sizes, task.layout, thread);
+    if (!share.idle) task.recurrence(share, &barriers[share.group]);
+  });
+}
+
+}  // namespace
+
+void lstm_forward(int parts, const LstmForward& io) { parts == 1 ? forward<1>(io) : forward<2>(io); }
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb

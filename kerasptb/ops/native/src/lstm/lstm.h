@@ -1,0 +1,79 @@
+// An LSTM layer on the CPU, input product included, and its gradient. Operands of the products are float32, or bfloat16
+// in one part (bfloat16) or two (bfloat16x3), see common/bfloat16.h. Cell state, gates and sums are float32.
+//
+// Shape letters: B batch, T steps, D features in, H units.
+//
+//   i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of x(t) W + h(t-1) U + b        W [D,4H], U [H,4H], b [4H]: i f g o
+//   c(t) = f c(t-1) + i g        h(t) = o tanh(c(t))
+//
+// XLA FFI targets (platform Host), and the same with bfloat16 and bfloat16x3:
+//   kerasptb_lstm_inference_float32(x [B,T,D], W, U, b, h0 [B,H], c0 [B,H]) -> h_seq [B,T,H], h_T [B,H], c_T [B,H]
+//   kerasptb_lstm_forward_float32(the same) -> the same, and what it saves for the backward pass
+//   kerasptb_lstm_backward_float32(x, W, U, h0, c0, h_seq, saved, dh_seq [B,T,H], dh_T [B,H], dc_T [B,H])
+//     -> dx [B,T,D], dW, dU, db, dh0 [B,H], dc0 [B,H]
+//   kerasptb_lstm_backward_bfloat16(W, U, saved, dh_seq, dh_T, dc_T) -> the same
+//
+// Saved are, with H' and K' as in LstmSizes:
+//   float32:   gates float32 [B,T,4H'], cells float32 [B,T,H], both in an order of their own: recurrence_float32.h
+//   bfloat16:  rows bfloat16 [P,(T+1)B+32,K'], (x(t) | h(t-1)) in P parts; gates [T,B,4H'], in the order of packed
+//              columns (layout_bfloat16.h); cells float32 [T+1,B,H'], c(0) to c(T). With one part the gates are 16-bit
+//              fixed point, in steps of 1/32767; with two they are float32.
+//
+// In bfloat16 a product reads tiles of 16 or 32 rows, including rows past its block that another thread may be writing.
+// Their results are dropped, but a thread sanitizer reports the reads. With two parts, an infinity, or a number above
+// bfloat16's largest, has an infinite first part, and so no second part: it becomes NaN.
+#pragma once
+
+#include <stdint.h>
+
+#include <array>
+#include <vector>
+
+#include "common/cpu.h"
+
+namespace kerasptb {
+
+struct LstmSizes {
+  int64_t batch, steps, features, units;  // B, T, D, H
+
+  // Float32: the gates of a step and a row of the batch, 4H' with H' = H rounded up to 16.
+  int64_t packed_columns() const { return 4 * ((units + 15) / 16 * 16); }
+  // Bfloat16:
+  int64_t padded_units() const { return (units + 31) / 32 * 32; }  // H'
+  int64_t unit_tiles() const { return (units + 15) / 16; }         // of 16 units, whose gates are computed together
+  int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }  // K
+  // K', as `spread` of common/bfloat16.h: rows at multiples of 1 KB would evict each other from the L1 cache.
+  int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }
+  int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past a block
+};
+
+struct LstmForward {
+  LstmSizes sizes;
+  const float *x, *kernel, *recurrent_kernel, *bias, *h0, *c0;
+  float *h_seq, *h_T, *c_T;
+  // Saved for the backward pass; all null in inference.
+  uint16_t* rows;  // bfloat16 only
+  void* gates;
+  float* cells;
+};
+
+struct LstmBackward {
+  LstmSizes sizes;
+  const float *x, *kernel, *recurrent_kernel, *h0, *c0, *h_seq;  // in bfloat16 only kernel and recurrent_kernel
+  const uint16_t* rows;                                          // bfloat16 only
+  const void* gates;
+  const float *cells, *dh_seq, *dh_T, *dc_T;
+  float *dx, *d_kernel, *d_recurrent_kernel, *d_bias, *dh0, *dc0;
+};
+
+// The shapes of what is saved, in the order above. `parts`: bfloat16 numbers of each operand, 0 for float32.
+std::vector<std::array<int64_t, 3>> lstm_saved_shapes(int parts, const LstmSizes&);
+
+// All throw std::bad_alloc. In bfloat16 `parts` is 1 or 2; call them only where cpu_level() is at least the
+// namespace's.
+KERASPTB_DECLARE(void lstm_forward(const LstmForward&))
+KERASPTB_DECLARE(void lstm_backward(const LstmBackward&))
+KERASPTB_DECLARE_BFLOAT16(void lstm_forward(int parts, const LstmForward&))
+KERASPTB_DECLARE_BFLOAT16(void lstm_backward(int parts, const LstmBackward&))
+
+}  // namespace kerasptb

@@ -1,0 +1,69 @@
+// The recurrence of an LSTM layer alone, and its gradient. The framework computes the other products: xz = x W before
+// it; dx, dW, dU and dh0 from dz after it. It is for GPUs; on the CPU the layer's float32 kernels (lstm.h) are built on
+// it.
+//
+// B batch, T steps, D features, H units, all at least 1. Arrays are dense and row-major. Gates are in Keras' order i,
+// f, c, o, where c, the candidate, is called g here:
+//
+//   z[t] = xz[t] + h[t-1] U + bias           [B, 4H], U the recurrent kernel
+//   i, f, o = sigmoid(z), g = tanh(z)        [B, H] each, of their quarter of z
+//   c[t] = f c[t-1] + i g
+//   h[t] = o tanh(c[t])
+//
+// XLA FFI targets:
+//   kerasptb_lstm_recurrence_forward_float32(xz [B, T, 4H], recurrent_kernel [H, 4H], bias [4H], h0 [B, H], c0 [B, H])
+//       -> (h_seq [B, T, H], h_T [B, H], c_T [B, H], gates [B, T, 4H], c_seq [B, T, H])
+//   kerasptb_lstm_recurrence_inference_float32(the same arguments) -> (h_seq, h_T, c_T): nothing is saved
+//   kerasptb_lstm_recurrence_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T
+//   [B, H])
+//       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
+// On a GPU there are the same for bfloat16: the operands of the products are rounded to it, all arrays are float32.
+#pragma once
+
+#include <cstdint>
+
+#include "common/cpu.h"
+
+namespace kerasptb {
+
+struct LstmRecurrenceForward {
+  int64_t batch, steps, units;    // B, T, H
+  const float* xz;                // [B, T, 4H]; may be `gates` itself
+  const float* recurrent_kernel;  // [H, 4H]
+  const float* bias;              // [4H]
+  const float* h0;                // [B, H]
+  const float* c0;                // [B, H]
+  float* h_seq;                   // [B, T, H]
+  float* h_T;                     // [B, H]
+  float* c_T;                     // [B, H]
+  float* gates;                   // [B, T, 4H]: i, f, g, o; null in inference
+  float* c_seq;                   // [B, T, H]; null in inference
+  // On the CPU only. Row r = t B + b of `xz`, `gates` and `c_seq` is step t of row b of the batch, and `xz` and `gates`
+  // have packed columns (recurrence_float32.h): so what a step reads and writes is in one piece.
+  bool steps_first = false;
+  const int32_t* xz_row = nullptr;  // with steps_first: if not null, r stands for row xz_row[r] of `xz`
+};
+
+struct LstmRecurrenceBackward {
+  int64_t batch, steps, units;    // B, T, H
+  const float* recurrent_kernel;  // [H, 4H]
+  const float* gates;             // [B, T, 4H]
+  const float* c_seq;             // [B, T, H]
+  const float* c0;                // [B, H]
+  const float* dh_seq;            // [B, T, H]
+  const float* dh_T;              // [B, H]
+  const float* dc_T;              // [B, H]
+  float* dz;                      // [B, T, 4H]
+  float* dbias;                   // [4H]
+  float* dc0;                     // [B, H]
+  // On the CPU only:
+  float* dh0 = nullptr;      // [B, H]; null: not wanted
+  bool steps_first = false;  // as above, of `gates` and `c_seq`; dz has such rows and columns too, and is stored as
+                             // `Panels` of product_float32.h
+};
+
+// All throw std::bad_alloc.
+KERASPTB_DECLARE(void lstm_recurrence_forward(const LstmRecurrenceForward&))
+KERASPTB_DECLARE(void lstm_recurrence_backward(const LstmRecurrenceBackward&))
+
+}  // namespace kerasptb
