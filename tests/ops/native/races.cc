@@ -10,8 +10,7 @@
 #include "linear_cross_entropy/few_words.h"
 #include "optimizers/global_norm.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
-#include "lstm/lstm_bfloat16.h"
-#include "lstm/lstm_float32.h"
+#include "lstm/lstm.h"
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace {
@@ -24,47 +23,38 @@ Floats numbers(int64_t size) {
   return result;
 }
 
-void lstm_float32(int64_t B, int64_t T, int64_t D, int64_t H) {
-  const Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
-               state = numbers(B * H), dh_seq = numbers(B * T * H);
-  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * kerasptb::lstm_packed_columns(H)), c_seq(B * T * H),
-      dx(B * T * D), dh0(B * H), dc0(B * H), dW(D * 4 * H), dU(H * 4 * H), dbias(4 * H);
-  KERASPTB_DISPATCH(lstm_forward)
-  ({{B, T, H, gates.data(), U.data(), bias.data(), state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data(),
-     gates.data(), c_seq.data()},
-    D,
-    x.data(),
-    W.data()});
-  KERASPTB_DISPATCH(lstm_backward)
-  ({{B, T, H, U.data(), gates.data(), c_seq.data(), state.data(), dh_seq.data(), state.data(), state.data(), nullptr,
-     dbias.data(), dc0.data(), dh0.data()},
-    D,
-    x.data(),
-    W.data(),
-    state.data(),
-    h_seq.data(),
-    dx.data(),
-    dW.data(),
-    dU.data()});
-}
+// An LSTM layer: what `parts` says in lstm/lstm.h, and room for whatever any precision saves.
+struct Lstm {
+  int parts;
+  kerasptb::LstmSizes sizes;
+  int64_t B = sizes.batch, T = sizes.steps, D = sizes.features, H = sizes.units;
+  Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
+         state = numbers(B * H), dh_seq = numbers(B * T * H);
+  Floats h_seq = Floats(B * T * H), h_T = Floats(B * H), c_T = Floats(B * H), dx = Floats(B * T * D),
+         dh0 = Floats(B * H), dc0 = Floats(B * H), dW = Floats(D * 4 * H), dU = Floats(H * 4 * H),
+         dbias = Floats(4 * H), gates = Floats(T * B * 4 * sizes.padded_units()),
+         cells = Floats((T + 1) * B * sizes.padded_units());
+  std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.num_rows() * sizes.row_stride());
 
-void lstm_bfloat16(int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
-  const kerasptb::LstmBfloat16Sizes sizes{B, T, D, H};
-  const Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
-               state = numbers(B * H), dh_seq = numbers(B * T * H);
-  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(T * B * 4 * sizes.padded_units()),
-      cells((T + 1) * B * sizes.padded_units()), dx(B * T * D), dh0(B * H), dc0(B * H), dW(D * 4 * H), dU(H * 4 * H),
-      dbias(4 * H);
-  std::vector<uint16_t> rows(parts * sizes.num_rows() * sizes.row_stride());
-  KERASPTB_DISPATCH_BFLOAT16(lstm_forward)
-  (parts, sizes,
-   {x.data(), W.data(), U.data(), bias.data(), state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data(),
-    rows.data(), gates.data(), cells.data()});
-  KERASPTB_DISPATCH_BFLOAT16(lstm_backward)
-  (parts, sizes,
-   {W.data(), U.data(), rows.data(), gates.data(), cells.data(), dh_seq.data(), state.data(), state.data(), dx.data(),
-    dW.data(), dU.data(), dbias.data(), dh0.data(), dc0.data()});
-}
+  void run() {
+    kerasptb::LstmForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
+                                       state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data()};
+    kerasptb::LstmForward forward = inference;
+    forward.rows = rows.data();
+    forward.gates = gates.data();
+    forward.cells = cells.data();
+    const kerasptb::LstmBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
+                                             state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
+                                             dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
+                                             dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
+    for (const auto& io : {inference, forward})
+      parts == 0 ? KERASPTB_DISPATCH(lstm_forward)(io) : KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(parts, io);
+    parts == 0 ? KERASPTB_DISPATCH(lstm_backward)(backward)
+               : KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(parts, backward);
+  }
+};
+
+void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) { Lstm{parts, {B, T, D, H}}.run(); }
 
 void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {
   const Floats h = numbers(N * D), W = numbers(D * V), bias = numbers(V), scale = numbers(N), logits = numbers(N * V);
@@ -77,7 +67,7 @@ void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {
           N,         D,           V,         h.data(),  W.data(),     bias.data(), targets.data(),
           of_losses, loss.data(), dh.data(), dW.data(), dbias.data(), transposed};
       KERASPTB_DISPATCH(linear_cross_entropy)(io);
-      KERASPTB_DISPATCH(linear_cross_entropy_of_few_words)(io);
+      KERASPTB_DISPATCH(linear_cross_entropy_few_words)(io);
       if (bfloat16)
         for (const int parts : {1, 2}) KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(parts, io);
     }
@@ -102,16 +92,16 @@ void elementwise() {
 
 void all() {
   const bool bfloat16 = kerasptb::cpu_level() >= kerasptb::CpuLevel::kAvx512Bf16;
-  for (const int64_t B : {1, 6, 70}) lstm_float32(B, 3, 20, 37);
-  lstm_float32(2, 3, 20, 200);  // too few rows for the threads: they share the units
-  lstm_float32(70, 20, 8, 40);  // enough of them that the weights are packed
+  for (const int64_t B : {1, 6, 70}) lstm(0, B, 3, 20, 37);
+  lstm(0, 2, 3, 20, 200);  // too few rows for the threads: they share the units
+  lstm(0, 70, 20, 8, 40);  // enough of them that the weights are packed
   // Of a batch that is no multiple of 16 a product in bfloat16 also reads rows of the next step, which may be in the
   // making, and drops what it makes of them: harmless, but not to the sanitizer.
   if (bfloat16)
     for (const int parts : {1, 2}) {
-      for (const int64_t B : {16, 96}) lstm_bfloat16(parts, B, 3, 20, 70);
-      lstm_bfloat16(parts, 256, 9, 20, 20);   // more rows than are transposed at once
-      lstm_bfloat16(parts, 16, 2, 20, 1100);  // more weights than stay in a cache: AMX makes x W ahead
+      for (const int64_t B : {16, 96}) lstm(parts, B, 3, 20, 70);
+      lstm(parts, 256, 9, 20, 20);   // more rows than are transposed at once
+      lstm(parts, 16, 2, 20, 1100);  // more weights than stay in a cache: AMX makes x W ahead
     }
   for (const int64_t N : {1, 30, 300}) cross_entropies(bfloat16, N, 33, 600);
   elementwise();

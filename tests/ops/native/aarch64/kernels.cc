@@ -14,7 +14,7 @@
 #include "dropout/dropout.h"
 #include "optimizers/global_norm.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
-#include "lstm/lstm_float32.h"
+#include "lstm/lstm.h"
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace {
@@ -40,29 +40,20 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
   const auto x = read<float>(B * T * D), h0 = read<float>(B * H), c0 = read<float>(B * H), W = read<float>(D * 4 * H),
              U = read<float>(H * 4 * H), bias = read<float>(4 * H);
   const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(B * H);
+  const kerasptb::LstmSizes sizes{B, T, D, H};
   auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H),
-       gates = nothing(B * T * kerasptb::lstm_packed_columns(H)), c_seq = nothing(B * T * H);
-  lstm_forward({{B, T, H, gates.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
-                 c_T.data(), gates.data(), c_seq.data()},
-                D,
-                x.data(),
-                W.data()});
+       gates = nothing(B * T * sizes.packed_columns()), cells = nothing(B * T * H);
+  lstm_forward({sizes, x.data(), W.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
+                c_T.data(), nullptr, gates.data(), cells.data()});
   auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
        dU = nothing(H * 4 * H), dbias = nothing(4 * H);
-  lstm_backward({{B, T, H, U.data(), gates.data(), c_seq.data(), c0.data(), dh_seq.data(), dh_T.data(), dc_T.data(),
-                  nullptr, dbias.data(), dc0.data(), dh0.data()},
-                 D,
-                 x.data(),
-                 W.data(),
-                 h0.data(),
-                 h_seq.data(),
-                 dx.data(),
-                 dW.data(),
-                 dU.data()});
+  lstm_backward({sizes, x.data(), W.data(), U.data(), h0.data(), c0.data(), h_seq.data(), nullptr, gates.data(),
+                 cells.data(), dh_seq.data(), dh_T.data(), dc_T.data(), dx.data(), dW.data(), dU.data(), dbias.data(),
+                 dh0.data(), dc0.data()});
   for (const auto* output : {&h_seq, &h_T, &c_T, &dx, &dh0, &dc0, &dW, &dU, &dbias}) write(*output);
 }
 
-void head(int64_t N, int64_t D, int64_t V) {
+void linear(int64_t N, int64_t D, int64_t V) {
   const auto h = read<float>(N * D), W = read<float>(D * V), bias = read<float>(V);
   const auto targets = read<int32_t>(N);
   const auto scale = read<float>(N);
@@ -121,7 +112,7 @@ int main(int argc, char** argv) {
   if (strcmp(argv[1], "lstm") == 0 && sizes.size() == 4)
     lstm(sizes[0], sizes[1], sizes[2], sizes[3]);
   else if (strcmp(argv[1], "linear_cross_entropy") == 0 && sizes.size() == 3)
-    head(sizes[0], sizes[1], sizes[2]);
+    linear(sizes[0], sizes[1], sizes[2]);
   else if (strcmp(argv[1], "softmax_cross_entropy") == 0 && sizes.size() == 2)
     softmax(sizes[0], sizes[1]);
   else if (strcmp(argv[1], "global_norm") == 0 && sizes.size() == 1)

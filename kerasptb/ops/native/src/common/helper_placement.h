@@ -19,7 +19,7 @@ class HelperPlacement {
   // `helper` has just been started by this thread, whose processors it has inherited.
   void add(pthread_t helper) {
     std::lock_guard<std::mutex> lock(mutex_);
-    known_ = count_ < kMost && sched_getaffinity(0, sizeof(allowed_), &allowed_) == 0;
+    known_ = count_ < kMax && sched_getaffinity(0, sizeof(allowed_), &allowed_) == 0;
     latest_ = allowed_;
     if (known_) helpers_[count_++] = helper;
   }
@@ -39,7 +39,7 @@ class HelperPlacement {
   }
 
  private:
-  static constexpr int kMost = 16;  // helpers, at most: moving each takes two system calls
+  static constexpr int kMax = 16;  // helpers, at most: moving each takes two system calls
 
   bool are_there() const {
     for (int i = 0; i < count_; ++i) {
@@ -51,7 +51,7 @@ class HelperPlacement {
 
   std::mutex mutex_;
   int count_ = 0;
-  pthread_t helpers_[kMost];
+  pthread_t helpers_[kMax];
   bool known_ = false;  // whether the helpers may be moved
   cpu_set_t allowed_;   // the processors that they had when they were started
   cpu_set_t latest_;    // those they were last given

@@ -20,7 +20,7 @@ namespace {
 constexpr uintptr_t kPage = uintptr_t{2} << 20;
 constexpr size_t kSmall = size_t{512} << 10;  // arrays of fewer bytes are left alone
 // Pages that are moved, at most. Memory is used again and again, so that a process comes to an end of them.
-constexpr size_t kMostMoved = 4096;
+constexpr size_t kMaxMoved = 4096;
 
 bool switched_off() {
   FILE* file = std::fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
@@ -31,14 +31,14 @@ bool switched_off() {
   return !known || std::strstr(choice, "[never]") != nullptr;
 }
 
-// Whether the page at this address, one of at most kMostMoved, is asked for for the first time.
+// Whether the page at this address, one of at most kMaxMoved, is asked for for the first time.
 bool first_time(uintptr_t page) {
   static std::mutex mutex;
-  static uintptr_t pages[kMostMoved];  // the first `count`, sorted; no container, since a hint must not fail
+  static uintptr_t pages[kMaxMoved];  // the first `count`, sorted; no container, since a hint must not fail
   static size_t count = 0;
   std::lock_guard<std::mutex> lock(mutex);
   uintptr_t* place = std::lower_bound(pages, pages + count, page);
-  if ((place != pages + count && *place == page) || count == kMostMoved) return false;
+  if ((place != pages + count && *place == page) || count == kMaxMoved) return false;
   std::copy_backward(place, pages + count, pages + count + 1);
   *place = page;
   ++count;

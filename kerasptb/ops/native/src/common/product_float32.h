@@ -210,9 +210,9 @@ struct ProductPart {
 
   KERASPTB_INLINE_METHOD ProductPart(int64_t all_tiles, int64_t all_panels, int thread, int threads)
       : tiles{0, all_tiles}, panels{0, all_panels} {
-    const int64_t most_by_tiles = ceil_div(all_tiles, threads) * all_panels,
-                  most_by_panels = ceil_div(all_panels, threads) * all_tiles;
-    if (most_by_panels < most_by_tiles || (most_by_panels == most_by_tiles && all_tiles < 8 * threads))
+    const int64_t max_by_tiles = ceil_div(all_tiles, threads) * all_panels,
+                  max_by_panels = ceil_div(all_panels, threads) * all_tiles;
+    if (max_by_panels < max_by_tiles || (max_by_panels == max_by_tiles && all_tiles < 8 * threads))
       panels = split(all_panels, threads, thread);
     else
       tiles = split(all_tiles, threads, thread);

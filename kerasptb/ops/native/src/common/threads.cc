@@ -287,7 +287,7 @@ Pool* pool() {
   return pool_instance;
 }
 
-thread_local Pool* held = nullptr;
+thread_local Pool* acquired_pool = nullptr;
 
 }  // namespace
 
@@ -309,13 +309,13 @@ void Barrier::wait() {
 }
 
 Workers::Workers() : count_(thread_count()) {
-  held = pool();
-  held->turn.lock();
+  acquired_pool = pool();
+  acquired_pool->turn.lock();
   denormal_mode_ = flush_denormals();
 }
 
 Workers::~Workers() {
-  Pool& p = *held;
+  Pool& p = *acquired_pool;
   if (kBlockForEach) {
     p.free_blocks();
   } else if (p.blocks.size() > 1) {
@@ -337,13 +337,13 @@ Workers::~Workers() {
   }
   p.used = p.total = 0;
   p.allocations = 0;
-  held = nullptr;
+  acquired_pool = nullptr;
   restore_denormals(denormal_mode_);
   p.turn.unlock();
 }
 
 void Workers::run_erased(void (*call)(const void*, int), const void* function, bool rest) {
-  held->run(call, function, rest);
+  acquired_pool->run(call, function, rest);
 }
 
 Barrier* Workers::barriers(int number, int count) {
@@ -353,7 +353,7 @@ Barrier* Workers::barriers(int number, int count) {
 }
 
 void* Workers::allocate(size_t bytes) {
-  Pool& p = *held;
+  Pool& p = *acquired_pool;
   // Arrays that start at the same offset within a 4 KB page, and are read side by side, evict each other from the L1
   // cache: successive arrays start five cache lines apart.
   const size_t shift = size_t(p.allocations++ % 8) * 5 * 64;

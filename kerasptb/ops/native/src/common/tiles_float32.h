@@ -76,17 +76,17 @@ template <int R>
 struct Height {
   constexpr operator int() const { return R; }
 };
-// `size` rows fall into tiles of nearly equal height, at most kMost. Calls function(Height, tile, first row) for each
+// `size` rows fall into tiles of nearly equal height, at most kMax. Calls function(Height, tile, first row) for each
 // of them, or for the range `some` of them.
-template <int kMost = kRows, class Function>
+template <int kMax = kRows, class Function>
 KERASPTB_INLINE void for_each_tile(int64_t size, Range some, const Function& function) {
-  const int64_t tiles = ceil_div(size, kMost);
+  const int64_t tiles = ceil_div(size, kMax);
   for (int64_t i = some.begin; i < some.end; ++i) {
     const Range tile = split(size, tiles, i);
     switch (tile.size()) {
-#define KERASPTB_CASE(R)                                            \
-  case R:                                                           \
-    if constexpr (R <= kMost) function(Height<R>(), i, tile.begin); \
+#define KERASPTB_CASE(R)                                           \
+  case R:                                                          \
+    if constexpr (R <= kMax) function(Height<R>(), i, tile.begin); \
     break;
       KERASPTB_CASE(1)
       KERASPTB_CASE(2)
@@ -105,9 +105,9 @@ KERASPTB_INLINE void for_each_tile(int64_t size, Range some, const Function& fun
     }
   }
 }
-template <int kMost = kRows, class Function>
+template <int kMax = kRows, class Function>
 KERASPTB_INLINE void for_each_tile(int64_t size, const Function& function) {
-  for_each_tile<kMost>(size, Range{0, ceil_div(size, kMost)}, function);
+  for_each_tile<kMax>(size, Range{0, ceil_div(size, kMax)}, function);
 }
 
 }  // namespace KERASPTB_LEVEL

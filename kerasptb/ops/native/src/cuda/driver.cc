@@ -319,7 +319,7 @@ bool has_room(const Launch& a, int device) {
   return clusters > 0;
 }
 
-std::string most_shared_bytes(void* stream, int64_t* bytes) {
+std::string max_shared_bytes(void* stream, int64_t* bytes) {
   int device = 0;
   if (!driver().error.empty()) return driver().error;
   if (std::string error = device_of(stream, &device); !error.empty()) return error;

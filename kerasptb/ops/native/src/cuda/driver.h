@@ -49,7 +49,7 @@ std::string launch(const Launch&, void* stream);
 bool has_room(const Launch&, int device);
 
 // The dynamic shared memory that a block may ask for on the GPU of this stream.
-std::string most_shared_bytes(void* stream, int64_t* bytes);
+std::string max_shared_bytes(void* stream, int64_t* bytes);
 
 }  // namespace cuda
 }  // namespace kerasptb

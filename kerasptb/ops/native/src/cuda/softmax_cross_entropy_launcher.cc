@@ -13,7 +13,7 @@ std::string launch_rows(const SoftmaxCrossEntropy& a, void* stream) {
   const int64_t threads = a.vocabulary <= kSoftmaxFewColumns ? kSoftmaxFewThreads : kSoftmaxThreads;
   int64_t most = kSharedBytesWithoutOptIn;  // rows that fit this need not ask the GPU
   if (softmax_shared_bytes(a.vocabulary) > most)
-    if (std::string error = most_shared_bytes(stream, &most); !error.empty())
+    if (std::string error = max_shared_bytes(stream, &most); !error.empty())
       return "kerasptb_softmax_cross_entropy (" + shape + "): " + error;
   if (softmax_shared_bytes(a.vocabulary) <= most)
     return launch(

@@ -47,10 +47,10 @@ KERASPTB_NOINLINE void drop_groups(const Dropout& a, Range groups) {
           threefry(lane + static_cast<uint32_t>(counter), Bits{} + static_cast<uint32_t>(counter >> 32), a.key);
       for (int j = 0; j < 2; ++j) {
         const int64_t i = group * kGroup + j * kCounters + l, lanes = lanes_before(i, a.size);
-        const bool whole = lanes == kLanes;
-        const Float x = whole ? load(a.x + i) : load(a.x + i, lanes);
+        const bool full = lanes == kLanes;
+        const Float x = full ? load(a.x + i) : load(a.x + i, lanes);
         const Float y = numbers.of[j] <= last_kept ? x * scale : Float{};
-        whole ? store(a.y + i, y) : store(a.y + i, y, lanes);
+        full ? store(a.y + i, y) : store(a.y + i, y, lanes);
       }
     }
 }

@@ -7,7 +7,7 @@
 
 namespace kerasptb {
 
-KERASPTB_DECLARE(void linear_cross_entropy_of_few_words(const LinearCrossEntropy&))
+KERASPTB_DECLARE(void linear_cross_entropy_few_words(const LinearCrossEntropy&))
 // Up to how many words that is faster than the float32 kernel for many.
 KERASPTB_DECLARE(int64_t few_words_limit(int64_t features, int64_t vocabulary_size))
 

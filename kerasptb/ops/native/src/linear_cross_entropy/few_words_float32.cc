@@ -72,15 +72,15 @@ KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
         }
       }
     };
-    const bool whole = of.columns >= W * kLanes, accumulate = of.accumulate || begin > 0;
-    if (whole)
+    const bool full = of.columns >= W * kLanes, accumulate = of.accumulate || begin > 0;
+    if (full)
       add([](const float* p, int) { return load(p); });
     else
       add([&](const float* p, int j) { return load(p, columns(j)); });
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < W; ++j) {
         float* c = of.c + r * of.c_stride + j * kLanes;
-        if (whole)
+        if (full)
           store(c, accumulate ? load(c) + total[r][j] : total[r][j]);
         else
           store(c, accumulate ? load(c, columns(j)) + total[r][j] : total[r][j], columns(j));
@@ -371,7 +371,7 @@ struct Task {
 
 }  // namespace
 
-void linear_cross_entropy_of_few_words(const LinearCrossEntropy& io) {
+void linear_cross_entropy_few_words(const LinearCrossEntropy& io) {
   Workers workers;
   const int threads = workers.count();
   Task task(io);

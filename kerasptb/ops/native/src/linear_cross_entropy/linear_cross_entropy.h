@@ -34,7 +34,7 @@ struct LinearCrossEntropy {
 
 // All throw std::bad_alloc. A logit of +infinity gives a loss of NaN.
 //
-// Each logit is computed once, and the exponentials of a chunk of words are kept: memory beyond the results is about
+// Each logit is computed once, and the exponentials of a chunk of words are saved: memory beyond the results is about
 // (D + 300) V floats, for few words N V.
 KERASPTB_DECLARE(void linear_cross_entropy(const LinearCrossEntropy&))
 

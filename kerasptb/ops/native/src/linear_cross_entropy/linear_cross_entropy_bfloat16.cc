@@ -21,9 +21,9 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
-// Bytes of e that are kept, for all threads; but a chunk has at least kLeastChunkRows rows, since with smaller chunks W
+// Bytes of e that are saved, for all threads; but a chunk has at least kMinChunkRows rows, since with smaller chunks W
 // is packed, and dW added to, more often.
-constexpr int64_t kKeptBytes = 16 << 20, kLeastChunkRows = 512;
+constexpr int64_t kSavedBytes = 16 << 20, kMinChunkRows = 512;
 // Bytes of h and dh, which a thread reads or writes once for each panel: they stay in its L2 cache.
 constexpr int64_t kChunkBytes = 1 << 20;
 // Rows of a chunk if W is not large: e takes less memory then, and as much time. From 7 % less to 4 % more was measured
@@ -32,9 +32,9 @@ constexpr int64_t kChunkRowsOfSmallKernel = 300;
 
 template <int kParts>
 int64_t chunk_count(const LinearCrossEntropy& io, int64_t depth) {
-  const int64_t kept = kKeptBytes / (2 * kParts * io.vocabulary_size);
-  const int64_t most_rows = larger(kLeastChunkRows, smaller(kept, kChunkBytes / (depth * (4 + 4 * kParts))));
-  const int64_t count = ceil_div(io.num_words, most_rows);
+  const int64_t saved_rows = kSavedBytes / (2 * kParts * io.vocabulary_size);
+  const int64_t max_rows = larger(kMinChunkRows, smaller(saved_rows, kChunkBytes / (depth * (4 + 4 * kParts))));
+  const int64_t count = ceil_div(io.num_words, max_rows);
   const bool small = io.features * io.vocabulary_size <= kLargeKernel;
   return small ? larger(count, io.num_words / kChunkRowsOfSmallKernel) : count;
 }
@@ -44,7 +44,8 @@ KERASPTB_INLINE float power_of_two(float x) { return _mm512_scalef_ps(splat(1.0f
 
 // e of one of the thread's panels.
 template <int kParts>
-KERASPTB_INLINE bfloat16* kept(const Task<kParts>& task, Range my_panels, int64_t panel, const ThreadBuffers& my) {
+KERASPTB_INLINE bfloat16* exponentials_at(const Task<kParts>& task, Range my_panels, int64_t panel,
+                                          const ThreadBuffers& my) {
   return my.exponentials + (panel - my_panels.begin) * kParts * task.exponentials_part_stride;
 }
 
@@ -110,7 +111,7 @@ struct Exponentials {
   }
 
  private:
-  // Adds e to the sums, and stores it twice: in pairs of rows, to be kept, and by rows in the block.
+  // Adds e to the sums, and stores it twice: in pairs of rows, to be saved, and by rows in the block.
   KERASPTB_INLINE_METHOD void two_rows() const {
     const float* bias = my.bias + v;
     Float e[2][kStripVectors];
@@ -120,7 +121,7 @@ struct Exponentials {
         e[i][j] = load(z + (next + i) * kStrip + j * kLanes) + load(bias + j * kLanes);
       Float top = e[i][0];
       for (int j = 1; j < kStripVectors; ++j) top = at_least(e[i][j], top);
-      if (any_above(top, my.largest[row] + kMostAbove))
+      if (any_above(top, my.largest[row] + kMaxAbove))
         raise_reference(task, Range{my_panels.begin, panel + (v > 0)}, panel > my_panels.begin, row, maximum(top),
                         v > 0 ? block + (next + i) * kPanel : nullptr, my);
       const Float m = splat(my.largest[row]);
@@ -133,7 +134,7 @@ struct Exponentials {
     }
     if (!task.with_gradients()) return;
     bfloat16* by_rows = block + next * kPanel + v;
-    bfloat16* in_pairs = kept(task, my_panels, panel, my) + task.place_in_pairs(first_row + next, v);
+    bfloat16* in_pairs = exponentials_at(task, my_panels, panel, my) + task.place_in_pairs(first_row + next, v);
     for (int j = 0; j < kStripVectors; ++j) {
       const Parts<kParts> parts = split_in_parts<kParts>(e[0][j], e[1][j]);
       for (int part = 0; part < kParts; ++part) {
@@ -155,7 +156,7 @@ struct Exponentials {
       block[part * task.kBlockPartStride + (row - first_row) * kPanel + word] = 0;
       const bfloat16* from =
           my.columns + part * task.panel_part_stride + word / kTileRows * kTileRows * task.depth + word % kTileRows * 2;
-      bfloat16* to = task.target_kernel + (part * task.most_rows + row) * task.depth;
+      bfloat16* to = task.target_kernel + (part * task.max_rows + row) * task.depth;
       for (int64_t d = 0; d < task.depth; d += 2) memcpy(to + d, from + d * kTileRows, 2 * sizeof(bfloat16));
     }
   }
@@ -228,13 +229,13 @@ void factors(const Task<kParts>& task, Range my_panels, const ThreadBuffers& my)
   for (int64_t r = 0; r < task.padded_rows; ++r) my.factor[r] = 0.0f;
   for (int64_t r = 0; r < task.num_rows; ++r) {
     // So that the residual of a target cannot overflow in the scale of e.
-    if (task.largest[r] - my.largest[r] > kMostAbove)
+    if (task.largest[r] - my.largest[r] > kMaxAbove)
       raise_reference(task, my_panels, true, r, task.largest[r], nullptr, my);
     const float distance = my.largest[r] - task.largest[r];
     my.factor[r] = task.io.scale[task.begin + r] * (power_of_two(distance) / task.total[r]);
     const int64_t target = task.io.targets[task.begin + r], panel = target / kPanel;
     if (panel >= my_panels.begin && panel < my_panels.end)
-      store_in_parts<kParts>(kept(task, my_panels, panel, my) + task.place_in_pairs(r, target % kPanel),
+      store_in_parts<kParts>(exponentials_at(task, my_panels, panel, my) + task.place_in_pairs(r, target % kPanel),
                              task.exponentials_part_stride,
                              task.residual(r) * (task.total[r] * power_of_two(-distance)));
   }
@@ -265,7 +266,7 @@ void gradients(const Task<kParts>& task, Range my_panels, ThreadBuffers& my) {
   factors(task, my_panels, my);
   task.pack_h_transposed(Range{0, task.padded_rows / kBlock}, my.factor, my.h_transposed);
   for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
-    const bfloat16* e = kept(task, my_panels, panel, my);
+    const bfloat16* e = exponentials_at(task, my_panels, panel, my);
     sum_over_rows(task, e, d_bias, my);
     task.store_d_bias(panel, d_bias);
     task.kernel_gradient(panel, e, my);
@@ -302,7 +303,7 @@ void run(const LinearCrossEntropy& io) {
   task.depth = round_up(io.features, kTileDepth);
   task.panels = ceil_div(io.vocabulary_size, kPanel);
   const int64_t chunks = chunk_count<kParts>(io, task.depth);
-  const int64_t rows = task.most_rows = round_up(ceil_div(io.num_words, chunks), kBlock);
+  const int64_t rows = task.max_rows = round_up(ceil_div(io.num_words, chunks), kBlock);
   task.h_stride = spread(task.depth);
   task.h_transposed_stride = spread(rows);
   task.dh_stride = spread(2 * task.depth) / 2;

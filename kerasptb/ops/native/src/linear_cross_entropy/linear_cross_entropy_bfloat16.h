@@ -58,7 +58,7 @@ struct Task {
   int threads;
   int64_t depth;  // D' = D rounded up to 32
   int64_t panels;
-  int64_t most_rows;  // of a chunk, multiple of 32
+  int64_t max_rows;  // of a chunk, multiple of 32
   int64_t h_stride, h_transposed_stride, dh_stride;
   // Elements from the first parts of an array to the second.
   int64_t h_part_stride, h_transposed_part_stride, panel_part_stride, exponentials_part_stride;
@@ -258,12 +258,12 @@ struct Task {
         const Operand residuals{exponentials + 2 * v, 2 * kTileRows, 2 * kPanel * int64_t{sizeof(bfloat16)},
                                 kTileDepth * kPanel, exponentials_part_stride};
         float* place = io.d_kernel + d * io.vocabulary_size + panel * kPanel + v;
-        const bool whole = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
+        const bool full = !io.transpose_kernel && v + kBlock <= words && d + kBlock <= io.features;
         if (d + kBlock < depth) prefetch_block_of_d_kernel(panel, d + kBlock, v);
-        const SumTiles sums = whole ? sums_32x32(place, io.vocabulary_size) : sums_32x32(edge, kBlock);
-        multiply_32x32<kParts>(padded_rows / kTileDepth, kBlock, rows, residuals, whole && begin > 0 ? &sums : nullptr,
+        const SumTiles sums = full ? sums_32x32(place, io.vocabulary_size) : sums_32x32(edge, kBlock);
+        multiply_32x32<kParts>(padded_rows / kTileDepth, kBlock, rows, residuals, full && begin > 0 ? &sums : nullptr,
                                sums);
-        if (whole) continue;
+        if (full) continue;
         if (io.transpose_kernel) {
           add_transposed(edge, d, panel * kPanel + v);
           continue;
@@ -304,7 +304,7 @@ struct Task {
         Float total = Float{};
         for (int t = 0; t < threads; ++t) total += buffers[t].factor[r] * load(buffers[t].dh + r * dh_stride + d);
         for (int part = 0; part < kParts; ++part)
-          total += of_target * widen(load_bfloat16x16(target_kernel + (part * most_rows + r) * depth + d));
+          total += of_target * widen(load_bfloat16x16(target_kernel + (part * max_rows + r) * depth + d));
         store(io.dh + (begin + r) * io.features + d, total * kLn2, lanes_before(d, io.features));
       }
     }

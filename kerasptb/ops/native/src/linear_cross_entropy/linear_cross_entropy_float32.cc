@@ -3,7 +3,7 @@
 // The vocabulary is split into panels of two vectors of words, which the threads share, and the N rows of h into
 // chunks. For every chunk:
 //
-// 1. Each thread computes the logits z of its panels, in registers a tile of rows at a time, and keeps e = 2^(z - m).
+// 1. Each thread computes the logits z of its panels, in registers a tile of rows at a time, and saves e = 2^(z - m).
 //    The reference m belongs to a row and a thread. It is the largest logit of the thread's first panel, and is raised
 //    when a later logit is so far above it that exponentials could overflow.
 // 2. The sums over all threads give the loss, and the factor f = scale 2^(m - largest) / sum, so that dz = f e. For
@@ -31,7 +31,7 @@ constexpr int64_t kPanelsOfTotal = 32;
 
 // Rows of a chunk, at most. With fewer, more chunks add their share to dW, each a pass over D x V floats; with more, a
 // tile of (f h)^T no longer stays in the L1 cache.
-constexpr int64_t kMostRows = 240;
+constexpr int64_t kMaxRows = 240;
 
 // Memory of one thread.
 struct ThreadBuffers {
@@ -181,8 +181,7 @@ struct Task {
         target_logit[row] = e[target];
       }
       const Float top = at_least(z[0], z[1]);
-      if (any_above(top, my.reference[row] + kMostAbove))
-        raise_reference(my_panels.begin, panel, row, maximum(top), my);
+      if (any_above(top, my.reference[row] + kMaxAbove)) raise_reference(my_panels.begin, panel, row, maximum(top), my);
       const Float m = splat(my.reference[row]);
       const Float e0 = exp2(z[0] - m), e1 = exp2(z[1] - m);
       store(my.totals + row * kLanes, load(my.totals + row * kLanes) + (e0 + e1));
@@ -224,7 +223,7 @@ struct Task {
   void factors(Range my_panels, const ThreadBuffers& my) const {
     for (int64_t r = 0; r < num_rows; ++r) {
       // So that the residual of a target, softmax - 1, cannot overflow in the scale of e.
-      if (largest[r] - my.reference[r] > kMostAbove) raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
+      if (largest[r] - my.reference[r] > kMaxAbove) raise_reference(my_panels.begin, my_panels.end, r, largest[r], my);
       const float distance = my.reference[r] - largest[r];
       my.factor[r] = io.scale[begin + r] * (exp2(splat(distance))[0] / total[r]);
       const int64_t target = io.targets[begin + r], panel = target / kPanel;
@@ -383,7 +382,7 @@ int64_t few_words_limit(int64_t features, int64_t vocabulary_size) {
 }
 
 void linear_cross_entropy(const LinearCrossEntropy& io) {
-  if (io.num_words <= few_words_limit(io.features, io.vocabulary_size)) return linear_cross_entropy_of_few_words(io);
+  if (io.num_words <= few_words_limit(io.features, io.vocabulary_size)) return linear_cross_entropy_few_words(io);
   Workers workers;
   const int threads = workers.count();
   const int64_t D = io.features;
@@ -391,8 +390,8 @@ void linear_cross_entropy(const LinearCrossEntropy& io) {
   task.threads = threads;
   task.depth = round_up(D, kPanel);
   task.panels = ceil_div(io.vocabulary_size, kPanel);
-  const int64_t rows = ceil_div(io.num_words, ceil_div(io.num_words, kMostRows));
-  const int64_t tiles = ceil_div(rows, kRows), most_panels = ceil_div(task.panels, threads);
+  const int64_t rows = ceil_div(io.num_words, ceil_div(io.num_words, kMaxRows));
+  const int64_t tiles = ceil_div(rows, kRows), max_panels = ceil_div(task.panels, threads);
   task.panel_stride = task.with_gradients() ? rows * kPanel : 0;
   task.dh_stride = task.depth + kLanes;
   task.h = workers.scratch<float>(tiles * D * kRows);
@@ -408,9 +407,9 @@ void linear_cross_entropy(const LinearCrossEntropy& io) {
     my.reference = workers.scratch<float>(rows);
     my.totals = workers.scratch<float>(rows * kLanes);
     my.earlier = workers.scratch<float>(rows * kLanes);
-    my.exponentials = workers.scratch<float>((task.with_gradients() ? most_panels : 1) * rows * kPanel);
+    my.exponentials = workers.scratch<float>((task.with_gradients() ? max_panels : 1) * rows * kPanel);
     if (!task.with_gradients()) continue;
-    my.transposed = workers.scratch<float>(task.depth * most_panels * kPanel);
+    my.transposed = workers.scratch<float>(task.depth * max_panels * kPanel);
     my.factor = workers.scratch<float>(rows);
     my.scaled_h = workers.scratch<float>(ceil_div(D + 1, kRows) * rows * kRows);
     my.dh = workers.scratch<float>(rows * task.dh_stride);

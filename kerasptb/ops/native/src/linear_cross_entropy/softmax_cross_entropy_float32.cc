@@ -1,7 +1,7 @@
 // Softmax cross-entropy of rows of logits on the CPU. Equations: softmax_cross_entropy.h.
 //
 // The threads share the rows. Each row is read three times, from the cache but for the first: for its maximum, for the
-// exponentials, which are kept in dlogits, and to scale these. Each thread sums its part of dbias.
+// exponentials, which are saved in dlogits, and to scale these. Each thread sums its part of dbias.
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 #include <math.h>

@@ -28,9 +28,9 @@ struct Backward {
   const int64_t tiles = sizes.unit_tiles(), depth = tiles * kTileColumns;  // packed columns without tiles of padding
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
-  const int64_t most_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
+  const int64_t max_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
   const int64_t packed_part_stride = row_size * columns, dz_part_stride = (num_rows + kBlock) * dz_stride;
-  const int64_t inputs_part_stride = most_rows * row_size, packed_dz_part_stride = kColumnsAtOnce * kBlock * most_rows;
+  const int64_t inputs_part_stride = max_rows * row_size, packed_dz_part_stride = kColumnsAtOnce * kBlock * max_rows;
   bfloat16* const packed;             // [K / 16][4H' / 32][paired tile]: the transpose of [W; U], as B
   bfloat16* const dz;                 // [T B + 32][4H'], packed columns
   bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]: as A of dW

@@ -23,11 +23,11 @@ uint64_t hash_of(const float* row, int64_t columns) {
 
 }  // namespace
 
-DistinctRows::DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t columns, int64_t least_repeats,
+DistinctRows::DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t columns, int64_t min_repeats,
                            Workers& workers)
     : number_(steps * batch), count_(number_) {
   const int64_t number = number_;
-  if (number <= least_repeats || number > std::numeric_limits<int32_t>::max() / 2) return;
+  if (number <= min_repeats || number > std::numeric_limits<int32_t>::max() / 2) return;
   first_ = workers.scratch<int32_t>(number);
   of_row_ = workers.scratch<int32_t>(number);
   int32_t* equal = workers.scratch<int32_t>(number);  // how many rows each distinct one stands for
@@ -50,7 +50,7 @@ DistinctRows::DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t
     for (int64_t i = some.begin; i < some.end; ++i) {
       int64_t slot = hashes[i] & (slots - 1);
       while (table[slot] >= 0 && hashes[first_[table[slot]]] != hashes[i]) slot = (slot + 1) & (slots - 1);
-      if (table[slot] < 0 || equal[table[slot]] == kMostEqual) {
+      if (table[slot] < 0 || equal[table[slot]] == kMaxEqual) {
         first_[count] = static_cast<int32_t>(i);
         equal[count] = 0;
         table[slot] = static_cast<int32_t>(count++);
@@ -71,14 +71,14 @@ DistinctRows::DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t
     all.wait();
     if (thread == 0) count_distinct(rest);
     all.wait();
-    if (number - count < least_repeats) return;
+    if (number - count < min_repeats) return;
     for (int64_t i = mine.begin; i < mine.end && hashes_tell.load(std::memory_order_relaxed); ++i) {
       const int64_t first = first_[of_row_[i]];
       if (first != i && memcmp(row(i), row(first), columns * sizeof(float)) != 0)
         hashes_tell.store(false, std::memory_order_relaxed);
     }
   });
-  if (number - count >= least_repeats && hashes_tell) count_ = count;
+  if (number - count >= min_repeats && hashes_tell) count_ = count;
 }
 
 }  // namespace kerasptb

@@ -16,12 +16,12 @@ class DistinctRows {
  public:
   // After so many equal rows the next one counts as distinct: rounding errors of a sum over equal rows would grow with
   // its length.
-  static constexpr int64_t kMostEqual = 64;
+  static constexpr int64_t kMaxEqual = 64;
 
-  // Compares the rows of x [batch, steps, columns], by all threads. All count as distinct if fewer than `least_repeats`
+  // Compares the rows of x [batch, steps, columns], by all threads. All count as distinct if fewer than `min_repeats`
   // repeat another one; and also, because looking would take too long, if none of the first 128 does, or if the first
   // 16 columns do not tell rows apart. Scratch memory of `workers` stays taken.
-  DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t columns, int64_t least_repeats, Workers& workers);
+  DistinctRows(const float* x, int64_t batch, int64_t steps, int64_t columns, int64_t min_repeats, Workers& workers);
 
   // Kernels include this: see the note on inline functions in simd.h.
   __attribute__((always_inline)) int64_t count() const { return count_; }

@@ -116,7 +116,7 @@ struct Weights {
   }
 };
 
-// How gates, which are within ±1, are kept for the backward pass. With one part it is 16-bit fixed point: bfloat16 has
+// How gates, which are within ±1, are saved for the backward pass. With one part it is 16-bit fixed point: bfloat16 has
 // steps of 1/256 just below 1, so 1 - gate, and with it the gradient, would be lost for a gate that is nearly open.
 template <int kParts>
 struct GateType;

@@ -52,9 +52,9 @@ struct LstmForward {
   const float *x, *kernel, *recurrent_kernel, *bias, *h0, *c0;
   float *h_seq, *h_T, *c_T;
   // Saved for the backward pass; all null in inference.
-  uint16_t* rows;  // bfloat16 only
-  void* gates;
-  float* cells;
+  uint16_t* rows = nullptr;  // bfloat16 only
+  void* gates = nullptr;
+  float* cells = nullptr;
 };
 
 struct LstmBackward {

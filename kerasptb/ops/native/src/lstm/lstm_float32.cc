@@ -1,4 +1,4 @@
-// The whole LSTM layer in float32: the products before and after the recurrence, which is in
+// The LSTM layer in float32: the products before and after the recurrence, which is in
 // recurrence_forward_float32.cc and recurrence_backward_float32.cc. Equations and shape letters: lstm.h.
 //
 // Row r = t B + b of x, h, z and dz is step t of row b of the batch, and z and dz have packed columns. The product x W

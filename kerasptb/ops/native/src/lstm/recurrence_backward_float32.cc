@@ -25,13 +25,13 @@ constexpr int64_t kSumRows = 24;
 
 // One step's arrays. Row b of the batch is at b times the stride; it has H elements, or 4H (i, f, g, o).
 struct BackwardStep {
-  KeptOrder kept;           // the order of gates and c
+  SavedOrder order;         // the order of gates and c
   int64_t units;            // H
-  const float* gates;       // columns, kept.gates_row
-  const float* c;           // H, kept.c_row
+  const float* gates;       // columns, order.gates_row
+  const float* c;           // H, order.c_row
   const float* c_previous;  // H, c_previous_stride
   const float* dh_seq;      // H, seq_stride
-  float* dz;                // columns, kept.gates_row; or null, and then:
+  float* dz;                // columns, order.gates_row; or null, and then:
   Panels dz_panels;         // [B T, 4H in packed columns]: row b of the batch is row first_row + b
   int64_t first_row;
   float* dz_local;  // 4H, local_stride: a copy of dz for the product
@@ -40,8 +40,8 @@ struct BackwardStep {
   int64_t seq_stride, c_previous_stride, local_stride, h_stride;
 
   KERASPTB_INLINE_METHOD float* dz_of(int64_t b, int64_t gate, int64_t unit) const {
-    const int64_t column = kept.at(gate, unit);
-    return dz != nullptr ? dz + b * kept.gates_row + column
+    const int64_t column = order.at(gate, unit);
+    return dz != nullptr ? dz + b * order.gates_row + column
                          : dz_panels.at(column / kPanel, first_row + b) + column % kPanel;
   }
 };
@@ -52,21 +52,21 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   const int64_t H = s.units, lanes = H - u;
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
-  const float* gates = s.gates + b * s.kept.gates_row;
+  const float* gates = s.gates + b * s.order.gates_row;
   float* local = s.dz_local + b * s.local_stride + u;
   float* dc_row = s.dc + b * s.h_stride + u;
 
   // The next row is too far away for the hardware to prefetch it.
-  for (int j = 0; j < 4; ++j) prefetch(gates + s.kept.gates_row + s.kept.at(j, u));
-  prefetch(s.c + (b + 1) * s.kept.c_row + u);
+  for (int j = 0; j < 4; ++j) prefetch(gates + s.order.gates_row + s.order.at(j, u));
+  prefetch(s.c + (b + 1) * s.order.c_row + u);
   prefetch(s.dh_seq + (b + 1) * s.seq_stride + u);
   prefetch(s.c_previous + (b + 1) * s.c_previous_stride + u);
   for (int j = 0; j < 4; ++j) prefetch_to_write(s.dz_of(b + 1, j, u));
 
-  const auto gate = [&](int j) __attribute__((always_inline)) { return get(gates + s.kept.at(j, u)); };
+  const auto gate = [&](int j) __attribute__((always_inline)) { return get(gates + s.order.at(j, u)); };
   const Float i = gate(0), f = gate(1), g = gate(2), o = gate(3);
   const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);
-  const Float tanh_c = tanh(get(s.c + b * s.kept.c_row + u));
+  const Float tanh_c = tanh(get(s.c + b * s.order.c_row + u));
   const Float dc = get(dc_row) + dh * o * (1.0f - tanh_c * tanh_c);
   put(dc_row, dc * f);
   const Float d[4] = {
@@ -217,7 +217,7 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a) {
 
 void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers) {
   const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
-  const KeptOrder kept(a.steps_first, B, T, H);
+  const SavedOrder order(a.steps_first, B, T, H);
   const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
@@ -249,16 +249,16 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
     copy_rows(dh, h_stride, a.dh_T, H, part.rows, part.units);
     copy_rows(dc, h_stride, a.dc_T, H, part.rows, part.units);
     for (int64_t t = T - 1; t >= 0; --t) {
-      BackwardStep step{kept};
+      BackwardStep step{order};
       step.units = H;
-      step.gates = a.gates + t * kept.gates_of_step;
-      step.c = a.c_seq + t * kept.c_of_step;
-      step.c_previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * kept.c_of_step;
-      step.c_previous_stride = t == 0 ? H : kept.c_row;
+      step.gates = a.gates + t * order.gates_of_step;
+      step.c = a.c_seq + t * order.c_of_step;
+      step.c_previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * order.c_of_step;
+      step.c_previous_stride = t == 0 ? H : order.c_row;
       step.dh_seq = a.dh_seq + t * H;
       step.seq_stride = T * H;
-      step.dz = a.steps_first ? nullptr : a.dz + t * kept.gates_of_step;
-      step.dz_panels = {B * T, kept.columns, a.dz};
+      step.dz = a.steps_first ? nullptr : a.dz + t * order.gates_of_step;
+      step.dz_panels = {B * T, order.columns, a.dz};
       step.first_row = t * B;
       step.dz_local = local[t & 1];
       step.local_stride = local_stride;

@@ -53,14 +53,14 @@ struct PackedColumns {
 };
 
 // The order of `xz`, `gates` and `c_seq` (recurrence.h); strides in floats.
-struct KeptOrder {
+struct SavedOrder {
   bool steps_first;
   PackedColumns packed;
   int64_t columns;                   // of xz and gates
   int64_t gates_of_step, gates_row;  // from a step to the next, and from a row of the batch to the next
   int64_t c_of_step, c_row;
 
-  KERASPTB_INLINE_METHOD KeptOrder(bool steps_first, int64_t batch, int64_t steps, int64_t units)
+  KERASPTB_INLINE_METHOD SavedOrder(bool steps_first, int64_t batch, int64_t steps, int64_t units)
       : steps_first(steps_first),
         packed{units},
         columns(steps_first ? packed.count() : 4 * units),
@@ -104,7 +104,7 @@ struct Part {
   }
 };
 
-// The passes of the recurrence by threads that the caller holds. Their scratch memory stays taken.
+// The passes of the recurrence by the threads of the caller. Their scratch memory stays taken.
 void lstm_recurrence_forward(const LstmRecurrenceForward&, Workers&);
 void lstm_recurrence_backward(const LstmRecurrenceBackward&, Workers&);
 

@@ -3,7 +3,7 @@
 // Each thread computes some rows of the batch and some units (lstm/thread_grid.h) for all steps. The product h[t-1] U
 // of a step is computed in one of two ways. With many uses of U (steps times tiles of rows), U is packed into panels
 // once, and register tiles hold the sums of all four gates, from which the gates are computed at once (forward_panels).
-// With few uses packing does not pay: U is read in place, by rows, and the sums are kept in memory (forward_long_runs).
+// With few uses packing does not pay: U is read in place, by rows, and the sums are in memory (forward_long_runs).
 // Threads that share rows wait for each other once a step; h has two buffers, so that a thread may write h[t] while
 // another still reads h[t-1].
 #include "lstm/recurrence_float32.h"
@@ -20,7 +20,7 @@ constexpr bool fits(int R, int N) { return N == 1 ? R <= kMaxRows : R * 4 * N + 
 
 // One step's arrays. Row b of the batch is at b times the stride; it has H elements, or 4H (i, f, g, o).
 struct ForwardStep {
-  KeptOrder kept;       // the order of xz and gates
+  SavedOrder order;     // the order of xz and gates
   int64_t units;        // H
   const float* kernel;  // U [H, 4H]
   const float* packed;  // U as [panel][H][4][kLanes]; or null, and then:
@@ -28,20 +28,20 @@ struct ForwardStep {
   float* totals;        // 4H, sums_stride: the sums over those before
   int64_t sums_stride;
   const float* bias;  // [4H]
-  const float* xz;    // columns, kept.gates_row; but if xz_row is not null, row b is the xz_row[b]-th
+  const float* xz;    // columns, order.gates_row; but if xz_row is not null, row b is the xz_row[b]-th
   const int32_t* xz_row;
   const float* c_previous;  // H, c_previous_stride
   const float* h_previous;  // H, h_stride
   float* h_next;            // H, h_stride
   float* h_seq;             // H, seq_stride
   float* c;                 // H, c_stride
-  float* gates;             // columns, kept.gates_row; or null
+  float* gates;             // columns, order.gates_row; or null
   float* h_T;               // H, dense; null except in the last step
   float* c_T;               // H, dense
   int64_t c_previous_stride, c_stride, h_stride, seq_stride;
 
   KERASPTB_INLINE_METHOD const float* xz_of(int64_t b) const {
-    return xz + (xz_row != nullptr ? xz_row[b] * kept.columns : b * kept.gates_row);
+    return xz + (xz_row != nullptr ? xz_row[b] * order.columns : b * order.gates_row);
   }
 };
 
@@ -55,11 +55,11 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
   const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
   const Float h = o * tanh(c);
   if (s.gates != nullptr) {
-    float* gates = s.gates + b * s.kept.gates_row;
-    put(gates + s.kept.at(0, u), i);
-    put(gates + s.kept.at(1, u), f);
-    put(gates + s.kept.at(2, u), g);
-    put(gates + s.kept.at(3, u), o);
+    float* gates = s.gates + b * s.order.gates_row;
+    put(gates + s.order.at(0, u), i);
+    put(gates + s.order.at(1, u), f);
+    put(gates + s.order.at(2, u), g);
+    put(gates + s.order.at(3, u), o);
   }
   put(s.c + b * s.c_stride + u, c);
   put(s.h_seq + b * s.seq_stride + u, h);
@@ -82,9 +82,9 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < N; ++n) {
       const int64_t b = row + r, u = unit + n * kLanes;
-      for (int g = 0; g < 4; ++g) prefetch(s.xz_of(b) + s.kept.at(g, u));
+      for (int g = 0; g < 4; ++g) prefetch(s.xz_of(b) + s.order.at(g, u));
       if (s.xz_row != nullptr && s.gates != nullptr)
-        for (int g = 0; g < 4; ++g) prefetch_to_write(s.gates + b * s.kept.gates_row + s.kept.at(g, u));
+        for (int g = 0; g < 4; ++g) prefetch_to_write(s.gates + b * s.order.gates_row + s.order.at(g, u));
       prefetch(s.c_previous + b * s.c_previous_stride + u);
       prefetch_to_write(s.c + b * s.c_stride + u);
       prefetch_to_write(s.h_seq + b * s.seq_stride + u);
@@ -117,7 +117,7 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
       Float z[4];
       for (int g = 0; g < 4; ++g) {
         const int64_t u = unit + n * kLanes;
-        z[g] = get(s.xz_of(row + r) + s.kept.at(g, u)) + get(s.bias + g * H + u) + total[r][g][n];
+        z[g] = get(s.xz_of(row + r) + s.order.at(g, u)) + get(s.bias + g * H + u) + total[r][g][n];
       }
       finish_units<kTail>(s, row + r, unit + n * kLanes, z);
     }
@@ -200,7 +200,7 @@ KERASPTB_INLINE void finish_sums(const ForwardStep& s, int64_t b, int64_t u) {
   for (int g = 0; g < 4; ++g) {
     const auto get = [&](const float* p) { return kTail ? load(p, s.units - u) : load(p); };
     const int64_t j = g * s.units + u;
-    z[g] = get(s.xz_of(b) + s.kept.at(g, u)) + get(s.bias + j) + get(s.totals + b * s.sums_stride + j);
+    z[g] = get(s.xz_of(b) + s.order.at(g, u)) + get(s.bias + j) + get(s.totals + b * s.sums_stride + j);
   }
   finish_units<kTail>(s, b, u, z);
 }
@@ -242,7 +242,7 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a) {
 
 void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
   const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H);
-  const KeptOrder kept(a.steps_first, B, T, H);
+  const SavedOrder order(a.steps_first, B, T, H);
   const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
@@ -255,8 +255,8 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
     totals = workers.scratch<float>(B * sums_stride);
   }
   float* h[2] = {workers.scratch<float>(B * h_stride), workers.scratch<float>(B * h_stride)};
-  const bool keep = a.gates != nullptr;
-  float* c_local = keep ? nullptr : workers.scratch<float>(B * h_stride);
+  const bool saves = a.gates != nullptr;
+  float* c_local = saves ? nullptr : workers.scratch<float>(B * h_stride);
   Barrier all(threads);
   Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
 
@@ -268,7 +268,7 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
     all.wait();
     for (int64_t t = 0; t < T; ++t) {
       const bool last = t == T - 1;
-      ForwardStep step{kept};
+      ForwardStep step{order};
       step.units = H;
       step.kernel = a.recurrent_kernel;
       step.packed = packed;
@@ -276,18 +276,18 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
       step.totals = totals;
       step.sums_stride = sums_stride;
       step.bias = a.bias;
-      step.xz = a.xz_row != nullptr ? a.xz : a.xz + t * kept.gates_of_step;
+      step.xz = a.xz_row != nullptr ? a.xz : a.xz + t * order.gates_of_step;
       step.xz_row = a.xz_row != nullptr ? a.xz_row + t * B : nullptr;
-      step.c_previous = t == 0 ? a.c0 : keep ? a.c_seq + (t - 1) * kept.c_of_step : c_local;
-      step.c_previous_stride = t == 0 ? H : keep ? kept.c_row : h_stride;
-      step.c = keep ? a.c_seq + t * kept.c_of_step : c_local;
-      step.c_stride = keep ? kept.c_row : h_stride;
+      step.c_previous = t == 0 ? a.c0 : saves ? a.c_seq + (t - 1) * order.c_of_step : c_local;
+      step.c_previous_stride = t == 0 ? H : saves ? order.c_row : h_stride;
+      step.c = saves ? a.c_seq + t * order.c_of_step : c_local;
+      step.c_stride = saves ? order.c_row : h_stride;
       step.h_previous = h[t & 1];
       step.h_next = h[(t + 1) & 1];
       step.h_stride = h_stride;
       step.h_seq = a.h_seq + t * H;
       step.seq_stride = T * H;
-      step.gates = keep ? a.gates + t * kept.gates_of_step : nullptr;
+      step.gates = saves ? a.gates + t * order.gates_of_step : nullptr;
       step.h_T = last ? a.h_T : nullptr;
       step.c_T = a.c_T;
       if (packed != nullptr)
