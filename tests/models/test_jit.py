@@ -70,16 +70,17 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
     model, _ = trained(True)
     batch = tf.constant(TEXT[: B * T].reshape(B, T))
     hlo = hlo_of(model.train_step, (batch, batch))
-    lstm, loss = ("lstm", "softmax_cross_entropy") if gpu else ("lstm_layer", "linear_cross_entropy_float32")
+    lstm, loss = ("lstm_recurrence", "softmax_cross_entropy") if gpu else ("lstm", "linear_cross_entropy")
     assert Counter(re.findall(r'custom_call_target="kerasptb_(\w+)"', hlo)) == {
         f"{lstm}_forward_float32": 2,
         f"{lstm}_backward_float32": 2,
-        loss: 1,
-    } | ({} if gpu else {"clipped_sgd": 1})
+        f"{loss}_loss_and_gradients_float32": 1,
+    } | ({} if gpu else {"clipped_sgd_float32": 1})
     # A loop over chunks, steps or rows would be a launch from the host for each on a GPU.
     assert not re.search(r"\bwhile\(", hlo)
     evaluation = hlo_of(model.test_step, (batch, batch))
-    assert ("lstm_inference" if gpu else "linear_cross_entropy_forward") in evaluation
+    assert f"kerasptb_{lstm}_inference_float32" in evaluation
+    assert f"kerasptb_{loss}_loss_float32" in evaluation
     assert "backward" not in evaluation
 
 

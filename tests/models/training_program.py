@@ -182,7 +182,7 @@ if __name__ == "__main__":
     program = jax.jit(model.train_step).lower(state, (batch, batch)).as_text()
     counts = {
         name: program.count(f"custom_call @kerasptb_{name}(")
-        for name in ("lstm_layer_forward_float32", "lstm_layer_backward_float32", "linear_cross_entropy_float32")
+        for name in ("lstm_forward_float32", "lstm_backward_float32", "linear_cross_entropy_loss_and_gradients_float32")
     }
     assert list(counts.values()) == [2, 2, 1], counts
 

@@ -231,10 +231,10 @@ def test_the_program_holds_each_kernel_once_and_copies_no_weights():
     group = next(iter(BATCHES.batch(8)))
     program = model.train_function.program.experimental_get_compiler_ir(tf.constant(8), group)(stage="optimized_hlo")
     assert Counter(re.findall(r'custom_call_target="kerasptb_(\w+)"', program)) == {
-        "lstm_layer_forward_float32": 2,
-        "lstm_layer_backward_float32": 2,
-        "linear_cross_entropy_float32": 1,
-        "clipped_sgd": 1,
+        "lstm_forward_float32": 2,
+        "lstm_backward_float32": 2,
+        "linear_cross_entropy_loss_and_gradients_float32": 1,
+        "clipped_sgd_float32": 1,
     }
     for weight in model.trainable_variables:
         shape = ",".join(map(str, weight.shape))

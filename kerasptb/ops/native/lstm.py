@@ -1,8 +1,8 @@
 """The LSTM on the native library's kernels, with its gradient.
 
 On a processor one kernel computes the whole layer. On a GPU the framework computes the products outside the recurrence:
-x W before it; dx, dW, dU and dh0 after it. Handlers and their shapes: `src/lstm/lstm.h` and
-`src/lstm/recurrence.h`.
+x W before it; dx, dW, dU and dh0 after it. Handlers and their shapes: `lstm.h` and
+`recurrence.h` in `src/lstm/`.
 
 Where no gradient can be asked for (as in `evaluate`), the kernels store nothing for it; see `tensors.differentiable`.
 """

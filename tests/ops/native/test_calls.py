@@ -22,7 +22,7 @@ def test_operands_and_results_are_row_major_beside_transpositions(native_library
     (call,) = [line for line in program.splitlines() if " custom-call(" in line]
     constraints = call.partition("operand_layout_constraints=")[2]
     layouts = re.findall(r"\[([\d,]*)\]\{([\d,]*)\}", constraints + call.partition(" custom-call(")[0])
-    assert len(layouts) == len(arguments) + 5
+    assert len(layouts) == len(arguments) + 3
     for sizes, layout in layouts:
         assert layout.split(",") == [str(i) for i in reversed(range(len(sizes.split(","))))]
 

@@ -15,13 +15,16 @@ import sys
 import numpy as np
 sys.path[:0] = [{str(TESTS / "native")!r}, {str(TESTS)!r}]
 import test_clipped_sgd, test_dropout, test_global_norm, test_lstm
-import test_linear_cross_entropy as linear, test_softmax_cross_entropy as softmax
+import test_linear_cross_entropy as linear, test_lstm_layer as layer, test_softmax_cross_entropy as softmax
 from kerasptb.ops import native
 for shape in test_lstm.SHAPES:
     found = test_lstm.values_and_gradients(shape, "float32", "native")
     test_lstm.assert_as_exact_as_the_framework(found, shape)
     again = test_lstm.values_and_gradients(shape, "float32", "native")
     assert all(np.array_equal(found[name], again[name]) for name in found), shape
+for shape in layer.SHAPES:
+    layer.test_inference_gives_the_bits_of_the_forward_pass(None, "float32", shape, False)
+linear.test_few_words_limit_is_where_the_kernels_change(None, 300)
 for shape in test_dropout.SHAPES:
     test_dropout.test_keeps_what_the_numbers_say(None, shape, 0.5)
 for shape in test_global_norm.SHAPES:

@@ -45,7 +45,9 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     }
     # The sanitizer takes minutes for the allocations of XLA's compiler.
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", "not jit", "-p", "no:cacheprovider"]
-    kernels = [OPS / "native" / f"test_{name}.py" for name in ("linear_cross_entropy", "softmax_cross_entropy")]
+    kernels = [
+        OPS / "native" / f"test_{name}.py" for name in ("lstm_layer", "linear_cross_entropy", "softmax_cross_entropy")
+    ]
     operations = [OPS / f"test_{name}.py" for name in ("lstm", "bfloat16", "global_norm", "clipped_sgd", "dropout")]
     result = subprocess.run(
         [*command, *operations, *kernels], env=environment, capture_output=True, text=True, check=False
