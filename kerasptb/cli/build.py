@@ -1,0 +1,22 @@
+"""`kerasptb build`."""
+
+import sys
+
+from kerasptb.cli import arguments
+
+
+def add_parser(commands):
+    command = arguments.add_command(commands, "build", execute, "compile the native library")
+    command.add_argument("--force", action="store_true", help="compile even if it is up to date")
+    command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
+
+
+def execute(options):
+    from kerasptb.ops.native import build
+
+    path = build.build(force=options.force, verbose=options.verbose)
+    for missing in build.levels_left_out(path):
+        print(f"Without kernels for {missing}.", file=sys.stderr)
+    if (problem := build.cuda_problem(path)) is not None:
+        print(f"Without kernels for GPUs. {problem}", file=sys.stderr)
+    print(path)

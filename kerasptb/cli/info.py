@@ -1,0 +1,19 @@
+"""`kerasptb info`."""
+
+import json
+
+from kerasptb.cli import arguments
+from kerasptb.utils.notices import import_keras
+
+
+def add_parser(commands):
+    command = arguments.add_command(commands, "info", execute, "versions, devices, backends and why, data found")
+    arguments.add_json(command)
+
+
+def execute(options):
+    import_keras()
+    from kerasptb.info import collect, describe
+
+    information = collect()
+    print(json.dumps(information) if options.json else describe(information))

@@ -1,0 +1,35 @@
+"""`kerasptb suggest`."""
+
+import json
+
+from kerasptb.cli import arguments
+from kerasptb.utils.notices import import_keras
+
+
+def add_parser(commands):
+    command = arguments.add_command(commands, "suggest", execute, "next words after a text")
+    arguments.add_run(command)
+    command.add_argument("text", help="the text so far, in quotes; behind -- if it begins with a dash")
+    command.add_argument(
+        "-k", type=arguments.positive, help="number of suggestions (default: 5, or as many as there are)"
+    )
+    arguments.add_overrides(command)
+    arguments.add_json(command)
+
+
+def execute(options):
+    from kerasptb.data import UNK
+    from kerasptb.generation import suggest
+    from kerasptb.runs import load_run
+
+    run = load_run(options.run)
+    import_keras()
+    k = options.k or min(5, len(set(run.vocabulary.words) - {UNK}))
+    model = run.load_model(batch_size=1, **arguments.overrides(options))
+    suggestions = suggest(model, run.vocabulary, options.text, k)
+    if options.json:
+        rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
+        print(json.dumps({"text": options.text, "suggestions": rows}))
+        return
+    for suggestion in suggestions:
+        print(f"{suggestion.probability:7.2%}  {suggestion.word}")
