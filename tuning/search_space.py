@@ -3,6 +3,7 @@
 import sys
 
 import keras_tuner as kt
+import numpy as np
 
 import kerasptb
 
@@ -216,28 +217,28 @@ class LanguageModelSpace(kt.HyperModel):
         """Declares every setting; part of KerasTuner's contract."""
         self.settings(hp)
 
-    def build(self, hp):
-        """Returns the compiled `kerasptb.LanguageModel` of a trial.
-
-        Args:
-            hp: the trial's `keras_tuner.HyperParameters`.
-        """
+    def model_arguments(self, hp):
+        """Returns a trial's arguments of `kerasptb.LanguageModel`, a dict."""
         settings = self.settings(hp)
-        model = kerasptb.LanguageModel(
-            self.vocabulary_size,
+        return {
+            "vocabulary_size": self.vocabulary_size,
             **{name: settings[name] for name in _MODEL_SETTINGS},
-            backend=self.backend,
-            precision=self.precision,
-            seed=self.seed,
-        )
-        optimizer = kerasptb.optimizers.ClippedSGD(settings["learning_rate"], settings["global_clipnorm"])
-        model.compile(optimizer, jit_compile="auto")
-        return model
+            "backend": self.backend,
+            "precision": self.precision,
+            "seed": self.seed,
+        }
 
     def training_arguments(self, hp):
         """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
         settings = self.settings(hp)
         return {name: settings[name] for name in TRAINING_SETTINGS}
+
+    def build(self, hp):
+        """Returns a trial's compiled `kerasptb.LanguageModel`; for a subclass with a `fit` of its own."""
+        model, training = kerasptb.LanguageModel(**self.model_arguments(hp)), self.training_arguments(hp)
+        optimizer = kerasptb.optimizers.ClippedSGD(training["learning_rate"], training["global_clipnorm"])
+        model.compile(optimizer, jit_compile="auto")
+        return model
 
     def fit_sample(self, values):
         """Returns the sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
@@ -341,6 +342,11 @@ def has_own_fit(hypermodel):
     return type(hypermodel).fit is not kt.HyperModel.fit
 
 
+def yields_settings(hypermodel):
+    """Whether a space's settings alone say how to train, so that it need not build a model."""
+    return type(hypermodel).build is LanguageModelSpace.build and not has_own_fit(hypermodel)
+
+
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False):
     """Returns the number of parameters of a `kerasptb.LanguageModel`.
 
@@ -350,13 +356,14 @@ def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=Fals
     Args:
         vocabulary_size: V.
         embedding_size: D.
-        units: sequence of the layers' sizes H_1, …, H_n.
+        units: the layers' sizes H_1, …, H_n, or the size of one layer.
         tie_embeddings: whether the logits' matrix is the embedding's.
     """
+    units = np.atleast_1d(units).tolist()
     parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else units[-1]))
     for below, size in zip([embedding_size, *units], units, strict=False):
         parameters += 4 * size * (below + size + 1)
-    return parameters
+    return int(parameters)  # NumPy's numbers are welcome, but JSON cannot hold them
 
 
 def shrink_widths(vocabulary_size, wanted, allowed, max_parameters, tie_embeddings=False):

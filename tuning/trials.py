@@ -18,10 +18,10 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
-from kerasptb.optimizers import ClippedSGD
+from tuning.built_models import arguments_of
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
-from tuning.search_space import LanguageModelSpace, has_own_fit
+from tuning.search_space import LanguageModelSpace, count_parameters, has_own_fit, yields_settings
 from tuning.stopping import TIME_LIMIT, StopHopelessTrials
 
 WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
@@ -98,14 +98,13 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             raise RuntimeError(
                 f"the process running this trial was killed {MAX_ATTEMPTS} times; did the system run out of memory?"
             )
-        model = self.hypermodel.build(trial.hyperparameters)
-        self._count_parameters(model, folder, record)
-        if isinstance(model, kerasptb.LanguageModel) and not has_own_fit(self.hypermodel):
-            _check_compilation(model)
-            metrics = self._train_into_run(trial, model, folder, record)
+        if yields_settings(self.hypermodel):
+            arguments = self.hypermodel.model_arguments(trial.hyperparameters)
+            sizes = ("vocabulary_size", "embedding_size", "units", "tie_embeddings")
+            self._limit_parameters(count_parameters(*(arguments[name] for name in sizes)), folder, record)
+            metrics = self._train_into_run(trial, arguments, {}, folder, record)
         else:
-            metrics = self._train_by_own_fit(trial, model, folder, record)
-            self._count_parameters(model, folder, record)  # some models are built only by `fit`
+            metrics = self._train_built_model(trial, folder, record)
         if not math.isfinite(metrics[OBJECTIVE]):
             raise kerasptb.callbacks.TrainingDivergedError(f"the validation perplexity is {metrics[OBJECTIVE]}")
         return metrics
@@ -161,24 +160,32 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         record.attempts, record.ended = 0, True
         record.save(folder)
 
-    def _count_parameters(self, model, folder, record):
-        """Records the number of parameters once the model is built; raises if there are too many."""
-        if getattr(model, "built", False) and hasattr(model, "count_params"):
-            record.parameters = model.count_params()
+    def _limit_parameters(self, parameters, folder, record):
+        """Records the number of parameters, if it is known; raises if there are too many."""
+        if parameters is not None:
+            record.parameters = parameters
             record.save(folder)
         if (record.parameters or 0) > self.settings.max_parameters:
             raise TrialRejectedError(
                 f"{record.parameters:,} parameters, where {self.settings.max_parameters:,} are allowed"
             )
 
-    def _train_into_run(self, trial, model, folder, record):
-        arguments = {name: value for name, value in model.get_config().items() if value is not None}
-        training = _training_of(model)
+    def _train_built_model(self, trial, folder, record):
+        model = self.hypermodel.build(trial.hyperparameters)
+        self._limit_parameters(_parameters_of(model), folder, record)
+        if isinstance(model, kerasptb.LanguageModel) and not has_own_fit(self.hypermodel):
+            arguments, training = arguments_of(model)
+            del model  # the training makes its own
+            return self._train_into_run(trial, arguments, training, folder, record)
+        metrics = self._train_by_own_fit(trial, model, folder, record)
+        self._limit_parameters(_parameters_of(model), folder, record)  # some models are built only by `fit`
+        return metrics
+
+    def _train_into_run(self, trial, arguments, training, folder, record):
         if hasattr(self.hypermodel, "training_arguments"):
-            training |= self.hypermodel.training_arguments(trial.hyperparameters)
+            training = {**training, **self.hypermodel.training_arguments(trial.hyperparameters)}
         if "epochs" in training:
             raise ValueError("A search gives each trial its epochs. Received: training_arguments with 'epochs'")
-        del model
         run_folder = folder / RUN
         judged = len(record.curve)
         resume = self._take_up(trial, run_folder, record)
@@ -322,35 +329,6 @@ def describe_failure(error):
     return f"{type(error).__name__}: {lines[0]}"
 
 
-def _check_compilation(model):
-    """Raises unless `kerasptb.train` trains the model as it was compiled, but for the decay of its learning rate."""
-    optimizer = model.optimizer
-    if optimizer is None:
-        return
-    wrong = None
-    if type(model) is not kerasptb.LanguageModel:
-        wrong = f"a {type(model).__name__}"
-    elif type(optimizer) is not ClippedSGD:
-        wrong = f"the optimizer {type(optimizer).__name__}"
-    elif others := _settings_beyond_rate_and_limit(optimizer):
-        wrong = f"the optimizer's {others}"
-    elif any(model.get_compile_config()[name] is not None for name in ("loss", "metrics", "weighted_metrics")):
-        wrong = "a loss or metrics of its own"
-    elif model.losses or any(layer.activity_regularizer is not None for layer in model.layers):
-        wrong = "regularizers"
-    elif any(weight.constraint is not None for weight in model.weights):
-        wrong = "constraints of weights"
-    elif any(getattr(layer, "lora_enabled", False) for layer in model.layers):
-        wrong = "LoRA"
-    elif frozen := model.get_config().get("frozen"):
-        wrong = f"frozen layers, {frozen}"
-    if wrong is not None:
-        raise ValueError(
-            "A space's model is trained by kerasptb.train: a LanguageModel, with ClippedSGD at a constant rate and the "
-            f"default loss. To train another, give the HyperModel a `fit`. Received: {wrong}"
-        )
-
-
 class _KeepBestWeights(keras.callbacks.Callback):
     """Saves the weights of the epoch with the lowest perplexity.
 
@@ -370,17 +348,8 @@ class _KeepBestWeights(keras.callbacks.Callback):
             self.perplexity = perplexity
 
 
-def _settings_beyond_rate_and_limit(optimizer):
-    plain = ClippedSGD(float(optimizer.learning_rate), optimizer.global_clipnorm, name=optimizer.name).get_config()
-    return {name: value for name, value in optimizer.get_config().items() if value != plain[name]}
-
-
-def _training_of(model):
-    """Returns the training settings that the model was compiled with, a dict."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        return {}
-    return {"learning_rate": float(optimizer.learning_rate), "global_clipnorm": optimizer.global_clipnorm}
+def _parameters_of(model):
+    return model.count_params() if getattr(model, "built", False) and hasattr(model, "count_params") else None
 
 
 def _as_metrics(result):

@@ -15,6 +15,7 @@ import tuning
 from kerasptb.ops.plan import default_precision
 from kerasptb.optimizers import ClippedSGD
 from tuning import stopping
+from tuning.built_models import arguments_of
 from tuning.trials import describe_failure
 
 
@@ -48,16 +49,23 @@ def test_models_over_the_limit_are_rejected_and_not_trained(texts, tmp_path):
     assert all(x % 2 == 0 for x in space.trained())
 
 
+class OwnSGD(ClippedSGD):
+    pass
+
+
 @pytest.mark.parametrize(
     ("compilation", "received"),
     [
-        (lambda: {"optimizer": keras.optimizers.Adam(0.01)}, "Adam"),
+        (lambda: {"optimizer": keras.optimizers.Adam(0.01)}, r"optimizer\.class_name='Adam'"),
         (
             lambda: {"optimizer": ClippedSGD(keras.optimizers.schedules.ExponentialDecay(1.0, 5, 0.5))},
-            "ExponentialDecay",
+            r"optimizer\.config\.learning_rate=.*ExponentialDecay",
         ),
-        (lambda: {"optimizer": ClippedSGD(1.0, weight_decay=0.1)}, "weight_decay"),
-        (lambda: {"loss": kerasptb.losses.SequenceCrossEntropy(reduction="sum")}, "a loss or metrics of its own"),
+        (lambda: {"optimizer": ClippedSGD(1.0, weight_decay=0.1)}, r"optimizer\.config\.weight_decay=0\.1"),
+        (lambda: {"optimizer": OwnSGD(1.0)}, r"optimizer\.class_name='OwnSGD'"),
+        (lambda: {"loss": kerasptb.losses.SequenceCrossEntropy(reduction="sum")}, r"loss=.*'reduction': 'sum'"),
+        (lambda: {"metrics": [kerasptb.metrics.Perplexity()]}, r"loss=.*SequenceCrossEntropy"),
+        (lambda: {"loss_weights": [2.0]}, r"loss=.*SequenceCrossEntropy"),
     ],
 )
 def test_a_model_that_train_would_train_otherwise_than_it_was_compiled_fails(
@@ -69,33 +77,111 @@ def test_a_model_that_train_would_train_otherwise_than_it_was_compiled_fails(
         model.compile(**compilation())
         return model
 
-    with pytest.raises(tuning.SearchError, match=rf"ClippedSGD at a constant rate .* Received: .*{received}"):
+    with pytest.raises(tuning.SearchError, match=rf"ClippedSGD at a constant rate .* Received: {received}"):
         toy(texts, tmp_path, build, trials=1, epochs=1)
 
 
 @pytest.mark.parametrize(
     ("change", "received"),
     [
-        (lambda model: setattr(model.layers[1], "trainable", False), r"frozen layers, \['embedding'\]"),
-        (lambda model: setattr(model.layers[2].cell.kernel, "regularizer", keras.regularizers.L2(0.1)), "regularizers"),
-        (lambda model: setattr(model.layers[2], "activity_regularizer", keras.regularizers.L2(0.1)), "regularizers"),
+        (lambda model: setattr(model.layers[1], "trainable", False), r"embedding\.trainable=False"),
+        (lambda model: setattr(model, "trainable", False), r"embedding\.trainable=False"),
+        (
+            lambda model: setattr(model.get_layer("lstm_0").cell.bias, "trainable", False),
+            r"lstm_0\.bias\.trainable=False",
+        ),
+        (
+            lambda model: setattr(model.get_layer("lstm_0").cell.kernel, "regularizer", keras.regularizers.L2(0.1)),
+            r"lstm_0\.kernel\.regularizer=.*'L2'",
+        ),
+        (
+            lambda model: setattr(model.get_layer("lstm_0"), "activity_regularizer", keras.regularizers.L2(0.1)),
+            r"lstm_0\.activity_regularizer=.*'L2'",
+        ),
         (
             lambda model: setattr(model.layers[-1].bias, "constraint", keras.constraints.NonNeg()),
-            "constraints of weights",
+            r"logits\.bias\.constraint=.*'NonNeg'",
         ),
-        (lambda model: model.layers[-1].enable_lora(2), "LoRA"),
+        (lambda model: model.layers[-1].enable_lora(2), r"logits\.lora_rank=2"),
+        (lambda model: setattr(model.get_layer("lstm_0_dropout"), "rate", 0.4), r"lstm_0_dropout\.rate=0\.4"),
     ],
 )
 def test_a_model_with_more_than_its_arguments_say_fails(texts, tmp_path, corpus, change, received):
     def build(hp):
         hp.Int("x", 0, 9)
-        model = kerasptb.build_language_model(len(corpus.vocabulary), 8, 8, batch_size=5, num_steps=5)
+        sizes = {"batch_size": 5, "num_steps": 5, "keep_prob": 0.9}
+        model = kerasptb.build_language_model(len(corpus.vocabulary), 8, 8, **sizes)
         change(model)
         model.compile()
         return model
 
     with pytest.raises(tuning.SearchError, match=rf"give the HyperModel a `fit`. Received: {received}"):
         toy(texts, tmp_path, build, trials=1, epochs=1)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"tie_embeddings": True, "keep_prob": 0.5, "seed": 3}, {"backend": "keras"}])
+def test_a_model_of_arguments_alone_is_trained_from_them(arguments):
+    sizes = {"vocabulary_size": 50, "embedding_size": 8, "units": (6, 8), "batch_size": 5, "num_steps": 4}
+    model = kerasptb.LanguageModel(**sizes, **arguments)
+    with pytest.raises(ValueError, match="Received: a model that is not compiled"):
+        arguments_of(model)
+    model.compile(ClippedSGD(0.1, None, name="mine"), jit_compile=False, run_eagerly=True)
+    found, training = arguments_of(model)
+    assert kerasptb.LanguageModel(**found).get_config() == model.get_config()
+    assert training == {"learning_rate": pytest.approx(0.1), "global_clipnorm": None}
+    model.get_layer("logits").activity_regularizer = keras.regularizers.L2(0.1)
+    with pytest.raises(ValueError, match=r"Received: logits\.activity_regularizer=.*'L2'"):
+        arguments_of(model)
+
+
+def test_a_model_is_not_made_before_its_training(texts, tmp_path, monkeypatch):
+    made, init = [], kerasptb.LanguageModel.__init__
+
+    def remember(self, *args, **kwargs):
+        made.append(len(trained))
+        init(self, *args, **kwargs)
+
+    trained, train = [], kerasptb.train
+    monkeypatch.setattr(kerasptb.LanguageModel, "__init__", remember)
+    monkeypatch.setattr(kerasptb, "train", lambda *args, **kwargs: trained.append(1) or train(*args, **kwargs))
+    toy(texts, tmp_path, tuning.LanguageModelSpace(num_layers=1, **SMALL), trials=1, epochs=1)
+    assert made == [1, 1, 1]  # trained, and loaded for the test text and for the trial's score
+
+
+class OneTooLarge(tuning.LanguageModelSpace):
+    def settings(self, hp):
+        size = np.int64(16 if hp.Boolean("large") else 8)
+        return {**super().settings(hp), "embedding_size": size, "units": size, "tie_embeddings": False}
+
+
+def test_settings_of_a_model_over_the_limit_are_rejected(texts, tmp_path, corpus):
+    result = toy(
+        texts,
+        tmp_path,
+        OneTooLarge(num_layers=1, embedding_size=[8], units=[8]),
+        trials=2,
+        epochs=1,
+        max_parameters=2000,
+    )
+    for trial in result.trials:
+        size = 16 if trial.values["large"] else 8
+        model = kerasptb.build_language_model(len(corpus.vocabulary), size, size, 5, 4)
+        assert trial.record.parameters == model.count_params()
+        rejected = f"rejected: {model.count_params():,} parameters, where 2,000 are allowed"
+        assert trial.record.reason == (rejected if size == 16 else None)
+
+
+class OwnFit(tuning.LanguageModelSpace):
+    def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+        assert model.get_config()["units"] == [self.settings(hp)["units"][0]]
+        return {"val_perplexity": float(model.optimizer.learning_rate)}
+
+
+def test_a_fit_of_ones_own_trains_the_models_of_our_space(texts, tmp_path):
+    space = OwnFit(num_layers=1, **SMALL | {"tie_embeddings": False}, learning_rate=[0.5, 1.5])
+    (trial,) = toy(texts, tmp_path, space, trials=1, max_parameters=50_000).trials
+    assert trial.score == trial.values["learning_rate"]
+    assert not (trial.folder / "run").exists()
 
 
 class AnyModel(toy_spaces.ToySpace):
