@@ -1,4 +1,4 @@
-"""Models that a space builds itself: the settings from which `kerasptb.train` builds and trains the same model."""
+"""Models that a space builds itself: the arguments with which `kerasptb.train` trains the same model."""
 
 import warnings
 
@@ -11,9 +11,6 @@ from kerasptb.optimizers import ClippedSGD
 # Arguments of `compile` that change the results. `train` chooses the others for speed.
 _COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
 
-# What a model's config holds beside its constructor's arguments.
-_STATE = ("frozen", "trainable")
-
 
 def arguments_of(model):
     """Returns what `kerasptb.train` takes as `model_arguments` and `training_arguments` to train a model like this one.
@@ -25,20 +22,18 @@ def arguments_of(model):
         ValueError: if it would be trained differently from how this model was compiled. A model that is made from the
             arguments is compared with it, so that nothing that may differ needs a rule of its own.
     """
-    if type(model) is not kerasptb.LanguageModel:
-        raise _refusal(f"a {type(model).__name__}")
-    if not model.compiled:
-        raise _refusal("a model that is not compiled")
+    if type(model) is not kerasptb.LanguageModel or not model.compiled:
+        raise _refusal(f"a {type(model).__name__}{'' if model.compiled else ' that is not compiled'}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about LoRA, which is a difference
         config = model.get_config()
-    arguments = {name: value for name, value in config.items() if value is not None and name not in _STATE}
-    training = {
-        "learning_rate": float(model.optimizer.learning_rate),
-        "global_clipnorm": model.optimizer.global_clipnorm,
-    }
+    arguments = {name: value for name, value in config.items() if value is not None}
+    for state in ("frozen", "trainable"):  # in the config, but no arguments
+        arguments.pop(state, None)
+    optimizer = model.optimizer
+    training = {"learning_rate": float(optimizer.learning_rate), "global_clipnorm": optimizer.global_clipnorm}
     plain = kerasptb.LanguageModel(**arguments)
-    plain.compile(ClippedSGD(**training, name=model.optimizer.name))
+    plain.compile(ClippedSGD(**training, name=optimizer.name))
     if (difference := _difference(_description(model), _description(plain))) is not None:
         raise _refusal(difference)
     return arguments, training
@@ -54,32 +49,20 @@ def _refusal(received):
 def _description(model):
     """Returns all that decides how a model is trained, but its weights' values, in nested dicts."""
     compiled = model.get_compile_config()
-    return {
-        **{name: compiled[name] for name in _COMPILED},
-        **{layer.name: {**_config_of(layer), **_weights_of(layer)} for layer in model.layers},
-    }
+    description = {name: compiled[name] for name in _COMPILED}
+    for layer in model.layers:
+        # A TiedDense refuses to give its config, because the layer could not be made from it.
+        config = keras.layers.Layer.get_config(layer) if isinstance(layer, TiedDense) else layer.get_config()
+        own = ("trainable", "regularizer", "constraint")
+        weights = {weight.name: {name: getattr(weight, name) for name in own} for weight in layer.weights}
+        description[layer.name] = {**config, **keras.saving.serialize_keras_object(weights)}
+    return description
 
 
-def _config_of(layer):
-    # A TiedDense refuses to give its config, because the layer could not be made from it.
-    return keras.layers.Layer.get_config(layer) if isinstance(layer, TiedDense) else layer.get_config()
-
-
-def _weights_of(layer):
-    return {
-        weight.name: {
-            "trainable": weight.trainable,
-            "regularizer": keras.saving.serialize_keras_object(weight.regularizer),
-            "constraint": keras.saving.serialize_keras_object(weight.constraint),
-        }
-        for weight in layer.weights
-    }
-
-
-def _difference(own, plain, path=()):
+def _difference(own, plain, path=""):
     """Returns the first value that differs in two nested dicts, with its path; `None` if there is none."""
     if not (isinstance(own, dict) and isinstance(plain, dict)):
-        return None if own == plain else f"{'.'.join(path)}={own!r}"
+        return None if own == plain else f"{path}={own!r}"
     names = [name for name in {**own, **plain} if name != "module"]  # `class_name`, which comes next, says more
-    found = (_difference(own.get(name), plain.get(name), (*path, name)) for name in names)
+    found = (_difference(own.get(name), plain.get(name), f"{path}.{name}" if path else name) for name in names)
     return next((difference for difference in found if difference is not None), None)

@@ -8,67 +8,6 @@ DATA_HELP = (
 )
 
 
-def add_command(commands, name, execute, text, **kwargs):
-    """Adds a command, of which the help says `text`, and returns its parser."""
-    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **kwargs)
-    command.set_defaults(command=execute)
-    return command
-
-
-def as_arguments(options):
-    """Returns the options of a command as a dict, for a function whose arguments have their names."""
-    return {name: value for name, value in vars(options).items() if name not in ("command", "debug")}
-
-
-def add_run(command, text="run folder"):
-    """Adds the run folder, which `text` describes."""
-    command.add_argument("run", metavar="RUN", help=text)
-
-
-def add_json(command):
-    """Adds the choice of an output for programs."""
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def add_steps_per_epoch(command):
-    """Adds the number of batches of an epoch."""
-    command.add_argument("--steps-per-epoch", type=positive, help="only the first N batches of each epoch")
-
-
-def add_vocabulary_size(command):
-    """Adds the number of words to keep."""
-    command.add_argument(
-        "--vocabulary-size",
-        type=positive,
-        help="keep the N most frequent words, <unk> and <eos> among them; the rest becomes <unk> (default: all)",
-    )
-
-
-def add_backend(command, backend="auto", precision="float32"):
-    """Adds what the model is computed with; the help names these defaults."""
-    command.add_argument(
-        "--backend",
-        choices=("auto", "reference", "keras", "native"),
-        help=f"what runs the LSTMs and the loss (default: {backend})",
-    )
-    command.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16x3", "bfloat16"),
-        help=f"of the matrix products (default: {precision})",
-    )
-
-
-def add_overrides(command):
-    """Adds the options that replace settings of the run, such as float32 on a processor without bfloat16."""
-    add_backend(command, "the run's", "the run's")
-
-
-def overrides(options):
-    """Returns those of them that were given, a dict."""
-    asked = {"backend": options.backend, "precision": options.precision}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
 def _number(kind, accepts, expected):
     """Returns a function that reads a number; if `accepts` refuses the number, the message says what is expected."""
 
@@ -88,3 +27,44 @@ port = _number(int, lambda value: 0 <= value <= 65_535, "a port from 0 to 65535"
 rate = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 positive = _number(int, lambda value: value >= 1, "a whole number of at least 1")
 seed = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+
+_SHARED = {
+    "run": {"metavar": "RUN", "help": "run folder"},
+    "--json": {"action": "store_true", "help": "print one JSON object"},
+    "--steps-per-epoch": {"type": positive, "help": "only the first N batches of each epoch"},
+    "--vocabulary-size": {
+        "type": positive,
+        "help": "keep the N most frequent words, <unk> and <eos> among them; the rest becomes <unk> (default: all)",
+    },
+}
+
+
+def add_command(commands, name, execute, text, **kwargs):
+    """Adds a command, of which the help says `text`, and returns its parser."""
+    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **kwargs)
+    command.set_defaults(command=execute)
+    return command
+
+
+def as_arguments(options):
+    """Returns the options of a command as a dict, for a function whose arguments have their names."""
+    return {name: value for name, value in vars(options).items() if name not in ("command", "debug")}
+
+
+def add_shared(command, *names):
+    """Adds options that several commands have."""
+    for name in names:
+        command.add_argument(name, **_SHARED[name])
+
+
+def add_backend(command, backend="auto", precision="float32"):
+    """Adds the options of what computes the model; the help names these defaults."""
+    backends, precisions = ("auto", "reference", "keras", "native"), ("float32", "bfloat16x3", "bfloat16")
+    command.add_argument("--backend", choices=backends, help=f"what runs the LSTMs and the loss (default: {backend})")
+    command.add_argument("--precision", choices=precisions, help=f"of the matrix products (default: {precision})")
+
+
+def overrides(options):
+    """Returns those that were given: they replace the run's, such as float32 on a processor without bfloat16."""
+    asked = {"backend": options.backend, "precision": options.precision}
+    return {name: value for name, value in asked.items() if value is not None}

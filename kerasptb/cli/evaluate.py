@@ -10,7 +10,7 @@ from kerasptb.utils.notices import import_keras
 
 def add_parser(commands):
     command = arguments.add_command(commands, "evaluate", execute, "perplexity of a run on a split")
-    arguments.add_run(command)
+    arguments.add_shared(command, "run")
     command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: the run's)")
     command.add_argument(
         "--split", choices=("train", "valid", "test"), default="test", help="the text to read (default: test)"
@@ -22,8 +22,8 @@ def add_parser(commands):
         "the run's own)",
     )
     command.add_argument("--num-steps", type=arguments.positive, help="words of a row")
-    arguments.add_overrides(command)
-    arguments.add_json(command)
+    arguments.add_backend(command, "the run's", "the run's")
+    arguments.add_shared(command, "--json")
 
 
 def execute(options):

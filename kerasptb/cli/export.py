@@ -6,7 +6,7 @@ from kerasptb.utils.notices import import_keras
 
 def add_parser(commands):
     command = arguments.add_command(commands, "export", execute, "write a run for a server, a phone or another runtime")
-    arguments.add_run(command)
+    arguments.add_shared(command, "run")
     command.add_argument(
         "--format",
         choices=("saved-model", "litert", "onnx"),

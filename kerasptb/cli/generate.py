@@ -6,12 +6,12 @@ from kerasptb.utils.notices import import_keras
 
 def add_parser(commands):
     command = arguments.add_command(commands, "generate", execute, "sample text from a run")
-    arguments.add_run(command)
+    arguments.add_shared(command, "run")
     command.add_argument("--prompt", default="", help="text to go on from")
     command.add_argument("--words", type=arguments.positive, default=50, help="number of words (default: 50)")
     command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
     command.add_argument("--seed", type=arguments.seed, help="makes the sample repeatable")
-    arguments.add_overrides(command)
+    arguments.add_backend(command, "the run's", "the run's")
 
 
 def execute(options):

@@ -8,7 +8,7 @@ from kerasptb.utils.notices import import_keras
 
 def add_parser(commands):
     command = arguments.add_command(commands, "info", execute, "versions, devices, backends and why, data found")
-    arguments.add_json(command)
+    arguments.add_shared(command, "--json")
 
 
 def execute(options):

@@ -8,13 +8,13 @@ from kerasptb.utils.notices import import_keras
 
 def add_parser(commands):
     command = arguments.add_command(commands, "suggest", execute, "next words after a text")
-    arguments.add_run(command)
+    arguments.add_shared(command, "run")
     command.add_argument("text", help="the text so far, in quotes; behind -- if it begins with a dash")
     command.add_argument(
         "-k", type=arguments.positive, help="number of suggestions (default: 5, or as many as there are)"
     )
-    arguments.add_overrides(command)
-    arguments.add_json(command)
+    arguments.add_backend(command, "the run's", "the run's")
+    arguments.add_shared(command, "--json")
 
 
 def execute(options):

@@ -25,10 +25,10 @@ def add_parser(commands):
         help="recipe of the model and its training (default: notebook, or the resumed run's)",
     )
     command.add_argument("--epochs", type=arguments.positive, help="number of epochs in all (default: the preset's)")
-    arguments.add_steps_per_epoch(command)
+    arguments.add_shared(command, "--steps-per-epoch")
     command.add_argument("--batch-size", type=arguments.positive, help="rows of a batch (default: the preset's)")
     command.add_argument("--num-steps", type=arguments.positive, help="words of a row (default: the preset's)")
-    arguments.add_vocabulary_size(command)
+    arguments.add_shared(command, "--vocabulary-size")
     arguments.add_backend(command)
     command.add_argument("--seed", type=arguments.seed, help="makes the run repeatable (default: drawn, and recorded)")
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")

@@ -20,8 +20,7 @@ def add_parser(commands):
         "--max-parameters", type=positive, help="no model has more (default: 3955088, the notebook's number)"
     )
     command.add_argument("--max-hours", type=float, help="time limit, from this start on")
-    arguments.add_steps_per_epoch(command)
-    arguments.add_vocabulary_size(command)
+    arguments.add_shared(command, "--steps-per-epoch", "--vocabulary-size")
     arguments.add_backend(command)
     command.add_argument(
         "--seed", type=arguments.seed, help="of the draws and of every training (default: drawn, and recorded)"
