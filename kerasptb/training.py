@@ -99,7 +99,7 @@ def train(
         settings = _training_settings(preset, steps_per_epoch, training_arguments)
         corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
         run, model = _start(corpus, preset, out, given, settings, vocabulary_size)
-    with runs.held(run.folder):
+    with runs.lock_run(run.folder):
         if epochs is not None:
             done = len(run.history)
             if epochs < done:

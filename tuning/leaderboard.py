@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import kerasptb
-from kerasptb.runs import RunError, held
-from kerasptb.utils.files import written_whole
+from kerasptb.runs import RunError, lock_run
+from kerasptb.utils.files import atomic_write
 from tuning.progress import duration
 from tuning.records import RUN, best_trial, order
 from tuning.search_space import TRAINING_SETTINGS
@@ -65,7 +65,7 @@ def write_csv(trials, path):
         path: the file.
     """
     names = setting_names(trials)
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*_COLUMNS, *(f"hp/{name}" if name in _COLUMNS else name for name in names)])
         for i, trial in enumerate(rank(trials)):
@@ -118,7 +118,7 @@ def format_table(trials, rows=10):
     return "\n".join(text)
 
 
-def keep_best(folder, trials, text, say):
+def save_best(folder, trials, text, say):
     """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
 
     A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
@@ -138,13 +138,13 @@ def keep_best(folder, trials, text, say):
     if best is None or not (best.folder / RUN).exists():
         return None
     try:
-        with held(folder / BEST) if (folder / BEST).exists() else contextlib.nullcontext():
+        with lock_run(folder / BEST) if (folder / BEST).exists() else contextlib.nullcontext():
             _replace_best(folder, trials, best, say)
     except RunError:
         say(f"A training is at work in {folder / BEST}, which stays: the best is trial {best.trial_id}'s run")
         return kerasptb.load_run(best.folder / RUN)
     run = kerasptb.load_run(folder / BEST)
-    with written_whole(folder / SCRIPT) as temporary:
+    with atomic_write(folder / SCRIPT) as temporary:
         temporary.write_text(_write_script(run, best, text))
     return run
 

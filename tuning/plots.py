@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from kerasptb.utils.files import written_whole
+from kerasptb.utils.files import atomic_write
 from tuning.leaderboard import setting_names
 
 PARAMETERS = "perplexity-parameters.png"
@@ -85,6 +85,6 @@ def _shown(trial, trials):
 
 
 def _save(figure, path):
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return path

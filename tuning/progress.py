@@ -28,7 +28,7 @@ class Progress:
         self._trials = trials
         self._deadline = deadline
         self._stream = stream or sys.stdout
-        self._told = {trial.trial_id for trial in read_trials(folder) if trial.record.ended}
+        self._reported = {trial.trial_id for trial in read_trials(folder) if trial.record.ended}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -44,31 +44,31 @@ class Progress:
         # The reader of a pipe may have gone, as `head` does. The search gets the same error when it prints its results.
         with contextlib.suppress(BrokenPipeError):
             while not self._over.wait(_INTERVAL):
-                self.look()
-            self.look()
+                self.update()
+            self.update()
             if self._stream.isatty():
                 self._stream.write("\r\x1b[K")
                 self._stream.flush()
 
-    def look(self):
+    def update(self):
         """Prints what is new."""
         trials = read_trials(self._folder)
         # KerasTuner writes its status a moment after the record. Only both together say how a trial ended.
         for trial in trials:
-            if trial.record.ended and trial.status != "RUNNING" and trial.trial_id not in self._told:
-                self._told.add(trial.trial_id)
-                self._say(f"{describe_trial(trial)}; {self._standing(trials)}\n")
+            if trial.record.ended and trial.status != "RUNNING" and trial.trial_id not in self._reported:
+                self._reported.add(trial.trial_id)
+                self._print(f"{describe_trial(trial)}; {self._summary(trials)}\n")
         if self._stream.isatty():
             running = ", ".join(describe_trial(trial) for trial in trials if trial.status == "RUNNING")
             # A longer line would wrap, and could not be written over.
             width = shutil.get_terminal_size().columns - 1
-            self._say(f"{running or 'starting'}; {self._standing(trials)}"[:width])
+            self._print(f"{running or 'starting'}; {self._summary(trials)}"[:width])
 
-    def _say(self, text):
+    def _print(self, text):
         self._stream.write(f"\r\x1b[K{text}" if self._stream.isatty() else text)
         self._stream.flush()
 
-    def _standing(self, trials):
+    def _summary(self, trials):
         ended = sum(trial.record.ended for trial in trials)
         best = best_trial(trials)
         parts = [f"{ended} of {self._trials} ended"]

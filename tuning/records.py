@@ -127,7 +127,7 @@ def best_trial(views):
     return min((view for view in views if view.score is not None), key=order, default=None)
 
 
-def forget_attempts(folder):
+def reset_attempts(folder):
     """Resets each trial's attempts to 0: how often an earlier session was killed says nothing about a trial."""
     for path in trial_folders(folder):
         if (path / RECORD).exists():

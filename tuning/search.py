@@ -18,20 +18,20 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.data.batching import positive_integers
-from kerasptb.utils.files import locked, new_folder, read_json
+from kerasptb.utils.files import lock_folder, new_folder, read_json
 from tuning import leaderboard, plots
 from tuning.oracles import FAILING
 from tuning.progress import Progress
-from tuning.records import PROJECT, forget_attempts, read_search, read_trials, write_search
-from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, has_own_fit
+from tuning.records import PROJECT, read_search, read_trials, reset_attempts, write_search
+from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, overrides_fit
 from tuning.settings import SearchSettings
-from tuning.workers import Crew
+from tuning.workers import LocalCluster
 
 PLOTS = "plots"
 
 # The defaults of a new search. A resumed search keeps its own arguments. It cannot change those of the first group,
 # because its trials would not be comparable.
-_KEPT = {
+_FIXED = {
     "tuner": "bayesian",
     "epochs": 15,
     "max_parameters": NOTEBOOK_PARAMETERS,
@@ -117,7 +117,7 @@ def tune(
         backend: see `kerasptb.LanguageModel`.
         precision: see `kerasptb.LanguageModel`.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
-        early_stopping: end hopeless trials early (see `StopHopelessTrials`); Hyperband does so itself. `None` for True.
+        early_stopping: end hopeless trials early (see `TrialEarlyStopping`); Hyperband does so itself. `None` for True.
         max_failures: number of failures for one reason after which the search ends; `None` for 3.
         out: the search's folder, new or empty unless `resume`; `None` for `runs/search-TIME`.
         resume: go on with the search in `out`. At most the running trials' current epochs are lost.
@@ -171,14 +171,14 @@ def tune(
         "space": _describe(space),
     }
     if workers is not None:
-        _check_travels(space)
+        _check_picklable(space)
     json.dumps(arguments)  # raises, before the folder is made, if JSON cannot hold them
     if out:
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = new_folder(folder)
     busy = SearchError(f"Another search is at work in {folder}. Wait for its end, or name another --out.")
-    with locked(folder, busy):
+    with lock_folder(folder, busy):
         return _search(folder, arguments, space, corpus, workers, role, resume, verbose)
 
 
@@ -191,7 +191,7 @@ def main(arguments=None):
 
 def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
     write_search(folder, arguments)
-    forget_attempts(folder)
+    reset_attempts(folder)
     settings = _settings(folder, arguments)
     say = print if verbose else lambda *_, **__: None
     say(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
@@ -211,7 +211,7 @@ def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
     return _check(_report(settings, arguments, say), say)
 
 
-def _check_travels(space):
+def _check_picklable(space):
     """Raises unless the space can be sent to another process."""
     try:
         pickle.dumps(space)
@@ -224,7 +224,7 @@ def _check_travels(space):
 
 def _run(settings, space, corpus, workers, role, resume):
     if workers is not None and role is None:
-        Crew(settings, space, corpus, workers).run()
+        LocalCluster(settings, space, corpus, workers).run()
         return
     from tuning.trials import run_process  # noqa: PLC0415  (with workers, this process trains nothing)
 
@@ -284,7 +284,7 @@ def _open(folder, given, resume):
             raise SearchError(
                 f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
             )
-        return {**_KEPT, **_CHANGEABLE, "seed": random.randrange(2**31 - 1), **given}
+        return {**_FIXED, **_CHANGEABLE, "seed": random.randrange(2**31 - 1), **given}
     if recorded is None:
         raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
@@ -294,7 +294,7 @@ def _open(folder, given, resume):
             f"A search goes on with all its trials. Received: {folder}, in which the folders of trials "
             f"{', '.join(gone)} are missing."
         )
-    for name in _KEPT:
+    for name in _FIXED:
         if name in given and given[name] != recorded.get(name):  # older searches lack some
             raise SearchError(
                 f"A search that is resumed keeps its settings: {folder} has {name}={recorded.get(name)!r}. "
@@ -349,7 +349,7 @@ def _prepare_space(space, arguments, corpus):
         raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
     # A space of the user's own decides what it builds and how it trains.
     without_effect = ["backend", "precision"]
-    if isinstance(space, kt.HyperModel) and has_own_fit(space):
+    if isinstance(space, kt.HyperModel) and overrides_fit(space):
         without_effect.append("steps_per_epoch")
     for name in without_effect:
         if arguments[name] is not None:
@@ -371,7 +371,7 @@ def _report(settings, arguments, say):
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
     text = {"data": arguments["data"], "vocabulary_size": arguments.get("vocabulary_size")}
-    run = leaderboard.keep_best(folder, trials, text, say)
+    run = leaderboard.save_best(folder, trials, text, say)
     if trials:
         say(leaderboard.format_table(trials))
     statuses = [trial.status for trial in trials]

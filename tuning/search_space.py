@@ -337,14 +337,14 @@ class LanguageModelSpace(kt.HyperModel):
         return float(f"{hp.Float(as_name or name, low, high, **_SAMPLING[name]):.6g}")
 
 
-def has_own_fit(hypermodel):
+def overrides_fit(hypermodel):
     """Whether a `keras_tuner.HyperModel` trains its models itself."""
     return type(hypermodel).fit is not kt.HyperModel.fit
 
 
 def yields_settings(hypermodel):
     """Whether a space's settings alone say how to train, so that it need not build a model."""
-    return type(hypermodel).build is LanguageModelSpace.build and not has_own_fit(hypermodel)
+    return type(hypermodel).build is LanguageModelSpace.build and not overrides_fit(hypermodel)
 
 
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False):

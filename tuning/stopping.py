@@ -12,13 +12,13 @@ from tuning.records import Record, trial_folders
 MIN_TRIALS = 5
 # A trial is judged after so many epochs at a falling learning rate, because these lower the perplexity most.
 DECAYED_EPOCHS = 2
-# A trial has arrived when the last `DECAYED_EPOCHS` epochs have lowered its perplexity by less than this share.
+# A trial is on a plateau when the last `DECAYED_EPOCHS` epochs have lowered its perplexity by less than this share.
 MIN_IMPROVEMENT = 0.001
 # The `stopped` of a trial that the time limit ended. If it is taken up again with more time, its training goes on.
 TIME_LIMIT = "time limit"
 
 
-class StopHopelessTrials(keras.callbacks.Callback):
+class TrialEarlyStopping(keras.callbacks.Callback):
     """Ends a trial that is no longer worth its time, and keeps the trial's record up to date.
 
     The rules, which are checked after each epoch:
@@ -27,7 +27,7 @@ class StopHopelessTrials(keras.callbacks.Callback):
        the trial's lowest perplexity so far is above the median of what at least five completed trials had reached at
        the same epoch. The rule holds from a third of the epochs on, and once the learning rate has fallen for two
        epochs: with a constant rate a good model looks bad.
-    2. *Arrived.* The learning rate is falling, and the last two epochs have lowered the perplexity by less than 0.1%.
+    2. *Plateau.* The learning rate is falling, and the last two epochs have lowered the perplexity by less than 0.1%.
     3. *No time.* The search's time limit is over.
 
     A stopped trial counts as completed, with its best epoch. Its record says why it stopped.
@@ -60,20 +60,20 @@ class StopHopelessTrials(keras.callbacks.Callback):
         rate = logs.get("learning_rate")
         self.record.rates.append(None if rate is None else float(rate))
         if epoch + 1 < self.epochs:
-            self.record.stopped = self._why_stop(epoch + 1, rate is not None)
+            self.record.stopped = self._stop_reason(epoch + 1, rate is not None)
             self.model.stop_training = self.model.stop_training or self.record.stopped is not None
         self.record.save(self.folder)
 
-    def _why_stop(self, epochs, has_rate):
+    def _stop_reason(self, epochs, has_rate):
         if self.deadline and time.time() > self.deadline:
             return TIME_LIMIT
         if not self.judge or (has_rate and decayed_epochs(self.record.rates) < DECAYED_EPOCHS):
             return None
         if epochs >= max(2, self.epochs // 3):
-            others = [lowest(curve, epochs) for curve in ended_curves(self.search_folder, self.folder)]
+            others = [lowest(curve, epochs) for curve in completed_curves(self.search_folder, self.folder)]
             if len(others) >= MIN_TRIALS and lowest(self.record.curve, epochs) > statistics.median(others):
                 return f"above the median at epoch {epochs}"
-        if has_rate and has_arrived(self.record.curve):
+        if has_rate and has_plateaued(self.record.curve):
             return f"no better for {DECAYED_EPOCHS} epochs"
         return None
 
@@ -89,13 +89,13 @@ def lowest(curve, epochs):
     return min((value for value in curve[:epochs] if math.isfinite(value)), default=math.inf)
 
 
-def has_arrived(curve):
+def has_plateaued(curve):
     """Whether the last two epochs brought no improvement of 0.1% over the best before them."""
     before, last = curve[:-DECAYED_EPOCHS], curve[-DECAYED_EPOCHS:]
     return bool(before) and lowest(last, len(last)) > (1 - MIN_IMPROVEMENT) * lowest(before, len(before))
 
 
-def ended_curves(search_folder, but):
+def completed_curves(search_folder, but):
     """Returns the curves of the trials that have completed, but for one trial's folder."""
     records = [Record.load(folder) for folder in trial_folders(search_folder) if folder != but]
     return [record.curve for record in records if record.ended and record.reason is None and record.curve]

@@ -21,8 +21,8 @@ import kerasptb
 from tuning.built_models import arguments_of
 from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
-from tuning.search_space import LanguageModelSpace, count_parameters, has_own_fit, yields_settings
-from tuning.stopping import TIME_LIMIT, StopHopelessTrials
+from tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
+from tuning.stopping import TIME_LIMIT, TrialEarlyStopping
 
 WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
 
@@ -34,7 +34,7 @@ _EVALUATION_BATCH = 60
 _EVALUATION_STEPS = 20
 
 # Seconds that a worker waits for a chief that has gone.
-_PATIENCE = 600
+_RETRY_SECONDS = 600
 
 
 class TrialRejectedError(ValueError):
@@ -60,7 +60,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         self._asked = False
         super().__init__(oracle, hypermodel, directory=str(settings.folder), project_name=PROJECT)
         if self._is_worker():
-            self.oracle = _PatientClient(self.oracle)
+            self.oracle = _RetryingClient(self.oracle)
 
     def pre_create_trial(self):
         """Waits a moment before asking a second time: KerasTuner asks again at once when there is no trial yet."""
@@ -72,7 +72,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         """Frees what the previous trial left."""
         self._asked = False
         keras.backend.clear_session()
-        if has_own_fit(self.hypermodel):
+        if overrides_fit(self.hypermodel):
             keras.utils.set_random_seed(self.settings.seed)  # otherwise `kerasptb.train` sets it
 
     def run_trial(self, trial):
@@ -173,7 +173,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
     def _train_built_model(self, trial, folder, record):
         model = self.hypermodel.build(trial.hyperparameters)
         self._limit_parameters(_parameters_of(model), folder, record)
-        if isinstance(model, kerasptb.LanguageModel) and not has_own_fit(self.hypermodel):
+        if isinstance(model, kerasptb.LanguageModel) and not overrides_fit(self.hypermodel):
             arguments, training = arguments_of(model)
             del model  # the training makes its own
             return self._train_into_run(trial, arguments, training, folder, record)
@@ -188,7 +188,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             raise ValueError("A search gives each trial its epochs. Received: training_arguments with 'epochs'")
         run_folder = folder / RUN
         judged = len(record.curve)
-        resume = self._take_up(trial, run_folder, record)
+        resume = self._prepare_resume(trial, run_folder, record)
         # A trial that a rule stopped before it was interrupted is only evaluated, if the run has its last epoch.
         stopped = resume and record.stopped not in (None, TIME_LIMIT) and len(record.curve) >= judged
         if not stopped:
@@ -242,7 +242,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         return metrics
 
     def _stopping(self, folder, record):
-        return StopHopelessTrials(
+        return TrialEarlyStopping(
             folder,
             self.settings.folder,
             record,
@@ -252,7 +252,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             deadline=(read_search(self.settings.folder) or {}).get("deadline", self.settings.deadline),
         )
 
-    def _take_up(self, trial, run_folder, record):
+    def _prepare_resume(self, trial, run_folder, record):
         """Returns whether there is a run to resume: the trial's or, in Hyperband's later rounds, its predecessor's."""
         predecessor = trial.hyperparameters.values.get("tuner/trial_id")
         if predecessor and not run_folder.exists():
@@ -383,7 +383,7 @@ def _write_hparams(folder, trial, metrics):
     writer.close()
 
 
-class _PatientClient:
+class _RetryingClient:
     """A worker's connection to the chief, which outlives the chief: calls wait for its successor.
 
     Each call may be repeated: either the killed chief has saved the call's effect, and its successor knows it, or there
@@ -399,7 +399,7 @@ class _PatientClient:
             return attribute
 
         def call(*args, **kwargs):
-            give_up = time.time() + _PATIENCE
+            give_up = time.time() + _RETRY_SECONDS
             while True:
                 try:
                     return attribute(*args, **kwargs)

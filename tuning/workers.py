@@ -29,8 +29,8 @@ LOGS = "logs"
 # up earlier.
 _MAX_DEATHS = 5
 # Seconds that members get to leave by themselves once the search is over.
-_GRACE = 3.0
-_LOOK = 0.5
+_GRACE_SECONDS = 3.0
+_POLL_SECONDS = 0.5
 
 
 class WorkersFailedError(RuntimeError):
@@ -45,7 +45,7 @@ class _Member:
     done: bool = False
 
 
-class Crew:
+class LocalCluster:
     """A chief and workers on this machine.
 
     Args:
@@ -78,17 +78,17 @@ class Crew:
         try:
             for member in (self._chief, *self._workers):
                 self._start(member)
-            while not self._look():
-                time.sleep(_LOOK)
+            while not self._poll():
+                time.sleep(_POLL_SECONDS)
             # A worker that the chief has told to stop may still be leaving.
-            deadline = time.monotonic() + _GRACE
+            deadline = time.monotonic() + _GRACE_SECONDS
             for member in (*self._workers, self._chief):
                 member.process.join(max(deadline - time.monotonic(), 0))
         finally:
             for member in (*self._workers, self._chief):
-                _end(member.process)
+                _terminate(member.process)
 
-    def _look(self):
+    def _poll(self):
         """Starts dead processes again; returns whether the search is over."""
         ended = sum(trial.record.ended for trial in read_trials(self._settings.folder))
         if ended != self._ended:
@@ -156,7 +156,7 @@ def _work(packed, log, keep_running):
     """Runs a member's part of the search, in its process."""
     # Ctrl-C reaches every process of the terminal. Only the parent process acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with Path(log).open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed before Python began
@@ -169,7 +169,7 @@ def _work(packed, log, keep_running):
     run_process(settings, space, corpus, keep_running, restarted=keep_running)
 
 
-def _leave_with_parent():
+def _exit_with_parent():
     """Ends this process once its parent has gone: a parent that was killed cannot end it."""
     multiprocessing.parent_process().join()
     os._exit(1)
@@ -195,7 +195,7 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def _end(process):
+def _terminate(process):
     if process is None or not process.is_alive():
         return
     process.terminate()

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
-from kerasptb.utils.files import written_whole
+from kerasptb.utils.files import atomic_write
 
 EOS = "<eos>"
 UNK = "<unk>"
@@ -163,7 +163,7 @@ class Vocabulary:
         Args:
             path: the file. Its folder must exist.
         """
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
 
     @classmethod

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from kerasptb.data import Vocabulary
 from kerasptb.models.portable import ExportError, check_path
-from kerasptb.utils.files import locked, written_whole
+from kerasptb.utils.files import atomic_write, lock_folder
 
 
 @contextlib.contextmanager
-def folder_written_whole(path):
+def atomic_folder(path):
     """Yields a temporary folder, which is renamed to `path` if the body succeeds.
 
     If `path` is already a folder, the contents are moved into it. It may be a link, the working directory or a mounted
@@ -33,7 +33,7 @@ def folder_written_whole(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}."
     with (
-        locked(path, ExportError(f"Another export is at work in {path}.")) if there else contextlib.nullcontext(),
+        lock_folder(path, ExportError(f"Another export is at work in {path}.")) if there else contextlib.nullcontext(),
         tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=prefix) as hidden,
     ):
         if there:
@@ -62,7 +62,7 @@ def folder_written_whole(path):
 
 
 @contextlib.contextmanager
-def new_file(path, suffix, vocabulary):
+def atomic_file(path, suffix, vocabulary):
     """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the words beside it.
 
     Args:
@@ -84,7 +84,7 @@ def new_file(path, suffix, vocabulary):
     if words.exists() and Vocabulary.load(words) != vocabulary:
         raise ExportError(f"{words} holds the words of another model. Name another file. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         yield temporary
         vocabulary.save(words)
 

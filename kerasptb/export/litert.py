@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import new_file
+from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models.portable import PortableNetwork, check_backend
 
@@ -37,7 +37,7 @@ def export_litert(run_or_model, path, vocabulary=None, quantize=False):
     """
     check_backend("A LiteRT file")
     model, vocabulary = resolve(run_or_model, vocabulary)
-    with new_file(path, ".tflite", vocabulary) as temporary:
+    with atomic_file(path, ".tflite", vocabulary) as temporary:
         temporary.write_bytes(_convert(PortableNetwork(model), quantize))
     return Path(path)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.export.destination import new_file
+from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models.portable import ExportError, PortableNetwork
 
@@ -41,7 +41,7 @@ def export_onnx(run_or_model, path, vocabulary=None):
     except ImportError:
         raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
     model, vocabulary = resolve(run_or_model, vocabulary)
-    with new_file(path, ".onnx", vocabulary) as temporary:
+    with atomic_file(path, ".onnx", vocabulary) as temporary:
         temporary.write_bytes(_make_model(onnx, PortableNetwork(model)).SerializeToString())
     return Path(path)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.export.destination import folder_written_whole
+from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
 from kerasptb.models.portable import PortableNetwork, check_backend
@@ -56,7 +56,7 @@ def export_saved_model(run_or_model, folder, vocabulary=None):
     >>> loaded.predict_next(["the company said"], 3)["words"]  # doctest: +SKIP
     """
     check_backend("A SavedModel")
-    with folder_written_whole(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         model, vocabulary = resolve(run_or_model, vocabulary)
         with tempfile.TemporaryDirectory() as assets:
             path = Path(assets, "vocabulary.txt")

@@ -9,7 +9,7 @@ import numpy as np
 from kerasptb.layers import FusedLSTM
 from kerasptb.runs import run as runs
 from kerasptb.runs.plots import plot_curves
-from kerasptb.utils.files import reserve, written_whole
+from kerasptb.utils.files import atomic_write, reserve_space
 from kerasptb.utils.interrupts import uninterrupted
 
 
@@ -40,15 +40,15 @@ class Recorder(keras.callbacks.Callback):
             if self.best is self.history[-1]:
                 self._save_weights("best")
             self._save_weights("last")
-            with written_whole(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
-                variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumed(self.model))}
+            with atomic_write(self.run.folder / runs.RESUME) as temporary, temporary.open("wb") as file:
+                variables = {f"v{i}": variable.numpy() for i, variable in enumerate(_resumable_variables(self.model))}
                 # The history is in the same file, so that a run killed between two files resumes consistently.
                 np.savez(file, history=json.dumps(self.history), **variables)
             self._write_curves()
 
     def _write_curves(self):
         runs.write_history(self.run.folder / runs.HISTORY, self.history)
-        with written_whole(self.run.folder / runs.CURVES) as temporary:
+        with atomic_write(self.run.folder / runs.CURVES) as temporary:
             plot_curves(self.history, temporary)
 
     def restore(self, model):
@@ -65,7 +65,7 @@ class Recorder(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         try:
             with path.open("rb") as file, np.load(file) as saved:
-                for i, variable in enumerate(_resumed(model)):
+                for i, variable in enumerate(_resumable_variables(model)):
                     variable.assign(saved[f"v{i}"])
                 self.history = json.loads(str(saved["history"]))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
@@ -77,12 +77,12 @@ class Recorder(keras.callbacks.Callback):
     def _save_weights(self, name):
         # HDF5 kills the process if the disk is full. Besides the weights it writes some 50 KB.
         num_bytes = 4 * self.model.count_params() + 2**20
-        with written_whole(self.run.weights_path(name)) as temporary:
-            reserve(temporary, num_bytes)
+        with atomic_write(self.run.weights_path(name)) as temporary:
+            reserve_space(temporary, num_bytes)
             self.model.save_weights(temporary, overwrite=True)
 
 
-def _resumed(model):
+def _resumable_variables(model):
     """Returns the variables that the next epoch depends on, in a fixed order.
 
     With JAX the model's variables include the recurrent states. These are left out: they are zero when an epoch begins.

@@ -22,7 +22,7 @@ import shutil
 from pathlib import Path
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.utils.files import locked, write_json, written_whole
+from kerasptb.utils.files import atomic_write, lock_folder, write_json
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"
@@ -211,7 +211,7 @@ def remove(folder):
 
 
 @contextlib.contextmanager
-def held(folder):
+def lock_run(folder):
     """Locks the run folder for this training while the body runs; first removes unfinished files of killed trainings.
 
     Args:
@@ -222,9 +222,9 @@ def held(folder):
     """
     folder = Path(folder)
     busy = RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.")
-    with locked(folder, busy):
+    with lock_folder(folder, busy):
         for leftover in folder.glob(".*"):
-            # `written_whole` names its folders this way; only those for files of a run are removed.
+            # `atomic_write` names its folders this way; only those for files of a run are removed.
             if leftover.is_dir() and leftover.name[1:].rpartition(".")[0] in _FILES:
                 shutil.rmtree(leftover, ignore_errors=True)
         yield
@@ -237,7 +237,7 @@ def write_history(path, history):
         path: the file.
         history: list of dicts, as in `Run.history`.
     """
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         # A callback may have added a value to only some epochs.
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
         writer.writeheader()

@@ -16,7 +16,7 @@ import kerasptb
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
-from kerasptb.serving.middleware import SECURITY_HEADERS, BodyLimit, EndWithClient, RateLimit, SecurityHeaders
+from kerasptb.serving.middleware import SECURITY_HEADERS, BodyLimit, CancelOnDisconnect, RateLimit, SecurityHeaders
 from kerasptb.serving.state_token import decode_state, encode_state
 
 # Enough for the longest text with every character written as two escapes of six bytes. A state's size is added.
@@ -68,7 +68,7 @@ def create_app(predictor, rate=DEFAULT_RATE):
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _fail)
     # A request passes the middleware that was added last first.
-    app.add_middleware(EndWithClient)
+    app.add_middleware(CancelOnDisconnect)
     state = encode_state(predictor.initial.state, predictor.fingerprint)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + len(state))
     if rate is not None:

@@ -77,13 +77,13 @@ class SuggestionEngine:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
             BusyError: if too many requests are waiting.
         """
-        key = _key(text)
+        key = _cache_key(text)
         if key is None:
             return self.predictor.initial
-        if (context := self._recall(key)) is not None:
+        if (context := self._lookup(key)) is not None:
             return context
         if key not in self._pending:
-            self._pending[key] = _Reading(self._read(text), lambda: self._pending.pop(key))
+            self._pending[key] = _SharedRead(self._read(text), lambda: self._pending.pop(key))
         return await self._pending[key].wait()
 
     async def extend(self, context, text):
@@ -100,7 +100,7 @@ class SuggestionEngine:
         if isinstance(context, np.ndarray):
             context = await self._resume.submit(context)
         for start, end in _pieces(text, [match.start() for match in _WORD_START.finditer(text)], 0):
-            context = await self._lane(text[start:end]).submit((context, text[start:end]))
+            context = await self._batcher_for(text[start:end]).submit((context, text[start:end]))
         return context
 
     async def score(self, text):
@@ -126,9 +126,9 @@ class SuggestionEngine:
         values = context.word_log_probabilities
         if values is None:
             values = await self._scores.submit((text,))
-            key = _key(text)
+            key = _cache_key(text)
             if key is not None:
-                self._remember(key, dataclasses.replace(context, word_log_probabilities=values))
+                self._store(key, dataclasses.replace(context, word_log_probabilities=values))
         # Without <eos> in the vocabulary nothing comes before the first word.
         return units, [None] * (num_tokens - len(values)) + values.tolist()
 
@@ -169,9 +169,9 @@ class SuggestionEngine:
         starts = [match.start() for match in _WORD_START.finditer(text)]
         done, context = await self._nearest(text, starts)
         for start, end in _pieces(text, starts, done):
-            context = await self._lane(text[start:end]).submit((context, text[start:end]))
-            if (key := _key(text[:end])) is not None:
-                self._remember(key, context)
+            context = await self._batcher_for(text[start:end]).submit((context, text[start:end]))
+            if (key := _cache_key(text[:end])) is not None:
+                self._store(key, context)
         return context
 
     async def _nearest(self, text, starts):
@@ -180,33 +180,33 @@ class SuggestionEngine:
         for i in reversed(range(len(starts))):
             if len(starts) - i > _PIECE_WORDS and (i + 1) % _PIECE_WORDS:
                 continue
-            key = _key(text[: starts[i]])
+            key = _cache_key(text[: starts[i]])
             if key is None:
                 break
-            if (context := self._recall(key)) is not None:
+            if (context := self._lookup(key)) is not None:
                 return starts[i], context
             if key in self._pending:
                 return starts[i], await self._pending[key].wait()
         return 0, self.predictor.initial
 
-    def _lane(self, piece):
+    def _batcher_for(self, piece):
         short = len(piece) <= _SHORT_CHARACTERS and len(piece.split(None, _SHORT_WORDS)) <= _SHORT_WORDS
         return self._short if short else self._long
 
-    def _recall(self, key):
+    def _lookup(self, key):
         context = self._contexts.get(key)
         if context is not None:
             self._contexts.move_to_end(key)
         return context
 
-    def _remember(self, key, context):
+    def _store(self, key, context):
         self._contexts[key] = context
         self._contexts.move_to_end(key)
         while len(self._contexts) > self._max_contexts:
             self._contexts.popitem(last=False)
 
 
-class _Reading:
+class _SharedRead:
     """The reading of a text, which is cancelled when nobody waits for it any more.
 
     Args:
@@ -216,7 +216,7 @@ class _Reading:
 
     def __init__(self, reading, forget):
         self._task = asyncio.create_task(reading)
-        self._task.add_done_callback(lambda _: self._end())
+        self._task.add_done_callback(lambda _: self._finish())
         self._forget = forget
         self._waiting = 0
 
@@ -230,9 +230,9 @@ class _Reading:
             self._waiting -= 1
             if not self._waiting and not self._task.done():
                 self._task.cancel()
-                self._end()  # at once, so that a new request does not wait for the cancelled task
+                self._finish()  # at once, so that a new request does not wait for the cancelled task
 
-    def _end(self):
+    def _finish(self):
         forget, self._forget = self._forget, None
         if forget is not None:
             forget()
@@ -243,7 +243,7 @@ def _one_by_one(function):
     return lambda jobs: [function(*job) for job in jobs]
 
 
-def _key(text):
+def _cache_key(text):
     """Returns the key under which a text is remembered; None for the empty text."""
     # Spaces at the end do not change the context; a line's end does.
     text = text.rstrip(" ")

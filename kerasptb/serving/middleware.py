@@ -62,7 +62,7 @@ class BodyLimit:
             return
         # The body is read before the application is called, so that a refusal is the only answer.
         messages, size, more = [], 0, True
-        announced = _announced_size(scope)
+        announced = _content_length(scope)
         end = asyncio.get_running_loop().time() + self._max_seconds
         while more and max(size, announced) <= self._max_bytes:
             try:
@@ -92,7 +92,7 @@ class BodyLimit:
         await self._app(scope, receive_again, send)
 
 
-class EndWithClient:
+class CancelOnDisconnect:
     """ASGI middleware that cancels the work for a request when its client has gone.
 
     Args:
@@ -155,14 +155,14 @@ class RateLimit:
     async def __call__(self, scope, receive, send):
         """Answers a request."""
         if scope["type"] == "http" and scope["path"].startswith(self._path):
-            wait = self._take((scope.get("client") or ("",))[0])
+            wait = self._take_token((scope.get("client") or ("",))[0])
             if wait > 0:
                 reason = f"More than {self._rate:g} requests a second came from this address. Wait {wait:.1f} s."
                 await send_problem(send, 429, reason, {"Retry-After": str(math.ceil(wait))})
                 return
         await self._app(scope, receive, send)
 
-    def _take(self, client):
+    def _take_token(self, client):
         """Counts a request; returns 0, or the seconds until the client may make one."""
         now = self._clock()
         left, last = self._clients.pop(client, (self._burst, now))
@@ -190,6 +190,6 @@ async def send_problem(send, status, reason, headers=None):
     await send({"type": "http.response.body", "body": body})
 
 
-def _announced_size(scope):
+def _content_length(scope):
     size = dict(scope["headers"]).get(b"content-length", b"0")
     return int(size) if size.isdigit() else 0

@@ -17,8 +17,8 @@ _SIGNATURES = ("step", "initial_state", "encode", "score")
 _UNIT = re.compile(r"\S+|\s+")
 # The ids of pieces of text are remembered, because the same words come again with every keystroke. These are the limits
 # of the number of pieces, and of the characters in a piece.
-_MAX_REMEMBERED = 50_000
-_MAX_REMEMBERED_LENGTH = 40
+_MAX_CACHED = 50_000
+_MAX_CACHED_LENGTH = 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Predictor:
         self._state_sizes = {name: arguments[name].shape[1] for name in sorted(arguments.keys() - {"tokens", "k"})}
         self.state_size = sum(self._state_sizes.values())
         self.fingerprint = self._digest()
-        self._remembered = {}
+        self._cached_ids = {}
         self._step = tf.function(
             self._traced_step,
             input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, self.state_size])],
@@ -111,7 +111,7 @@ class Predictor:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
         """
         # A local reference, because another thread may replace the dict.
-        remembered = self._remembered
+        remembered = self._cached_ids
         pieces = [(match.start(), match.end(), match.group()) for match in _UNIT.finditer(text)]
         new = list({piece for _, _, piece in pieces if piece not in remembered})
         known = dict(zip(new, self._encode(new), strict=True)) if new else {}
@@ -120,9 +120,9 @@ class Predictor:
             tokens = known[piece] if piece in known else remembered[piece]
             if len(tokens):
                 units.append(Unit(start, end, tokens))
-        if len(remembered) >= _MAX_REMEMBERED:
-            self._remembered = remembered = {}
-        remembered.update((piece, tokens) for piece, tokens in known.items() if len(piece) <= _MAX_REMEMBERED_LENGTH)
+        if len(remembered) >= _MAX_CACHED:
+            self._cached_ids = remembered = {}
+        remembered.update((piece, tokens) for piece, tokens in known.items() if len(piece) <= _MAX_CACHED_LENGTH)
         return units
 
     def extend(self, jobs):

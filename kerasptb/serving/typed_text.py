@@ -19,7 +19,7 @@ class PrefixIndex:
 
     def __init__(self, vocabulary):
         suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
-        completions = [(_folded(vocabulary.words[i]), i) for i in suggestible]
+        completions = [(_fold_case(vocabulary.words[i]), i) for i in suggestible]
         # NUMBER stands for every number, so typed letters cannot be its beginning.
         completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, NUMBER))
         self._every_id = np.array(suggestible, np.int32)
@@ -80,12 +80,12 @@ class PrefixIndex:
         return len(prefix) <= self._longest and len(range(*self._range(prefix))) > 0
 
     def _range(self, prefix):
-        prefix = _folded(prefix)
+        prefix = _fold_case(prefix)
         first = bisect.bisect_left(self._sorted_words, prefix)
         return first, bisect.bisect_left(self._sorted_words, prefix + _AFTER_ANY, lo=first)
 
 
-def _folded(word):
+def _fold_case(word):
     return word.replace("’", "'").lower()
 
 

@@ -33,7 +33,7 @@ def new_folder(path):
 
 
 @contextlib.contextmanager
-def written_whole(path):
+def atomic_write(path):
     """Yields a temporary path, which replaces `path` if the body succeeds.
 
     The temporary file has the name of `path` and is in a hidden folder next to it, `.NAME.…`. A killed process may
@@ -51,7 +51,7 @@ def written_whole(path):
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def reserve(path, num_bytes):
+def reserve_space(path, num_bytes):
     """Checks that a file of `num_bytes` bytes can be written, and leaves an empty file.
 
     It is for writers that crash if the disk becomes full, such as HDF5's.
@@ -77,7 +77,7 @@ def reserve(path, num_bytes):
 
 def write_json(path, value):
     """Writes a value as a complete JSON file."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
@@ -90,7 +90,7 @@ def read_json(path):
 
 
 @contextlib.contextmanager
-def locked(folder, busy):
+def lock_folder(folder, busy):
     """Locks a folder while the body runs, against others that lock it with this function, if the system has locks.
 
     Args:

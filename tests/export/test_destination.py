@@ -1,6 +1,6 @@
 import pytest
 
-from kerasptb.export.destination import folder_written_whole
+from kerasptb.export.destination import atomic_folder
 from kerasptb.models.portable import ExportError
 
 
@@ -8,7 +8,7 @@ def test_what_a_killed_export_left_in_a_folder_is_cleared(tmp_path):
     left = tmp_path / "model" / ".model.ab12" / "export"
     left.mkdir(parents=True)
     (left / "half.pb").write_text("half")
-    with folder_written_whole(tmp_path / "model") as folder:
+    with atomic_folder(tmp_path / "model") as folder:
         (folder / "whole.pb").write_text("whole")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["whole.pb"]
 
@@ -16,7 +16,7 @@ def test_what_a_killed_export_left_in_a_folder_is_cleared(tmp_path):
 def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path):
     (tmp_path / "model" / ".model.ab12").mkdir(parents=True)
     (tmp_path / "model" / "mine.txt").write_text("mine")
-    with pytest.raises(ExportError, match="which is taken"), folder_written_whole(tmp_path / "model"):
+    with pytest.raises(ExportError, match="which is taken"), atomic_folder(tmp_path / "model"):
         pass
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [".model.ab12", "mine.txt"]
 
@@ -24,8 +24,8 @@ def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path):
 def test_two_exports_into_one_folder_do_not_meet(tmp_path):
     (tmp_path / "model").mkdir()
     with (
-        folder_written_whole(tmp_path / "model"),
+        atomic_folder(tmp_path / "model"),
         pytest.raises(ExportError, match="Another export is at work"),
-        folder_written_whole(tmp_path / "model"),
+        atomic_folder(tmp_path / "model"),
     ):
         pass

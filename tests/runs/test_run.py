@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.runs import RunError, create_run, held, load_run, write_history
+from kerasptb.runs import RunError, create_run, load_run, lock_run, write_history
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
 CONFIG = {"model": {}, "training": {}, "data": {}}
@@ -74,9 +74,13 @@ def test_a_run_on_the_sample_reads_it_again(tmp_path):
 
 
 def test_a_folder_is_held_by_one_training(tmp_path):
-    with held(tmp_path), pytest.raises(RunError, match=f"Another training is at work in {tmp_path}"), held(tmp_path):
+    with (
+        lock_run(tmp_path),
+        pytest.raises(RunError, match=f"Another training is at work in {tmp_path}"),
+        lock_run(tmp_path),
+    ):
         pass
-    with held(tmp_path):
+    with lock_run(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
@@ -84,7 +88,7 @@ def test_what_a_killed_training_left_half_written_is_cleared(tmp_path):
     kept = [".best.weights.h5", ".notes.txt.abc", "config.json.x", ".config.json"]
     for name in [*kept, ".best.weights.h5.k3_x9", ".config.json.abcd"]:
         (tmp_path / name).mkdir()
-    with held(tmp_path):
+    with lock_run(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 

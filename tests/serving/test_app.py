@@ -17,7 +17,7 @@ from kerasptb.models import LanguageModel
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
-from kerasptb.serving.middleware import EndWithClient
+from kerasptb.serving.middleware import CancelOnDisconnect
 from kerasptb.serving.predictor import Predictor
 from kerasptb.serving.schemas import MAX_CHARACTERS
 
@@ -292,7 +292,7 @@ def test_a_wrong_method_is_told_the_right_one(client):
 
 
 def test_work_for_a_client_that_has_gone_is_ended(predictor):
-    assert EndWithClient in {middleware.cls for middleware in create_app(predictor).user_middleware}
+    assert CancelOnDisconnect in {middleware.cls for middleware in create_app(predictor).user_middleware}
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain; charset=utf-8"}], ids=str)

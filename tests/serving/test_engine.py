@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from kerasptb.serving.engine import SuggestionEngine, _key
+from kerasptb.serving.engine import SuggestionEngine, _cache_key
 from kerasptb.serving.errors import BusyError
 
 TOLERANCE = 1e-6
@@ -224,7 +224,7 @@ def test_memory_is_bounded(predictor):
             await engine.context(f"the {i} cat ")
         await engine.context("the 45 cat ")  # the one that was used last stays longest
         await engine.context("the 50 cat ")
-        kept = [i for i in range(51) if engine._recall(_key(f"the {i} cat ")) is not None]
+        kept = [i for i in range(51) if engine._lookup(_cache_key(f"the {i} cat ")) is not None]
         return len(engine._contexts), len(engine._pending), kept
 
     # A text of three words is remembered whole.

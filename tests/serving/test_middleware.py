@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from kerasptb.serving.middleware import BodyLimit, EndWithClient, RateLimit, SecurityHeaders
+from kerasptb.serving.middleware import BodyLimit, CancelOnDisconnect, RateLimit, SecurityHeaders
 
 
 def request(app, path="/v1/suggest", body=(b"",), headers=(), client=("10.0.0.1", 1)):
@@ -166,7 +166,7 @@ def test_work_ends_with_the_client_that_asked_for_it():
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        request = asyncio.create_task(EndWithClient(app)({"type": "http"}, receive, None))
+        request = asyncio.create_task(CancelOnDisconnect(app)({"type": "http"}, receive, None))
         while not seen:
             await asyncio.sleep(0.001)
         gone.set()
@@ -177,13 +177,13 @@ def test_work_ends_with_the_client_that_asked_for_it():
 
 
 def test_a_client_that_stays_gets_its_answer_and_what_the_work_raises_is_raised():
-    assert request(EndWithClient(echo), body=(b"one ", b"two"))[2] == b"one two"
+    assert request(CancelOnDisconnect(echo), body=(b"one ", b"two"))[2] == b"one two"
 
     async def fails(scope, receive, send):
         raise KeyError("fault")
 
     with pytest.raises(KeyError, match="fault"):
-        request(EndWithClient(fails))
+        request(CancelOnDisconnect(fails))
 
 
 def test_a_body_that_does_not_come_is_given_up():

@@ -96,12 +96,12 @@ def test_the_fingerprint_is_the_models(predictor, saved_model, model, vocabulary
 
 
 def test_memory_of_typed_words_is_bounded(predictor, monkeypatch):
-    monkeypatch.setattr("kerasptb.serving.predictor._MAX_REMEMBERED", 100)
+    monkeypatch.setattr("kerasptb.serving.predictor._MAX_CACHED", 100)
     for i in range(300):
         predictor.read(f"w{i}")
-    assert len(predictor._remembered) <= 101
+    assert len(predictor._cached_ids) <= 101
     predictor.read("x" * 1000 + " short")
-    assert max(map(len, predictor._remembered)) <= 40
+    assert max(map(len, predictor._cached_ids)) <= 40
 
 
 def test_a_vocabulary_without_eos_and_unk(tmp_path):

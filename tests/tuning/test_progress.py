@@ -72,8 +72,8 @@ def test_each_trial_that_ends_is_told_once(tmp_path):
     progress = Progress(tmp_path, 4, stream=stream)
     write_trial(tmp_path, 1, "COMPLETED", 110.0, seconds=30)
     write_trial(tmp_path, 2, "RUNNING", "null", seconds=5, curve=[300.0], planned_epochs=2)
-    progress.look()
-    progress.look()
+    progress.update()
+    progress.update()
     # Trial 0 was there before.
     assert stream.getvalue() == ("trial 1: perplexity 110.00, 30 s; 2 of 4 ended, best 110.00 (trial 1), 35 s left\n")
 
@@ -81,7 +81,7 @@ def test_each_trial_that_ends_is_told_once(tmp_path):
 def test_a_terminal_shows_what_runs(tmp_path):
     write_trial(tmp_path, 0, "RUNNING", "null", curve=[300.0], planned_epochs=2)
     stream = Terminal()
-    Progress(tmp_path, 4, stream=stream).look()
+    Progress(tmp_path, 4, stream=stream).update()
     assert stream.getvalue() == "\r\x1b[Ktrial 0: epoch 2 of 2, perplexity 300.0; 0 of 4 ended"
 
 
@@ -89,7 +89,7 @@ def test_a_line_of_a_terminal_does_not_wrap(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 9)))
     write_trial(tmp_path, 0, "RUNNING", "null", curve=[300.0], planned_epochs=2)
     stream = Terminal()
-    Progress(tmp_path, 4, stream=stream).look()
+    Progress(tmp_path, 4, stream=stream).update()
     assert stream.getvalue() == "\r\x1b[Ktrial 0: epoch 2 of 2, perple"
 
 
@@ -111,7 +111,7 @@ def test_what_is_told_is_there_at_once(tmp_path):
     stream = Buffered()
     progress = Progress(tmp_path, 1, stream=stream)
     write_trial(tmp_path, 0, "COMPLETED", 120.0, seconds=10)
-    progress.look()
+    progress.update()
     assert stream.told == stream.getvalue() != ""
 
 
@@ -120,7 +120,7 @@ def test_a_trial_is_told_when_both_files_say_how_it_ended(tmp_path):
     progress = Progress(tmp_path, 4, stream=stream)
     write_trial(tmp_path, 0, "RUNNING", "null", curve=[300.0])
     Record(ended=True, curve=[300.0]).save(tmp_path / "trials" / "trial_0")  # a moment before KerasTuner's own
-    progress.look()
+    progress.update()
     assert stream.getvalue() == ""
 
 

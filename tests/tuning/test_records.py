@@ -1,7 +1,7 @@
 import pytest
 
 from kerasptb.utils.files import write_json
-from tuning.records import Record, best_trial, forget_attempts, read_trials, write_search
+from tuning.records import Record, best_trial, read_trials, reset_attempts, write_search
 
 
 def write_trial(folder, number, status, score, record):
@@ -34,7 +34,7 @@ def test_a_trial_cut_off_while_written_is_not_there_yet(tmp_path):
 
 def test_attempts_are_forgotten_and_nothing_else(tmp_path):
     path = write_trial(tmp_path, 0, "RUNNING", None, Record(attempts=3, curve=[9.0], seconds=4.5))
-    forget_attempts(tmp_path)
+    reset_attempts(tmp_path)
     assert Record.load(path) == Record(attempts=0, curve=[9.0], seconds=4.5)
 
 

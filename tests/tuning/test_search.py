@@ -370,11 +370,11 @@ def test_an_interrupted_training_goes_on_after_its_last_epoch(texts, tmp_path, m
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stopping.StopHopelessTrials, "on_epoch_begin", interrupt)
+        patch.setattr(stopping.TrialEarlyStopping, "on_epoch_begin", interrupt)
         toy(texts, tmp_path / "cut", space, trials=1, epochs=3)
     begun = []
     monkeypatch.setattr(
-        stopping.StopHopelessTrials, "on_epoch_begin", lambda callback, epoch, logs=None: begun.append(epoch)
+        stopping.TrialEarlyStopping, "on_epoch_begin", lambda callback, epoch, logs=None: begun.append(epoch)
     )
     resumed = tuning.tune(texts, out=tmp_path / "cut" / "search", resume=True, verbose=False)
     assert begun == [1, 2]
@@ -494,7 +494,7 @@ def test_the_best_stays_while_a_training_is_at_work_in_it(texts, tmp_path, capsy
     trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"
     trial.write_text(trial.read_text().replace("\n1,", "\n1,9"))  # another history than that of the copy
     before = kerasptb.load_run(result.run.folder).history
-    with runs.held(result.run.folder):
+    with runs.lock_run(result.run.folder):
         again = toy(texts, tmp_path, space, trials=1, epochs=1, resume=True, verbose=True)
     assert "A training is at work in" in capsys.readouterr().out
     assert again.run.folder == trial.parent

@@ -95,13 +95,13 @@ def test_a_worker_goes_by_the_time_limit_of_who_has_taken_the_search_up(texts, t
     folder = toy(texts, tmp_path, space, trials=1).folder
     arguments = {**read_search(folder), "trials": 2}
     write_search(folder, {**arguments, "deadline": 3e9})
-    seen, init = [], stopping.StopHopelessTrials.__init__
+    seen, init = [], stopping.TrialEarlyStopping.__init__
 
     def remember(self, *args, deadline=None, **kwargs):
         seen.append(deadline)
         init(self, *args, deadline=deadline, **kwargs)
 
-    monkeypatch.setattr(stopping.StopHopelessTrials, "__init__", remember)
+    monkeypatch.setattr(stopping.TrialEarlyStopping, "__init__", remember)
     run_process(_settings(folder, {**arguments, "deadline": 2e9}), space, None)  # the deadline that it read before
     assert seen == [3e9]
 
@@ -142,7 +142,7 @@ def interrupted_after_its_training(texts, tmp_path, monkeypatch, why):
         raise KeyboardInterrupt
 
     space = tuning.LanguageModelSpace(**SMALL)
-    monkeypatch.setattr(stopping.StopHopelessTrials, "_why_stop", lambda *_: why)
+    monkeypatch.setattr(stopping.TrialEarlyStopping, "_stop_reason", lambda *_: why)
     monkeypatch.setattr(kerasptb, "evaluate_perplexity", interrupt)
     with pytest.raises(KeyboardInterrupt):
         toy(texts, tmp_path, space, trials=1, epochs=3)

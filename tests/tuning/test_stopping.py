@@ -5,7 +5,7 @@ import types
 import pytest
 
 from tuning.records import Record
-from tuning.stopping import StopHopelessTrials, decayed_epochs, has_arrived, lowest
+from tuning.stopping import TrialEarlyStopping, decayed_epochs, has_plateaued, lowest
 
 FLAT = [400.0, 300.0, 200.0]
 
@@ -25,7 +25,7 @@ def train(tmp_path, curve, rates=None, epochs=12, record=None, **arguments):
     (folder / "trial.json").write_text("{}")
     record = record or Record()
     begun = len(record.curve)
-    callback = StopHopelessTrials(folder, tmp_path, record, epochs, **arguments)
+    callback = TrialEarlyStopping(folder, tmp_path, record, epochs, **arguments)
     callback.set_model(types.SimpleNamespace(stop_training=False))
     callback.on_train_begin()
     for epoch, perplexity in enumerate(curve):
@@ -58,7 +58,7 @@ def test_a_short_trial_is_judged_from_its_second_epoch_on(tmp_path):
 def test_who_else_has_stopped_a_training_is_not_overruled(tmp_path):
     folder = tmp_path / "trials" / "trial_0"
     folder.mkdir(parents=True)
-    callback = StopHopelessTrials(folder, tmp_path, Record(), epochs=12)
+    callback = TrialEarlyStopping(folder, tmp_path, Record(), epochs=12)
     callback.set_model(types.SimpleNamespace(stop_training=True))
     callback.on_epoch_end(0, {"val_perplexity": 200.0})
     assert callback.model.stop_training
@@ -129,9 +129,9 @@ def test_lowest_ignores_what_is_no_number():
 
 
 def test_arrived_needs_a_tenth_of_a_percent():
-    assert has_arrived([100.0, 99.95, 99.91])
-    assert not has_arrived([100.0, 99.95, 99.89])
-    assert not has_arrived([100.0, 99.0])
+    assert has_plateaued([100.0, 99.95, 99.91])
+    assert not has_plateaued([100.0, 99.95, 99.89])
+    assert not has_plateaued([100.0, 99.0])
 
 
 def test_a_trial_that_failed_is_no_measure(tmp_path):

@@ -123,7 +123,7 @@ def test_a_model_with_more_than_its_arguments_say_fails(texts, tmp_path, corpus,
 def test_a_model_of_arguments_alone_is_trained_from_them(arguments):
     sizes = {"vocabulary_size": 50, "embedding_size": 8, "units": (6, 8), "batch_size": 5, "num_steps": 4}
     model = kerasptb.LanguageModel(**sizes, **arguments)
-    with pytest.raises(ValueError, match="Received: a model that is not compiled"):
+    with pytest.raises(ValueError, match="Received: a LanguageModel that is not compiled"):
         arguments_of(model)
     model.compile(ClippedSGD(0.1, None, name="mine"), jit_compile=False, run_eagerly=True)
     found, training = arguments_of(model)
@@ -267,13 +267,13 @@ def test_a_fit_that_returns_nothing_is_a_failure_with_its_reason(texts, tmp_path
     ids=["default", "no early stopping", "hyperband"],
 )
 def test_trials_are_judged_unless_told_otherwise(texts, tmp_path, monkeypatch, arguments, judged):
-    seen, init = [], stopping.StopHopelessTrials.__init__
+    seen, init = [], stopping.TrialEarlyStopping.__init__
 
     def remember(self, *args, judge=True, **kwargs):
         seen.append(judge)
         init(self, *args, judge=judge, **kwargs)
 
-    monkeypatch.setattr(stopping.StopHopelessTrials, "__init__", remember)
+    monkeypatch.setattr(stopping.TrialEarlyStopping, "__init__", remember)
     toy(texts, tmp_path, toy_spaces.ToySpace(tmp_path / "journal"), trials=1, **arguments)
     assert seen == [judged]
 

@@ -16,7 +16,7 @@ import toy_spaces
 
 import tuning
 from tuning.records import read_trials
-from tuning.workers import Crew, WorkersFailedError, _describe_exit, thread_variables
+from tuning.workers import LocalCluster, WorkersFailedError, _describe_exit, thread_variables
 
 
 def when(condition, act, timeout=200):
@@ -141,23 +141,23 @@ def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path
 
 def test_workers_share_the_processors(monkeypatch):
     monkeypatch.setattr("tuning.workers.available_processors", lambda: 9)
-    assert [Crew(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
+    assert [LocalCluster(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
     names = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS"}
     assert thread_variables(4) == dict.fromkeys(names, "4")
 
 
 def test_members_have_their_share_of_the_machine_and_no_proxy_between_them(tmp_path, monkeypatch):
     monkeypatch.setattr("tuning.workers.available_processors", lambda: 4)
-    crew, started = Crew(SimpleNamespace(folder=tmp_path), None, None, 2), []
+    cluster, started = LocalCluster(SimpleNamespace(folder=tmp_path), None, None, 2), []
 
     def process(target, args, name, daemon):
         return SimpleNamespace(start=lambda: started.append((dict(os.environ), args[2])))
 
-    monkeypatch.setattr(crew, "_context", SimpleNamespace(Process=process))
+    monkeypatch.setattr(cluster, "_context", SimpleNamespace(Process=process))
     before = dict(os.environ)
-    for member in (crew._chief, crew._workers[0]):
-        crew._start(member)
-        crew._start(member, again=True)
+    for member in (cluster._chief, cluster._workers[0]):
+        cluster._start(member)
+        cluster._start(member, again=True)
     assert dict(os.environ) == before
     (chief, _), _, (worker, _), _ = started
     assert (chief["OMP_NUM_THREADS"], worker["OMP_NUM_THREADS"]) == ("1", "2")
@@ -223,15 +223,15 @@ def test_how_a_process_ended_is_said_in_words():
 
 
 def test_a_trial_that_ends_forgives_deaths(monkeypatch):
-    crew = Crew(SimpleNamespace(folder=None), None, None, 1)
+    cluster = LocalCluster(SimpleNamespace(folder=None), None, None, 1)
     trials, started = [], []
     monkeypatch.setattr("tuning.workers.read_trials", lambda folder: trials)
-    monkeypatch.setattr(crew, "_start", lambda member, again=False: started.append(member.name))
-    for member in (crew._chief, *crew._workers):
-        alive = member is crew._chief
+    monkeypatch.setattr(cluster, "_start", lambda member, again=False: started.append(member.name))
+    for member in (cluster._chief, *cluster._workers):
+        alive = member is cluster._chief
         member.process = SimpleNamespace(is_alive=lambda alive=alive: alive, exitcode=1)
     for _ in range(12):  # five deaths in a row would end the search
-        crew._look()
-        crew._look()
+        cluster._poll()
+        cluster._poll()
         trials.append(SimpleNamespace(record=SimpleNamespace(ended=True)))
     assert started == ["tuner0"] * 24

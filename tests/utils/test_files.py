@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kerasptb.utils.files import locked, new_folder, read_json, reserve, write_json, written_whole
+from kerasptb.utils.files import atomic_write, lock_folder, new_folder, read_json, reserve_space, write_json
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -13,7 +13,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("old")
 
     def fail():
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half of the new")
             raise OSError("disk full")
 
@@ -25,7 +25,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_errors_of_the_file_system_name_the_file(tmp_path):
     def fail(number, name):
-        with written_whole(tmp_path / "file.txt") as temporary:
+        with atomic_write(tmp_path / "file.txt") as temporary:
             raise OSError(number, os.strerror(number), name and (temporary if name == "temporary" else name))
 
     for name in (None, "temporary"):
@@ -70,7 +70,7 @@ def test_json_is_whole_or_as_it_was(tmp_path):
 
 def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    reserve(path, 10_000)
+    reserve_space(path, 10_000)
     assert path.read_bytes() == b""
 
     def refuse(number):
@@ -84,20 +84,24 @@ def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
     ):
         monkeypatch.setattr(os, "posix_fallocate", lambda *_, number=number: refuse(number), raising=False)
         try:
-            reserve(path, 10_000)
+            reserve_space(path, 10_000)
         except OSError as error:
             assert (error.errno, error.filename, told) == (number, str(path), True)
         else:
             assert not told
     monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
-    reserve(path, 10_000)
+    reserve_space(path, 10_000)
     assert path.read_bytes() == b""
 
 
 def test_a_folder_is_free_again_whatever_happened_in_it(tmp_path):
-    with pytest.raises(KeyError), locked(tmp_path, RuntimeError("busy")):
+    with pytest.raises(KeyError), lock_folder(tmp_path, RuntimeError("busy")):
         raise KeyError
-    with locked(tmp_path, RuntimeError("busy")), pytest.raises(RuntimeError), locked(tmp_path, RuntimeError("busy")):
+    with (
+        lock_folder(tmp_path, RuntimeError("busy")),
+        pytest.raises(RuntimeError),
+        lock_folder(tmp_path, RuntimeError("busy")),
+    ):
         pass
 
 
@@ -108,7 +112,7 @@ def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with locked(tmp_path, RuntimeError("busy")), locked(tmp_path, RuntimeError("busy")):
+    with lock_folder(tmp_path, RuntimeError("busy")), lock_folder(tmp_path, RuntimeError("busy")):
         pass
 
 
