@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from kerasptb.cli import main
+
+WORDS = ["one", "two", "three", "four", "<unk>", "N"]
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    random = np.random.default_rng(0)
+    for split, lines in (("train", 400), ("valid", 100), ("test", 90)):
+        (folder / f"{split}.txt").write_text("".join(" ".join(random.choice(WORDS, 3)) + "\n" for _ in range(lines)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(texts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = [
+        "--data",
+        texts,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "6",
+        "--num-steps",
+        "4",
+        "--seed",
+        "1",
+        "--out",
+        folder,
+    ]
+    assert main(["train", *map(str, arguments)]) == 0
+    return str(folder)
+
+
+@pytest.fixture
+def error_of(capsys):
+    """Runs a command that fails, and returns its message."""
+
+    def error(arguments, status=1):
+        assert main(list(map(str, arguments))) == status
+        output = capsys.readouterr()
+        lines = output.err.strip().split("\n")
+        assert len(lines) <= 2, output.err
+        assert lines[0].startswith("kerasptb: ")
+        assert "Traceback" not in output.err
+        return output.err
+
+    return error

@@ -1,0 +1,18 @@
+from kerasptb.cli import main
+
+
+def test_generate_repeats_with_its_seed(run, capsys):
+    outputs = []
+    for _ in range(2):
+        assert main(["generate", run, "--prompt", "one two", "--words", "12", "--seed", "5"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith("one two")
+
+
+def test_generate_at_temperature_zero_needs_no_seed(run, capsys):
+    outputs = []
+    for seed in ("1", "2"):
+        assert main(["generate", run, "--words", "30", "--temperature", "0", "--seed", seed]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]

@@ -1,0 +1,27 @@
+import json
+
+import keras
+
+from kerasptb.cli import main
+
+
+def test_info_says_that_a_folder_named_is_not_there(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERASPTB_DATA", str(tmp_path / "nowhere"))
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'nowhere'}, which does not exist\n")
+
+
+def test_info_is_one_json_object(capsys):
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["versions"]["kerasptb"] == "0.1.0"
+    assert main(["info"]) == 0
+    assert "native" in capsys.readouterr().out
+
+
+def test_info_says_what_layers_of_another_precision_run_on(capsys, native_library):
+    keras.config.set_dtype_policy("float64")
+    try:
+        assert main(["info"]) == 0
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert "keras.layers.LSTM: The native backend takes float32" in capsys.readouterr().out

@@ -1,0 +1,97 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from kerasptb.cli import main
+
+
+def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
+    # A run in bfloat16 as another machine has left it.
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["model"] |= {"backend": "auto", "precision": "bfloat16"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    environment = {**os.environ, "KERASPTB_CPU": "avx2"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    for words in (["evaluate"], ["suggest", "one two"], ["generate", "--words", "3"]):
+        command = [sys.executable, "-m", "kerasptb", words[0], str(tmp_path / "run"), *words[1:]]
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert failed.returncode == 1
+        assert 'Use precision="float32"' in failed.stderr
+        asked = subprocess.run(
+            [*command, "--precision", "float32"], env=environment, capture_output=True, text=True, check=True
+        )
+        assert asked.stderr == ""  # none of TensorFlow's notices
+        if words[0] == "evaluate":
+            assert main(["evaluate", run]) == 0
+            assert capsys.readouterr().out == asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["evaluate", "nowhere"], "which has no config.json"),
+        (["train", "--data", "nowhere"], "does not exist"),
+        (["train", "--data", "sample", "--resume"], "--out"),
+        (["train", "--data", "sample", "--batch-size", "5000"], "too short for one batch"),
+    ],
+)
+def test_bad_input_gets_a_line_and_status_1(error_of, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    assert text in error_of(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ValueError, match=r"config\.json"):
+        main(["evaluate", str(tmp_path), "--debug"])
+
+
+def test_a_package_that_is_missing_is_named(run, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "keras_tuner", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tuning"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["tune", "--data", "sample", "--out", str(tmp_path / "search")]) == 1
+    assert capsys.readouterr().err == "kerasptb: This command needs the package keras_tuner, which is not installed.\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["train", "--epochs", "0"], ["train", "--preset", "large"], ["fly"]])
+def test_wrong_words_give_status_2(capsys, arguments):
+    assert main(arguments) == 2
+    assert "usage: kerasptb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("numpy", "Expected KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax. Received: KERAS_BACKEND=numpy"),
+        (
+            "jax",
+            "Keras is to run on jax, which is not installed. Install it, or set KERAS_BACKEND to another. Received",
+        ),
+    ],
+)
+def test_a_backend_that_cannot_be_had_is_named(error_of, monkeypatch, backend, expected):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr("kerasptb.utils.notices.find_spec", lambda name: None)
+    assert error_of(["info"]).startswith(f"kerasptb: {expected}")
+
+
+def test_of_an_error_in_a_layer_its_own_words_are_shown(error_of, monkeypatch):
+    def broken_layer(*_, **__):
+        raise ValueError("Exception encountered when calling LSTM.call().\n\n\x1b[1mToo\nlong.\x1b[0m\n\nArguments: x")
+
+    monkeypatch.setattr("kerasptb.training.train", broken_layer)
+    assert error_of(["train"]) == "kerasptb: Too long.\n"
+
+
+def test_help_needs_no_tensorflow():
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; from kerasptb.cli import main; sys.exit(main(['train', '-h']))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--steps-per-epoch" in output

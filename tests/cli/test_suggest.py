@@ -1,0 +1,29 @@
+import json
+
+from kerasptb.cli import main
+
+
+def test_suggest_prints_words_with_probabilities(run, capsys):
+    assert main(["suggest", run, "one two", "-k", "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["suggestions"]
+    assert len(rows) == 3
+    assert "<unk>" not in {row["word"] for row in rows}
+    assert main(["suggest", run, "one two", "-k", "3"]) == 0
+    assert capsys.readouterr().out.split() == [
+        text for row in rows for text in (f"{row['probability']:.2%}", row["word"])
+    ]
+
+
+def test_suggest_gives_what_there_is_of_a_small_vocabulary(tmp_path, capsys):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a b <unk>\n" * 20)
+    arguments = ["--data", tmp_path, "--batch-size", 2, "--num-steps", 3, "--epochs", 1, "--out", tmp_path / "run"]
+    assert main(list(map(str, ["train", *arguments]))) == 0
+    capsys.readouterr()
+    assert main(["suggest", str(tmp_path / "run"), "a"]) == 0
+    assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == ["<eos>", "a", "b"]
+
+
+def test_suggest_gives_five_words_where_no_number_is_named(run, capsys):
+    assert main(["suggest", run, "one two"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
