@@ -31,15 +31,7 @@ _BATCH_SIZES = [20, 30, 40, 60]
 _NUM_STEPS = [20, 25, 30, 35]
 _TIE_OR_NOT = [False, True]
 _INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "batch_size", "num_steps")
-_MODEL_SETTINGS = (
-    "embedding_size",
-    "units",
-    "tie_embeddings",
-    "batch_size",
-    "num_steps",
-    "keep_prob",
-    "init_scale",
-)
+_MODEL_SETTINGS = ("embedding_size", "units", "tie_embeddings", "batch_size", "num_steps", "keep_prob", "init_scale")
 TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
 
 

@@ -194,10 +194,11 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         if not stopped:
             record.stopped = None
         epochs = len(record.curve) if stopped else record.planned_epochs
-        own = {} if resume else {"model_arguments": arguments, "training_arguments": {**training, "preset": "search"}}
-        if not resume:
-            own["steps_per_epoch"] = self.settings.steps_per_epoch
-            own["seed"] = arguments.pop("seed", self.settings.seed)
+        new = {
+            "model_arguments": {"seed": self.settings.seed, **arguments},
+            "training_arguments": {**training, "preset": "search"},
+            "steps_per_epoch": self.settings.steps_per_epoch,
+        }
         run = kerasptb.train(
             self.corpus,
             epochs=epochs,
@@ -205,7 +206,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             resume=resume,
             callbacks=[self._stopping(folder, record)],
             verbose=0,
-            **own,
+            **({} if resume else new),
         )
         if run.metrics["interrupted"]:
             # An interrupted `train` returns what it has. Here the trial must be taken up again.

@@ -1,6 +1,6 @@
 """`kerasptb export`."""
 
-from kerasptb.cli import arguments, environment
+from kerasptb.cli import arguments
 from kerasptb.utils.notices import import_keras
 
 
@@ -18,8 +18,7 @@ def add_parser(commands):
 
 
 def execute(options):
-    environment.prefer_tensorflow()
-    import_keras()
+    import_keras(prefer_tensorflow=True)
     from kerasptb.export import ExportError, export_litert, export_onnx, export_saved_model
     from kerasptb.runs import load_run
 

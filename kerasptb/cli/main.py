@@ -4,9 +4,11 @@ import argparse
 import os
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from kerasptb.cli import build, environment, evaluate, export, generate, info, serve, suggest, train, tune
+from kerasptb.cli import build, evaluate, export, generate, info, serve, suggest, train, tune
+from kerasptb.utils.processors import available_processors
 
 
 def main(arguments=None):
@@ -25,7 +27,11 @@ def main(arguments=None):
         return error.code
     if sys.stdout is None:  # closed before Python began (`>&-`)
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
-    environment.set_defaults()
+    if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
+        os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
+    # TensorFlow does not know a container's quota and would start one thread for each processor of the host.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, str(available_processors()))
     try:
         return options.command(options) or 0
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """`kerasptb serve`."""
 
-from kerasptb.cli import arguments, environment
+from kerasptb.cli import arguments
 from kerasptb.utils.notices import import_keras
 
 
@@ -20,8 +20,7 @@ def add_parser(commands):
 
 
 def execute(options):
-    environment.prefer_tensorflow()
-    import_keras()
+    import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve
 
     serve(options.run, options.host, options.port, options.rate)

@@ -15,7 +15,10 @@ def add_parser(commands):
         "train",
         execute,
         "train a model into a run folder",
-        epilog="\n\n".join(_paragraph(f"{preset.name}: {preset.summary}") for preset in PRESETS.values()),
+        epilog="\n\n".join(
+            textwrap.fill(f"{preset.name}: {preset.summary}", 100, subsequent_indent="  ")
+            for preset in PRESETS.values()
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: auto, or the resumed run's)")
@@ -43,7 +46,3 @@ def execute(options):
     to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
     run = train(**arguments.as_arguments(options), verbose=1 if to_a_terminal else 2)
     return 130 if run.metrics["interrupted"] else 0
-
-
-def _paragraph(text):
-    return textwrap.fill(text, 100, subsequent_indent="  ")

@@ -19,14 +19,20 @@ _NOTICE = re.compile(
 )
 
 
-def import_keras():
+def import_keras(prefer_tensorflow=False):
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
     Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
 
+    Args:
+        prefer_tensorflow: makes Keras run on TensorFlow, if that is installed, whatever backend the environment names.
+            Most exports need it, and a run's weights are the same on any backend.
+
     Raises:
         RuntimeError: if the backend that the environment names is neither TensorFlow nor JAX, or is not installed.
     """
+    if prefer_tensorflow and find_spec("tensorflow"):
+        os.environ["KERAS_BACKEND"] = "tensorflow"
     backend = os.environ.get("KERAS_BACKEND")
     if backend and backend not in ("tensorflow", "jax"):
         raise RuntimeError(f"Expected KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax. Received: KERAS_BACKEND={backend}")

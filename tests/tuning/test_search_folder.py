@@ -11,7 +11,7 @@ import toy_spaces
 
 import kerasptb
 import tuning
-from kerasptb.utils.files import locked
+from kerasptb.utils.files import lock_folder
 from tuning import stopping
 from tuning.records import read_search, read_trials, write_search
 from tuning.search import _settings
@@ -111,7 +111,7 @@ def test_a_folder_is_kept_to_one_search(texts, tmp_path):
     result = toy(texts, tmp_path, space)
     before = (result.folder / "search.json").read_text()
     busy = RuntimeError("not here")
-    with locked(result.folder, busy), pytest.raises(tuning.SearchError, match="Another search is at work in"):
+    with lock_folder(result.folder, busy), pytest.raises(tuning.SearchError, match="Another search is at work in"):
         toy(texts, tmp_path, space, resume=True, trials=4)
     assert (result.folder / "search.json").read_text() == before
     assert len(toy(texts, tmp_path, space, resume=True, trials=4).trials) == 4
