@@ -56,7 +56,7 @@ def that_run_here(precisions):
     Takes a dict from name to precision. Ends the program if our float32 kernels cannot run, because the rest would
     only compare the others, for minutes.
     """
-    from kerasptb.utils.notices import import_keras  # noqa: PLC0415  (a contender's process imports its own framework only)
+    from kerasptb.cli.notices import import_keras  # noqa: PLC0415  (a contender's process imports its own framework only)
 
     import_keras()
     from kerasptb.ops import platform as platforms  # noqa: PLC0415

@@ -5,7 +5,7 @@ import json
 import sys
 
 from kerasptb.cli import arguments
-from kerasptb.utils.notices import import_keras
+from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):

@@ -1,7 +1,7 @@
 """`kerasptb generate`."""
 
 from kerasptb.cli import arguments
-from kerasptb.utils.notices import import_keras
+from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):

@@ -3,7 +3,7 @@
 import json
 
 from kerasptb.cli import arguments
-from kerasptb.utils.notices import import_keras
+from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):

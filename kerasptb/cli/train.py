@@ -5,8 +5,8 @@ import sys
 import textwrap
 
 from kerasptb.cli import arguments
+from kerasptb.cli.notices import import_keras
 from kerasptb.presets import PRESETS
-from kerasptb.utils.notices import import_keras
 
 
 def add_parser(commands):

@@ -8,6 +8,18 @@ import pytest
 
 from kerasptb.cli import main
 
+# Prints (status, output, complaints) of each of the commands in its argument.
+EACH_OF_SEVERAL = """
+import contextlib, io, json, sys
+from kerasptb.cli import main
+answers = []
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as complaints:
+        status = main(command)
+    answers.append((status, output.getvalue(), complaints.getvalue()))
+print(json.dumps(answers))
+"""
+
 
 def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
     # A run in bfloat16 as another machine has left it.
@@ -17,18 +29,22 @@ def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     environment = {**os.environ, "KERASPTB_CPU": "avx2"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    for words in (["evaluate"], ["suggest", "one two"], ["generate", "--words", "3"]):
-        command = [sys.executable, "-m", "kerasptb", words[0], str(tmp_path / "run"), *words[1:]]
-        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert failed.returncode == 1
-        assert 'Use precision="float32"' in failed.stderr
-        asked = subprocess.run(
-            [*command, "--precision", "float32"], env=environment, capture_output=True, text=True, check=True
-        )
-        assert asked.stderr == ""  # none of TensorFlow's notices
-        if words[0] == "evaluate":
-            assert main(["evaluate", run]) == 0
-            assert capsys.readouterr().out == asked.stdout
+    commands = [["evaluate"], ["suggest", "one two"], ["generate", "--words", "3"]]
+    commands = [[words[0], str(tmp_path / "run"), *words[1:]] for words in commands]
+    # One process for all of them: what takes time is to import TensorFlow.
+    commands += [[*words, "--precision", "float32"] for words in commands]
+    result = subprocess.run(
+        [sys.executable, "-c", EACH_OF_SEVERAL, json.dumps(commands)],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stderr == ""  # none of TensorFlow's notices
+    answers = json.loads(result.stdout)
+    for status, _, error in answers[:3]:
+        assert status == 1
+        assert 'Use precision="float32"' in error
+    assert [(status, error) for status, _, error in answers[3:]] == [(0, "")] * 3
+    assert main(["evaluate", run]) == 0
+    assert capsys.readouterr().out == answers[3][1]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +93,7 @@ def test_wrong_words_give_status_2(capsys, arguments):
 )
 def test_a_backend_that_cannot_be_had_is_named(error_of, monkeypatch, backend, expected):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    monkeypatch.setattr("kerasptb.utils.notices.find_spec", lambda name: None)
+    monkeypatch.setattr("kerasptb.cli.notices.find_spec", lambda name: None)
     assert error_of(["info"]).startswith(f"kerasptb: {expected}")
 
 

@@ -44,7 +44,7 @@ def import_keras(prefer_tensorflow=False):
     unseen = sys.stderr is None  # the descriptor was closed before Python began
     with contextlib.nullcontext() if unseen or _LEVEL in os.environ else without_notices():
         os.environ.setdefault(_LEVEL, "2")
-        from kerasptb.ops.platform import visible_gpus  # noqa: PLC0415  (this is the import)
+        from kerasptb.ops.platform import visible_gpus
 
         visible_gpus()
 

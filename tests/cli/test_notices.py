@@ -16,7 +16,7 @@ ERRORS = (
 
 
 def standard_error_of(code, *environment, status=0):
-    code = f"import os, sys\nfrom kerasptb.utils.notices import *\n{code}"
+    code = f"import os, sys\nfrom kerasptb.cli.notices import *\n{code}"
     result = subprocess.run(
         ["env", *environment, sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False
     )
@@ -53,6 +53,6 @@ def test_importing_keras_is_quiet_unless_the_variable_asks():
 
 
 def test_a_closed_standard_error_is_no_error():
-    code = "from kerasptb.utils.notices import import_keras; import_keras(); print('done')"
+    code = "from kerasptb.cli.notices import import_keras; import_keras(); print('done')"
     command = f'unset TF_CPP_MIN_LOG_LEVEL; exec "{sys.executable}" -c "{code}" 2>&-'
     assert subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=True).stdout == "done\n"
