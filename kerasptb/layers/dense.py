@@ -10,19 +10,10 @@ from kerasptb.ops.tensors import as_tensor
 
 
 class CarriesFactors:
-    """A mixin of layers over the vocabulary: what a loss needs beside the logits.
-
-    Attributes:
-        backend: what runs the cross-entropy, see `kerasptb.ops.linear_cross_entropy`.
-        precision: of its products; `None` follows the dtype policy.
-    """
+    """A mixin of layers over the vocabulary, which have `backend` and `precision`: what a loss needs beside logits."""
 
     def plan(self, shape):
-        """Returns the `Plan` of the cross-entropy of the layer's logits.
-
-        Args:
-            shape: of the inputs, [..., D], with None for unknown sizes.
-        """
+        """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""
         return plan_cross_entropy(
             tuple(shape), self.units, self.variable_dtype, backend=self.backend, precision=self._precision()
         )

@@ -73,19 +73,14 @@ def plan(weights, by_rows, *, backend="auto", platform=None):
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    limit = None if backend in ("reference", "keras") else _limit(weights, by_rows, platform)
-    return choose(backend, limit=limit, platform=platform)
-
-
-def _limit(weights, by_rows, platform):
-    if platform.gpu:
-        return "The native kernel of clipped gradient descent is for processors."
+    limits = ["The native kernel of clipped gradient descent is for processors."] if platform.gpu else []
     for w, rows in zip(weights, by_rows, strict=True):
         if (dtype := keras.backend.standardize_dtype(w.dtype)) != "float32":
-            return f"The native backend updates float32 weights. Received: dtype={dtype}."
+            limits.append(f"The native backend updates float32 weights. Received: dtype={dtype}.")
         if rows and len(w.shape) != 2:
-            return f"The native backend updates rows of matrices. Received: rows of weights of shape {tuple(w.shape)}."
-    return None
+            limits.append(f"The native backend updates rows of matrices. Received: weights of shape {tuple(w.shape)}.")
+    limit = None if backend in ("reference", "keras") else next(iter(limits), None)
+    return choose(backend, limit=limit, platform=platform)
 
 
 def _dense(gradient, shape):

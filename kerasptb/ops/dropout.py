@@ -51,13 +51,10 @@ def plan(shape, dtype="float32", noise_shape=None, platform=None):
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    limit = None
-    if platform.gpu:
-        limit = "The native kernel of dropout is for processors."
-    elif noise_shape is not None:
-        limit = f"The native kernel of dropout draws for every element. Received: noise_shape={noise_shape}."
-    elif dtype not in ("float32", "bfloat16", "float16"):
-        limit = f"The native kernel of dropout computes in float32. Received: dtype={dtype}."
-    elif None in (shape or ()):
-        limit = f"The native backend needs static shapes. Received: shape={shape}."
-    return choose("auto", limit=limit, platform=platform)
+    limits = {
+        "The native kernel of dropout is for processors.": platform.gpu,
+        f"Native dropout draws for every element. Received: noise_shape={noise_shape}.": noise_shape is not None,
+        f"Native dropout is in float32. Received: dtype={dtype}.": dtype not in ("float32", "bfloat16", "float16"),
+        f"The native backend needs static shapes. Received: shape={shape}.": None in (shape or ()),
+    }
+    return choose("auto", limit=next((limit for limit, holds in limits.items() if holds), None), platform=platform)

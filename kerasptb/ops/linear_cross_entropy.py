@@ -125,17 +125,15 @@ def linear_cross_entropy(
 def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="float32", platform=None):
     """Returns the `Plan` of a call of `linear_cross_entropy`; raises as that does if a named backend cannot serve it.
 
+    "native" is one kernel for products and softmax; with "native_softmax" the framework computes the products.
+
     Args:
         shape: [..., D] of h, with None for sizes that are not known.
         vocabulary_size: V.
         dtype: name of the dtype of h.
-        backend: one of `kerasptb.ops.plan.BACKENDS`.
-        precision: one of `kerasptb.ops.plan.PRECISIONS`.
+        backend: as in `linear_cross_entropy`, like `precision`.
+        precision: of the products.
         platform: a `Platform`; `None` for this process's.
-
-    Returns:
-        A `Plan`. Its implementation is "native" if one kernel computes products and softmax, "native_softmax" if the
-        framework computes the products.
     """
     platform = platform or platforms.this_process()
     limit = None

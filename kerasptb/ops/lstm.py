@@ -67,8 +67,8 @@ def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", 
         shape: (B, T, D) of x, with None for sizes that are not known; `None` if all of them will be.
         units: number of units H.
         dtype: name of the tensors' dtype.
-        backend: one of `kerasptb.ops.plan.BACKENDS`.
-        precision: one of `kerasptb.ops.plan.PRECISIONS`.
+        backend: as in `lstm`, like `precision`.
+        precision: of the products.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()

@@ -125,11 +125,9 @@ class StatefulTrainer(keras.Model):
     # For backends.
 
     def choose_jit_compile(self, wish, default_cost):
-        """Returns `jit_compile` for `keras.Model.compile`.
+        """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`.
 
-        Args:
-            wish: `None`, "auto" or a bool, as in `LanguageModel.compile`.
-            default_cost: whether the step has nothing but the model's default loss and metrics.
+        `default_cost` is whether the step has nothing but the model's default loss and metrics.
         """
         return "auto" if wish is None else wish
 
