@@ -118,7 +118,7 @@ def test_other_weights_than_float32_are_refused(native_library):
 
 
 def test_rows_are_of_matrices(native_library):
-    with pytest.raises(ValueError, match=r"rows of matrices\. Received: rows of weights of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"rows of matrices\. Received: weights of shape \(3,\)"):
         clipped_sgd([tf.ones(3)], [(tf.constant([1]), tf.ones(1))], 1.0, backend="native")
 
 
