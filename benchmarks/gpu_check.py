@@ -142,7 +142,7 @@ def examine(check):
         if problem is None and not options.cpu and not found["gpus"]:
             version = found.get("jaxlib" if name == "jax" else name)
             problem = f"{name} {version} sees no GPU: is it the one for CUDA?"
-        problem = problem or found["native_obstacle"]
+        problem = problem or found["why_not_native"]
         if problem is None:
             break
         problems.append(problem)
@@ -198,7 +198,7 @@ def measure(check):
         for name, (needs, _) in STEPS.items():
             if needs not in ("keras", "torch", "bfloat16", check.report["framework"]):
                 continue
-            if needs == "bfloat16" and check.report["environment"]["bfloat16_obstacle"] is not None:
+            if needs == "bfloat16" and check.report["environment"]["why_not_bfloat16"] is not None:
                 continue
             if needs == "torch" and (cpu or find_spec("torch") is None or not check.torch_sees_gpu):
                 continue

@@ -108,7 +108,7 @@ _TITLES = {
     "lstm forward kernel": "the forward kernel by itself",
     "lstm backward kernel": "the backward kernel by itself",
     "softmax": "softmax cross-entropy by itself, loss + gradient",
-    "head": "output layer with cross-entropy, forward + backward",
+    "linear_cross_entropy": "output layer with cross-entropy, forward + backward",
     "step": "training step of the notebook model",
 }
 

@@ -14,7 +14,7 @@ from benchmarks import gpu_reference
 BATCH, STEPS = 60, 20
 LSTM_SIZES = ((200, 256), (256, 128), (128, 64))  # features, units
 LARGE_LSTM = (200, 512)  # which the kernels for GPUs take in bfloat16 alone
-HEAD = {"N": 1200, "D": 128, "V": 10_000}
+LINEAR_CROSS_ENTROPY = {"N": 1200, "D": 128, "V": 10_000}
 SOFTMAX_SIZES = ({"N": 1200, "V": 10_000}, {"N": 256, "V": 200_000})
 # A row that fits shared memory is read once and its gradient written once; a longer row is read twice. Every GPU with
 # clusters offers a block at least 99 KiB.
@@ -31,19 +31,19 @@ class Plan:
         lstm_sizes: pairs of features and units, for both precisions.
         large_lstm: a pair of features and units for bfloat16 only, or None.
         softmax_sizes: dicts of N and V.
-        head: dict of N, D and V.
+        linear_cross_entropy: dict of N, D and V.
     """
 
     def __init__(self, cpu, quick):
         self.calls, self.repeats, self.copy_bytes = (50, 10, 2**28) if quick else (100, 30, 2**30)
         self.lstm_sizes, self.large_lstm = LSTM_SIZES, LARGE_LSTM
-        self.softmax_sizes, self.head = SOFTMAX_SIZES, HEAD
+        self.softmax_sizes, self.linear_cross_entropy = SOFTMAX_SIZES, LINEAR_CROSS_ENTROPY
         if cpu:
             self.calls, self.repeats, self.copy_bytes = (1, 2, 2**22) if quick else (3, 10, 2**28)
             if quick:
                 self.lstm_sizes, self.large_lstm = LSTM_SIZES[-1:], None
                 self.softmax_sizes = ({"N": 32, "V": 10_000}, {"N": 2, "V": 200_000})
-                self.head = HEAD | {"N": 64}
+                self.linear_cross_entropy = LINEAR_CROSS_ENTROPY | {"N": 64}
 
 
 def softmax_passes(vocabulary_size):
@@ -106,9 +106,9 @@ class Operations:
                 for what, row in self._lstm_kernels(*tensors, kernel):
                     yield {"what": what, "size": size, "contender": name, **row}
 
-    def head(self):
+    def linear_cross_entropy(self):
         """Cross-entropy of the output layer, forward and backward, including the matrix products."""
-        size = self._plan.head
+        size = self._plan.linear_cross_entropy
         h, kernel, bias, targets, _ = self._framework.tensors(gpu_reference.cross_entropy_inputs(**size, scale=0.1))
         upstream = self._framework.tensors([np.float32(1.0)])
         contenders = [("kerasptb, native", "native", "float32")]
@@ -116,7 +116,7 @@ class Operations:
             contenders.append(("kerasptb, native, bfloat16", "native", "bfloat16"))
         contenders.append((f"kerasptb, keras on {self._framework.name}", "keras", "float32"))
         for name, backend, precision in contenders:
-            step = self._framework.with_gradients(_head_function(backend, precision, targets))
+            step = self._framework.with_gradients(_cross_entropy_function(backend, precision, targets))
 
             def call(zero, constants, h, *_, step=step):
                 kernel, bias, upstream = constants
@@ -124,7 +124,7 @@ class Operations:
                 return [h + zero * dh, *gradients]
 
             row = self._time(call, [kernel, bias, *upstream], [h, kernel, bias], self._mode(backend))
-            yield {"what": "head", "size": size, "contender": name, **row}
+            yield {"what": "linear_cross_entropy", "size": size, "contender": name, **row}
 
     def softmax(self):
         """The native softmax cross-entropy alone: loss and gradient of given logits."""
@@ -296,7 +296,7 @@ def _lstm_function(backend, precision):
     return lambda *arguments: ops.lstm(*arguments, backend=backend, precision=precision)
 
 
-def _head_function(backend, precision, targets):
+def _cross_entropy_function(backend, precision, targets):
     from kerasptb import ops  # noqa: PLC0415
 
     def function(h, kernel, bias):

@@ -19,11 +19,11 @@ RUNS = 20  # of the same input, whose results must have the same bits
 WARM_UP = 2  # executions of steps that are not counted
 DETERMINISM_LSTM = {"B": 60, "T": 20, "D": 200, "H": 256}
 DETERMINISM_LSTM_BFLOAT16 = {"B": 60, "T": 20, "D": 200, "H": 512}
-DETERMINISM_HEADS = ({"N": 1200, "D": 128, "V": 10_000}, {"N": 64, "D": 16, "V": 200_000})
+DETERMINISM_CROSS_ENTROPIES = ({"N": 1200, "D": 128, "V": 10_000}, {"N": 64, "D": 16, "V": 200_000})
 SANITIZED_LSTM = ({"B": 5, "T": 3, "D": 7, "H": 50}, {"B": 5, "T": 3, "D": 7, "H": 256})
 SANITIZED_LSTM_BFLOAT16 = [{"B": 9, "T": 3, "D": 7, "H": units} for units in (50, 256, 500)]
 # A row that fits shared memory, and one that does not.
-SANITIZED_HEADS = ({"N": 3, "D": 4, "V": 1001, "scale": 0.1}, {"N": 2, "D": 4, "V": 70_000, "scale": 0.1})
+SANITIZED_CROSS_ENTROPIES = ({"N": 3, "D": 4, "V": 1001, "scale": 0.1}, {"N": 2, "D": 4, "V": 70_000, "scale": 0.1})
 
 
 def say(**fact):
@@ -43,14 +43,14 @@ def environment(options):
     say(
         gpus=framework.gpus(),
         keras_backend=keras.backend.backend(),
-        native_obstacle=platforms.why_not_native(),
-        bfloat16_obstacle=platforms.why_not_native("bfloat16"),
-        bfloat16_units=most_units_in_bfloat16(),
+        why_not_native=platforms.why_not_native(),
+        why_not_bfloat16=platforms.why_not_native("bfloat16"),
+        bfloat16_units=max_units_in_bfloat16(),
         native=loader.status().reason,
     )
 
 
-def most_units_in_bfloat16():
+def max_units_in_bfloat16():
     """Returns the most units of the native LSTM in bfloat16 here: None for any number, 0 if it does not run."""
     from kerasptb.ops import platform as platforms  # noqa: PLC0415
 
@@ -61,13 +61,13 @@ def most_units_in_bfloat16():
 
 def _lstm_cases(cases, precision):
     """Returns pairs of (precision, case), without the cases that have more units than this machine supports."""
-    most = None if precision == "float32" else most_units_in_bfloat16()
+    most = None if precision == "float32" else max_units_in_bfloat16()
     return [(precision, case) for case in cases if most is None or case["H"] <= most]
 
 
 def _precisions():
     """Returns the precisions of the native operations here, among the two of the kernels for GPUs."""
-    return ("float32",) if most_units_in_bfloat16() == 0 else ("float32", "bfloat16")
+    return ("float32",) if max_units_in_bfloat16() == 0 else ("float32", "bfloat16")
 
 
 def correctness(options):
@@ -84,10 +84,10 @@ def correctness(options):
             options, framework, "lstm", case, number, true,
             lambda b, p=precision, a=arguments, u=upstream: (_lstm(b, p), a, u), precision,
         )  # fmt: skip
-    heads = [(p, case) for p in _precisions() for case in gpu_reference.cross_entropy_cases(options.quick)]
+    cross_entropies = [(p, case) for p in _precisions() for case in gpu_reference.cross_entropy_cases(options.quick)]
     # Logits in the thousands, rounded to bfloat16, are too coarse for probabilities.
-    heads = [(p, case) for p, case in heads if p == "float32" or case["scale"] < 1]
-    for number, (precision, case) in enumerate(heads[:count]):
+    cross_entropies = [(p, case) for p, case in cross_entropies if p == "float32" or case["scale"] < 1]
+    for number, (precision, case) in enumerate(cross_entropies[:count]):
         *arguments, targets, weights = gpu_reference.cross_entropy_inputs(**case)
         true = gpu_reference.linear_cross_entropy(*arguments, targets, weights)
         # Once as weighted losses of the words, once as the sum that training uses.
@@ -177,11 +177,11 @@ def determinism(options):
     framework = FRAMEWORKS[options.framework]()
     framework.set_tf32(False)
     cases = _lstm_cases([DETERMINISM_LSTM], "float32") + _lstm_cases([DETERMINISM_LSTM_BFLOAT16], "bfloat16")
-    cases += [(precision, head) for precision in _precisions() for head in DETERMINISM_HEADS]
+    cases += [(precision, case) for precision in _precisions() for case in DETERMINISM_CROSS_ENTROPIES]
     if options.cpu:
-        # Fewer rows, and no head of 200,000 words.
+        # Fewer rows, and no output layer of 200,000 words.
         smaller = [(p, case | ({"B": 6} if "B" in case else {"N": 20})) for p, case in cases]
-        cases = [(p, case) for p, case in smaller if case.get("V") != DETERMINISM_HEADS[1]["V"]]
+        cases = [(p, case) for p, case in smaller if case.get("V") != DETERMINISM_CROSS_ENTROPIES[1]["V"]]
     for precision, case in cases:
         if "H" in case:
             arguments, upstream = gpu_reference.lstm_inputs(**case)
@@ -213,7 +213,7 @@ def sanitized(options):
         arguments, upstream = gpu_reference.lstm_inputs(**case)
         step = framework.compile(_lstm("native", precision)(framework), framework.modes[-1])
         framework.wait(step(framework.tensors(arguments), framework.tensors(upstream)))
-    for case in SANITIZED_HEADS:
+    for case in SANITIZED_CROSS_ENTROPIES:
         *arguments, targets, weights = gpu_reference.cross_entropy_inputs(**case)
         step = framework.compile(_cross_entropy("native", targets, "float32")(framework), framework.modes[-1])
         framework.wait(step(framework.tensors(arguments), framework.tensors([weights, np.float32(1.0)])))
@@ -223,8 +223,8 @@ def sanitized(options):
 def operations(options):
     """Times of the operations."""
     plan = gpu_timing.Plan(options.cpu, options.quick)
-    measure = gpu_timing.Operations(FRAMEWORKS[options.framework](), plan, most_units_in_bfloat16())
-    for part in (measure.memory, measure.softmax, measure.lstm, measure.head):
+    measure = gpu_timing.Operations(FRAMEWORKS[options.framework](), plan, max_units_in_bfloat16())
+    for part in (measure.memory, measure.softmax, measure.lstm, measure.linear_cross_entropy):
         say(begin=f"times of {part.__name__}")
         for row in part():
             say(step="timings", **row)

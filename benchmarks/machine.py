@@ -63,11 +63,11 @@ def that_run_here(precisions):
 
     kept = []
     for name, precision in precisions.items():
-        obstacle = platforms.why_not_native(precision) if name.startswith("kerasptb, native") else None
-        if obstacle and precision == "float32":
-            sys.exit(f"{name}: {obstacle}")
-        if obstacle:
-            print(f"{name}: left out: {obstacle}")
+        reason = platforms.why_not_native(precision) if name.startswith("kerasptb, native") else None
+        if reason and precision == "float32":
+            sys.exit(f"{name}: {reason}")
+        if reason:
+            print(f"{name}: left out: {reason}")
         else:
             kept.append(name)
     return kept
@@ -81,9 +81,9 @@ def describe():
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    held = ", held to AVX2" if os.environ.get("KERASPTB_CPU") == "avx2" else ""
+    limit = ", held to AVX2" if os.environ.get("KERASPTB_CPU") == "avx2" else ""
     return {
-        "processor": processor() + held,
+        "processor": processor() + limit,
         "cores": str(len(os.sched_getaffinity(0))),
         "python": platform.python_version(),
     } | versions
@@ -97,8 +97,8 @@ def matrix_rates(repeats=10, size=2048):
     import tensorflow as tf  # noqa: PLC0415  (a contender's process imports its own framework only)
 
     rates = {}
-    held = os.environ.get("ONEDNN_MAX_CPU_ISA") == _AVX2["ONEDNN_MAX_CPU_ISA"]
-    for dtype in ("float32",) if held else ("float32", "bfloat16"):
+    avx2 = os.environ.get("ONEDNN_MAX_CPU_ISA") == _AVX2["ONEDNN_MAX_CPU_ISA"]
+    for dtype in ("float32",) if avx2 else ("float32", "bfloat16"):
         a, b = (tf.cast(tf.random.normal((size, size), seed=seed), dtype) for seed in (0, 1))
         product = tf.function(lambda a=a, b=b: tf.matmul(a, b))
         product()

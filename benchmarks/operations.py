@@ -5,7 +5,8 @@ Run by `benchmarks.ops`, each in a process of its own that answers each JSON lin
     python -m benchmarks.operations NAME
 
 `{"operation": "lstm", "batch": B, "steps": T, "features": D, "units": H}` is an LSTM layer over [B, T, D];
-`{"operation": "head", "words": N, "features": D, "vocabulary": V}` is the cross-entropy of a Dense layer over [N, D].
+`{"operation": "linear_cross_entropy", "words": N, "features": D, "vocabulary": V}` is the cross-entropy of a Dense
+layer over [N, D].
 The answer is a list of seconds, one for each repetition of forward and backward with all gradients. It is empty if the
 contender has no implementation of the operation. If the same size is sent again, the measurement continues.
 """
@@ -22,7 +23,7 @@ MOST_REPEATS = 50
 
 
 def make_arrays(size):
-    """Returns the layer's input and weights, and for the head its targets."""
+    """Returns the layer's input and weights, and for the cross-entropy its targets."""
     random = np.random.default_rng(0)
 
     def uniform(*shape):
@@ -42,7 +43,7 @@ def keras_layers(size, jit_compile=False, unroll=False):
     """Keras' own LSTM; Keras' own sparse cross-entropy on the logits of a matrix product, without `unroll`."""
     import keras  # noqa: PLC0415
 
-    if size["operation"] == "head":
+    if size["operation"] == "linear_cross_entropy":
         if unroll:
             return None
         return _tensorflow_step(size, jit_compile, lambda x, w, b, y: keras.ops.sum(
@@ -63,12 +64,12 @@ def ours(size, backend="native", precision="float32"):
     from kerasptb.ops.linear_cross_entropy import plan  # noqa: PLC0415
 
     options = {"backend": backend, "precision": precision}
-    head = size["operation"] == "head"
-    words = size["words"] if head else size["batch"] * size["steps"]
+    is_output = size["operation"] == "linear_cross_entropy"
+    words = size["words"] if is_output else size["batch"] * size["steps"]
     # The output layer decides it for both: a layer's units are its features.
-    shape, vocabulary_size = (words, size["features" if head else "units"]), size.get("vocabulary", 10_000)
+    shape, vocabulary_size = (words, size["features" if is_output else "units"]), size.get("vocabulary", 10_000)
     jit_compile = plan(shape, vocabulary_size, **options).implementation == "native"
-    if head:
+    if is_output:
         return _tensorflow_step(
             size, jit_compile, lambda x, w, b, y: ops.linear_cross_entropy(x, w, b, y, reduction="sum", **options)
         )

@@ -22,23 +22,23 @@ from benchmarks.contenders import REPOSITORY
 from benchmarks.operations import CONTENDERS
 
 LSTM = {"operation": "lstm", "batch": 60, "steps": 20, "features": 256, "units": 256}
-HEAD = {"operation": "head", "words": 1200, "features": 128, "vocabulary": 10000}
+LINEAR_CROSS_ENTROPY = {"operation": "linear_cross_entropy", "words": 1200, "features": 128, "vocabulary": 10000}
 _MOST_FLOPS_DRAWN = 25e9  # a tenth of a second
 SWEEPS = {
     ("lstm", "units"): (64, 128, 200, 256, 512, 650, 1024, 1500),
     ("lstm", "batch"): (1, 8, 32, 60, 128, 256),
     ("lstm", "steps"): (5, 20, 35, 100),
-    ("head", "vocabulary"): (1000, 10000, 33000, 200000),
-    ("head", "words"): (20, 200, 1200, 5120),
-    ("head", "features"): (64, 128, 650, 1500),
+    ("linear_cross_entropy", "vocabulary"): (1000, 10000, 33000, 200000),
+    ("linear_cross_entropy", "words"): (20, 200, 1200, 5120),
+    ("linear_cross_entropy", "features"): (64, 128, 650, 1500),
 }
 
 
 def sizes(quick=False):
     """Returns the sizes to measure, a list of dicts; the notebook model's own come first."""
-    chosen = [LSTM, HEAD]
+    chosen = [LSTM, LINEAR_CROSS_ENTROPY]
     for (operation, varied), values in SWEEPS.items():
-        base = LSTM if operation == "lstm" else HEAD
+        base = LSTM if operation == "lstm" else LINEAR_CROSS_ENTROPY
         for value in (values[0], values[-1]) if quick else values:
             size = {**base, varied: value}
             if varied == "units":
@@ -61,7 +61,7 @@ def random_sizes(number, seed):
             size = {"operation": "lstm", "batch": draw(1, 256), "steps": draw(5, 100)}
             size |= {"features": draw(16, 1500), "units": draw(16, 1500)}
         else:
-            size = {"operation": "head", "words": draw(1, 5120), "features": draw(16, 1500)}
+            size = {"operation": "linear_cross_entropy", "words": draw(1, 5120), "features": draw(16, 1500)}
             size |= {"vocabulary": draw(300, 60000)}
         if flops(size) < _MOST_FLOPS_DRAWN:
             chosen.append(size)

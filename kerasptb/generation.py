@@ -164,16 +164,16 @@ def _known(vocabulary, word):
     return next((form for form in (word, word.lower()) if form in vocabulary), None)
 
 
-def _ends(text, of_words):
+def _ends(text, inner):
     """Returns the start and end of a text without surrounding punctuation, except signs that may end a word."""
     start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
-    inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in of_words]
+    inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in inner]
     return start, inside[-1] + 1 if inside else start
 
 
 def _parts(vocabulary, text):
-    for of_words in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
-        start, end = _ends(text, of_words)
+    for inner in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
+        start, end = _ends(text, inner)
         if end - start < len(text) and (known := _known(vocabulary, text[start:end])):
             yield from _parts(vocabulary, text[:start])
             yield known

@@ -66,7 +66,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         if weights is None and factors is None:
             return super().__call__(y_true, y_pred, sample_weight)
         # Keras would apply the weights to the result of `call`, which has only one cost for each sequence.
-        losses = self._losses_of_words(y_true, y_pred) if factors is None else factors.cross_entropy(y_true, "none")
+        losses = self._word_losses(y_true, y_pred) if factors is None else factors.cross_entropy(y_true, "none")
         weights = ops.ones_like(losses) if weights is None else ops.cast(weights, self.dtype)
         return _WeightedSum(self.reduction, self.name, self.dtype)(weights, losses, sample_weight)
 
@@ -83,9 +83,9 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the cost of each sequence, float32 [B]."""
-        return ops.sum(self._losses_of_words(y_true, y_pred), axis=-1)
+        return ops.sum(self._word_losses(y_true, y_pred), axis=-1)
 
-    def _losses_of_words(self, y_true, y_pred):
+    def _word_losses(self, y_true, y_pred):
         if len(y_pred.shape) != 3:
             raise ValueError(f"Expected logits of the shape [B, T, V]. Received: y_pred of shape {tuple(y_pred.shape)}")
         y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, self.dtype)

@@ -345,10 +345,10 @@ def _chunking(h, bias):
     """Returns N, the number of chunks, and the rows of each chunk; all ints if N is static."""
     features, vocabulary_size = h.shape[1], bias.shape[0]
     chunk_bytes = _GPU_CHUNK_BYTES if platforms.visible_gpus() else _CHUNK_BYTES
-    most_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
+    max_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
     num_words = ops.shape(h)[0]
     maximum = max if isinstance(num_words, int) else ops.maximum
-    num_chunks = -(-num_words // most_rows)
+    num_chunks = -(-num_words // max_rows)
     return num_words, num_chunks, -(-num_words // maximum(num_chunks, 1))
 
 

@@ -97,9 +97,9 @@ def differentiable(inference, forward, backward):
 
     Args:
         inference: `arguments -> outputs`, a tensor or a tuple of tensors; runs where no gradient can be asked for.
-        forward: `arguments -> (outputs, kept)`: the same outputs, and the tensors that the gradient needs, in any
+        forward: `arguments -> (outputs, saved)`: the same outputs, and the tensors that the gradient needs, in any
             structure.
-        backward: `(kept, upstream) -> gradients`: upstream is a tuple with one gradient for each output; the result
+        backward: `(saved, upstream) -> gradients`: upstream is a tuple with one gradient for each output; the result
             has one gradient for each argument, or None for an argument without a gradient, such as integers.
 
     Returns:
@@ -109,14 +109,14 @@ def differentiable(inference, forward, backward):
         return _differentiable_by_jax(inference, forward, backward)
 
     def outputs_and_gradient(*arguments):
-        # Keeping tensors costs time, so nothing is kept where no gradient can be expected. If a gradient is needed
+        # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
         # anyway, the forward pass runs again.
-        keep = may_be_differentiated()
-        outputs, kept = forward(*arguments) if keep else (inference(*arguments), None)
+        save = may_be_differentiated()
+        outputs, saved = forward(*arguments) if save else (inference(*arguments), None)
 
         def gradient(*args, upstream=None):
             upstream = args if upstream is None else (upstream,)  # PyTorch passes it by name, after the arguments
-            return backward(kept if keep else forward(*arguments)[1], upstream)
+            return backward(saved if save else forward(*arguments)[1], upstream)
 
         return outputs, gradient
 
@@ -126,8 +126,8 @@ def differentiable(inference, forward, backward):
 def _differentiable_by_jax(inference, forward, backward):
     import jax  # noqa: PLC0415  (the other backends do without)
 
-    def backward_of_outputs(kept, upstream):
-        return tuple(backward(kept, upstream if isinstance(upstream, tuple) else (upstream,)))
+    def backward_of_outputs(saved, upstream):
+        return tuple(backward(saved, upstream if isinstance(upstream, tuple) else (upstream,)))
 
     function = jax.custom_vjp(inference)
     function.defvjp(forward, backward_of_outputs)

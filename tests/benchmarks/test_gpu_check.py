@@ -148,7 +148,7 @@ def test_whole_check_on_the_processor(installed, part, tmp_path):
     assert {result["precision"] for result in report["determinism"]} == set(counts)
     assert all(result["runs"] == 20 for result in report["determinism"])
     measured = {row["what"] for row in report["timings"]}
-    operations = {"copy", "softmax", "lstm", "lstm forward kernel", "lstm backward kernel", "head"}
+    operations = {"copy", "softmax", "lstm", "lstm forward kernel", "lstm backward kernel", "linear_cross_entropy"}
     assert measured == (operations if part == "operations" else {"step"})
     for row in report["timings"]:
         assert 0 < row["us_p10"] <= row["us_median"] <= row["us_p90"]
@@ -194,13 +194,13 @@ def test_process_that_hangs_is_stopped_and_what_it_was_at_is_told():
 @pytest.mark.parametrize(
     ("then", "problem"),
     [
-        ("os.abort()", "head: died of SIGABRT: "),
-        ("sys.exit('no such kernel')", "head: failed: no such kernel"),
+        ("os.abort()", "linear_cross_entropy: died of SIGABRT: "),
+        ("sys.exit('no such kernel')", "linear_cross_entropy: failed: no such kernel"),
         ("", None),
     ],
 )
 def test_process_that_dies_is_told(then, problem):
-    assert gpu_process.run(tell({"begin": "head"}, then=then), 60, dict(os.environ))[1] == problem
+    assert gpu_process.run(tell({"begin": "linear_cross_entropy"}, then=then), 60, dict(os.environ))[1] == problem
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Contender:
         self.name = name
 
     def measure(self, size):
-        if self.name == self.dying and size["operation"] == "head":
+        if self.name == self.dying and size["operation"] == "linear_cross_entropy":
             return None
         return SECONDS[self.name]
 
@@ -67,10 +67,10 @@ def test_what_has_failed_is_named_at_the_end(run, monkeypatch):
 
 
 def test_contenders_that_cannot_run_here_are_told_beforehand(monkeypatch, capsys):
-    def obstacle(precision):
+    def reason(precision):
         return {"float32": None, "bfloat16": "no such instructions"}[precision]
 
-    monkeypatch.setattr("kerasptb.ops.platform.why_not_native", obstacle)
+    monkeypatch.setattr("kerasptb.ops.platform.why_not_native", reason)
     names = {"PyTorch, bfloat16 autocast": "bfloat16", "kerasptb, native": "float32"}
     assert machine.that_run_here({**names, "kerasptb, native, bfloat16": "bfloat16"}) == list(names)
     assert capsys.readouterr().out == "kerasptb, native, bfloat16: left out: no such instructions\n"
@@ -82,7 +82,7 @@ def test_contenders_that_cannot_run_here_are_told_beforehand(monkeypatch, capsys
 def test_sizes_drawn_are_those_of_their_seed_and_not_too_large():
     drawn = ops.random_sizes(40, seed=2)
     assert drawn == ops.random_sizes(40, seed=2) != ops.random_sizes(40, seed=3)
-    assert [size["operation"] for size in drawn[:4]] == ["head", "lstm", "head", "lstm"]
+    assert [size["operation"] for size in drawn[:4]] == ["linear_cross_entropy", "lstm", "linear_cross_entropy", "lstm"]
     assert max(map(ops.flops, drawn)) < 25e9
     words = sorted(size["words"] for size in drawn[::2])
     assert words[9] < 100  # even over the logarithm, as far as there is time
