@@ -40,9 +40,9 @@ class StatefulTrainer(keras.Model):
                 `make_dataset` or a `keras.utils.PyDataset`.
             y: int32 [N, T], the next words of `x`; `None` if `x` yields them.
             batch_size: rows B of a batch of arrays; `None` for the model's.
-            epochs: as in `keras.Model.fit`, like all arguments below.
-            verbose: whether to show a progress bar (1) or one line per epoch (2).
-            callbacks: callbacks, such as `kerasptb.callbacks.ResetStates()`.
+            epochs: as in `keras.Model.fit`, like `verbose` and `callbacks`.
+            verbose: progress bar (1), one line per epoch (2), or nothing (0).
+            callbacks: such as `kerasptb.callbacks.ResetStates()`.
             validation_split: fraction of the rows of arrays to validate on, the last ones.
             validation_data: (x, y), or data that yields batches.
             shuffle: whether to shuffle, which makes no sense with a state carried from batch to batch.

@@ -5,7 +5,7 @@ starts the compiled step and keeps its logs. That takes a twentieth of a step of
 the dataset yields the batches of a call as one group, and the loop over them is part of the program.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import tensorflow as tf
 
@@ -13,16 +13,8 @@ from kerasptb.compat.keras import tf_dataset_adapter
 from kerasptb.ops.tensors import do_not_convert
 
 
-class Groups(NamedTuple):
-    """What is known of the elements of a `GroupedDataset`.
-
-    Attributes:
-        element_spec: as of a `tf.data.Dataset`.
-        size: batches of a group.
-    """
-
-    element_spec: Any
-    size: int
+# What is known of groups: the `element_spec` of their dataset, and the batches of a group.
+Groups = namedtuple("Groups", ["element_spec", "size"])
 
 
 class GroupedDataset(tf_dataset_adapter()):
