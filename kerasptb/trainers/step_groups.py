@@ -12,7 +12,6 @@ import tensorflow as tf
 from kerasptb.compat.keras import tf_dataset_adapter
 from kerasptb.ops.tensors import do_not_convert
 
-
 # What is known of groups: the `element_spec` of their dataset, and the batches of a group.
 Groups = namedtuple("Groups", ["element_spec", "size"])
 
