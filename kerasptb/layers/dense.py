@@ -12,18 +12,20 @@ from kerasptb.ops.tensors import as_tensor
 class CarriesFactors:
     """A mixin of layers over the vocabulary, which have `backend` and `precision`: what a loss needs beside logits."""
 
+    _matrix = "kernel"  # the name of W, [D, V]; any other is of its transpose
+
     def plan(self, shape):
         """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""
         return plan_cross_entropy(
             tuple(shape), self.units, self.variable_dtype, backend=self.backend, precision=self._precision()
         )
 
-    def _attach_factors(self, logits, inputs, matrix, transpose_kernel=False):
-        """Makes the logits carry their factors; `matrix` is the name of the layer's attribute that holds W."""
+    def factors(self, inputs):
+        """Returns the `LogitFactors` of the layer's logits of these inputs, float [..., D]."""
         with without_autocast():  # the kernels round operands themselves; sums and gradients stay float32
-            kernel, bias = as_tensor(getattr(self, matrix)), as_tensor(self.bias)
-        attach(logits, LogitFactors(inputs, kernel, bias, transpose_kernel, self.backend, self._precision()))
-        return logits
+            kernel, bias = as_tensor(getattr(self, self._matrix)), as_tensor(self.bias)
+        transposed = self._matrix != "kernel"
+        return LogitFactors(inputs, kernel, bias, transposed, self.backend, self._precision())
 
     def _precision(self):
         return self.precision or default_precision(self.backend, self.dtype_policy)
@@ -64,8 +66,9 @@ class Dense(CarriesFactors, keras.layers.Dense):
     def call(self, inputs, training=None):
         """Returns the logits."""
         logits = super().call(inputs, training=training)
-        plain = self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None
-        return self._attach_factors(logits, inputs, "kernel") if plain else logits
+        if self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None:
+            attach(logits, self.factors(inputs))
+        return logits
 
     def get_config(self):
         """Returns the layer's arguments, for serialisation."""

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasptb.layers.dense import CarriesFactors
+from kerasptb.ops.logits import attach
 from kerasptb.ops.tensors import matmul
 from kerasptb.utils.untracked import Untracked
 
@@ -34,6 +35,8 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
     >>> TiedDense(embedding)(embedding(np.zeros((2, 3), "int32"))).shape
     TensorShape([2, 3, 10])
     """
+
+    _matrix = "embeddings"
 
     def __init__(self, embedding, bias_initializer="zeros", backend="auto", precision=None, **kwargs):
         super().__init__(**kwargs)
@@ -84,7 +87,8 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         rows = ops.reshape(inputs, (-1, matrix.shape[1]))
         logits = matmul(rows, matrix, transpose_b=True) + self.bias
         logits = ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units))
-        return self._attach_factors(logits, inputs, "embeddings", transpose_kernel=True)
+        attach(logits, self.factors(inputs))
+        return logits
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the logits."""

@@ -297,7 +297,8 @@ class LanguageModel(Trainer):
                 "The cost needs batches of a fixed size, such as `tf.TensorSpec([60, None], tf.int32)` gives. "
                 f"Received: targets of shape {tuple(targets.shape)}"
             )
-        return SequenceCrossEntropy()(targets, self(tokens, training=training))
+        factors = self.get_layer("logits").factors(self.encode(tokens, training=training))
+        return factors.cross_entropy(targets, scale=1.0 / targets.shape[0])
 
     def make_evaluation_states(self, batch_size):
         """Makes the recurrent state of evaluation for batches of this size, unless it exists."""
