@@ -57,8 +57,6 @@ def pytest_collection_finish(session):
     """What the imports have made stays: a collection of garbage need not look at these millions of objects again."""
     gc.collect()
     gc.freeze()
-    # Graphs are traced from many objects that stay; to look through them a tenth as often saves a twelfth of the time.
-    gc.set_threshold(200_000, 20, 20)
 
 
 # A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.
