@@ -194,5 +194,5 @@ def test_real_nvcc_compiles_the_kernels(tmp_path, monkeypatch):
         pytest.skip("no nvcc")
     build._run(nvcc.command(path, build.SOURCES, tmp_path / "kernels.fatbin", build.find_compiler()))
     content = (tmp_path / "kernels.fatbin").read_bytes()
-    for name in (b"kerasptb_lstm_forward_256", b"kerasptb_lstm_backward_256"):
+    for name in (b"kerasptb_lstm_recurrence_forward_float32_256", b"kerasptb_lstm_recurrence_backward_float32_256"):
         assert name in content
