@@ -98,9 +98,9 @@ def gpus(native_library, monkeypatch):
     from kerasptb.ops import platform as platforms
     from kerasptb.ops.native import loader
 
-    def see(*obstacles):
-        monkeypatch.setattr(platforms, "visible_gpus", lambda: list(range(len(obstacles))))
-        monkeypatch.setattr(loader, "why_not_cuda", lambda device=0: obstacles[device])
+    def see(*reasons):
+        monkeypatch.setattr(platforms, "visible_gpus", lambda: list(range(len(reasons))))
+        monkeypatch.setattr(loader, "why_not_cuda", lambda device=0: reasons[device])
 
     return see
 

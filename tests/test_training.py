@@ -604,8 +604,8 @@ def test_several_batches_a_call_train_as_one_does(tmp_path):
 
 
 def test_a_run_names_the_precision_of_a_global_policy(tmp_path, native_library):
-    if (obstacle := platforms.why_not_native("bfloat16")) is not None:
-        pytest.skip(obstacle)
+    if (reason := platforms.why_not_native("bfloat16")) is not None:
+        pytest.skip(reason)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         run = train(tmp_path / "run", epochs=1)

@@ -15,8 +15,8 @@ B, T, D, H = 4, 6, 3, 10
 
 @pytest.fixture
 def native_bfloat16(native_library):
-    if (obstacle := platforms.why_not_native("bfloat16")) is not None:
-        pytest.skip(obstacle)
+    if (reason := platforms.why_not_native("bfloat16")) is not None:
+        pytest.skip(reason)
 
 
 def inputs():
@@ -76,9 +76,9 @@ def test_what_only_keras_serves(native_bfloat16, kwargs):
 
 
 def test_keras_serves_where_the_kernels_have_no_bfloat16(native_library, monkeypatch):
-    obstacle = "No bfloat16." if platforms.why_not_native() is None else platforms.why_not_native()
+    reason = "No bfloat16." if platforms.why_not_native() is None else platforms.why_not_native()
     monkeypatch.setattr(
-        platforms, "why_not_native", lambda precision="float32": None if precision == "float32" else obstacle
+        platforms, "why_not_native", lambda precision="float32": None if precision == "float32" else reason
     )
     ours, theirs = layer_of("mixed_bfloat16"), keras.layers.LSTM(H, dtype="mixed_bfloat16", return_sequences=True)
     theirs.build((B, T, D))

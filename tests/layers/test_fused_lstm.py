@@ -236,7 +236,7 @@ def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("named", "obstacles", "replaced"),
+    ("named", "reasons", "replaced"),
     [
         ({"precision": "bfloat16"}, {"bfloat16": "No AVX512-BF16."}, {"precision": "float32"}),
         ({"backend": "native"}, {"float32": "Not built."}, {"backend": "auto"}),
@@ -248,10 +248,10 @@ def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
         ({"backend": "native"}, {"bfloat16": "No AVX512-BF16."}, {}),
     ],
 )
-def test_what_was_named_elsewhere_is_replaced_where_it_cannot_be_had(named, obstacles, replaced, monkeypatch):
+def test_what_was_named_elsewhere_is_replaced_where_it_cannot_be_had(named, reasons, replaced, monkeypatch):
     config = {**FusedLSTM(H).get_config(), **named}
     model_config = {**LanguageModel(20, 6, 5, 2, 3).get_config(), **named}
-    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": obstacles.get(precision))
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": reasons.get(precision))
     for kind, saved in ((FusedLSTM, config), (LanguageModel, model_config)):
         if replaced:
             with pytest.warns(UserWarning, match=f"Loaded with {next(iter(replaced))}=.*: (Not|No) "):

@@ -117,9 +117,9 @@ def way(request):
 
 
 def skip_unless_available(backend):
-    obstacle = why_not_native() if backend == "native" else None
-    if obstacle:
-        pytest.skip(obstacle)
+    reason = why_not_native() if backend == "native" else None
+    if reason:
+        pytest.skip(reason)
 
 
 class Original:

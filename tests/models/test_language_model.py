@@ -498,8 +498,8 @@ def test_trains_under_a_mixed_dtype_policy(policy):
 
 
 def test_mixed_bfloat16_is_the_precision_bfloat16(native_library):
-    if (obstacle := platforms.why_not_native("bfloat16")) is not None:
-        pytest.skip(obstacle)
+    if (reason := platforms.why_not_native("bfloat16")) is not None:
+        pytest.skip(reason)
     followed, named, plain = (
         compiled_model(keep_prob=0.8, **kwargs)
         for kwargs in ({"dtype": "mixed_bfloat16"}, {"dtype": "mixed_bfloat16", "precision": "bfloat16"}, {})

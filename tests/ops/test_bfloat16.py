@@ -49,8 +49,8 @@ LOSS_SHAPES = [
 
 @pytest.fixture(autouse=True)
 def processor_with_bfloat16(native_library):
-    if (obstacle := why_not_native("bfloat16")) is not None:
-        pytest.skip(obstacle)
+    if (reason := why_not_native("bfloat16")) is not None:
+        pytest.skip(reason)
 
 
 def error(value, exact):

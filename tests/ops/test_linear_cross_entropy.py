@@ -339,8 +339,8 @@ def test_keras_variables_train():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_hundred_thousand_words_take_less_memory_than_their_logits(precision, native_library):
     """Measured in a process of its own: the peak of a training step over the resident size before it."""
-    if (obstacle := why_not_native(precision)) is not None:
-        pytest.skip(obstacle)
+    if (reason := why_not_native(precision)) is not None:
+        pytest.skip(reason)
     code = f"""
 import resource
 import tensorflow as tf

@@ -38,9 +38,9 @@ def test_native_serves_a_gpu_that_its_kernels_can_run_on(gpus):
     assert "CUDA kernels up to 256 units" in info.collect()["lstm"]
 
 
-@pytest.mark.parametrize("obstacles", [(OLD,), (None, OLD[:-1] + ", the second.")])
-def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, obstacles):
-    gpus(*obstacles)
+@pytest.mark.parametrize("reasons", [(OLD,), (None, OLD[:-1] + ", the second.")])
+def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, reasons):
+    gpus(*reasons)
     assert choose("auto").implementation == "keras"
     with pytest.raises(loader.NativeUnavailableError, match=r"needs compute capability 9\.0.*backend='native'"):
         choose("native")

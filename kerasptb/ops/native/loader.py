@@ -145,7 +145,7 @@ def why_not_cuda(device=0):
     load()
     if (problem := build.cuda_problem(_path)) is not None:
         return f"The native library has no CUDA code. {problem}"
-    reason = _library.kerasptb_cuda_obstacle(device).decode()
+    reason = _library.kerasptb_why_not_cuda(device).decode()
     return f"The CUDA kernels cannot run on GPU {device}: {reason}." if reason else None
 
 
@@ -160,7 +160,7 @@ def cuda_max_units(precision="float32", device=0):
         device: number of the GPU, as CUDA's driver counts the visible ones.
     """
     load()
-    return _library.kerasptb_cuda_most_units(int(precision == "bfloat16"), device)
+    return _library.kerasptb_cuda_max_units(int(precision == "bfloat16"), device)
 
 
 def _load():
@@ -195,9 +195,9 @@ def _load():
     library.kerasptb_few_words_limit.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     library.kerasptb_few_words_limit.restype = ctypes.c_int64
     library.kerasptb_lstm_saved_shapes.argtypes = [ctypes.c_int, *[ctypes.c_int64] * 4, ctypes.POINTER(ctypes.c_int64)]
-    library.kerasptb_cuda_obstacle.restype = ctypes.c_char_p
-    library.kerasptb_cuda_most_units.argtypes = [ctypes.c_int, ctypes.c_int]
-    library.kerasptb_cuda_most_units.restype = ctypes.c_int64
+    library.kerasptb_why_not_cuda.restype = ctypes.c_char_p
+    library.kerasptb_cuda_max_units.argtypes = [ctypes.c_int, ctypes.c_int]
+    library.kerasptb_cuda_max_units.restype = ctypes.c_int64
     (_register_with_tensorflow if host == "tensorflow" else _register_with_jax)(library)
     return library, path
 

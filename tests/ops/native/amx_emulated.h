@@ -1,5 +1,5 @@
-// AMX's instructions without AMX, in the place of src/amx_instructions.h: what they compute and what they refuse, as
-// Intel's Architecture Instruction Set Extensions manual has it, but for the flushing of subnormal numbers.
+// AMX's instructions without AMX, in the place of src/common/amx_instructions.h: what they compute and what they
+// refuse, as Intel's Architecture Instruction Set Extensions manual has it, but for the flushing of subnormal numbers.
 #pragma once
 
 #include <immintrin.h>

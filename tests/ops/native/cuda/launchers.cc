@@ -44,14 +44,14 @@ EXPORT const char* lstm_forward_bfloat16(const kerasptb::LstmRecurrenceForward* 
 EXPORT const char* lstm_backward_bfloat16(const kerasptb::LstmRecurrenceBackward* a, void* stream) {
   return kept(kerasptb::cuda::lstm_recurrence_backward(*a, Precision::kBfloat16, stream));
 }
-EXPORT long long most_units(int in_bfloat16, int device) {
-  return kerasptb::cuda::most_units(in_bfloat16 ? Precision::kBfloat16 : Precision::kFloat32, device);
+EXPORT long long max_units(int in_bfloat16, int device) {
+  return kerasptb::cuda::max_units(in_bfloat16 ? Precision::kBfloat16 : Precision::kFloat32, device);
 }
 EXPORT const char* softmax_cross_entropy(const kerasptb::SoftmaxCrossEntropy* a, void* stream) {
   return kept(kerasptb::cuda::softmax_cross_entropy(*a, stream));
 }
-EXPORT const char* obstacle(int device, kerasptb::cuda::DeviceReport* report) {
-  return kept(kerasptb::cuda::obstacle(device, report));
+EXPORT const char* why_not(int device, kerasptb::cuda::DeviceReport* report) {
+  return kept(kerasptb::cuda::why_not(device, report));
 }
 EXPORT const char* launch(const char* kernel, long long blocks, long long threads, long long shared_bytes,
                           void* stream) {

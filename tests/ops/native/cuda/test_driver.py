@@ -26,8 +26,8 @@ def new_gpu(compiled, toolkit):
 
 
 @pytest.mark.parametrize(("major", "minor"), [(9, 0), (10, 0), (12, 0)])
-def test_no_obstacle(new_gpu, major, minor):
-    message, report = new_gpu(version=13010, devices=2, major=major, minor=minor).obstacle(1)
+def test_nothing_is_missing(new_gpu, major, minor):
+    message, report = new_gpu(version=13010, devices=2, major=major, minor=minor).why_not(1)
     assert message == ""
     assert report == {"driver_version": 13010, "devices": 2, "major": major, "minor": minor}
 
@@ -52,9 +52,9 @@ def test_no_obstacle(new_gpu, major, minor):
     ],
     ids=["no GPU", "old driver", "no clusters", "no code"],
 )
-def test_obstacle(new_gpu, softmax_rows, settings, expected):
+def test_why_not(new_gpu, softmax_rows, settings, expected):
     gpu = new_gpu(**settings)
-    message, report = gpu.obstacle()
+    message, report = gpu.why_not()
     assert message == expected
     assert report["driver_version"] == settings.get("version", 13000)
     with pytest.raises(RuntimeError, match=r"^kerasptb_softmax_cross_entropy_cached \(rows 2, vocabulary 3\): "):
@@ -62,10 +62,10 @@ def test_obstacle(new_gpu, softmax_rows, settings, expected):
 
 
 def test_gpu_that_is_not_there(new_gpu):
-    message, report = new_gpu(devices=2).obstacle(2)
+    message, report = new_gpu(devices=2).why_not(2)
     assert message == "there is no GPU 2: the driver shows 2"
     assert report == {"driver_version": 13000, "devices": 2, "major": 0, "minor": 0}
-    assert new_gpu().obstacle(-1)[0] == "there is no GPU -1: the driver shows 1"
+    assert new_gpu().why_not(-1)[0] == "there is no GPU -1: the driver shows 1"
 
 
 def test_no_driver(new_gpu, recurrence):
@@ -76,7 +76,7 @@ def test_no_driver(new_gpu, recurrence):
     else:
         pytest.skip("this machine has an NVIDIA driver")
     gpu = new_gpu(driver=None)
-    message, report = gpu.obstacle()
+    message, report = gpu.why_not()
     assert message.startswith("there is no NVIDIA driver: libcuda.so.1: ")
     assert report == {"driver_version": 0, "devices": 0, "major": 0, "minor": 0}
     with pytest.raises(RuntimeError, match=r"kerasptb_lstm_recurrence_forward_float32_64 \(batch 3, .*: there is no"):
@@ -94,33 +94,33 @@ def test_no_driver(new_gpu, recurrence):
 
 def test_library_without_cuda_code(new_gpu, toolkit, compiled, tmp_path):
     launchers = toolkit.compile_launchers(tmp_path, "-DWITHOUT_CUDA_CODE")
-    assert new_gpu(launchers=launchers).obstacle()[0] == "built without CUDA code (there was no nvcc)"
-    assert "compute capability" in new_gpu(launchers=launchers, major=8).obstacle()[0]
+    assert new_gpu(launchers=launchers).why_not()[0] == "built without CUDA code (there was no nvcc)"
+    assert "compute capability" in new_gpu(launchers=launchers, major=8).why_not()[0]
 
 
 def test_driver_that_does_not_take_the_code(new_gpu, toolkit, compiled, tmp_path):
     launchers = toolkit.compile_launchers(tmp_path, '-DFATBIN="something else than was agreed upon"')
     expected = "the driver (of CUDA 12.4) does not take our code: device kernel image is invalid (CUDA error 200)"
-    assert new_gpu(launchers=launchers, version=12040).obstacle()[0] == expected
+    assert new_gpu(launchers=launchers, version=12040).why_not()[0] == expected
 
 
 def test_driver_that_is_older_than_the_code(new_gpu, toolkit, compiled, tmp_path, softmax_rows):
     launchers = toolkit.compile_launchers(tmp_path, "-DNVCC=13")
-    assert new_gpu(launchers=launchers, version=13000).obstacle()[0] == ""
+    assert new_gpu(launchers=launchers, version=13000).why_not()[0] == ""
     gpu = new_gpu(launchers=launchers, version=12090)
-    assert gpu.obstacle()[0].startswith("the code was made by nvcc 13, and the driver serves CUDA 12.9: it needs a")
+    assert gpu.why_not()[0].startswith("the code was made by nvcc 13, and the driver serves CUDA 12.9: it needs a")
     with pytest.raises(RuntimeError, match="made by nvcc 13"):
         gpu.softmax_cross_entropy(softmax_rows((2, 3)).inputs)
 
 
 def test_asking_launches_nothing_and_makes_no_context(gpu):
-    gpu.obstacle()
+    gpu.why_not()
     assert gpu.launches() == []
     assert gpu.contexts() == 0
 
 
 def test_first_questions_at_once(new_gpu):
-    assert new_gpu().obstacles_at_once(8) == [""] * 8
+    assert new_gpu().reasons_at_once(8) == [""] * 8
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_stream_without_a_context(gpu, softmax_rows):
 
 def test_large_clusters_are_asked_for_on_each_gpu(new_gpu, bfloat16_recurrence):
     gpu = new_gpu(devices=2)
-    assert [gpu.most_units(device=device) for device in (1, 0, 2)] == [512, 512, 256]  # there is no third
-    assert gpu.most_units(bfloat16=False) == 256
+    assert [gpu.max_units(device=device) for device in (1, 0, 2)] == [512, 512, 256]  # there is no third
+    assert gpu.max_units(bfloat16=False) == 256
     assert gpu.contexts() == 0  # what was made for the question is given up
     inputs = bfloat16_recurrence((1, 1, 1, 300)).forward_inputs()
     fresh = new_gpu(devices=2)  # no question before the launch
@@ -173,8 +173,8 @@ def test_large_clusters_are_asked_for_on_each_gpu(new_gpu, bfloat16_recurrence):
 
 def test_gpu_without_room_for_a_large_cluster(new_gpu, bfloat16_recurrence):
     gpu = new_gpu(major=12, cluster_blocks=8)
-    assert gpu.obstacle()[0] == ""
-    assert gpu.most_units() == 256
+    assert gpu.why_not()[0] == ""
+    assert gpu.max_units() == 256
     bfloat16_recurrence((1, 1, 1, 256)).on(gpu)
     with pytest.raises(
         RuntimeError,
@@ -186,7 +186,7 @@ def test_gpu_without_room_for_a_large_cluster(new_gpu, bfloat16_recurrence):
 def test_first_question_after_room_while_a_graph_is_captured(new_gpu):
     gpu = new_gpu()
     assert gpu.capture(True) == 1
-    assert gpu.most_units() == 512
+    assert gpu.max_units() == 512
     assert gpu.capture(False) == 1
 
 

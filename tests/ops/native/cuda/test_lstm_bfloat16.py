@@ -102,7 +102,7 @@ def operation(gpu, monkeypatch):
     monkeypatch.setattr(platforms, "visible_gpus", lambda: [0])
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": None)
     monkeypatch.setattr(
-        loader, "cuda_max_units", lambda precision="float32", device=0: gpu.most_units(precision == "bfloat16", device)
+        loader, "cuda_max_units", lambda precision="float32", device=0: gpu.max_units(precision == "bfloat16", device)
     )
     monkeypatch.setattr(native, "call", call)
     return lstm, called

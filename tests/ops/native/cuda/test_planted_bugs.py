@@ -271,7 +271,7 @@ def checks(recurrence, bfloat16_recurrence, softmax_rows):
         large.check(gpu.softmax_cross_entropy(large.inputs))
         for shape in RECURRENCES:
             recurrence(shape).check(gpu)
-        assert gpu.most_units() == 512
+        assert gpu.max_units() == 512
         bfloat16_recurrence((1, 1, 1, 300)).check(gpu)
         assert gpu.contexts() == 0
 

@@ -64,9 +64,9 @@ class Worker:
         self.driver = ctypes.CDLL(driver, ctypes.RTLD_GLOBAL) if driver else None
         self.launchers = ctypes.CDLL(launchers)
         passes = [f"lstm_{direction}{suffix}" for direction in ("forward", "backward") for suffix in ("", "_bfloat16")]
-        for name in (*passes, "softmax_cross_entropy", "obstacle", "launch"):
+        for name in (*passes, "softmax_cross_entropy", "why_not", "launch"):
             getattr(self.launchers, name).restype = ctypes.c_char_p
-        self.launchers.most_units.restype = ctypes.c_longlong
+        self.launchers.max_units.restype = ctypes.c_longlong
         if driver:
             self.driver.fake_driver_launches.restype = ctypes.c_char_p
 
@@ -94,19 +94,19 @@ class Worker:
         """The GPUs on which a kernel was allowed more shared memory."""
         return [device for device in range(8) if self.driver.fake_driver_granted(device)]
 
-    def obstacle(self, device=0):
+    def why_not(self, device=0):
         report = (ctypes.c_int * 4)()
-        message = self.launchers.obstacle(device, report).decode()
+        message = self.launchers.why_not(device, report).decode()
         return message, dict(zip(("driver_version", "devices", "major", "minor"), report, strict=True))
 
-    def most_units(self, bfloat16=True, device=0):
-        return self.launchers.most_units(int(bfloat16), device)
+    def max_units(self, bfloat16=True, device=0):
+        return self.launchers.max_units(int(bfloat16), device)
 
-    def obstacles_at_once(self, threads):
+    def reasons_at_once(self, threads):
         """Ask from several threads, none of which has asked before."""
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             barrier = threading.Barrier(threads)
-            asked = [pool.submit(lambda: (barrier.wait(), self.launchers.obstacle(0, None))[1]) for _ in range(threads)]
+            asked = [pool.submit(lambda: (barrier.wait(), self.launchers.why_not(0, None))[1]) for _ in range(threads)]
             return [answer.result().decode() for answer in asked]
 
     def launch(self, kernel, blocks, threads, shared_bytes, stream=STREAM):

@@ -259,7 +259,7 @@ std::string try_launch(const Launch& a, void* stream) {
 
 }  // namespace
 
-std::string obstacle(int device, DeviceReport* report) {
+std::string why_not(int device, DeviceReport* report) {
   const Driver& d = driver();
   DeviceReport found = {d.version, 0, 0, 0};
   int handle = 0;

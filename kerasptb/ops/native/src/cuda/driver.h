@@ -24,7 +24,7 @@ struct DeviceReport {
 
 // Returns why our kernels cannot run on this GPU, in one line, or an empty string if they can. Asks the driver alone,
 // not a framework, and creates no context on the GPU. report may be null.
-std::string obstacle(int device, DeviceReport* report);
+std::string why_not(int device, DeviceReport* report);
 
 // The most blocks of a cluster that every GPU can place.
 constexpr int kPortableClusterBlocks = 8;

@@ -77,7 +77,7 @@ std::string launch_recurrence(const Pass& pass, const Arguments& a, void* stream
 
 }  // namespace
 
-int64_t most_units(Precision precision, int device) {
+int64_t max_units(Precision precision, int device) {
   if (precision == Precision::kFloat32) return kForward.kernels[2].units;
   static std::mutex mutex;
   static std::map<int, int64_t> known;

@@ -19,7 +19,7 @@ enum class Precision { kFloat32, kBfloat16 };
 
 // The most units that the kernels take on a GPU, numbered as the driver does. In bfloat16 it depends on the GPU: 512
 // units need a cluster of 16 thread blocks, which not every GPU can place. Each GPU is asked once, by `has_room`.
-int64_t most_units(Precision, int device);
+int64_t max_units(Precision, int device);
 
 // gates and c_seq null: inference.
 std::string lstm_recurrence_forward(const LstmRecurrenceForward&, Precision, void* stream);

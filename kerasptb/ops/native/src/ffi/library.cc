@@ -82,14 +82,14 @@ KERASPTB_EXPORT int kerasptb_lstm_saved_shapes(int parts, int64_t batch, int64_t
 
 // Why the CUDA kernels cannot run on a GPU, as the driver counts them, in a line; empty if they can. Valid until this
 // thread's next call.
-KERASPTB_EXPORT const char* kerasptb_cuda_obstacle(int device) {
+KERASPTB_EXPORT const char* kerasptb_why_not_cuda(int device) {
   static thread_local std::string message;
-  message = cuda::obstacle(device, nullptr);
+  message = cuda::why_not(device, nullptr);
   return message.c_str();
 }
 
 // The most units that the CUDA recurrence takes on a GPU, with products in bfloat16 or in float32; see
-// `cuda::most_units`.
-KERASPTB_EXPORT int64_t kerasptb_cuda_most_units(int in_bfloat16, int device) {
-  return cuda::most_units(in_bfloat16 ? cuda::Precision::kBfloat16 : cuda::Precision::kFloat32, device);
+// `cuda::max_units`.
+KERASPTB_EXPORT int64_t kerasptb_cuda_max_units(int in_bfloat16, int device) {
+  return cuda::max_units(in_bfloat16 ? cuda::Precision::kBfloat16 : cuda::Precision::kFloat32, device);
 }
