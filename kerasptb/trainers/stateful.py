@@ -109,11 +109,13 @@ class StatefulTrainer(keras.Model):
             ValueError: for class weights, as in `fit`.
         """
         _refuse_class_weights(class_weight)
+        self.reset_metrics()  # Keras before 3.15 goes on with those of the batch before
         self._prepare_function("train_function", _shape(x, sample_weight))
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch."""
+        self.reset_metrics()
         self._prepare_function("test_function", _shape(x, sample_weight))
         return super().test_on_batch(x, y, sample_weight, **kwargs)
 

@@ -107,6 +107,8 @@ def after_errors():
     def failing():
         yield rows[:B], rows[:B]
         yield rows[B : 2 * B], rows[B : 2 * B]
+        if keras.backend.backend() == "jax" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
+            yield rows[:B], rows[:B]  # Keras reads one batch ahead there, which is not trained on
         raise ValueError("there is no more")
 
     try:

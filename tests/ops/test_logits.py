@@ -120,6 +120,18 @@ def test_losses_are_of_these_targets_only():
     assert float(metric.result()) == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_word_that_is_ignored_does_not_count_in_losses_either():
+    logits, targets = Dense(V)(RANDOM.normal(size=(B, T, 8)).astype("float32")), tf.constant(Y[:B])
+    SequenceCrossEntropy()(targets, logits)
+    results = []
+    for given in (logits, tf.constant(logits.numpy())):
+        metric = Perplexity(ignore_class=int(Y[0, 0]))
+        metric.update_state(targets, given)
+        results.append(float(metric.result()))
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+    assert float(metric.num_words) == (Y[:B] != Y[0, 0]).sum() < B * T
+
+
 def test_what_is_no_plain_product_carries_nothing():
     h = np.zeros((B, T, 8), "float32")
     for layer in (Dense(V, activation="softmax"), Dense(V, use_bias=False), keras.layers.Dense(V)):
