@@ -1,9 +1,11 @@
 """A keras.layers.LSTM whose inner loop is `kerasptb.ops.lstm`."""
 
 import keras
+from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
-from kerasptb.ops.lstm import keras_only
+from kerasptb.layers.dropout import Dropout
+from kerasptb.ops.lstm import EACH_GATE, keras_only
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
@@ -13,12 +15,13 @@ from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 class FusedLSTM(keras.layers.LSTM):
     """LSTM layer with a choice of backend: a drop-in replacement for `keras.layers.LSTM`.
 
-    Weights, their layout and every other argument are those of `keras.layers.LSTM`. Masks, dropout, activations other
-    than tanh and sigmoid, `go_backwards`, `unroll`, `use_bias=False`, and a number of steps that is not static are
-    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. Exports use Keras'
-    loop too, because they run where this package is not installed (but your own `tf.function`, if traced before it is
-    saved, still contains the native operation). The native backend has first-order reverse-mode gradients only. For
-    second derivatives and forward-mode gradients use `backend="keras"`.
+    Weights, their layout and every other argument are those of `keras.layers.LSTM`. Activations other than tanh and
+    sigmoid, both kinds of dropout at once (unless one mask is shared), and a number of steps that is not static are
+    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So are, on a GPU,
+    masks, resets and dropout on the recurrence, by cuDNN or Keras' loop. Exports use Keras' loop too, because they run
+    where this package is not installed (but your own `tf.function`, if traced before it is saved, still contains the
+    native operation). The native backend has first-order reverse-mode gradients only. For second derivatives and
+    forward-mode gradients use `backend="keras"`.
 
     `set_weights(other.get_weights())`, on a layer or on a whole model, copies weights from or to a `keras.layers.LSTM`.
     A weights file (`.weights.h5`) cannot do so, because Keras names layers in it by their class. To replace the LSTMs
@@ -33,14 +36,22 @@ class FusedLSTM(keras.layers.LSTM):
         precision: `"float32"`, `"bfloat16x3"` or `"bfloat16"`; see `kerasptb.ops.lstm`. `None` follows the layer's
             dtype policy: `"bfloat16"` under `mixed_bfloat16` if the native backend supports it here, else `"float32"`.
             Under that policy inputs, outputs and the state between calls are bfloat16, as in every Keras layer.
+        shared_recurrent_dropout: whether `recurrent_dropout` draws one mask [B, H] of a call's h, for all gates and
+            steps (Gal and Ghahramani, 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+            Networks"), instead of Keras' one for each gate, which takes longer; `dropout` then has one mask too.
+        recurrent_kernel_dropout: rate at which elements of the recurrent kernel are dropped, in training, with one mask
+            a call for all rows and steps; the others are scaled by 1 / (1 - rate) (Merity et al., 2017, "Regularizing
+            and Optimizing LSTM Language Models", section 2).
         *args: further positional arguments of `keras.layers.LSTM`.
         **kwargs: further arguments of `keras.layers.LSTM`.
 
     Call arguments:
         sequences: float tensor [B, T, D].
         initial_state: optional list of h0 and c0, each [B, H].
-        mask: optional boolean tensor [B, T].
+        mask: optional boolean tensor [B, T]: false for steps to skip.
         training: whether dropout applies.
+        resets: optional boolean tensor [B, T]: true for steps before which the state becomes zero, where a new document
+            begins in a row; or [B], for the first step.
 
     Returns:
         As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`. With `return_state=True`, a list of
@@ -56,45 +67,122 @@ class FusedLSTM(keras.layers.LSTM):
         TensorShape([2, 5, 4])
     """
 
-    def __init__(self, units, *args, backend="auto", precision=None, **kwargs):
+    def __init__(
+        self,
+        units,
+        *args,
+        backend="auto",
+        precision=None,
+        shared_recurrent_dropout=False,
+        recurrent_kernel_dropout=0.0,
+        **kwargs,
+    ):
         super().__init__(units, *args, **kwargs)
         self.backend = backend
         self.precision = precision
+        self.shared_recurrent_dropout = shared_recurrent_dropout
+        self.recurrent_kernel_dropout = recurrent_kernel_dropout
+        if shared_recurrent_dropout and self.recurrent_dropout > 0:
+            del self.cell.dropout_mask_count  # the cell then draws one mask
+        if recurrent_kernel_dropout > 0:
+            self._drop_kernel = Dropout(recurrent_kernel_dropout, seed=kwargs.get("seed"), dtype="float32")
+        if self._is_ours():
+            self._check_ours()
         # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
         # Keras' own cuDNN operation prevents it.
         if self.expected_backend() != "keras":
             self.supports_jit = True
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Runs the recurrence; see `keras.layers.RNN`."""
-        if isinstance(mask, (list, tuple)):
-            mask = mask[0]
-        plan = self.plan(sequences.shape, mask=mask is not None)
-        if plan.implementation == "keras" and self.backend != "keras" and compiled_by_xla():
-            # XLA compiles the model because this layer allowed it, before it knew about, say, this call's mask. Keras
-            # would use cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
-            return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask, training=training)
-        if plan.implementation == "keras":
-            return super().inner_loop(sequences, initial_state, mask, training=training)
-        h_seq, h_T, c_T = run_lstm(plan, *self._arguments(sequences, *initial_state))
-        return h_T, h_seq, [h_T, c_T]
+    def call(self, sequences, initial_state=None, mask=None, training=False, resets=None):
+        """Runs the layer; see "Call arguments" of the class."""
+        # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
+        variables = self._state_to_continue(sequences, training)
+        state = initial_state
+        if state is None:
+            state = variables or self.get_initial_state(ops.shape(sequences)[0])
+        state = [ops.convert_to_tensor(x, self.cell.compute_dtype) for x in state]
+        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        if resets is not None and len(resets.shape) == 1:
+            state, resets = [ops.where(resets[:, None], ops.zeros_like(x), x) for x in state], None
+        plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None)
+        if resets is not None:
+            self._check_ours()
+        if plan.implementation == "keras" and resets is None and not self._is_ours():
+            self._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], state)
+            last, outputs, state = self._keras_loop(sequences, state, mask, training)
+        else:
+            last, outputs, state = self._run(plan, sequences, state, mask, resets, training)
+            if mask is not None and not self.zero_output_for_mask and (variables or initial_state is not None):
+                # As in Keras: before its first step a row puts out zeros, whatever its state is.
+                begun = ops.cumsum(ops.cast(self._in_order(mask), "int32"), axis=1) > 0
+                outputs = ops.where(begun[:, :, None], outputs, ops.zeros_like(outputs))
+                last = outputs[:, -1]
+        last, outputs, *state = (ops.cast(x, self.compute_dtype) for x in (last, outputs, *state))
+        self._maybe_reset_dropout_masks(self.cell)
+        for variable, value in zip(variables, state, strict=False):
+            variable.assign(value)
+        output = outputs if self.return_sequences else last
+        return (output, *state) if self.return_state else output
 
-    def plan(self, shape=None, mask=False):
+    def _state_to_continue(self, sequences, training):
+        """The variables of the state from which the call goes on, and in which it leaves its own; none for zeros."""
+        if not self.stateful:
+            return []
+        if sequences.shape[0] not in (None, self._expected_batch_size):
+            raise ValueError(
+                f"A stateful layer has the rows of batches of {self._expected_batch_size}. Received: sequences of "
+                f"shape {tuple(sequences.shape)}"
+            )
+        return self.states
+
+    def _keras_loop(self, sequences, state, mask, training):
+        if self.backend != "keras" and compiled_by_xla():
+            # XLA compiles the model because this layer allowed it, before it knew about this call. Keras would use
+            # cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
+            return keras.layers.RNN.inner_loop(self, sequences, state, mask, training=training)
+        return self.inner_loop(sequences, state, mask, training=training)
+
+    def _in_order(self, x):
+        """`x` [B, T, ...] in the order of the steps."""
+        return ops.flip(x, axis=1) if self.go_backwards else x
+
+    def _run(self, plan, sequences, state, mask, resets, training):
+        """Runs `kerasptb.ops.lstm`; returns what `keras.layers.RNN.inner_loop` does."""
+        masks = {"mask": mask, "resets": resets}
+        masks = {name: self._in_order(m) for name, m in masks.items() if m is not None}
+        x = self._in_order(sequences)
+        if training and 0 < self.dropout < 1:
+            x = x * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
+        if training and 0 < self.recurrent_dropout < 1:
+            drawn = self.cell.get_recurrent_dropout_mask(state[0])
+            masks["recurrent_mask"] = ops.stack(drawn) if isinstance(drawn, list) else drawn
+        outputs, *state = run_lstm(plan, *self._arguments(x, *state, training=training), **masks)
+        if mask is not None and self.zero_output_for_mask:
+            outputs = ops.where(masks["mask"][:, :, None], outputs, ops.zeros_like(outputs))
+            return outputs[:, -1], outputs, state
+        return state[0], outputs, state
+
+    def plan(self, shape=None, mask=False, resets=False):
         """Returns the `Plan` of the layer's calls: what runs, and why nothing faster does.
 
         Args:
             shape: (B, T, D) of the sequences, with None for unknown sizes; `None` if all of them will be known.
             mask: whether the calls have a mask.
+            resets: whether the calls have resets [B, T].
 
         Raises:
             ValueError: if the named backend cannot serve such a call.
             NativeUnavailableError: if the native backend or a precision was named and cannot be used.
         """
-        limit, precision = self._limit(mask), self._precision()
+        limit, precision = self._limit(), self._precision()
         if limit is None and self.backend in ("auto", "native"):
-            limit = dtype_limit(self.dtype_policy, precision)
+            limit = dtype_limit(self.dtype_policy)
         if limit is None:
-            limit = keras_only(None if shape is None else tuple(shape), self.units, self.backend, precision)
+            of_gates = "recurrent_mask" if self.shared_recurrent_dropout else EACH_GATE
+            given = {"mask": mask, "resets": resets, of_gates: self.recurrent_dropout > 0}
+            masks = tuple(name for name, is_given in given.items() if is_given)
+            shape = None if shape is None else tuple(shape)
+            limit = keras_only(shape, self.units, self.backend, precision, masks)
             if limit is not None and in_symbolic_scope():
                 # Keras is building a model from `Input`s, whose batch size may be open: nothing runs yet.
                 return Plan("keras", reason=limit)
@@ -123,7 +211,13 @@ class FusedLSTM(keras.layers.LSTM):
 
     def get_config(self):
         """Returns the layer's arguments, for serialisation."""
-        return {**super().get_config(), "backend": self.backend, "precision": self.precision}
+        return {
+            **super().get_config(),
+            "backend": self.backend,
+            "precision": self.precision,
+            "shared_recurrent_dropout": self.shared_recurrent_dropout,
+            "recurrent_kernel_dropout": self.recurrent_kernel_dropout,
+        }
 
     @classmethod
     def from_config(cls, config):
@@ -134,32 +228,41 @@ class FusedLSTM(keras.layers.LSTM):
         """The precision in which a native backend would serve this layer."""
         return self.precision or default_precision(self.backend, self.dtype_policy)
 
-    def _arguments(self, sequences, h0, c0):
-        """The tensors to pass to `kerasptb.ops.lstm`."""
-        weights = self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias
-        if self._precision() != "bfloat16" or self.dtype_policy.name != "mixed_bfloat16":
-            return [as_tensor(x) for x in (sequences, h0, c0, *weights)]
-        # The kernels round the operands of products themselves. If the weights were rounded here, their gradients
-        # would be rounded too.
+    def _arguments(self, *tensors, training):
+        """The tensors to pass to `kerasptb.ops.lstm`, made of x, h0 and c0."""
+        # Under a mixed policy the kernels round the operands of products themselves. If the weights were rounded here,
+        # their gradients would be rounded too.
         with without_autocast():
-            weights = [as_tensor(weight) for weight in weights]
-        return [*(keras.ops.cast(x, "float32") for x in (sequences, h0, c0)), *weights]
+            kernel, recurrent_kernel = as_tensor(self.cell.kernel), as_tensor(self.cell.recurrent_kernel)
+            bias = as_tensor(self.cell.bias) if self.use_bias else ops.zeros((4 * self.units,), kernel.dtype)
+        if self.recurrent_kernel_dropout > 0:
+            recurrent_kernel = self._drop_kernel(recurrent_kernel, training=training)
+        return [*(ops.cast(as_tensor(x), kernel.dtype) for x in tensors), kernel, recurrent_kernel, bias]
 
-    def _limit(self, mask):
-        """Why only Keras' own loop can serve a layer with these settings, or None."""
+    def _is_ours(self):
+        """Whether the layer does what Keras' own does not."""
+        return self.recurrent_kernel_dropout > 0 or (self.shared_recurrent_dropout and self.recurrent_dropout > 0)
+
+    def _check_ours(self):
+        """Raises for what neither Keras' loop nor ours can do."""
+        if (limit := self._limit_of_settings()) is not None:
+            ours = "resets, shared_recurrent_dropout or recurrent_kernel_dropout"
+            raise ValueError(f"{limit} It has no {ours}.")
+
+    def _limit_of_settings(self):
         unsupported = {
-            "mask": mask,
             "activation": self.activation is not keras.activations.tanh,
             "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
-            "use_bias": not self.use_bias,
-            "dropout": self.dropout > 0,
-            "recurrent_dropout": self.recurrent_dropout > 0,
-            "go_backwards": self.go_backwards,
-            "unroll": self.unroll,
+            "dropout": min(self.dropout, self.recurrent_dropout) > 0 and not self.shared_recurrent_dropout,
         }
-        if found := [name for name, value in unsupported.items() if value]:
-            values = ", ".join(f"{name}={'given' if name == 'mask' else repr(getattr(self, name))}" for name in found)
-            return f"Only Keras' own loop serves an LSTM with {values}."
-        if self.backend in ("auto", "native") and is_exported():
+        found = [name for name, value in unsupported.items() if value]
+        found += ["recurrent_dropout"] if "dropout" in found else []
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in found)
+        return f"Only Keras' own loop serves an LSTM with {values}." if found else None
+
+    def _limit(self):
+        """Why only Keras' own loop can serve a layer with these settings, or None."""
+        limit = self._limit_of_settings()
+        if limit is None and self.backend in ("auto", "native") and is_exported():
             return "An export cannot hold the native backend's operations, which only this package runs."
-        return None
+        return limit

@@ -32,6 +32,7 @@ class StatefulLSTM(FusedLSTM):
         initial_state: optional list of h0 and c0, each [B, H], in place of the state.
         mask: optional boolean tensor [B, T].
         training: whether to continue from the training state.
+        resets: as in `FusedLSTM`.
 
     Returns:
         As `FusedLSTM`: [B, T, H] with `return_sequences=True`, else [B, H]; followed by h_T and c_T with
@@ -56,7 +57,7 @@ class StatefulLSTM(FusedLSTM):
             # same batch size.
             self.make_evaluation_states(sequences_shape[0])
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(self, sequences, initial_state=None, mask=None, training=False, resets=None):
         """Runs the layer from the training state or the evaluation state, and stores the new state."""
         if is_exported():
             raise ValueError(
@@ -64,26 +65,17 @@ class StatefulLSTM(FusedLSTM):
                 "has an `export` of its own, without state; in another model give the weights to a FusedLSTM. "
                 f"Received: an export of {self.name}"
             )
-        variables = self.states if training else self._states_of_evaluation(sequences.shape[0])
-        if training and sequences.shape[0] not in (None, self._expected_batch_size):
+        return super().call(sequences, initial_state, mask, training, resets)
+
+    def _state_to_continue(self, sequences, training):
+        if not training:
+            return self._states_of_evaluation(sequences.shape[0])
+        if sequences.shape[0] not in (None, self._expected_batch_size):
             raise ValueError(
                 f"The training state has the rows of batches of {self._expected_batch_size}. Received: sequences of "
                 f"shape {tuple(sequences.shape)} with training=True. Evaluation takes any batch size"
             )
-        # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
-        state = variables or self.get_initial_state(sequences.shape[0])
-        state = [
-            keras.ops.cast(keras.ops.convert_to_tensor(x), self.cell.compute_dtype)
-            for x in (state if initial_state is None else initial_state)
-        ]
-        self._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], state)
-        last, outputs, state = self.inner_loop(sequences, state, mask, training=training)
-        last, outputs, *state = (keras.ops.cast(x, self.compute_dtype) for x in (last, outputs, *state))
-        self._maybe_reset_dropout_masks(self.cell)
-        for variable, value in zip(variables, state, strict=False):
-            variable.assign(value)
-        output = outputs if self.return_sequences else last
-        return (output, *state) if self.return_state else output
+        return self.states
 
     def reset_state(self):
         """Zeroes the training state and the evaluation states."""

@@ -4,6 +4,12 @@
     c[t] = f c[t-1] + i g
     h[t] = o tanh(c[t])
 
+With masks, at a row of the batch and a step t, in this order:
+
+    resets:          h[t-1] = c[t-1] = 0
+    recurrent_mask:  h[t-1] U becomes (m h[t-1]) U
+    mask:            h[t] = h[t-1], c[t] = c[t-1] where it is false
+
 S. Hochreiter, J. Schmidhuber: Long Short-Term Memory, 1997; with the forget gate of F. Gers, 2000.
 """
 
@@ -15,9 +21,24 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 
+EACH_GATE = "recurrent_mask of each gate"  # as a name of a mask: [4, B, H]
+
 
 @do_not_convert
-def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="float32"):
+def lstm(
+    x,
+    h0,
+    c0,
+    kernel,
+    recurrent_kernel,
+    bias,
+    backend="auto",
+    precision="float32",
+    *,
+    mask=None,
+    resets=None,
+    recurrent_mask=None,
+):
     """Runs an LSTM over a batch of sequences.
 
     Shape letters: B batch, T steps, D features, H units.
@@ -35,6 +56,10 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
             three products; about float32's accuracy), on those processors. Cell state, gates and sums are always
             float32. On a processor `"bfloat16"` stores the gates for the gradient in steps of 1/32767, which is coarse
             for gates below 1e-4 or above 0.9999.
+        mask: bool [B, T], false for steps that a row skips, such as padding; `None` for no such step.
+        resets: bool [B, T], true for steps that a row begins with a state of zeros; `None` for no such step.
+        recurrent_mask: factors of h[t-1] in its product with the recurrent kernel at every step, such as those of
+            dropout; [B, H], or [4, B, H] for one for each of the gates i, f, g, o. No gradient goes through them.
 
     Returns:
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].
@@ -56,11 +81,16 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, backend="auto", precision="f
     dtype = keras.backend.standardize_dtype(tensors[0].dtype)
     h0, c0 = tensors[1:3]
     batch = next((size for size in (tensors[0].shape[0], h0.shape[0], c0.shape[0]) if size is not None), None)
-    shape = (batch, *tensors[0].shape[1:])
-    return run(plan(shape, tensors[4].shape[0], dtype, backend=backend, precision=precision), *tensors)
+    shape, units = (batch, *tensors[0].shape[1:]), tensors[4].shape[0]
+    masks = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask}
+    masks = {name: as_tensor(value) for name, value in masks.items() if value is not None}
+    _check_masks(masks, shape, units)
+    names = (EACH_GATE if len(value.shape) == 3 else name for name, value in masks.items())
+    planned = plan(shape, units, dtype, backend=backend, precision=precision, masks=tuple(names))
+    return run(planned, *tensors, **masks)
 
 
-def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", platform=None):
+def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", masks=(), platform=None):
     """Returns the `Plan` of a call of `lstm`; raises as `lstm` does if a named backend cannot serve it.
 
     Args:
@@ -69,13 +99,14 @@ def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", 
         dtype: name of the tensors' dtype.
         backend: as in `lstm`, like `precision`.
         precision: of the products.
+        masks: names of the masks that are given, of "mask", "resets", and "recurrent_mask" or `EACH_GATE`.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    return choose(backend, precision, keras_only(shape, units, backend, precision, platform, dtype), platform)
+    return choose(backend, precision, keras_only(shape, units, backend, precision, masks, platform, dtype), platform)
 
 
-def keras_only(shape, units, backend="auto", precision="float32", platform=None, dtype="float32"):
+def keras_only(shape, units, backend="auto", precision="float32", masks=(), platform=None, dtype="float32"):
     """Returns one line on why only Keras' loop can serve a call, or None; arguments as in `plan`."""
     if backend == "keras":
         return None
@@ -85,13 +116,20 @@ def keras_only(shape, units, backend="auto", precision="float32", platform=None,
     if backend == "reference":
         steps = f"The reference backend needs a static number of steps. Received: x of shape {shape}."
         return None if known[1] else steps
-    if dtype != "float32":
-        return f"The native backend takes float32. Received: dtype={dtype}."
-    if precision == "float32" or platform.gpu:
-        known[0] = known[0] or shape[0] is None
-    if not all(known):
-        return f"The native backend needs static shapes without zeros. Received: shape={shape}."
+    # With TensorFlow the batch may be open, and on a processor the number of steps.
+    for dimension in (0,) if platform.gpu else (0, 1):
+        known[dimension] = known[dimension] or (shape is not None and shape[dimension] is None)
+    limits = {
+        f"The native backend takes float32. Received: dtype={dtype}.": dtype != "float32",
+        "The native kernels take one recurrent_mask for all gates. Received: one for each.": EACH_GATE in masks,
+        f"The native backend needs static shapes without zeros. Received: shape={shape}.": not all(known),
+        f"On a GPU the native backend takes no masks. Received: {', '.join(masks)}.": platform.gpu and masks,
+    }
+    if (limit := next((limit for limit, holds in limits.items() if holds), None)) is not None:
+        return limit
     # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
+    if platform.gpu and masks:
+        return f"On a GPU the native backend takes no masks. Received: {', '.join(masks)}."
     if platform.gpu and platform.why_not_native(precision) is None and units > platform.max_units("float32"):
         most = platform.max_units(precision)
         wide = f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
@@ -99,35 +137,48 @@ def keras_only(shape, units, backend="auto", precision="float32", platform=None,
     return None
 
 
-def run(plan, *tensors):
-    """Runs an LSTM as planned, on the tensors of `lstm`."""
+def run(plan, *tensors, **masks):
+    """Runs an LSTM as planned, on the tensors and masks of `lstm`."""
     if plan.implementation == "reference":
-        return _reference(*tensors)
+        return _reference(*tensors, **masks)
     if plan.implementation == "keras":
-        return _keras(*tensors)
+        return _keras(*tensors, **masks)
     from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow or JAX)
 
-    return native.lstm(*tensors, precision=plan.precision, on_gpu=bool(platforms.visible_gpus()))
+    on_gpu = bool(platforms.visible_gpus())
+    return native.lstm(*tensors, **masks, precision=plan.precision, on_gpu=on_gpu)
 
 
-def _reference(x, h, c, kernel, recurrent_kernel, bias):
+def _reference(x, *tensors, mask=None, resets=None, recurrent_mask=None):
+    *state, kernel, recurrent_kernel, bias = tensors
     outputs = []
     for t in range(x.shape[1]):
-        h, c = _step(x[:, t], h, c, kernel, recurrent_kernel, bias)
-        outputs.append(h)
-    return ops.stack(outputs, axis=1), h, c
+        of_step = [None if m is None else m[:, t, None] for m in (mask, resets)]
+        state = _step(x[:, t], *state, kernel, recurrent_kernel, bias, *of_step, recurrent_mask)
+        outputs.append(state[0])
+    return ops.stack(outputs, axis=1), *state
 
 
-def _step(x_t, h, c, kernel, recurrent_kernel, bias):
-    z = ops.matmul(x_t, kernel) + ops.matmul(h, recurrent_kernel) + bias
-    i, f, g, o = ops.split(z, 4, axis=1)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    return ops.sigmoid(o) * ops.tanh(c), c
+def _step(x_t, h, c, kernel, recurrent_kernel, bias, mask=None, reset=None, recurrent_mask=None):
+    if reset is not None:
+        h, c = (ops.where(reset, ops.zeros_like(state), state) for state in (h, c))
+    operand = h if recurrent_mask is None else h * recurrent_mask
+    if len(operand.shape) == 2:
+        product = ops.matmul(operand, recurrent_kernel)
+    else:
+        parts = zip(ops.unstack(operand, 4), ops.split(recurrent_kernel, 4, axis=1), strict=True)
+        product = ops.concatenate([ops.matmul(*part) for part in parts], axis=1)
+    i, f, g, o = ops.split(ops.matmul(x_t, kernel) + product + bias, 4, axis=1)
+    c_t = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    h_t = ops.sigmoid(o) * ops.tanh(c_t)
+    return (h_t, c_t) if mask is None else (ops.where(mask, h_t, h), ops.where(mask, c_t, c))
 
 
-def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
+def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     """Runs the loop of `keras.layers.LSTM`."""
     try:
+        if masks:
+            raise NotImplementedError
         h_T, h_seq, (_, c_T) = lstm_loop(
             x,
             h0,
@@ -144,12 +195,34 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias):
     except NotImplementedError:  # Keras raises this where cuDNN cannot be used
         pass
 
-    def step(x_t, states):
-        h, c = _step(x_t, *states, kernel, recurrent_kernel, bias)
+    recurrent_mask, by_step = masks.pop("recurrent_mask", None), list(masks)
+    D = x.shape[2]
+
+    def step(inputs, states):
+        given = {name: inputs[:, D + i, None] > 0 for i, name in enumerate(by_step)}
+        of_step = (given.get("mask"), given.get("resets"))
+        h, c = _step(inputs[:, :D], *states, kernel, recurrent_kernel, bias, *of_step, recurrent_mask)
         return h, [h, c]
 
-    h_T, h_seq, (_, c_T) = rnn_loop(step, x, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
+    # Keras' loop takes one tensor if its number of steps is open.
+    inputs = ops.concatenate([x, *(ops.cast(masks[name], x.dtype)[:, :, None] for name in by_step)], axis=2)
+    h_T, h_seq, (_, c_T) = rnn_loop(step, inputs, [h0, c0], input_length=x.shape[1], return_all_outputs=True)
     return h_seq, h_T, c_T
+
+
+def _check_masks(masks, shape, units):
+    B, T, _ = shape
+    expected = {"mask": [("[B, T]", (B, T))], "resets": [("[B, T]", (B, T))]}
+    expected["recurrent_mask"] = [("[B, H]", (B, units)), ("[4, B, H]", (4, B, units))]
+    for name, value in masks.items():
+        found = tuple(value.shape)
+        if not any(_fits(found, wanted) for _, wanted in expected[name]):
+            wanted = " or ".join(f"{letters}, here {shape}" for letters, shape in expected[name])
+            raise ValueError(f"`{name}` must be {wanted}. Received: {name} of shape {found}")
+
+
+def _fits(found, wanted):
+    return len(found) == len(wanted) and all(a == b for a, b in zip(found, wanted, strict=True) if None not in (a, b))
 
 
 def _check_shapes(tensors):
@@ -172,7 +245,7 @@ def _check_shapes(tensors):
     }
     for name, (letters, shape) in expected.items():
         found = tuple(tensors[name].shape)
-        if len(found) != len(shape) or any(a != b for a, b in zip(found, shape, strict=True) if None not in (a, b)):
+        if not _fits(found, shape):
             raise ValueError(f"`{name}` must be {letters}, here {shape}. Received: {name} of shape {found}")
     dtypes = {name: keras.backend.standardize_dtype(tensor.dtype) for name, tensor in tensors.items()}
     if len(set(dtypes.values())) > 1:

@@ -109,10 +109,12 @@ def default_precision(backend="auto", policy=None, platform=None):
     return "bfloat16"
 
 
-def dtype_limit(policy, precision):
-    """Returns one line on why the native kernels cannot serve layers of a dtype policy, or None if they can."""
-    rounded_by_kernels = policy.name == "mixed_bfloat16" and precision == "bfloat16"
-    if policy.compute_dtype == "float32" or rounded_by_kernels:
+def dtype_limit(policy):
+    """Returns one line on why the native kernels cannot serve layers of a dtype policy, or None if they can.
+
+    Their weights must be float32; what is computed in fewer bits is cast around the kernels.
+    """
+    if policy.variable_dtype == "float32" and policy.compute_dtype in ("float32", "bfloat16", "float16"):
         return None
     return f"The native backend takes float32. Received: dtype policy {policy.name}."
 

@@ -62,31 +62,33 @@ def test_is_native_bfloat16_with_outputs_rounded(native_bfloat16, kwargs, jit_co
         assert (gradient != tf.cast(tf.cast(gradient, "bfloat16"), "float32").numpy()).any()
 
 
-@pytest.mark.parametrize("kwargs", [{"dropout": 0.5}, {"use_bias": False}, {"unroll": True}], ids=str)
-def test_what_only_keras_serves(native_bfloat16, kwargs):
-    ours = FusedLSTM(H, dtype="mixed_bfloat16", **kwargs)
-    theirs = keras.layers.LSTM(H, dtype="mixed_bfloat16", **kwargs)
+def test_what_only_keras_serves(native_bfloat16):
+    ours, theirs = (kind(H, dtype="mixed_bfloat16", activation="relu") for kind in (FusedLSTM, keras.layers.LSTM))
     ours.build((B, T, D))
     theirs.build((B, T, D))
     theirs.set_weights(ours.get_weights())
     a, b = (np.asarray(keras.ops.cast(layer(inputs()), "float64")) for layer in (ours, theirs))
     np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match=f"{next(iter(kwargs))}=.*precision='bfloat16'"):
-        FusedLSTM(H, dtype="mixed_bfloat16", backend="native", **kwargs)
+    with pytest.raises(ValueError, match=r"activation=.*precision='bfloat16'"):
+        FusedLSTM(H, dtype="mixed_bfloat16", backend="native", activation="relu")
 
 
-def test_keras_serves_where_the_kernels_have_no_bfloat16(native_library, monkeypatch):
-    reason = "No bfloat16." if platforms.why_not_native() is None else platforms.why_not_native()
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_float32_kernels_serve_other_mixed_policies(native_library, policy, masked, monkeypatch):
+    """Inputs and outputs are of the policy, the rest is float32."""
     monkeypatch.setattr(
-        platforms, "why_not_native", lambda precision="float32": None if precision == "float32" else reason
+        platforms, "why_not_native", lambda precision="float32": None if precision == "float32" else "No bfloat16."
     )
-    ours, theirs = layer_of("mixed_bfloat16"), keras.layers.LSTM(H, dtype="mixed_bfloat16", return_sequences=True)
-    theirs.build((B, T, D))
-    theirs.set_weights(ours.get_weights())
-    a, b = (np.asarray(keras.ops.cast(layer(inputs()), "float64")) for layer in (ours, theirs))
-    np.testing.assert_array_equal(a, b)
-    with pytest.raises(native.NativeUnavailableError, match=r"No bfloat16\. Use .* Received: backend='native'"):
-        FusedLSTM(H, dtype="mixed_bfloat16", backend="native")
+    mask = np.arange(T) < np.array([[1], [2], [4], [6]]) if masked else None
+    mixed = layer_of(policy)
+    assert mixed.plan((B, T, D)) == ("native", "float32", None)
+    found, expected = mixed(inputs(), mask=mask), layer_of("float32")(inputs(), mask=mask)
+    assert found.dtype == mixed.compute_dtype
+    np.testing.assert_array_equal(tf.cast(found, "float32"), tf.cast(tf.cast(expected, found.dtype), "float32"))
+    if policy == "mixed_bfloat16":
+        with pytest.raises(native.NativeUnavailableError, match=r"No bfloat16\. Use .* Received: backend='native'"):
+            FusedLSTM(H, dtype="mixed_bfloat16", backend="native")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16", "bfloat16"])

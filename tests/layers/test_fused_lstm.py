@@ -94,13 +94,9 @@ def test_gradients_in_a_function(backend, jit_compile):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"go_backwards": True},
-        {"unroll": True},
-        {"use_bias": False},
         {"activation": "relu"},
         {"recurrent_activation": "hard_sigmoid"},
-        {"dropout": 0.5},
-        {"recurrent_dropout": 0.5},
+        {"dropout": 0.5, "recurrent_dropout": 0.5},
     ],
     ids=str,
 )
@@ -120,17 +116,185 @@ def test_arguments_come_in_keras_order():
     }
 
 
-def test_dropout_drops_in_training():
-    ours, _ = pair("auto", dropout=0.5)
-    assert np.abs(ours(inputs(), training=True) - ours(inputs(), training=False)).max() > 0.01
+def values_and_gradients(layer, **call):
+    """The outputs, and the gradients in the inputs, in the initial state if there is one, and in the weights."""
+    x, state = tf.constant(inputs()), [tf.constant(s) for s in call.pop("initial_state", [])]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *state])
+        outputs = layer(x, initial_state=state or None, **call)
+        total = tf.add_n([tf.reduce_sum(tf.cast(output, "float32") ** 3) for output in tf.nest.flatten(outputs)])
+    return tf.nest.flatten([outputs, tape.gradient(total, [x, *state, *layer.trainable_variables])])
 
 
-def test_mask():
-    ours, theirs = pair("auto", return_sequences=True)
-    mask = np.arange(T) < np.array([[1], [2], [4], [6]])
-    assert_equal(ours(inputs(), mask=mask), theirs(inputs(), mask=mask))
-    with pytest.raises(ValueError, match="mask=given"):
-        pair("native")[0](inputs(), mask=mask)
+STATE = [np.full((B, H), 0.3, "float32"), np.full((B, H), -0.7, "float32")]
+MASKS = {
+    "right": np.arange(T) < np.array([[1], [2], [4], [6]]),
+    "left": np.arange(T) >= np.array([[0], [1], [3], [5]]),
+    "any": np.random.default_rng(2).random((B, T)) < 0.5,
+    "none and all": np.arange(B)[:, None] % 2 * np.ones(T) > 0,
+}
+
+
+@pytest.mark.parametrize("call", [{}, {"initial_state": STATE}], ids=["zeros", "state"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"go_backwards": True}, {"use_bias": False}, {"unroll": True}, {"zero_output_for_mask": True}, {}],
+    ids=str,
+)
+def test_settings_and_masks_have_keras_semantics(kwargs, backend, call):
+    ours, theirs = pair(backend, return_sequences=True, return_state=True, **kwargs)
+    for mask in (None, *MASKS.values()):
+        found, expected = (values_and_gradients(layer, mask=mask, **call) for layer in (ours, theirs))
+        assert_equal(found, expected)
+    ours, theirs = pair(backend, **kwargs)
+    assert_equal(ours(inputs(), mask=MASKS["any"], **call), theirs(inputs(), mask=MASKS["any"], **call))
+
+
+def test_a_mask_in_a_stateful_layer():
+    ours, theirs = pair(stateful=True, return_sequences=True)
+    for mask in MASKS.values():
+        assert_equal(ours(inputs(), mask=mask), theirs(inputs(), mask=mask))
+        assert_equal(list(ours.states), list(theirs.states))
+
+
+def test_the_mask_of_an_embedding_arrives():
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [1, 1, 2, 1]])
+    outputs = []
+    ours, theirs = pair(return_sequences=True)
+    for layer in (ours, theirs):
+        embedding = keras.layers.Embedding(5, D, mask_zero=True, embeddings_initializer=keras.initializers.Ones())
+        outputs.append(keras.Sequential([embedding, layer])(tokens))
+    assert_equal(*outputs)
+    np.testing.assert_array_equal(outputs[0][1, 0], outputs[0][1, 3])
+
+
+@pytest.mark.parametrize("backend", ["auto", "native", "reference"])
+@pytest.mark.parametrize("mask", [None, MASKS["any"]], ids=["whole", "masked"])
+def test_dropout_is_keras_to_the_draw(backend, mask):
+    ours, theirs = pair(backend, dropout=0.5, seed=3, return_sequences=True)
+    for _ in range(2):
+        assert_equal(*(values_and_gradients(layer, mask=mask, training=True) for layer in (ours, theirs)))
+    assert np.abs(ours(inputs(), training=True) - ours(inputs())).max() > 0.01
+
+
+def test_recurrent_dropout_is_keras_to_the_draw():
+    ours, theirs = pair("auto", recurrent_dropout=0.5, seed=3, return_sequences=True)
+    for _ in range(2):
+        assert_equal(*(values_and_gradients(layer, training=True) for layer in (ours, theirs)))
+    reference = pair("reference", recurrent_dropout=0.5, seed=3, return_sequences=True)[0]
+    assert_equal(
+        reference(inputs(), training=True),
+        pair("keras", recurrent_dropout=0.5, seed=3, return_sequences=True)[1](inputs(), training=True),
+    )
+
+
+def by_hand(layer, x, masks=None, recurrent_kernel=None, resets=None):
+    """The layer's outputs, step by step in float64."""
+    kernel, recurrent, bias = (w.astype("float64") for w in layer.get_weights())
+    recurrent = recurrent if recurrent_kernel is None else recurrent_kernel
+    h, c, outputs = np.zeros((B, H)), np.zeros((B, H)), []
+    for t in range(T):
+        if resets is not None:
+            h, c = h * ~resets[:, t, None], c * ~resets[:, t, None]
+        z = x[:, t] @ kernel + (h if masks is None else h * masks) @ recurrent + bias
+        i, f, g, o = np.split(z, 4, axis=1)
+        c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_shared_mask_of_recurrent_dropout(backend, monkeypatch):
+    layer = FusedLSTM(H, backend=backend, recurrent_dropout=0.5, shared_recurrent_dropout=True, return_sequences=True)
+    layer.build((B, T, D))
+    layer.set_weights(pair("keras")[0].get_weights())
+    drawn = []
+    draw = layer.cell.get_recurrent_dropout_mask
+    monkeypatch.setattr(layer.cell, "get_recurrent_dropout_mask", lambda h: drawn.append(draw(h)) or drawn[-1])
+    outputs = layer(inputs(), training=True)
+    (mask,) = drawn
+    assert mask.shape == (B, H)
+    assert set(np.unique(mask)) == {0.0, 2.0}
+    np.testing.assert_allclose(outputs, by_hand(layer, inputs(), mask), rtol=1e-5, atol=1e-6)
+    assert np.abs(layer(inputs(), training=True) - outputs).max() > 0.01
+    np.testing.assert_allclose(layer(inputs()), by_hand(layer, inputs()), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dropped_recurrent_weights(backend):
+    layer = FusedLSTM(H, backend=backend, recurrent_kernel_dropout=0.5, seed=4, return_sequences=True)
+    layer.build((B, T, D))
+    layer.set_weights(pair("keras")[0].get_weights())
+    kernel = layer.cell.recurrent_kernel.numpy()
+    with tf.GradientTape() as tape:
+        outputs = layer(inputs(), training=True)
+        loss = tf.reduce_sum(outputs**2)
+    gradient = tape.gradient(loss, layer.cell.recurrent_kernel.value).numpy()
+    dropped = gradient == 0
+    assert 0.4 < dropped.mean() < 0.6
+    # The mask shows in the gradient; the weights that are left are twice as large.
+    expected = by_hand(layer, inputs(), recurrent_kernel=np.where(dropped, 0, 2 * kernel.astype("float64")))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer(inputs()), by_hand(layer, inputs()), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_resets_begin_a_document(backend):
+    layer, _ = pair(backend, return_sequences=True)
+    resets = np.random.default_rng(5).random((B, T)) < 0.3
+    outputs = layer(inputs(), resets=resets)
+    np.testing.assert_allclose(outputs, by_hand(layer, inputs(), resets=resets), rtol=1e-5, atol=1e-6)
+    b, t = np.argwhere(resets[:, 1:])[0] + [0, 1]
+    np.testing.assert_allclose(
+        outputs[b, t:], layer(inputs()[b : b + 1, t:], resets=resets[b : b + 1, t:])[0], atol=1e-6
+    )
+
+
+def test_resets_of_rows_zero_the_state_of_some():
+    layer, _ = pair(stateful=True, return_sequences=True)
+    first = layer(inputs()).numpy()
+    goes_on = pair(stateful=True, return_sequences=True)[0]
+    goes_on(inputs())
+    goes_on = goes_on(inputs()).numpy()
+    found = layer(inputs(), resets=np.array([True, False, False, True])).numpy()
+    np.testing.assert_allclose(found[[0, 3]], first[[0, 3]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[[1, 2]], goes_on[[1, 2]], rtol=1e-5, atol=1e-6)
+
+
+def test_resets_are_an_input_of_a_functional_model():
+    x, resets = keras.Input((T, D), batch_size=B), keras.Input((T,), batch_size=B, dtype="bool")
+    layer = FusedLSTM(H, return_sequences=True)
+    model = keras.Model([x, resets], layer(x, resets=resets))
+    given = np.random.default_rng(5).random((B, T)) < 0.3
+    found = model.predict([inputs(), given], batch_size=B, verbose=0)
+    np.testing.assert_allclose(found, by_hand(layer, inputs(), resets=given), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mask", [None, MASKS["any"]], ids=["whole", "masked"])
+def test_bidirectional(mask):
+    layers = [keras.layers.Bidirectional(kind(H, return_sequences=True)) for kind in (FusedLSTM, keras.layers.LSTM)]
+    for layer in layers:
+        layer.build((B, T, D))
+    layers[0].set_weights(layers[1].get_weights())
+    assert layers[0].backward_layer.plan((B, T, D), mask=True).implementation == "native"
+    assert_equal(*(values_and_gradients(layer, mask=mask) for layer in layers))
+
+
+@pytest.mark.parametrize("kwargs", [{"shared_recurrent_dropout": True}, {"recurrent_kernel_dropout": 0.5}], ids=str)
+def test_what_keras_lacks_needs_the_standard_activations(kwargs):
+    with pytest.raises(ValueError, match=r"activation=.* It has no resets, shared"):
+        FusedLSTM(H, activation="relu", recurrent_dropout=0.5, **kwargs)
+    layer = FusedLSTM(H, activation="relu")
+    with pytest.raises(ValueError, match="It has no resets"):
+        layer(inputs(), resets=np.zeros((B, T), bool))
+
+
+def test_what_was_asked_of_a_layer_is_saved():
+    asked = {"shared_recurrent_dropout": True, "recurrent_kernel_dropout": 0.25}
+    config = FusedLSTM.from_config(FusedLSTM(H, recurrent_dropout=0.5, **asked).get_config()).get_config()
+    assert {name: config[name] for name in asked} == asked
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

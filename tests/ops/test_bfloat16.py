@@ -108,6 +108,45 @@ def test_lstm_values_and_all_gradients(shape, precision):
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("shape", LSTM_SHAPES[1:7])
+def test_lstm_with_masks(shape, precision):
+    arrays, upstream = lstm_inputs(*shape)
+    (B, T, _, H), generator = shape, np.random.default_rng(0)
+    mask, resets = generator.random((B, T)) < 0.7, generator.random((B, T)) < 0.3
+    recurrent_mask = 2 * (generator.random((B, H)) < 0.5).astype("float32")
+    every = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask}
+    for masks in (*({name: every[name]} for name in every), every):
+        in_float64 = {name: m.astype("float64") if m.dtype == np.float32 else m for name, m in masks.items()}
+        exact = lstm_values_and_gradients(arrays, upstream, "float64", backend="reference", **in_float64)
+        values = lstm_values_and_gradients(arrays, upstream, backend="native", precision=precision, **masks)
+        for value, wanted in zip(values, exact, strict=True):
+            assert error(value, wanted) < bound(precision, wanted), tuple(masks)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_lstm_of_an_open_batch_and_number_of_steps(precision):
+    arrays, upstream = lstm_inputs(17, 5, 40, 96)
+    weights = [tf.constant(a) for a in arrays[3:]]
+    open_sizes = [tf.TensorSpec((None, *[None] * (i == 0), a.shape[-1])) for i, a in enumerate(arrays[:3])]
+
+    @tf.function(input_signature=[*open_sizes, tf.TensorSpec((None, None, 96)), *open_sizes[1:]])
+    def run(x, h0, c0, *upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([x, h0, c0])
+            outputs = lstm(x, h0, c0, *weights, backend="native", precision=precision)
+        return [*outputs, *tape.gradient(outputs, [x, h0, c0], output_gradients=upstream)]
+
+    for B, T in ((17, 5), (3, 5), (17, 2)):
+        inputs = [arrays[0][:B, :T], *(a[:B] for a in arrays[1:3])]
+        gradients = [upstream[0][:B, :T], *(a[:B] for a in upstream[1:])]
+        options = {"backend": "native", "precision": precision}
+        expected = lstm_values_and_gradients([*inputs, *arrays[3:]], gradients, **options)
+        for value, wanted in zip(run(*inputs, *gradients), expected[:6], strict=True):
+            np.testing.assert_array_equal(value, wanted)
+    assert run(*(a[:0] for a in inputs), *(a[:0] for a in gradients))[0].shape == (0, 2, 96)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("shape", LOSS_SHAPES)
 def test_loss_per_word_and_gradients_with_any_upstream(shape, precision):
     arrays, targets, upstream = loss_inputs(*shape)

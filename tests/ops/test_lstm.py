@@ -58,15 +58,16 @@ def example(shape, seed=0, scale=1.0):
     return inputs, (normal(B, T, H), normal(B, H), normal(B, H))
 
 
-def values_and_gradients(shape, dtype, backend, wrap=lambda function: function, scale=1.0):
+def values_and_gradients(shape, dtype, backend, wrap=lambda function: function, scale=1.0, masks=None):
     """The outputs h_seq, h_T, c_T and the gradients of sum(outputs * upstream), by name."""
     inputs, upstream = ([tf.constant(a, dtype) for a in arrays] for arrays in example(shape, scale=scale))
+    masks = {name: tf.constant(m, tf.bool if m.dtype == bool else dtype) for name, m in (masks or {}).items()}
 
     @wrap
     def run(*inputs):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = lstm(*inputs, backend=backend)
+            outputs = lstm(*inputs, backend=backend, **masks)
             total = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(outputs, upstream, strict=True)])
         return outputs, tape.gradient(total, inputs)
 
@@ -77,18 +78,18 @@ def values_and_gradients(shape, dtype, backend, wrap=lambda function: function, 
 
 
 def largest_error(found, exact):
-    """The largest error, in units of the tensor's largest number."""
-    return np.max(np.abs(found - exact)) / np.max(np.abs(exact))
+    """The largest error, in units of the tensor's largest number, or as it is if all are zero."""
+    return np.max(np.abs(found - exact)) / (np.max(np.abs(exact)) or 1.0)
 
 
-def assert_as_exact_as_the_framework(found, shape):
+def assert_as_exact_as_the_framework(found, shape, masks=None):
     """At most twice the error of the reference's plain operations, run in float32.
 
     The floor is for tensors where that error is almost zero by luck. It is 4 roundings of float32 for a value, and 16
     for a gradient, which is a sum of rounded terms over steps and rows.
     """
-    exact = values_and_gradients(shape, "float64", "reference")
-    framework = values_and_gradients(shape, "float32", "reference")
+    exact = values_and_gradients(shape, "float64", "reference", masks=masks)
+    framework = values_and_gradients(shape, "float32", "reference", masks=masks)
     rounding = 2.0**-24
     for name, tensor in found.items():
         floor = (16 if name.startswith("d") else 4) * rounding
@@ -182,10 +183,10 @@ def test_named_backends_do_not_fall_back(native_library):
     with pytest.raises(ValueError, match="takes float32"):
         lstm(*inputs, backend="native")
     unknown_steps = tf.function(
-        lambda x, *others: lstm(x, *others, backend="native"),
+        lambda x, *others: lstm(x, *others, backend="reference"),
         input_signature=[tf.TensorSpec((2, None, 4)), *[tf.TensorSpec(a.shape) for a in inputs[1:]]],
     )
-    with pytest.raises(ValueError, match="needs static shapes"):
+    with pytest.raises(ValueError, match="needs a static number of steps"):
         unknown_steps.get_concrete_function()
 
 
@@ -200,21 +201,103 @@ def test_unusable_library_is_an_error_by_name_and_passed_over_by_auto(monkeypatc
 
 @pytest.mark.parametrize("backend", ["keras", "native"])
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
-def test_batch_unknown_until_run(native_library, backend, jit_compile):
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_batch_and_steps_unknown_until_run(native_library, backend, jit_compile, masked):
+    if backend == "keras" and jit_compile:
+        pytest.skip("XLA needs to know how often Keras' loop runs")
     inputs = [tf.constant(a, "float32") for a in example((5, 3, 4, 6))[0]]
 
     def gradients(*inputs, backend=backend):
+        masks = dict(zip(("mask", "resets"), masks_of(inputs[0])[:2], strict=True)) if masked else {}
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            total = tf.add_n([tf.reduce_sum(a**2) for a in lstm(*inputs, backend=backend)])
+            total = tf.add_n([tf.reduce_sum(a**2) for a in lstm(*inputs, backend=backend, **masks)])
         return tape.gradient(total, inputs)
 
     signature = [tf.TensorSpec((None, *a.shape[1:]) if i < 3 else a.shape) for i, a in enumerate(inputs)]
+    signature[0] = tf.TensorSpec((None, None, 4))
     function = tf.function(gradients, input_signature=signature, jit_compile=jit_compile)
-    for batch in (5, 2, 5):
-        some = [a[:batch] if i < 3 else a for i, a in enumerate(inputs)]
+    for batch, steps in ((5, 3), (2, 3), (5, 1), (5, 3)):
+        some = [inputs[0][:batch, :steps], *(a[:batch] if i < 2 else a for i, a in enumerate(inputs[1:]))]
         for found, expected in zip(function(*some), gradients(*some, backend="reference"), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def masks_of(x):
+    """A mask, resets, and a mask of the recurrence of 6 units, different in rows and steps, for any size of x."""
+    B, T = tf.shape(x)[0], tf.shape(x)[1]
+    number = tf.range(B)[:, None] + 2 * tf.range(T)
+    recurrent = tf.cast(tf.range(B)[:, None] + tf.range(6) % 2, "float32")
+    return number % 3 > 0, number % 5 == 2, recurrent
+
+
+MASKED_SHAPES = [*SHAPES[1:8], (61, 4, 20, 96), (4, 5, 3, 650), (1, 3, 6, 300), (20, 10, 96, 33)]
+
+
+def masks_for(shape, number):
+    """The masks whose bits are in the number: mask, resets, recurrent_mask."""
+    B, T, _, H = shape
+    generator = np.random.default_rng(number)
+    masks = {
+        "mask": generator.random((B, T)) < 0.7,
+        "resets": generator.random((B, T)) < 0.3,
+        "recurrent_mask": 2.0 * (generator.random((B, H)) < 0.5),
+    }
+    return {name: value for i, (name, value) in enumerate(masks.items()) if number >> i & 1}
+
+
+@pytest.mark.parametrize("shape", MASKED_SHAPES, ids=str)
+def test_native_masks_are_as_exact_as_the_framework(native_library, shape):
+    for number in range(1, 8):
+        masks = masks_for(shape, number)
+        found = values_and_gradients(shape, "float32", "native", masks=masks)
+        assert_as_exact_as_the_framework(found, shape, masks)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 7, 8])
+def test_keras_masks_are_as_exact_as_the_framework(number):
+    shape = (5, 4, 17, 17)
+    masks = masks_for(shape, number)
+    if number == 8:
+        masks = {"recurrent_mask": np.random.default_rng(8).random((4, 5, 17))}  # one for each gate
+    assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "keras", masks=masks), shape, masks)
+
+
+def test_a_masked_run_gives_the_bits_of_what_it_leaves(native_library):
+    """A row that skips its last steps ends as a shorter one; one that is reset begins anew."""
+    inputs = [tf.constant(a, "float32") for a in example((3, 6, 4, 5))[0]]
+    mask, resets = np.arange(6) < np.full((3, 1), 4), np.arange(6) == np.full((3, 1), 2)
+    masked = lstm(*inputs, backend="native", mask=mask, resets=resets)
+    zeros = tf.zeros((3, 5))
+    shorter = lstm(inputs[0][:, 2:4], zeros, zeros, *inputs[3:], backend="native")
+    np.testing.assert_array_equal(masked[0][:, 2:4], shorter[0])
+    for a, b in zip(masked[1:], shorter[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(masked[0][:, 5], masked[1])
+
+
+def test_nan_before_a_reset_stays_there(native_library):
+    inputs = [a.astype("float32") for a in example((2, 4, 3, 5))[0]]
+    inputs[0][0, 1] = np.nan
+    resets = np.arange(4) == np.full((2, 1), 2)
+    for options in ({"backend": "reference"}, {"backend": "native"}):
+        h_seq = lstm(*inputs, resets=resets, **options)[0].numpy()
+        assert np.isnan(h_seq[0, 1]).all()
+        assert np.isfinite(h_seq[0, 2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("mask", (2, 4), r"\[B, T\], here \(2, 3\)"),
+        ("resets", (2,), r"\[B, T\], here \(2, 3\)"),
+        ("recurrent_mask", (3, 2, 5), r"\[B, H\], here \(2, 5\) or \[4, B, H\], here \(4, 2, 5\)"),
+    ],
+)
+def test_masks_that_do_not_fit_are_named(name, shape, expected):
+    inputs, _ = example((2, 3, 4, 5))
+    with pytest.raises(ValueError, match=rf"`{name}` must be {expected}. Received: {name} of shape"):
+        lstm(*inputs, backend="reference", **{name: np.ones(shape, bool)})
 
 
 def test_no_rows(native_library):

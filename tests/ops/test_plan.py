@@ -8,6 +8,7 @@ from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.global_norm import plan as plan_global_norm
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
+from kerasptb.ops.lstm import EACH_GATE
 from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import NativeUnavailableError, loader
 from kerasptb.ops.plan import Plan, check_names, choose, default_precision
@@ -38,7 +39,14 @@ LSTM = [
     ((60, 20, 200), 256, {}, CPU, "native", None),
     ((None, 20, 200), 256, {}, CPU, "native", None),
     (None, 256, {"precision": "bfloat16x3"}, CPU, "native", None),
-    ((60, None, 200), 256, {}, CPU, "keras", "static shapes"),
+    ((60, None, 200), 256, {}, CPU, "native", None),
+    ((None, None, 200), 256, {"precision": "bfloat16"}, CPU, "native", None),
+    ((60, None, 200), 256, {}, GPU, "keras", "static shapes"),
+    ((60, 20, None), 256, {}, CPU, "keras", "static shapes"),
+    ((60, 20, 200), 256, {"masks": ("mask", "resets", "recurrent_mask")}, CPU, "native", None),
+    ((60, 20, 200), 256, {"masks": (EACH_GATE,)}, CPU, "keras", "one for each"),
+    ((60, 20, 200), 256, {"masks": ("mask", "resets")}, GPU, "keras", "no masks. Received: mask, resets"),
+    ((60, 20, 200), 256, {"masks": (EACH_GATE,), "backend": "reference"}, CPU, "reference", "was named"),
     ((60, 20, 0), 256, {}, CPU, "keras", "without zeros"),
     ((60, 20, 200), 256, {"dtype": "float16"}, CPU, "keras", "takes float32"),
     ((60, 20, 200), 256, {}, BARE, "keras", WITHOUT),
@@ -52,9 +60,9 @@ LSTM = [
 LSTM_ERRORS = [
     ((60, 20, 200), 256, {"backend": "native"}, BARE, NativeUnavailableError, WITHOUT),
     ((60, 20, 200), 256, {"precision": "bfloat16"}, AVX2, NativeUnavailableError, "No bfloat16"),
-    ((None, 20, 200), 256, {"precision": "bfloat16"}, CPU, ValueError, "static shapes"),
+    ((None, 20, None), 256, {"precision": "bfloat16"}, CPU, ValueError, "static shapes"),
     ((60, None, 200), 256, {"backend": "reference"}, CPU, ValueError, "static number of steps"),
-    ((60, None, 200), 256, {"backend": "native"}, CPU, ValueError, 'Use backend="auto" or "keras"'),
+    ((60, 20, 0), 256, {"backend": "native"}, CPU, ValueError, 'Use backend="auto" or "keras"'),
     (None, 513, {"precision": "bfloat16"}, GPU, ValueError, 'at most 512 units.*Use precision="float32"'),
     (None, 4, {"backend": "keras", "precision": "bfloat16"}, CPU, ValueError, "only with backend"),
 ]
@@ -155,9 +163,14 @@ def test_default_precision(policy, backend, where, precision):
         (lambda: FusedLSTM(4), "native", None),
         (lambda: StatefulLSTM(4), "native", None),
         (lambda: FusedLSTM(4, dtype="float64"), "keras", "Received: dtype policy float64"),
-        (lambda: FusedLSTM(4, dtype="mixed_float16"), "keras", "Received: dtype policy mixed_float16"),
-        (lambda: FusedLSTM(4, dropout=0.5), "keras", "LSTM with dropout=0.5"),
-        (lambda: FusedLSTM(4, use_bias=False), "keras", "use_bias=False"),
+        (lambda: FusedLSTM(4, dtype="bfloat16"), "keras", "Received: dtype policy bfloat16"),
+        (lambda: FusedLSTM(4, dtype="mixed_float16"), "native", None),
+        (lambda: FusedLSTM(4, dropout=0.5, use_bias=False, go_backwards=True, unroll=True), "native", None),
+        (lambda: FusedLSTM(4, activation="relu"), "keras", "LSTM with activation=<function relu"),
+        (lambda: FusedLSTM(4, recurrent_dropout=0.5), "keras", "one for each"),
+        (lambda: FusedLSTM(4, recurrent_dropout=0.5, shared_recurrent_dropout=True), "native", None),
+        (lambda: FusedLSTM(4, recurrent_kernel_dropout=0.5), "native", None),
+        (lambda: FusedLSTM(4, dropout=0.2, recurrent_dropout=0.5), "keras", "dropout=0.2, recurrent_dropout=0.5"),
         (lambda: FusedLSTM(4, backend="keras"), "keras", "was named"),
         (lambda: Dropout(0.5), "native", None),
         (lambda: Dropout(0.5, dtype="float64"), "keras", "float32"),
@@ -172,10 +185,10 @@ def test_layers_tell_what_runs(native_library, layer, implementation, reason):
 
 def test_a_call_may_have_what_the_layer_does_not_know(native_library):
     layer = FusedLSTM(4)
-    check(layer.plan((2, 3, 4), mask=True), "keras", "LSTM with mask=given")
-    check(layer.plan((2, None, 4)), "keras", "static shapes")
+    check(layer.plan((2, None, 4), mask=True, resets=True), "native", None)
+    check(layer.plan((2, 3, 0)), "keras", "static shapes")
     with pytest.raises(ValueError, match="static shapes"):
-        FusedLSTM(4, backend="native").plan((2, None, 4))
+        FusedLSTM(4, backend="native").plan((2, 3, 0))
 
 
 def test_the_layer_over_the_vocabulary_tells_what_computes_its_cross_entropy(native_library):

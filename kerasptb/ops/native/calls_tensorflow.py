@@ -16,7 +16,7 @@ _ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32", "int16":
 _MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
 
 
-def call(target, arguments, outputs, aliases, attributes):
+def call(target, arguments, outputs, aliases, attributes, sized_by):
     """See `calls.call`; each output is a (shape, dtype) pair."""
     if not compiled_by_xla():
         aliases = {}  # TensorFlow owns the arguments, so an alias would cause a copy
@@ -24,8 +24,8 @@ def call(target, arguments, outputs, aliases, attributes):
     return xla_call_module(
         args=arguments,
         version=_MODULE_VERSION,
-        module=_module(target, inputs, outputs, tuple(aliases.items()), tuple(attributes.items())),
-        Sout=[list(shape) for shape, _ in outputs],
+        module=_module(target, inputs, outputs, tuple(aliases.items()), tuple(attributes.items()), sized_by),
+        Sout=[[size if isinstance(size, int) else None for size in shape] for shape, _ in outputs],
         Tout=[tf.as_dtype(dtype) for _, dtype in outputs],
         # With several names, the program would get an argument that says which platform it runs on. One name is enough
         # for all platforms because the check is off: XLA uses the handler of the platform that it compiles for.
@@ -53,25 +53,19 @@ with contextlib.suppress(KeyError):  # another package has registered one
 
 
 @functools.lru_cache(maxsize=1024)
-def _module(target, inputs, outputs, aliases, attributes):
+def _module(target, inputs, outputs, aliases, attributes, sized_by):
     """Returns the StableHLO text of one call.
 
-    If the batch size is unknown, the call has the shapes of its results as further operands. When TensorFlow compiles
-    the program, it knows the batch size: it fills in these shapes and the types that depend on them, and drops the
-    operands.
+    If sizes are unknown, the call has the shapes of its results as further operands. When TensorFlow compiles the
+    program, it knows the sizes: it fills in these shapes and the types that depend on them, and drops the operands.
     """
     operands = [f"%arg{i}" for i in range(len(inputs))]
     operand_types = [_tensor_type(*entry) for entry in inputs]
     output_types = ", ".join(_tensor_type(*entry) for entry in outputs)
     parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(operands, operand_types, strict=True))
     lines, module_attributes, call_attributes = [], "", ""
-    unknown = [i for i, (shape, _) in enumerate(inputs) if None in shape]
-    if unknown:
-        kind = operand_types[unknown[0]]
-        lines = [
-            f"%size = stablehlo.get_dimension_size %arg{unknown[0]}, dim = 0 : ({kind}) -> tensor<i32>",
-            "%batch = stablehlo.reshape %size : (tensor<i32>) -> tensor<1xi32>",
-        ]
+    if any(None in shape for shape, _ in inputs):
+        lines = _size_lines(f"%arg{sized_by}", operand_types[sized_by])
         for i, (shape, _) in enumerate(outputs):
             lines += _shape_lines(f"%shape{i}", shape)
             operands.append(f"%shape{i}")
@@ -106,19 +100,38 @@ module @{target} {module_attributes}{{
 }}""".encode()
 
 
-def _shape_lines(name, shape):
-    """Returns lines of StableHLO that bind a shape to a name; None in the shape stands for %batch."""
-    rank = len(shape)
-    if None not in shape:
-        return [f"{name} = stablehlo.constant dense<[{', '.join(map(str, shape))}]> : tensor<{rank}xi32>"]
-    if rank == 1:
-        return [f"{name} = stablehlo.reshape %batch : (tensor<1xi32>) -> tensor<1xi32>"]
-    rest = ", ".join(map(str, shape[1:]))
-    return [
-        f"{name}rest = stablehlo.constant dense<[{rest}]> : tensor<{rank - 1}xi32>",
-        f"{name} = stablehlo.concatenate %batch, {name}rest, dim = 0 "
-        f": (tensor<1xi32>, tensor<{rank - 1}xi32>) -> tensor<{rank}xi32>",
+def _size_lines(array, kind):
+    """Returns lines of StableHLO that bind %batch, %steps and %both, each a tensor<1xi32>, for an array [B, T, ...]."""
+    sizes = [
+        line
+        for dimension, name in enumerate(("batch", "steps"))
+        for line in (
+            f"%{name}0 = stablehlo.get_dimension_size {array}, dim = {dimension} : ({kind}) -> tensor<i32>",
+            f"%{name} = stablehlo.reshape %{name}0 : (tensor<i32>) -> tensor<1xi32>",
+        )
     ]
+    return [*sizes, "%both = stablehlo.multiply %batch, %steps : tensor<1xi32>"]
+
+
+def _shape_lines(name, shape):
+    """Returns lines of StableHLO that bind a shape of ints and `OpenSize`s to a name."""
+    lines, sizes = [], []
+    for i, size in enumerate(shape):
+        constant, *factors = (size, 0, 0, 0) if isinstance(size, int) else size
+        sizes.append(f"{name}_{i}")
+        lines.append(f"{sizes[-1]} = stablehlo.constant dense<[{constant}]> : tensor<1xi32>")
+        for of, factor in zip(("batch", "steps", "both"), factors, strict=True):
+            if factor:
+                product = f"{name}_{i}{of}"
+                lines += [
+                    f"{product}f = stablehlo.constant dense<[{factor}]> : tensor<1xi32>",
+                    f"{product}p = stablehlo.multiply %{of}, {product}f : tensor<1xi32>",
+                    f"{product} = stablehlo.add {sizes[-1]}, {product}p : tensor<1xi32>",
+                ]
+                sizes[-1] = product
+    kinds = ", ".join(["tensor<1xi32>"] * len(shape))
+    joined = f"{name} = stablehlo.concatenate {', '.join(sizes)}, dim = 0 : ({kinds}) -> tensor<{len(shape)}xi32>"
+    return [*lines, joined]
 
 
 def _row_major(ranks):
@@ -127,5 +140,5 @@ def _row_major(ranks):
 
 
 def _tensor_type(shape, dtype):
-    sizes = "".join(f"{'?' if size is None else size}x" for size in shape)
+    sizes = "".join(f"{size if isinstance(size, int) else '?'}x" for size in shape)
     return f"tensor<{sizes}{_ELEMENT_TYPES[dtype]}>"

@@ -124,14 +124,12 @@ def few_words_limit(features, vocabulary_size, precision="float32"):
 def lstm_saved_shapes(precision, batch, steps, features, units):
     """Returns the shapes of what the LSTM layer saves for its gradient on a processor. Loads the library.
 
-    They are those of gates and cells; in bfloat16 the rows come before them. In float32 the batch size may be None.
+    They are those of gates and cells; in bfloat16 the rows come before them.
     """
     load()
     sizes = (ctypes.c_int64 * 9)()
-    batch = -1 if batch is None else batch
     count = _library.kerasptb_lstm_saved_shapes(_PARTS[precision], batch, steps, features, units, sizes)
-    shapes = (sizes[3 * i : 3 * i + 3] for i in range(count))
-    return [tuple(None if size < 0 else size for size in shape) for shape in shapes]
+    return [tuple(sizes[3 * i : 3 * i + 3]) for i in range(count)]
 
 
 def why_not_cuda(device=0):

@@ -10,27 +10,70 @@ Where no gradient can be asked for (as in `evaluate`), the kernels store nothing
 from keras import ops
 
 from kerasptb.ops.native import loader
-from kerasptb.ops.native.calls import call
+from kerasptb.ops.native.calls import OpenSize, call
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
-def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=False):
-    """See `kerasptb.ops.lstm`; all arguments are float32 tensors of static shape.
+def lstm(
+    x,
+    h0,
+    c0,
+    kernel,
+    recurrent_kernel,
+    bias,
+    precision="float32",
+    on_gpu=False,
+    mask=None,
+    resets=None,
+    recurrent_mask=None,
+):
+    """See `kerasptb.ops.lstm`; the first six arguments are float32 tensors.
 
-    With `precision="float32"` the batch size may be unknown.
+    With TensorFlow the batch size may be unknown, and on a processor the number of steps.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
     passes = (_RECURRENCES if on_gpu else _LAYERS)[precision]
+    special = _special(mask, resets, recurrent_mask)
 
     def forward(*arguments):
         h_seq, h_T, c_T, *saved = passes.forward(*arguments)
         return (h_seq, h_T, c_T), (arguments, (h_seq, *saved))
 
     def backward(saved, upstream):
-        return passes.backward(*saved, upstream)
+        return *passes.backward(*saved, upstream), *[None] * len(special)
 
     run = differentiable(lambda *arguments: tuple(passes.inference(*arguments)), forward, backward)
-    return run(x, h0, c0, kernel, recurrent_kernel, bias)
+    return run(x, h0, c0, kernel, recurrent_kernel, bias, *special)
+
+
+def _special(mask, resets, recurrent_mask):
+    """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
+    if all(given is None for given in (mask, resets, recurrent_mask)):
+        return []
+    kinds = [ops.cast(resets, "int32")] if resets is not None else []
+    kinds += [2 * ops.cast(ops.logical_not(mask), "int32")] if mask is not None else []
+    kinds = sum(kinds[1:], kinds[0]) if kinds else ops.zeros((0,), "int32")
+    return kinds, ops.zeros((0,)) if recurrent_mask is None else ops.cast(recurrent_mask, "float32")
+
+
+def _sizes(x):
+    """B, T and D; those that are not known as `OpenSize`."""
+    B, T, D = x.shape
+    return OpenSize(batch=1) if B is None else B, OpenSize(steps=1) if T is None else T, D
+
+
+def _saved_shapes(precision, B, T, D, H):
+    """What the layer saves; of open sizes the library is asked by examples, as its sizes are linear in B and in T."""
+    if isinstance(B, int) and isinstance(T, int):
+        return loader.lstm_saved_shapes(precision, B, T, D, H)
+    examples = [loader.lstm_saved_shapes(precision, *of, D, H) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
+
+    def open_size(one, two_rows, two_steps, four):
+        both = four - two_rows - two_steps + one
+        batch, steps = two_rows - one - both, two_steps - one - both
+        return OpenSize(one - batch - steps - both, batch, steps, both) if batch or steps or both else one
+
+    return [tuple(map(open_size, *shapes)) for shapes in zip(*examples, strict=True)]
 
 
 def _with_one_batch(*tensors):
@@ -54,24 +97,28 @@ class _Recurrence:
         self.precision, self.product = precision, product
 
     def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
-        B, T, H = self._sizes(x, h0)
-        arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
-        outputs = [(B, T, H), (B, H), (B, H), (B, T, 4 * H), (B, T, H)]
-        return call(f"kerasptb_lstm_recurrence_forward_{self.precision}", arguments, outputs)
+        (B, T, _), H = _sizes(x), h0.shape[1]
+        return self._call("forward", [x, h0, c0, kernel, recurrent_kernel, bias], [(B, T, 4 * H), (B, T, H)])
 
-    def inference(self, x, h0, c0, kernel, recurrent_kernel, bias):
-        B, T, H = self._sizes(x, h0)
+    def inference(self, *arguments):
+        return self._call("inference", arguments, [])
+
+    def _call(self, name, arguments, saved):
+        x, h0, c0, kernel, recurrent_kernel, bias = arguments
+        (B, T, _), H = _sizes(x), h0.shape[1]
         arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
-        return call(f"kerasptb_lstm_recurrence_inference_{self.precision}", arguments, [(B, T, H), (B, H), (B, H)])
+        outputs = [(B, T, H), (B, H), (B, H), *saved]
+        return call(f"kerasptb_lstm_recurrence_{name}_{self.precision}", arguments, outputs, sized_by=0)
 
     def backward(self, arguments, saved, upstream):
         x, h0, c0, kernel, recurrent_kernel, _ = arguments
         h_seq, gates, c_seq = saved
-        B, T, H = self._sizes(x, h0)
+        (B, T, _), H = _sizes(x), h0.shape[1]
         dz, dbias, dc0 = call(
             f"kerasptb_lstm_recurrence_backward_{self.precision}",
             [recurrent_kernel, gates, c_seq, c0, *upstream],
             [(B, T, 4 * H), (4 * H,), (B, H)],
+            sized_by=1,
         )
         rows = ops.reshape(dz, (-1, 4 * H))
         h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
@@ -80,10 +127,6 @@ class _Recurrence:
         drecurrent_kernel = self.product(ops.reshape(h_previous, (-1, H)), rows, transpose_a=True)
         dh0 = self.product(dz[:, 0], recurrent_kernel, transpose_b=True)
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
-
-    @staticmethod
-    def _sizes(x, h0):
-        return x.shape[0], x.shape[1], h0.shape[1]
 
     def _input_product(self, x, kernel):
         _, T, D = x.shape
@@ -97,25 +140,29 @@ class _Layer:
         self.precision, self.saved_dtypes = precision, saved_dtypes
         self.reads_inputs = reads_inputs  # the gradient needs x, h0, c0 and h_seq too
 
-    def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
-        (B, T, D), H = x.shape, h0.shape[1]
-        saved = zip(loader.lstm_saved_shapes(self.precision, B, T, D, H), self.saved_dtypes, strict=True)
-        outputs = [(B, T, H), (B, H), (B, H), *saved]
-        return call(f"kerasptb_lstm_forward_{self.precision}", [x, kernel, recurrent_kernel, bias, h0, c0], outputs)
+    def forward(self, x, h0, *others):
+        shapes = _saved_shapes(self.precision, *_sizes(x), h0.shape[1])
+        return self._call("forward", [x, h0, *others], list(zip(shapes, self.saved_dtypes, strict=True)))
 
-    def inference(self, x, h0, c0, kernel, recurrent_kernel, bias):
-        (B, T, _), H = x.shape, h0.shape[1]
-        arguments = [x, kernel, recurrent_kernel, bias, h0, c0]
-        return call(f"kerasptb_lstm_inference_{self.precision}", arguments, [(B, T, H), (B, H), (B, H)])
+    def inference(self, *arguments):
+        return self._call("inference", arguments, [])
+
+    def _call(self, name, arguments, saved):
+        x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
+        (B, T, _), H = _sizes(x), h0.shape[1]
+        arguments, outputs = [x, kernel, recurrent_kernel, bias, h0, c0, *special], [(B, T, H), (B, H), (B, H), *saved]
+        return call(f"kerasptb_lstm_{name}_{self.precision}", arguments, outputs, sized_by=0)
 
     def backward(self, arguments, saved, upstream):
-        x, h0, c0, kernel, recurrent_kernel, bias = arguments
+        x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
         h_seq, *saved = saved
         inputs = [x, kernel, recurrent_kernel, h0, c0, h_seq] if self.reads_inputs else [kernel, recurrent_kernel]
+        (B, T, D), H = _sizes(x), h0.shape[1]
         dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
             f"kerasptb_lstm_backward_{self.precision}",
-            [*inputs, *saved, *upstream],
-            [x.shape, kernel.shape, recurrent_kernel.shape, bias.shape, h0.shape, c0.shape],
+            [*inputs, *saved, *upstream, *special],
+            [(B, T, D), kernel.shape, recurrent_kernel.shape, bias.shape, (B, H), (B, H)],
+            sized_by=len(inputs) + len(saved),  # dh_seq
         )
         return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
 

@@ -43,6 +43,14 @@ class Call {
     data = static_cast<const T*>(buffer.untyped_data());
     return fit(buffer, shape, type);
   }
+  // An argument without elements, in one dimension, stands for none, and leaves `data` null.
+  template <class T>
+  void in_or_none(const T*& data, const std::initializer_list<int64_t>& shape) {
+    if (argument(next_argument_).dimensions().size() > 1)
+      in(data, shape);
+    else
+      in(data, {0}), data = nullptr;
+  }
   template <class T, class Sizes = std::initializer_list<int64_t>>
   int64_t out(T*& data, const Sizes& shape, ffi::DataType type = type_of<T>()) {
     const ffi::AnyBuffer buffer = result(next_result_++);

@@ -39,10 +39,15 @@ void for_each_saved(Pass* a, const Take& take) {
   take(a->cells, shapes[i + 1], ffi::F32);
 }
 
-// In bfloat16 a batch must not be empty.
-template <int kParts>
 bool are_valid(const LstmSizes& sizes) {
-  return sizes.batch >= (kParts > 0) && sizes.steps > 0 && sizes.features > 0 && sizes.units > 0;
+  return sizes.steps > 0 && sizes.features > 0 && sizes.units > 0;
+}
+
+// The arrays of `LstmSteps`, if they are given.
+void take_special(Call& call, LstmSteps* special, int64_t B, int64_t T, int64_t H) {
+  if (call.arguments_left() == 0) return;
+  call.in_or_none(special->kinds, {B, T});
+  call.in_or_none(special->recurrent_mask, {B, H});
 }
 
 template <int kParts, bool kSaves>
@@ -57,12 +62,13 @@ ffi::Error forward(Call& call) {
   call.in(a.bias, {4 * H});
   call.in(a.h0, {B, H});
   call.in(a.c0, {B, H});
+  take_special(call, &a.special, B, T, H);
   call.out(a.h_seq, {B, T, H});
   call.out(a.h_T, {B, H});
   call.out(a.c_T, {B, H});
   if (kSaves)
     for_each_saved<kParts>(&a, [&](auto& data, const auto& shape, auto type) { call.out(data, shape, type); });
-  if (ffi::Error error = call.check("kerasptb_lstm_forward", are_valid<kParts>(a.sizes)); error.failure()) return error;
+  if (ffi::Error error = call.check("kerasptb_lstm_forward", are_valid(a.sizes)); error.failure()) return error;
   if (B == 0) return ffi::Error::Success();
   call.use_huge_pages();
   return run([&] {
@@ -91,13 +97,14 @@ ffi::Error backward(Call& call) {
   call.in(a.dh_seq, {B, T, H});
   call.in(a.dh_T, {B, H});
   call.in(a.dc_T, {B, H});
+  take_special(call, &a.special, B, T, H);
   call.out(a.dx, {B, T, D});
   call.out(a.d_kernel, {D, 4 * H});
   call.out(a.d_recurrent_kernel, {H, 4 * H});
   call.out(a.d_bias, {4 * H});
   call.out(a.dh0, {B, H});
   call.out(a.dc0, {B, H});
-  if (ffi::Error error = call.check("kerasptb_lstm_backward", are_valid<kParts>(a.sizes)); error.failure())
+  if (ffi::Error error = call.check("kerasptb_lstm_backward", are_valid(a.sizes)); error.failure())
     return error;
   if (B == 0) {
     std::fill_n(a.d_kernel, D * 4 * H, 0.0f);

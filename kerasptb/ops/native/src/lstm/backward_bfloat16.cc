@@ -35,6 +35,7 @@ struct Backward {
   bfloat16* const dz;                 // [T B + 32][4H'], packed columns
   bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]: as A of dW
   float *const dh, *const dc;         // [B rounded up to 32][H']
+  float* const dh_skipped;            // [B][H']: dh of rows that skip a step; null if no step is special
   float* const d_bias;                // [groups][4H'], packed columns
   bfloat16* const packed_dz;  // [threads][kColumnsAtOnce 32 / 16][rows / 32][paired tile]: columns of dz, as B of dW
 
@@ -46,6 +47,7 @@ struct Backward {
         inputs_transposed(workers.scratch<bfloat16>(kParts * inputs_part_stride)),
         dh(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
         dc(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
+        dh_skipped(io.special.any() ? workers.scratch<float>(sizes.batch * padded_units) : nullptr),
         d_bias(workers.scratch<float>(layout.groups * columns)),
         packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_part_stride)) {}
 
@@ -94,14 +96,20 @@ struct Backward {
     const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
     const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
     const float* cell = io.cells + r * padded_units + u;
-    const Float previous_c = load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
+    const StepKinds kinds{io.special, sizes.steps, units, t};
+    const bool reset = kinds.reset(b), skipped = kinds.skipped(b);
+    const Float previous_c = reset ? Float{} : load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
     float* dc_row = dc + b * padded_units + u;
     const Float upstream = lanes == 0 ? Float{} : load(upstream_row, lanes);
     const Float dh_t = upstream + load(dh + b * padded_units + u);
-    const Float dc_t = load(dc_row) + dh_t * o * (1.0f - tanh_c * tanh_c);
-    const Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f), dc_t * i * (1.0f - g * g),
-                             dh_t * tanh_c * o * (1.0f - o)};
-    store(dc_row, dc_t * f);
+    const Float dc_next = load(dc_row), dc_t = dc_next + dh_t * o * (1.0f - tanh_c * tanh_c);
+    Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f), dc_t * i * (1.0f - g * g),
+                       dh_t * tanh_c * o * (1.0f - o)};
+    if (skipped) {
+      for (Float& gradient : d) gradient = Float{};
+      store(dh_skipped + b * padded_units + u, dh_t);
+    }
+    store(dc_row, reset ? Float{} : skipped ? dc_next : dc_t * f);
     for (int gate = 0; gate < kGates; gate += 2) {
       const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
       for (int part = 0; part < kParts; ++part)
@@ -133,7 +141,19 @@ struct Backward {
         for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows)
           products(t * sizes.batch + b, smaller(layout.block_rows, share.rows.end - b),
                    padded_features / kBlock + slice, dh + b * padded_units + slice * kBlock, padded_units);
+      if (dh_skipped != nullptr) state_gradients(t, share);
     }
+  }
+
+  // dh(t-1) in the place of the gradient of the operand of U.
+  void state_gradients(int64_t t, const Share& share) const {
+    const StepKinds kinds{io.special, sizes.steps, units, t};
+    for (int64_t b = share.rows.begin; b < share.rows.end; ++b)
+      for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
+        float* dh_row = dh + b * padded_units + u;
+        const Float skipped = load(dh_skipped + b * padded_units + u);
+        store(dh_row, kinds.gradient(load(dh_row), skipped, b, u, lanes_before(u, units)));
+      }
   }
 
   // dx = dz W^T of all steps: for each group of kWeightsAtOnce bytes of weights, all blocks of 32 rows.

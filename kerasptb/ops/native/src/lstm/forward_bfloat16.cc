@@ -76,6 +76,8 @@ struct Forward {
     return static_cast<typename Gate::Type*>(io.gates) + r * kGates * padded_units + tile * kTileColumns;
   }
 
+  StepKinds kinds(int64_t t) const { return {io.special, sizes.steps, units, t}; }
+
   // Where c(t - 1) of row b is.
   float* cells_at(int64_t t, int64_t b) const { return cells + t * cells_of_step + b * padded_units; }
 
@@ -93,8 +95,8 @@ struct Forward {
     for (int64_t b = batch.begin; b < batch.end; ++b)
       for (int64_t u = 0; u < padded_units; u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
-        store16_in_parts<kParts>(rows + b * row_stride + padded_features + u, rows_part_stride,
-                                 load(io.h0 + b * units + u, lanes));
+        const Float h = kinds(0).operand(load(io.h0 + b * units + u, lanes), b, u, lanes);
+        store16_in_parts<kParts>(rows + b * row_stride + padded_features + u, rows_part_stride, h);
         store(cells_at(0, b) + u, load(io.c0 + b * units + u, lanes));
       }
   }
@@ -165,6 +167,7 @@ struct Forward {
     const int64_t u = tile * kUnitTile, lanes = lanes_before(u, units);
     Float bias[kGates];
     for (int64_t gate = 0; gate < kGates; ++gate) bias[gate] = load(io.bias + gate * units + u, lanes);
+    const StepKinds kinds_now = kinds(t), kinds_next = kinds(t + 1);
     for (int64_t row = 0; row < num_rows; ++row) {
       const int64_t r = t * sizes.batch + b + row;
       const float* sums = z + row * kUnitTile;
@@ -174,10 +177,18 @@ struct Forward {
       const Float f = first_lanes(sigmoid(load(sums + kGateSize) + bias[1]), lanes);
       const Float g = first_lanes(tanh(load(sums + 2 * kGateSize) + bias[2]), lanes);
       const Float o = first_lanes(sigmoid(load(sums + 3 * kGateSize) + bias[3]), lanes);
-      const Float c = f * load(cells_at(t, b + row) + u) + i * g;
-      const Float h = o * tanh(c);
+      const bool reset = kinds_now.reset(b + row);
+      const Float c_previous = reset ? Float{} : load(cells_at(t, b + row) + u);
+      Float c = f * c_previous + i * g;
+      Float h = o * tanh(c);
+      if (kinds_now.skipped(b + row)) {
+        const float* before = t == 0 ? io.h0 + (b + row) * units : io.h_seq + ((b + row) * sizes.steps + t - 1) * units;
+        c = c_previous;
+        h = reset ? Float{} : load(before + u, lanes);
+      }
       store(cells_at(t + 1, b + row) + u, c);
-      store16_in_parts<kParts>(rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, h);
+      store16_in_parts<kParts>(rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride,
+                               kinds_next.operand(h, b + row, u, lanes));
       if (saves) {
         typename Gate::Type* saved = gates_at(r, tile);
         Gate::store32(saved, i, f);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "lstm/lstm.h"
+#include "lstm/steps.h"
 #include "common/threads.h"
 #include "common/tiles_bfloat16.h"
 

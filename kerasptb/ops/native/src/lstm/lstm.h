@@ -12,6 +12,8 @@
 //   kerasptb_lstm_backward_float32(x, W, U, h0, c0, h_seq, saved, dh_seq [B,T,H], dh_T [B,H], dc_T [B,H])
 //     -> dx [B,T,D], dW, dU, db, dh0 [B,H], dc0 [B,H]
 //   kerasptb_lstm_backward_bfloat16(W, U, saved, dh_seq, dh_T, dc_T) -> the same
+// Two more arguments may follow in each, the arrays of `LstmSteps` in recurrence.h: kinds int32 [B,T], or of no element
+// for none, and recurrent_mask float32 [B,H], or of no element. No gradient goes through them.
 //
 // Saved are, with H' and K' as in LstmSizes:
 //   float32:   gates float32 [B,T,4H'], cells float32 [B,T,H], both in an order of their own: recurrence_float32.h
@@ -30,6 +32,7 @@
 #include <vector>
 
 #include "common/cpu.h"
+#include "lstm/recurrence.h"
 
 namespace kerasptb {
 
@@ -50,6 +53,7 @@ struct LstmSizes {
 struct LstmForward {
   LstmSizes sizes;
   const float *x, *kernel, *recurrent_kernel, *bias, *h0, *c0;
+  LstmSteps special;
   float *h_seq, *h_T, *c_T;
   // Saved for the backward pass; all null in inference.
   uint16_t* rows = nullptr;  // bfloat16 only
@@ -63,6 +67,7 @@ struct LstmBackward {
   const uint16_t* rows;                                          // bfloat16 only
   const void* gates;
   const float *cells, *dh_seq, *dh_T, *dc_T;
+  LstmSteps special;
   float *dx, *d_kernel, *d_recurrent_kernel, *d_bias, *dh0, *dc0;
 };
 

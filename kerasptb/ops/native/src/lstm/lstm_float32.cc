@@ -84,6 +84,7 @@ void lstm_forward(const LstmForward& a) {
   r.gates = saved_gates;
   r.c_seq = a.cells;
   r.steps_first = true;
+  r.special = a.special;
   lstm_recurrence_forward(r, workers);
 }
 
@@ -110,15 +111,21 @@ void lstm_backward(const LstmBackward& a) {
   r.dc0 = a.dc0;
   r.dh0 = a.dh0;
   r.steps_first = true;
+  r.special = a.special;
   lstm_recurrence_backward(r, workers);
 
   const DistinctRows distinct = rows_to_multiply(a.x, B, T, D, workers);
   const int64_t deepest = block_depth(columns);
   const Panels kernel{deepest, D, workers.scratch<float>(Panels::floats(deepest, D))};
   float* tiles = workers.scratch<float>(threads * kTileFloats);
+  float* operands = a.special.any() ? workers.scratch<float>(rows * H) : nullptr;  // of U, if they are not all h[t-1]
   Barrier& all = *workers.barriers(1, threads);
   workers.run([&](int thread) {
     float* my_tiles = tiles + thread * kTileFloats;
+    if (operands != nullptr)  // dU needs them all, which is after a barrier
+      for (int64_t t = 0; t < T; ++t)
+        copy_operands(operands + t * B * H, H, t == 0 ? a.h0 : a.h_seq + (t - 1) * H, t == 0 ? H : T * H,
+                      split(B, threads, thread), {0, H}, {a.special, T, H, t});
     const auto in_batch = [&](int64_t row) { return row % B * T + row / B; };
     // dx = dz W^T
     for_each_block(columns, [&](Range k, bool first) {
@@ -137,7 +144,10 @@ void lstm_backward(const LstmBackward& a) {
           threads);
     };
     const auto x_row = [&](int64_t i) { return a.x + in_batch(distinct.first(i)) * D; };
-    const auto h_row = [&](int64_t row) { return row < B ? a.h0 + row * H : a.h_seq + in_batch(row - B) * H; };
+    const auto h_row = [&](int64_t row) {
+      if (operands != nullptr) return static_cast<const float*>(operands) + row * H;
+      return row < B ? a.h0 + row * H : a.h_seq + in_batch(row - B) * H;
+    };
     // dU = h[t-1]^T dz, dW = x^T dz
     for_each_block(rows, [&](Range k, bool first) {
       if (!distinct.any_repeats()) multiply_by_dz(D, x_row, k, first, a.d_kernel);

@@ -26,6 +26,20 @@
 
 namespace kerasptb {
 
+// What rows of the batch do otherwise at some steps; null for nothing. On the CPU's layer only.
+//
+//   reset:          h[t-1] = c[t-1] = 0 in all that follows
+//   recurrent mask: z[t] = xz[t] + (m h[t-1]) U + bias        m [B, H]
+//   skipped:        h[t] = h[t-1], c[t] = c[t-1]
+struct LstmSteps {
+  static constexpr int32_t kReset = 1, kSkipped = 2;
+
+  const int32_t* kinds = nullptr;         // [B, T]: 0 or a sum of the above
+  const float* recurrent_mask = nullptr;  // [B, H]
+
+  __attribute__((always_inline)) bool any() const { return kinds != nullptr || recurrent_mask != nullptr; }
+};
+
 struct LstmRecurrenceForward {
   int64_t batch, steps, units;    // B, T, H
   const float* xz;                // [B, T, 4H]; may be `gates` itself
@@ -42,6 +56,7 @@ struct LstmRecurrenceForward {
   // have packed columns (recurrence_float32.h): so what a step reads and writes is in one piece.
   bool steps_first = false;
   const int32_t* xz_row = nullptr;  // with steps_first: if not null, r stands for row xz_row[r] of `xz`
+  LstmSteps special;
 };
 
 struct LstmRecurrenceBackward {
@@ -60,6 +75,7 @@ struct LstmRecurrenceBackward {
   float* dh0 = nullptr;      // [B, H]; null: not wanted
   bool steps_first = false;  // as above, of `gates` and `c_seq`; dz has such rows and columns too, and is stored as
                              // `Panels` of product_float32.h
+  LstmSteps special;         // needs dh0
 };
 
 // All throw std::bad_alloc.

@@ -37,6 +37,8 @@ struct BackwardStep {
   float* dz_local;  // 4H, local_stride: a copy of dz for the product
   float* dh;        // H, h_stride: dz[t+1] U^T
   float* dc;        // H, h_stride: dc[t+1] f[t+1], which becomes dc f
+  StepKinds kinds;
+  float* dh_skipped;  // H, h_stride: dh of rows that skip the step; null if none does anything special
   int64_t seq_stride, c_previous_stride, local_stride, h_stride;
 
   KERASPTB_INLINE_METHOD float* dz_of(int64_t b, int64_t gate, int64_t unit) const {
@@ -67,14 +69,20 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u,
   const Float i = gate(0), f = gate(1), g = gate(2), o = gate(3);
   const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);
   const Float tanh_c = tanh(get(s.c + b * s.order.c_row + u));
-  const Float dc = get(dc_row) + dh * o * (1.0f - tanh_c * tanh_c);
-  put(dc_row, dc * f);
-  const Float d[4] = {
+  const bool reset = s.kinds.reset(b), skipped = s.kinds.skipped(b);
+  const Float c_previous = reset ? Float{} : get(s.c_previous + b * s.c_previous_stride + u);
+  const Float dc_next = get(dc_row), dc = dc_next + dh * o * (1.0f - tanh_c * tanh_c);
+  Float d[4] = {
       dc * g * i * (1.0f - i),
-      dc * get(s.c_previous + b * s.c_previous_stride + u) * f * (1.0f - f),
+      dc * c_previous * f * (1.0f - f),
       dc * i * (1.0f - g * g),
       dh * tanh_c * o * (1.0f - o),
   };
+  if (skipped) {
+    for (int j = 0; j < 4; ++j) d[j] = Float{};
+    put(s.dh_skipped + b * s.h_stride + u, dh);
+  }
+  put(dc_row, reset ? Float{} : skipped ? dc_next : dc * f);
   for (int j = 0; j < 4; ++j) {
     if (s.dz != nullptr)
       put(s.dz_of(b, j, u), d[j]);
@@ -91,6 +99,16 @@ KERASPTB_NOINLINE void gate_gradients(const BackwardStep& s, Range rows, Range u
     for (; u + kLanes <= units.end; u += kLanes) gate_gradients<false>(s, b, u, dbias);
     if (u < units.end) gate_gradients<true>(s, b, u, dbias);
   }
+}
+
+// dh[t-1] in the place of the gradient of the operand of U.
+KERASPTB_NOINLINE void state_gradients(const BackwardStep& s, Range rows, Range units) {
+  for (int64_t b = rows.begin; b < rows.end; ++b)
+    for (int64_t u = units.begin; u < units.end; u += kLanes) {
+      const int64_t lanes = lanes_before(u, units.end);
+      float* dh = s.dh + b * s.h_stride + u;
+      store(dh, s.kinds.gradient(load(dh, lanes), load(s.dh_skipped + b * s.h_stride + u, lanes), b, u, lanes), lanes);
+    }
 }
 
 // The product of a step: dh[b, u] = sum over k of dz[b, k] U[u, k], in blocks of k.
@@ -224,6 +242,7 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
   float* dh = workers.scratch<float>(B * h_stride);
   float* dc = workers.scratch<float>(B * h_stride);
   float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
+  float* dh_skipped = a.special.any() ? workers.scratch<float>(B * h_stride) : nullptr;
   float* dbias = workers.scratch<float>(2 * grid.row_parts * 4 * H);
   const int64_t vectors = ceil_div(H, kLanes);
   float* packed = nullptr;
@@ -265,6 +284,8 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
       step.dh = dh;
       step.dc = dc;
       step.h_stride = h_stride;
+      step.kinds = {a.special, T, H, t};
+      step.dh_skipped = dh_skipped;
       gate_gradients(step, part.rows, part.units, recent_dbias);
       num_recent += part.rows.size();
       if (t == 0 || num_recent >= kSumRows) {
@@ -285,6 +306,7 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
       product.dh = dh;
       product.dh_stride = h_stride;
       recurrent_gradient(product, part.rows, part.panels);
+      if (dh_skipped != nullptr) state_gradients(step, part.rows, part.units);
     }
     copy_rows(a.dc0, H, dc, h_stride, part.rows, part.units);
     if (a.dh0 != nullptr) copy_rows(a.dh0, H, dh, h_stride, part.rows, part.units);

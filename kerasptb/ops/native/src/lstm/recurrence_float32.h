@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lstm/recurrence.h"
+#include "lstm/steps.h"
 #include "lstm/thread_grid.h"
 #include "common/tiles_float32.h"
 
@@ -88,6 +89,17 @@ KERASPTB_INLINE void copy_rows(float* out, int64_t out_stride, const float* in, 
                                Range units) {
   for (int64_t b = rows.begin; b < rows.end; ++b)
     memcpy(out + b * out_stride + units.begin, in + b * in_stride + units.begin, units.size() * sizeof(float));
+}
+
+// Copies a part of h[t-1] as the operand of step t.
+KERASPTB_INLINE void copy_operands(float* out, int64_t out_stride, const float* h, int64_t h_stride, Range rows,
+                                   Range units, const StepKinds& kinds) {
+  if (!kinds.special.any()) return copy_rows(out, out_stride, h, h_stride, rows, units);
+  for (int64_t b = rows.begin; b < rows.end; ++b)
+    for (int64_t u = units.begin; u < units.end; u += kLanes) {
+      const int64_t lanes = lanes_before(u, units.end);
+      store(out + b * out_stride + u, kinds.operand(load(h + b * h_stride + u, lanes), b, u, lanes), lanes);
+    }
 }
 
 // The part of a thread: some rows of the batch, and some units.

@@ -39,6 +39,9 @@ struct ForwardStep {
   float* h_T;               // H, dense; null except in the last step
   float* c_T;               // H, dense
   int64_t c_previous_stride, c_stride, h_stride, seq_stride;
+  StepKinds kinds, next_kinds;  // of this step and of the next
+  const float* h_before;        // h[t-1] itself, where h_previous has the operand of U: H, h_before_stride
+  int64_t h_before_stride;
 
   KERASPTB_INLINE_METHOD const float* xz_of(int64_t b) const {
     return xz + (xz_row != nullptr ? xz_row[b] * order.columns : b * order.gates_row);
@@ -52,8 +55,14 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
   const Float i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]);
-  const Float c = f * get(s.c_previous + b * s.c_previous_stride + u) + i * g;
-  const Float h = o * tanh(c);
+  const bool reset = s.kinds.reset(b);
+  const Float c_previous = reset ? Float{} : get(s.c_previous + b * s.c_previous_stride + u);
+  Float c = f * c_previous + i * g;
+  Float h = o * tanh(c);
+  if (s.kinds.skipped(b)) {
+    c = c_previous;
+    h = reset ? Float{} : get(s.h_before + b * s.h_before_stride + u);
+  }
   if (s.gates != nullptr) {
     float* gates = s.gates + b * s.order.gates_row;
     put(gates + s.order.at(0, u), i);
@@ -64,7 +73,7 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
   put(s.c + b * s.c_stride + u, c);
   put(s.h_seq + b * s.seq_stride + u, h);
   if (s.h_T == nullptr) {
-    put(s.h_next + b * s.h_stride + u, h);
+    put(s.h_next + b * s.h_stride + u, s.next_kinds.operand(h, b, u, smaller(lanes, kLanes)));
   } else {
     put(s.h_T + b * H + u, h);
     put(s.c_T + b * H + u, c);
@@ -264,7 +273,7 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
     if (thread >= threads) return;
     const Part part(grid, thread, B, H);
     if (packed != nullptr) pack(a.recurrent_kernel, packed, H, split(panels, threads, thread));
-    copy_rows(h[0], h_stride, a.h0, H, part.rows, part.units);
+    copy_operands(h[0], h_stride, a.h0, H, part.rows, part.units, {a.special, T, H, 0});
     all.wait();
     for (int64_t t = 0; t < T; ++t) {
       const bool last = t == T - 1;
@@ -282,6 +291,10 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
       step.c_previous_stride = t == 0 ? H : saves ? order.c_row : h_stride;
       step.c = saves ? a.c_seq + t * order.c_of_step : c_local;
       step.c_stride = saves ? order.c_row : h_stride;
+      step.kinds = {a.special, T, H, t};
+      step.next_kinds = {a.special, T, H, t + 1};
+      step.h_before = t == 0 ? a.h0 : a.h_seq + (t - 1) * H;
+      step.h_before_stride = t == 0 ? H : T * H;
       step.h_previous = h[t & 1];
       step.h_next = h[(t + 1) & 1];
       step.h_stride = h_stride;
