@@ -35,8 +35,17 @@ class Embedding(keras.layers.Embedding):
     arguments, the weight and the values are those of `keras.layers.Embedding`. On a processor a negative word id is an
     error, as is one that is too large.
 
+    Args:
+        *args: positional arguments of `keras.layers.Embedding`.
+        word_dropout: rate at which words are dropped in training: with one draw a call, all occurrences of a word have
+            a vector of zeros, and the others are scaled by 1 / (1 - word_dropout) (Gal and Ghahramani, 2016, "A
+            Theoretically Grounded Application of Dropout in Recurrent Neural Networks", section 4.2).
+        seed: seed of the draws; `None` draws one.
+        **kwargs: further arguments of `keras.layers.Embedding`.
+
     Call arguments:
         inputs: int tensor of any shape, ids in [0, input_dim).
+        training: whether words are dropped.
 
     Returns:
         [..., output_dim] in the layer's compute dtype.
@@ -45,8 +54,31 @@ class Embedding(keras.layers.Embedding):
         tf.errors.InvalidArgumentError: for an id out of range, on a processor and outside of XLA.
     """
 
-    def call(self, inputs):
+    def __init__(self, *args, word_dropout=0.0, seed=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.word_dropout = word_dropout
+        self.seed = seed
+        if word_dropout > 0:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
         """Returns the vectors of the words."""
+        vectors = self._vectors(inputs)
+        if not training or self.word_dropout == 0:
+            return vectors
+        words = ops.ones((self.input_dim,), vectors.dtype)
+        factors = keras.random.dropout(words, self.word_dropout, seed=self.seed_generator)
+        return vectors * ops.take(factors, inputs, axis=0)[..., None]
+
+    def compute_output_spec(self, inputs, training=False):
+        """Returns the shape and the dtype of the vectors, as a `keras.KerasTensor`."""
+        return super().compute_output_spec(inputs)
+
+    def get_config(self):
+        """Returns the layer's arguments, for serialisation."""
+        return {**super().get_config(), "word_dropout": self.word_dropout, "seed": self.seed}
+
+    def _vectors(self, inputs):
         layer, vectors = _LOOKED_UP.get()
         if layer is self:
             return vectors

@@ -5,7 +5,7 @@ from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
 from kerasptb.layers.dropout import Dropout
-from kerasptb.ops.lstm import EACH_GATE, keras_only
+from kerasptb.ops.lstm import EACH_GATE, in_float32, keras_only
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
@@ -16,12 +16,11 @@ class FusedLSTM(keras.layers.LSTM):
     """LSTM layer with a choice of backend: a drop-in replacement for `keras.layers.LSTM`.
 
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Activations other than tanh and
-    sigmoid, both kinds of dropout at once (unless one mask is shared), and a number of steps that is not static are
-    served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So are, on a GPU,
-    masks, resets and dropout on the recurrence, by cuDNN or Keras' loop. Exports use Keras' loop too, because they run
-    where this package is not installed (but your own `tf.function`, if traced before it is saved, still contains the
-    native operation). The native backend has first-order reverse-mode gradients only. For second derivatives and
-    forward-mode gradients use `backend="keras"`.
+    sigmoid are served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So are,
+    on a GPU, masks, resets, dropout on the recurrence and an open number of steps, by cuDNN or Keras' loop. Exports use
+    Keras' loop too, because they run where this package is not installed (but your own `tf.function`, if traced before
+    it is saved, still contains the native operation). The native backend has first-order reverse-mode gradients only.
+    For second derivatives and forward-mode gradients use `backend="keras"`.
 
     `set_weights(other.get_weights())`, on a layer or on a whole model, copies weights from or to a `keras.layers.LSTM`.
     A weights file (`.weights.h5`) cannot do so, because Keras names layers in it by their class. To replace the LSTMs
@@ -152,10 +151,12 @@ class FusedLSTM(keras.layers.LSTM):
         masks = {name: self._in_order(m) for name, m in masks.items() if m is not None}
         x = self._in_order(sequences)
         if training and 0 < self.dropout < 1:
-            x = x * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
+            masks["input_mask"] = self.cell.get_dropout_mask(sequences[:, 0, :])
         if training and 0 < self.recurrent_dropout < 1:
-            drawn = self.cell.get_recurrent_dropout_mask(state[0])
-            masks["recurrent_mask"] = ops.stack(drawn) if isinstance(drawn, list) else drawn
+            masks["recurrent_mask"] = self.cell.get_recurrent_dropout_mask(state[0])
+        masks = {name: ops.stack(m) if isinstance(m, list) else m for name, m in masks.items()}
+        if len(getattr(masks.get("input_mask"), "shape", ())) == 2:
+            x = x * masks.pop("input_mask")[:, None]
         outputs, *state = run_lstm(plan, *self._arguments(x, *state, training=training), **masks)
         if mask is not None and self.zero_output_for_mask:
             outputs = ops.where(masks["mask"][:, :, None], outputs, ops.zeros_like(outputs))
@@ -188,7 +189,7 @@ class FusedLSTM(keras.layers.LSTM):
                 return Plan("keras", reason=limit)
         if limit is not None and self.backend == "auto" and self.precision is None:
             return Plan("keras", reason=limit)
-        return choose(self.backend, precision, limit)
+        return in_float32(choose(self.backend, precision, limit), () if limit else masks)
 
     def expected_backend(self):
         """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
@@ -253,10 +254,8 @@ class FusedLSTM(keras.layers.LSTM):
         unsupported = {
             "activation": self.activation is not keras.activations.tanh,
             "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
-            "dropout": min(self.dropout, self.recurrent_dropout) > 0 and not self.shared_recurrent_dropout,
         }
         found = [name for name, value in unsupported.items() if value]
-        found += ["recurrent_dropout"] if "dropout" in found else []
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in found)
         return f"Only Keras' own loop serves an LSTM with {values}." if found else None
 

@@ -7,7 +7,7 @@
 With masks, at a row of the batch and a step t, in this order:
 
     resets:          h[t-1] = c[t-1] = 0
-    recurrent_mask:  h[t-1] U becomes (m h[t-1]) U
+    recurrent_mask:  h[t-1] U becomes (m h[t-1]) U, and by input_mask x[t] W becomes (m x[t]) W
     mask:            h[t] = h[t-1], c[t] = c[t-1] where it is false
 
 S. Hochreiter, J. Schmidhuber: Long Short-Term Memory, 1997; with the forget gate of F. Gers, 2000.
@@ -18,10 +18,10 @@ from keras import ops
 
 from kerasptb.compat.keras import lstm_loop, rnn_loop
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import choose
+from kerasptb.ops.plan import Plan, choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 
-EACH_GATE = "recurrent_mask of each gate"  # as a name of a mask: [4, B, H]
+EACH_GATE = "masks of each gate"  # in the place of the name of a mask [4, ...]
 
 
 @do_not_convert
@@ -38,6 +38,7 @@ def lstm(
     mask=None,
     resets=None,
     recurrent_mask=None,
+    input_mask=None,
 ):
     """Runs an LSTM over a batch of sequences.
 
@@ -59,7 +60,9 @@ def lstm(
         mask: bool [B, T], false for steps that a row skips, such as padding; `None` for no such step.
         resets: bool [B, T], true for steps that a row begins with a state of zeros; `None` for no such step.
         recurrent_mask: factors of h[t-1] in its product with the recurrent kernel at every step, such as those of
-            dropout; [B, H], or [4, B, H] for one for each of the gates i, f, g, o. No gradient goes through them.
+            dropout; [B, H], or [4, B, H] for one for each of the gates i, f, g, o. No gradient goes through them. On a
+            processor the products with one for each gate are float32.
+        input_mask: likewise factors of x[t] in its product with the kernel, [B, D] or [4, B, D].
 
     Returns:
         `(h_seq, h_T, c_T)`: the outputs [B, T, H], the last of them [B, H], and the last cell state [B, H].
@@ -82,9 +85,11 @@ def lstm(
     h0, c0 = tensors[1:3]
     batch = next((size for size in (tensors[0].shape[0], h0.shape[0], c0.shape[0]) if size is not None), None)
     shape, units = (batch, *tensors[0].shape[1:]), tensors[4].shape[0]
-    masks = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask}
+    masks = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask, "input_mask": input_mask}
     masks = {name: as_tensor(value) for name, value in masks.items() if value is not None}
     _check_masks(masks, shape, units)
+    if "input_mask" in masks and len(input_mask.shape) == 2:
+        tensors[0] = tensors[0] * masks.pop("input_mask")[:, None]
     names = (EACH_GATE if len(value.shape) == 3 else name for name, value in masks.items())
     planned = plan(shape, units, dtype, backend=backend, precision=precision, masks=tuple(names))
     return run(planned, *tensors, **masks)
@@ -99,11 +104,19 @@ def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", 
         dtype: name of the tensors' dtype.
         backend: as in `lstm`, like `precision`.
         precision: of the products.
-        masks: names of the masks that are given, of "mask", "resets", and "recurrent_mask" or `EACH_GATE`.
+        masks: names of the masks that are given, of "mask", "resets" and "recurrent_mask", and `EACH_GATE`.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    return choose(backend, precision, keras_only(shape, units, backend, precision, masks, platform, dtype), platform)
+    limit = keras_only(shape, units, backend, precision, masks, platform, dtype)
+    return in_float32(choose(backend, precision, limit, platform), masks)
+
+
+def in_float32(planned, masks):
+    """Returns the plan, with the precision that the kernels have with these masks."""
+    if not planned.is_native or EACH_GATE not in masks:
+        return planned
+    return Plan("native", reason="With a mask for each gate the framework computes the products, in float32.")
 
 
 def keras_only(shape, units, backend="auto", precision="float32", masks=(), platform=None, dtype="float32"):
@@ -121,7 +134,6 @@ def keras_only(shape, units, backend="auto", precision="float32", masks=(), plat
         known[dimension] = known[dimension] or (shape is not None and shape[dimension] is None)
     limits = {
         f"The native backend takes float32. Received: dtype={dtype}.": dtype != "float32",
-        "The native kernels take one recurrent_mask for all gates. Received: one for each.": EACH_GATE in masks,
         f"The native backend needs static shapes without zeros. Received: shape={shape}.": not all(known),
         f"On a GPU the native backend takes no masks. Received: {', '.join(masks)}.": platform.gpu and masks,
     }
@@ -149,29 +161,31 @@ def run(plan, *tensors, **masks):
     return native.lstm(*tensors, **masks, precision=plan.precision, on_gpu=on_gpu)
 
 
-def _reference(x, *tensors, mask=None, resets=None, recurrent_mask=None):
+def _reference(x, *tensors, mask=None, resets=None, **constant):
     *state, kernel, recurrent_kernel, bias = tensors
     outputs = []
     for t in range(x.shape[1]):
         of_step = [None if m is None else m[:, t, None] for m in (mask, resets)]
-        state = _step(x[:, t], *state, kernel, recurrent_kernel, bias, *of_step, recurrent_mask)
+        state = _step(x[:, t], *state, kernel, recurrent_kernel, bias, *of_step, **constant)
         outputs.append(state[0])
     return ops.stack(outputs, axis=1), *state
 
 
-def _step(x_t, h, c, kernel, recurrent_kernel, bias, mask=None, reset=None, recurrent_mask=None):
+def _step(x_t, h, c, kernel, recurrent_kernel, bias, mask=None, reset=None, recurrent_mask=None, input_mask=None):
     if reset is not None:
         h, c = (ops.where(reset, ops.zeros_like(state), state) for state in (h, c))
-    operand = h if recurrent_mask is None else h * recurrent_mask
-    if len(operand.shape) == 2:
-        product = ops.matmul(operand, recurrent_kernel)
-    else:
-        parts = zip(ops.unstack(operand, 4), ops.split(recurrent_kernel, 4, axis=1), strict=True)
-        product = ops.concatenate([ops.matmul(*part) for part in parts], axis=1)
-    i, f, g, o = ops.split(ops.matmul(x_t, kernel) + product + bias, 4, axis=1)
+    z = _product(x_t, kernel, input_mask) + _product(h, recurrent_kernel, recurrent_mask) + bias
+    i, f, g, o = ops.split(z, 4, axis=1)
     c_t = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
     h_t = ops.sigmoid(o) * ops.tanh(c_t)
     return (h_t, c_t) if mask is None else (ops.where(mask, h_t, h), ops.where(mask, c_t, c))
+
+
+def _product(a, matrix, mask):
+    if mask is None or len(mask.shape) == 2:
+        return ops.matmul(a if mask is None else a * mask, matrix)
+    parts = zip(ops.unstack(mask, 4), ops.split(matrix, 4, axis=1), strict=True)
+    return ops.concatenate([ops.matmul(a * m, columns) for m, columns in parts], axis=1)
 
 
 def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
@@ -195,13 +209,14 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     except NotImplementedError:  # Keras raises this where cuDNN cannot be used
         pass
 
-    recurrent_mask, by_step = masks.pop("recurrent_mask", None), list(masks)
+    constant = {name: masks.pop(name) for name in ("recurrent_mask", "input_mask") if name in masks}
+    by_step = list(masks)
     D = x.shape[2]
 
     def step(inputs, states):
         given = {name: inputs[:, D + i, None] > 0 for i, name in enumerate(by_step)}
         of_step = (given.get("mask"), given.get("resets"))
-        h, c = _step(inputs[:, :D], *states, kernel, recurrent_kernel, bias, *of_step, recurrent_mask)
+        h, c = _step(inputs[:, :D], *states, kernel, recurrent_kernel, bias, *of_step, **constant)
         return h, [h, c]
 
     # Keras' loop takes one tensor if its number of steps is open.
@@ -211,9 +226,10 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
 
 
 def _check_masks(masks, shape, units):
-    B, T, _ = shape
+    B, T, D = shape
     expected = {"mask": [("[B, T]", (B, T))], "resets": [("[B, T]", (B, T))]}
     expected["recurrent_mask"] = [("[B, H]", (B, units)), ("[4, B, H]", (4, B, units))]
+    expected["input_mask"] = [("[B, D]", (B, D)), ("[4, B, D]", (4, B, D))]
     for name, value in masks.items():
         found = tuple(value.shape)
         if not any(_fits(found, wanted) for _, wanted in expected[name]):

@@ -74,3 +74,32 @@ def test_takes_the_values_of_a_stateless_scope():
     with keras.StatelessScope(state_mapping=[(layer.trainable_variables[0], matrix)]):
         result = layer(IDS)
     np.testing.assert_array_equal(result, tf.gather(matrix, IDS))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_whole_words_are_dropped(jit_compile):
+    layer = Embedding(200, 3, word_dropout=0.25, seed=1, embeddings_initializer="ones")
+    ids = np.arange(400).reshape(2, 200) % 200
+    call = tf.function(layer, jit_compile=jit_compile)
+    first, second = call(ids, training=True).numpy(), call(ids, training=True).numpy()
+    np.testing.assert_array_equal(first[0], first[1])  # of a word all occurrences
+    np.testing.assert_array_equal(first[0, :, 0], first[0, :, 2])
+    assert set(np.unique(first)) == {0.0, np.float32(1 / 0.75)}
+    assert 0.15 < (first[0, :, 0] == 0).mean() < 0.35
+    assert (first != second).any()
+    np.testing.assert_array_equal(layer(ids), np.ones((2, 200, 3)))
+
+
+def test_a_dropped_word_has_no_gradient_and_the_rest_stays_of_rows():
+    layer = Embedding(50, 2, word_dropout=0.5, seed=1)
+    ids = np.arange(50)[None]
+    with tf.GradientTape() as tape:
+        vectors = layer(ids, training=True)
+    gradient = tape.gradient(vectors, layer.trainable_weights[0])
+    assert isinstance(gradient, tf.IndexedSlices)
+    np.testing.assert_array_equal(gradient.values == 0, vectors[0] == 0)
+
+
+def test_word_dropout_is_saved():
+    config = Embedding.from_config(Embedding(5, 2, word_dropout=0.5, seed=7).get_config()).get_config()
+    assert (config["word_dropout"], config["seed"]) == (0.5, 7)

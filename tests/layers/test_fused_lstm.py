@@ -96,7 +96,6 @@ def test_gradients_in_a_function(backend, jit_compile):
     [
         {"activation": "relu"},
         {"recurrent_activation": "hard_sigmoid"},
-        {"dropout": 0.5, "recurrent_dropout": 0.5},
     ],
     ids=str,
 )
@@ -169,24 +168,14 @@ def test_the_mask_of_an_embedding_arrives():
     np.testing.assert_array_equal(outputs[0][1, 0], outputs[0][1, 3])
 
 
-@pytest.mark.parametrize("backend", ["auto", "native", "reference"])
-@pytest.mark.parametrize("mask", [None, MASKS["any"]], ids=["whole", "masked"])
-def test_dropout_is_keras_to_the_draw(backend, mask):
-    ours, theirs = pair(backend, dropout=0.5, seed=3, return_sequences=True)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rates", [(0.5, 0), (0, 0.5), (0.25, 0.5)], ids=["inputs", "state", "both"])
+@pytest.mark.parametrize("call", [{}, {"mask": MASKS["any"], "initial_state": STATE}], ids=["whole", "masked"])
+def test_dropout_is_keras_to_the_draw(backend, rates, call):
+    ours, theirs = pair(backend, dropout=rates[0], recurrent_dropout=rates[1], seed=3, return_sequences=True)
     for _ in range(2):
-        assert_equal(*(values_and_gradients(layer, mask=mask, training=True) for layer in (ours, theirs)))
+        assert_equal(*(values_and_gradients(layer, training=True, **call) for layer in (ours, theirs)))
     assert np.abs(ours(inputs(), training=True) - ours(inputs())).max() > 0.01
-
-
-def test_recurrent_dropout_is_keras_to_the_draw():
-    ours, theirs = pair("auto", recurrent_dropout=0.5, seed=3, return_sequences=True)
-    for _ in range(2):
-        assert_equal(*(values_and_gradients(layer, training=True) for layer in (ours, theirs)))
-    reference = pair("reference", recurrent_dropout=0.5, seed=3, return_sequences=True)[0]
-    assert_equal(
-        reference(inputs(), training=True),
-        pair("keras", recurrent_dropout=0.5, seed=3, return_sequences=True)[1](inputs(), training=True),
-    )
 
 
 def by_hand(layer, x, masks=None, recurrent_kernel=None, resets=None):

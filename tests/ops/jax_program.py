@@ -39,6 +39,14 @@ def total_of_lstm(backend, precision):
     return total
 
 
+def total_of_masked_lstm(backend, precision):
+    def total(*inputs):
+        outputs = lstm(*inputs, backend=backend, precision=precision, **masks)
+        return sum(jnp.sum(a * b) for a, b in zip(outputs, upstream, strict=True))
+
+    return total
+
+
 def total_of_losses(backend, precision, reduction="none"):
     def total(h, kernel, bias, targets):
         options = {"backend": backend, "precision": precision, "reduction": reduction}
@@ -62,6 +70,11 @@ def summed_losses(backend, precision):
 B, T, D, H = 5, 4, 17, 18
 upstream = normal(B, T, H), normal(B, H), normal(B, H)
 of_lstm = normal(B, T, D), normal(B, H), normal(B, H), normal(D, 4 * H), normal(H, 4 * H), normal(4 * H)
+masks = {
+    "mask": generator.random((B, T)) < 0.7,
+    "resets": generator.random((B, T)) < 0.3,
+    "recurrent_mask": jnp.asarray(2 * (generator.random((B, H)) < 0.5), "float32"),
+}
 N, V = 130, 500
 targets = jnp.asarray(generator.integers(0, V, N), "int32")
 of_losses = normal(N, D), normal(D, V), normal(V), targets
@@ -72,6 +85,8 @@ for precision, allowed in PRECISIONS.items():
         print(f"left out: {platforms.why_not_native(precision)}")
         continue
     compare(total_of_lstm, of_lstm, "native", precision, allowed)
+    if precision != "bfloat16x3":
+        compare(total_of_masked_lstm, of_lstm, "native", precision, allowed)
     for function in (total_of_losses, summed_losses, total_of_losses_of_a_transposed_kernel):
         compare(function, of_losses, "native", precision, allowed)
 for function, inputs in ((total_of_lstm, of_lstm), (summed_losses, of_losses)):

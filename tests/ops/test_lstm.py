@@ -234,32 +234,46 @@ def masks_of(x):
 MASKED_SHAPES = [*SHAPES[1:8], (61, 4, 20, 96), (4, 5, 3, 650), (1, 3, 6, 300), (20, 10, 96, 33)]
 
 
-def masks_for(shape, number):
-    """The masks whose bits are in the number: mask, resets, recurrent_mask."""
-    B, T, _, H = shape
-    generator = np.random.default_rng(number)
+def masks_for(shape, names):
+    """Masks by their names, one for each gate where a name ends in 4."""
+    B, T, D, H = shape
+    generator = np.random.default_rng(len(names))
     masks = {
         "mask": generator.random((B, T)) < 0.7,
         "resets": generator.random((B, T)) < 0.3,
         "recurrent_mask": 2.0 * (generator.random((B, H)) < 0.5),
+        "input_mask": 2.0 * (generator.random((B, D)) < 0.5),
+        "recurrent_mask4": 2.0 * (generator.random((4, B, H)) < 0.5),
+        "input_mask4": 2.0 * (generator.random((4, B, D)) < 0.5),
     }
-    return {name: value for i, (name, value) in enumerate(masks.items()) if number >> i & 1}
+    return {name.rstrip("4"): masks[name] for name in names}
+
+
+MASKS = [
+    ("mask",),
+    ("resets",),
+    ("recurrent_mask",),
+    ("input_mask",),
+    ("mask", "resets", "recurrent_mask", "input_mask"),
+    ("recurrent_mask4",),
+    ("input_mask4",),
+    ("mask", "resets", "recurrent_mask4", "input_mask4"),
+    ("resets", "recurrent_mask", "input_mask4"),
+]
 
 
 @pytest.mark.parametrize("shape", MASKED_SHAPES, ids=str)
 def test_native_masks_are_as_exact_as_the_framework(native_library, shape):
-    for number in range(1, 8):
-        masks = masks_for(shape, number)
+    for names in MASKS:
+        masks = masks_for(shape, names)
         found = values_and_gradients(shape, "float32", "native", masks=masks)
         assert_as_exact_as_the_framework(found, shape, masks)
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, 7, 8])
-def test_keras_masks_are_as_exact_as_the_framework(number):
+@pytest.mark.parametrize("names", MASKS, ids=" ".join)
+def test_keras_masks_are_as_exact_as_the_framework(names):
     shape = (5, 4, 17, 17)
-    masks = masks_for(shape, number)
-    if number == 8:
-        masks = {"recurrent_mask": np.random.default_rng(8).random((4, 5, 17))}  # one for each gate
+    masks = masks_for(shape, names)
     assert_as_exact_as_the_framework(values_and_gradients(shape, "float32", "keras", masks=masks), shape, masks)
 
 

@@ -7,7 +7,9 @@ from tensorflow.python.framework.ops import gradient_registry
 from kerasptb.data import make_dataset, ptb_iterator
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
+from kerasptb.metrics.perplexity import find_perplexity
 from kerasptb.models import LanguageModel, build_language_model
+from kerasptb.ops.platform import why_not_native
 from kerasptb.trainers import tensorflow as trainer
 
 V, B, T = 23, 4, 5
@@ -42,6 +44,21 @@ def losses_of(model, data, **kwargs):
     losses = Losses()
     model.fit(data, callbacks=[losses], verbose=0, **kwargs)
     return losses.values
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_word_of_a_text_is_evaluated_in_batches_of_open_length(native_library, precision):
+    if (reason := why_not_native(precision)) is not None:
+        pytest.skip(reason)
+    model = build_language_model(V, 6, (8, 7), B, T, seed=3, precision=precision)
+    model.compile()
+    data = make_dataset(TRAIN, 1, 35, every_word=True)
+    assert data.element_spec[0].shape[1] is None
+    whole = model.evaluate(make_dataset(TRAIN, 1, 403), verbose=0, return_dict=True)
+    assert find_perplexity(model).num_words == 403
+    by_parts = model.evaluate(data, verbose=0, return_dict=True)
+    assert find_perplexity(model).num_words == 403
+    assert by_parts["perplexity"] == pytest.approx(whole["perplexity"], rel=1e-5 if precision == "float32" else 1e-3)
 
 
 def test_training_batch_of_another_size_is_refused():

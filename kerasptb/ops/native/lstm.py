@@ -26,14 +26,18 @@ def lstm(
     mask=None,
     resets=None,
     recurrent_mask=None,
+    input_mask=None,
 ):
     """See `kerasptb.ops.lstm`; the first six arguments are float32 tensors.
 
     With TensorFlow the batch size may be unknown, and on a processor the number of steps.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
-    passes = (_RECURRENCES if on_gpu else _LAYERS)[precision]
+    each_gate = any(given is not None and len(given.shape) == 3 for given in (recurrent_mask, input_mask))
+    passes = (_RECURRENCES if on_gpu or each_gate else _LAYERS)[precision]
     special = _special(mask, resets, recurrent_mask)
+    if input_mask is not None:
+        special = [*(special or _special(resets=ops.zeros(ops.shape(x)[:2], "bool"))), ops.cast(input_mask, "float32")]
 
     def forward(*arguments):
         h_seq, h_T, c_T, *saved = passes.forward(*arguments)
@@ -46,7 +50,7 @@ def lstm(
     return run(x, h0, c0, kernel, recurrent_kernel, bias, *special)
 
 
-def _special(mask, resets, recurrent_mask):
+def _special(mask=None, resets=None, recurrent_mask=None):
     """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
     if all(given is None for given in (mask, resets, recurrent_mask)):
         return []
@@ -90,47 +94,69 @@ def _with_one_batch(*tensors):
 class _Recurrence:
     """Kernels of the recurrence alone, and `product` for the products around it.
 
-    Each method takes and returns tensors in the order of `lstm`'s arguments.
+    Each method takes and returns tensors in the order of `lstm`'s arguments; on a processor, those of `LstmSteps` and
+    then the masks of the inputs, [4, B, D], may follow.
     """
 
     def __init__(self, precision, product):
         self.precision, self.product = precision, product
 
-    def forward(self, x, h0, c0, kernel, recurrent_kernel, bias):
+    def forward(self, x, h0, *others):
         (B, T, _), H = _sizes(x), h0.shape[1]
-        return self._call("forward", [x, h0, c0, kernel, recurrent_kernel, bias], [(B, T, 4 * H), (B, T, H)])
+        return self._call("forward", [x, h0, *others], [(B, T, 4 * H), (B, T, H)])
 
     def inference(self, *arguments):
         return self._call("inference", arguments, [])
 
     def _call(self, name, arguments, saved):
-        x, h0, c0, kernel, recurrent_kernel, bias = arguments
+        x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
         (B, T, _), H = _sizes(x), h0.shape[1]
-        arguments = [self._input_product(x, kernel), recurrent_kernel, bias, h0, c0]
+        arguments = [self._input_product(x, kernel, *special[2:]), recurrent_kernel, bias, h0, c0, *special[:2]]
         outputs = [(B, T, H), (B, H), (B, H), *saved]
         return call(f"kerasptb_lstm_recurrence_{name}_{self.precision}", arguments, outputs, sized_by=0)
 
     def backward(self, arguments, saved, upstream):
-        x, h0, c0, kernel, recurrent_kernel, _ = arguments
+        x, h0, c0, kernel, recurrent_kernel, _, *special = arguments
         h_seq, gates, c_seq = saved
         (B, T, _), H = _sizes(x), h0.shape[1]
-        dz, dbias, dc0 = call(
+        dz, dbias, dc0, *dh0 = call(
             f"kerasptb_lstm_recurrence_backward_{self.precision}",
-            [recurrent_kernel, gates, c_seq, c0, *upstream],
-            [(B, T, 4 * H), (4 * H,), (B, H)],
+            [recurrent_kernel, gates, c_seq, c0, *upstream, *special[:2]],
+            [(B, T, 4 * H), (4 * H,), (B, H), *[(B, H)] * bool(special)],
             sized_by=1,
         )
-        rows = ops.reshape(dz, (-1, 4 * H))
         h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
-        dx = ops.reshape(self.product(rows, kernel, transpose_b=True), (-1, *x.shape[1:]))
-        dkernel = self.product(ops.reshape(x, (-1, x.shape[2])), rows, transpose_a=True)
-        drecurrent_kernel = self.product(ops.reshape(h_previous, (-1, H)), rows, transpose_a=True)
-        dh0 = self.product(dz[:, 0], recurrent_kernel, transpose_b=True)
-        return dx, dh0, dc0, dkernel, drecurrent_kernel, dbias
+        if special and len(special[0].shape) == 2:
+            h_previous = ops.where((special[0] % 2 == 1)[..., None], ops.zeros_like(h_previous), h_previous)
+        dx, dkernel = self._product_gradients(x, kernel, dz, *special[2:])
+        masks = [m for m in special[1:2] if len(m.shape) > 1]
+        _, drecurrent_kernel = self._product_gradients(h_previous, None, dz, *masks)
+        if not dh0:
+            dh0 = [self.product(dz[:, 0], recurrent_kernel, transpose_b=True)]
+        return dx, *dh0, dc0, dkernel, drecurrent_kernel, dbias
 
-    def _input_product(self, x, kernel):
-        _, T, D = x.shape
-        return ops.reshape(self.product(ops.reshape(x, (-1, D)), kernel), (-1, T, kernel.shape[1]))
+    def _input_product(self, x, kernel, mask=None):
+        """Returns x W; with a mask [4, B, D], (m x) W of each gate with its columns of W."""
+        if mask is not None:
+            parts = zip(ops.unstack(mask, 4), ops.split(kernel, 4, axis=1), strict=True)
+            return ops.concatenate([self._input_product(x * m[:, None], columns) for m, columns in parts], axis=2)
+        product = self.product(ops.reshape(x, (-1, x.shape[2])), kernel)
+        return ops.reshape(product, (*ops.shape(x)[:2], kernel.shape[1]))
+
+    def _product_gradients(self, x, kernel, dz, mask=None):
+        """The gradients of `_input_product`, the first only if there is a kernel."""
+        if mask is not None and len(mask.shape) == 3:
+            kernels = [None] * 4 if kernel is None else ops.split(kernel, 4, axis=1)
+            parts = zip(kernels, ops.split(dz, 4, axis=2), ops.unstack(mask, 4), strict=True)
+            dx, dkernel = zip(*(self._product_gradients(x, *part) for part in parts), strict=True)
+            return None if kernel is None else sum(dx[1:], dx[0]), ops.concatenate(dkernel, axis=1)
+        masked = x if mask is None else x * mask[:, None]
+        rows = ops.reshape(dz, (-1, dz.shape[2]))
+        dkernel = self.product(ops.reshape(masked, (-1, x.shape[2])), rows, transpose_a=True)
+        if kernel is None:
+            return None, dkernel
+        dx = ops.reshape(self.product(rows, kernel, transpose_b=True), ops.shape(x))
+        return dx if mask is None else dx * mask[:, None], dkernel
 
 
 class _Layer:

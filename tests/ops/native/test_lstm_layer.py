@@ -47,7 +47,9 @@ def test_inference_gives_the_bits_of_the_forward_pass(native_library, precision,
 def test_an_operation_that_nothing_differentiates_saves_nothing(native_library, precision, monkeypatch):
     layer(precision)
     targets, call = [], lstm.call
-    monkeypatch.setattr(lstm, "call", lambda target, *rest: targets.append(target) or call(target, *rest))
+    monkeypatch.setattr(
+        lstm, "call", lambda target, *rest, **options: targets.append(target) or call(target, *rest, **options)
+    )
     x, h0, c0, *weights = arguments((3, 4, 5, 7))
     lstm.lstm(x, h0, c0, *weights, precision=precision)
     with tf.GradientTape() as tape:

@@ -10,7 +10,8 @@
 namespace kerasptb {
 namespace {
 
-// The recurrence alone is for GPUs. On the CPU it serves programs that were made for a GPU and placed here.
+// The recurrence alone is for GPUs. On the CPU it serves programs that were made for a GPU and placed here, and masks
+// of each gate.
 template <bool kSaves>
 ffi::Error recurrence_forward(Call& call) {
   LstmRecurrenceForward a{};
@@ -39,16 +40,7 @@ void for_each_saved(Pass* a, const Take& take) {
   take(a->cells, shapes[i + 1], ffi::F32);
 }
 
-bool are_valid(const LstmSizes& sizes) {
-  return sizes.steps > 0 && sizes.features > 0 && sizes.units > 0;
-}
-
-// The arrays of `LstmSteps`, if they are given.
-void take_special(Call& call, LstmSteps* special, int64_t B, int64_t T, int64_t H) {
-  if (call.arguments_left() == 0) return;
-  call.in_or_none(special->kinds, {B, T});
-  call.in_or_none(special->recurrent_mask, {B, H});
-}
+bool are_valid(const LstmSizes& sizes) { return sizes.steps > 0 && sizes.features > 0 && sizes.units > 0; }
 
 template <int kParts, bool kSaves>
 ffi::Error forward(Call& call) {
@@ -104,8 +96,7 @@ ffi::Error backward(Call& call) {
   call.out(a.d_bias, {4 * H});
   call.out(a.dh0, {B, H});
   call.out(a.dc0, {B, H});
-  if (ffi::Error error = call.check("kerasptb_lstm_backward", are_valid(a.sizes)); error.failure())
-    return error;
+  if (ffi::Error error = call.check("kerasptb_lstm_backward", are_valid(a.sizes)); error.failure()) return error;
   if (B == 0) {
     std::fill_n(a.d_kernel, D * 4 * H, 0.0f);
     std::fill_n(a.d_recurrent_kernel, H * 4 * H, 0.0f);

@@ -7,6 +7,18 @@
 
 namespace kerasptb {
 
+// The arrays of `LstmSteps`, if they are given.
+inline void take_special(Call& call, LstmSteps* special, int64_t B, int64_t T, int64_t H, bool each_gate = false) {
+  if (call.arguments_left() == 0) return;
+  call.in_or_none(special->kinds, {B, T});
+  if (each_gate && call.arguments_left() > 0 && call.next_shape().size() == 3) {
+    call.in(special->recurrent_mask, {4, B, H});
+    special->gate_stride = B * H;
+  } else {
+    call.in_or_none(special->recurrent_mask, {B, H});
+  }
+}
+
 // `saves`: whether it has what a gradient needs among its results.
 inline ffi::Error read(Call& call, bool saves, LstmRecurrenceForward* a) {
   const auto [B, T, H] = call.result_sizes<3>(0);
@@ -18,6 +30,7 @@ inline ffi::Error read(Call& call, bool saves, LstmRecurrenceForward* a) {
   call.in(a->bias, {4 * H});
   call.in(a->h0, {B, H});
   call.in(a->c0, {B, H});
+  if (call.stream == nullptr) take_special(call, &a->special, B, T, H, true);
   call.out(a->h_seq, {B, T, H});
   call.out(a->h_T, {B, H});
   call.out(a->c_T, {B, H});
@@ -41,9 +54,11 @@ inline ffi::Error read(Call& call, LstmRecurrenceBackward* a) {
   call.in(a->dh_seq, {B, T, H});
   call.in(a->dh_T, {B, H});
   call.in(a->dc_T, {B, H});
+  if (call.stream == nullptr) take_special(call, &a->special, B, T, H, true);
   call.out(a->dz, {B, T, 4 * H});
   call.out(a->dbias, {4 * H});
   call.out(a->dc0, {B, H});
+  if (a->special.any()) call.out(a->dh0, {B, H});
   return call.check("kerasptb_lstm_recurrence_backward", T > 0 && H > 0);
 }
 

@@ -152,7 +152,7 @@ struct Backward {
       for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
         float* dh_row = dh + b * padded_units + u;
         const Float skipped = load(dh_skipped + b * padded_units + u);
-        store(dh_row, kinds.gradient(load(dh_row), skipped, b, u, lanes_before(u, units)));
+        store(dh_row, kinds.gradient(kinds.masked(load(dh_row), b, u, lanes_before(u, units)), skipped, b));
       }
   }
 

@@ -17,6 +17,9 @@
 //   kerasptb_lstm_recurrence_backward_float32(recurrent_kernel, gates, c_seq, c0, dh_seq [B, T, H], dh_T [B, H], dc_T
 //   [B, H])
 //       -> (dz [B, T, 4H], dbias [4H], dc0 [B, H])
+// On the CPU two more arguments may follow in each, the arrays of `LstmSteps`: kinds int32 [B, T], and recurrent_mask
+// float32 [B, H] or [4, B, H]; an array of no element stands for none. The gradient has one more result then, dh0
+// [B, H], since dz does not tell it.
 // On a GPU there are the same for bfloat16: the operands of the products are rounded to it, all arrays are float32.
 #pragma once
 
@@ -26,18 +29,20 @@
 
 namespace kerasptb {
 
-// What rows of the batch do otherwise at some steps; null for nothing. On the CPU's layer only.
+// What rows of the batch do otherwise at some steps; null for nothing. On the CPU only.
 //
 //   reset:          h[t-1] = c[t-1] = 0 in all that follows
-//   recurrent mask: z[t] = xz[t] + (m h[t-1]) U + bias        m [B, H]
+//   recurrent mask: z[t] = xz[t] + (m h[t-1]) U + bias        m [B, H]; or one for each gate and its columns of U
 //   skipped:        h[t] = h[t-1], c[t] = c[t-1]
 struct LstmSteps {
   static constexpr int32_t kReset = 1, kSkipped = 2;
 
   const int32_t* kinds = nullptr;         // [B, T]: 0 or a sum of the above
-  const float* recurrent_mask = nullptr;  // [B, H]
+  const float* recurrent_mask = nullptr;  // [B, H], or [4, B, H]
+  int64_t gate_stride = 0;                // from the mask of a gate to the next; 0: one for all
 
   __attribute__((always_inline)) bool any() const { return kinds != nullptr || recurrent_mask != nullptr; }
+  __attribute__((always_inline)) int64_t masks() const { return gate_stride == 0 ? 1 : 4; }  // operands of U
 };
 
 struct LstmRecurrenceForward {

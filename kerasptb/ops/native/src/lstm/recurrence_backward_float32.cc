@@ -101,13 +101,17 @@ KERASPTB_NOINLINE void gate_gradients(const BackwardStep& s, Range rows, Range u
   }
 }
 
-// dh[t-1] in the place of the gradient of the operand of U.
-KERASPTB_NOINLINE void state_gradients(const BackwardStep& s, Range rows, Range units) {
+// dh[t-1] in the place of the gradient of the operand of U. Those of the gates, if each has its own, lie one after the
+// other, mask_stride apart.
+KERASPTB_NOINLINE void state_gradients(const BackwardStep& s, Range rows, Range units, int64_t mask_stride) {
   for (int64_t b = rows.begin; b < rows.end; ++b)
     for (int64_t u = units.begin; u < units.end; u += kLanes) {
       const int64_t lanes = lanes_before(u, units.end);
       float* dh = s.dh + b * s.h_stride + u;
-      store(dh, s.kinds.gradient(load(dh, lanes), load(s.dh_skipped + b * s.h_stride + u, lanes), b, u, lanes), lanes);
+      Float by_operands = Float{};
+      for (int64_t g = 0; g < s.kinds.special.masks(); ++g)
+        by_operands += s.kinds.masked(load(dh + g * mask_stride, lanes), b, u, lanes, g);
+      store(dh, s.kinds.gradient(by_operands, load(s.dh_skipped + b * s.h_stride + u, lanes), b), lanes);
     }
 }
 
@@ -119,7 +123,8 @@ struct ProductStep {
   float* dh;            // row b at b * dh_stride
   int64_t size;         // 4H
   int64_t dz_stride, dh_stride;
-  Range k;  // the block
+  Range columns;  // those of U to multiply with
+  Range k;        // the block of them
 };
 
 // With U^T packed: R rows of the batch by N vectors of units. With each k, kLanes floats of `ahead` are prefetched.
@@ -145,7 +150,7 @@ KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t ve
     for (int r = 0; r < R; ++r)
       for (int n = 0; n < N; ++n) {
         float* p = out + r * s.dh_stride + n * kLanes;
-        store(p, begin == 0 ? acc[r][n] : load(p) + acc[r][n]);
+        store(p, begin == s.columns.begin ? acc[r][n] : load(p) + acc[r][n]);
       }
   }
 }
@@ -186,7 +191,7 @@ KERASPTB_NOINLINE void dot_tile(const ProductStep& s, int64_t row, int64_t unit)
     float total[4];
     sums(acc[r], total);
     float* out = s.dh + (row + r) * s.dh_stride + unit;
-    for (int n = 0; n < N; ++n) out[n] = s.k.begin == 0 ? total[n] : out[n] + total[n];
+    for (int n = 0; n < N; ++n) out[n] = s.k.begin == s.columns.begin ? total[n] : out[n] + total[n];
   }
 }
 
@@ -202,8 +207,8 @@ KERASPTB_INLINE void dot_units(const ProductStep& s, int64_t row, Range vectors,
 KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vectors) {
   constexpr int64_t kBlockDepth = 1024, kBlockUnits = 64;
   static_assert(kBlockDepth % kSumBlock == 0 && kBlockUnits % kLanes == 0);
-  for (int64_t begin = 0; begin < s.size; begin += kBlockDepth) {
-    s.k = {begin, begin + kBlockDepth < s.size ? begin + kBlockDepth : s.size};
+  for (int64_t begin = s.columns.begin; begin < s.columns.end; begin += kBlockDepth) {
+    s.k = {begin, smaller(begin + kBlockDepth, s.columns.end)};
     for (int64_t first = vectors.begin; first < vectors.end; first += kBlockUnits / kLanes) {
       const int64_t end = first + kBlockUnits / kLanes;
       const Range block{first, end < vectors.end ? end : vectors.end};
@@ -239,7 +244,8 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
   const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
   const int threads = grid.row_parts * grid.unit_parts;
 
-  float* dh = workers.scratch<float>(B * h_stride);
+  const int64_t masks = a.special.masks(), mask_stride = B * h_stride;
+  float* dh = workers.scratch<float>(masks * mask_stride);
   float* dc = workers.scratch<float>(B * h_stride);
   float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
   float* dh_skipped = a.special.any() ? workers.scratch<float>(B * h_stride) : nullptr;
@@ -303,10 +309,13 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
       product.kernel = a.recurrent_kernel;
       product.packed = packed;
       product.size = 4 * H;
-      product.dh = dh;
       product.dh_stride = h_stride;
-      recurrent_gradient(product, part.rows, part.panels);
-      if (dh_skipped != nullptr) state_gradients(step, part.rows, part.units);
+      for (int64_t i = 0; i < masks; ++i) {
+        product.dh = dh + i * mask_stride;
+        product.columns = split(4 * H, masks, i);
+        recurrent_gradient(product, part.rows, part.panels);
+      }
+      if (dh_skipped != nullptr) state_gradients(step, part.rows, part.units, mask_stride);
     }
     copy_rows(a.dc0, H, dc, h_stride, part.rows, part.units);
     if (a.dh0 != nullptr) copy_rows(a.dh0, H, dh, h_stride, part.rows, part.units);

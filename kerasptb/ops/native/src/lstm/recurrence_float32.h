@@ -93,12 +93,12 @@ KERASPTB_INLINE void copy_rows(float* out, int64_t out_stride, const float* in, 
 
 // Copies a part of h[t-1] as the operand of step t.
 KERASPTB_INLINE void copy_operands(float* out, int64_t out_stride, const float* h, int64_t h_stride, Range rows,
-                                   Range units, const StepKinds& kinds) {
+                                   Range units, const StepKinds& kinds, int64_t gate = 0) {
   if (!kinds.special.any()) return copy_rows(out, out_stride, h, h_stride, rows, units);
   for (int64_t b = rows.begin; b < rows.end; ++b)
     for (int64_t u = units.begin; u < units.end; u += kLanes) {
       const int64_t lanes = lanes_before(u, units.end);
-      store(out + b * out_stride + u, kinds.operand(load(h + b * h_stride + u, lanes), b, u, lanes), lanes);
+      store(out + b * out_stride + u, kinds.operand(load(h + b * h_stride + u, lanes), b, u, lanes, gate), lanes);
     }
 }
 

@@ -39,6 +39,7 @@ struct ForwardStep {
   float* h_T;               // H, dense; null except in the last step
   float* c_T;               // H, dense
   int64_t c_previous_stride, c_stride, h_stride, seq_stride;
+  int64_t operand_stride;       // from the operand of a gate to the next, in h_previous and h_next; 0: one for all
   StepKinds kinds, next_kinds;  // of this step and of the next
   const float* h_before;        // h[t-1] itself, where h_previous has the operand of U: H, h_before_stride
   int64_t h_before_stride;
@@ -73,7 +74,9 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
   put(s.c + b * s.c_stride + u, c);
   put(s.h_seq + b * s.seq_stride + u, h);
   if (s.h_T == nullptr) {
-    put(s.h_next + b * s.h_stride + u, s.next_kinds.operand(h, b, u, smaller(lanes, kLanes)));
+    for (int64_t g = 0; g < s.kinds.special.masks(); ++g)
+      put(s.h_next + g * s.operand_stride + b * s.h_stride + u,
+          s.next_kinds.operand(h, b, u, smaller(lanes, kLanes), g));
   } else {
     put(s.h_T + b * H + u, h);
     put(s.c_T + b * H + u, c);
@@ -82,7 +85,7 @@ KERASPTB_INLINE void finish_units(const ForwardStep& s, int64_t b, int64_t u, co
 
 // With U packed into panels of kLanes units, [panel][k][gate][lane]: R rows of the batch by N panels. With each k,
 // kLanes floats of `ahead` are prefetched, so that a U that does not fit the L2 cache arrives during other products.
-template <int R, int N, bool kTail>
+template <int R, int N, bool kTail, bool kEachGate>
 KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t panel, const float* ahead) {
   const int64_t H = s.units, unit = panel * kLanes, panel_size = 4 * kLanes * H;
   const auto get = [&](const float* p) { return kTail ? load(p, H - unit) : load(p); };
@@ -109,11 +112,14 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
       Float x[R];
       for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
       prefetch_into_l2(ahead + k * kLanes);
-      for (int g = 0; g < 4; ++g)
+      for (int g = 0; g < 4; ++g) {
+        if (kEachGate && g > 0)
+          for (int r = 0; r < R; ++r) x[r] = splat(h[g * s.operand_stride + r * s.h_stride + k]);
         for (int n = 0; n < N; ++n) {
           const Float b = load(w + g * kLanes + n * panel_size);
           for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
         }
+      }
       w += 4 * kLanes;
     }
     for (int r = 0; r < R; ++r)
@@ -132,15 +138,16 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
     }
 }
 
-template <int N, bool kTail>
+template <int N, bool kTail, bool kEachGate>
 KERASPTB_INLINE void forward_rows(const ForwardStep& s, Range rows, int64_t panel) {
   const float* next = s.packed + (panel + N) * 4 * kLanes * s.units;
   for_each_tile<kMaxRows>(rows.size(), [&](auto height, int64_t tile, int64_t row) {
     if constexpr (fits(height, N))
-      forward_tile<height, N, kTail>(s, rows.begin + row, panel, next + tile % 4 * kLanes * s.units);
+      forward_tile<height, N, kTail, kEachGate>(s, rows.begin + row, panel, next + tile % 4 * kLanes * s.units);
   });
 }
 
+template <bool kEachGate>
 KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range panels) {
   const int64_t full = s.units / kLanes, end = panels.end < full ? panels.end : full;
   const int64_t tiles = ceil_div(rows.size(), kMaxRows), height = ceil_div(rows.size(), tiles);
@@ -148,11 +155,11 @@ KERASPTB_NOINLINE void forward_panels(const ForwardStep& s, Range rows, Range pa
   // Tiles of few rows have registers to spare, and take several panels at once.
   if constexpr (fits(1, 4))
     if (height == 1)
-      for (; p + 4 <= end; p += 4) forward_rows<4, false>(s, rows, p);
+      for (; p + 4 <= end; p += 4) forward_rows<4, false, kEachGate>(s, rows, p);
   if (fits(static_cast<int>(height), 2))
-    for (; p + 2 <= end; p += 2) forward_rows<2, false>(s, rows, p);
-  for (; p < end; ++p) forward_rows<1, false>(s, rows, p);
-  if (p < panels.end) forward_rows<1, true>(s, rows, p);
+    for (; p + 2 <= end; p += 2) forward_rows<2, false, kEachGate>(s, rows, p);
+  for (; p < end; ++p) forward_rows<1, false, kEachGate>(s, rows, p);
+  if (p < panels.end) forward_rows<1, true, kEachGate>(s, rows, p);
 }
 
 // packed[panel][k][gate][lane] = U[k, gate, panel kLanes + lane]; zero past the last unit.
@@ -171,9 +178,9 @@ void pack(const float* kernel, float* packed, int64_t units, Range panels) {
 // With U in place: adds the products of R rows of h[t-1] and rows k of U, kDeep of these at a time, to the sums in
 // memory. U is read in long runs along its rows.
 template <int R>
-KERASPTB_NOINLINE void add_rows(const ForwardStep& s, int64_t row, Range k, Range columns) {
+KERASPTB_NOINLINE void add_rows(const ForwardStep& s, int64_t row, Range k, int gate, Range columns) {
   constexpr int kDeep = 4;
-  const float* h = s.h_previous + row * s.h_stride;
+  const float* h = s.h_previous + gate * s.operand_stride + row * s.h_stride;
   float* sums = s.sums + row * s.sums_stride;
   for (int64_t first = k.begin; first < k.end; first += kDeep) {
     const float* w[kDeep];
@@ -227,8 +234,8 @@ KERASPTB_NOINLINE void forward_long_runs(const ForwardStep& s, Range rows, Range
     for (int g = 0; g < 4; ++g) {
       const Range columns{g * H + units.begin, g * H + units.end};
       int64_t row = rows.begin;
-      for (; row + 3 <= rows.end; row += 3) add_rows<3>(s, row, k, columns);
-      for (; row < rows.end; ++row) add_rows<1>(s, row, k, columns);
+      for (; row + 3 <= rows.end; row += 3) add_rows<3>(s, row, k, g, columns);
+      for (; row < rows.end; ++row) add_rows<1>(s, row, k, g, columns);
       for (int64_t b = rows.begin; b < rows.end; ++b) {
         const int64_t j = b * s.sums_stride + columns.begin;
         add_and_clear(s.totals + j, s.sums + j, columns.size());
@@ -263,7 +270,8 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
     sums = workers.scratch<float>(B * sums_stride);
     totals = workers.scratch<float>(B * sums_stride);
   }
-  float* h[2] = {workers.scratch<float>(B * h_stride), workers.scratch<float>(B * h_stride)};
+  const int64_t masks = a.special.masks(), operand_stride = masks > 1 ? B * h_stride : 0;
+  float* h[2] = {workers.scratch<float>(masks * B * h_stride), workers.scratch<float>(masks * B * h_stride)};
   const bool saves = a.gates != nullptr;
   float* c_local = saves ? nullptr : workers.scratch<float>(B * h_stride);
   Barrier all(threads);
@@ -273,7 +281,8 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
     if (thread >= threads) return;
     const Part part(grid, thread, B, H);
     if (packed != nullptr) pack(a.recurrent_kernel, packed, H, split(panels, threads, thread));
-    copy_operands(h[0], h_stride, a.h0, H, part.rows, part.units, {a.special, T, H, 0});
+    for (int64_t g = 0; g < masks; ++g)
+      copy_operands(h[0] + g * operand_stride, h_stride, a.h0, H, part.rows, part.units, {a.special, T, H, 0}, g);
     all.wait();
     for (int64_t t = 0; t < T; ++t) {
       const bool last = t == T - 1;
@@ -298,13 +307,16 @@ void lstm_recurrence_forward(const LstmRecurrenceForward& a, Workers& workers) {
       step.h_previous = h[t & 1];
       step.h_next = h[(t + 1) & 1];
       step.h_stride = h_stride;
+      step.operand_stride = operand_stride;
       step.h_seq = a.h_seq + t * H;
       step.seq_stride = T * H;
       step.gates = saves ? a.gates + t * order.gates_of_step : nullptr;
       step.h_T = last ? a.h_T : nullptr;
       step.c_T = a.c_T;
-      if (packed != nullptr)
-        forward_panels(step, part.rows, part.panels);
+      if (packed != nullptr && masks > 1)
+        forward_panels<true>(step, part.rows, part.panels);
+      else if (packed != nullptr)
+        forward_panels<false>(step, part.rows, part.panels);
       else
         forward_long_runs(step, part.rows, part.units);
       if (grid.unit_parts > 1 && !last) step_barriers[part.row_part].wait();

@@ -16,25 +16,24 @@ struct StepKinds {
   KERASPTB_INLINE_METHOD bool reset(int64_t b) const { return has(b, LstmSteps::kReset); }
   KERASPTB_INLINE_METHOD bool skipped(int64_t b) const { return has(b, LstmSteps::kSkipped); }
 
-  // m h[t-1], the operand of the product with U, from h[t-1]; `lanes` units from u on.
-  KERASPTB_INLINE_METHOD Float operand(Float h, int64_t b, int64_t u, int64_t lanes) const {
+  // m h[t-1], the operand of the product with a gate's columns of U, from h[t-1]; `lanes` units from u on.
+  KERASPTB_INLINE_METHOD Float operand(Float h, int64_t b, int64_t u, int64_t lanes, int64_t gate = 0) const {
     if (t == steps) return h;  // of no step
-    if (reset(b)) return Float{};
-    return special.recurrent_mask == nullptr ? h : h * mask(b, u, lanes);
+    return reset(b) ? Float{} : masked(h, b, u, lanes, gate);
   }
-  // The gradient of h[t-1], from that of m h[t-1], or in a skipped step from that of h[t].
-  KERASPTB_INLINE_METHOD Float gradient(Float d_operand, Float dh, int64_t b, int64_t u, int64_t lanes) const {
-    if (reset(b)) return Float{};
-    if (skipped(b)) return dh;
-    return special.recurrent_mask == nullptr ? d_operand : d_operand * mask(b, u, lanes);
+  // The gradient of h[t-1] by an operand, from that of the operand.
+  KERASPTB_INLINE_METHOD Float masked(Float x, int64_t b, int64_t u, int64_t lanes, int64_t gate = 0) const {
+    if (special.recurrent_mask == nullptr) return x;
+    return x * load(special.recurrent_mask + gate * special.gate_stride + b * units + u, lanes);
+  }
+  // The gradient of h[t-1], from that by its operands, or in a skipped step from that of h[t].
+  KERASPTB_INLINE_METHOD Float gradient(Float by_operands, Float dh, int64_t b) const {
+    return reset(b) ? Float{} : skipped(b) ? dh : by_operands;
   }
 
  private:
   KERASPTB_INLINE_METHOD bool has(int64_t b, int32_t kind) const {
     return special.kinds != nullptr && (special.kinds[b * steps + t] & kind) != 0;
-  }
-  KERASPTB_INLINE_METHOD Float mask(int64_t b, int64_t u, int64_t lanes) const {
-    return load(special.recurrent_mask + b * units + u, lanes);
   }
 };
 
