@@ -140,16 +140,16 @@ def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="
     if backend not in ("reference", "keras"):
         if dtype != "float32":
             limit = f"The native backend takes float32. Received: dtype={dtype}."
-        elif None in shape:
+        elif shape[-1] is None or (platform.gpu and None in shape):
             limit = f"The native backend needs static shapes. Received: h of shape {shape}."
     chosen = choose(backend, precision, limit, platform)
     if not chosen.is_native:
         return chosen
     if platform.gpu:
         return Plan("native_softmax", precision, "On a GPU the framework computes the products.")
-    features, num_words = shape[-1], np.prod(shape[:-1])
-    many = precision == "float32" and features > _MAX_FUSED_FEATURES
-    if many and num_words > platform.few_words_limit(features, vocabulary_size):
+    features = shape[-1]
+    many = precision == "float32" and features > _MAX_FUSED_FEATURES and None not in shape
+    if many and np.prod(shape[:-1]) > platform.few_words_limit(features, vocabulary_size):
         reason = f"In float32 the framework's products are faster above {_MAX_FUSED_FEATURES} features."
         return Plan("native_softmax", precision, f"{reason} Received: {features}.")
     return chosen
@@ -338,7 +338,9 @@ class _NativeFused(_WithGradient):
 def _native_call(target, arguments, shapes, **options):
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
-    return calls.call(f"kerasptb_{target}", arguments, [tuple(shape) for shape in shapes], **options)
+    N = calls.OpenSize(batch=1)  # where it is not known
+    shapes = [tuple(N if size is None else size for size in shape) for shape in shapes]
+    return calls.call(f"kerasptb_{target}", arguments, shapes, sized_by=0, **options)
 
 
 def _chunking(h, bias):

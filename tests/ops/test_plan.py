@@ -78,7 +78,11 @@ CROSS_ENTROPY = [
     ((19, 1500), {}, AVX2, "native_softmax", "above 650"),  # the limit of that processor's registers, not of AVX-512's
     ((1200, 1500), {"precision": "bfloat16"}, CPU, "native", None),
     ((1200, 128), {}, GPU, "native_softmax", "On a GPU"),
-    ((None, 128), {}, CPU, "keras", "static shapes"),
+    ((None, 128), {}, CPU, "native", None),
+    ((60, None, 1500), {"precision": "bfloat16"}, CPU, "native", None),
+    ((None, 1500), {}, CPU, "native", None),
+    ((None, 128), {}, GPU, "keras", "static shapes"),
+    ((1200, None), {}, CPU, "keras", "static shapes"),
     ((1200, 128), {"dtype": "float64"}, CPU, "keras", "takes float32"),
     ((1200, 128), {}, BARE, "keras", WITHOUT),
     ((1200, 128), {"backend": "reference"}, BARE, "reference", "was named"),

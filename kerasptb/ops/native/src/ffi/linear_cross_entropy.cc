@@ -2,6 +2,8 @@
 // linear_cross_entropy/linear_cross_entropy.h and linear_cross_entropy/softmax_cross_entropy.h.
 #include "linear_cross_entropy/linear_cross_entropy.h"
 
+#include <algorithm>
+
 #include "common/cpu.h"
 #include "ffi/handlers.h"
 #include "ffi/softmax_cross_entropy.h"
@@ -32,8 +34,13 @@ ffi::Error linear_cross_entropy(Call& call) {
     call.out(a.d_kernel, {kernel_rows, kernel_columns});
     call.out(a.d_bias, {V});
   }
-  ffi::Error error = call.check("kerasptb_linear_cross_entropy", N > 0 && D > 0 && V > 0);
+  ffi::Error error = call.check("kerasptb_linear_cross_entropy", D > 0 && V > 0);
   if (error.failure()) return error;
+  if (N == 0) {
+    if (kGradients) std::fill_n(a.d_kernel, D * V, 0.0f);
+    if (kGradients) std::fill_n(a.d_bias, V, 0.0f);
+    return error;
+  }
   if (error = check_targets(a.targets, N, V); error.failure()) return error;
   call.use_huge_pages();
   return run([&] {
