@@ -264,17 +264,30 @@ def test_who_looks_for_nan_finds_none_in_a_graph_without(backend, reduction):
     assert gradients[1].shape == (3, 10)
 
 
-def test_unknown_number_of_words_in_a_graph():
-    arrays, targets, _ = make_inputs(40, 6, 30)
-    h, kernel, bias = arrays
+@pytest.mark.parametrize("backend", ["keras", "native"])
+@pytest.mark.parametrize("features", [6, 700])
+def test_unknown_number_of_words_in_a_graph(native_library, backend, features):
+    (h, kernel, bias), targets, upstream = make_inputs(40, features, 30)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 6]), tf.TensorSpec([None], tf.int32)])
-    def loss_of(h, targets):
-        return linear_cross_entropy(h, kernel, bias, targets, backend="keras")
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, features]), *[tf.TensorSpec([None], t) for t in ("int32", "float32")]]
+    )
+    def loss_and_gradients_of(h, targets, upstream):
+        tensors = [h, tf.constant(kernel), tf.constant(bias)]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss = linear_cross_entropy(*tensors, targets, backend=backend)
+        return [loss, *tape.gradient(loss, tensors, output_gradients=upstream)]
 
-    for num_words in (40, 7, 0):
-        expected = exact((h[:num_words], kernel, bias), targets[:num_words], np.ones(num_words))[0] if num_words else []
-        np.testing.assert_allclose(loss_of(h[:num_words], targets[:num_words]), expected, rtol=1e-5)
+    for num_words in (40, 7):
+        some = h[:num_words], targets[:num_words], upstream[:num_words]
+        expected = exact((some[0], kernel, bias), *some[1:])
+        for found, wanted in zip(loss_and_gradients_of(*some), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    loss, dh, d_kernel, d_bias = loss_and_gradients_of(h[:0], targets[:0], upstream[:0])
+    assert (loss.shape, dh.shape) == ((0,), (0, features))
+    assert not d_kernel.numpy().any()
+    assert not d_bias.numpy().any()
 
 
 def test_without_a_tape_no_gradient_is_made(monkeypatch):
