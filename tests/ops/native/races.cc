@@ -36,17 +36,19 @@ struct Lstm {
          cells = Floats((T + 1) * B * sizes.padded_units());
   std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.num_rows() * sizes.row_stride());
 
-  void run() {
+  void run(const kerasptb::LstmSteps& special) {
     kerasptb::LstmForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
                                        state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data()};
+    inference.special = special;
     kerasptb::LstmForward forward = inference;
     forward.rows = rows.data();
     forward.gates = gates.data();
     forward.cells = cells.data();
-    const kerasptb::LstmBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
-                                             state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
-                                             dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
-                                             dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
+    kerasptb::LstmBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
+                                       state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
+                                       dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
+                                       dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
+    backward.special = special;
     for (const auto& io : {inference, forward})
       parts == 0 ? KERASPTB_DISPATCH(lstm_forward)(io) : KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(parts, io);
     parts == 0 ? KERASPTB_DISPATCH(lstm_backward)(backward)
@@ -54,7 +56,51 @@ struct Lstm {
   }
 };
 
-void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) { Lstm{parts, {B, T, D, H}}.run(); }
+void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
+  const Floats mask = numbers(B * H);
+  std::vector<int32_t> kinds(B * T);
+  for (int64_t i = 0; i < B * T; ++i) kinds[i] = static_cast<int32_t>(i % 4);
+  for (const kerasptb::LstmSteps& special : {kerasptb::LstmSteps{}, kerasptb::LstmSteps{kinds.data(), mask.data()}})
+    Lstm{parts, {B, T, D, H}}.run(special);
+}
+
+// The recurrence with a mask for each gate.
+void recurrence(int64_t B, int64_t T, int64_t H) {
+  const Floats xz = numbers(B * T * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H), state = numbers(B * H),
+               masks = numbers(4 * B * H), dh_seq = numbers(B * T * H);
+  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * 4 * H), c_seq(B * T * H), dz(B * T * 4 * H),
+      dbias(4 * H), dc0(B * H), dh0(B * H);
+  kerasptb::LstmRecurrenceForward forward = {B,
+                                             T,
+                                             H,
+                                             xz.data(),
+                                             U.data(),
+                                             bias.data(),
+                                             state.data(),
+                                             state.data(),
+                                             h_seq.data(),
+                                             h_T.data(),
+                                             c_T.data(),
+                                             gates.data(),
+                                             c_seq.data()};
+  kerasptb::LstmRecurrenceBackward backward = {B,
+                                               T,
+                                               H,
+                                               U.data(),
+                                               gates.data(),
+                                               c_seq.data(),
+                                               state.data(),
+                                               dh_seq.data(),
+                                               state.data(),
+                                               state.data(),
+                                               dz.data(),
+                                               dbias.data(),
+                                               dc0.data(),
+                                               dh0.data()};
+  forward.special = backward.special = {nullptr, masks.data(), B * H};
+  KERASPTB_DISPATCH(lstm_recurrence_forward)(forward);
+  KERASPTB_DISPATCH(lstm_recurrence_backward)(backward);
+}
 
 void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {
   const Floats h = numbers(N * D), W = numbers(D * V), bias = numbers(V), scale = numbers(N), logits = numbers(N * V);
@@ -95,6 +141,7 @@ void all() {
   for (const int64_t B : {1, 6, 70}) lstm(0, B, 3, 20, 37);
   lstm(0, 2, 3, 20, 200);  // too few rows for the threads: they share the units
   lstm(0, 70, 20, 8, 40);  // enough of them that the weights are packed
+  for (const int64_t B : {2, 70}) recurrence(B, 4, 40);
   // Of a batch that is no multiple of 16 a product in bfloat16 also reads rows of the next step, which may be in the
   // making, and drops what it makes of them: harmless, but not to the sanitizer.
   if (bfloat16)

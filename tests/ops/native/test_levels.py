@@ -22,6 +22,8 @@ for shape in test_lstm.SHAPES:
     test_lstm.assert_as_exact_as_the_framework(found, shape)
     again = test_lstm.values_and_gradients(shape, "float32", "native")
     assert all(np.array_equal(found[name], again[name]) for name in found), shape
+for shape in test_lstm.MASKED_SHAPES[2:8:2]:
+    test_lstm.test_native_masks_are_as_exact_as_the_framework(None, shape)
 for shape in layer.SHAPES:
     layer.test_inference_gives_the_bits_of_the_forward_pass(None, "float32", shape, False)
 linear.test_few_words_limit_is_where_the_kernels_change(None, 300)
@@ -62,7 +64,7 @@ def test_bfloat16_without_amx(native_library):
     if native.cpu_level() == "avx512bf16":
         pytest.skip("this processor has no AMX, so the other tests run these kernels")
     environment = os.environ | {"KERASPTB_CPU": "avx512bf16"}
-    chosen = "all_gradients or loss_per_word or summed_loss or transposed or any_number_of_threads"
+    chosen = "all_gradients or with_masks or loss_per_word or summed_loss or transposed or any_number_of_threads"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, TESTS / "test_bfloat16.py"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

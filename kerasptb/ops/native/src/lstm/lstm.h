@@ -53,12 +53,12 @@ struct LstmSizes {
 struct LstmForward {
   LstmSizes sizes;
   const float *x, *kernel, *recurrent_kernel, *bias, *h0, *c0;
-  LstmSteps special;
   float *h_seq, *h_T, *c_T;
   // Saved for the backward pass; all null in inference.
   uint16_t* rows = nullptr;  // bfloat16 only
   void* gates = nullptr;
   float* cells = nullptr;
+  LstmSteps special;
 };
 
 struct LstmBackward {
@@ -67,8 +67,8 @@ struct LstmBackward {
   const uint16_t* rows;                                          // bfloat16 only
   const void* gates;
   const float *cells, *dh_seq, *dh_T, *dc_T;
-  LstmSteps special;
   float *dx, *d_kernel, *d_recurrent_kernel, *d_bias, *dh0, *dc0;
+  LstmSteps special;
 };
 
 // The shapes of what is saved, in the order above. `parts`: bfloat16 numbers of each operand, 0 for float32.
