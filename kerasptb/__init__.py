@@ -29,6 +29,7 @@ _MODULES = {
     "Vocabulary": "kerasptb.data",
     "build_language_model": "kerasptb.models",
     "evaluate_perplexity": "kerasptb.evaluation",
+    "explain": "kerasptb.explanation",
     "export_litert": "kerasptb.export",
     "export_onnx": "kerasptb.export",
     "export_saved_model": "kerasptb.export",

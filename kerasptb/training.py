@@ -14,15 +14,16 @@ from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence,
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
+from kerasptb.explanation import explain
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import default_precision
+from kerasptb.ops.plan import default_precision, note_as_told
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
 from kerasptb.runs import run as runs
 from kerasptb.runs.recorder import Recorder
-from kerasptb.utils.files import new_folder, write_json
+from kerasptb.utils.files import atomic_write, new_folder, write_json
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
@@ -115,7 +116,11 @@ def train(
             (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
         interrupted = False
         try:
-            _announce(say, run, corpus, model)
+            explanation = explain(model)
+            with atomic_write(run.folder / runs.EXPLANATION) as temporary:
+                temporary.write_text(f"{explanation}\n")
+            if verbose:
+                _announce(run, corpus, model, explanation)
             _fit(model, corpus, recorder, callbacks, verbose)
         except KeyboardInterrupt:
             if not recorder.history:
@@ -262,16 +267,15 @@ def _versions():
     }
 
 
-def _announce(say, run, corpus, model):
+def _announce(run, corpus, model, explanation):
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
-    say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
+    print(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
+    print(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
     if (note := platforms.drawback(model.precision)) is not None:
-        say(f"Precision {model.precision} is {note}.")
-    planned = _plan_of_lstms(model)
-    if model.backend == "auto" and not platforms.visible_gpus() and not planned.is_native:
-        say(f"Slower than it could be, without the native kernels: {planned.reason}")
-    say(f"Run folder: {run.folder}", flush=True)
+        print(f"Precision {model.precision} is {note}.")
+    for row in explanation:
+        note_as_told(row.reason)
+    print(f"{explanation}\nRun folder: {run.folder}", flush=True)
 
 
 def _finish(run, corpus, recorder, interrupted, say):
@@ -282,6 +286,7 @@ def _finish(run, corpus, recorder, interrupted, say):
     strict, streams = evaluate_both(model, corpus.test)
     test = None if streams is None else streams.perplexity
     shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
+    plans = [layer.plan() for layer in model.layers if isinstance(layer, FusedLSTM)]
     metrics = {
         "train_perplexity": best["perplexity"],
         "valid_perplexity": best["val_perplexity"],
@@ -291,7 +296,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
         "preset": run.config["training"]["preset"],
-        "backend": _plan_of_lstms(model).implementation,
+        "backend": next((plan for plan in plans if not plan.is_native), plans[0]).implementation,
         "precision": model.precision,
         "parameters": model.count_params(),
         "seed": model.seed,
@@ -307,9 +312,3 @@ def _finish(run, corpus, recorder, interrupted, say):
     if corpus.is_sample:
         say("These are perplexities of the built-in sample text: they compare with nothing published.")
     say(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
-
-
-def _plan_of_lstms(model):
-    """Returns the `Plan` of the LSTM layers: of the first that native kernels do not serve, if there is one."""
-    plans = [layer.plan() for layer in model.layers if isinstance(layer, FusedLSTM)]
-    return next((planned for planned in plans if not planned.is_native), plans[0])

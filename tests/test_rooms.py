@@ -16,7 +16,7 @@ ROOMS = (
     ("callbacks", "trainers"),
     ("models",),
     ("runs",),
-    ("evaluation", "export", "generation", "info"),
+    ("evaluation", "explanation", "export", "generation", "info"),
     ("training",),
     ("serving", "tuning"),
     ("cli",),

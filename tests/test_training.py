@@ -17,7 +17,7 @@ from kerasptb.data import Corpus, Vocabulary, make_dataset
 from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import lstm as native_lstm
-from kerasptb.ops.plan import default_precision
+from kerasptb.ops.plan import default_precision, note_as_told
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -66,7 +66,7 @@ def test_leaves_a_run_folder(tmp_path):
     run = train(tmp_path / "run", training_arguments={"learning_rate": 0.5})
     assert {path.name for path in run.folder.iterdir()} == {
         "config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "history.csv",
-        "metrics.json", "curves.png", "logs",
+        "metrics.json", "curves.png", "explain.txt", "logs",
     }  # fmt: skip
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list(run.folder.glob("logs/*/events*"))
@@ -221,7 +221,15 @@ def test_settings_are_compared_as_they_are_meant(tmp_path):
 def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "They are not built.")
     run = train(tmp_path / "run", epochs=1, verbose=2)
-    assert "\nSlower than it could be, without the native kernels: They are not built.\n" in capsys.readouterr().out
+    told = (run.folder / "explain.txt").read_text()
+    assert told in capsys.readouterr().out
+    assert [line.split(None, 2) for line in told.splitlines()[1:5]] == [
+        ["lstm_0", "StatefulLSTM", "keras  They are not built."],
+        ["lstm_1", "StatefulLSTM", "keras  They are not built."],
+        ["logits", "Dense", "keras  They are not built."],
+        ["cost", "SequenceCrossEntropy", "keras  They are not built."],
+    ]
+    assert not note_as_told("They are not built.")  # so that no warning says it again
     assert run.metrics["backend"] == "keras"
 
 
@@ -237,7 +245,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: .*weights\.h5"):
         train(tmp_path / "run", callbacks=[Fill()])
     names = {"config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "history.csv"}
-    assert {path.name for path in (tmp_path / "run").iterdir()} == names | {"curves.png", "logs"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names | {"curves.png", "explain.txt", "logs"}
     monkeypatch.undo()
     assert len(train(tmp_path / "run", resume=True).history) == 3
 
@@ -567,7 +575,7 @@ def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_
     calls, call = [], native_lstm.call
     monkeypatch.setattr(native_lstm, "call", lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1])
     run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy}, verbose=2)
-    slower = f"without the native kernels: The native backend takes float32. Received: dtype policy {policy}."
+    slower = f"keras  The native backend takes float32. Received: dtype policy {policy}."
     assert (slower in capsys.readouterr().out) == (not native and not platforms.visible_gpus())
     assert (run.metrics["backend"], bool(calls)) == (("native", True) if native else ("keras", False))
 

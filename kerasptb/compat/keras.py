@@ -59,8 +59,17 @@ def is_exported():
     return frame is not None
 
 
+def compiled_metrics(model):
+    """Returns the metrics that a model was compiled with, as they were given: before a batch `metrics` has none."""
+    compiled = model._compile_metrics
+    given = [] if compiled is None else [compiled._user_metrics, compiled._user_weighted_metrics]
+    return [metric for metric in keras.tree.flatten(given) if metric is not None]
+
+
 # Private methods of public classes that are called or overridden here: class, name, parameters.
 INHERITED = (
+    # `kerasptb.explain` finds layers in layers; publicly only models tell theirs.
+    (keras.Layer, "_flatten_layers", ("include_self", "recursive")),
     # StatefulLSTM.call does what RNN.call does.
     (keras.layers.RNN, "_maybe_config_dropout_masks", ("cell", "input_sequence", "input_state")),
     (keras.layers.RNN, "_maybe_reset_dropout_masks", ("cell",)),

@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasptb.ops.dropout import dropout
 from kerasptb.ops.dropout import plan as plan_dropout
+from kerasptb.ops.plan import warn_if_slower
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -20,7 +21,11 @@ class Dropout(keras.layers.Dropout):
 
     def call(self, inputs, training=False):
         """Returns the inputs, with elements dropped if `training`."""
-        if not (training and 0 < self.rate < 1 and self.plan(inputs.shape).is_native):
+        if not (training and 0 < self.rate < 1):
+            return super().call(inputs, training=training)
+        plan = self.plan(inputs.shape)
+        warn_if_slower(plan)
+        if not plan.is_native:
             return super().call(inputs, training=training)
         x = dropout(ops.cast(inputs, "float32"), self.rate, self.seed_generator.next())
         return ops.cast(x, inputs.dtype)

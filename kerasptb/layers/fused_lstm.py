@@ -7,7 +7,7 @@ from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autoca
 from kerasptb.layers.dropout import Dropout
 from kerasptb.ops.lstm import EACH_GATE, in_float32, keras_only
 from kerasptb.ops.lstm import run as run_lstm
-from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit
+from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit, warn_if_slower
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 
 
@@ -104,6 +104,7 @@ class FusedLSTM(keras.layers.LSTM):
         if resets is not None and len(resets.shape) == 1:
             state, resets = [ops.where(resets[:, None], ops.zeros_like(x), x) for x in state], None
         plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None)
+        warn_if_slower(plan, self.backend)
         if resets is not None:
             self._check_ours()
         if plan.implementation == "keras" and resets is None and not self._is_ours():

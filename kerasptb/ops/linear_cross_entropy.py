@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import Plan, choose
+from kerasptb.ops.plan import Plan, choose, warn_if_slower
 from kerasptb.ops.tensors import after, as_tensor, differentiable, do_not_convert, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -107,6 +107,7 @@ def linear_cross_entropy(
     _check_arguments(h, kernel, bias, targets, weights, transpose_kernel)
     dtype = keras.backend.standardize_dtype(h.dtype)
     planned = plan(tuple(h.shape), bias.shape[0], dtype, backend=backend, precision=precision)
+    warn_if_slower(planned, backend)
     implementation = _implementation(planned, bool(transpose_kernel))
     lead = ops.shape(targets)
     h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))

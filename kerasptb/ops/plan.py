@@ -17,11 +17,13 @@ from typing import NamedTuple
 
 import keras
 
+from kerasptb.compat.keras import in_symbolic_scope, is_exported
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native.loader import NativeUnavailableError
 
 BACKENDS = ("auto", "reference", "keras", "native")
 PRECISIONS = platforms.PRECISIONS
+_told = set()  # reasons, without what was received: that may be another shape each time
 
 
 class Plan(NamedTuple):
@@ -117,6 +119,31 @@ def dtype_limit(policy):
     if policy.variable_dtype == "float32" and policy.compute_dtype in ("float32", "bfloat16", "float16"):
         return None
     return f"The native backend takes float32. Received: dtype policy {policy.name}."
+
+
+def note_as_told(reason):
+    """Notes that the user has been told a plan's reason; returns whether this is news in this process."""
+    essence = (reason or "").partition(" Received:")[0]
+    is_news = essence not in _told
+    _told.add(essence)
+    return is_news
+
+
+def warn_if_slower(plan, backend="auto"):
+    """Warns, once a process and reason, if "auto" runs Keras' own for a reason that the user can change.
+
+    Called where a call is about to run. Silent are a backend that was named, what a processor or a GPU lacks, exports,
+    and Keras asking for shapes.
+    """
+    if plan.implementation != "keras" or backend != "auto" or in_symbolic_scope():
+        return
+    lacking = platforms.why_not_native() is None and plan.reason == platforms.why_not_native("bfloat16")
+    if not (lacking or platforms.visible_gpus() or is_exported()) and note_as_told(plan.reason):
+        warnings.warn(
+            f"Slower than it could be, without the native kernels: {plan.reason} (If Keras' own is meant, "
+            'backend="keras" or Keras\' layer says so, and ends this warning.)',
+            stacklevel=3,
+        )
 
 
 def available_here(config):

@@ -9,6 +9,7 @@
       history.csv          a row for each epoch
       metrics.json         the results
       curves.png           both perplexities and the learning rate over the epochs
+      explain.txt          what ran, and why nothing faster did, of the latest start
       logs/                for TensorBoard
 
 Files are written under a temporary name and then renamed, so that none is ever incomplete.
@@ -31,8 +32,9 @@ HISTORY = "history.csv"
 CURVES = "curves.png"
 RESUME = "resume.npz"
 LOGS = "logs"
+EXPLANATION = "explain.txt"
 
-_FILES = {CONFIG, VOCABULARY, METRICS, HISTORY, CURVES, RESUME, "best.weights.h5", "last.weights.h5"}
+_FILES = {CONFIG, VOCABULARY, METRICS, HISTORY, CURVES, RESUME, EXPLANATION, "best.weights.h5", "last.weights.h5"}
 
 
 class RunError(ValueError):

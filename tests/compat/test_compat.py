@@ -51,6 +51,9 @@ def test_compiled_metrics_are_one_metric():
     model.compile(metrics=["mse"])
     assert model._compile_metrics in model.metrics
     assert not model._compile_metrics.built
+    assert keras_names.compiled_metrics(model) == ["mse"]
+    model.compile(metrics=None, weighted_metrics=["mae"])
+    assert keras_names.compiled_metrics(model) == ["mae"]
 
 
 def test_loops_take_what_they_are_given():

@@ -1,13 +1,18 @@
 """What runs, as tables: plans are functions of shapes, dtypes, precision, backend and platform."""
 
+import warnings
+
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasptb.layers import Dense, Dropout, FusedLSTM, StatefulLSTM
 from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.global_norm import plan as plan_global_norm
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
+from kerasptb.ops.logits import LogitFactors
 from kerasptb.ops.lstm import EACH_GATE
 from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import NativeUnavailableError, loader
@@ -207,3 +212,93 @@ def test_the_limit_of_few_words_is_the_library_s_own(native_library):
     # The plan follows it, whatever the processor.
     assert plan_cross_entropy((limit, 1500), 10_000).implementation == "native"
     assert plan_cross_entropy((limit + 1, 1500), 10_000).implementation == "native_softmax"
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Runs calls as in a process that has not warned yet, and returns the warnings."""
+    monkeypatch.setattr("kerasptb.ops.plan._told", set())
+
+    def run(*calls):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for call in calls:
+                call()
+        return [str(warning.message) for warning in caught]
+
+    return run
+
+
+def x(*shape, dtype="float32"):
+    return np.zeros(shape, dtype)
+
+
+def mean_of(layer, shape):
+    return keras.ops.mean(layer(x(*shape), training=True))
+
+
+def test_what_the_user_can_change_is_warned_of_once(native_library, told):
+    relu, wide = (
+        (lambda: FusedLSTM(4, activation="relu")(x(2, 3, 5))),
+        (lambda: FusedLSTM(4, dtype="float64")(x(2, 3, 5))),
+    )
+    found = told(relu, relu, wide, wide, relu)
+    assert len(found) == 2
+    assert "kernels: Only Keras' own loop serves an LSTM with activation=" in found[0]
+    assert "kernels: The native backend takes float32. Received: dtype policy float64. (If Keras' own" in found[1]
+
+
+def test_what_is_received_makes_no_other_reason(native_library, told):
+    lstm = FusedLSTM(4, return_sequences=True)
+    lstm.build((2, 3, 5))
+
+    def traced(*shape):
+        return lambda: tf.function(lstm, input_signature=[tf.TensorSpec(shape)]).get_concrete_function()
+
+    (found,) = told(traced(2, None, 5), traced(3, None, 5), traced(None, 3, 5))
+    assert "needs static shapes without zeros. Received: shape=(2, None, 5)." in found
+
+
+def test_a_library_that_is_missing_is_warned_of_once(told, monkeypatch):
+    reason = "No C++ compiler was found. Run `kerasptb build`."
+    monkeypatch.setattr("kerasptb.ops.platform.why_not_native", lambda precision="float32": reason)
+    monkeypatch.setattr("kerasptb.ops.platform.this_process", lambda: platform(missing=reason))
+    lstm, dropout = FusedLSTM(4, return_sequences=True), Dropout(0.5)
+    mixed = FusedLSTM(4, dtype="mixed_bfloat16")  # for the same reason, not for its dtype
+    factors = LogitFactors(x(2, 3, 4), x(4, 7), x(7))
+    calls = [lambda: lstm(x(2, 3, 5)), lambda: mean_of(dropout, (2, 3)), lambda: mixed(x(2, 3, 5))]
+    (found,) = told(*calls, lambda: factors.cross_entropy(x(2, 3, dtype="int32")))
+    assert reason in found
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: FusedLSTM(4, activation="relu", backend="keras")(x(2, 3, 5)),
+        lambda: FusedLSTM(4, backend="reference")(x(2, 3, 5)),
+        lambda: FusedLSTM(4)(x(2, 3, 5)),
+        lambda: FusedLSTM(4, activation="relu")(keras.Input((3, 5))),
+        lambda: FusedLSTM(4, activation="relu").plan((2, 3, 5)),
+        lambda: Dropout(0.5, dtype="float64")(x(2, 3)),
+    ],
+    ids=["keras named", "reference named", "native", "symbolic", "plan", "no dropout"],
+)
+def test_what_needs_no_warning(native_library, told, call):
+    assert told(call) == []
+
+
+def test_what_a_processor_or_a_gpu_lacks_needs_no_warning(native_library, told, monkeypatch, gpus):
+    monkeypatch.setattr(
+        "kerasptb.ops.platform.why_not_native",
+        lambda precision="float32": "No such instructions." if precision == "bfloat16" else None,
+    )
+    layer = FusedLSTM(4, dtype="mixed_bfloat16")
+    check(layer.plan(), "keras", "No such instructions.")
+    assert told(lambda: layer(x(2, 3, 5))) == []
+    gpus("The GPU is too old.")
+    assert told(lambda: FusedLSTM(4, activation="relu")(x(2, 3, 5))) == []
+
+
+def test_an_export_needs_no_warning(native_library, told, tmp_path):
+    model = keras.Sequential([keras.Input((3, 5)), FusedLSTM(4, activation="relu")])
+    assert [text for text in told(lambda: model.export(tmp_path, verbose=False)) if "Slower" in text] == []

@@ -1,0 +1,156 @@
+"""What runs in a model, and why nothing faster does, as a table."""
+
+import contextlib
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from kerasptb.compat.keras import compiled_metrics, get_keras_mask
+from kerasptb.layers import FusedLSTM
+from kerasptb.ops.logits import factors_of
+
+
+class Row(NamedTuple):
+    """What one part of a model runs on.
+
+    Attributes:
+        name: of the layer; "cost" for the loss, "step" for the step of `fit`.
+        kind: name of the class.
+        implementation: as in `kerasptb.ops.plan.Plan`; of the step "XLA", "graph" or "eager".
+        precision: of the matrix products; `None` for the step.
+        reason: one line on why nothing faster runs; `None` if this is the fastest.
+    """
+
+    name: str
+    kind: str
+    implementation: str
+    precision: str | None = None
+    reason: str | None = None
+
+
+class Explanation(list):
+    """A list of `Row`s; as a string it is a table."""
+
+    def __str__(self):
+        """Returns the table, a line for each row."""
+        lines = [("layer", "class", "runs", "why nothing faster")]
+        for row in self:
+            is_native = row.implementation.startswith("native")
+            runs = f"{row.implementation}, {row.precision}" if is_native else row.implementation
+            lines.append((row.name, row.kind, runs, row.reason or ""))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def explain(model, batch_shape=None):
+    """Returns what each layer of this package in a model runs on, what its cost does, and why nothing faster runs.
+
+    Layers in other layers, such as in `Bidirectional`, `TimeDistributed` or a model, are found too. The layers' own
+    plans are asked; a layer that is called several times is asked once.
+
+    Args:
+        model: a `keras.Model`, built; of a compiled one the cost and the step are explained too.
+        batch_shape: (B, T) of the batches, for sizes that the model's inputs leave open; `None` for the model's
+            `batch_size` and `num_steps`, if it is a `LanguageModel`. Sizes that stay open count as unknown.
+
+    Returns:
+        An `Explanation`, a list of `Row`s that prints as a table.
+
+    Raises:
+        ValueError: if the model is not built, or a layer has a named backend that cannot serve its calls.
+        NativeUnavailableError: if a layer has a named backend or precision that cannot be used here.
+
+    Example:
+        >>> print(kerasptb.explain(model))
+        layer   class                 runs             why nothing faster
+        lstm_0  StatefulLSTM          native, float32
+        logits  Dense                 native, float32
+        cost    SequenceCrossEntropy  native, float32  The metrics accuracy read the logits.
+        step    fit                   graph            `jit_compile` of `compile` does not let XLA compile it.
+    """
+    if not model.built:
+        raise ValueError(f"Expected a model that is built, as by a call or an Input. Received: {model.name}, not built")
+    given = batch_shape or (getattr(model, "batch_size", None), getattr(model, "num_steps", None))
+    plans = {}
+    for layer, x, mask in _layers(model):
+        if hasattr(layer, "plan") and layer.built and layer not in plans:
+            plans[layer] = _plan(layer, x, mask, given)
+    rows = [Row(layer.name, type(layer).__name__, *plan) for layer, plan in plans.items()]
+    return Explanation([*rows, *([_cost(model, plans), _step(model)] if model.compiled else [])])
+
+
+def _layers(layer, mask=False):
+    """Yields each inner layer, the symbolic tensor that it was called on, or None, and whether that has a mask."""
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        x, masked = None, mask and not isinstance(layer, keras.Model)  # a wrapper hands its mask on
+        with contextlib.suppress(AttributeError, ValueError):  # an Input, or one not in Keras' graph
+            x, *_ = keras.tree.flatten(inner.input)
+            masked = get_keras_mask(x) is not None
+        yield inner, x, masked
+        yield from _layers(inner, masked)
+
+
+def _plan(layer, x, mask, given):
+    shape = (layer.get_build_config() or {}).get("input_shape") if x is None else x.shape
+    if shape is not None:
+        given = [*given, *[None] * len(shape)]
+        shape = (*(a if isinstance(a, int) else b for a, b in zip(shape[:-1], given, strict=False)), shape[-1])
+    return layer.plan(shape, mask=mask) if isinstance(layer, FusedLSTM) else layer.plan(shape)
+
+
+def _cost(model, plans):
+    """Tries loss and metrics on the logits of one word: do they read these, or what they were made of?"""
+    losses, last = [loss for loss in keras.tree.flatten(model.loss) if loss is not None], model
+    while isinstance(last, keras.Model) and last.layers:
+        last = last.layers[-1]
+    kind = ", ".join(map(_name, losses)) or "no loss"
+    read = Row("cost", kind, "keras", "float32")
+    if last not in plans or not hasattr(last, "factors"):
+        return read._replace(reason="The model does not end in `kerasptb.layers.Dense` or `TiedDense`.")
+    with keras.StatelessScope():
+        shape = keras.tree.flatten(last.get_build_config()["input_shape"])
+        logits = last(ops.zeros((*[1] * (len(shape) - 1), shape[-1]), last.compute_dtype))
+        targets = ops.zeros(logits.shape[:-1], "int32")
+        if (factors := factors_of(logits)) is None:
+            return read._replace(reason=f"The logits of {last.name} carry no factors (see `kerasptb.ops.logits`).")
+        factors.backend, factors.precision = "keras", "float32"  # nothing native for one word
+        loss_reads = [loss for loss in losses if not _asks(factors, "cross_entropy", _function(loss), targets, logits)]
+        metrics = [
+            metric if isinstance(metric, str) else getattr(metric, "name", _name(metric))
+            for metric in compiled_metrics(model)
+            if not _asks(factors, "losses_of", getattr(metric, "update_state", metric), targets, logits)
+        ]
+    if loss_reads:
+        return read._replace(reason=f"{kind} reads the logits; `kerasptb.losses.SequenceCrossEntropy` does not.")
+    reasons = [f"The metrics {', '.join(metrics)} read the logits."] if metrics else []
+    if type(model).compute_loss.__module__.partition(".")[0] not in ("keras", "kerasptb"):
+        reasons.append("The model's own `compute_loss` may read them too.")
+    implementation, precision, reason = plans[last]
+    return Row("cost", kind, implementation, precision, " ".join([*reasons, *([reason] if reason else [])]) or None)
+
+
+def _asks(factors, name, function, *arguments):
+    """Whether the function, of a loss or a metric, has an answer from the factors' method of this name."""
+    method, answers = getattr(factors, name), []
+    setattr(factors, name, lambda *args, **kwargs: answers.append(method(*args, **kwargs)) or answers[-1])
+    with contextlib.suppress(Exception):  # it takes other targets than the ids of words, and so no factors
+        function(*arguments)
+    setattr(factors, name, method)
+    return any(answer is not None for answer in answers)
+
+
+def _function(loss):
+    return keras.losses.get(loss) if isinstance(loss, str) else loss
+
+
+def _name(part):
+    return part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__)
+
+
+def _step(model):
+    if model.run_eagerly:
+        return Row("step", "fit", "eager", reason="`compile` was called with `run_eagerly=True`.")
+    if model.jit_compile:
+        return Row("step", "fit", "XLA")
+    return Row("step", "fit", "graph", reason="`jit_compile` of `compile` does not let XLA compile it.")

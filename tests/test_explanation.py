@@ -1,0 +1,159 @@
+"""What `kerasptb.explain` says, against what models do."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.explanation import Row
+from kerasptb.layers import Dense, Dropout, FusedLSTM
+from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.metrics import Perplexity
+from kerasptb.models import LanguageModel
+from kerasptb.ops.native import NativeUnavailableError
+from kerasptb.ops.platform import Platform
+
+B, T, V = 3, 4, 20
+
+
+@pytest.fixture(autouse=True)
+def _native(native_library):
+    pass
+
+
+def language_model(**kwargs):
+    return LanguageModel(V, 6, (6,), B, T, seed=1, **kwargs)
+
+
+def own_model(batch_size=B, last=None, **lstm):
+    words = keras.Input((T,), batch_size, dtype="int32")
+    x = keras.layers.Embedding(V, 5)(words)
+    x = FusedLSTM(6, return_sequences=True, name="lstm", **lstm)(x)
+    return keras.Model(words, (last or Dense(V, name="logits"))(x))
+
+
+def cost_of(model):
+    return next(row for row in kerasptb.explain(model) if row.name == "cost")
+
+
+def test_a_language_model_as_a_table():
+    model = language_model(keep_prob=0.5, tie_embeddings=True)
+    model.compile(jit_compile=True)
+    rows = kerasptb.explain(model)
+    assert rows == [
+        Row("embedding_dropout", "Dropout", "native", "float32", None),
+        Row("lstm_0", "StatefulLSTM", "native", "float32", None),
+        Row("lstm_0_dropout", "Dropout", "native", "float32", None),
+        Row("logits", "TiedDense", "native", "float32", None),
+        Row("cost", "SequenceCrossEntropy", "native", "float32", None),
+        Row("step", "fit", "XLA", None, None),
+    ]
+    lines = str(rows).splitlines()
+    assert lines[0] == "layer              class                 runs             why nothing faster"
+    assert lines[4] == "logits             TiedDense             native, float32"
+    assert len(lines) == 7
+
+
+def test_layers_are_found_in_layers_with_the_shapes_and_masks_they_get():
+    words = keras.Input((T,), dtype="int32")
+    x = keras.layers.Embedding(V, 5, mask_zero=True)(words)
+    x = keras.layers.Bidirectional(FusedLSTM(6, return_sequences=True, activation="relu"))(x)
+    x = keras.layers.TimeDistributed(Dropout(0.5))(x)
+    inner = keras.Sequential([keras.Input((T, 5)), FusedLSTM(6, return_sequences=True, name="lstm"), Dense(V)])
+    model = keras.Model(words, [x, inner(keras.layers.Embedding(V, 5)(words))])
+    found = {
+        (row.kind, row.implementation, (row.reason or "").partition(" Received")[0]) for row in kerasptb.explain(model)
+    }
+    plan = FusedLSTM(6, activation="relu").plan((None, T, 5), mask=True)
+    assert ("FusedLSTM", plan.implementation, plan.reason) in found
+    assert ("FusedLSTM", "native", "") in found
+    assert ("Dropout", "native", "") in found
+    assert ("Dense", "keras", "The native backend needs static shapes.") in found
+    assert [row.implementation for row in kerasptb.explain(model, batch_shape=(B, T)) if row.kind == "Dense"] == [
+        "native"
+    ]
+
+
+def test_a_model_of_ones_own_that_was_only_called():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = keras.layers.Embedding(V, 5)
+            self.lstm = FusedLSTM(6, return_sequences=True, name="lstm")
+
+        def call(self, words):
+            return self.lstm(self.embedding(words))
+
+    model = Own()
+    with pytest.raises(ValueError, match="Expected a model that is built"):
+        kerasptb.explain(model)
+    model(np.zeros((B, T), "int32"))
+    assert kerasptb.explain(model) == [Row("lstm", "FusedLSTM", "native", "float32", None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "implementation", "reason"),
+    [
+        ({"loss": SequenceCrossEntropy(), "metrics": [Perplexity()]}, "native", None),
+        ({"loss": SequenceCrossEntropy(), "weighted_metrics": [Perplexity()]}, "native", None),
+        ({"loss": SequenceCrossEntropy(), "metrics": ["accuracy", Perplexity()]}, "native", "metrics accuracy read"),
+        ({"loss": SequenceCrossEntropy(), "metrics": [Perplexity(False, "p")]}, "native", "metrics p read"),
+        ({"loss": "mse"}, "keras", "mse reads the logits"),
+        ({"loss": keras.losses.CategoricalCrossentropy()}, "keras", "CategoricalCrossentropy reads the logits"),
+    ],
+)
+def test_what_reads_the_logits(arguments, implementation, reason):
+    model = own_model()
+    model.compile("sgd", **arguments)
+    before = [np.array(variable) for metric in model.metrics for variable in metric.variables]
+    cost = cost_of(model)
+    assert cost.implementation == implementation
+    assert cost.reason == reason or reason in cost.reason
+    assert [np.array(variable) for metric in model.metrics for variable in metric.variables] == before
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (lambda: keras.layers.Dense(V), "does not end in `kerasptb.layers.Dense`"),
+        (lambda: Dense(V, activation="softmax", name="logits"), "logits of logits carry no factors"),
+    ],
+)
+def test_a_model_without_factors(last, reason):
+    model = own_model(last=last())
+    model.compile("sgd", SequenceCrossEntropy())
+    cost = cost_of(model)
+    assert (cost.kind, cost.implementation) == ("SequenceCrossEntropy", "keras")
+    assert reason in cost.reason
+
+
+def test_a_loss_of_ones_own_that_joins():
+    class Joins(keras.losses.Loss):
+        def __call__(self, y_true, y_pred, sample_weight=None):
+            return kerasptb.ops.logits.factors_of(y_pred).cross_entropy(y_true)
+
+    model = own_model()
+    model.compile("sgd", Joins())
+    assert cost_of(model) == Row("cost", "Joins", "native", "float32", None)
+
+
+def test_a_compute_loss_of_ones_own_and_eager_steps():
+    class Own(LanguageModel):
+        def compute_loss(self, *args, **kwargs):
+            return super().compute_loss(*args, **kwargs)
+
+    model = Own(V, 6, (6,), B, T)
+    model.compile(run_eagerly=True)
+    *_, cost, step = kerasptb.explain(model)
+    assert (cost.implementation, cost.reason) == ("native", "The model's own `compute_loss` may read them too.")
+    assert step.implementation == "eager"
+
+
+def test_a_missing_library_and_a_backend_that_was_named(monkeypatch):
+    models = [language_model(backend=backend) for backend in ("auto", "keras", "native")]
+    monkeypatch.setattr("kerasptb.ops.platform.why_not_native", lambda precision="float32": "It is not built.")
+    monkeypatch.setattr("kerasptb.ops.platform.this_process", lambda: Platform(False, lambda _: "It is not built."))
+    for model, reason in zip(models, ("It is not built.", '`backend="keras"` was named.'), strict=False):
+        assert {(row.implementation, row.reason) for row in kerasptb.explain(model)} == {("keras", reason)}
+    with pytest.raises(NativeUnavailableError, match="It is not built"):
+        kerasptb.explain(models[2])
