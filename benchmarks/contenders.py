@@ -53,8 +53,13 @@ def original(inputs):
     return clock
 
 
-def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32", steps_per_execution=1):
+def plain_keras(inputs, **options):
     """Keras' own layers and `fit`, with learning rate and clipping scaled for Keras' loss."""
+    return fit(plain_keras_model(inputs, **options), inputs, scale=inputs["batches"][0].shape[2])
+
+
+def plain_keras_model(inputs, unroll=False, jit_compile=False, policy="float32", steps_per_execution=1):
+    """Returns the notebook model of Keras' own layers, compiled."""
     import keras  # noqa: PLC0415
 
     keras.config.set_dtype_policy(policy)
@@ -80,7 +85,7 @@ def plain_keras(inputs, unroll=False, jit_compile=False, policy="float32", steps
         jit_compile=jit_compile or keras.backend.backend() == "jax",
         steps_per_execution=steps_per_execution,
     )
-    return _fit(model, inputs, scale=num_steps)
+    return model
 
 
 def ours(inputs, backend="native", precision="float32", steps_per_execution=16):
@@ -93,7 +98,7 @@ def ours(inputs, backend="native", precision="float32", steps_per_execution=16):
     )
     model.set_weights(inputs["weights"])
     model.compile(steps_per_execution=steps_per_execution, jit_compile="auto")
-    return _fit(model, inputs, scale=1)
+    return fit(model, inputs)
 
 
 def pytorch(inputs, compiled=False, autocast=False, fused_loss=False, device="cpu", steps_per_execution=1):
@@ -215,8 +220,8 @@ class _Clock:
         }
 
 
-def _fit(model, inputs, scale):
-    """Trains in `fit` with its progress bar; Keras' logs hold the running mean of the loss."""
+def fit(model, inputs, scale=1, verbose=1):
+    """Trains in `fit`, with its progress bar, and returns a `_Clock`; Keras' logs hold the loss's running mean."""
     import keras  # noqa: PLC0415
 
     clock = _Clock()
@@ -229,7 +234,7 @@ def _fit(model, inputs, scale):
             clock.step((total - self.total) / (batch + 1 - before), batch + 1 - before)
             self.total = total
 
-    model.fit(_dataset(inputs["batches"]), verbose=1, shuffle=False, callbacks=[Record()])
+    model.fit(_dataset(inputs["batches"]), verbose=verbose, shuffle=False, callbacks=[Record()])
     return clock
 
 

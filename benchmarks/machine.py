@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 # Settings for all contenders. By default glibc returns freed large blocks to the system, and a PyTorch step then gets
 # 200 MB of new pages (50,000 faults, a third of its time). PyTorch's guides recommend jemalloc or tcmalloc against
 # this. These settings of glibc have the same effect, with nothing to install.
@@ -87,6 +89,26 @@ def describe():
         "cores": str(len(os.sched_getaffinity(0))),
         "python": platform.python_version(),
     } | versions
+
+
+def quantiles(rounds):
+    """Returns the median and quantiles in ms of the seconds of several rounds, a list of lists, and the best round's.
+
+    A disturbance may last a whole round, so contenders are compared by the best of their rounds' medians.
+    """
+    low, median, high = (1e3 * float(ms) for ms in np.quantile(np.concatenate(rounds), [0.1, 0.5, 0.9]))
+    return {
+        "ms_median": median,
+        "ms_p10": low,
+        "ms_p90": high,
+        "ms_best_round": 1e3 * float(min(map(np.median, rounds))),
+    }
+
+
+def with_allocator(module):
+    """Starts `python -m module` again with `ALLOCATOR`, which glibc reads when a process begins, unless it is set."""
+    if not ALLOCATOR.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**ALLOCATOR, **os.environ})
 
 
 def matrix_rates(repeats=10, size=2048):

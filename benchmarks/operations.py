@@ -54,7 +54,7 @@ def keras_layers(size, jit_compile=False, unroll=False):
     x, *weights = make_arrays(size)
     layer.build(x.shape)
     layer.set_weights(weights)
-    return _layer_step(layer, x, jit_compile)
+    return layer_step(layer, x, jit_compile)
 
 
 def ours(size, backend="native", precision="float32"):
@@ -77,7 +77,7 @@ def ours(size, backend="native", precision="float32"):
     x, *weights = make_arrays(size)
     layer.build(x.shape)
     layer.set_weights(weights)
-    return _layer_step(layer, x, jit_compile)
+    return layer_step(layer, x, jit_compile)
 
 
 def pytorch(size, fused=False, autocast=False):
@@ -140,12 +140,13 @@ def _tensorflow_step(size, jit_compile, loss_of):
     return _compiled(lambda: loss_of(*(tf.convert_to_tensor(v) for v in variables), targets), variables, jit_compile)
 
 
-def _layer_step(layer, x, jit_compile):
+def layer_step(layer, x, jit_compile=False, **call):
+    """Returns a step, forward and backward, of a layer on x and further arguments of its call."""
     import tensorflow as tf  # noqa: PLC0415
 
     x = tf.Variable(x)
-    variables = [x, *(weight.value for weight in layer.weights)]
-    return _compiled(lambda: tf.reduce_sum(layer(tf.convert_to_tensor(x))), variables, jit_compile)
+    variables = [x, *(weight.value for weight in layer.trainable_weights)]
+    return _compiled(lambda: tf.reduce_sum(layer(tf.convert_to_tensor(x), **call)), variables, jit_compile)
 
 
 def _compiled(loss_of, variables, jit_compile):

@@ -152,20 +152,19 @@ def main():
                     failed.add(contender.name)
                 elif seconds:
                     results[contender.name].append(seconds)
-        # A disturbance may last a whole round, so contenders are compared by the best of their rounds' medians.
-        best = {name: 1e3 * min(map(np.median, rounds)) for name, rounds in results.items() if rounds}
+        times = {name: machine.quantiles(rounds) for name, rounds in results.items() if rounds}
+        best = {name: measured["ms_best_round"] for name, measured in times.items()}
         peers = [
             ms for name, ms in best.items() if not name.startswith("kerasptb") and CONTENDERS[name][0] == "float32"
         ]
         for name, ms in best.items():
-            low, median, high = 1e3 * np.quantile(np.concatenate(results[name]), [0.1, 0.5, 0.9])
             row = {**dict.fromkeys(("batch", "steps", "words", "features", "units", "vocabulary")), **size}
-            row |= {"contender": name, "ms_median": median, "ms_p10": low, "ms_p90": high, "ms_best_round": ms}
+            row |= {"contender": name, **times[name]}
             row |= {"gflops": flops(size) / ms / 1e6, "ratio": min(peers) / ms if peers else None}
             rows.append(row)
             rate, ratio = f"{row['gflops']:.0f} GFLOP/s", f"× {row['ratio'] or 0:.2f}"
-            times = f"{ms:>10.2f} ms  (all rounds: {median:.2f}, {low:.2f}–{high:.2f})"
-            print(f"  {name:<32}{times}  {rate:>14}  {ratio}", flush=True)
+            rounds = "all rounds: {ms_median:.2f}, {ms_p10:.2f}–{ms_p90:.2f}".format(**row)
+            print(f"  {name:<32}{ms:>10.2f} ms  ({rounds})  {rate:>14}  {ratio}", flush=True)
     for contender in contenders:
         contender.close()
     if not rows:

@@ -67,7 +67,7 @@ def explain(model, batch_shape=None):
         lstm_0  StatefulLSTM          native, float32
         logits  Dense                 native, float32
         cost    SequenceCrossEntropy  native, float32  The metrics accuracy read the logits.
-        step    fit                   graph            `jit_compile` of `compile` does not let XLA compile it.
+        step    fit                   graph            XLA does not compile it: see `jit_compile` of `compile`.
     """
     if not model.built:
         raise ValueError(f"Expected a model that is built, as by a call or an Input. Received: {model.name}, not built")
@@ -153,4 +153,4 @@ def _step(model):
         return Row("step", "fit", "eager", reason="`compile` was called with `run_eagerly=True`.")
     if model.jit_compile:
         return Row("step", "fit", "XLA")
-    return Row("step", "fit", "graph", reason="`jit_compile` of `compile` does not let XLA compile it.")
+    return Row("step", "fit", "graph", reason="XLA does not compile it: see `jit_compile` of `compile`.")
