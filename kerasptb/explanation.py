@@ -47,7 +47,8 @@ def explain(model, batch_shape=None):
     """Returns what each layer of this package in a model runs on, what its cost does, and why nothing faster runs.
 
     Layers in other layers, such as in `Bidirectional`, `TimeDistributed` or a model, are found too. The layers' own
-    plans are asked; a layer that is called several times is asked once.
+    plans are asked; a layer that is called several times is asked once. The plan of a layer over the vocabulary is that
+    of its logits' cross-entropy, which runs if the loss reads what the logits were made of: the row "cost" says so.
 
     Args:
         model: a `keras.Model`, built; of a compiled one the cost and the step are explained too.
@@ -83,10 +84,10 @@ def explain(model, batch_shape=None):
 def _layers(layer, mask=False):
     """Yields each inner layer, the symbolic tensor that it was called on, or None, and whether that has a mask."""
     for inner in layer._flatten_layers(include_self=False, recursive=False):
-        x, masked = None, mask and not isinstance(layer, keras.Model)  # a wrapper hands its mask on
+        x, masked = None, mask  # an outer layer hands its mask on
         with contextlib.suppress(AttributeError, ValueError):  # an Input, or one not in Keras' graph
             x, *_ = keras.tree.flatten(inner.input)
-            masked = get_keras_mask(x) is not None
+            masked = mask or get_keras_mask(x) is not None
         yield inner, x, masked
         yield from _layers(inner, masked)
 

@@ -60,12 +60,15 @@ def test_layers_are_found_in_layers_with_the_shapes_and_masks_they_get():
     x = keras.layers.Bidirectional(FusedLSTM(6, return_sequences=True, activation="relu"))(x)
     x = keras.layers.TimeDistributed(Dropout(0.5))(x)
     inner = keras.Sequential([keras.Input((T, 5)), FusedLSTM(6, return_sequences=True, name="lstm"), Dense(V)])
-    model = keras.Model(words, [x, inner(keras.layers.Embedding(V, 5)(words))])
+    masked = keras.Sequential([keras.Input((T, 12)), FusedLSTM(3, name="masked", activation="relu")])
+    masked.supports_masking = True
+    model = keras.Model(words, [masked(x), inner(keras.layers.Embedding(V, 5)(words))])
     found = {
         (row.kind, row.implementation, (row.reason or "").partition(" Received")[0]) for row in kerasptb.explain(model)
     }
     plan = FusedLSTM(6, activation="relu").plan((None, T, 5), mask=True)
     assert ("FusedLSTM", plan.implementation, plan.reason) in found
+    assert next(row.reason for row in kerasptb.explain(model) if row.name == "masked") == plan.reason
     assert ("FusedLSTM", "native", "") in found
     assert ("Dropout", "native", "") in found
     assert ("Dense", "keras", "The native backend needs static shapes.") in found
