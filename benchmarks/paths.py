@@ -11,6 +11,7 @@ All run in one process and take turns for several rounds, so that disturbances o
 """
 
 import argparse
+import logging
 import sys
 import tempfile
 import warnings
@@ -205,6 +206,8 @@ def _available(made):
 
 def measure(table, turns, rounds, baseline, **size):
     """Takes turns, and prints and returns the rows of a table: times, and their ratios to baseline and Keras' own."""
+    if not turns:
+        return []
     seconds = {key: [] for key in turns}
     for _ in range(rounds):
         for key, turn in turns.items():
@@ -254,10 +257,11 @@ def main():
         turns = layer_turns(size, precisions, only)
         rows += measure("layer", turns, rounds, "plain", **size)
     print("ms: of the best round; ratio: to compile() or to the plain layer; Keras: to Keras' own in float32")
-    if options.csv:
+    if options.csv and rows:
         machine.write_csv(options.csv, rows, rounds=rounds)
 
 
 if __name__ == "__main__":
     machine.with_allocator("benchmarks.paths")
+    logging.getLogger("tensorflow").setLevel("ERROR")  # steps traced one after another are no retracing
     sys.exit(main())
