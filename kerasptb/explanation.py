@@ -75,7 +75,7 @@ def explain(model, batch_shape=None):
     given = batch_shape or (getattr(model, "batch_size", None), getattr(model, "num_steps", None))
     plans = {}
     for layer, x, mask in _layers(model):
-        if hasattr(layer, "plan") and layer.built and layer not in plans:
+        if hasattr(layer, "plan") and layer.built:
             plans[layer] = _plan(layer, x, mask, given)
     rows = [Row(layer.name, type(layer).__name__, *plan) for layer, plan in plans.items()]
     return Explanation([*rows, *([_cost(model, plans), _step(model)] if model.compiled else [])])

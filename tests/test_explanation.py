@@ -108,11 +108,11 @@ def test_a_model_of_ones_own_that_was_only_called():
 def test_what_reads_the_logits(arguments, implementation, reason):
     model = own_model()
     model.compile("sgd", **arguments)
-    before = [np.array(variable) for metric in model.metrics for variable in metric.variables]
     cost = cost_of(model)
     assert cost.implementation == implementation
     assert cost.reason == reason or reason in cost.reason
-    assert [np.array(variable) for metric in model.metrics for variable in metric.variables] == before
+    given = [*arguments.get("metrics", []), *arguments.get("weighted_metrics", [])]
+    assert all(metric.num_words == 0 for metric in given if metric != "accuracy")
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,15 @@ def test_a_compute_loss_of_ones_own_and_eager_steps():
     assert step.implementation == "eager"
 
 
+@pytest.mark.filterwarnings("error:Slower than it could be")  # the table says it: trying the cost does not
 def test_a_missing_library_and_a_backend_that_was_named(monkeypatch):
+    monkeypatch.setattr("kerasptb.ops.plan._told", set())
     models = [language_model(backend=backend) for backend in ("auto", "keras", "native")]
     monkeypatch.setattr("kerasptb.ops.platform.why_not_native", lambda precision="float32": "It is not built.")
     monkeypatch.setattr("kerasptb.ops.platform.this_process", lambda: Platform(False, lambda _: "It is not built."))
     for model, reason in zip(models, ("It is not built.", '`backend="keras"` was named.'), strict=False):
-        assert {(row.implementation, row.reason) for row in kerasptb.explain(model)} == {("keras", reason)}
+        model.compile()
+        *rows, _ = kerasptb.explain(model)
+        assert [(row.implementation, row.reason) for row in rows] == [("keras", reason)] * 3
     with pytest.raises(NativeUnavailableError, match="It is not built"):
         kerasptb.explain(models[2])

@@ -15,9 +15,10 @@ import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import Corpus, Vocabulary, make_dataset
 from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.ops import plan
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import lstm as native_lstm
-from kerasptb.ops.plan import default_precision, note_as_told
+from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
@@ -218,7 +219,9 @@ def test_settings_are_compared_as_they_are_meant(tmp_path):
     assert len(run.history) == 2
 
 
+@pytest.mark.filterwarnings("error:Slower than it could be")
 def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "_told", set())
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "They are not built.")
     run = train(tmp_path / "run", epochs=1, verbose=2)
     told = (run.folder / "explain.txt").read_text()
@@ -229,8 +232,10 @@ def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, ca
         ["logits", "Dense", "keras  They are not built."],
         ["cost", "SequenceCrossEntropy", "keras  They are not built."],
     ]
-    assert not note_as_told("They are not built.")  # so that no warning says it again
     assert run.metrics["backend"] == "keras"
+    monkeypatch.setattr(plan, "_told", set())
+    with pytest.raises(UserWarning, match="without the native kernels: They are not built"):
+        train(tmp_path / "silent", epochs=1, verbose=0)
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_whole(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from kerasptb.ops.native.loader import NativeUnavailableError
 
 BACKENDS = ("auto", "reference", "keras", "native")
 PRECISIONS = platforms.PRECISIONS
-_told = set()  # reasons, without what was received: that may be another shape each time
+_told = set()
 
 
 class Plan(NamedTuple):
@@ -122,11 +122,8 @@ def dtype_limit(policy):
 
 
 def note_as_told(reason):
-    """Notes that the user has been told a plan's reason; returns whether this is news in this process."""
-    essence = (reason or "").partition(" Received:")[0]
-    is_news = essence not in _told
-    _told.add(essence)
-    return is_news
+    """Notes that the user has been told a plan's reason, so that no warning tells it again in this process."""
+    _told.add(_essence(reason))
 
 
 def warn_if_slower(plan, backend="auto"):
@@ -135,15 +132,22 @@ def warn_if_slower(plan, backend="auto"):
     Called where a call is about to run. Silent are a backend that was named, what a processor or a GPU lacks, exports,
     and Keras asking for shapes.
     """
-    if plan.implementation != "keras" or backend != "auto" or in_symbolic_scope():
+    if plan.implementation != "keras" or backend != "auto" or in_symbolic_scope() or _essence(plan.reason) in _told:
         return
     lacking = platforms.why_not_native() is None and plan.reason == platforms.why_not_native("bfloat16")
-    if not (lacking or platforms.visible_gpus() or is_exported()) and note_as_told(plan.reason):
-        warnings.warn(
-            f"Slower than it could be, without the native kernels: {plan.reason} (If Keras' own is meant, "
-            'backend="keras" or Keras\' layer says so, and ends this warning.)',
-            stacklevel=3,
-        )
+    if lacking or platforms.visible_gpus() or is_exported():
+        return
+    note_as_told(plan.reason)
+    warnings.warn(
+        f"Slower than it could be, without the native kernels: {plan.reason} (If Keras' own is meant, "
+        'backend="keras" or Keras\' layer says so, and ends this warning.)',
+        stacklevel=3,
+    )
+
+
+def _essence(reason):
+    """What a reason says without what was received, which may be another shape each time."""
+    return (reason or "").partition(" Received:")[0]
 
 
 def available_here(config):

@@ -233,19 +233,27 @@ def x(*shape, dtype="float32"):
     return np.zeros(shape, dtype)
 
 
+def in_symbolic_scope(layer):
+    with keras.SymbolicScope():
+        layer(x(2, 3, 5))
+
+
 def mean_of(layer, shape):
     return keras.ops.mean(layer(x(*shape), training=True))
 
 
 def test_what_the_user_can_change_is_warned_of_once(native_library, told):
-    relu, wide = (
-        (lambda: FusedLSTM(4, activation="relu")(x(2, 3, 5))),
-        (lambda: FusedLSTM(4, dtype="float64")(x(2, 3, 5))),
-    )
-    found = told(relu, relu, wide, wide, relu)
-    assert len(found) == 2
-    assert "kernels: Only Keras' own loop serves an LSTM with activation=" in found[0]
-    assert "kernels: The native backend takes float32. Received: dtype policy float64. (If Keras' own" in found[1]
+    weights = [x(*shape, dtype="float64") for shape in ((2, 4), (4, 7), (7,))]
+    calls = [
+        lambda: FusedLSTM(4, activation="relu")(x(2, 3, 5)),
+        lambda: mean_of(Dropout(0.5, dtype="float64"), (2, 3)),
+        lambda: LogitFactors(*weights).cross_entropy(x(2, dtype="int32")),
+        lambda: FusedLSTM(4, dtype="float64")(x(2, 3, 5)),  # for the reason of the cross-entropy
+    ]
+    of_lstm, of_dropout, of_cross_entropy = told(*calls, *calls)
+    assert "kernels: Only Keras' own loop serves an LSTM with activation=" in of_lstm
+    assert "kernels: Native dropout is in float32. Received: dtype=float64. (If Keras' own" in of_dropout
+    assert "kernels: The native backend takes float32. Received: dtype=float64. (If Keras' own" in of_cross_entropy
 
 
 def test_what_is_received_makes_no_other_reason(native_library, told):
@@ -277,7 +285,7 @@ def test_a_library_that_is_missing_is_warned_of_once(told, monkeypatch):
         lambda: FusedLSTM(4, activation="relu", backend="keras")(x(2, 3, 5)),
         lambda: FusedLSTM(4, backend="reference")(x(2, 3, 5)),
         lambda: FusedLSTM(4)(x(2, 3, 5)),
-        lambda: FusedLSTM(4, activation="relu")(keras.Input((3, 5))),
+        lambda: in_symbolic_scope(FusedLSTM(4, activation="relu")),
         lambda: FusedLSTM(4, activation="relu").plan((2, 3, 5)),
         lambda: Dropout(0.5, dtype="float64")(x(2, 3)),
     ],
