@@ -54,27 +54,32 @@ def test_a_language_model_as_a_table():
     assert len(lines) == 7
 
 
-def test_layers_are_found_in_layers_with_the_shapes_and_masks_they_get():
+def nested_model():
     words = keras.Input((T,), dtype="int32")
     x = keras.layers.Embedding(V, 5, mask_zero=True)(words)
-    x = keras.layers.Bidirectional(FusedLSTM(6, return_sequences=True, activation="relu"))(x)
-    x = keras.layers.TimeDistributed(Dropout(0.5))(x)
-    inner = keras.Sequential([keras.Input((T, 5)), FusedLSTM(6, return_sequences=True, name="lstm"), Dense(V)])
-    masked = keras.Sequential([keras.Input((T, 12)), FusedLSTM(3, name="masked", activation="relu")])
-    masked.supports_masking = True
-    model = keras.Model(words, [masked(x), inner(keras.layers.Embedding(V, 5)(words))])
-    found = {
-        (row.kind, row.implementation, (row.reason or "").partition(" Received")[0]) for row in kerasptb.explain(model)
-    }
-    plan = FusedLSTM(6, activation="relu").plan((None, T, 5), mask=True)
-    assert ("FusedLSTM", plan.implementation, plan.reason) in found
-    assert next(row.reason for row in kerasptb.explain(model) if row.name == "masked") == plan.reason
-    assert ("FusedLSTM", "native", "") in found
-    assert ("Dropout", "native", "") in found
-    assert ("Dense", "keras", "The native backend needs static shapes.") in found
-    assert [row.implementation for row in kerasptb.explain(model, batch_shape=(B, T)) if row.kind == "Dense"] == [
-        "native"
-    ]
+    x = keras.layers.Bidirectional(FusedLSTM(6, return_sequences=True, name="wrapped"))(x)
+    x = keras.layers.TimeDistributed(Dropout(0.5, name="distributed"))(x)
+    inner = keras.Sequential([keras.Input((T, 12)), FusedLSTM(3, name="inner"), Dropout(0.5, name="open")])
+    inner.supports_masking = True
+    return keras.Model(words, inner(x))
+
+
+def test_layers_are_found_in_layers_with_the_shapes_they_get():
+    rows = {row.name: row for row in kerasptb.explain(nested_model())}
+    assert set(rows) == {"forward_wrapped", "backward_wrapped", "distributed", "inner", "open"}
+    assert rows["distributed"][1:] == ("Dropout", "native", "float32", None)
+    assert rows["open"].reason == "The native backend needs static shapes. Received: shape=(None, 3)."
+    rows = {row.name: row for row in kerasptb.explain(nested_model(), batch_shape=(B, T))}
+    assert rows["open"][1:] == ("Dropout", "native", "float32", None)
+
+
+def test_layers_in_layers_have_the_masks_they_get(gpus):
+    gpus(None)
+    rows = {row.name: row for row in kerasptb.explain(nested_model())}
+    for name, size in (("forward_wrapped", 5), ("backward_wrapped", 5), ("inner", 12)):
+        layer = FusedLSTM(6, go_backwards=name.startswith("backward"))
+        assert rows[name][2:] == layer.plan((None, T, size), mask=True)
+        assert "mask" in rows[name].reason
 
 
 def test_a_model_of_ones_own_that_was_only_called():

@@ -129,13 +129,12 @@ def note_as_told(reason):
 def warn_if_slower(plan, backend="auto"):
     """Warns, once a process and reason, if "auto" runs Keras' own for a reason that the user can change.
 
-    Called where a call is about to run. Silent are a backend that was named, what a processor or a GPU lacks, exports,
-    and Keras asking for shapes.
+    Called where a call is about to run. Silent are a backend that was named, GPUs, exports, and Keras asking for
+    shapes.
     """
     if plan.implementation != "keras" or backend != "auto" or in_symbolic_scope() or _essence(plan.reason) in _told:
         return
-    lacking = platforms.why_not_native() is None and plan.reason == platforms.why_not_native("bfloat16")
-    if lacking or platforms.visible_gpus() or is_exported():
+    if platforms.visible_gpus() or is_exported():
         return
     note_as_told(plan.reason)
     warnings.warn(
