@@ -103,7 +103,8 @@ def test_comparison_in_bfloat16():
 
 def run_check(*words):
     # As from a folder that was copied: nothing but the working directory says where the modules are.
-    environment = {name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "PYTHONPATH")}
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment["PYTHONPATH"] = str(REPOSITORY / "tests" / "programs")
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--cpu", "--quick", *map(str, words)]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
