@@ -17,7 +17,8 @@ import pytest
 from kerasptb.ops.native import build
 
 HERE = Path(__file__).parent
-HOST_SOURCES = ("driver.cc", "column_sums_launcher.cc", "lstm_launcher.cc", "softmax_cross_entropy_launcher.cc")
+LAUNCHERS = ("driver.cc", "column_sums_launcher.cc", "lstm_launcher.cc", "softmax_cross_entropy_launcher.cc")
+HOST_SOURCES = (*(build.SOURCES / "cuda" / name for name in LAUNCHERS), HERE / "launchers.cc")
 DRIVER_SOURCES = (HERE / "emulator.cc", HERE / "fake_driver.cc")
 FLAGS = ("-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
@@ -75,9 +76,17 @@ def compile_driver(folder, *flags):
     return link_driver(folder, [compile_emulated(source, folder, *flags) for source in sources], *flags)
 
 
-def compile_launchers(folder, *flags, sources=build.SOURCES):
-    inputs = [*(sources / "cuda" / name for name in HOST_SOURCES), HERE / "launchers.cc"]
-    return _compile(["-shared", f"-I{sources}", *flags, *inputs, "-ldl"], folder / "launchers.so")
+def compile_host(source, folder, *flags):
+    """The object file of one of `HOST_SOURCES`, or of a copy of it."""
+    return _compile([f"-I{build.SOURCES}", *flags, "-c", source], folder / f"{source.name}.o")
+
+
+def link_launchers(folder, objects, *flags):
+    return _compile(["-shared", *flags, *objects, "-ldl"], folder / "launchers.so")
+
+
+def compile_launchers(folder, *flags):
+    return link_launchers(folder, [compile_host(source, folder, *flags) for source in HOST_SOURCES], *flags)
 
 
 def _compile(arguments, output):
@@ -329,9 +338,12 @@ def toolkit(toolchain):
     return SimpleNamespace(
         sources=build.SOURCES,
         driver_sources=DRIVER_SOURCES,
+        host_sources=HOST_SOURCES,
         compile_emulated=compile_emulated,
         link_driver=link_driver,
         compile_driver=compile_driver,
+        compile_host=compile_host,
+        link_launchers=link_launchers,
         compile_launchers=compile_launchers,
         EmulatedGpu=EmulatedGpu,
     )

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <string>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -254,9 +255,9 @@ Kernel::Kernel(const char* name, unsigned cluster, unsigned threads, void (*body
   kernels = this;
 }
 
-Kernel* Kernel::find(const std::string& name) {
+Kernel* Kernel::find(const char* name) {
   Kernel* kernel = kernels;
-  while (kernel != nullptr && name != kernel->name) kernel = kernel->next;
+  while (kernel != nullptr && strcmp(name, kernel->name) != 0) kernel = kernel->next;
   return kernel;
 }
 

@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string>
+#include <iosfwd>  // std::string, of which the kernels need no more: <string> would double their compilation
 #include <type_traits>
 
 #define KERASPTB_DEVICE inline
@@ -54,7 +54,7 @@ struct Index {
 // A kernel makes itself known by defining one of these.
 struct Kernel {
   Kernel(const char* name, unsigned cluster, unsigned threads, void (*body)(const void*));
-  static Kernel* find(const std::string& name);
+  static Kernel* find(const char* name);
 
   const char* name;
   unsigned cluster, threads;  // blocks of a cluster; threads of a block at most

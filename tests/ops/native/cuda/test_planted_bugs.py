@@ -280,13 +280,17 @@ def checks(recurrence, bfloat16_recurrence, softmax_rows):
 
 @pytest.fixture(scope="module")
 def objects(toolkit, tmp_path_factory):
-    """The object file of every source, by its name, without bugs."""
+    """The object files of the driver and of the launchers, two dicts by the names of the sources, without bugs."""
     folder = tmp_path_factory.mktemp("objects")
     names = {name for files, _ in AFFECTED.values() for name in files}
     kernels = [toolkit.sources / "cuda" / name for name in sorted(names)]
-    return {
-        source.name: toolkit.compile_emulated(source, folder, "-O1") for source in (*toolkit.driver_sources, *kernels)
-    }
+    return [
+        {source.name: compile_it(source, folder, "-O1") for source in sources}
+        for compile_it, sources in (
+            (toolkit.compile_emulated, (*toolkit.driver_sources, *kernels)),
+            (toolkit.compile_host, toolkit.host_sources),
+        )
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -305,17 +309,16 @@ def caught(toolkit, compiled, objects, checks, tmp_path_factory):
         folder = tmp_path_factory.mktemp("planted")
         shutil.copytree(toolkit.sources, folder / "src")
         launchers, driver = compiled
-        if file not in AFFECTED:
-            plant(name, folder / "src" / "cuda" / file, replacements)
-            return toolkit.compile_launchers(folder, "-Wno-error", sources=folder / "src"), driver, checks["host"]
+        of_driver, of_launchers = objects
         path = folder / "src" / "cuda" / file
         plant(name, path, replacements)
+        flags = ("-O1", "-Wno-error")  # a bug may leave a variable unused
+        if file not in AFFECTED:
+            changed = {file: toolkit.compile_host(path, folder, *flags)}
+            return toolkit.link_launchers(folder, (of_launchers | changed).values()), driver, checks["host"]
         affected, check = AFFECTED[file]
-        # A bug may leave a variable unused, hence -Wno-error.
-        changed = {
-            other: toolkit.compile_emulated(path.with_name(other), folder, "-O1", "-Wno-error") for other in affected
-        }
-        return launchers, toolkit.link_driver(folder, (objects | changed).values()), checks[check]
+        changed = {other: toolkit.compile_emulated(path.with_name(other), folder, *flags) for other in affected}
+        return launchers, toolkit.link_driver(folder, (of_driver | changed).values()), checks[check]
 
     def try_bug(*bug):
         launchers, driver, check = libraries(*bug)
