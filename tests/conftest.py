@@ -16,6 +16,9 @@ PROGRAMS = str(Path(__file__).with_name("programs"))
 os.environ["PYTHONPATH"] = os.pathsep.join([PROGRAMS, *filter(None, [os.environ.get("PYTHONPATH")])])
 # Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Before XLA is: its programs are as users have them, but optimizing their code takes longer than the tests run it.
+# `.ci/run` lets XLA do so, by an empty XLA_FLAGS.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and their programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
