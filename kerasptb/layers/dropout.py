@@ -13,8 +13,9 @@ class Dropout(keras.layers.Dropout):
     """`keras.layers.Dropout` that on a processor runs as one native operation, forward and backward.
 
     TensorFlow takes a quarter of a training step in bfloat16 for the notebook's three dropouts, XLA several times as
-    long. Where the native library cannot serve a call (a GPU, float64, a `noise_shape`, a shape that is not static),
-    Keras' own dropout does, and draws other numbers from the same seed.
+    long. With a `noise_shape`, such as (B, 1, D) for one mask for all steps ("locked" dropout), the operation draws
+    that many numbers. Where the native library cannot serve a call (a GPU, float64), Keras' own dropout does, and draws
+    other numbers from the same seed.
 
     Arguments and call arguments are those of `keras.layers.Dropout`.
     """
@@ -27,9 +28,13 @@ class Dropout(keras.layers.Dropout):
         warn_if_slower(plan)
         if not plan.is_native:
             return super().call(inputs, training=training)
-        x = dropout(ops.cast(inputs, "float32"), self.rate, self.seed_generator.next())
-        return ops.cast(x, inputs.dtype)
+        if self.noise_shape is None:
+            x = dropout(ops.cast(inputs, "float32"), self.rate, self.seed_generator.next())
+            return ops.cast(x, inputs.dtype)
+        noise_shape = [b if a is None else a for a, b in zip(self.noise_shape, ops.shape(inputs), strict=True)]
+        factors = dropout(ops.ones(noise_shape), self.rate, self.seed_generator.next())
+        return inputs * ops.cast(factors, inputs.dtype)
 
     def plan(self, shape=None):
         """Returns the `Plan` of the layer's calls in training; `shape` as in `kerasptb.ops.dropout.plan`."""
-        return plan_dropout(None if shape is None else tuple(shape), self.compute_dtype, self.noise_shape)
+        return plan_dropout(None if shape is None else tuple(shape), self.compute_dtype)

@@ -257,7 +257,7 @@ class FusedLSTM(keras.layers.LSTM):
             "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
         }
         found = [name for name, value in unsupported.items() if value]
-        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in found)
+        values = ", ".join(f"{name}={keras.activations.serialize(getattr(self, name))!r}" for name in found)
         return f"Only Keras' own loop serves an LSTM with {values}." if found else None
 
     def _limit(self):

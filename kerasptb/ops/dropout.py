@@ -14,7 +14,7 @@ def dropout(x, rate, seed):
     them. Keras' and XLA's dropout draw other numbers.
 
     Args:
-        x: float32, any shape that is static.
+        x: float32, any shape; with TensorFlow the first two sizes of several may be open.
         rate: probability of zero, in [0, 1).
         seed: int [2].
 
@@ -23,14 +23,16 @@ def dropout(x, rate, seed):
 
     Raises:
         NativeUnavailableError: if the native library cannot be used.
-        ValueError: if the shape is not static.
+        ValueError: if other sizes are.
     """
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
     keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
 
     def run(x, seed):
-        return calls.call("kerasptb_dropout_float32", [x, seed, keep_prob], [tuple(x.shape)])[0]
+        sized_by = 0 if len(x.shape) > 1 else None
+        arguments, outputs = [x, seed, keep_prob], [calls.open_shape(x.shape)]
+        return calls.call("kerasptb_dropout_float32", arguments, outputs, sized_by=sized_by)[0]
 
     def forward(x, seed):
         return run(x, seed), seed
@@ -41,20 +43,19 @@ def dropout(x, rate, seed):
     return differentiable(run, forward, backward)(x, ops.cast(seed, "int32"))
 
 
-def plan(shape, dtype="float32", noise_shape=None, platform=None):
+def plan(shape, dtype="float32", platform=None):
     """Returns the `Plan` of dropout: "native" as above, or "keras" for Keras' own, which draws other numbers.
 
     Args:
         shape: the input's, with None for unknown sizes; `None` if all will be known.
         dtype: name of the input's dtype.
-        noise_shape: as in `keras.layers.Dropout`.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
+    fixed = () if shape is None else shape[2:] if len(shape) > 1 else shape
     limits = {
         "The native kernel of dropout is for processors.": platform.gpu,
-        f"Native dropout draws for every element. Received: noise_shape={noise_shape}.": noise_shape is not None,
         f"Native dropout is in float32. Received: dtype={dtype}.": dtype not in ("float32", "bfloat16", "float16"),
-        f"The native backend needs static shapes. Received: shape={shape}.": None in (shape or ()),
+        f"The native backend needs static shapes. Received: shape={shape}.": None in fixed,
     }
     return choose("auto", limit=next((limit for limit, holds in limits.items() if holds), None), platform=platform)

@@ -339,8 +339,7 @@ class _NativeFused(_WithGradient):
 def _native_call(target, arguments, shapes, **options):
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
-    N = calls.OpenSize(batch=1)  # where it is not known
-    shapes = [tuple(N if size is None else size for size in shape) for shape in shapes]
+    shapes = [calls.open_shape(shape) for shape in shapes]
     return calls.call(f"kerasptb_{target}", arguments, shapes, sized_by=0, **options)
 
 

@@ -52,18 +52,28 @@ def as_keras(x, **arguments):
 
 def test_what_the_kernel_does_not_serve_is_for_keras(gpus, monkeypatch):
     assert not as_keras(tf.ones(SHAPE))
-    assert as_keras(tf.ones(SHAPE), noise_shape=(20, 1))
     assert as_keras(tf.ones(SHAPE, tf.float64), dtype="float64")
-    drop = Dropout(0.5, seed=3)
-    in_graph = tf.function(lambda x: drop(x, training=True), input_signature=[tf.TensorSpec([None, 30])])
-    np.testing.assert_array_equal(
-        in_graph(tf.ones(SHAPE)), keras.layers.Dropout(0.5, seed=3)(tf.ones(SHAPE), training=True)
-    )
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "It is not built.")
     assert as_keras(tf.ones(SHAPE))
     monkeypatch.undo()
     gpus(None)
     assert as_keras(tf.ones(SHAPE))
+
+
+@pytest.mark.parametrize("noise_shape", [None, (20, 1)])
+def test_sizes_may_be_open(noise_shape):
+    layers = [Dropout(0.5, noise_shape, seed=3) for _ in range(2)]
+    in_graph = tf.function(lambda x: layers[0](x, training=True), input_signature=[tf.TensorSpec([None, None])])
+    np.testing.assert_array_equal(in_graph(tf.ones(SHAPE)), layers[1](tf.ones(SHAPE), training=True))
+
+
+@pytest.mark.parametrize("noise_shape", [(20, 1, 6), (None, 1, None)])
+def test_locked_dropout_has_one_mask_for_all_steps(noise_shape):
+    x = tf.random.stateless_normal((20, 5, 6), (1, 2))
+    y = Dropout(0.25, noise_shape, seed=3)(x, training=True)
+    factors = dropout(tf.ones((20, 1, 6)), 0.25, tf.constant([3, 0]))
+    assert set(np.unique(factors)) == {np.float32(0), np.float32(1 / np.float32(0.75))}
+    np.testing.assert_array_equal(y, x * factors)
 
 
 def test_round_trips_through_a_saved_model(tmp_path):

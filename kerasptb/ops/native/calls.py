@@ -16,6 +16,14 @@ class OpenSize(NamedTuple):
     both: int = 0
 
 
+def open_shape(shape):
+    """Returns a shape [B, T, ...] as `call` takes it of an output: with an `OpenSize` for an unknown B or T."""
+    return tuple(
+        size if size is not None else open_size
+        for size, open_size in zip(shape, [OpenSize(batch=1), OpenSize(steps=1), *[None] * len(shape)], strict=False)
+    )
+
+
 def call(target, arguments, outputs, aliases=None, attributes=None, sized_by=None):
     """Runs the handler registered under `target`.
 

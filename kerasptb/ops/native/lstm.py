@@ -10,7 +10,7 @@ Where no gradient can be asked for (as in `evaluate`), the kernels store nothing
 from keras import ops
 
 from kerasptb.ops.native import loader
-from kerasptb.ops.native.calls import OpenSize, call
+from kerasptb.ops.native.calls import OpenSize, call, open_shape
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
@@ -60,12 +60,6 @@ def _special(mask=None, resets=None, recurrent_mask=None):
     return kinds, ops.zeros((0,)) if recurrent_mask is None else ops.cast(recurrent_mask, "float32")
 
 
-def _sizes(x):
-    """B, T and D; those that are not known as `OpenSize`."""
-    B, T, D = x.shape
-    return OpenSize(batch=1) if B is None else B, OpenSize(steps=1) if T is None else T, D
-
-
 def _saved_shapes(precision, B, T, D, H):
     """What the layer saves; of open sizes the library is asked by examples, as its sizes are linear in B and in T."""
     if isinstance(B, int) and isinstance(T, int):
@@ -102,7 +96,7 @@ class _Recurrence:
         self.precision, self.product = precision, product
 
     def forward(self, x, h0, *others):
-        (B, T, _), H = _sizes(x), h0.shape[1]
+        (B, T, _), H = open_shape(x.shape), h0.shape[1]
         return self._call("forward", [x, h0, *others], [(B, T, 4 * H), (B, T, H)])
 
     def inference(self, *arguments):
@@ -110,7 +104,7 @@ class _Recurrence:
 
     def _call(self, name, arguments, saved):
         x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
-        (B, T, _), H = _sizes(x), h0.shape[1]
+        (B, T, _), H = open_shape(x.shape), h0.shape[1]
         arguments = [self._input_product(x, kernel, *special[2:]), recurrent_kernel, bias, h0, c0, *special[:2]]
         outputs = [(B, T, H), (B, H), (B, H), *saved]
         return call(f"kerasptb_lstm_recurrence_{name}_{self.precision}", arguments, outputs, sized_by=0)
@@ -118,7 +112,7 @@ class _Recurrence:
     def backward(self, arguments, saved, upstream):
         x, h0, c0, kernel, recurrent_kernel, _, *special = arguments
         h_seq, gates, c_seq = saved
-        (B, T, _), H = _sizes(x), h0.shape[1]
+        (B, T, _), H = open_shape(x.shape), h0.shape[1]
         dz, dbias, dc0, *dh0 = call(
             f"kerasptb_lstm_recurrence_backward_{self.precision}",
             [recurrent_kernel, gates, c_seq, c0, *upstream, *special[:2]],
@@ -167,7 +161,7 @@ class _Layer:
         self.reads_inputs = reads_inputs  # the gradient needs x, h0, c0 and h_seq too
 
     def forward(self, x, h0, *others):
-        shapes = _saved_shapes(self.precision, *_sizes(x), h0.shape[1])
+        shapes = _saved_shapes(self.precision, *open_shape(x.shape), h0.shape[1])
         return self._call("forward", [x, h0, *others], list(zip(shapes, self.saved_dtypes, strict=True)))
 
     def inference(self, *arguments):
@@ -175,7 +169,7 @@ class _Layer:
 
     def _call(self, name, arguments, saved):
         x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
-        (B, T, _), H = _sizes(x), h0.shape[1]
+        (B, T, _), H = open_shape(x.shape), h0.shape[1]
         arguments, outputs = [x, kernel, recurrent_kernel, bias, h0, c0, *special], [(B, T, H), (B, H), (B, H), *saved]
         return call(f"kerasptb_lstm_{name}_{self.precision}", arguments, outputs, sized_by=0)
 
@@ -183,7 +177,7 @@ class _Layer:
         x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
         h_seq, *saved = saved
         inputs = [x, kernel, recurrent_kernel, h0, c0, h_seq] if self.reads_inputs else [kernel, recurrent_kernel]
-        (B, T, D), H = _sizes(x), h0.shape[1]
+        (B, T, D), H = open_shape(x.shape), h0.shape[1]
         dx, dkernel, drecurrent_kernel, dbias, dh0, dc0 = call(
             f"kerasptb_lstm_backward_{self.precision}",
             [*inputs, *saved, *upstream, *special],
