@@ -7,6 +7,8 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import without_autocast
+from kerasptb.ops.dropout import dropout
+from kerasptb.ops.dropout import plan as plan_dropout
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -66,9 +68,12 @@ class Embedding(keras.layers.Embedding):
         vectors = self._vectors(inputs)
         if not training or self.word_dropout == 0:
             return vectors
-        words = ops.ones((self.input_dim,), vectors.dtype)
-        factors = keras.random.dropout(words, self.word_dropout, seed=self.seed_generator)
-        return vectors * ops.take(factors, inputs, axis=0)[..., None]
+        factors = ops.ones((self.input_dim,))
+        if plan_dropout(factors.shape).is_native:
+            factors = dropout(factors, self.word_dropout, self.seed_generator.next())
+        else:
+            factors = keras.random.dropout(factors, self.word_dropout, seed=self.seed_generator)
+        return vectors * ops.cast(ops.take(factors, inputs, axis=0), vectors.dtype)[..., None]
 
     def compute_output_spec(self, inputs, training=False):
         """Returns the shape and the dtype of the vectors, as a `keras.KerasTensor`."""

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
-from kerasptb.layers.dropout import Dropout
+from kerasptb.ops.dropout import dropout
+from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.lstm import EACH_GATE, in_float32, keras_only
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit, warn_if_slower
@@ -19,7 +20,8 @@ class FusedLSTM(keras.layers.LSTM):
     sigmoid are served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So are,
     on a GPU, masks, resets, dropout on the recurrence and an open number of steps, by cuDNN or Keras' loop. Exports use
     Keras' loop too, because they run where this package is not installed (but your own `tf.function`, if traced before
-    it is saved, still contains the native operation). The native backend has first-order reverse-mode gradients only.
+    it is saved, still contains the native operation). Masks of dropout that the native library draws have other numbers
+    than Keras' of the same seed. The native backend has first-order reverse-mode gradients only.
     For second derivatives and forward-mode gradients use `backend="keras"`.
 
     `set_weights(other.get_weights())`, on a layer or on a whole model, copies weights from or to a `keras.layers.LSTM`.
@@ -83,8 +85,6 @@ class FusedLSTM(keras.layers.LSTM):
         self.recurrent_kernel_dropout = recurrent_kernel_dropout
         if shared_recurrent_dropout and self.recurrent_dropout > 0:
             del self.cell.dropout_mask_count  # the cell then draws one mask
-        if recurrent_kernel_dropout > 0:
-            self._drop_kernel = Dropout(recurrent_kernel_dropout, seed=kwargs.get("seed"), dtype="float32")
         if self._is_ours():
             self._check_ours()
         # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
@@ -151,11 +151,8 @@ class FusedLSTM(keras.layers.LSTM):
         masks = {"mask": mask, "resets": resets}
         masks = {name: self._in_order(m) for name, m in masks.items() if m is not None}
         x = self._in_order(sequences)
-        if training and 0 < self.dropout < 1:
-            masks["input_mask"] = self.cell.get_dropout_mask(sequences[:, 0, :])
-        if training and 0 < self.recurrent_dropout < 1:
-            masks["recurrent_mask"] = self.cell.get_recurrent_dropout_mask(state[0])
-        masks = {name: ops.stack(m) if isinstance(m, list) else m for name, m in masks.items()}
+        if training:
+            masks |= self._draw(plan, sequences[:, 0, :], state[0])
         if len(getattr(masks.get("input_mask"), "shape", ())) == 2:
             x = x * masks.pop("input_mask")[:, None]
         outputs, *state = run_lstm(plan, *self._arguments(x, *state, training=training), **masks)
@@ -163,6 +160,24 @@ class FusedLSTM(keras.layers.LSTM):
             outputs = ops.where(masks["mask"][:, :, None], outputs, ops.zeros_like(outputs))
             return outputs[:, -1], outputs, state
         return state[0], outputs, state
+
+    def _draw(self, plan, x, h):
+        """Draws the masks of dropout, of the inputs x and the state h of a step; one for each gate as in Keras."""
+        drawn = {}
+        for name, rate, draw, of in (
+            ("input_mask", self.dropout, self.cell.get_dropout_mask, x),
+            ("recurrent_mask", self.recurrent_dropout, self.cell.get_recurrent_dropout_mask, h),
+        ):
+            if not 0 < rate < 1:
+                continue
+            if plan.is_native and plan_dropout(None, self.compute_dtype).is_native:
+                # One operation, whose numbers XLA does not draw anew at each step that reads them.
+                ones = ops.ones((*[4] * hasattr(self.cell, "dropout_mask_count"), *ops.shape(of)))
+                drawn[name] = dropout(ones, rate, self.cell.seed_generator.next())
+            else:
+                masks = draw(of)
+                drawn[name] = ops.stack(masks) if isinstance(masks, list) else masks
+        return drawn
 
     def plan(self, shape=None, mask=False, resets=False):
         """Returns the `Plan` of the layer's calls: what runs, and why nothing faster does.
@@ -237,8 +252,12 @@ class FusedLSTM(keras.layers.LSTM):
         with without_autocast():
             kernel, recurrent_kernel = as_tensor(self.cell.kernel), as_tensor(self.cell.recurrent_kernel)
             bias = as_tensor(self.cell.bias) if self.use_bias else ops.zeros((4 * self.units,), kernel.dtype)
-        if self.recurrent_kernel_dropout > 0:
-            recurrent_kernel = self._drop_kernel(recurrent_kernel, training=training)
+        if training and self.recurrent_kernel_dropout > 0:
+            seeds = self.cell.seed_generator
+            if plan_dropout(recurrent_kernel.shape).is_native:
+                recurrent_kernel = dropout(recurrent_kernel, self.recurrent_kernel_dropout, seeds.next())
+            else:
+                recurrent_kernel = keras.random.dropout(recurrent_kernel, self.recurrent_kernel_dropout, seed=seeds)
         return [*(ops.cast(as_tensor(x), kernel.dtype) for x in tensors), kernel, recurrent_kernel, bias]
 
     def _is_ours(self):

@@ -171,10 +171,20 @@ def test_the_mask_of_an_embedding_arrives():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("rates", [(0.5, 0), (0, 0.5), (0.25, 0.5)], ids=["inputs", "state", "both"])
 @pytest.mark.parametrize("call", [{}, {"mask": MASKS["any"], "initial_state": STATE}], ids=["whole", "masked"])
-def test_dropout_is_keras_to_the_draw(backend, rates, call):
+def test_dropout_has_keras_semantics(backend, rates, call, monkeypatch):
     ours, theirs = pair(backend, dropout=rates[0], recurrent_dropout=rates[1], seed=3, return_sequences=True)
+    if backend in ("auto", "native"):  # Keras is given what the native library drew
+        drawn, draw = {}, ours._draw
+        monkeypatch.setattr(ours, "_draw", lambda *arguments: drawn.update(draw(*arguments)) or drawn)
+        for name, mask in (("dropout", "input_mask"), ("recurrent_dropout", "recurrent_mask")):
+            monkeypatch.setattr(theirs.cell, f"get_{name}_mask", lambda x, mask=mask: drawn.get(mask))
     for _ in range(2):
         assert_equal(*(values_and_gradients(layer, training=True, **call) for layer in (ours, theirs)))
+    if backend in ("auto", "native"):
+        for (name, mask), rate in zip(drawn.items(), filter(None, rates), strict=True):
+            size = D if name == "input_mask" else H
+            assert mask.shape == ((4, B, size) if rates[1] else (B, size))
+            assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / np.float32(1 - rate))}
     assert np.abs(ours(inputs(), training=True) - ours(inputs())).max() > 0.01
 
 
@@ -199,11 +209,11 @@ def test_a_shared_mask_of_recurrent_dropout(backend, monkeypatch):
     layer = FusedLSTM(H, backend=backend, recurrent_dropout=0.5, shared_recurrent_dropout=True, return_sequences=True)
     layer.build((B, T, D))
     layer.set_weights(pair("keras")[0].get_weights())
-    drawn = []
-    draw = layer.cell.get_recurrent_dropout_mask
-    monkeypatch.setattr(layer.cell, "get_recurrent_dropout_mask", lambda h: drawn.append(draw(h)) or drawn[-1])
+    drawn, draw = [], layer._draw
+    monkeypatch.setattr(layer, "_draw", lambda *arguments: drawn.append(draw(*arguments)) or drawn[-1])
     outputs = layer(inputs(), training=True)
-    (mask,) = drawn
+    ((name, mask),) = drawn[0].items()
+    assert name == "recurrent_mask"
     assert mask.shape == (B, H)
     assert set(np.unique(mask)) == {0.0, 2.0}
     np.testing.assert_allclose(outputs, by_hand(layer, inputs(), mask), rtol=1e-5, atol=1e-6)
