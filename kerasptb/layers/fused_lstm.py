@@ -6,7 +6,7 @@ from keras import ops
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
 from kerasptb.ops.dropout import dropout
 from kerasptb.ops.dropout import plan as plan_dropout
-from kerasptb.ops.lstm import EACH_GATE, in_float32, keras_only
+from kerasptb.ops.lstm import EACH_GATE, keras_only
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit, warn_if_slower
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
@@ -205,7 +205,7 @@ class FusedLSTM(keras.layers.LSTM):
                 return Plan("keras", reason=limit)
         if limit is not None and self.backend == "auto" and self.precision is None:
             return Plan("keras", reason=limit)
-        return in_float32(choose(self.backend, precision, limit), () if limit else masks)
+        return choose(self.backend, precision, limit)
 
     def expected_backend(self):
         """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""

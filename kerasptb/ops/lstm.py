@@ -18,7 +18,7 @@ from keras import ops
 
 from kerasptb.compat.keras import lstm_loop, rnn_loop
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import Plan, choose
+from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 
 EACH_GATE = "masks of each gate"  # in the place of the name of a mask [4, ...]
@@ -60,8 +60,7 @@ def lstm(
         mask: bool [B, T], false for steps that a row skips, such as padding; `None` for no such step.
         resets: bool [B, T], true for steps that a row begins with a state of zeros; `None` for no such step.
         recurrent_mask: factors of h[t-1] in its product with the recurrent kernel at every step, such as those of
-            dropout; [B, H], or [4, B, H] for one for each of the gates i, f, g, o. No gradient goes through them. On a
-            processor the products with one for each gate are float32.
+            dropout; [B, H], or [4, B, H] for one for each of the gates i, f, g, o. No gradient goes through them.
         input_mask: likewise factors of x[t] in its product with the kernel, [B, D] or [4, B, D].
 
     Returns:
@@ -109,14 +108,7 @@ def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", 
     """
     platform = platform or platforms.this_process()
     limit = keras_only(shape, units, backend, precision, masks, platform, dtype)
-    return in_float32(choose(backend, precision, limit, platform), masks)
-
-
-def in_float32(planned, masks):
-    """Returns the plan, with the precision that the kernels have with these masks."""
-    if not planned.is_native or EACH_GATE not in masks:
-        return planned
-    return Plan("native", reason="With a mask for each gate the framework computes the products, in float32.")
+    return choose(backend, precision, limit, platform)
 
 
 def keras_only(shape, units, backend="auto", precision="float32", masks=(), platform=None, dtype="float32"):

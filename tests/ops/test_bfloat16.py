@@ -116,18 +116,28 @@ def test_lstm_values_and_all_gradients(shape, precision):
         ((17, 5, 40, 96), ["recurrent_mask"]),
         ((2, 3, 5, 7), ["mask", "resets", "recurrent_mask"]),
         ((33, 3, 31, 33), ["mask", "resets", "recurrent_mask"]),
+        ((17, 5, 40, 96), ["recurrent_mask4"]),
+        ((33, 3, 31, 40), ["input_mask4"]),
+        ((2, 3, 5, 7), ["mask", "resets", "recurrent_mask4", "input_mask4"]),
+        ((60, 4, 200, 130), ["mask", "recurrent_mask4", "input_mask4"]),
+        ((16, 3, 40, 33), ["resets", "recurrent_mask", "input_mask4"]),
     ],
 )
 def test_lstm_with_masks(shape, names, precision):
     arrays, upstream = lstm_inputs(*shape)
-    (B, T, _, H), generator = shape, np.random.default_rng(0)
-    masks = {"mask": generator.random((B, T)) < 0.7, "resets": generator.random((B, T)) < 0.3}
-    masks = {name: masks[name] for name in names if name in masks}
-    factors = 2 * (generator.random((B, H)) < 0.5)
+    (B, T, D, H), generator = shape, np.random.default_rng(0)
+    shapes = {
+        "recurrent_mask": (B, H),
+        "recurrent_mask4": (4, B, H),
+        "input_mask4": (4, B, D),
+    }
+    factors = {name: 2 * (generator.random(shapes[name]) < 0.5) for name in names if name in shapes}
+    by_step = {"mask": generator.random((B, T)) < 0.7, "resets": generator.random((B, T)) < 0.3}
+    by_step = {name: by_step[name] for name in names if name in by_step}
 
     def values_and_gradients(dtype, **options):
-        recurrent = {"recurrent_mask": factors.astype(dtype)} if "recurrent_mask" in names else {}
-        return lstm_values_and_gradients(arrays, upstream, dtype, **masks, **recurrent, **options)
+        constant = {name.rstrip("4"): mask.astype(dtype) for name, mask in factors.items()}
+        return lstm_values_and_gradients(arrays, upstream, dtype, **by_step, **constant, **options)
 
     exact = values_and_gradients("float64", backend="reference")
     values = values_and_gradients("float32", backend="native", precision=precision)

@@ -121,14 +121,15 @@ def few_words_limit(features, vocabulary_size, precision="float32"):
     return _library.kerasptb_few_words_limit(_PARTS[precision], features, vocabulary_size)
 
 
-def lstm_saved_shapes(precision, batch, steps, features, units):
+def lstm_saved_shapes(precision, batch, steps, features, units, operands=1):
     """Returns the shapes of what the LSTM layer saves for its gradient on a processor. Loads the library.
 
-    They are those of gates and cells; in bfloat16 the rows come before them.
+    They are those of gates and cells; in bfloat16 the rows come before them, those of
+    each gate if it has operands of its own: 4 then, else 1.
     """
     load()
     sizes = (ctypes.c_int64 * 9)()
-    count = _library.kerasptb_lstm_saved_shapes(_PARTS[precision], batch, steps, features, units, sizes)
+    count = _library.kerasptb_lstm_saved_shapes(_PARTS[precision], batch, steps, features, units, operands, sizes)
     return [tuple(sizes[3 * i : 3 * i + 3]) for i in range(count)]
 
 
@@ -192,7 +193,7 @@ def _load():
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
     library.kerasptb_few_words_limit.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     library.kerasptb_few_words_limit.restype = ctypes.c_int64
-    library.kerasptb_lstm_saved_shapes.argtypes = [ctypes.c_int, *[ctypes.c_int64] * 4, ctypes.POINTER(ctypes.c_int64)]
+    library.kerasptb_lstm_saved_shapes.argtypes = [ctypes.c_int, *[ctypes.c_int64] * 5, ctypes.POINTER(ctypes.c_int64)]
     library.kerasptb_why_not_cuda.restype = ctypes.c_char_p
     library.kerasptb_cuda_max_units.argtypes = [ctypes.c_int, ctypes.c_int]
     library.kerasptb_cuda_max_units.restype = ctypes.c_int64

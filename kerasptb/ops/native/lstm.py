@@ -34,7 +34,8 @@ def lstm(
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
     each_gate = any(given is not None and len(given.shape) == 3 for given in (recurrent_mask, input_mask))
-    passes = (_RECURRENCES if on_gpu or each_gate else _LAYERS)[precision]
+    around = on_gpu or (each_gate and precision == "float32")
+    passes = (_RECURRENCES if around else _LAYERS)[precision]
     special = _special(mask, resets, recurrent_mask)
     if input_mask is not None:
         special = [*(special or _special(resets=ops.zeros(ops.shape(x)[:2], "bool"))), ops.cast(input_mask, "float32")]
@@ -60,11 +61,11 @@ def _special(mask=None, resets=None, recurrent_mask=None):
     return kinds, ops.zeros((0,)) if recurrent_mask is None else ops.cast(recurrent_mask, "float32")
 
 
-def _saved_shapes(precision, B, T, D, H):
+def _saved_shapes(precision, B, T, D, H, operands):
     """What the layer saves; of open sizes the library is asked by examples, as its sizes are linear in B and in T."""
     if isinstance(B, int) and isinstance(T, int):
-        return loader.lstm_saved_shapes(precision, B, T, D, H)
-    examples = [loader.lstm_saved_shapes(precision, *of, D, H) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
+        return loader.lstm_saved_shapes(precision, B, T, D, H, operands)
+    examples = [loader.lstm_saved_shapes(precision, *of, D, H, operands) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
 
     def open_size(one, two_rows, two_steps, four):
         both = four - two_rows - two_steps + one
@@ -161,7 +162,8 @@ class _Layer:
         self.reads_inputs = reads_inputs  # the gradient needs x, h0, c0 and h_seq too
 
     def forward(self, x, h0, *others):
-        shapes = _saved_shapes(self.precision, *open_shape(x.shape), h0.shape[1])
+        each_gate = any(len(array.shape) == 3 for array in others[5:])
+        shapes = _saved_shapes(self.precision, *open_shape(x.shape), h0.shape[1], 4 if each_gate else 1)
         return self._call("forward", [x, h0, *others], list(zip(shapes, self.saved_dtypes, strict=True)))
 
     def inference(self, *arguments):

@@ -34,7 +34,7 @@ struct Lstm {
          dh0 = Floats(B * H), dc0 = Floats(B * H), dW = Floats(D * 4 * H), dU = Floats(H * 4 * H),
          dbias = Floats(4 * H), gates = Floats(T * B * 4 * sizes.padded_units()),
          cells = Floats((T + 1) * B * sizes.padded_units());
-  std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.num_rows() * sizes.row_stride());
+  std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.operands * sizes.num_rows() * sizes.row_stride());
 
   void run(const kerasptb::LstmSteps& special) {
     kerasptb::LstmForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
@@ -62,6 +62,8 @@ void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
   for (int64_t i = 0; i < B * T; ++i) kinds[i] = static_cast<int32_t>(i % 4);
   for (const kerasptb::LstmSteps& special : {kerasptb::LstmSteps{}, kerasptb::LstmSteps{kinds.data(), mask.data()}})
     Lstm{parts, {B, T, D, H}}.run(special);
+  const Floats of_gates = numbers(4 * B * H), of_inputs = numbers(4 * B * D);
+  if (parts > 0) Lstm{parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
 }
 
 // The recurrence with a mask for each gate.

@@ -74,8 +74,8 @@ KERASPTB_EXPORT int64_t kerasptb_few_words_limit(int parts, int64_t features, in
 
 // The shapes of lstm_saved_shapes (lstm/lstm.h), three sizes each. Returns the number of arrays, at most three.
 KERASPTB_EXPORT int kerasptb_lstm_saved_shapes(int parts, int64_t batch, int64_t steps, int64_t features, int64_t units,
-                                               int64_t* sizes) {
-  const auto shapes = lstm_saved_shapes(parts, {batch, steps, features, units});
+                                               int64_t operands, int64_t* sizes) {
+  const auto shapes = lstm_saved_shapes(parts, {batch, steps, features, units, operands});
   for (const auto& shape : shapes) sizes = std::copy(shape.begin(), shape.end(), sizes);
   return static_cast<int>(shapes.size());
 }

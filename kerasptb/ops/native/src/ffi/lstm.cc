@@ -54,7 +54,7 @@ ffi::Error forward(Call& call) {
   call.in(a.bias, {4 * H});
   call.in(a.h0, {B, H});
   call.in(a.c0, {B, H});
-  take_special(call, &a.special, B, T, H);
+  if (take_special(call, &a.special, a.sizes, kParts > 0)) a.sizes.operands = 4;
   call.out(a.h_seq, {B, T, H});
   call.out(a.h_T, {B, H});
   call.out(a.c_T, {B, H});
@@ -85,11 +85,12 @@ ffi::Error backward(Call& call) {
     call.in(a.c0, {B, H});
     call.in(a.h_seq, {B, T, H});
   }
+  if (kParts > 0 && call.next_shape()[0] == 4 * kParts) a.sizes.operands = 4;
   for_each_saved<kParts>(&a, [&](auto& data, const auto& shape, auto type) { call.in(data, shape, type); });
   call.in(a.dh_seq, {B, T, H});
   call.in(a.dh_T, {B, H});
   call.in(a.dc_T, {B, H});
-  take_special(call, &a.special, B, T, H);
+  take_special(call, &a.special, a.sizes, a.sizes.operands > 1);
   call.out(a.dx, {B, T, D});
   call.out(a.d_kernel, {D, 4 * H});
   call.out(a.d_recurrent_kernel, {H, 4 * H});

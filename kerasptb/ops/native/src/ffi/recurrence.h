@@ -3,13 +3,14 @@
 #pragma once
 
 #include "ffi/call.h"
-#include "lstm/recurrence.h"
+#include "lstm/lstm.h"
 
 namespace kerasptb {
 
-// The arrays of `LstmSteps`, if they are given.
-inline void take_special(Call& call, LstmSteps* special, int64_t B, int64_t T, int64_t H, bool each_gate = false) {
-  if (call.arguments_left() == 0) return;
+// The arrays of `LstmSteps`, if they are given. Returns whether masks of each gate are among them.
+inline bool take_special(Call& call, LstmSteps* special, const LstmSizes& sizes, bool each_gate) {
+  const auto [B, T, D, H, operands] = sizes;
+  if (call.arguments_left() == 0) return false;
   call.in_or_none(special->kinds, {B, T});
   if (each_gate && call.arguments_left() > 0 && call.next_shape().size() == 3) {
     call.in(special->recurrent_mask, {4, B, H});
@@ -17,6 +18,8 @@ inline void take_special(Call& call, LstmSteps* special, int64_t B, int64_t T, i
   } else {
     call.in_or_none(special->recurrent_mask, {B, H});
   }
+  if (each_gate && call.arguments_left() > 0) call.in(special->input_mask, {4, B, D});
+  return special->gate_stride > 0 || special->input_mask != nullptr;
 }
 
 // `saves`: whether it has what a gradient needs among its results.
@@ -30,7 +33,7 @@ inline ffi::Error read(Call& call, bool saves, LstmRecurrenceForward* a) {
   call.in(a->bias, {4 * H});
   call.in(a->h0, {B, H});
   call.in(a->c0, {B, H});
-  if (call.stream == nullptr) take_special(call, &a->special, B, T, H, true);
+  if (call.stream == nullptr) take_special(call, &a->special, {B, T, 0, H}, true);
   call.out(a->h_seq, {B, T, H});
   call.out(a->h_T, {B, H});
   call.out(a->c_T, {B, H});
@@ -54,7 +57,7 @@ inline ffi::Error read(Call& call, LstmRecurrenceBackward* a) {
   call.in(a->dh_seq, {B, T, H});
   call.in(a->dh_T, {B, H});
   call.in(a->dc_T, {B, H});
-  if (call.stream == nullptr) take_special(call, &a->special, B, T, H, true);
+  if (call.stream == nullptr) take_special(call, &a->special, {B, T, 0, H}, true);
   call.out(a->dz, {B, T, 4 * H});
   call.out(a->dbias, {4 * H});
   call.out(a->dc0, {B, H});

@@ -4,6 +4,9 @@
 // The transpose of [W; U] is packed once. The recurrence, from the last step to the first, computes dz(t) from the
 // saved gates and dh(t-1) = dz(t) U^T. Then all steps together: dx = dz W^T, and [dW; dU] = (x | h)^T dz, some rows at
 // a time.
+//
+// The columns of dz are in the order unit / 32, gate, unit % 32: so a tile of a product has columns of one gate, and if
+// each gate has operands of its own, the products of each are made apart and its masks are applied to them.
 #include "lstm/layout_bfloat16.h"
 
 namespace kerasptb {
@@ -25,14 +28,14 @@ struct Backward {
   const LstmSizes& sizes = io.sizes;
   const Layout layout;
   const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kGates * padded_units;
-  const int64_t tiles = sizes.unit_tiles(), depth = tiles * kTileColumns;  // packed columns without tiles of padding
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
   const int64_t max_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
   const int64_t packed_part_stride = row_size * columns, dz_part_stride = (num_rows + kBlock) * dz_stride;
-  const int64_t inputs_part_stride = max_rows * row_size, packed_dz_part_stride = kColumnsAtOnce * kBlock * max_rows;
+  const int64_t inputs_part_stride = max_rows * row_size, dh_stride = round_up(sizes.batch, kBlock) * padded_units;
+  const int64_t packed_dz_part_stride = kColumnsAtOnce * kBlock * max_rows;
   bfloat16* const packed;             // [K / 16][4H' / 32][paired tile]: the transpose of [W; U], as B
-  bfloat16* const dz;                 // [T B + 32][4H'], packed columns
+  bfloat16* const dz;                 // [T B + 32][4H']
   bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]: as A of dW
   float *const dh, *const dc;         // [B rounded up to 32][H']
   float* const dh_skipped;            // [B][H']: dh of rows that skip a step; null if no step is special
@@ -44,9 +47,9 @@ struct Backward {
         layout(choose_layout(sizes, kParts, workers.count())),
         packed(workers.scratch<bfloat16>(kParts * packed_part_stride)),
         dz(workers.scratch<bfloat16>(kParts * dz_part_stride)),
-        inputs_transposed(workers.scratch<bfloat16>(kParts * inputs_part_stride)),
-        dh(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
-        dc(workers.scratch<float>(round_up(sizes.batch, kBlock) * padded_units)),
+        inputs_transposed(workers.scratch<bfloat16>(sizes.operands * kParts * inputs_part_stride)),
+        dh(workers.scratch<float>(sizes.operands * dh_stride)),
+        dc(workers.scratch<float>(dh_stride)),
         dh_skipped(io.special.any() ? workers.scratch<float>(sizes.batch * padded_units) : nullptr),
         d_bias(workers.scratch<float>(layout.groups * columns)),
         packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_part_stride)) {}
@@ -54,16 +57,16 @@ struct Backward {
   void pack_weights(Range k_tiles) const {
     const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
     for (int64_t k_tile = k_tiles.begin; k_tile < k_tiles.end; ++k_tile)
-      for (int64_t pair = 0; pair < depth / kBlock; ++pair) {
-        const int64_t tile = pair / 2, gate = pair % 2 * 2;
+      for (int64_t block = 0; block < columns / kBlock; ++block) {
+        const int64_t tile = block / kGates * 2, gate = block % kGates;
         __m512i rows[kParts][kTileRows];
         for (int64_t i = 0; i < kTileRows; ++i) {
           const int64_t k = k_tile * kTileRows + i;
           const Parts<kParts> parts =
-              split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k, gate + 1, tile));
+              split_in_parts<kParts>(weights.load16(k, gate, tile), weights.load16(k, gate, tile + 1));
           for (int part = 0; part < kParts; ++part) rows[part][i] = parts.part[part];
         }
-        bfloat16* to = packed + (k_tile * (columns / kBlock) + pair) * kTileSize;
+        bfloat16* to = packed + (k_tile * (columns / kBlock) + block) * kTileSize;
         for (int part = 0; part < kParts; ++part) {
           transpose(rows[part]);
           for (int64_t i = 0; i < kTileRows; ++i) store(to + part * packed_part_stride + i * kTileDepth, rows[part][i]);
@@ -110,37 +113,41 @@ struct Backward {
       store(dh_skipped + b * padded_units + u, dh_t);
     }
     store(dc_row, reset ? Float{} : skipped ? dc_next : dc_t * f);
-    for (int gate = 0; gate < kGates; gate += 2) {
-      const Parts<kParts> parts = split_in_parts<kParts>(d[gate], d[gate + 1]);
-      for (int part = 0; part < kParts; ++part)
-        store(dz + part * dz_part_stride + r * dz_stride + tile * kTileColumns + gate * kLanes, parts.part[part]);
-    }
+    bfloat16* dz_of_tile = dz + r * dz_stride + tile / 2 * kGates * kBlock + tile % 2 * kUnitTile;
+    for (int gate = 0; gate < kGates; ++gate)
+      store16_in_parts<kParts>(dz_of_tile + gate * kBlock, dz_part_stride, d[gate]);
     float* d_bias_of_tile = d_bias_of_group + tile * kTileColumns;
     for (int gate = 0; gate < kGates; ++gate)
       store(d_bias_of_tile + gate * kLanes, load(d_bias_of_tile + gate * kLanes) + d[gate]);
   }
 
   // c [32][32], with a row stride, = dz of the rows from r on, times the transpose of rows 32 k_block .. 32 k_block +
-  // 31 of [W; U]. The first `wanted` rows are wanted.
-  void products(int64_t r, int64_t wanted, int64_t k_block, float* c, int64_t c_row_stride) const {
-    const Operand rows = rows_operand(dz + r * dz_stride, dz_stride, dz_part_stride);
-    const Operand weights = paired_operand(packed + k_block * kBlock * columns, columns, packed_part_stride);
+  // 31 of [W; U]; if each gate has its own operands, of one gate. The first `wanted` rows are wanted.
+  void products(int64_t r, int64_t wanted, int64_t k_block, int64_t gate, float* c, int64_t c_row_stride) const {
+    Operand rows = rows_operand(dz + r * dz_stride + gate * kTileDepth, dz_stride, dz_part_stride);
+    Operand weights =
+        paired_operand(packed + k_block * kBlock * columns + gate * kTileSize, columns, packed_part_stride);
+    const int64_t gates_apart = sizes.operands == 1 ? 1 : kGates;
+    rows.depth_stride *= gates_apart;
+    weights.depth_stride *= gates_apart;
+    const int64_t steps = columns / kTileDepth / gates_apart;
     const SumTiles sums = sums_32x32(c, c_row_stride);
     if (wanted <= kTileRows)
-      multiply_16_rows<kParts, 2>(depth / kTileDepth, wanted, rows, weights, nullptr, sums);
+      multiply_16_rows<kParts, 2>(steps, wanted, rows, weights, nullptr, sums);
     else
-      multiply_32x32<kParts>(depth / kTileDepth, wanted, rows, weights, nullptr, sums);
+      multiply_32x32<kParts>(steps, wanted, rows, weights, nullptr, sums);
   }
 
   void recurrence(const Share& share, Barrier* barrier) const {
     for (int64_t t = sizes.steps - 1; t >= 0; --t) {
-      gates(t, share.rows, {2 * share.slices.begin, smaller(2 * share.slices.end, tiles)},
-            d_bias + share.group * columns);
+      gates(t, share.rows, {2 * share.slices.begin, 2 * share.slices.end}, d_bias + share.group * columns);
       if (layout.members > 1) barrier->wait();
       for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
         for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows)
-          products(t * sizes.batch + b, smaller(layout.block_rows, share.rows.end - b),
-                   padded_features / kBlock + slice, dh + b * padded_units + slice * kBlock, padded_units);
+          for (int64_t gate = 0; gate < sizes.operands; ++gate)
+            products(t * sizes.batch + b, smaller(layout.block_rows, share.rows.end - b),
+                     padded_features / kBlock + slice, gate, dh + gate * dh_stride + b * padded_units + slice * kBlock,
+                     padded_units);
       if (dh_skipped != nullptr) state_gradients(t, share);
     }
   }
@@ -151,8 +158,10 @@ struct Backward {
     for (int64_t b = share.rows.begin; b < share.rows.end; ++b)
       for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
         float* dh_row = dh + b * padded_units + u;
-        const Float skipped = load(dh_skipped + b * padded_units + u);
-        store(dh_row, kinds.gradient(kinds.masked(load(dh_row), b, u, lanes_before(u, units)), skipped, b));
+        Float by_operands = Float{};
+        for (int64_t operand = 0; operand < sizes.operands; ++operand)
+          by_operands += kinds.masked(load(dh_row + operand * dh_stride), b, u, lanes_before(u, units), operand);
+        store(dh_row, kinds.gradient(by_operands, load(dh_skipped + b * padded_units + u), b));
       }
   }
 
@@ -166,8 +175,9 @@ struct Backward {
     for (int64_t item = items.begin; item < items.end; ++item) {
       const int64_t first = item / row_blocks * group_size, r = item % row_blocks * kBlock;
       for (int64_t k_block = first; k_block < smaller(first + group_size, k_blocks); ++k_block) {
-        alignas(64) float product[kBlock * kBlock];
-        products(r, num_rows - r, k_block, product, kBlock);
+        alignas(64) float product[kGates * kBlock * kBlock];
+        for (int64_t gate = 0; gate < sizes.operands; ++gate)
+          products(r, num_rows - r, k_block, gate, product + gate * kBlock * kBlock, kBlock);
         store_dx({r, smaller(r + kBlock, num_rows)}, k_block, product);
       }
     }
@@ -176,9 +186,17 @@ struct Backward {
   void store_dx(Range rows, int64_t k_block, const float* product) const {
     for (int64_t r = rows.begin; r < rows.end; ++r) {
       const int64_t t = r / sizes.batch, b = r % sizes.batch;
-      for (int64_t d = k_block * kBlock; d < smaller((k_block + 1) * kBlock, sizes.features); d += kLanes)
-        store(io.dx + (b * sizes.steps + t) * sizes.features + d,
-              load(product + (r - rows.begin) * kBlock + d - k_block * kBlock), lanes_before(d, sizes.features));
+      for (int64_t d = k_block * kBlock; d < smaller((k_block + 1) * kBlock, sizes.features); d += kLanes) {
+        const int64_t lanes = lanes_before(d, sizes.features);
+        const float* from = product + (r - rows.begin) * kBlock + d - k_block * kBlock;
+        Float sum = Float{};
+        for (int64_t operand = 0; operand < sizes.operands; ++operand) {
+          const Float dx = load(from + operand * kBlock * kBlock);
+          const float* masks = io.special.input_mask;
+          sum += masks == nullptr ? dx : dx * load(masks + (operand * sizes.batch + b) * sizes.features + d, lanes);
+        }
+        store(io.dx + (b * sizes.steps + t) * sizes.features + d, sum, lanes);
+      }
     }
   }
 
@@ -202,7 +220,7 @@ struct Backward {
   void transpose_inputs(Range rows, Range k_tiles) const {
     const int64_t row_blocks = ceil_div(rows.size(), kTileDepth);
     for (int64_t k_tile = k_tiles.begin; k_tile < k_tiles.end; ++k_tile)
-      for (int part = 0; part < kParts; ++part)
+      for (int64_t part = 0; part < sizes.operands * kParts; ++part)  // of all operands
         for (int64_t block = 0; block < row_blocks; ++block) {
           const bfloat16* from = io.rows + part * sizes.num_rows() * row_stride + k_tile * kTileRows;
           __m512i pairs[16];
@@ -235,7 +253,7 @@ struct Backward {
                       : nullptr;
       if (to == nullptr) continue;
       for (int64_t half = 0; half < 2; ++half) {
-        const int64_t tile = (2 * column_block + half) / kGates, gate = (2 * column_block + half) % kGates;
+        const int64_t tile = column_block / kGates * 2 + half, gate = column_block % kGates;
         const int64_t lanes = lanes_before(tile * kUnitTile, units);
         if (lanes == 0) continue;
         float* place = to + gate * units + tile * kUnitTile;
@@ -254,9 +272,11 @@ struct Backward {
       for (int64_t tile = 2 * first; tile < 2 * last; ++tile)
         pack_dz(rows, tile, my_dz + (tile - 2 * first) * padded_rows * kTileRows);
       for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
-        const Operand inputs{inputs_transposed + k_block * kBlock * padded_rows, kTileRows * padded_rows, 64, kTileSize,
-                             inputs_part_stride};
         for (int64_t column_block = first; column_block < last; ++column_block) {
+          const int64_t operand = sizes.operands == 1 ? 0 : column_block % kGates;
+          const Operand inputs{
+              inputs_transposed + operand * kParts * inputs_part_stride + k_block * kBlock * padded_rows,
+              kTileRows * padded_rows, 64, kTileSize, inputs_part_stride};
           // Prefetches the next block: with few rows, a product takes less time than a read from memory.
           for_each_place(k_block + 1, column_block, [](float* place, int64_t, int64_t) { prefetch_to_write(place); });
           multiply_32x32<kParts>(
@@ -309,7 +329,7 @@ void backward(const LstmBackward& io) {
       const Range rows{first, smaller(first + kRowsAtOnce, task.num_rows)};
       task.transpose_inputs(rows, split(task.row_size / kTileRows, count, thread));
       all.wait();
-      task.weight_gradients(rows, split(task.depth / kBlock, count, thread), thread);
+      task.weight_gradients(rows, split(task.columns / kBlock, count, thread), thread);
       all.wait();
     }
   });

@@ -10,6 +10,8 @@ namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
+constexpr int64_t kSumsOfTile = kGates * 2 * kTileRows * kUnitTile;  // of 32 rows and the gates of a tile of units
+
 template <int kParts>
 struct Forward {
   typedef GateType<kParts> Gate;
@@ -23,6 +25,9 @@ struct Forward {
   const int64_t tiles = sizes.unit_tiles();
   const int64_t weights_part_stride = row_size * kGates * padded_units,
                 rows_part_stride = sizes.num_rows() * row_stride;
+  const int64_t operand_stride = kParts * rows_part_stride;  // from the rows of a gate to those of the next
+  // Operands of each gate are multiplied with 32 units of it, so with padding.
+  const int64_t packed_tiles = sizes.operands == 1 ? tiles : padded_units / kUnitTile;
   bfloat16* const packed;  // [H' / 16][K / 32][gate][paired tile]: [W; U], as B
   bfloat16* const rows;    // as `rows` of lstm.h
   float* const cells;      // [B, H'], at cells_of_step from a step to the next
@@ -33,7 +38,7 @@ struct Forward {
       : io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
         packed(workers.scratch<bfloat16>(kParts * weights_part_stride)),
-        rows(saves ? io.rows : workers.scratch<bfloat16>(kParts * rows_part_stride)),
+        rows(saves ? io.rows : workers.scratch<bfloat16>(sizes.operands * operand_stride)),
         cells(saves ? io.cells : workers.scratch<float>(sizes.batch * padded_units)),
         input_sums(inputs_ahead() ? workers.scratch<float>((sizes.steps * sizes.batch + kBlock) * kGates * padded_units)
                                   : nullptr) {}
@@ -41,7 +46,7 @@ struct Forward {
   // Whether reading weights takes longer than multiplying: x W is then computed ahead, so that each step reads U alone.
   bool inputs_ahead() const {
     const StepCost cost = step_cost(sizes, kParts, layout);
-    return sizes.steps > 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
+    return sizes.steps > 1 && sizes.operands == 1 && !cost.weights_stay && cost.memory > cost.arithmetic;
   }
 
   void pack_weights(Range some) const {
@@ -65,10 +70,26 @@ struct Forward {
       if (tiles * kUnitTile < padded_units) clear_padding(r);
       const int64_t t = r / sizes.batch, b = r % sizes.batch;
       const float* x = io.x + (b * sizes.steps + t) * sizes.features;
-      for (int64_t d = 0; d < padded_features; d += kLanes)
-        store16_in_parts<kParts>(rows + r * row_stride + d, rows_part_stride,
-                                 load(x + d, lanes_before(d, sizes.features)));
+      for (int64_t operand = 0; operand < sizes.operands; ++operand)
+        for (int64_t d = 0; d < padded_features; d += kLanes) {
+          const int64_t lanes = lanes_before(d, sizes.features);
+          const float* mask = input_mask(operand, b);
+          store16_in_parts<kParts>(rows + operand * operand_stride + r * row_stride + d, rows_part_stride,
+                                   mask == nullptr ? load(x + d, lanes) : load(x + d, lanes) * load(mask + d, lanes));
+        }
     }
+  }
+
+  const float* input_mask(int64_t operand, int64_t b) const {
+    const float* masks = io.special.input_mask;
+    return masks == nullptr ? nullptr : masks + (operand * sizes.batch + b) * sizes.features;
+  }
+
+  // Stores h(t), of 16 units of row b, as the operands of step t + 1. r: the row of step t.
+  KERASPTB_INLINE_METHOD void store_operands(const StepKinds& next, int64_t r, int64_t b, int64_t u, Float h) const {
+    for (int64_t operand = 0; operand < sizes.operands; ++operand)
+      store16_in_parts<kParts>(rows + operand * operand_stride + (r + sizes.batch) * row_stride + padded_features + u,
+                               rows_part_stride, next.operand(h, b, u, lanes_before(u, units), operand));
   }
 
   // Where the gates of row r and the 16 units of a tile are saved.
@@ -84,7 +105,7 @@ struct Forward {
   // Zeroes the last 16 of the padded units in h, c and gates that row r gives: no product computes them.
   void clear_padding(int64_t r) const {
     const int64_t u = tiles * kUnitTile;
-    store16_in_parts<kParts>(rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride, Float{});
+    store_operands({{}, sizes.steps, units, 0}, r, 0, u, Float{});
     if (!saves) return;
     store(cells + (r + sizes.batch) * padded_units + u, Float{});
     typename Gate::Type* saved = gates_at(r, tiles);
@@ -95,8 +116,7 @@ struct Forward {
     for (int64_t b = batch.begin; b < batch.end; ++b)
       for (int64_t u = 0; u < padded_units; u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
-        const Float h = kinds(0).operand(load(io.h0 + b * units + u, lanes), b, u, lanes);
-        store16_in_parts<kParts>(rows + b * row_stride + padded_features + u, rows_part_stride, h);
+        store_operands(kinds(0), b - sizes.batch, b, u, load(io.h0 + b * units + u, lanes));
         store(cells_at(0, b) + u, load(io.c0 + b * units + u, lanes));
       }
   }
@@ -187,8 +207,7 @@ struct Forward {
         h = reset ? Float{} : load(before + u, lanes);
       }
       store(cells_at(t + 1, b + row) + u, c);
-      store16_in_parts<kParts>(rows + (r + sizes.batch) * row_stride + padded_features + u, rows_part_stride,
-                               kinds_next.operand(h, b + row, u, lanes));
+      store_operands(kinds_next, r, b + row, u, h);
       if (saves) {
         typename Gate::Type* saved = gates_at(r, tile);
         Gate::store32(saved, i, f);
@@ -203,8 +222,37 @@ struct Forward {
     }
   }
 
+  // z[tile of the slice][gate][row][unit] of one gate and the 32 units of a slice, from the gate's own operand.
+  void products_of_gate(int64_t r, int64_t num_rows, int64_t slice, int64_t gate, float* z) const {
+    const int64_t tile_stride = row_size / kTileDepth * kGates * kTileSize;
+    const Operand inputs = rows_operand(rows + gate * operand_stride + r * row_stride, row_stride, rows_part_stride);
+    const Operand columns{packed + 2 * slice * tile_stride + gate * kTileSize, tile_stride, 64, kGates * kTileSize,
+                          weights_part_stride};
+    float *first = z + gate * 2 * kTileRows * kUnitTile, *second = first + kSumsOfTile;
+    const SumTiles sums{{first, second, first + kTileRows * kUnitTile, second + kTileRows * kUnitTile}, kUnitTile};
+    if (num_rows <= kTileRows)
+      multiply_16_rows<kParts, 2>(row_size / kTileDepth, num_rows, inputs, columns, nullptr, sums);
+    else
+      multiply_32x32<kParts>(row_size / kTileDepth, num_rows, inputs, columns, nullptr, sums);
+  }
+
+  void recurrence_of_gates(const Share& share, Barrier* barrier) const {
+    alignas(64) float z[2 * kSumsOfTile];
+    for (int64_t t = 0; t < sizes.steps; ++t) {
+      for (int64_t slice = share.slices.begin; slice < share.slices.end; ++slice)
+        for (int64_t b = share.rows.begin; b < share.rows.end; b += layout.block_rows) {
+          const int64_t num_rows = smaller(layout.block_rows, share.rows.end - b);
+          for (int64_t gate = 0; gate < kGates; ++gate) products_of_gate(t * sizes.batch + b, num_rows, slice, gate, z);
+          for (int64_t tile = 2 * slice; tile < smaller(2 * slice + 2, tiles); ++tile)
+            gates(t, b, num_rows, tile, z + tile % 2 * kSumsOfTile);
+        }
+      if (layout.members > 1) barrier->wait();
+    }
+  }
+
   void recurrence(const Share& share, Barrier* barrier) const {
-    alignas(64) float z[kGates * 2 * kTileRows * kUnitTile];
+    if (sizes.operands > 1) return recurrence_of_gates(share, barrier);
+    alignas(64) float z[kSumsOfTile];
     const Sums sums{z, kUnitTile, 2 * kTileRows * kUnitTile};
     const Range depth{input_sums == nullptr ? 0 : padded_features / kTileDepth, row_size / kTileDepth};
     for (int64_t t = 0; t < sizes.steps; ++t) {
@@ -231,7 +279,7 @@ void forward(const LstmForward& io) {
   workers.run([&](int thread) {
     const int count = workers.count();
     const Tiles tiles;
-    task.pack_weights(split(task.tiles, count, thread));
+    task.pack_weights(split(task.packed_tiles, count, thread));
     task.copy_inputs(split(sizes.steps * sizes.batch, count, thread));
     task.copy_initial_state(split(sizes.batch, count, thread));
     all.wait();

@@ -13,11 +13,13 @@
 //     -> dx [B,T,D], dW, dU, db, dh0 [B,H], dc0 [B,H]
 //   kerasptb_lstm_backward_bfloat16(W, U, saved, dh_seq, dh_T, dc_T) -> the same
 // Two more arguments may follow in each, the arrays of `LstmSteps` in recurrence.h: kinds int32 [B,T], or of no element
-// for none, and recurrent_mask float32 [B,H], or of no element. No gradient goes through them.
+// for none, and recurrent_mask float32 [B,H], or of no element; in bfloat16 the masks may be of each gate, [4,B,H], and
+// input_mask [4,B,D] may follow. No gradient goes through them.
 //
 // Saved are, with H' and K' as in LstmSizes:
 //   float32:   gates float32 [B,T,4H'], cells float32 [B,T,H], both in an order of their own: recurrence_float32.h
-//   bfloat16:  rows bfloat16 [P,(T+1)B+32,K'], (x(t) | h(t-1)) in P parts; gates [T,B,4H'], in the order of packed
+//   bfloat16:  rows bfloat16 [P,(T+1)B+32,K'], (x(t) | h(t-1)) in P parts, or [4P,...], those of each gate; gates
+//   [T,B,4H'], in the order of packed
 //              columns (layout_bfloat16.h); cells float32 [T+1,B,H'], c(0) to c(T). With one part the gates are 16-bit
 //              fixed point, in steps of 1/32767; with two they are float32.
 //
@@ -38,6 +40,7 @@ namespace kerasptb {
 
 struct LstmSizes {
   int64_t batch, steps, features, units;  // B, T, D, H
+  int64_t operands = 1;                   // (x(t) | h(t-1)): 4 if each gate has masks of its own, in bfloat16 only
 
   // Float32: the gates of a step and a row of the batch, 4H' with H' = H rounded up to 16.
   int64_t packed_columns() const { return 4 * ((units + 15) / 16 * 16); }

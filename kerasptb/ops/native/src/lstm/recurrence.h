@@ -40,8 +40,11 @@ struct LstmSteps {
   const int32_t* kinds = nullptr;         // [B, T]: 0 or a sum of the above
   const float* recurrent_mask = nullptr;  // [B, H], or [4, B, H]
   int64_t gate_stride = 0;                // from the mask of a gate to the next; 0: one for all
+  const float* input_mask = nullptr;      // [4, B, D]; in bfloat16 only
 
-  __attribute__((always_inline)) bool any() const { return kinds != nullptr || recurrent_mask != nullptr; }
+  __attribute__((always_inline)) bool any() const {
+    return kinds != nullptr || recurrent_mask != nullptr || input_mask != nullptr;
+  }
   __attribute__((always_inline)) int64_t masks() const { return gate_stride == 0 ? 1 : 4; }  // operands of U
 };
 
