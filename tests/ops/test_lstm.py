@@ -242,9 +242,9 @@ def masks_for(shape, names):
         "mask": generator.random((B, T)) < 0.7,
         "resets": generator.random((B, T)) < 0.3,
         "recurrent_mask": 2.0 * (generator.random((B, H)) < 0.5),
-        "input_mask": 2.0 * (generator.random((B, D)) < 0.5),
+        "input_mask": np.where(generator.random((B, D)) < 0.5, 0.5, 2.0),
         "recurrent_mask4": 2.0 * (generator.random((4, B, H)) < 0.5),
-        "input_mask4": 2.0 * (generator.random((4, B, D)) < 0.5),
+        "input_mask4": np.where(generator.random((4, B, D)) < 0.5, 0.5, 2.0),
     }
     return {name.rstrip("4"): masks[name] for name in names}
 
