@@ -4,6 +4,7 @@ import sys
 
 import keras
 from keras.src import backend as _backend
+from keras.src.backend.common import global_state as _global_state
 
 # `keras.StatelessScope` can be entered, but nothing public tells whether one has been.
 from keras.src.backend.common.stateless_scope import in_stateless_scope as in_stateless_scope
@@ -46,6 +47,15 @@ def tf_dataset_adapter():
     from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter  # noqa: PLC0415
 
     return TFDatasetAdapter
+
+
+def outermost_layer():
+    """Returns the layer or model whose call this is part of, None outside of calls: its loss is given the outputs.
+
+    A layer is not told which models it is in.
+    """
+    context = _global_state.get_global_attribute("current_call_ctx")
+    return None if context is None else context.entry_layer
 
 
 def is_exported():

@@ -71,6 +71,23 @@ def test_the_adapter_of_datasets_counts_batches():
     assert adapter(dataset).get_tf_dataset() is not None
 
 
+def test_the_outermost_layer_of_a_call():
+    seen = []
+
+    class Inner(keras.layers.Layer):
+        def call(self, x):
+            seen.append(keras_names.outermost_layer())
+            return x
+
+    inner = Inner()
+    model = keras.Sequential([keras.Input((2,)), inner])
+    seen.clear()
+    model(tf.zeros((1, 2)))
+    inner(tf.zeros((1, 2)))
+    assert seen == [model, inner]
+    assert keras_names.outermost_layer() is None
+
+
 def test_a_scope_without_autocast():
     layer = keras.layers.Dense(2, dtype="mixed_bfloat16")
     layer.build((1, 3))
