@@ -16,8 +16,15 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symb
 from keras.src.backend.common.tensor_attributes import get_tensor_attr as get_tensor_attr
 from keras.src.backend.common.tensor_attributes import set_tensor_attr as set_tensor_attr
 
+# How Keras' trainers read any data. They take such an adapter in the place of data; nothing public shows them batches
+# that were checked, or come in groups.
+from keras.src.trainers.data_adapters import get_data_adapter as get_data_adapter
+
 # Only Keras knows what its trainers take for an array.
 from keras.src.trainers.data_adapters.array_slicing import can_slice_array as can_slice_array
+
+# What `get_data_adapter` returns.
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter as DataAdapter
 
 # What `jit_compile="auto"` decides by.
 from keras.src.trainers.trainer import model_supports_jit as model_supports_jit
@@ -37,16 +44,6 @@ def without_autocast():
     Publicly this is decided for each weight when it is made, and Keras' own layers make theirs.
     """
     return _backend.AutocastScope(None)
-
-
-def tf_dataset_adapter():
-    """Returns the class through which Keras' trainer reads a `tf.data.Dataset`; importing it imports TensorFlow.
-
-    Nothing public lets the trainer read groups of batches.
-    """
-    from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter  # noqa: PLC0415
-
-    return TFDatasetAdapter
 
 
 def outermost_layer():
