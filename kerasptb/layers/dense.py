@@ -45,7 +45,7 @@ class CarriesFactors:
 @functools.cache
 def _warn_of_keras_loss():
     warnings.warn(
-        "keras.losses.SparseCategoricalCrossentropy reads all logits, which takes most of a step: write "
+        "keras.losses.SparseCategoricalCrossentropy reads all logits, which takes half a step or more: write "
         "loss=kerasptb.losses.SparseCategoricalCrossentropy(), which computes the same without them.",
         stacklevel=2,
     )

@@ -119,6 +119,8 @@ class Trainer(StatefulTrainer):
 
     def _check_batches(self, adapter, step):
         dataset = adapter.get_tf_dataset()
+        if not isinstance(dataset, tf.data.Dataset):  # one that a strategy has distributed
+            return
         if grouped := self._is_one_program(dataset, step):
             dataset = dataset.batch(self.steps_per_execution)
         rows = None if grouped else self.batch_size

@@ -143,21 +143,22 @@ def test_what_must_be_deterministic_is_not_compiled(monkeypatch):
     assert model.jit_compile is False
 
 
+SEEN = []
+
+
 class Compiled(LanguageModel):
     """Notes which steps XLA compiles."""
 
-    seen = []
-
     def train_step(self, data):
-        self.seen.append(("train", compiled_by_xla()))
+        SEEN.append(("train", compiled_by_xla()))
         return super().train_step(data)
 
     def test_step(self, data):
-        self.seen.append(("test", compiled_by_xla()))
+        SEEN.append(("test", compiled_by_xla()))
         return super().test_step(data)
 
     def predict_step(self, data):
-        self.seen.append(("predict", compiled_by_xla()))
+        SEEN.append(("predict", compiled_by_xla()))
         return super().predict_step(data)
 
 
@@ -165,7 +166,7 @@ class Compiled(LanguageModel):
 def test_steps_of_open_length_and_predictions_are_compiled_if_that_is_asked_for(wish):
     model = Compiled(V, 6, 8, B, T, seed=3)
     model.compile(jit_compile=wish)
-    Compiled.seen.clear()
+    SEEN.clear()
     data = make_dataset(TEXT, B, T).take(3)
     spec = (tf.TensorSpec((B, None), tf.int32),) * 2
     losses = []
@@ -177,7 +178,7 @@ def test_steps_of_open_length_and_predictions_are_compiled_if_that_is_asked_for(
     model.predict(data, verbose=0)
     assert model.jit_compile is True
     asked = bool(wish)
-    assert set(Compiled.seen) == {
+    assert set(SEEN) == {
         ("test", True),
         ("train", True),
         ("test", asked),
