@@ -188,8 +188,8 @@ class LanguageModel(Trainer):
             weighted_metrics: metrics that weigh words by the data's sample weights.
             jit_compile: whether XLA compiles the step as one program. `None` and "auto" compile where that makes the
                 step faster: with JAX; on a GPU, if native kernels serve every layer; on a processor, if they do all the
-                work and nothing is known to read the logits. Compiling takes half a second for each shape of batches,
-                so on a processor batches of open length are not compiled. There the steps of a call
+                work and nothing is known to read the logits. Compiling takes up to half a second for each shape
+                of batches, so on a processor those of open length are not compiled. There the steps of a call
                 (`steps_per_execution`) are one program then, if the data are a `tf.data.Dataset` of static shapes.
             **kwargs: further arguments of `keras.Model.compile`.
 

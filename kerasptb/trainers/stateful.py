@@ -177,7 +177,7 @@ class StatefulTrainer(keras.Model):
     def choose_jit_compile(self, wish, reads_logits):
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`.
 
-        `reads_logits` is whether a step reads the logits, whose products XLA computes slower than TensorFlow.
+        `reads_logits` is whether a step reads the logits, whose product XLA computes slower on a busy processor.
         """
         return "auto" if wish is None else wish
 

@@ -55,7 +55,7 @@ def layers():
     return made
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight", None])
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [
