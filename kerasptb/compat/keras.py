@@ -4,6 +4,7 @@ import sys
 
 import keras
 from keras.src import backend as _backend
+from keras.src.backend.common import global_state as _global_state
 
 # `keras.StatelessScope` can be entered, but nothing public tells whether one has been.
 from keras.src.backend.common.stateless_scope import in_stateless_scope as in_stateless_scope
@@ -15,8 +16,15 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symb
 from keras.src.backend.common.tensor_attributes import get_tensor_attr as get_tensor_attr
 from keras.src.backend.common.tensor_attributes import set_tensor_attr as set_tensor_attr
 
+# How Keras' trainers read any data. They take such an adapter in the place of data; nothing public shows them batches
+# that were checked, or come in groups.
+from keras.src.trainers.data_adapters import get_data_adapter as get_data_adapter
+
 # Only Keras knows what its trainers take for an array.
 from keras.src.trainers.data_adapters.array_slicing import can_slice_array as can_slice_array
+
+# What `get_data_adapter` returns.
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter as DataAdapter
 
 # What `jit_compile="auto"` decides by.
 from keras.src.trainers.trainer import model_supports_jit as model_supports_jit
@@ -38,14 +46,13 @@ def without_autocast():
     return _backend.AutocastScope(None)
 
 
-def tf_dataset_adapter():
-    """Returns the class through which Keras' trainer reads a `tf.data.Dataset`; importing it imports TensorFlow.
+def outermost_layer():
+    """Returns the layer or model whose call this is part of, None outside of calls: its loss is given the outputs.
 
-    Nothing public lets the trainer read groups of batches.
+    A layer is not told which models it is in.
     """
-    from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter  # noqa: PLC0415
-
-    return TFDatasetAdapter
+    context = _global_state.get_global_attribute("current_call_ctx")
+    return None if context is None else context.entry_layer
 
 
 def is_exported():

@@ -1,8 +1,11 @@
 """A dense layer over the vocabulary, whose logits need not be computed for their cross-entropy."""
 
+import functools
+import warnings
+
 import keras
 
-from kerasptb.compat.keras import without_autocast
+from kerasptb.compat.keras import outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors, attach
 from kerasptb.ops.plan import available_here, default_precision
@@ -27,17 +30,34 @@ class CarriesFactors:
         transposed = self._matrix != "kernel"
         return LogitFactors(inputs, kernel, bias, transposed, self.backend, self._precision())
 
+    def _hand_on(self, logits, inputs):
+        """Returns the logits, which then carry their factors."""
+        attach(logits, self.factors(inputs))
+        losses = keras.tree.flatten(getattr(outermost_layer(), "loss", None))
+        if any(type(loss) is keras.losses.SparseCategoricalCrossentropy and loss.from_logits for loss in losses):
+            _warn_of_keras_loss()
+        return logits
+
     def _precision(self):
         return self.precision or default_precision(self.backend, self.dtype_policy)
+
+
+@functools.cache
+def _warn_of_keras_loss():
+    warnings.warn(
+        "keras.losses.SparseCategoricalCrossentropy reads all logits, which takes half a step or more: write "
+        "loss=kerasptb.losses.SparseCategoricalCrossentropy(), which computes the same without them.",
+        stacklevel=2,
+    )
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class Dense(CarriesFactors, keras.layers.Dense):
     """`keras.layers.Dense` over the vocabulary: its outputs, logits, carry what they were made of.
 
-    `SequenceCrossEntropy` and `Perplexity` read that instead of the logits (`kerasptb.ops.logits`). In a compiled step
-    the logits are then never computed, unless something else reads them. With an activation, without a bias, or
-    quantized, the layer is Keras' own.
+    Our losses and `Perplexity` read that instead of the logits (`kerasptb.ops.logits`). In a compiled step the logits
+    are then never computed, unless something else reads them; Keras' own cross-entropy does, and a warning says so.
+    With an activation, without a bias, or quantized, the layer is Keras' own.
 
     Args:
         units: number V of words.
@@ -66,9 +86,8 @@ class Dense(CarriesFactors, keras.layers.Dense):
     def call(self, inputs, training=None):
         """Returns the logits."""
         logits = super().call(inputs, training=training)
-        if self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None:
-            attach(logits, self.factors(inputs))
-        return logits
+        plain = self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None
+        return self._hand_on(logits, inputs) if plain else logits
 
     def get_config(self):
         """Returns the layer's arguments, for serialisation."""

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from kerasptb.layers.dense import CarriesFactors
-from kerasptb.ops.logits import attach
 from kerasptb.ops.tensors import matmul
 from kerasptb.utils.untracked import Untracked
 
@@ -86,9 +85,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
         rows = ops.reshape(inputs, (-1, matrix.shape[1]))
         logits = matmul(rows, matrix, transpose_b=True) + self.bias
-        logits = ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units))
-        attach(logits, self.factors(inputs))
-        return logits
+        return self._hand_on(ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units)), inputs)
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the logits."""

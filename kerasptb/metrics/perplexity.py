@@ -7,7 +7,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops import tensors
-from kerasptb.ops.logits import factors_of
+from kerasptb.ops.logits import by_word, factors_of
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -47,7 +47,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         mask = get_keras_mask(y_pred)
         logits = getattr(y_pred, "_keras_logits", None)
         factors = factors_of(y_pred) if self.from_logits else None
-        losses = None if factors is None else factors.losses_of(y_true)
+        losses = None if factors is None else factors.losses_of(y_true, self.ignore_class)
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         shape = ops.shape(y_pred)[:-1]
         weights = [] if sample_weight is None else [sample_weight]
@@ -55,7 +55,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         if self.ignore_class is not None:
             # Keras gives an ignored word a loss of 0, but still counts it.
             weights.append(ops.not_equal(ops.reshape(y_true, shape), self.ignore_class))
-        weights = [ops.reshape(self._by_word(weight, shape), [-1]) for weight in weights]
+        weights = [ops.reshape(by_word(weight, shape, self.dtype), [-1]) for weight in weights]
         weights = functools.reduce(ops.multiply, weights) if weights else None
         if losses is not None:
             with tensors.after(y_true):
@@ -68,14 +68,6 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
             y_pred._keras_logits = ops.reshape(_in_float32_at_least(logits), [-1, logits.shape[-1]])
         with tensors.after(y_true):
             return super().update_state(y_true, y_pred, sample_weight=weights)
-
-    def _by_word(self, weight, shape):
-        """Expands weights of the first dimensions to one weight for each word."""
-        weight = ops.cast(weight, self.dtype)
-        if len(weight.shape) > len(shape):
-            return ops.reshape(weight, shape)
-        missing = len(shape) - len(weight.shape)
-        return ops.broadcast_to(ops.reshape(weight, (*ops.shape(weight), *[1] * missing)), shape)
 
     def update_from_cross_entropy(self, cross_entropy, num_words):
         """Adds words whose cross-entropy is already known, so that no logits are needed.

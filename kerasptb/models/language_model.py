@@ -11,7 +11,8 @@ from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
-from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
+from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import checked_arguments
 from kerasptb.models.portable import check_backend, check_path, portable_model
@@ -180,33 +181,36 @@ class LanguageModel(Trainer):
             optimizer: `None` for `ClippedSGD(1.0, global_clipnorm=5.0)`.
             loss: `None` for the cost of the original, `SequenceCrossEntropy`. It is computed without the logits, which
                 are computed only if something else reads them, such as a metric other than `Perplexity`
-                (`kerasptb.ops.logits`).
+                (`kerasptb.ops.logits`). `losses.SparseCategoricalCrossentropy` takes the place of Keras' own, since
+                both mean the same.
             loss_weights: as in `keras.Model.compile`.
             metrics: `None` for `Perplexity`, or for no metrics if `weighted_metrics` are given.
             weighted_metrics: metrics that weigh words by the data's sample weights.
-            jit_compile: whether XLA compiles the step as one program. `None` compiles with JAX, and on a GPU if the
-                native kernels serve every layer. "auto" compiles with TensorFlow on a processor too if that makes the
-                step faster (by up to a tenth, or a third with a batch of 1): if native kernels do all the work. Such a
-                step does not notice word ids out of range in its inputs, and the loss of one in the targets is NaN;
-                otherwise both are errors. On a processor the steps of a call (`steps_per_execution`) are one program
-                then, if the data are a `tf.data.Dataset` of static shapes.
+            jit_compile: whether XLA compiles the step as one program. `None` and "auto" compile where that makes the
+                step faster: with JAX; on a GPU, if native kernels serve every layer; on a processor, if they do all the
+                work and nothing is known to read the logits. Compiling takes up to half a second for each shape
+                of batches, so on a processor those of open length are not compiled. There the steps of a call
+                (`steps_per_execution`) are one program then, if the data are a `tf.data.Dataset` of static shapes.
             **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch.
+            ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch. For a loss
+                that expects probabilities: the model's outputs are logits.
         """
-        default_cost = loss is None and metrics is None and not (weighted_metrics or kwargs.get("run_eagerly"))
-        super().compile(
-            optimizer=ClippedSGD() if optimizer is None else optimizer,
-            loss=SequenceCrossEntropy() if loss is None else loss,
-            loss_weights=loss_weights,
-            metrics=[Perplexity()] if metrics is None and not weighted_metrics else metrics,
-            weighted_metrics=weighted_metrics,
-            jit_compile=self.choose_jit_compile(jit_compile, default_cost and not self._needs_the_logits()),
-            **kwargs,
-        )
         # A config names no defaults; of `jit_compile` it has the wish, since another machine makes its own choice.
         asked = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile}
+        loss = SequenceCrossEntropy() if loss is None else keras.tree.map_structure(from_factors, loss)
+        metrics = [Perplexity()] if metrics is None and not weighted_metrics else metrics
+        reads_logits = self._reads_logits(loss, (metrics, weighted_metrics))
+        super().compile(
+            optimizer=ClippedSGD() if optimizer is None else optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            jit_compile=self.choose_jit_compile(jit_compile, reads_logits or kwargs.get("run_eagerly")),
+            **kwargs,
+        )
         self._default_arguments = tuple(item for item in asked.items() if item[1] is None or item[1] == "auto")
 
     def get_compile_config(self):
@@ -402,13 +406,15 @@ class LanguageModel(Trainer):
     def _lstm_layers(self):
         return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
 
-    def _needs_the_logits(self):
-        """Whether something that the user has added needs the logits."""
+    def _reads_logits(self, loss, metrics):
+        """Whether a training step reads the logits, as far as is known."""
         own = any(
             getattr(type(self), method) is not getattr(LanguageModel, method)
-            for method in ("call", "compute_loss", "compute_metrics")
+            for method in ("compute_loss", "compute_metrics")
         )
-        return own or self.get_layer("logits").activity_regularizer is not None
+        parts = [part for part in keras.tree.flatten((loss, metrics)) if part is not None]
+        served = all(isinstance(part, (*LOSSES_OF_FACTORS, Perplexity)) for part in parts)
+        return own or not served or self.get_layer("logits").activity_regularizer is not None
 
 
 def build_language_model(

@@ -6,7 +6,8 @@ reads, TensorFlow and XLA never compute. The losses of the words stay with the f
 (`LogitFactors.losses_of`). A layer, a loss or a metric of one's own joins by these three calls.
 
 They reach whoever is given the very tensor that the layer returned: under TensorFlow all of Keras' `train_step`, under
-JAX what runs inside of the differentiated function (`kerasptb/trainers/jax.py`).
+JAX what runs inside of the differentiated function. There Keras' own step computes the logits again for its metrics,
+and takes three times as long; `kerasptb/trainers/jax.py` updates them inside.
 """
 
 import keras
@@ -34,18 +35,22 @@ class LogitFactors:
     def __init__(self, h, kernel, bias, transpose_kernel=False, backend="auto", precision="float32"):
         self.h, self.kernel, self.bias = h, kernel, bias
         self.transpose_kernel, self.backend, self.precision = transpose_kernel, backend, precision
-        self._targets, self._losses = None, None
+        self._targets, self._losses, self._ignored = None, None, None
 
-    def cross_entropy(self, targets, reduction="sum", weights=None, scale=1.0):
+    def cross_entropy(self, targets, reduction="sum", weights=None, scale=1.0, ignore_class=None):
         """Returns the cross-entropy of the logits against targets; arguments and result as `linear_cross_entropy`.
 
         Args:
-            targets: int [...].
+            targets: int [...], or [..., 1].
             reduction: "sum" or "none".
             weights: float [...], or `None`.
             scale: a number.
+            ignore_class: an id, also one out of range, of words whose weights are 0.
         """
-        words = ops.convert_to_tensor(targets)
+        words = ops.reshape(ops.convert_to_tensor(targets), ops.shape(self.h)[:-1])
+        if ignore_class is not None and not 0 <= ignore_class < self.bias.shape[0]:
+            words = ops.where(ops.equal(words, ignore_class), ops.zeros_like(words), words)
+            self._ignored = ignore_class
         loss, losses = linear_cross_entropy(
             ops.cast(self.h, self.kernel.dtype),  # it has a lower precision under a mixed dtype policy
             self.kernel,
@@ -62,9 +67,30 @@ class LogitFactors:
         self._targets, self._losses = targets, losses
         return loss
 
-    def losses_of(self, targets):
-        """Returns the words' losses [...], without gradient, if a loss has computed those of this tensor, else None."""
-        return self._losses if targets is self._targets else None
+    def losses_of(self, targets, ignore_class=None):
+        """Returns the words' losses [...], without gradient, if a loss has computed those of this tensor, else None.
+
+        Args:
+            targets: the tensor that the loss was given.
+            ignore_class: id of words that the caller leaves out.
+        """
+        known = targets is self._targets and self._ignored in (None, ignore_class)
+        return self._losses if known else None
+
+
+def by_word(weights, shape, dtype):
+    """Returns weights of the first dimensions as one for each word: of this shape and dtype.
+
+    Args:
+        weights: numbers of the shape's first dimensions, or of the whole shape with a further dimension of 1.
+        shape: of the words.
+        dtype: of the result.
+    """
+    weights = ops.cast(weights, dtype)
+    if len(weights.shape) > len(shape):
+        return ops.reshape(weights, shape)
+    missing = len(shape) - len(weights.shape)
+    return ops.broadcast_to(ops.reshape(weights, (*ops.shape(weights), *[1] * missing)), shape)
 
 
 def attach(logits, factors):

@@ -5,7 +5,8 @@ import math
 import keras
 import numpy as np
 
-from kerasptb.compat.keras import can_slice_array
+from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
+from kerasptb.losses import LOSSES_OF_FACTORS
 
 
 class StatefulTrainer(keras.Model):
@@ -16,6 +17,7 @@ class StatefulTrainer(keras.Model):
     subclass (`trainers/tensorflow.py`, `trainers/jax.py`), which overrides the methods under "for backends".
 
     Attributes:
+        vocabulary_size: number V of words.
         batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
     """
 
@@ -52,13 +54,16 @@ class StatefulTrainer(keras.Model):
             A `keras.callbacks.History`.
 
         Raises:
-            ValueError: if arrays, also those of validation, do not divide into whole batches; for class weights,
+            ValueError: if arrays, also those of validation, do not divide into whole batches; for word ids out of range
+                (from a `tf.data.Dataset` an `InvalidArgumentError`), before a step is given them; for class weights,
                 which Keras applies to rows with one class each.
         """
         _refuse_class_weights(kwargs.get("class_weight"))
-        if y is None and kwargs.get("sample_weight") is None and not shuffle:  # otherwise Keras has something to say
-            x = self._in_groups(x, "train_step")
-        validation_data = self._in_groups(validation_data, "test_step")
+        x = self._checked("train_step", x, y, kwargs.get("sample_weight"), shuffle)
+        if validation_data is not None:
+            given = keras.utils.unpack_x_y_sample_weight(validation_data)
+            checked = self._checked("test_step", *given)
+            validation_data = validation_data if checked is given[0] else checked
         rows = batch_size or self.batch_size
         if isinstance(validation_data, tuple | list) and (array := _array(validation_data[0])) is not None:
             # Checked before the first epoch. When training on a dataset, Keras would read these in batches of 32.
@@ -82,11 +87,10 @@ class StatefulTrainer(keras.Model):
         The training state stays as it is.
 
         Raises:
-            ValueError: if arrays do not divide into whole batches.
+            ValueError: if arrays do not divide into whole batches; for word ids out of range, as in `fit`.
         """
         self.reset_evaluation_states()
-        if y is None and kwargs.get("sample_weight") is None:
-            x = self._in_groups(x, "test_step")
+        x = self._checked("test_step", x, y, kwargs.get("sample_weight"))
         batch_size = self._batch_size_of(x, batch_size)
         self._prepare_function("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         return super().evaluate(x, y, batch_size, verbose, **kwargs)
@@ -95,9 +99,10 @@ class StatefulTrainer(keras.Model):
         """Returns logits [..., T, V] in the compute dtype, as `keras.Model.predict` does, from a zero state.
 
         Raises:
-            ValueError: if arrays do not divide into whole batches.
+            ValueError: if arrays do not divide into whole batches; for word ids out of range, as in `fit`.
         """
         self.reset_evaluation_states()
+        x = self._checked("predict_step", x)
         batch_size = self._batch_size_of(x, batch_size)
         self._prepare_function("predict_function", _shapes(x, batch_size))
         return super().predict(x, batch_size, verbose, **kwargs)
@@ -106,30 +111,73 @@ class StatefulTrainer(keras.Model):
         """Trains as `keras.Model.train_on_batch` does, from the state after the previous batch.
 
         Raises:
-            ValueError: for class weights, as in `fit`.
+            ValueError: for class weights and word ids out of range, as in `fit`.
         """
         _refuse_class_weights(class_weight)
+        self.check_word_ids((x, y))
         self.reset_metrics()  # Keras before 3.15 goes on with those of the batch before
         self._prepare_function("train_function", _shape(x, sample_weight))
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch."""
+        self.check_word_ids((x, y))
         self.reset_metrics()
         self._prepare_function("test_function", _shape(x, sample_weight))
         return super().test_on_batch(x, y, sample_weight, **kwargs)
 
     def predict_on_batch(self, x):
         """Returns logits [B, T, V] in the compute dtype, from the state after the previous batch."""
+        self.check_word_ids((x,))
         self._prepare_function("predict_function", _shape(x))
         return super().predict_on_batch(x)
 
+    def word_ids(self, batch):
+        """Returns what of a batch are word ids in [0, V), as a dict: the "inputs", and "targets" that our losses read.
+
+        Args:
+            batch: (x,), (x, y) or (x, y, sample_weight).
+        """
+        x, y, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        losses = keras.tree.flatten(self.loss)
+        ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)
+        return {"inputs": keras.tree.flatten(x)[0], **({"targets": keras.tree.flatten(y)[0]} if ours else {})}
+
+    def ignored(self, name):
+        """Returns the id out of range that word ids of this name may have, or None."""
+        return getattr(keras.tree.flatten(self.loss)[0], "ignore_class", None) if name == "targets" else None
+
+    def check_word_ids(self, batch):
+        """Checks the word ids of a batch of arrays: a step that XLA compiles cannot raise.
+
+        Raises:
+            ValueError: for one out of range.
+        """
+        for name, given in self.word_ids(batch).items():
+            ids = np.asarray(given)
+            wrong = (ids < 0) | (ids >= self.vocabulary_size)
+            if wrong.any() and (wrong := wrong & (ids != self.ignored(name))).any():
+                raise ValueError(f"{word_ids_expected(name, self.vocabulary_size)} {ids[wrong][0]}")
+
+    def _checked(self, step, x, y=None, sample_weight=None, shuffle=False):
+        """Returns data whose word ids are checked before a step is given them, in the form in which Keras takes them.
+
+        Raises:
+            ValueError: for an id out of range in arrays.
+        """
+        if _array(x) is not None:
+            self.check_word_ids((x, y))
+        elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):
+            x = get_data_adapter(x, shuffle=shuffle)  # otherwise Keras has something to say
+            self._check_batches(x, step)
+        return x
+
     # For backends.
 
-    def choose_jit_compile(self, wish, default_cost):
+    def choose_jit_compile(self, wish, reads_logits):
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`.
 
-        `default_cost` is whether the step has nothing but the model's default loss and metrics.
+        `reads_logits` is whether a step reads the logits, whose product XLA computes slower on a busy processor.
         """
         return "auto" if wish is None else wish
 
@@ -137,9 +185,16 @@ class StatefulTrainer(keras.Model):
         """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
         return None
 
-    def _in_groups(self, data, step):
-        """Returns the data in the form in which the steps of a call (`steps_per_execution`) take them."""
-        return data
+    def _check_batches(self, adapter, step):
+        """Makes Keras' adapter of data yield batches that were checked, for a step of this name."""
+        batches = adapter.get_jax_iterator
+
+        def checked():
+            for batch in batches():
+                self.check_word_ids(batch)
+                yield batch
+
+        adapter.get_jax_iterator = checked
 
     def _prepare_function(self, name, shape):
         """Called before Keras' trainer uses a step function, with what is known of the batches' shape."""
@@ -173,6 +228,11 @@ def _refuse_class_weights(class_weight):
             "Keras applies one class weight to a row, and here each word has its own class. Give each word a weight, "
             f"`sample_weight=weights[y]`, of y's shape. Received: class_weight={class_weight!r:.60}"
         )
+
+
+def word_ids_expected(name, vocabulary_size):
+    """Returns the beginning of an error, before the id that was received."""
+    return f"Expected word ids in [0, {vocabulary_size}), the model's vocabulary. Received: in the {name}"
 
 
 def _array(x):

@@ -9,37 +9,15 @@ from collections import namedtuple
 
 import tensorflow as tf
 
-from kerasptb.compat.keras import tf_dataset_adapter
 from kerasptb.ops.tensors import do_not_convert
 
 # What is known of groups: the `element_spec` of their dataset, and the batches of a group.
 Groups = namedtuple("Groups", ["element_spec", "size"])
 
 
-class GroupedDataset(tf_dataset_adapter()):
-    """Gives Keras' trainer, which counts batches, a dataset of groups of batches.
-
-    Args:
-        dataset: a `tf.data.Dataset` of batches of static shapes.
-        size: batches of a group; the last group may have fewer.
-
-    Attributes:
-        element_spec: the `Groups`.
-    """
-
-    def __init__(self, dataset, size):
-        super().__init__(dataset)
-        self._groups = dataset.batch(size)
-        self.element_spec = Groups(self._groups.element_spec, size)
-
-    def get_tf_dataset(self):
-        """Returns the dataset of groups."""
-        return self._groups
-
-
 def can_be_grouped(dataset):
-    """Returns whether this is a `tf.data.Dataset` of tensors of static shapes."""
-    return isinstance(dataset, tf.data.Dataset) and all(
+    """Returns whether a `tf.data.Dataset` is of tensors of static shapes."""
+    return all(
         isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined()
         for spec in tf.nest.flatten(dataset.element_spec)
     )

@@ -8,16 +8,16 @@ import tensorflow as tf
 from kerasptb.compat.keras import model_supports_jit
 from kerasptb.ops import platform as platforms
 from kerasptb.ops import tensors
-from kerasptb.trainers.stateful import StatefulTrainer
-from kerasptb.trainers.step_groups import GroupedDataset, Groups, can_be_grouped, function_of_groups
+from kerasptb.trainers.stateful import StatefulTrainer, word_ids_expected
+from kerasptb.trainers.step_groups import Groups, can_be_grouped, function_of_groups
 
 
 class Trainer(StatefulTrainer):
-    """Steps are Keras' own; before them shapes become static, and no step runs before its batch has come."""
+    """Steps are Keras' own; before them batches are checked, and no step runs before its batch has come."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._traced = _TracedFunctions()
+        self._traced, self._chose_xla = _TracedFunctions(), False
 
     def compile(self, *args, **kwargs):
         """Configures training; takes what `keras.Model.compile` does.
@@ -40,26 +40,52 @@ class Trainer(StatefulTrainer):
         if not self.optimizer.built:
             # Variables made below would have initial values that wait for the data: XLA could not lift them out.
             self.optimizer.build(self.trainable_variables)
-        with static_batch(data, self.batch_size) as batch:
-            return super().train_step(batch)
+        with after_batch(data):
+            return super().train_step(data)
 
     def test_step(self, data):
         """One evaluation step, as `keras.Model.test_step`."""
-        with static_batch(data, self.batch_size) as batch:
-            return super().test_step(batch)
+        with after_batch(data):
+            return super().test_step(data)
 
     def predict_step(self, data):
         """One step of prediction, as `keras.Model.predict_step`."""
-        with static_batch(data, self.batch_size) as batch:
-            return super().predict_step(batch)
+        with after_batch(data):
+            return super().predict_step(data)
 
     def make_train_function(self, force=False):
         """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
-        return self._make_function_of_groups("train", force) or super().make_train_function(force)
+        if self._make_function_of_groups("train", force) is None:
+            with self._compiling_where_faster("train_function"):
+                super().make_train_function(force)
+        return self.train_function
 
     def make_test_function(self, force=False):
         """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
-        return self._make_function_of_groups("test", force) or super().make_test_function(force)
+        if self._make_function_of_groups("test", force) is None:
+            with self._compiling_where_faster("test_function"):
+                super().make_test_function(force)
+        return self.test_function
+
+    def make_predict_function(self, force=False):
+        """Makes the function that `predict` calls for each iteration, as `keras.Model.make_predict_function` does."""
+        with self._compiling_where_faster("predict_function"):
+            super().make_predict_function(force)
+        return self.predict_function
+
+    @contextlib.contextmanager
+    def _compiling_where_faster(self, name):
+        """A context in which Keras makes a function that XLA compiles only if it is asked to or if that is faster.
+
+        Prediction reads the logits. For open shapes XLA would compile the program again for every shape that comes.
+        """
+        compiled = self.jit_compile
+        if self._chose_xla and (name == "predict_function" or self._traced.is_open(name)):
+            self.jit_compile = False
+        try:
+            yield
+        finally:
+            self.jit_compile = compiled
 
     def _make_function_of_groups(self, kind, force):
         """Makes and returns the function if the data come in groups, else returns None."""
@@ -72,8 +98,9 @@ class Trainer(StatefulTrainer):
             setattr(self, name, function_of_groups(getattr(self, f"{kind}_step"), self.get_metrics_result, size))
         return getattr(self, name)
 
-    def choose_jit_compile(self, wish, default_cost):
+    def choose_jit_compile(self, wish, reads_logits):
         """Returns `jit_compile` for `keras.Model.compile`; see `StatefulTrainer.choose_jit_compile`."""
+        self._chose_xla = False
         if wish not in (None, "auto"):
             return wish
         # On a GPU, one XLA program for the step saves the host hundreds of launches. "auto" compiles if every layer
@@ -81,7 +108,8 @@ class Trainer(StatefulTrainer):
         if platforms.visible_gpus():
             return "auto"
         # On a processor XLA is faster if little is left to it: it multiplies large matrices slower than TensorFlow.
-        return wish == "auto" and default_cost and self._is_native() and model_supports_jit(self)
+        self._chose_xla = not reads_logits and self._is_native() and model_supports_jit(self)
+        return self._chose_xla
 
     def _is_native(self):
         """Whether native kernels do all the work of the layers that have any."""
@@ -89,8 +117,40 @@ class Trainer(StatefulTrainer):
         planned = [layer for layer in self.layers if hasattr(layer, "plan")]
         return all(layer.plan((*batch, layer.input.shape[-1])).implementation == "native" for layer in planned)
 
-    def _in_groups(self, data, step):
-        return GroupedDataset(data, self.steps_per_execution) if self._is_one_program(data, step) else data
+    def _check_batches(self, adapter, step):
+        dataset = adapter.get_tf_dataset()
+        if not isinstance(dataset, tf.data.Dataset):  # one that a strategy has distributed
+            return
+        if grouped := self._is_one_program(dataset, step):
+            dataset = dataset.batch(self.steps_per_execution)
+        rows = None if grouped else self.batch_size
+        dataset = dataset.map(lambda *batch: self._checked_batch(batch, rows))
+        spec = dataset.element_spec
+        adapter.element_spec = Groups(spec, self.steps_per_execution) if grouped else spec
+        adapter.get_tf_dataset = lambda: dataset
+
+    @tensors.do_not_convert
+    def _checked_batch(self, batch, rows):
+        """Returns a batch, or a group of them, that waits for its checks: a program of XLA cannot raise.
+
+        Args:
+            batch: a tuple of its parts, as a dataset hands them over.
+            rows: what an open number of rows becomes; `None` leaves it.
+        """
+        batch = batch if len(batch) > 1 else batch[0]
+        checks = [self._in_range(name, ids) for name, ids in self.word_ids(batch).items()]
+        with tf.control_dependencies(checks):
+            return tf.nest.map_structure(lambda x: with_rows(x, rows), batch)
+
+    def _in_range(self, name, ids):
+        if (ignored := self.ignored(name)) is not None:
+            ids = tf.where(ids == ignored, tf.zeros_like(ids), ids)
+        ids = ids if ids.dtype == tf.int32 else tf.cast(ids, tf.int64)
+        unsigned = tf.uint32 if ids.dtype == tf.int32 else tf.uint64  # those below 0 are the largest there
+        largest = tf.reduce_max(tf.bitcast(ids, unsigned))
+        expected = word_ids_expected(name, self.vocabulary_size)
+        inside = largest < tf.constant(self.vocabulary_size, unsigned)
+        return tf.debugging.Assert(inside, [expected, tf.bitcast(largest, ids.dtype)])
 
     def _is_one_program(self, data, step):
         """Whether the steps of a call can be one XLA program: their only effects are on variables then."""
@@ -141,6 +201,11 @@ class _TracedFunctions:
         self._shapes[kind] = shape
         return found[1]
 
+    def is_open(self, kind):
+        """Whether a dimension of the current function's batches is not known."""
+        specs = tf.nest.flatten(self._shapes.get(kind))
+        return any(isinstance(spec, tf.TensorSpec) and not spec.shape.is_fully_defined() for spec in specs)
+
     def group_size(self, kind):
         """The batches of a group that the current function takes, or None if it takes single batches."""
         shape = self._shapes.get(kind)
@@ -148,23 +213,19 @@ class _TracedFunctions:
 
 
 @contextlib.contextmanager
-def static_batch(data, batch_size):
-    """Gives the body, a step, its data with a static number of rows; none of its operations runs before they have come.
+def after_batch(data):
+    """A context for a step: none of its operations runs before its data, tensors in any structure, have come.
 
     Gradients of what the step computes must be taken inside the step.
-
-    Args:
-        data: tensors in any structure.
-        batch_size: number of rows of the tensors whose number of rows is unknown while the step is traced.
     """
-    data = keras.tree.map_structure(lambda x: _with_rows(x, batch_size), data)
     with tensors.gradients_forgotten(), tensors.after(*keras.tree.flatten(data)):
-        yield data
+        yield
 
 
-def _with_rows(x, batch_size):
-    if not isinstance(x, tf.Tensor) or x.shape.rank in (None, 0) or x.shape[0] is not None:
-        return x
+def with_rows(x, batch_size):
+    """Returns a copy of a tensor, with this static number of rows, unless it is `None`, if the number was open."""
+    if batch_size is None or not isinstance(x, tf.Tensor) or x.shape.rank in (None, 0) or x.shape[0] is not None:
+        return tf.identity(x)
     whole = tf.debugging.assert_equal(
         tf.shape(x)[0],
         batch_size,

@@ -18,6 +18,7 @@ _CLASSES = {
     "LanguageModel": "kerasptb.models",
     "Perplexity": "kerasptb.metrics",
     "SequenceCrossEntropy": "kerasptb.losses",
+    "SparseCategoricalCrossentropy": "kerasptb.losses",
     "StatefulLSTM": "kerasptb.layers",
 }
 

@@ -68,10 +68,29 @@ def test_loops_take_what_they_are_given():
 
 
 def test_the_adapter_of_datasets_counts_batches():
-    adapter = keras_names.tf_dataset_adapter()
-    dataset = tf.data.Dataset.range(6).batch(2)
-    assert adapter(dataset).num_batches == 3
-    assert adapter(dataset).get_tf_dataset() is not None
+    adapter = keras_names.get_data_adapter(tf.data.Dataset.range(6).batch(2), shuffle=False)
+    assert isinstance(adapter, keras_names.DataAdapter)
+    assert adapter.num_batches == 3
+    assert adapter.get_tf_dataset() is not None
+    assert len(list(adapter.get_jax_iterator())) == 3
+    assert keras_names.get_data_adapter(adapter) is adapter
+
+
+def test_the_outermost_layer_of_a_call():
+    seen = []
+
+    class Inner(keras.layers.Layer):
+        def call(self, x):
+            seen.append(keras_names.outermost_layer())
+            return x
+
+    inner = Inner()
+    model = keras.Sequential([keras.Input((2,)), inner])
+    seen.clear()
+    model(tf.zeros((1, 2)))
+    inner(tf.zeros((1, 2)))
+    assert seen == [model, inner]
+    assert keras_names.outermost_layer() is None
 
 
 def test_a_scope_without_autocast():

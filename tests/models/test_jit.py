@@ -11,7 +11,9 @@ from tensorflow.python.framework import config
 
 from kerasptb.data import make_dataset
 from kerasptb.layers import FusedLSTM
+from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
+from kerasptb.ops.tensors import compiled_by_xla
 from kerasptb.optimizers import ClippedSGD
 
 V, B, T = 23, 4, 5
@@ -95,26 +97,95 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
         ({"keep_prob": 0.9}, {}, True),
         ({"units": (4, 651), "batch_size": 8}, {}, False),  # the framework's products, of 651 features
         ({"units": (4, 651), "batch_size": 7}, {}, True),  # too few words for them
-        ({}, {"loss": "sparse_categorical_crossentropy"}, False),
-        ({}, {"metrics": []}, False),
+        ({}, {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}, True),
+        ({}, {"loss": "mse"}, False),
+        ({}, {"metrics": []}, True),
+        ({}, {"metrics": [Perplexity()], "weighted_metrics": [Perplexity(name="weighted")]}, True),
+        ({}, {"metrics": [Perplexity(), "accuracy"]}, False),
+        ({}, {"weighted_metrics": ["accuracy"]}, False),
         ({}, {"run_eagerly": True}, False),
     ],
     ids=str,
 )
-def test_auto_compiles_where_the_kernels_do_all_the_work(model_arguments, compile_arguments, compiled):
+def test_compiled_where_the_kernels_do_all_the_work(model_arguments, compile_arguments, compiled):
     arguments = {"units": (8, 6), "batch_size": B, "num_steps": T, "backend": "native", **model_arguments}
     model = LanguageModel(V, 6, **arguments)
-    model.compile(**compile_arguments, jit_compile="auto")
+    for wish in (None, "auto"):
+        model.compile(**compile_arguments, jit_compile=wish)
+        assert model.jit_compile is compiled
+
+
+class OwnCall(LanguageModel):
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=training, mask=mask)
+
+
+class OwnLoss(LanguageModel):
+    def compute_loss(self, *args, **kwargs):
+        return super().compute_loss(*args, **kwargs)
+
+
+@pytest.mark.parametrize(("model_class", "compiled"), [(OwnCall, True), (OwnLoss, False)])
+def test_what_a_subclass_computes_may_need_the_logits(model_class, compiled):
+    model = model_class(V, 6, 8, B, T, seed=3, backend="native")
+    model.compile()
     assert model.jit_compile is compiled
-    model.compile(**compile_arguments)
-    assert model.jit_compile is False
+    plain = LanguageModel(V, 6, 8, B, T, seed=3, backend="native")
+    plain.compile(jit_compile=False)
+    losses = [m.fit(make_dataset(TEXT, B, T), verbose=0).history["loss"][0] for m in (model, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_auto_does_not_compile_what_must_be_deterministic(monkeypatch):
+def test_what_must_be_deterministic_is_not_compiled(monkeypatch):
     monkeypatch.setattr(config, "is_op_determinism_enabled", lambda: True)
     model = LanguageModel(V, 6, 8, B, T, backend="native")
-    model.compile(jit_compile="auto")  # without a warning
+    model.compile()  # without a warning
     assert model.jit_compile is False
+
+
+SEEN = []
+
+
+class Compiled(LanguageModel):
+    """Notes which steps XLA compiles."""
+
+    def train_step(self, data):
+        SEEN.append(("train", compiled_by_xla()))
+        return super().train_step(data)
+
+    def test_step(self, data):
+        SEEN.append(("test", compiled_by_xla()))
+        return super().test_step(data)
+
+    def predict_step(self, data):
+        SEEN.append(("predict", compiled_by_xla()))
+        return super().predict_step(data)
+
+
+@pytest.mark.parametrize("wish", [None, True])
+def test_steps_of_open_length_and_predictions_are_compiled_if_that_is_asked_for(wish):
+    model = Compiled(V, 6, 8, B, T, seed=3)
+    model.compile(jit_compile=wish)
+    SEEN.clear()
+    data = make_dataset(TEXT, B, T).take(3)
+    spec = (tf.TensorSpec((B, None), tf.int32),) * 2
+    losses = []
+    of_open_length = tf.data.Dataset.from_generator(data.as_numpy_iterator, output_signature=spec)
+    for batches in (data, of_open_length.apply(tf.data.experimental.assert_cardinality(3))):
+        model.reset_states()
+        losses.append(model.evaluate(batches, verbose=0)[0])
+        model.fit(batches, verbose=0)
+    model.predict(data, verbose=0)
+    assert model.jit_compile is True
+    asked = bool(wish)
+    assert set(SEEN) == {
+        ("test", True),
+        ("train", True),
+        ("test", asked),
+        ("train", asked),
+        ("predict", asked),
+    }
+    assert losses[1] < losses[0]
 
 
 def test_layer_compiles_alone():

@@ -10,13 +10,14 @@ import tensorflow as tf
 from kerasptb.callbacks import ResetStates
 from kerasptb.data import make_dataset
 from kerasptb.layers import StatefulLSTM
-from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel, build_language_model
 from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import get_preset
 
+KERAS = keras.losses.SparseCategoricalCrossentropy
 V, B, T = 23, 4, 5
 TRAIN = np.random.default_rng(0).integers(0, V, 404).astype("int32")
 VALID = np.random.default_rng(1).integers(0, V, 203).astype("int32")
@@ -37,7 +38,7 @@ def small_model(**kwargs):
 
 def compiled_model(**kwargs):
     model = small_model(**kwargs)
-    model.compile()
+    model.compile(jit_compile=False)  # to save time: nothing here depends on it
     return model
 
 
@@ -132,7 +133,7 @@ def test_what_the_defaults_do_not_train_on_is_named():
 
 def test_the_advice_for_weights_counts_them():
     model = small_model()
-    model.compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()])
+    model.compile(loss=SequenceCrossEntropy(), weighted_metrics=[Perplexity()], jit_compile=False)
     x, weights = TRAIN[: B * T].reshape(B, T), np.ones((B, T), "float32")
     weights[:, -1] = 0
     results = []
@@ -158,9 +159,9 @@ def test_the_next_word_follows_from_all_before_it(length):
 
 def test_loss_weights_count():
     plain, weighted, explicit = small_model(), small_model(), small_model()
-    plain.compile()
-    weighted.compile(loss_weights=0.1)
-    explicit.compile(ClippedSGD(), SequenceCrossEntropy(), metrics=[Perplexity()], loss_weights=0.1)
+    plain.compile(jit_compile=False)
+    weighted.compile(loss_weights=0.1, jit_compile=False)
+    explicit.compile(ClippedSGD(), SequenceCrossEntropy(), 0.1, metrics=[Perplexity()], jit_compile=False)
     assert losses_of(weighted) == losses_of(explicit)
     assert losses_of(weighted, epochs=1)[0] < 0.2 * losses_of(plain)[0]
 
@@ -412,10 +413,30 @@ def test_the_choice_of_compiling_is_not_saved_with_the_model(tmp_path):
         model.compile(jit_compile=asked)
         assert model.get_compile_config()["jit_compile"] == asked
     model.compile()
-    # As a machine with a GPU would have chosen.
-    model.jit_compile = model._compile_config.config["jit_compile"] = True
+    # As another machine would have chosen.
+    chosen = model.jit_compile
+    model.jit_compile = model._compile_config.config["jit_compile"] = not chosen
     model.save(tmp_path / "model.keras")
-    assert keras.saving.load_model(tmp_path / "model.keras").jit_compile is False
+    assert keras.saving.load_model(tmp_path / "model.keras").jit_compile is chosen
+
+
+@pytest.mark.parametrize("loss", ["crossentropy", ["sparse_categorical_crossentropy"]], ids=str)
+def test_a_loss_of_probabilities_is_refused(loss):
+    with pytest.raises(ValueError, match=r"outputs are logits: write loss=kerasptb\.losses\.Sparse.*Received: loss='"):
+        small_model().compile(loss=loss)
+
+
+def test_the_loss_of_keras_is_computed_from_factors_and_comes_back(tmp_path):
+    model, other = small_model(), small_model()
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=2), loss_weights=0.5)
+    assert type(model.loss) is SparseCategoricalCrossentropy
+    other.compile(loss=lambda y, z: 0.5 * KERAS(from_logits=True, ignore_class=2)(y, z), jit_compile=False)
+    found, expected = (m.fit(make_dataset(TRAIN, B, T), verbose=0).history for m in (model, other))
+    assert found == {name: [pytest.approx(values[0], rel=1e-5)] for name, values in expected.items()}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.loss.get_config() == model.loss.get_config()
+    assert loaded.evaluate(make_dataset(VALID, B, T), verbose=0) == model.evaluate(make_dataset(VALID, B, T), verbose=0)
 
 
 class OwnLogits(LanguageModel):
@@ -580,7 +601,7 @@ def test_frozen_layers_come_back_frozen(tmp_path):
 def test_saving_warns_of_lora_that_is_merged(tmp_path):
     model = compiled_model()
     model.get_layer("logits").enable_lora(2)
-    model.compile("sgd", SequenceCrossEntropy())
+    model.compile("sgd", SequenceCrossEntropy(), jit_compile=False)
     model.fit(make_dataset(TRAIN, B, T), verbose=0)
     tokens = np.arange(T, dtype="int32")[np.newaxis]
     expected = model.predict(tokens, batch_size=1, verbose=0)

@@ -94,6 +94,11 @@ def after_errors():
         lambda: model.test_on_batch(rows[:B]),
         lambda: model.predict(np.zeros((B, T, 2), "int32"), verbose=0),
         lambda: model.predict_on_batch(np.zeros((B, T, 2), "int32")),
+        lambda: model.fit(rows + V, rows, verbose=0),
+        lambda: model.fit(rows, rows, validation_data=(rows, rows - V), verbose=0),
+        lambda: model.fit(make_dataset(TRAIN - V, B, T), verbose=0),
+        lambda: model.evaluate(make_dataset(TRAIN + V, B, T), verbose=0),
+        lambda: model.train_on_batch(rows[:B], rows[:B] + V),
     )
     for call in refused:
         try:

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import Dense, Embedding, FusedLSTM, TiedDense
-from kerasptb.losses import SequenceCrossEntropy
+from kerasptb.layers.dense import _warn_of_keras_loss
+from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
 from kerasptb.ops.logits import attach, factors_of
 
@@ -106,6 +107,27 @@ def test_parts_of_ones_own_join():
     losses = keras.ops.sparse_categorical_crossentropy(Y[:B], logits, from_logits=True).numpy()
     assert found["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert found["worst"] == pytest.approx(losses.max(), rel=1e-6)
+
+
+def tied(words):
+    embedding = keras.layers.Embedding(words, 8)
+    embedding.build()
+    return TiedDense(embedding)
+
+
+@pytest.mark.parametrize("last", [Dense, tied])
+def test_the_loss_of_keras_is_warned_of_once(last):
+    _warn_of_keras_loss.cache_clear()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.warns(UserWarning, match=r"write loss=kerasptb\.losses\.SparseCategoricalCrossentropy\(\)") as warned:
+        expected = trained(network(last), loss, [])
+        trained(network(last), loss, [])
+    assert len(warned) == 1
+    _warn_of_keras_loss.cache_clear()
+    found = trained(network(last), SparseCategoricalCrossentropy(), [])
+    assert found == {name: pytest.approx(value, rel=2e-6) for name, value in expected.items()}
+    network(last)(X[:B])  # of a model that has not been compiled
+    last(V)(np.zeros((B, T, 8), "float32"))
 
 
 def test_losses_are_of_these_targets_only():

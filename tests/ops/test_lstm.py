@@ -82,7 +82,7 @@ def largest_error(found, exact):
     return np.max(np.abs(found - exact)) / (np.max(np.abs(exact)) or 1.0)
 
 
-def assert_as_exact_as_the_framework(found, shape, masks=None):
+def assert_as_exact_as_the_framework(found, shape, masks=None, roundings=16):
     """At most twice the error of the reference's plain operations, run in float32.
 
     The floor is for tensors where that error is almost zero by luck. It is 4 roundings of float32 for a value, and 16
@@ -92,7 +92,7 @@ def assert_as_exact_as_the_framework(found, shape, masks=None):
     framework = values_and_gradients(shape, "float32", "reference", masks=masks)
     rounding = 2.0**-24
     for name, tensor in found.items():
-        floor = (16 if name.startswith("d") else 4) * rounding
+        floor = (roundings if name.startswith("d") else 4) * rounding
         allowed = max(2 * largest_error(framework[name], exact[name]), floor)
         assert largest_error(tensor, exact[name]) <= allowed, name
 
@@ -267,7 +267,8 @@ def test_native_masks_are_as_exact_as_the_framework(native_library, shape):
     for names in MASKS:
         masks = masks_for(shape, names)
         found = values_and_gradients(shape, "float32", "native", masks=masks)
-        assert_as_exact_as_the_framework(found, shape, masks)
+        # With an operand for each gate, dx and dh0 are sums of four.
+        assert_as_exact_as_the_framework(found, shape, masks, 32 if any(m.ndim == 3 for m in masks.values()) else 16)
 
 
 @pytest.mark.parametrize("names", MASKS, ids=" ".join)

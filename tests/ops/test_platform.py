@@ -145,7 +145,7 @@ def test_step_is_compiled_on_a_gpu_if_every_layer_is_native(gpus, monkeypatch):
     gpus(None)
     model = LanguageModel(9, 4, 4, 2, 3)
     model.compile()
-    assert asked == [False, "auto"]  # "auto" asks each layer
+    assert asked == [True, "auto"]  # "auto" asks each layer
     assert all(layer.supports_jit for layer in model.layers)
 
 

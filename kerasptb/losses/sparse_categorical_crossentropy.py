@@ -1,0 +1,81 @@
+"""Keras' cross-entropy of integer targets, from logits that need not be computed."""
+
+import keras
+from keras import ops
+
+from kerasptb.compat.keras import get_keras_mask
+from kerasptb.ops.logits import by_word, factors_of
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
+    """`keras.losses.SparseCategoricalCrossentropy` that does not read logits which carry their factors.
+
+    The values are Keras'. From logits of `kerasptb.layers.Dense` or `TiedDense` they are computed without the logits
+    (`kerasptb.ops.logits`). `LanguageModel.compile` takes this loss in the place of Keras'. Where gradients are
+    clipped, mind the scale: `SequenceCrossEntropy` sums over the steps, this averages over them too.
+
+    Args:
+        from_logits: whether `y_pred` holds logits, the default here, or probabilities.
+        ignore_class: as in Keras' class, like all further arguments.
+        reduction: how the losses of the words become one.
+        name: name of the loss.
+        dtype: dtype of the computation.
+
+    Call arguments:
+        y_true: int [...], the ids of the true words.
+        y_pred: float [..., V].
+        sample_weight: weights of y_true's shape or of its first dimensions, such as one for each row.
+
+    Returns:
+        A scalar; with `reduction=None` [...].
+    """
+
+    def __init__(
+        self,
+        from_logits=True,
+        ignore_class=None,
+        reduction="sum_over_batch_size",
+        name="sparse_categorical_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(from_logits, ignore_class, reduction, name=name, dtype=dtype)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Returns the loss, reduced."""
+        factors = factors_of(y_pred) if self.from_logits else None
+        shape = ops.shape(y_pred if factors is None else factors.h)[:-1]
+        if sample_weight is not None:  # Keras would take the weights of B rows for those of B steps
+            sample_weight = by_word(sample_weight, shape, self.dtype)
+        if factors is None:
+            return super().__call__(y_true, y_pred, sample_weight)
+        counted, mask = ops.ones(shape, self.dtype), get_keras_mask(y_pred)
+        if mask is not None:
+            counted *= by_word(mask, shape, self.dtype)
+        if self.ignore_class is not None:
+            counted *= by_word(ops.not_equal(y_true, self.ignore_class), shape, self.dtype)
+        weights = counted if sample_weight is None else counted * sample_weight
+        if self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+            divisor = weights if self.reduction == "mean_with_sample_weight" else counted
+            weights = ops.divide_no_nan(weights, ops.sum(divisor))
+        reduction = "none" if self.reduction in (None, "none") else "sum"
+        return ops.cast(factors.cross_entropy(y_true, reduction, weights, ignore_class=self.ignore_class), self.dtype)
+
+
+def from_factors(loss):
+    """Returns our loss for Keras' `SparseCategoricalCrossentropy` of logits, with its settings; any other as it is.
+
+    Raises:
+        ValueError: for a cross-entropy of integer targets that expects probabilities: on logits it trains nonsense.
+    """
+    own = keras.losses.SparseCategoricalCrossentropy
+    found = own() if loss in ("crossentropy", "ce") else loss  # names that only Keras' `compile` knows
+    found = keras.losses.get(found) if isinstance(found, str) else found
+    if found is keras.losses.sparse_categorical_crossentropy or (isinstance(found, own) and not found.from_logits):
+        raise ValueError(
+            "The model's outputs are logits: write loss=kerasptb.losses.SparseCategoricalCrossentropy(). "
+            f"Received: loss={loss!r:.60}, which expects probabilities"
+        )
+    if type(found) is not own:
+        return loss
+    return SparseCategoricalCrossentropy(**found.get_config(), dtype=found.dtype)
