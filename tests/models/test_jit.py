@@ -105,7 +105,6 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
         ({}, {"weighted_metrics": ["accuracy"]}, False),
         ({}, {"run_eagerly": True}, False),
     ],
-    ids=str,
 )
 def test_compiled_where_the_kernels_do_all_the_work(model_arguments, compile_arguments, compiled):
     arguments = {"units": (8, 6), "batch_size": B, "num_steps": T, "backend": "native", **model_arguments}
