@@ -44,11 +44,13 @@ def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend
         from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
         clip = -1.0 if global_clipnorm is None else global_clipnorm
-        arguments, aliases = [learning_rate, ops.cast(clip, "float32")], {}
+        arguments, aliases, sized_by = [learning_rate, ops.cast(clip, "float32")], {}, None
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
             aliases[len(arguments)] = i
             arguments += [w, *g] if isinstance(g, tuple) else [w, g]
-        return calls.call("kerasptb_clipped_sgd_float32", arguments, [tuple(w.shape) for w in weights], aliases)
+            sized_by = len(arguments) - 1 if isinstance(g, tuple) else sized_by  # the rows may be open
+        shapes = [tuple(w.shape) for w in weights]
+        return calls.call("kerasptb_clipped_sgd_float32", arguments, shapes, aliases, sized_by=sized_by)
     if global_clipnorm is not None:
         norm = global_norm([g[1] if isinstance(g, tuple) else g for g in gradients], chosen)
         learning_rate = clipped_rate(learning_rate, norm, global_clipnorm)

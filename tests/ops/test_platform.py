@@ -9,6 +9,7 @@ import pytest
 
 import kerasptb
 from kerasptb import info, training
+from kerasptb.explanation import Explanation
 from kerasptb.layers import FusedLSTM
 from kerasptb.ops import linear_cross_entropy, lstm
 from kerasptb.ops import platform as platforms
@@ -157,7 +158,7 @@ def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, mon
     layers = [keras.layers.Embedding(9, 4, mask_zero=True), FusedLSTM(5), keras.layers.Dense(9)]
     model = keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
     assert layers[1].supports_jit  # only a call shows that it has a mask
-    assert not FusedLSTM(5, dtype="mixed_float16").supports_jit  # here it is known before
+    assert not FusedLSTM(5, dtype="float64").supports_jit  # here it is known before
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
     tokens = np.array([[1, 2, 0], [3, 0, 0]], "int32")
     assert np.isfinite(model.fit(tokens, np.array([1, 2]), verbose=0).history["loss"]).all()
@@ -183,7 +184,7 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     model = SimpleNamespace(**settings, count_params=lambda: 1)
     corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
     run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)
-    training._announce(print, run, corpus, model)
+    training._announce(run, corpus, model, Explanation())
     assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow
 
 

@@ -90,7 +90,7 @@ def operation(gpu, monkeypatch):
     }
     called = []
 
-    def call(target, arguments, outputs):
+    def call(target, arguments, outputs, sized_by=None):
         *_, which, precision = target.rsplit("_", 2)
         inputs = dict(zip(names[which], (argument.numpy() for argument in arguments), strict=True))
         options = {"bfloat16": precision == "bfloat16"} | ({"keep": False} if which == "inference" else {})
