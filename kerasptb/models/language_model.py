@@ -11,7 +11,7 @@ from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
-from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
+from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
 from kerasptb.models.arguments import checked_arguments
@@ -222,7 +222,13 @@ class LanguageModel(Trainer):
 
     def compile_from_config(self, config):
         """Compiles with what `get_compile_config` returned."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        try:
+            from_factors(arguments.get("loss"))
+        except ValueError as error:  # of a model that was saved before such a loss was refused
+            warnings.warn(f"Loaded with the cross-entropy of logits as its loss. {error}", stacklevel=2)
+            arguments["loss"] = SparseCategoricalCrossentropy()
+        self.compile(**arguments)
         self.optimizer.build(self.trainable_variables)
 
     def next_word_probabilities(self, tokens, reset=True):
