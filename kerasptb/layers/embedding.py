@@ -7,8 +7,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import without_autocast
-from kerasptb.ops.dropout import dropout
-from kerasptb.ops.dropout import plan as plan_dropout
+from kerasptb.ops.dropout import draw_dropout
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -68,11 +67,7 @@ class Embedding(keras.layers.Embedding):
         vectors = self._vectors(inputs)
         if not training or self.word_dropout == 0:
             return vectors
-        factors = ops.ones((self.input_dim,))
-        if plan_dropout(factors.shape).is_native:
-            factors = dropout(factors, self.word_dropout, self.seed_generator.next())
-        else:
-            factors = keras.random.dropout(factors, self.word_dropout, seed=self.seed_generator)
+        factors = draw_dropout(ops.ones((self.input_dim,)), self.word_dropout, self.seed_generator)
         return vectors * ops.cast(ops.take(factors, inputs, axis=0), vectors.dtype)[..., None]
 
     def compute_output_spec(self, inputs, training=False):

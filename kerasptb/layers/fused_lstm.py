@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
-from kerasptb.ops.dropout import dropout
+from kerasptb.ops.dropout import draw_dropout, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.lstm import EACH_GATE, keras_only
 from kerasptb.ops.lstm import run as run_lstm
@@ -253,11 +253,7 @@ class FusedLSTM(keras.layers.LSTM):
             kernel, recurrent_kernel = as_tensor(self.cell.kernel), as_tensor(self.cell.recurrent_kernel)
             bias = as_tensor(self.cell.bias) if self.use_bias else ops.zeros((4 * self.units,), kernel.dtype)
         if training and self.recurrent_kernel_dropout > 0:
-            seeds = self.cell.seed_generator
-            if plan_dropout(recurrent_kernel.shape).is_native:
-                recurrent_kernel = dropout(recurrent_kernel, self.recurrent_kernel_dropout, seeds.next())
-            else:
-                recurrent_kernel = keras.random.dropout(recurrent_kernel, self.recurrent_kernel_dropout, seed=seeds)
+            recurrent_kernel = draw_dropout(recurrent_kernel, self.recurrent_kernel_dropout, self.cell.seed_generator)
         return [*(ops.cast(as_tensor(x), kernel.dtype) for x in tensors), kernel, recurrent_kernel, bias]
 
     def _is_ours(self):

@@ -1,5 +1,6 @@
 """Dropout."""
 
+import keras
 from keras import ops
 
 from kerasptb.ops import platform as platforms
@@ -41,6 +42,13 @@ def dropout(x, rate, seed):
         return run(upstream[0], seed), None
 
     return differentiable(run, forward, backward)(x, ops.cast(seed, "int32"))
+
+
+def draw_dropout(x, rate, seeds):
+    """Returns `dropout` of x, with the next seed of a `keras.random.SeedGenerator`; or Keras' own if it cannot be."""
+    if keras.backend.standardize_dtype(x.dtype) == "float32" and plan(tuple(x.shape)).is_native:
+        return dropout(x, rate, seeds.next())
+    return keras.random.dropout(x, rate, seed=seeds)
 
 
 def plan(shape, dtype="float32", platform=None):

@@ -239,6 +239,11 @@ def test_dropped_recurrent_weights(backend):
     np.testing.assert_allclose(layer(inputs()), by_hand(layer, inputs()), rtol=1e-5, atol=1e-6)
 
 
+def test_dropped_recurrent_weights_in_float64():
+    layer = FusedLSTM(H, dtype="float64", recurrent_kernel_dropout=0.5, seed=4)
+    assert np.abs(layer(inputs(), training=True) - layer(inputs())).max() > 0.01
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_resets_begin_a_document(backend):
     layer, _ = pair(backend, return_sequences=True)
