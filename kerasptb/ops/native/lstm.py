@@ -14,29 +14,16 @@ from kerasptb.ops.native.calls import OpenSize, call, open_shape
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
-def lstm(
-    x,
-    h0,
-    c0,
-    kernel,
-    recurrent_kernel,
-    bias,
-    precision="float32",
-    on_gpu=False,
-    mask=None,
-    resets=None,
-    recurrent_mask=None,
-    input_mask=None,
-):
+def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=False, input_mask=None, **masks):
     """See `kerasptb.ops.lstm`; the first six arguments are float32 tensors.
 
     With TensorFlow the batch size may be unknown, and on a processor the number of steps.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
-    each_gate = any(given is not None and len(given.shape) == 3 for given in (recurrent_mask, input_mask))
+    each_gate = any(given is not None and len(given.shape) == 3 for given in (masks.get("recurrent_mask"), input_mask))
     around = on_gpu or (each_gate and precision == "float32")
     passes = (_RECURRENCES if around else _LAYERS)[precision]
-    special = _special(mask, resets, recurrent_mask)
+    special = _special(**masks)
     if input_mask is not None:
         special = [*(special or _special(resets=ops.zeros(ops.shape(x)[:2], "bool"))), ops.cast(input_mask, "float32")]
 
