@@ -45,7 +45,7 @@ _MODULES = {
 }
 _SUBPACKAGES = (
     "callbacks", "data", "evaluation", "export", "generation", "layers", "losses", "metrics", "models", "ops",
-    "optimizers", "presets", "runs", "training",
+    "optimizers", "presets", "regularizers", "runs", "training",
 )  # fmt: skip
 
 __all__ = [*sorted(_MODULES), *_SUBPACKAGES]  # noqa: PLE0604  (all are strings)

@@ -12,7 +12,7 @@ ROOMS = (
     ("utils", "compat"),
     ("data", "presets"),
     ("ops",),
-    ("layers", "losses", "metrics", "optimizers"),
+    ("layers", "losses", "metrics", "optimizers", "regularizers"),
     ("callbacks", "trainers"),
     ("models",),
     ("runs",),

@@ -34,7 +34,7 @@ class Embedding(keras.layers.Embedding):
     Keras reads the whole variable and then takes rows from it. After a sparse update, TensorFlow copies the variable at
     each reading: 8 MB and 1.1 ms per training step for 10,000 words of size 200, on one core while the others wait. The
     arguments, the weight and the values are those of `keras.layers.Embedding`. On a processor a negative word id is an
-    error, as is one that is too large.
+    error, as is one that is too large. A matrix that the logits share (`TiedDense`) is read and updated whole.
 
     Args:
         *args: positional arguments of `keras.layers.Embedding`.
@@ -59,6 +59,7 @@ class Embedding(keras.layers.Embedding):
         super().__init__(*args, **kwargs)
         self.word_dropout = word_dropout
         self.seed = seed
+        self.is_tied = False  # `TiedDense` sets it
         if word_dropout > 0:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -86,7 +87,8 @@ class Embedding(keras.layers.Embedding):
         with without_autocast():  # casting the rows is cheaper than casting the matrix
             # Inside a stateless scope this is the value that the scope gives, not the variable itself.
             value = matrix.value if isinstance(matrix, keras.Variable) else matrix
-        if not (_ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):
+        # A lookup in the variable would make TensorFlow copy a tied matrix whenever the logits read it.
+        if self.is_tied or not (_ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):
             return super().call(inputs)
         if isinstance(value, tf.distribute.DistributedValues):  # under a strategy, where there is no `sparse_read`
             return super().call(inputs)

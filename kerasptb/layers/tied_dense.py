@@ -44,6 +44,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         self.supports_masking = True  # as keras.layers.Dense: a word's logits depend on that word's input only
         # The matrix is a weight of the embedding. If it were tracked here too, it would be saved twice.
         self._reference = Untracked(embedding)
+        embedding.is_tied = True
         self.units = embedding.input_dim
         self.bias_initializer = keras.initializers.get(bias_initializer)
 

@@ -4,6 +4,17 @@ import math
 
 import numpy as np
 
+# Arguments that are a probability of dropping something.
+DROPOUT_RATES = (
+    "input_dropout",
+    "hidden_dropout",
+    "output_dropout",
+    "word_dropout",
+    "recurrent_dropout",
+    "recurrent_kernel_dropout",
+)
+PENALTIES = ("activation_regularization", "temporal_activation_regularization")
+
 
 def checked_arguments(
     vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
@@ -40,3 +51,23 @@ def checked_arguments(
     units = tuple(int(size) for size in units)
     sizes = int(vocabulary_size), int(embedding_size), units, int(batch_size), int(num_steps)
     return *sizes, float(keep_prob), float(init_scale), None if seed is None else int(seed)
+
+
+def checked_regularization(keep_prob, given):
+    """Checks the arguments of `DROPOUT_RATES` and `PENALTIES` and returns them as a dict of floats.
+
+    Args:
+        keep_prob: what the rates between the layers follow where they are `None`.
+        given: dict from each argument to its value.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    values = {name: 1.0 - keep_prob if value is None else value for name, value in given.items()}
+    for name in DROPOUT_RATES:
+        if not 0 <= values[name] < 1:
+            raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {name}={values[name]}")
+    for name in PENALTIES:
+        if not 0 <= values[name] < math.inf:
+            raise ValueError(f"`{name}` must be 0 or more, and finite. Received: {name}={values[name]}")
+    return {name: float(value) for name, value in values.items()}

@@ -14,11 +14,12 @@ from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
-from kerasptb.models.arguments import checked_arguments
+from kerasptb.models.arguments import checked_arguments, checked_regularization
 from kerasptb.models.portable import check_backend, check_path, portable_model
 from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 from kerasptb.trainers import Trainer
 
 _ON_JAX = keras.backend.backend() == "jax"
@@ -29,8 +30,10 @@ class LanguageModel(Trainer):
     """A functional Keras model that reads words and returns the logits of each next word.
 
     `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
-    "Recurrent Neural Network Regularization": dropout on the embeddings and on each layer's output, never on the
-    recurrence. The LSTMs are stateful: each row of a batch continues where the same row of the previous batch ended.
+    "Recurrent Neural Network Regularization": dropout on the embeddings and on each layer's output. What AWD-LSTM
+    (Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models") and variational dropout (Gal and
+    Ghahramani, 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks") add is off by
+    default. The LSTMs are stateful: each row of a batch continues where the same row of the previous batch ended.
     The model keeps two states, one for training and one for evaluation, so neither `validation_data` nor `evaluate`
     disturbs the training; `evaluate` and `predict` begin from a zero state and take any batch size and number of steps.
 
@@ -43,7 +46,7 @@ class LanguageModel(Trainer):
         batch_size: rows B of a training batch.
         num_steps: words T of a row of a training batch. The model takes rows of any length; datasets and exports
             made for it use this length.
-        keep_prob: probability of keeping a unit in dropout; 1.0 means no dropout and no dropout layers.
+        keep_prob: probability of keeping a unit in dropout before, between and after the LSTM layers.
         init_scale: weights begin uniform in ±init_scale; the LSTMs' biases begin at zero (the forget gate's too: the
             original has `forget_bias=0`).
         tie_embeddings: whether the logits use the embedding matrix, transposed (`TiedDense`). This saves V H
@@ -54,6 +57,16 @@ class LanguageModel(Trainer):
         seed: seed of the weights and of dropout; `None` draws one.
         name: name of the model.
         dtype: Keras dtype policy of the layers; `None` for the global one.
+        input_dropout: rate of dropout on the words' vectors; `None` for `1 - keep_prob`. A rate of 0 makes no layer.
+        hidden_dropout: rate of dropout between the LSTM layers; `None` for `1 - keep_prob`.
+        output_dropout: rate of dropout on the last layer's output; `None` for `1 - keep_prob`.
+        variational_dropout: whether these three draw one mask for all steps of a batch, instead of one for each step.
+        word_dropout: rate of words that are dropped wherever they occur in a batch, see `layers.Embedding`.
+        recurrent_dropout: rate of dropout on h[t-1], with one mask for all gates and steps (`FusedLSTM`).
+        recurrent_kernel_dropout: rate of dropped recurrent weights, with one mask for a batch (`FusedLSTM`).
+        activation_regularization: alpha of `regularizers.ActivationRegularization`, on the last output after dropout.
+        temporal_activation_regularization: beta of `regularizers.TemporalActivationRegularization`, on the last output
+            before dropout.
 
     Call arguments:
         tokens: int32 [B, T], word ids in [0, V).
@@ -86,6 +99,16 @@ class LanguageModel(Trainer):
         name="language_model",
         tie_embeddings=False,
         dtype=None,
+        *,
+        input_dropout=None,
+        hidden_dropout=None,
+        output_dropout=None,
+        variational_dropout=False,
+        word_dropout=0.0,
+        recurrent_dropout=0.0,
+        recurrent_kernel_dropout=0.0,
+        activation_regularization=0.0,
+        temporal_activation_regularization=0.0,
     ):
         if keras.backend.backend() not in ("tensorflow", "jax"):
             raise ValueError(
@@ -95,6 +118,17 @@ class LanguageModel(Trainer):
         vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed = checked_arguments(
             vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
         )
+        given = {
+            "input_dropout": input_dropout,
+            "hidden_dropout": hidden_dropout,
+            "output_dropout": output_dropout,
+            "word_dropout": word_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "recurrent_kernel_dropout": recurrent_kernel_dropout,
+            "activation_regularization": activation_regularization,
+            "temporal_activation_regularization": temporal_activation_regularization,
+        }
+        rates = checked_regularization(keep_prob, given)
         random = None if seed is None else np.random.default_rng(seed)
         dtype = keras.dtype_policies.get(dtype)
 
@@ -104,32 +138,55 @@ class LanguageModel(Trainer):
         def uniform():
             return keras.initializers.RandomUniform(-init_scale, init_scale, seed=next_seed())
 
-        def drop(x, layer_name):
-            if keep_prob == 1.0:
+        def drop(x, rate, layer_name, regularizer=None):
+            if rate == 0 and regularizer is None:
                 return x
-            return dropout_class(1.0 - keep_prob, seed=next_seed(), dtype=dtype, name=layer_name)(x)
+            noise_shape = (None, 1, None) if variational_dropout else None
+            layer = dropout_class(
+                rate, noise_shape, next_seed(), activity_regularizer=regularizer, dtype=dtype, name=layer_name
+            )
+            return layer(x)
+
+        def penalty(regularizer, weight):
+            return regularizer(weight) if weight > 0 else None
 
         tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        # A tied matrix is read whole and updated whole. `layers.Embedding` would save no copy there: its lookup in the
-        # variable would make TensorFlow copy the matrix at each reading.
-        embedding_class = keras.layers.Embedding if tie_embeddings else Embedding
         dropout_class = keras.layers.Dropout if backend in ("reference", "keras") else Dropout
         served_by = {"backend": backend, "precision": precision, "dtype": dtype}
-        embedding = embedding_class(
-            vocabulary_size, embedding_size, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
+        embedding = Embedding(
+            vocabulary_size,
+            embedding_size,
+            embeddings_initializer=uniform(),
+            word_dropout=rates["word_dropout"],
+            seed=next_seed() if rates["word_dropout"] else None,
+            dtype=dtype,
+            name="embedding",
         )
-        x = drop(embedding(tokens), "embedding_dropout")
+        x = drop(embedding(tokens), rates["input_dropout"], "embedding_dropout")
         for i, size in enumerate(units):
+            is_last = i == len(units) - 1
             x = StatefulLSTM(
                 size,
                 return_sequences=True,
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
                 unit_forget_bias=False,
+                recurrent_dropout=rates["recurrent_dropout"],
+                shared_recurrent_dropout=rates["recurrent_dropout"] > 0,
+                recurrent_kernel_dropout=rates["recurrent_kernel_dropout"],
+                seed=next_seed() if rates["recurrent_dropout"] or rates["recurrent_kernel_dropout"] else None,
+                activity_regularizer=penalty(
+                    TemporalActivationRegularization, is_last * rates["temporal_activation_regularization"]
+                ),
                 **served_by,
                 name=f"lstm_{i}",
             )(x)
-            x = drop(x, f"lstm_{i}_dropout")
+            x = drop(
+                x,
+                rates["output_dropout" if is_last else "hidden_dropout"],
+                f"lstm_{i}_dropout",
+                penalty(ActivationRegularization, is_last * rates["activation_regularization"]),
+            )
         if tie_embeddings:
             logits = TiedDense(embedding, bias_initializer=uniform(), **served_by, name="logits")
         else:
@@ -150,6 +207,8 @@ class LanguageModel(Trainer):
         self.backend = backend
         self.precision = precision
         self.seed = seed
+        self.variational_dropout = bool(variational_dropout)
+        self.regularization = given  # as they were given: `None` follows `keep_prob`
 
     @classmethod
     def from_preset(cls, preset, **overrides):
@@ -389,6 +448,8 @@ class LanguageModel(Trainer):
             "seed": self.seed,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy) if by_layer else self.dtype_policy.name,
+            "variational_dropout": self.variational_dropout,
+            **self.regularization,
             **({} if self.trainable else {"trainable": False}),
         }
 
