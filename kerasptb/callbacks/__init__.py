@@ -1,8 +1,16 @@
 """Callbacks."""
 
+from kerasptb.callbacks.averaged_weights import AveragedWeights
 from kerasptb.callbacks.learning_rate_decay import LearningRateDecay
 from kerasptb.callbacks.reset_states import ResetStates
 from kerasptb.callbacks.stop_on_divergence import StopOnDivergence, TrainingDivergedError
 from kerasptb.callbacks.words_per_second import WordsPerSecond
 
-__all__ = ["LearningRateDecay", "ResetStates", "StopOnDivergence", "TrainingDivergedError", "WordsPerSecond"]
+__all__ = [
+    "AveragedWeights",
+    "LearningRateDecay",
+    "ResetStates",
+    "StopOnDivergence",
+    "TrainingDivergedError",
+    "WordsPerSecond",
+]

@@ -1,5 +1,8 @@
-"""Optimizers."""
+"""Optimizers, and learning rates that follow the steps."""
 
+from kerasptb.optimizers.averaging import averaged_weights
+from kerasptb.optimizers.clipped_adamw import ClippedAdamW
 from kerasptb.optimizers.clipped_sgd import ClippedSGD
+from kerasptb.optimizers.one_cycle import OneCycle
 
-__all__ = ["ClippedSGD"]
+__all__ = ["ClippedAdamW", "ClippedSGD", "OneCycle", "averaged_weights"]

@@ -9,6 +9,7 @@ from kerasptb.ops.clipped_sgd import clipped_rate, clipped_sgd
 from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
+from kerasptb.optimizers.averaging import PolyakAveraging
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -28,7 +29,7 @@ class RowGradient(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class ClippedSGD(keras.optimizers.SGD):
+class ClippedSGD(PolyakAveraging, keras.optimizers.SGD):
     """Gradient descent without momentum that clips the global norm and keeps sparse gradients sparse.
 
     `keras.optimizers.SGD(global_clipnorm=...)` computes the same update, but scales every gradient into a new
@@ -42,6 +43,7 @@ class ClippedSGD(keras.optimizers.SGD):
         learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`.
         global_clipnorm: largest global norm of the gradients; `None` does not clip.
         name: name of the optimizer.
+        polyak_averaging: whether to keep the mean of the weights, see `callbacks.AveragedWeights`.
         **kwargs: further arguments of `keras.optimizers.SGD`, except momentum and the other kinds of clipping.
 
     Raises:
@@ -49,14 +51,16 @@ class ClippedSGD(keras.optimizers.SGD):
             strategy apply gradients, because each replica knows only the norm of its own gradients.
     """
 
-    def __init__(self, learning_rate=1.0, global_clipnorm=5.0, name="clipped_sgd", **kwargs):
+    def __init__(self, learning_rate=1.0, global_clipnorm=5.0, name="clipped_sgd", polyak_averaging=False, **kwargs):
         for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):
             if kwargs.pop(argument, None):
                 raise ValueError(
                     f"ClippedSGD has no momentum and clips the global norm only; use keras.optimizers.SGD for "
                     f"`{argument}`. Received: {argument} set."
                 )
+        kwargs["use_ema"] = kwargs.get("use_ema", False) or polyak_averaging
         super().__init__(learning_rate=learning_rate, global_clipnorm=global_clipnorm, name=name, **kwargs)
+        self.polyak_averaging = polyak_averaging
 
     def _clip_gradients(self, grads):
         """Leaves the gradients as they are: the factor goes into the learning rate."""

@@ -1,0 +1,62 @@
+"""Evaluates averages of the weights, and decides when averaging begins."""
+
+import contextlib
+
+import keras
+
+from kerasptb.optimizers import averaged_weights
+
+
+class AveragedWeights(keras.callbacks.Callback):
+    """Validates with the averages of the weights that the optimizer keeps, and trains on from the weights themselves.
+
+    With `patience` it is NT-ASGD, "non-monotonically triggered averaged SGD" (Merity et al., 2017, "Regularizing and
+    Optimizing LSTM Language Models", section 4): averaging begins after the first epoch whose validation is worse than
+    the best one of those more than `patience` epochs before. The optimizer needs `polyak_averaging=True`.
+
+    Without it, it serves any Keras optimizer with `use_ema=True`. Unlike `keras.callbacks.SwapEMAWeights` it changes no
+    bit of either. When `fit` ends, Keras puts the averages in the weights' place.
+
+    Args:
+        patience: epochs without improvement after which averaging begins; `None` leaves that to the optimizer.
+        monitor: name of the metric in the logs of an epoch, of which lower values are better.
+
+    Raises:
+        ValueError: when training begins, if the optimizer keeps no averages.
+    """
+
+    def __init__(self, patience=None, monitor="val_perplexity"):
+        super().__init__()
+        self.patience = patience
+        self.monitor = monitor
+        self._past = []
+        self._evaluation = contextlib.ExitStack()
+
+    def restore(self, history):
+        """Takes the epochs of a training that goes on: a list of dicts, the logs of each."""
+        self._past = [row[self.monitor] for row in history if self.monitor in row]
+
+    def on_train_begin(self, logs=None):
+        """Checks the optimizer."""
+        optimizer = self.model.optimizer
+        needs = "use_ema=True" if self.patience is None else "polyak_averaging=True"
+        if not getattr(optimizer, needs.partition("=")[0], False):
+            raise ValueError(f"Expected an optimizer with {needs}. Received: {type(optimizer).__name__} without it")
+
+    def on_test_begin(self, logs=None):
+        """Puts the averages in the weights' place."""
+        self._evaluation.enter_context(averaged_weights(self.model))
+
+    def on_test_end(self, logs=None):
+        """Puts the weights back."""
+        self._evaluation.close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Starts averaging if validation has stopped to improve."""
+        value = (logs or {}).get(self.monitor)
+        if self.patience is None or value is None:
+            return
+        before = self._past[: -self.patience]
+        if before and value > min(before):
+            self.model.optimizer.start_averaging()
+        self._past.append(value)

@@ -1,0 +1,92 @@
+"""What an optimizer of ours knows about averages of the weights."""
+
+import contextlib
+
+from keras import ops
+
+
+class PolyakAveraging:
+    """Lets an optimizer keep the mean of the weights after each step since `start_averaging`; a base beside Keras' own.
+
+    Polyak and Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"; with a start that validation
+    decides it is NT-ASGD (Merity et al., 2017). The means are the variables of Keras' moving average (`use_ema`), with
+    another factor: until the start they are the weights themselves. Keras' training ends by putting them in the weights'
+    place. `callbacks.AveragedWeights` evaluates them, and starts them.
+    """
+
+    polyak_averaging = False
+
+    def build(self, variables):
+        """Makes the optimizer's variables."""
+        if self.built:
+            return
+        super().build(variables)
+        if self.polyak_averaging:
+            # The step after which averaging began, counted from 1; 0 before.
+            self._average_start = self.add_variable((), initializer="zeros", dtype="int", name="average_start")
+
+    def start_averaging(self):
+        """Begins the mean of the weights with the next step; does nothing if it has begun.
+
+        Raises:
+            ValueError: if the optimizer was not made with `polyak_averaging=True`, or has no variables yet.
+        """
+        if not (self.polyak_averaging and self.built):
+            raise ValueError("Expected an optimizer with polyak_averaging=True that has been built.")
+        if not self.is_averaging():
+            self._average_start.assign(self.iterations + 1)
+
+    def is_averaging(self):
+        """Whether the mean of the weights has begun."""
+        return self.polyak_averaging and self.built and int(self._average_start) > 0
+
+    def average_momentum(self):
+        """Returns what the averages keep of themselves in this step, a float32 scalar in [0, 1)."""
+        if not self.polyak_averaging:
+            return ops.where(ops.equal(self.iterations, 0), 0.0, float(self.ema_momentum))
+        start = ops.cast(self._average_start, "int32")
+        count = ops.cast(self.iterations, "int32") - start + 2
+        count = ops.where(start > 0, ops.maximum(count, 1), 1)
+        return 1.0 - 1.0 / ops.cast(count, "float32")
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        momentum = self.average_momentum()
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                new = ops.convert_to_tensor(variable)
+                factor = ops.cast(momentum, new.dtype)
+                average.assign(new + factor * (average - new))
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "polyak_averaging": self.polyak_averaging}
+
+
+def averages_of(optimizer):
+    """Returns (variable, average) pairs of an optimizer that has averages of its variables, else an empty list."""
+    averages = getattr(optimizer, "_model_variables_moving_average", None) or []
+    if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
+        return []
+    return [pair for pair in zip(optimizer._trainable_variables, averages, strict=True) if pair[1] is not None]
+
+
+@contextlib.contextmanager
+def averaged_weights(model):
+    """Gives a model the averages of its weights while the body runs, if its optimizer keeps some.
+
+    Args:
+        model: a compiled `keras.Model`.
+    """
+    pairs = averages_of(model.optimizer)
+    _swap(pairs)
+    try:
+        yield
+    finally:
+        _swap(pairs)
+
+
+def _swap(pairs):
+    for variable, average in pairs:
+        weights = ops.copy(variable.value)
+        variable.assign(average.value)
+        average.assign(weights)

@@ -1,0 +1,57 @@
+"""Adam with decoupled weight decay that clips the gradients' global norm."""
+
+import keras
+
+from kerasptb.optimizers.averaging import PolyakAveraging
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class ClippedAdamW(PolyakAveraging, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` that clips the global norm of the gradients.
+
+    Loshchilov and Hutter, 2019, "Decoupled Weight Decay Regularization"; Kingma and Ba, 2015, "Adam". The update is
+    Keras': `w ← w - lr · weight_decay · w`, then Adam's step from the gradients times `min(1, clip / ‖g‖)`. Biases do
+    not decay.
+
+    Args:
+        learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`, such as `OneCycle`.
+        weight_decay: rate of the decay, relative to the learning rate.
+        beta_1: decay of the mean of the gradients.
+        beta_2: decay of the mean of their squares.
+        epsilon: added to the root of the mean of squares.
+        global_clipnorm: largest global norm of the gradients; `None` does not clip.
+        polyak_averaging: whether to keep the mean of the weights, see `callbacks.AveragedWeights`.
+        name: name of the optimizer.
+        **kwargs: further arguments of `keras.optimizers.AdamW`.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        weight_decay=0.01,
+        beta_1=0.9,
+        beta_2=0.99,
+        epsilon=1e-7,
+        global_clipnorm=5.0,
+        polyak_averaging=False,
+        name="clipped_adamw",
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            global_clipnorm=global_clipnorm,
+            use_ema=kwargs.pop("use_ema", False) or polyak_averaging,
+            name=name,
+            **kwargs,
+        )
+        self.polyak_averaging = polyak_averaging
+
+    def build(self, variables):
+        """Makes the optimizer's variables."""
+        if not self.built:
+            self.exclude_from_weight_decay(var_names=["bias"])
+        super().build(variables)
