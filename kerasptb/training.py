@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import kerasptb
-from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
+from kerasptb.callbacks import EarlyStopping, ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
 from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
@@ -19,8 +19,8 @@ from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision, note_as_told
-from kerasptb.optimizers import ClippedSGD
-from kerasptb.presets import get_preset
+from kerasptb.optimizers import rate_of, with_optimizer
+from kerasptb.presets import PRESETS, get_preset
 from kerasptb.runs import run as runs
 from kerasptb.runs.recorder import Recorder
 from kerasptb.utils.files import atomic_write, new_folder, write_json
@@ -44,6 +44,12 @@ def train(
     backend=None,
     precision=None,
     seed=None,
+    units=None,
+    embedding_size=None,
+    keep_prob=None,
+    optimizer=None,
+    learning_rate=None,
+    early_stopping=None,
     out=None,
     resume=False,
     callbacks=(),
@@ -66,16 +72,25 @@ def train(
         precision: see `LanguageModel`; `None` for "float32", or the precision of Keras' global dtype policy.
         seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
             `None` draws one, which is recorded in the run's config.json.
+        units: sizes of the LSTM layers, ints; `None` for the preset's.
+        embedding_size: size of a word's vector; `None` for the preset's.
+        keep_prob: probability of keeping a unit in dropout, before, between and after the layers; `None` for the
+            preset's.
+        optimizer: name of an optimizer in place of the preset's, see `optimizers.with_optimizer`.
+        learning_rate: its rate, or the largest one of a preset whose rate varies; `None` for the preset's, or with
+            `optimizer` for that optimizer's own.
+        early_stopping: number of epochs without a lower validation perplexity after which the training ends; `None`
+            trains all epochs.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` after its last whole epoch. The run keeps its settings and its
             text; an argument that contradicts them is an error.
         callbacks: further Keras callbacks. If one has hooks for batches, it is called for every batch; otherwise
-            several batches are trained between two updates of the progress bar. `LearningRateDecay` sets the learning
-            rate: a callback that sets it too, such as ReduceLROnPlateau, has no effect and causes a warning.
+            several batches are trained between two updates of the progress bar. The preset sets the learning rate: a
+            callback that sets it too, such as ReduceLROnPlateau, has no effect and causes a warning or an error.
         verbose: as in `keras.Model.fit`; 0 prints nothing.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
-        training_arguments: dict that replaces the preset's "learning_rate", "constant_epochs", "decay" or
-            "global_clipnorm", or its name in the results, "preset", if little of the preset is left.
+        training_arguments: dict that replaces settings of the preset's training, such as "learning_rate" (see
+            `Preset.training_arguments`), or its name in the results, "preset", if little of the preset is left.
 
     Returns:
         A `Run`. Its `metrics` contain the perplexities of the best epoch (lowest on the validation text). The test
@@ -87,17 +102,29 @@ def train(
         KeyboardInterrupt: if interrupted before the first epoch ends. After that, an interrupt keeps the whole epochs,
             evaluates and returns them.
     """
-    epochs, steps_per_epoch = positive_integers(epochs=epochs, steps_per_epoch=steps_per_epoch).values()
-    given = {"batch_size": batch_size, "num_steps": num_steps, "backend": backend, "precision": precision, "seed": seed}
-    given = {argument: value for argument, value in given.items() if value is not None} | (model_arguments or {})
+    epochs, steps_per_epoch, early_stopping = positive_integers(
+        epochs=epochs, steps_per_epoch=steps_per_epoch, early_stopping=early_stopping
+    ).values()
+    given = {
+        "embedding_size": embedding_size,
+        "units": None if units is None else [int(size) for size in np.atleast_1d(units)],
+        "batch_size": batch_size,
+        "num_steps": num_steps,
+        "keep_prob": keep_prob,
+        "backend": backend,
+        "precision": precision,
+        "seed": seed,
+    }
+    given = _without_none(given) | (model_arguments or {})
+    trained = {"optimizer": optimizer, "learning_rate": learning_rate, "early_stopping": early_stopping}
+    trained = {"steps_per_epoch": steps_per_epoch, **_without_none(trained)}
     say = print if verbose else lambda *_, **__: None
     if resume:
-        asked = {"vocabulary_size": vocabulary_size, "steps_per_epoch": steps_per_epoch, "preset": preset}
-        asked |= given | (training_arguments or {})
-        run, corpus, model = _reopen(data, out, {name: value for name, value in asked.items() if value is not None})
+        asked = {"vocabulary_size": vocabulary_size, "preset": preset, **given, **trained, **(training_arguments or {})}
+        run, corpus, model = _reopen(data, out, _without_none(asked))
     else:
         preset = preset or "notebook"
-        settings = _training_settings(preset, steps_per_epoch, training_arguments)
+        settings = _training_settings(preset, trained, training_arguments or {})
         corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
         run, model = _start(corpus, preset, out, given, settings, vocabulary_size)
     with runs.lock_run(run.folder):
@@ -110,7 +137,9 @@ def train(
         run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
         write_json(run.folder / runs.CONFIG, run.config)
         recorder = Recorder(run)
-        model.steps_per_execution = _steps_per_execution(callbacks)
+        batches, valid_batches = _make_batches(corpus, model, run.config["training"])
+        optimizer, own_callbacks = _make_trainer(run.config["training"], len(batches))
+        model.compile(optimizer, steps_per_execution=_steps_per_execution(callbacks))
         if resume:
             recorder.restore(model)
             (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
@@ -121,7 +150,7 @@ def train(
                 temporary.write_text(f"{explanation}\n")
             if verbose:
                 _announce(run, corpus, model, explanation)
-            _fit(model, corpus, recorder, callbacks, verbose)
+            _fit(model, batches, valid_batches, recorder, [*own_callbacks, *callbacks], verbose)
         except KeyboardInterrupt:
             if not recorder.history:
                 raise
@@ -136,14 +165,16 @@ def train(
 
 
 def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
-    """Returns a new run and its model, compiled."""
+    """Returns a new run and its model."""
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
+    if "keep_prob" in model_arguments:  # it replaces the recipe's rates of what it stands for
+        recipe |= dict.fromkeys(("input_dropout", "hidden_dropout", "output_dropout"))
     arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
     if arguments.get("precision") is None:
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         policy = keras.dtype_policies.get(arguments.get("dtype"))
         arguments["precision"] = default_precision(arguments.get("backend") or "auto", policy)
-    model = _compiled(LanguageModel(**arguments), settings)
+    model = LanguageModel(**arguments)
     if model.vocabulary_size != len(corpus.vocabulary):
         raise DataError(
             f"Expected a model of the text's {len(corpus.vocabulary)} words. "
@@ -161,7 +192,7 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
 
 
 def _reopen(data, out, asked):
-    """Returns the run in a folder, its corpus and its compiled model; raises if an argument contradicts the run."""
+    """Returns the run in a folder, its corpus and its model; raises if an argument contradicts the run."""
     if out is None:
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
@@ -184,12 +215,25 @@ def _reopen(data, out, asked):
             f"Received: {corpus.source}, another text or vocabulary"
             f"{' (each version of Python has a sample of its own)' if own['name'] == corpus.name == 'sample' else ''}"
         )
-    return run, corpus, _compiled(LanguageModel(**run.config["model"]), run.config["training"])
+    return run, corpus, LanguageModel(**run.config["model"])
 
 
-def _compiled(model, settings):
-    model.compile(ClippedSGD(settings["learning_rate"], settings["global_clipnorm"]), jit_compile="auto")
-    return model
+def _recipe_of(settings):
+    """The recipe that a run's settings are those of; the notebook's for runs of searches, as they have been."""
+    name = settings.get("recipe", settings["preset"])
+    return get_preset(name if name in PRESETS else "notebook")
+
+
+def _make_trainer(settings, steps_per_epoch):
+    """Returns the optimizer and the callbacks of a run's settings."""
+    recipe = _recipe_of(settings)
+    own = {name: settings[name] for name in recipe.training_arguments() if name in settings}
+    optimizer, callbacks = recipe.training(steps_per_epoch, settings["epochs"], **own)
+    if settings.get("optimizer"):
+        optimizer = with_optimizer(optimizer, settings["optimizer"])
+    if settings.get("early_stopping"):
+        callbacks = [*callbacks, EarlyStopping(settings["early_stopping"])]
+    return optimizer, callbacks
 
 
 def _steps_per_execution(callbacks):
@@ -203,20 +247,20 @@ def _steps_per_execution(callbacks):
     return _STEPS_PER_EXECUTION_ON_GPU if platforms.visible_gpus() else _STEPS_PER_EXECUTION
 
 
-def _fit(model, corpus, recorder, callbacks, verbose):
-    settings = recorder.run.config["training"]
-    batches, valid_batches = _make_batches(corpus, model, settings)
+def _fit(model, batches, valid_batches, recorder, callbacks, verbose):
+    for callback in callbacks:
+        if hasattr(callback, "restore"):
+            callback.restore(recorder.history)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
     model.fit(
         batches,
-        epochs=settings["epochs"],
+        epochs=recorder.run.config["training"]["epochs"],
         initial_epoch=len(recorder.history),
         validation_data=valid_batches,
         callbacks=[
             ResetStates(),
-            LearningRateDecay(settings["constant_epochs"], settings["decay"], settings["learning_rate"]),
             WordsPerSecond(),
             StopOnDivergence(),
             *callbacks,
@@ -236,13 +280,23 @@ class _ProgressBar(keras.callbacks.ProgbarLogger):
         super().on_train_batch_end(batch if self.target is None else min(batch, self.target - 1), logs)
 
 
-def _training_settings(preset, steps_per_epoch, training_arguments):
+def _training_settings(preset, given, training_arguments):
+    """Returns what a run records of its training."""
     recipe = get_preset(preset)
-    own, given = recipe.training_arguments(), training_arguments or {}
-    known = {"preset", *own}
-    if unknown := set(given) - known:
-        raise ValueError(f"Expected training arguments among {sorted(known)}. Received: {sorted(unknown)}")
-    return {"preset": preset, "epochs": recipe.epochs, "steps_per_epoch": steps_per_epoch, **own, **given}
+    own = recipe.training_arguments()
+    if unknown := set(training_arguments) - {"preset", *own}:
+        raise ValueError(f"Expected training arguments among {sorted({'preset', *own})}. Received: {sorted(unknown)}")
+    given = {**given, **training_arguments}
+    settings = {"preset": preset, "epochs": recipe.epochs, **own, **given}
+    if settings["preset"] != preset:
+        settings["recipe"] = preset
+    if given.get("optimizer") and "learning_rate" not in given:
+        settings["learning_rate"] = rate_of(given["optimizer"])
+    return settings
+
+
+def _without_none(arguments):
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _make_batches(corpus, model, settings):

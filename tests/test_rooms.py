@@ -10,10 +10,11 @@ PACKAGE = Path(kerasptb.__file__).parent
 # As CONTRIBUTING draws them. Rooms of one line may not import from one another.
 ROOMS = (
     ("utils", "compat"),
-    ("data", "presets"),
+    ("data",),
     ("ops",),
     ("layers", "losses", "metrics", "optimizers", "regularizers"),
     ("callbacks", "trainers"),
+    ("presets",),
     ("models",),
     ("runs",),
     ("evaluation", "explanation", "export", "generation", "info"),

@@ -1,6 +1,7 @@
 """Callbacks."""
 
 from kerasptb.callbacks.averaged_weights import AveragedWeights
+from kerasptb.callbacks.early_stopping import EarlyStopping
 from kerasptb.callbacks.learning_rate_decay import LearningRateDecay
 from kerasptb.callbacks.reset_states import ResetStates
 from kerasptb.callbacks.stop_on_divergence import StopOnDivergence, TrainingDivergedError
@@ -8,6 +9,7 @@ from kerasptb.callbacks.words_per_second import WordsPerSecond
 
 __all__ = [
     "AveragedWeights",
+    "EarlyStopping",
     "LearningRateDecay",
     "ResetStates",
     "StopOnDivergence",

@@ -26,6 +26,8 @@ def _number(kind, accepts, expected):
 port = _number(int, lambda value: 0 <= value <= 65_535, "a port from 0 to 65535")
 rate = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 positive = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+above_zero = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
+probability = _number(float, lambda value: 0 < value <= 1, "a number above 0 and at most 1")
 seed = _number(int, lambda value: value >= 0, "a whole number of at least 0")
 
 _SHARED = {

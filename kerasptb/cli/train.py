@@ -6,7 +6,7 @@ import textwrap
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
-from kerasptb.presets import PRESETS
+from kerasptb.presets import PRESETS, summary_of
 
 
 def add_parser(commands):
@@ -16,8 +16,7 @@ def add_parser(commands):
         execute,
         "train a model into a run folder",
         epilog="\n\n".join(
-            textwrap.fill(f"{preset.name}: {preset.summary}", 100, subsequent_indent="  ")
-            for preset in PRESETS.values()
+            textwrap.fill(f"{name}: {summary_of(name)}", 100, subsequent_indent="  ") for name in PRESETS
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -32,6 +31,29 @@ def add_parser(commands):
     command.add_argument("--batch-size", type=arguments.positive, help="rows of a batch (default: the preset's)")
     command.add_argument("--num-steps", type=arguments.positive, help="words of a row (default: the preset's)")
     arguments.add_shared(command, "--vocabulary-size")
+    command.add_argument(
+        "--units",
+        type=arguments.positive,
+        nargs="+",
+        metavar="H",
+        help="sizes of the LSTM layers (default: the preset's)",
+    )
+    command.add_argument("--embedding-size", type=arguments.positive, help="size of a word's vector")
+    command.add_argument(
+        "--keep-prob",
+        type=arguments.probability,
+        help="probability of keeping a unit in dropout (default: the preset's)",
+    )
+    command.add_argument(
+        "--optimizer",
+        help="sgd, adamw or another Keras optimizer, in place of the preset's; name its --learning-rate too",
+    )
+    command.add_argument(
+        "--learning-rate", type=arguments.above_zero, help="largest learning rate (default: the preset's)"
+    )
+    command.add_argument(
+        "--early-stopping", type=arguments.positive, metavar="N", help="end after N epochs without a lower validation"
+    )
     arguments.add_backend(command)
     command.add_argument("--seed", type=arguments.seed, help="makes the run repeatable (default: drawn, and recorded)")
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")

@@ -10,7 +10,7 @@ class PolyakAveraging:
 
     Polyak and Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"; with a start that validation
     decides it is NT-ASGD (Merity et al., 2017). The means are the variables of Keras' moving average (`use_ema`), with
-    another factor: until the start they are the weights themselves. Keras' training ends by putting them in the weights'
+    another factor: until the start they are the weights themselves. When `fit` ends, Keras puts them in the weights'
     place. `callbacks.AveragedWeights` evaluates them, and starts them.
     """
 

@@ -11,10 +11,11 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     """One cycle: a rise from a small rate to the largest, and a longer fall to almost zero, both along a cosine.
 
     Smith and Topin, 2019, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates", with
-    the shape that fastai gave it. In step `s` of `total_steps` S, with `warmup = warmup_fraction S`, the rate is
+    the shape that fastai gave it. In step `s` of `total_steps` S, with `warmup = warmup_fraction S`,
+    `start = largest / start_divisor` and `end = largest / end_divisor`, the rate is
 
-        start + (largest - start) (1 - cos(π s / warmup)) / 2             up to `warmup`, start = largest / start_divisor
-        end + (largest - end) (1 + cos(π (s - warmup) / (S - warmup))) / 2    after it, end = largest / end_divisor
+        start + (largest - start) (1 - cos(π s / warmup)) / 2                  up to `warmup`
+        end + (largest - end) (1 + cos(π (s - warmup) / (S - warmup))) / 2     after it
 
     Args:
         learning_rate: the largest rate.

@@ -1,21 +1,10 @@
-"""Named recipes: a model and how to train it, a recipe a file."""
+"""Recipes: a model, how it is regularised and how it is trained, a file each.
 
-from kerasptb.presets.notebook import NOTEBOOK
-from kerasptb.presets.preset import Preset
-from kerasptb.presets.tuned import TUNED
+A recipe's file holds, in Keras' own terms, `MODEL` (arguments of `LanguageModel`), `EPOCHS`, and a function
+`training(total_steps, …)` that returns a Keras optimizer and callbacks; its arguments are the settings of the training,
+with their defaults. Its docstring names the paper, what differs from it, and the command. A new file is a new recipe.
+"""
 
-__all__ = ["PRESETS", "Preset", "get_preset"]
+from kerasptb.presets.preset import PRESETS, Preset, get_preset, summary_of
 
-PRESETS = {preset.name: preset for preset in (NOTEBOOK, TUNED)}
-
-
-def get_preset(name):
-    """Returns the `Preset` of a name.
-
-    Raises:
-        ValueError: if there is none; the message lists the existing ones.
-    """
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise ValueError(f"Expected a preset among {sorted(PRESETS)}. Received: {name!r}") from None
+__all__ = ["PRESETS", "Preset", "get_preset", "summary_of"]

@@ -1,23 +1,27 @@
-"""The classic tutorial's model and training, to the letter."""
+"""The classic tutorial's model and training, to the letter: 3,955,088 parameters, 15 epochs.
 
-from kerasptb.presets.preset import Preset
+TensorFlow's tutorial "Recurrent Neural Networks", after Zaremba et al., 2014, "Recurrent Neural Network
+Regularization", in the form that notebooks made popular: an embedding of 200, LSTMs of 256 and 128 units, no dropout.
 
-NOTEBOOK = Preset(
-    name="notebook",
-    summary=(
-        "The classic tutorial's model: 3,955,088 parameters; on PTB valid perplexity 122.3 and test 117.6 "
-        "after 15 epochs in float32. On two cores of an AMD EPYC (Zen 5) a step of 1,200 words takes 35 ms in "
-        "float32 and 23 ms in bfloat16, and the 11,610 steps, with validation and test, 7 and 5 minutes."
-    ),
-    embedding_size=200,
-    units=(256, 128),
-    batch_size=60,
-    num_steps=20,
-    keep_prob=1.0,
-    init_scale=0.1,
-    learning_rate=1.0,
-    constant_epochs=5,
-    decay=0.5,
-    global_clipnorm=5.0,
-    epochs=15,
-)
+    kerasptb train --preset notebook
+"""
+
+from kerasptb.callbacks import LearningRateDecay
+from kerasptb.optimizers import ClippedSGD
+
+MODEL = {
+    "embedding_size": 200,
+    "units": (256, 128),
+    "batch_size": 60,
+    "num_steps": 20,
+    "keep_prob": 1.0,
+    "init_scale": 0.1,
+    "tie_embeddings": False,
+}
+EPOCHS = 15
+
+
+def training(total_steps, learning_rate=1.0, constant_epochs=5, decay=0.5, global_clipnorm=5.0):
+    """Returns the optimizer and the callbacks."""
+    decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
+    return ClippedSGD(learning_rate, global_clipnorm), [decayed]

@@ -1,43 +1,37 @@
-"""The form of a recipe."""
+"""What a recipe's file offers, under one name."""
 
-import dataclasses
+import ast
+import collections.abc
+import importlib
+import inspect
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
 
 
-@dataclasses.dataclass(frozen=True)
 class Preset:
     """A recipe for a model and its training.
 
+    Args:
+        name: name of the recipe, that of its file.
+
     Attributes:
         name: name of the recipe.
-        summary: what it is, what it reaches and how long it takes.
-        embedding_size: size D of a word's vector.
-        units: sizes H of the LSTM layers.
-        batch_size: rows B of a training batch.
-        num_steps: words T of a row of a batch: how far gradients flow back in time.
-        keep_prob: probability of keeping a unit in dropout.
-        init_scale: weights begin uniform in ±init_scale.
-        learning_rate: step size of gradient descent on the cost summed over time.
-        constant_epochs: number of epochs at that rate.
-        decay: factor of the rate in each further epoch.
-        global_clipnorm: largest global norm of the gradients.
+        summary: what it is: the file's docstring.
         epochs: number of passes over the training text.
-        tie_embeddings: whether the logits' matrix is the embedding's.
+
+    Example:
+    >>> preset = get_preset("notebook")
+    >>> optimizer, callbacks = preset.training(steps_per_epoch=774)
+    >>> callbacks[0].rate(epoch=5)
+    0.5
     """
 
-    name: str
-    summary: str
-    embedding_size: int
-    units: tuple[int, ...]
-    batch_size: int
-    num_steps: int
-    keep_prob: float
-    init_scale: float
-    learning_rate: float
-    constant_epochs: int
-    decay: float
-    global_clipnorm: float
-    epochs: int
-    tie_embeddings: bool = False
+    def __init__(self, name):
+        self.name = name
+        self._recipe = importlib.import_module(f"kerasptb.presets.{name.replace('-', '_')}")
+        self.summary = inspect.getdoc(self._recipe)
+        self.epochs = self._recipe.EPOCHS
 
     def model_arguments(self, vocabulary_size=10000):
         """Returns the arguments of `LanguageModel` as a dict.
@@ -45,22 +39,78 @@ class Preset:
         Args:
             vocabulary_size: number V of words.
         """
-        return {
-            "vocabulary_size": vocabulary_size,
-            "embedding_size": self.embedding_size,
-            "units": self.units,
-            "batch_size": self.batch_size,
-            "num_steps": self.num_steps,
-            "keep_prob": self.keep_prob,
-            "init_scale": self.init_scale,
-            "tie_embeddings": self.tie_embeddings,
-        }
+        return {"vocabulary_size": vocabulary_size, **self._recipe.MODEL}
+
+    def batch_arguments(self):
+        """Returns further arguments of `make_dataset` for the training text, as a dict."""
+        return dict(getattr(self._recipe, "BATCHES", {}))
 
     def training_arguments(self):
         """Returns the settings of the training, except its epochs, as a dict."""
-        return {
-            "learning_rate": self.learning_rate,
-            "constant_epochs": self.constant_epochs,
-            "decay": self.decay,
-            "global_clipnorm": self.global_clipnorm,
-        }
+        parameters = list(inspect.signature(self._recipe.training).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def training(self, steps_per_epoch, epochs=None, **settings):
+        """Returns what trains the model.
+
+        Args:
+            steps_per_epoch: number of batches in an epoch.
+            epochs: number of epochs; `None` for the recipe's. A learning rate that falls over the whole training
+                depends on it.
+            **settings: in place of those of `training_arguments`.
+
+        Returns:
+            optimizer: a `keras.optimizers.Optimizer`, for `model.compile`.
+            callbacks: a list of Keras callbacks, for `model.fit`, to follow `callbacks.ResetStates`.
+
+        Raises:
+            ValueError: for a setting that the recipe does not have.
+        """
+        known = self.training_arguments()
+        if unknown := sorted(set(settings) - set(known)):
+            raise ValueError(f"Expected settings of {self.name} among {sorted(known)}. Received: {unknown}")
+        return self._recipe.training(steps_per_epoch * (epochs or self.epochs), **settings)
+
+
+class _Presets(collections.abc.Mapping):
+    """The recipes by name; each is imported when it is first asked for, with Keras."""
+
+    def __init__(self):
+        others = ("__init__", "preset")
+        self._names = sorted(path.stem.replace("_", "-") for path in _FOLDER.glob("*.py") if path.stem not in others)
+        self._loaded = {}
+
+    def __getitem__(self, name):
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._loaded:
+            self._loaded[name] = Preset(name)
+        return self._loaded[name]
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)
+
+
+PRESETS = _Presets()
+
+
+def get_preset(name):
+    """Returns the `Preset` of a name.
+
+    Raises:
+        ValueError: if there is none; the message lists the existing ones.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ValueError(f"Expected a preset among {sorted(PRESETS)}. Received: {name!r}") from None
+
+
+def summary_of(name):
+    """Returns the first paragraph of a recipe's docstring, on one line, without importing Keras."""
+    path = _FOLDER / f"{name.replace('-', '_')}.py"
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(docstring.partition("\n\n")[0].split())

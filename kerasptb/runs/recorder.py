@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kerasptb.layers import FusedLSTM
+from kerasptb.optimizers import averaged_weights
 from kerasptb.runs import run as runs
 from kerasptb.runs.plots import plot_curves
 from kerasptb.utils.files import atomic_write, reserve_space
@@ -36,7 +37,9 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's files; Ctrl-C is delayed until all of them are written."""
         with uninterrupted():
-            self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
+            rate = float(self.model.optimizer.learning_rate)
+            row = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
+            self.history.append({**row, "learning_rate": row.get("learning_rate", rate)})
             if self.best is self.history[-1]:
                 self._save_weights("best")
             self._save_weights("last")
@@ -77,7 +80,7 @@ class Recorder(keras.callbacks.Callback):
     def _save_weights(self, name):
         # HDF5 kills the process if the disk is full. Besides the weights it writes some 50 KB.
         num_bytes = 4 * self.model.count_params() + 2**20
-        with atomic_write(self.run.weights_path(name)) as temporary:
+        with averaged_weights(self.model), atomic_write(self.run.weights_path(name)) as temporary:
             reserve_space(temporary, num_bytes)
             self.model.save_weights(temporary, overwrite=True)
 

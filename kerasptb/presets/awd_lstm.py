@@ -1,0 +1,36 @@
+"""AWD-LSTM: three tied layers of 1150, 1150 and 400 with dropped recurrent weights, averaged gradient descent.
+
+Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models": 24.2 M parameters, 500 epochs. The rate there
+is 30 on the mean cost of 70 steps; on their sum, which is our cost, it is 30 / 70, and the clip norm 0.25 is 0.25 · 70.
+What differs: all batches have 70 steps, where the paper draws their number around 70; weights begin uniform in ±0.04,
+where the paper has ±0.1 for the embedding and ±1/√H for the layers.
+
+    kerasptb train --preset awd-lstm --precision bfloat16
+"""
+
+from kerasptb.callbacks import AveragedWeights
+from kerasptb.optimizers import ClippedSGD
+
+MODEL = {
+    "embedding_size": 400,
+    "units": (1150, 1150, 400),
+    "batch_size": 20,
+    "num_steps": 70,
+    "init_scale": 0.04,
+    "tie_embeddings": True,
+    "variational_dropout": True,
+    "word_dropout": 0.1,
+    "input_dropout": 0.4,
+    "hidden_dropout": 0.25,
+    "output_dropout": 0.4,
+    "recurrent_kernel_dropout": 0.5,
+    "activation_regularization": 2.0,
+    "temporal_activation_regularization": 1.0,
+}
+EPOCHS = 500
+
+
+def training(total_steps, learning_rate=30 / 70, weight_decay=1.2e-6 * 70, global_clipnorm=0.25 * 70, patience=5):
+    """Returns the optimizer and the callbacks."""
+    optimizer = ClippedSGD(learning_rate, global_clipnorm, weight_decay=weight_decay, polyak_averaging=True)
+    return optimizer, [AveragedWeights(patience)]
