@@ -13,7 +13,6 @@ from kerasptb.runs import RunError, lock_run
 from kerasptb.utils.files import atomic_write
 from tuning.progress import duration
 from tuning.records import RUN, best_trial, order
-from tuning.search_space import TRAINING_SETTINGS
 
 CSV = "leaderboard.csv"
 BEST = "best"
@@ -184,7 +183,8 @@ def _copy_run(run_folder, folder):
 
 def _write_script(run, best, text):
     model = {name: value for name, value in run.config["model"].items() if name != "name"}
-    training = {name: run.config["training"][name] for name in TRAINING_SETTINGS}
+    recipe = kerasptb.presets.get_preset(run.config["training"].get("recipe", "notebook"))
+    training = {name: run.config["training"][name] for name in recipe.training_arguments()}
     return _SCRIPT.format(
         trial=best.trial_id,
         perplexity=best.score,
@@ -194,6 +194,7 @@ def _write_script(run, best, text):
         steps=f", steps_per_epoch={steps}" if (steps := run.config["training"].get("steps_per_epoch")) else "",
         model=pprint.pformat(model, sort_dicts=False, width=100),
         training=pprint.pformat(training, sort_dicts=False, width=100),
+        preset=recipe.name,
     )
 
 
@@ -210,15 +211,20 @@ MODEL = {model}
 TRAINING = {training}
 
 
-def build_model():
-    """Returns the model, compiled, with weights as at the beginning."""
+def build_model(steps_per_epoch=1):
+    """Returns the model, compiled, with weights as at the beginning.
+
+    Args:
+        steps_per_epoch: batches of an epoch, which a learning rate that varies with the steps needs.
+    """
     model = kerasptb.LanguageModel(**MODEL)
-    model.compile(kerasptb.optimizers.ClippedSGD(TRAINING["learning_rate"], TRAINING["global_clipnorm"]))
+    optimizer, _ = kerasptb.presets.get_preset({preset!r}).training(steps_per_epoch, {epochs}, **TRAINING)
+    model.compile(optimizer)
     return model
 
 
 if __name__ == "__main__":
-    arguments = {{"model_arguments": MODEL, "training_arguments": TRAINING}}
+    arguments = {{"preset": {preset!r}, "model_arguments": MODEL, "training_arguments": TRAINING}}
     kerasptb.train({text}epochs={epochs}{steps}, **arguments, out="retrained")
 '''
 

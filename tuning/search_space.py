@@ -6,6 +6,8 @@ import keras_tuner as kt
 import numpy as np
 
 import kerasptb
+from kerasptb.models.arguments import DROPOUT_RATES, PENALTIES
+from kerasptb.presets import get_preset
 
 # The size of the notebook's model at 10,000 words, so that results are compared at equal size.
 NOTEBOOK_PARAMETERS = 3_955_088
@@ -26,13 +28,30 @@ _SAMPLING = {
     "batch_size": {"step": 1},
     "num_steps": {"step": 1},
     "init_scale": {"sampling": "log"},
+    "weight_decay": {"sampling": "log"},
+    "activation_regularization": {"sampling": "log"},
+    "temporal_activation_regularization": {"sampling": "log"},
 }
-_BATCH_SIZES = [20, 30, 40, 60]
-_NUM_STEPS = [20, 25, 30, 35]
-_TIE_OR_NOT = [False, True]
+# Of the other settings: rates of dropout, and fractions.
+_OTHER_SAMPLING = {"step": 0.05}
 _INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "batch_size", "num_steps")
 _MODEL_SETTINGS = ("embedding_size", "units", "tie_embeddings", "batch_size", "num_steps", "keep_prob", "init_scale")
-TRAINING_SETTINGS = ("learning_rate", "constant_epochs", "decay", "global_clipnorm")
+_REGULARIZATION = ("variational_dropout", *DROPOUT_RATES, *PENALTIES)
+# What a space of the notebook's recipe leaves to the search.
+_NOTEBOOK_BOUNDS = {
+    "num_layers": (1, 2),
+    "units": (64, 512),
+    "embedding_size": (64, 320),
+    "tie_embeddings": [False, True],
+    "keep_prob": (0.5, 1.0),
+    "learning_rate": (0.5, 2.0),
+    "decay": (0.4, 0.9),
+    "constant_epochs": None,
+    "global_clipnorm": (2.0, 10.0),
+    "batch_size": [20, 30, 40, 60],
+    "num_steps": [20, 25, 30, 35],
+    "init_scale": (0.04, 0.1),
+}
 
 
 class LanguageModelSpace(kt.HyperModel):
@@ -64,6 +83,11 @@ class LanguageModelSpace(kt.HyperModel):
     | `num_steps` | 20, 25, 30, 35 | what the published models of this kind use |
     | `init_scale` | 0.04 to 0.1, log | published from 0.04 (1500 units) to 0.1 (200 units) |
 
+    A space may take another recipe of `kerasptb.presets`. What is not named has the recipe's own value then, and all
+    settings of its training may be searched, such as the `weight_decay` of "small":
+
+    >>> space = LanguageModelSpace(preset="small", learning_rate=(2e-3, 1e-2), output_dropout=(0.3, 0.5))
+
     A space of one's own is a subclass that overrides `settings`, or any `keras_tuner.HyperModel`; see `tuning.tune`.
 
     Args:
@@ -73,13 +97,16 @@ class LanguageModelSpace(kt.HyperModel):
         tie_embeddings: whether the output matrix is the embedding's (`kerasptb.LanguageModel`); a list of both leaves
             the choice to the search where `embedding_size` and `units` have a size in common.
         keep_prob: probability of keeping a unit in dropout.
-        learning_rate: step size of the first epochs.
+        learning_rate: step size of the first epochs, or the largest one of a recipe whose rate varies.
         decay: factor of the rate in each epoch after the `constant_epochs`.
-        constant_epochs: number of epochs at the first rate; `None` for a fifth to two thirds of all.
+        constant_epochs: number of epochs at the first rate; not given, a fifth to two thirds of all.
         global_clipnorm: largest global norm of the gradients of the cost summed over time.
         batch_size: rows B of a batch.
         num_steps: words T of a row.
         init_scale: weights begin uniform in ±init_scale.
+        preset: name of the recipe that is varied.
+        **others: further settings: arguments of `kerasptb.LanguageModel` that regularise, such as `hidden_dropout` (by
+            0.05) or `activation_regularization` (log), and settings of the recipe's training.
 
     Raises:
         ValueError: if a range is empty, if its ends are not a whole number of steps apart or (widths) not multiples of
@@ -88,21 +115,26 @@ class LanguageModelSpace(kt.HyperModel):
 
     def __init__(
         self,
-        num_layers=(1, 2),
-        units=(64, 512),
-        embedding_size=(64, 320),
-        tie_embeddings=_TIE_OR_NOT,
-        keep_prob=(0.5, 1.0),
-        learning_rate=(0.5, 2.0),
-        decay=(0.4, 0.9),
+        num_layers=None,
+        units=None,
+        embedding_size=None,
+        tie_embeddings=None,
+        keep_prob=None,
+        learning_rate=None,
+        decay=None,
         constant_epochs=None,
-        global_clipnorm=(2.0, 10.0),
-        batch_size=_BATCH_SIZES,
-        num_steps=_NUM_STEPS,
-        init_scale=(0.04, 0.1),
+        global_clipnorm=None,
+        batch_size=None,
+        num_steps=None,
+        init_scale=None,
+        preset="notebook",
+        **others,
     ):
         super().__init__()
-        self.bounds = {
+        self.preset = preset
+        recipe = get_preset(preset)
+        self._training_settings = tuple(recipe.training_arguments())
+        given = {
             "num_layers": num_layers,
             "units": units,
             "embedding_size": embedding_size,
@@ -115,7 +147,13 @@ class LanguageModelSpace(kt.HyperModel):
             "batch_size": batch_size,
             "num_steps": num_steps,
             "init_scale": init_scale,
+            **others,
         }
+        given = {name: bounds for name, bounds in given.items() if bounds is not None}
+        known = ("num_layers", *_MODEL_SETTINGS, *_REGULARIZATION, *self._training_settings)
+        if unknown := sorted(set(given) - set(known)):
+            raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
+        self.bounds = {**(_NOTEBOOK_BOUNDS if preset == "notebook" else _values_of(recipe)), **given}
         for name, bounds in self.bounds.items():
             _check_bounds(name, bounds)
         if not (self._tied_widths() or False in self._ties_wanted()):
@@ -187,7 +225,8 @@ class LanguageModelSpace(kt.HyperModel):
 
         Returns:
             Dict with the keys "embedding_size", "units" (a tuple), "tie_embeddings", "batch_size", "num_steps",
-            "keep_prob", "init_scale", "learning_rate", "constant_epochs", "decay" and "global_clipnorm".
+            "keep_prob", "init_scale", those of the recipe's training ("learning_rate", "constant_epochs", "decay" and
+            "global_clipnorm" for the notebook's), and those of the regularisation that the space has.
         """
         num_layers = self._declare(hp, "num_layers")
         most = max(_allowed("num_layers", self.bounds["num_layers"]))
@@ -214,7 +253,7 @@ class LanguageModelSpace(kt.HyperModel):
         settings = self.settings(hp)
         return {
             "vocabulary_size": self.vocabulary_size,
-            **{name: settings[name] for name in _MODEL_SETTINGS},
+            **{name: settings[name] for name in (*_MODEL_SETTINGS, *_REGULARIZATION) if name in settings},
             "backend": self.backend,
             "precision": self.precision,
             "seed": self.seed,
@@ -223,13 +262,19 @@ class LanguageModelSpace(kt.HyperModel):
     def training_arguments(self, hp):
         """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
         settings = self.settings(hp)
-        return {name: settings[name] for name in TRAINING_SETTINGS}
+        return {name: settings[name] for name in self._training_settings}
 
     def build(self, hp):
-        """Returns a trial's compiled `kerasptb.LanguageModel`; for a subclass with a `fit` of its own."""
+        """Returns a trial's compiled `kerasptb.LanguageModel`; for a subclass with a `fit` of its own.
+
+        A rate that varies with the steps does so over `epochs` of the shorter text's batches: compile again with
+        `kerasptb.presets.get_preset(preset).training(...)` where that matters.
+        """
         model, training = kerasptb.LanguageModel(**self.model_arguments(hp)), self.training_arguments(hp)
-        optimizer = kerasptb.optimizers.ClippedSGD(training["learning_rate"], training["global_clipnorm"])
-        model.compile(optimizer, jit_compile="auto")
+        rows, steps = (self.model_arguments(hp)[name] for name in ("batch_size", "num_steps"))
+        batches = max((self.num_words // rows - 1) // steps, 1)
+        optimizer, _ = get_preset(self.preset).training(batches, self.epochs, **training)
+        model.compile(optimizer)
         return model
 
     def fit_sample(self, values):
@@ -274,7 +319,8 @@ class LanguageModelSpace(kt.HyperModel):
 
     def get_config(self):
         """Returns the bounds in a form for JSON: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
-        return {
+        preset = {} if self.preset == "notebook" else {"preset": self.preset}
+        return preset | {
             name: {"range": list(bounds)}
             if isinstance(bounds, tuple)
             else {"choices": bounds}
@@ -303,8 +349,10 @@ class LanguageModelSpace(kt.HyperModel):
 
     def _tied_widths(self):
         """Returns the sizes that an embedding and a layer may both have, rising."""
-        units = _allowed("units", self.bounds["units"])
-        return [size for size in _allowed("embedding_size", self.bounds["embedding_size"]) if size in units]
+        sizes, units = (_allowed(name, self.bounds[name]) for name in ("embedding_size", "units"))
+        if self.preset != "notebook" and not isinstance(self.bounds["units"], tuple | list):
+            return sizes  # the last layer has the embedding's size, the others those of `units`
+        return [size for size in sizes if size in units]
 
     def _ties_wanted(self):
         ties = self.bounds["tie_embeddings"]
@@ -321,12 +369,12 @@ class LanguageModelSpace(kt.HyperModel):
         if not isinstance(bounds, tuple):
             return bounds
         if name in _INTEGERS:
-            return hp.Int(as_name or name, *bounds, **_SAMPLING[name])
+            return hp.Int(as_name or name, *bounds, **_sampling(name))
         low, high = bounds
         # KerasTuner counts steps by `//`. As 0.5 // 0.05 is 9, it would never draw the end of the range.
-        high += 1e-6 * _SAMPLING[name].get("step", 0)
+        high += 1e-6 * _sampling(name).get("step", 0)
         # Six digits are enough: 0.6500000000000001 becomes 0.65.
-        return float(f"{hp.Float(as_name or name, low, high, **_SAMPLING[name]):.6g}")
+        return float(f"{hp.Float(as_name or name, low, high, **_sampling(name)):.6g}")
 
 
 def overrides_fit(hypermodel):
@@ -408,8 +456,21 @@ def _allowed(name, bounds):
     if isinstance(bounds, list):
         return sorted(bounds)
     if isinstance(bounds, tuple):
-        return list(range(bounds[0], bounds[1] + 1, _SAMPLING[name]["step"]))
+        return list(range(bounds[0], bounds[1] + 1, _sampling(name)["step"]))
     return [bounds]
+
+
+def _sampling(name):
+    return _SAMPLING.get(name, _OTHER_SAMPLING)
+
+
+def _values_of(recipe):
+    """A recipe's own settings, as bounds that leave nothing to the search."""
+    model = recipe.model_arguments()
+    del model["vocabulary_size"]
+    units = model.pop("units")
+    plain = {"keep_prob": 1.0, "init_scale": 0.1, "tie_embeddings": False}
+    return {**plain, "num_layers": len(units), "units": units[0], **model, **recipe.training_arguments()}
 
 
 def _check_bounds(name, bounds):
@@ -422,7 +483,7 @@ def _check_bounds(name, bounds):
             raise ValueError(
                 f"Expected {name} as (low, high), a list of choices, or a value. Received: {name}={bounds}"
             )
-        step = _SAMPLING[name].get("step")
+        step = _sampling(name).get("step")
         if step == WIDTH_STEP and (bounds[0] % step or bounds[1] % step or bounds[0] < step):
             raise ValueError(
                 f"A range of {name} goes in steps of {step}: expected ends that are multiples of it; a list of choices "

@@ -196,6 +196,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         epochs = len(record.curve) if stopped else record.planned_epochs
         new = {
             "model_arguments": {"seed": self.settings.seed, **arguments},
+            "preset": getattr(self.hypermodel, "preset", None),
             "training_arguments": {**training, "preset": "search"},
             "steps_per_epoch": self.settings.steps_per_epoch,
         }

@@ -4,6 +4,7 @@ import ast
 import collections.abc
 import importlib
 import inspect
+import warnings
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
@@ -32,6 +33,17 @@ class Preset:
         self._recipe = importlib.import_module(f"kerasptb.presets.{name.replace('-', '_')}")
         self.summary = inspect.getdoc(self._recipe)
         self.epochs = self._recipe.EPOCHS
+
+    def __getattr__(self, name):
+        own = {} if name.startswith("_") else {**self._recipe.MODEL, **self.training_arguments()}
+        if name not in own:
+            raise AttributeError(f"Preset {self.name!r} has no attribute {name!r}")
+        warnings.warn(
+            f"`preset.{name}` will go: use `preset.model_arguments()` or `preset.training_arguments()`.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return own[name]
 
     def model_arguments(self, vocabulary_size=10000):
         """Returns the arguments of `LanguageModel` as a dict.

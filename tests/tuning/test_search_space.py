@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasptb
+from kerasptb.presets import get_preset
 from tuning import LanguageModelSpace
 from tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
 
@@ -261,3 +262,31 @@ def test_the_model_built_has_the_precision_of_the_search(monkeypatch):
     space.prepare(backend="native", precision="bfloat16")
     space.build(kt.HyperParameters())
     assert (asked["backend"], asked["precision"]) == ("native", "bfloat16")
+
+
+def test_a_space_of_another_recipe_keeps_what_it_does_not_name():
+    space = LanguageModelSpace(preset="small", learning_rate=(2e-3, 1e-2), output_dropout=(0.3, 0.5))
+    hp = kt.HyperParameters()
+    found = space.settings(hp)
+    assert {parameter.name for parameter in hp.space} == {"learning_rate", "output_dropout"}
+    preset = get_preset("small")
+    arguments = {**space.model_arguments(hp), "output_dropout": preset.model_arguments()["output_dropout"]}
+    assert {name: arguments[name] for name in preset.model_arguments()} == preset.model_arguments()
+    assert found["output_dropout"] == 0.3
+    assert space.training_arguments(hp) == {**preset.training_arguments(), "learning_rate": found["learning_rate"]}
+    assert LanguageModelSpace.from_config(space.get_config()).get_config() == space.get_config()
+    with pytest.raises(ValueError, match=r"Expected settings of small among .*Received: \['constant_epochs'\]"):
+        LanguageModelSpace(preset="small", constant_epochs=3)
+
+
+def test_a_recipe_whose_layers_differ_is_built_as_it_is():
+    space = LanguageModelSpace(preset="awd-lstm")
+    assert space.model_arguments(kt.HyperParameters())["units"] == (1150, 1150, 400)
+
+
+def test_the_notebooks_space_takes_regularisation():
+    space = LanguageModelSpace(variational_dropout=[False, True], recurrent_kernel_dropout=(0.0, 0.5))
+    hp = kt.HyperParameters()
+    arguments = space.model_arguments(hp)
+    assert {"variational_dropout", "recurrent_kernel_dropout"} <= {parameter.name for parameter in hp.space}
+    assert arguments["recurrent_kernel_dropout"] == 0.0

@@ -1,0 +1,22 @@
+import types
+
+import pytest
+
+from kerasptb.callbacks import EarlyStopping
+
+
+@pytest.mark.parametrize(
+    ("before", "perplexities", "ends"),
+    [([], [9, 8, 8.5, 7, 8, 9, 6], 6), ([], [9, 8, 7, 6], None), ([9, 7, 8], [7.5, 5], 1), ([9, 8], [7, 6], None)],
+)
+def test_ends_after_two_epochs_that_are_not_the_best(before, perplexities, ends):
+    callback = EarlyStopping(patience=2)
+    callback.restore([{"val_perplexity": value} for value in before])
+    model = types.SimpleNamespace(stop_training=False)
+    callback.set_model(model)
+    ended = None
+    for epoch, perplexity in enumerate(perplexities, 1):
+        callback.on_epoch_end(epoch, {"val_perplexity": perplexity})
+        if model.stop_training and ended is None:
+            ended = epoch
+    assert ended == ends

@@ -1,0 +1,89 @@
+"""Every recipe's file: what it says, the model that it makes, and that it trains."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.callbacks import AveragedWeights, LearningRateDecay, ResetStates
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD
+from kerasptb.presets import PRESETS, get_preset, summary_of
+
+# V D + sum of 4 H (D + H + 1) + V, and V H where the matrix of the logits is not the embedding's.
+PARAMETERS = {
+    "awd-lstm": 10_000 * 401 + 4 * 1150 * 1551 + 4 * 1150 * 2301 + 4 * 400 * 1551,
+    "notebook": 3_955_088,
+    "small": 10_000 * 257 + 2 * 4 * 256 * 513,
+    "tuned": 3_554_704,
+    "zaremba-medium": 2 * 10_000 * 650 + 10_000 + 2 * 4 * 650 * 1301,
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_makes_a_model_of_so_many_parameters(name):
+    assert kerasptb.LanguageModel.from_preset(name).count_params() == PARAMETERS[name]
+
+
+def test_small_is_within_the_parameters_of_the_notebook():
+    assert PARAMETERS["small"] <= PARAMETERS["notebook"]
+    assert get_preset("small").epochs <= 60
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_docstring_names_the_command(name):
+    preset = get_preset(name)
+    assert f"kerasptb train --preset {name}" in preset.summary
+    assert preset.summary.startswith(summary_of(name)[:60])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_trains_a_small_model_with_plain_keras(name):
+    preset = get_preset(name)
+    ids = np.arange(600) ** 2 % 30
+    size = {"embedding_size": 6, "units": (6,), "batch_size": 4, "num_steps": 5, "seed": 1}
+    model = kerasptb.LanguageModel(**{**preset.model_arguments(30), **size})
+    batches = kerasptb.make_dataset(ids, 4, 5)
+    optimizer, callbacks = preset.training(steps_per_epoch=len(batches), epochs=2)
+    model.compile(optimizer)
+    history = model.fit(
+        batches, epochs=2, verbose=0, validation_data=batches, callbacks=[ResetStates(), *callbacks]
+    ).history
+    assert history["val_perplexity"][1] < 29
+
+
+def test_settings_reach_optimizer_and_callbacks():
+    optimizer, (decay,) = get_preset("notebook").training(10, learning_rate=0.5, constant_epochs=2, global_clipnorm=3.0)
+    assert isinstance(optimizer, ClippedSGD)
+    assert isinstance(decay, LearningRateDecay)
+    assert (float(optimizer.learning_rate), optimizer.global_clipnorm) == (0.5, 3.0)
+    assert [decay.rate(epoch) for epoch in range(4)] == [0.5, 0.5, 0.25, 0.125]
+    optimizer, (averaged,) = get_preset("awd-lstm").training(10, patience=7)
+    assert isinstance(averaged, AveragedWeights)
+    assert averaged.patience == 7
+    # The paper's are for the mean of the 70 steps.
+    assert float(optimizer.learning_rate) * 70 == pytest.approx(30)
+    assert optimizer.weight_decay * float(optimizer.learning_rate) == pytest.approx(30 * 1.2e-6)
+    optimizer, callbacks = get_preset("small").training(steps_per_epoch=10, epochs=3)
+    assert isinstance(optimizer, ClippedAdamW)
+    assert callbacks == []
+    assert optimizer.get_config()["learning_rate"]["config"]["total_steps"] == 30
+
+
+def test_refuses_settings_that_the_recipe_does_not_have():
+    with pytest.raises(ValueError, match=r"Expected settings of tuned among \['constant_.*Received: \['warmth'"):
+        get_preset("tuned").training(10, warmth=3)
+
+
+def test_settings_as_attributes_warn():
+    with pytest.warns(DeprecationWarning, match="`preset.learning_rate` will go"):
+        assert get_preset("notebook").learning_rate == 1.0
+    with pytest.raises(AttributeError, match="has no attribute 'colour'"):
+        get_preset("notebook").colour  # noqa: B018
+
+
+def test_names_and_summaries_need_no_keras():
+    program = "import sys; from kerasptb.presets import PRESETS, summary_of; [summary_of(n) for n in PRESETS]"
+    program += "; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
