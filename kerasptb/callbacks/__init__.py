@@ -3,6 +3,7 @@
 from kerasptb.callbacks.averaged_weights import AveragedWeights
 from kerasptb.callbacks.early_stopping import EarlyStopping
 from kerasptb.callbacks.learning_rate_decay import LearningRateDecay
+from kerasptb.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from kerasptb.callbacks.reset_states import ResetStates
 from kerasptb.callbacks.stop_on_divergence import StopOnDivergence, TrainingDivergedError
 from kerasptb.callbacks.words_per_second import WordsPerSecond
@@ -11,6 +12,7 @@ __all__ = [
     "AveragedWeights",
     "EarlyStopping",
     "LearningRateDecay",
+    "ReduceLROnPlateau",
     "ResetStates",
     "StopOnDivergence",
     "TrainingDivergedError",

@@ -14,8 +14,10 @@ from kerasptb.presets import PRESETS, get_preset, summary_of
 # V D + sum of 4 H (D + H + 1) + V, and V H where the matrix of the logits is not the embedding's.
 PARAMETERS = {
     "awd-lstm": 10_000 * 401 + 4 * 1150 * 1551 + 4 * 1150 * 2301 + 4 * 400 * 1551,
+    "medium": 10_000 * 401 + 4 * 800 * 1201 + 4 * 400 * 1201,
     "notebook": 3_955_088,
     "small": 10_000 * 257 + 2 * 4 * 256 * 513,
+    "tied-650": 10_000 * 651 + 2 * 4 * 650 * 1301,
     "tuned": 3_554_704,
     "zaremba-medium": 2 * 10_000 * 650 + 10_000 + 2 * 4 * 650 * 1301,
 }
@@ -26,9 +28,10 @@ def test_makes_a_model_of_so_many_parameters(name):
     assert kerasptb.LanguageModel.from_preset(name).count_params() == PARAMETERS[name]
 
 
-def test_small_is_within_the_parameters_of_the_notebook():
+def test_recipes_of_a_size_keep_it():
     assert PARAMETERS["small"] <= PARAMETERS["notebook"]
-    assert get_preset("small").epochs <= 60
+    assert PARAMETERS["medium"] <= 10_000_000
+    assert {get_preset(name).epochs for name in ("small", "medium")} == {60}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,0 +1,31 @@
+"""Lowers the learning rate when validation no longer improves."""
+
+import keras
+
+
+class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
+    """`keras.callbacks.ReduceLROnPlateau` that goes on with its count when a training is resumed (`restore`).
+
+    Args:
+        monitor: name of the metric in the logs of an epoch, of which lower values are better.
+        factor: by which the rate is multiplied.
+        patience: number of epochs without improvement after which it is.
+        **kwargs: further arguments of Keras' class, except `mode`, `min_delta` and `cooldown`.
+    """
+
+    def __init__(self, monitor="val_perplexity", factor=0.25, patience=1, **kwargs):
+        super().__init__(monitor, factor, patience, mode="min", min_delta=0.0, **kwargs)
+        self._past = []
+
+    def restore(self, history):
+        """Takes the epochs of a training that goes on: a list of dicts, the logs of each."""
+        self._past = [row[self.monitor] for row in history if self.monitor in row]
+
+    def on_train_begin(self, logs=None):
+        """Takes up the count of the epochs before."""
+        super().on_train_begin(logs)
+        for value in self._past:
+            if self.best is None or value < self.best:
+                self.best, self.wait = value, 0
+            else:
+                self.wait = (self.wait + 1) % self.patience
