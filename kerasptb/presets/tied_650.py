@@ -2,8 +2,8 @@
 
 Zaremba et al., 2014, "Recurrent Neural Network Regularization", with the tied matrix of Press and Wolf, 2017: batches
 of 32 x 35 words, gradient descent at rate 1, multiplied by 0.25 after an epoch that does not improve validation, 40
-epochs, norm of the gradients clipped at 0.2 · 35. What differs: weights begin uniform in ±0.05; the example has ±0.1 for
-the embedding and Glorot's range for the layers.
+epochs, norm of the gradients clipped at 0.2 · 35. What differs: weights begin uniform in ±0.05; the example has ±0.1
+for the embedding and Glorot's range for the layers.
 
     kerasptb train --preset tied-650 --precision bfloat16
 """
