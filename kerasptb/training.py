@@ -137,9 +137,9 @@ def train(
         run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
         write_json(run.folder / runs.CONFIG, run.config)
         recorder = Recorder(run)
-        batches, valid_batches = _make_batches(corpus, model, run.config["training"])
-        optimizer, own_callbacks = _make_trainer(run.config["training"], len(batches))
-        model.compile(optimizer, steps_per_execution=_steps_per_execution(callbacks))
+        steps = len(_make_batches(corpus, model, run.config["training"])[0])
+        optimizer, own_callbacks = _make_trainer(run.config["training"], steps)
+        _compile(model, optimizer, _steps_per_execution(callbacks), run.config["training"])
         if resume:
             recorder.restore(model)
             (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
@@ -150,7 +150,7 @@ def train(
                 temporary.write_text(f"{explanation}\n")
             if verbose:
                 _announce(run, corpus, model, explanation)
-            _fit(model, batches, valid_batches, recorder, [*own_callbacks, *callbacks], verbose)
+            _fit(model, corpus, recorder, [*own_callbacks, *callbacks], verbose)
         except KeyboardInterrupt:
             if not recorder.history:
                 raise
@@ -247,7 +247,16 @@ def _steps_per_execution(callbacks):
     return _STEPS_PER_EXECUTION_ON_GPU if platforms.visible_gpus() else _STEPS_PER_EXECUTION
 
 
-def _fit(model, batches, valid_batches, recorder, callbacks, verbose):
+def _compile(model, optimizer, steps_per_execution, settings):
+    model.compile(optimizer, steps_per_execution=steps_per_execution)
+    if _recipe_of(settings).batch_arguments().get("jitter"):
+        # The batches are of few lengths: what is faster for batches of one length is faster for these.
+        model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
+
+
+def _fit(model, corpus, recorder, callbacks, verbose):
+    settings = recorder.run.config["training"]
+    batches, valid_batches = _make_batches(corpus, model, settings, epoch=len(recorder.history))
     for callback in callbacks:
         if hasattr(callback, "restore"):
             callback.restore(recorder.history)
@@ -256,7 +265,7 @@ def _fit(model, batches, valid_batches, recorder, callbacks, verbose):
         logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
     model.fit(
         batches,
-        epochs=recorder.run.config["training"]["epochs"],
+        epochs=settings["epochs"],
         initial_epoch=len(recorder.history),
         validation_data=valid_batches,
         callbacks=[
@@ -299,16 +308,19 @@ def _without_none(arguments):
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _make_batches(corpus, model, settings):
-    batches = {}
-    for name, text in (("training", corpus.train), ("validation", corpus.valid)):
+def _make_batches(corpus, model, settings, epoch=0):
+    """Returns the batches of training, from this epoch on, and those of validation."""
+    batches, arguments = {}, _recipe_of(settings).batch_arguments()
+    if arguments.get("jitter"):
+        arguments |= {"seed": model.seed, "epoch": epoch}
+    for name, text, further in (("training", corpus.train, arguments), ("validation", corpus.valid, {})):
         try:
-            batches[name] = make_dataset(text, model.batch_size, model.num_steps)
+            batches[name] = make_dataset(text, model.batch_size, model.num_steps, **further)
         except DataError as error:
             raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
     if settings["steps_per_epoch"]:
         batches["training"] = batches["training"].take(settings["steps_per_epoch"])
-    return batches.values()
+    return list(batches.values())
 
 
 def _versions():

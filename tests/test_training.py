@@ -174,6 +174,83 @@ def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path):
     assert parts.metrics["test_perplexity"] == whole.metrics["test_perplexity"]
 
 
+TINY = {"model_arguments": {"units": (9, 6), "embedding_size": 6}}
+
+
+@pytest.mark.parametrize(
+    ("preset", "arguments"),
+    [
+        ("awd-lstm", {"training_arguments": {"patience": 1, "learning_rate": 2.0}}),  # it averages from epoch 3 or 4 on
+        ("small", {}),
+        ("tied-650", {"model_arguments": {"units": (6,), "embedding_size": 6}}),
+    ],
+)
+def test_a_recipe_with_a_memory_resumes_to_the_bit(tmp_path, preset, arguments):
+    arguments = {**TINY, **arguments, "preset": preset}
+    whole = train(tmp_path / "whole", epochs=6, **arguments)
+    parts = train(tmp_path / "parts", epochs=6, callbacks=[_StopAfter(3)], **arguments)
+    assert len(parts.history) == 3
+    parts = kerasptb.train(small_corpus(), out=tmp_path / "parts", resume=True, verbose=0)
+    for name in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[name] for row in parts.history] == [row[name] for row in whole.history]
+    with np.load(whole.folder / "resume.npz") as one, np.load(parts.folder / "resume.npz") as other:
+        for name in set(one.files) - {"history"}:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+class _StopAfter(keras.callbacks.Callback):
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch + 1 >= self.epochs
+
+
+def test_a_run_keeps_the_averages_of_its_weights(tmp_path):
+    arguments = {**TINY, "preset": "awd-lstm", "training_arguments": {"patience": 1, "learning_rate": 2.0}}
+    run = train(tmp_path / "run", epochs=6, **arguments)
+    best = min(run.history, key=lambda row: row["val_perplexity"])
+    found = evaluate_perplexity(run.load_model(), small_corpus().valid, 4, 5)
+    assert found == pytest.approx(best["val_perplexity"], rel=1e-5)
+    last = run.load_model(weights="last").get_weights()
+    with np.load(run.folder / "resume.npz") as saved:  # it holds the weights that train on
+        assert any(np.abs(saved[f"v{i}"] - weights).max() > 1e-3 for i, weights in enumerate(last[:2]))
+
+
+def test_what_people_change_has_arguments(tmp_path):
+    sizes = {"units": 8, "embedding_size": 5, "keep_prob": 0.7}
+    run = train(tmp_path / "run", epochs=2, model_arguments=None, learning_rate=0.02, optimizer="adamw", **sizes)
+    model = run.load_model()
+    assert (model.units, model.embedding_size, model.keep_prob) == ((8,), 5, 0.7)
+    assert [row["learning_rate"] for row in run.history] == pytest.approx([0.02, 0.02])
+    assert run.config["training"]["optimizer"] == "adamw"
+    assert len(kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=3, verbose=0).history) == 3
+    with pytest.raises(RunError, match=r"has optimizer='adamw'\. Received: optimizer='sgd'"):
+        kerasptb.train(small_corpus(), out=run.folder, resume=True, optimizer="sgd", verbose=0)
+
+
+def test_an_optimizer_without_a_rate_has_its_own(tmp_path):
+    run = train(tmp_path / "run", epochs=1, optimizer="rmsprop")
+    assert run.config["training"]["learning_rate"] == pytest.approx(0.001)
+    with pytest.raises(ValueError, match="the name of another Keras optimizer"):
+        train(tmp_path / "other", epochs=1, optimizer="best")
+    assert not (tmp_path / "other").exists()
+
+
+def test_keep_prob_replaces_the_rates_of_a_recipe(tmp_path):
+    run = train(tmp_path / "run", epochs=1, preset="small", keep_prob=0.9, **TINY)
+    model = run.load_model()
+    rates = [model.get_layer(name).rate for name in ("embedding_dropout", "lstm_0_dropout", "lstm_1_dropout")]
+    assert rates == pytest.approx([0.1] * 3)
+
+
+def test_early_stopping_ends_a_training(tmp_path):
+    run = train(tmp_path / "run", epochs=9, early_stopping=2, learning_rate=1e-9)
+    best = min(range(len(run.history)), key=lambda i: run.history[i]["val_perplexity"])
+    assert len(run.history) == best + 3 < 9
+
+
 def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(trained, tmp_path):
     whole = trained(tmp_path / "whole")
     killed = tmp_path / "killed"

@@ -100,7 +100,16 @@ def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
     return ids[: batch_size * stream_length].reshape(batch_size, stream_length)
 
 
-def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word: bool = False):
+def make_dataset(
+    ids: np.ndarray,
+    batch_size: int,
+    num_steps: int,
+    *,
+    every_word: bool = False,
+    jitter: bool = False,
+    seed: int = 0,
+    epoch: int = 0,
+):
     """Returns the contiguous batches of a text as a `tf.data.Dataset`, in order, of known cardinality.
 
     The module's docstring draws how the rows continue from batch to batch.
@@ -113,6 +122,11 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
             predecessor is a target once. The strict perplexity of a test set needs this. It requires
             `batch_size=1` (with more streams the first word of a stream is never predicted). If such a batch
             follows, the static shape is [1, None].
+        jitter: if True, the batches have lengths around `num_steps`, in an order that is drawn anew for each pass over
+            the dataset; see `kerasptb/data/jitter.py`. The static shape is [B, None]. To have XLA compile a step for
+            each of these lengths, a dozen, say so: `model.compile(jit_compile=True)`.
+        seed: of these orders.
+        epoch: number of the first pass, for a training that goes on.
 
     Returns:
         A dataset of pairs (x, y), each int32 [B, T] of static shape; `y` is `x` shifted by one word. With Keras on
@@ -133,6 +147,8 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
 
     if every_word and batch_size != 1:
         raise DataError(f"Expected batch_size=1 with every_word=True. Received: batch_size={batch_size!r}")
+    if every_word and jitter:
+        raise DataError("Expected either every_word or jitter. Received: every_word=True, jitter=True")
     ids = as_ids(ids)
     # With `every_word` two words are enough: the last batch, below, takes the steps that fill no full batch.
     num_batches = count_batches(len(ids), batch_size, 1 if every_word else num_steps)
@@ -140,6 +156,8 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         check_sizes(num_steps=num_steps)
         num_batches = (len(ids) - 1) // num_steps
     streams = as_streams(ids, batch_size)
+    if jitter:
+        return _jittered(streams, num_steps, seed, epoch)
     full = num_batches * num_steps
     has_rest = every_word and full < streams.shape[1] - 1
     if keras.backend.backend() != "tensorflow":
@@ -159,6 +177,32 @@ def make_dataset(ids: np.ndarray, batch_size: int, num_steps: int, *, every_word
         if has_rest:
             rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
             dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
+    return _untuned(dataset)
+
+
+def _jittered(streams: np.ndarray, num_steps: int, seed: int, epoch: int):
+    """Returns the dataset of `make_dataset(jitter=True)`."""
+    import keras  # noqa: PLC0415
+
+    from kerasptb.data.jitter import Passes, jittered_lengths  # noqa: PLC0415
+
+    batch_size, stream_length = streams.shape
+    lengths = jittered_lengths(stream_length, num_steps)
+    passes = Passes(streams, lengths, seed, epoch)
+    if keras.backend.backend() != "tensorflow":
+        from kerasptb.data.numpy_batches import NumpyBatches  # noqa: PLC0415
+
+        return NumpyBatches(streams, passes=passes)
+    import tensorflow as tf  # noqa: PLC0415
+
+    spec = tf.TensorSpec((batch_size, None), tf.int32)
+    dataset = tf.data.Dataset.from_generator(passes, output_signature=(spec, spec))
+    return _untuned(dataset.apply(tf.data.experimental.assert_cardinality(len(lengths))))
+
+
+def _untuned(dataset):
+    import tensorflow as tf  # noqa: PLC0415
+
     # Slices of an array have nothing to tune, and the tuning thread can delay the end of an epoch: `fit` then waits
     # until that thread next wakes up (0.01 (2^k - 1) s after its start). Measured with TensorFlow 2.21: 10.2 s for an
     # epoch of 8.1 s.

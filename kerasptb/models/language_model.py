@@ -174,7 +174,7 @@ class LanguageModel(Trainer):
                 recurrent_dropout=rates["recurrent_dropout"],
                 shared_recurrent_dropout=rates["recurrent_dropout"] > 0,
                 recurrent_kernel_dropout=rates["recurrent_kernel_dropout"],
-                seed=next_seed() if rates["recurrent_dropout"] or rates["recurrent_kernel_dropout"] else None,
+                seed=next_seed() if rates["recurrent_dropout"] or rates["recurrent_kernel_dropout"] else 0,
                 activity_regularizer=penalty(
                     TemporalActivationRegularization, is_last * rates["temporal_activation_regularization"]
                 ),

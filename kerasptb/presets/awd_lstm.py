@@ -2,8 +2,9 @@
 
 Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models": 24.2 M parameters, 500 epochs. The rate there
 is 30 on the mean cost of 70 steps; on their sum, which is our cost, it is 30 / 70, and the clip norm 0.25 is 0.25 · 70.
-What differs: all batches have 70 steps, where the paper draws their number around 70; weights begin uniform in ±0.04,
-where the paper has ±0.1 for the embedding and ±1/√H for the layers.
+The sum scales the rate with the length of a batch, as the paper does. What differs: the lengths of a pass are a fixed
+set of multiples of 5, in an order drawn anew; weights begin uniform in ±0.04, where the paper has ±0.1 for the
+embedding and ±1/√H for the layers.
 
     kerasptb train --preset awd-lstm --precision bfloat16
 """
@@ -27,6 +28,7 @@ MODEL = {
     "activation_regularization": 2.0,
     "temporal_activation_regularization": 1.0,
 }
+BATCHES = {"jitter": True}
 EPOCHS = 500
 
 

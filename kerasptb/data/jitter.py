@@ -1,0 +1,67 @@
+"""Batches of varying length: where the text is cut then varies from pass to pass.
+
+Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models", section 4.1: with batches of always T steps
+some words would never be the first of a batch, and gradients never flow over a cut. There the length is drawn for each
+batch, around T or, one time in twenty, around T / 2. Here a pass has a fixed set of such lengths, in an order drawn
+anew, so that their number is known and few programs are compiled.
+"""
+
+import statistics
+
+import numpy as np
+
+
+def jittered_lengths(stream_length: int, num_steps: int) -> np.ndarray:
+    """Returns the lengths of a pass over streams, rising: quantiles of normal distributions, in few distinct values.
+
+    Args:
+        stream_length: words of a stream, one more than are predicted.
+        num_steps: T, around which the lengths lie, with the standard deviation `T / 14` (the paper's 5 for 70).
+
+    Returns:
+        int [S]; their sum is at most `stream_length - 1`. Empty if that is less than T.
+    """
+    unit = max(round(num_steps / 14), 1)
+    count = round((stream_length - 1) / (0.975 * num_steps)) + 1
+    while count > 0:
+        halves = round(count / 20)
+        lengths = np.concatenate(
+            [_quantiles(num_steps // 2, halves, unit), _quantiles(num_steps, count - halves, unit)]
+        )
+        if lengths.sum() < stream_length:
+            return np.sort(lengths)
+        count -= 1
+    return np.zeros(0, "int64")
+
+
+def _quantiles(mean: int, count: int, unit: int) -> np.ndarray:
+    """Returns `count` quantiles of a normal distribution of the deviation `unit`, rounded to multiples of it."""
+    normal = statistics.NormalDist()
+    deviations = [round(normal.inv_cdf((i + 0.5) / count)) for i in range(count)]
+    return np.maximum(np.array(deviations, "int64") * unit + mean, 1)
+
+
+class Passes:
+    """Batches of the same lengths in another order at each pass.
+
+    Args:
+        streams: int32 [B, N // B], the text as its B streams.
+        lengths: int [S].
+        seed: of the orders.
+        epoch: number of the first pass, so that a training that goes on sees the orders that it would have seen.
+    """
+
+    def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):
+        self._streams, self._lengths, self._seed, self._epoch = streams, lengths, seed, epoch
+
+    def __call__(self):
+        """Yields the batches of the next pass: pairs (x, y), each int32 [B, T]."""
+        ends = self.next_ends()
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            yield self._streams[:, start:end], self._streams[:, start + 1 : end + 1]
+
+    def next_ends(self) -> list[int]:
+        """Returns where the batches of the next pass end."""
+        order = np.random.default_rng((self._seed, self._epoch)).permutation(len(self._lengths))
+        self._epoch += 1
+        return np.cumsum(self._lengths[order]).tolist()
