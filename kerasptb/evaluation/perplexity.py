@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 
-from kerasptb.data import make_dataset
+from kerasptb.data import DataError, make_dataset
+from kerasptb.data.batching import as_ids
 from kerasptb.metrics.perplexity import find_perplexity
 
 # Most words of a row at batch size 1: enough to make the overhead of a call negligible, without much memory.
@@ -119,3 +120,25 @@ def _long_row(num_words):
     """
     rows = -(-num_words // _LONG_ROW)
     return max(num_words // max(rows, 1), 1)
+
+
+def checked_text(model, ids):
+    """Returns a text as int32 [N].
+
+    Args:
+        model: a `LanguageModel`.
+        ids: integers [N].
+
+    Raises:
+        DataError: for fewer than two words.
+        ValueError: for a word id out of the model's range.
+    """
+    ids = as_ids(ids)  # raises for what is not one row of integers
+    if len(ids) < 2:
+        raise DataError(f"Expected a text of at least two words: the first is not predicted. Received: {len(ids)}")
+    wrong = ids[(ids < 0) | (ids >= model.vocabulary_size)]
+    if wrong.size:
+        raise ValueError(
+            f"Expected a text of word ids in [0, {model.vocabulary_size}), the model's vocabulary. Received: {wrong[0]}"
+        )
+    return ids

@@ -10,6 +10,7 @@
       metrics.json         the results
       curves.png           both perplexities and the learning rate over the epochs
       explain.txt          what ran, and why nothing faster did, of the latest start
+      adaptation.json      settings of evaluations that adapt, and the weights that they were tuned for
       logs/                for TensorBoard
 
 Files are written under a temporary name and then renamed, so that none is ever incomplete.
@@ -33,8 +34,20 @@ CURVES = "curves.png"
 RESUME = "resume.npz"
 LOGS = "logs"
 EXPLANATION = "explain.txt"
+ADAPTATION = "adaptation.json"
 
-_FILES = {CONFIG, VOCABULARY, METRICS, HISTORY, CURVES, RESUME, EXPLANATION, "best.weights.h5", "last.weights.h5"}
+_FILES = {
+    CONFIG,
+    VOCABULARY,
+    METRICS,
+    HISTORY,
+    CURVES,
+    RESUME,
+    EXPLANATION,
+    ADAPTATION,
+    "best.weights.h5",
+    "last.weights.h5",
+}
 
 
 class RunError(ValueError):

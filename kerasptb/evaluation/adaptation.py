@@ -1,0 +1,107 @@
+"""Evaluation of a run that adapts to the text, with settings that are tuned once and kept in the run's folder."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
+from kerasptb.evaluation.dynamic import DynamicSettings, evaluate_dynamic, gradient_statistics, tune_dynamic
+from kerasptb.runs.run import ADAPTATION
+from kerasptb.utils.files import read_json, write_json
+
+
+def evaluate_run_dynamic(run, model, ids, corpus, num_steps=None, say=print):
+    """Evaluates a run's model on a text by `evaluate_dynamic`, with the settings of the run.
+
+    Settings are tuned on the validation text at first use, and again when the weights, the corpus or the words of a
+    segment are others than they were tuned for. They are kept in the run's adaptation.json.
+
+    Args:
+        run: a `Run`.
+        model: its `LanguageModel`.
+        ids: int32 [N], the text to evaluate.
+        corpus: the `Corpus` that the run was trained on.
+        num_steps: words of a segment; `None` for 20.
+        say: called with a line of text before the settings are tuned, and if they cannot be kept.
+
+    Returns:
+        A `DynamicEvaluation`.
+
+    Raises:
+        DataError, ValueError: as `evaluate_dynamic`.
+    """
+    num_steps = num_steps or 20
+    statistics = gradient_statistics(model, corpus.train, num_steps)  # raises where the method is not possible
+    settings = _kept_settings(
+        run,
+        "dynamic",
+        DynamicSettings,
+        {**_tuned_for(model, corpus), "num_steps": num_steps},
+        lambda: tune_dynamic(model, corpus.valid, None, num_steps, statistics),
+        say,
+    )
+    return evaluate_dynamic(model, ids, None, settings, statistics)
+
+
+def evaluate_run_continuous_cache(run, model, ids, corpus, num_steps=None, say=print):
+    """Evaluates a run's model on a text by `evaluate_continuous_cache`, with the settings of the run.
+
+    Args:
+        run: as in `evaluate_run_dynamic`, like the others.
+        model: the model.
+        ids: the text.
+        corpus: of the run.
+        num_steps: words of a row that the model reads at once; the result does not depend on it.
+        say: called with a line of text.
+
+    Returns:
+        A `CacheEvaluation`.
+    """
+    settings = _kept_settings(
+        run,
+        "continuous_cache",
+        CacheSettings,
+        _tuned_for(model, corpus),
+        lambda: tune_continuous_cache(model, corpus.valid),
+        say,
+    )
+    return evaluate_continuous_cache(model, ids, settings, num_steps)
+
+
+def _kept_settings(run, method, kind, tuned_for, tune, say):
+    """Returns the settings that the run keeps for this method, or tunes and keeps them.
+
+    Args:
+        run: a `Run`.
+        method: their key in the file.
+        kind: class of the settings.
+        tuned_for: dict of what they depend on.
+        tune: function that returns them.
+        say: called with a line of text.
+    """
+    path = run.folder / ADAPTATION
+    kept = read_json(path)
+    entry = kept.get(method) if isinstance(kept, dict) else None
+    if isinstance(entry, dict) and entry.get("tuned_for") == tuned_for:
+        try:
+            return kind(**entry["settings"])
+        except (KeyError, TypeError, ValueError):
+            pass  # a file that was written by hand
+    say(f"Tuning the settings of {method.replace('_', ' ')} on the validation text; {path} will keep them.")
+    settings = tune()
+    now = read_json(path)  # what another process has tuned meanwhile
+    entry = {"settings": dataclasses.asdict(settings), "tuned_for": tuned_for}
+    try:
+        write_json(path, {**(now if isinstance(now, dict) else {}), method: entry})
+    except OSError as error:
+        say(f"The settings could not be kept, and will be tuned again: {error.strerror}: {path}")
+    return settings
+
+
+def _tuned_for(model, corpus):
+    """Returns what settings depend on: digests of the model's weights and of the corpus."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return {"weights": digest.hexdigest(), "corpus": corpus.digest}

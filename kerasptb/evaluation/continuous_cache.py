@@ -1,0 +1,205 @@
+"""The continuous cache: words that followed states like the present one become more probable.
+
+Grave et al., 2016, "Improving Neural Language Models with a Continuous Cache". With h_t, the input of the logits layer
+after the word x_t, and sums over the last `window` positions i before t:
+
+    p(w) = (1 - weight) p_vocab(w) + weight p_cache(w)
+    p_cache(w) proportional to the sum of exp(theta h_t . h_i) over those i after which w came: w = x_{i+1}
+
+The model itself stays as it is. Nothing here is differentiated, so NumPy computes it, on any backend of Keras.
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from kerasptb.data.batching import check_sizes
+from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.layers.stateful_lstm import EVALUATION
+
+# Words of a row that the model reads at once, and of a block: one block's products are [block, window + block].
+_ROW, _BLOCK = 1000, 250
+# Searched together; the best on PTB and WikiText are within (Grave et al., 2016, section 4.2).
+_THETAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.8)
+_WEIGHTS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheSettings:
+    """How much the cache counts.
+
+    Attributes:
+        theta: how much likeness of states counts; at 0 all positions count alike.
+        weight: lambda, the share of the cache in the probability, in [0, 1).
+        window: positions that the cache holds.
+    """
+
+    theta: float
+    weight: float
+    window: int = 2000
+
+    def __post_init__(self):
+        check_sizes(window=self.window)
+        if not 0 <= self.theta < math.inf:
+            raise ValueError(f"Expected theta to be a finite number of at least 0. Received: theta={self.theta!r}")
+        if not 0 <= self.weight < 1:
+            raise ValueError(f"Expected weight to be in [0, 1). Received: weight={self.weight!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheEvaluation(Evaluation):
+    """An `Evaluation` with a continuous cache.
+
+    Attributes:
+        settings: the `CacheSettings`.
+    """
+
+    settings: CacheSettings
+
+
+def evaluate_continuous_cache(model, ids, settings, num_steps=None):
+    """Returns the perplexity of a text by a model with a cache of the words before.
+
+    Every word but the first is scored, at batch size 1, from a zero state; the first of them, for which the cache is
+    still empty, by the model alone.
+
+    Args:
+        model: a `LanguageModel`. It need not be compiled.
+        ids: int32 [N], the text, of at least two words.
+        settings: `CacheSettings`, such as `tune_continuous_cache` finds.
+        num_steps: words of a row that the model reads at once, which the result does not depend on; `None` for many.
+
+    Returns:
+        A `CacheEvaluation`.
+
+    Raises:
+        DataError: if the text is too short.
+        ValueError: for word ids out of range.
+    """
+    losses, of_cache, num_steps = _read(model, ids, settings.window, [settings.theta], num_steps)
+    mean = _mixed(losses, of_cache[0], settings.weight).mean()
+    return CacheEvaluation(float(np.exp(mean)), len(losses), 1, num_steps, settings)
+
+
+def tune_continuous_cache(model, valid_ids, window=2000, thetas=_THETAS, weights=_WEIGHTS):
+    """Finds the theta and the weight with the lowest perplexity of a validation text, among all pairs of a grid.
+
+    The model reads the text once, and the products of states are computed once.
+
+    Args:
+        model: as in `evaluate_continuous_cache`, like what is raised.
+        valid_ids: int32 [N], the validation text.
+        window: positions that the cache holds.
+        thetas: values of theta.
+        weights: values of the weight.
+
+    Returns:
+        `CacheSettings`.
+    """
+    grid = [[CacheSettings(float(theta), float(weight), window) for weight in weights] for theta in thetas]
+    if not any(grid):
+        raise ValueError(f"Expected values to try. Received: thetas={thetas!r}, weights={weights!r}")
+    losses, of_caches, _ = _read(model, valid_ids, window, [row[0].theta for row in grid])
+    pairs = [
+        (_mixed(losses, of_cache, settings.weight).mean(), settings)
+        for row, of_cache in zip(grid, of_caches, strict=True)
+        for settings in row
+    ]
+    return min(pairs, key=lambda pair: pair[0])[1]
+
+
+def _mixed(losses, of_cache, weight):
+    """Returns the words' losses, float64 [N], of the mixture of two distributions.
+
+    Args:
+        losses: float [N], those of the model.
+        of_cache: float [N], the probabilities of the words in the cache; NaN where it is empty.
+        weight: that of the cache.
+    """
+    empty = np.isnan(of_cache)
+    with np.errstate(divide="ignore"):  # of words that the cache does not hold, and of a weight of 0
+        mixed = -np.logaddexp(np.log1p(-weight) - losses, np.log(weight) + np.log(np.where(empty, 0.0, of_cache)))
+    return np.where(empty, losses, mixed)
+
+
+def _read(model, ids, window, thetas, num_steps=None):
+    """Reads a text once.
+
+    Returns:
+        losses: float64 [N - 1], of the model.
+        of_caches: float64 [len(thetas), N - 1], the probabilities of the words in the cache; NaN where it is empty.
+        num_steps: words of a row.
+    """
+    ids = checked_text(model, ids)
+    check_sizes(window=window, num_steps=num_steps or 1)
+    num_steps = min(num_steps or _ROW, len(ids) - 1)
+    losses, of_caches, cache = [], [], None
+    with EVALUATION:
+        model.make_evaluation_states(1)
+        model.reset_evaluation_states()
+        for start in range(0, len(ids) - 1, num_steps):
+            row = ids[start : start + num_steps + 1]
+            states, of_row = _encode(model, row[:-1], row[1:])
+            cache = cache or _Cache(window, states.shape[1])
+            losses.append(of_row)
+            for first in range(0, len(states), _BLOCK):
+                block = slice(first, first + _BLOCK)
+                of_caches.append(cache.probabilities(states[block], row[1:][block], thetas))
+        model.reset_evaluation_states()
+    return np.concatenate(losses), np.concatenate(of_caches, axis=1), num_steps
+
+
+def _encode(model, tokens, targets):
+    """Returns the inputs of the logits layer, float32 [T, H], and the losses of the targets, float64 [T]."""
+    hidden = model.encode(keras.ops.convert_to_tensor(tokens[np.newaxis], "int32"), training=False)
+    factors = model.get_layer("logits").factors(hidden)
+    losses = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
+    states = keras.ops.convert_to_numpy(keras.ops.cast(hidden, "float32"))
+    return states[0], keras.ops.convert_to_numpy(losses)[0].astype("float64")
+
+
+class _Cache:
+    """The last states, and the words that came after them.
+
+    Args:
+        window: positions to keep.
+        units: size H of a state.
+    """
+
+    def __init__(self, window, units):
+        self._window = window
+        self._states, self._words = np.zeros((0, units), "float32"), np.zeros(0, "int32")
+
+    def probabilities(self, states, words, thetas):
+        """Returns the probability of each word after its state, then adds both.
+
+        Args:
+            states: float32 [T, H].
+            words: int32 [T].
+            thetas: list of numbers.
+
+        Returns:
+            float64 [len(thetas), T]; NaN where no position is in the cache.
+        """
+        keys, after = np.concatenate([self._states, states]), np.concatenate([self._words, words])
+        # The positions before word t that are still in the window: row t of [T, positions].
+        now = np.arange(len(states))[:, np.newaxis] + len(self._words)
+        position = np.arange(len(keys))
+        inside = (position < now) & (position >= now - self._window)
+        products = states @ keys.T
+        # The largest exponent of a word is 0, so nothing overflows and not all terms of a sum vanish.
+        largest = np.max(products, axis=1, initial=-np.inf, where=inside, keepdims=True)
+        shifted = np.where(inside, products - np.where(np.isfinite(largest), largest, 0), 0)
+        inside_as_factors = inside.astype("float32")
+        matches = np.nonzero((after == words[:, np.newaxis]) & inside)
+        results = []
+        for theta in thetas:
+            terms = np.exp(np.float32(theta) * shifted)
+            total = np.einsum("ij,ij->i", terms, inside_as_factors)
+            found = np.bincount(matches[0], terms[matches], minlength=len(words))
+            with np.errstate(invalid="ignore"):
+                results.append(found / total)
+        self._states, self._words = keys[-self._window :], after[-self._window :]
+        return np.array(results)

@@ -1,0 +1,342 @@
+"""Dynamic evaluation: the model goes on learning from the text that it is evaluated on.
+
+Krause et al., 2017, "Dynamic Evaluation of Neural Sequence Models". The text is read in segments of T words. First the
+losses of a segment are counted, then its gradient g updates the weights w, so no word is known before it is predicted:
+
+    w <- w + min(decay R, 1) (w0 - w) - rate g / (MS + eps)
+
+w0 are the trained weights. MS, for each weight, is the root of the mean square of its gradients over batches of the
+training text, and R is MS divided by the mean, over the variables, of the mean of MS.
+"""
+
+import contextlib
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from kerasptb.data.batching import as_streams, check_sizes, count_batches
+from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.layers.stateful_lstm import EVALUATION
+from kerasptb.ops import tensors
+from kerasptb.utils.interrupts import uninterrupted
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
+
+_EPSILON = 2e-5  # as published
+_STATISTICS_ROWS = 100  # of a batch of the training text, as published
+# Steps of one call: the call's overhead is then negligible, and Ctrl-C is heard soon.
+_SEGMENTS_OF_CALL, _BATCHES_OF_CALL = 32, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class DynamicSettings:
+    """How the weights follow the text.
+
+    Attributes:
+        learning_rate: rate of the gradient's step.
+        decay: rate of the return to the trained weights.
+        num_steps: words T of a segment.
+    """
+
+    learning_rate: float
+    decay: float
+    num_steps: int = 20
+
+    def __post_init__(self):
+        check_sizes(num_steps=self.num_steps)
+        for name in ("learning_rate", "decay"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"Expected {name} to be a finite number of at least 0. Received: {name}={value!r}")
+
+
+_PUBLISHED = {20: DynamicSettings(1.2e-4, 0.02, 20), 5: DynamicSettings(5e-5, 0.002, 5)}
+
+
+def published_settings(num_steps=20):
+    """Returns the published settings of segments of 5 words or of 20, whichever is nearer in proportion.
+
+    Args:
+        num_steps: words T of a segment.
+    """
+    check_sizes(num_steps=num_steps)
+    nearest = _PUBLISHED[20 if num_steps > 10 else 5]
+    return dataclasses.replace(nearest, num_steps=int(num_steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class DynamicEvaluation(Evaluation):
+    """An `Evaluation` by a model that went on learning.
+
+    Attributes:
+        settings: the `DynamicSettings`.
+    """
+
+    settings: DynamicSettings
+
+
+def evaluate_dynamic(model, ids, train_ids=None, settings=None, statistics=None):
+    """Returns the perplexity of a text by a model that learns from each segment after it has predicted it.
+
+    Every word but the first is scored, at batch size 1, from a zero state that goes on from segment to segment. Dropout
+    is off. Afterwards the weights are what they were, to the bit, also after an error or Ctrl-C; meanwhile other
+    threads see them change. The optimizer and the state of training are not touched.
+
+    Args:
+        model: a `LanguageModel`, with TensorFlow. It need not be compiled.
+        ids: int32 [N], the text, of at least two words.
+        train_ids: int32 [M], the training text, for the gradients' statistics; not needed with `statistics`.
+        settings: `DynamicSettings`; `None` for the published ones of 20 words a segment. See `tune_dynamic`.
+        statistics: the result of `gradient_statistics`, to compute it once for several evaluations.
+
+    Returns:
+        A `DynamicEvaluation`.
+
+    Raises:
+        DataError: if a text is too short.
+        ValueError: on another backend than TensorFlow; for word ids out of range; if all layers are frozen.
+    """
+    settings = settings or published_settings()
+    ids = checked_text(model, ids)
+    statistics = _statistics_of(model, train_ids, settings.num_steps, statistics)
+    cross_entropy = _Adaptation(model, statistics).cross_entropy(ids, settings)
+    perplexity = _perplexity(cross_entropy, len(ids) - 1)
+    return DynamicEvaluation(perplexity, len(ids) - 1, 1, settings.num_steps, settings)
+
+
+def tune_dynamic(model, valid_ids, train_ids=None, num_steps=20, statistics=None, max_words=20_000, max_evaluations=10):
+    """Finds the learning rate and the decay with the lowest perplexity of a validation text.
+
+    A search along one of them at a time, from the published values, in steps of a factor that then become smaller.
+
+    Args:
+        model: as in `evaluate_dynamic`, like `train_ids`, `statistics` and what is raised.
+        valid_ids: int32 [N], the validation text.
+        train_ids: the training text.
+        num_steps: words T of a segment.
+        statistics: of the gradients.
+        max_words: read no more than the first words of the validation text.
+        max_evaluations: evaluate them no more often than this.
+
+    Returns:
+        `DynamicSettings`.
+    """
+    check_sizes(max_words=max_words, max_evaluations=max_evaluations)
+    start = published_settings(num_steps)
+    valid_ids = checked_text(model, valid_ids)[: max_words + 1]
+    adaptation = _Adaptation(model, _statistics_of(model, train_ids, num_steps, statistics))
+    return _search(lambda settings: adaptation.cross_entropy(valid_ids, settings), start, max_evaluations)
+
+
+def gradient_statistics(model, train_ids, num_steps=20, batch_size=_STATISTICS_ROWS):
+    """Returns MS: the root of the mean square of each weight's gradients over batches of the training text.
+
+    The gradients are those of the mean cross-entropy of a word, in batches that continue one another, without dropout.
+
+    Args:
+        model: a `LanguageModel`, with TensorFlow.
+        train_ids: int32 [M], the training text.
+        num_steps: words T of a row of a batch.
+        batch_size: rows B of a batch; fewer if the text is too short for one batch of so many.
+
+    Returns:
+        A list of tensors of the shapes of the model's trainable variables.
+
+    Raises:
+        DataError, ValueError: as `evaluate_dynamic`.
+    """
+    variables = _variables(model)
+    train_ids = checked_text(model, train_ids)
+    check_sizes(num_steps=num_steps, batch_size=batch_size)
+    batch_size = max(min(batch_size, len(train_ids) // (num_steps + 1)), 1)
+    num_batches = count_batches(len(train_ids), batch_size, num_steps)
+    streams = as_streams(train_ids, batch_size)
+    tokens, targets = (
+        streams[:, i : i + num_batches * num_steps].reshape(batch_size, num_batches, num_steps).transpose(1, 0, 2)
+        for i in (0, 1)
+    )
+    squares = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
+
+    def step(tokens, targets):
+        cost, gradients = _cost_and_gradients(model, variables, tokens, targets)
+        for square, gradient in zip(squares, gradients, strict=True):
+            square.assign_add(tf.square(gradient / num_steps))
+        return cost
+
+    with _from_a_zero_state(model, batch_size):
+        _run(_program(step), tokens, targets, _BATCHES_OF_CALL)
+    return [tf.sqrt(square / num_batches) for square in squares]
+
+
+class _Adaptation:
+    """The program in which a model follows a text, compiled once for evaluations with any rates.
+
+    Args:
+        model: a `LanguageModel`.
+        statistics: the result of `gradient_statistics`.
+    """
+
+    def __init__(self, model, statistics):
+        self._model, self._variables = model, _variables(model)
+        if [tuple(ms.shape) for ms in statistics] != [tuple(variable.shape) for variable in self._variables]:
+            raise ValueError(
+                f"Expected `statistics` of the shapes of this model's {len(self._variables)} trainable variables. "
+                f"Received: shapes {', '.join(str(tuple(ms.shape)) for ms in statistics)}"
+            )
+        self._statistics = [tf.cast(ms, v.dtype) for ms, v in zip(statistics, self._variables, strict=True)]
+        mean = np.mean([float(tf.reduce_mean(ms)) for ms in self._statistics])
+        self._mean = mean if mean > 0 else 1.0
+        self._program = _program(self._step)
+
+    def cross_entropy(self, ids, settings):
+        """Returns the sum over all words but the first, in nats, as a float."""
+        num_steps = settings.num_steps
+        tokens, targets = ids[:-1], ids[1:]
+        read = len(tokens) // num_steps * num_steps
+        rates = tf.constant(settings.decay / self._mean, "float64"), tf.constant(settings.learning_rate, "float64")
+        # Copies: a tensor that was read from a variable may share its memory, which the program updates in place.
+        trained = [tf.constant(variable.numpy()) for variable in self._variables]
+        arguments = (trained, self._statistics, *rates)
+        total = 0.0
+        with _from_a_zero_state(self._model, 1), _restored(self._variables, trained):
+            for start, end, steps in ((0, read, num_steps), (read, len(tokens), len(tokens) - read)):
+                if start < end:
+                    segments = (part[start:end].reshape(-1, 1, steps) for part in (tokens, targets))
+                    total += _run(self._program, *segments, _SEGMENTS_OF_CALL, arguments)
+        return total
+
+    def _step(self, tokens, targets, trained, statistics, decay, learning_rate):
+        """Updates the weights by a segment, int32 [1, T] each; returns its cross-entropy before that."""
+        cost, gradients = _cost_and_gradients(self._model, self._variables, tokens, targets)
+        rate = learning_rate / tokens.shape[1]  # of the mean over the words, while the cost is their sum
+        for w, g, w0, ms in zip(self._variables, gradients, trained, statistics, strict=True):
+            back = tf.minimum(tf.cast(decay, w.dtype) * ms, 1.0) * (w0 - w)
+            w.assign_add(back - tf.cast(rate, w.dtype) * g / (ms + _EPSILON))
+        return cost
+
+
+def _search(cross_entropy, start, max_evaluations):
+    """Returns the settings with the lowest cross-entropy along one rate at a time."""
+    known = {}
+
+    def measure(settings):
+        value = cross_entropy(settings)
+        known[settings] = value if math.isfinite(value) else math.inf
+        return known[settings]
+
+    best, lowest = start, measure(start)
+    for factors in ({"learning_rate": 2.0, "decay": 3.0}, {"learning_rate": 1.4, "decay": 1.7}):
+        for name, factor in factors.items():
+            for direction in (factor, 1 / factor):
+                before = best
+                while len(known) < max_evaluations:
+                    value = float(f"{getattr(best, name) * direction:.3g}")
+                    candidate = dataclasses.replace(best, **{name: value})
+                    if candidate in known or not measure(candidate) < lowest:
+                        break
+                    best, lowest = candidate, known[candidate]
+                if best != before:
+                    break  # the other direction is where it came from
+    return best
+
+
+def _variables(model):
+    """Returns the model's trainable variables, of TensorFlow."""
+    if not _ON_TENSORFLOW:
+        raise ValueError(
+            "Dynamic evaluation needs TensorFlow: set KERAS_BACKEND=tensorflow; a run's weights are the same there. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    if not model.trainable_variables:
+        raise ValueError("Dynamic evaluation needs weights that may change. Received: a model whose layers are frozen")
+    return [variable.value for variable in model.trainable_variables]
+
+
+def _statistics_of(model, train_ids, num_steps, statistics):
+    """Returns the statistics that were given, or those of the training text."""
+    if statistics is not None:
+        return statistics
+    _variables(model)  # is it possible at all?
+    if train_ids is None:
+        raise ValueError(
+            "Dynamic evaluation needs the gradients' statistics. Received: neither `train_ids` nor `statistics`"
+        )
+    return gradient_statistics(model, train_ids, num_steps)
+
+
+def _cost_and_gradients(model, variables, tokens, targets):
+    """Returns the cost and its gradients, dense: the weights of all words return to w0, also of those not read."""
+    with tensors.gradients_forgotten():
+        with tf.GradientTape() as tape:
+            cost = model.compute_cost(tokens, targets, training=False)
+        gradients = tape.gradient(cost, variables, unconnected_gradients="zero")
+        return cost, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def _program(step):
+    """Returns a program of several steps that XLA compiles: what remains of each update is one pass in place.
+
+    It takes the number of steps, tokens and targets [S, B, T], and the step's further arguments; it returns what the
+    steps return, float [S].
+    """
+
+    @tf.function(jit_compile=True)
+    @tensors.do_not_convert
+    def program(count, tokens, targets, *arguments):
+        def body(number, costs):
+            cost = step(tokens[number], targets[number], *arguments)
+            return number + 1, tf.tensor_scatter_nd_update(costs, [[number]], [tf.cast(cost, costs.dtype)])
+
+        costs = tf.zeros(tokens.shape[0], tf.float32)
+        return tf.while_loop(lambda number, _: number < count, body, (tf.constant(0), costs))[1]
+
+    return program
+
+
+def _run(program, tokens, targets, size, arguments=()):
+    """Runs a program on tokens and targets [S, B, T], `size` steps at a time; returns the sum of their costs."""
+    total, size, compiled = 0.0, min(size, len(tokens)), None
+    for start in range(0, len(tokens), size):
+        group = [part[start : start + size] for part in (tokens, targets)]
+        count = len(group[0])
+        # A last group of fewer steps is filled up: a group of another size would be compiled anew.
+        group = [np.concatenate([part, np.zeros((size - count, *part.shape[1:]), part.dtype)]) for part in group]
+        inputs = (tf.constant(count), *map(tf.constant, group), *arguments)
+        # TensorFlow would warn of tracing too often, where texts are short or models many.
+        compiled = compiled or program.get_concrete_function(*inputs)
+        costs = compiled(*inputs)
+        total += float(costs.numpy().astype("float64").sum())
+    return total
+
+
+@contextlib.contextmanager
+def _from_a_zero_state(model, batch_size):
+    """A context in which the evaluation state of this batch size begins at zero and belongs to this thread."""
+    with EVALUATION:
+        model.make_evaluation_states(batch_size)
+        model.reset_evaluation_states()
+        try:
+            yield
+        finally:
+            model.reset_evaluation_states()
+
+
+@contextlib.contextmanager
+def _restored(variables, values):
+    """Gives the variables these values when the body ends, however it ends."""
+    try:
+        yield
+    finally:
+        with uninterrupted():
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+
+def _perplexity(cross_entropy, num_words):
+    """Returns exp of the mean; infinity where that is too large, NaN as it is."""
+    mean = cross_entropy / num_words
+    return math.exp(mean) if mean < 700 or math.isnan(mean) else math.inf
