@@ -15,13 +15,28 @@ def add_parser(commands):
     command.add_argument(
         "--split", choices=("train", "valid", "test"), default="test", help="the text to read (default: test)"
     )
-    command.add_argument(
+    ways = command.add_mutually_exclusive_group()
+    ways.add_argument(
         "--batch-size",
         type=arguments.positive,
         help="1 scores each word from all before it; N > 1 reads the text as N parallel streams (default: both 1 and "
         "the run's own)",
     )
-    command.add_argument("--num-steps", type=arguments.positive, help="words of a row")
+    ways.add_argument(
+        "--dynamic",
+        action="store_true",
+        help="let the model learn from each segment of the text after it has predicted it (needs TensorFlow)",
+    )
+    ways.add_argument(
+        "--continuous-cache",
+        action="store_true",
+        help="make words more probable that came before in a state like the present one",
+    )
+    command.add_argument(
+        "--num-steps",
+        type=arguments.positive,
+        help="words of a row; with --dynamic those of a segment (default there: 20)",
+    )
     arguments.add_backend(command, "the run's", "the run's")
     arguments.add_shared(command, "--json")
 
@@ -32,11 +47,15 @@ def execute(options):
     run = load_run(options.run)
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
+    adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
+    own = run.load_corpus() if adapts and corpus.digest != run.config["data"].get("digest") else corpus
     import_keras()
     from kerasptb.evaluation import evaluate_both, evaluate_split
 
     model = run.load_model(**arguments.overrides(options))
-    if options.batch_size is None:
+    if adapts:
+        evaluations = [_adapting(options, run, model, ids, own)]
+    elif options.batch_size is None:
         evaluations = evaluate_both(model, ids, options.num_steps)
         if evaluations[1] is None:
             print(
@@ -49,14 +68,27 @@ def execute(options):
     results = []
     for evaluation in evaluations:
         if evaluation is not None:
-            alone = evaluation.batch_size == 1
-            method = "every word" if alone else "streams from a zero state, remainder dropped"
-            results.append({**dataclasses.asdict(evaluation), "method": method})
+            method = "every word" if evaluation.batch_size == 1 else "streams from a zero state, remainder dropped"
+            results.append({**dataclasses.asdict(evaluation), "method": f"every word, {adapts}" if adapts else method})
     if options.json:
         print(json.dumps({"split": options.split, "data": corpus.name, "results": results}))
         return
     for result in results:
         print(
             f"{options.split} perplexity {result['perplexity']:.2f}  (batch size {result['batch_size']}: "
-            f"{result['method']}; {result['num_words']:,} words)"
+            f"{result['method']}{_settings(result)}; {result['num_words']:,} words)"
         )
+
+
+def _adapting(options, run, model, ids, corpus):
+    """Returns the evaluation by the method that the options name."""
+    from kerasptb.evaluation import evaluate_run_continuous_cache, evaluate_run_dynamic
+
+    evaluate = evaluate_run_dynamic if options.dynamic else evaluate_run_continuous_cache
+    return evaluate(run, model, ids, corpus, options.num_steps, lambda text: print(text, file=sys.stderr))
+
+
+def _settings(result):
+    """Returns the settings of a method that adapts, for people to read; nothing for others."""
+    named = result.get("settings", {}).items()
+    return "".join(f", {name.replace('_', ' ')} {value:,g}" for name, value in named)

@@ -1,6 +1,9 @@
 import json
 import shutil
 
+import h5py
+import pytest
+
 from kerasptb.cli import main
 
 
@@ -60,3 +63,82 @@ def test_evaluate_reads_both_figures_in_rows_of_the_length_asked_for(run, capsys
     assert main(["evaluate", run, "--num-steps", "7", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     assert [(r["batch_size"], r["num_steps"]) for r in results] == [(1, 7), (6, 7)]
+
+
+def copy_of(run, tmp_path):
+    """A copy of the run, in which settings may be kept."""
+    return shutil.copytree(run, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("option", "key", "names"),
+    [
+        ("--dynamic", "dynamic", {"learning_rate", "decay", "num_steps"}),
+        ("--continuous-cache", "continuous_cache", {"theta", "weight", "window"}),
+    ],
+)
+def test_evaluate_adapts_with_settings_that_are_tuned_once(run, tmp_path, capsys, option, key, names):
+    copy = copy_of(run, tmp_path)
+    (copy / "adaptation.json").write_text('{"other": 1}')
+    outputs = []
+    for _ in range(2):
+        assert main(["evaluate", str(copy), option, "--json"]) == 0
+        outputs.append(capsys.readouterr())
+    assert len(outputs[0].err.splitlines()) == 1
+    assert outputs[0].err.startswith(f"Tuning the settings of {key.replace('_', ' ')} on the validation text; ")
+    assert outputs[1].err == ""
+    assert outputs[0].out == outputs[1].out
+    (result,) = json.loads(outputs[0].out)["results"]
+    assert (result["num_words"], result["batch_size"]) == (359, 1)
+    assert result["method"] == f"every word, {key.replace('_', ' ')}"
+    kept = json.loads((copy / "adaptation.json").read_text())
+    assert set(kept) == {"other", key}
+    assert kept[key]["settings"] == result["settings"]
+    assert set(result["settings"]) == names
+    # What is kept is used, not only written.
+    changed = {"dynamic": {"learning_rate": 0.0}, "continuous_cache": {"weight": 0.0}}[key]
+    kept[key]["settings"].update(changed)
+    (copy / "adaptation.json").write_text(json.dumps(kept))
+    assert main(["evaluate", str(copy), option, "--json"]) == 0
+    (static,) = json.loads(capsys.readouterr().out)["results"]
+    assert main(["evaluate", str(copy), "--batch-size", "1", "--json"]) == 0
+    (expected,) = json.loads(capsys.readouterr().out)["results"]
+    assert static["perplexity"] == pytest.approx(expected["perplexity"], rel=1e-6)
+    assert static["perplexity"] != result["perplexity"]
+
+
+def test_settings_are_tuned_again_for_other_weights(run, tmp_path, capsys):
+    copy = copy_of(run, tmp_path)
+    tuned = []
+    for weights in ("best", "last"):
+        with h5py.File(copy / "best.weights.h5", "r+") as file:
+            arrays = []
+            file.visititems(lambda name, item, found=arrays: found.append(item) if item.name.endswith("/0") else None)
+            arrays[0][...] += 0.01 * (weights == "last")
+        assert main(["evaluate", str(copy), "--continuous-cache"]) == 0
+        tuned.append("Tuning" in capsys.readouterr().err)
+    assert tuned == [True, True]
+
+
+def test_dynamic_evaluation_takes_the_words_of_a_segment(run, tmp_path, capsys):
+    copy = copy_of(run, tmp_path)
+    for num_steps, tuned in (("7", True), ("5", True)):
+        assert main(["evaluate", str(copy), "--dynamic", "--num-steps", num_steps]) == 0
+        output = capsys.readouterr()
+        assert ("Tuning" in output.err) is tuned
+        assert output.out.count("\n") == 1
+        assert "(batch size 1: every word, dynamic, learning rate " in output.out
+        assert f", num steps {num_steps}; 359 words)" in output.out
+
+
+def test_adapting_to_another_text_uses_settings_of_the_runs_own(run, tmp_path, texts, capsys):
+    copy = copy_of(run, tmp_path)
+    for data, tuned in (("sample", True), (str(texts), False)):
+        assert main(["evaluate", str(copy), "--continuous-cache", "--data", data]) == 0
+        assert ("Tuning" in capsys.readouterr().err) is tuned
+
+
+@pytest.mark.parametrize("other", ["--batch-size=1", "--continuous-cache"])
+def test_ways_to_evaluate_exclude_one_another(run, other, capsys):
+    assert main(["evaluate", run, "--dynamic", other]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
