@@ -108,7 +108,7 @@ def evaluate_dynamic(model, ids, train_ids=None, settings=None, statistics=None)
     return DynamicEvaluation(perplexity, len(ids) - 1, 1, settings.num_steps, settings)
 
 
-def tune_dynamic(model, valid_ids, train_ids=None, num_steps=20, statistics=None, max_words=20_000, max_evaluations=10):
+def tune_dynamic(model, valid_ids, train_ids=None, num_steps=20, statistics=None, max_words=10_000, max_evaluations=10):
     """Finds the learning rate and the decay with the lowest perplexity of a validation text.
 
     A search along one of them at a time, from the published values, in steps of a factor that then become smaller.
