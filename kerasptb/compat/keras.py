@@ -80,8 +80,12 @@ INHERITED = (
     # StatefulLSTM.call does what RNN.call does.
     (keras.layers.RNN, "_maybe_config_dropout_masks", ("cell", "input_sequence", "input_state")),
     (keras.layers.RNN, "_maybe_reset_dropout_masks", ("cell",)),
-    # ClippedSGD clips by its learning rate, and updates all variables at once.
+    # ClippedSGD clips by its learning rate, and like ClippedAdamW does all that there is for all variables at once.
     (keras.optimizers.Optimizer, "_clip_gradients", ("grads",)),
+    (keras.optimizers.Optimizer, "_apply_weight_decay", ("variables",)),
+    (keras.optimizers.Optimizer, "_use_weight_decay", ("variable",)),
+    (keras.optimizers.Optimizer, "_update_model_variables_moving_average", ("trainable_variables",)),
+    (keras.optimizers.Optimizer, "_backend_apply_gradients", ("grads", "trainable_variables")),
     (keras.optimizers.Optimizer, "_backend_update_step", ("grads", "trainable_variables", "learning_rate")),
 )
 # Likewise of Keras' JAX trainer, for trainers/jax.py. The attributes `_jax_state` and `_jax_state_synced` hold the

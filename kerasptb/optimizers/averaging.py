@@ -50,8 +50,12 @@ class PolyakAveraging:
         return 1.0 - 1.0 / ops.cast(count, "float32")
 
     def _update_model_variables_moving_average(self, trainable_variables):
+        self._average(zip(trainable_variables, self._model_variables_moving_average, strict=True))
+
+    def _average(self, pairs):
+        """Lets averages follow their variables; `pairs` of these, of which an average may be `None`."""
         momentum = self.average_momentum()
-        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+        for variable, average in pairs:
             if average is not None:
                 new = ops.convert_to_tensor(variable)
                 factor = ops.cast(momentum, new.dtype)

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from kerasptb.ops.clipped_sgd import clipped_rate, clipped_sgd
-from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
+from kerasptb.ops.clipped_sgd import clipped_sgd
+from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.optimizers.averaging import PolyakAveraging
+from kerasptb.optimizers.one_pass import OnePassStep
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -29,7 +29,7 @@ class RowGradient(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class ClippedSGD(PolyakAveraging, keras.optimizers.SGD):
+class ClippedSGD(OnePassStep, keras.optimizers.SGD):
     """Gradient descent without momentum that clips the global norm and keeps sparse gradients sparse.
 
     `keras.optimizers.SGD(global_clipnorm=...)` computes the same update, but scales every gradient into a new
@@ -66,16 +66,14 @@ class ClippedSGD(PolyakAveraging, keras.optimizers.SGD):
         """Leaves the gradients as they are: the factor goes into the learning rate."""
         return grads
 
+    def _updated(self, arrays, gradients, learning_rate, **options):
+        weights, averages = clipped_sgd(*arrays, gradients, learning_rate, **options)
+        return [weights], averages
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if _ON_TENSORFLOW:
             _check_single_replica()
-            # Not otherwise: only XLA lets the operation update the variables' own memory.
-            by_rows = [isinstance(g, tf.IndexedSlices) for g in grads]
-            if compiled_by_xla() and plan_clipped_sgd(trainable_variables, by_rows).is_native:
-                pairs = [(g.indices, g.values) if rows else g for g, rows in zip(grads, by_rows, strict=True)]
-                _step_natively(pairs, trainable_variables, learning_rate, self.global_clipnorm)
-                return
-        if self.global_clipnorm is not None:
+        if self.global_clipnorm is not None and not self._in_one_pass:
             learning_rate = clipped_rate(learning_rate, norm_of_gradients(grads), self.global_clipnorm)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
@@ -109,14 +107,6 @@ def norm_of_gradients(gradients):
     """
     rows = (tf.IndexedSlices, RowGradient) if _ON_TENSORFLOW else RowGradient
     return global_norm([g.values if isinstance(g, rows) else g for g in gradients])
-
-
-def _step_natively(gradients, variables, learning_rate, global_clipnorm):
-    """One native operation for the norm and all updates. XLA's, one for each variable, wait for its threads."""
-    values = [v.value if isinstance(v, keras.Variable) else v for v in variables]
-    updated = clipped_sgd([tf.convert_to_tensor(v) for v in values], gradients, learning_rate, global_clipnorm)
-    for value, new in zip(values, updated, strict=True):
-        value.assign(new)
 
 
 def _check_single_replica():

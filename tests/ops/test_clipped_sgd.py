@@ -11,6 +11,13 @@ BACKENDS = ["reference", "keras", "native"]
 SHAPES = [(), (1,), (0, 7), (3, 5), (65,), (4097,), (30, 1000)]
 # V, D and N of matrices of which some rows have a gradient: rows that occur several times, and more than there are.
 SPARSE = [(50, 7, 40), (1, 1, 3), (1000, 200, 300), (3, 33, 0)]
+# Weight decay of some variables, and averages.
+OPTIONS = [
+    pytest.param({}, id="plain"),
+    pytest.param({"weight_decay": 0.3}, id="decay"),
+    pytest.param({"average_momentum": 0.75}, id="average"),
+    pytest.param({"weight_decay": 0.3, "average_momentum": 0.75}, id="both"),
+]
 
 
 def example(shapes=SHAPES, sparse=SPARSE):
@@ -27,25 +34,49 @@ def example(shapes=SHAPES, sparse=SPARSE):
     return [w for w, _ in pairs], [g for _, g in pairs]
 
 
-def exact(weights, gradients, learning_rate, clip):
+def of_all(options, weights):
+    """Returns one of `OPTIONS` as arguments of an operation on these weights."""
+    options, generator = dict(options), np.random.default_rng(2)
+    if (decay := options.pop("weight_decay", None)) is not None:
+        options["weight_decays"] = [decay * (i % 3 != 2) for i in range(len(weights))]
+    if "average_momentum" in options:
+        options["averages"] = [np.float32(generator.standard_normal(w.shape)) for w in weights]
+    return options
+
+
+def exact_factor(gradients, clip):
     values = [g[1] if isinstance(g, tuple) else g for g in gradients]
     norm = np.sqrt(sum(np.square(np.float64(v)).sum() for v in values))
-    rate = learning_rate * (1 if clip is None else min(1, clip / norm))
-    updated = []
-    for w, g in zip(weights, gradients, strict=True):
-        if isinstance(g, tuple):
-            dense = np.zeros(w.shape)
-            np.add.at(dense, g[0], np.float64(g[1]))
-        else:
-            dense = np.float64(g)
-        updated.append(w - rate * dense)
-    return updated
+    return 1 if clip is None else min(1, clip / norm)
 
 
-def step(weights, gradients, learning_rate, clip, backend):
+def exact_dense(gradient, shape):
+    if not isinstance(gradient, tuple):
+        return np.float64(gradient)
+    dense = np.zeros(shape)
+    np.add.at(dense, gradient[0], np.float64(gradient[1]))
+    return dense
+
+
+def exact_averages(averages, weights, momentum):
+    if averages is None:
+        return []
+    return [momentum * a + (1 - momentum) * w for a, w in zip(averages, weights, strict=True)]
+
+
+def exact(weights, gradients, learning_rate, clip, weight_decays=None, averages=None, average_momentum=0.0):
+    rate = learning_rate * exact_factor(gradients, clip)
+    updated = [
+        w - learning_rate * decay * w - rate * exact_dense(g, w.shape)
+        for w, g, decay in zip(weights, gradients, weight_decays or [0] * len(weights), strict=True)
+    ]
+    return updated, exact_averages(averages, updated, average_momentum)
+
+
+def step(weights, gradients, learning_rate, clip, backend, **options):
     """Runs the step on NumPy arrays."""
     gradients = [tuple(map(tf.constant, g)) if isinstance(g, tuple) else tf.constant(g) for g in gradients]
-    return clipped_sgd([tf.constant(w) for w in weights], gradients, learning_rate, clip, backend)
+    return clipped_sgd([tf.constant(w) for w in weights], gradients, learning_rate, clip, backend, **options)
 
 
 def assert_equal(found, expected):
@@ -54,27 +85,31 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("clip", [None, 0.0, 0.5, 1e4])
-def test_all_variables(native_library, backend, clip):
+def test_all_variables(native_library, backend, clip, options):
     weights, gradients = example()
-    assert_equal(step(weights, gradients, 0.7, clip, backend), exact(weights, gradients, 0.7, clip))
+    options = of_all(options, weights)
+    found = step(weights, gradients, 0.7, clip, backend, **options)
+    for arrays, expected in zip(found, exact(weights, gradients, 0.7, clip, **options), strict=True):
+        assert_equal(arrays, expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_arguments_stay_as_they_are(native_library, backend):
     weights, gradients = example()
     tensors = [tf.constant(w) for w in weights]
-    clipped_sgd(
-        tensors, [tuple(map(tf.constant, g)) if isinstance(g, tuple) else g for g in gradients], 1.0, 5.0, backend
-    )
-    for tensor, array in zip(tensors, weights, strict=True):
+    averages = [tf.constant(w) for w in weights]
+    gradients = [tuple(map(tf.constant, g)) if isinstance(g, tuple) else g for g in gradients]
+    clipped_sgd(tensors, gradients, 1.0, 5.0, backend, averages=averages, average_momentum=0.5)
+    for tensor, array in zip([*tensors, *averages], [*weights, *weights], strict=True):
         np.testing.assert_array_equal(tensor, array)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_norm_below_the_limit_changes_no_bit(native_library, backend):
     weights, gradients = example()
-    clipped, free = (step(weights, gradients, 0.3, clip, backend) for clip in (1e6, None))
+    (clipped, _), (free, _) = (step(weights, gradients, 0.3, clip, backend) for clip in (1e6, None))
     for a, b in zip(clipped, free, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -84,31 +119,36 @@ def test_a_norm_below_the_limit_changes_no_bit(native_library, backend):
 def test_a_norm_that_is_not_finite_is_not_hidden(native_library, backend, value):
     weights, gradients = example(sparse=[])
     gradients[3][1, 2] = value
-    (found, *_) = step(weights[2:], gradients[2:], 1.0, 5.0, backend)[1:]
-    assert np.isnan(found).all()
+    found, _ = step(weights[2:], gradients[2:], 1.0, 5.0, backend)
+    assert np.isnan(found[1]).all()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_outside_of_the_matrix_are_left_out(native_library, backend):
     weights, values = np.ones((4, 3), "float32"), np.ones((4, 3), "float32")
-    (found,) = step([weights], [(np.array([-1, 1, 4, 1], "int32"), values)], 0.25, None, backend)
+    (found,), _ = step([weights], [(np.array([-1, 1, 4, 1], "int32"), values)], 0.25, None, backend)
     np.testing.assert_array_equal(found[:, 0], [1, 0.5, 1, 1])
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
-def test_in_a_graph(native_library, jit_compile):
+@pytest.mark.parametrize("options", OPTIONS)
+def test_in_a_graph(native_library, jit_compile, options):
     weights, gradients = example()
+    options = of_all(options, weights)
     function = tf.function(
-        lambda weights, gradients: clipped_sgd(weights, gradients, 0.7, 0.5, "native"), jit_compile=jit_compile
+        lambda weights, gradients: clipped_sgd(weights, gradients, 0.7, 0.5, "native", **options),
+        jit_compile=jit_compile,
     )
-    assert_equal(function(weights, gradients), exact(weights, gradients, 0.7, 0.5))
+    found = function(weights, gradients)
+    for arrays, expected in zip(found, exact(weights, gradients, 0.7, 0.5, **options), strict=True):
+        assert_equal(arrays, expected)
 
 
 def test_a_gpu_is_for_keras(gpus):
     gpus(None)
     weights, gradients = example()
-    assert_equal(step(weights, gradients, 0.7, 0.5, "auto"), exact(weights, gradients, 0.7, 0.5))
-    with pytest.raises(ValueError, match="is for processors"):
+    assert_equal(step(weights, gradients, 0.7, 0.5, "auto")[0], exact(weights, gradients, 0.7, 0.5)[0])
+    with pytest.raises(ValueError, match="are for processors"):
         step(weights, gradients, 0.7, 0.5, "native")
 
 

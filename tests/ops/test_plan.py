@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import Dense, Dropout, FusedLSTM, StatefulLSTM
+from kerasptb.ops.clipped_adamw import plan as plan_clipped_adamw
 from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.global_norm import plan as plan_global_norm
@@ -135,6 +136,11 @@ def test_linear_cross_entropy(shape, options, where, implementation, reason):
         (plan_clipped_sgd, [[keras.KerasTensor((3,))], [True]], CPU, "keras", "rows of matrices"),
         (plan_clipped_sgd, [[keras.KerasTensor((3,), "float64")], [False]], CPU, "keras", "float32 weights"),
         (plan_clipped_sgd, [[keras.KerasTensor((3,))], [False]], GPU, "keras", "for processors"),
+        (plan_clipped_adamw, [[keras.KerasTensor((3, 4)), keras.KerasTensor(())], [True, False]], CPU, "native", None),
+        (plan_clipped_adamw, [[keras.KerasTensor((3,))], [True]], CPU, "keras", "rows of matrices"),
+        (plan_clipped_adamw, [[keras.KerasTensor((3,), "float64")], [False]], CPU, "keras", "float32 weights"),
+        (plan_clipped_adamw, [[keras.KerasTensor((3,))], [False]], GPU, "keras", "for processors"),
+        (plan_clipped_adamw, [[keras.KerasTensor((3,))], [False]], BARE, "keras", WITHOUT),
     ],
 )
 def test_others(plan, arguments, where, implementation, reason):

@@ -16,9 +16,8 @@ def variables():
 
 def gradients(scale):
     random = np.random.default_rng(1)
-    rows = tf.IndexedSlices(
-        tf.constant(random.normal(size=(6, 4)).astype("float32") * scale), tf.constant([3, 7, 7, 0, 29, 7]), (30, 4)
-    )
+    values = tf.constant(random.normal(size=(6, 4)).astype("float32") * scale)
+    rows = tf.IndexedSlices(values, tf.constant([3, 7, 7, 0, 29, 7]), tf.constant([30, 4]))
     return [rows, *(tf.constant(random.normal(size=shape).astype("float32") * scale) for shape in ((4, 5), (5,)))]
 
 
@@ -37,6 +36,29 @@ def test_updates_as_the_original_clips_and_descends(native_library, scale, jit_c
     for variable, value, gradient in zip(ours, expected, clipped, strict=True):
         value_after = value - 0.7 * tf.convert_to_tensor(gradient).numpy()
         np.testing.assert_allclose(variable.numpy(), value_after, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_decay": 0.3},
+        {"use_ema": True, "ema_momentum": 0.75},
+        {"weight_decay": 0.3, "use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_decays_and_averages_as_keras_own(native_library, options, jit_compile):
+    ours, theirs = variables(), variables()
+    optimizers = ClippedSGD(0.7, 5.0, **options), keras.optimizers.SGD(0.7, global_clipnorm=5.0, **options)
+    for optimizer, of_it, compiled in zip(optimizers, (ours, theirs), (jit_compile, False), strict=True):
+        optimizer.build(of_it)
+        step = tf.function(optimizer.apply, jit_compile=compiled)
+        for scale in (0.1, 1.0, 3.0, 10.0):
+            step(gradients(scale))
+    averages = [optimizer._model_variables_moving_average if optimizer.use_ema else [] for optimizer in optimizers]
+    for a, b in zip([*ours, *averages[0]], [*theirs, *averages[1]], strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=3e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("largest", [1e20, np.inf, np.nan])
@@ -70,9 +92,10 @@ def test_sparse_gradient_stays_sparse_in_a_graph():
     assert "ResourceScatterSub" in {operation.type for operation in operations}
 
 
-def test_compiled_by_xla_one_operation_updates_the_memory_of_all_variables(native_library):
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "polyak_averaging": True}], ids=str)
+def test_compiled_by_xla_one_operation_updates_the_memory_of_all_variables(native_library, options):
     ours = variables()
-    optimizer = ClippedSGD()
+    optimizer = ClippedSGD(**options)
     optimizer.build(ours)
     given = gradients(1.0)
     step = tf.function(lambda: optimizer.apply(given, ours), jit_compile=True)

@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "optimizers/clipped_adamw.h"
 #include "optimizers/clipped_sgd.h"
 #include "common/cpu.h"
 #include "dropout/dropout.h"
@@ -131,9 +132,21 @@ void elementwise() {
   const Floats values = numbers(400 * 70);
   std::vector<int32_t> rows(400);
   for (int i = 0; i < 400; ++i) rows[i] = i * 7919 % 50;
-  const kerasptb::SgdVariable variables[] = {{dense.data(), large.data(), 100'000},
-                                             {matrix.data(), values.data(), 400 * 70, rows.data(), 400, 50, 70}};
-  KERASPTB_DISPATCH(clipped_sgd)(variables, 2, 0.1f, 5.0f);
+  Floats of_dense[3], of_matrix[3];
+  for (Floats& array : of_dense) array = numbers(100'000);
+  for (Floats& array : of_matrix) array = numbers(50 * 70);
+  kerasptb::TrainedVariable variables[] = {{dense.data(), large.data(), 100'000},
+                                           {matrix.data(), values.data(), 400 * 70, rows.data(), 400, 50, 70}};
+  const kerasptb::ClippedStep step = {0.1f, 5.0f, 0.9f};
+  KERASPTB_DISPATCH(clipped_sgd)(variables, 2, step);
+  for (int i = 0; i < 2; ++i) {
+    Floats* const arrays = i == 0 ? of_dense : of_matrix;
+    variables[i].weight_decay = 0.1f;
+    variables[i].average = arrays[0].data();
+    for (int j = 0; j < 2; ++j) variables[i].state[j] = arrays[1 + j].data();
+  }
+  KERASPTB_DISPATCH(clipped_sgd)(variables, 2, step);
+  KERASPTB_DISPATCH(clipped_adamw)(variables, 2, step, {0.1f, 0.1f, 0.01f, 1e-7f});
   Floats dropped(100'000);
   KERASPTB_DISPATCH(dropout)({100'000, large.data(), {1, 2}, 0.5f, dropped.data()});
 }

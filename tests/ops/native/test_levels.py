@@ -14,7 +14,7 @@ SCRIPT = f"""
 import sys
 import numpy as np
 sys.path[:0] = [{str(TESTS / "native")!r}, {str(TESTS)!r}]
-import test_clipped_sgd, test_dropout, test_global_norm, test_lstm
+import test_clipped_adamw, test_clipped_sgd, test_dropout, test_global_norm, test_lstm
 import test_linear_cross_entropy as linear, test_lstm_layer as layer, test_softmax_cross_entropy as softmax
 from kerasptb.ops import native
 for shape in test_lstm.SHAPES:
@@ -32,7 +32,9 @@ for shape in test_dropout.SHAPES:
 for shape in test_global_norm.SHAPES:
     test_global_norm.test_of_one_tensor(None, "native", shape)
 for clip in (None, 0.5):
-    test_clipped_sgd.test_all_variables(None, "native", clip)
+    for options in ({{}}, {{"weight_decay": 0.3, "average_momentum": 0.75}}):
+        test_clipped_sgd.test_all_variables(None, "native", clip, options)
+        test_clipped_adamw.test_all_variables(None, "native", clip, options)
 for shape in softmax.SHAPES:
     softmax.test_loss_and_gradient(None, shape)
 for shape in linear.SHAPES:

@@ -50,7 +50,10 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
     kernels = [
         OPS / "native" / f"test_{name}.py" for name in ("lstm_layer", "linear_cross_entropy", "softmax_cross_entropy")
     ]
-    operations = [OPS / f"test_{name}.py" for name in ("lstm", "bfloat16", "global_norm", "clipped_sgd", "dropout")]
+    operations = [
+        OPS / f"test_{name}.py"
+        for name in ("lstm", "bfloat16", "global_norm", "clipped_sgd", "clipped_adamw", "dropout")
+    ]
     result = subprocess.run(
         [*command, *operations, *kernels], env=environment, capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "optimizers/clipped_adamw.h"
 #include "optimizers/clipped_sgd.h"
 #include "common/cpu.h"
 #include "dropout/dropout.h"
@@ -19,6 +20,7 @@
 
 namespace {
 
+using kerasptb::KERASPTB_LEVEL::clipped_adamw;
 using kerasptb::KERASPTB_LEVEL::clipped_sgd;
 using kerasptb::KERASPTB_LEVEL::dropout;
 using kerasptb::KERASPTB_LEVEL::global_norm;
@@ -88,19 +90,31 @@ void norm(int64_t size) {
   write({global_norm(&array, 1)});
 }
 
-// A dense variable and a matrix [V, D] of which N rows have a gradient.
-void sgd(int64_t size, int64_t V, int64_t D, int64_t N) {
-  const auto rates = read<float>(2);
-  auto dense = read<float>(size);
+// A dense variable and a matrix [V, D] of which N rows have a gradient; for each its weights, its average, and the
+// means and squares of Adam.
+void step(bool adam, int64_t size, int64_t V, int64_t D, int64_t N) {
+  const auto scalars = read<float>(7), decays = read<float>(2);
+  std::vector<float> arrays[2][4];
+  for (auto& array : arrays[0]) array = read<float>(size);
   const auto of_dense = read<float>(size);
-  auto matrix = read<float>(V * D);
+  for (auto& array : arrays[1]) array = read<float>(V * D);
   const auto rows = read<int32_t>(N);
   const auto values = read<float>(N * D);
-  const kerasptb::SgdVariable variables[] = {{dense.data(), of_dense.data(), size},
-                                             {matrix.data(), values.data(), N * D, rows.data(), N, V, D}};
-  clipped_sgd(variables, 2, rates[0], rates[1]);
-  write(dense);
-  write(matrix);
+  kerasptb::TrainedVariable variables[] = {{nullptr, of_dense.data(), size},
+                                           {nullptr, values.data(), N * D, rows.data(), N, V, D}};
+  for (int i = 0; i < 2; ++i) {
+    variables[i].weights = arrays[i][0].data();
+    variables[i].weight_decay = decays[i];
+    variables[i].average = arrays[i][1].data();
+    for (int j = 0; j < 2; ++j) variables[i].state[j] = arrays[i][2 + j].data();
+  }
+  const kerasptb::ClippedStep common = {scalars[0], scalars[1], scalars[2]};
+  if (adam)
+    clipped_adamw(variables, 2, common, {scalars[3], scalars[4], scalars[5], scalars[6]});
+  else
+    clipped_sgd(variables, 2, common);
+  for (const auto& of_variable : arrays)
+    for (const auto& array : of_variable) write(array);
 }
 
 }  // namespace
@@ -118,7 +132,9 @@ int main(int argc, char** argv) {
   else if (strcmp(argv[1], "global_norm") == 0 && sizes.size() == 1)
     norm(sizes[0]);
   else if (strcmp(argv[1], "clipped_sgd") == 0 && sizes.size() == 4)
-    sgd(sizes[0], sizes[1], sizes[2], sizes[3]);
+    step(false, sizes[0], sizes[1], sizes[2], sizes[3]);
+  else if (strcmp(argv[1], "clipped_adamw") == 0 && sizes.size() == 4)
+    step(true, sizes[0], sizes[1], sizes[2], sizes[3]);
   else if (strcmp(argv[1], "dropout") == 0 && sizes.size() == 1)
     drop(sizes[0]);
   else

@@ -24,7 +24,8 @@ def of(path):
 
 NATIVE = Path(__file__).parents[1]
 lstm = of(NATIVE.parent / "test_lstm.py")
-sgd = of(NATIVE.parent / "test_clipped_sgd.py")
+adamw = of(NATIVE.parent / "test_clipped_adamw.py")
+sgd = adamw.sgd
 norm = of(NATIVE.parent / "test_global_norm.py")
 dropout = of(NATIVE.parent / "test_dropout.py")
 linear = of(NATIVE / "test_linear_cross_entropy.py")
@@ -114,13 +115,24 @@ def test_global_norm(run, threads):
 
 
 @pytest.mark.parametrize("clip", [0.5, 1e4])
-def test_clipped_sgd(run, clip):
-    weights, gradients = sgd.example([(4097,)], [(50, 7, 40)])
+@pytest.mark.parametrize("operation", ["clipped_sgd", "clipped_adamw"])
+def test_step_of_all_variables(run, operation, clip):
+    weights, means, squares, gradients = adamw.example(shapes=[(4097,)], sparse=[(50, 7, 40)])
+    options = sgd.of_all({"weight_decay": 0.3, "average_momentum": 0.75}, weights)
+    alpha = adamw.RATE * np.sqrt(1 - adamw.BETA_2) / (1 - adamw.BETA_1)
+    scalars = [adamw.RATE, clip, 0.75, alpha, 1 - adamw.BETA_1, 1 - adamw.BETA_2, adamw.EPSILON]
     (of_matrix, of_dense), (matrix, dense) = gradients, weights
+    before = list(zip(weights, options["averages"], means, squares, strict=True))
+    arrays = [np.float32(scalars), np.float32(options["weight_decays"][::-1]), *before[1], of_dense, *before[0]]
     sizes = (dense.size, *matrix.shape, len(of_matrix[0]))
-    arrays = (np.array([0.7, clip], "float32"), dense, of_dense, matrix, *of_matrix)
-    found = run("clipped_sgd", sizes, arrays, [dense.shape, matrix.shape])
-    sgd.assert_equal(found[::-1], sgd.exact(weights, gradients, 0.7, clip))
+    found = run(operation, sizes, [*arrays, *of_matrix], [w.shape for w in (dense, matrix) for _ in range(4)])
+    found = list(zip(found[4:], found[:4], strict=True))  # weights, averages, means, squares of both
+    if operation == "clipped_sgd":
+        expected = (*sgd.exact(weights, gradients, adamw.RATE, clip, **options), means, squares)
+    else:
+        weights, means, squares, of_weights = adamw.exact(weights, means, squares, gradients, 1, clip, **options)
+        expected = (weights, of_weights, means, squares)
+    adamw.assert_equal(found, expected)
 
 
 @pytest.mark.parametrize("shape", dropout.SHAPES, ids=str)

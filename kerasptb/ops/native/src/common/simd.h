@@ -209,6 +209,20 @@ KERASPTB_INLINE bool any_above(Float x, float limit) {
 #endif
 }
 
+// Rounded correctly, as the standard demands.
+KERASPTB_INLINE Float square_root(Float x) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(x);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return _mm256_sqrt_ps(x);
+#elif KERASPTB_X86
+  return _mm_sqrt_ps(x);
+#else
+  for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
 KERASPTB_INLINE Float reciprocal(Float x) {
 #if defined(__AVX512F__)
   const Float y = _mm512_rcp14_ps(x);

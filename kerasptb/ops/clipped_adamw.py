@@ -1,0 +1,88 @@
+"""A step of Adam with weight decay that clips the global norm, for all variables together."""
+
+from keras import ops
+
+from kerasptb.ops import clipped_step
+
+plan = clipped_step.plan
+
+
+def clipped_adamw(
+    weights,
+    means,
+    squares,
+    gradients,
+    learning_rate,
+    step,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-7,
+    global_clipnorm=None,
+    backend="auto",
+    *,
+    weight_decays=None,
+    averages=None,
+    average_momentum=0.0,
+):
+    """Returns the variables after a step of Adam, as `keras.optimizers.AdamW` computes it.
+
+    Kingma and Ba, 2015, "Adam: A Method for Stochastic Optimization", in the form before its section 2.1; Loshchilov
+    and Hutter, 2019, "Decoupled Weight Decay Regularization". With the gradient `g` times `min(1, clip / ‖g‖)`:
+
+        w ← w - learning_rate · weight_decay · w
+        m ← m + (1 - beta_1) (g - m)
+        v ← v + (1 - beta_2) (g² - v)
+        w ← w - learning_rate · √(1 - beta_2ᵗ) / (1 - beta_1ᵗ) · m / (√v + epsilon)
+
+    Norm, rows, averages and memory are those of `clipped_sgd`. A row without a gradient has zeros: its moments decay,
+    and it moves by them.
+
+    Args:
+        weights: list of float32 tensors.
+        means: list of the means m, tensors as `weights`.
+        squares: list of the means of squares v, tensors as `weights`.
+        gradients: as `clipped_sgd` takes them.
+        learning_rate: float scalar.
+        step: number t of the step, counted from 1; int scalar.
+        beta_1: decay of m.
+        beta_2: decay of v.
+        epsilon: added to the root of v.
+        global_clipnorm: largest norm; `None` does not clip.
+        backend: one of `kerasptb.ops.plan.BACKENDS`; "keras" is "reference".
+        weight_decays: list of floats, one for each variable; `None` is zeros.
+        averages: list of float32 tensors, as `weights`; `None` for none.
+        average_momentum: float scalar; the new averages are `momentum · average + (1 - momentum) · w`.
+
+    Returns:
+        Lists as `weights`: the new weights, means and squares, and the averages, an empty list without `averages`.
+
+    Raises:
+        ValueError: if the backend is unknown, or is named and cannot serve the call.
+        NativeUnavailableError: if `"native"` is named and the native library cannot be used.
+    """
+    chosen = clipped_step.chosen(weights, gradients, backend)
+    gradients = clipped_step.in_float32(gradients)
+    learning_rate, momentum, step = (ops.cast(x, "float32") for x in (learning_rate, average_momentum, step))
+    corrections = [1 - ops.power(ops.cast(beta, "float32"), step) for beta in (beta_1, beta_2)]
+    alpha = learning_rate * ops.sqrt(corrections[1]) / corrections[0]
+    if chosen == "native":
+        clip = -1.0 if global_clipnorm is None else global_clipnorm
+        numbers = [learning_rate, clip, momentum, alpha, 1 - beta_1, 1 - beta_2, epsilon]
+        (weights, means, squares), averages = clipped_step.call_native(
+            "kerasptb_clipped_adamw_float32",
+            [ops.cast(x, "float32") for x in numbers],
+            [weights, means, squares],
+            averages,
+            gradients,
+            weight_decays,
+        )
+        return weights, means, squares, averages
+    factor = clipped_step.clipped(1.0, gradients, global_clipnorm, chosen)
+    gradients = [factor * clipped_step.dense(g, w.shape) for g, w in zip(gradients, weights, strict=True)]
+    means = [m + (g - m) * (1 - beta_1) for m, g in zip(means, gradients, strict=True)]
+    squares = [v + (ops.square(g) - v) * (1 - beta_2) for v, g in zip(squares, gradients, strict=True)]
+    weights = [
+        w - alpha * m / (ops.sqrt(v) + epsilon)
+        for w, m, v in zip(clipped_step.decayed(weights, learning_rate, weight_decays), means, squares, strict=True)
+    ]
+    return weights, means, squares, clipped_step.averaged(averages, weights, momentum)

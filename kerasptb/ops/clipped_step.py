@@ -1,0 +1,113 @@
+"""What `clipped_sgd` and `clipped_adamw` have in common: clipping, weight decay, averages, the native call."""
+
+import keras
+from keras import ops
+
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.global_norm import global_norm
+from kerasptb.ops.plan import choose
+
+
+def plan(weights, by_rows, *, backend="auto", platform=None):
+    """Returns the `Plan` of a step of all variables, by `clipped_sgd` or `clipped_adamw`.
+
+    Args:
+        weights: list of tensors or variables, of which shapes and dtypes are read.
+        by_rows: for each of them, whether its gradient is that of some rows.
+        backend: one of `kerasptb.ops.plan.BACKENDS`.
+        platform: a `Platform`; `None` for this process's.
+    """
+    platform = platform or platforms.this_process()
+    limits = ["The native kernels that update all variables are for processors."] if platform.gpu else []
+    for w, rows in zip(weights, by_rows, strict=True):
+        if (dtype := keras.backend.standardize_dtype(w.dtype)) != "float32":
+            limits.append(f"The native backend updates float32 weights. Received: dtype={dtype}.")
+        if rows and len(w.shape) != 2:
+            limits.append(f"The native backend updates rows of matrices. Received: weights of shape {tuple(w.shape)}.")
+    limit = None if backend in ("reference", "keras") else next(iter(limits), None)
+    return choose(backend, limit=limit, platform=platform)
+
+
+def chosen(weights, gradients, backend):
+    """Returns what runs for a step of these tensors: "reference", "keras" or "native"."""
+    return plan(weights, [isinstance(g, tuple) for g in gradients], backend=backend).implementation
+
+
+def in_float32(gradients):
+    """Returns the gradients in float32, and their rows in int32."""
+    return [
+        (ops.cast(g[0], "int32"), ops.cast(g[1], "float32")) if isinstance(g, tuple) else ops.cast(g, "float32")
+        for g in gradients
+    ]
+
+
+def clipped_rate(learning_rate, norm, global_clipnorm):
+    """Returns `learning_rate · min(1, clip / norm)`, a scalar like these; NaN if the norm is not finite."""
+    # An infinite norm gives NaN, as when every gradient is scaled. A factor of 0 would stop training silently.
+    norm = ops.where(ops.isfinite(norm), norm, float("nan"))
+    # For norms below the limit the factor is exactly 1, since max(norm, clip) is then clip itself.
+    return learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
+
+
+def clipped(rate, gradients, global_clipnorm, backend):
+    """Returns `rate · min(1, clip / ‖g‖)`, with the norm over all gradients; `rate` without a limit."""
+    if global_clipnorm is None:
+        return rate
+    norm = global_norm([g[1] if isinstance(g, tuple) else g for g in gradients], backend)
+    return clipped_rate(rate, norm, global_clipnorm)
+
+
+def dense(gradient, shape):
+    """Returns a gradient of that shape, zero in the rows that it has none for."""
+    if not isinstance(gradient, tuple):
+        return gradient
+    rows, values = gradient
+    inside = ops.cast((rows >= 0) & (rows < shape[0]), "float32")
+    rows = ops.clip(rows, 0, shape[0] - 1)
+    return ops.scatter(rows[:, None], values * inside[:, None], shape)
+
+
+def decayed(weights, learning_rate, weight_decays):
+    """Returns `w - learning_rate · weight_decay · w` for each variable that decays, and `w` for the others."""
+    decays = weight_decays or [0.0] * len(weights)
+    return [w - learning_rate * decay * w if decay else w for w, decay in zip(weights, decays, strict=True)]
+
+
+def averaged(averages, weights, momentum):
+    """Returns `momentum · average + (1 - momentum) · w` for each variable; an empty list for `None`."""
+    if averages is None:
+        return []
+    return [w + momentum * (average - w) for average, w in zip(averages, weights, strict=True)]
+
+
+def call_native(target, scalars, arrays, averages, gradients, weight_decays):
+    """Runs a native step, see `optimizers/trained_variable.h`.
+
+    Args:
+        target: name of the handler.
+        scalars: the numbers that it takes, float32 scalars.
+        arrays: lists of the variables' tensors: the weights, and each of the optimizer's own.
+        averages: list of tensors like the weights, or `None`.
+        gradients: as `in_float32` returns them.
+        weight_decays: list of floats, or `None`.
+
+    Returns:
+        The updated `arrays`, and a list of the averages, empty if there are none.
+    """
+    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
+
+    weights, *state = arrays
+    updated = [weights, *([] if averages is None else [averages]), *state]
+    decays = ops.convert_to_tensor(weight_decays or [0.0] * len(weights), "float32")
+    arguments, aliases, shapes, sized_by = [ops.stack(scalars), ops.reshape(decays, [-1])], {}, [], None
+    for *own, gradient in zip(*updated, gradients, strict=True):
+        for array in own:
+            aliases[len(arguments)] = len(shapes)
+            shapes.append(tuple(array.shape))
+            arguments.append(array)
+        arguments += gradient if isinstance(gradient, tuple) else [gradient]
+        sized_by = len(arguments) - 1 if isinstance(gradient, tuple) else sized_by  # the rows may be open
+    attributes = {"averages": averages is not None}
+    results = calls.call(target, arguments, shapes, aliases, attributes, sized_by)
+    columns = [list(results[i :: len(updated)]) for i in range(len(updated))]
+    return [columns[0], *columns[len(updated) - len(state) :]], [] if averages is None else columns[1]

@@ -1,0 +1,99 @@
+"""The step of all variables as one native operation."""
+
+import keras
+from keras import ops
+
+from kerasptb.ops.clipped_step import plan
+from kerasptb.ops.tensors import compiled_by_xla
+from kerasptb.optimizers.averaging import PolyakAveraging
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
+
+
+class OnePassStep(PolyakAveraging):
+    """Lets an optimizer clip, decay, update and average all variables in one pass; a base beside Keras' own.
+
+    This is one native operation, in a step that XLA compiles for TensorFlow on a processor: only XLA lets it update the
+    variables' own memory, and XLA's own operations, one for each variable, would wait for its threads. Elsewhere Keras'
+    methods do each part.
+
+    A subclass has `_updated`.
+    """
+
+    _in_one_pass = False  # whether the step that is being traced is one
+
+    def _serves_in_one_pass(self, gradients, variables):
+        """Whether the native operation does the step of these variables."""
+        if not _ON_TENSORFLOW or not compiled_by_xla() or tf.distribute.has_strategy():
+            return False
+        if self.gradient_accumulation_steps or self.clipnorm or self.clipvalue:
+            return False
+        return plan(variables, [isinstance(g, tf.IndexedSlices) for g in gradients]).is_native
+
+    def _own_lists(self):
+        """Returns lists of the optimizer's own variables for all trainable variables."""
+        return []
+
+    def _updated(self, arrays, gradients, learning_rate, **options):
+        """Returns the tensors after the step, lists in the order of their variables.
+
+        Args:
+            arrays: lists of tensors before the step: the weights and those of `_own_lists`.
+            gradients: as `kerasptb.ops.clipped_sgd` takes them.
+            learning_rate: float scalar.
+            **options: `global_clipnorm`, `weight_decays`, `averages` and `average_momentum`, as there.
+
+        Returns:
+            The new `arrays`, and a list of the new averages, empty if there are none.
+        """
+        raise NotImplementedError
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        if not self._serves_in_one_pass(grads, trainable_variables):
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
+        self._in_one_pass = True
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self._in_one_pass = False
+
+    def _clip_gradients(self, grads):
+        return grads if self._in_one_pass else super()._clip_gradients(grads)
+
+    def _apply_weight_decay(self, variables):
+        if not self._in_one_pass:
+            super()._apply_weight_decay(variables)
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        if not self._in_one_pass:
+            super()._update_model_variables_moving_average(trainable_variables)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if not self._in_one_pass:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        places = [self._get_variable_index(v) for v in trainable_variables]
+        weights = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
+        own = [[of_all[i].value for i in places] for of_all in self._own_lists()]
+        options = {"global_clipnorm": self.global_clipnorm}
+        if self.weight_decay is not None:
+            options["weight_decays"] = [self.weight_decay if self._use_weight_decay(w) else 0.0 for w in weights]
+        averages = []
+        if self.use_ema:
+            averages = [self._model_variables_moving_average[i].value for i in places]
+            options |= {"averages": _tensors(averages), "average_momentum": self.average_momentum()}
+        pairs = [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in grads]
+        arrays, new_averages = self._updated([_tensors(x) for x in (weights, *own)], pairs, learning_rate, **options)
+        for variables, values in zip([weights, *own, averages], [*arrays, new_averages], strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        if self.use_ema:  # also of variables without a gradient
+            pairs = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
+            self._average([pair for i, pair in enumerate(pairs) if i not in places])
+
+
+def _tensors(variables):
+    return [ops.convert_to_tensor(v) for v in variables]
