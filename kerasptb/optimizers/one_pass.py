@@ -19,7 +19,7 @@ class OnePassStep(PolyakAveraging):
     variables' own memory, and XLA's own operations, one for each variable, would wait for its threads. Elsewhere Keras'
     methods do each part.
 
-    A subclass has `_updated`.
+    A subclass has `_updated`, and `_own_lists` if it has variables of its own.
     """
 
     _in_one_pass = False  # whether the step that is being traced is one
@@ -91,8 +91,8 @@ class OnePassStep(PolyakAveraging):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         if self.use_ema:  # also of variables without a gradient
-            pairs = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
-            self._average([pair for i, pair in enumerate(pairs) if i not in places])
+            followed = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
+            self._average([pair for i, pair in enumerate(followed) if i not in places])
 
 
 def _tensors(variables):

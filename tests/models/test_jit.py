@@ -14,7 +14,7 @@ from kerasptb.layers import FusedLSTM
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.optimizers import ClippedSGD
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD
 
 V, B, T = 23, 4, 5
 TEXT = np.random.default_rng(0).integers(0, V, 404).astype("int32")
@@ -51,9 +51,10 @@ def test_compiled_step_trains_as_the_graph_does(options):
     [
         lambda: keras.optimizers.Adam(0.01),
         lambda: ClippedSGD(1.0, use_ema=True),
+        lambda: ClippedAdamW(0.01, polyak_averaging=True),
         lambda: ClippedSGD(1.0, gradient_accumulation_steps=3),
     ],
-    ids=["Adam", "moving average", "accumulation"],
+    ids=["Adam", "moving average", "AdamW with averages", "accumulation"],
 )
 def test_compiled_step_with_an_optimizer_that_has_variables(optimizer):
     histories = []

@@ -54,7 +54,7 @@ def assert_equal(found, expected, **tolerance):
 
 @pytest.fixture
 def in_one_pass(native_library, monkeypatch):
-    """The numbers of variables of the steps that were done in one pass."""
+    """The numbers of variables of the steps that were traced as one pass."""
     done, original = [], OnePassStep._backend_update_step
 
     def noted(self, grads, trainable_variables, learning_rate):
