@@ -16,7 +16,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
 
     Loshchilov and Hutter, 2019, "Decoupled Weight Decay Regularization"; Kingma and Ba, 2015, "Adam". The update is
     Keras': `w ← w - lr · weight_decay · w`, then Adam's step from the gradients times `min(1, clip / ‖g‖)`. Biases do
-    not decay. A step that XLA compiles is one native operation for all variables; as in `tf.clip_by_global_norm`, a row
+    not decay, unless `exclude_from_weight_decay` is called anew. A step that XLA compiles is one native operation for all variables; as in `tf.clip_by_global_norm`, a row
     that occurs several times in a sparse gradient enters the norm once for each occurrence.
 
     Args:
@@ -55,12 +55,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
             **kwargs,
         )
         self.polyak_averaging = polyak_averaging
-
-    def build(self, variables):
-        """Makes the optimizer's variables."""
-        if not self.built:
-            self.exclude_from_weight_decay(var_names=["bias"])
-        super().build(variables)
+        self.exclude_from_weight_decay(var_names=["bias"])
 
     def update_step(self, gradient, variable, learning_rate):
         """Does Keras' step, from a dense gradient."""
