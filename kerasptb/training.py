@@ -299,8 +299,8 @@ def _training_settings(preset, given, training_arguments):
     settings = {"preset": preset, "epochs": recipe.epochs, **own, **given}
     if settings["preset"] != preset:
         settings["recipe"] = preset
-    if given.get("optimizer") and "learning_rate" not in given:
-        settings["learning_rate"] = rate_of(given["optimizer"])
+    if name := given.get("optimizer"):
+        settings["learning_rate"] = given.get("learning_rate", rate_of(name))
     return settings
 
 

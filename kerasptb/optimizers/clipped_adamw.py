@@ -16,8 +16,9 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
 
     Loshchilov and Hutter, 2019, "Decoupled Weight Decay Regularization"; Kingma and Ba, 2015, "Adam". The update is
     Keras': `w ← w - lr · weight_decay · w`, then Adam's step from the gradients times `min(1, clip / ‖g‖)`. Biases do
-    not decay, unless `exclude_from_weight_decay` is called anew. A step that XLA compiles is one native operation for all variables; as in `tf.clip_by_global_norm`, a row
-    that occurs several times in a sparse gradient enters the norm once for each occurrence.
+    not decay, unless `exclude_from_weight_decay` is called anew. A step that XLA compiles is one native operation for
+    all variables. As in `tf.clip_by_global_norm`, a row that occurs several times in a sparse gradient enters the norm
+    once for each occurrence.
 
     Args:
         learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`, such as `OneCycle`.
