@@ -10,16 +10,20 @@ import importlib
 import wrapt
 
 _CLASSES = {
+    "ActivationRegularization": "kerasptb.regularizers",
+    "ClippedAdamW": "kerasptb.optimizers",
     "ClippedSGD": "kerasptb.optimizers",
     "Dense": "kerasptb.layers",
     "Dropout": "kerasptb.layers",
     "Embedding": "kerasptb.layers",
     "FusedLSTM": "kerasptb.layers",
     "LanguageModel": "kerasptb.models",
+    "OneCycle": "kerasptb.optimizers",
     "Perplexity": "kerasptb.metrics",
     "SequenceCrossEntropy": "kerasptb.losses",
     "SparseCategoricalCrossentropy": "kerasptb.losses",
     "StatefulLSTM": "kerasptb.layers",
+    "TemporalActivationRegularization": "kerasptb.regularizers",
 }
 
 

@@ -28,8 +28,10 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     x = np.random.default_rng(0).integers(0, 9, (4, 5)).astype("int32")
     ours = kerasptb.LanguageModel(9, 4, 6, batch_size=4, num_steps=5)
-    ours.compile()
-    layers = [FusedLSTM(6, return_sequences=True), StatefulLSTM(6, return_sequences=True), keras.layers.Dense(9)]
+    ours.compile(kerasptb.optimizers.ClippedAdamW(kerasptb.optimizers.OneCycle(0.01, 10)))
+    regularizer = kerasptb.regularizers.TemporalActivationRegularization(1.0)
+    first = FusedLSTM(6, return_sequences=True, activity_regularizer=regularizer)
+    layers = [first, StatefulLSTM(6, return_sequences=True), keras.layers.Dense(9)]
     plain = keras.Sequential([keras.Input((5,), batch_size=4, dtype="int32"), Embedding(9, 4), *layers])
     plain.compile("sgd", kerasptb.losses.SequenceCrossEntropy(), metrics=[kerasptb.metrics.Perplexity()])
     paths = []
