@@ -164,6 +164,27 @@ class LanguageModelSpace(kt.HyperModel):
         self.prepare(max_parameters=sys.maxsize)  # `tune` gives the limit later
         self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
+    @classmethod
+    def around(cls, preset):
+        """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
+
+        Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
+        scale; each rate of dropout that the recipe has from 0.15 below to 0.15 above it. The notebook's recipe has the
+        default space.
+
+        Args:
+            preset: name of a recipe in `kerasptb.presets`.
+        """
+        if preset == "notebook":
+            return cls()
+        bounds = {}
+        for name, value in _values_of(get_preset(preset)).items():
+            if name in ("learning_rate", "weight_decay", *PENALTIES) and value:
+                bounds[name] = float(f"{value / 3:.3g}"), float(f"{value * 3:.3g}")
+            elif name in DROPOUT_RATES and value:
+                bounds[name] = round(max(value - 0.15, 0.0), 2), round(min(value + 0.15, 0.9), 2)
+        return cls(preset=preset, **bounds)
+
     def prepare(
         self,
         vocabulary_size=10000,

@@ -2,12 +2,16 @@
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
+from kerasptb.presets import PRESETS
 
 
 def add_parser(commands):
     positive = arguments.positive
     command = arguments.add_command(commands, "tune", execute, "search for a better model with KerasTuner")
     command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: auto, or the resumed search's)")
+    command.add_argument(
+        "--preset", choices=sorted(PRESETS), help="search around this recipe: its learning rate and its regularisation"
+    )
     command.add_argument("--trials", type=positive, help="number of trials (default: 20)")
     command.add_argument("--epochs", type=positive, help="epochs of a trial that is not stopped early (default: 15)")
     command.add_argument(
@@ -41,6 +45,8 @@ def add_parser(commands):
 
 def execute(options):
     import_keras()
-    from tuning import tune
+    from tuning import LanguageModelSpace, tune
 
-    tune(**arguments.as_arguments(options))
+    given = arguments.as_arguments(options)
+    preset = given.pop("preset")
+    tune(space=None if preset is None else LanguageModelSpace.around(preset), **given)

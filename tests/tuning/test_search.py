@@ -92,10 +92,18 @@ def test_the_script_rebuilds_the_best_model(found):
     assert names["TRAINING"]["decay"] == found.run.config["training"]["decay"]
 
 
-def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch):
-    space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
-    result = toy(texts, tmp_path, space, trials=1, epochs=2, steps_per_epoch=3, max_parameters=15_000)
+AROUND_SMALL = {"units": 32, "embedding_size": 32, "batch_size": 5, "num_steps": 5, "learning_rate": (0.01, 0.03)}
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"num_layers": 1, **SMALL}, {"preset": "small", **AROUND_SMALL}], ids=["notebook", "small"]
+)
+def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch, arguments):
+    space = tuning.LanguageModelSpace(**arguments)
+    result = toy(texts, tmp_path, space, trials=1, epochs=2, steps_per_epoch=3, max_parameters=20_000)
     assert result.run.config["training"]["steps_per_epoch"] == 3
+    assert result.run.config["training"]["recipe"] == space.preset
+    assert result.run.load_model().variational_dropout == (space.preset == "small")
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
     again = kerasptb.load_run(tmp_path / "retrained")

@@ -290,3 +290,17 @@ def test_the_notebooks_space_takes_regularisation():
     arguments = space.model_arguments(hp)
     assert {"variational_dropout", "recurrent_kernel_dropout"} <= {parameter.name for parameter in hp.space}
     assert arguments["recurrent_kernel_dropout"] == 0.0
+
+
+def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
+    space = LanguageModelSpace.around("small")
+    preset = get_preset("small")
+    model, training = preset.model_arguments(), preset.training_arguments()
+    assert space.bounds["learning_rate"] == pytest.approx(
+        (training["learning_rate"] / 3, 3 * training["learning_rate"]), rel=0.01
+    )
+    low, high = space.bounds["input_dropout"]
+    assert (low, high) == pytest.approx((model["input_dropout"] - 0.15, model["input_dropout"] + 0.15))
+    assert space.bounds["word_dropout"] == pytest.approx((0.0, 0.2))
+    assert (space.bounds["embedding_size"], space.bounds["batch_size"]) == (256, 32)
+    assert LanguageModelSpace.around("notebook").get_config() == LanguageModelSpace().get_config()
