@@ -3,23 +3,18 @@
 import warnings
 
 import keras
-import numpy as np
 
 from kerasptb import presets
-from kerasptb.layers.dense import Dense
-from kerasptb.layers.dropout import Dropout
-from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
-from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
-from kerasptb.models.arguments import checked_arguments, checked_regularization
+from kerasptb.models.arguments import checked_arguments
+from kerasptb.models.graph import build_graph
 from kerasptb.models.portable import check_backend, check_path, portable_model
 from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 from kerasptb.trainers import Trainer
 
 _ON_JAX = keras.backend.backend() == "jax"
@@ -115,100 +110,35 @@ class LanguageModel(Trainer):
                 "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
                 f"Received: KERAS_BACKEND={keras.backend.backend()}"
             )
-        vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed = checked_arguments(
-            vocabulary_size, embedding_size, units, batch_size, num_steps, keep_prob, init_scale, seed, tie_embeddings
+        arguments = checked_arguments(
+            vocabulary_size=vocabulary_size,
+            embedding_size=embedding_size,
+            units=units,
+            batch_size=batch_size,
+            num_steps=num_steps,
+            keep_prob=keep_prob,
+            init_scale=init_scale,
+            tie_embeddings=tie_embeddings,
+            backend=backend,
+            precision=precision,
+            seed=seed,
+            variational_dropout=variational_dropout,
+            input_dropout=input_dropout,
+            hidden_dropout=hidden_dropout,
+            output_dropout=output_dropout,
+            word_dropout=word_dropout,
+            recurrent_dropout=recurrent_dropout,
+            recurrent_kernel_dropout=recurrent_kernel_dropout,
+            activation_regularization=activation_regularization,
+            temporal_activation_regularization=temporal_activation_regularization,
         )
-        given = {
-            "input_dropout": input_dropout,
-            "hidden_dropout": hidden_dropout,
-            "output_dropout": output_dropout,
-            "word_dropout": word_dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "recurrent_kernel_dropout": recurrent_kernel_dropout,
-            "activation_regularization": activation_regularization,
-            "temporal_activation_regularization": temporal_activation_regularization,
-        }
-        rates = checked_regularization(keep_prob, given)
-        random = None if seed is None else np.random.default_rng(seed)
         dtype = keras.dtype_policies.get(dtype)
-
-        def next_seed():
-            return None if random is None else int(random.integers(2**31 - 1))
-
-        def uniform():
-            return keras.initializers.RandomUniform(-init_scale, init_scale, seed=next_seed())
-
-        def drop(x, rate, layer_name, regularizer=None):
-            if rate == 0 and regularizer is None:
-                return x
-            noise_shape = (None, 1, None) if variational_dropout else None
-            layer = dropout_class(
-                rate, noise_shape, next_seed(), activity_regularizer=regularizer, dtype=dtype, name=layer_name
-            )
-            return layer(x)
-
-        def penalty(regularizer, weight):
-            return regularizer(weight) if weight > 0 else None
-
-        tokens = keras.Input(batch_shape=(batch_size, None), dtype="int32", name="tokens")
-        dropout_class = keras.layers.Dropout if backend in ("reference", "keras") else Dropout
-        served_by = {"backend": backend, "precision": precision, "dtype": dtype}
-        embedding = Embedding(
-            vocabulary_size,
-            embedding_size,
-            embeddings_initializer=uniform(),
-            word_dropout=rates["word_dropout"],
-            seed=next_seed() if rates["word_dropout"] else None,
-            dtype=dtype,
-            name="embedding",
-        )
-        x = drop(embedding(tokens), rates["input_dropout"], "embedding_dropout")
-        for i, size in enumerate(units):
-            is_last = i == len(units) - 1
-            x = StatefulLSTM(
-                size,
-                return_sequences=True,
-                kernel_initializer=uniform(),
-                recurrent_initializer=uniform(),
-                unit_forget_bias=False,
-                recurrent_dropout=rates["recurrent_dropout"],
-                shared_recurrent_dropout=rates["recurrent_dropout"] > 0,
-                recurrent_kernel_dropout=rates["recurrent_kernel_dropout"],
-                seed=next_seed() if rates["recurrent_dropout"] or rates["recurrent_kernel_dropout"] else 0,
-                activity_regularizer=penalty(
-                    TemporalActivationRegularization, is_last * rates["temporal_activation_regularization"]
-                ),
-                **served_by,
-                name=f"lstm_{i}",
-            )(x)
-            x = drop(
-                x,
-                rates["output_dropout" if is_last else "hidden_dropout"],
-                f"lstm_{i}_dropout",
-                penalty(ActivationRegularization, is_last * rates["activation_regularization"]),
-            )
-        if tie_embeddings:
-            logits = TiedDense(embedding, bias_initializer=uniform(), **served_by, name="logits")
-        else:
-            logits = Dense(
-                vocabulary_size, kernel_initializer=uniform(), bias_initializer=uniform(), **served_by, name="logits"
-            )
-        super().__init__(inputs=tokens, outputs=logits(x), name=name)
+        tokens, logits = build_graph(arguments, dtype)
+        super().__init__(inputs=tokens, outputs=logits, name=name)
         self.dtype_policy = dtype
-
-        self.vocabulary_size = vocabulary_size
-        self.embedding_size = embedding_size
-        self.units = units
-        self.batch_size = batch_size
-        self.num_steps = num_steps
-        self.keep_prob = keep_prob
-        self.init_scale = init_scale
-        self.tie_embeddings = tie_embeddings
-        self.backend = backend
-        self.precision = precision
-        self.seed = seed
-        self.variational_dropout = bool(variational_dropout)
-        self.regularization = given  # as they were given: `None` follows `keep_prob`
+        for argument, value in arguments.items():
+            setattr(self, argument, value)
+        self._argument_names = tuple(arguments)
 
     @classmethod
     def from_preset(cls, preset, **overrides):
@@ -435,21 +365,10 @@ class LanguageModel(Trainer):
         by_layer = isinstance(self.dtype_policy, keras.dtype_policies.DTypePolicyMap)
         return {
             **({"frozen": frozen} if frozen else {}),
-            "vocabulary_size": self.vocabulary_size,
-            "embedding_size": self.embedding_size,
+            **{argument: getattr(self, argument) for argument in self._argument_names},
             "units": list(self.units),
-            "batch_size": self.batch_size,
-            "num_steps": self.num_steps,
-            "keep_prob": self.keep_prob,
-            "init_scale": self.init_scale,
-            "tie_embeddings": self.tie_embeddings,
-            "backend": self.backend,
-            "precision": self.precision,
-            "seed": self.seed,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy) if by_layer else self.dtype_policy.name,
-            "variational_dropout": self.variational_dropout,
-            **self.regularization,
             **({} if self.trainable else {"trainable": False}),
         }
 
