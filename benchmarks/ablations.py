@@ -1,0 +1,65 @@
+"""What each part of a recipe brings: the recipe with one part left out or exchanged, for equally many epochs.
+
+    python -m benchmarks.ablations [--preset small] [--epochs 15] [--out runs/ablations] [--only NAME …] [--csv FILE]
+
+Each variant is a run folder in `--out`. A variant that is there already is not trained again, and one that was killed
+goes on: `--only` and several starts may share the work. Minutes are those of `benchmarks.models`: the variants differ
+by few percent in time, so equal epochs are nearly equal minutes, and the table has both.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.models import describe, write
+
+# Name -> arguments of `train` beside the recipe's.
+VARIANTS = {
+    "the recipe": {},
+    "a mask for each step": {"model_arguments": {"variational_dropout": False}},
+    "no dropped recurrent weights": {"model_arguments": {"recurrent_kernel_dropout": 0.0}},
+    "variational dropout on h instead of them": {
+        "model_arguments": {"recurrent_kernel_dropout": 0.0, "recurrent_dropout": 0.2}
+    },
+    "no dropped words": {"model_arguments": {"word_dropout": 0.0}},
+    "no AR and TAR": {"model_arguments": {"activation_regularization": 0.0, "temporal_activation_regularization": 0.0}},
+    "no dropout between layers": {
+        "model_arguments": {"input_dropout": 0.0, "hidden_dropout": 0.0, "output_dropout": 0.0}
+    },
+    "no weight decay": {"training_arguments": {"weight_decay": 0.0}},
+    "gradient descent": {"optimizer": "sgd", "learning_rate": 1.0},
+}
+
+
+def main(arguments=None):
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--data", default="ptb")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--csv", type=Path, help="file to write the table to")
+    options = parser.parse_args(arguments)
+    import kerasptb  # noqa: PLC0415
+
+    rows = []
+    for name in options.only:
+        folder = options.out / f"{options.preset}-{name.replace(' ', '-')}"
+        run = kerasptb.load_run(folder) if folder.exists() else None
+        if run is not None and not run.metrics:
+            run = kerasptb.train(out=folder, resume=True, verbose=2)
+        elif run is None:
+            given = {"epochs": options.epochs, "precision": options.precision, "seed": options.seed}
+            run = kerasptb.train(options.data, options.preset, out=folder, verbose=2, **given, **VARIANTS[name])
+        rows.append({"variant": name, **describe(run), "machine": machine.processor()})
+        print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    if options.csv:
+        write(options.csv, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
