@@ -1,6 +1,6 @@
-"""The lowest perplexity that we know with ten million parameters and 60 epochs: two tied layers of 800 and 400.
+"""A model of less than ten million parameters for 60 epochs: two tied layers of 800 and 400.
 
-9,786,000 parameters. AWD-LSTM's regularisation (Merity et al., 2017, "Regularizing and Optimizing LSTM Language
+9,774,800 parameters. AWD-LSTM's regularisation (Merity et al., 2017, "Regularizing and Optimizing LSTM Language
 Models") with AdamW and one cycle of the learning rate.
 
     kerasptb train --preset medium --precision bfloat16
