@@ -4,10 +4,11 @@ import contextlib
 
 import keras
 
+from kerasptb.callbacks.resumable import Resumable
 from kerasptb.optimizers import averaged_weights
 
 
-class AveragedWeights(keras.callbacks.Callback):
+class AveragedWeights(Resumable, keras.callbacks.Callback):
     """Validates with the averages of the weights that the optimizer keeps, and trains on from the weights themselves.
 
     With `patience` it is NT-ASGD, "non-monotonically triggered averaged SGD" (Merity et al., 2017, "Regularizing and
@@ -29,12 +30,7 @@ class AveragedWeights(keras.callbacks.Callback):
         super().__init__()
         self.patience = patience
         self.monitor = monitor
-        self._past = []
         self._evaluation = contextlib.ExitStack()
-
-    def restore(self, history):
-        """Takes the epochs of a training that goes on: a list of dicts, the logs of each."""
-        self._past = [row[self.monitor] for row in history if self.monitor in row]
 
     def on_train_begin(self, logs=None):
         """Checks the optimizer."""
@@ -59,4 +55,4 @@ class AveragedWeights(keras.callbacks.Callback):
         before = self._past[: -self.patience]
         if before and value > min(before):
             self.model.optimizer.start_averaging()
-        self._past.append(value)
+        self._past = [*self._past, value]

@@ -2,8 +2,10 @@
 
 import keras
 
+from kerasptb.callbacks.resumable import Resumable
 
-class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
+
+class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
     """`keras.callbacks.ReduceLROnPlateau` that goes on with its count when a training is resumed (`restore`).
 
     Args:
@@ -15,11 +17,6 @@ class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
 
     def __init__(self, monitor="val_perplexity", factor=0.25, patience=1, **kwargs):
         super().__init__(monitor, factor, patience, mode="min", min_delta=0.0, **kwargs)
-        self._past = []
-
-    def restore(self, history):
-        """Takes the epochs of a training that goes on: a list of dicts, the logs of each."""
-        self._past = [row[self.monitor] for row in history if self.monitor in row]
 
     def on_train_begin(self, logs=None):
         """Takes up the count of the epochs before."""
