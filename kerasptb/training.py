@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import math
 import platform
 import random
 from pathlib import Path
@@ -24,12 +25,15 @@ from kerasptb.presets import PRESETS, get_preset
 from kerasptb.runs import run as runs
 from kerasptb.runs.recorder import Recorder
 from kerasptb.utils.files import atomic_write, new_folder, write_json
+from kerasptb.utils.interrupts import Signals
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
 # the same to the bit.
 _STEPS_PER_EXECUTION = 16
 _STEPS_PER_EXECUTION_ON_GPU = 32
+# Between two calls a training can be interrupted: within some seconds on a slow processor.
+_FLOP_PER_EXECUTION = 5e11
 
 
 def train(
@@ -52,6 +56,7 @@ def train(
     early_stopping=None,
     out=None,
     resume=False,
+    checkpoint_minutes=5.0,
     callbacks=(),
     verbose="auto",
     model_arguments=None,
@@ -82,8 +87,9 @@ def train(
         early_stopping: number of epochs without a lower validation perplexity after which the training ends; `None`
             trains all epochs.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
-        resume: whether to continue the run in `out` after its last whole epoch. The run keeps its settings and its
-            text; an argument that contradicts them is an error.
+        resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
+            The run keeps its settings and its text; an argument that contradicts them is an error.
+        checkpoint_minutes: time between two checkpoints within an epoch, see `callbacks.Checkpoint`.
         callbacks: further Keras callbacks. If one has hooks for batches, it is called for every batch; otherwise
             several batches are trained between two updates of the progress bar. The preset sets the learning rate: a
             callback that sets it too, such as ReduceLROnPlateau, has no effect and causes a warning or an error.
@@ -99,8 +105,9 @@ def train(
     Raises:
         ValueError: if an argument or the data are wrong (`RunError`, `DataError`).
         TrainingDivergedError: if the loss becomes NaN or infinite; the weights of the last whole epoch are kept.
-        KeyboardInterrupt: if interrupted before the first epoch ends. After that, an interrupt keeps the whole epochs,
-            evaluates and returns them.
+        KeyboardInterrupt: if interrupted before the first epoch ends. After that, an interrupt writes a checkpoint,
+            evaluates the whole epochs and returns them.
+        SystemExit: for SIGTERM, after writing a checkpoint.
     """
     epochs, steps_per_epoch, early_stopping = positive_integers(
         epochs=epochs, steps_per_epoch=steps_per_epoch, early_stopping=early_stopping
@@ -125,24 +132,18 @@ def train(
     else:
         preset = preset or "notebook"
         settings = _training_settings(preset, trained, training_arguments or {})
+        settings["epochs"] = epochs or settings["epochs"]
         corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
         run, model = _start(corpus, preset, out, given, settings, vocabulary_size)
-    with runs.lock_run(run.folder):
-        if epochs is not None:
-            done = len(run.history)
-            if epochs < done:
-                say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
-            run.config["training"]["epochs"] = max(epochs, done)
-        # The text of a resumed run may have moved, and older runs have not recorded its location and digest.
-        run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
-        write_json(run.folder / runs.CONFIG, run.config)
-        recorder = Recorder(run)
+    with runs.lock_run(run.folder), Signals():
+        recorder = Recorder(run, checkpoint_minutes)
+        if resume:
+            _record_resumption(run, corpus, epochs, recorder.epoch, say)
         steps = len(_make_batches(corpus, model, run.config["training"])[0])
         optimizer, own_callbacks = _make_trainer(run.config["training"], steps)
-        _compile(model, optimizer, _steps_per_execution(callbacks), run.config["training"])
-        if resume:
-            recorder.restore(model)
-            (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
+        # A resumed training begins a call of the step function where the checkpoint lies.
+        steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
+        _compile(model, optimizer, steps_per_execution, run.config["training"])
         interrupted = False
         try:
             explanation = explain(model)
@@ -155,13 +156,25 @@ def train(
             if not recorder.history:
                 raise
             interrupted = True
-            epochs = len(recorder.history)
-            say(f"\nInterrupted: the {epochs} whole epochs are kept. Evaluating; interrupt again to leave.")
+            say(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
-            if not recorder.history and not resume:
+            recorder.close()
+            if not resume and not (run.folder / runs.RESUME).exists():
                 runs.remove(run.folder)  # it has nothing that a new start would not create again
         _finish(run, corpus, recorder, interrupted, say)
     return run
+
+
+def _record_resumption(run, corpus, epochs, done, say):
+    """Writes what a resumed training changes of a run: its number of epochs, and the place of its text."""
+    if epochs is not None:
+        if epochs < done:
+            say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
+        run.config["training"]["epochs"] = max(epochs, done)
+    # The text may have moved, and older runs have not recorded its location and digest.
+    run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
+    write_json(run.folder / runs.CONFIG, run.config)
+    (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
 
 
 def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
@@ -236,7 +249,7 @@ def _make_trainer(settings, steps_per_epoch):
     return optimizer, callbacks
 
 
-def _steps_per_execution(callbacks):
+def _steps_per_execution(model, callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = keras.callbacks.Callback
     # A LambdaCallback has its hooks as attributes of the instance.
@@ -244,7 +257,10 @@ def _steps_per_execution(callbacks):
         getattr(getattr(own, hook), "__func__", None) is not getattr(plain, hook) for own in callbacks for hook in hooks
     ):
         return 1
-    return _STEPS_PER_EXECUTION_ON_GPU if platforms.visible_gpus() else _STEPS_PER_EXECUTION
+    if platforms.visible_gpus():
+        return _STEPS_PER_EXECUTION_ON_GPU
+    flop_of_step = 6 * model.count_params() * model.batch_size * model.num_steps
+    return max(min(_STEPS_PER_EXECUTION, int(_FLOP_PER_EXECUTION / flop_of_step)), 1)
 
 
 def _compile(model, optimizer, steps_per_execution, settings):
@@ -256,17 +272,14 @@ def _compile(model, optimizer, steps_per_execution, settings):
 
 def _fit(model, corpus, recorder, callbacks, verbose):
     settings = recorder.run.config["training"]
-    batches, valid_batches = _make_batches(corpus, model, settings, epoch=len(recorder.history))
-    for callback in callbacks:
-        if hasattr(callback, "restore"):
-            callback.restore(recorder.history)
+    batches, valid_batches = _make_batches(corpus, model, settings, epoch=recorder.epoch)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
     model.fit(
         batches,
         epochs=settings["epochs"],
-        initial_epoch=len(recorder.history),
+        initial_epoch=recorder.epoch,
         validation_data=valid_batches,
         callbacks=[
             ResetStates(),

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -66,8 +67,8 @@ class Diverging(keras.callbacks.Callback):
 def test_leaves_a_run_folder(tmp_path):
     run = train(tmp_path / "run", training_arguments={"learning_rate": 0.5})
     assert {path.name for path in run.folder.iterdir()} == {
-        "config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "history.csv",
-        "metrics.json", "curves.png", "explain.txt", "logs",
+        "config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "resume.before.npz",
+        "history.csv", "metrics.json", "curves.png", "explain.txt", "logs",
     }  # fmt: skip
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list(run.folder.glob("logs/*/events*"))
@@ -188,8 +189,9 @@ TINY = {"model_arguments": {"units": (9, 6), "embedding_size": 6}}
 def test_a_recipe_with_a_memory_resumes_to_the_bit(tmp_path, preset, arguments):
     arguments = {**TINY, **arguments, "preset": preset}
     whole = train(tmp_path / "whole", epochs=6, **arguments)
-    parts = train(tmp_path / "parts", epochs=6, callbacks=[_StopAfter(3)], **arguments)
-    assert len(parts.history) == 3
+    with pytest.raises(RuntimeError, match="out of luck"):
+        train(tmp_path / "parts", epochs=6, callbacks=[_Fail(3, 9)], checkpoint_minutes=0, **arguments)
+    assert len(kerasptb.load_run(tmp_path / "parts").history) == 3
     parts = kerasptb.train(small_corpus(), out=tmp_path / "parts", resume=True, verbose=0)
     for name in ("perplexity", "val_perplexity", "learning_rate"):
         assert [row[name] for row in parts.history] == [row[name] for row in whole.history]
@@ -198,13 +200,56 @@ def test_a_recipe_with_a_memory_resumes_to_the_bit(tmp_path, preset, arguments):
             np.testing.assert_array_equal(one[name], other[name])
 
 
-class _StopAfter(keras.callbacks.Callback):
-    def __init__(self, epochs):
-        super().__init__()
-        self.epochs = epochs
+class _Fail(keras.callbacks.Callback):
+    """Fails after a batch of an epoch."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = epoch + 1 >= self.epochs
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.at, self.epoch = (epoch, batch), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise RuntimeError("out of luck")
+
+
+def test_a_failure_in_the_first_epoch_keeps_its_checkpoint(tmp_path):
+    with pytest.raises(RuntimeError, match="out of luck"):
+        train(tmp_path / "run", callbacks=[_Fail(0, 9)], checkpoint_minutes=0)
+    with np.load(tmp_path / "run" / "resume.npz") as saved:
+        assert json.loads(str(saved["place"]))["batch"] == 9
+    assert len(train(tmp_path / "run", resume=True).history) == 3
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_training_killed_at_every_write_goes_on_to_the_bit(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", epochs=2)
+    replace, killed = Path.replace, []
+
+    def kill(path, target):
+        if (name := Path(target).name) not in killed:
+            killed.append(name)
+            raise _Killed
+        return replace(path, target)
+
+    monkeypatch.setattr("kerasptb.runs.run.remove", lambda folder: None)  # who is killed removes nothing
+    monkeypatch.setattr(Path, "replace", kill)
+    for _ in range(20):
+        resume = (tmp_path / "run" / "config.json").exists()  # else it has not begun
+        try:
+            run = train(tmp_path / "run", epochs=2, resume=resume, checkpoint_minutes=0)
+            break
+        except _Killed:
+            pass
+    assert set(killed) == {path.name for path in whole.folder.iterdir()} - {"logs"}
+    for name in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[name] for row in run.history] == [row[name] for row in whole.history]
+    assert run.metrics["test_perplexity"] == whole.metrics["test_perplexity"]
 
 
 def test_a_run_keeps_the_averages_of_its_weights(tmp_path):

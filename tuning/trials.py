@@ -45,7 +45,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
     """A KerasTuner tuner that trains each trial into a run folder, and records the result.
 
     If the space builds a `kerasptb.LanguageModel`, `kerasptb.train` trains it. An interrupted trial goes on after its
-    last whole epoch. A `HyperModel` with a `fit` of its own trains its models itself; see `tuning.tune`.
+    latest checkpoint. A `HyperModel` with a `fit` of its own trains its models itself; see `tuning.tune`.
 
     Args:
         oracle: the oracle. A worker uses only its objective and limits: the chief's oracle draws the trials.

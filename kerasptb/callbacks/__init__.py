@@ -1,6 +1,7 @@
 """Callbacks."""
 
 from kerasptb.callbacks.averaged_weights import AveragedWeights
+from kerasptb.callbacks.checkpoint import Checkpoint
 from kerasptb.callbacks.early_stopping import EarlyStopping
 from kerasptb.callbacks.learning_rate_decay import LearningRateDecay
 from kerasptb.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
@@ -10,6 +11,7 @@ from kerasptb.callbacks.words_per_second import WordsPerSecond
 
 __all__ = [
     "AveragedWeights",
+    "Checkpoint",
     "EarlyStopping",
     "LearningRateDecay",
     "ReduceLROnPlateau",

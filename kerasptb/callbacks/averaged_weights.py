@@ -34,6 +34,7 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Checks the optimizer."""
+        super().on_train_begin(logs)
         optimizer = self.model.optimizer
         needs = "use_ema=True" if self.patience is None else "polyak_averaging=True"
         if not getattr(optimizer, needs.partition("=")[0], False):

@@ -8,7 +8,7 @@ from kerasptb.callbacks.resumable import Resumable
 class EarlyStopping(Resumable, keras.callbacks.Callback):
     """Ends the training after some epochs without a lower validation perplexity.
 
-    As `keras.callbacks.EarlyStopping`, but it goes on with the count when a training is resumed (`restore`).
+    As `keras.callbacks.EarlyStopping`, but it goes on with the count when a training is resumed (`Checkpoint`).
 
     Args:
         patience: number of epochs.

@@ -6,7 +6,7 @@ from kerasptb.callbacks.resumable import Resumable
 
 
 class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
-    """`keras.callbacks.ReduceLROnPlateau` that goes on with its count when a training is resumed (`restore`).
+    """`keras.callbacks.ReduceLROnPlateau` that goes on with its count when a training is resumed (`Checkpoint`).
 
     Args:
         monitor: name of the metric in the logs of an epoch, of which lower values are better.

@@ -2,10 +2,19 @@
 
 
 class Resumable:
-    """Lets a callback take the epochs before from a run's history; a base beside a Keras callback with a `monitor`."""
+    """Lets a callback take the epochs before from the training's `Checkpoint`; a base beside a Keras callback.
+
+    The Keras callback has a `monitor`.
+    """
 
     _past = ()  # the monitored values of the epochs so far
 
     def restore(self, history):
-        """Takes the epochs of a training that goes on: a list of dicts, the logs of each."""
+        """Takes the epochs of a training that goes on: a list of dicts, the results of each."""
         self._past = [row[self.monitor] for row in history if self.monitor in row]
+
+    def on_train_begin(self, logs=None):
+        """Takes the epochs from the training's `Checkpoint`, if it has one."""
+        super().on_train_begin(logs)
+        if (checkpoint := getattr(self.model, "_checkpoint", None)) is not None:
+            self.restore(checkpoint.history)

@@ -6,11 +6,11 @@ import keras
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss, or the perplexity of the validation text, became NaN or infinite."""
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Raises `TrainingDivergedError` at the first training batch whose loss is NaN or infinite.
+    """Raises `TrainingDivergedError` at the first batch or epoch whose loss or perplexity is NaN or infinite.
 
     Unlike `keras.callbacks.TerminateOnNaN`, it raises, so that the callbacks after it do not save or report the
     ruined epoch as if it had ended.
@@ -28,7 +28,16 @@ class StopOnDivergence(keras.callbacks.Callback):
         """Checks the running loss. With several steps per execution this happens after the last of them."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"training diverged: the loss became {loss} in epoch {self._epoch + 1}, step {batch + 1}; "
-                "try a smaller learning rate, or clip the gradients lower"
-            )
+            raise _error(f"the loss became {loss}", f"in epoch {self._epoch + 1}, step {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Checks the epoch's results and those of validation."""
+        for name, value in (logs or {}).items():
+            if name.removeprefix("val_") in ("loss", "perplexity") and not math.isfinite(value):
+                raise _error(f"{name} became {value}", f"in epoch {epoch + 1}")
+
+
+def _error(what, where):
+    return TrainingDivergedError(
+        f"training diverged: {what} {where}; try a smaller learning rate, or clip the gradients lower"
+    )

@@ -24,6 +24,7 @@ class WordsPerSecond(keras.callbacks.Callback):
         self._begin = None
         self._first = None
         self._rate = None
+        self._words = None
 
     def on_train_begin(self, logs=None):
         """Finds the metric that counts the words."""
@@ -31,8 +32,8 @@ class WordsPerSecond(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the epoch's clock."""
-        self._begin = time.perf_counter()
-        self._first = None
+        self._begin = time.perf_counter(), 0
+        self._first = self._words = None
 
     def on_train_batch_end(self, batch, logs=None):
         """Adds the speed so far to the batch's logs."""
@@ -40,11 +41,14 @@ class WordsPerSecond(keras.callbacks.Callback):
         if self._perplexity is None:
             raise ValueError("WordsPerSecond needs a kerasptb.metrics.Perplexity among the model's metrics.")
         now, words = time.perf_counter(), self._num_words()
-        if self._first is None:
-            self._rate = words / (now - self._begin)
+        if words == self._words:  # a batch that a resumed training passes over
+            self._begin, self._first = (now, words), None
+        elif self._first is None:
+            self._rate = _rate(self._begin, (now, words))
             self._first = now, words
         else:
-            self._rate = (words - self._first[1]) / (now - self._first[0])
+            self._rate = _rate(self._first, (now, words))
+        self._words = words
         if logs is not None:
             logs["words_per_second"] = self._rate
 
@@ -61,3 +65,7 @@ class WordsPerSecond(keras.callbacks.Callback):
         """Adds the epoch's speed to its logs."""
         if logs is not None and self._rate is not None:
             logs["words_per_second"] = self._rate
+
+
+def _rate(begin, end):
+    return (end[1] - begin[1]) / (end[0] - begin[0])

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kerasptb.cli import build, evaluate, export, generate, info, serve, suggest, train, tune
+from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
 
 
@@ -18,7 +19,7 @@ def main(arguments=None):
         arguments: list of strings; `None` for those of the process.
 
     Returns:
-        Exit status: 0 success, 1 the work failed, 2 wrong arguments, 130 interrupted.
+        Exit status: 0 success, 1 the work failed, 2 wrong arguments, 130 interrupted, 143 ended by SIGTERM.
     """
     parser = _make_parser()
     try:
@@ -34,9 +35,10 @@ def main(arguments=None):
         os.environ.setdefault(name, str(available_processors()))
     try:
         return options.command(options) or 0
-    except KeyboardInterrupt:
-        print("kerasptb: interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, Terminated) as error:
+        what, status = ("ended by SIGTERM", error.code) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(f"kerasptb: {what}", file=sys.stderr)
+        return status
     except BrokenPipeError:
         # Python must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -58,6 +58,13 @@ def add_parser(commands):
     command.add_argument("--seed", type=arguments.seed, help="makes the run repeatable (default: drawn, and recorded)")
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    command.add_argument(
+        "--checkpoint-minutes",
+        type=arguments.rate,
+        default=5.0,
+        metavar="N",
+        help="time between two checkpoints within an epoch, from which --resume goes on (default: 5)",
+    )
 
 
 def execute(options):

@@ -77,6 +77,8 @@ def compiled_metrics(model):
 INHERITED = (
     # `kerasptb.explain` finds layers in layers; publicly only models tell theirs.
     (keras.Layer, "_flatten_layers", ("include_self", "recursive")),
+    # Checkpoint restores metrics before the first step; publicly only that step makes those of a compiled model.
+    (keras.Model, "_symbolic_build", ("iterator", "data_batch")),
     # StatefulLSTM.call does what RNN.call does.
     (keras.layers.RNN, "_maybe_config_dropout_masks", ("cell", "input_sequence", "input_state")),
     (keras.layers.RNN, "_maybe_reset_dropout_masks", ("cell",)),
@@ -89,7 +91,8 @@ INHERITED = (
     (keras.optimizers.Optimizer, "_backend_update_step", ("grads", "trainable_variables", "learning_rate")),
 )
 # Likewise of Keras' JAX trainer, for trainers/jax.py. The attributes `_jax_state` and `_jax_state_synced` hold the
-# values of a model's variables while it trains. Of every model: `_compile_metrics`, in `Model.metrics` one metric.
+# values of a model's variables while it trains. Of every model: `_compile_metrics`, in `Model.metrics` one metric, and
+# `_initial_epoch`, by which a callback says where `fit` begins.
 JAX_TRAINER = {
     "_make_function": ("step_function", "concatenate_outputs"),
     "_update_metrics_variables": ("metrics_variables", "unscaled_loss", "x", "y", "y_pred", "sample_weight"),

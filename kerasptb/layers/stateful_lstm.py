@@ -95,8 +95,8 @@ class StatefulLSTM(FusedLSTM):
 
     def _states_of_evaluation(self, batch_size):
         """Returns the variables of the evaluation state of this batch size; none while Keras asks for shapes."""
-        if keras.backend.backend() == "jax" and in_symbolic_scope():
-            return []  # Keras is building a model on JAX: no variable may be made
+        if in_symbolic_scope():
+            return []  # Keras asks for shapes: no variable may be made
         if not isinstance(batch_size, int):
             raise ValueError(
                 "A stateful model needs batches of a fixed size, such as `dataset.batch(n, drop_remainder=True)` "

@@ -5,7 +5,8 @@
       vocabulary.txt       one word a line, in the order of the ids
       best.weights.h5      the weights of the epoch with the lowest validation perplexity
       last.weights.h5      the weights of the last whole epoch
-      resume.npz           all that the next epoch depends on: weights, optimizer, dropout's seeds
+      resume.npz           the latest checkpoint: all that the training depends on
+      resume.before.npz    the checkpoint before
       history.csv          a row for each epoch
       metrics.json         the results
       curves.png           both perplexities and the learning rate over the epochs
@@ -32,6 +33,7 @@ METRICS = "metrics.json"
 HISTORY = "history.csv"
 CURVES = "curves.png"
 RESUME = "resume.npz"
+RESUME_BEFORE = "resume.before.npz"
 LOGS = "logs"
 EXPLANATION = "explain.txt"
 ADAPTATION = "adaptation.json"
@@ -43,6 +45,7 @@ _FILES = {
     HISTORY,
     CURVES,
     RESUME,
+    RESUME_BEFORE,
     EXPLANATION,
     ADAPTATION,
     "best.weights.h5",
@@ -205,7 +208,8 @@ def create_run(folder, config, vocabulary):
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    # One that was killed here has left its vocabulary, or the beginning of it.
+    if any(not path.name.lstrip(".").startswith(VOCABULARY) for path in folder.iterdir()):
         raise RunError(
             f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
         )

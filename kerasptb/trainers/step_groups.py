@@ -51,5 +51,5 @@ def function_of_groups(step, results, size):
             )
         return program(tf.constant(count), group)
 
-    function.program = program
+    function.program, function.takes_groups = program, True
     return function

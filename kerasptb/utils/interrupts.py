@@ -1,22 +1,97 @@
-"""Delays Ctrl-C while something must not be interrupted."""
+"""Ctrl-C and SIGTERM: delayed while something must not be interrupted, and both exceptions."""
 
 import contextlib
 import signal
 import threading
 
 
+class Terminated(SystemExit):
+    """SIGTERM came. Unless this is caught, the process ends with status 143."""
+
+    def __init__(self):
+        super().__init__(128 + signal.SIGTERM)
+
+
+class Signals:
+    """Handles Ctrl-C and SIGTERM in its context, or between `install` and `uninstall`, and delays them while it holds.
+
+    Otherwise they do what they did before, except that SIGTERM raises `Terminated` where it would have killed the
+    process. A signal that was ignored stays so. Only Python's main thread handles signals: in another one this class
+    does nothing.
+
+    Attributes:
+        held: the arguments of the handlers of what has come and is delayed.
+    """
+
+    def __init__(self):
+        self.held = []
+        self._holds = False
+        self._within = None
+        self._installed = False
+        self._before = {}
+
+    def install(self):
+        """Takes the place of the present handlers."""
+        if self._installed or threading.current_thread() is not threading.main_thread():
+            return
+        self._installed = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler) or (number, handler) == (signal.SIGTERM, signal.SIG_DFL):
+                self._before[number] = handler
+                signal.signal(number, self._handle)
+
+    def uninstall(self):
+        """Puts the handlers back; what is held stays so."""
+        if self._installed:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+        self._installed, self._within = False, None
+
+    def hold(self, within=None):
+        """Delays signals from here on, until `deliver`.
+
+        Args:
+            within: a frame of the call stack; once it has ended, by an error for instance, nothing is delayed.
+        """
+        self._holds, self._within = True, within
+
+    def deliver(self):
+        """Does what the first of the held signals asks for, if there is one; the delay goes on."""
+        held, self.held = self.held, []
+        if held:
+            self._deliver(*held[0])
+
+    def __enter__(self):
+        self.install()
+        return self
+
+    def __exit__(self, *error):
+        self.uninstall()
+
+    def _handle(self, number, frame):
+        if self._holds and (self._within is None or _is_running(self._within, frame)):
+            self.held.append((number, frame))
+        else:
+            self._deliver(number, frame)
+
+    def _deliver(self, number, frame):
+        handler = self._before[number]
+        if not callable(handler):
+            raise Terminated
+        handler(number, frame)
+
+
+def _is_running(frame, innermost):
+    while innermost is not None and innermost is not frame:
+        innermost = innermost.f_back
+    return innermost is frame
+
+
 @contextlib.contextmanager
 def uninterrupted():
-    """Delays Ctrl-C until the body has ended."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    """Delays Ctrl-C and SIGTERM until the body has ended."""
+    with Signals() as signals:
+        signals.hold()
         yield
-        return
-    interrupts = []
-    signal.signal(signal.SIGINT, lambda *arguments: interrupts.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if interrupts:
-        handler(*interrupts[0])
+    signals.deliver()

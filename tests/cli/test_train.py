@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import kerasptb
 from kerasptb.cli import main
 
 PROGRAM = [sys.executable, "-c", "import sys; from kerasptb.cli import main; sys.exit(main())"]
@@ -50,6 +51,33 @@ def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_
         os.close(writing)
     assert (result.returncode, result.stderr) == expected
     assert not (tmp_path / "run").exists()  # there is no epoch to keep
+
+
+def test_sigterm_ends_a_training_with_a_checkpoint(texts, tmp_path):
+    options = [
+        "--data",
+        texts,
+        "--batch-size",
+        "6",
+        "--num-steps",
+        "4",
+        "--epochs",
+        "100000",
+        "--out",
+        tmp_path / "run",
+    ]
+    with subprocess.Popen(
+        [*PROGRAM, "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        while not process.stdout.readline().startswith("Epoch 3/"):
+            pass
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 143
+    epochs = len(kerasptb.load_run(tmp_path / "run").history)
+    assert epochs >= 2
+    assert (tmp_path / "run" / "resume.npz").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_train_needs_no_standard_output(texts, tmp_path):

@@ -1,8 +1,10 @@
-"""A training into a run folder, and its resumption, with Keras on JAX."""
+"""A training into a run folder, and its resumption within an epoch, with Keras on JAX."""
 
+import contextlib
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import kerasptb
@@ -30,10 +32,21 @@ def train(name, **arguments):
     return kerasptb.train(CORPUS, out=Path(sys.argv[1]) / name, verbose=0, **arguments)
 
 
+class Fail(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 9):
+            raise RuntimeError("out of luck")
+
+
 if __name__ == "__main__":
     whole = train("whole", epochs=3, **SETTINGS)
-    train("parts", epochs=2, **SETTINGS)
-    parts = train("parts", epochs=3, resume=True)
+    with contextlib.suppress(RuntimeError):
+        train("parts", epochs=3, callbacks=[Fail()], checkpoint_minutes=0, **SETTINGS)
+    assert len(kerasptb.load_run(Path(sys.argv[1]) / "parts").history) == 1
+    parts = train("parts", resume=True)
     for name in ("perplexity", "val_perplexity", "learning_rate"):
         assert [row[name] for row in parts.history] == [row[name] for row in whole.history], name
     for name in ("test_perplexity", "test_perplexity_every_word", "best_epoch"):

@@ -1,8 +1,9 @@
 import signal
+import sys
 
 import pytest
 
-from kerasptb.utils.interrupts import uninterrupted
+from kerasptb.utils.interrupts import Signals, Terminated, uninterrupted
 
 
 def test_an_interrupt_is_one_again_after_a_body_that_failed():
@@ -14,3 +15,45 @@ def test_an_interrupt_is_one_again_after_a_body_that_failed():
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_raises_in_a_context_and_kills_again_after_it():
+    with Signals(), pytest.raises(Terminated) as raised:
+        signal.raise_signal(signal.SIGTERM)
+    assert raised.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_is_delayed_comes_once_also_through_two_contexts():
+    with Signals() as outer, pytest.raises(Terminated):
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the signal was lost")
+    assert outer.held == []
+
+
+def test_nothing_is_delayed_within_a_frame_that_has_ended():
+    signals = Signals()
+
+    def fails():
+        signals.install()
+        signals.hold(within=sys._getframe())
+        signal.raise_signal(signal.SIGTERM)  # delayed
+        raise OSError
+
+    with pytest.raises(OSError):
+        fails()
+    assert len(signals.held) == 1
+    with pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    signals.uninstall()
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Signals():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,239 @@
+"""Checkpoints within an epoch, from which a training goes on to the same bits."""
+
+import contextlib
+import itertools
+import json
+import sys
+import time
+import warnings
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kerasptb.callbacks.reset_states import stateful_layers
+from kerasptb.utils.files import atomic_write
+from kerasptb.utils.interrupts import Signals
+
+_LATEST, _BEFORE = "resume.npz", "resume.before.npz"
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes all that a training depends on, within its epochs too, and goes on from there to the same bits.
+
+    A training that was killed is started again with the same model, data and folder: `fit` then continues after the
+    last batch that the folder has. A checkpoint holds the weights, the optimizer's variables, dropout's seeds, the
+    recurrent state, the running metrics, the results of the epochs so far, and the number of batches done. Keras'
+    `BackupAndRestore` keeps neither the state nor the place within an epoch.
+
+    Ctrl-C and SIGTERM wait for the end of the step or of what is being written, and in an epoch a checkpoint is written
+    first. SIGTERM then ends the process with status 143, by an exception (`SystemExit`).
+
+    Args:
+        folder: folder for the latest two checkpoints; created when the first one is written. If the latest is damaged,
+            the training goes on from the one before, with a warning.
+        minutes: time between two checkpoints within an epoch. One more is written at the end of each epoch.
+
+    Attributes:
+        epoch: number of whole epochs in the folder: that in which the training goes on, from 0.
+        batch: number of batches of that epoch which are done.
+        history: list of dicts, the results of the whole epochs, each with its "epoch" from 1.
+
+    The batches that are done are read again, without training on them, so the data must yield the same batches each
+    time. With `make_dataset(jitter=True)`, whose epochs differ, say where it begins: `epoch=checkpoint.epoch`.
+
+    Raises:
+        ValueError: if both checkpoints are damaged. When training begins, if they are of another model or optimizer,
+            or lie within what is now one call of the step function (`steps_per_execution`).
+
+    Example:
+        >>> checkpoint = Checkpoint("backup", minutes=5)
+        >>> model.fit(batches, epochs=10, callbacks=[ResetStates(), checkpoint])
+    """
+
+    def __init__(self, folder, minutes=5.0):
+        super().__init__()
+        if not 0 <= minutes < float("inf"):
+            raise ValueError(f"Expected minutes of at least 0. Received: minutes={minutes}")
+        self.folder = Path(folder)
+        self.minutes = minutes
+        self.epoch, self.batch, self.history = 0, 0, []
+        self._logs = {}  # of the batches that are done
+        self._values = self._read()  # to be restored; empty if there is nothing to go on from
+        self._written = time.monotonic()
+        self._signals = Signals()
+        self._train_function = None
+
+    # Keras' hooks, in the order in which they are called.
+
+    def set_model(self, model):
+        """Lets callbacks that look at earlier epochs (`Resumable`) find them."""
+        super().set_model(model)
+        model._checkpoint = self
+
+    def on_train_begin(self, logs=None):
+        """Restores what the folder has, and makes `fit` begin in that epoch."""
+        self._signals.install()
+        self._signals.hold(within=sys._getframe(2))  # `fit`
+        self._written = time.monotonic()
+        if self._values:
+            self._restore()
+            self._model._initial_epoch = self.epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Restores what other callbacks and Keras have reset at the epoch's begin, and passes over what is done."""
+        if self._values and self._train_function is None:
+            self._restore()
+            self._pass_over()
+        if batch >= self.batch:
+            self._go_on()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes a checkpoint if it is time, or if the training is asked to end."""
+        asked = bool(self._signals.held)
+        if self._train_function is None:
+            self.batch, self._logs = batch + 1, logs or {}
+            if asked or time.monotonic() - self._written >= 60 * self.minutes:
+                self._write()
+        if asked:
+            place = f"batch {self.batch} of epoch {self.epoch + 1}"
+            print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
+            self._signals.deliver()
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Ends a validation if the training is asked to end: the latest checkpoint stands."""
+        self._signals.deliver()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes a checkpoint."""
+        self._go_on()
+        self.write_epoch({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
+        self._signals.deliver()
+
+    def on_train_end(self, logs=None):
+        """Undoes what the callback has changed."""
+        self.close()
+        self._signals.deliver()
+
+    def close(self):
+        """Undoes what the callback has changed of the process and the model: for a `fit` that has raised."""
+        self._signals.uninstall()
+        if self._model is not None:
+            self._go_on()
+            self._model._initial_epoch = self._model._checkpoint = None
+
+    def write_epoch(self, row):
+        """Writes the checkpoint at the end of an epoch, whose results are `row`; signals wait meanwhile."""
+        self.history.append(row)
+        self.epoch, self.batch, self._logs = row["epoch"], 0, {}
+        self._write()
+
+    def _pass_over(self):
+        """Makes the step function only read its batches."""
+        function = self._train_function = self._model.train_function
+        elements = 1 if getattr(function, "takes_groups", False) else self._model.steps_per_execution
+
+        def passing(*arguments):  # an iterator; on JAX a state before it, which the function also returns
+            *state, iterator = arguments
+            for batch in itertools.islice(iterator, elements):
+                if not self._has_metrics():
+                    self._model._symbolic_build(data_batch=batch)  # Keras makes metrics when it has seen a batch
+                    self._restore("m")
+            return (self._logs, *state) if state else self._logs
+
+        self._model.train_function = passing
+
+    def _go_on(self):
+        """Makes the step function train again."""
+        if self._train_function is not None:
+            self._model.train_function, self._train_function = self._train_function, None
+            self._values = {}
+
+    def _has_metrics(self):
+        return len(self._model.metrics_variables) >= sum(key.startswith("m") for key in self._values)
+
+    def _restore(self, kinds="vsm"):
+        model, steps = self.model, self._model.steps_per_execution
+        if self.batch % steps:
+            raise ValueError(
+                f"Expected steps_per_execution to divide the {self.batch} batches that are done. Received: "
+                f"steps_per_execution={steps}"
+            )
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        for kind in kinds:
+            variables = _variables(model)[kind]
+            saved = [self._values[key] for key in self._values if key.startswith(kind)]
+            if (not saved and kind != "v") or (kind == "m" and not self._has_metrics()):
+                continue  # an older checkpoint, of whole epochs; or metrics that Keras has not made yet
+            if [value.shape for value in saved] != [tuple(variable.shape) for variable in variables]:
+                raise ValueError(f"Expected a checkpoint of this model and optimizer. Received: that in {self.folder}")
+            for variable, value in zip(variables, saved, strict=True):
+                variable.assign(value)
+        if not self.batch:
+            self._values = {}  # an epoch begins as it does
+
+    # Files.
+
+    def _read(self):
+        """Returns the arrays of the latest sound checkpoint, if there is one, and takes the place from it."""
+        errors = []
+        for name in (_LATEST, _BEFORE):
+            path = self.folder / name
+            try:
+                # All is read here, so that damage is found here.
+                with path.open("rb") as file, np.load(file) as saved:
+                    values = {key: saved[key] for key in saved.files}
+                history = json.loads(str(values.pop("history")))
+                place = json.loads(str(values.pop("place", '{"batch": 0, "logs": {}}')))
+                self.batch, self._logs = int(place["batch"]), dict(place["logs"])
+                self.history, self.epoch = list(history), len(history)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+                errors.append(f"{path} is damaged: {error}.")
+                continue
+            if errors:
+                warnings.warn(f"{errors[0]} The training goes on from the checkpoint before.", stacklevel=2)
+            return values
+        if errors:
+            raise ValueError(f"{errors[0]} The training cannot go on.")
+        return {}
+
+    def _write(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        place = {"batch": self.batch, "logs": {name: float(value) for name, value in self._logs.items()}}
+        values = {
+            f"{key}{i}": _as_saved(variable)
+            for key, variables in _variables(self.model).items()
+            for i, variable in enumerate(variables)
+        }
+        latest = self.folder / _LATEST
+        with atomic_write(latest) as temporary:
+            with temporary.open("wb") as file:
+                np.savez(file, history=json.dumps(self.history), place=json.dumps(place), **values)
+            with contextlib.suppress(FileNotFoundError):
+                latest.replace(self.folder / _BEFORE)
+        self._written = time.monotonic()
+
+
+def _variables(model):
+    """Returns the variables that a training depends on, in a fixed order, by kind.
+
+    With JAX the model's variables include the recurrent states; here these are apart, and those of evaluation left out.
+    """
+    layers = stateful_layers(model)
+    states = [variable for layer in layers for variable in keras.tree.flatten(layer.states)]
+    further = [layer.state_variables() for layer in layers if hasattr(layer, "state_variables")]
+    apart = {id(variable) for variable in [*states, *itertools.chain(*further)]}
+    return {
+        "v": [variable for variable in [*model.variables, *model.optimizer.variables] if id(variable) not in apart],
+        "s": states,
+        "m": model.metrics_variables,
+    }
+
+
+def _as_saved(variable):
+    value = keras.ops.convert_to_numpy(variable)
+    return value.astype("float32") if value.dtype.kind == "V" else value  # numpy's files know no bfloat16

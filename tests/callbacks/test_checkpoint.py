@@ -1,0 +1,246 @@
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, ResetStates, WordsPerSecond
+from kerasptb.layers import StatefulLSTM
+from kerasptb.metrics import Perplexity
+from kerasptb.ops import platform as platforms
+from kerasptb.optimizers import ClippedAdamW
+from kerasptb.utils.interrupts import Terminated
+
+IDS = (np.cumsum(np.random.default_rng(3).integers(1, 3, 500)) % 12).astype("int32")
+NUM_BATCHES = (500 // 4 - 1) // 5  # 24
+
+
+def language_model(precision="float32", steps_per_execution=1, **arguments):
+    sizes = {"embedding_size": 6, "units": (9, 7), "batch_size": 4, "num_steps": 5}
+    model = kerasptb.LanguageModel(12, **sizes, keep_prob=0.7, seed=5, precision=precision)
+    model.compile(ClippedAdamW(0.01), steps_per_execution=steps_per_execution, **arguments)
+    return model
+
+
+def sequential(**arguments):
+    keras.utils.set_random_seed(5)
+    layers = [
+        keras.layers.Embedding(12, 6),
+        kerasptb.layers.Dropout(0.3, seed=1),
+        StatefulLSTM(7, return_sequences=True),
+        keras.layers.Dense(12),
+    ]
+    model = keras.Sequential([keras.Input(batch_shape=(4, 5), dtype="int32"), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=[Perplexity()], **arguments)
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """A `fit` that fails leaves the handlers of its checkpoint, until the next or `close`."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Fail(keras.callbacks.Callback):
+    """Fails after a batch of an epoch, or at the epoch's end (None)."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.at, self.epoch = (epoch, batch), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.at == (self.epoch, batch):
+            raise RuntimeError("out of luck")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.at == (epoch, None):
+            raise RuntimeError("out of luck")
+
+
+def fit(model, *callbacks, epochs=3, **kwargs):
+    batches, valid = kerasptb.make_dataset(IDS, 4, 5), kerasptb.make_dataset(IDS[:200], 4, 5)
+    arguments = {"epochs": epochs, "validation_data": valid, "verbose": 0, "shuffle": False, **kwargs}
+    return model.fit(batches, callbacks=[ResetStates(), *callbacks], **arguments).history
+
+
+def values_of(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def assert_goes_on_to_the_bit(make, folder, epoch, batch, minutes=0.0):
+    whole = make()
+    expected = fit(whole, EarlyStopping(9))
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(make(), Checkpoint(folder, minutes), Fail(epoch, batch))
+    checkpoint, model = Checkpoint(folder, minutes), make()
+    place = (checkpoint.epoch, checkpoint.batch)
+    fit(model, checkpoint)
+    assert [row["epoch"] for row in checkpoint.history] == [1, 2, 3]
+    for name in ("loss", "perplexity", "val_perplexity"):
+        assert [row[name] for row in checkpoint.history] == expected[name]
+    for one, other in zip(values_of(model), values_of(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("precision", "steps_per_execution", "epoch", "batch"),
+    [("float32", 1, 0, 7), ("float32", 4, 1, 15), ("bfloat16", 4, 2, NUM_BATCHES - 1)],
+)
+def test_a_killed_training_goes_on_to_the_bit(tmp_path, precision, steps_per_execution, epoch, batch):
+    if (reason := platforms.why_not_native(precision)) is not None:
+        pytest.skip(reason)
+    place = assert_goes_on_to_the_bit(lambda: language_model(precision, steps_per_execution), tmp_path, epoch, batch)
+    assert place == (epoch, batch + 1)
+
+
+def test_without_xla_too(tmp_path):
+    arguments = {"jit_compile": False, "steps_per_execution": 3}
+    assert assert_goes_on_to_the_bit(lambda: language_model(**arguments), tmp_path, 1, 11) == (1, 12)
+
+
+def test_so_does_a_model_of_ones_own(tmp_path):
+    assert assert_goes_on_to_the_bit(sequential, tmp_path, 1, 10) == (1, 11)
+
+
+def test_epochs_are_kept_whatever_the_minutes(tmp_path):
+    assert assert_goes_on_to_the_bit(language_model, tmp_path, 1, 11, minutes=60) == (1, 0)
+
+
+def test_a_state_that_flows_over_epochs_goes_on(tmp_path):
+    def run(model, *callbacks):
+        return model.fit(kerasptb.make_dataset(IDS, 4, 5), epochs=3, callbacks=list(callbacks), verbose=0)
+
+    whole, killed, resumed = (language_model() for _ in range(3))
+    run(whole)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run(killed, Checkpoint(tmp_path), Fail(1, 3))
+    run(resumed, Checkpoint(tmp_path))
+    for one, other in zip(values_of(resumed), values_of(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 7))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.before.npz", "resume.npz"]
+    latest = tmp_path / "resume.npz"
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 2] ^= 255
+    for damaged in (bytes(content), content[:-100], b""):
+        latest.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"resume\.npz is damaged: .* goes on from the checkpoint before"):
+            checkpoint = Checkpoint(tmp_path)
+        assert (checkpoint.epoch, checkpoint.batch) == (0, 7)
+    latest.unlink()  # killed between two renamings
+    assert Checkpoint(tmp_path).batch == 7
+    (tmp_path / "resume.before.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"resume\.before\.npz is damaged: .*cannot go on"):
+        Checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    fit(language_model(), Checkpoint(tmp_path), epochs=1)
+    with pytest.raises(ValueError, match="Expected a checkpoint of this model and optimizer"):
+        fit(sequential(), Checkpoint(tmp_path))
+
+
+def test_calls_of_another_length_are_refused(tmp_path):
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 6))
+    with pytest.raises(ValueError, match=r"to divide the 7 batches that are done\. Received: steps_per_execution=4"):
+        fit(language_model(steps_per_execution=4), Checkpoint(tmp_path))
+
+
+def test_refuses_negative_minutes(tmp_path):
+    with pytest.raises(ValueError, match="minutes=-1"):
+        Checkpoint(tmp_path, minutes=-1)
+
+
+def test_callbacks_with_a_memory_go_on(tmp_path):
+    def run(*callbacks):
+        model = language_model()
+        model.optimizer.learning_rate = 3.0  # it does not learn
+        fit(model, *callbacks, epochs=6)
+        return model
+
+    whole = run(ReduceLROnPlateau(factor=0.5, patience=2))
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run(ReduceLROnPlateau(factor=0.5, patience=2), Checkpoint(tmp_path), Fail(3, 0))
+    resumed = run(ReduceLROnPlateau(factor=0.5, patience=2), Checkpoint(tmp_path))
+    assert float(resumed.optimizer.learning_rate) == float(whole.optimizer.learning_rate) < 3.0
+
+
+def test_the_speed_does_not_count_what_is_passed_over(tmp_path):
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 19))
+    rates = []
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: rates.append(logs["words_per_second"]))
+    fit(language_model(), WordsPerSecond(), look, Checkpoint(tmp_path), epochs=1)
+    # Of the four batches that are left the first is traced; the others run at one speed.
+    assert len(rates) == NUM_BATCHES
+    assert 0 < rates[-1] < 1e6
+
+
+def test_the_training_can_be_repeated_in_the_process(tmp_path):
+    """What the callback changes of a model ends with `fit`, and so does what it does to signals."""
+    before = signal.getsignal(signal.SIGTERM)
+    model = language_model()
+    fit(model, Checkpoint(tmp_path), epochs=2)
+    function = model.train_function
+    fit(model, Checkpoint(tmp_path), epochs=2)  # nothing is left to do
+    assert fit(model, epochs=1)["loss"]
+    assert model.train_function is function
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_waits_for_the_step_and_a_checkpoint(tmp_path, capsys, number, error):
+    class Ask(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 5:
+                signal.raise_signal(number)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    checkpoint = Checkpoint(tmp_path)
+    try:
+        with pytest.raises(error):
+            fit(language_model(), Ask(), checkpoint)
+    finally:
+        checkpoint.close()
+        signal.signal(signal.SIGINT, before)
+    assert f"{tmp_path} has a checkpoint after batch 6 of epoch 1." in capsys.readouterr().err
+    assert Checkpoint(tmp_path).batch == 6
+
+
+PROGRAM = """
+import os, signal, sys
+import keras, numpy as np
+import kerasptb
+from kerasptb.callbacks import Checkpoint, ResetStates
+model = kerasptb.LanguageModel(12, embedding_size=6, units=(9, 7), batch_size=4, num_steps=5, keep_prob=0.7, seed=5)
+model.compile()
+batches = kerasptb.make_dataset(np.arange(500) ** 2 % 12, 4, 5)
+kill = keras.callbacks.LambdaCallback(
+    on_train_batch_end=lambda batch, logs: os.kill(os.getpid(), int(sys.argv[2])) if batch == 9 else None
+)
+model.fit(batches, epochs=2, callbacks=[ResetStates(), kill, Checkpoint(sys.argv[1], minutes=0)], verbose=0)
+"""
+
+
+@pytest.mark.parametrize(("number", "status", "batch"), [(signal.SIGTERM, 143, 10), (signal.SIGKILL, -9, 9)])
+def test_a_script_that_is_killed_leaves_a_checkpoint(tmp_path, number, status, batch):
+    done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path, str(int(number))], check=False, timeout=300)
+    assert done.returncode == status
+    assert Checkpoint(tmp_path).batch == batch
