@@ -166,17 +166,20 @@ def make_dataset(
         return NumpyBatches(streams, num_steps, num_batches, has_rest)
     import tensorflow as tf  # noqa: PLC0415
 
-    def windows(offset: int) -> np.ndarray:
-        """[S, B, T]: the batches whose first word is `offset` words into its stream."""
-        columns = streams[:, offset : offset + full]
-        return columns.reshape(batch_size, num_batches, num_steps).transpose(1, 0, 2)
-
-    # The slices stay in the host's memory even if there is an accelerator. In total they are two copies of the text.
+    # The text stays in the host's memory even if there is an accelerator. TensorFlow takes a text that is mapped from a
+    # file as it is. Of one that may change it gets a copy.
     with tf.device("CPU:0"):
-        dataset = tf.data.Dataset.from_tensor_slices((windows(0), windows(1)))
+        streams = tf.constant(streams.copy() if streams.flags.writeable else streams)
+
+        def batch(start, length):
+            return tf.slice(streams, [0, start], [batch_size, length]), tf.slice(
+                streams, [0, start + 1], [batch_size, length]
+            )
+
+        dataset = tf.data.Dataset.range(0, full, num_steps).map(lambda start: batch(start, num_steps))
         if has_rest:
-            rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
-            dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
+            rest = tf.data.Dataset.from_tensors(batch(full, streams.shape[1] - 1 - full))
+            dataset = dataset.concatenate(rest)
     return _untuned(dataset)
 
 

@@ -3,15 +3,25 @@
 import dataclasses
 import functools
 import hashlib
-import io
+import logging
 import os
 from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data.errors import DataError, UnknownWordError
-from kerasptb.data.sources import RawCorpus, TextFile, find_corpus
-from kerasptb.data.vocabulary import EOS, Vocabulary, iter_tokens
+from kerasptb.data.encoding import encode_files
+from kerasptb.data.errors import DataError
+from kerasptb.data.files import fingerprint
+from kerasptb.data.sources import RawCorpus, default_cache, find_corpus
+from kerasptb.data.stored import StoredTexts
+from kerasptb.data.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+# A text of so many bytes is kept encoded in the cache folder, and not in memory.
+STORED_BYTES = 1 << 26
+
+_BLOCK = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +55,8 @@ class Corpus:
         digest = hashlib.sha256("\n".join(self.vocabulary.words).encode())
         for ids in (self.train, self.valid, self.test):
             digest.update(f"\n{len(ids)}\n".encode())
-            digest.update(np.asarray(ids, "<i4").tobytes())
+            for start in range(0, len(ids), _BLOCK):
+                digest.update(np.ascontiguousarray(ids[start : start + _BLOCK], "<i4"))
         return digest.hexdigest()
 
     def split(self, name: str) -> np.ndarray:
@@ -86,10 +97,12 @@ def load_corpus(
             the training text: ids by falling count, then by word.
         vocabulary_size: the most words that the training text's vocabulary keeps, at least 3: the most frequent ones,
             `<unk>` and `<eos>` among them. The rest of all three texts becomes `<unk>`. By default every word is kept.
-        cache_dir: where a download is kept; by default `~/.cache/kerasptb`, or `kerasptb` in `XDG_CACHE_HOME`.
+        cache_dir: where a download is kept, and a large text in its encoded form; by default `~/.cache/kerasptb`, or
+            `kerasptb` in `XDG_CACHE_HOME`.
 
     Returns:
-        The corpus. Each line's end is the word `<eos>`; a word outside the vocabulary becomes `<unk>`.
+        The corpus. Each line's end is the word `<eos>`; a word outside the vocabulary becomes `<unk>`. The ids of a
+        text of 64 MiB or more are mapped from the cache folder, read-only, and found there the next time.
 
     Raises:
         DataError: a file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; "ptb" is
@@ -104,12 +117,15 @@ def load_corpus(
         return data
     if len(given) == 2:
         raise DataError(f"Expected a vocabulary or its size, not both. Received: {given}")
-    raw = find_corpus(data, cache_dir=None if cache_dir is None else Path(cache_dir))
-    return encode_corpus(raw, vocabulary, vocabulary_size)
+    cache_dir = None if cache_dir is None else Path(cache_dir)
+    raw = find_corpus(data, cache_dir)
+    if sum(file.size for file in raw.files.values()) < STORED_BYTES:
+        return encode_corpus(raw, vocabulary, vocabulary_size)
+    return _stored_corpus(raw, vocabulary, vocabulary_size, StoredTexts(cache_dir or default_cache()))
 
 
 def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabulary_size: int | None = None) -> Corpus:
-    """Returns the ids of three texts.
+    """Returns the ids of three texts, in memory.
 
     Args:
         raw: the texts.
@@ -119,23 +135,30 @@ def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabula
     Raises:
         DataError: as for `load_corpus`.
     """
-    if vocabulary is None:
-        vocabulary = Vocabulary.from_tokens(iter_tokens(raw.train.text), vocabulary_size)
-        for file in (raw.valid, raw.test):
-            if EOS not in vocabulary and "\n" in file.text:
-                raise DataError(
-                    f"The training text has no line end, and so no {EOS}; {file.path} has one. End the lines of the "
-                    "training text, or let no text have any."
-                )
-    splits = {name: _encode(getattr(raw, name), vocabulary) for name in ("train", "valid", "test")}
-    place = {name: getattr(raw, name) for name in ("name", "source", "is_sample", "location")}
-    return Corpus(**splits, vocabulary=vocabulary, **place)
+    ids, vocabulary = encode_files(raw.files, vocabulary, vocabulary_size)
+    return Corpus(**ids, vocabulary=vocabulary, **raw.place)
 
 
-def _encode(file: TextFile, vocabulary: Vocabulary) -> np.ndarray:
+def _stored_corpus(raw: RawCorpus, vocabulary, vocabulary_size, stored: StoredTexts) -> Corpus:
+    """Returns the corpus of large texts, which are encoded once."""
+    text = {"location": raw.location, "files": fingerprint(Path(raw.location))}
+    if found := stored.find(text, vocabulary, vocabulary_size):
+        description, ids, vocabulary = found
+        return _corpus(ids, vocabulary, raw, description["digest"])
+    made_with = [vocabulary_size] if vocabulary is None else []
     try:
-        return vocabulary.encode(file.text)
-    except UnknownWordError as error:
-        lines = enumerate(io.StringIO(file.text, newline="\n"), start=1)
-        number = next(number for number, line in lines if error.word in iter_tokens(line))
-        raise UnknownWordError(error.word, f"{file.path}, line {number}") from None
+        entry = stored.new_entry()
+    except OSError as error:
+        logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
+        return encode_corpus(raw, vocabulary, vocabulary_size)
+    with entry as folder:
+        ids, vocabulary = encode_files(raw.files, vocabulary, vocabulary_size, Path(folder))
+        digest = Corpus(**ids, vocabulary=vocabulary, **raw.place).digest
+        description = {"text": text, "vocabulary_size": made_with, "digest": digest}
+        return _corpus(stored.add(folder, ids, vocabulary, description), vocabulary, raw, digest)
+
+
+def _corpus(ids, vocabulary, raw, digest) -> Corpus:
+    corpus = Corpus(**ids, vocabulary=vocabulary, **raw.place)
+    corpus.__dict__["digest"] = digest  # of so many words it takes seconds
+    return corpus

@@ -142,7 +142,7 @@ def _fetch_all(address: str, names: Iterable[str], fetch: Callable[[str], bytes]
     with tempfile.TemporaryDirectory() as temporary:
         archive = Path(temporary, "archive")
         archive.write_bytes(fetch(address))
-        return {place.rsplit("/", 1)[-1]: data for data, place in read_files(archive).values()}
+        return {file.path.rsplit("/", 1)[-1]: b"".join(file.chunks()) for file in read_files(archive).values()}
 
 
 def _check_digests(contents: Mapping[str, bytes], digests: Mapping[str, str]) -> None:

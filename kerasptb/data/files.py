@@ -1,15 +1,26 @@
-"""The three text files of a corpus, read from a folder or straight out of an archive.
+"""The three text files of a corpus, in a folder or in an archive.
 
-An archive is never extracted: the members are read into memory, so no name, link or mode in it can touch the disk.
+An archive is never extracted to names of its own: what is read of it lies in temporary files without a name, so no
+name, link or mode in it can touch the disk.
 """
 
+import bz2
 import contextlib
+import dataclasses
+import functools
+import gzip
+import io
 import lzma
+import os
+import shutil
 import tarfile
+import tempfile
+import weakref
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from kerasptb.data.errors import DataError
 
@@ -21,16 +32,53 @@ PATTERNS = ("ptb.{}.txt", "{}.txt")
 # Places inside a folder, the nearest first.
 PLACES = ("", "data/", "simple-examples/data/")
 
-# A guard against archives made to fill the memory. It is four times the size of WikiText-103, the largest text in
-# common use for word-level models.
+# A guard against archives made to fill the disk. It is four times the size of WikiText-103, the largest text in common
+# use for word-level models.
 MAX_ARCHIVE_BYTES = 2 << 30
 
-# Split name -> (contents, place for messages).
-SplitFiles = dict[str, tuple[bytes, str]]
+# What a tar has besides its files, such as long names, is read into memory whole.
+_MAX_HEADER_BYTES = 1 << 20
+
+_CHUNK_BYTES = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitFile:
+    """The file of a split.
+
+    Attributes:
+        path: its place, for messages.
+        size: its number of bytes.
+        open: returns it open for reading bytes, from the beginning.
+    """
+
+    path: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+    @classmethod
+    def on_disk(cls, path: Path) -> "SplitFile":
+        """Returns the file at a path."""
+        return cls(str(path), path.stat().st_size, functools.partial(path.open, "rb"))
+
+    @classmethod
+    def of_bytes(cls, content: bytes, path: str) -> "SplitFile":
+        """Returns a file in memory."""
+        return cls(path, len(content), functools.partial(io.BytesIO, content))
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yields the content in pieces of some megabytes."""
+        with self.open() as file:
+            while piece := file.read(_CHUNK_BYTES):
+                yield piece
+
+
+# Split name -> its file.
+SplitFiles = dict[str, SplitFile]
 
 
 def read_files(path: Path) -> SplitFiles:
-    """Reads the three text files of a folder or an archive.
+    """Finds the three text files of a folder or an archive.
 
     Args:
         path: a folder, or a tar (of any compression) or zip file. The files are `ptb.train.txt`, `ptb.valid.txt` and
@@ -38,28 +86,38 @@ def read_files(path: Path) -> SplitFiles:
             `simple-examples/data`, in an archive in any folder.
 
     Returns:
-        Mapping from "train", "valid" and "test" to the file's bytes and its place, for messages.
+        Mapping from "train", "valid" and "test" to the file.
 
     Raises:
         DataError: the file is not an archive, is damaged, or unpacks to more than `MAX_ARCHIVE_BYTES`.
         FileNotFoundError: `path` does not exist, or holds fewer than the three files.
     """
     if path.is_dir():
-        names = [f"{place}{pattern.format(split)}" for place in PLACES for pattern in PATTERNS for split in SPLITS]
-        chosen = choose_names([name for name in names if (path / name).is_file()], str(path))
-        return {split: ((path / name).read_bytes(), str(path / name)) for split, name in chosen.items()}
+        chosen = choose_names(_candidates(path), str(path))
+        return {split: SplitFile.on_disk(path / name) for split, name in chosen.items()}
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
     with _archive_errors(path):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
-        if tarfile.is_tarfile(path):
-            return _read_tar(path)
+        if (files := _read_tar(path)) is not None:
+            return files
         if zipfile.is_zipfile(path):
             return _read_zip(path)
     raise DataError(
         f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. Of a single text make three "
         "files, train.txt, valid.txt and test.txt, in a folder of their own."
     )
+
+
+def fingerprint(path: Path) -> list[list]:
+    """Returns name, number of bytes and time of change (ns) of the archive, or of a folder's files of a corpus."""
+    names = _candidates(path) if path.is_dir() else [""]
+    return [[name, (path / name).stat().st_size, (path / name).stat().st_mtime_ns] for name in names]
+
+
+def _candidates(folder: Path) -> list[str]:
+    names = [f"{place}{pattern.format(split)}" for place in PLACES for pattern in PATTERNS for split in SPLITS]
+    return [name for name in names if (folder / name).is_file()]
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
@@ -125,22 +183,59 @@ def _check_size(path: Path, num_bytes: int) -> None:
         )
 
 
-def _read_tar(path: Path) -> SplitFiles:
+class _Bounded:
+    """An open file for `tarfile`, which refuses to read large headers, or beyond the limit of what is unpacked."""
+
+    def __init__(self, file, path):
+        self._file, self._path = file, path
+
+    def read(self, size):
+        if size > _MAX_HEADER_BYTES:
+            raise DataError(f"Expected an archive of ordinary names. {self._path} has a header of {size:,} bytes.")
+        _check_size(self._path, self._file.tell() + size - _MAX_HEADER_BYTES)
+        return self._file.read(size)
+
+    def seek(self, position, whence=os.SEEK_SET):
+        if whence == os.SEEK_SET:
+            _check_size(self._path, position - _MAX_HEADER_BYTES)
+        return self._file.seek(position, whence)
+
+    def tell(self):
+        return self._file.tell()
+
+
+def _read_tar(path: Path) -> SplitFiles | None:
+    """Returns the files of a tar; None if it is none."""
+    for open_file in (open, gzip.open, bz2.open, lzma.open):
+        with open_file(path, "rb") as file:
+            try:
+                archive = tarfile.open(fileobj=_Bounded(file, path), mode="r:")  # noqa: SIM115
+            except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError):
+                continue  # of another compression, or no tar at all
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                continue  # gzip and bz2 say it so
+            with archive:
+                return _files_of_tar(archive, path)
+    return None
+
+
+def _files_of_tar(archive: tarfile.TarFile, path: Path) -> SplitFiles:
     members = {}
     total = 0
-    with tarfile.open(path) as archive:
-        for member in archive:
-            # Checked before the member is skipped, because skipping decompresses it.
-            total += member.size
-            _check_size(path, total)
-            # Only plain files: a link could name a file outside the archive.
-            if member.isreg() and _is_corpus_name(member.name):
-                members[member.name] = member
-        chosen = choose_names(members, str(path))
-        # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
-        names = sorted(chosen.values(), key=lambda name: members[name].offset)
-        contents = {name: archive.extractfile(members[name]).read() for name in names}
-    return {split: (contents[name], f"{path}/{name}") for split, name in chosen.items()}
+    for member in archive:
+        # Checked before the member is skipped, because skipping decompresses it.
+        total += member.size
+        _check_size(path, total)
+        # Only plain files: a link could name a file outside the archive.
+        if member.isreg() and _is_corpus_name(member.name):
+            members[member.name] = member
+    chosen = choose_names(members, str(path))
+    # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
+    names = sorted(chosen.values(), key=lambda name: members[name].offset)
+    copies = {name: _copy(archive.extractfile(members[name]), f"{path}/{name}") for name in names}
+    return {split: copies[name] for split, name in chosen.items()}
 
 
 def _read_zip(path: Path) -> SplitFiles:
@@ -150,4 +245,24 @@ def _read_zip(path: Path) -> SplitFiles:
         chosen = choose_names(members, str(path))
         # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
         _check_size(path, sum(members[name].file_size for name in chosen.values()))
-        return {split: (archive.read(members[name]), f"{path}/{name}") for split, name in chosen.items()}
+        return {split: _copy(archive.open(members[name]), f"{path}/{name}") for split, name in chosen.items()}
+
+
+def _copy(member: BinaryIO, path: str) -> SplitFile:
+    """Returns a file with the content of an archive's member."""
+    with contextlib.ExitStack() as at_errors:
+        copy = at_errors.enter_context(tempfile.TemporaryFile())
+        with member:
+            shutil.copyfileobj(member, copy, 2**18)
+        size = copy.tell()
+        copy.flush()
+        at_errors.pop_all()
+
+    def reopen():
+        file = os.fdopen(os.dup(copy.fileno()), "rb")
+        file.seek(0)
+        return file
+
+    file = SplitFile(path, size, reopen)
+    weakref.finalize(file, copy.close)
+    return file

@@ -1,4 +1,4 @@
-"""Sources of text: PTB from the disk or a download, a folder, an archive, the built-in sample."""
+"""Where texts come from: PTB from the disk or a download, a folder, an archive, the built-in sample."""
 
 import dataclasses
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import SplitFiles, read_files
+from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, read_files
 from kerasptb.data.sample import read_sample
 from kerasptb.utils.files import user_cache
 
@@ -17,46 +17,12 @@ logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "KERASPTB_DATA"
 
+_LARGEST_OF_PTB = 10_000_000  # bytes; the training text has 5 MB
+
 # "auto" can fall back on the sample, and a user is waiting: it gives an address 5 seconds to answer (enough for a name
 # look-up and a TLS handshake over a slow line), and all of them half a minute. "ptb" has no fallback and waits longer.
 AUTO_TIMEOUTS = {"answer_timeout": 5.0, "total_timeout": 30.0}
 PTB_TIMEOUTS = {"answer_timeout": 20.0, "total_timeout": 600.0}
-
-
-@dataclasses.dataclass(frozen=True)
-class TextFile:
-    """A text and the place it was read from.
-
-    Attributes:
-        text: the text.
-        path: its place, for messages.
-    """
-
-    text: str
-    path: str
-
-    @classmethod
-    def from_bytes(cls, data: bytes, path: str) -> "TextFile":
-        """Decodes UTF-8.
-
-        Args:
-            data: the file's bytes; a byte order mark is dropped.
-            path: its place, for messages.
-
-        Raises:
-            DataError: `data` holds no word, or is not UTF-8.
-        """
-        try:
-            text = data.decode("utf-8").removeprefix("\ufeff")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise DataError(
-                f"Expected a text in UTF-8. {path} is not: byte {error.start} (line {line}) is "
-                f"0x{data[error.start]:02x}. Convert the file to UTF-8."
-            ) from None
-        if not text or text.isspace():
-            raise DataError(f"Expected a text of at least one word. {path} is empty.")
-        return cls(text, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +39,23 @@ class RawCorpus:
         location: what `find_corpus` takes to read the same texts again, from any working directory.
     """
 
-    train: TextFile
-    valid: TextFile
-    test: TextFile
+    train: SplitFile
+    valid: SplitFile
+    test: SplitFile
     name: str
     source: str
     is_sample: bool
     location: str
+
+    @property
+    def files(self) -> SplitFiles:
+        """The texts by split."""
+        return {split: getattr(self, split) for split in SPLITS}
+
+    @property
+    def place(self) -> dict[str, str | bool]:
+        """The other attributes by name."""
+        return {name: getattr(self, name) for name in ("name", "source", "is_sample", "location")}
 
 
 def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCorpus:
@@ -90,7 +66,7 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
         cache_dir: where a download is kept, or None for the default.
 
     Raises:
-        DataError: a file is empty or not UTF-8, an archive is damaged, or PTB is nowhere.
+        DataError: an archive is damaged, or PTB is nowhere.
         FileNotFoundError: a file is missing.
     """
     if data == "sample":
@@ -124,19 +100,21 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
     return read_path(folder)
 
 
+def default_cache() -> Path:
+    """Returns `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`; without a home it is among temporary files."""
+    try:
+        return user_cache()
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / f"kerasptb-{os.getuid()}"
+
+
 def ptb_cache(cache_dir: Path | None = None) -> Path:
     """Returns the folder in which a download of PTB is kept.
 
     Args:
-        cache_dir: the cache, or None for `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`. For a user without a
-            home it is in the folder for temporary files.
+        cache_dir: the cache, or None for the default.
     """
-    if cache_dir is None:
-        try:
-            cache_dir = user_cache()
-        except RuntimeError:  # a user without a home
-            cache_dir = Path(tempfile.gettempdir()) / f"kerasptb-{os.getuid()}"
-    return cache_dir / "ptb"
+    return (cache_dir or default_cache()) / "ptb"
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
@@ -165,16 +143,15 @@ def read_path(path: Path) -> RawCorpus:
         path: the folder or archive.
 
     Raises:
-        DataError: a file is empty or not UTF-8, or an archive is damaged.
+        DataError: an archive is damaged.
         FileNotFoundError: a file is missing.
     """
     files = read_files(path)
-    texts = {split: TextFile.from_bytes(*file) for split, file in files.items()}
-    is_ptb = _is_ptb(files)
+    is_ptb = all(_is_published(split, file) for split, file in files.items())
     name = "ptb" if is_ptb else path.resolve().name
     if not is_ptb and name in ("auto", "ptb", "sample"):
         name = f"own-{name}"  # these three names mean other texts
-    return RawCorpus(**texts, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
+    return RawCorpus(**files, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
 
 
 def _read_local_ptb(path: Path) -> RawCorpus:
@@ -187,14 +164,16 @@ def _read_local_ptb(path: Path) -> RawCorpus:
         raise
 
 
-def _is_ptb(files: SplitFiles) -> bool:
-    return all(
-        hashlib.sha256(files[split][0]).hexdigest() == PTB_SHA256[f"ptb.{split}.txt"]
-        for split in ("test", "valid", "train")
-    )
+def _is_published(split: str, file: SplitFile) -> bool:
+    if file.size > _LARGEST_OF_PTB:
+        return False
+    with file.open() as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == PTB_SHA256[f"ptb.{split}.txt"]
 
 
 def _read_sample() -> RawCorpus:
-    texts = {split: TextFile(text, f"the sample's {split} text") for split, text in read_sample().items()}
+    texts = {
+        split: SplitFile.of_bytes(text.encode(), f"the sample's {split} text") for split, text in read_sample().items()
+    }
     source = "the built-in sample (pydoc_data.topics)"
     return RawCorpus(**texts, name="sample", source=source, is_sample=True, location="sample")

@@ -45,7 +45,7 @@ def link(name, target, kind):
 
 
 def contents(path):
-    return {split: data for split, (data, _) in read_files(path).items()}
+    return {split: b"".join(file.chunks()) for split, file in read_files(path).items()}
 
 
 @pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
@@ -53,7 +53,7 @@ def contents(path):
 def test_folder(prefix, pattern, tmp_path):
     write_folder(tmp_path, published(prefix, pattern).items())
     assert contents(tmp_path) == CONTENTS
-    assert read_files(tmp_path)["valid"][1] == str(tmp_path / prefix / pattern.format("valid"))
+    assert read_files(tmp_path)["valid"].path == str(tmp_path / prefix / pattern.format("valid"))
 
 
 @pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
@@ -63,7 +63,7 @@ def test_archive(write, prefix, pattern, tmp_path):
     path = tmp_path / "archive"
     write(path, published(prefix, pattern).items())
     assert contents(path) == CONTENTS
-    assert read_files(path)["test"][1] == f"{path}/{prefix}{pattern.format('test')}"
+    assert read_files(path)["test"].path == f"{path}/{prefix}{pattern.format('test')}"
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -132,6 +132,16 @@ def test_huge_member_of_another_name_is_refused(tmp_path, monkeypatch):
     write_tar(path, [("zeros", bytes(10_000)), *published().items()])
     monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 9_999)
     with pytest.raises(DataError, match="unpacks to 10,000 bytes or more"):
+        read_files(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_huge_header_of_a_tar_is_refused_unread(kind, tmp_path):
+    header = tarfile.TarInfo("header")
+    header.type = kind
+    path = tmp_path / "a.tgz"
+    write_tar(path, [(header, b"0" * 5_000_000), ("train.txt", b"x")])
+    with pytest.raises(DataError, match=r"a\.tgz has a header of 5,000,\d+ bytes"):
         read_files(path)
 
 

@@ -1,0 +1,125 @@
+"""Large texts are encoded once: their ids lie in the cache folder, and are mapped into memory from there.
+
+    CACHE/texts/KEY/
+      text.json            the text's place, sizes and times of change; its vocabulary; the digest of its ids
+      vocabulary.txt       one word a line
+      train.ids …          little-endian int32
+
+An entry appears whole. It is replaced when its text has changed; the folder may be removed at any time.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kerasptb.data.errors import DataError
+from kerasptb.data.files import SPLITS
+from kerasptb.data.vocabulary import Vocabulary
+
+_DESCRIPTION = "text.json"
+
+
+class StoredTexts:
+    """The encoded texts in a cache folder.
+
+    Args:
+        cache_dir: the cache folder.
+    """
+
+    def __init__(self, cache_dir: Path):
+        self.folder = cache_dir / "texts"
+
+    def find(self, text: dict, vocabulary: Vocabulary | None, vocabulary_size: int | None):
+        """Returns the entry of a text, or None.
+
+        Args:
+            text: what tells the text and its state, JSON values.
+            vocabulary: the vocabulary that it is to have; `None` for its own.
+            vocabulary_size: the most words of its own vocabulary.
+
+        Returns:
+            description: dict, as given to `add`.
+            ids: mapping from split to int32 [N], read-only.
+            vocabulary: the vocabulary.
+        """
+        for folder in self.folder.glob("*"):
+            try:
+                description = json.loads((folder / _DESCRIPTION).read_text())
+                if description["text"] != text:
+                    continue
+                if vocabulary is not None and description["words"] != words_digest(vocabulary):
+                    continue
+                if vocabulary is None and description["vocabulary_size"] != [vocabulary_size]:
+                    continue
+                own = vocabulary or Vocabulary.load(folder / "vocabulary.txt")
+                return description, _open(folder, description["lengths"]), own
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # being removed, or damaged
+        return None
+
+    def new_entry(self):
+        """Returns a context with a new folder for ids, which is removed at its end unless it was handed to `add`.
+
+        Raises:
+            OSError: if there can be none.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".*"):  # by a process that was killed
+            if left.stat().st_mtime < time.time() - 24 * 3600:
+                shutil.rmtree(left, ignore_errors=True)
+        return tempfile.TemporaryDirectory(dir=self.folder, prefix=".", ignore_cleanup_errors=True)
+
+    def add(self, folder, ids, vocabulary, description):
+        """Makes a folder with ids an entry, and removes entries of the same text in an earlier state.
+
+        Args:
+            folder: the folder of a `new_entry`, with the ids in it.
+            ids: mapping from split to the ids, mapped from it.
+            vocabulary: the vocabulary.
+            description: dict with the keys "text", as for `find`, "vocabulary_size", a list of the size that the
+                vocabulary was made with or an empty one, and whatever `find` is to return.
+
+        Returns:
+            Mapping from split to the ids, read-only.
+        """
+        folder = Path(folder)
+        lengths = {split: len(values) for split, values in ids.items()}
+        description = {**description, "words": words_digest(vocabulary), "lengths": lengths}
+        vocabulary.save(folder / "vocabulary.txt")
+        (folder / _DESCRIPTION).write_text(json.dumps(description))
+        self._remove_older(description["text"])
+        content = json.dumps([description["text"], description["vocabulary_size"], description["words"]])
+        entry = self.folder / hashlib.sha256(content.encode()).hexdigest()[:32]
+        try:
+            folder.rename(entry)
+        except OSError:  # another process was faster, or what is there is damaged
+            with contextlib.suppress(OSError, ValueError):
+                return _open(entry, lengths)
+            shutil.rmtree(entry, ignore_errors=True)
+            folder.rename(entry)
+        return _open(entry, lengths)
+
+    def _remove_older(self, text):
+        for folder in self.folder.glob("*"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                other = json.loads((folder / _DESCRIPTION).read_text())["text"]
+                if other["location"] == text["location"] and other != text:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def words_digest(vocabulary: Vocabulary) -> str:
+    """Returns the SHA-256 of a vocabulary's words, in hexadecimal."""
+    return hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
+
+
+def _open(folder, lengths):
+    ids = {split: np.memmap(folder / f"{split}.ids", "<i4", "r") for split in SPLITS}
+    if {split: len(values) for split, values in ids.items()} != lengths:
+        raise DataError(f"{folder} is damaged: its ids are not as long as they were.")
+    return ids
