@@ -139,7 +139,7 @@ def train(
         recorder = Recorder(run, checkpoint_minutes)
         if resume:
             _record_resumption(run, corpus, epochs, recorder.epoch, say)
-        steps = len(_make_batches(corpus, model, run.config["training"])[0])
+        steps = len(_make_batches(corpus, run.config["model"], run.config["training"])[0])
         optimizer, own_callbacks = _make_trainer(run.config["training"], steps)
         # A resumed training begins a call of the step function where the checkpoint lies.
         steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
@@ -187,18 +187,22 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         policy = keras.dtype_policies.get(arguments.get("dtype"))
         arguments["precision"] = default_precision(arguments.get("backend") or "auto", policy)
+    # Raises for a text that is too short before a model with a state of so many rows or a folder is made.
+    _make_batches(corpus, arguments, settings)
     model = LanguageModel(**arguments)
     if model.vocabulary_size != len(corpus.vocabulary):
         raise DataError(
             f"Expected a model of the text's {len(corpus.vocabulary)} words. "
             f"Received: vocabulary_size={model.vocabulary_size}"
         )
-    # Raises for a text that is too short before a folder is created.
-    _make_batches(corpus, model, settings)
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
     data = {name: getattr(corpus, name) for name in ("name", "source", "is_sample", "location", "digest")}
-    data |= {"vocabulary_size": len(corpus.vocabulary), "vocabulary_limit": vocabulary_limit}
+    data |= {
+        "vocabulary_size": len(corpus.vocabulary),
+        "vocabulary_digest": corpus.vocabulary.digest,
+        "vocabulary_limit": vocabulary_limit,
+    }
     config = {"model": model.get_config(), "training": settings, "data": data, "versions": _versions()}
     folder = out or new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     return runs.create_run(folder, config, corpus.vocabulary), model
@@ -272,7 +276,7 @@ def _compile(model, optimizer, steps_per_execution, settings):
 
 def _fit(model, corpus, recorder, callbacks, verbose):
     settings = recorder.run.config["training"]
-    batches, valid_batches = _make_batches(corpus, model, settings, epoch=recorder.epoch)
+    batches, valid_batches = _make_batches(corpus, recorder.run.config["model"], settings, epoch=recorder.epoch)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
@@ -314,6 +318,10 @@ def _training_settings(preset, given, training_arguments):
         settings["recipe"] = preset
     if name := given.get("optimizer"):
         settings["learning_rate"] = given.get("learning_rate", rate_of(name))
+    for name in ("learning_rate", "global_clipnorm", "weight_decay"):
+        value = settings.get(name)
+        if value is not None and not (0 < value < math.inf or (value == 0 and name == "weight_decay")):
+            raise ValueError(f"Expected a {name} above 0, and finite. Received: {name}={value}")
     return settings
 
 
@@ -321,14 +329,15 @@ def _without_none(arguments):
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _make_batches(corpus, model, settings, epoch=0):
+def _make_batches(corpus, model_arguments, settings, epoch=0):
     """Returns the batches of training, from this epoch on, and those of validation."""
     batches, arguments = {}, _recipe_of(settings).batch_arguments()
+    size = model_arguments["batch_size"], model_arguments["num_steps"]
     if arguments.get("jitter"):
-        arguments |= {"seed": model.seed, "epoch": epoch}
+        arguments |= {"seed": model_arguments["seed"], "epoch": epoch}
     for name, text, further in (("training", corpus.train, arguments), ("validation", corpus.valid, {})):
         try:
-            batches[name] = make_dataset(text, model.batch_size, model.num_steps, **further)
+            batches[name] = make_dataset(text, *size, **further)
         except DataError as error:
             raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
     if settings["steps_per_epoch"]:

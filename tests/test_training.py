@@ -334,6 +334,27 @@ def test_a_training_of_nothing_is_refused(tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"learning_rate": 0},
+        {"learning_rate": float("inf")},
+        {"training_arguments": {"global_clipnorm": 0.0}},
+        {"training_arguments": {"global_clipnorm": float("nan")}},
+        {"preset": "small", "training_arguments": {"weight_decay": -0.1}},
+        {"seed": 1.5},
+        {"seed": -1},
+        {"keep_prob": 1e-9},
+        {"batch_size": 10**9},
+    ],
+)
+def test_absurd_settings_are_refused_before_anything_is_made(tmp_path, arguments):
+    name = list(arguments.get("training_arguments", arguments))[-1]
+    with pytest.raises(ValueError, match=name):
+        train(tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_are_compared_as_they_are_meant(tmp_path):
     arguments = {"batch_size": np.int64(4), "model_arguments": {**SMALL, "units": np.int64(8)}}
     run = train(tmp_path / "run", epochs=1, **arguments)

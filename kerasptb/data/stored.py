@@ -53,7 +53,7 @@ class StoredTexts:
                 description = json.loads((folder / _DESCRIPTION).read_text())
                 if description["text"] != text:
                     continue
-                if vocabulary is not None and description["words"] != words_digest(vocabulary):
+                if vocabulary is not None and description["words"] != vocabulary.digest:
                     continue
                 if vocabulary is None and description["vocabulary_size"] != [vocabulary_size]:
                     continue
@@ -90,7 +90,7 @@ class StoredTexts:
         """
         folder = Path(folder)
         lengths = {split: len(values) for split, values in ids.items()}
-        description = {**description, "words": words_digest(vocabulary), "lengths": lengths}
+        description = {**description, "words": vocabulary.digest, "lengths": lengths}
         vocabulary.save(folder / "vocabulary.txt")
         (folder / _DESCRIPTION).write_text(json.dumps(description))
         self._remove_older(description["text"])
@@ -111,11 +111,6 @@ class StoredTexts:
                 other = json.loads((folder / _DESCRIPTION).read_text())["text"]
                 if other["location"] == text["location"] and other != text:
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def words_digest(vocabulary: Vocabulary) -> str:
-    """Returns the SHA-256 of a vocabulary's words, in hexadecimal."""
-    return hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
 
 
 def _open(folder, lengths):

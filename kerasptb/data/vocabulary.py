@@ -1,5 +1,7 @@
 """Words and their ids."""
 
+import functools
+import hashlib
 import io
 import os
 from collections import Counter
@@ -91,6 +93,11 @@ class Vocabulary:
                 raise DataError(f"Expected a size of at least 3: {UNK}, {EOS} and one word. Received: size={size}")
             counts = _most_frequent(counts, size)
         return cls(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the words in their order, in hexadecimal."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
     @property
     def unk_id(self) -> int | None:

@@ -51,6 +51,7 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
     Raises:
         DataError: if the text is too short for one batch.
         ValueError: if the model has no such metric, or `every_word` is asked for at another batch size.
+        ArithmeticError: if the perplexity is infinite or not a number.
     """
     return evaluate_split(model, ids, batch_size, num_steps, every_word).perplexity
 
@@ -86,6 +87,8 @@ def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
         cross_entropy = num_words * math.log(perplexity) + num_rest * math.log(of_rest)
         num_words += num_rest
         perplexity = math.exp(cross_entropy / max(num_words, 1))
+    if not math.isfinite(perplexity):
+        raise ArithmeticError(f"The perplexity is {perplexity}: the model's weights are no result of a training.")
     return Evaluation(perplexity, num_words, batch_size, num_steps)
 
 

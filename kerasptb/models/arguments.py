@@ -14,6 +14,8 @@ DROPOUT_RATES = (
     "recurrent_kernel_dropout",
 )
 PENALTIES = ("activation_regularization", "temporal_activation_regularization")
+# What is kept is divided by it: with less, nothing that float32 holds is left of a model.
+_LEAST_KEEP_PROB = 0.01
 _SIZES = ("vocabulary_size", "embedding_size", "batch_size", "num_steps")
 
 
@@ -37,8 +39,13 @@ def checked_arguments(**arguments):
             raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {name}={size!r}")
     if not units:
         raise ValueError("`units` must name at least one LSTM layer. Received: units=()")
-    if not 0.0 < checked["keep_prob"] <= 1.0:
-        raise ValueError(f"`keep_prob` must be above 0 and at most 1. Received: keep_prob={checked['keep_prob']}")
+    if not _LEAST_KEEP_PROB <= checked["keep_prob"] <= 1.0:
+        raise ValueError(
+            f"`keep_prob` must be at least {_LEAST_KEEP_PROB} and at most 1. Received: keep_prob={checked['keep_prob']}"
+        )
+    seed = checked["seed"]
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise ValueError(f"`seed` must be a whole number of at least 0, or None. Received: seed={seed!r}")
     for name in ("init_scale", *PENALTIES):
         if not 0 <= checked[name] < math.inf:
             raise ValueError(f"`{name}` must be 0 or more, and finite. Received: {name}={checked[name]}")

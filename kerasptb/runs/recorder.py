@@ -4,7 +4,8 @@ from kerasptb.callbacks import Checkpoint
 from kerasptb.optimizers import averaged_weights
 from kerasptb.runs import run as runs
 from kerasptb.runs.plots import plot_curves
-from kerasptb.utils.files import atomic_write, reserve_space
+from kerasptb.runs.weights import save_weights
+from kerasptb.utils.files import atomic_write
 
 
 class Recorder(Checkpoint):
@@ -53,8 +54,5 @@ class Recorder(Checkpoint):
             plot_curves(self.history, temporary)
 
     def _save_weights(self, name):
-        # HDF5 kills the process if the disk is full. Besides the weights it writes some 50 KB.
-        num_bytes = 4 * self.model.count_params() + 2**20
-        with averaged_weights(self.model), atomic_write(self.run.weights_path(name)) as temporary:
-            reserve_space(temporary, num_bytes)
-            self.model.save_weights(temporary, overwrite=True)
+        with averaged_weights(self.model):
+            save_weights(self.model, self.run.weights_path(name))

@@ -25,6 +25,7 @@ import shutil
 from pathlib import Path
 
 from kerasptb.data import Vocabulary, load_corpus
+from kerasptb.runs.damage import RunError, damage
 from kerasptb.utils.files import atomic_write, lock_folder, write_json
 
 CONFIG = "config.json"
@@ -37,6 +38,15 @@ RESUME_BEFORE = "resume.before.npz"
 LOGS = "logs"
 EXPLANATION = "explain.txt"
 ADAPTATION = "adaptation.json"
+
+_REMEDY = "Restore it from a copy; without it the run cannot be used."
+
+# Settings that every run has had.
+_NEEDED = {
+    "model": ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps"),
+    "training": ("preset", "epochs"),
+    "data": ("name",),
+}
 
 _FILES = {
     CONFIG,
@@ -51,10 +61,6 @@ _FILES = {
     "best.weights.h5",
     "last.weights.h5",
 }
-
-
-class RunError(ValueError):
-    """The folder is not a run, or the run does not allow what was asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,10 @@ class Run:
     def metrics(self):
         """The results in metrics.json, a dict; empty before the training has ended."""
         path = self.folder / METRICS
-        return json.loads(path.read_text()) if path.exists() else {}
+        if not path.exists():
+            return {}
+        with damage(path, "--resume writes it anew."):
+            return dict(json.loads(path.read_text()))
 
     @property
     def history(self):
@@ -83,7 +92,7 @@ class Run:
         path = self.folder / HISTORY
         if not path.exists():
             return []
-        with path.open(newline="") as file:
+        with damage(path, "--resume writes it anew."), path.open(newline="") as file:
             return [
                 {key: int(value) if key == "epoch" else float(value) for key, value in row.items() if value}
                 for row in csv.DictReader(file)
@@ -140,6 +149,7 @@ class Run:
             RunError: if the run does not have these weights, for example before the end of its first epoch.
         """
         from kerasptb.models import LanguageModel  # noqa: PLC0415  (the folder can be read without TensorFlow)
+        from kerasptb.runs.weights import load_weights  # noqa: PLC0415
 
         if weights not in ("best", "last"):
             raise ValueError(f'`weights` must be "best" or "last". Received: weights={weights!r}')
@@ -152,7 +162,7 @@ class Run:
         if batch_size is not None:
             arguments["batch_size"] = batch_size
         model = LanguageModel(**arguments)
-        model.load_weights(path)
+        load_weights(model, path)
         model.compile()
         return model
 
@@ -171,23 +181,28 @@ def load_run(folder):
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text())
-        vocabulary = Vocabulary.load(folder / VOCABULARY)
+        with damage(folder / CONFIG, _REMEDY):
+            config = json.loads((folder / CONFIG).read_text())
+            if missing := [f"{part}.{name}" for part in _NEEDED for name in _NEEDED[part] if name not in config[part]]:
+                raise ValueError(f"it lacks {', '.join(missing)}")
+        with damage(folder / VOCABULARY, _REMEDY):
+            vocabulary = Vocabulary.load(folder / VOCABULARY)
+            _check_vocabulary(vocabulary, config["data"])
     except FileNotFoundError as error:
         raise RunError(
             f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
         ) from None
     except NotADirectoryError:
         raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, a file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{folder / CONFIG} is damaged: {error}") from None
-    parts = ("model", "training", "data")
-    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in parts):
-        raise RunError(f"{folder / CONFIG} is damaged: it lacks the settings of {', '.join(parts)}, or some of them.")
-    size = config["data"].get("vocabulary_size", len(vocabulary))  # runs have not always recorded it
-    if size != len(vocabulary):
-        raise RunError(f"{folder / VOCABULARY} is damaged: it has {len(vocabulary)} words, of {size}.")
     return Run(folder, config, vocabulary)
+
+
+def _check_vocabulary(vocabulary, data):
+    """Raises if a vocabulary is not the one that a run records; runs have not always recorded both."""
+    if (size := data.get("vocabulary_size", len(vocabulary))) != len(vocabulary):
+        raise ValueError(f"it has {len(vocabulary)} words, of {size}")
+    if data.get("vocabulary_digest", vocabulary.digest) != vocabulary.digest:
+        raise ValueError("its words or their order are not those of the training")
 
 
 def create_run(folder, config, vocabulary):

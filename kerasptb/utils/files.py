@@ -76,9 +76,14 @@ def reserve_space(path, num_bytes):
 
 
 def write_json(path, value):
-    """Writes a value as a complete JSON file."""
+    """Writes a value as a complete JSON file.
+
+    Raises:
+        ValueError: if it holds NaN or infinity, which JSON does not know.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(text)
 
 
 def read_json(path):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -5,11 +7,12 @@ from kerasptb.data import Vocabulary, load_corpus
 from kerasptb.runs import RunError, create_run, load_run, lock_run, write_history
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
-CONFIG = {"model": {}, "training": {}, "data": {}}
+MODEL = {"vocabulary_size": 2, "embedding_size": 3, "units": [3], "batch_size": 2, "num_steps": 2}
+CONFIG = {"model": MODEL, "training": {"preset": "notebook", "epochs": 1}, "data": {"name": "text"}}
 
 
 def test_a_run_comes_back_from_its_folder(tmp_path):
-    config = {**CONFIG, "model": {"units": [3]}}
+    config = {**CONFIG, "model": {**MODEL, "units": [4]}}
     create_run(tmp_path / "a" / "run", config, VOCABULARY)
     run = load_run(tmp_path / "a" / "run")
     assert run.config == config
@@ -44,7 +47,10 @@ def test_a_file_is_no_run(tmp_path):
         load_run(tmp_path / "run")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": {}, "training": null, "data": {}}', "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"model": {}, "training": null, "data": {}}', "\udcff", json.dumps({**CONFIG, "model": {}})],
+)
 def test_damaged_settings_are_named(text, tmp_path):
     create_run(tmp_path, CONFIG, VOCABULARY)
     (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
@@ -53,10 +59,38 @@ def test_damaged_settings_are_named(text, tmp_path):
 
 
 def test_a_vocabulary_that_was_cut_is_named(tmp_path):
-    create_run(tmp_path, {**CONFIG, "data": {"vocabulary_size": 2}}, VOCABULARY)
+    create_run(tmp_path, {**CONFIG, "data": {"name": "text", "vocabulary_size": 2}}, VOCABULARY)
     (tmp_path / "vocabulary.txt").write_text("the\n")
-    with pytest.raises(RunError, match=r"vocabulary\.txt is damaged: it has 1 words, of 2"):
+    with pytest.raises(RunError, match=r"vocabulary\.txt is damaged \(it has 1 words, of 2\)\. Restore it"):
         load_run(tmp_path)
+
+
+def test_a_vocabulary_in_another_order_is_named(tmp_path):
+    create_run(tmp_path, {**CONFIG, "data": {"name": "text", "vocabulary_digest": VOCABULARY.digest}}, VOCABULARY)
+    (tmp_path / "vocabulary.txt").write_text("<unk>\nthe\n")
+    with pytest.raises(RunError, match=r"vocabulary\.txt is damaged \(its words or their order are not those"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["epoch,loss\n1,x\n", "epoch,loss\n\x00\xff\n", "epoch,loss\nnan,2\n"])
+def test_a_damaged_history_is_named_with_its_remedy(tmp_path, content):
+    run = create_run(tmp_path, CONFIG, VOCABULARY)
+    (tmp_path / "history.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(RunError, match=r"history\.csv is damaged \(.*\)\. --resume writes it anew"):
+        run.history  # noqa: B018
+
+
+def test_damaged_results_are_named(tmp_path):
+    run = create_run(tmp_path, CONFIG, VOCABULARY)
+    (tmp_path / "metrics.json").write_text('{"epochs": ')
+    with pytest.raises(RunError, match=r"metrics\.json is damaged \(no JSON, .*\)\. --resume writes it anew"):
+        run.metrics  # noqa: B018
+
+
+def test_a_folder_whose_making_was_killed_is_made_again(tmp_path):
+    (tmp_path / ".vocabulary.txt.x7").mkdir()
+    (tmp_path / "vocabulary.txt").write_text("the\n")
+    assert create_run(tmp_path, CONFIG, VOCABULARY).vocabulary == VOCABULARY
 
 
 def test_the_sample_of_another_python_is_told(tmp_path):

@@ -1,0 +1,31 @@
+"""Files of a run that are not what was written: one message, with the file and the remedy."""
+
+import contextlib
+import csv
+import json
+import zipfile
+
+_DAMAGE = (ValueError, LookupError, TypeError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, csv.Error)
+
+
+class RunError(ValueError):
+    """The folder is not a run, or the run does not allow what was asked."""
+
+
+@contextlib.contextmanager
+def damage(path, remedy):
+    """Makes a `RunError` of what reading a damaged file raises.
+
+    Args:
+        path: the file.
+        remedy: what to do, a sentence.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, RunError) or getattr(error, "errno", None) is not None:
+            raise  # it is told already, or the disk's, not the file's
+        text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, json.JSONDecodeError):
+            text = f"no JSON, {text}"
+        raise RunError(f"{path} is damaged ({text:.200}). {remedy}") from None

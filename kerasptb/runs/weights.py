@@ -1,0 +1,66 @@
+"""Files of weights that tell whether they are what was written."""
+
+import hashlib
+import logging
+
+import h5py
+import numpy as np
+
+from kerasptb.runs.damage import RunError, damage
+from kerasptb.utils.files import atomic_write, reserve_space
+
+logger = logging.getLogger(__name__)
+
+_DIGEST = "kerasptb_sha256"
+_REMEDY = "Train on with --resume, which writes it anew, or name the run's other weights."
+
+
+def save_weights(model, path):
+    """Writes a model's weights, with their digest in the same file; the file is replaced whole.
+
+    Args:
+        model: a Keras model.
+        path: the file.
+
+    Raises:
+        OSError: if there is no room for it.
+    """
+    with atomic_write(path) as temporary:
+        # HDF5 kills the process if the disk is full. Besides the weights it writes some 50 KB.
+        reserve_space(temporary, 4 * model.count_params() + 2**20)
+        model.save_weights(temporary, overwrite=True)
+        with h5py.File(temporary, "r+") as file:
+            file.attrs[_DIGEST] = _digest(file)
+
+
+def load_weights(model, path):
+    """Reads a model's weights.
+
+    Args:
+        model: a Keras model.
+        path: the file.
+
+    Raises:
+        RunError: if the file is damaged, or holds values that are not finite.
+    """
+    with damage(path, _REMEDY):
+        with h5py.File(path, "r") as file:
+            expected, found = file.attrs.get(_DIGEST), _digest(file)
+        if expected is None:
+            logger.warning("%s is of an earlier version, without a digest: damage would not be seen.", path)
+        elif expected != found:
+            raise ValueError("its digest is another")
+        model.load_weights(path)
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise RunError(f"{path} holds weights that are not numbers: its training has diverged. {_REMEDY}")
+
+
+def _digest(file):
+    """Returns the SHA-256 of the names and values of all arrays in an HDF5 file, in hexadecimal."""
+    arrays = {}
+    file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype}\n".encode())
+        digest.update(np.ascontiguousarray(arrays[name][()]).tobytes())
+    return digest.hexdigest()
