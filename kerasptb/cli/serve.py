@@ -17,10 +17,17 @@ def add_parser(commands):
         metavar="N",
         help="requests a second from one address, 0 for any number (default: 100)",
     )
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which requests may ask for the server, besides localhost; may be repeated",
+    )
 
 
 def execute(options):
     import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve
 
-    serve(options.run, options.host, options.port, options.rate)
+    serve(options.run, options.host, options.port, options.rate, options.allow_host)

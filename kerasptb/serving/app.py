@@ -16,7 +16,14 @@ import kerasptb
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
-from kerasptb.serving.middleware import SECURITY_HEADERS, BodyLimit, CancelOnDisconnect, RateLimit, SecurityHeaders
+from kerasptb.serving.middleware import (
+    SECURITY_HEADERS,
+    AllowedHosts,
+    BodyLimit,
+    CancelOnDisconnect,
+    RateLimit,
+    SecurityHeaders,
+)
 from kerasptb.serving.state_token import decode_state, encode_state
 
 # Enough for the longest text with every character written as two escapes of six bytes. A state's size is added.
@@ -28,18 +35,20 @@ _PAGE = Path(__file__).parent / "page"
 _PROBLEMS = {
     400: "The body is not JSON.",
     413: "The body is too large.",
+    421: "The server is not asked for by this name.",
     422: "The body is JSON, but not what was expected.",
     429: "Too many requests came from this address.",
     503: "Too many requests are waiting.",
 }
 
 
-def create_app(predictor, rate=DEFAULT_RATE):
+def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
     """Returns the ASGI application that serves a model: the page at `/`, the API below `/v1/`.
 
     Args:
         predictor: a `Predictor`.
         rate: requests a second that one address may make; `None` for any number.
+        allowed_hosts: names that the header Host may have, besides this machine's own; `None` for any.
 
     Returns:
         A `FastAPI`. Its description is at `/openapi.json`. There is no interactive page for it, because the usual
@@ -73,6 +82,8 @@ def create_app(predictor, rate=DEFAULT_RATE):
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + len(state))
     if rate is not None:
         app.add_middleware(RateLimit, rate=rate)
+    if allowed_hosts is not None:
+        app.add_middleware(AllowedHosts, hosts=allowed_hosts)
     app.add_middleware(SecurityHeaders)
     return app
 

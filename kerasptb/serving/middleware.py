@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import ipaddress
 import json
 import math
 import time
@@ -37,6 +38,40 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class AllowedHosts:
+    """ASGI middleware that refuses requests that ask for the server by another name, with 421.
+
+    A page of another site can make its own name lead to this machine ("DNS rebinding"). The browser then takes this
+    server for that site, and lets the page read its answers. The header Host still has the site's name.
+
+    Args:
+        app: the ASGI application within.
+        hosts: names and addresses that are allowed besides "localhost" and loopback addresses.
+    """
+
+    def __init__(self, app, hosts=()):
+        self._app = app
+        self._hosts = {"localhost", *(host.lower().strip("[]") for host in hosts)}
+
+    async def __call__(self, scope, receive, send):
+        """Answers a request."""
+        host = dict(scope.get("headers", ())).get(b"host")
+        if host is not None and not self._allows(host.decode("latin-1")):
+            await send_problem(send, 421, "This server is not asked for by that name; see --allow-host.")
+            return
+        await self._app(scope, receive, send)
+
+    def _allows(self, host):
+        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+        name = name.lower().removesuffix(".")
+        if name in self._hosts:
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
 
 
 class BodyLimit:

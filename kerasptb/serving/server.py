@@ -1,6 +1,7 @@
 """From a run folder to a running server."""
 
 import contextlib
+import ipaddress
 import socket
 import tempfile
 from pathlib import Path
@@ -28,7 +29,7 @@ def load_predictor(folder):
         return Predictor(export_saved_model(folder, Path(temporary, "model")))
 
 
-def serve(folder, host="127.0.0.1", port=8000, rate=None):
+def serve(folder, host="127.0.0.1", port=8000, rate=None, allowed_hosts=()):
     """Serves a model's keyboard page and API until it is interrupted.
 
     Args:
@@ -36,6 +37,9 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
         host: address or name to listen at. The default is reached from this machine alone.
         port: TCP port; 0 takes a free one.
         rate: requests a second that one address may make, 0 for any number; `None` for the default of 100.
+        allowed_hosts: names by which requests may ask for the server, besides this machine's own ("localhost"). At
+            this machine's own address no others are allowed, so that no page of another site reaches the server by a
+            name that it has made lead here; elsewhere any name is, unless there are some here.
 
     Raises:
         ServingError: if the extra `serve` is not installed, or the folder holds no model.
@@ -45,17 +49,19 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
         import uvicorn  # noqa: PLC0415
 
         from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
+        from kerasptb.serving.protocol import BoundedProtocol  # noqa: PLC0415
     except ModuleNotFoundError as error:
         packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
         raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     with _listen(host, port) as listening:
         rate = DEFAULT_RATE if rate is None else rate or None
-        app = create_app(load_predictor(folder), rate)
+        is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+        app = create_app(load_predictor(folder), rate, allowed_hosts if is_own or allowed_hosts else None)
         config = uvicorn.Config(
-            app, http=_protocol(), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+            app, http=BoundedProtocol, log_level="warning", access_log=False, timeout_graceful_shutdown=5
         )
-        _allow_many_connections()
+        BoundedProtocol.max_connections = _allow_many_connections()
         address = f"[{host}]" if ":" in host else host
         print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
         try:
@@ -65,61 +71,22 @@ def serve(folder, host="127.0.0.1", port=8000, rate=None):
             print("Stopped.")
 
 
-# Seconds for which a client may leave answers unread while the connection's buffer is full.
-_UNREAD_LIMIT = 10
-
-
-def _protocol():
-    """Returns uvicorn's protocol, changed to close connections without a request or with unread answers.
-
-    uvicorn's own time limit begins only with the first answer. Clients that never send a request would keep their
-    connections open, until the process may open no more.
-    """
-    import h11  # noqa: PLC0415  (of uvicorn)
-    from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415  (of the extra `serve`)
-
-    class Protocol(H11Protocol):
-        def connection_made(self, transport):
-            super().connection_made(transport)
-            self._expect_request()
-
-        def data_received(self, data):
-            # uvicorn would cancel the time limit at the first byte. Here it applies until all headers have come.
-            limit, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
-            super().data_received(data)
-            if self.conn.their_state is not h11.IDLE or self.timeout_keep_alive_task is not None:
-                if limit is not None:
-                    limit.cancel()
-            elif limit is not None:
-                self.timeout_keep_alive_task = limit
-            else:
-                self._expect_request()
-
-        def pause_writing(self):
-            super().pause_writing()
-            self._unread = self.loop.call_later(_UNREAD_LIMIT, self.transport.abort)
-
-        def resume_writing(self):
-            super().resume_writing()
-            self._unread.cancel()
-
-        def _expect_request(self):
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
-    return Protocol
-
-
 def _allow_many_connections():
-    """Raises the process' limit of open files, often 1,024, to the highest value that is allowed."""
+    """Raises the process' limit of open files, often 1,024, as far as is allowed.
+
+    Returns:
+        How many connections one address may have: a quarter of the files, and as many as a proxy needs at most.
+    """
+    most = 1024
     try:
         import resource  # noqa: PLC0415  (Windows has none)
     except ImportError:
-        return
+        return most
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most if files == resource.RLIM_INFINITY else max(min(files // 4, most), 8)
 
 
 def _make_server(config, engine):

@@ -7,7 +7,9 @@ from kerasptb.runs import create_run
 @pytest.fixture(scope="module")
 def run(model, vocabulary, tmp_path_factory):
     run = create_run(
-        tmp_path_factory.mktemp("runs") / "run", {"model": model.get_config(), "training": {}, "data": {}}, vocabulary
+        tmp_path_factory.mktemp("runs") / "run",
+        {"model": model.get_config(), "training": {"preset": "notebook", "epochs": 1}, "data": {"name": "text"}},
+        vocabulary,
     )
     model.save_weights(run.weights_path("best"))
     return run

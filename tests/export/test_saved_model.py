@@ -103,7 +103,11 @@ def test_everything_saved_is_float32_but_for_words_and_ids(saved_model):
 
 
 def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, model, vocabulary):
-    config = {"model": {**model.get_config(), "backend": "auto"}, "training": {}, "data": {}}
+    config = {
+        "model": {**model.get_config(), "backend": "auto"},
+        "training": {"preset": "notebook", "epochs": 1},
+        "data": {"name": "text"},
+    }
     run = create_run(tmp_path / "run", config, vocabulary)
     with pytest.raises(RunError, match="no best weights"):
         export_saved_model(run, tmp_path / "exported")
@@ -221,7 +225,11 @@ def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
 
 
 def test_a_run_is_exported_where_its_precision_cannot_be_had(tmp_path, model, vocabulary, monkeypatch):
-    config = {"model": {**model.get_config(), "precision": "bfloat16"}, "training": {}, "data": {}}
+    config = {
+        "model": {**model.get_config(), "precision": "bfloat16"},
+        "training": {"preset": "notebook", "epochs": 1},
+        "data": {"name": "text"},
+    }
     run = create_run(tmp_path / "run", config, vocabulary)
     model.save_weights(run.weights_path("best"))
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "This machine has no kernels.")

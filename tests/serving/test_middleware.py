@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from kerasptb.serving.middleware import BodyLimit, CancelOnDisconnect, RateLimit, SecurityHeaders
+from kerasptb.serving.middleware import AllowedHosts, BodyLimit, CancelOnDisconnect, RateLimit, SecurityHeaders
 
 
 def request(app, path="/v1/suggest", body=(b"",), headers=(), client=("10.0.0.1", 1)):
@@ -134,6 +134,33 @@ def test_clients_are_forgotten_oldest_first():
     request(app, client=("10.0.0.2", 1))
     request(app, client=("10.0.0.5", 1))
     assert list(app._clients) == ["10.0.0.4", "10.0.0.2", "10.0.0.5"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"localhost", 200),
+        (b"LOCALHOST.:8000", 200),
+        (b"127.0.0.1:8000", 200),
+        (b"127.8.9.1", 200),
+        (b"[::1]:8000", 200),
+        (b"Models.example:80", 200),
+        (b"attacker.example:8000", 421),
+        (b"localhost.attacker.example", 421),
+        (b"127.0.0.1.attacker.example", 421),
+        (b"192.168.1.7", 421),
+        (b"[::2]:8000", 421),
+        (b"[::1", 421),
+        (b"", 421),
+        (b"\xff", 421),
+    ],
+)
+def test_a_page_of_another_site_is_not_let_in_by_a_name_of_its_own(host, status):
+    assert request(AllowedHosts(echo, ["models.EXAMPLE"]), headers=[(b"host", host)])[0] == status
+
+
+def test_who_names_no_host_is_no_browser():
+    assert request(AllowedHosts(echo))[0] == 200
 
 
 def test_answers_carry_the_policy():

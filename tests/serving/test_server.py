@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import json
 import os
@@ -19,7 +20,7 @@ from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.runs import create_run
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import _allow_many_connections, _listen, _protocol, load_predictor
+from kerasptb.serving.server import _allow_many_connections, _listen, load_predictor
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -104,8 +105,10 @@ def test_who_waits_when_the_server_stops_is_told_so(saved_model):
 def listening_with(app):
     """Serves an app by our protocol, which waits a second for headers; gives the address."""
     uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    from kerasptb.serving.protocol import BoundedProtocol
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=_protocol(), log_level="warning", timeout_keep_alive=1, lifespan="off")
+        config = uvicorn.Config(app, http=BoundedProtocol, log_level="warning", timeout_keep_alive=1, lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -147,8 +150,68 @@ def test_headers_that_drip_are_waited_for_no_longer():
     raise AssertionError("it stays open")
 
 
+async def refuse(scope, receive, send):
+    """Reads no body."""
+    await send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_a_body_that_goes_on_after_its_refusal_keeps_no_connection(monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.protocol.LINGER_LIMIT", 0.5)
+    with listening_with(refuse) as address, socket.create_connection(address, timeout=0.1) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\na")
+        received = b""
+        for _ in range(100):  # 10 seconds
+            try:
+                connection.sendall(b"y")
+                if not (data := connection.recv(1000)):
+                    break
+                received += data
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            raise AssertionError("it stays open")
+    assert received.startswith(b"HTTP/1.1 429")
+
+
+def test_a_client_that_has_closed_its_side_gets_its_answer():
+    async def slow(scope, receive, send):
+        await asyncio.sleep(0.5)
+        await echo(scope, receive, send)
+
+    with listening_with(slow) as address:
+        for request in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"):
+            with socket.create_connection(address, timeout=20) as connection:
+                connection.sendall(request * 2)
+                connection.shutdown(socket.SHUT_WR)
+                answers = b"".join(iter(lambda: connection.recv(1000), b""))
+            assert answers.count(b"HTTP/1.1 200") == (2 if b"1.1" in request else 1)
+        with socket.create_connection(address, timeout=20) as connection:  # half a request has no answer
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1000) == b""
+
+
+def test_an_address_has_so_many_connections(monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.protocol.BoundedProtocol.max_connections", 2)
+    with listening_with(echo) as address, contextlib.ExitStack() as opened:
+        connections = [opened.enter_context(socket.create_connection(address, timeout=20)) for _ in range(3)]
+        assert connections[2].recv(1000).startswith(b"HTTP/1.1 503")
+        assert connections[2].recv(1000) == b""
+        connections[0].close()
+        for _ in range(100):
+            with contextlib.suppress(ConnectionError), socket.create_connection(address, timeout=20) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                if connection.recv(1000).startswith(b"HTTP/1.1 200"):
+                    return
+            time.sleep(0.05)
+    raise AssertionError("a connection that was closed still counts")
+
+
 def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
-    monkeypatch.setattr("kerasptb.serving.server._UNREAD_LIMIT", 1)
+    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 1)
     ended = threading.Event()
 
     async def large(scope, receive, send):
@@ -170,7 +233,7 @@ def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
 
 
 def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch):
-    monkeypatch.setattr("kerasptb.serving.server._UNREAD_LIMIT", 1)
+    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 1)
 
     async def large(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
@@ -200,7 +263,7 @@ def test_as_many_connections_as_may_be():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 512), hard))
-        _allow_many_connections()
+        assert _allow_many_connections() == (1024 if hard == resource.RLIM_INFINITY else max(min(hard // 4, 1024), 8))
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -229,7 +292,12 @@ def test_many_clients_at_once_are_answered_as_one(serving, predictor):
 
 def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, tmp_path):
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
-    config = {"model": {name: getattr(model, name) for name in arguments}, "training": {}, "data": {}, "versions": {}}
+    config = {
+        "model": {name: getattr(model, name) for name in arguments},
+        "training": {"preset": "notebook", "epochs": 1},
+        "data": {"name": "text"},
+        "versions": {},
+    }
     run = create_run(tmp_path / "run", config, vocabulary)
     model.save_weights(run.weights_path("best"))
     assert load_predictor(run.folder).fingerprint == predictor.fingerprint
@@ -294,7 +362,7 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     seen = []
 
-    def create_app(predictor, rate):
+    def create_app(predictor, rate, hosts):
         seen.append(rate)
         raise KeyboardInterrupt
 
@@ -303,3 +371,25 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, port=0, rate=asked)
     assert seen == [rate]
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "allowed"),
+    [("127.0.0.1", [], []), ("0.0.0.0", [], None), ("0.0.0.0", ["a.example"], ["a.example"])],
+)
+def test_at_this_machine_s_own_address_no_foreign_name_is_allowed(monkeypatch, tmp_path, host, given, allowed):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    seen = []
+
+    def create_app(predictor, rate, hosts):
+        seen.append(hosts)
+        raise KeyboardInterrupt
+
+    # Nothing listens beyond this machine here.
+    name = SimpleNamespace(getsockname=lambda: (host, 0), close=lambda: None)
+    monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: contextlib.nullcontext(name))
+    monkeypatch.setattr("kerasptb.serving.server.load_predictor", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
+    with pytest.raises(KeyboardInterrupt):
+        serve(tmp_path, host=host, port=0, allowed_hosts=given)
+    assert seen == [allowed]

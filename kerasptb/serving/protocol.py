@@ -1,0 +1,116 @@
+"""uvicorn's HTTP protocol, in which no client keeps a connection that it does not use, or more than its share of them.
+
+uvicorn's only time limit begins with an answer and ends with the next byte. A client that sends no whole request, reads
+no answer, or goes on with a body that was refused would keep its connection open, until the process may open no more.
+"""
+
+import collections
+from typing import ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# Seconds for which a client may leave an answer unread while the connection's buffer is full, or is being closed.
+UNREAD_LIMIT = 10
+# Seconds for which the rest of a body is thrown away that was refused: if the connection were closed at once, the
+# client's system might throw away the answer.
+LINGER_LIMIT = 2
+
+_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+
+
+class BoundedProtocol(H11Protocol):
+    """The protocol of one connection.
+
+    Attributes:
+        max_connections: how many connections one address may have; further ones are refused with 503.
+    """
+
+    max_connections = 1024
+    _open: ClassVar = collections.Counter()  # connections by address
+
+    def connection_made(self, transport):
+        """Starts the time for a request, or refuses the connection."""
+        super().connection_made(transport)
+        self._is_half_closed = self._throws_away = False
+        self._unread = None
+        self._address = (self.client or ("",))[0]
+        self._open[self._address] += 1
+        self._expect_request()
+        if self._open[self._address] > self.max_connections:
+            transport.write(_TOO_MANY)
+            self._throws_away = True
+            self._close()
+
+    def connection_lost(self, exc):
+        """Forgets the connection."""
+        self._open[self._address] -= 1
+        if not self._open[self._address]:
+            del self._open[self._address]
+        self._wait_for_reader(False)
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data):
+        """Takes what the client sends; the time for a request goes on until all headers have come."""
+        if self._throws_away:
+            return
+        # uvicorn would cancel the time limit at the first byte.
+        limit, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE or self.timeout_keep_alive_task is not None:
+            if limit is not None:
+                limit.cancel()
+        elif limit is not None:
+            self.timeout_keep_alive_task = limit
+        else:
+            self._expect_request()
+
+    def eof_received(self):
+        """Keeps the connection of a client that has sent its whole request, until it has its answer."""
+        self._is_half_closed = True
+        is_waiting = self.cycle is not None and not self.cycle.response_complete
+        return is_waiting and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
+
+    def on_response_complete(self):
+        """Ends the connection if its client sends nothing more, or more of what is not wanted."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._wait_for_reader(True)
+        elif self.cycle.response_complete:  # there was no further request in the pipeline
+            if self.conn.their_state is h11.SEND_BODY:
+                self._linger()
+            elif self._is_half_closed:
+                self._close()
+
+    def timeout_keep_alive_handler(self):
+        """Closes a connection without a request."""
+        super().timeout_keep_alive_handler()
+        self._wait_for_reader(True)
+
+    def pause_writing(self):
+        """Begins to wait for a client that does not read."""
+        super().pause_writing()
+        self._wait_for_reader(True)
+
+    def resume_writing(self):
+        """The client reads again."""
+        super().resume_writing()
+        self._wait_for_reader(self.transport.is_closing())
+
+    def _linger(self):
+        self._throws_away = True
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(LINGER_LIMIT, self._close)
+
+    def _close(self):
+        self.transport.close()
+        self._wait_for_reader(True)
+
+    def _wait_for_reader(self, waits):
+        if self._unread is not None:
+            self._unread.cancel()
+        self._unread = self.loop.call_later(UNREAD_LIMIT, self.transport.abort) if waits else None
+
+    def _expect_request(self):
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
