@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import os
 import signal
@@ -124,3 +125,20 @@ def run_under_jax(native_library):
         return result.stdout
 
     return run
+
+
+@pytest.fixture
+def room_for():
+    """A context in which files may have so many bytes, as if the disk were full then."""
+
+    @contextlib.contextmanager
+    def limited(size):
+        resource = pytest.importorskip("resource", reason="this system has no such limits")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

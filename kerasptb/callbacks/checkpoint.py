@@ -3,9 +3,9 @@
 import contextlib
 import itertools
 import json
+import logging
 import sys
 import time
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import numpy as np
 from kerasptb.callbacks.reset_states import stateful_layers
 from kerasptb.utils.files import atomic_write
 from kerasptb.utils.interrupts import Signals
+
+logger = logging.getLogger(__name__)
 
 _LATEST, _BEFORE = "resume.npz", "resume.before.npz"
 
@@ -32,7 +34,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: folder for the latest two checkpoints; created when the first one is written. If the latest is damaged,
-            the training goes on from the one before, with a warning.
+            the training goes on from the one before, with a line in the log.
         minutes: time between two checkpoints within an epoch. One more is written at the end of each epoch.
 
     Attributes:
@@ -195,7 +197,7 @@ class Checkpoint(keras.callbacks.Callback):
                 errors.append(f"{path} is damaged: {error}.")
                 continue
             if errors:
-                warnings.warn(f"{errors[0]} The training goes on from the checkpoint before.", stacklevel=2)
+                logger.warning("%s The training goes on from the checkpoint before.", errors[0])
             return values
         if errors:
             raise ValueError(f"{errors[0]} The training cannot go on.")

@@ -2,9 +2,12 @@
 
 import contextlib
 import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
+
+import tensorflow as tf
 
 from kerasptb.data import Vocabulary
 from kerasptb.models.portable import ExportError, check_path
@@ -33,6 +36,7 @@ def atomic_folder(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}."
     with (
+        _disk_errors(path),
         lock_folder(path, ExportError(f"Another export is at work in {path}.")) if there else contextlib.nullcontext(),
         tempfile.TemporaryDirectory(dir=path if there else path.parent, prefix=prefix) as hidden,
     ):
@@ -84,9 +88,21 @@ def atomic_file(path, suffix, vocabulary):
     if words.exists() and Vocabulary.load(words) != vocabulary:
         raise ExportError(f"{words} holds the words of another model. Name another file. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
+    with _disk_errors(path), atomic_write(path) as temporary:
         yield temporary
         vocabulary.save(words)
+
+
+@contextlib.contextmanager
+def _disk_errors(path):
+    """Makes Python's error of what TensorFlow raises when the disk is full."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+            if os.strerror(number) in error.message:
+                raise OSError(number, os.strerror(number), str(path)) from None
+        raise
 
 
 def vocabulary_path(path):

@@ -228,8 +228,12 @@ def create_run(folder, config, vocabulary):
         raise RunError(
             f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
         )
-    vocabulary.save(folder / VOCABULARY)
-    write_json(folder / CONFIG, config)
+    try:
+        vocabulary.save(folder / VOCABULARY)
+        write_json(folder / CONFIG, config)
+    except BaseException:
+        remove(folder)
+        raise
     return load_run(folder)
 
 

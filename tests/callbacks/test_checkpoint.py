@@ -131,7 +131,7 @@ def test_a_state_that_flows_over_epochs_goes_on(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
+def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
     with pytest.raises(RuntimeError, match="out of luck"):
         fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 7))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.before.npz", "resume.npz"]
@@ -140,8 +140,10 @@ def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
     content[len(content) // 2] ^= 255
     for damaged in (bytes(content), content[:-100], b""):
         latest.write_bytes(damaged)
-        with pytest.warns(UserWarning, match=r"resume\.npz is damaged: .* goes on from the checkpoint before"):
-            checkpoint = Checkpoint(tmp_path)
+        caplog.clear()
+        checkpoint = Checkpoint(tmp_path)
+        assert f"{latest} is damaged: " in caplog.text
+        assert "goes on from the checkpoint before" in caplog.text
         assert (checkpoint.epoch, checkpoint.batch) == (0, 7)
     latest.unlink()  # killed between two renamings
     assert Checkpoint(tmp_path).batch == 7
