@@ -7,12 +7,14 @@ name, link or mode in it can touch the disk.
 import bz2
 import contextlib
 import dataclasses
+import errno
 import functools
 import gzip
 import io
 import lzma
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
 import weakref
@@ -35,6 +37,21 @@ PLACES = ("", "data/", "simple-examples/data/")
 # A guard against archives made to fill the disk. It is four times the size of WikiText-103, the largest text in common
 # use for word-level models.
 MAX_ARCHIVE_BYTES = 2 << 30
+
+# What Python's readers of archives raise for damaged ones.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    LookupError,
+)
 
 # What a tar has besides its files, such as long names, is read into memory whole.
 _MAX_HEADER_BYTES = 1 << 20
@@ -159,11 +176,14 @@ def _archive_errors(path: Path) -> Iterator[None]:
     """Turns the many errors of damaged, encrypted or exotic archives into one."""
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
-    except OSError as error:
-        # bz2 and gzip report damage as an OSError without a number; errors of the disk have one.
-        if error.errno is not None or isinstance(error, FileNotFoundError):
+    except _DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
+        # bz2 and gzip report damage as an OSError without a number; errors of the disk have one, and so has a place
+        # before a file's beginning.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        if isinstance(error, FileNotFoundError):
             raise
         raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
 
@@ -210,12 +230,10 @@ def _read_tar(path: Path) -> SplitFiles | None:
         with open_file(path, "rb") as file:
             try:
                 archive = tarfile.open(fileobj=_Bounded(file, path), mode="r:")  # noqa: SIM115
-            except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError):
-                continue  # of another compression, or no tar at all
-            except OSError as error:
-                if error.errno is not None:
+            except _DAMAGE as error:
+                if isinstance(error, DataError) or getattr(error, "errno", None) is not None:
                     raise
-                continue  # gzip and bz2 say it so
+                continue  # of another compression, or no tar at all
             with archive:
                 return _files_of_tar(archive, path)
     return None

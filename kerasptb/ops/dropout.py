@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import choose
+from kerasptb.ops.sharding import Rows, first_of_replica
 from kerasptb.ops.tensors import differentiable
 
 
@@ -33,6 +34,8 @@ def dropout(x, rate, seed):
     def run(x, seed):
         sized_by = 0 if len(x.shape) > 1 else None
         arguments, outputs = [x, seed, keep_prob], [calls.open_shape(x.shape)]
+        if (first := first_of_replica(x.size)) is not None:
+            arguments.append(first)  # replicas draw the numbers that one process would draw
         return calls.call("kerasptb_dropout_float32", arguments, outputs, sized_by=sized_by)[0]
 
     def forward(x, seed):
@@ -41,7 +44,8 @@ def dropout(x, rate, seed):
     def backward(seed, upstream):
         return run(upstream[0], seed), None
 
-    return differentiable(run, forward, backward)(x, ops.cast(seed, "int32"))
+    rows = Rows((0, None), (0,)) if len(x.shape) > 1 else None
+    return differentiable(run, forward, backward, rows)(x, ops.cast(seed, "int32"))
 
 
 def draw_dropout(x, rate, seeds):

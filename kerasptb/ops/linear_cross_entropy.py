@@ -20,6 +20,7 @@ from keras import ops
 
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import Plan, choose, warn_if_slower
+from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import after, as_tensor, differentiable, do_not_convert, matmul, matmul_bfloat16
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -187,7 +188,8 @@ class _WithGradient:
         def backward(arguments, upstream):
             return *self._loss_and_gradients(*arguments, upstream[0])[1:], None
 
-        return differentiable(self._loss, forward, backward)(h, kernel, bias, targets)
+        rows = Rows((0, None, None, 0), (0,))
+        return differentiable(self._loss, forward, backward, rows)(h, kernel, bias, targets)
 
     def loss_sum(self, h, kernel, bias, targets, valid, scale):
         # Scale and NaN are applied in here. Outside, they would make the upstream gradient unknown at tracing time, and
@@ -206,7 +208,8 @@ class _WithGradient:
         def backward(gradients, upstream):
             return *_times_upstream(gradients, upstream[0]), None, None, None
 
-        return differentiable(inference, forward, backward)(h, kernel, bias, targets, valid, scale)
+        rows = Rows((0, None, None, 0, 0, 0 if len(scale.shape) else None), (None, 0))
+        return differentiable(inference, forward, backward, rows)(h, kernel, bias, targets, valid, scale)
 
 
 class _Chunked(_WithGradient):

@@ -5,6 +5,8 @@ import contextlib
 import keras
 from keras import ops
 
+from kerasptb.ops.sharding import Passes, divided
+
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
@@ -92,7 +94,7 @@ def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
     return matmul(*(ops.cast(x, "float32") for x in rounded), transpose_a, transpose_b)
 
 
-def differentiable(inference, forward, backward):
+def differentiable(inference, forward, backward, rows=None):
     """Returns a function with a custom gradient, built from its inference, forward and backward passes.
 
     Args:
@@ -101,12 +103,13 @@ def differentiable(inference, forward, backward):
             structure.
         backward: `(saved, upstream) -> gradients`: upstream is a tuple with one gradient for each output; the result
             has one gradient for each argument, or None for an argument without a gradient, such as integers.
+        rows: `sharding.Rows`, if replicas may divide the rows among themselves.
 
     Returns:
         A function of the same arguments, tensors, that can be differentiated once.
     """
     if keras.backend.backend() == "jax":
-        return _differentiable_by_jax(inference, forward, backward)
+        return _differentiable_by_jax(Passes(inference, forward, backward), rows)
 
     def outputs_and_gradient(*arguments):
         # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
@@ -123,15 +126,20 @@ def differentiable(inference, forward, backward):
     return ops.custom_gradient(outputs_and_gradient)
 
 
-def _differentiable_by_jax(inference, forward, backward):
+def _differentiable_by_jax(passes, rows):
     import jax  # noqa: PLC0415  (the other backends do without)
 
-    def backward_of_outputs(saved, upstream):
-        return tuple(backward(saved, upstream if isinstance(upstream, tuple) else (upstream,)))
+    def run(*arguments):
+        inference, forward, backward = divided(passes, rows, arguments)
 
-    function = jax.custom_vjp(inference)
-    function.defvjp(forward, backward_of_outputs)
-    return function
+        def backward_of_outputs(saved, upstream):
+            return tuple(backward(saved, upstream if isinstance(upstream, tuple) else (upstream,)))
+
+        function = jax.custom_vjp(inference)
+        function.defvjp(forward, backward_of_outputs)
+        return function(*arguments)
+
+    return run
 
 
 def may_be_differentiated():

@@ -11,6 +11,7 @@ from keras import ops
 
 from kerasptb.ops.native import loader
 from kerasptb.ops.native.calls import OpenSize, call, open_shape
+from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
@@ -34,8 +35,14 @@ def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=
     def backward(saved, upstream):
         return *passes.backward(*saved, upstream), *[None] * len(special)
 
-    run = differentiable(lambda *arguments: tuple(passes.inference(*arguments)), forward, backward)
+    run = differentiable(lambda *arguments: tuple(passes.inference(*arguments)), forward, backward, _rows(special))
     return run(x, h0, c0, kernel, recurrent_kernel, bias, *special)
+
+
+def _rows(special):
+    """The rows of the arguments and results: those of a mask [4, B, H] are in its second dimension."""
+    of_special = (None if 0 in array.shape else len(array.shape) - 2 for array in special)
+    return Rows((0, 0, 0, None, None, None, *of_special), (0, 0, 0))
 
 
 def _special(mask=None, resets=None, recurrent_mask=None):

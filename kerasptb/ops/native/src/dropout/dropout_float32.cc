@@ -46,11 +46,13 @@ KERASPTB_NOINLINE void drop_groups(const Dropout& a, Range groups) {
       const Numbers numbers =
           threefry(lane + static_cast<uint32_t>(counter), Bits{} + static_cast<uint32_t>(counter >> 32), a.key);
       for (int j = 0; j < 2; ++j) {
-        const int64_t i = group * kGroup + j * kCounters + l, lanes = lanes_before(i, a.size);
-        const bool full = lanes == kLanes;
-        const Float x = full ? load(a.x + i) : load(a.x + i, lanes);
-        const Float y = numbers.of[j] <= last_kept ? x * scale : Float{};
-        full ? store(a.y + i, y) : store(a.y + i, y, lanes);
+        const int64_t i = group * kGroup + j * kCounters + l - a.first;  // in x
+        if (i >= 0 && i + kLanes <= a.size) {
+          store(a.y + i, numbers.of[j] <= last_kept ? load(a.x + i) * scale : Float{});
+          continue;
+        }
+        const Float factors = numbers.of[j] <= last_kept ? Float{} + scale : Float{};
+        for (int64_t k = i < 0 ? -i : 0; k < kLanes && i + k < a.size; ++k) a.y[i + k] = a.x[i + k] * factors[k];
       }
     }
 }
@@ -60,8 +62,11 @@ KERASPTB_NOINLINE void drop_groups(const Dropout& a, Range groups) {
 void dropout(const Dropout& a) {
   Workers workers;
   const int threads = workers.count();
-  const int64_t groups = ceil_div(a.size, kGroup);
-  workers.run([&](int thread) { drop_groups(a, split(groups, threads, thread)); });
+  const int64_t first = a.first / kGroup, groups = ceil_div(a.first + a.size, kGroup) - first;
+  workers.run([&](int thread) {
+    const Range own = split(groups, threads, thread);
+    drop_groups(a, {first + own.begin, first + own.end});
+  });
 }
 
 }  // namespace KERASPTB_LEVEL

@@ -1,0 +1,143 @@
+"""Operations whose rows are divided among replicas: `keras.distribution.DataParallel`, with Keras on JAX.
+
+XLA does not know what a native operation does. It would gather the rows of all replicas, and compute all of them on
+each. Here each replica runs the operation on its own rows, by `jax.shard_map`. Results stay where their rows are, and
+so does what is kept for the gradient. Of an argument that all rows share, such as weights, the gradients are summed.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import keras
+
+_inside = []  # the axes of the divisions that are being traced
+
+
+class Passes(NamedTuple):
+    """The three functions of an operation with its own gradient, as `tensors.differentiable` takes them."""
+
+    inference: object
+    forward: object
+    backward: object
+
+
+class Rows(NamedTuple):
+    """Where the rows of an operation are.
+
+    Attributes:
+        arguments: for each argument the dimension that the rows are in; `None` for one that all rows share.
+        results: likewise for each result; `None` for a sum over the rows.
+    """
+
+    arguments: tuple
+    results: tuple
+
+
+def divided(passes, rows, arguments):
+    """Returns the passes of an operation, divided if there is a distribution that divides its rows.
+
+    Args:
+        passes: `Passes`.
+        rows: the operation's `Rows`.
+        arguments: its arguments, JAX arrays.
+
+    Returns:
+        `Passes`.
+    """
+    division = _division(rows, arguments)
+    if division is None:
+        return passes
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    mesh, axis = division
+    own = jax.sharding.PartitionSpec(axis)
+
+    def spec(dimension):
+        return (
+            jax.sharding.PartitionSpec() if dimension is None else jax.sharding.PartitionSpec(*[None] * dimension, axis)
+        )
+
+    of_arguments = tuple(map(spec, rows.arguments))
+    of_results = tuple(map(spec, rows.results))
+
+    def divide(function, in_specs, out_specs):
+        def of_replica(*own_arguments):
+            with _tracing(axis):
+                return function(*own_arguments)
+
+        return jax.shard_map(of_replica, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+    def summed(results):
+        several = isinstance(results, tuple)
+        added = tuple(
+            jax.lax.psum(result, axis) if dimension is None else result
+            for result, dimension in zip(results if several else (results,), rows.results, strict=True)
+        )
+        return added if several else added[0]
+
+    def inference(*own_arguments):
+        return summed(passes.inference(*own_arguments))
+
+    def forward(*own_arguments):
+        results, saved = passes.forward(*own_arguments)
+        # What is saved need not have rows: each replica keeps its own, side by side.
+        return summed(results), jax.tree.map(lambda array: array[None], saved)
+
+    def backward(saved, upstream):
+        gradients = passes.backward(jax.tree.map(lambda array: array[0], saved), upstream)
+        return tuple(
+            jax.lax.psum(gradient, axis) if gradient is not None and dimension is None else gradient
+            for gradient, dimension in zip(gradients, rows.arguments, strict=True)
+        )
+
+    results = of_results if len(of_results) > 1 else of_results[0]
+    return Passes(
+        divide(inference, of_arguments, results),
+        divide(forward, of_arguments, (results, own)),
+        divide(backward, (own, of_results), of_arguments),
+    )
+
+
+def first_of_replica(size):
+    """Returns the index of the first of this replica's `size` elements or rows among those of all replicas.
+
+    `None` outside of a divided operation, where they are all.
+    """
+    if not _inside:
+        return None
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    return jax.lax.axis_index(_inside[-1]) * size
+
+
+def data_parallel():
+    """Returns the mesh and the axis of the `DataParallel` distribution that is in force, for JAX; else None."""
+    if keras.backend.backend() != "jax":
+        return None
+    distribution = keras.distribution.distribution()
+    if not isinstance(distribution, keras.distribution.DataParallel):
+        return None
+    mesh, axis = distribution.device_mesh.backend_mesh, distribution.batch_dim_name
+    return (mesh, axis) if mesh.shape[axis] > 1 else None
+
+
+def _division(rows, arguments):
+    """Returns mesh and axis if the rows can be divided and are not divided already, else None."""
+    if rows is None or (found := data_parallel()) is None:
+        return None
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    mesh, axis = found
+    if axis in jax.sharding.get_abstract_mesh().manual_axes:
+        return None
+    sizes = [a.shape[d] for a, d in zip(arguments, rows.arguments, strict=True) if d is not None]
+    return found if all(size > 0 and size % mesh.shape[axis] == 0 for size in sizes) else None
+
+
+@contextlib.contextmanager
+def _tracing(axis):
+    _inside.append(axis)
+    try:
+        yield
+    finally:
+        _inside.pop()

@@ -1,0 +1,154 @@
+// Calls of every kernel, forward and backward, of any sizes: for programs that watch them with a sanitizer.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "optimizers/clipped_adamw.h"
+#include "optimizers/clipped_sgd.h"
+#include "common/cpu.h"
+#include "dropout/dropout.h"
+#include "linear_cross_entropy/few_words.h"
+#include "optimizers/global_norm.h"
+#include "linear_cross_entropy/linear_cross_entropy.h"
+#include "lstm/lstm.h"
+#include "linear_cross_entropy/softmax_cross_entropy.h"
+
+namespace kernel_calls {
+
+using Floats = std::vector<float>;
+
+Floats numbers(int64_t size) {
+  Floats result(size);
+  for (int64_t i = 0; i < size; ++i) result[i] = static_cast<float>(i % 13 - 6) / 16;
+  return result;
+}
+
+// An LSTM layer: what `parts` says in lstm/lstm.h, and room for whatever any precision saves.
+struct Lstm {
+  int parts;
+  kerasptb::LstmSizes sizes;
+  int64_t B = sizes.batch, T = sizes.steps, D = sizes.features, H = sizes.units;
+  Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
+         state = numbers(B * H), dh_seq = numbers(B * T * H);
+  Floats h_seq = Floats(B * T * H), h_T = Floats(B * H), c_T = Floats(B * H), dx = Floats(B * T * D),
+         dh0 = Floats(B * H), dc0 = Floats(B * H), dW = Floats(D * 4 * H), dU = Floats(H * 4 * H),
+         dbias = Floats(4 * H), gates = Floats(T * B * 4 * sizes.padded_units()),
+         cells = Floats((T + 1) * B * sizes.padded_units());
+  std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.operands * sizes.num_rows() * sizes.row_stride());
+
+  void run(const kerasptb::LstmSteps& special) {
+    kerasptb::LstmForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
+                                       state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data()};
+    inference.special = special;
+    kerasptb::LstmForward forward = inference;
+    forward.rows = rows.data();
+    forward.gates = gates.data();
+    forward.cells = cells.data();
+    kerasptb::LstmBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
+                                       state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
+                                       dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
+                                       dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
+    backward.special = special;
+    for (const auto& io : {inference, forward})
+      parts == 0 ? KERASPTB_DISPATCH(lstm_forward)(io) : KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(parts, io);
+    parts == 0 ? KERASPTB_DISPATCH(lstm_backward)(backward)
+               : KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(parts, backward);
+  }
+};
+
+void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
+  const Floats mask = numbers(B * H);
+  std::vector<int32_t> kinds(B * T);
+  for (int64_t i = 0; i < B * T; ++i) kinds[i] = static_cast<int32_t>(i % 4);
+  for (const kerasptb::LstmSteps& special : {kerasptb::LstmSteps{}, kerasptb::LstmSteps{kinds.data(), mask.data()}})
+    Lstm{parts, {B, T, D, H}}.run(special);
+  const Floats of_gates = numbers(4 * B * H), of_inputs = numbers(4 * B * D);
+  if (parts > 0) Lstm{parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
+}
+
+// The recurrence with a mask for each gate.
+void recurrence(int64_t B, int64_t T, int64_t H) {
+  const Floats xz = numbers(B * T * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H), state = numbers(B * H),
+               masks = numbers(4 * B * H), dh_seq = numbers(B * T * H);
+  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * 4 * H), c_seq(B * T * H), dz(B * T * 4 * H),
+      dbias(4 * H), dc0(B * H), dh0(B * H);
+  kerasptb::LstmRecurrenceForward forward = {B,
+                                             T,
+                                             H,
+                                             xz.data(),
+                                             U.data(),
+                                             bias.data(),
+                                             state.data(),
+                                             state.data(),
+                                             h_seq.data(),
+                                             h_T.data(),
+                                             c_T.data(),
+                                             gates.data(),
+                                             c_seq.data()};
+  kerasptb::LstmRecurrenceBackward backward = {B,
+                                               T,
+                                               H,
+                                               U.data(),
+                                               gates.data(),
+                                               c_seq.data(),
+                                               state.data(),
+                                               dh_seq.data(),
+                                               state.data(),
+                                               state.data(),
+                                               dz.data(),
+                                               dbias.data(),
+                                               dc0.data(),
+                                               dh0.data()};
+  forward.special = backward.special = {nullptr, masks.data(), B * H};
+  KERASPTB_DISPATCH(lstm_recurrence_forward)(forward);
+  KERASPTB_DISPATCH(lstm_recurrence_backward)(backward);
+}
+
+void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {
+  const Floats h = numbers(N * D), W = numbers(D * V), bias = numbers(V), scale = numbers(N), logits = numbers(N * V);
+  std::vector<int32_t> targets(N);
+  for (int64_t i = 0; i < N; ++i) targets[i] = static_cast<int32_t>(i * 7 % V);
+  Floats loss(N), dh(N * D), dW(D * V), dbias(V), dlogits(N * V);
+  for (const bool transposed : {false, true})
+    for (const float* of_losses : {static_cast<const float*>(nullptr), scale.data()}) {
+      const kerasptb::LinearCrossEntropy io{
+          N,         D,           V,         h.data(),  W.data(),     bias.data(), targets.data(),
+          of_losses, loss.data(), dh.data(), dW.data(), dbias.data(), transposed};
+      KERASPTB_DISPATCH(linear_cross_entropy)(io);
+      KERASPTB_DISPATCH(linear_cross_entropy_few_words)(io);
+      if (bfloat16)
+        for (const int parts : {1, 2}) KERASPTB_DISPATCH_BFLOAT16(linear_cross_entropy)(parts, io);
+    }
+  KERASPTB_DISPATCH(softmax_cross_entropy)
+  ({N, V, logits.data(), bias.data(), targets.data(), scale.data(), loss.data(), dlogits.data(), dbias.data()});
+}
+
+void elementwise() {
+  const Floats large = numbers(100'000), small = numbers(7);
+  const kerasptb::FloatArray arrays[] = {{small.data(), 7}, {large.data(), 100'000}, {nullptr, 0}};
+  KERASPTB_DISPATCH(global_norm)(arrays, 3);
+  Floats dense = numbers(100'000), matrix = numbers(50 * 70);
+  const Floats values = numbers(400 * 70);
+  std::vector<int32_t> rows(400);
+  for (int i = 0; i < 400; ++i) rows[i] = i * 7919 % 50;
+  Floats of_dense[3], of_matrix[3];
+  for (Floats& array : of_dense) array = numbers(100'000);
+  for (Floats& array : of_matrix) array = numbers(50 * 70);
+  kerasptb::TrainedVariable variables[] = {{dense.data(), large.data(), 100'000},
+                                           {matrix.data(), values.data(), 400 * 70, rows.data(), 400, 50, 70}};
+  const kerasptb::ClippedStep step = {0.1f, 5.0f, 0.9f};
+  KERASPTB_DISPATCH(clipped_sgd)(variables, 2, step);
+  for (int i = 0; i < 2; ++i) {
+    Floats* const arrays = i == 0 ? of_dense : of_matrix;
+    variables[i].weight_decay = 0.1f;
+    variables[i].average = arrays[0].data();
+    for (int j = 0; j < 2; ++j) variables[i].state[j] = arrays[1 + j].data();
+  }
+  KERASPTB_DISPATCH(clipped_sgd)(variables, 2, step);
+  KERASPTB_DISPATCH(clipped_adamw)(variables, 2, step, {0.1f, 0.1f, 0.01f, 1e-7f});
+  Floats dropped(100'000);
+  KERASPTB_DISPATCH(dropout)({100'000, large.data(), {1, 2}, 0.5f, dropped.data()});
+}
+
+}  // namespace kernel_calls
