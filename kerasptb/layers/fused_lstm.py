@@ -9,6 +9,7 @@ from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.lstm import EACH_GATE, keras_only
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit, warn_if_slower
+from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 
 
@@ -91,6 +92,12 @@ class FusedLSTM(keras.layers.LSTM):
         # Keras' own cuDNN operation prevents it.
         if self.expected_backend() != "keras":
             self.supports_jit = True
+
+    def build(self, sequences_shape, *args, **kwargs):
+        """Makes the weights, and of a stateful layer the state."""
+        super().build(sequences_shape, *args, **kwargs)
+        for variable in self.state_variables():
+            place_rows(variable)
 
     def call(self, sequences, initial_state=None, mask=None, training=False, resets=None):
         """Runs the layer; see "Call arguments" of the class."""

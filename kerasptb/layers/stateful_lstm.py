@@ -7,6 +7,7 @@ import keras
 
 from kerasptb.compat.keras import in_stateless_scope, in_symbolic_scope, is_exported
 from kerasptb.layers.fused_lstm import FusedLSTM
+from kerasptb.ops.sharding import place_rows
 from kerasptb.utils.untracked import Untracked
 
 # A thread that uses the evaluation state holds this from the reset of the state to its last use.
@@ -130,6 +131,8 @@ class StatefulLSTM(FusedLSTM):
                     keras.Variable(zeros, trainable=False, dtype=self.variable_dtype, name="rnn_state")
                     for zeros in self.get_initial_state(batch_size)
                 ]
+                for variable in self._evaluation_states.value[batch_size]:
+                    place_rows(variable)
 
     def state_variables(self):
         """Returns a list of the variables of the training state and the evaluation states."""

@@ -121,6 +121,31 @@ def data_parallel():
     return (mesh, axis) if mesh.shape[axis] > 1 else None
 
 
+def place_rows(variable):
+    """Divides the rows of a variable, its first dimension, among the replicas: each keeps its own.
+
+    It does nothing without a distribution that divides, or if the rows do not divide.
+
+    Args:
+        variable: a `keras.Variable`, such as a recurrent state.
+    """
+    if (found := data_parallel()) is None or variable.shape[0] % found[0].shape[found[1]]:
+        return
+    mesh = keras.distribution.distribution().device_mesh
+    variable._layout = keras.distribution.TensorLayout([found[1], *[None] * (len(variable.shape) - 1)], mesh)
+    variable.assign(variable.value)
+
+
+def on_every_replica(*arrays):
+    """Returns arrays of divided rows such that each replica has all of them, if there are replicas."""
+    if (found := data_parallel()) is None:
+        return arrays
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    whole = jax.sharding.NamedSharding(found[0], jax.sharding.PartitionSpec())
+    return tuple(jax.lax.with_sharding_constraint(array, whole) for array in arrays)
+
+
 def _division(rows, arguments):
     """Returns mesh and axis if the rows can be divided and are not divided already, else None."""
     if rows is None or (found := data_parallel()) is None:

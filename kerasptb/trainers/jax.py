@@ -11,6 +11,7 @@ import jax
 import keras
 
 from kerasptb.layers.embedding import looked_up
+from kerasptb.ops.sharding import on_every_replica
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
 from kerasptb.trainers.stateful import StatefulTrainer
 from kerasptb.utils.interrupts import uninterrupted
@@ -168,5 +169,6 @@ def with_evaluation_states(model, function):
 def _gradient_of_matrix(optimizer, matrix, rows, values):
     """The gradient of the embedding matrix, made from the gradients of the rows, in a form that the optimizer takes."""
     if isinstance(optimizer, ClippedSGD) and optimizer.takes_row_gradients():
-        return RowGradient(rows, values)
+        # Replicas exchange the rows, not the matrix. Each occurrence counts in the norm, so the rows cannot be summed.
+        return RowGradient(*on_every_replica(rows, values))
     return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))
