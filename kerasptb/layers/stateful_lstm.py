@@ -107,6 +107,10 @@ class StatefulLSTM(FusedLSTM):
         self.make_evaluation_states(batch_size)
         return self._evaluation_states.value[batch_size]
 
+    def has_evaluation_states(self, batch_size):
+        """Returns whether the state of evaluation for batches of this size exists."""
+        return batch_size in self._evaluation_states.value
+
     def make_evaluation_states(self, batch_size):
         """Makes the state of evaluation for batches of this size, unless it exists.
 
@@ -116,7 +120,7 @@ class StatefulLSTM(FusedLSTM):
         Raises:
             ValueError: inside a step, if the backend does not allow new variables there.
         """
-        if batch_size in self._evaluation_states.value:
+        if self.has_evaluation_states(batch_size):
             return
         if in_stateless_scope():
             raise ValueError(

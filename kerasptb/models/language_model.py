@@ -304,6 +304,10 @@ class LanguageModel(Trainer):
         for layer in self._lstm_layers():
             layer.make_evaluation_states(batch_size)
 
+    def has_evaluation_states(self, batch_size):
+        """Returns whether the recurrent state of evaluation for batches of this size exists."""
+        return all(layer.has_evaluation_states(batch_size) for layer in self._lstm_layers())
+
     def reset_states(self):
         """Zeroes the recurrent states of training and of evaluation."""
         for layer in self._lstm_layers():

@@ -13,16 +13,18 @@ import keras
 from kerasptb.layers.embedding import looked_up
 from kerasptb.ops.sharding import on_every_replica
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
+from kerasptb.trainers import replicas
 from kerasptb.trainers.stateful import StatefulTrainer
 from kerasptb.utils.interrupts import uninterrupted
 
 
 def _synced_at_errors(name):
-    """A method of `keras.Model` that puts the values back into the variables if it raises."""
+    """A method of `keras.Model` on replicas, if there are any, that puts the variables' values back if it raises."""
 
     def method(self, *args, **kwargs):
         try:
-            return getattr(super(Trainer, self), name)(*args, **kwargs)
+            with replicas.in_force():
+                return getattr(super(Trainer, self), name)(*args, **kwargs)
         except BaseException:
             self.jax_state_sync()
             raise
@@ -110,15 +112,13 @@ class Trainer(StatefulTrainer):
     def make_test_function(self, force=False):
         """Makes the function that `evaluate` runs for each batch, unless it exists."""
         if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = with_evaluation_states(self, self.test_function)
+            with_evaluation_states(self, "test_function", super().make_test_function)
         return self.test_function
 
     def make_predict_function(self, force=False):
         """Makes the function that `predict` runs for each batch, unless it exists."""
         if self.predict_function is None or force:
-            super().make_predict_function(force)
-            self.predict_function = with_evaluation_states(self, self.predict_function)
+            with_evaluation_states(self, "predict_function", super().make_predict_function)
         return self.predict_function
 
     fit = _synced_at_errors("fit")
@@ -144,26 +144,42 @@ def store(model, state):
     model._jax_state_synced = False
 
 
-def with_evaluation_states(model, function):
-    """Returns a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
+def with_evaluation_states(model, name, make):
+    """Makes a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
-    States made inside a step would be missing from the state that the step was given.
+    States made inside a step would be missing from the state that the step was given. A function of Keras knows the
+    layouts of all variables of the state, so it is made again when there are new ones.
+
+    Args:
+        model: a `Trainer`.
+        name: the attribute that holds the function.
+        make: Keras' method that makes it.
     """
 
     def run(state, iterator):
         store(model, state)
         data = next(iterator)
-        tokens = keras.tree.flatten(data)[0]
-        trainable, non_trainable, *rest = state
-        before = model.non_trainable_variables
-        model.make_evaluation_states(tokens.shape[0])
-        values = dict(zip(map(id, before), non_trainable, strict=True))
-        # Only new variables hold a value: the trainer has taken the values out of the others.
-        values |= {id(v): v.value for v in model.non_trainable_variables if id(v) not in values}
-        non_trainable = [values[id(v)] for v in model.non_trainable_variables]
-        return function((trainable, non_trainable, *rest), itertools.chain([data], iterator))
+        rows = keras.tree.flatten(data)[0].shape[0]
+        if not model.has_evaluation_states(rows):
+            parts = _PARTS_OF[len(state)]
+            model.jax_state_sync()  # now: new variables change the order of the others
+            model.make_evaluation_states(rows)
+            install()
+            state = tuple([variable.value for variable in _variables(model, part)] for part in parts)
+        return step(state, itertools.chain([data], iterator))
 
-    return run
+    def install():
+        nonlocal step
+        make(force=True)
+        step = getattr(model, name)
+        setattr(model, name, run)
+
+    step = None
+    install()
+
+
+def _variables(model, part):
+    return model.optimizer.variables if part == "optimizer_variables" else getattr(model, part)
 
 
 def _gradient_of_matrix(optimizer, matrix, rows, values):
