@@ -14,7 +14,7 @@ from kerasptb.layers.embedding import looked_up
 from kerasptb.ops.sharding import on_every_replica
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
 from kerasptb.trainers import replicas
-from kerasptb.trainers.stateful import StatefulTrainer
+from kerasptb.trainers.stateful import StatefulTrainer, array_of
 from kerasptb.utils.interrupts import uninterrupted
 
 
@@ -76,6 +76,23 @@ class Trainer(StatefulTrainer):
         trainable, optimizer_variables = self.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
         return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
 
+    def predict_step(self, state, data):
+        """One step of prediction, as `keras.Model.predict_step`; every process gets all rows."""
+        outputs, after = super().predict_step(state, data)
+        return keras.tree.map_structure(lambda output: on_every_replica(output)[0], outputs), after
+
+    def _checked(self, step, x, y=None, *args):
+        if _has_processes() and array_of(x) is not None:
+            raise ValueError(
+                "Several processes divide batches: give them a `make_dataset` or a `keras.utils.PyDataset` of whole "
+                f"batches. Received: an array of shape {tuple(array_of(x).shape)}"
+            )
+        return super()._checked(step, x, y, *args)
+
+    def _own_rows(self, batch):
+        distribution = keras.distribution.distribution()
+        return distribution.own_rows(batch) if isinstance(distribution, replicas.Replicas) else batch
+
     def _look_up(self, tokens, trainable):
         """Returns the embedding to look up apart, the position of its matrix, and the vectors; or None three times.
 
@@ -109,16 +126,22 @@ class Trainer(StatefulTrainer):
 
         return execution
 
+    def make_train_function(self, force=False):
+        """Makes the function that `fit` runs for each batch, unless it exists."""
+        if self.train_function is None or force:
+            with_states(self, "train_function", super().make_train_function)
+        return self.train_function
+
     def make_test_function(self, force=False):
         """Makes the function that `evaluate` runs for each batch, unless it exists."""
         if self.test_function is None or force:
-            with_evaluation_states(self, "test_function", super().make_test_function)
+            with_states(self, "test_function", super().make_test_function)
         return self.test_function
 
     def make_predict_function(self, force=False):
         """Makes the function that `predict` runs for each batch, unless it exists."""
         if self.predict_function is None or force:
-            with_evaluation_states(self, "predict_function", super().make_predict_function)
+            with_states(self, "predict_function", super().make_predict_function)
         return self.predict_function
 
     fit = _synced_at_errors("fit")
@@ -127,6 +150,11 @@ class Trainer(StatefulTrainer):
     train_on_batch = _synced_at_errors("train_on_batch")
     test_on_batch = _synced_at_errors("test_on_batch")
     predict_on_batch = _synced_at_errors("predict_on_batch")
+
+
+def _has_processes():
+    distribution = keras.distribution.distribution()
+    return isinstance(distribution, replicas.Replicas) and distribution.has_processes
 
 
 _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
@@ -144,11 +172,11 @@ def store(model, state):
     model._jax_state_synced = False
 
 
-def with_evaluation_states(model, name, make):
+def with_states(model, name, make):
     """Makes a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
-    States made inside a step would be missing from the state that the step was given. A function of Keras knows the
-    layouts of all variables of the state, so it is made again when there are new ones.
+    States of evaluation that are made inside a step would be missing from the state that the step was given. Of all
+    variables in the state the function knows the layout, so it is made again when there are new ones.
 
     Args:
         model: a `Trainer`.
@@ -160,21 +188,23 @@ def with_evaluation_states(model, name, make):
         store(model, state)
         data = next(iterator)
         rows = keras.tree.flatten(data)[0].shape[0]
-        if not model.has_evaluation_states(rows):
+        is_new = name != "train_function" and not model.has_evaluation_states(rows)
+        if is_new or len(state[1]) != known:
             parts = _PARTS_OF[len(state)]
             model.jax_state_sync()  # now: new variables change the order of the others
-            model.make_evaluation_states(rows)
+            if is_new:
+                model.make_evaluation_states(rows)
             install()
             state = tuple([variable.value for variable in _variables(model, part)] for part in parts)
         return step(state, itertools.chain([data], iterator))
 
     def install():
-        nonlocal step
+        nonlocal step, known
         make(force=True)
-        step = getattr(model, name)
+        step, known = getattr(model, name), len(model.non_trainable_variables)
         setattr(model, name, run)
 
-    step = None
+    step, known = None, 0
     install()
 
 

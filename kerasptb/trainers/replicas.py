@@ -1,4 +1,8 @@
-"""How batches come to replicas, with Keras on JAX: each has its own rows of a batch."""
+"""How batches come to replicas, with Keras on JAX: each has its own rows of a batch.
+
+Replica r of R has the rows r B / R to (r + 1) B / R of each batch, and keeps them from batch to batch, with their
+recurrent state. Every process is given whole batches, and takes its own rows from them.
+"""
 
 import contextlib
 
@@ -15,21 +19,43 @@ class Replicas(keras.distribution.DataParallel):
     """
 
     def __init__(self, distribution):
-        super().__init__(device_mesh=distribution.device_mesh)
+        super().__init__(device_mesh=distribution.device_mesh, auto_shard_dataset=False)
+        self._divides = True
+
+    @property
+    def has_processes(self):
+        """Whether several processes divide the batches."""
+        return self._num_processes > 1
+
+    def own_rows(self, batch):
+        """Returns of a batch, arrays in any structure, what this process hands on: its rows, or the whole."""
+        rows = keras.tree.flatten(batch)[0].shape[0]
+        self._divides = rows % self.device_mesh.devices.size == 0
+        if not self.has_processes or not self._divides:
+            return batch
+        own = rows // self._num_processes
+        start = self._process_id * own
+        return keras.tree.map_structure(lambda array: array[start : start + own], batch)
 
     def get_data_layout(self, data_shape):
-        """Returns the layout of a batch, by its rows."""
-        if data_shape[0] % self.device_mesh.devices.size == 0:
+        """Returns the layout of the batch that `own_rows` saw last."""
+        if self._divides:
             return super().get_data_layout(data_shape)
         return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
 
 
 @contextlib.contextmanager
 def in_force():
-    """A context in which `Replicas` stand for the `DataParallel` distribution that is set, if one is."""
+    """A context in which `Replicas` stand for the `DataParallel` distribution that is set, if one is.
+
+    Yields:
+        The `Replicas`, or None.
+    """
     distribution = keras.distribution.distribution()
-    if not isinstance(distribution, keras.distribution.DataParallel) or isinstance(distribution, Replicas):
-        yield
-        return
-    with Replicas(distribution).scope():
-        yield
+    if isinstance(distribution, Replicas):
+        yield distribution
+    elif isinstance(distribution, keras.distribution.DataParallel):
+        with Replicas(distribution).scope():
+            yield keras.distribution.distribution()
+    else:
+        yield None

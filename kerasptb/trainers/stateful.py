@@ -65,11 +65,11 @@ class StatefulTrainer(keras.Model):
             checked = self._checked("test_step", *given)
             validation_data = validation_data if checked is given[0] else checked
         rows = batch_size or self.batch_size
-        if isinstance(validation_data, tuple | list) and (array := _array(validation_data[0])) is not None:
+        if isinstance(validation_data, tuple | list) and (array := array_of(validation_data[0])) is not None:
             # Checked before the first epoch. When training on a dataset, Keras would read these in batches of 32.
             kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or rows
             _check_rows(array, kwargs["validation_batch_size"], "of validation")
-        if validation_split and validation_data is None and (array := _array(x)) is not None:
+        if validation_split and validation_data is None and (array := array_of(x)) is not None:
             split_at = math.floor(len(array) * (1 - validation_split))  # as Keras splits
             _check_rows(array[:split_at], rows, "before `validation_split`")
             _check_rows(array[split_at:], kwargs.get("validation_batch_size") or rows, "of `validation_split`")
@@ -165,7 +165,7 @@ class StatefulTrainer(keras.Model):
         Raises:
             ValueError: for an id out of range in arrays.
         """
-        if _array(x) is not None:
+        if array_of(x) is not None:
             self.check_word_ids((x, y))
         elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):
             x = get_data_adapter(x, shuffle=shuffle)  # otherwise Keras has something to say
@@ -192,16 +192,20 @@ class StatefulTrainer(keras.Model):
         def checked():
             for batch in batches():
                 self.check_word_ids(batch)
-                yield batch
+                yield self._own_rows(batch)
 
         adapter.get_jax_iterator = checked
+
+    def _own_rows(self, batch):
+        """Returns what of a batch this process computes."""
+        return batch
 
     def _prepare_function(self, name, shape):
         """Called before Keras' trainer uses a step function, with what is known of the batches' shape."""
 
     def _batch_size_of(self, x, batch_size):
         """The batch size to pass to Keras. For arrays it is checked; for other data it is what was given."""
-        array = _array(x)
+        array = array_of(x)
         if array is None:
             return batch_size
         batch_size = batch_size or self.batch_size
@@ -235,7 +239,7 @@ def word_ids_expected(name, vocabulary_size):
     return f"Expected word ids in [0, {vocabulary_size}), the model's vocabulary. Received: in the {name}"
 
 
-def _array(x):
+def array_of(x):
     """The array that is the model's one input, given directly or in a dict or list; None for any other data.
 
     An array is anything that Keras cuts into batches, also of another framework.
@@ -246,7 +250,7 @@ def _array(x):
 
 
 def _shape(x, sample_weight=None):
-    array = _array(x)
+    array = array_of(x)
     return np.shape(x if array is None else array), _shape_of_weights(sample_weight)
 
 
@@ -256,6 +260,6 @@ def _shape_of_weights(sample_weight):
 
 def _shapes(x, batch_size, sample_weight=None):
     """What is known about the shapes of a batch beforehand; None if nothing is."""
-    if (array := _array(x)) is None:
+    if (array := array_of(x)) is None:
         return getattr(x, "element_spec", None)
     return (batch_size, *array.shape[1:]), _shape_of_weights(sample_weight)

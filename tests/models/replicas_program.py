@@ -32,6 +32,10 @@ def trained(replicas, epochs=2, callbacks=(), **arguments):
     return model, history
 
 
+def of_rows(rows):
+    return kerasptb.make_dataset(IDS[:200], rows, 7)
+
+
 def close(found, expected, allowed=2e-6):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=allowed, atol=allowed)
@@ -84,6 +88,12 @@ def main():
         close([history[name] for name in sorted(history)], [expected[name] for name in sorted(expected)])
         close(divided.get_weights(), weights)
         close(used(divided), said, 2e-5)
+        again, expected = [], []
+        for model, replicas, losses in ((divided, TWO, again), (alone, None, expected)):
+            keras.distribution.set_distribution(replicas)
+            history = model.fit(kerasptb.make_dataset(IDS, 6, 5), validation_data=of_rows(2), verbose=0).history
+            losses.append(history["val_loss"])
+        close(again, expected)
         states = [v for layer in divided._lstm_layers() for v in layer.states]
         assert all(v.value.sharding.spec[0] == "batch" for v in states)
     found = collectives(lambda: trained(TWO, epochs=1))

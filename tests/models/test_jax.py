@@ -1,10 +1,16 @@
 """`LanguageModel` on JAX, in a process that has no TensorFlow, against the same on TensorFlow."""
 
 import json
+import os
 import runpy
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 PROGRAM = Path(__file__).with_name("training_program.py")
 
@@ -30,3 +36,43 @@ def test_a_run_is_trained_and_resumed(run_under_jax, tmp_path):
 def test_two_replicas_train_as_one_device(run_under_jax, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     assert run_under_jax(PROGRAM.with_name("replicas_program.py")).split("\n")[-2] == "as on one device"
+
+
+def test_two_processes_train_as_one(native_library):
+    if find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    alone, *together = _processes(1)[0], *_processes(2)
+    assert "give them a `make_dataset` or a `keras.utils.PyDataset`" in together[0].pop("refused")
+    assert alone.pop("refused") == ""
+    together[1].pop("refused")
+    assert together[0] == together[1]  # to the bit
+    for name, expected in alone.items():
+        np.testing.assert_allclose(together[0][name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def _processes(count):
+    """What each of several processes says, which train together on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "KERASPTB_THREADS": "1",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+    }
+    program = [sys.executable, PROGRAM.with_name("processes_program.py")]
+    started = [
+        subprocess.Popen(
+            program,
+            env={**environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    said = [process.communicate(timeout=200) for process in started]
+    assert [process.returncode for process in started] == [0] * count, said
+    return [json.loads(output.splitlines()[-1]) for output, _ in said]
