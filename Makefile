@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_SOURCES = $(shell find kerasptb tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup build train test lint format bench gpu-check clean
+.PHONY: help setup build train test lint format bench fuzz gpu-check clean
 
 # A virtual environment knows its own path, in its scripts and in the editable install: in a folder that was moved or
 # copied, or where its Python has gone, it is made anew.
@@ -20,6 +20,7 @@ help:
 	@echo "make test       run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
 	@echo "make lint       check style"
 	@echo "make bench      measure against other implementations (installs PyTorch)"
+	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
 	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md"
 	@echo "make clean      remove $(VENV) and caches"
 
@@ -68,6 +69,17 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench build
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+# For a minute a target, or FUZZ_SECONDS; see tests/fuzz/README.md.
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.installed-dev build
+	@$(LOCKED) '$(PIP) "atheris>=3.0"'
+	for target in vocabulary text archive run checkpoint token; do \
+	  $(BIN)/python tests/fuzz/files.py $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; done
+	$(BIN)/python tests/fuzz/kernels.py $(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz/handlers.py $(FUZZ_SECONDS)
+	KERASPTB_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/serving/test_schema.py
 
 gpu-check: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu_check $(ARGS)

@@ -176,6 +176,17 @@ def test_damaged_zip(tmp_path):
         read_files(path)
 
 
+def test_a_zip_whose_places_lie_before_its_beginning_is_told(tmp_path):
+    path = tmp_path / "a.zip"
+    write_zip(path, published().items())
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (2**31).to_bytes(4, "little")  # where the directory is said to begin
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="Expected a readable archive"):
+        read_files(path)
+
+
 def test_a_zip_with_a_password_is_told(tmp_path):
     path = tmp_path / "archive.zip"
     write_zip(path, published().items())

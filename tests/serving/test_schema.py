@@ -1,5 +1,7 @@
 """Requests drawn from the API's own description, right and wrong ones."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -8,6 +10,7 @@ from kerasptb.serving.state_token import encode_state
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
+EXAMPLES = int(os.environ.get("KERASPTB_FUZZ_EXAMPLES", "40"))
 MODES = {"right": schemathesis.GenerationMode.POSITIVE, "wrong": schemathesis.GenerationMode.NEGATIVE}
 OPERATIONS = [
     ("/v1/suggest", "POST"),
@@ -41,7 +44,7 @@ def test_the_api_is_as_described(api, predictor, path, method, mode):
 
     # The checks are schemathesis' own, among them: no answer of 5xx, none that the description does not know, none of
     # another shape or type, and wrong requests refused.
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=api[path][method].as_strategy(generation_mode=MODES[mode]))
     def check(case):
         # The one thing that no description can say: a state must be one that the server gave.

@@ -133,6 +133,7 @@ struct Forward {
     }
   };
   Sums input_sums_of(int64_t r, int64_t tile) const {
+    if (input_sums == nullptr) return {nullptr, 0, 0};  // x W was not computed ahead
     return {input_sums + r * kGates * padded_units + tile * kTileColumns, kGates * padded_units, kUnitTile};
   }
 

@@ -1,0 +1,148 @@
+"""Calls of the native library's handlers with shapes, types and attributes that do not fit, under sanitizers.
+
+    python tests/fuzz/handlers.py [SECONDS] [SEED]
+
+The library is compiled with the address and the undefined-behaviour sanitizer. Sound calls of every operation are
+recorded and changed at random; each must succeed, or be refused. What a sanitizer finds ends the process.
+"""
+
+import collections
+import os
+import random
+import subprocess
+import sys
+import time
+
+FLAGS = "-fsanitize=address,undefined -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined"
+
+
+def under_sanitizers():
+    """Starts this program again with the sanitizers' runtimes, which must be loaded first."""
+    from kerasptb.ops.native import build
+
+    os.environ |= {"KERASPTB_CXXFLAGS": FLAGS, "KERASPTB_NVCC": "", "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    build.build()
+    runtimes = [
+        subprocess.run(
+            [*build.find_compiler(), f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")
+    ]
+    options = "detect_leaks=0:detect_stack_use_after_return=0"
+    environment = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": options}
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+
+
+def sound_calls():
+    """Returns calls as (target, arguments, outputs, attributes), of every operation once or twice."""
+    import jax
+    import numpy as np
+
+    from kerasptb import ops
+    from kerasptb.ops import platform as platforms
+    from kerasptb.ops.clipped_adamw import clipped_adamw
+    from kerasptb.ops.clipped_sgd import clipped_sgd
+    from kerasptb.ops.dropout import dropout
+    from kerasptb.ops.global_norm import global_norm
+    from kerasptb.ops.native import calls_jax
+
+    recorded, call = [], calls_jax.call
+
+    def record(target, arguments, outputs, aliases, attributes, sized_by):
+        specs = [(tuple(argument.shape), str(argument.dtype)) for argument in arguments]
+        recorded.append((target, specs, list(outputs), dict(attributes)))
+        return call(target, arguments, outputs, aliases, attributes, sized_by)
+
+    calls_jax.call = record
+    made = np.random.default_rng(0)
+
+    def numbers(*shape):
+        return jax.numpy.asarray(made.normal(size=shape), "float32")
+
+    batch, steps, features, units, words = 4, 3, 5, 6, 9
+    for precision in ("float32", "bfloat16", "bfloat16x3"):
+        if platforms.why_not_native(precision) is not None:
+            continue
+        layer = [numbers(batch, steps, features), numbers(batch, units), numbers(batch, units)]
+        layer += [numbers(features, 4 * units), numbers(units, 4 * units), numbers(4 * units)]
+
+        def of_layer(*arrays, precision=precision):
+            return ops.lstm(*arrays, backend="native", precision=precision)[0].sum()
+
+        jax.grad(of_layer, argnums=tuple(range(6)))(*layer)
+        of_layer(*layer)
+        targets = jax.numpy.asarray(made.integers(0, words, batch * steps), "int32")
+
+        def of_words(h, kernel, bias, targets=targets, precision=precision):
+            return ops.linear_cross_entropy(h, kernel, bias, targets, backend="native", precision=precision).sum()
+
+        jax.grad(of_words, argnums=(0, 1, 2))(numbers(batch * steps, units), numbers(units, words), numbers(words))
+    dropout(numbers(batch, units), 0.5, jax.numpy.asarray([1, 2]))
+    variables, gradients = [numbers(7), numbers(4, 3)], [numbers(7), numbers(4, 3)]
+    global_norm(gradients)
+    options = {"global_clipnorm": 1.0, "backend": "native", "weight_decays": [0.1, 0.0]}
+    clipped_sgd(variables, gradients, 0.1, **options)
+    squares = [jax.numpy.abs(array) for array in variables]
+    clipped_adamw(variables, variables, squares, gradients, 0.1, 1, **options)
+    calls_jax.call = call
+    return recorded
+
+
+def changed(target, arguments, outputs, attributes, draw):
+    """Returns a call in which something is another."""
+    arguments, outputs, attributes = list(arguments), list(outputs), dict(attributes)
+    for _ in range(draw.choice([0, 1, 1, 1, 2, 3])):
+        specs = draw.choice([arguments, outputs])
+        if not specs:
+            continue
+        i = draw.randrange(len(specs))
+        shape, dtype = specs[i]
+        match draw.randrange(7):
+            case 0:
+                del specs[i]
+            case 1:
+                specs.insert(i, specs[i])
+            case 2:
+                specs[i] = (shape, draw.choice(["float32", "bfloat16", "int32", "int16", "float16"]))
+            case 3:
+                specs[i] = ((*shape, draw.choice([0, 1, 2])), dtype)
+            case 4:
+                specs[i] = (shape[1:], dtype)
+            case 5 if shape:
+                j = draw.randrange(len(shape))
+                size = draw.choice([0, 1, 2, 3, 17, 64, 1000, shape[j] + 1, max(shape[j] - 1, 0)])
+                specs[i] = ((*shape[:j], size, *shape[j + 1 :]), dtype)
+            case _ if attributes:
+                name = draw.choice(list(attributes))
+                attributes[name] = draw.choice([True, False, 7, "text"])
+    return target, arguments, outputs, attributes
+
+
+def main(seconds, seed):
+    """Calls handlers until the time is over."""
+    import jax
+    import numpy as np
+
+    from kerasptb.ops.native import calls_jax
+
+    calls, draw, counts = sound_calls(), random.Random(seed), collections.Counter()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        target, arguments, outputs, attributes = changed(*draw.choice(calls), draw)
+        arrays = [
+            jax.numpy.asarray(np.random.default_rng(seed).integers(-2, 9, shape) / 4, dtype)
+            for shape, dtype in arguments
+        ]
+        try:
+            jax.block_until_ready(calls_jax.call(target, arrays, tuple(outputs), {}, attributes, None))
+            counts["succeeded"] += 1
+        except (jax.errors.JaxRuntimeError, ValueError, TypeError):
+            counts["refused"] += 1
+    targets = len({target for target, *_ in calls})
+    print(f"handlers: {counts.total()} calls of {targets} handlers, {counts['refused']} refused, nothing found")
+
+
+if __name__ == "__main__":
+    if "LD_PRELOAD" not in os.environ:
+        under_sanitizers()
+    main(*(int(text) for text in (sys.argv[1:] + ["60", "0"][len(sys.argv) - 1 :])))
