@@ -4,10 +4,10 @@
 //   kerasptb_dropout_float32(x f32 of any shape, seed s32 [2], keep_prob f32 [], first s32 [] or nothing)
 //     -> y f32 of x's shape
 //
-// x may be a part of a larger array, from its element `first` on: it is dropped as it would be in the whole. keep_prob is
-// in (0, 1]. Element 32 g + 16 j + l of the whole is kept if number j of Threefry-2x32 (20 rounds; Salmon et al., 2011,
-// "Parallel random numbers: as easy as 1, 2, 3") with the key `seed` and the counter 16 g + l, low word first, is below
-// 2^32 keep_prob. So every processor and any number of threads draws the same.
+// x may be a part of a larger array, from its element `first` on: it is dropped as it would be in the whole. keep_prob
+// is in (0, 1]. Element 32 g + 16 j + l of the whole is kept if number j of Threefry-2x32 (20 rounds; Salmon et al.,
+// 2011, "Parallel random numbers: as easy as 1, 2, 3") with the key `seed` and the counter 16 g + l, low word first, is
+// below 2^32 keep_prob. So every processor and any number of threads draws the same.
 #pragma once
 
 #include <cstdint>
