@@ -34,7 +34,7 @@ def dropout(x, rate, seed):
     def run(x, seed):
         sized_by = 0 if len(x.shape) > 1 else None
         arguments, outputs = [x, seed, keep_prob], [calls.open_shape(x.shape)]
-        if (first := first_of_replica(x.size)) is not None:
+        if (first := first_of_replica(x.shape)) is not None:
             arguments.append(first)  # replicas draw the numbers that one process would draw
         return calls.call("kerasptb_dropout_float32", arguments, outputs, sized_by=sized_by)[0]
 

@@ -6,6 +6,7 @@ so does what is kept for the gradient. Of an argument that all rows share, such 
 """
 
 import contextlib
+import math
 from typing import NamedTuple
 
 import keras
@@ -98,16 +99,16 @@ def divided(passes, rows, arguments):
     )
 
 
-def first_of_replica(size):
-    """Returns the index of the first of this replica's `size` elements or rows among those of all replicas.
+def first_of_replica(shape):
+    """Returns the index of the first element of this replica's array of this shape in the array of all replicas.
 
-    `None` outside of a divided operation, where they are all.
+    `None` outside of a divided operation, where it is all.
     """
     if not _inside:
         return None
     import jax  # noqa: PLC0415  (the other backends do without)
 
-    return jax.lax.axis_index(_inside[-1]) * size
+    return jax.lax.axis_index(_inside[-1]) * math.prod(shape)
 
 
 def data_parallel():

@@ -30,6 +30,7 @@ class Trainer(StatefulTrainer):
             if tf.distribute.has_strategy():
                 raise ValueError(
                     f"A {type(self).__name__} trains on one device: its recurrent state has the rows of a whole batch. "
+                    "Several devices train it with Keras on JAX: KERAS_BACKEND=jax, keras.distribution.DataParallel. "
                     f"Received: a model made under {type(tf.distribute.get_strategy()).__name__}"
                 )
         super().compile(*args, **kwargs)
