@@ -81,7 +81,7 @@ def main():
     assert len(jax.devices()) == 2
     dropout = {"keep_prob": 0.7, "recurrent_dropout": 0.2, "word_dropout": 0.1, "recurrent_kernel_dropout": 0.2}
     tied = {"tie_embeddings": True, "units": (16, 8), "variational_dropout": True, **dropout}
-    for arguments in ({}, dropout, tied):
+    for arguments in (dropout, tied):
         alone, expected = trained(None, **arguments)
         said, weights = used(alone), alone.get_weights()
         divided, history = trained(TWO, **arguments)
