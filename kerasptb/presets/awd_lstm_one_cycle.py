@@ -8,23 +8,9 @@ all of one length.
 """
 
 from kerasptb.optimizers import ClippedAdamW, OneCycle
+from kerasptb.presets import awd_lstm
 
-MODEL = {
-    "embedding_size": 400,
-    "units": (1150, 1150, 400),
-    "batch_size": 40,
-    "num_steps": 35,
-    "init_scale": 0.04,
-    "tie_embeddings": True,
-    "variational_dropout": True,
-    "word_dropout": 0.1,
-    "input_dropout": 0.4,
-    "hidden_dropout": 0.25,
-    "output_dropout": 0.4,
-    "recurrent_kernel_dropout": 0.5,
-    "activation_regularization": 2.0,
-    "temporal_activation_regularization": 1.0,
-}
+MODEL = {**awd_lstm.MODEL, "batch_size": 40, "num_steps": 35}
 EPOCHS = 60
 
 
