@@ -145,9 +145,9 @@ def quantile(latencies, q):
     return round(1000 * ranked[min(int(q * len(ranked)), len(ranked) - 1)], 2) if ranked else float("nan")
 
 
-def start_server(run):
-    """Starts a server without a rate limit; returns its process and its port."""
-    command = [sys.executable, "-u", "-m", "kerasptb", "serve", run, "--port", "0", "--rate", "0"]
+def start_server(run, rate=0):
+    """Starts a server that lets an address make so many requests a second (0: any); returns its process and port."""
+    command = [sys.executable, "-u", "-m", "kerasptb", "serve", run, "--port", "0", "--rate", f"{rate:g}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found = re.search(r":(\d+)/", process.stdout.readline())
     if found is None:

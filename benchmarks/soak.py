@@ -2,8 +2,8 @@
 
     python -m benchmarks.soak RUN [--minutes 60] [--rate 100] [--harmful 60] [--csv FILE]
 
-People type at the given rate, as in `benchmarks.serving`. Beside them, from other addresses of this machine, harmful
-clients connect again as soon as they are let go: some send a byte a second of a body that was refused, or of headers
+People type at the given rate, as in `benchmarks.serving`; the server lets an address make twice as many requests.
+Beside them, from other addresses of this machine, harmful clients connect again as soon as they are let go: some send a byte a second of a body that was refused, or of headers
 that never end, some read no answer, some connect and send nothing, some close their side after a request (these must
 get their answer). Needs Linux.
 """
@@ -110,7 +110,7 @@ def main():
     parser.add_argument("--harmful", type=int, default=60, help="harmful clients (default: 60)")
     parser.add_argument("--csv", help="file to write the rows to")
     options = parser.parse_args()
-    process, port = start_server(options.run)
+    process, port = start_server(options.run, 2 * options.rate)
     try:
         rows = asyncio.run(soak(process, port, options.minutes, options.rate, options.harmful))
     finally:

@@ -5,6 +5,7 @@ no answer, or goes on with a body that was refused would keep its connection ope
 """
 
 import collections
+import socket
 from typing import ClassVar
 
 import h11
@@ -15,6 +16,9 @@ UNREAD_LIMIT = 10
 # Seconds for which the rest of a body is thrown away that was refused: if the connection were closed at once, the
 # client's system might throw away the answer.
 LINGER_LIMIT = 2
+# Bytes that the system may hold of answers on their way. Linux would let it grow to megabytes: a client that sends
+# requests and reads nothing would have thousands of them computed.
+SEND_BUFFER = 2**16
 
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
 
@@ -32,6 +36,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport):
         """Starts the time for a request, or refuses the connection."""
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._is_half_closed = self._throws_away = False
         self._unread = None
         self._address = (self.client or ("",))[0]

@@ -232,6 +232,26 @@ def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
         assert received < 300 * 2**20
 
 
+def test_few_requests_are_answered_to_a_client_that_reads_none(monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 1)
+    answered = []
+
+    async def count(scope, receive, send):
+        answered.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5000")]})
+        await send({"type": "http.response.body", "body": bytes(5000)})
+
+    with listening_with(count) as address, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.settimeout(20)
+        connection.connect(address)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+    # 64 KiB wait in the server, 128 on their way (Linux doubles what is asked for), 128 in the client: 65 answers.
+    assert 10 < len(answered) < 200
+
+
 def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch):
     monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 1)
 
