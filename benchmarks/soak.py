@@ -3,9 +3,9 @@
     python -m benchmarks.soak RUN [--minutes 60] [--rate 100] [--harmful 60] [--csv FILE]
 
 People type at the given rate, as in `benchmarks.serving`; the server lets an address make twice as many requests.
-Beside them, from other addresses of this machine, harmful clients connect again as soon as they are let go: some send a byte a second of a body that was refused, or of headers
-that never end, some read no answer, some connect and send nothing, some close their side after a request (these must
-get their answer). Needs Linux.
+Beside them, from other addresses of this machine, harmful clients connect again as soon as they are let go: some send a
+byte a second of a body that was refused, or of headers that never end, some read no answer, some connect and send
+nothing, some close their side after a request (these must get their answer). Needs Linux.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Trains a language model into a run folder: the function behind `kerasptb train`."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
@@ -24,6 +25,7 @@ from kerasptb.optimizers import rate_of, with_optimizer
 from kerasptb.presets import PRESETS, get_preset
 from kerasptb.runs import run as runs
 from kerasptb.runs.recorder import Recorder
+from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
 
@@ -125,17 +127,27 @@ def train(
     given = _without_none(given) | (model_arguments or {})
     trained = {"optimizer": optimizer, "learning_rate": learning_rate, "early_stopping": early_stopping}
     trained = {"steps_per_epoch": steps_per_epoch, **_without_none(trained)}
+    verbose = verbose if peers.is_first() else 0
     say = print if verbose else lambda *_, **__: None
-    if resume:
-        asked = {"vocabulary_size": vocabulary_size, "preset": preset, **given, **trained, **(training_arguments or {})}
-        run, corpus, model = _reopen(data, out, _without_none(asked))
-    else:
-        preset = preset or "notebook"
-        settings = _training_settings(preset, trained, training_arguments or {})
-        settings["epochs"] = epochs or settings["epochs"]
-        corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
-        run, model = _start(corpus, preset, out, given, settings, vocabulary_size)
-    with runs.lock_run(run.folder), Signals():
+    workers, prepared = peers.count(), []
+
+    def prepare():
+        if resume:
+            asked = {"vocabulary_size": vocabulary_size, "preset": preset, **given, **trained}
+            prepared[:] = _reopen(data, out, _without_none(asked | (training_arguments or {})), workers)
+        else:
+            name = preset or "notebook"
+            settings = _training_settings(name, trained, training_arguments or {})
+            settings["epochs"] = epochs or settings["epochs"]
+            corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
+            prepared[:] = _start(corpus, name, out, given, settings, vocabulary_size, workers)
+        return str(prepared[0].folder)
+
+    folder = peers.by_first(prepare)
+    run, corpus, model = prepared if workers == 1 else _reopen(data, folder, {}, workers)
+    with contextlib.ExitStack() as stack:
+        peers.by_first(lambda: bool(stack.enter_context(runs.lock_run(run.folder))))
+        stack.enter_context(Signals())
         recorder = Recorder(run, checkpoint_minutes)
         if resume:
             _record_resumption(run, corpus, epochs, recorder.epoch, say)
@@ -146,11 +158,7 @@ def train(
         _compile(model, optimizer, steps_per_execution, run.config["training"])
         interrupted = False
         try:
-            explanation = explain(model)
-            with atomic_write(run.folder / runs.EXPLANATION) as temporary:
-                temporary.write_text(f"{explanation}\n")
-            if verbose:
-                _announce(run, corpus, model, explanation)
+            _explain(run, corpus, model, say)
             _fit(model, corpus, recorder, [*own_callbacks, *callbacks], verbose)
         except KeyboardInterrupt:
             if not recorder.history:
@@ -159,7 +167,7 @@ def train(
             say(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
             recorder.close()
-            if not resume and not (run.folder / runs.RESUME).exists():
+            if peers.is_first() and not resume and not (run.folder / runs.RESUME).exists():
                 runs.remove(run.folder)  # it has nothing that a new start would not create again
         _finish(run, corpus, recorder, interrupted, say)
     return run
@@ -173,12 +181,13 @@ def _record_resumption(run, corpus, epochs, done, say):
         run.config["training"]["epochs"] = max(epochs, done)
     # The text may have moved, and older runs have not recorded its location and digest.
     run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
-    write_json(run.folder / runs.CONFIG, run.config)
-    (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
+    if peers.is_first():
+        write_json(run.folder / runs.CONFIG, run.config)
+        (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
 
 
-def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
-    """Returns a new run and its model."""
+def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit, workers=1):
+    """Returns a new run, its corpus and its model."""
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
     if "keep_prob" in model_arguments:  # it replaces the recipe's rates of what it stands for
         recipe |= dict.fromkeys(("input_dropout", "hidden_dropout", "output_dropout"))
@@ -187,6 +196,7 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         policy = keras.dtype_policies.get(arguments.get("dtype"))
         arguments["precision"] = default_precision(arguments.get("backend") or "auto", policy)
+    _check_divides(arguments["batch_size"], workers)
     # Raises for a text that is too short before a model with a state of so many rows or a folder is made.
     _make_batches(corpus, arguments, settings)
     model = LanguageModel(**arguments)
@@ -205,14 +215,15 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit):
     }
     config = {"model": model.get_config(), "training": settings, "data": data, "versions": _versions()}
     folder = out or new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return runs.create_run(folder, config, corpus.vocabulary), model
+    return runs.create_run(folder, config, corpus.vocabulary), corpus, model
 
 
-def _reopen(data, out, asked):
+def _reopen(data, out, asked, workers=1):
     """Returns the run in a folder, its corpus and its model; raises if an argument contradicts the run."""
     if out is None:
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
+    _check_divides(run.config["model"]["batch_size"], workers)
     own = {**run.config["training"], **run.config["model"]}
     if limit := run.config["data"].get("vocabulary_limit"):
         own["vocabulary_size"] = limit  # the value that was asked for: the text may have fewer words
@@ -233,6 +244,11 @@ def _reopen(data, out, asked):
             f"{' (each version of Python has a sample of its own)' if own['name'] == corpus.name == 'sample' else ''}"
         )
     return run, corpus, LanguageModel(**run.config["model"])
+
+
+def _check_divides(batch_size, workers):
+    if batch_size % workers:
+        raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
 
 
 def _recipe_of(settings):
@@ -355,15 +371,24 @@ def _versions():
     }
 
 
-def _announce(run, corpus, model, explanation):
+def _explain(run, corpus, model, say):
+    """Says and writes what is going to run, and why nothing faster does."""
+    explanation = explain(model)
+    if not peers.is_first():
+        return
+    with atomic_write(run.folder / runs.EXPLANATION) as temporary:
+        temporary.write_text(f"{explanation}\n")
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
-    print(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    print(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
+    say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
+    say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
+    if (workers := peers.count()) > 1:
+        say(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
     if (note := platforms.drawback(model.precision)) is not None:
-        print(f"Precision {model.precision} is {note}.")
-    for row in explanation:
-        note_as_told(row.reason)
-    print(f"{explanation}\nRun folder: {run.folder}", flush=True)
+        say(f"Precision {model.precision} is {note}.")
+    if say is print:
+        for row in explanation:
+            note_as_told(row.reason)
+    say(f"{explanation}\nRun folder: {run.folder}", flush=True)
 
 
 def _finish(run, corpus, recorder, interrupted, say):
@@ -391,7 +416,8 @@ def _finish(run, corpus, recorder, interrupted, say):
         "data": corpus.name,
         "interrupted": interrupted,
     }
-    write_json(run.folder / runs.METRICS, metrics)
+    if peers.is_first():
+        write_json(run.folder / runs.METRICS, metrics)
     say(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "

@@ -8,18 +8,13 @@ Each is a process of its own:
 - if one dies again and again with no trial ending in between, the search ends with an error, the last line of its log.
 """
 
-import contextlib
 import dataclasses
 import multiprocessing
-import os
 import pickle
 import signal
-import socket
-import sys
-import threading
 import time
-from pathlib import Path
 
+from kerasptb.utils import children
 from kerasptb.utils.processors import available_processors
 from tuning.records import read_trials
 
@@ -62,7 +57,7 @@ class LocalCluster:
         self._work = pickle.dumps((settings, space, corpus))
         self._chiefs_work = pickle.dumps((settings, space, None))
         self._threads = max(available_processors() // num_workers, 1)
-        self._address = ("127.0.0.1", _free_port())
+        self._address = ("127.0.0.1", children.free_port())
         self._chief = _Member("chief")
         self._workers = [_Member(f"tuner{i}") for i in range(num_workers)]
         self._ended = 0
@@ -86,7 +81,7 @@ class LocalCluster:
                 member.process.join(max(deadline - time.monotonic(), 0))
         finally:
             for member in (*self._workers, self._chief):
-                _terminate(member.process)
+                children.terminate(member.process)
 
     def _poll(self):
         """Starts dead processes again; returns whether the search is over."""
@@ -103,9 +98,10 @@ class LocalCluster:
                 continue
             member.deaths += 1
             if member.deaths >= _MAX_DEATHS:
+                last = children.describe_exit(member.process.exitcode)
                 raise WorkersFailedError(
-                    f"{member.name} died {member.deaths} times with no trial ending in between "
-                    f"(last: {_describe_exit(member.process.exitcode)}); its log ends: {self._last_line(member)}"
+                    f"{member.name} died {member.deaths} times with no trial ending in between (last: {last}); "
+                    f"its log ends: {children.last_line(self._log(member)) or '(empty)'}"
                 )
             self._start(member, again=True)
         return self._chief.done or all(worker.done for worker in self._workers)
@@ -121,7 +117,7 @@ class LocalCluster:
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             # Where http_proxy is set, calls to this machine would go to the proxy, and wait for an hour.
             "no_grpc_proxy": host,
-            **thread_variables(1 if is_chief else self._threads),
+            **children.thread_variables(1 if is_chief else self._threads),
         }
         if is_chief:
             variables["CUDA_VISIBLE_DEVICES"] = ""
@@ -131,79 +127,20 @@ class LocalCluster:
             name=member.name,
             daemon=True,
         )
-        with _environment(variables):
+        with children.environment(variables):
             member.process.start()
 
     def _log(self, member):
         return self._settings.folder / LOGS / f"{member.name}.log"
-
-    def _last_line(self, member):
-        lines = self._log(member).read_text(errors="replace").split("\n") if self._log(member).exists() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "(empty)")
-
-
-def thread_variables(threads):
-    """Returns the environment variables that set a process's number of threads.
-
-    Args:
-        threads: number of threads, for TensorFlow's operations and for the native kernels.
-    """
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS")
-    return dict.fromkeys(names, str(threads))
 
 
 def _work(packed, log, keep_running):
     """Runs a member's part of the search, in its process."""
     # Ctrl-C reaches every process of the terminal. Only the parent process acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-    with Path(log).open("a") as file:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # closed before Python began
-                stream.flush()
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    children.exit_with_parent()
+    children.write_to(log)
     settings, space, corpus = pickle.loads(packed)
     from tuning.trials import run_process  # noqa: PLC0415  (TensorFlow's messages go to the log)
 
     run_process(settings, space, corpus, keep_running, restarted=keep_running)
-
-
-def _exit_with_parent():
-    """Ends this process once its parent has gone: a parent that was killed cannot end it."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-@contextlib.contextmanager
-def _environment(variables):
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _terminate(process):
-    if process is None or not process.is_alive():
-        return
-    process.terminate()
-    process.join(5)
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def _describe_exit(code):
-    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"

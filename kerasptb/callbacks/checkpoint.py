@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kerasptb.callbacks.reset_states import stateful_layers
+from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write
 from kerasptb.utils.interrupts import Signals
 
@@ -31,6 +32,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     Ctrl-C and SIGTERM wait for the end of the step or of what is being written, and in an epoch a checkpoint is written
     first. SIGTERM then ends the process with status 143, by an exception (`SystemExit`).
+
+    Of several processes that train together (Keras on JAX) the first one writes, and all read what it has written. A
+    signal to one of them reaches all: every other second they agree whether a checkpoint is due or one has come.
 
     Args:
         folder: folder for the latest two checkpoints; created when the first one is written. If the latest is damaged,
@@ -65,6 +69,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._values = self._read()  # to be restored; empty if there is nothing to go on from
         self._written = time.monotonic()
         self._signals = Signals()
+        self._wishes = peers.Agreement()
         self._train_function = None
 
     # Keras' hooks, in the order in which they are called.
@@ -79,6 +84,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._signals.install()
         self._signals.hold(within=sys._getframe(2))  # `fit`
         self._written = time.monotonic()
+        places = peers.gathered([self.epoch, self.batch])
+        if (places != places[0]).any():
+            raise ValueError(f"Expected processes that see the same checkpoints. Received: {places.tolist()} as places")
         if self._values:
             self._restore()
             self._model._initial_epoch = self.epoch
@@ -93,30 +101,32 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes a checkpoint if it is time, or if the training is asked to end."""
-        asked = bool(self._signals.held)
+        due, asked = self._wishes.of_any(time.monotonic() - self._written >= 60 * self.minutes, self._signals.number)
         if self._train_function is None:
             self.batch, self._logs = batch + 1, logs or {}
-            if asked or time.monotonic() - self._written >= 60 * self.minutes:
+            if asked or due:
                 self._write()
         if asked:
             place = f"batch {self.batch} of epoch {self.epoch + 1}"
-            print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
-            self._signals.deliver()
+            if peers.is_first():
+                print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
+            self._signals.deliver(asked)
 
     def on_test_batch_end(self, batch, logs=None):
         """Ends a validation if the training is asked to end: the latest checkpoint stands."""
-        self._signals.deliver()
+        self._signals.deliver(*self._wishes.of_any(self._signals.number))
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a checkpoint."""
         self._go_on()
         self.write_epoch({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
-        self._signals.deliver()
+        self._signals.deliver(self._signal_of_any())
 
     def on_train_end(self, logs=None):
         """Undoes what the callback has changed."""
+        asked = self._signal_of_any()
         self.close()
-        self._signals.deliver()
+        self._signals.deliver(asked)
 
     def close(self):
         """Undoes what the callback has changed of the process and the model: for a `fit` that has raised."""
@@ -130,6 +140,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.history.append(row)
         self.epoch, self.batch, self._logs = row["epoch"], 0, {}
         self._write()
+
+    def _signal_of_any(self):
+        return peers.gathered([self._signals.number]).max()
 
     def _pass_over(self):
         """Makes the step function only read its batches."""
@@ -204,20 +217,22 @@ class Checkpoint(keras.callbacks.Callback):
         return {}
 
     def _write(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
         place = {"batch": self.batch, "logs": {name: float(value) for name, value in self._logs.items()}}
         values = {
-            f"{key}{i}": _as_saved(variable)
+            f"{key}{i}": _as_saved(peers.whole(variable))
             for key, variables in _variables(self.model).items()
             for i, variable in enumerate(variables)
         }
+        self._written = time.monotonic()
+        if not peers.is_first():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         latest = self.folder / _LATEST
         with atomic_write(latest) as temporary:
             with temporary.open("wb") as file:
                 np.savez(file, history=json.dumps(self.history), place=json.dumps(place), **values)
             with contextlib.suppress(FileNotFoundError):
                 latest.replace(self.folder / _BEFORE)
-        self._written = time.monotonic()
 
 
 def _variables(model):
@@ -236,6 +251,5 @@ def _variables(model):
     }
 
 
-def _as_saved(variable):
-    value = keras.ops.convert_to_numpy(variable)
+def _as_saved(value):
     return value.astype("float32") if value.dtype.kind == "V" else value  # numpy's files know no bfloat16

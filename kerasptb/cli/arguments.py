@@ -44,13 +44,13 @@ _SHARED = {
 def add_command(commands, name, execute, text, **kwargs):
     """Adds a command, of which the help says `text`, and returns its parser."""
     command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **kwargs)
-    command.set_defaults(command=execute)
+    command.set_defaults(command=execute, name=name)
     return command
 
 
 def as_arguments(options):
     """Returns the options of a command as a dict, for a function whose arguments have their names."""
-    return {name: value for name, value in vars(options).items() if name not in ("command", "debug")}
+    return {name: value for name, value in vars(options).items() if name not in ("command", "debug", "name")}
 
 
 def add_shared(command, *names):

@@ -15,11 +15,12 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _NOTICE = re.compile(
     rb"(?:\d{4}-\d\d-\d\d [\d:.]+: )?"
     rb"(?:WARNING: All log messages before absl::InitializeLog\(\)|[IW](?:\d{4})? "
-    rb"|E(?:\d{4})? .*failed call to cuInit.*\(303\))"
+    rb"|E(?:\d{4})? .*failed call to cuInit.*\(303\)"
+    rb"|\[Gloo\] Rank)"
 )
 
 
-def import_keras(prefer_tensorflow=False):
+def import_keras(prefer_tensorflow=False, joins=False):
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
     Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
@@ -27,6 +28,7 @@ def import_keras(prefer_tensorflow=False):
     Args:
         prefer_tensorflow: makes Keras run on TensorFlow, if that is installed, whatever backend the environment names.
             Most exports need it, and a run's weights are the same on any backend.
+        joins: whether this process trains with others, if the environment names some, see `peers.join`.
 
     Raises:
         RuntimeError: if the backend that the environment names is neither TensorFlow nor JAX, or is not installed.
@@ -45,7 +47,10 @@ def import_keras(prefer_tensorflow=False):
     with contextlib.nullcontext() if unseen or _LEVEL in os.environ else without_notices():
         os.environ.setdefault(_LEVEL, "2")
         from kerasptb.ops.platform import visible_gpus
+        from kerasptb.utils import peers
 
+        if joins:
+            peers.join()
         visible_gpus()
 
 

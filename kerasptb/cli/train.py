@@ -6,6 +6,7 @@ import textwrap
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
+from kerasptb.cli.workers import run_together
 from kerasptb.presets import PRESETS, summary_of
 
 
@@ -65,13 +66,24 @@ def add_parser(commands):
         metavar="N",
         help="time between two checkpoints within an epoch, from which --resume goes on (default: 5)",
     )
+    command.add_argument(
+        "--workers",
+        type=arguments.positive,
+        default=1,
+        metavar="N",
+        help="train in N processes of this machine, each with its rows of a batch; with Keras on JAX (default: 1)",
+    )
 
 
 def execute(options):
-    import_keras()
+    if options.workers > 1:
+        return run_together(options)
+    import_keras(joins=True)
     from kerasptb.training import train
 
+    given = arguments.as_arguments(options)
+    del given["workers"]
     # A file that records each update of the bar grows by some 20 KB per epoch, and is hard to read.
     to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
-    run = train(**arguments.as_arguments(options), verbose=1 if to_a_terminal else 2)
+    run = train(**given, verbose=1 if to_a_terminal else 2)
     return 130 if run.metrics["interrupted"] else 0

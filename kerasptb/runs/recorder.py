@@ -5,11 +5,12 @@ from kerasptb.optimizers import averaged_weights
 from kerasptb.runs import run as runs
 from kerasptb.runs.plots import plot_curves
 from kerasptb.runs.weights import save_weights
+from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write
 
 
 class Recorder(Checkpoint):
-    """The checkpoints of a run and, after each epoch, its weights, history and curves.
+    """The checkpoints of a run and, after each epoch, its weights, history and curves; the first process writes them.
 
     Args:
         run: the `kerasptb.Run` of the training.
@@ -49,10 +50,14 @@ class Recorder(Checkpoint):
         self._write_curves()
 
     def _write_curves(self):
+        if not peers.is_first():
+            return
         runs.write_history(self.run.folder / runs.HISTORY, self.history)
         with atomic_write(self.run.folder / runs.CURVES) as temporary:
             plot_curves(self.history, temporary)
 
     def _save_weights(self, name):
         with averaged_weights(self.model):
-            save_weights(self.model, self.run.weights_path(name))
+            if peers.is_first():
+                with peers.alone():
+                    save_weights(self.model, self.run.weights_path(name))

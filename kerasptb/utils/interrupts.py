@@ -56,11 +56,22 @@ class Signals:
         """
         self._holds, self._within = True, within
 
-    def deliver(self):
-        """Does what the first of the held signals asks for, if there is one; the delay goes on."""
-        held, self.held = self.held, []
-        if held:
-            self._deliver(*held[0])
+    @property
+    def number(self):
+        """The number of the first of the held signals; 0 if there is none."""
+        return self.held[0][0] if self.held else 0
+
+    def deliver(self, number=None):
+        """Does what a signal asks for; the delay goes on.
+
+        Args:
+            number: the signal's, 0 for none; `None` for that of the first one that is held.
+        """
+        number = self.number if number is None else int(number)
+        if number:
+            frame = self.held[0][1] if self.held else None
+            self.held = []
+            self._deliver(number, frame)
 
     def __enter__(self):
         self.install()
@@ -76,10 +87,11 @@ class Signals:
             self._deliver(number, frame)
 
     def _deliver(self, number, frame):
-        handler = self._before[number]
-        if not callable(handler):
-            raise Terminated
-        handler(number, frame)
+        handler = self._before.get(number)
+        if callable(handler):
+            handler(number, frame)
+        else:
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _is_running(frame, innermost):

@@ -15,8 +15,9 @@ import pytest
 import toy_spaces
 
 import tuning
+from kerasptb.utils import children
 from tuning.records import read_trials
-from tuning.workers import LocalCluster, WorkersFailedError, _describe_exit, thread_variables
+from tuning.workers import LocalCluster, WorkersFailedError
 
 
 def when(condition, act, timeout=200):
@@ -143,7 +144,7 @@ def test_workers_share_the_processors(monkeypatch):
     monkeypatch.setattr("tuning.workers.available_processors", lambda: 9)
     assert [LocalCluster(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
     names = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS"}
-    assert thread_variables(4) == dict.fromkeys(names, "4")
+    assert children.thread_variables(4) == dict.fromkeys(names, "4")
 
 
 def test_members_have_their_share_of_the_machine_and_no_proxy_between_them(tmp_path, monkeypatch):
@@ -219,7 +220,7 @@ def test_a_chief_that_is_started_again_is_told_and_goes_with_who_started_it(tmp_
 
 
 def test_how_a_process_ended_is_said_in_words():
-    assert [_describe_exit(code) for code in (-9, 1)] == ["killed by signal 9", "exit status 1"]
+    assert [children.describe_exit(code) for code in (-9, 1)] == ["killed by signal 9", "exit status 1"]
 
 
 def test_a_trial_that_ends_forgives_deaths(monkeypatch):

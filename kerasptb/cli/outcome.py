@@ -1,0 +1,69 @@
+"""Runs a command, and turns what was raised into a message and an exit status."""
+
+import os
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from kerasptb.utils.interrupts import Terminated
+from kerasptb.utils.processors import available_processors
+
+
+def run(options):
+    """Runs a command whose arguments have been read.
+
+    Args:
+        options: what the parser returned.
+
+    Returns:
+        Exit status: 0 success, 1 the work failed, 130 interrupted, 143 ended by SIGTERM.
+    """
+    if sys.stdout is None:  # closed before Python began (`>&-`)
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
+    if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
+        os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
+    # TensorFlow does not know a container's quota and would start one thread for each processor of the host.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, str(available_processors()))
+    try:
+        return options.command(options) or 0
+    except (KeyboardInterrupt, Terminated) as error:
+        what, status = ("ended by SIGTERM", error.code) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(f"kerasptb: {what}", file=sys.stderr)
+        return status
+    except BrokenPipeError:
+        # Python must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if options.name not in ("train", "tune"):
+            return 0  # the reader (`| head`) has seen enough, and nothing is wrong
+        print("kerasptb: stopped, because what read the output has ended", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if options.debug or not _is_plain(error):
+            raise
+        print(f"kerasptb: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _is_plain(error):
+    """Whether an error's text says what was expected and received, so that a traceback would add nothing."""
+    return _missing_package(error) or isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
+
+
+def _missing_package(error):
+    """The name of the third-party package that is not installed, if that is the error; else None."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb", "tuning") else None
+
+
+def _one_line(error):
+    if package := _missing_package(error):
+        return f"This command needs the package {package}, which is not installed."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    text = str(error)
+    if wrapped := re.search("\x1b\\[1m(.*)\x1b\\[0m", text, re.DOTALL):
+        text = wrapped[1]  # Keras has added the layer's name before the text and all of its arguments after it
+    text = re.sub(r"([^:]+: )\1+", r"\1", text)  # XLA names each of its steps that an error has passed
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,121 @@
+"""Starts the processes of `kerasptb train --workers` on this machine, and watches them.
+
+The first one is what a user sees: it has the terminal, writes the run folder, and is told of Ctrl-C and SIGTERM. What
+the others say goes to a file, whose last line is shown if one of them dies.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from kerasptb.cli.outcome import run
+from kerasptb.utils import children
+from kerasptb.utils.interrupts import Terminated
+from kerasptb.utils.processors import available_processors
+
+# Seconds that the others get to leave by themselves when one has ended. They wait for a lost one without end.
+_GRACE_SECONDS = 15.0
+
+
+def run_together(options):
+    """Runs a command in several processes that train together.
+
+    Args:
+        options: the command's, with their number `workers`.
+
+    Returns:
+        The exit status of the first process; 1 if another one has ended the training.
+
+    Raises:
+        RuntimeError: if JAX is not installed.
+    """
+    if find_spec("jax") is None:
+        raise RuntimeError("Several workers train with Keras on JAX, which is not installed: pip install jax")
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder, f"{i}.log") for i in range(options.workers)]
+        processes = []
+        # A terminal's Ctrl-C reaches this process alone, and the first process decides with the others.
+        before = {
+            each: signal.signal(each, _forward_to(processes))
+            for each in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(each) is not signal.SIG_IGN
+        }
+        try:
+            _start(processes, options, logs)
+            ended_first = _wait(processes)
+            return _status([process.exitcode for process in processes], ended_first, logs)
+        finally:
+            for process in processes:
+                process.kill()
+                process.join()
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _start(processes, options, logs):
+    context = multiprocessing.get_context("spawn")
+    number = len(logs)
+    shared = {
+        "KERAS_BACKEND": "jax",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{children.free_port()}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(number),
+        **children.thread_variables(max(available_processors() // number, 1)),
+    }
+    for i in range(number):
+        process = context.Process(target=_work, args=(options, str(logs[i]) if i else None))
+        with children.environment({**shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)}):
+            process.start()
+        processes.append(process)
+
+
+def _work(options, log):
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    children.exit_with_parent()
+    if log is not None:
+        children.write_to(log)
+    options.workers = 1
+    sys.exit(run(options))
+
+
+def _wait(processes):
+    """Waits until all have ended, or one has and the others have had their time; returns the number of the one."""
+    ended = multiprocessing.connection.wait([process.sentinel for process in processes])
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for process in processes:
+        process.join(max(deadline - time.monotonic(), 0))
+    return next(i for i, process in enumerate(processes) if process.sentinel in ended)
+
+
+def _status(codes, ended_first, logs):
+    """Returns the exit status of all, and says what the first process has not said."""
+    failed = [i for i in (ended_first, *range(len(codes))) if codes[i] != 0]
+    if not failed or codes[0] in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        return codes[0]
+    i = failed[0]
+    said = children.last_line(logs[i])
+    if codes[i] == 1 and (i == 0 or said is None):  # the first process has said why
+        return 1
+    how = "did not end" if codes[i] is None else f"has ended ({children.describe_exit(codes[i])})"
+    print(
+        f"kerasptb: worker {i} of {len(codes)} {how}{f' and said: {said}' if said else ''}. What its latest checkpoint "
+        "has is kept: --resume goes on from there.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _forward_to(processes):
+    def handle(number, frame):
+        if processes:
+            os.kill(processes[0].pid, number)
+        else:
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    return handle

@@ -1,0 +1,199 @@
+"""What the processes do together that train one model, with Keras on JAX; a process alone does it by itself.
+
+All of them must call these functions in the same order: each is an exchange that waits for the others.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+
+import keras
+import numpy as np
+
+# Seconds after which a process that does not answer is given up, and for which one that ends waits for the others.
+# JAX's own would be 100 and 300.
+_HEARTBEAT_SECONDS = 30
+_SHUTDOWN_SECONDS = 10
+
+
+def join():
+    """Joins the processes that Keras' environment variables name (`KERAS_DISTRIBUTION_...`), and sets `DataParallel`.
+
+    It does nothing without these variables, or if they name one process. As `keras.distribution.initialize`, but a
+    process that dies is noticed within a minute, and on this machine's own address no other machine is listened to.
+
+    Raises:
+        ValueError: if Keras does not run on JAX, or a variable is missing or no number.
+    """
+    names = [f"KERAS_DISTRIBUTION_{name}" for name in ("NUM_PROCESSES", "PROCESS_ID", "JOB_ADDRESSES")]
+    number, own, addresses = map(os.environ.get, names)
+    if number in (None, "1"):
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"Several processes train together with Keras on JAX alone: set KERAS_BACKEND=jax. Received: {names[0]}="
+            f"{number} with Keras on {keras.backend.backend()}"
+        )
+    if not (number.isdigit() and (own or "").isdigit() and addresses):
+        raise ValueError(
+            f"Expected {', '.join(names[:2])}, two numbers, and {names[2]}, a host and port. "
+            f"Received: {number}, {own}, {addresses}"
+        )
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    coordinator = addresses.partition(",")[0]
+    is_local = coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]")
+    jax.distributed.initialize(
+        coordinator,
+        int(number),
+        int(own),
+        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+        coordinator_bind_address=coordinator if is_local else None,
+    )
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    with _without_output():  # gloo says on standard output that it is connected
+        gathered([0])
+
+
+@contextlib.contextmanager
+def _without_output():
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    output, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+        os.close(nowhere)
+
+
+def count():
+    """Returns the number of processes that train together: those of the `keras.distribution` that is set."""
+    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
+        return 1
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    return jax.process_count()
+
+
+def is_first():
+    """Returns whether this is the process that writes and speaks for all."""
+    if count() == 1:
+        return True
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def alone():
+    """A context in which this process makes variables, also those that Keras makes to look at them, by itself."""
+    distribution = keras.distribution.distribution()
+    if distribution is not None:
+        keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        if distribution is not None:
+            keras.distribution.set_distribution(distribution)
+
+
+def gathered(values):
+    """Returns the numbers of all processes.
+
+    Args:
+        values: list of n numbers.
+
+    Returns:
+        Float32 [P, n] of P processes.
+    """
+    own = np.asarray(values, "float32")
+    if count() == 1:
+        return own[None]
+    from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
+
+    return multihost_utils.process_allgather(own)
+
+
+def by_first(function):
+    """Calls a function in the first process, as if that were alone.
+
+    Args:
+        function: a function without arguments, whose result JSON can hold.
+
+    Returns:
+        Its result, in all processes.
+
+    Raises:
+        Exception: what the function raises, in the first process.
+        SystemExit: with status 1, in the others then: the first one says why.
+    """
+    if count() == 1:
+        return function()
+    from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
+
+    raised, told = None, b""
+    if is_first():
+        try:
+            with alone():
+                told = json.dumps(function()).encode()
+        except Exception as error:
+            raised = error
+    length = int(gathered([len(told)])[0, 0])
+    if not length:
+        raise raised or SystemExit(1)
+    # All must give an array of the same size.
+    own = np.resize(np.frombuffer(told, "uint8"), length)
+    return json.loads(multihost_utils.broadcast_one_to_all(own).tobytes())
+
+
+def whole(variable):
+    """Returns the value of a variable as a numpy array, also if its rows lie in several processes.
+
+    Args:
+        variable: a `keras.Variable`.
+    """
+    value = variable.value
+    if count() == 1 or value.is_fully_replicated:
+        return keras.ops.convert_to_numpy(value)
+    from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
+
+    return multihost_utils.process_allgather(value, tiled=True)
+
+
+class Agreement:
+    """What any of the processes wants between two steps, such as a checkpoint, at the same step in all.
+
+    An exchange takes milliseconds, as long as some steps. So the processes exchange their wishes every other second;
+    they agree on the number of calls until the next time, as their clocks may differ.
+
+    Args:
+        seconds: time between two exchanges; the first call is one.
+    """
+
+    def __init__(self, seconds=2.0):
+        self._seconds = seconds
+        self._calls = self._left = 1
+        self._last = time.monotonic()
+
+    def of_any(self, *wishes):
+        """Returns the largest of the processes' numbers for each wish; zeros while it is not time to ask.
+
+        Args:
+            *wishes: numbers.
+        """
+        if count() == 1:
+            return wishes
+        self._left -= 1
+        if self._left:
+            return (0,) * len(wishes)
+        now = time.monotonic()
+        *found, seconds = gathered([*wishes, now - self._last]).max(axis=0).tolist()
+        self._calls = self._left = max(int(self._calls * self._seconds / max(seconds, 1e-3)), 1)
+        self._last = now
+        return tuple(found)

@@ -1,0 +1,110 @@
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.cli import main, workers
+
+
+@pytest.fixture
+def train(texts, native_library, tmp_path, capfd):
+    """Trains in two processes, and returns the status and what was said; calls `act` once the run has more epochs."""
+    if find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    folder = tmp_path / "run"
+
+    def run(*options, act=None):
+        before = epochs(folder)
+        thread = threading.Thread(target=lambda: act and (wait_for(lambda: epochs(folder) > before), act()))
+        thread.start()
+        status = main([*map(str, ["train", "--workers", "2", "--out", folder, *options])])
+        thread.join()
+        return status, capfd.readouterr()
+
+    return run
+
+
+def epochs(folder):
+    return len(kerasptb.load_run(folder).history) if (folder / "history.csv").exists() else 0
+
+
+def wait_for(condition):
+    give_up = time.monotonic() + 100
+    while not condition() and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
+def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_workers(
+    train, texts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("kerasptb.cli.workers._GRACE_SECONDS", 4)
+    deaths = []
+
+    def kill():
+        deaths.append(time.monotonic())
+        os.kill(multiprocessing.active_children()[1].pid, signal.SIGKILL)
+
+    folder, alone = tmp_path / "run", tmp_path / "alone"
+    options = ["--data", texts, "--batch-size", "6", "--num-steps", "4", "--seed", "1", "--keep-prob", "0.7"]
+    status, said = train(*options, "--epochs", "6", "--checkpoint-minutes", "0", act=kill)
+    assert time.monotonic() - deaths[0] < 60
+    assert status == 1
+    last = said.err.strip().split("\n")[-1]
+    assert "of 2 has ended (killed by signal 9)" in last
+    assert "--resume" in last
+    assert "Workers: 2, each with 3 rows of a batch" in said.out
+    assert said.out.count("Epoch 1/6") == 1  # the first process speaks for both
+    assert "[Gloo]" not in said.out
+    assert multiprocessing.active_children() == []
+
+    shutil.copytree(folder, alone)
+    assert main(["train", "--resume", "--out", str(alone)]) == 0
+    status, said = train("--resume", act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert said.err.strip().split("\n")[-1] == "kerasptb: ended by SIGTERM"
+    assert status == 143
+    run, expected = kerasptb.load_run(folder), kerasptb.load_run(alone)
+    done = len(run.history)
+    assert 2 <= done < 6
+    for name in ("perplexity", "val_perplexity"):
+        found = [row[name] for row in run.history]
+        np.testing.assert_allclose(found, [row[name] for row in expected.history[:done]], rtol=1e-4, err_msg=name)
+    assert main(["train", "--resume", "--out", str(folder)]) == 0
+    assert run.metrics["test_perplexity"] == pytest.approx(expected.metrics["test_perplexity"], rel=1e-3)
+
+
+def test_what_is_wrong_is_said_once(train, texts, tmp_path):
+    status, said = train("--data", texts, "--batch-size", "7")
+    assert status == 1
+    assert said.err == "kerasptb: Expected a batch whose rows 2 workers divide. Received: batch_size=7\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("codes", "ended_first", "log", "status", "line"),
+    [
+        ([0, 0], 1, "", 0, ""),
+        ([1, 1], 1, "", 1, ""),  # the first process has said why
+        ([130, 130], 1, "kerasptb: interrupted", 130, ""),
+        ([1, 1], 1, "no memory\n", 1, "worker 1 of 2 has ended (exit status 1) and said: no memory."),
+        ([-9, 1], 0, "connection reset", 1, "worker 0 of 2 has ended (killed by signal 9)."),
+        ([None, -6], 1, "", 1, "worker 1 of 2 has ended (killed by signal 6)."),
+        ([None, 0], 1, "", 1, "worker 0 of 2 did not end."),
+    ],
+)
+def test_the_one_that_ended_first_is_named(tmp_path, capsys, codes, ended_first, log, status, line):
+    logs = [tmp_path / "0.log", tmp_path / "1.log"]
+    logs[1].write_text(log)
+    assert workers._status(codes, ended_first, logs) == status
+    assert line in capsys.readouterr().err
+
+
+def test_without_jax_it_says_what_to_install(monkeypatch, error_of):
+    monkeypatch.setattr("kerasptb.cli.workers.find_spec", lambda name: None)
+    assert "pip install jax" in error_of(["train", "--workers", "2"])
