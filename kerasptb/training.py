@@ -181,9 +181,12 @@ def _record_resumption(run, corpus, epochs, done, say):
         run.config["training"]["epochs"] = max(epochs, done)
     # The text may have moved, and older runs have not recorded its location and digest.
     run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
-    if peers.is_first():
+
+    def write():
         write_json(run.folder / runs.CONFIG, run.config)
         (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
+
+    peers.by_first(write)
 
 
 def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit, workers=1):
@@ -374,10 +377,12 @@ def _versions():
 def _explain(run, corpus, model, say):
     """Says and writes what is going to run, and why nothing faster does."""
     explanation = explain(model)
-    if not peers.is_first():
-        return
-    with atomic_write(run.folder / runs.EXPLANATION) as temporary:
-        temporary.write_text(f"{explanation}\n")
+
+    def write():
+        with atomic_write(run.folder / runs.EXPLANATION) as temporary:
+            temporary.write_text(f"{explanation}\n")
+
+    peers.by_first(write)
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
     say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
     say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
@@ -416,8 +421,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "data": corpus.name,
         "interrupted": interrupted,
     }
-    if peers.is_first():
-        write_json(run.folder / runs.METRICS, metrics)
+    peers.by_first(lambda: write_json(run.folder / runs.METRICS, metrics))
     say(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "

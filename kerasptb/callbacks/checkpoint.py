@@ -223,16 +223,18 @@ class Checkpoint(keras.callbacks.Callback):
             for key, variables in _variables(self.model).items()
             for i, variable in enumerate(variables)
         }
-        self._written = time.monotonic()
-        if not peers.is_first():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
         latest = self.folder / _LATEST
-        with atomic_write(latest) as temporary:
-            with temporary.open("wb") as file:
-                np.savez(file, history=json.dumps(self.history), place=json.dumps(place), **values)
-            with contextlib.suppress(FileNotFoundError):
-                latest.replace(self.folder / _BEFORE)
+
+        def write():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(latest) as temporary:
+                with temporary.open("wb") as file:
+                    np.savez(file, history=json.dumps(self.history), place=json.dumps(place), **values)
+                with contextlib.suppress(FileNotFoundError):
+                    latest.replace(self.folder / _BEFORE)
+
+        peers.by_first(write)
+        self._written = time.monotonic()
 
 
 def _variables(model):

@@ -50,14 +50,13 @@ class Recorder(Checkpoint):
         self._write_curves()
 
     def _write_curves(self):
-        if not peers.is_first():
-            return
-        runs.write_history(self.run.folder / runs.HISTORY, self.history)
-        with atomic_write(self.run.folder / runs.CURVES) as temporary:
-            plot_curves(self.history, temporary)
+        def write():
+            runs.write_history(self.run.folder / runs.HISTORY, self.history)
+            with atomic_write(self.run.folder / runs.CURVES) as temporary:
+                plot_curves(self.history, temporary)
+
+        peers.by_first(write)
 
     def _save_weights(self, name):
         with averaged_weights(self.model):
-            if peers.is_first():
-                with peers.alone():
-                    save_weights(self.model, self.run.weights_path(name))
+            peers.by_first(lambda: save_weights(self.model, self.run.weights_path(name)))

@@ -15,6 +15,7 @@ from kerasptb.ops.sharding import on_every_replica
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
 from kerasptb.trainers import replicas
 from kerasptb.trainers.stateful import StatefulTrainer, array_of
+from kerasptb.utils import peers
 from kerasptb.utils.interrupts import uninterrupted
 
 
@@ -143,6 +144,14 @@ class Trainer(StatefulTrainer):
         if self.predict_function is None or force:
             with_states(self, "predict_function", super().make_predict_function)
         return self.predict_function
+
+    def save(self, *args, **kwargs):
+        """As `keras.Model.save`; of several processes that train together the first one writes."""
+        peers.by_first(lambda: super(Trainer, self).save(*args, **kwargs))
+
+    def save_weights(self, *args, **kwargs):
+        """As `keras.Model.save_weights`; of several processes that train together the first one writes."""
+        peers.by_first(lambda: super(Trainer, self).save_weights(*args, **kwargs))
 
     fit = _synced_at_errors("fit")
     evaluate = _synced_at_errors("evaluate")

@@ -90,19 +90,6 @@ def is_first():
     return jax.process_index() == 0
 
 
-@contextlib.contextmanager
-def alone():
-    """A context in which this process makes variables, also those that Keras makes to look at them, by itself."""
-    distribution = keras.distribution.distribution()
-    if distribution is not None:
-        keras.distribution.set_distribution(None)
-    try:
-        yield
-    finally:
-        if distribution is not None:
-            keras.distribution.set_distribution(distribution)
-
-
 def gathered(values):
     """Returns the numbers of all processes.
 
@@ -139,11 +126,15 @@ def by_first(function):
 
     raised, told = None, b""
     if is_first():
+        distribution = keras.distribution.distribution()
+        # A variable that is made under it, also one that Keras makes to look at it, is made by all.
+        keras.distribution.set_distribution(None)
         try:
-            with alone():
-                told = json.dumps(function()).encode()
+            told = json.dumps(function()).encode()
         except Exception as error:
             raised = error
+        finally:
+            keras.distribution.set_distribution(distribution)
     length = int(gathered([len(told)])[0, 0])
     if not length:
         raise raised or SystemExit(1)

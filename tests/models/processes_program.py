@@ -1,7 +1,7 @@
 """One of several processes that train a `LanguageModel` together; test_jax.py compares what they print."""
 
 import json
-import os
+import sys
 
 import jax
 import keras
@@ -10,11 +10,14 @@ import numpy as np
 import kerasptb
 from kerasptb.callbacks import ResetStates
 from kerasptb.data import Vocabulary
+from kerasptb.utils import peers
 
-if int(os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"]) > 1:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    keras.distribution.initialize()
-    keras.distribution.set_distribution(keras.distribution.DataParallel())
+
+def fail():
+    raise ValueError("no more")
+
+
+peers.join()
 
 IDS = (np.cumsum(np.random.default_rng(1).integers(1, 9, 900)) % 50).astype("int32")
 SIZES = {"vocabulary_size": 50, "embedding_size": 8, "units": (16, 12), "batch_size": 6, "num_steps": 5}
@@ -34,6 +37,21 @@ try:
     model.predict(IDS[:24].reshape(4, 6), batch_size=4, verbose=0)
 except ValueError as error:
     refused = str(error)
+process = jax.process_index()
+told = [peers.by_first(lambda: {"process": process}), peers.gathered([process, 2]).tolist(), peers.is_first()]
+try:
+    peers.by_first(fail)
+except (ValueError, SystemExit) as error:
+    told.append(f"{type(error).__name__}: {error}")
+model.save(f"{sys.argv[1]}/model.keras")
+loaded = keras.saving.load_model(f"{sys.argv[1]}/model.keras")
+told.append(all(np.array_equal(*pair) for pair in zip(loaded.get_weights(), model.get_weights(), strict=True)))
+wishes = peers.Agreement(seconds=1e-9)
+told.append([wishes.of_any(process, 3 - process) for _ in range(2)])
+states = [
+    peers.whole(variable).shape for layer in model.layers if hasattr(layer, "states") for variable in layer.states
+]
+told.append([list(shape) for shape in states])
 print(
     json.dumps(
         {
@@ -44,6 +62,7 @@ print(
             "predicted": np.asarray(predicted).sum(axis=(1, 2)).tolist(),
             "suggested": [each.probability for each in kerasptb.suggest(model, vocabulary, "1 2 3", k=5)],
             "refused": refused,
+            "told": told,
         }
     )
 )

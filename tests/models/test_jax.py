@@ -38,19 +38,24 @@ def test_two_replicas_train_as_one_device(run_under_jax, monkeypatch):
     assert run_under_jax(PROGRAM.with_name("replicas_program.py")).split("\n")[-2] == "as on one device"
 
 
-def test_two_processes_train_as_one(native_library):
+def test_two_processes_train_as_one(native_library, tmp_path):
     if find_spec("jax") is None:
         pytest.skip("JAX is not installed")
-    alone, *together = _processes(1)[0], *_processes(2)
+    alone, *together = _processes(1, tmp_path)[0], *_processes(2, tmp_path)
     assert "give them a `make_dataset` or a `keras.utils.PyDataset`" in together[0].pop("refused")
     assert alone.pop("refused") == ""
     together[1].pop("refused")
+    whole = [[6, 16], [6, 16], [6, 12], [6, 12]]
+    assert alone.pop("told") == [{"process": 0}, [[0, 2]], True, "ValueError: no more", True, [[0, 3], [0, 3]], whole]
+    gathered, agreed = [[0, 2], [1, 2]], [[1, 3], [1, 3]]
+    assert together[0].pop("told") == [{"process": 0}, gathered, True, "ValueError: no more", True, agreed, whole]
+    assert together[1].pop("told") == [{"process": 0}, gathered, False, "SystemExit: 1", True, agreed, whole]
     assert together[0] == together[1]  # to the bit
     for name, expected in alone.items():
         np.testing.assert_allclose(together[0][name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def _processes(count):
+def _processes(count, folder):
     """What each of several processes says, which train together on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -62,7 +67,7 @@ def _processes(count):
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
         "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
     }
-    program = [sys.executable, PROGRAM.with_name("processes_program.py")]
+    program = [sys.executable, PROGRAM.with_name("processes_program.py"), folder]
     started = [
         subprocess.Popen(
             program,
