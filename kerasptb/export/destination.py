@@ -13,6 +13,10 @@ from kerasptb.data import Vocabulary
 from kerasptb.models.portable import ExportError, check_path
 from kerasptb.utils.files import atomic_write, lock_folder
 
+# In the hidden folder, the names of what is being moved out of it: if the process is killed meanwhile, the next export
+# knows that they are not the user's.
+_MOVING = "moving"
+
 
 @contextlib.contextmanager
 def atomic_folder(path):
@@ -44,17 +48,21 @@ def atomic_folder(path):
             # Compared by name: from Python 3.12 on the path of the hidden folder is absolute, and the children's paths
             # may be relative.
             others = [child for child in path.iterdir() if child.name != Path(hidden).name]
-            if not all(child.name.startswith(prefix) for child in others):
+            left = [child for child in others if child.name.startswith(prefix)]  # by exports that were killed
+            moved = {name for child in left for name in _read_lines(child / _MOVING)}
+            if not all(child in left or child.name in moved for child in others):
                 raise taken
-            for child in others:  # left by an export that was killed
-                shutil.rmtree(child, ignore_errors=True)
+            for child in sorted(others, key=left.__contains__):  # what tells of the others last
+                shutil.rmtree(child, ignore_errors=True) if child.is_dir() else child.unlink(missing_ok=True)
         # The hidden folder is accessible to its owner only. This one has the permissions of any folder the user makes.
         temporary = Path(hidden, "export")
         temporary.mkdir()
         yield temporary
         if there:
-            # Folders first: saved_model.pb, which identifies an export, is moved after its variables.
-            for child in sorted(temporary.iterdir(), key=lambda child: child.is_file()):
+            # saved_model.pb, which identifies an export, is moved last.
+            children = sorted(temporary.iterdir(), key=lambda child: (child.name == "saved_model.pb", child.name))
+            Path(hidden, _MOVING).write_text("\n".join(child.name for child in children))
+            for child in children:
                 child.rename(path / child.name)
         else:
             try:
@@ -63,6 +71,10 @@ def atomic_folder(path):
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 raise taken from None  # another export has written there in the meantime
+
+
+def _read_lines(path):
+    return path.read_text().splitlines() if path.exists() else []
 
 
 @contextlib.contextmanager
