@@ -53,7 +53,18 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
     return [Suggestion(vocabulary.words[i], float(probabilities[i])) for i in best]
 
 
-def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=None, exclude=(UNK,)):
+def generate(
+    model,
+    vocabulary,
+    prompt="",
+    num_words=50,
+    temperature=1.0,
+    seed=None,
+    exclude=(UNK,),
+    *,
+    top_k=None,
+    top_p=None,
+):
     """Returns words sampled from the model one after another.
 
     Args:
@@ -65,24 +76,32 @@ def generate(model, vocabulary, prompt="", num_words=50, temperature=1.0, seed=N
             the most probable word.
         seed: seed of the sampling, an int; `None` draws one.
         exclude: words that are never sampled.
+        top_k: number of most probable words that are sampled from; `None` for all (Fan et al., 2018).
+        top_p: least probability of the most probable words that are sampled from, in (0, 1], at this temperature:
+            nucleus sampling (Holtzman et al., 2020). `None` for 1.
 
     Returns:
         List of `num_words` words; sentences end in `<eos>`.
 
     Raises:
-        ValueError: if `num_words` or `temperature` is negative, and as in `suggest`.
+        ValueError: if `num_words` or `temperature` is negative, `top_k` is below 1 or `top_p` not in (0, 1], and as in
+            `suggest`.
     """
     if num_words < 0:
         raise ValueError(f"`num_words` must be 0 or more. Received: num_words={num_words}")
     if not temperature >= 0 or np.isinf(temperature):
         raise ValueError(f"`temperature` must be 0 or more, and finite. Received: temperature={temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"`top_k` must be 1 or more. Received: top_k={top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` must be above 0 and at most 1. Received: top_p={top_p}")
     random = np.random.default_rng(seed)
     excluded = _excluded_ids(model, vocabulary, exclude)
     tokens, words, reset = encode_text(vocabulary, prompt), [], True
     for _ in range(num_words):
         probabilities = model.next_word_probabilities(tokens[np.newaxis], reset=reset)[0].astype(np.float64)
         probabilities[excluded] = 0.0
-        token = sample(probabilities, temperature, random)
+        token = sample(probabilities, temperature, random, top_k, top_p)
         words.append(vocabulary.words[token])
         tokens, reset = np.array([token], np.int32), False
     return words
@@ -116,20 +135,30 @@ def as_text(prompt, words):
     return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
 
 
-def sample(probabilities, temperature, random):
+def sample(probabilities, temperature, random, top_k=None, top_p=None):
     """Returns an index drawn from a distribution sharpened or flattened by a temperature.
 
     Args:
         probabilities: float64 [V], non-negative; need not sum to one.
         temperature: 0 takes the most probable index.
         random: `numpy.random.Generator`.
+        top_k: number of most probable indices to draw from; `None` for all.
+        top_p: least probability of the most probable indices to draw from; `None` for all.
     """
     if temperature == 0:
         return int(np.argmax(probabilities))
     with np.errstate(divide="ignore", over="ignore"):
         logits = np.log(probabilities)
         weights = np.exp((logits - logits.max()) / temperature)
-    return int(random.choice(len(weights), p=weights / weights.sum()))
+    weights /= weights.sum()
+    if top_k is not None or top_p is not None:
+        ranked = np.argsort(-weights, kind="stable")[:top_k]
+        if top_p is not None:
+            # One more than those that do not reach it.
+            ranked = ranked[: 1 + np.searchsorted(np.cumsum(weights[ranked]) / weights[ranked].sum(), top_p)]
+        weights = np.where(np.isin(np.arange(len(weights)), ranked), weights, 0)
+        weights /= weights.sum()
+    return int(random.choice(len(weights), p=weights))
 
 
 def encode_text(vocabulary, text):

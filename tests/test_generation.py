@@ -117,11 +117,38 @@ def test_sampling_follows_the_distribution_and_its_temperature():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"num_words": -1}, *({"temperature": value} for value in (-0.1, float("nan"), float("inf")))]
+    "arguments",
+    [
+        {"num_words": -1},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        *({"temperature": value} for value in (-0.1, float("nan"), float("inf"))),
+    ],
 )
 def test_arguments_out_of_range_are_named(model, arguments):
     with pytest.raises(ValueError, match="Received"):
         generate(model, VOCABULARY, "the", **arguments)
+
+
+def test_sampling_takes_the_most_probable_words_and_renormalises_them():
+    probabilities, random = np.array([0.1, 0.4, 0.2, 0.3]), np.random.default_rng(0)
+
+    def shares(**limits):
+        drawn = [sample(probabilities, 1.0, random, **limits) for _ in range(4000)]
+        return np.bincount(drawn, minlength=4) / 4000
+
+    for limits, expected in (
+        ({"top_k": 2}, [0, 4 / 7, 0, 3 / 7]),
+        ({"top_p": 0.7}, [0, 4 / 7, 0, 3 / 7]),  # exactly reached
+        ({"top_p": 0.71}, [0, 4 / 9, 2 / 9, 3 / 9]),
+        ({"top_p": 0.01}, [0, 1, 0, 0]),
+        ({"top_k": 3, "top_p": 0.75}, [0, 4 / 7, 0, 3 / 7]),  # of the three: 7/9
+        ({"top_k": 9, "top_p": 1.0}, probabilities),
+    ):
+        np.testing.assert_allclose(shares(**limits), expected, atol=0.03, err_msg=str(limits))
+    # The temperature comes first: 0.4 and 0.3 squared are 16 and 9 of 30.
+    assert {sample(probabilities, 0.5, random, top_p=0.5) for _ in range(100)} == {1}
 
 
 def test_a_temperature_near_zero_takes_the_most_probable_word():

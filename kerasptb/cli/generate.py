@@ -10,6 +10,13 @@ def add_parser(commands):
     command.add_argument("--prompt", default="", help="text to go on from")
     command.add_argument("--words", type=arguments.positive, default=50, help="number of words (default: 50)")
     command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
+    command.add_argument("--top-k", type=arguments.positive, metavar="K", help="sample from the K most probable words")
+    command.add_argument(
+        "--top-p",
+        type=arguments.probability,
+        metavar="P",
+        help="sample from the most probable words that have a probability of P together",
+    )
     command.add_argument("--seed", type=arguments.seed, help="makes the sample repeatable")
     arguments.add_backend(command, "the run's", "the run's")
 
@@ -21,5 +28,14 @@ def execute(options):
     run = load_run(options.run)
     import_keras()
     model = run.load_model(batch_size=1, **arguments.overrides(options))
-    words = generate(model, run.vocabulary, options.prompt, options.words, options.temperature, options.seed)
+    words = generate(
+        model,
+        run.vocabulary,
+        options.prompt,
+        options.words,
+        options.temperature,
+        options.seed,
+        top_k=options.top_k,
+        top_p=options.top_p,
+    )
     print(as_text(options.prompt, words))

@@ -16,3 +16,11 @@ def test_generate_at_temperature_zero_needs_no_seed(run, capsys):
         assert main(["generate", run, "--words", "30", "--temperature", "0", "--seed", seed]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
+
+
+def test_generate_samples_from_the_most_probable_words(run, capsys):
+    outputs = []
+    for limit in (["--top-k", "1"], ["--top-p", "1e-9"], ["--temperature", "0"]):
+        assert main(["generate", run, "--words", "30", "--seed", "1", *limit]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] == outputs[2]
