@@ -4,7 +4,7 @@ import argparse
 
 DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
-    "train, valid and test texts, or an archive of them"
+    "train, valid and test texts, an archive of them, or one .txt file, whose last tenth is half validation, half test"
 )
 
 

@@ -92,6 +92,8 @@ def load_corpus(
             a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
             `test.txt`, in it or in its `data` or `simple-examples/data`;
             an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder;
+            a text: a file whose name ends in `.txt`, of which the first 90 % is the training text, the next 5 the
+            validation text, the last 5 the test text, cut at the ends of lines;
             a `Corpus`, which is returned unchanged; `vocabulary` and `vocabulary_size` must not be given with it.
         vocabulary: the vocabulary to read the text with, as when a trained model is evaluated. By default that of
             the training text: ids by falling count, then by word.

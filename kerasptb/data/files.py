@@ -121,8 +121,8 @@ def read_files(path: Path) -> SplitFiles:
         if zipfile.is_zipfile(path):
             return _read_zip(path)
     raise DataError(
-        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. Of a single text make three "
-        "files, train.txt, valid.txt and test.txt, in a folder of their own."
+        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. A single text must have "
+        "a name that ends in .txt."
     )
 
 

@@ -11,6 +11,7 @@ from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
 from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, read_files
 from kerasptb.data.sample import read_sample
+from kerasptb.data.single import split_file
 from kerasptb.utils.files import user_cache
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
     """Reads the texts that `data` names, as `load_corpus` describes.
 
     Args:
-        data: "auto", "ptb", "sample", a folder or an archive.
+        data: "auto", "ptb", "sample", a folder, an archive or a text.
         cache_dir: where a download is kept, or None for the default.
 
     Raises:
@@ -75,8 +76,8 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
         path = Path(data).expanduser()
         if not path.exists():
             raise FileNotFoundError(
-                f"Expected 'auto', 'ptb', 'sample', a folder or an archive. Received: {os.fspath(data)!r}, "
-                "which does not exist."
+                "Expected 'auto', 'ptb', 'sample', a folder, an archive or a .txt file. "
+                f"Received: {os.fspath(data)!r}, which does not exist."
             )
         return read_path(path)
     path = find_local_ptb(cache_dir)
@@ -137,15 +138,19 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
 
 
 def read_path(path: Path) -> RawCorpus:
-    """Reads the texts of a folder or an archive.
+    """Reads the texts of a folder or an archive, or cuts those of one text.
 
     Args:
-        path: the folder or archive.
+        path: the folder, the archive or the text, whose name ends in `.txt`.
 
     Raises:
         DataError: an archive is damaged.
         FileNotFoundError: a file is missing.
     """
+    if path.suffix.lower() == ".txt" and path.is_file():
+        source = f"{path}, of which the last tenth is half validation, half test"
+        name = path.resolve().name
+        return RawCorpus(**split_file(path), name=name, source=source, is_sample=False, location=str(path.absolute()))
     files = read_files(path)
     is_ptb = all(_is_published(split, file) for split, file in files.items())
     name = "ptb" if is_ptb else path.resolve().name
