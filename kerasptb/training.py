@@ -24,6 +24,7 @@ from kerasptb.ops.plan import default_precision, note_as_told
 from kerasptb.optimizers import rate_of, with_optimizer
 from kerasptb.presets import PRESETS, get_preset
 from kerasptb.runs import run as runs
+from kerasptb.runs.progress import ProgressBar
 from kerasptb.runs.recorder import Recorder
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
@@ -95,7 +96,8 @@ def train(
         callbacks: further Keras callbacks. If one has hooks for batches, it is called for every batch; otherwise
             several batches are trained between two updates of the progress bar. The preset sets the learning rate: a
             callback that sets it too, such as ReduceLROnPlateau, has no effect and causes a warning or an error.
-        verbose: as in `keras.Model.fit`; 0 prints nothing.
+        verbose: 1 for a bar that fits the terminal, 2 for a line an epoch as Keras writes it, 0 for nothing; "auto"
+            for 1.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
         training_arguments: dict that replaces settings of the preset's training, such as "learning_rate" (see
             `Preset.training_arguments`), or its name in the results, "preset", if little of the preset is left.
@@ -311,18 +313,10 @@ def _fit(model, corpus, recorder, callbacks, verbose):
             *callbacks,
             recorder,
             *logs,
-            *([_ProgressBar()] if verbose else []),
+            *([ProgressBar()] if verbose else []),
         ],
         verbose=verbose,
     )
-
-
-class _ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, but never past the epoch's last batch."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        # Keras numbers an execution of several steps by its last step, even where the epoch has fewer steps left.
-        super().on_train_batch_end(batch if self.target is None else min(batch, self.target - 1), logs)
 
 
 def _training_settings(preset, given, training_arguments):

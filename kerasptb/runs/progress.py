@@ -1,0 +1,108 @@
+"""The progress of a training on a terminal: one line an epoch, which fits the terminal."""
+
+import os
+import shutil
+import sys
+import time
+
+import keras
+
+_BAR_WIDTH = 10
+_SECONDS = 0.1  # between two updates
+_FIGURES = {
+    "perplexity": "perplexity {:.2f}",
+    "val_perplexity": "valid {:.2f}",
+    "words_per_second": "{:,.0f} words/s",
+    "learning_rate": "rate {:.3g}",
+}
+
+
+class ProgressBar(keras.callbacks.ProgbarLogger):
+    """Shows a bar that stays on its line, and leaves the epoch's results there; with `verbose=2` Keras' line an epoch.
+
+    The environment variable `NO_COLOR`, if it is not empty, turns colours off (https://no-color.org). Where the output
+    is no terminal, only the results are written.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._epoch = 0
+        self._begin = self._shown = 0.0
+        self._width = 0  # of what the line has
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins a line."""
+        if self.verbose == 1:
+            self._epoch, self._begin, self._shown, self._width = epoch + 1, time.monotonic(), 0.0, 0
+        else:
+            super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Shows how far the epoch is, but never past its last batch."""
+        # Keras numbers an execution of several steps by its last step, even where the epoch has fewer steps left.
+        done = batch + 1 if self.target is None else min(batch + 1, self.target)
+        if self.verbose != 1:
+            super().on_train_batch_end(done - 1, logs)
+            return
+        self.seen, now = done, time.monotonic()
+        if _is_terminal() and now - self._shown >= _SECONDS:
+            self._shown = now
+            seconds = now - self._begin
+            left = f"{_duration(seconds * (self.target - done) / done)} left" if self.target else ""
+            self._write([self._bar(done), left, *self._figures(logs or {})])
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Leaves the epoch's results."""
+        if self.verbose != 1:
+            super().on_epoch_end(epoch, logs)
+            return
+        self._write([_duration(time.monotonic() - self._begin), *self._figures(logs or {})])
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def _bar(self, done):
+        if not self.target:
+            return f"step {done}"
+        full = _BAR_WIDTH * done // self.target
+        bar = "━" * full, "━" * (_BAR_WIDTH - full)
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            bar = bar[0], "─" * len(bar[1])
+        else:
+            bar = f"\x1b[32m{bar[0]}\x1b[0m", f"\x1b[37m{bar[1]}\x1b[0m"
+        return f"{''.join(bar)} {done}/{self.target}"
+
+    def _figures(self, logs):
+        return [text.format(float(logs[name])) for name, text in _FIGURES.items() if name in logs]
+
+    def _write(self, parts):
+        """Writes the line, in place of what it has, with as many of the parts as fit."""
+        most = shutil.get_terminal_size().columns - 1 if _is_terminal() else 10**6
+        line = f"Epoch {self._epoch:{len(str(self.epochs))}}/{self.epochs}"
+        width = len(line)
+        for part in filter(None, parts):
+            visible = _visible(part) + 2
+            if width + visible > most:
+                break
+            line, width = f"{line}  {part}", width + visible
+        before = f"\r{' ' * self._width}\r" if self._width else ""
+        self._width = width
+        sys.stdout.write(before + line)
+        sys.stdout.flush()
+
+
+def _is_terminal():
+    return sys.stdout is not None and (sys.stdout.isatty() or "ipykernel" in sys.modules)
+
+
+def _visible(text):
+    for code in ("\x1b[32m", "\x1b[37m", "\x1b[0m"):
+        text = text.replace(code, "")
+    return len(text)
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return f"{minutes}:{seconds:02d}" if minutes else f"{seconds} s"
