@@ -1,6 +1,7 @@
 """Training and evaluation of a stateful model on any backend: in whole batches, in order."""
 
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -34,7 +35,7 @@ class StatefulTrainer(keras.Model):
         shuffle=False,
         **kwargs,
     ):
-        """Trains as `keras.Model.fit` does, but keeps the order of the batches unless `shuffle=True`.
+        """Trains as `keras.Model.fit` does, but keeps the order of the batches.
 
         Args:
             x: int32 [N, T], word ids, where N is a multiple of the batch size: row i of a batch continues row i of the
@@ -47,7 +48,7 @@ class StatefulTrainer(keras.Model):
             callbacks: such as `kerasptb.callbacks.ResetStates()`.
             validation_split: fraction of the rows of arrays to validate on, the last ones.
             validation_data: (x, y), or data that yields batches.
-            shuffle: whether to shuffle, which makes no sense with a state carried from batch to batch.
+            shuffle: ignored, with a warning if it is true: row i of a batch continues row i of the one before.
             **kwargs: further arguments of `keras.Model.fit`. Sample weights are [N] or [N, T].
 
         Returns:
@@ -59,7 +60,11 @@ class StatefulTrainer(keras.Model):
                 which Keras applies to rows with one class each.
         """
         _refuse_class_weights(kwargs.get("class_weight"))
-        x = self._checked("train_step", x, y, kwargs.get("sample_weight"), shuffle)
+        if shuffle:
+            warnings.warn(
+                "`shuffle=True` is ignored: the state goes on from batch to batch, so their order stays.", stacklevel=2
+            )
+        x = self._checked("train_step", x, y, kwargs.get("sample_weight"))
         if validation_data is not None:
             given = keras.utils.unpack_x_y_sample_weight(validation_data)
             checked = self._checked("test_step", *given)
@@ -78,7 +83,7 @@ class StatefulTrainer(keras.Model):
             batch_size = self._batch_size_of(x, batch_size)
         self._prepare_function("train_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         return super().fit(
-            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, **kwargs
+            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, False, **kwargs
         )
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
@@ -98,11 +103,16 @@ class StatefulTrainer(keras.Model):
     def predict(self, x, batch_size=None, verbose="auto", **kwargs):
         """Returns logits [..., T, V] in the compute dtype, as `keras.Model.predict` does, from a zero state.
 
+        Without a `batch_size` arrays are read in batches of the model's, each of which goes on from the one before, or,
+        if their rows do not divide into these, all rows at once.
+
         Raises:
-            ValueError: if arrays do not divide into whole batches; for word ids out of range, as in `fit`.
+            ValueError: if arrays do not divide into batches of the given size; for word ids out of range, as in `fit`.
         """
         self.reset_evaluation_states()
         x = self._checked("predict_step", x)
+        if batch_size is None and (array := array_of(x)) is not None and len(array) % self.batch_size:
+            batch_size = len(array)
         batch_size = self._batch_size_of(x, batch_size)
         self._prepare_function("predict_function", _shapes(x, batch_size))
         return super().predict(x, batch_size, verbose, **kwargs)
@@ -159,7 +169,7 @@ class StatefulTrainer(keras.Model):
             if wrong.any() and (wrong := wrong & (ids != self.ignored(name))).any():
                 raise ValueError(f"{word_ids_expected(name, self.vocabulary_size)} {ids[wrong][0]}")
 
-    def _checked(self, step, x, y=None, sample_weight=None, shuffle=False):
+    def _checked(self, step, x, y=None, sample_weight=None):
         """Returns data whose word ids are checked before a step is given them, in the form in which Keras takes them.
 
         Raises:
@@ -168,7 +178,7 @@ class StatefulTrainer(keras.Model):
         if array_of(x) is not None:
             self.check_word_ids((x, y))
         elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):
-            x = get_data_adapter(x, shuffle=shuffle)  # otherwise Keras has something to say
+            x = get_data_adapter(x, shuffle=False)  # otherwise Keras has something to say
             self._check_batches(x, step)
         return x
 

@@ -122,6 +122,23 @@ def test_arrays_must_divide_into_whole_batches_and_keep_their_order():
             method(x[:7], y[:7], verbose=0)
         with pytest.raises(ValueError, match="Received: 3 rows; give more, or a smaller batch size"):
             method(x[:3], y[:3], verbose=0)
+    shuffled = compiled_model()
+    with pytest.warns(UserWarning, match="`shuffle=True` is ignored"):
+        shuffled.fit(x, y, shuffle=True, verbose=0)
+    for weight, expected in zip(shuffled.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_any_number_of_rows_is_predicted():
+    model = compiled_model()
+    eight = model.predict(X[:8], verbose=0)  # in two batches of four
+    for rows in (1, 3, 7):
+        found = model.predict(X[:rows], verbose=0)
+        assert found.shape == (rows, T, V)
+        np.testing.assert_allclose(found[:4], eight[: min(rows, 4)], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found, model.predict(X[:rows], batch_size=rows, verbose=0), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="Received: 7 rows"):
+        model.predict(X[:7], batch_size=4, verbose=0)
 
 
 _OTHER_THAN_ARRAYS = {
