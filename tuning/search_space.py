@@ -298,6 +298,50 @@ class LanguageModelSpace(kt.HyperModel):
         model.compile(optimizer)
         return model
 
+    def fit(self, hp, model, *args, corpus=None, epochs=None, callbacks=(), verbose="auto", **kwargs):
+        """Trains a trial's model in one of KerasTuner's own tuners; `tune` trains otherwise, with checkpoints.
+
+        >>> space.prepare(len(corpus.vocabulary), epochs=15)  # doctest: +SKIP
+        >>> tuner = kt.RandomSearch(space, kt.Objective("val_perplexity", "min"), max_trials=20)  # doctest: +SKIP
+        >>> tuner.search(corpus=corpus)  # doctest: +SKIP
+
+        Such a tuner does not keep models within `max_parameters`: give it a `max_model_size`.
+
+        Args:
+            hp: a `keras_tuner.HyperParameters`.
+            model: what `build` returned.
+            *args: none: batches are cut from the corpus, in each trial's own sizes.
+            corpus: the `kerasptb.Corpus`.
+            epochs: number of epochs; `None` for that of `prepare`.
+            callbacks: those of KerasTuner.
+            verbose: as in `keras.Model.fit`.
+            **kwargs: further arguments of `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            keras_tuner.errors.FatalValueError: if batches are given in place of a corpus, or the space was prepared for
+                another vocabulary.
+        """
+        if args or corpus is None:
+            raise kt.errors.FatalValueError(
+                "Each trial has batches of its own sizes: expected `tuner.search(corpus=corpus)`, or `tuning.tune`. "
+                f"Received: {'data' if args else 'no corpus'}"
+            )
+        if model.vocabulary_size != (words := len(corpus.vocabulary)):
+            raise kt.errors.FatalValueError(
+                f"Expected a space for the corpus's {words} words: call `space.prepare({words})` before the tuner is "
+                f"made. Received: one for {model.vocabulary_size} words"
+            )
+        texts = (corpus.train, corpus.valid)
+        batches, valid = (kerasptb.make_dataset(text, model.batch_size, model.num_steps) for text in texts)
+        epochs = epochs or self.epochs
+        optimizer, own = get_preset(self.preset).training(len(batches), epochs, **self.training_arguments(hp))
+        model.compile(optimizer)
+        callbacks = [kerasptb.callbacks.ResetStates(), *own, *callbacks]
+        return model.fit(batches, epochs=epochs, validation_data=valid, callbacks=callbacks, verbose=verbose, **kwargs)
+
     def fit_sample(self, values):
         """Returns the sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
 
@@ -400,7 +444,7 @@ class LanguageModelSpace(kt.HyperModel):
 
 def overrides_fit(hypermodel):
     """Whether a `keras_tuner.HyperModel` trains its models itself."""
-    return type(hypermodel).fit is not kt.HyperModel.fit
+    return type(hypermodel).fit not in (kt.HyperModel.fit, LanguageModelSpace.fit)
 
 
 def yields_settings(hypermodel):

@@ -27,6 +27,9 @@ def add_parser(commands):
         choices=sorted(PRESETS),
         help="recipe of the model and its training (default: notebook, or the resumed run's)",
     )
+    command.add_argument(
+        "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"
+    )
     command.add_argument("--epochs", type=arguments.positive, help="number of epochs in all (default: the preset's)")
     arguments.add_shared(command, "--steps-per-epoch")
     command.add_argument("--batch-size", type=arguments.positive, help="rows of a batch (default: the preset's)")
@@ -79,10 +82,13 @@ def execute(options):
     if options.workers > 1:
         return run_together(options)
     import_keras(joins=True)
+    from kerasptb.runs.settings import arguments_of
     from kerasptb.training import train
 
     given = arguments.as_arguments(options)
     del given["workers"]
+    if (config := given.pop("config")) is not None:
+        given = arguments_of(config, **given)
     # A file that records each update of the bar grows by some 20 KB per epoch, and is hard to read.
     to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
     run = train(**given, verbose=1 if to_a_terminal else 2)

@@ -304,3 +304,31 @@ def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
     assert space.bounds["word_dropout"] == pytest.approx((0.0, 0.2))
     assert (space.bounds["embedding_size"], space.bounds["batch_size"]) == (256, 32)
     assert LanguageModelSpace.around("notebook").get_config() == LanguageModelSpace().get_config()
+
+
+def test_a_tuner_of_kerastuners_own_searches_a_corpus(corpus, tmp_path):
+    space = LanguageModelSpace(
+        num_layers=1, units=32, embedding_size=32, tie_embeddings=True, batch_size=[5, 10], num_steps=5, keep_prob=1.0
+    )
+
+    def search(*args, **kwargs):
+        tuner = kt.RandomSearch(
+            space, kt.Objective("val_perplexity", "min"), max_trials=2, seed=1, directory=tmp_path, overwrite=True
+        )
+        tuner.search(*args, verbose=0, **kwargs)
+        return tuner.oracle.get_best_trials(2)
+
+    with pytest.raises(kt.errors.FatalValueError, match=r"call `space.prepare\(23\)` before .* 10000 words"):
+        search(corpus=corpus)
+    space.prepare(len(corpus.vocabulary), epochs=1, seed=1)
+    with pytest.raises(kt.errors.FatalValueError, match="Received: data"):
+        search(kerasptb.make_dataset(corpus.train, 5, 5))
+    for trial in search(corpus=corpus):
+        values = trial.hyperparameters.values
+        model, preset = space.build(trial.hyperparameters), get_preset("notebook")
+        batches, valid = (kerasptb.make_dataset(text, values["batch_size"], 5) for text in (corpus.train, corpus.valid))
+        optimizer, callbacks = preset.training(len(batches), 1, **space.training_arguments(trial.hyperparameters))
+        model.compile(optimizer)
+        callbacks = [kerasptb.callbacks.ResetStates(), *callbacks]
+        history = model.fit(batches, validation_data=valid, callbacks=callbacks, verbose=0).history
+        assert trial.score == pytest.approx(history["val_perplexity"][0], rel=1e-5)

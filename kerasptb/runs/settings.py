@@ -1,0 +1,64 @@
+"""The settings of a run, or of a file in its form, as arguments of `kerasptb.train`."""
+
+import inspect
+import json
+from pathlib import Path
+
+from kerasptb.models import LanguageModel
+from kerasptb.runs.damage import RunError
+from kerasptb.runs.run import CONFIG
+
+_PARTS = ("model", "training", "data", "versions")
+# Settings of a training that are arguments of `train`; the others are those of the preset.
+_TRAIN_ARGUMENTS = ("epochs", "steps_per_epoch", "optimizer", "early_stopping")
+
+
+def arguments_of(config, **others):
+    """Returns the arguments of `kerasptb.train` that train as a run was trained, with its seed.
+
+    Args:
+        config: a run folder, or a JSON file in the form of its config.json; each of its parts may be left out, and
+            each setting in them, and has the preset's value then.
+        **others: arguments of `kerasptb.train` in place of the file's; `None` for those that are not given.
+
+    Returns:
+        Dict of arguments.
+
+    Raises:
+        RunError: if the file cannot be read, or holds settings that nothing takes.
+
+    Example:
+        >>> kerasptb.train(**arguments_of("runs/small/config.json", seed=2))  # doctest: +SKIP
+    """
+    path = Path(config)
+    path = path / CONFIG if path.is_dir() else path
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        parts = {name: dict(found.get(name, {})) for name in _PARTS}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"Expected a JSON file in the form of a run's {CONFIG}. Received: {path} ({error})") from None
+    model, training, data = parts["model"], parts["training"], parts["data"]
+    known = inspect.signature(LanguageModel).parameters
+    if unknown := sorted({*set(found) - set(_PARTS), *set(model) - set(known)}):
+        raise RunError(f"{path} has settings that a model does not take: {', '.join(unknown)}.")
+    model.pop("vocabulary_size", None)  # that of the text
+    own = {name: training.pop(name) for name in _TRAIN_ARGUMENTS if name in training}
+    if "recipe" in training:
+        own["preset"] = training.pop("recipe")
+    elif "preset" in training:
+        own["preset"] = training.pop("preset")
+    place = data.get("location")
+    own |= {
+        "data": place if place is not None and Path(place).exists() else data.get("name"),
+        "vocabulary_size": data.get("vocabulary_limit"),
+    }
+    given = {name: value for name, value in others.items() if value is not None}
+    if "keep_prob" in given:  # it stands for these
+        for name in ("input_dropout", "hidden_dropout", "output_dropout"):
+            model.pop(name, None)
+    return {
+        **own,
+        "model_arguments": {name: value for name, value in model.items() if name not in given},
+        "training_arguments": {name: value for name, value in training.items() if name not in given},
+        **given,
+    }

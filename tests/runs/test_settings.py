@@ -1,0 +1,90 @@
+import json
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.cli import main
+from kerasptb.runs import RunError
+from kerasptb.runs.settings import arguments_of
+
+WORDS = [f"w{i}" for i in range(12)] + ["<unk>"]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("texts"), np.random.default_rng(0)
+    for split, lines in (("train", 120), ("valid", 40), ("test", 30)):
+        (folder / f"{split}.txt").write_text("".join(" ".join(random.choice(WORDS, 4)) + "\n" for _ in range(lines)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(texts, tmp_path_factory):
+    return kerasptb.train(
+        texts,
+        "small",
+        epochs=2,
+        units=[8, 6],
+        embedding_size=6,
+        batch_size=4,
+        num_steps=5,
+        vocabulary_size=10,
+        seed=5,
+        optimizer="adamw",
+        model_arguments={"output_dropout": 0.1},
+        training_arguments={"weight_decay": 0.02, "preset": "mine"},
+        out=tmp_path_factory.mktemp("runs") / "run",
+        verbose=0,
+    )
+
+
+def curve(run):
+    return [(row["perplexity"], row["val_perplexity"]) for row in run.history]
+
+
+def test_a_run_s_settings_train_the_same_run(run, tmp_path):
+    again = kerasptb.train(**arguments_of(run.folder, out=tmp_path / "again", verbose=0))
+    assert curve(again) == curve(run)
+    for part in ("model", "training", "data"):
+        assert again.config[part] == run.config[part]
+
+
+def test_what_the_command_line_names_replaces_the_file_s(run, tmp_path):
+    options = ["--config", str(run.folder / "config.json"), "--epochs", "1", "--units", "7", "6", "--keep-prob", "0.9"]
+    options += ["--learning-rate", "0.01", "--out", str(tmp_path / "other")]
+    assert main(["train", *options]) == 0
+    other = kerasptb.load_run(tmp_path / "other").config
+    assert other["model"]["units"] == [7, 6]
+    assert other["model"]["keep_prob"] == 0.9
+    assert not any(other["model"][f"{place}_dropout"] for place in ("input", "hidden", "output"))
+    assert other["model"]["word_dropout"] == run.config["model"]["word_dropout"]
+    assert (other["training"]["epochs"], other["training"]["learning_rate"]) == (1, 0.01)
+    assert other["training"]["weight_decay"] == 0.02
+
+
+def test_a_file_may_name_few_settings(texts, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps({"model": {"units": [5]}, "training": {"preset": "notebook"}}))
+    options = {"batch_size": 4, "num_steps": 5, "epochs": 1, "verbose": 0}
+    run = kerasptb.train(**arguments_of(tmp_path / "mine.json", data=texts, out=tmp_path / "run", **options))
+    assert run.config["model"]["units"] == [5]
+    assert run.config["model"]["embedding_size"] == 200
+    assert run.config["training"]["preset"] == "notebook"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("{", "Expected a JSON file"),
+        ("[1]", "Expected a JSON file"),
+        ('{"model": 3}', "Expected a JSON file"),
+        ('{"model": {"unit": [3]}}', "does not take: unit"),
+        ('{"modle": {}}', "does not take: modle"),
+        (None, "Expected a JSON file"),
+    ],
+)
+def test_a_file_of_another_form_is_told(tmp_path, content, text):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=text):
+        arguments_of(tmp_path / "config.json")
