@@ -10,26 +10,8 @@ if __name__ == "__main__":  # workers are processes that import this script
 ```
 """
 
-import importlib
+import lazy_loader
 
-# The module of each public name. It is imported when the name is first used: chief and workers all import this package,
-# and KerasTuner and TensorFlow take seconds to import.
-_MODULES = {
-    "LanguageModelSpace": "tuning.search_space",
-    "SearchError": "tuning.search",
-    "SearchResult": "tuning.search",
-    "WorkersFailedError": "tuning.workers",
-    "tune": "tuning.search",
-}
-
-__all__ = ["LanguageModelSpace", "SearchError", "SearchResult", "WorkersFailedError", "tune"]
-
-
-def __getattr__(name):
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'tuning' has no attribute {name!r}")
-
-
-def __dir__():
-    return [*globals(), *__all__]
+# __init__.pyi has the public names, for editors too. They are imported when they are first used: chief and workers
+# all import this package, and KerasTuner and TensorFlow take seconds to import.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -61,11 +61,10 @@ class Dense(CarriesFactors, keras.layers.Dense):
 
     Args:
         units: number V of words.
-        *args: further positional arguments of `keras.layers.Dense`.
         backend: what runs the cross-entropy: "auto", "reference", "keras" or "native".
         precision: of its products: "float32", "bfloat16x3" or "bfloat16"; `None` follows the dtype policy, as in
             `FusedLSTM`. The logits themselves are Keras'.
-        **kwargs: further arguments of `keras.layers.Dense`.
+        **kwargs: as all arguments that are not named here, those of `keras.layers.Dense`.
 
     Call arguments:
         inputs: float tensor [..., D].
@@ -78,8 +77,17 @@ class Dense(CarriesFactors, keras.layers.Dense):
         >>> model.compile("sgd", loss=SequenceCrossEntropy(), metrics=[Perplexity()])
     """
 
-    def __init__(self, units, *args, backend="auto", precision=None, **kwargs):
-        super().__init__(units, *args, **kwargs)
+    # fmt: off
+    def __init__(
+        self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform", bias_initializer="zeros",
+        kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None, kernel_constraint=None,
+        bias_constraint=None, lora_rank=None, lora_alpha=None, *, backend="auto", precision=None, **kwargs,
+    ):
+        super().__init__(
+            units, activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, bias_constraint, lora_rank, lora_alpha, **kwargs,
+        )
+        # fmt: on
         self.backend = backend
         self.precision = precision
 

@@ -37,12 +37,11 @@ class Embedding(keras.layers.Embedding):
     error, as is one that is too large. A matrix that the logits share (`TiedDense`) is read and updated whole.
 
     Args:
-        *args: positional arguments of `keras.layers.Embedding`.
         word_dropout: rate at which words are dropped in training: with one draw a call, all occurrences of a word have
             a vector of zeros, and the others are scaled by 1 / (1 - word_dropout) (Gal and Ghahramani, 2016, "A
             Theoretically Grounded Application of Dropout in Recurrent Neural Networks", section 4.2).
         seed: seed of the draws; `None` draws one.
-        **kwargs: further arguments of `keras.layers.Embedding`.
+        **kwargs: as all arguments that are not named here, those of `keras.layers.Embedding`.
 
     Call arguments:
         inputs: int tensor of any shape, ids in [0, input_dim).
@@ -55,8 +54,17 @@ class Embedding(keras.layers.Embedding):
         tf.errors.InvalidArgumentError: for an id out of range, on a processor and outside of XLA.
     """
 
-    def __init__(self, *args, word_dropout=0.0, seed=None, **kwargs):
-        super().__init__(*args, **kwargs)
+    # fmt: off
+    def __init__(
+        self, input_dim, output_dim, embeddings_initializer="uniform", embeddings_regularizer=None,
+        embeddings_constraint=None, mask_zero=False, weights=None, lora_rank=None, lora_alpha=None,
+        *, word_dropout=0.0, seed=None, **kwargs,
+    ):
+        super().__init__(
+            input_dim, output_dim, embeddings_initializer, embeddings_regularizer, embeddings_constraint, mask_zero,
+            weights, lora_rank, lora_alpha, **kwargs,
+        )
+        # fmt: on
         self.word_dropout = word_dropout
         self.seed = seed
         self.is_tied = False  # `TiedDense` sets it

@@ -44,8 +44,7 @@ class FusedLSTM(keras.layers.LSTM):
         recurrent_kernel_dropout: rate at which elements of the recurrent kernel are dropped, in training, with one mask
             a call for all rows and steps; the others are scaled by 1 / (1 - rate) (Merity et al., 2017, "Regularizing
             and Optimizing LSTM Language Models", section 2).
-        *args: further positional arguments of `keras.layers.LSTM`.
-        **kwargs: further arguments of `keras.layers.LSTM`.
+        **kwargs: as all arguments that are not named here, those of `keras.layers.LSTM`.
 
     Call arguments:
         sequences: float tensor [B, T, D].
@@ -69,17 +68,25 @@ class FusedLSTM(keras.layers.LSTM):
         TensorShape([2, 5, 4])
     """
 
+    # All arguments are named, for editors; a line each would take two screens.
+    # fmt: off
     def __init__(
-        self,
-        units,
-        *args,
-        backend="auto",
-        precision=None,
-        shared_recurrent_dropout=False,
-        recurrent_kernel_dropout=0.0,
-        **kwargs,
+        self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+        kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+        unit_forget_bias=True, kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None,
+        activity_regularizer=None, kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
+        dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False, return_state=False,
+        go_backwards=False, stateful=False, unroll=False, use_cudnn="auto",
+        *, backend="auto", precision=None, shared_recurrent_dropout=False, recurrent_kernel_dropout=0.0, **kwargs,
     ):
-        super().__init__(units, *args, **kwargs)
+        super().__init__(
+            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
+            recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful, unroll, use_cudnn,
+            **kwargs,
+        )
+        # fmt: on
         self.backend = backend
         self.precision = precision
         self.shared_recurrent_dropout = shared_recurrent_dropout

@@ -25,8 +25,7 @@ class StatefulLSTM(FusedLSTM):
 
     Args:
         units: dimensionality H of the output.
-        *args: further positional arguments of `keras.layers.LSTM`.
-        **kwargs: further arguments of `FusedLSTM`; `stateful` is always true.
+        **kwargs: as all arguments that are not named here, those of `FusedLSTM`; `stateful` is always true.
 
     Call arguments:
         sequences: float tensor [B, T, D].
@@ -43,10 +42,27 @@ class StatefulLSTM(FusedLSTM):
         ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
     """
 
-    def __init__(self, units, *args, **kwargs):
-        if not kwargs.pop("stateful", True):
+    # fmt: off
+    def __init__(
+        self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+        kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
+        unit_forget_bias=True, kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None,
+        activity_regularizer=None, kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
+        dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False, return_state=False,
+        go_backwards=False, stateful=True, unroll=False, use_cudnn="auto",
+        *, backend="auto", precision=None, shared_recurrent_dropout=False, recurrent_kernel_dropout=0.0, **kwargs,
+    ):
+        if not stateful:
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
-        super().__init__(units, *args, stateful=True, **kwargs)
+        super().__init__(
+            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+            bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
+            recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful, unroll, use_cudnn,
+            backend=backend, precision=precision, shared_recurrent_dropout=shared_recurrent_dropout,
+            recurrent_kernel_dropout=recurrent_kernel_dropout, **kwargs,
+        )
+        # fmt: on
         # By batch size. State is not a weight. If tracked, it would be saved, and none could be added after `build`.
         self._evaluation_states = Untracked({})
 

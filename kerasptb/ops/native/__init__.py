@@ -3,22 +3,7 @@
 `build.build` compiles it, `load` brings it into the process, `status` says whether it can be used and why not.
 """
 
-import importlib
+import lazy_loader
 
-# The module of each public name. The loader imports Keras, which the build does not need.
-_MODULES = {
-    "NativeBuildError": "build",
-    "NativeUnavailableError": "loader",
-    "cpu_level": "loader",
-    "load": "loader",
-    "status": "loader",
-    "thread_count": "loader",
-}
-
-__all__ = list(_MODULES)
-
-
-def __getattr__(name):
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"kerasptb.ops.native.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The loader imports Keras, which the build does not need.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,43 @@
+"""The public names; the package imports each from here when it is first used (see SPEC 1 of Scientific Python)."""
+
+from . import callbacks as callbacks
+from . import data as data
+from . import evaluation as evaluation
+from . import export as export
+from . import generation as generation
+from . import layers as layers
+from . import losses as losses
+from . import metrics as metrics
+from . import models as models
+from . import ops as ops
+from . import optimizers as optimizers
+from . import presets as presets
+from . import regularizers as regularizers
+from . import runs as runs
+from . import training as training
+from .callbacks import TrainingDivergedError as TrainingDivergedError
+from .data import Corpus as Corpus
+from .data import DataError as DataError
+from .data import Vocabulary as Vocabulary
+from .data import load_corpus as load_corpus
+from .data import make_dataset as make_dataset
+from .data import ptb_iterator as ptb_iterator
+from .data import ptb_raw_data as ptb_raw_data
+from .evaluation import evaluate_perplexity as evaluate_perplexity
+from .explanation import explain as explain
+from .export import export_litert as export_litert
+from .export import export_onnx as export_onnx
+from .export import export_saved_model as export_saved_model
+from .generation import generate as generate
+from .generation import suggest as suggest
+from .models import LanguageModel as LanguageModel
+from .models import build_language_model as build_language_model
+from .models.tf1_checkpoint import load_tf1_checkpoint as load_tf1_checkpoint
+from .ops.native import NativeUnavailableError as NativeUnavailableError
+from .runs import Run as Run
+from .runs import RunError as RunError
+from .runs import load_run as load_run
+from .training import train as train
+
+__version__: str
+__all__: list[str]
