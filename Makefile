@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_SOURCES = $(shell find kerasptb tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup build train test lint format bench fuzz gpu-check clean
+.PHONY: help setup build train test lint format bench fuzz gpu-check wheel clean
 
 # A virtual environment knows its own path, in its scripts and in the editable install: in a folder that was moved or
 # copied, or where its Python has gone, it is made anew.
@@ -22,6 +22,7 @@ help:
 	@echo "make bench      measure against other implementations (installs PyTorch)"
 	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
 	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md"
+	@echo "make wheel      build a wheel with the native library inside, into dist/"
 	@echo "make clean      remove $(VENV) and caches"
 
 setup: build
@@ -63,6 +64,14 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	@$(BIN)/clang-format -i $(CXX_SOURCES)
+
+# The library inside is removed again, so that the checkout goes on with what it compiles itself.
+wheel: $(VENV)/.installed
+	@$(PIP) auditwheel build ziglang
+	$(BIN)/python -m kerasptb.ops.native.prebuild
+	$(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$(uname -m)"; \
+	  status=$$?; rm -rf kerasptb/ops/native/prebuilt build; exit $$status
+	$(BIN)/auditwheel show dist/*-py3-none-manylinux_2_28_*.whl
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	@$(LOCKED) '$(PIP) --editable ".[bench]"; touch $@'

@@ -25,6 +25,9 @@ in it. How a source is compiled follows from its path:
 `KERASPTB_CXXFLAGS` has further flags for the compiler and the linker, such as sanitizers. A library made with them is
 stored separately, and found if the variable has the same value.
 
+A wheel brings a library in the folder `PREBUILT` beside this module. It is used while the cache has none; `kerasptb
+build` compiles one for this machine, with CUDA code if there is an nvcc.
+
 A library with CUDA code needs no GPU. A library without it is built again once nvcc is found; one with it is not
 rebuilt if nvcc is missing. Likewise, a library built for an older version of XLA's FFI is kept: it serves newer
 frameworks.
@@ -52,6 +55,9 @@ from kerasptb.utils.processors import available_processors
 
 SOURCES = Path(__file__).parent / "src"
 FATBIN_SOURCE = "cuda/fatbin.cc"
+EXPORTS = "exports.map"
+# In a wheel, the library as `prebuild` has made it.
+PREBUILT = Path(__file__).parent / "prebuilt"
 
 # No -ffast-math: NaN and infinity must be preserved. Contraction to fused multiply-add is wanted, and is off by default
 # under -std=c++17.
@@ -107,10 +113,10 @@ def library_dir():
 
 
 def find_library():
-    """Returns the path of a library that was built and is complete.
+    """Returns the path of a library that was built here and is complete, else of the one that the wheel brought.
 
     Raises:
-        FileNotFoundError: if nothing was built.
+        FileNotFoundError: if there is neither.
         NativeBuildError: if the last build failed, or the file is not the one that was built.
     """
     folder = library_dir()
@@ -123,9 +129,30 @@ def find_library():
         if record == last:
             raise NativeBuildError(f"The library in the cache is damaged: {path}.")
         last = record  # another process may have installed a new library meanwhile
+    if (path := _prebuilt()) is not None:
+        return path
     if (failure := _read_json(folder / "failed.json")) is not None:
         raise NativeBuildError(failure["message"])
     raise FileNotFoundError(folder / "build.json")
+
+
+def _prebuilt():
+    """Returns the path of the wheel's library, or None if there is none, or none for this machine."""
+    record = _read_json(PREBUILT / "build.json")
+    if record is None or record["machine"] != [platform.system(), platform.machine()]:
+        return None
+    libc, version = platform.libc_ver()
+    if libc != "glibc" or _numbers(version) < _numbers(record["glibc"]):
+        return None
+    path = PREBUILT / record["file"]
+    with contextlib.suppress(OSError):
+        if hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]:
+            return path
+    return None
+
+
+def _numbers(version):
+    return [int(number) for number in version.split(".")]
 
 
 def build(force=False, verbose=False):
@@ -262,7 +289,7 @@ def _words_of(variable):
 
 
 def _key():
-    paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh")]
+    paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh", ".map")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
     # Machines that share a home folder may have different C libraries, and an older one cannot load what was built
@@ -318,6 +345,8 @@ def _build_into(folder, verbose):
         cuda = _compile_units([*compiler, *COMMON_FLAGS, *without, *extra], units, Path(scratch), verbose)
         library = Path(scratch) / "library.so"
         strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
+        if strip and (SOURCES / EXPORTS).is_file():
+            strip = (*strip, f"-Wl,--version-script={SOURCES / EXPORTS}")
         objects = [f"{scratch}/{name}.o" for name, _, _ in units]
         # -ldl: before glibc 2.34, dlopen is in a separate library.
         system = ("-ldl",) if platform.system() == "Linux" else ()

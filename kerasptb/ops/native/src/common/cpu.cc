@@ -1,5 +1,6 @@
 #include "common/cpu.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -41,14 +42,30 @@ bool amx_granted() {
 }
 #endif
 
+#if KERASPTB_X86
+// What the operating system saves of the registers when threads take turns, XCR0. Not `__builtin_cpu_supports`: its
+// tables belong to the compiler's runtime, and that of zig leaves them empty.
+uint64_t saved_registers() {
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t{high} << 32) | low;
+}
+
+bool has_all(uint64_t bits, uint64_t wanted) { return (bits & wanted) == wanted; }
+#endif
+
 // The processor's level. The permission for AMX is requested only if `limit` allows AMX.
 CpuLevel detect(CpuLevel limit) {
 #if KERASPTB_X86
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return CpuLevel::kBaseline;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
-    return CpuLevel::kAvx2;
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;  // of CPUID leaf 1, ECX
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !has_all(ecx, kFma | kOsxsave | kAvx)) return CpuLevel::kBaseline;
+  constexpr unsigned kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;  // of leaf 7, EBX
+  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6;                                                         // of XCR0
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return CpuLevel::kBaseline;
+  const uint64_t saved = saved_registers();
+  if (!has_all(ebx, kAvx2) || !has_all(saved, kYmm)) return CpuLevel::kBaseline;
+  if (!has_all(ebx, kF | kDq | kBw | kVl) || !has_all(saved, kZmm)) return CpuLevel::kAvx2;
 #if KERASPTB_BFLOAT16
   if (has_avx512bf16()) return limit == CpuLevel::kAmx && amx_granted() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
 #endif

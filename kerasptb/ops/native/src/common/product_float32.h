@@ -144,6 +144,7 @@ KERASPTB_INLINE void pack_tiles_of_panels(const Panels& a, Range tiles, Range k,
 template <int R, class Order>
 KERASPTB_INLINE void store_tile(const Float (&total)[R][2], bool first, float* const (&c)[R], const Order& order,
                                 int64_t panel) {
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < 2; ++j) {
       float* to = c[r] + order.of_vector(2 * panel + j);
@@ -175,6 +176,7 @@ KERASPTB_NOINLINE void product_tile(int64_t depth, const float* a, const float* 
       sums.template add<1, kRows, 1>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
     else
       sums.template add<kSumBlock, 1, 1>(size, a + begin * kRows, b + begin * kPanel, ahead + begin * kLanes);
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) total[r][j] = begin == 0 ? sums.of[r][j] : total[r][j] + sums.of[r][j];
   }
@@ -196,6 +198,7 @@ KERASPTB_NOINLINE void product_tile_of_panels(const Panels& a, int64_t row, Rang
       sums.template add<kPanel, 1, 2>(smaller(kPanel, k.end - j), a.at(j / kPanel, row), b, ahead);
       ahead += ahead_stride;
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) total[r][j] = begin == k.begin ? sums.of[r][j] : total[r][j] + sums.of[r][j];
   }

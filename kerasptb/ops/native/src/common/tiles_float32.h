@@ -24,6 +24,7 @@ struct Sums {
   Float of[R][2];
 
   KERASPTB_INLINE_METHOD void zero() {
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) of[r][0] = of[r][1] = Float{};
   }
 
@@ -33,12 +34,18 @@ struct Sums {
   // L1 cache go too.
   template <int kRowStride, int kColumnStride, int kEvery = 0>
   KERASPTB_INLINE_METHOD void add(int64_t size, const float* a, const float* b, const float* ahead = nullptr) {
+    // In registers meanwhile, also where `of` is not: clang would store it after each product if a caller's loop
+    // indexes it. clang unrolls long loops only if it is told to, and an array that a loop indexes lies in memory.
+    Float sum[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sum[r][0] = of[r][0], sum[r][1] = of[r][1];
     const auto add_product = [&]() __attribute__((always_inline)) {
       const Float b0 = load(b), b1 = load(b + kLanes);
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const Float x = splat(a[r * kRowStride]);
-        of[r][0] += x * b0;
-        of[r][1] += x * b1;
+        sum[r][0] += x * b0;
+        sum[r][1] += x * b1;
       }
       a += kColumnStride;
       b += kPanel;
@@ -57,6 +64,8 @@ struct Sums {
       if (kEvery == 1) prefetch_into_l2(ahead + k * kLanes);
       add_product();
     }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) of[r][0] = sum[r][0], of[r][1] = sum[r][1];
   }
 };
 

@@ -59,15 +59,18 @@ KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
   for (int64_t begin = 0; begin < of.depth; begin += kSumBlock) {
     const int64_t end = smaller(of.depth, begin + kSumBlock);
     Float total[R][W];
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < W; ++j) total[r][j] = Float{};
     const auto add = [&](const auto& get) {
       for (int64_t k = begin; k < end; ++k) {
         const float* row = of.b + k * of.b_stride;
         for (int i = 0; i < W * kLanes; i += kLine) prefetch(row + W * kLanes + i);  // the next columns
+#pragma GCC unroll 16
         for (int j = 0; j < W; ++j) {
           const Float column = get(row + j * kLanes, j);
           if (kKeepPanel) store(panel + k * kPanel + j * kLanes, column);
+#pragma GCC unroll 16
           for (int r = 0; r < R; ++r) total[r][j] += splat(of.a[r * kRowStride + k * kColumnStride]) * column;
         }
       }
@@ -77,6 +80,7 @@ KERASPTB_NOINLINE void product(const Product& of, float* panel = nullptr) {
       add([](const float* p, int) { return load(p); });
     else
       add([&](const float* p, int j) { return load(p, columns(j)); });
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < W; ++j) {
         float* c = of.c + r * of.c_stride + j * kLanes;

@@ -168,10 +168,12 @@ struct Task {
         for (int r = 0; r < R; ++r)
           for (int j = 0; j < 2; ++j) sums.of[r][j] += load(e + r * kPanel + j * kLanes);
       if (d + kSumBlock >= io.features) break;
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r)
         for (int j = 0; j < 2; ++j) store(e + r * kPanel + j * kLanes, sums.of[r][j]);
     }
     const Float bias[2] = {load(my.bias), load(my.bias + kLanes)};
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r, e += kPanel, ++row) {
       const Float z[2] = {sums.of[r][0] + bias[0], sums.of[r][1] + bias[1]};
       const int64_t target = io.targets[begin + row] - panel * kPanel;
@@ -282,6 +284,7 @@ struct Task {
         sums.template add<kPanel, 1, 2>(kPanel, e, w, next + tile % 4 * (kPanel / 2 * kLanes));
     }
     float* to = my.dh + row * dh_stride + d * kPanel;
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) {
         float* p = to + r * dh_stride + j * kLanes;
@@ -320,6 +323,7 @@ struct Task {
       add_transposed(sums, panel, d);
       return;
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) {
         float* to = row_at(r) + j * kLanes;
@@ -335,6 +339,7 @@ struct Task {
   KERASPTB_INLINE_METHOD void add_transposed(const Sums<R>& sums, int64_t panel, int64_t d) const {
     constexpr int64_t kRoundedRows = (R + kTransposed - 1) / kTransposed * kTransposed;
     alignas(64) float tile[R * kPanel], by_word[kPanel * kRoundedRows];
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < 2; ++j) store(tile + r * kPanel + j * kLanes, sums.of[r][j]);
     pack_transposed<kRoundedRows>(tile, kPanel, R, kPanel, by_word);

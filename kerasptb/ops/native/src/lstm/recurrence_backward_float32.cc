@@ -141,12 +141,15 @@ KERASPTB_NOINLINE void packed_tile(const ProductStep& s, int64_t row, int64_t ve
       Float x[R];
       for (int r = 0; r < R; ++r) x[r] = splat(z[r * s.dz_stride + k]);
       prefetch_into_l2(ahead + k * kLanes);
+#pragma GCC unroll 16
       for (int n = 0; n < N; ++n) {
         const Float b = load(w + n * vector_stride);
+#pragma GCC unroll 16
         for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
       }
       w += kLanes;
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int n = 0; n < N; ++n) {
         float* p = out + r * s.dh_stride + n * kLanes;
@@ -177,9 +180,12 @@ KERASPTB_NOINLINE void dot_tile(const ProductStep& s, int64_t row, int64_t unit)
   int64_t k = s.k.begin;
   const auto step = [&](const auto& get) __attribute__((always_inline)) {
     Float x[R];
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) x[r] = get(z + r * s.dz_stride + k);
+#pragma GCC unroll 16
     for (int n = 0; n < N; ++n) {
       const Float b = get(w + n * s.size + k);
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) acc[r][n] += x[r] * b;
     }
   };
@@ -187,10 +193,12 @@ KERASPTB_NOINLINE void dot_tile(const ProductStep& s, int64_t row, int64_t unit)
     step([](const float* p) __attribute__((always_inline)) { return load(p); });
   if (const int64_t lanes = s.k.end - k; lanes > 0)
     step([lanes](const float* p) __attribute__((always_inline)) { return load(p, lanes); });
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     float total[4];
     sums(acc[r], total);
     float* out = s.dh + (row + r) * s.dh_stride + unit;
+#pragma GCC unroll 16
     for (int n = 0; n < N; ++n) out[n] = s.k.begin == s.columns.begin ? total[n] : out[n] + total[n];
   }
 }

@@ -112,21 +112,26 @@ KERASPTB_NOINLINE void forward_tile(const ForwardStep& s, int64_t row, int64_t p
       Float x[R];
       for (int r = 0; r < R; ++r) x[r] = splat(h[r * s.h_stride + k]);
       prefetch_into_l2(ahead + k * kLanes);
+#pragma GCC unroll 16
       for (int g = 0; g < 4; ++g) {
         if (kEachGate && g > 0)
           for (int r = 0; r < R; ++r) x[r] = splat(h[g * s.operand_stride + r * s.h_stride + k]);
+#pragma GCC unroll 16
         for (int n = 0; n < N; ++n) {
           const Float b = load(w + g * kLanes + n * panel_size);
+#pragma GCC unroll 16
           for (int r = 0; r < R; ++r) acc[r][g][n] += x[r] * b;
         }
       }
       w += 4 * kLanes;
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
       for (int g = 0; g < 4; ++g)
         for (int n = 0; n < N; ++n) total[r][g][n] = begin == 0 ? acc[r][g][n] : total[r][g][n] + acc[r][g][n];
   }
 
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < N; ++n) {
       Float z[4];
@@ -185,17 +190,22 @@ KERASPTB_NOINLINE void add_rows(const ForwardStep& s, int64_t row, Range k, int 
   for (int64_t first = k.begin; first < k.end; first += kDeep) {
     const float* w[kDeep];
     Float x[R][kDeep];
+#pragma GCC unroll 16
     for (int d = 0; d < kDeep; ++d) {
       const bool there = first + d < k.end;
       w[d] = s.kernel + (there ? first + d : first) * 4 * s.units;
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) x[r][d] = splat(there ? h[r * s.h_stride + first + d] : 0.0f);
     }
     const auto add = [&](const auto& get, const auto& put, int64_t j) __attribute__((always_inline)) {
       Float b[kDeep];
+#pragma GCC unroll 16
       for (int d = 0; d < kDeep; ++d) b[d] = get(w[d] + j);
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         float* p = sums + r * s.sums_stride + j;
         Float total = get(p);
+#pragma GCC unroll 16
         for (int d = 0; d < kDeep; ++d) total += x[r][d] * b[d];
         put(p, total);
       }
