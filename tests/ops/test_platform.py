@@ -184,7 +184,8 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     model = SimpleNamespace(**settings, count_params=lambda: 1)
     corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
     run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)
-    training._announce(run, corpus, model, Explanation())
+    monkeypatch.setattr(training, "explain", lambda model: Explanation())
+    training._explain(run, corpus, model, print)
     assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow
 
 
