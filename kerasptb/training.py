@@ -19,6 +19,7 @@ from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
+from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision, note_as_told
 from kerasptb.optimizers import rate_of, with_optimizer
@@ -57,6 +58,8 @@ def train(
     optimizer=None,
     learning_rate=None,
     early_stopping=None,
+    start_from=None,
+    freeze=None,
     out=None,
     resume=False,
     checkpoint_minutes=5.0,
@@ -89,6 +92,9 @@ def train(
             `optimizer` for that optimizer's own.
         early_stopping: number of epochs without a lower validation perplexity after which the training ends; `None`
             trains all epochs.
+        start_from: folder of a run whose weights to begin with, word by word: see `models.transfer.transfer_weights`.
+            The model then has that run's sizes and regularisation, and its preset, where nothing else is named.
+        freeze: names of layers whose weights stay, such as `["embedding"]`; `None` for none.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
             The run keeps its settings and its text; an argument that contradicts them is an error.
@@ -127,7 +133,13 @@ def train(
         "seed": seed,
     }
     given = _without_none(given) | (model_arguments or {})
-    trained = {"optimizer": optimizer, "learning_rate": learning_rate, "early_stopping": early_stopping}
+    trained = {
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "early_stopping": early_stopping,
+        "start_from": None if start_from is None else str(Path(start_from).absolute()),
+        "freeze": None if freeze is None else [str(name) for name in freeze],
+    }
     trained = {"steps_per_epoch": steps_per_epoch, **_without_none(trained)}
     verbose = verbose if peers.is_first() else 0
     say = print if verbose else lambda *_, **__: None
@@ -138,11 +150,13 @@ def train(
             asked = {"vocabulary_size": vocabulary_size, "preset": preset, **given, **trained}
             prepared[:] = _reopen(data, out, _without_none(asked | (training_arguments or {})), workers)
         else:
-            name = preset or "notebook"
+            source = None if start_from is None else runs.load_run(start_from)
+            name = preset or ("notebook" if source is None else _recipe_of(source.config["training"]).name)
             settings = _training_settings(name, trained, training_arguments or {})
             settings["epochs"] = epochs or settings["epochs"]
             corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
-            prepared[:] = _start(corpus, name, out, given, settings, vocabulary_size, workers)
+            inherited = {} if source is None else _inherited(source, given)
+            prepared[:] = _start(corpus, name, out, inherited | given, settings, vocabulary_size, workers)
         return str(prepared[0].folder)
 
     folder = peers.by_first(prepare)
@@ -153,13 +167,14 @@ def train(
         recorder = Recorder(run, checkpoint_minutes)
         if resume:
             _record_resumption(run, corpus, epochs, recorder.epoch, say)
-        steps = len(_make_batches(corpus, run.config["model"], run.config["training"])[0])
-        optimizer, own_callbacks = _make_trainer(run.config["training"], steps)
-        # A resumed training begins a call of the step function where the checkpoint lies.
-        steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
-        _compile(model, optimizer, steps_per_execution, run.config["training"])
         interrupted = False
         try:
+            _begin_with(model, run, recorder, say)
+            steps = len(_make_batches(corpus, run.config["model"], run.config["training"])[0])
+            optimizer, own_callbacks = _make_trainer(run.config["training"], steps)
+            # A resumed training begins a call of the step function where the checkpoint lies.
+            steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
+            _compile(model, optimizer, steps_per_execution, run.config["training"])
             _explain(run, corpus, model, say)
             _fit(model, corpus, recorder, [*own_callbacks, *callbacks], verbose)
         except KeyboardInterrupt:
@@ -173,6 +188,27 @@ def train(
                 runs.remove(run.folder)  # it has nothing that a new start would not create again
         _finish(run, corpus, recorder, interrupted, say)
     return run
+
+
+def _inherited(source, given):
+    """The arguments of a model that is to take a run's weights: its sizes and its regularisation."""
+    own = ["vocabulary_size", "seed", "backend", "precision", "dtype", "name"]
+    if "keep_prob" in given:  # it stands for these
+        own += ["input_dropout", "hidden_dropout", "output_dropout"]
+    return {name: value for name, value in source.config["model"].items() if name not in own}
+
+
+def _begin_with(model, run, recorder, say):
+    """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
+    settings = run.config["training"]
+    for name in settings.get("freeze") or ():
+        if name not in (names := [layer.name for layer in model.layers if layer.weights]):
+            raise ValueError(f"Expected layers to freeze among {names}. Received: {name!r}")
+        model.get_layer(name).trainable = False
+    if settings.get("start_from") and not recorder.epoch and not recorder.batch:
+        source = runs.load_run(settings["start_from"])
+        known = transfer_weights(source.load_model(backend="auto"), source.vocabulary, model, run.vocabulary)
+        say(f"Weights of {source.folder}: {known:,} of {len(run.vocabulary):,} words are known to it.")
 
 
 def _record_resumption(run, corpus, epochs, done, say):

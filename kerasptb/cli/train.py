@@ -58,6 +58,15 @@ def add_parser(commands):
     command.add_argument(
         "--early-stopping", type=arguments.positive, metavar="N", help="end after N epochs without a lower validation"
     )
+    command.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="RUN",
+        help="begin with the weights of a run, word by word, in a model of its sizes",
+    )
+    command.add_argument(
+        "--freeze", nargs="+", metavar="LAYER", help="layers whose weights stay, such as embedding lstm_0"
+    )
     arguments.add_backend(command)
     command.add_argument("--seed", type=arguments.seed, help="makes the run repeatable (default: drawn, and recorded)")
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")

@@ -10,7 +10,7 @@ from kerasptb.runs.run import CONFIG
 
 _PARTS = ("model", "training", "data", "versions")
 # Settings of a training that are arguments of `train`; the others are those of the preset.
-_TRAIN_ARGUMENTS = ("epochs", "steps_per_epoch", "optimizer", "early_stopping")
+_TRAIN_ARGUMENTS = ("epochs", "steps_per_epoch", "optimizer", "early_stopping", "start_from", "freeze")
 
 
 def arguments_of(config, **others):

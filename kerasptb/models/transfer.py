@@ -1,0 +1,55 @@
+"""Weights of a trained model for one of another vocabulary."""
+
+import numpy as np
+
+from kerasptb.layers.embedding import Embedding
+
+
+def transfer_weights(source, source_vocabulary, model, vocabulary):
+    """Gives a model the weights of a trained one: the layers' as they are, the vocabulary's word by word.
+
+    Words that the trained model does not have keep their initial vectors, and their initial weights of the logits.
+
+    Args:
+        source: the trained `LanguageModel`.
+        source_vocabulary: its `Vocabulary`.
+        model: a `LanguageModel` with layers of the same names and sizes; its weights are replaced.
+        vocabulary: its `Vocabulary`.
+
+    Returns:
+        The number of words that both have.
+
+    Raises:
+        ValueError: if the models differ in more than the vocabulary; then nothing is replaced.
+    """
+    words = [word for word in vocabulary.words if word in source_vocabulary]
+    there = np.array([vocabulary.word_to_id[word] for word in words], int)
+    from_ = np.array([source_vocabulary.word_to_id[word] for word in words], int)
+    found = {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
+    logits = model.layers[-1]
+    replaced = []
+    for layer in (layer for layer in model.layers if layer.weights):
+        old, new = found.pop(layer.name, []), layer.get_weights()
+        # Dimensions of words: the first of the embedding, the last of the matrix and the bias of the logits.
+        axis = 0 if isinstance(layer, Embedding) else -1 if layer is logits else None
+        if [_without(weight, axis) for weight in old] != [_without(weight, axis) for weight in new]:
+            raise ValueError(
+                f"Expected a model of the same layers. Received: {layer.name} with {[each.shape for each in new]}, and "
+                f"{[each.shape for each in old]} in the trained one"
+            )
+        for i, weight in enumerate(old):
+            if axis is None:
+                new[i] = weight
+            else:
+                words_first = np.moveaxis(new[i], axis, 0)  # a view
+                words_first[there] = np.moveaxis(weight, axis, 0)[from_]
+        replaced.append((layer, new))
+    if found:
+        raise ValueError(f"Expected a model of the same layers. Received: one without {', '.join(found)}")
+    for layer, weights in replaced:
+        layer.set_weights(weights)
+    return len(words)
+
+
+def _without(weight, axis):
+    return weight.shape if axis is None else np.moveaxis(weight, axis, 0).shape[1:]
