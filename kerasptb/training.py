@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 import kerasptb
-from kerasptb.callbacks import EarlyStopping, ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import Corpus, DataError, load_corpus, make_dataset
+from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
+from kerasptb.data import Corpus, DataError, load_corpus
 from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
@@ -22,10 +22,10 @@ from kerasptb.models import LanguageModel
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision, note_as_told
-from kerasptb.optimizers import rate_of, with_optimizer
-from kerasptb.presets import PRESETS, get_preset
+from kerasptb.presets import get_preset
 from kerasptb.runs import run as runs
 from kerasptb.runs.progress import ProgressBar
+from kerasptb.runs.recipe import inherited, make_batches, make_trainer, recipe_of, training_settings
 from kerasptb.runs.recorder import Recorder
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
@@ -151,12 +151,12 @@ def train(
             prepared[:] = _reopen(data, out, _without_none(asked | (training_arguments or {})), workers)
         else:
             source = None if start_from is None else runs.load_run(start_from)
-            name = preset or ("notebook" if source is None else _recipe_of(source.config["training"]).name)
-            settings = _training_settings(name, trained, training_arguments or {})
+            name = preset or ("notebook" if source is None else recipe_of(source.config["training"]).name)
+            settings = training_settings(name, trained, training_arguments or {})
             settings["epochs"] = epochs or settings["epochs"]
             corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
-            inherited = {} if source is None else _inherited(source, given)
-            prepared[:] = _start(corpus, name, out, inherited | given, settings, vocabulary_size, workers)
+            sizes = {} if source is None else inherited(source, given)
+            prepared[:] = _start(corpus, name, out, sizes | given, settings, vocabulary_size, workers)
         return str(prepared[0].folder)
 
     folder = peers.by_first(prepare)
@@ -170,8 +170,8 @@ def train(
         interrupted = False
         try:
             _begin_with(model, run, recorder, say)
-            steps = len(_make_batches(corpus, run.config["model"], run.config["training"])[0])
-            optimizer, own_callbacks = _make_trainer(run.config["training"], steps)
+            steps = len(make_batches(corpus, run.config["model"], run.config["training"])[0])
+            optimizer, own_callbacks = make_trainer(run.config["training"], steps)
             # A resumed training begins a call of the step function where the checkpoint lies.
             steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
             _compile(model, optimizer, steps_per_execution, run.config["training"])
@@ -188,14 +188,6 @@ def train(
                 runs.remove(run.folder)  # it has nothing that a new start would not create again
         _finish(run, corpus, recorder, interrupted, say)
     return run
-
-
-def _inherited(source, given):
-    """The arguments of a model that is to take a run's weights: its sizes and its regularisation."""
-    own = ["vocabulary_size", "seed", "backend", "precision", "dtype", "name"]
-    if "keep_prob" in given:  # it stands for these
-        own += ["input_dropout", "hidden_dropout", "output_dropout"]
-    return {name: value for name, value in source.config["model"].items() if name not in own}
 
 
 def _begin_with(model, run, recorder, say):
@@ -239,7 +231,7 @@ def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit, wor
         arguments["precision"] = default_precision(arguments.get("backend") or "auto", policy)
     _check_divides(arguments["batch_size"], workers)
     # Raises for a text that is too short before a model with a state of so many rows or a folder is made.
-    _make_batches(corpus, arguments, settings)
+    make_batches(corpus, arguments, settings)
     model = LanguageModel(**arguments)
     if model.vocabulary_size != len(corpus.vocabulary):
         raise DataError(
@@ -292,24 +284,6 @@ def _check_divides(batch_size, workers):
         raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
 
 
-def _recipe_of(settings):
-    """The recipe that a run's settings are those of; the notebook's for runs of searches, as they have been."""
-    name = settings.get("recipe", settings["preset"])
-    return get_preset(name if name in PRESETS else "notebook")
-
-
-def _make_trainer(settings, steps_per_epoch):
-    """Returns the optimizer and the callbacks of a run's settings."""
-    recipe = _recipe_of(settings)
-    own = {name: settings[name] for name in recipe.training_arguments() if name in settings}
-    optimizer, callbacks = recipe.training(steps_per_epoch, settings["epochs"], **own)
-    if settings.get("optimizer"):
-        optimizer = with_optimizer(optimizer, settings["optimizer"])
-    if settings.get("early_stopping"):
-        callbacks = [*callbacks, EarlyStopping(settings["early_stopping"])]
-    return optimizer, callbacks
-
-
 def _steps_per_execution(model, callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = keras.callbacks.Callback
@@ -326,14 +300,14 @@ def _steps_per_execution(model, callbacks):
 
 def _compile(model, optimizer, steps_per_execution, settings):
     model.compile(optimizer, steps_per_execution=steps_per_execution)
-    if _recipe_of(settings).batch_arguments().get("jitter"):
+    if recipe_of(settings).batch_arguments().get("jitter"):
         # The batches are of few lengths: what is faster for batches of one length is faster for these.
         model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
 
 
 def _fit(model, corpus, recorder, callbacks, verbose):
     settings = recorder.run.config["training"]
-    batches, valid_batches = _make_batches(corpus, recorder.run.config["model"], settings, epoch=recorder.epoch)
+    batches, valid_batches = make_batches(corpus, recorder.run.config["model"], settings, epoch=recorder.epoch)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
@@ -355,43 +329,8 @@ def _fit(model, corpus, recorder, callbacks, verbose):
     )
 
 
-def _training_settings(preset, given, training_arguments):
-    """Returns what a run records of its training."""
-    recipe = get_preset(preset)
-    own = recipe.training_arguments()
-    if unknown := set(training_arguments) - {"preset", *own}:
-        raise ValueError(f"Expected training arguments among {sorted({'preset', *own})}. Received: {sorted(unknown)}")
-    given = {**given, **training_arguments}
-    settings = {"preset": preset, "epochs": recipe.epochs, **own, **given}
-    if settings["preset"] != preset:
-        settings["recipe"] = preset
-    if name := given.get("optimizer"):
-        settings["learning_rate"] = given.get("learning_rate", rate_of(name))
-    for name in ("learning_rate", "global_clipnorm", "weight_decay"):
-        value = settings.get(name)
-        if value is not None and not (0 < value < math.inf or (value == 0 and name == "weight_decay")):
-            raise ValueError(f"Expected a {name} above 0, and finite. Received: {name}={value}")
-    return settings
-
-
 def _without_none(arguments):
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _make_batches(corpus, model_arguments, settings, epoch=0):
-    """Returns the batches of training, from this epoch on, and those of validation."""
-    batches, arguments = {}, _recipe_of(settings).batch_arguments()
-    size = model_arguments["batch_size"], model_arguments["num_steps"]
-    if arguments.get("jitter"):
-        arguments |= {"seed": model_arguments["seed"], "epoch": epoch}
-    for name, text, further in (("training", corpus.train, arguments), ("validation", corpus.valid, {})):
-        try:
-            batches[name] = make_dataset(text, *size, **further)
-        except DataError as error:
-            raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
-    if settings["steps_per_epoch"]:
-        batches["training"] = batches["training"].take(settings["steps_per_epoch"])
-    return list(batches.values())
 
 
 def _versions():

@@ -32,8 +32,8 @@ class LanguageModel(Trainer):
     The model keeps two states, one for training and one for evaluation, so neither `validation_data` nor `evaluate`
     disturbs the training; `evaluate` and `predict` begin from a zero state and take any batch size and number of steps.
 
-    `compile()` without arguments gives the training step of the original TensorFlow tutorial (see `compile`). A model that
-    `save` wrote is loaded by `keras.models.load_model`, in another process after `import kerasptb`.
+    `compile()` without arguments gives the training step of the original TensorFlow tutorial (see `compile`). A model
+    that `save` wrote is loaded by `keras.models.load_model`, in another process after `import kerasptb`.
 
     Args:
         vocabulary_size: number V of words.
