@@ -83,23 +83,10 @@ def measure(options, precision, processes, threads):
 
     command = [sys.executable, "-m", "benchmarks.workers", "--part", "--precision", precision]
     command += ["--data", options.data, "--preset", options.preset, "--steps", str(options.steps)]
-    environment = {
-        **os.environ,
-        **children.thread_variables(threads),
-        "KERAS_BACKEND": "jax",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{children.free_port()}",
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(processes),
-    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [
-        subprocess.Popen(
-            command,
-            env={**environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(processes)
+        subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}, **pipes)
+        for variables in children.roles(processes, threads)
     ]
     said = [process.communicate() for process in started]
     if any(process.returncode for process in started):

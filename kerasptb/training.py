@@ -19,6 +19,7 @@ from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
+from kerasptb.models.arguments import KEEP_PROB_RATES
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision, note_as_told
@@ -199,7 +200,9 @@ def _begin_with(model, run, recorder, say):
         model.get_layer(name).trainable = False
     if settings.get("start_from") and not recorder.epoch and not recorder.batch:
         source = runs.load_run(settings["start_from"])
-        known = transfer_weights(source.load_model(backend="auto"), source.vocabulary, model, run.vocabulary)
+        # Only its weights are read, so any processor will do.
+        trained = source.load_model(backend="auto", precision="float32")
+        known = transfer_weights(trained, source.vocabulary, model, run.vocabulary)
         say(f"Weights of {source.folder}: {known:,} of {len(run.vocabulary):,} words are known to it.")
 
 
@@ -222,8 +225,8 @@ def _record_resumption(run, corpus, epochs, done, say):
 def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit, workers=1):
     """Returns a new run, its corpus and its model."""
     recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
-    if "keep_prob" in model_arguments:  # it replaces the recipe's rates of what it stands for
-        recipe |= dict.fromkeys(("input_dropout", "hidden_dropout", "output_dropout"))
+    if "keep_prob" in model_arguments:
+        recipe |= dict.fromkeys(KEEP_PROB_RATES)
     arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
     if arguments.get("precision") is None:
         # A run records its precision, so that it does not depend on the dtype policy of a later process.

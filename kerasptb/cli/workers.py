@@ -60,16 +60,10 @@ def run_together(options):
 
 def _start(processes, options, logs):
     context = multiprocessing.get_context("spawn")
-    number = len(logs)
-    shared = {
-        "KERAS_BACKEND": "jax",
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{children.free_port()}",
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(number),
-        **children.thread_variables(max(available_processors() // number, 1)),
-    }
-    for i in range(number):
-        process = context.Process(target=_work, args=(options, str(logs[i]) if i else None))
-        with children.environment({**shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)}):
+    threads = max(available_processors() // len(logs), 1)
+    for log, variables in zip([None, *logs[1:]], children.roles(len(logs), threads), strict=True):
+        process = context.Process(target=_work, args=(options, log))
+        with children.environment(variables):
             process.start()
         processes.append(process)
 

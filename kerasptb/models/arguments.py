@@ -4,15 +4,10 @@ import math
 
 import numpy as np
 
+# Rates that `keep_prob` stands for: whoever names it replaces them.
+KEEP_PROB_RATES = ("input_dropout", "hidden_dropout", "output_dropout")
 # Arguments that are a probability of dropping something.
-DROPOUT_RATES = (
-    "input_dropout",
-    "hidden_dropout",
-    "output_dropout",
-    "word_dropout",
-    "recurrent_dropout",
-    "recurrent_kernel_dropout",
-)
+DROPOUT_RATES = (*KEEP_PROB_RATES, "word_dropout", "recurrent_dropout", "recurrent_kernel_dropout")
 PENALTIES = ("activation_regularization", "temporal_activation_regularization")
 # What is kept is divided by it: with less, nothing that float32 holds is left of a model.
 _LEAST_KEEP_PROB = 0.01

@@ -4,6 +4,7 @@ import math
 
 from kerasptb.callbacks import EarlyStopping
 from kerasptb.data import DataError, make_dataset
+from kerasptb.models.arguments import KEEP_PROB_RATES
 from kerasptb.optimizers import rate_of, with_optimizer
 from kerasptb.presets import PRESETS, get_preset
 
@@ -93,6 +94,6 @@ def inherited(source, given):
         given: dict of arguments that are named for the new model.
     """
     own = ["vocabulary_size", "seed", "backend", "precision", "dtype", "name"]
-    if "keep_prob" in given:  # it stands for these
-        own += ["input_dropout", "hidden_dropout", "output_dropout"]
+    if "keep_prob" in given:
+        own += KEEP_PROB_RATES
     return {name: value for name, value in source.config["model"].items() if name not in own}

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from kerasptb.models import LanguageModel
+from kerasptb.models.arguments import KEEP_PROB_RATES
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.run import CONFIG
 
@@ -28,6 +29,7 @@ def arguments_of(config, **others):
         RunError: if the file cannot be read, or holds settings that nothing takes.
 
     Example:
+        >>> from kerasptb.runs.settings import arguments_of
         >>> kerasptb.train(**arguments_of("runs/small/config.json", seed=2))  # doctest: +SKIP
     """
     path = Path(config)
@@ -53,12 +55,10 @@ def arguments_of(config, **others):
         "vocabulary_size": data.get("vocabulary_limit"),
     }
     given = {name: value for name, value in others.items() if value is not None}
-    if "keep_prob" in given:  # it stands for these
-        for name in ("input_dropout", "hidden_dropout", "output_dropout"):
-            model.pop(name, None)
+    replaced = {*given, *(KEEP_PROB_RATES if "keep_prob" in given else ())}
     return {
         **own,
-        "model_arguments": {name: value for name, value in model.items() if name not in given},
+        "model_arguments": {name: value for name, value in model.items() if name not in replaced},
         "training_arguments": {name: value for name, value in training.items() if name not in given},
         **given,
     }

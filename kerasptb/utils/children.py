@@ -19,6 +19,23 @@ def thread_variables(threads):
     return dict.fromkeys(names, str(threads))
 
 
+def roles(number, threads):
+    """Yields the environment variables of each of the processes that train together on this machine, see `peers.join`.
+
+    Args:
+        number: number of processes.
+        threads: number of threads of each.
+    """
+    shared = {
+        "KERAS_BACKEND": "jax",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(number),
+        **thread_variables(threads),
+    }
+    for i in range(number):
+        yield {**shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(i)}
+
+
 @contextlib.contextmanager
 def environment(variables):
     """A context in which this process, and those that it starts, have these environment variables.

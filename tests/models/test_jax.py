@@ -3,7 +3,6 @@
 import json
 import os
 import runpy
-import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from kerasptb.utils import children
 
 PROGRAM = Path(__file__).with_name("training_program.py")
 
@@ -57,26 +58,12 @@ def test_two_processes_train_as_one(native_library, tmp_path):
 
 def _processes(count, folder):
     """What each of several processes says, which train together on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "KERASPTB_THREADS": "1",
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
-    }
     program = [sys.executable, PROGRAM.with_name("processes_program.py"), folder]
     started = [
         subprocess.Popen(
-            program,
-            env={**environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            program, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for number in range(count)
+        for variables in children.roles(count, threads=1)
     ]
     said = [process.communicate(timeout=200) for process in started]
     assert [process.returncode for process in started] == [0] * count, said
