@@ -15,6 +15,7 @@ from . import presets as presets
 from . import regularizers as regularizers
 from . import runs as runs
 from . import training as training
+from . import tuning as tuning
 from .callbacks import TrainingDivergedError as TrainingDivergedError
 from .data import Corpus as Corpus
 from .data import DataError as DataError

@@ -7,7 +7,6 @@ import keras
 import pytest
 
 import kerasptb
-import tuning
 
 jedi = pytest.importorskip("jedi", reason="the extra `dev` is not installed")
 PROJECT = jedi.Project(str(Path(__file__).parents[1]))
@@ -18,7 +17,7 @@ def script(code):
     return jedi.Script(code, project=PROJECT)
 
 
-@pytest.mark.parametrize("package", [kerasptb, tuning], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [kerasptb, kerasptb.tuning], ids=lambda package: package.__name__)
 def test_every_public_name_is_offered_and_is_there(package):
     name = package.__name__
     offered = {each.name for each in script(f"import {name}\n{name}.").complete()}
@@ -67,3 +66,9 @@ def test_positional_arguments_are_keras_own():
         assert [each.name for each in found] == [each.name for each in expected if each.name != "quantization_config"]
         for ours_, theirs_ in zip(found, expected, strict=False):
             assert ours_.name == "stateful" or ours_.default == theirs_.default
+
+
+def test_the_search_package_by_its_old_name_in_a_checkout():
+    with pytest.warns(DeprecationWarning, match=r"`tuning` is `kerasptb\.tuning` now"):
+        import tuning
+    assert tuning is kerasptb.tuning

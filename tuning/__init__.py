@@ -1,7 +1,7 @@
 """Searches for better models with KerasTuner, on one machine or many.
 
 ```python
-import tuning
+from kerasptb import tuning
 
 if __name__ == "__main__":  # workers are processes that import this script
     space = tuning.LanguageModelSpace(num_layers=1, keep_prob=(0.6, 0.9))
@@ -10,8 +10,16 @@ if __name__ == "__main__":  # workers are processes that import this script
 ```
 """
 
+import importlib
+import sys
+import warnings
+
 import lazy_loader
 
 # __init__.pyi has the public names, for editors too. They are imported when they are first used: chief and workers
 # all import this package, and KerasTuner and TensorFlow take seconds to import.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+if __name__ == "tuning":  # found in the folder of a checkout, as it once was in site-packages
+    warnings.warn("The package `tuning` is `kerasptb.tuning` now.", DeprecationWarning, stacklevel=2)
+    sys.modules[__name__] = importlib.import_module("kerasptb.tuning")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import kerasptb
 from kerasptb.runs import RunError, lock_run
+from kerasptb.tuning.progress import duration
+from kerasptb.tuning.records import RUN, best_trial, order
 from kerasptb.utils.files import atomic_write
-from tuning.progress import duration
-from tuning.records import RUN, best_trial, order
 
 CSV = "leaderboard.csv"
 BEST = "best"

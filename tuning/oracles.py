@@ -18,8 +18,8 @@ from pathlib import Path
 import keras_tuner as kt
 import numpy as np
 
+from kerasptb.tuning.records import OBJECTIVE, Record
 from kerasptb.utils.files import write_json
-from tuning.records import OBJECTIVE, Record
 
 RUNNING = kt.engine.trial.TrialStatus.RUNNING
 COMPLETED = kt.engine.trial.TrialStatus.COMPLETED

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from kerasptb.tuning.leaderboard import setting_names
 from kerasptb.utils.files import atomic_write
-from tuning.leaderboard import setting_names
 
 PARAMETERS = "perplexity-parameters.png"
 SETTINGS = "perplexity-settings.png"

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from tuning.records import best_trial, read_trials
+from kerasptb.tuning.records import best_trial, read_trials
 
 _INTERVAL = 2.0
 

@@ -18,14 +18,14 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.data.batching import positive_integers
+from kerasptb.tuning import leaderboard, plots
+from kerasptb.tuning.oracles import FAILING
+from kerasptb.tuning.progress import Progress
+from kerasptb.tuning.records import PROJECT, read_search, read_trials, reset_attempts, write_search
+from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, overrides_fit
+from kerasptb.tuning.settings import SearchSettings
+from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json
-from tuning import leaderboard, plots
-from tuning.oracles import FAILING
-from tuning.progress import Progress
-from tuning.records import PROJECT, read_search, read_trials, reset_attempts, write_search
-from tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, overrides_fit
-from tuning.settings import SearchSettings
-from tuning.workers import LocalCluster
 
 PLOTS = "plots"
 
@@ -226,7 +226,7 @@ def _run(settings, space, corpus, workers, role, resume):
     if workers is not None and role is None:
         LocalCluster(settings, space, corpus, workers).run()
         return
-    from tuning.trials import run_process  # noqa: PLC0415  (with workers, this process trains nothing)
+    from kerasptb.tuning.trials import run_process  # noqa: PLC0415  (with workers, this process trains nothing)
 
     if role == "chief":
         host = os.environ["KERASTUNER_ORACLE_IP"]
@@ -242,7 +242,7 @@ def _run(settings, space, corpus, workers, role, resume):
 
 def _work(data, space, out):
     """Joins the search that a chief, perhaps on another machine, has begun in a shared folder."""
-    from tuning.trials import run_process  # noqa: PLC0415
+    from kerasptb.tuning.trials import run_process  # noqa: PLC0415
 
     if out is None:
         raise ValueError("A worker needs the search's folder, shared with the chief: name it with --out.")
@@ -328,6 +328,8 @@ def _settings(folder, arguments):
 def _prepare_space(space, arguments, corpus):
     """Returns the space, prepared for the data; raises if it is not the recorded one."""
     recorded = arguments.get("space")
+    if recorded is not None and recorded["class"].startswith("tuning."):  # as the package was called before
+        recorded = {**recorded, "class": f"kerasptb.{recorded['class']}"}
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
         if recorded is not None and recorded["class"] != ours:

@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from tuning.records import Record, trial_folders
+from kerasptb.tuning.records import Record, trial_folders
 
 # A trial is compared with the others once so many have completed: the median of two says nothing.
 MIN_TRIALS = 5

@@ -18,11 +18,11 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
-from tuning.built_models import arguments_of
-from tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
-from tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
-from tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
-from tuning.stopping import TIME_LIMIT, TrialEarlyStopping
+from kerasptb.tuning.built_models import arguments_of
+from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
+from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
+from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
+from kerasptb.tuning.stopping import TIME_LIMIT, TrialEarlyStopping
 
 WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
 

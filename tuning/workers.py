@@ -14,9 +14,9 @@ import pickle
 import signal
 import time
 
+from kerasptb.tuning.records import read_trials
 from kerasptb.utils import children
 from kerasptb.utils.processors import available_processors
-from tuning.records import read_trials
 
 LOGS = "logs"
 
@@ -141,6 +141,6 @@ def _work(packed, log, keep_running):
     children.exit_with_parent()
     children.write_to(log)
     settings, space, corpus = pickle.loads(packed)
-    from tuning.trials import run_process  # noqa: PLC0415  (TensorFlow's messages go to the log)
+    from kerasptb.tuning.trials import run_process  # noqa: PLC0415  (TensorFlow's messages go to the log)
 
     run_process(settings, space, corpus, keep_running, restarted=keep_running)

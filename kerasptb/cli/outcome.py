@@ -54,7 +54,7 @@ def _is_plain(error):
 def _missing_package(error):
     """The name of the third-party package that is not installed, if that is the error; else None."""
     package = (getattr(error, "name", None) or "").partition(".")[0]
-    return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb", "tuning") else None
+    return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb") else None
 
 
 def _one_line(error):

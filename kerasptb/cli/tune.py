@@ -45,7 +45,7 @@ def add_parser(commands):
 
 def execute(options):
     import_keras()
-    from tuning import LanguageModelSpace, tune
+    from kerasptb.tuning import LanguageModelSpace, tune
 
     given = arguments.as_arguments(options)
     preset = given.pop("preset")

@@ -33,7 +33,7 @@ BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "vocabulary_siz
         ("train", "kerasptb.training.train", TRAIN | BOTH, {"--resume": ("resume", True)}),
         (
             "tune",
-            "tuning.tune",
+            "kerasptb.tuning.tune",
             TUNE | BOTH,
             {"--resume": ("resume", True), "--no-early-stopping": ("early_stopping", False)},
         ),

@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _no_pictures(no_pictures):
     """The pictures are looked at in test_leaderboard.py, and where a fixture of the module makes a search."""
-    no_pictures.setattr("tuning.plots.plot_search", lambda trials, folder: [])
+    no_pictures.setattr("kerasptb.tuning.plots.plot_search", lambda trials, folder: [])
 
 
 @pytest.fixture(scope="session")

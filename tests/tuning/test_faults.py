@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import toy_spaces
 
-import tuning
+from kerasptb import tuning
 from kerasptb.cli import main
 
 

@@ -1,9 +1,9 @@
 import csv
 from pathlib import Path
 
-from tuning.leaderboard import format_table, rank, setting_names, write_csv
-from tuning.plots import plot_search
-from tuning.records import Record, TrialView
+from kerasptb.tuning.leaderboard import format_table, rank, setting_names, write_csv
+from kerasptb.tuning.plots import plot_search
+from kerasptb.tuning.records import Record, TrialView
 
 
 def trial(number, score, values, **record):

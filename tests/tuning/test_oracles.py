@@ -5,9 +5,9 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from tuning.oracles import COMPLETED, FAILED, STOPPED, failure_kind, make_oracle
-from tuning.records import Record
-from tuning.search_space import LanguageModelSpace, count_parameters
+from kerasptb.tuning.oracles import COMPLETED, FAILED, STOPPED, failure_kind, make_oracle
+from kerasptb.tuning.records import Record
+from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters
 
 
 def started(folder, tuner="random", space=None, trials=10, **attributes):

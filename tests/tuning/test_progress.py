@@ -2,8 +2,8 @@ import io
 import os
 import time
 
-from tuning.progress import Progress, describe_trial, duration, seconds_left
-from tuning.records import Record, TrialView
+from kerasptb.tuning.progress import Progress, describe_trial, duration, seconds_left
+from kerasptb.tuning.records import Record, TrialView
 
 
 def trial(number, score=None, status=None, **record):

@@ -1,7 +1,7 @@
 import pytest
 
+from kerasptb.tuning.records import Record, best_trial, read_trials, reset_attempts, write_search
 from kerasptb.utils.files import write_json
-from tuning.records import Record, best_trial, read_trials, reset_attempts, write_search
 
 
 def write_trial(folder, number, status, score, record):

@@ -16,11 +16,10 @@ from tensorflow.python.summary.summary_iterator import summary_iterator
 from toy_spaces import SMALL, toy
 
 import kerasptb
-import tuning
-from kerasptb import runs
+from kerasptb import runs, tuning
 from kerasptb.cli import main
-from tuning import stopping
-from tuning.records import read_trials
+from kerasptb.tuning import stopping
+from kerasptb.tuning.records import read_trials
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +320,9 @@ def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
     # A resumed search reads the text as before. A corpus of the same words is accepted, too, and no other.
     corpus = kerasptb.load_corpus(texts, vocabulary_size=9)
     assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
+    record = tmp_path / "search" / "search.json"  # one of when the package was called `tuning`
+    record.write_text(record.read_text().replace('"kerasptb.tuning.', '"tuning.'))
+    assert '"tuning.search_space.LanguageModelSpace"' in record.read_text()
     assert len(toy(corpus, tmp_path, space, trials=3, resume=True).trials) == 3
     with pytest.raises(tuning.SearchError, match="another text or vocabulary"):
         toy(kerasptb.load_corpus(texts), tmp_path, space, trials=4, resume=True)
@@ -403,9 +405,9 @@ def test_a_trial_that_killed_its_process_three_times_is_given_up(texts, tmp_path
     result = toy(texts, tmp_path, space, trials=1)
     runner_settings = result.folder / "search.json"
     assert json.loads(runner_settings.read_text())["trials"] == 1
-    from tuning.records import Record
-    from tuning.search import _settings
-    from tuning.trials import run_process
+    from kerasptb.tuning.records import Record
+    from kerasptb.tuning.search import _settings
+    from kerasptb.tuning.trials import run_process
 
     arguments = json.loads(runner_settings.read_text()) | {"trials": 2}
     folder = result.folder / "trials" / "trial_1"
@@ -442,7 +444,11 @@ def test_the_command_searches(tmp_path, capsys):
 
 def test_the_module_is_a_command_too():
     result = subprocess.run(
-        [sys.executable, "-m", "tuning.search", "--help"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-m", "kerasptb.tuning.search", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "--max-parameters" in result.stdout
     assert "RuntimeWarning" not in result.stderr

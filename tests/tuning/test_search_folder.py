@@ -10,12 +10,12 @@ import pytest
 import toy_spaces
 
 import kerasptb
-import tuning
+from kerasptb import tuning
+from kerasptb.tuning import stopping
+from kerasptb.tuning.records import read_search, read_trials, write_search
+from kerasptb.tuning.search import _settings
+from kerasptb.tuning.trials import run_process
 from kerasptb.utils.files import lock_folder
-from tuning import stopping
-from tuning.records import read_search, read_trials, write_search
-from tuning.search import _settings
-from tuning.trials import run_process
 
 SMALL = {
     "num_layers": 1,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import kerasptb
 from kerasptb.presets import get_preset
-from tuning import LanguageModelSpace
-from tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
+from kerasptb.tuning import LanguageModelSpace
+from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
 
 SIZES = list(range(32, 513, 32))
 

@@ -4,8 +4,8 @@ import types
 
 import pytest
 
-from tuning.records import Record
-from tuning.stopping import TrialEarlyStopping, decayed_epochs, has_plateaued, lowest
+from kerasptb.tuning.records import Record
+from kerasptb.tuning.stopping import TrialEarlyStopping, decayed_epochs, has_plateaued, lowest
 
 FLAT = [400.0, 300.0, 200.0]
 

@@ -11,12 +11,12 @@ from tensorflow.python.framework.ops import gradient_registry
 from toy_spaces import SMALL, toy
 
 import kerasptb
-import tuning
+from kerasptb import tuning
 from kerasptb.ops.plan import default_precision
 from kerasptb.optimizers import ClippedSGD
-from tuning import stopping
-from tuning.built_models import arguments_of
-from tuning.trials import describe_failure
+from kerasptb.tuning import stopping
+from kerasptb.tuning.built_models import arguments_of
+from kerasptb.tuning.trials import describe_failure
 
 
 def test_a_training_that_diverges_is_a_failed_trial(texts, tmp_path):

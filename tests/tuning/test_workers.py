@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 import toy_spaces
 
-import tuning
+from kerasptb import tuning
+from kerasptb.tuning.records import read_trials
+from kerasptb.tuning.workers import LocalCluster, WorkersFailedError
 from kerasptb.utils import children
-from tuning.records import read_trials
-from tuning.workers import LocalCluster, WorkersFailedError
 
 
 def when(condition, act, timeout=200):
@@ -94,7 +94,7 @@ def test_a_chief_and_a_worker_meet_by_the_environment_alone(texts, tmp_path, mon
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     folder = tmp_path / "search"
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import toy_spaces, tuning; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import toy_spaces; from kerasptb import tuning; "
         "tuning.tune(space=toy_spaces.BrokenSpace(sys.argv[2]), out=sys.argv[3])"
     )
     worker = subprocess.Popen(
@@ -114,7 +114,7 @@ def test_a_chief_that_others_can_reach_warns(texts, tmp_path, monkeypatch, capsy
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "0.0.0.0")
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    monkeypatch.setattr("tuning.trials.run_process", lambda *args, **kwargs: None)
+    monkeypatch.setattr("kerasptb.tuning.trials.run_process", lambda *args, **kwargs: None)
     with pytest.raises(tuning.SearchError, match="none has ended"):
         search(texts, tmp_path / "search", toy_spaces.ToySpace(tmp_path / "journal"), workers=None)
     assert "listens on 0.0.0.0" in capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_a_chief_that_takes_a_search_up_leaves_what_runs_to_its_workers(texts, t
     for name, value in {"ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "8000", "TUNER_ID": "chief"}.items():
         monkeypatch.setenv(f"KERASTUNER_{name}", value)
     seen = []
-    monkeypatch.setattr("tuning.trials.run_process", lambda *_, keep_running: seen.append(keep_running))
+    monkeypatch.setattr("kerasptb.tuning.trials.run_process", lambda *_, keep_running: seen.append(keep_running))
     for resume in (False, True):
         with pytest.raises(tuning.SearchError, match="none has ended"):
             search(texts, tmp_path / "search", toy_spaces.ToySpace(tmp_path / "journal"), workers=None, resume=resume)
@@ -132,23 +132,23 @@ def test_a_chief_that_takes_a_search_up_leaves_what_runs_to_its_workers(texts, t
 
 
 def test_workers_that_cannot_start_end_the_search_with_their_log(texts, tmp_path, monkeypatch):
-    monkeypatch.setattr("tuning.workers._MAX_DEATHS", 1)
+    monkeypatch.setattr("kerasptb.tuning.workers._MAX_DEATHS", 1)
     space = toy_spaces.ToySpace(tmp_path / "journal")
     # The chief dies when it unpickles this.
-    monkeypatch.setattr("tuning.workers.pickle.dumps", lambda value: b"not a pickle")
+    monkeypatch.setattr("kerasptb.tuning.workers.pickle.dumps", lambda value: b"not a pickle")
     with pytest.raises(WorkersFailedError, match=r"died 1 times .*exit status 1.*log ends: .*UnpicklingError"):
         search(texts, tmp_path / "search", space, workers=1)
 
 
 def test_workers_share_the_processors(monkeypatch):
-    monkeypatch.setattr("tuning.workers.available_processors", lambda: 9)
+    monkeypatch.setattr("kerasptb.tuning.workers.available_processors", lambda: 9)
     assert [LocalCluster(None, None, None, workers)._threads for workers in (1, 2, 20)] == [9, 4, 1]
     names = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS"}
     assert children.thread_variables(4) == dict.fromkeys(names, "4")
 
 
 def test_members_have_their_share_of_the_machine_and_no_proxy_between_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("tuning.workers.available_processors", lambda: 4)
+    monkeypatch.setattr("kerasptb.tuning.workers.available_processors", lambda: 4)
     cluster, started = LocalCluster(SimpleNamespace(folder=tmp_path), None, None, 2), []
 
     def process(target, args, name, daemon):
@@ -181,11 +181,11 @@ def run_process(*arguments, **options):
         time.sleep(0.1)
         print(".", end="", flush=True)
 
-sys.modules["tuning.trials"] = types.SimpleNamespace(run_process=run_process)
+sys.modules["kerasptb.tuning.trials"] = types.SimpleNamespace(run_process=run_process)
 """
 _STARTING = """
 import multiprocessing, sys
-from tuning.workers import _work
+from kerasptb.tuning.workers import _work
 
 if __name__ == "__main__":
     arguments = bytes.fromhex(sys.argv[1]), sys.argv[2], True
@@ -226,7 +226,7 @@ def test_how_a_process_ended_is_said_in_words():
 def test_a_trial_that_ends_forgives_deaths(monkeypatch):
     cluster = LocalCluster(SimpleNamespace(folder=None), None, None, 1)
     trials, started = [], []
-    monkeypatch.setattr("tuning.workers.read_trials", lambda folder: trials)
+    monkeypatch.setattr("kerasptb.tuning.workers.read_trials", lambda folder: trials)
     monkeypatch.setattr(cluster, "_start", lambda member, again=False: started.append(member.name))
     for member in (cluster._chief, *cluster._workers):
         alive = member is cluster._chief

@@ -7,7 +7,7 @@ import keras
 import keras_tuner as kt
 import tensorflow as tf
 
-import tuning
+from kerasptb import tuning
 from kerasptb.callbacks import TrainingDivergedError
 
 
