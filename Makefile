@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_SOURCES = $(shell find kerasptb tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup build train test lint format bench fuzz gpu-check wheel clean
+.PHONY: help setup build train test lint format docs bench fuzz gpu-check wheel clean
 
 # A virtual environment knows its own path, in its scripts and in the editable install: in a folder that was moved or
 # copied, or where its Python has gone, it is made anew.
@@ -19,6 +19,7 @@ help:
 	@echo "make train      train a language model; options in ARGS=\"--epochs 5 --data ptb\""
 	@echo "make test       run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
 	@echo "make lint       check style"
+	@echo "make docs       build the site of docs/ and of the docstrings, into site/"
 	@echo "make bench      measure against other implementations (installs PyTorch)"
 	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
 	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md"
@@ -65,6 +66,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	@$(BIN)/clang-format -i $(CXX_SOURCES)
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(LOCKED) '$(PIP) --editable ".[docs]"; touch $@'
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/build_site.py
+	@echo "Open site/index.html"
+
 # The library inside is removed again, so that the checkout goes on with what it compiles itself.
 wheel: $(VENV)/.installed
 	@$(PIP) auditwheel build ziglang
@@ -94,5 +102,5 @@ gpu-check: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv.lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv.lock build dist site .cache *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,16 @@
-"""The pages: links lead somewhere, the first page is short, and its script runs."""
+"""The pages and the site of them: links lead somewhere, the first page is short, and its script runs."""
 
+import importlib
+import importlib.util
+import inspect
 import re
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+
+import kerasptb
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("tests/*/*.md")])
@@ -58,3 +65,80 @@ def test_the_script_of_the_first_page_runs(name, capsys):
     )
     exec(compile(code, name, "exec"), {})
     assert capsys.readouterr().out.count("Suggestion(") == 3
+
+
+class Page(HTMLParser):
+    """A page of the site: its ids, where it leads, and what it loads."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.ids, self.links, self.loads = path, set(), set(), set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids.add(found.get("id"))
+        (self.links if tag == "a" else self.loads).update({found.get("href"), found.get("src")} - {None})
+
+    def target(self, link):
+        """The file and the anchor that a link names, or None if it leads away."""
+        parts = urlsplit(link)
+        if parts.scheme or parts.netloc:
+            return None
+        return (self.path.parent / unquote(parts.path)).resolve() if parts.path else self.path, unquote(parts.fragment)
+
+
+@pytest.fixture(scope="module")
+def build_site():
+    pytest.importorskip("zensical", reason="the extra `docs` is not installed")
+    spec = importlib.util.spec_from_file_location("build_site", ROOT / "docs" / "build_site.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(build_site, tmp_path_factory):
+    """The pages of the site, by their path in it. The build fails where Markdown or a docstring has a broken link."""
+    folder = tmp_path_factory.mktemp("site").resolve()
+    build_site.build(folder)
+    paths = [path for path in (folder / "site").rglob("*.html") if path.name != "404.html"]
+    return {str(path.relative_to(folder / "site")): Page(path) for path in paths}
+
+
+def test_links_of_the_site_lead_somewhere_and_nothing_is_loaded_from_elsewhere(site):
+    ids = {page.path: page.ids for page in site.values()}
+    for page in site.values():
+        assert all(page.target(link) for link in page.loads)
+        for link in page.links | page.loads:
+            if target := page.target(link):
+                assert target[0].is_file(), f"{page.path}: {link}"
+                assert not target[1] or target[1] in ids[target[0]], f"{page.path}: {link}"
+
+
+def test_every_page_is_in_the_menu(site):
+    pages = [page.relative_to(ROOT) for page in PAGES if ROOT / "tests" not in page.parents]
+    pages += [Path("examples/walkthrough.md")]
+    names = {str(page.with_suffix(".html")).replace("README.html", "index.html") for page in pages}
+    assert names <= set(site)
+    menu = {site["index.html"].target(link) for link in site["index.html"].links}
+    assert {(page.path, "") for page in site.values()} <= menu
+
+
+def test_every_public_name_is_in_the_reference(build_site, site):
+    modules = [getattr(kerasptb, name) for name in kerasptb.__all__ if inspect.ismodule(getattr(kerasptb, name))]
+    for module in [kerasptb, *modules, importlib.import_module(build_site.TUNING)]:
+        page = site[f"reference/{module.__name__}.html"]
+        there = page.ids | {link.rpartition("#")[2] for link in page.links}
+        for name in getattr(module, "__all__", ()):
+            path = f"{module.__name__}.{name}"
+            assert inspect.ismodule(getattr(module, name)) or there & {path, f"{path}.{name}", f"kerasptb.{name}"}, path
+        assert not [each for each in page.ids if re.search(r"\._[a-z]", each or "")]
+
+
+def test_what_the_pages_import_is_in_the_reference(site):
+    described = set().union(*(page.ids for page in site.values()))
+    for page in PAGES:
+        for module, names in re.findall(r"from (kerasptb[\w.]*) import ([\w, ]+)", page.read_text(encoding="utf-8")):
+            for name in names.split(", "):
+                assert described & {f"{module}.{name}", f"kerasptb.{name}"}, f"{page}: {module}.{name}"
