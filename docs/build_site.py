@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOK = Path("examples/walkthrough.ipynb")
 ASSETS = ("iframe-worker.js", "site.css")
 
-TUNING = "tuning"
 # Public by what the pages say of them, not by the package's stub.
 OTHER_ROOMS = ("models.tf1_checkpoint", "models.transfer", "ops.logits", "runs.settings", "serving")
 
@@ -102,11 +101,10 @@ def reference():
     A name that `kerasptb` itself offers is described on its page, and linked from the page of the module.
     """
     loader = griffe.GriffeLoader(search_paths=[ROOT])
-    for package in ("kerasptb", TUNING):
-        loader.load(package)
+    loader.load("kerasptb")
     root = loader.modules_collection["kerasptb"]
     names = [name for name in importlib.import_module("kerasptb").__all__ if name in root.modules]
-    paths = {"kerasptb", TUNING, *(f"kerasptb.{name}" for name in [*names, *OTHER_ROOMS])}
+    paths = ["kerasptb", *(f"kerasptb.{name}" for name in [*names, *OTHER_ROOMS])]
     rooms = [loader.modules_collection[path] for path in sorted(paths)]
     at_root = public_names(root)
     pages = {"SUMMARY.md": "\n".join(f"- [{room.path}]({room.path}.md)" for room in rooms)}
