@@ -1,6 +1,7 @@
 import contextlib
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,13 +64,36 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
-# A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.
-_WITHOUT_TENSORFLOW = """
+# A script in a process in which nothing can be imported but some packages and what they need.
+_WITH_PACKAGES_ALONE = """
 import runpy, sys
-sys.modules["tensorflow"] = None
-del sys.argv[0]
+from importlib import metadata
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as name_of
+
+waiting = sys.argv[1].split()
+there = {"kerasptb"}
+while waiting:
+    package = name_of(waiting.pop())
+    if package not in there:
+        there.add(package)
+        needed = [Requirement(each) for each in metadata.requires(package) or ()]
+        waiting += [each.name for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
+packages = metadata.packages_distributions()
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and not there & {name_of(each) for each in packages.get(name, there)}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+for name in [name for name in sys.modules if "." not in name]:
+    if not there & {name_of(each) for each in packages.get(name, there)}:
+        del sys.modules[name]
+sys.meta_path.insert(0, Missing())
+del sys.argv[:2]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+_TRAINING_PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 
 
 @pytest.fixture(scope="session")
@@ -111,15 +135,19 @@ def gpus(native_library, monkeypatch):
 
 @pytest.fixture
 def run_under_jax(native_library):
-    """Runs a script on Keras with JAX and without TensorFlow, warnings as errors; returns what it prints."""
+    """Runs a script with JAX and what docs/training.md installs with it, not TensorFlow; returns what it prints.
+
+    Warnings are errors.
+    """
     if find_spec("jax") is None:
         pytest.skip("JAX is not installed")
+    packages = re.search(r"^pip install (keras jax .*)$", _TRAINING_PAGE.read_text(encoding="utf-8"), re.MULTILINE)[1]
 
     def run(script, *arguments):
         environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
         # But for the one of pyproject.toml.
         warnings = ["-W", "error", "-W", "ignore:__array__ implementation doesn't accept:DeprecationWarning"]
-        command = [sys.executable, *warnings, "-c", _WITHOUT_TENSORFLOW, script, *arguments]
+        command = [sys.executable, *warnings, "-c", _WITH_PACKAGES_ALONE, packages, script, *arguments]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
