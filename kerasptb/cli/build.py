@@ -14,7 +14,16 @@ def add_parser(commands):
 def execute(options):
     from kerasptb.ops.native import build
 
-    path = build.build(force=options.force, verbose=options.verbose)
+    on_one_line = sys.stderr.isatty() and not options.verbose
+
+    def report(done, total):
+        if on_one_line:
+            end = "\n" if done == total else ""
+            print(f"\rCompiling the kernels: {done} of {total} files", end=end, file=sys.stderr, flush=True)
+        elif done == 0:
+            print(f"Compiling the kernels: {total} files, about a minute", file=sys.stderr)
+
+    path = build.build(force=options.force, verbose=options.verbose, report=report)
     for missing in build.levels_left_out(path):
         print(f"Without kernels for {missing}.", file=sys.stderr)
     if (problem := build.cuda_problem(path)) is not None:

@@ -38,6 +38,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -155,7 +156,7 @@ def _numbers(version):
     return [int(number) for number in version.split(".")]
 
 
-def build(force=False, verbose=False):
+def build(force=False, verbose=False, report=None):
     """Compiles the native library, unless it already exists.
 
     Several processes may call this at once: one compiles, the others wait and use its result.
@@ -163,6 +164,7 @@ def build(force=False, verbose=False):
     Args:
         force: whether to compile even if a library of the same sources and compiler is in the cache.
         verbose: whether to print each command and its output to standard error.
+        report: `report(done, total)`, called before the first file is compiled and after each of them.
 
     Returns:
         The library's `pathlib.Path`.
@@ -179,7 +181,7 @@ def build(force=False, verbose=False):
         if not force and (path := _up_to_date()) is not None:
             return path  # another process built it while this one waited
         try:
-            return _build_into(folder, verbose)
+            return _build_into(folder, verbose, report or (lambda done, total: None))
         except NativeBuildError as error:
             with contextlib.suppress(OSError):
                 write_json(folder / "failed.json", {"message": str(error).splitlines()[0]})
@@ -327,7 +329,7 @@ def _up_to_date():
     return path if record.get("compiler") == compiler else None
 
 
-def _build_into(folder, verbose):
+def _build_into(folder, verbose, report):
     compiler = find_compiler()
     version = _compiler_version(compiler)
     extra = _words_of("KERASPTB_CXXFLAGS")
@@ -342,7 +344,7 @@ def _build_into(folder, verbose):
             for unit in translation_units()
             if not any(f"-DKERASPTB_LEVEL={level}" in unit[2] for level in left_out)
         ]
-        cuda = _compile_units([*compiler, *COMMON_FLAGS, *without, *extra], units, Path(scratch), verbose)
+        cuda = _compile_units([*compiler, *COMMON_FLAGS, *without, *extra], units, Path(scratch), verbose, report)
         library = Path(scratch) / "library.so"
         strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
         if strip and (SOURCES / EXPORTS).is_file():
@@ -386,13 +388,16 @@ def _levels_left_out(compiler, scratch):
     return left_out
 
 
-def _compile_units(compiler, units, scratch, verbose):
+def _compile_units(compiler, units, scratch, verbose, report):
     """Compiles object files into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
 
     def compile_unit(unit, *flags):
         name, source, own_flags = unit
         _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
+        report(next(numbers), len(units))
 
+    numbers = itertools.count(1)
+    report(0, len(units))
     fatbin = SOURCES / FATBIN_SOURCE
     # One compiler process takes up to 300 MB.
     with concurrent.futures.ThreadPoolExecutor(min(available_processors(), 8)) as pool:

@@ -72,6 +72,13 @@ def test_builds_once(compilations):
     assert compilations() == 4
 
 
+def test_tells_how_far_it_is(sources):
+    (sources / "question.cc").write_text("int question() { return 6 * 9; }\n")
+    reports = []
+    build.build(report=lambda *report: reports.append(report))
+    assert reports == [(0, 2), (1, 2), (2, 2)]
+
+
 def test_working_directory_with_a_module_of_pythons_own_names(tmp_path, monkeypatch):
     (tmp_path / "struct.py").write_text("raise RuntimeError('not for you')\n")
     monkeypatch.chdir(tmp_path)
