@@ -29,10 +29,10 @@ class Row(NamedTuple):
     reason: str | None = None
 
 
-class Explanation(list):
+class Explanation(list[Row]):
     """A list of `Row`s; as a string it is a table."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Returns the table, a line for each row."""
         lines = [("layer", "class", "runs", "why nothing faster")]
         for row in self:
@@ -43,7 +43,7 @@ class Explanation(list):
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def explain(model, batch_shape=None):
+def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> Explanation:
     """Returns what each layer of this package in a model runs on, what its cost does, and why nothing faster runs.
 
     Layers in other layers, such as in `Bidirectional`, `TimeDistributed` or a model, are found too. The layers' own

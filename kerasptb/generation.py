@@ -1,12 +1,19 @@
 """Next words: suggestions after a text, as a phone's keyboard gives them, and text sampled word by word."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerasptb.data import EOS, UNK, DataError
+from kerasptb.data import EOS, UNK, DataError, Vocabulary
 from kerasptb.data.tokenizer import NUMBER, is_numeral, is_word_character, split_tokens
+
+if TYPE_CHECKING:
+    from kerasptb.models import LanguageModel
 
 # The white space that ends a line. Every other kind, such as a form feed, separates words like a space.
 _LINE_END = re.compile(r"\r\n|[\r\n]")
@@ -25,7 +32,9 @@ class Suggestion:
     probability: float
 
 
-def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
+def suggest(
+    model: LanguageModel, vocabulary: Vocabulary, text: str, k: int = 5, exclude: Iterable[str] = (UNK,)
+) -> list[Suggestion]:
     """Returns the most probable next words after a text.
 
     Args:
@@ -54,17 +63,17 @@ def suggest(model, vocabulary, text, k=5, exclude=(UNK,)):
 
 
 def generate(
-    model,
-    vocabulary,
-    prompt="",
-    num_words=50,
-    temperature=1.0,
-    seed=None,
-    exclude=(UNK,),
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    prompt: str = "",
+    num_words: int = 50,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    exclude: Iterable[str] = (UNK,),
     *,
-    top_k=None,
-    top_p=None,
-):
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> list[str]:
     """Returns words sampled from the model one after another.
 
     Args:
@@ -119,7 +128,7 @@ def _excluded_ids(model, vocabulary, exclude):
     return excluded
 
 
-def as_text(prompt, words):
+def as_text(prompt: str, words: Iterable[str]) -> str:
     """Returns a prompt and the words that continue it as lines of text, one for each sentence.
 
     Args:
@@ -135,7 +144,13 @@ def as_text(prompt, words):
     return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
 
 
-def sample(probabilities, temperature, random, top_k=None, top_p=None):
+def sample(
+    probabilities: np.ndarray,
+    temperature: float,
+    random: np.random.Generator,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> int:
     """Returns an index drawn from a distribution sharpened or flattened by a temperature.
 
     Args:
@@ -161,7 +176,7 @@ def sample(probabilities, temperature, random, top_k=None, top_p=None):
     return int(random.choice(len(weights), p=weights))
 
 
-def encode_text(vocabulary, text):
+def encode_text(vocabulary: Vocabulary, text: str) -> np.ndarray:
     """Returns the ids of a text that a person typed, after the `<eos>` that comes before every sentence.
 
     Args:

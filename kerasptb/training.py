@@ -4,9 +4,12 @@ import contextlib
 import datetime
 import importlib.metadata
 import math
+import os
 import platform
 import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -31,6 +34,7 @@ from kerasptb.runs.recorder import Recorder
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
+from kerasptb.utils.types import Backend, Precision
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
@@ -42,33 +46,33 @@ _FLOP_PER_EXECUTION = 5e11
 
 
 def train(
-    data=None,
-    preset=None,
+    data: Corpus | str | os.PathLike[str] | None = None,
+    preset: str | None = None,
     *,
-    epochs=None,
-    steps_per_epoch=None,
-    batch_size=None,
-    num_steps=None,
-    vocabulary_size=None,
-    backend=None,
-    precision=None,
-    seed=None,
-    units=None,
-    embedding_size=None,
-    keep_prob=None,
-    optimizer=None,
-    learning_rate=None,
-    early_stopping=None,
-    start_from=None,
-    freeze=None,
-    out=None,
-    resume=False,
-    checkpoint_minutes=5.0,
-    callbacks=(),
-    verbose="auto",
-    model_arguments=None,
-    training_arguments=None,
-):
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    num_steps: int | None = None,
+    vocabulary_size: int | None = None,
+    backend: Backend | None = None,
+    precision: Precision | None = None,
+    seed: int | None = None,
+    units: int | Sequence[int] | None = None,
+    embedding_size: int | None = None,
+    keep_prob: float | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    early_stopping: int | None = None,
+    start_from: str | os.PathLike[str] | None = None,
+    freeze: Iterable[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_minutes: float = 5.0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: Literal["auto", 0, 1, 2] = "auto",
+    model_arguments: dict[str, Any] | None = None,
+    training_arguments: dict[str, Any] | None = None,
+) -> runs.Run:
     """Trains a language model and writes a run folder.
 
     Args:

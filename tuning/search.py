@@ -12,7 +12,9 @@ import random
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import keras_tuner as kt
 
@@ -21,11 +23,12 @@ from kerasptb.data.batching import positive_integers
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
-from kerasptb.tuning.records import PROJECT, read_search, read_trials, reset_attempts, write_search
+from kerasptb.tuning.records import PROJECT, TrialView, read_search, read_trials, reset_attempts, write_search
 from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, overrides_fit
 from kerasptb.tuning.settings import SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json
+from kerasptb.utils.types import Backend, Precision
 
 PLOTS = "plots"
 
@@ -62,32 +65,32 @@ class SearchResult:
     """
 
     folder: Path
-    trials: list
+    trials: list[TrialView]
     run: "kerasptb.Run | None"
     stop_reason: str | None
 
 
 def tune(
-    data=None,
-    space=None,
+    data: kerasptb.Corpus | str | os.PathLike[str] | None = None,
+    space: kt.HyperModel | Callable[[kt.HyperParameters], Any] | None = None,
     *,
-    tuner=None,
-    trials=None,
-    epochs=None,
-    max_parameters=None,
-    workers=None,
-    max_hours=None,
-    seed=None,
-    vocabulary_size=None,
-    backend=None,
-    precision=None,
-    steps_per_epoch=None,
-    early_stopping=None,
-    max_failures=None,
-    out=None,
-    resume=False,
-    verbose=True,
-):
+    tuner: Literal["random", "bayesian", "hyperband"] | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    max_parameters: int | None = None,
+    workers: int | None = None,
+    max_hours: float | None = None,
+    seed: int | None = None,
+    vocabulary_size: int | None = None,
+    backend: Backend | None = None,
+    precision: Precision | None = None,
+    steps_per_epoch: int | None = None,
+    early_stopping: bool | None = None,
+    max_failures: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    verbose: bool = True,
+) -> SearchResult | None:
     """Searches for the model and training settings of lowest validation perplexity.
 
     A trial's score is the validation perplexity of its best epoch. The validation text is read as 60 streams, as in the

@@ -1,16 +1,23 @@
 """The models and training settings that a search chooses among."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any, Self, TypeAlias
 
+import keras
 import keras_tuner as kt
 import numpy as np
 
 import kerasptb
 from kerasptb.models.arguments import DROPOUT_RATES, PENALTIES
 from kerasptb.presets import get_preset
+from kerasptb.utils.types import Backend, Precision
 
 # The size of the notebook's model at 10,000 words, so that results are compared at equal size.
 NOTEBOOK_PARAMETERS = 3_955_088
+
+# What a setting may be: a value, a range with both ends, or choices; `None` is the default.
+Bounds: TypeAlias = float | tuple[float, float] | list[int] | list[float] | None
 
 # Ranges of widths go in multiples of this: the native kernels work in blocks of 32 units.
 WIDTH_STEP = 32
@@ -115,21 +122,21 @@ class LanguageModelSpace(kt.HyperModel):
 
     def __init__(
         self,
-        num_layers=None,
-        units=None,
-        embedding_size=None,
-        tie_embeddings=None,
-        keep_prob=None,
-        learning_rate=None,
-        decay=None,
-        constant_epochs=None,
-        global_clipnorm=None,
-        batch_size=None,
-        num_steps=None,
-        init_scale=None,
-        preset="notebook",
-        **others,
-    ):
+        num_layers: Bounds = None,
+        units: Bounds = None,
+        embedding_size: Bounds = None,
+        tie_embeddings: bool | list[bool] | None = None,
+        keep_prob: Bounds = None,
+        learning_rate: Bounds = None,
+        decay: Bounds = None,
+        constant_epochs: Bounds = None,
+        global_clipnorm: Bounds = None,
+        batch_size: Bounds = None,
+        num_steps: Bounds = None,
+        init_scale: Bounds = None,
+        preset: str = "notebook",
+        **others: Any,
+    ) -> None:
         super().__init__()
         self.preset = preset
         recipe = get_preset(preset)
@@ -165,7 +172,7 @@ class LanguageModelSpace(kt.HyperModel):
         self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
     @classmethod
-    def around(cls, preset):
+    def around(cls, preset: str) -> Self:
         """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
@@ -187,14 +194,14 @@ class LanguageModelSpace(kt.HyperModel):
 
     def prepare(
         self,
-        vocabulary_size=10000,
-        epochs=15,
-        max_parameters=NOTEBOOK_PARAMETERS,
-        backend=None,
-        precision=None,
-        seed=None,
-        num_words=sys.maxsize,
-    ):
+        vocabulary_size: int = 10000,
+        epochs: int = 15,
+        max_parameters: int = NOTEBOOK_PARAMETERS,
+        backend: Backend | None = None,
+        precision: Precision | None = None,
+        seed: int | None = None,
+        num_words: int = sys.maxsize,
+    ) -> None:
         """Tells the space what all its models have in common; `tune` calls it.
 
         Args:
@@ -238,7 +245,7 @@ class LanguageModelSpace(kt.HyperModel):
                 f"widen the space downwards or allow more. Received: max_parameters={max_parameters}"
             )
 
-    def settings(self, hp):
+    def settings(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Returns the settings of a trial, and declares them to KerasTuner on the way.
 
         Args:
@@ -265,11 +272,11 @@ class LanguageModelSpace(kt.HyperModel):
             settings["units"] = (*settings["units"][:-1], settings["embedding_size"])
         return settings
 
-    def declare_hyperparameters(self, hp):
+    def declare_hyperparameters(self, hp: kt.HyperParameters) -> None:
         """Declares every setting; part of KerasTuner's contract."""
         self.settings(hp)
 
-    def model_arguments(self, hp):
+    def model_arguments(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Returns a trial's arguments of `kerasptb.LanguageModel`, a dict."""
         settings = self.settings(hp)
         return {
@@ -280,12 +287,12 @@ class LanguageModelSpace(kt.HyperModel):
             "seed": self.seed,
         }
 
-    def training_arguments(self, hp):
+    def training_arguments(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
         settings = self.settings(hp)
         return {name: settings[name] for name in self._training_settings}
 
-    def build(self, hp):
+    def build(self, hp: kt.HyperParameters) -> kerasptb.LanguageModel:
         """Returns a trial's compiled `kerasptb.LanguageModel`; for a subclass with a `fit` of its own.
 
         A rate that varies with the steps does so over `epochs` of the shorter text's batches: compile again with
@@ -298,7 +305,17 @@ class LanguageModelSpace(kt.HyperModel):
         model.compile(optimizer)
         return model
 
-    def fit(self, hp, model, *args, corpus=None, epochs=None, callbacks=(), verbose="auto", **kwargs):
+    def fit(
+        self,
+        hp: kt.HyperParameters,
+        model: kerasptb.LanguageModel,
+        *args: Any,
+        corpus: kerasptb.Corpus | None = None,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: str | int = "auto",
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains a trial's model in one of KerasTuner's own tuners; `tune` trains otherwise, with checkpoints.
 
         >>> space.prepare(len(corpus.vocabulary), epochs=15)  # doctest: +SKIP
@@ -342,7 +359,7 @@ class LanguageModelSpace(kt.HyperModel):
         callbacks = [kerasptb.callbacks.ResetStates(), *own, *callbacks]
         return model.fit(batches, epochs=epochs, validation_data=valid, callbacks=callbacks, verbose=verbose, **kwargs)
 
-    def fit_sample(self, values):
+    def fit_sample(self, values: dict[str, Any]) -> dict[str, Any]:
         """Returns the sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
 
         Args:
@@ -382,7 +399,7 @@ class LanguageModelSpace(kt.HyperModel):
             fitted[last] = widths[0]
         return fitted
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the bounds in a form for JSON: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
         preset = {} if self.preset == "notebook" else {"preset": self.preset}
         return preset | {
@@ -395,7 +412,7 @@ class LanguageModelSpace(kt.HyperModel):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Returns the space with the bounds that `get_config` returned."""
 
         def decode(bounds):

@@ -1,6 +1,7 @@
 """Evaluates averages of the weights, and decides when averaging begins."""
 
 import contextlib
+from typing import Any
 
 import keras
 
@@ -26,13 +27,13 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
         ValueError: when training begins, if the optimizer keeps no averages.
     """
 
-    def __init__(self, patience=None, monitor="val_perplexity"):
+    def __init__(self, patience: int | None = None, monitor: str = "val_perplexity") -> None:
         super().__init__()
         self.patience = patience
         self.monitor = monitor
         self._evaluation = contextlib.ExitStack()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the optimizer."""
         super().on_train_begin(logs)
         optimizer = self.model.optimizer
@@ -40,15 +41,15 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
         if not getattr(optimizer, needs.partition("=")[0], False):
             raise ValueError(f"Expected an optimizer with {needs}. Received: {type(optimizer).__name__} without it")
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the averages in the weights' place."""
         self._evaluation.enter_context(averaged_weights(self.model))
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights back."""
         self._evaluation.close()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts averaging if validation has stopped to improve."""
         value = (logs or {}).get(self.monitor)
         if self.patience is None or value is None:

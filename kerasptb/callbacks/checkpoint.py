@@ -4,10 +4,12 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,7 +60,7 @@ class Checkpoint(keras.callbacks.Callback):
         >>> model.fit(batches, epochs=10, callbacks=[ResetStates(), checkpoint])
     """
 
-    def __init__(self, folder, minutes=5.0):
+    def __init__(self, folder: str | os.PathLike[str], minutes: float = 5.0) -> None:
         super().__init__()
         if not 0 <= minutes < float("inf"):
             raise ValueError(f"Expected minutes of at least 0. Received: minutes={minutes}")
@@ -74,12 +76,12 @@ class Checkpoint(keras.callbacks.Callback):
 
     # Keras' hooks, in the order in which they are called.
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Lets callbacks that look at earlier epochs (`Resumable`) find them."""
         super().set_model(model)
         model._checkpoint = self
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores what the folder has, and makes `fit` begin in that epoch."""
         self._signals.install()
         self._signals.hold(within=sys._getframe(2))  # `fit`
@@ -91,7 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._restore()
             self._model._initial_epoch = self.epoch
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Restores what other callbacks and Keras have reset at the epoch's begin, and passes over what is done."""
         if self._values and self._train_function is None:
             self._restore()
@@ -99,7 +101,7 @@ class Checkpoint(keras.callbacks.Callback):
         if batch >= self.batch:
             self._go_on()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint if it is time, or if the training is asked to end."""
         due, asked = self._wishes.of_any(time.monotonic() - self._written >= 60 * self.minutes, self._signals.number)
         if self._train_function is None:
@@ -112,30 +114,30 @@ class Checkpoint(keras.callbacks.Callback):
                 print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
             self._signals.deliver(asked)
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends a validation if the training is asked to end: the latest checkpoint stands."""
         self._signals.deliver(*self._wishes.of_any(self._signals.number))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint."""
         self._go_on()
         self.write_epoch({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
         self._signals.deliver(self._signal_of_any())
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Undoes what the callback has changed."""
         asked = self._signal_of_any()
         self.close()
         self._signals.deliver(asked)
 
-    def close(self):
+    def close(self) -> None:
         """Undoes what the callback has changed of the process and the model: for a `fit` that has raised."""
         self._signals.uninstall()
         if self._model is not None:
             self._go_on()
             self._model._initial_epoch = self._model._checkpoint = None
 
-    def write_epoch(self, row):
+    def write_epoch(self, row: dict[str, float]) -> None:
         """Writes the checkpoint at the end of an epoch, whose results are `row`; signals wait meanwhile."""
         self.history.append(row)
         self.epoch, self.batch, self._logs = row["epoch"], 0, {}

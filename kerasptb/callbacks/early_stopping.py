@@ -1,5 +1,7 @@
 """Ends a training whose validation no longer improves."""
 
+from typing import Any
+
 import keras
 
 from kerasptb.callbacks.resumable import Resumable
@@ -15,12 +17,12 @@ class EarlyStopping(Resumable, keras.callbacks.Callback):
         monitor: name of the metric in the logs of an epoch, of which lower values are better.
     """
 
-    def __init__(self, patience, monitor="val_perplexity"):
+    def __init__(self, patience: int, monitor: str = "val_perplexity") -> None:
         super().__init__()
         self.patience = patience
         self.monitor = monitor
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends the training if none of the last epochs was the best."""
         self._past = [*self._past, logs[self.monitor]]
         if len(self._past) - 1 - self._past.index(min(self._past)) >= self.patience:

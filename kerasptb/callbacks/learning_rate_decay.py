@@ -1,6 +1,7 @@
 """A learning rate that is constant for some epochs and then falls by a factor each epoch."""
 
 import warnings
+from typing import Any
 
 import keras
 
@@ -28,7 +29,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         ValueError: if an argument is out of range, or the optimizer's rate follows a schedule of its own.
     """
 
-    def __init__(self, constant_epochs=5, decay=0.5, learning_rate=None):
+    def __init__(self, constant_epochs: int = 5, decay: float = 0.5, learning_rate: float | None = None) -> None:
         super().__init__()
         if constant_epochs < 0:
             raise ValueError(f"`constant_epochs` must be 0 or more. Received: constant_epochs={constant_epochs}")
@@ -40,7 +41,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         self._is_taken_at_begin = False
         self._last_set = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the optimizer's learning rate as the base, unless one was given."""
         self._last_set = None
         schedule = getattr(self.model.optimizer, "_learning_rate", None)
@@ -55,7 +56,7 @@ class LearningRateDecay(keras.callbacks.Callback):
             self.learning_rate = base if present == lowered else present
             self._is_taken_at_begin = present != lowered
 
-    def rate(self, epoch):
+    def rate(self, epoch: int) -> float:
         """Returns the learning rate of an epoch, a float.
 
         Args:
@@ -63,7 +64,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         """
         return float(self.learning_rate * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the learning rate of the epoch."""
         if self._is_taken_at_begin and epoch > 0:
             warnings.warn(
@@ -86,7 +87,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         # For the callback of a later `fit`, which would otherwise take the lowered rate as its base.
         optimizer._base_and_lowered_rate = float(self.learning_rate), float(optimizer.learning_rate)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the learning rate to the epoch's logs."""
         if logs is not None:
             logs["learning_rate"] = float(self.model.optimizer.learning_rate)

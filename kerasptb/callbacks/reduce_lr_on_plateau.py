@@ -1,5 +1,7 @@
 """Lowers the learning rate when validation no longer improves."""
 
+from typing import Any
+
 import keras
 
 from kerasptb.callbacks.resumable import Resumable
@@ -15,10 +17,10 @@ class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
         **kwargs: further arguments of Keras' class, except `mode`, `min_delta` and `cooldown`.
     """
 
-    def __init__(self, monitor="val_perplexity", factor=0.25, patience=1, **kwargs):
+    def __init__(self, monitor: str = "val_perplexity", factor: float = 0.25, patience: int = 1, **kwargs: Any) -> None:
         super().__init__(monitor, factor, patience, mode="min", min_delta=0.0, **kwargs)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes up the count of the epochs before."""
         super().on_train_begin(logs)
         for value in self._past:

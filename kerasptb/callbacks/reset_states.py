@@ -1,5 +1,7 @@
 """Recurrent state that starts from zero where it should, and never leaks from validation into training."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -13,15 +15,15 @@ class ResetStates(keras.callbacks.Callback):
     the earlier state is restored.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._before_evaluation = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Zeroes the state before a training epoch."""
         self._zero()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the state aside and evaluates from zero."""
         self._before_evaluation = [ops.copy(variable.value) for variable in self._variables()]
         self._zero()
@@ -29,7 +31,7 @@ class ResetStates(keras.callbacks.Callback):
             if hasattr(layer, "reset_evaluation_state"):  # a StatefulLSTM, which has separate evaluation states
                 layer.reset_evaluation_state()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts back the state from before the evaluation."""
         for variable, value in zip(self._variables(), self._before_evaluation, strict=True):
             variable.assign(value)

@@ -1,6 +1,7 @@
 """Stops a training whose loss is no longer a number."""
 
 import math
+from typing import Any
 
 import keras
 
@@ -16,21 +17,21 @@ class StopOnDivergence(keras.callbacks.Callback):
     ruined epoch as if it had ended.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._epoch = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remembers the epoch for the message."""
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Checks the running loss. With several steps per execution this happens after the last of them."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise _error(f"the loss became {loss}", f"in epoch {self._epoch + 1}, step {batch + 1}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Checks the epoch's results and those of validation."""
         for name, value in (logs or {}).items():
             if name.removeprefix("val_") in ("loss", "perplexity") and not math.isfinite(value):

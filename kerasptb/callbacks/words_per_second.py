@@ -1,6 +1,7 @@
 """Training speed in words per second, in the progress bar and the history."""
 
 import time
+from typing import Any
 
 import keras
 
@@ -18,7 +19,7 @@ class WordsPerSecond(keras.callbacks.Callback):
         ValueError: at the end of the first batch, if the model has no `kerasptb.metrics.Perplexity`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._perplexity = None
         self._begin = None
@@ -26,16 +27,16 @@ class WordsPerSecond(keras.callbacks.Callback):
         self._rate = None
         self._words = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds the metric that counts the words."""
         self._perplexity = find_perplexity(self.model)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
         self._begin = time.perf_counter(), 0
         self._first = self._words = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the speed so far to the batch's logs."""
         self._perplexity = self._perplexity or find_perplexity(self.model)
         if self._perplexity is None:
@@ -61,7 +62,7 @@ class WordsPerSecond(keras.callbacks.Callback):
             return float(state["metrics_variables"][position])
         return float(variable)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the epoch's speed to its logs."""
         if logs is not None and self._rate is not None:
             logs["words_per_second"] = self._rate

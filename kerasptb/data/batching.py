@@ -15,11 +15,16 @@ Row i of batch 1 continues where row i of batch 0 stopped, so an LSTM that keeps
 each stream as one text. Shuffling the batches, or padding them, would break that.
 """
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from kerasptb.data.errors import DataError
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 # Batches that one call of Python cuts from a text: one call for each would take five times as long.
 _CUT_TOGETHER = 16
@@ -71,7 +76,7 @@ def positive_integers(**numbers: int | None) -> dict[str, int | None]:
     return {name: None if number is None else int(number) for name, number in numbers.items()}
 
 
-def as_ids(ids: Iterable[int]) -> np.ndarray:
+def as_ids(ids: npt.ArrayLike) -> np.ndarray:
     """Returns ids as int32 [N], without a copy where that is possible.
 
     Args:
@@ -104,7 +109,7 @@ def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def make_dataset(
-    ids: np.ndarray,
+    ids: npt.ArrayLike,
     batch_size: int,
     num_steps: int,
     *,
@@ -112,7 +117,7 @@ def make_dataset(
     jitter: bool = False,
     seed: int = 0,
     epoch: int = 0,
-):
+) -> "tf.data.Dataset | keras.utils.PyDataset":
     """Returns the contiguous batches of a text as a `tf.data.Dataset`, in order, of known cardinality.
 
     The module's docstring draws how the rows continue from batch to batch.
@@ -194,7 +199,7 @@ def make_dataset(
     return _untuned(dataset)
 
 
-def _jittered(streams: np.ndarray, num_steps: int, seed: int, epoch: int):
+def _jittered(streams: np.ndarray, num_steps: int, seed: int, epoch: int) -> "tf.data.Dataset | keras.utils.PyDataset":
     """Returns the dataset of `make_dataset(jitter=True)`."""
     import keras  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ class UnknownWordError(DataError):
         word: the word.
     """
 
-    def __init__(self, word: str, where: str = ""):
+    def __init__(self, word: str, where: str = "") -> None:
         self.word = word
         place = f" ({where})" if where else ""
         shown = word if len(word) <= _SHOWN else f"{word[:_SHOWN]}…"

@@ -52,7 +52,7 @@ class Vocabulary:
         'the cat saw'
     """
 
-    def __init__(self, words: Iterable[str]):
+    def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(words)
         self.word_to_id = {word: index for index, word in enumerate(self.words)}
         if not self.words:

@@ -2,16 +2,38 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
-from kerasptb.evaluation.dynamic import DynamicSettings, evaluate_dynamic, gradient_statistics, tune_dynamic
-from kerasptb.runs.run import ADAPTATION
+from kerasptb.data import Corpus
+from kerasptb.evaluation.continuous_cache import (
+    CacheEvaluation,
+    CacheSettings,
+    evaluate_continuous_cache,
+    tune_continuous_cache,
+)
+from kerasptb.evaluation.dynamic import (
+    DynamicEvaluation,
+    DynamicSettings,
+    evaluate_dynamic,
+    gradient_statistics,
+    tune_dynamic,
+)
+from kerasptb.models import LanguageModel
+from kerasptb.runs.run import ADAPTATION, Run
 from kerasptb.utils.files import read_json, write_json
 
 
-def evaluate_run_dynamic(run, model, ids, corpus, num_steps=None, say=print):
+def evaluate_run_dynamic(
+    run: Run,
+    model: LanguageModel,
+    ids: Sequence[int] | np.ndarray,
+    corpus: Corpus,
+    num_steps: int | None = None,
+    say: Callable[[str], Any] = print,
+) -> DynamicEvaluation:
     """Evaluates a run's model on a text by `evaluate_dynamic`, with the settings of the run.
 
     Settings are tuned on the validation text at first use, and again when the weights, the corpus or the words of a
@@ -44,7 +66,14 @@ def evaluate_run_dynamic(run, model, ids, corpus, num_steps=None, say=print):
     return evaluate_dynamic(model, ids, None, settings, statistics)
 
 
-def evaluate_run_continuous_cache(run, model, ids, corpus, num_steps=None, say=print):
+def evaluate_run_continuous_cache(
+    run: Run,
+    model: LanguageModel,
+    ids: Sequence[int] | np.ndarray,
+    corpus: Corpus,
+    num_steps: int | None = None,
+    say: Callable[[str], Any] = print,
+) -> CacheEvaluation:
     """Evaluates a run's model on a text by `evaluate_continuous_cache`, with the settings of the run.
 
     Args:

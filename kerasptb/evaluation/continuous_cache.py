@@ -11,6 +11,7 @@ The model itself stays as it is. Nothing here is differentiated, so NumPy comput
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from kerasptb.data.batching import check_sizes
 from kerasptb.evaluation.perplexity import Evaluation, checked_text
 from kerasptb.layers.stateful_lstm import EVALUATION
+from kerasptb.models import LanguageModel
 
 # Words of a row that the model reads at once, and of a block: one block's products are [block, window + block].
 _ROW, _BLOCK = 1000, 250
@@ -40,7 +42,7 @@ class CacheSettings:
     weight: float
     window: int = 2000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sizes(window=self.window)
         if not 0 <= self.theta < math.inf:
             raise ValueError(f"Expected theta to be a finite number of at least 0. Received: theta={self.theta!r}")
@@ -59,7 +61,9 @@ class CacheEvaluation(Evaluation):
     settings: CacheSettings
 
 
-def evaluate_continuous_cache(model, ids, settings, num_steps=None):
+def evaluate_continuous_cache(
+    model: LanguageModel, ids: Sequence[int] | np.ndarray, settings: CacheSettings, num_steps: int | None = None
+) -> CacheEvaluation:
     """Returns the perplexity of a text by a model with a cache of the words before.
 
     Every word but the first is scored, at batch size 1, from a zero state; the first of them, for which the cache is
@@ -83,7 +87,13 @@ def evaluate_continuous_cache(model, ids, settings, num_steps=None):
     return CacheEvaluation(float(np.exp(mean)), len(losses), 1, num_steps, settings)
 
 
-def tune_continuous_cache(model, valid_ids, window=2000, thetas=_THETAS, weights=_WEIGHTS):
+def tune_continuous_cache(
+    model: LanguageModel,
+    valid_ids: Sequence[int] | np.ndarray,
+    window: int = 2000,
+    thetas: Sequence[float] = _THETAS,
+    weights: Sequence[float] = _WEIGHTS,
+) -> CacheSettings:
     """Finds the theta and the weight with the lowest perplexity of a validation text, among all pairs of a grid.
 
     The model reads the text once, and the products of states are computed once.

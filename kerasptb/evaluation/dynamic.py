@@ -12,6 +12,7 @@ training text, and R is MS divided by the mean, over the variables, of the mean 
 import contextlib
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -19,8 +20,10 @@ import numpy as np
 from kerasptb.data.batching import as_streams, check_sizes, count_batches
 from kerasptb.evaluation.perplexity import Evaluation, checked_text
 from kerasptb.layers.stateful_lstm import EVALUATION
+from kerasptb.models import LanguageModel
 from kerasptb.ops import tensors
 from kerasptb.utils.interrupts import uninterrupted
+from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -46,7 +49,7 @@ class DynamicSettings:
     decay: float
     num_steps: int = 20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sizes(num_steps=self.num_steps)
         for name in ("learning_rate", "decay"):
             value = getattr(self, name)
@@ -57,7 +60,7 @@ class DynamicSettings:
 _PUBLISHED = {20: DynamicSettings(1.2e-4, 0.02, 20), 5: DynamicSettings(5e-5, 0.002, 5)}
 
 
-def published_settings(num_steps=20):
+def published_settings(num_steps: int = 20) -> DynamicSettings:
     """Returns the published settings of segments of 5 words or of 20, whichever is nearer in proportion.
 
     Args:
@@ -79,7 +82,13 @@ class DynamicEvaluation(Evaluation):
     settings: DynamicSettings
 
 
-def evaluate_dynamic(model, ids, train_ids=None, settings=None, statistics=None):
+def evaluate_dynamic(
+    model: LanguageModel,
+    ids: Sequence[int] | np.ndarray,
+    train_ids: Sequence[int] | np.ndarray | None = None,
+    settings: DynamicSettings | None = None,
+    statistics: Sequence[Tensor] | None = None,
+) -> DynamicEvaluation:
     """Returns the perplexity of a text by a model that learns from each segment after it has predicted it.
 
     Every word but the first is scored, at batch size 1, from a zero state that goes on from segment to segment. Dropout
@@ -108,7 +117,15 @@ def evaluate_dynamic(model, ids, train_ids=None, settings=None, statistics=None)
     return DynamicEvaluation(perplexity, len(ids) - 1, 1, settings.num_steps, settings)
 
 
-def tune_dynamic(model, valid_ids, train_ids=None, num_steps=20, statistics=None, max_words=10_000, max_evaluations=10):
+def tune_dynamic(
+    model: LanguageModel,
+    valid_ids: Sequence[int] | np.ndarray,
+    train_ids: Sequence[int] | np.ndarray | None = None,
+    num_steps: int = 20,
+    statistics: Sequence[Tensor] | None = None,
+    max_words: int = 10_000,
+    max_evaluations: int = 10,
+) -> DynamicSettings:
     """Finds the learning rate and the decay with the lowest perplexity of a validation text.
 
     A search along one of them at a time, from the published values, in steps of a factor that then become smaller.
@@ -132,7 +149,9 @@ def tune_dynamic(model, valid_ids, train_ids=None, num_steps=20, statistics=None
     return _search(lambda settings: adaptation.cross_entropy(valid_ids, settings), start, max_evaluations)
 
 
-def gradient_statistics(model, train_ids, num_steps=20, batch_size=_STATISTICS_ROWS):
+def gradient_statistics(
+    model: LanguageModel, train_ids: Sequence[int] | np.ndarray, num_steps: int = 20, batch_size: int = _STATISTICS_ROWS
+) -> list[Tensor]:
     """Returns MS: the root of the mean square of each weight's gradients over batches of the training text.
 
     The gradients are those of the mean cross-entropy of a word, in batches that continue one another, without dropout.

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from kerasptb.data import DataError, make_dataset
 from kerasptb.data.batching import as_ids
 from kerasptb.metrics.perplexity import find_perplexity
+from kerasptb.models import LanguageModel
 
 # Most words of a row at batch size 1: enough to make the overhead of a call negligible, without much memory.
 _LONG_ROW = 1000
@@ -30,7 +33,13 @@ class Evaluation:
     num_steps: int
 
 
-def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=False):
+def evaluate_perplexity(
+    model: LanguageModel,
+    ids: Sequence[int] | np.ndarray,
+    batch_size: int = 1,
+    num_steps: int | None = None,
+    every_word: bool = False,
+) -> float:
     """Returns the perplexity of a text, read from a zero state.
 
     At `batch_size=1` with `every_word=True` each word but the first is predicted from all the words before it: the
@@ -56,7 +65,13 @@ def evaluate_perplexity(model, ids, batch_size=1, num_steps=None, every_word=Fal
     return evaluate_split(model, ids, batch_size, num_steps, every_word).perplexity
 
 
-def evaluate_split(model, ids, batch_size=1, num_steps=None, every_word=False):
+def evaluate_split(
+    model: LanguageModel,
+    ids: Sequence[int] | np.ndarray,
+    batch_size: int = 1,
+    num_steps: int | None = None,
+    every_word: bool = False,
+) -> Evaluation:
     """Measures the perplexity of a text, with the same arguments and errors as `evaluate_perplexity`.
 
     Returns:
@@ -97,7 +112,9 @@ def _num_counted(metric, num_read):
     return num_read if metric.ignore_class is None else round(float(metric.num_words))
 
 
-def evaluate_both(model, ids, num_steps=None):
+def evaluate_both(
+    model: LanguageModel, ids: Sequence[int] | np.ndarray, num_steps: int | None = None
+) -> tuple[Evaluation, Evaluation | None]:
     """Measures both figures that papers report for a text: the strict one, and that of the original's batches.
 
     Args:
@@ -125,7 +142,7 @@ def _long_row(num_words):
     return max(num_words // max(rows, 1), 1)
 
 
-def checked_text(model, ids):
+def checked_text(model: LanguageModel, ids: npt.ArrayLike) -> np.ndarray:
     """Returns a text as int32 [N].
 
     Args:

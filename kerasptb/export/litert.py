@@ -1,16 +1,25 @@
 """A trained run as a LiteRT (TensorFlow Lite) file for phones and other small machines."""
 
+import os
 import tempfile
 from pathlib import Path
 
 import tensorflow as tf
 
+from kerasptb.data import Vocabulary
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import PortableNetwork, check_backend
+from kerasptb.runs import Run
 
 
-def export_litert(run_or_model, path, vocabulary=None, quantize=False):
+def export_litert(
+    run_or_model: Run | str | os.PathLike[str] | LanguageModel,
+    path: str | os.PathLike[str],
+    vocabulary: Vocabulary | None = None,
+    quantize: bool = False,
+) -> Path:
     """Writes a trained model as a LiteRT file that reads one word per call.
 
     The file has one signature, "step". Its inputs are `tokens`, int32 [1, 1], the id of a word, and the state `h0`,

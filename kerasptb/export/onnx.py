@@ -1,19 +1,27 @@
 """A trained run as an ONNX file for other runtimes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
+from kerasptb.data import Vocabulary
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork
+from kerasptb.runs import Run
 
 # Both are old enough for all current runtimes.
 _OPSET = 17
 _IR_VERSION = 8
 
 
-def export_onnx(run_or_model, path, vocabulary=None):
+def export_onnx(
+    run_or_model: Run | str | os.PathLike[str] | LanguageModel,
+    path: str | os.PathLike[str],
+    vocabulary: Vocabulary | None = None,
+) -> Path:
     """Writes a trained model as a float32 ONNX file, with the state as inputs and outputs.
 
     The inputs are `tokens`, int32 [B, T], word ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros

@@ -1,17 +1,25 @@
 """A trained run as a SavedModel that any TensorFlow server runs on any CPU."""
 
+import os
 import tempfile
 from pathlib import Path
 
 import tensorflow as tf
 
+from kerasptb.data import Vocabulary
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import PortableNetwork, check_backend
+from kerasptb.runs import Run
 
 
-def export_saved_model(run_or_model, folder, vocabulary=None):
+def export_saved_model(
+    run_or_model: Run | str | os.PathLike[str] | LanguageModel,
+    folder: str | os.PathLike[str],
+    vocabulary: Vocabulary | None = None,
+) -> Path:
     """Writes a trained model as a SavedModel that takes raw text and needs nothing but TensorFlow.
 
     It keeps no state: batch and length may vary, and any number of clients may call it at once. Whatever the training

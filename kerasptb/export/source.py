@@ -2,11 +2,15 @@
 
 import os
 
+from kerasptb.data import Vocabulary
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError
 from kerasptb.runs import Run, load_run
 
 
-def resolve(run_or_model, vocabulary=None):
+def resolve(
+    run_or_model: Run | str | os.PathLike[str] | LanguageModel, vocabulary: Vocabulary | None = None
+) -> tuple[LanguageModel, Vocabulary]:
     """Returns the model and the vocabulary to export.
 
     Args:

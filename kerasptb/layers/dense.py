@@ -2,28 +2,37 @@
 
 import functools
 import warnings
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 
 from kerasptb.compat.keras import outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors, attach
-from kerasptb.ops.plan import available_here, default_precision
+from kerasptb.ops.plan import Plan, available_here, default_precision
 from kerasptb.ops.tensors import as_tensor
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 
 class CarriesFactors:
     """A mixin of layers over the vocabulary, which have `backend` and `precision`: what a loss needs beside logits."""
 
+    units: int
+    bias: Any
+    variable_dtype: str
+    dtype_policy: Any
+    backend: Backend
+    precision: Precision | None
     _matrix = "kernel"  # the name of W, [D, V]; any other is of its transpose
 
-    def plan(self, shape):
+    def plan(self, shape: Sequence[int | None]) -> Plan:
         """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""
         return plan_cross_entropy(
             tuple(shape), self.units, self.variable_dtype, backend=self.backend, precision=self._precision()
         )
 
-    def factors(self, inputs):
+    def factors(self, inputs: Tensor) -> LogitFactors:
         """Returns the `LogitFactors` of the layer's logits of these inputs, float [..., D]."""
         with without_autocast():  # the kernels round operands themselves; sums and gradients stay float32
             kernel, bias = as_tensor(getattr(self, self._matrix)), as_tensor(self.bias)
@@ -79,29 +88,31 @@ class Dense(CarriesFactors, keras.layers.Dense):
 
     # fmt: off
     def __init__(
-        self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform", bias_initializer="zeros",
-        kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None, kernel_constraint=None,
-        bias_constraint=None, lora_rank=None, lora_alpha=None, *, backend="auto", precision=None, **kwargs,
-    ):
+        self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros", kernel_regularizer: Any = None, bias_regularizer: Any = None,
+        activity_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
+        lora_rank: int | None = None, lora_alpha: float | None = None, *, backend: Backend = "auto",
+        precision: Precision | None = None, **kwargs: Any,
+    ) -> None:
         super().__init__(
             units, activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
             activity_regularizer, kernel_constraint, bias_constraint, lora_rank, lora_alpha, **kwargs,
         )
-        # fmt: on
         self.backend = backend
         self.precision = precision
 
-    def call(self, inputs, training=None):
+    # fmt: on
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Returns the logits."""
         logits = super().call(inputs, training=training)
         plain = self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None
         return self._hand_on(logits, inputs) if plain else logits
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments, for serialisation."""
         return {**super().get_config(), "backend": self.backend, "precision": self.precision}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
         return super().from_config(available_here(config))

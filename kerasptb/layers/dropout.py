@@ -1,11 +1,14 @@
 """Dropout that draws its numbers quickly on a processor."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from kerasptb.ops.dropout import dropout
 from kerasptb.ops.dropout import plan as plan_dropout
-from kerasptb.ops.plan import warn_if_slower
+from kerasptb.ops.plan import Plan, warn_if_slower
+from kerasptb.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -20,7 +23,7 @@ class Dropout(keras.layers.Dropout):
     Arguments and call arguments are those of `keras.layers.Dropout`.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Returns the inputs, with elements dropped if `training`."""
         if not (training and 0 < self.rate < 1):
             return super().call(inputs, training=training)
@@ -35,6 +38,6 @@ class Dropout(keras.layers.Dropout):
         factors = dropout(ops.ones(noise_shape), self.rate, self.seed_generator.next())
         return inputs * ops.cast(factors, inputs.dtype)
 
-    def plan(self, shape=None):
+    def plan(self, shape: Sequence[int | None] | None = None) -> Plan:
         """Returns the `Plan` of the layer's calls in training; `shape` as in `kerasptb.ops.dropout.plan`."""
         return plan_dropout(None if shape is None else tuple(shape), self.compute_dtype)

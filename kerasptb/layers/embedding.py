@@ -2,12 +2,14 @@
 
 import contextlib
 import contextvars
+from typing import Any
 
 import keras
 from keras import ops
 
 from kerasptb.compat.keras import without_autocast
 from kerasptb.ops.dropout import draw_dropout
+from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -56,22 +58,23 @@ class Embedding(keras.layers.Embedding):
 
     # fmt: off
     def __init__(
-        self, input_dim, output_dim, embeddings_initializer="uniform", embeddings_regularizer=None,
-        embeddings_constraint=None, mask_zero=False, weights=None, lora_rank=None, lora_alpha=None,
-        *, word_dropout=0.0, seed=None, **kwargs,
-    ):
+        self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None, embeddings_constraint: Any = None, mask_zero: bool = False,
+        weights: Any = None, lora_rank: int | None = None, lora_alpha: float | None = None, *,
+        word_dropout: float = 0.0, seed: int | None = None, **kwargs: Any,
+    ) -> None:
         super().__init__(
             input_dim, output_dim, embeddings_initializer, embeddings_regularizer, embeddings_constraint, mask_zero,
             weights, lora_rank, lora_alpha, **kwargs,
         )
-        # fmt: on
         self.word_dropout = word_dropout
         self.seed = seed
         self.is_tied = False  # `TiedDense` sets it
         if word_dropout > 0:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training=False):
+    # fmt: on
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Returns the vectors of the words."""
         vectors = self._vectors(inputs)
         if not training or self.word_dropout == 0:
@@ -79,11 +82,11 @@ class Embedding(keras.layers.Embedding):
         factors = draw_dropout(ops.ones((self.input_dim,)), self.word_dropout, self.seed_generator)
         return vectors * ops.cast(ops.take(factors, inputs, axis=0), vectors.dtype)[..., None]
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(self, inputs: Tensor, training: bool = False) -> keras.KerasTensor:
         """Returns the shape and the dtype of the vectors, as a `keras.KerasTensor`."""
         return super().compute_output_spec(inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments, for serialisation."""
         return {**super().get_config(), "word_dropout": self.word_dropout, "seed": self.seed}
 

@@ -1,5 +1,8 @@
 """A keras.layers.LSTM whose inner loop is `kerasptb.ops.lstm`."""
 
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
 import keras
 from keras import ops
 
@@ -11,6 +14,7 @@ from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit, warn_if_slower
 from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -71,14 +75,16 @@ class FusedLSTM(keras.layers.LSTM):
     # All arguments are named, for editors; a line each would take two screens.
     # fmt: off
     def __init__(
-        self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-        kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
-        unit_forget_bias=True, kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None,
-        activity_regularizer=None, kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
-        dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False, return_state=False,
-        go_backwards=False, stateful=False, unroll=False, use_cudnn="auto",
-        *, backend="auto", precision=None, shared_recurrent_dropout=False, recurrent_kernel_dropout=0.0, **kwargs,
-    ):
+        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros", unit_forget_bias: bool = True, kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
+        kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None,
+        dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
+        return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False,
+        use_cudnn: bool | Literal["auto"] = "auto", *, backend: Backend = "auto", precision: Precision | None = None,
+        shared_recurrent_dropout: bool = False, recurrent_kernel_dropout: float = 0.0, **kwargs: Any,
+    ) -> None:
         super().__init__(
             units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
             bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
@@ -86,7 +92,6 @@ class FusedLSTM(keras.layers.LSTM):
             recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful, unroll, use_cudnn,
             **kwargs,
         )
-        # fmt: on
         self.backend = backend
         self.precision = precision
         self.shared_recurrent_dropout = shared_recurrent_dropout
@@ -100,13 +105,21 @@ class FusedLSTM(keras.layers.LSTM):
         if self.expected_backend() != "keras":
             self.supports_jit = True
 
-    def build(self, sequences_shape, *args, **kwargs):
+    # fmt: on
+    def build(self, sequences_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
         """Makes the weights, and of a stateful layer the state."""
         super().build(sequences_shape, *args, **kwargs)
         for variable in self.state_variables():
             place_rows(variable)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, resets=None):
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Sequence[Tensor] | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+        resets: Tensor | None = None,
+    ) -> Tensor:
         """Runs the layer; see "Call arguments" of the class."""
         # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
         variables = self._state_to_continue(sequences, training)
@@ -193,7 +206,7 @@ class FusedLSTM(keras.layers.LSTM):
                 drawn[name] = ops.stack(masks) if isinstance(masks, list) else masks
         return drawn
 
-    def plan(self, shape=None, mask=False, resets=False):
+    def plan(self, shape: Sequence[int | None] | None = None, mask: bool = False, resets: bool = False) -> Plan:
         """Returns the `Plan` of the layer's calls: what runs, and why nothing faster does.
 
         Args:
@@ -221,12 +234,12 @@ class FusedLSTM(keras.layers.LSTM):
             return Plan("keras", reason=limit)
         return choose(self.backend, precision, limit)
 
-    def expected_backend(self):
+    def expected_backend(self) -> str:
         """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
         return self.plan().implementation
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         """The layer's variables; with JAX also those of its recurrent state.
 
         Keras' JAX trainer carries only these variables from step to step. The state variables are not weights, so they
@@ -236,11 +249,11 @@ class FusedLSTM(keras.layers.LSTM):
             return super().variables
         return [*super().variables, *self.state_variables()]
 
-    def state_variables(self):
+    def state_variables(self) -> list[keras.Variable]:
         """Returns a list of the recurrent state's variables; empty if the layer is not stateful or not built."""
         return keras.tree.flatten(getattr(self, "states", None) or [])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments, for serialisation."""
         return {
             **super().get_config(),
@@ -251,7 +264,7 @@ class FusedLSTM(keras.layers.LSTM):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
         return super().from_config(available_here(config))
 

@@ -2,12 +2,15 @@
 
 import contextlib
 import threading
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 
 from kerasptb.compat.keras import in_stateless_scope, in_symbolic_scope, is_exported
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.ops.sharding import place_rows
+from kerasptb.utils.types import Backend, Precision, Tensor
 from kerasptb.utils.untracked import Untracked
 
 # A thread that uses the evaluation state holds this from the reset of the state to its last use.
@@ -44,14 +47,16 @@ class StatefulLSTM(FusedLSTM):
 
     # fmt: off
     def __init__(
-        self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
-        kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
-        unit_forget_bias=True, kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None,
-        activity_regularizer=None, kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
-        dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False, return_state=False,
-        go_backwards=False, stateful=True, unroll=False, use_cudnn="auto",
-        *, backend="auto", precision=None, shared_recurrent_dropout=False, recurrent_kernel_dropout=0.0, **kwargs,
-    ):
+        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros", unit_forget_bias: bool = True, kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
+        kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None,
+        dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
+        return_state: bool = False, go_backwards: bool = False, stateful: bool = True, unroll: bool = False,
+        use_cudnn: bool | Literal["auto"] = "auto", *, backend: Backend = "auto", precision: Precision | None = None,
+        shared_recurrent_dropout: bool = False, recurrent_kernel_dropout: float = 0.0, **kwargs: Any,
+    ) -> None:
         if not stateful:
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
         super().__init__(
@@ -62,11 +67,11 @@ class StatefulLSTM(FusedLSTM):
             backend=backend, precision=precision, shared_recurrent_dropout=shared_recurrent_dropout,
             recurrent_kernel_dropout=recurrent_kernel_dropout, **kwargs,
         )
-        # fmt: on
         # By batch size. State is not a weight. If tracked, it would be saved, and none could be added after `build`.
         self._evaluation_states = Untracked({})
 
-    def build(self, sequences_shape, *args, **kwargs):
+    # fmt: on
+    def build(self, sequences_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
         """Makes the weights and the state of training, for batches of this size."""
         super().build(sequences_shape, *args, **kwargs)
         if keras.backend.backend() == "jax":
@@ -74,7 +79,14 @@ class StatefulLSTM(FusedLSTM):
             # same batch size.
             self.make_evaluation_states(sequences_shape[0])
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, resets=None):
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Sequence[Tensor] | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+        resets: Tensor | None = None,
+    ) -> Tensor:
         """Runs the layer from the training state or the evaluation state, and stores the new state."""
         if is_exported():
             raise ValueError(
@@ -94,12 +106,12 @@ class StatefulLSTM(FusedLSTM):
             )
         return self.states
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Zeroes the training state and the evaluation states."""
         super().reset_state()
         self.reset_evaluation_state()
 
-    def reset_evaluation_state(self, batch_size=None):
+    def reset_evaluation_state(self, batch_size: int | None = None) -> None:
         """Zeroes the state of evaluation.
 
         Args:
@@ -123,11 +135,11 @@ class StatefulLSTM(FusedLSTM):
         self.make_evaluation_states(batch_size)
         return self._evaluation_states.value[batch_size]
 
-    def has_evaluation_states(self, batch_size):
+    def has_evaluation_states(self, batch_size: int) -> bool:
         """Returns whether the state of evaluation for batches of this size exists."""
         return batch_size in self._evaluation_states.value
 
-    def make_evaluation_states(self, batch_size):
+    def make_evaluation_states(self, batch_size: int) -> None:
         """Makes the state of evaluation for batches of this size, unless it exists.
 
         Args:
@@ -154,7 +166,7 @@ class StatefulLSTM(FusedLSTM):
                 for variable in self._evaluation_states.value[batch_size]:
                     place_rows(variable)
 
-    def state_variables(self):
+    def state_variables(self) -> list[keras.Variable]:
         """Returns a list of the variables of the training state and the evaluation states."""
         return [*super().state_variables(), *keras.tree.flatten(list(self._evaluation_states.value.values()))]
 

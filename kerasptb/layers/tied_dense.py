@@ -1,10 +1,14 @@
 """The logits layer of a model whose output matrix is its embedding matrix, transposed."""
 
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
 import keras
 from keras import ops
 
 from kerasptb.layers.dense import CarriesFactors
 from kerasptb.ops.tensors import matmul
+from kerasptb.utils.types import Backend, Precision, Tensor
 from kerasptb.utils.untracked import Untracked
 
 
@@ -37,7 +41,14 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
 
     _matrix = "embeddings"
 
-    def __init__(self, embedding, bias_initializer="zeros", backend="auto", precision=None, **kwargs):
+    def __init__(
+        self,
+        embedding: keras.layers.Embedding,
+        bias_initializer: Any = "zeros",
+        backend: Backend = "auto",
+        precision: Precision | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.backend = backend
         self.precision = precision
@@ -48,7 +59,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         self.units = embedding.input_dim
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Makes the bias.
 
         Raises:
@@ -62,7 +73,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.units,), initializer=self.bias_initializer, name="bias")
 
     @property
-    def embeddings(self):
+    def embeddings(self) -> keras.Variable:
         """The embedding's matrix, a variable [V, D].
 
         Raises:
@@ -76,11 +87,11 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         return self._embedding.embeddings
 
     @property
-    def kernel(self):
+    def kernel(self) -> Tensor:
         """The embedding's matrix, transposed: a tensor [D, V] through which gradients reach the matrix."""
         return ops.transpose(ops.convert_to_tensor(self.embeddings))
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Returns the logits."""
         # Computed as a product of two matrices, which can transpose the second without a copy.
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
@@ -88,11 +99,11 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         logits = matmul(rows, matrix, transpose_b=True) + self.bias
         return self._hand_on(ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units)), inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Returns the shape of the logits."""
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> NoReturn:
         """Refuses: a config describes one layer, and cannot say that it shares another layer's matrix.
 
         Raises:

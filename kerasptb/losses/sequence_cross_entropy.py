@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops.logits import factors_of
+from kerasptb.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -39,10 +40,15 @@ class SequenceCrossEntropy(keras.losses.Loss):
             `reduction="mean_with_sample_weight"`, which divides by the weights of sequences.
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="sequence_cross_entropy", dtype=None):
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sequence_cross_entropy",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Returns the cost, reduced over the batch."""
         if y_true is None:
             raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
@@ -81,7 +87,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         cost = ops.cast(cost, self.dtype)
         return cost if known or not mean else cost / ops.cast(shape[0], self.dtype)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the cost of each sequence, float32 [B]."""
         return ops.sum(self._word_losses(y_true, y_pred), axis=-1)
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops.logits import by_word, factors_of
+from kerasptb.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -33,15 +34,15 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     def __init__(
         self,
-        from_logits=True,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="sparse_categorical_crossentropy",
-        dtype=None,
-    ):
+        from_logits: bool = True,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sparse_categorical_crossentropy",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         super().__init__(from_logits, ignore_class, reduction, name=name, dtype=dtype)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Returns the loss, reduced."""
         factors = factors_of(y_pred) if self.from_logits else None
         shape = ops.shape(y_pred if factors is None else factors.h)[:-1]

@@ -1,6 +1,7 @@
 """Perplexity, exact over everything seen since the last reset."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,6 +9,7 @@ from keras import ops
 from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops import tensors
 from kerasptb.ops.logits import by_word, factors_of
+from kerasptb.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -38,11 +40,17 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     2.0
     """
 
-    def __init__(self, from_logits=True, name="perplexity", dtype=None, ignore_class=None):
+    def __init__(
+        self,
+        from_logits: bool = True,
+        name: str = "perplexity",
+        dtype: str | keras.DTypePolicy | None = None,
+        ignore_class: int | None = None,
+    ) -> None:
         dtype = dtype or keras.backend.result_type(keras.config.floatx(), "float32")
         super().__init__(name=name, dtype=dtype, from_logits=from_logits, ignore_class=ignore_class)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Adds the words of a batch; for the arguments' shapes see "Call arguments" of the class."""
         mask = get_keras_mask(y_pred)
         logits = getattr(y_pred, "_keras_logits", None)
@@ -69,7 +77,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         with tensors.after(y_true):
             return super().update_state(y_true, y_pred, sample_weight=weights)
 
-    def update_from_cross_entropy(self, cross_entropy, num_words):
+    def update_from_cross_entropy(self, cross_entropy: Tensor, num_words: Tensor) -> None:
         """Adds words whose cross-entropy is already known, so that no logits are needed.
 
         Args:
@@ -81,15 +89,15 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         keras.metrics.Mean.update_state(self, mean, sample_weight=num_words)
 
     @property
-    def num_words(self):
+    def num_words(self) -> keras.Variable:
         """Number of words seen since the last reset, or the sum of their weights: a scalar variable of `dtype`."""
         return self.count
 
-    def result(self):
+    def result(self) -> Tensor:
         """Returns the perplexity, a float32 scalar; 1.0 before any word."""
         return ops.exp(super().result())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         config = super().get_config()
         del config["axis"]
@@ -101,7 +109,7 @@ def _in_float32_at_least(x):
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
-def find_perplexity(model):
+def find_perplexity(model: keras.Model) -> Perplexity | None:
     """Returns a model's `Perplexity`, or `None` if there is none (yet: the first batch builds compiled metrics)."""
     metrics = list(model.metrics)
     for several in (*model.metrics, getattr(model, "_compile_metrics", None)):

@@ -1,10 +1,16 @@
 """The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
 
+import os
 import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, Self
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from kerasptb import presets
+from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
@@ -16,6 +22,7 @@ from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.trainers import Trainer
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
 
@@ -80,32 +87,40 @@ class LanguageModel(Trainer):
     (2, 5, 100)
     """
 
+    embedding_size: int
+    units: tuple[int, ...]
+    num_steps: int
+    seed: int | None
+    backend: Backend
+    precision: Precision | None
+    tie_embeddings: bool
+
     def __init__(
         self,
-        vocabulary_size,
-        embedding_size,
-        units,
-        batch_size,
-        num_steps,
-        keep_prob=1.0,
-        init_scale=0.1,
-        backend="auto",
-        precision=None,
-        seed=None,
-        name="language_model",
-        tie_embeddings=False,
-        dtype=None,
+        vocabulary_size: int,
+        embedding_size: int,
+        units: int | Sequence[int],
+        batch_size: int,
+        num_steps: int,
+        keep_prob: float = 1.0,
+        init_scale: float = 0.1,
+        backend: Backend = "auto",
+        precision: Precision | None = None,
+        seed: int | None = None,
+        name: str = "language_model",
+        tie_embeddings: bool = False,
+        dtype: str | keras.DTypePolicy | None = None,
         *,
-        input_dropout=None,
-        hidden_dropout=None,
-        output_dropout=None,
-        variational_dropout=False,
-        word_dropout=0.0,
-        recurrent_dropout=0.0,
-        recurrent_kernel_dropout=0.0,
-        activation_regularization=0.0,
-        temporal_activation_regularization=0.0,
-    ):
+        input_dropout: float | None = None,
+        hidden_dropout: float | None = None,
+        output_dropout: float | None = None,
+        variational_dropout: bool = False,
+        word_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        recurrent_kernel_dropout: float = 0.0,
+        activation_regularization: float = 0.0,
+        temporal_activation_regularization: float = 0.0,
+    ) -> None:
         if keras.backend.backend() not in ("tensorflow", "jax"):
             raise ValueError(
                 "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
@@ -142,7 +157,7 @@ class LanguageModel(Trainer):
         self._argument_names = tuple(arguments)
 
     @classmethod
-    def from_preset(cls, preset, **overrides):
+    def from_preset(cls, preset: str, **overrides: Any) -> Self:
         """Builds an untrained model from a named recipe. No weights are downloaded.
 
         Args:
@@ -156,15 +171,15 @@ class LanguageModel(Trainer):
 
     def compile(
         self,
-        optimizer=None,
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
         *,
-        jit_compile=None,
-        **kwargs,
-    ):
+        jit_compile: bool | Literal["auto"] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures training. Without arguments, training is as in the original tutorial.
 
         Args:
@@ -203,14 +218,14 @@ class LanguageModel(Trainer):
         )
         self._default_arguments = tuple(item for item in asked.items() if item[1] is None or item[1] == "auto")
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile`, serialised, with `None` for default loss, metrics and `jit_compile`."""
         config = super().get_compile_config()
         if config:
             config.update(self._default_arguments)
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` returned."""
         arguments = keras.saving.deserialize_keras_object(config)
         try:
@@ -221,7 +236,7 @@ class LanguageModel(Trainer):
         self.compile(**arguments)
         self.optimizer.build(self.trainable_variables)
 
-    def next_word_probabilities(self, tokens, reset=True):
+    def next_word_probabilities(self, tokens: npt.ArrayLike, reset: bool = True) -> np.ndarray:
         """Returns the probability of each word as the next word after each row.
 
         Several threads may call this at the same time. With TensorFlow they may also do so while another thread trains
@@ -257,12 +272,12 @@ class LanguageModel(Trainer):
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns the logits [B, T, V] of tokens, int32 [B, T], also if they are given in a dict or a list of one."""
         (tokens,), (mask,) = keras.tree.flatten(inputs), keras.tree.flatten(mask)
         return super().call(tokens, training=training, mask=mask)
 
-    def encode(self, tokens, training=False):
+    def encode(self, tokens: Tensor, training: bool = False) -> Tensor:
         """Returns the input of the logits layer, [B, T, H] in the model's compute dtype.
 
         Args:
@@ -276,7 +291,7 @@ class LanguageModel(Trainer):
         return x
 
     @do_not_convert
-    def compute_cost(self, tokens, targets, training=False):
+    def compute_cost(self, tokens: Tensor, targets: Tensor, training: bool = False) -> Tensor:
         """Returns the original's cost, the cross-entropy summed over time and averaged over the batch.
 
         It is `SequenceCrossEntropy` of the logits, computed without keeping them.
@@ -300,26 +315,33 @@ class LanguageModel(Trainer):
         factors = self.get_layer("logits").factors(self.encode(tokens, training=training))
         return factors.cross_entropy(targets, scale=1.0 / targets.shape[0])
 
-    def make_evaluation_states(self, batch_size):
+    def make_evaluation_states(self, batch_size: int) -> None:
         """Makes the recurrent state of evaluation for batches of this size, unless it exists."""
         for layer in self._lstm_layers():
             layer.make_evaluation_states(batch_size)
 
-    def has_evaluation_states(self, batch_size):
+    def has_evaluation_states(self, batch_size: int) -> bool:
         """Returns whether the recurrent state of evaluation for batches of this size exists."""
         return all(layer.has_evaluation_states(batch_size) for layer in self._lstm_layers())
 
-    def reset_states(self):
+    def reset_states(self) -> None:
         """Zeroes the recurrent states of training and of evaluation."""
         for layer in self._lstm_layers():
             layer.reset_state()
 
-    def reset_evaluation_states(self):
+    def reset_evaluation_states(self) -> None:
         """Zeroes the recurrent state of evaluation; the training state stays as it is."""
         for layer in self._lstm_layers():
             layer.reset_evaluation_state()
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Exports the model without its state, as plain Keras layers in float32: tokens [B, T] to logits [B, T, V].
 
         The exported model reads each row from a zero state. For a model that takes text, for one that takes and
@@ -344,7 +366,7 @@ class LanguageModel(Trainer):
         check_path(filepath)
         portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
-    def quantize(self, *args, **kwargs):
+    def quantize(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuses: a quantized model could not be saved, and its cost could not be computed.
 
         Raises:
@@ -354,7 +376,7 @@ class LanguageModel(Trainer):
             "A LanguageModel is quantized when it is exported: use kerasptb.export_litert(..., quantize=True)."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor, and the names of the layers that are not trainable as "frozen".
 
         Other changes to layers, such as a regularizer, are not included. If LoRA is on, a warning says that it is
@@ -378,7 +400,7 @@ class LanguageModel(Trainer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         """Builds the model from the result of `get_config`, with a backend and precision that this process has."""
         config = available_here(config)
         frozen, trainable = config.pop("frozen", ()), config.pop("trainable", True)
@@ -389,7 +411,7 @@ class LanguageModel(Trainer):
             model.trainable = False
         return model
 
-    def lookup_layer(self):
+    def lookup_layer(self) -> Embedding | None:
         """Returns the embedding, unless its matrix is tied, and so read whole, or a subclass has its own `call`."""
         apart = not self.tie_embeddings and type(self).call is LanguageModel.call
         return self.get_layer("embedding") if apart else None
@@ -409,8 +431,13 @@ class LanguageModel(Trainer):
 
 
 def build_language_model(
-    vocabulary_size=10000, embedding_size=200, units=(256, 128), batch_size=60, num_steps=20, **kwargs
-):
+    vocabulary_size: int = 10000,
+    embedding_size: int = 200,
+    units: int | Sequence[int] = (256, 128),
+    batch_size: int = 60,
+    num_steps: int = 20,
+    **kwargs: Any,
+) -> LanguageModel:
     """Builds a `LanguageModel`; the defaults are the original tutorial's.
 
     Args:

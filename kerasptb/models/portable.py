@@ -1,8 +1,14 @@
 """The model that every export is made from: stateless, of plain Keras layers, in float32."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
+
+if TYPE_CHECKING:
+    from kerasptb.models.language_model import LanguageModel
 
 
 class ExportError(ValueError):
@@ -122,7 +128,7 @@ class PortableNetwork:
         return self._logits(hidden)
 
 
-def portable_model(model, with_state=True):
+def portable_model(model: LanguageModel, with_state: bool = True) -> keras.Model:
     """Returns a trained model as a plain, stateless functional Keras model that takes any batch size and length.
 
     Args:

@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from kerasptb.models.language_model import LanguageModel, build_language_model
+from kerasptb.utils.types import Backend, Precision
 
 # These match the end of a name. So any scope may come first, and optimizer slots (".../kernel/Momentum"), moving
 # averages and counters ("global_step") do not match. The second spellings are of older TensorFlow 1 and of notebooks.
@@ -43,7 +45,9 @@ _CHECKPOINT_FILE = re.compile(r"\.(?:index|meta|data-\d+-of-\d+)$")
 _MAX_LISTED = 30
 
 
-def basic_lstm_to_keras(kernel, bias, forget_bias=0.0):
+def basic_lstm_to_keras(
+    kernel: npt.ArrayLike, bias: npt.ArrayLike, forget_bias: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Converts the weights of a TensorFlow 1 `BasicLSTMCell` to those of a `keras.layers.LSTM`.
 
     Args:
@@ -72,7 +76,9 @@ def basic_lstm_to_keras(kernel, bias, forget_bias=0.0):
     return kernel[:-units], kernel[-units:], bias
 
 
-def keras_to_basic_lstm(kernel, recurrent_kernel, bias, forget_bias=0.0):
+def keras_to_basic_lstm(
+    kernel: npt.ArrayLike, recurrent_kernel: npt.ArrayLike, bias: npt.ArrayLike, forget_bias: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Converts the weights of a `keras.layers.LSTM` to those of a TensorFlow 1 `BasicLSTMCell`.
 
     The inverse of `basic_lstm_to_keras`.
@@ -103,15 +109,15 @@ def keras_to_basic_lstm(kernel, recurrent_kernel, bias, forget_bias=0.0):
 
 
 def load_tf1_checkpoint(
-    path,
-    batch_size=60,
-    num_steps=20,
+    path: str | os.PathLike[str],
+    batch_size: int = 60,
+    num_steps: int = 20,
     *,
-    keep_prob=1.0,
-    forget_bias=0.0,
-    scope=None,
-    backend="auto",
-    precision=None,
+    keep_prob: float = 1.0,
+    forget_bias: float = 0.0,
+    scope: str | None = None,
+    backend: Backend = "auto",
+    precision: Precision | None = None,
 ) -> LanguageModel:
     """Builds a `LanguageModel` with the weights of a checkpoint that the original TensorFlow 1 graph saved.
 

@@ -1,11 +1,21 @@
 """Weights of a trained model for one of another vocabulary."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from kerasptb.data import Vocabulary
 from kerasptb.layers.embedding import Embedding
 
+if TYPE_CHECKING:
+    from kerasptb.models.language_model import LanguageModel
 
-def transfer_weights(source, source_vocabulary, model, vocabulary):
+
+def transfer_weights(
+    source: LanguageModel, source_vocabulary: Vocabulary, model: LanguageModel, vocabulary: Vocabulary
+) -> int:
     """Gives a model the weights of a trained one: the layers' as they are, the vocabulary's word by word.
 
     Words that the trained model does not have keep their initial vectors, and their initial weights of the logits.

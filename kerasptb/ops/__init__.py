@@ -6,6 +6,11 @@ Each is imported when it is first used, because compiling the native library nee
 import importlib
 import sys
 import types
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
+    from kerasptb.ops.lstm import lstm
 
 __all__ = ["linear_cross_entropy", "lstm"]
 

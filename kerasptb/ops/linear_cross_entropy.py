@@ -13,6 +13,7 @@ is done in chunks of R words: the logits of a chunk are computed, read and dropp
 """
 
 import numbers
+from typing import Literal
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import Plan, choose, warn_if_slower
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import after, as_tensor, differentiable, do_not_convert, matmul, matmul_bfloat16
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -45,19 +47,19 @@ _GPU_CHUNK_BYTES = 256 * 2**20
 
 @do_not_convert
 def linear_cross_entropy(
-    h,
-    kernel,
-    bias,
-    targets,
-    reduction="none",
+    h: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    reduction: Literal["none", "sum"] = "none",
     *,
-    backend="auto",
-    precision="float32",
-    scale=1.0,
-    transpose_kernel=False,
-    weights=None,
-    return_losses=False,
-):
+    backend: Backend = "auto",
+    precision: Precision = "float32",
+    scale: float = 1.0,
+    transpose_kernel: bool = False,
+    weights: Tensor | None = None,
+    return_losses: bool = False,
+) -> Tensor:
     """Returns the cross-entropy in nats of `softmax(h @ kernel + bias)` against integer targets.
 
     Only one chunk of the logits exists at any time. The result can be differentiated once, in `h`, `kernel` and `bias`.

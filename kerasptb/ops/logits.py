@@ -10,11 +10,15 @@ JAX what runs inside of the differentiated function. There Keras' own step compu
 and takes three times as long; `kerasptb/trainers/jax.py` updates them inside.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_tensor_attr, set_tensor_attr
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ATTRIBUTE = "_kerasptb_factors"
 
@@ -32,12 +36,27 @@ class LogitFactors:
         precision: as in `linear_cross_entropy`.
     """
 
-    def __init__(self, h, kernel, bias, transpose_kernel=False, backend="auto", precision="float32"):
+    def __init__(
+        self,
+        h: Tensor,
+        kernel: Tensor,
+        bias: Tensor,
+        transpose_kernel: bool = False,
+        backend: Backend = "auto",
+        precision: Precision = "float32",
+    ) -> None:
         self.h, self.kernel, self.bias = h, kernel, bias
         self.transpose_kernel, self.backend, self.precision = transpose_kernel, backend, precision
         self._targets, self._losses, self._ignored = None, None, None
 
-    def cross_entropy(self, targets, reduction="sum", weights=None, scale=1.0, ignore_class=None):
+    def cross_entropy(
+        self,
+        targets: Tensor,
+        reduction: Literal["sum", "none"] = "sum",
+        weights: Tensor | None = None,
+        scale: float = 1.0,
+        ignore_class: int | None = None,
+    ) -> Tensor:
         """Returns the cross-entropy of the logits against targets; arguments and result as `linear_cross_entropy`.
 
         Args:
@@ -67,7 +86,7 @@ class LogitFactors:
         self._targets, self._losses = targets, losses
         return loss
 
-    def losses_of(self, targets, ignore_class=None):
+    def losses_of(self, targets: Tensor, ignore_class: int | None = None) -> Tensor | None:
         """Returns the words' losses [...], without gradient, if a loss has computed those of this tensor, else None.
 
         Args:
@@ -78,7 +97,7 @@ class LogitFactors:
         return self._losses if known else None
 
 
-def by_word(weights, shape, dtype):
+def by_word(weights: Tensor, shape: Sequence[int], dtype: str) -> Tensor:
     """Returns weights of the first dimensions as one for each word: of this shape and dtype.
 
     Args:
@@ -93,11 +112,11 @@ def by_word(weights, shape, dtype):
     return ops.broadcast_to(ops.reshape(weights, (*ops.shape(weights), *[1] * missing)), shape)
 
 
-def attach(logits, factors):
+def attach(logits: Tensor, factors: LogitFactors) -> None:
     """Makes logits carry their `LogitFactors`."""
     set_tensor_attr(logits, _ATTRIBUTE, factors)
 
 
-def factors_of(logits):
+def factors_of(logits: Tensor) -> LogitFactors | None:
     """Returns the `LogitFactors` that the logits carry, or None."""
     return get_tensor_attr(logits, _ATTRIBUTE)

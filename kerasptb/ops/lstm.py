@@ -20,26 +20,27 @@ from kerasptb.compat.keras import lstm_loop, rnn_loop
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 EACH_GATE = "masks of each gate"  # in the place of the name of a mask [4, ...]
 
 
 @do_not_convert
 def lstm(
-    x,
-    h0,
-    c0,
-    kernel,
-    recurrent_kernel,
-    bias,
-    backend="auto",
-    precision="float32",
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    backend: Backend = "auto",
+    precision: Precision = "float32",
     *,
-    mask=None,
-    resets=None,
-    recurrent_mask=None,
-    input_mask=None,
-):
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    input_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Runs an LSTM over a batch of sequences.
 
     Shape letters: B batch, T steps, D features, H units.

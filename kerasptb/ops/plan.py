@@ -13,15 +13,16 @@ reports ask it, and decide nothing again.
 """
 
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import keras
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native.loader import NativeUnavailableError
+from kerasptb.utils.types import Backend
 
-BACKENDS = ("auto", "reference", "keras", "native")
+BACKENDS = get_args(Backend)
 PRECISIONS = platforms.PRECISIONS
 _told = set()
 

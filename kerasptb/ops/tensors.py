@@ -1,6 +1,8 @@
 """Helpers of the operations: tensors, products, custom gradients, and the state of tracing."""
 
 import contextlib
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import keras
 from keras import ops
@@ -14,7 +16,11 @@ if _ON_TENSORFLOW:
     from kerasptb.compat import tensorflow as tf_private
 
 
-def do_not_convert(function):
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def do_not_convert(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Returns a function that TensorFlow's AutoGraph does not convert, nor what it calls.
 
     AutoGraph would needlessly rewrite each function at every trace, and warn about those that it cannot rewrite.

@@ -1,11 +1,16 @@
 """What an optimizer of ours knows about averages of the weights."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
+import keras
 from keras import ops
 
+from kerasptb.utils.types import Tensor
 
-class PolyakAveraging:
+
+class PolyakAveraging(keras.optimizers.Optimizer):
     """Lets an optimizer keep the mean of the weights after each step since `start_averaging`; a base beside Keras' own.
 
     Polyak and Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"; with a start that validation
@@ -16,7 +21,7 @@ class PolyakAveraging:
 
     polyak_averaging = False
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         """Makes the optimizer's variables."""
         if self.built:
             return
@@ -25,7 +30,7 @@ class PolyakAveraging:
             # The step after which averaging began, counted from 1; 0 before.
             self._average_start = self.add_variable((), initializer="zeros", dtype="int", name="average_start")
 
-    def start_averaging(self):
+    def start_averaging(self) -> None:
         """Begins the mean of the weights with the next step; does nothing if it has begun.
 
         Raises:
@@ -36,11 +41,11 @@ class PolyakAveraging:
         if not self.is_averaging():
             self._average_start.assign(self.iterations + 1)
 
-    def is_averaging(self):
+    def is_averaging(self) -> bool:
         """Whether the mean of the weights has begun."""
         return self.polyak_averaging and self.built and int(self._average_start) > 0
 
-    def average_momentum(self):
+    def average_momentum(self) -> Tensor:
         """Returns what the averages keep of themselves in this step, a float32 scalar in [0, 1)."""
         if not self.polyak_averaging:
             return ops.where(ops.equal(self.iterations, 0), 0.0, float(self.ema_momentum))
@@ -61,7 +66,7 @@ class PolyakAveraging:
                 factor = ops.cast(momentum, new.dtype)
                 average.assign(new + factor * (average - new))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "polyak_averaging": self.polyak_averaging}
 
@@ -75,7 +80,7 @@ def averages_of(optimizer):
 
 
 @contextlib.contextmanager
-def averaged_weights(model):
+def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Gives a model the averages of its weights while the body runs, if its optimizer keeps some.
 
     Args:

@@ -8,7 +8,7 @@ from kerasptb.optimizers.clipped_sgd import ClippedSGD
 _OURS = {"sgd": ClippedSGD, "adamw": ClippedAdamW}
 
 
-def with_optimizer(optimizer, name):
+def with_optimizer(optimizer: keras.optimizers.Optimizer, name: str) -> keras.optimizers.Optimizer:
     """Returns an optimizer of that name with the learning rate, or its schedule, and the clip norm of another one.
 
     Args:
@@ -24,7 +24,7 @@ def with_optimizer(optimizer, name):
     return _class_of(name)(learning_rate=rate, global_clipnorm=config["global_clipnorm"])
 
 
-def rate_of(name):
+def rate_of(name: str) -> float:
     """Returns the default learning rate of the optimizer of that name, a float.
 
     Raises:

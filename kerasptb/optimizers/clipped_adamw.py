@@ -1,9 +1,12 @@
 """Adam with decoupled weight decay that clips the gradients' global norm."""
 
+from typing import Any
+
 import keras
 
 from kerasptb.ops.clipped_adamw import clipped_adamw
 from kerasptb.optimizers.one_pass import OnePassStep
+from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -34,16 +37,16 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        weight_decay=0.01,
-        beta_1=0.9,
-        beta_2=0.99,
-        epsilon=1e-7,
-        global_clipnorm=5.0,
-        polyak_averaging=False,
-        name="clipped_adamw",
-        **kwargs,
-    ):
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        weight_decay: float | None = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        epsilon: float = 1e-7,
+        global_clipnorm: float | None = 5.0,
+        polyak_averaging: bool = False,
+        name: str = "clipped_adamw",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -58,7 +61,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
         self.polyak_averaging = polyak_averaging
         self.exclude_from_weight_decay(var_names=["bias"])
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Does Keras' step, from a dense gradient."""
         if _ON_TENSORFLOW:
             # Of a row that occurs several times in a sparse gradient, Keras' Adam would square each part by itself.

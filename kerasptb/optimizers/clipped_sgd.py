@@ -10,6 +10,7 @@ from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
 from kerasptb.optimizers.one_pass import OnePassStep
+from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -51,7 +52,14 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
             strategy apply gradients, because each replica knows only the norm of its own gradients.
     """
 
-    def __init__(self, learning_rate=1.0, global_clipnorm=5.0, name="clipped_sgd", polyak_averaging=False, **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        global_clipnorm: float | None = 5.0,
+        name: str = "clipped_sgd",
+        polyak_averaging: bool = False,
+        **kwargs: Any,
+    ) -> None:
         for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):
             if kwargs.pop(argument, None):
                 raise ValueError(
@@ -77,7 +85,7 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
             learning_rate = clipped_rate(learning_rate, norm_of_gradients(grads), self.global_clipnorm)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Subtracts `learning_rate * gradient` from the variable, in place where the backend can."""
         if _ON_TENSORFLOW:
             _subtract_in_place(variable, gradient, learning_rate)
@@ -87,11 +95,11 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         else:
             super().update_step(gradient, variable, learning_rate)
 
-    def takes_row_gradients(self):
+    def takes_row_gradients(self) -> bool:
         """Whether `apply` takes a `RowGradient`: Keras' accumulation and scaling of gradients do not."""
         return not self.gradient_accumulation_steps and self.loss_scale_factor is None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         config = super().get_config()
         for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from kerasptb.utils.types import Tensor
+
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
@@ -32,7 +34,14 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     >>> optimizer = keras.optimizers.AdamW(schedule)
     """
 
-    def __init__(self, learning_rate, total_steps, warmup_fraction=0.25, start_divisor=25.0, end_divisor=1e4):
+    def __init__(
+        self,
+        learning_rate: float,
+        total_steps: int,
+        warmup_fraction: float = 0.25,
+        start_divisor: float = 25.0,
+        end_divisor: float = 1e4,
+    ) -> None:
         if total_steps < 1 or not 0 <= warmup_fraction < 1 or start_divisor < 1 or end_divisor < 1:
             raise ValueError(
                 "Expected total_steps of at least 1, warmup_fraction in [0, 1) and divisors of at least 1. Received: "
@@ -45,7 +54,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         self.start_divisor = float(start_divisor)
         self.end_divisor = float(end_divisor)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Returns the rate of a step, a float32 scalar; steps count from 0."""
         step = ops.cast(step, "float32")
         warmup = self.warmup_fraction * self.total_steps
@@ -56,7 +65,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         falling = end + (self.learning_rate - end) * (1 + ops.cos(math.pi * fall)) / 2
         return ops.where(step < warmup, rising, falling)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         """Returns the arguments of the constructor."""
         return {
             "learning_rate": self.learning_rate,

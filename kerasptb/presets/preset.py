@@ -1,11 +1,18 @@
 """What a recipe's file offers, under one name."""
 
+from __future__ import annotations
+
 import ast
 import collections.abc
 import importlib
 import inspect
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
 
 _FOLDER = Path(__file__).parent
 
@@ -28,13 +35,13 @@ class Preset:
     0.5
     """
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
         self._recipe = importlib.import_module(f"kerasptb.presets.{name.replace('-', '_')}")
-        self.summary = inspect.getdoc(self._recipe)
+        self.summary = inspect.getdoc(self._recipe) or ""
         self.epochs = self._recipe.EPOCHS
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         own = {} if name.startswith("_") else {**self._recipe.MODEL, **self.training_arguments()}
         if name not in own:
             raise AttributeError(f"Preset {self.name!r} has no attribute {name!r}")
@@ -45,7 +52,7 @@ class Preset:
         )
         return own[name]
 
-    def model_arguments(self, vocabulary_size=10000):
+    def model_arguments(self, vocabulary_size: int = 10000) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel` as a dict.
 
         Args:
@@ -53,16 +60,18 @@ class Preset:
         """
         return {"vocabulary_size": vocabulary_size, **self._recipe.MODEL}
 
-    def batch_arguments(self):
+    def batch_arguments(self) -> dict[str, Any]:
         """Returns further arguments of `make_dataset` for the training text, as a dict."""
         return dict(getattr(self._recipe, "BATCHES", {}))
 
-    def training_arguments(self):
+    def training_arguments(self) -> dict[str, Any]:
         """Returns the settings of the training, except its epochs, as a dict."""
         parameters = list(inspect.signature(self._recipe.training).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters}
 
-    def training(self, steps_per_epoch, epochs=None, **settings):
+    def training(
+        self, steps_per_epoch: int, epochs: int | None = None, **settings: Any
+    ) -> tuple[keras.optimizers.Optimizer, list[keras.callbacks.Callback]]:
         """Returns what trains the model.
 
         Args:
@@ -106,10 +115,10 @@ class _Presets(collections.abc.Mapping):
         return len(self._names)
 
 
-PRESETS = _Presets()
+PRESETS: Mapping[str, Preset] = _Presets()
 
 
-def get_preset(name):
+def get_preset(name: str) -> Preset:
     """Returns the `Preset` of a name.
 
     Raises:
@@ -121,7 +130,7 @@ def get_preset(name):
         raise ValueError(f"Expected a preset among {sorted(PRESETS)}. Received: {name!r}") from None
 
 
-def summary_of(name):
+def summary_of(name: str) -> str:
     """Returns the first paragraph of a recipe's docstring, on one line, without importing Keras."""
     path = _FOLDER / f"{name.replace('-', '_')}.py"
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""

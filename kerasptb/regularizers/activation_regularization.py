@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerasptb.utils.types import Tensor
+
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class ActivationRegularization(keras.regularizers.Regularizer):
@@ -28,16 +30,16 @@ class ActivationRegularization(keras.regularizers.Regularizer):
     >>> layer = keras.layers.Dropout(0.4, activity_regularizer=ActivationRegularization(2.0))
     """
 
-    def __init__(self, alpha):
+    def __init__(self, alpha: float) -> None:
         if not alpha >= 0:
             raise ValueError(f"`alpha` must be at least 0. Received: alpha={alpha}")
         self.alpha = float(alpha)
 
-    def __call__(self, x):
+    def __call__(self, x: Tensor) -> Tensor:
         """Returns the penalty, times B."""
         x = ops.cast(x, "float32")
         return self.alpha * ops.sum(x * x) / x.shape[-1]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         """Returns the arguments of the constructor."""
         return {"alpha": self.alpha}

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerasptb.utils.types import Tensor
+
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class TemporalActivationRegularization(keras.regularizers.Regularizer):
@@ -28,12 +30,12 @@ class TemporalActivationRegularization(keras.regularizers.Regularizer):
     >>> layer = keras.layers.LSTM(8, return_sequences=True, activity_regularizer=TemporalActivationRegularization(1.0))
     """
 
-    def __init__(self, beta):
+    def __init__(self, beta: float) -> None:
         if not beta >= 0:
             raise ValueError(f"`beta` must be at least 0. Received: beta={beta}")
         self.beta = float(beta)
 
-    def __call__(self, x):
+    def __call__(self, x: Tensor) -> Tensor:
         """Returns the penalty, times B."""
         x = ops.cast(x, "float32")
         change = x[:, 1:] - x[:, :-1]
@@ -41,6 +43,6 @@ class TemporalActivationRegularization(keras.regularizers.Regularizer):
         factor = ops.divide_no_nan(steps, steps - 1)
         return self.beta * factor * ops.sum(change * change) / x.shape[-1]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         """Returns the arguments of the constructor."""
         return {"beta": self.beta}

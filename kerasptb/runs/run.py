@@ -17,16 +17,24 @@
 Files are written under a temporary name and then renamed, so that none is ever incomplete.
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import dataclasses
 import json
+import os
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from kerasptb.data import Vocabulary, load_corpus
+from kerasptb.data import Corpus, Vocabulary, load_corpus
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.utils.files import atomic_write, lock_folder, write_json
+
+if TYPE_CHECKING:
+    from kerasptb.models import LanguageModel
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"
@@ -74,11 +82,11 @@ class Run:
     """
 
     folder: Path
-    config: dict
+    config: dict[str, Any]
     vocabulary: Vocabulary
 
     @property
-    def metrics(self):
+    def metrics(self) -> dict[str, Any]:
         """The results in metrics.json, a dict; empty before the training has ended."""
         path = self.folder / METRICS
         if not path.exists():
@@ -87,7 +95,7 @@ class Run:
             return dict(json.loads(path.read_text()))
 
     @property
-    def history(self):
+    def history(self) -> list[dict[str, float]]:
         """The epochs so far: a list of dicts with "epoch" (from 1), "perplexity", "val_perplexity" and the rest."""
         path = self.folder / HISTORY
         if not path.exists():
@@ -98,11 +106,11 @@ class Run:
                 for row in csv.DictReader(file)
             ]
 
-    def weights_path(self, weights):
+    def weights_path(self, weights: Literal["best", "last"]) -> Path:
         """Returns the file of the "best" or the "last" weights."""
         return self.folder / f"{weights}.weights.h5"
 
-    def load_corpus(self, data=None):
+    def load_corpus(self, data: Corpus | str | os.PathLike[str] | None = None) -> Corpus:
         """Reads a text with the run's vocabulary.
 
         Args:
@@ -134,7 +142,9 @@ class Run:
             place = f"the built-in sample of Python {made_by}, whose documentation it is made of"
         raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
 
-    def load_model(self, batch_size=None, weights="best", **overrides):
+    def load_model(
+        self, batch_size: int | None = None, weights: Literal["best", "last"] = "best", **overrides: Any
+    ) -> LanguageModel:
         """Returns the trained model, compiled for evaluation.
 
         Args:
@@ -167,7 +177,7 @@ class Run:
         return model
 
 
-def load_run(folder):
+def load_run(folder: str | os.PathLike[str]) -> Run:
     """Opens a run folder.
 
     Args:
@@ -205,7 +215,7 @@ def _check_vocabulary(vocabulary, data):
         raise ValueError("its words or their order are not those of the training")
 
 
-def create_run(folder, config, vocabulary):
+def create_run(folder: str | os.PathLike[str], config: dict[str, Any], vocabulary: Vocabulary) -> Run:
     """Makes a run folder with its settings and vocabulary.
 
     Args:
@@ -237,7 +247,7 @@ def create_run(folder, config, vocabulary):
     return load_run(folder)
 
 
-def remove(folder):
+def remove(folder: str | os.PathLike[str]) -> None:
     """Removes a run folder and its contents; if it is a link or the working directory, only the contents."""
     for child in Path(folder).iterdir():
         if child.is_dir():
@@ -249,7 +259,7 @@ def remove(folder):
 
 
 @contextlib.contextmanager
-def lock_run(folder):
+def lock_run(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Locks the run folder for this training while the body runs; first removes unfinished files of killed trainings.
 
     Args:
@@ -268,7 +278,7 @@ def lock_run(folder):
         yield
 
 
-def write_history(path, history):
+def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Writes the epochs as a complete CSV file.
 
     Args:

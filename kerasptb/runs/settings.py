@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 from kerasptb.models import LanguageModel
 from kerasptb.models.arguments import KEEP_PROB_RATES
@@ -14,7 +16,7 @@ _PARTS = ("model", "training", "data", "versions")
 _TRAIN_ARGUMENTS = ("epochs", "steps_per_epoch", "optimizer", "early_stopping", "start_from", "freeze")
 
 
-def arguments_of(config, **others):
+def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any]:
     """Returns the arguments of `kerasptb.train` that train as a run was trained, with its seed.
 
     Args:

@@ -2,8 +2,10 @@
 
 import contextlib
 import ipaddress
+import os
 import socket
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from kerasptb.serving.errors import ServingError
@@ -29,7 +31,13 @@ def load_predictor(folder):
         return Predictor(export_saved_model(folder, Path(temporary, "model")))
 
 
-def serve(folder, host="127.0.0.1", port=8000, rate=None, allowed_hosts=()):
+def serve(
+    folder: str | os.PathLike[str],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    rate: float | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> None:
     """Serves a model's keyboard page and API until it is interrupted.
 
     Args:

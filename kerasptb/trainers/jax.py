@@ -6,6 +6,7 @@ four lists of values, in the order of the model's properties `trainable_variable
 """
 
 import itertools
+from typing import Any
 
 import jax
 import keras
@@ -43,7 +44,7 @@ class Trainer(StatefulTrainer):
     must be among the values that a step receives, so they are made before the step.
     """
 
-    def train_step(self, state, data):
+    def train_step(self, state: Any, data: Any) -> tuple[Any, Any]:
         """One training step: Keras' own, but for two things.
 
         Metrics are updated inside of the differentiated function, which the factors of logits do not leave. The
@@ -77,7 +78,7 @@ class Trainer(StatefulTrainer):
         trainable, optimizer_variables = self.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
         return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
 
-    def predict_step(self, state, data):
+    def predict_step(self, state: Any, data: Any) -> tuple[Any, Any]:
         """One step of prediction, as `keras.Model.predict_step`; every process gets all rows."""
         outputs, after = super().predict_step(state, data)
         return keras.tree.map_structure(lambda output: on_every_replica(output)[0], outputs), after
@@ -127,29 +128,29 @@ class Trainer(StatefulTrainer):
 
         return execution
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         """Makes the function that `fit` runs for each batch, unless it exists."""
         if self.train_function is None or force:
             with_states(self, "train_function", super().make_train_function)
         return self.train_function
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Any:
         """Makes the function that `evaluate` runs for each batch, unless it exists."""
         if self.test_function is None or force:
             with_states(self, "test_function", super().make_test_function)
         return self.test_function
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Any:
         """Makes the function that `predict` runs for each batch, unless it exists."""
         if self.predict_function is None or force:
             with_states(self, "predict_function", super().make_predict_function)
         return self.predict_function
 
-    def save(self, *args, **kwargs):
+    def save(self, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.save`; of several processes that train together the first one writes."""
         peers.by_first(lambda: super(Trainer, self).save(*args, **kwargs))
 
-    def save_weights(self, *args, **kwargs):
+    def save_weights(self, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.save_weights`; of several processes that train together the first one writes."""
         peers.by_first(lambda: super(Trainer, self).save_weights(*args, **kwargs))
 

@@ -2,12 +2,16 @@
 
 import math
 import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
+from kerasptb.layers.embedding import Embedding
 from kerasptb.losses import LOSSES_OF_FACTORS
+from kerasptb.utils.types import Tensor
 
 
 class StatefulTrainer(keras.Model):
@@ -22,19 +26,22 @@ class StatefulTrainer(keras.Model):
         batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
     """
 
+    vocabulary_size: int
+    batch_size: int
+
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=False,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = False,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, but keeps the order of the batches.
 
         Args:
@@ -86,7 +93,9 @@ class StatefulTrainer(keras.Model):
             x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, False, **kwargs
         )
 
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", **kwargs):
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any
+    ) -> Any:
         """Evaluates as `keras.Model.evaluate` does, from a zero state.
 
         The training state stays as it is.
@@ -100,7 +109,7 @@ class StatefulTrainer(keras.Model):
         self._prepare_function("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
-    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any) -> Any:
         """Returns logits [..., T, V] in the compute dtype, as `keras.Model.predict` does, from a zero state.
 
         Without a `batch_size` arrays are read in batches of the model's, each of which goes on from the one before, or,
@@ -117,7 +126,14 @@ class StatefulTrainer(keras.Model):
         self._prepare_function("predict_function", _shapes(x, batch_size))
         return super().predict(x, batch_size, verbose, **kwargs)
 
-    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+    def train_on_batch(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        class_weight: None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Trains as `keras.Model.train_on_batch` does, from the state after the previous batch.
 
         Raises:
@@ -129,20 +145,22 @@ class StatefulTrainer(keras.Model):
         self._prepare_function("train_function", _shape(x, sample_weight))
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+    def test_on_batch(
+        self, x: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None, **kwargs: Any
+    ) -> Any:
         """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch."""
         self.check_word_ids((x, y))
         self.reset_metrics()
         self._prepare_function("test_function", _shape(x, sample_weight))
         return super().test_on_batch(x, y, sample_weight, **kwargs)
 
-    def predict_on_batch(self, x):
+    def predict_on_batch(self, x: Tensor) -> Any:
         """Returns logits [B, T, V] in the compute dtype, from the state after the previous batch."""
         self.check_word_ids((x,))
         self._prepare_function("predict_function", _shape(x))
         return super().predict_on_batch(x)
 
-    def word_ids(self, batch):
+    def word_ids(self, batch: Any) -> dict[str, Tensor]:
         """Returns what of a batch are word ids in [0, V), as a dict: the "inputs", and "targets" that our losses read.
 
         Args:
@@ -153,11 +171,11 @@ class StatefulTrainer(keras.Model):
         ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)
         return {"inputs": keras.tree.flatten(x)[0], **({"targets": keras.tree.flatten(y)[0]} if ours else {})}
 
-    def ignored(self, name):
+    def ignored(self, name: str) -> int | None:
         """Returns the id out of range that word ids of this name may have, or None."""
         return getattr(keras.tree.flatten(self.loss)[0], "ignore_class", None) if name == "targets" else None
 
-    def check_word_ids(self, batch):
+    def check_word_ids(self, batch: Any) -> None:
         """Checks the word ids of a batch of arrays: a step that XLA compiles cannot raise.
 
         Raises:
@@ -184,14 +202,14 @@ class StatefulTrainer(keras.Model):
 
     # For backends.
 
-    def choose_jit_compile(self, wish, reads_logits):
+    def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`.
 
         `reads_logits` is whether a step reads the logits, whose product XLA computes slower on a busy processor.
         """
         return "auto" if wish is None else wish
 
-    def lookup_layer(self):
+    def lookup_layer(self) -> Embedding | None:
         """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
         return None
 

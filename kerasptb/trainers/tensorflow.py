@@ -1,6 +1,7 @@
 """What Keras' TensorFlow trainer lacks for stateful batches."""
 
 import contextlib
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -15,11 +16,11 @@ from kerasptb.trainers.step_groups import Groups, can_be_grouped, function_of_gr
 class Trainer(StatefulTrainer):
     """Steps are Keras' own; before them batches are checked, and no step runs before its batch has come."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._traced, self._chose_xla = _TracedFunctions(), False
 
-    def compile(self, *args, **kwargs):
+    def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configures training; takes what `keras.Model.compile` does.
 
         Raises:
@@ -36,7 +37,7 @@ class Trainer(StatefulTrainer):
         super().compile(*args, **kwargs)
         self._traced = _TracedFunctions()
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """One training step, as `keras.Model.train_step`."""
         if not self.optimizer.built:
             # Variables made below would have initial values that wait for the data: XLA could not lift them out.
@@ -44,31 +45,31 @@ class Trainer(StatefulTrainer):
         with after_batch(data):
             return super().train_step(data)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Any]:
         """One evaluation step, as `keras.Model.test_step`."""
         with after_batch(data):
             return super().test_step(data)
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Any:
         """One step of prediction, as `keras.Model.predict_step`."""
         with after_batch(data):
             return super().predict_step(data)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
         if self._make_function_of_groups("train", force) is None:
             with self._compiling_where_faster("train_function"):
                 super().make_train_function(force)
         return self.train_function
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Any:
         """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
         if self._make_function_of_groups("test", force) is None:
             with self._compiling_where_faster("test_function"):
                 super().make_test_function(force)
         return self.test_function
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Any:
         """Makes the function that `predict` calls for each iteration, as `keras.Model.make_predict_function` does."""
         with self._compiling_where_faster("predict_function"):
             super().make_predict_function(force)
@@ -99,7 +100,7 @@ class Trainer(StatefulTrainer):
             setattr(self, name, function_of_groups(getattr(self, f"{kind}_step"), self.get_metrics_result, size))
         return getattr(self, name)
 
-    def choose_jit_compile(self, wish, reads_logits):
+    def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
         """Returns `jit_compile` for `keras.Model.compile`; see `StatefulTrainer.choose_jit_compile`."""
         self._chose_xla = False
         if wish not in (None, "auto"):

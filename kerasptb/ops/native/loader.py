@@ -58,7 +58,7 @@ class Status(NamedTuple):
     path: Path | None
 
 
-def load():
+def load() -> None:
     """Loads and registers the native library once; later calls return immediately.
 
     Raises:
@@ -80,7 +80,7 @@ def load():
             raise
 
 
-def status():
+def status() -> Status:
     """Loads the library if possible, and returns a `Status`."""
     try:
         load()
@@ -94,7 +94,7 @@ def is_loaded():
     return _library is not None
 
 
-def cpu_level():
+def cpu_level() -> str:
     """Returns the instruction set that the kernels use, one of `CPU_LEVELS`. Loads the library."""
     load()
     return _library.kerasptb_cpu_level().decode()
@@ -106,7 +106,7 @@ def levels_left_out():
     return build.levels_left_out(_path)
 
 
-def thread_count():
+def thread_count() -> int:
     """Returns the number of threads that the kernels use. Loads the library."""
     load()
     return _library.kerasptb_thread_count()

@@ -1,0 +1,9 @@
+"""Types that annotations name in several rooms."""
+
+from typing import Any, Literal, TypeAlias
+
+# Of Keras' backend, a `keras.KerasTensor`, or an array that becomes one: these share no type.
+Tensor: TypeAlias = Any
+
+Backend: TypeAlias = Literal["auto", "reference", "keras", "native"]
+Precision: TypeAlias = Literal["float32", "bfloat16x3", "bfloat16"]
