@@ -32,6 +32,14 @@ def add_parser(commands):
         action="store_true",
         help="make words more probable that came before in a state like the present one",
     )
+    ways.add_argument(
+        "--keyboard",
+        action="store_true",
+        help="type the text with suggestions: how often they show the next word, and keystrokes saved",
+    )
+    command.add_argument(
+        "--keys", type=arguments.positive, default=3, help="with --keyboard: words shown at a time (default: 3)"
+    )
     command.add_argument(
         "--num-steps",
         type=arguments.positive,
@@ -53,6 +61,9 @@ def execute(options):
     from kerasptb.evaluation import evaluate_both, evaluate_split
 
     model = run.load_model(**arguments.overrides(options))
+    if options.keyboard:
+        _type(options, model, corpus, ids)
+        return
     if adapts:
         evaluations = [_adapting(options, run, model, ids, own)]
     elif options.batch_size is None:
@@ -78,6 +89,20 @@ def execute(options):
             f"{options.split} perplexity {result['perplexity']:.2f}  (batch size {result['batch_size']}: "
             f"{result['method']}{_settings(result)}; {result['num_words']:,} words)"
         )
+
+
+def _type(options, model, corpus, ids):
+    from kerasptb.evaluation import evaluate_keyboard
+
+    result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys)
+    if options.json:
+        print(json.dumps({"split": options.split, "data": corpus.name, "keyboard": dataclasses.asdict(result)}))
+        return
+    print(
+        f"{options.split} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes saved "
+        f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
+        f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
+    )
 
 
 def _adapting(options, run, model, ids, corpus):

@@ -15,6 +15,7 @@ from kerasptb.evaluation.dynamic import (
     published_settings,
     tune_dynamic,
 )
+from kerasptb.evaluation.keyboard import KeyboardEvaluation, Typist, evaluate_keyboard
 from kerasptb.evaluation.perplexity import Evaluation, evaluate_both, evaluate_perplexity, evaluate_split
 
 __all__ = [
@@ -23,9 +24,12 @@ __all__ = [
     "DynamicEvaluation",
     "DynamicSettings",
     "Evaluation",
+    "KeyboardEvaluation",
+    "Typist",
     "evaluate_both",
     "evaluate_continuous_cache",
     "evaluate_dynamic",
+    "evaluate_keyboard",
     "evaluate_perplexity",
     "evaluate_run_continuous_cache",
     "evaluate_run_dynamic",

@@ -18,11 +18,12 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.evaluation.reading import ROW, read_rows
 from kerasptb.layers.stateful_lstm import EVALUATION
 from kerasptb.models import LanguageModel
 
-# Words of a row that the model reads at once, and of a block: one block's products are [block, window + block].
-_ROW, _BLOCK = 1000, 250
+# Words of a block: its products are [block, window + block].
+_BLOCK = 250
 # Searched together; the best on PTB and WikiText are within (Grave et al., 2016, section 4.2).
 _THETAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.8)
 _WEIGHTS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -144,30 +145,17 @@ def _read(model, ids, window, thetas, num_steps=None):
     """
     ids = checked_text(model, ids)
     check_sizes(window=window, num_steps=num_steps or 1)
-    num_steps = min(num_steps or _ROW, len(ids) - 1)
+    num_steps = min(num_steps or ROW, len(ids) - 1)
     losses, of_caches, cache = [], [], None
     with EVALUATION:
-        model.make_evaluation_states(1)
-        model.reset_evaluation_states()
-        for start in range(0, len(ids) - 1, num_steps):
-            row = ids[start : start + num_steps + 1]
-            states, of_row = _encode(model, row[:-1], row[1:])
+        for factors, states, targets in read_rows(model, ids, num_steps):
+            of_row = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
+            losses.append(keras.ops.convert_to_numpy(of_row)[0].astype("float64"))
             cache = cache or _Cache(window, states.shape[1])
-            losses.append(of_row)
             for first in range(0, len(states), _BLOCK):
                 block = slice(first, first + _BLOCK)
-                of_caches.append(cache.probabilities(states[block], row[1:][block], thetas))
-        model.reset_evaluation_states()
+                of_caches.append(cache.probabilities(states[block], targets[block], thetas))
     return np.concatenate(losses), np.concatenate(of_caches, axis=1), num_steps
-
-
-def _encode(model, tokens, targets):
-    """Returns the inputs of the logits layer, float32 [T, H], and the losses of the targets, float64 [T]."""
-    hidden = model.encode(keras.ops.convert_to_tensor(tokens[np.newaxis], "int32"), training=False)
-    factors = model.get_layer("logits").factors(hidden)
-    losses = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
-    states = keras.ops.convert_to_numpy(keras.ops.cast(hidden, "float32"))
-    return states[0], keras.ops.convert_to_numpy(losses)[0].astype("float64")
 
 
 class _Cache:

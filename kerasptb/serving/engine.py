@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 
+from kerasptb.data.typed_text import PrefixIndex
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
-from kerasptb.serving.typed_text import PrefixIndex
 
 _WORD_START = re.compile(r"(?<=\s)\S")
 # The number of contexts remembered. Each holds the probability of every word, so there are fewer with larger

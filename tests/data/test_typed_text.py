@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
+from kerasptb.data.typed_text import PrefixIndex
 from kerasptb.generation import encode_text
-from kerasptb.serving.typed_text import PrefixIndex
 
 WORDS = "the that Anna <unk> N <eos> n't 's 've do does dan it ca mr. u.s. well-known 1980s government"
 VOCABULARY = Vocabulary(WORDS.split())

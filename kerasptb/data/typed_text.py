@@ -15,6 +15,10 @@ class PrefixIndex:
 
     Args:
         vocabulary: a `Vocabulary`.
+
+    Attributes:
+        sorted_ids: int32 [M], the ids of the words that letters can begin, in an order in which the words that begin
+            with a prefix are neighbours. `<unk>`, `<eos>` and `N`, which stands for every number, are none of them.
     """
 
     def __init__(self, vocabulary):
@@ -24,7 +28,7 @@ class PrefixIndex:
         completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, NUMBER))
         self._every_id = np.array(suggestible, np.int32)
         self._sorted_words = [word for word, _ in completions]
-        self._sorted_ids = np.array([i for _, i in completions], np.int32)
+        self.sorted_ids = np.array([i for _, i in completions], np.int32)
         self._known = set(self._sorted_words)
         self._longest = max(map(len, self._sorted_words), default=0)
 
@@ -36,7 +40,7 @@ class PrefixIndex:
         """
         if not prefix:
             return self._every_id
-        return self._sorted_ids[slice(*self._range(prefix))]
+        return self.sorted_ids[slice(*self.span(prefix))]
 
     def split(self, text):
         """Splits a text into the finished part and the beginning of the word that is being typed.
@@ -77,9 +81,10 @@ class PrefixIndex:
 
     def _matches(self, prefix):
         # The typed word may be very long. One longer than every word of the vocabulary need not be searched.
-        return len(prefix) <= self._longest and len(range(*self._range(prefix))) > 0
+        return len(prefix) <= self._longest and len(range(*self.span(prefix))) > 0
 
-    def _range(self, prefix):
+    def span(self, prefix):
+        """Returns where in `sorted_ids` the words that begin with a prefix begin and end."""
         prefix = _fold_case(prefix)
         first = bisect.bisect_left(self._sorted_words, prefix)
         return first, bisect.bisect_left(self._sorted_words, prefix + _AFTER_ANY, lo=first)

@@ -1,0 +1,167 @@
+"""How good a model is as a phone's keyboard: recall of the next word, and keystrokes saved.
+
+A text is typed as by a person who looks at the suggestions after every key. A word of n letters and the space after it
+are n + 1 characters. Before each letter the keys show the most probable words that begin with the letters typed so far.
+As soon as the word is among them its key is pressed, which writes the rest of the word and its space. So a word that is
+found after j letters takes j + 1 keystrokes, and one that never is takes n + 1. Hence (Trnka and McCoy, 2008,
+"Evaluating Word Prediction: Framing Keystroke Savings"):
+
+    keystroke savings = 1 - keystrokes / characters
+
+- `<unk>` and `N` stand for words that the text does not name. They are never on a key, and are typed in full, with the
+  letters that stand in the text; they count among the words that recall is a share of.
+- `<eos>`, the end of a line, has a key of its own on every keyboard. It is neither a word nor a character here, and is
+  never suggested. The model reads it.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from kerasptb.data import Vocabulary
+from kerasptb.data.batching import check_sizes
+from kerasptb.data.typed_text import PrefixIndex
+from kerasptb.evaluation.perplexity import checked_text
+from kerasptb.evaluation.reading import read_rows
+from kerasptb.layers.stateful_lstm import EVALUATION
+from kerasptb.models import LanguageModel
+
+# Words whose scores are in memory at once: some 10 MB at V = 10,000.
+_BLOCK = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyboardEvaluation:
+    """How a text is typed with suggestions.
+
+    Attributes:
+        top1: the share of words that the first key shows before their first letter.
+        top3: the share that one of the first three keys shows then.
+        keystroke_savings: the share of characters that need not be typed.
+        savings_ceiling: the same if each word of the vocabulary were shown before its first letter.
+        num_words: words typed, with `<unk>` and `N`, without `<eos>`.
+        num_characters: their letters, and a space for each.
+        num_keystrokes: keys pressed.
+        keys: number of words shown at a time.
+    """
+
+    top1: float
+    top3: float
+    keystroke_savings: float
+    savings_ceiling: float
+    num_words: int
+    num_characters: int
+    num_keystrokes: int
+    keys: int
+
+
+class Typist:
+    """Types a text with the suggestions of any model, and counts.
+
+    Args:
+        vocabulary: the `Vocabulary` that the suggestions are from.
+        keys: number of words shown at a time.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, keys: int = 3) -> None:
+        check_sizes(keys=keys)
+        self._words, self._eos_id, self._keys = vocabulary.words, vocabulary.eos_id, keys
+        self._index = PrefixIndex(vocabulary)
+        self._place = np.full(len(vocabulary), -1)
+        self._place[self._index.sorted_ids] = np.arange(len(self._index.sorted_ids))
+        self._spans = {}
+        self._first_at = np.zeros(max(3, keys), "int64")  # words by the key that shows them before their first letter
+        self._num_words = self._num_characters = self._num_keystrokes = self._num_at_best = 0
+
+    def type(self, scores: np.ndarray, ids: np.ndarray) -> None:
+        """Types words.
+
+        Args:
+            scores: float [N, V]; the words with the highest are shown, of equals the one with the lower id.
+            ids: int32 [N], the words to type.
+        """
+        ids = np.asarray(ids)
+        typed = np.flatnonzero(ids != self._eos_id)
+        ids, scores = ids[typed], np.asarray(scores)[typed][:, self._index.sorted_ids]
+        places = self._place[ids]
+        own = np.take_along_axis(scores, np.maximum(places, 0)[:, np.newaxis], axis=1)
+        before = (scores > own) | ((scores == own) & (self._index.sorted_ids < ids[:, np.newaxis]))
+        # Column k: how many of the first k words are shown before the one to type.
+        counts = np.zeros((len(ids), scores.shape[1] + 1), "int32")
+        np.cumsum(before, axis=1, out=counts[:, 1:])
+        for row, place, word in zip(counts, places, ids, strict=True):
+            self._num_words += 1
+            in_full = len(self._words[word]) + 1
+            self._num_characters += in_full
+            if place < 0:
+                self._num_keystrokes += in_full
+                self._num_at_best += in_full
+                continue
+            first, end = self._spans_of(word)
+            ranks = row[end] - row[first]
+            shown = np.flatnonzero(ranks < self._keys)
+            self._num_keystrokes += shown[0] + 1 if len(shown) else in_full
+            self._num_at_best += 1
+            if ranks[0] < len(self._first_at):
+                self._first_at[ranks[0]] += 1
+
+    def result(self) -> KeyboardEvaluation:
+        """Returns the `KeyboardEvaluation` of all words typed so far."""
+        words, characters = max(self._num_words, 1), max(self._num_characters, 1)
+        return KeyboardEvaluation(
+            top1=float(self._first_at[0] / words),
+            top3=float(self._first_at[:3].sum() / words),
+            keystroke_savings=float(1 - self._num_keystrokes / characters),
+            savings_ceiling=float(1 - self._num_at_best / characters),
+            num_words=int(self._num_words),
+            num_characters=int(self._num_characters),
+            num_keystrokes=int(self._num_keystrokes),
+            keys=self._keys,
+        )
+
+    def _spans_of(self, word):
+        """Returns where the words that begin as a word does begin and end, after 0, 1, ... of its letters."""
+        if word not in self._spans:
+            text = self._words[word]
+            spans = [(0, len(self._index.sorted_ids)), *(self._index.span(text[:n]) for n in range(1, len(text)))]
+            self._spans[word] = np.array(spans).T
+        return self._spans[word]
+
+
+def evaluate_keyboard(
+    model: LanguageModel, vocabulary: Vocabulary, ids: Sequence[int] | np.ndarray, keys: int = 3
+) -> KeyboardEvaluation:
+    """Types a text with a model's suggestions.
+
+    Each word but the first is typed after all the words before it, read from a zero state.
+
+    Args:
+        model: a `LanguageModel`. It need not be compiled.
+        vocabulary: its `Vocabulary`.
+        ids: int32 [N], the text, of at least two words.
+        keys: number of words shown at a time.
+
+    Returns:
+        A `KeyboardEvaluation`.
+
+    Raises:
+        DataError: if the text is too short.
+        ValueError: for word ids out of range, or a vocabulary of another size than the model's.
+    """
+    if len(vocabulary) != model.vocabulary_size:
+        raise ValueError(
+            f"Expected the model's vocabulary, of {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
+        )
+    ids, typist = checked_text(model, ids), Typist(vocabulary, keys)
+    with EVALUATION:
+        for factors, states, targets in read_rows(model, ids):
+            kernel, bias = (
+                keras.ops.convert_to_numpy(each).astype("float32") for each in (factors.kernel, factors.bias)
+            )
+            kernel = kernel.T if factors.transpose_kernel else kernel
+            for first in range(0, len(states), _BLOCK):
+                block = slice(first, first + _BLOCK)
+                typist.type(states[block] @ kernel + bias, targets[block])
+    return typist.result()

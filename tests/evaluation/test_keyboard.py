@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.data import DataError, Vocabulary
+from kerasptb.evaluation import Typist, evaluate_keyboard
+
+WORDS = ("the", "<eos>", "<unk>", "N", "then", "they", "a", "an", "and", "U.S.", "us")
+VOCABULARY = Vocabulary(WORDS)
+
+
+def typed(words, best, keys=3):
+    """Types words with suggestions in the order of a string."""
+    order = best.split() + [word for word in WORDS if word not in best.split()]
+    scores = np.zeros((len(words), len(WORDS)), "float32")
+    scores[:, [WORDS.index(word) for word in order]] = -np.arange(len(WORDS))
+    typist = Typist(VOCABULARY, keys)
+    typist.type(scores, np.array([WORDS.index(word) for word in words]))
+    return typist.result()
+
+
+@pytest.mark.parametrize(
+    ("word", "best", "keys", "keystrokes"),
+    [
+        ("the", "the", 3, 1),
+        ("the", "a an the", 3, 1),
+        ("the", "a an and the", 3, 2),  # t, and its key
+        ("they", "a the then they", 3, 2),
+        ("they", "a the then they", 2, 5),  # the and then stand before it after every letter
+        ("they", "a the then they", 1, 5),
+        ("and", "the then they a an and", 2, 3),  # after `an` only one word is more probable
+        ("us", "the then they U.S. us", 1, 3),  # case does not count: `u` shows U.S., then `us` is typed
+        ("us", "the then they U.S. us", 2, 2),
+        ("<unk>", "<unk>", 3, 6),
+        ("N", "N", 3, 2),
+    ],
+)
+def test_keystrokes_of_a_word(word, best, keys, keystrokes):
+    result = typed([word], best, keys)
+    assert (result.num_keystrokes, result.num_characters, result.num_words) == (keystrokes, len(word) + 1, 1)
+    assert result.keystroke_savings == pytest.approx(1 - keystrokes / (len(word) + 1))
+
+
+def test_shares_are_of_all_words_without_the_ends_of_lines():
+    result = typed(["the", "a", "<unk>", "<eos>", "an", "N"], "<eos> <unk> the N a then an")
+    # What no key shows stands before nothing: the, a, then are the three keys.
+    assert (result.top1, result.top3, result.num_words) == (1 / 5, 2 / 5, 5)
+    assert result.num_characters == 4 + 2 + 6 + 3 + 2
+    assert result.num_keystrokes == 1 + 1 + 6 + 2 + 2
+    assert result.savings_ceiling == pytest.approx(1 - (1 + 1 + 6 + 1 + 2) / 17)
+
+
+def test_of_equal_scores_the_more_frequent_word_is_shown():
+    typist = Typist(VOCABULARY, keys=1)
+    typist.type(np.zeros((2, len(WORDS))), np.array([WORDS.index("the"), WORDS.index("a")]))
+    assert typist.result().top1 == 0.5
+
+
+def test_against_typing_letter_by_letter(native_library):
+    """A model of random weights, and its own suggestions."""
+    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    ids = np.random.default_rng(0).integers(0, len(WORDS), 60)
+    keystrokes, shown_first = 0, 0
+    for t in range(1, len(ids)):
+        word = WORDS[ids[t]]
+        if word == "<eos>":
+            continue
+        probabilities = model.next_word_probabilities(ids[:t][np.newaxis].astype("int32"))[0]
+        order = [WORDS[i] for i in np.argsort(-probabilities) if WORDS[i] not in ("<unk>", "<eos>", "N")]
+        shown_first += word in order[:2]
+        for letters in range(len(word)):
+            if word in [each for each in order if each.lower().startswith(word[:letters].lower())][:2]:
+                keystrokes += letters + 1
+                break
+        else:
+            keystrokes += len(word) + 1
+    result = evaluate_keyboard(model, VOCABULARY, ids, keys=2)
+    assert result.num_keystrokes == keystrokes
+    assert result.num_words == sum(ids[1:] != 1)
+    assert shown_first / result.num_words <= result.top3  # of three
+
+
+def test_what_cannot_be_typed():
+    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3)
+    with pytest.raises(ValueError, match=r"the model's vocabulary, of 11 words\. Received: one of 3"):
+        evaluate_keyboard(model, Vocabulary(["a", "b", "c"]), [0, 1, 2])
+    with pytest.raises(DataError, match="at least two words"):
+        evaluate_keyboard(model, VOCABULARY, [0])
+    with pytest.raises(ValueError, match="keys"):
+        Typist(VOCABULARY, keys=0)
