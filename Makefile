@@ -18,7 +18,7 @@ help:
 	@echo "make setup      install into $(VENV) and compile the native library"
 	@echo "make train      train a language model; options in ARGS=\"--epochs 5 --data ptb\""
 	@echo "make test       run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
-	@echo "make lint       check style"
+	@echo "make lint       check style and types"
 	@echo "make docs       build the site of docs/ and of the docstrings, into site/"
 	@echo "make bench      measure against other implementations (installs PyTorch)"
 	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
@@ -59,6 +59,7 @@ test: $(VENV)/.installed-dev build
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	@$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 format: $(VENV)/.installed-dev
@@ -102,5 +103,5 @@ gpu-check: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv.lock build dist site .cache *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv.lock build dist site .cache *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

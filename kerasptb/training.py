@@ -148,7 +148,8 @@ def train(
     trained = {"steps_per_epoch": steps_per_epoch, **_without_none(trained)}
     verbose = verbose if peers.is_first() else 0
     say = print if verbose else lambda *_, **__: None
-    workers, prepared = peers.count(), []
+    workers = peers.count()
+    prepared: list[Any] = []
 
     def prepare():
         if resume:

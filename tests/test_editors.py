@@ -1,15 +1,21 @@
 """What an editor shows, without running anything: names, signatures, docstrings."""
 
+import importlib
 import inspect
 from pathlib import Path
+from typing import get_args
 
 import keras
 import pytest
 
 import kerasptb
+from kerasptb.ops.plan import PRECISIONS
+from kerasptb.utils.types import Precision
 
 jedi = pytest.importorskip("jedi", reason="the extra `dev` is not installed")
 PROJECT = jedi.Project(str(Path(__file__).parents[1]))
+# Public by what the pages say of them, not by the package's stub.
+OTHER_ROOMS = ("models.tf1_checkpoint", "models.transfer", "ops.logits", "ops.native", "runs.settings", "serving")
 LAYERS = ["FusedLSTM", "StatefulLSTM", "Dense", "Embedding", "Dropout", "TiedDense"]
 
 
@@ -66,6 +72,41 @@ def test_positional_arguments_are_keras_own():
         assert [each.name for each in found] == [each.name for each in expected if each.name != "quantization_config"]
         for ours_, theirs_ in zip(found, expected, strict=False):
             assert ours_.name == "stateful" or ours_.default == theirs_.default
+
+
+def functions_of(room):
+    """The public functions of a module, and the constructors, methods and properties of its public classes, by name."""
+    own = [name for name, value in vars(room).items() if getattr(value, "__module__", None) == room.__name__]
+    values = [getattr(room, name) for name in getattr(room, "__all__", own) if not name.startswith("_")]
+    for value in (each for each in values if inspect.isclass(each)):
+        for base in (each for each in value.__mro__ if each.__module__.startswith("kerasptb.")):
+            names = [name for name in vars(base) if not name.startswith("_") or name in ("__init__", "__call__")]
+            for member in map(vars(base).get, names):
+                accessor = getattr(member, "fget", None) or getattr(member, "func", None)  # of a property
+                values.append(accessor or getattr(member, "__func__", member))
+    return {f"{each.__module__}.{each.__qualname__}": each for each in values if inspect.isfunction(each)}
+
+
+def test_every_public_function_is_annotated():
+    rooms = [getattr(kerasptb, name) for name in kerasptb.__all__ if inspect.ismodule(getattr(kerasptb, name))]
+    rooms += [kerasptb, *(importlib.import_module(f"kerasptb.{name}") for name in OTHER_ROOMS)]
+    functions = {name: function for room in rooms for name, function in functions_of(room).items()}
+    assert len(functions) > 200
+    missing = []
+    for name, function in functions.items():
+        signature = inspect.signature(function)
+        annotations = {each.name: each.annotation for each in signature.parameters.values()}
+        annotations["return"] = signature.return_annotation
+        missing += [
+            f"{name}: {each}"
+            for each, annotation in annotations.items()
+            if annotation is signature.empty and each not in ("self", "cls")
+        ]
+    assert not missing
+
+
+def test_annotations_name_every_precision():
+    assert get_args(Precision) == PRECISIONS
 
 
 def test_the_search_package_by_its_old_name_in_a_checkout():

@@ -184,7 +184,7 @@ class LanguageModelSpace(kt.HyperModel):
         """
         if preset == "notebook":
             return cls()
-        bounds = {}
+        bounds: dict[str, Any] = {}
         for name, value in _values_of(get_preset(preset)).items():
             if name in ("learning_rate", "weight_decay", *PENALTIES) and value:
                 bounds[name] = float(f"{value / 3:.3g}"), float(f"{value * 3:.3g}")

@@ -66,8 +66,9 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"Expected minutes of at least 0. Received: minutes={minutes}")
         self.folder = Path(folder)
         self.minutes = minutes
-        self.epoch, self.batch, self.history = 0, 0, []
-        self._logs = {}  # of the batches that are done
+        self.epoch, self.batch = 0, 0
+        self.history: list[dict[str, float]] = []
+        self._logs: dict[str, Any] = {}  # of the batches that are done
         self._values = self._read()  # to be restored; empty if there is nothing to go on from
         self._written = time.monotonic()
         self._signals = Signals()
@@ -140,7 +141,7 @@ class Checkpoint(keras.callbacks.Callback):
     def write_epoch(self, row: dict[str, float]) -> None:
         """Writes the checkpoint at the end of an epoch, whose results are `row`; signals wait meanwhile."""
         self.history.append(row)
-        self.epoch, self.batch, self._logs = row["epoch"], 0, {}
+        self.epoch, self.batch, self._logs = int(row["epoch"]), 0, {}
         self._write()
 
     def _signal_of_any(self):

@@ -24,6 +24,6 @@ class EarlyStopping(Resumable, keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends the training if none of the last epochs was the best."""
-        self._past = [*self._past, logs[self.monitor]]
+        self._past = [*self._past, (logs or {})[self.monitor]]
         if len(self._past) - 1 - self._past.index(min(self._past)) >= self.patience:
             self.model.stop_training = True

@@ -39,7 +39,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         self.decay = decay
         self.learning_rate = learning_rate
         self._is_taken_at_begin = False
-        self._last_set = None
+        self._last_set: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the optimizer's learning rate as the base, unless one was given."""
@@ -61,8 +61,16 @@ class LearningRateDecay(keras.callbacks.Callback):
 
         Args:
             epoch: number of the epoch, counted from 0.
+
+        Raises:
+            ValueError: if the base rate is not known yet: none was given, and training has not begun.
         """
-        return float(self.learning_rate * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
+        return float(self._base() * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
+
+    def _base(self):
+        if self.learning_rate is None:
+            raise ValueError("Before training begins the rate is not known, unless it is given as learning_rate.")
+        return float(self.learning_rate)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the learning rate of the epoch."""
@@ -85,7 +93,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         optimizer.learning_rate = self.rate(epoch)
         self._last_set = float(optimizer.learning_rate)
         # For the callback of a later `fit`, which would otherwise take the lowered rate as its base.
-        optimizer._base_and_lowered_rate = float(self.learning_rate), float(optimizer.learning_rate)
+        optimizer._base_and_lowered_rate = self._base(), float(optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the learning rate to the epoch's logs."""

@@ -17,6 +17,9 @@ class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
         **kwargs: further arguments of Keras' class, except `mode`, `min_delta` and `cooldown`.
     """
 
+    best: float | None
+    wait: int
+
     def __init__(self, monitor: str = "val_perplexity", factor: float = 0.25, patience: int = 1, **kwargs: Any) -> None:
         super().__init__(monitor, factor, patience, mode="min", min_delta=0.0, **kwargs)
 

@@ -17,7 +17,7 @@ class ResetStates(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._before_evaluation = None
+        self._before_evaluation: list[Any] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Zeroes the state before a training epoch."""
@@ -35,7 +35,7 @@ class ResetStates(keras.callbacks.Callback):
         """Puts back the state from before the evaluation."""
         for variable, value in zip(self._variables(), self._before_evaluation, strict=True):
             variable.assign(value)
-        self._before_evaluation = None
+        self._before_evaluation = []
 
     def _variables(self):
         return [variable for layer in stateful_layers(self.model) for variable in keras.tree.flatten(layer.states)]

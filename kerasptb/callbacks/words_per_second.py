@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kerasptb.metrics.perplexity import find_perplexity
+from kerasptb.metrics.perplexity import Perplexity, find_perplexity
 
 
 class WordsPerSecond(keras.callbacks.Callback):
@@ -21,11 +21,11 @@ class WordsPerSecond(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._perplexity = None
-        self._begin = None
-        self._first = None
-        self._rate = None
-        self._words = None
+        self._perplexity: Perplexity | None = None
+        self._begin = 0.0, 0.0
+        self._first: tuple[float, float] | None = None
+        self._rate: float | None = None
+        self._words: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds the metric that counts the words."""
@@ -33,7 +33,7 @@ class WordsPerSecond(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
-        self._begin = time.perf_counter(), 0
+        self._begin = time.perf_counter(), 0.0
         self._first = self._words = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

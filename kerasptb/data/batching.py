@@ -181,9 +181,8 @@ def make_dataset(
         """Returns the inputs and targets of the batches from the `first` on, each [up to 16, B, T]."""
         start, end = first * num_steps, min(first + _CUT_TOGETHER, num_batches) * num_steps
         shape = batch_size, -1, num_steps
-        return tuple(
-            np.ascontiguousarray(streams[:, start + i : end + i].reshape(shape).transpose(1, 0, 2)) for i in (0, 1)
-        )
+        x, y = (np.ascontiguousarray(streams[:, start + i : end + i].reshape(shape).transpose(1, 0, 2)) for i in (0, 1))
+        return x, y
 
     def batches(first):
         parts = tf.numpy_function(cut, [first], [tf.int32, tf.int32], stateful=False)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Corpus:
         for ids in (self.train, self.valid, self.test):
             digest.update(f"\n{len(ids)}\n".encode())
             for start in range(0, len(ids), _BLOCK):
-                digest.update(np.ascontiguousarray(ids[start : start + _BLOCK], "<i4"))
+                digest.update(np.ascontiguousarray(ids[start : start + _BLOCK], "<i4").data)
         return digest.hexdigest()
 
     def split(self, name: str) -> np.ndarray:
@@ -74,11 +75,11 @@ class Corpus:
 
 
 def load_corpus(
-    data: Corpus | str | os.PathLike = "auto",
+    data: Corpus | str | os.PathLike[str] = "auto",
     *,
     vocabulary: Vocabulary | None = None,
     vocabulary_size: int | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Corpus:
     """Reads a corpus from a folder, an archive, a download or the built-in sample.
 
@@ -138,10 +139,12 @@ def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabula
         DataError: as for `load_corpus`.
     """
     ids, vocabulary = encode_files(raw.files, vocabulary, vocabulary_size)
-    return Corpus(**ids, vocabulary=vocabulary, **raw.place)
+    return _corpus(ids, vocabulary, raw)
 
 
-def _stored_corpus(raw: RawCorpus, vocabulary, vocabulary_size, stored: StoredTexts) -> Corpus:
+def _stored_corpus(
+    raw: RawCorpus, vocabulary: Vocabulary | None, vocabulary_size: int | None, stored: StoredTexts
+) -> Corpus:
     """Returns the corpus of large texts, which are encoded once."""
     text = {"location": raw.location, "files": fingerprint(Path(raw.location))}
     if found := stored.find(text, vocabulary, vocabulary_size):
@@ -155,12 +158,13 @@ def _stored_corpus(raw: RawCorpus, vocabulary, vocabulary_size, stored: StoredTe
         return encode_corpus(raw, vocabulary, vocabulary_size)
     with entry as folder:
         ids, vocabulary = encode_files(raw.files, vocabulary, vocabulary_size, Path(folder))
-        digest = Corpus(**ids, vocabulary=vocabulary, **raw.place).digest
+        digest = _corpus(ids, vocabulary, raw).digest
         description = {"text": text, "vocabulary_size": made_with, "digest": digest}
         return _corpus(stored.add(folder, ids, vocabulary, description), vocabulary, raw, digest)
 
 
-def _corpus(ids, vocabulary, raw, digest) -> Corpus:
+def _corpus(ids: dict[str, Any], vocabulary: Vocabulary, raw: RawCorpus, digest: str | None = None) -> Corpus:
     corpus = Corpus(**ids, vocabulary=vocabulary, **raw.place)
-    corpus.__dict__["digest"] = digest  # of so many words it takes seconds
+    if digest is not None:
+        corpus.__dict__["digest"] = digest  # of so many words it takes seconds
     return corpus

@@ -2,7 +2,7 @@
 
 import codecs
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,7 @@ def encode_files(
                 f"The training text has no line end, and so no {EOS}; {files[split].path} has one. End the lines of "
                 "the training text, or let no text have any."
             )
+    assert vocabulary is not None  # made from the first text
     unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
     new = np.array([vocabulary.word_to_id.get(word, unk_id) for word in numbers], "<i4")
     for split in SPLITS:
@@ -118,10 +119,11 @@ def _collect(pieces: Iterable[np.ndarray], path: Path | None) -> np.ndarray:
 
 def _counts(ids: np.ndarray, size: int) -> np.ndarray:
     """Returns how often each id occurs, int [size]."""
-    return sum(np.bincount(ids[i : i + _BLOCK], minlength=size) for i in range(0, len(ids), _BLOCK))
+    blocks = (np.bincount(ids[i : i + _BLOCK], minlength=size) for i in range(0, len(ids), _BLOCK))
+    return sum(blocks, np.zeros(size, np.intp))
 
 
-def _renumber(ids: np.ndarray, new: np.ndarray, numbers: Iterable[str], path: str) -> None:
+def _renumber(ids: np.ndarray, new: np.ndarray, numbers: Mapping[str, int], path: str) -> None:
     """Replaces each id by `new[id]`, in its place."""
     line, eos = 1, numbers.get(EOS, -1)
     all_known = new.min() >= 0

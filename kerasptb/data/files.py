@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, Any
 
 from kerasptb.data.errors import DataError
 
@@ -71,12 +71,12 @@ class SplitFile:
 
     path: str
     size: int
-    open: Callable[[], BinaryIO]
+    open: Callable[[], io.BufferedIOBase | io.RawIOBase]
 
     @classmethod
     def on_disk(cls, path: Path) -> "SplitFile":
         """Returns the file at a path."""
-        return cls(str(path), path.stat().st_size, functools.partial(path.open, "rb"))
+        return cls(str(path), path.stat().st_size, lambda: path.open("rb"))
 
     @classmethod
     def of_bytes(cls, content: bytes, path: str) -> "SplitFile":
@@ -158,10 +158,10 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
         wanted = {split: pattern.format(split) for split in SPLITS}
         folders = {path.parent for path in found if path.name in wanted.values()}
         for folder in sorted(folders, key=lambda folder: (folder.name not in ("", "data"), len(folder.parts), folder)):
-            chosen = {split: found.get(folder / name) for split, name in wanted.items()}
-            if None not in chosen.values():
+            chosen = {split: found[folder / name] for split, name in wanted.items() if folder / name in found}
+            if len(chosen) == len(wanted):
                 return chosen
-            missing = [wanted[split] for split in SPLITS if chosen[split] is None]
+            missing = [wanted[split] for split in SPLITS if split not in chosen]
             partial.append(
                 f"{' and '.join(missing)} missing in {where}{'' if folder == PurePosixPath() else f'/{folder}'}"
             )
@@ -229,7 +229,8 @@ def _read_tar(path: Path) -> SplitFiles | None:
     for open_file in (open, gzip.open, bz2.open, lzma.open):
         with open_file(path, "rb") as file:
             try:
-                archive = tarfile.open(fileobj=_Bounded(file, path), mode="r:")  # noqa: SIM115
+                bounded: Any = _Bounded(file, path)  # has what reading an archive needs
+                archive = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
             except _DAMAGE as error:
                 if isinstance(error, DataError) or getattr(error, "errno", None) is not None:
                     raise
@@ -252,7 +253,10 @@ def _files_of_tar(archive: tarfile.TarFile, path: Path) -> SplitFiles:
     chosen = choose_names(members, str(path))
     # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
     names = sorted(chosen.values(), key=lambda name: members[name].offset)
-    copies = {name: _copy(archive.extractfile(members[name]), f"{path}/{name}") for name in names}
+    copies = {}
+    for name in names:
+        content = archive.extractfile(members[name])
+        copies[name] = _copy(content, f"{path}/{name}")  # type: ignore[arg-type]  # a plain file has content
     return {split: copies[name] for split, name in chosen.items()}
 
 
@@ -266,7 +270,7 @@ def _read_zip(path: Path) -> SplitFiles:
         return {split: _copy(archive.open(members[name]), f"{path}/{name}") for split, name in chosen.items()}
 
 
-def _copy(member: BinaryIO, path: str) -> SplitFile:
+def _copy(member: IO[bytes], path: str) -> SplitFile:
     """Returns a file with the content of an archive's member."""
     with contextlib.ExitStack() as at_errors:
         copy = at_errors.enter_context(tempfile.TemporaryFile())

@@ -1,10 +1,11 @@
 """The two functions of the old tutorial's `reader.py`, with the same names and results."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from kerasptb.data.batching import as_ids, as_streams, count_batches
 from kerasptb.data.corpus import encode_corpus
@@ -29,7 +30,7 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
     return corpus.train.tolist(), corpus.valid.tolist(), corpus.test.tolist(), len(corpus.vocabulary)
 
 
-def ptb_iterator(raw_data: Iterable[int], batch_size: int, num_steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def ptb_iterator(raw_data: npt.ArrayLike, batch_size: int, num_steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the contiguous batches of a text as the old tutorial's reader did.
 
     Args:

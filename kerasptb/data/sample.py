@@ -50,13 +50,14 @@ def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
     """
     if topics is None:
         try:
-            from pydoc_data.topics import topics  # noqa: PLC0415
+            from pydoc_data.topics import topics as own  # noqa: PLC0415
         except ImportError:
             raise DataError(
                 "The built-in sample needs Python's own module pydoc_data, which this Python lacks. "
                 "Install the whole standard library, or name a folder of text."
             ) from None
-    splits = {"train": [], "valid": [], "test": []}
+        topics = own
+    splits: dict[str, list[list[str]]] = {"train": [], "valid": [], "test": []}
     for paragraph, split in zip(paragraphs(topics), itertools.cycle(_SPLIT_OF_TEN), strict=False):
         splits[split].extend(paragraph)
     counts = Counter(itertools.chain.from_iterable(splits["train"]))

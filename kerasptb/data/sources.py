@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
@@ -22,8 +23,8 @@ _LARGEST_OF_PTB = 10_000_000  # bytes; the training text has 5 MB
 
 # "auto" can fall back on the sample, and a user is waiting: it gives an address 5 seconds to answer (enough for a name
 # look-up and a TLS handshake over a slow line), and all of them half a minute. "ptb" has no fallback and waits longer.
-AUTO_TIMEOUTS = {"answer_timeout": 5.0, "total_timeout": 30.0}
-PTB_TIMEOUTS = {"answer_timeout": 20.0, "total_timeout": 600.0}
+AUTO_TIMEOUTS: dict[str, Any] = {"answer_timeout": 5.0, "total_timeout": 30.0}
+PTB_TIMEOUTS: dict[str, Any] = {"answer_timeout": 20.0, "total_timeout": 600.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RawCorpus:
         return {split: getattr(self, split) for split in SPLITS}
 
     @property
-    def place(self) -> dict[str, str | bool]:
+    def place(self) -> dict[str, Any]:
         """The other attributes by name."""
         return {name: getattr(self, name) for name in ("name", "source", "is_sample", "location")}
 

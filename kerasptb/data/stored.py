@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,9 @@ class StoredTexts:
     def __init__(self, cache_dir: Path):
         self.folder = cache_dir / "texts"
 
-    def find(self, text: dict, vocabulary: Vocabulary | None, vocabulary_size: int | None):
+    def find(
+        self, text: dict[str, Any], vocabulary: Vocabulary | None, vocabulary_size: int | None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray], Vocabulary] | None:
         """Returns the entry of a text, or None.
 
         Args:

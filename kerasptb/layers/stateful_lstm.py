@@ -77,7 +77,7 @@ class StatefulLSTM(FusedLSTM):
         if keras.backend.backend() == "jax":
             # New variables made later would cause the training step to be compiled again. Evaluation mostly uses the
             # same batch size.
-            self.make_evaluation_states(sequences_shape[0])
+            self.make_evaluation_states(self._expected_batch_size)
 
     def call(
         self,

@@ -1,5 +1,7 @@
 """Keras' cross-entropy of integer targets, from logits that need not be computed."""
 
+from typing import Literal
+
 import keras
 from keras import ops
 
@@ -59,7 +61,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         if self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
             divisor = weights if self.reduction == "mean_with_sample_weight" else counted
             weights = ops.divide_no_nan(weights, ops.sum(divisor))
-        reduction = "none" if self.reduction in (None, "none") else "sum"
+        reduction: Literal["none", "sum"] = "none" if self.reduction in (None, "none") else "sum"
         return ops.cast(factors.cross_entropy(y_true, reduction, weights, ignore_class=self.ignore_class), self.dtype)
 
 

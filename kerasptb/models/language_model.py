@@ -148,10 +148,10 @@ class LanguageModel(Trainer):
             activation_regularization=activation_regularization,
             temporal_activation_regularization=temporal_activation_regularization,
         )
-        dtype = keras.dtype_policies.get(dtype)
-        tokens, logits = build_graph(arguments, dtype)
+        policy = keras.dtype_policies.get(dtype)
+        tokens, logits = build_graph(arguments, policy)
         super().__init__(inputs=tokens, outputs=logits, name=name)
-        self.dtype_policy = dtype
+        self.dtype_policy = policy
         for argument, value in arguments.items():
             setattr(self, argument, value)
         self._argument_names = tuple(arguments)
@@ -213,7 +213,7 @@ class LanguageModel(Trainer):
             loss_weights=loss_weights,
             metrics=metrics,
             weighted_metrics=weighted_metrics,
-            jit_compile=self.choose_jit_compile(jit_compile, reads_logits or kwargs.get("run_eagerly")),
+            jit_compile=self.choose_jit_compile(jit_compile, reads_logits or kwargs.get("run_eagerly", False)),
             **kwargs,
         )
         self._default_arguments = tuple(item for item in asked.items() if item[1] is None or item[1] == "auto")

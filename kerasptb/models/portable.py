@@ -1,14 +1,8 @@
 """The model that every export is made from: stateless, of plain Keras layers, in float32."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
-
-if TYPE_CHECKING:
-    from kerasptb.models.language_model import LanguageModel
 
 
 class ExportError(ValueError):
@@ -128,7 +122,7 @@ class PortableNetwork:
         return self._logits(hidden)
 
 
-def portable_model(model: LanguageModel, with_state: bool = True) -> keras.Model:
+def portable_model(model: keras.Model, with_state: bool = True) -> keras.Model:
     """Returns a trained model as a plain, stateless functional Keras model that takes any batch size and length.
 
     Args:

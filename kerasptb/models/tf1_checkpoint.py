@@ -195,7 +195,7 @@ def _swap_gates(array, units):
     return np.concatenate([first, third, second, fourth], axis=-1)
 
 
-def _find_prefix(path) -> str:
+def _find_prefix(path: str | os.PathLike[str]) -> str:
     """Returns the prefix of the checkpoint's files for a prefix, a file or a folder."""
     text = os.fspath(path)
     if Path(text).is_dir():
@@ -251,7 +251,8 @@ def _select_variables(shapes: Mapping[str, tuple], scope: str | None, prefix: st
         return candidates[0]
 
     embedding = only(_EMBEDDING, "'embedding' [V, D]")
-    kernels, biases = {}, {}
+    kernels: dict[int, list[re.Match[str]]] = {}
+    biases: dict[int, list[re.Match[str]]] = {}
     for found, pattern in ((kernels, _KERNEL), (biases, _BIAS)):
         for match in filter(None, map(pattern.search, names)):
             layer = [int(number) for number in _LAYER.findall(match["cell"])][-1:] or [0]

@@ -47,7 +47,8 @@ class LogitFactors:
     ) -> None:
         self.h, self.kernel, self.bias = h, kernel, bias
         self.transpose_kernel, self.backend, self.precision = transpose_kernel, backend, precision
-        self._targets, self._losses, self._ignored = None, None, None
+        self._targets, self._losses = None, None
+        self._ignored: int | None = None
 
     def cross_entropy(
         self,

@@ -88,7 +88,7 @@ def lstm(
     masks = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask, "input_mask": input_mask}
     masks = {name: as_tensor(value) for name, value in masks.items() if value is not None}
     _check_masks(masks, shape, units)
-    if "input_mask" in masks and len(input_mask.shape) == 2:
+    if "input_mask" in masks and len(masks["input_mask"].shape) == 2:
         tensors[0] = tensors[0] * masks.pop("input_mask")[:, None]
     names = (EACH_GATE if len(value.shape) == 3 else name for name, value in masks.items())
     planned = plan(shape, units, dtype, backend=backend, precision=precision, masks=tuple(names))

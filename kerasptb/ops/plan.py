@@ -24,7 +24,7 @@ from kerasptb.utils.types import Backend
 
 BACKENDS = get_args(Backend)
 PRECISIONS = platforms.PRECISIONS
-_told = set()
+_told: set[str] = set()
 
 
 class Plan(NamedTuple):
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     reason: str | None = None
 
     @property
-    def is_native(self):
+    def is_native(self) -> bool:
         """Whether native kernels run."""
         return self.implementation.startswith("native")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import keras
 
-_inside = []  # the axes of the divisions that are being traced
+_inside: list[str] = []  # the axes of the divisions that are being traced
 
 
 class Passes(NamedTuple):

@@ -172,7 +172,7 @@ def _scored(request, units, values, words):
     return schemas.ScoreResponse(words=scored, num_tokens=len(values), log_probability=total, perplexity=perplexity)
 
 
-async def _refuse_invalid(request: Request, error: RequestValidationError):
+async def _refuse_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """Answers with one sentence about the first error, without repeating the body, which may be long or malformed."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
@@ -184,19 +184,19 @@ async def _refuse_invalid(request: Request, error: RequestValidationError):
     return _problem(422, f"`{name}`: {first['msg']}" if name else f"Expected a JSON object: {first['msg']}")
 
 
-async def _refuse_bad(request: Request, error: BadRequestError):
+async def _refuse_bad(request: Request, error: BadRequestError) -> JSONResponse:
     return _problem(422, str(error))
 
 
-async def _refuse_busy(request: Request, error: BusyError):
+async def _refuse_busy(request: Request, error: BusyError) -> JSONResponse:
     return _problem(503, str(error), {"Retry-After": "1"})
 
 
-async def _refuse(request: Request, error: HTTPException):
+async def _refuse(request: Request, error: HTTPException) -> JSONResponse:
     return _problem(error.status_code, str(error.detail), error.headers)
 
 
-async def _fail(request: Request, error: Exception):
+async def _fail(request: Request, error: Exception) -> JSONResponse:
     """Answers with a server error; the traceback is in the server's log."""
     # This answer is sent outside the middleware, so it needs the headers here.
     return _problem(500, "The server failed at this request.", SECURITY_HEADERS)

@@ -31,7 +31,7 @@ class BoundedProtocol(H11Protocol):
     """
 
     max_connections = 1024
-    _open: ClassVar = collections.Counter()  # connections by address
+    _open: ClassVar[collections.Counter[str]] = collections.Counter()  # connections by address
 
     def connection_made(self, transport):
         """Starts the time for a request, or refuses the connection."""

@@ -447,9 +447,9 @@ def _run(command, verbose=False):
     if result.returncode != 0:
         lines = result.stderr.splitlines() or [f"exit status {result.returncode}"]
         first = next((line for line in lines if "error" in line.lower()), lines[0])
-        error = NativeBuildError(f"The compiler failed: {first.strip()}")
-        error.add_note(f"{shlex.join(command)}\n{result.stderr}")  # shown with a traceback
-        raise error
+        failure = NativeBuildError(f"The compiler failed: {first.strip()}")
+        failure.add_note(f"{shlex.join(command)}\n{result.stderr}")  # shown with a traceback
+        raise failure
     return result.stdout
 
 

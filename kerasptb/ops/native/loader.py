@@ -12,7 +12,7 @@ import os
 import platform
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -35,7 +35,7 @@ _ENTRY_LIBRARIES = tuple(
 _JAX_PLATFORMS = {"Host": "cpu", "CUDA": "CUDA"}
 
 _lock = threading.Lock()
-_library = None
+_library: Any = None
 _path = None
 _failure = None  # (state of the cache, reason)
 
