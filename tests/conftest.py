@@ -21,6 +21,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # `.ci/run` lets XLA do so, by an empty XLA_FLAGS.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+# While modules are imported and their asserts rewritten, nothing becomes garbage but much is looked through for it.
+gc.disable()
+
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and their programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,6 +64,7 @@ def pytest_collection_finish(session):
     """What the imports have made stays: a collection of garbage need not look at these millions of objects again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 # A script in a process that runs Keras on JAX, and in which an import of TensorFlow fails.
