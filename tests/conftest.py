@@ -98,6 +98,17 @@ def no_pictures():
 
 
 @pytest.fixture
+def no_figures():
+    """Lets trainings end without measuring the test text, for which they compile a third of all that they do."""
+    from kerasptb.evaluation import Evaluation
+
+    figure = Evaluation(perplexity=2.0, num_words=1, batch_size=1, num_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kerasptb.training.evaluate_both", lambda model, ids: (figure, figure))
+        yield patch
+
+
+@pytest.fixture
 def gpus(native_library, monkeypatch):
     """Makes Keras' backend see GPUs, each with what keeps the CUDA kernels from running there; None for nothing.
 
