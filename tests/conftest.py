@@ -22,6 +22,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # `.ci/run` lets XLA do so, by an empty XLA_FLAGS.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+# While modules are imported and their asserts rewritten, nothing becomes garbage but much is looked through for it.
+gc.disable()
+
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and their programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,6 +65,7 @@ def pytest_collection_finish(session):
     """What the imports have made stays: a collection of garbage need not look at these millions of objects again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 # A script in a process in which nothing can be imported but some packages and what they need.
@@ -114,6 +118,17 @@ def no_pictures():
     """Lets trainings write an empty file for the picture of their curves, which takes a sixth of a short training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kerasptb.runs.recorder.plot_curves", lambda history, path: Path(path).touch())
+        yield patch
+
+
+@pytest.fixture
+def no_figures():
+    """Lets trainings end without measuring the test text, for which they compile a third of all that they do."""
+    from kerasptb.evaluation import Evaluation
+
+    figure = Evaluation(perplexity=2.0, num_words=1, batch_size=1, num_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kerasptb.training.evaluate_both", lambda model, ids: (figure, figure))
         yield patch
 
 

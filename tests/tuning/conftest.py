@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(no_pictures):
+def _short_trainings(no_pictures, no_figures):
     """The pictures are looked at in test_leaderboard.py, and where a fixture of the module makes a search."""
     no_pictures.setattr("kerasptb.tuning.plots.plot_search", lambda trials, folder: [])
 
