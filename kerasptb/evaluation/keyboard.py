@@ -71,7 +71,7 @@ class Typist:
         self._index = PrefixIndex(vocabulary)
         self._place = np.full(len(vocabulary), -1)
         self._place[self._index.sorted_ids] = np.arange(len(self._index.sorted_ids))
-        self._spans = {}
+        self._spans: dict[int, np.ndarray] = {}
         self._first_at = np.zeros(max(3, keys), "int64")  # words by the key that shows them before their first letter
         self._num_words = self._num_characters = self._num_keystrokes = self._num_at_best = 0
 

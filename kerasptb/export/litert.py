@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from kerasptb.data import Vocabulary
@@ -32,8 +33,9 @@ def export_litert(
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.tflite`.
         vocabulary: the `Vocabulary` of a model; a run has its own.
-        quantize: whether to store the weights in 8 bits, a quarter of the size, with one scale for each output of a
-            matrix, and one for all embeddings. Biases, state and sums stay float32.
+        quantize: whether to store the weights in 8 bits, a quarter of the size, with a scale for each output of a
+            matrix, and for each word's vector. The matrix of tied embeddings is stored once. Biases, state and sums
+            stay float32.
 
     Returns:
         The file, a `Path`.
@@ -56,9 +58,16 @@ def _convert(network, quantize):
     module = tf.Module()
     module.weights = [variable.value for variable in network.weights]
 
+    rows = _Rows(network) if quantize else None
+
     def step(tokens, *state):
-        hidden, state = network.encode_word(tokens[:, 0], dict(zip(network.state_sizes, state, strict=True)))
-        return {"probabilities": tf.nn.softmax(network.logits(hidden)), **state}
+        state = dict(zip(network.state_sizes, state, strict=True))
+        if rows is None:
+            hidden, state = network.encode_word(tokens[:, 0], state)
+        else:
+            hidden, state = network.encode_vector(rows.of(tokens[:, 0]), state)
+        logits = rows.logits(hidden) if rows is not None and network.tied else network.logits(hidden)
+        return {"probabilities": tf.nn.softmax(logits), **state}
 
     signature = tf.function(
         step,
@@ -74,3 +83,29 @@ def _convert(network, quantize):
         if quantize:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return converter.convert()
+
+
+class _Rows:
+    """The embedding matrix in 8 bits, with a scale for each row.
+
+    The converter stores the integers once, for the lookup and for the product with tied embeddings. Left to itself it
+    would store two matrices, because it gives a table one scale, and the outputs of a product one each.
+    """
+
+    def __init__(self, network):
+        matrix = network.embeddings.numpy()
+        scales = np.abs(matrix).max(axis=1) / 127
+        self._scales = np.where(scales > 0, scales, 1).astype("float32")
+        self._integers = np.round(matrix / self._scales[:, np.newaxis]).astype("int8")
+        self._bias = network.logits_bias
+
+    def of(self, tokens):
+        """Returns the vectors of words."""
+        scales = tf.gather(tf.constant(self._scales), tokens)
+        return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * scales[:, tf.newaxis]
+
+    def logits(self, hidden):
+        """Returns the logits of tied embeddings."""
+        # In each row the largest integer is 127: the converter, which quantizes the constant again, finds the scale 1.
+        product = tf.matmul(hidden, tf.constant(self._integers.astype("float32")), transpose_b=True)
+        return product * self._scales + self._bias

@@ -38,10 +38,11 @@ class PortableNetwork:
         state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
             of each LSTM layer, from the embedding on), to its size H.
         vocabulary_size: number V of words.
+        tied: whether the logits' kernel is the embedding matrix, transposed.
     """
 
     def __init__(self, model):
-        self.vocabulary_size = model.vocabulary_size
+        self.vocabulary_size, self.tied = model.vocabulary_size, model.tie_embeddings
         self.state_sizes = {f"{kind}{i}": size for i, size in enumerate(model.units) for kind in "hc"}
         self._embedding = keras.layers.Embedding(
             model.vocabulary_size, model.embedding_size, dtype="float32", name="embedding"
@@ -107,11 +108,25 @@ class PortableNetwork:
             hidden: float32 [B, H] of the last LSTM layer.
             state: dict of float32 [B, H], after the word.
         """
-        x, new_state = self._embedding(tokens), {}
+        return self.encode_vector(self._embedding(tokens), state)
+
+    def encode_vector(self, x, state):
+        """Reads a word's vector in each row, float32 [B, D]; see `encode_word`."""
+        new_state = {}
         for i, layer in enumerate(self._lstms):
             x, (hidden, cell) = layer.cell(x, [state[f"h{i}"], state[f"c{i}"]])
             new_state.update({f"h{i}": hidden, f"c{i}": cell})
         return x, new_state
+
+    @property
+    def embeddings(self):
+        """The embedding matrix, float32 [V, D], a Keras variable."""
+        return self._embedding.embeddings
+
+    @property
+    def logits_bias(self):
+        """The bias of the logits, float32 [V], a Keras variable."""
+        return self._logits.bias
 
     def logits(self, hidden):
         """Returns the logits of the next word, float32 [..., V].

@@ -61,6 +61,25 @@ def test_eight_bit_weights_take_a_quarter_and_cost_little(tmp_path, vocabulary):
     assert 0 < difference.mean() < 0.02
 
 
+def test_a_tied_matrix_is_stored_once_and_each_word_has_a_scale(tmp_path, vocabulary):
+    words = Vocabulary([*vocabulary.words, *(f"word{i}" for i in range(2000))])
+    model = LanguageModel(len(words), 64, (32, 64), 1, 5, init_scale=0.3, tie_embeddings=True, seed=2)
+    embeddings = model.get_layer("embedding").embeddings
+    # The vectors of rare words are short: with one scale for all of them nothing would be left of these.
+    embeddings.assign(embeddings * np.geomspace(1, 0.001, len(words), dtype="float32")[:, np.newaxis])
+    path = export_litert(model, tmp_path / "small.tflite", words, quantize=True)
+    others = model.count_params() - len(words) * 65
+    # A byte for each weight; for each word its bias, our scale, and the converter's scale and zero, of 8 bytes.
+    assert path.stat().st_size < len(words) * (64 + 20) + 1.2 * others + 10_000
+    tokens = np.random.default_rng(0).integers(0, len(words), 30)
+    expected = model.next_word_probabilities(tokens[np.newaxis])[0]
+    difference = np.abs(np.log(run(path, tokens)) - np.log(expected))
+    assert 0 < difference.mean() < 0.02
+    few = np.array([5, len(words) - 1])  # a long vector, and the shortest
+    expected = model.next_word_probabilities(few[np.newaxis])[0]
+    np.testing.assert_allclose(np.log(run(path, few)), np.log(expected), atol=0.05)
+
+
 def test_files_that_exist_are_kept(path, model, vocabulary):
     before = path.read_bytes()
     with pytest.raises(ExportError, match=r"model\.tflite, which exists"):

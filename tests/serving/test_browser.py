@@ -1,7 +1,9 @@
 """The page in a real browser."""
 
+import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -258,6 +260,23 @@ def test_an_answer_that_comes_late_is_thrown_away(page):
     assert all(word.startswith("th") for word in page.words)
 
 
+def test_keystrokes_saved(page):
+    def shown():
+        return page.browser.find_element(By.ID, "saved").text
+
+    page.type("on th")
+    assert shown() == ""
+    page.wait(lambda: page.words and all(word.startswith("th") for word in page.words))
+    page.keys[0].click()
+    length = len(page.value)
+    gain = length - 6  # five letters and a tap
+    assert shown() == f"{gain} of {length} keystrokes saved ({round(100 * gain / length)} %)"
+    page.type(Keys.BACKSPACE)  # a key, and a letter less
+    assert shown().startswith(f"{gain - 2} of {length - 1} ") or gain <= 2
+    page.type(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
+    assert shown() == ""
+
+
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 760), (1000, 800)])
 def test_the_page_fits_the_screen(page, width, height):
     page.browser.execute_cdp_cmd(
@@ -272,6 +291,28 @@ def test_the_page_fits_the_screen(page, width, height):
             assert key.rect["x"] >= 0
             assert key.rect["x"] + key.rect["width"] <= width
         assert page.keys[0].rect["y"] < page.text.rect["y"]
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", [390, 1000])
+def test_axe_finds_nothing(page, width):
+    axe = os.environ.get("KERASPTB_AXE")
+    if not axe:
+        pytest.skip("KERASPTB_AXE does not name the file axe.min.js (of the npm package axe-core)")
+    size = {"width": width, "height": 760, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.type("The cat, zebra don't th")
+        page.wait(lambda: page.words and len(page.coloured) == 4)
+        page.keys[0].click()
+        page.browser.execute_script(Path(axe).read_text(encoding="utf-8"))
+        script = (
+            "const done = arguments[0]; axe.run().then(({ violations, passes }) => done([violations, passes.length]))"
+        )
+        violations, passes = page.browser.execute_async_script(script)
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations] == []
+        assert passes > 10
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

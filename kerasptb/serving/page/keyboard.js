@@ -16,6 +16,7 @@ const keys = [...document.querySelectorAll("#keys button")];
 const title = document.getElementById("next-title");
 const bars = document.getElementById("bars");
 const notice = document.getElementById("notice");
+const saved = document.getElementById("saved");
 const announcement = document.getElementById("announcement");
 const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"));
 
@@ -23,6 +24,9 @@ let asked = 0; // number of the newest question
 let caret = 0; // where the newest question was asked from
 let offered = null; // {before, prefix}: the text that the keys are for, and the unfinished word at its end
 let failures = 0;
+let pressed = 0; // keys: those typed, those that deleted, and one for each word taken
+let length = 0; // of the text that they made
+let takes = false; // whether a word is being taken
 let retryTimer, announceTimer;
 
 async function post(path, body) {
@@ -136,11 +140,22 @@ function accept(key) {
   const there = text.value.slice(from, text.selectionEnd);
   const kept = insert.startsWith(there) ? there.length : 0;
   text.setSelectionRange(from + kept, text.selectionEnd);
+  takes = true;
   // Deprecated, but the only way that supports Undo. It fires the input event itself.
   if (!document.execCommand("insertText", false, insert.slice(kept))) {
     text.setRangeText(insert.slice(kept), from + kept, text.selectionEnd, "end");
-    refresh();
+    text.dispatchEvent(new Event("input"));
   }
+  takes = false;
+}
+
+/** Counts the keys that a change took, and shows how many were saved. Pasted text is as if it had been typed. */
+function count() {
+  const change = text.value.length - length;
+  length = text.value.length;
+  pressed = length === 0 ? 0 : pressed + (takes ? 1 : Math.max(change, 1));
+  const gain = length - pressed;
+  saved.textContent = gain > 0 ? `${gain} of ${length} keystrokes saved (${Math.round((100 * gain) / length)} %)` : "";
 }
 
 /** Whether an error is caused by the text, so that asking again would not help. */
@@ -168,7 +183,10 @@ function fail(error) {
   announcement.textContent = "";
 }
 
-text.addEventListener("input", refresh);
+text.addEventListener("input", () => {
+  count();
+  refresh();
+});
 document.addEventListener("selectionchange", () => {
   // If the caret moves without a change of the text, the words before it are different ones.
   if (document.activeElement === text && text.selectionStart !== caret) {

@@ -1,0 +1,295 @@
+"""Keyboards side by side: our runs, an n-gram, and Presage type the same words.
+
+    python -m benchmarks.keyboard RUN … [--words 5000] [--csv FILE] [--picture FILE]
+
+All are trained on the training text of the first run's corpus, and type the first words of its test text with three
+keys, by the rules of kerasptb/evaluation/keyboard.py.
+
+- The n-gram is of our own making: interpolated Kneser-Ney of order 3 (Chen and Goodman, 1999, "An Empirical Study of
+  Smoothing Techniques for Language Modeling"), with one discount for each order, n1 / (n1 + 2 n2). Its perplexity is
+  reported, to be compared with published ones.
+- Presage (Debian's packages `presage` and `libpresage1v5`) is called through its C interface, with its smoothed
+  trigrams of the training text, in a database of its own text2ngram, and its recency predictor, as it is packaged.
+  It is asked for six words, of which `unk` and `n` are left out, as for the others. It splits some words otherwise
+  than the Penn Treebank (`u.s.`): these it cannot suggest.
+- Each run types twice: as trained, and as a LiteRT file of 8 bits on one thread, whose calls are timed. A call reads a
+  word and gives the probabilities of the next; between the letters of a word nothing is computed.
+"""
+
+import argparse
+import csv
+import ctypes
+import ctypes.util
+import dataclasses
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import machine
+from kerasptb.data import EOS, UNK
+from kerasptb.evaluation import KeyboardEvaluation, Typist, evaluate_keyboard
+from kerasptb.export import export_litert
+from kerasptb.runs import load_run
+
+_BLOCK = 250
+_CONFIGURATION = """<?xml version="1.0" encoding="UTF-8" standalone="no" ?>
+<Presage>
+  <PredictorRegistry><LOGGER>ERROR</LOGGER><PREDICTORS>Trigrams DefaultRecencyPredictor</PREDICTORS></PredictorRegistry>
+  <ContextTracker>
+    <LOGGER>ERROR</LOGGER><SLIDING_WINDOW_SIZE>80</SLIDING_WINDOW_SIZE><LOWERCASE_MODE>yes</LOWERCASE_MODE>
+    <ONLINE_LEARNING>no</ONLINE_LEARNING>
+  </ContextTracker>
+  <Selector>
+    <LOGGER>ERROR</LOGGER><SUGGESTIONS>6</SUGGESTIONS><REPEAT_SUGGESTIONS>yes</REPEAT_SUGGESTIONS>
+    <GREEDY_SUGGESTION_THRESHOLD>0</GREEDY_SUGGESTION_THRESHOLD>
+  </Selector>
+  <PredictorActivator>
+    <LOGGER>ERROR</LOGGER><PREDICT_TIME>1000</PREDICT_TIME><MAX_PARTIAL_PREDICTION_SIZE>60</MAX_PARTIAL_PREDICTION_SIZE>
+    <COMBINATION_POLICY>Meritocracy</COMBINATION_POLICY>
+  </PredictorActivator>
+  <ProfileManager><LOGGER>ERROR</LOGGER><AUTOPERSIST>false</AUTOPERSIST></ProfileManager>
+  <Predictors>
+    <Trigrams>
+      <PREDICTOR>SmoothedNgramPredictor</PREDICTOR><LOGGER>ERROR</LOGGER><DBFILENAME>{database}</DBFILENAME>
+      <DELTAS>0.01 0.1 0.89</DELTAS><LEARN>false</LEARN><DatabaseConnector><LOGGER>ERROR</LOGGER></DatabaseConnector>
+    </Trigrams>
+    <DefaultRecencyPredictor>
+      <PREDICTOR>RecencyPredictor</PREDICTOR><LOGGER>ERROR</LOGGER><LAMBDA>1</LAMBDA><N_0>1</N_0>
+      <CUTOFF_THRESHOLD>20</CUTOFF_THRESHOLD>
+    </DefaultRecencyPredictor>
+  </Predictors>
+</Presage>
+"""
+
+
+class KneserNey:
+    """An interpolated Kneser-Ney trigram.
+
+    Args:
+        ids: int32 [N], the training text.
+        vocabulary_size: number V of words.
+    """
+
+    def __init__(self, ids, vocabulary_size):
+        trigrams = Counter(zip(ids, ids[1:], ids[2:], strict=False))
+        bigrams = Counter((v, w) for _, v, w in trigrams)  # in how many contexts they come
+        unigrams = np.zeros(vocabulary_size)
+        for _, w in bigrams:
+            unigrams[w] += 1
+        # A word that never comes gets the share that discounting leaves.
+        discount = self._discount(unigrams[unigrams > 0])
+        left = discount * np.count_nonzero(unigrams) / unigrams.sum()
+        self._unigram = np.maximum(unigrams - discount, 0) / unigrams.sum() + left / vocabulary_size
+        self._bigram = self._rows(bigrams)
+        self._trigram = self._rows(trigrams)
+
+    def probabilities(self, before, last):
+        """Returns the probabilities of the next word after two, float64 [V]."""
+        row = self._unigram
+        for table, context in ((self._bigram, last), (self._trigram, (before, last))):
+            if context in table:
+                words, discounted, left = table[context]
+                row = left * row
+                row[words] += discounted
+        return row
+
+    def _rows(self, counts):
+        discount = self._discount(np.array(list(counts.values())))
+        grouped = defaultdict(list)
+        for ngram, count in counts.items():
+            grouped[ngram[0] if len(ngram) == 2 else ngram[:-1]].append((ngram[-1], count))
+        rows = {}
+        for context, pairs in grouped.items():
+            words, each = np.array(pairs).T
+            rows[context] = words, (each - discount) / each.sum(), discount * len(each) / each.sum()
+        return rows
+
+    @staticmethod
+    def _discount(counts):
+        once, twice = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
+        return once / (once + 2 * twice)
+
+
+def type_with_n_gram(corpus, ids):
+    """Returns the `KeyboardEvaluation`, and the perplexity of the words typed."""
+    model, typist, loss = KneserNey(corpus.train.tolist(), len(corpus.vocabulary)), Typist(corpus.vocabulary), 0.0
+    ids = ids.tolist()
+    for first in range(1, len(ids), _BLOCK):
+        places = range(first, min(first + _BLOCK, len(ids)))
+        scores = np.stack([model.probabilities(ids[t - 2] if t > 1 else None, ids[t - 1]) for t in places])
+        words = np.array([ids[t] for t in places])
+        loss -= np.log(scores[np.arange(len(words)), words]).sum()
+        typist.type(scores, words)
+    return typist.result(), float(np.exp(loss / (len(ids) - 1)))
+
+
+class Presage:
+    """Presage, trained on lines of words.
+
+    Args:
+        lines: list of strings.
+        folder: where its database may be.
+    """
+
+    def __init__(self, lines, folder):
+        text, database, settings = folder / "train.txt", folder / "trigrams.db", folder / "presage.xml"
+        text.write_text("\n".join(lines))
+        for order in "123":
+            command = ["text2ngram", "-n", order, "-l", "-a", "-f", "sqlite", "-o", str(database), str(text)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        settings.write_text(_CONFIGURATION.format(database=database))
+        self._library = ctypes.CDLL("libpresage.so.1")
+        self._past, self._future = ctypes.create_string_buffer(4096), ctypes.create_string_buffer(1)
+        give = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+        self._callbacks = [give(lambda _, text=text: ctypes.addressof(text)) for text in (self._past, self._future)]
+        past, future = self._callbacks
+        self._handle = ctypes.c_void_p()
+        made = self._library.presage_new_with_config(
+            past, None, future, None, str(settings).encode(), ctypes.byref(self._handle)
+        )
+        if made != 0:
+            raise RuntimeError(f"Presage does not start: error {made}")
+
+    def suggest(self, text):
+        """Returns three words that may follow a text, or complete its last word."""
+        self._past.value = text.encode()[-2000:]
+        words = ctypes.POINTER(ctypes.c_char_p)()
+        if self._library.presage_predict(self._handle, ctypes.byref(words)) != 0:
+            raise RuntimeError("Presage predicts nothing")
+        found = []
+        while words[len(found)]:
+            found.append(words[len(found)].decode())
+        self._library.presage_free_string_array(words)
+        return [word for word in found if word not in ("unk", "n")][:3]
+
+
+def type_with_presage(corpus, ids):
+    """Returns the `KeyboardEvaluation`, and the milliseconds of a keystroke."""
+    words = corpus.vocabulary.words
+    lines = " ".join(words[i] for i in corpus.train).split(EOS)
+    counted = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        presage = Presage(lines, Path(folder))
+        text, calls, begin = "", 0, time.perf_counter()
+        for number, word in enumerate(words[i] for i in ids):
+            if word == EOS:
+                text = ""
+                continue
+            if number > 0:  # the others read the first word, too
+                in_full = len(word) + 1
+                counted["words"] += 1
+                counted["characters"] += in_full
+                keystrokes = in_full
+                for letters in range(0 if word in (UNK, "N") else len(word)):
+                    shown, calls = presage.suggest(text + word[:letters]), calls + 1
+                    if letters == 0 and word in shown:
+                        counted["top3"] += 1
+                        counted["top1"] += word == shown[0]
+                    if word in shown:
+                        keystrokes = letters + 1
+                        break
+                counted["keystrokes"] += keystrokes
+                counted["at best"] += in_full if word in (UNK, "N") else 1
+            text += f"{word} "
+        milliseconds = 1000 * (time.perf_counter() - begin) / calls
+    result = KeyboardEvaluation(
+        counted["top1"] / counted["words"],
+        counted["top3"] / counted["words"],
+        1 - counted["keystrokes"] / counted["characters"],
+        1 - counted["at best"] / counted["characters"],
+        *(counted[name] for name in ("words", "characters", "keystrokes")),
+        keys=3,
+    )
+    return result, milliseconds
+
+
+def type_with_litert(run, vocabulary, ids):
+    """Returns the `KeyboardEvaluation` of a run's LiteRT file of 8 bits, its bytes, and quantiles of a call in ms."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  (an extra)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_litert(run, Path(folder) / "model.tflite", quantize=True)
+        size = path.stat().st_size
+        step = Interpreter(str(path), num_threads=1).get_signature_runner("step")
+        inputs = step.get_input_details()
+        state = {name: np.zeros(each["shape"], "float32") for name, each in inputs.items() if name != "tokens"}
+        typist, seconds = Typist(vocabulary), []
+        for first in range(0, len(ids) - 1, _BLOCK):
+            words, scores = ids[first : first + _BLOCK + 1], []
+            for token in words[:-1]:
+                begin = time.perf_counter()
+                state = step(tokens=np.array([[token]], "int32"), **state)
+                seconds.append(time.perf_counter() - begin)
+                scores.append(state.pop("probabilities")[0])
+            typist.type(np.stack(scores), words[1:])
+    median, slowest = (round(1000 * float(each), 3) for each in np.quantile(seconds, (0.5, 0.99)))
+    return typist.result(), {"bytes": size, "milliseconds": median, "milliseconds_99": slowest}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--words", type=int, default=5000, help="words of the test text that are typed (default: 5000)")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    runs = [load_run(path) for path in options.runs]
+    corpus = runs[0].load_corpus()
+    ids = corpus.test[: options.words + 1]
+    rows = []
+
+    def add(name, result, **more):
+        rows.append({"keyboard": name, **{key: round(value, 4) for key, value in dataclasses.asdict(result).items()}})
+        rows[-1] |= more
+        print(name, rows[-1], flush=True)
+
+    if shutil.which("text2ngram"):
+        result, milliseconds = type_with_presage(corpus, ids)
+        add("Presage", result, milliseconds=round(milliseconds, 2))
+    else:
+        print("Presage is not installed: apt-get install presage libpresage1v5", file=sys.stderr)
+    result, perplexity = type_with_n_gram(corpus, ids)
+    add("Kneser-Ney trigram", result, perplexity=round(perplexity, 2))
+    for run in runs:
+        model = run.load_model()
+        name = run.config["training"].get("preset") or run.folder.name
+        add(name, evaluate_keyboard(model, corpus.vocabulary, ids), parameters=model.count_params())
+        result, measured = type_with_litert(run, corpus.vocabulary, ids)
+        add(f"{name}, LiteRT, 8 bits", result, **measured)
+    if options.csv:
+        names = [*rows[0], *(name for row in rows for name in row if name not in rows[0])]
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, dict.fromkeys(names))
+            writer.writeheader()
+            writer.writerows(rows)
+    if options.picture:
+        draw(rows, options.picture)
+    print("; ".join(f"{name} {value}" for name, value in machine.describe().items()))
+
+
+def draw(rows, path):
+    """Draws the keystrokes that each saves."""
+    import matplotlib  # noqa: PLC0415
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(7, 0.5 * len(rows) + 1.2), layout="constrained")
+    values = [100 * row["keystroke_savings"] for row in rows]
+    bars = axes.barh([row["keyboard"] for row in rows], values, color="#4878a8")
+    axes.bar_label(bars, fmt="%.1f %%", padding=3)
+    axes.axvline(100 * rows[0]["savings_ceiling"], color="grey", linestyle=":", label="each word in one keystroke")
+    axes.set(xlabel="keystrokes saved, %", xlim=(0, 100))
+    axes.invert_yaxis()
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
