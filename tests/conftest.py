@@ -53,6 +53,8 @@ _LONGEST = (
     "test_text.py",
     "test_language_model.py",
     "test_fused_lstm.py",
+    "test_sharding.py",
+    "test_dynamic.py",
 )
 
 

@@ -74,9 +74,17 @@ def in_single_steps(**options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"keep_prob": 0.5}, {"tie_embeddings": True}, {"precision": "bfloat16"}], ids=str
+    ("size", "options"),
+    [
+        (3, {}),
+        (3, {"keep_prob": 0.5}),
+        (3, {"tie_embeddings": True}),
+        (3, {"precision": "bfloat16"}),
+        (20, {}),
+        (50, {"keep_prob": 0.5}),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("size", [3, 20, 50])
 def test_training_and_validation_are_those_of_single_steps(programs, size, options):
     calls = Calls()
     model, history = trained(size, calls=calls, **options)

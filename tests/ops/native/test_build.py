@@ -380,7 +380,9 @@ def test_kernels_share_no_symbols_across_levels(emulated_amx, compile_once, tmp_
         weak = [line for line in names if line.split()[-2] in "WVu" and "personality" not in line]
         return [line for line in weak if f"8kerasptb{len(level)}{level}" not in line]
 
-    kernels = [unit for unit in build.translation_units() if any(f.startswith("-DKERASPTB_LEVEL") for f in unit[2])]
+    # A symbol is shared in at least one unit above the baseline, whose own are on any processor what they should be.
+    levels = [unit for unit in build.translation_units() if any(f.startswith("-DKERASPTB_LEVEL") for f in unit[2])]
+    kernels = [unit for unit in levels if not unit[0].endswith("-baseline")]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         found = dict(zip([unit[0] for unit in kernels], pool.map(shared_symbols, kernels), strict=True))
     assert found == {name: [] for name in found}
