@@ -304,7 +304,7 @@ def test_batches_of_two_shapes_in_turn_are_traced_once_each():
 def test_what_was_traced_for_a_model_is_gone_with_it(backend, loss, arguments):
     registered = gradient_registry._registry
     before = set(registered)
-    model = LanguageModel(V, 6, (8, 7), B, T, seed=3, backend=backend)
+    model = LanguageModel(V, 6, 8, B, T, seed=3, backend=backend)
     model.compile(loss=loss, **arguments)
     model.fit(X, Y, verbose=0)
     model.evaluate(X, Y, batch_size=B, verbose=0)

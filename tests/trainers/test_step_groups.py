@@ -106,7 +106,7 @@ def test_training_and_validation_are_those_of_single_steps(programs, size, optio
 def test_models_of_other_backends_are_grouped_too(programs, backend):
     histories = []
     for size in (8, 1):
-        model = LanguageModel(V, 6, (8, 6), B, T, seed=3, backend=backend)
+        model = LanguageModel(V, 6, 8, B, T, seed=3, backend=backend)
         model.compile(steps_per_execution=size, jit_compile=True)
         histories.append(model.fit(BATCHES, validation_data=VALID, verbose=0).history)
     assert programs == [8, 8]
