@@ -32,10 +32,11 @@ def add_parser(commands):
         action="store_true",
         help="make words more probable that came before in a state like the present one",
     )
-    ways.add_argument(
+    command.add_argument(
         "--keyboard",
         action="store_true",
-        help="type the text with suggestions: how often they show the next word, and keystrokes saved",
+        help="type the text with suggestions: how often they show the next word, and keystrokes saved; also with "
+        "--continuous-cache",
     )
     command.add_argument(
         "--keys", type=arguments.positive, default=3, help="with --keyboard: words shown at a time (default: 3)"
@@ -52,6 +53,10 @@ def add_parser(commands):
 def execute(options):
     from kerasptb.runs import load_run
 
+    if options.keyboard and (options.dynamic or options.batch_size or options.num_steps):
+        raise ValueError(
+            "--keyboard types one stream, word by word: of the other ways it takes --continuous-cache alone."
+        )
     run = load_run(options.run)
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
@@ -62,7 +67,7 @@ def execute(options):
 
     model = run.load_model(**arguments.overrides(options))
     if options.keyboard:
-        _type(options, model, corpus, ids)
+        _type(options, run, model, corpus, ids, own)
         return
     if adapts:
         evaluations = [_adapting(options, run, model, ids, own)]
@@ -91,10 +96,13 @@ def execute(options):
         )
 
 
-def _type(options, model, corpus, ids):
-    from kerasptb.evaluation import evaluate_keyboard
+def _type(options, run, model, corpus, ids, own):
+    from kerasptb.evaluation import cache_settings, evaluate_keyboard
 
-    result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys)
+    cache = None
+    if options.continuous_cache:
+        cache = cache_settings(run, model, own, lambda text: print(text, file=sys.stderr))
+    result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache)
     if options.json:
         print(json.dumps({"split": options.split, "data": corpus.name, "keyboard": dataclasses.asdict(result)}))
         return

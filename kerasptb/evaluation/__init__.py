@@ -1,6 +1,6 @@
 """How good a model is on a text."""
 
-from kerasptb.evaluation.adaptation import evaluate_run_continuous_cache, evaluate_run_dynamic
+from kerasptb.evaluation.adaptation import cache_settings, evaluate_run_continuous_cache, evaluate_run_dynamic
 from kerasptb.evaluation.continuous_cache import (
     CacheEvaluation,
     CacheSettings,
@@ -26,6 +26,7 @@ __all__ = [
     "Evaluation",
     "KeyboardEvaluation",
     "Typist",
+    "cache_settings",
     "evaluate_both",
     "evaluate_continuous_cache",
     "evaluate_dynamic",

@@ -87,7 +87,19 @@ def evaluate_run_continuous_cache(
     Returns:
         A `CacheEvaluation`.
     """
-    settings = _kept_settings(
+    return evaluate_continuous_cache(model, ids, cache_settings(run, model, corpus, say), num_steps)
+
+
+def cache_settings(run: Run, model: LanguageModel, corpus: Corpus, say: Callable[[str], Any] = print) -> CacheSettings:
+    """Returns the `CacheSettings` of a run, tuned on the validation text at first use.
+
+    Args:
+        run: as in `evaluate_run_dynamic`, like the others.
+        model: the model.
+        corpus: of the run.
+        say: called with a line of text.
+    """
+    return _kept_settings(
         run,
         "continuous_cache",
         CacheSettings,
@@ -95,7 +107,6 @@ def evaluate_run_continuous_cache(
         lambda: tune_continuous_cache(model, corpus.valid),
         say,
     )
-    return evaluate_continuous_cache(model, ids, settings, num_steps)
 
 
 def _kept_settings(run, method, kind, tuned_for, tune, say):

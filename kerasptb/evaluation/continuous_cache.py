@@ -151,14 +151,14 @@ def _read(model, ids, window, thetas, num_steps=None):
         for factors, states, targets in read_rows(model, ids, num_steps):
             of_row = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
             losses.append(keras.ops.convert_to_numpy(of_row)[0].astype("float64"))
-            cache = cache or _Cache(window, states.shape[1])
+            cache = cache or Cache(window, states.shape[1])
             for first in range(0, len(states), _BLOCK):
                 block = slice(first, first + _BLOCK)
                 of_caches.append(cache.probabilities(states[block], targets[block], thetas))
     return np.concatenate(losses), np.concatenate(of_caches, axis=1), num_steps
 
 
-class _Cache:
+class Cache:
     """The last states, and the words that came after them.
 
     Args:
@@ -166,11 +166,11 @@ class _Cache:
         units: size H of a state.
     """
 
-    def __init__(self, window, units):
+    def __init__(self, window: int, units: int) -> None:
         self._window = window
         self._states, self._words = np.zeros((0, units), "float32"), np.zeros(0, "int32")
 
-    def probabilities(self, states, words, thetas):
+    def probabilities(self, states: np.ndarray, words: np.ndarray, thetas: Sequence[float]) -> np.ndarray:
         """Returns the probability of each word after its state, then adds both.
 
         Args:
@@ -181,8 +181,40 @@ class _Cache:
         Returns:
             float64 [len(thetas), T]; NaN where no position is in the cache.
         """
+        after, inside, terms = self._add(states, words, thetas)
+        matches = np.nonzero((after == words[:, np.newaxis]) & inside)
+        results = []
+        for each in terms:
+            found = np.bincount(matches[0], each[matches], minlength=len(words))
+            with np.errstate(invalid="ignore"):
+                results.append(found / each.sum(axis=1))
+        return np.array(results)
+
+    def distributions(self, states: np.ndarray, words: np.ndarray, theta: float, vocabulary_size: int) -> np.ndarray:
+        """Returns the probabilities of all words after each state, then adds the states and their words.
+
+        Args:
+            states: float32 [T, H].
+            words: int32 [T].
+            theta: a number.
+            vocabulary_size: number V of words.
+
+        Returns:
+            float64 [T, V]; zeros where no position is in the cache.
+        """
+        after, _, (terms,) = self._add(states, words, [theta])
+        found = np.stack([np.bincount(after, row, minlength=vocabulary_size) for row in terms])
+        return found / np.maximum(found.sum(axis=1, keepdims=True), np.finfo("float32").tiny)
+
+    def _add(self, states, words, thetas):
+        """Adds states and words.
+
+        Returns:
+            after: int32 [P], the words at all positions.
+            inside: bool [T, P], whether a position is before t and in its window.
+            terms: for each theta float32 [T, P], exp(theta h_t . h_i) but for a factor of each t; 0 where not inside.
+        """
         keys, after = np.concatenate([self._states, states]), np.concatenate([self._words, words])
-        # The positions before word t that are still in the window: row t of [T, positions].
         now = np.arange(len(states))[:, np.newaxis] + len(self._words)
         position = np.arange(len(keys))
         inside = (position < now) & (position >= now - self._window)
@@ -190,14 +222,5 @@ class _Cache:
         # The largest exponent of a word is 0, so nothing overflows and not all terms of a sum vanish.
         largest = np.max(products, axis=1, initial=-np.inf, where=inside, keepdims=True)
         shifted = np.where(inside, products - np.where(np.isfinite(largest), largest, 0), 0)
-        inside_as_factors = inside.astype("float32")
-        matches = np.nonzero((after == words[:, np.newaxis]) & inside)
-        results = []
-        for theta in thetas:
-            terms = np.exp(np.float32(theta) * shifted)
-            total = np.einsum("ij,ij->i", terms, inside_as_factors)
-            found = np.bincount(matches[0], terms[matches], minlength=len(words))
-            with np.errstate(invalid="ignore"):
-                results.append(found / total)
         self._states, self._words = keys[-self._window :], after[-self._window :]
-        return np.array(results)
+        return after, inside, [np.exp(np.float32(theta) * shifted) * inside for theta in thetas]

@@ -23,6 +23,7 @@ import numpy as np
 from kerasptb.data import Vocabulary
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.typed_text import PrefixIndex
+from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_rows
 from kerasptb.layers.stateful_lstm import EVALUATION
@@ -131,7 +132,11 @@ class Typist:
 
 
 def evaluate_keyboard(
-    model: LanguageModel, vocabulary: Vocabulary, ids: Sequence[int] | np.ndarray, keys: int = 3
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    ids: Sequence[int] | np.ndarray,
+    keys: int = 3,
+    cache: CacheSettings | None = None,
 ) -> KeyboardEvaluation:
     """Types a text with a model's suggestions.
 
@@ -142,6 +147,7 @@ def evaluate_keyboard(
         vocabulary: its `Vocabulary`.
         ids: int32 [N], the text, of at least two words.
         keys: number of words shown at a time.
+        cache: `CacheSettings` of a continuous cache of the words typed before; `None` for none.
 
     Returns:
         A `KeyboardEvaluation`.
@@ -154,7 +160,7 @@ def evaluate_keyboard(
         raise ValueError(
             f"Expected the model's vocabulary, of {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
         )
-    ids, typist = checked_text(model, ids), Typist(vocabulary, keys)
+    ids, typist, typed = checked_text(model, ids), Typist(vocabulary, keys), None
     with EVALUATION:
         for factors, states, targets in read_rows(model, ids):
             kernel, bias = (
@@ -163,5 +169,11 @@ def evaluate_keyboard(
             kernel = kernel.T if factors.transpose_kernel else kernel
             for first in range(0, len(states), _BLOCK):
                 block = slice(first, first + _BLOCK)
-                typist.type(states[block] @ kernel + bias, targets[block])
+                scores = states[block] @ kernel + bias
+                if cache is not None:
+                    typed = typed or Cache(cache.window, states.shape[1])
+                    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+                    scores *= (1 - cache.weight) / scores.sum(axis=1, keepdims=True)
+                    scores += cache.weight * typed.distributions(states[block], targets[block], cache.theta, len(bias))
+                typist.type(scores, targets[block])
     return typist.result()

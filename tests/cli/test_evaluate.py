@@ -1,10 +1,13 @@
+import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import kerasptb
 from kerasptb.cli import main
+from kerasptb.evaluation import CacheSettings, evaluate_keyboard
 from kerasptb.runs.weights import save_weights
 
 
@@ -142,3 +145,26 @@ def test_adapting_to_another_text_uses_settings_of_the_runs_own(run, tmp_path, t
 def test_ways_to_evaluate_exclude_one_another(run, other, capsys):
     assert main(["evaluate", run, "--dynamic", other]) == 2
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_evaluate_types_as_on_a_keyboard(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")  # it keeps the settings of the cache
+    results = {}
+    for option in ((), ("--keys=1",), ("--continuous-cache",)):
+        assert main(["evaluate", str(tmp_path / "run"), "--keyboard", "--json", *option]) == 0
+        results[option] = json.loads(capsys.readouterr().out)["keyboard"]
+    loaded = kerasptb.load_run(run)
+    corpus = loaded.load_corpus()
+    expected = evaluate_keyboard(loaded.load_model(), corpus.vocabulary, corpus.test)
+    assert results[()] == dataclasses.asdict(expected)
+    assert expected.num_words == np.count_nonzero(corpus.test[1:] != corpus.vocabulary.eos_id)
+    assert results["--keys=1",]["keystroke_savings"] < expected.keystroke_savings < expected.savings_ceiling
+    kept = json.loads((tmp_path / "run" / "adaptation.json").read_text())["continuous_cache"]["settings"]
+    cached = evaluate_keyboard(loaded.load_model(), corpus.vocabulary, corpus.test, cache=CacheSettings(**kept))
+    assert results["--continuous-cache",] == dataclasses.asdict(cached)
+    assert main(["evaluate", run, "--keyboard"]) == 0
+    assert capsys.readouterr().out.startswith(f"test typed with 3 suggestions: {expected.keystroke_savings:.1%} of")
+
+
+def test_a_keyboard_has_no_streams(run, error_of):
+    assert "it takes --continuous-cache alone" in error_of(["evaluate", run, "--keyboard", "--batch-size", "2"])

@@ -85,10 +85,22 @@ def test_a_weight_of_zero_is_the_evaluation_of_every_word(model, num_words):
     assert result.perplexity == pytest.approx(static.perplexity, rel=1e-6)
 
 
+def test_the_probabilities_of_all_words_are_those_of_each():
+    random = np.random.default_rng(2)
+    states, words = random.normal(size=(40, 3)).astype("float32"), random.integers(0, 6, 40)
+    caches = [continuous_cache.Cache(9, 3) for _ in range(2)]
+    for block in (slice(0, 15), slice(15, 40)):
+        every = caches[0].distributions(states[block], words[block], 0.8, 7)
+        (one,) = caches[1].probabilities(states[block], words[block], [0.8])
+        np.testing.assert_allclose(every[np.arange(len(one)), words[block]], np.nan_to_num(one), rtol=1e-5)
+        np.testing.assert_allclose(every.sum(axis=1), ~np.isnan(one), rtol=1e-5)
+        assert not every[:, 6].any()
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e3])
 def test_large_states_overflow_nowhere(scale):
     random = np.random.default_rng(1)
-    cache = continuous_cache._Cache(8, 3)
+    cache = continuous_cache.Cache(8, 3)
     states, words = scale * random.normal(size=(30, 3)).astype("float32"), random.integers(0, 3, 30)
     parts = [cache.probabilities(states[i : i + 7], words[i : i + 7], [0.0, 1.0, 5.0]) for i in range(0, 30, 7)]
     found = np.concatenate(parts, axis=1)

@@ -3,7 +3,7 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, Vocabulary
-from kerasptb.evaluation import Typist, evaluate_keyboard
+from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard
 
 WORDS = ("the", "<eos>", "<unk>", "N", "then", "they", "a", "an", "and", "U.S.", "us")
 VOCABULARY = Vocabulary(WORDS)
@@ -78,6 +78,22 @@ def test_against_typing_letter_by_letter(native_library):
     assert result.num_keystrokes == keystrokes
     assert result.num_words == sum(ids[1:] != 1)
     assert shown_first / result.num_words <= result.top3  # of three
+
+
+def test_with_a_cache_of_the_words_typed_before(native_library):
+    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    ids = np.random.default_rng(0).choice(len(WORDS), 50, p=np.arange(1, 12) / 66)
+    scores = []
+    for t in range(1, len(ids)):
+        own = model.next_word_probabilities(ids[:t][np.newaxis].astype("int32"))[0]
+        before = ids[1:t][-9:]  # the words that followed the states before this one
+        counts = np.bincount(before, minlength=len(WORDS)) / max(len(before), 1)
+        scores.append(0.4 * own + 0.6 * counts)
+    typist = Typist(VOCABULARY)
+    typist.type(np.array(scores), ids[1:])
+    result = evaluate_keyboard(model, VOCABULARY, ids, cache=CacheSettings(theta=0.0, weight=0.6, window=9))
+    assert result == typist.result()
+    assert result != evaluate_keyboard(model, VOCABULARY, ids)
 
 
 def test_what_cannot_be_typed():
