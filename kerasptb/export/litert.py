@@ -33,9 +33,9 @@ def export_litert(
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.tflite`.
         vocabulary: the `Vocabulary` of a model; a run has its own.
-        quantize: whether to store the weights in 8 bits, a quarter of the size, with a scale for each output of a
-            matrix, and for each word's vector. The matrix of tied embeddings is stored once. Biases, state and sums
-            stay float32.
+        quantize: whether to store the weights in 8 bits, a quarter of the size, with one scale for each output of a
+            matrix, and one for all embeddings. Tied embeddings are stored once, with a scale for each word. Biases,
+            state and sums stay float32.
 
     Returns:
         The file, a `Path`.
@@ -58,15 +58,16 @@ def _convert(network, quantize):
     module = tf.Module()
     module.weights = [variable.value for variable in network.weights]
 
-    rows = _Rows(network) if quantize else None
+    rows = _Rows(network) if quantize and network.tied else None
 
     def step(tokens, *state):
         state = dict(zip(network.state_sizes, state, strict=True))
         if rows is None:
             hidden, state = network.encode_word(tokens[:, 0], state)
+            logits = network.logits(hidden)
         else:
             hidden, state = network.encode_vector(rows.of(tokens[:, 0]), state)
-        logits = rows.logits(hidden) if rows is not None and network.tied else network.logits(hidden)
+            logits = rows.logits(hidden)
         return {"probabilities": tf.nn.softmax(logits), **state}
 
     signature = tf.function(
@@ -86,10 +87,10 @@ def _convert(network, quantize):
 
 
 class _Rows:
-    """The embedding matrix in 8 bits, with a scale for each row.
+    """The matrix of tied embeddings in 8 bits, with a scale for each row.
 
-    The converter stores the integers once, for the lookup and for the product with tied embeddings. Left to itself it
-    would store two matrices, because it gives a table one scale, and the outputs of a product one each.
+    The converter stores the integers once, for the lookup and for the product. Left to itself it would store two
+    matrices, because it gives a table one scale, and the outputs of a product one each.
     """
 
     def __init__(self, network):
@@ -105,7 +106,7 @@ class _Rows:
         return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * scales[:, tf.newaxis]
 
     def logits(self, hidden):
-        """Returns the logits of tied embeddings."""
+        """Returns the logits."""
         # In each row the largest integer is 127: the converter, which quantizes the constant again, finds the scale 1.
         product = tf.matmul(hidden, tf.constant(self._integers.astype("float32")), transpose_b=True)
         return product * self._scales + self._bias

@@ -80,3 +80,9 @@ def test_refuses_an_optimizer_with_a_schedule():
 def test_refuses_arguments_out_of_range(arguments):
     with pytest.raises(ValueError, match="Received"):
         LearningRateDecay(**arguments)
+
+
+def test_before_training_only_a_rate_that_was_given_is_known():
+    assert LearningRateDecay(constant_epochs=1, decay=0.5, learning_rate=1.0).rate(2) == 0.25
+    with pytest.raises(ValueError, match="Before training begins the rate is not known"):
+        LearningRateDecay().rate(0)
