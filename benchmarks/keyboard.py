@@ -287,7 +287,7 @@ def draw(rows, path):
     axes.axvline(100 * rows[0]["savings_ceiling"], color="grey", linestyle=":", label="each word in one keystroke")
     axes.set(xlabel="keystrokes saved, %", xlim=(0, 100))
     axes.invert_yaxis()
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=110)
 
 
