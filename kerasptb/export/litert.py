@@ -101,12 +101,13 @@ class _Rows:
         self._bias = network.logits_bias
 
     def of(self, tokens):
-        """Returns the vectors of words."""
+        """Returns the vectors of words. (The converter keeps these scales, a vector, in 8 bits of their own.)"""
         scales = tf.gather(tf.constant(self._scales), tokens)
         return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * scales[:, tf.newaxis]
 
     def logits(self, hidden):
         """Returns the logits."""
-        # In each row the largest integer is 127: the converter, which quantizes the constant again, finds the scale 1.
+        # The converter moves the scales into the matrix and quantizes that. In each row the largest integer is 127, so
+        # it finds the same integers again.
         product = tf.matmul(hidden, tf.constant(self._integers.astype("float32")), transpose_b=True)
         return product * self._scales + self._bias
