@@ -101,7 +101,7 @@ class _Rows:
         self._bias = network.logits_bias
 
     def of(self, tokens):
-        """Returns the vectors of words. (The converter keeps these scales, a vector, in 8 bits of their own.)"""
+        """Returns the vectors of words; the converter keeps these scales, a vector, in 8 bits of their own."""
         scales = tf.gather(tf.constant(self._scales), tokens)
         return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * scales[:, tf.newaxis]
 
