@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import kerasptb
 from kerasptb.cli import main
 
 # Prints (status, output, complaints) of each of the commands in its argument.
@@ -69,6 +70,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_a_package_that_is_missing_is_named(run, capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
+    monkeypatch.setattr(kerasptb, "tuning", kerasptb.tuning)  # the import below would leave another module there
     for name in [name for name in sys.modules if name.startswith("kerasptb.tuning")]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["tune", "--data", "sample", "--out", str(tmp_path / "search")]) == 1
