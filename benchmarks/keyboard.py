@@ -19,7 +19,6 @@ keys, by the rules of kerasptb/evaluation/keyboard.py.
 import argparse
 import csv
 import ctypes
-import ctypes.util
 import dataclasses
 import shutil
 import subprocess
