@@ -17,6 +17,10 @@ PROGRAM = r"""
 
 #include "common/huge_pages.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 constexpr size_t kPage = size_t{2} << 20;
 
 // 8 MiB that have not been touched, at a multiple of 2 MiB, between memory that cannot be.
@@ -56,6 +60,13 @@ int main() {
   std::memset(fresh, 1, 8 << 20);
   std::printf("%ld\n", huge_mib(fresh));
 
+  // What the system does when it is asked to move pages: it may refuse, and do so for one page of several.
+  char* control_touched = memory();
+  std::memset(control_touched, 1, 8 << 20);
+  madvise(control_touched, 8 << 20, MADV_HUGEPAGE);
+  for (size_t page = 0; page < 4; ++page) madvise(control_touched + page * kPage, kPage, MADV_COLLAPSE);
+  std::printf("%ld\n", huge_mib(control_touched));
+
   // In small pages already, and it begins and ends inside of huge ones.
   char* touched = memory();
   for (size_t i = 0; i < size_t{8} << 20; ++i) touched[i] = static_cast<char>(i % 251);
@@ -83,8 +94,11 @@ def test_arrays_are_moved_to_huge_pages(tmp_path):
     sources = [tmp_path / "program.cc", build.SOURCES / "common" / "huge_pages.cc"]
     command = [*compiler, "-std=c++17", "-O1", f"-I{build.SOURCES}", *sources, "-o", tmp_path / "program"]
     subprocess.run([*map(str, command)], check=True, capture_output=True)
-    result = subprocess.run(tmp_path / "program", capture_output=True, text=True, check=True, timeout=60)
-    control, fresh, before, touched, small = result.stdout.splitlines()
+    for _ in range(5):  # a system that is busy may refuse one time and not the next
+        result = subprocess.run(tmp_path / "program", capture_output=True, text=True, check=True, timeout=60)
+        control, fresh, control_touched, before, touched, small = result.stdout.splitlines()
+        if touched == "8 0":
+            break
     if control != "8":
         pytest.skip("this system gives no huge pages, or has none to give now")
     assert fresh == "8"
@@ -95,4 +109,6 @@ def test_arrays_are_moved_to_huge_pages(tmp_path):
     assert small == "0"
     major, minor = re.match(r"(\d+)\.(\d+)", platform.release()).groups()
     if (int(major), int(minor)) >= (6, 1):  # earlier ones move them later
+        if huge != "8" and control_touched != "8":
+            pytest.skip("this system has too few huge pages left to move memory to")
         assert huge == "8"
