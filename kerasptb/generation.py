@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Vocabulary
-from kerasptb.data.tokenizer import NUMBER, is_numeral, is_word_character, split_tokens
+from kerasptb.data.typed_text import LINE_END, read_words
 
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
-
-# The white space that ends a line. Every other kind, such as a form feed, separates words like a space.
-_LINE_END = re.compile(r"\r\n|[\r\n]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +131,7 @@ def as_text(prompt: str, words: Iterable[str]) -> str:
         prompt: the text as it was typed.
         words: list of words; a sentence ends in `<eos>`.
     """
-    lines = [line.split() for line in _LINE_END.split(prompt)]
+    lines = [line.split() for line in LINE_END.split(prompt)]
     for word in words:
         if word == EOS:
             lines.append([])
@@ -194,40 +190,7 @@ def encode_text(vocabulary: Vocabulary, text: str) -> np.ndarray:
             vocabulary has no `<eos>` to begin with.
     """
     words = [EOS] if EOS in vocabulary else []
-    for i, line in enumerate(_LINE_END.split(text)):
-        if i and EOS in vocabulary:
-            words.append(EOS)
-        for word in line.split():
-            words.extend([known] if (known := _known(vocabulary, word)) else _parts(vocabulary, word))
+    words.extend(word for word, _ in read_words(vocabulary, text))
     if not words:
         raise ValueError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
     return vocabulary.encode(words)
-
-
-def _known(vocabulary, word):
-    return next((form for form in (word, word.lower()) if form in vocabulary), None)
-
-
-def _ends(text, inner):
-    """Returns the start and end of a text without surrounding punctuation, except signs that may end a word."""
-    start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
-    inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in inner]
-    return start, inside[-1] + 1 if inside else start
-
-
-def _parts(vocabulary, text):
-    for inner in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
-        start, end = _ends(text, inner)
-        if end - start < len(text) and (known := _known(vocabulary, text[start:end])):
-            yield from _parts(vocabulary, text[:start])
-            yield known
-            yield from _parts(vocabulary, text[end:])
-            return
-    for token, is_word in split_tokens(text):
-        if not is_word:
-            if token in vocabulary:
-                yield token
-        elif known := _known(vocabulary, token):
-            yield known
-        else:
-            yield NUMBER if is_numeral(token) and NUMBER in vocabulary else token

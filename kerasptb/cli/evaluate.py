@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
+from kerasptb.data.errors import DataError
 
 
 def add_parser(commands):
@@ -42,6 +44,12 @@ def add_parser(commands):
         "--keys", type=arguments.positive, default=3, help="with --keyboard: words shown at a time (default: 3)"
     )
     command.add_argument(
+        "--learn",
+        action="store_true",
+        help="with --keyboard: the suggestions learn from the words typed before, new ones too",
+    )
+    command.add_argument("--text", metavar="FILE", help="with --keyboard: type this text, a sentence a line")
+    command.add_argument(
         "--num-steps",
         type=arguments.positive,
         help="words of a row; with --dynamic those of a segment (default there: 20)",
@@ -57,7 +65,14 @@ def execute(options):
         raise ValueError(
             "--keyboard types one stream, word by word: of the other ways it takes --continuous-cache alone."
         )
+    if (options.learn or options.text) and not options.keyboard:
+        raise ValueError("--learn and --text are of --keyboard, which types a text.")
+    if options.continuous_cache and (options.learn or options.text):
+        raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
     run = load_run(options.run)
+    if options.text:
+        _type_own_text(options, run)
+        return
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
     adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
@@ -102,15 +117,38 @@ def _type(options, run, model, corpus, ids, own):
     cache = None
     if options.continuous_cache:
         cache = cache_settings(run, model, own, lambda text: print(text, file=sys.stderr))
-    result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache)
+    result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache, options.learn)
+    _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
+
+
+def _type_own_text(options, run):
+    text = _read(options.text)
+    import_keras()
+    from kerasptb.evaluation import evaluate_keyboard_on_text
+
+    model = run.load_model(**arguments.overrides(options))
+    result = evaluate_keyboard_on_text(model, run.vocabulary, text, options.keys, options.learn)
+    _report_typing(options, result, options.text, {"text": options.text})
+
+
+def _report_typing(options, result, name, described):
     if options.json:
-        print(json.dumps({"split": options.split, "data": corpus.name, "keyboard": dataclasses.asdict(result)}))
+        print(json.dumps({**described, "keyboard": dataclasses.asdict(result)}))
         return
     print(
-        f"{options.split} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes saved "
+        f"{name} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes saved "
         f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
         f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
     )
+
+
+def _read(path):
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"Expected a text in UTF-8. {path} is not, from byte {error.start} on. Convert the file to UTF-8."
+        ) from None
 
 
 def _adapting(options, run, model, ids, corpus):

@@ -1,13 +1,38 @@
-"""Finds where the word that is being typed begins, and which words it may become."""
+"""Text that a person types: the words that a vocabulary finds in it, and the one that is being typed."""
 
 import bisect
+import re
+from collections.abc import Iterator
 
 import numpy as np
 
-from kerasptb.data import EOS, UNK
-from kerasptb.data.tokenizer import NUMBER, is_word_character
+from kerasptb.data.tokenizer import NUMBER, is_numeral, is_word_character, split_tokens
+from kerasptb.data.vocabulary import EOS, UNK, Vocabulary
 
+# The white space that ends a line. Every other kind, such as a form feed, separates words like a space.
+LINE_END = re.compile(r"\r\n|[\r\n]")
 _AFTER_ANY = "\U0010ffff"
+
+
+def read_words(vocabulary: Vocabulary, text: str) -> Iterator[tuple[str, str]]:
+    """Yields the words of a text that a person typed.
+
+    Args:
+        vocabulary: a `Vocabulary`.
+        text: any text, read as `generation.encode_text` says.
+
+    Yields:
+        word: the word as the vocabulary has it, or as it was typed if it is not in the vocabulary.
+        typed: the characters that were typed for it; `’` may have become `'`.
+    """
+    for i, line in enumerate(LINE_END.split(text)):
+        if i and EOS in vocabulary:
+            yield EOS, "\n"
+        for part in line.split():
+            if known := _known(vocabulary, part):
+                yield known, part
+            else:
+                yield from _parts(vocabulary, part)
 
 
 class PrefixIndex:
@@ -23,7 +48,7 @@ class PrefixIndex:
 
     def __init__(self, vocabulary):
         suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
-        completions = [(_fold_case(vocabulary.words[i]), i) for i in suggestible]
+        completions = [(fold_case(vocabulary.words[i]), i) for i in suggestible]
         # NUMBER stands for every number, so typed letters cannot be its beginning.
         completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, NUMBER))
         self._every_id = np.array(suggestible, np.int32)
@@ -42,7 +67,7 @@ class PrefixIndex:
             return self._every_id
         return self.sorted_ids[slice(*self.span(prefix))]
 
-    def split(self, text):
+    def split(self, text, others=()):
         """Splits a text into the finished part and the beginning of the word that is being typed.
 
         The last word is unfinished unless white space follows it. At an apostrophe it is split as in the Penn Treebank
@@ -51,6 +76,7 @@ class PrefixIndex:
 
         Args:
             text: any text.
+            others: further words that may be typed, as `fold_case` gives them.
 
         Returns:
             The two parts, whose concatenation is the text. The second may be empty.
@@ -59,7 +85,8 @@ class PrefixIndex:
             return text, ""
         run = text.rsplit(None, 1)[-1]
         for start in self._starts(run):
-            if run[start:] and self._matches(run[start:]):
+            begun = run[start:]
+            if begun and (self._matches(begun) or any(word.startswith(fold_case(begun)) for word in others)):
                 break
         else:
             start = _word_start(run)
@@ -85,12 +112,13 @@ class PrefixIndex:
 
     def span(self, prefix):
         """Returns where in `sorted_ids` the words that begin with a prefix begin and end."""
-        prefix = _fold_case(prefix)
+        prefix = fold_case(prefix)
         first = bisect.bisect_left(self._sorted_words, prefix)
         return first, bisect.bisect_left(self._sorted_words, prefix + _AFTER_ANY, lo=first)
 
 
-def _fold_case(word):
+def fold_case(word):
+    """Returns a word as words are compared with what is typed: in lower case, with `'` for `’`."""
     return word.replace("’", "'").lower()
 
 
@@ -99,3 +127,32 @@ def _word_start(run):
     while start > 0 and is_word_character(run[start - 1]):
         start -= 1
     return start
+
+
+def _known(vocabulary, word):
+    return next((form for form in (word, word.lower()) if form in vocabulary), None)
+
+
+def _ends(text, inner):
+    """Returns the start and end of a text without surrounding punctuation, except signs that may end a word."""
+    start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
+    inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in inner]
+    return start, inside[-1] + 1 if inside else start
+
+
+def _parts(vocabulary, text):
+    for inner in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
+        start, end = _ends(text, inner)
+        if end - start < len(text) and (known := _known(vocabulary, text[start:end])):
+            yield from _parts(vocabulary, text[:start])
+            yield known, text[start:end]
+            yield from _parts(vocabulary, text[end:])
+            return
+    for token, is_word in split_tokens(text):
+        if not is_word:
+            if token in vocabulary:
+                yield token, token
+        elif known := _known(vocabulary, token):
+            yield known, token
+        else:
+            yield (NUMBER if is_numeral(token) and NUMBER in vocabulary else token), token

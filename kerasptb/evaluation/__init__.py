@@ -15,7 +15,7 @@ from kerasptb.evaluation.dynamic import (
     published_settings,
     tune_dynamic,
 )
-from kerasptb.evaluation.keyboard import KeyboardEvaluation, Typist, evaluate_keyboard
+from kerasptb.evaluation.keyboard import KeyboardEvaluation, Typist, evaluate_keyboard, evaluate_keyboard_on_text
 from kerasptb.evaluation.perplexity import Evaluation, evaluate_both, evaluate_perplexity, evaluate_split
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "evaluate_continuous_cache",
     "evaluate_dynamic",
     "evaluate_keyboard",
+    "evaluate_keyboard_on_text",
     "evaluate_perplexity",
     "evaluate_run_continuous_cache",
     "evaluate_run_dynamic",

@@ -10,19 +10,21 @@ found after j letters takes j + 1 keystrokes, and one that never is takes n + 1.
 
 - `<unk>` and `N` stand for words that the text does not name. They are never on a key, and are typed in full, with the
   letters that stand in the text; they count among the words that recall is a share of.
+- A word that the vocabulary lacks is typed in full, until it is in a cache of the words typed before.
 - `<eos>`, the end of a line, has a key of its own on every keyboard. It is neither a word nor a character here, and is
   never suggested. The model reads it.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import EOS, Vocabulary
 from kerasptb.data.batching import check_sizes
-from kerasptb.data.typed_text import PrefixIndex
+from kerasptb.data.typed_text import PrefixIndex, fold_case, read_words
+from kerasptb.data.word_cache import WordCache
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_rows
@@ -76,15 +78,20 @@ class Typist:
         self._first_at = np.zeros(max(3, keys), "int64")  # words by the key that shows them before their first letter
         self._num_words = self._num_characters = self._num_keystrokes = self._num_at_best = 0
 
-    def type(self, scores: np.ndarray, ids: np.ndarray) -> None:
+    def type(self, scores: np.ndarray, ids: np.ndarray, letters: Iterable[int] | None = None) -> None:
         """Types words.
 
         Args:
-            scores: float [N, V]; the words with the highest are shown, of equals the one with the lower id.
+            scores: float [N, V]; the words with the highest are shown, of equals the one with the lower id. A word of
+                minus infinity is not shown.
             ids: int32 [N], the words to type.
+            letters: integers [N], how many letters each word has; `None` for those of the vocabulary's words.
         """
         ids = np.asarray(ids)
         typed = np.flatnonzero(ids != self._eos_id)
+        if letters is None:
+            letters = [len(self._words[i]) for i in ids]
+        letters = np.asarray(letters)[typed]
         ids, scores = ids[typed], np.asarray(scores)[typed][:, self._index.sorted_ids]
         places = self._place[ids]
         own = np.take_along_axis(scores, np.maximum(places, 0)[:, np.newaxis], axis=1)
@@ -92,11 +99,12 @@ class Typist:
         # Column k: how many of the first k words are shown before the one to type.
         counts = np.zeros((len(ids), scores.shape[1] + 1), "int32")
         np.cumsum(before, axis=1, out=counts[:, 1:])
-        for row, place, word in zip(counts, places, ids, strict=True):
+        known = (places >= 0) & (own[:, 0] > -np.inf)
+        for row, shown_at_all, word, length in zip(counts, known, ids, letters, strict=True):
             self._num_words += 1
-            in_full = len(self._words[word]) + 1
+            in_full = length + 1
             self._num_characters += in_full
-            if place < 0:
+            if not shown_at_all:
                 self._num_keystrokes += in_full
                 self._num_at_best += in_full
                 continue
@@ -137,8 +145,9 @@ def evaluate_keyboard(
     ids: Sequence[int] | np.ndarray,
     keys: int = 3,
     cache: CacheSettings | None = None,
+    learn: bool = False,
 ) -> KeyboardEvaluation:
-    """Types a text with a model's suggestions.
+    """Types a text of word ids with a model's suggestions.
 
     Each word but the first is typed after all the words before it, read from a zero state.
 
@@ -148,19 +157,79 @@ def evaluate_keyboard(
         ids: int32 [N], the text, of at least two words.
         keys: number of words shown at a time.
         cache: `CacheSettings` of a continuous cache of the words typed before; `None` for none.
+        learn: whether the suggestions learn from the words typed before, as the server's with `learn` do.
 
     Returns:
         A `KeyboardEvaluation`.
 
     Raises:
         DataError: if the text is too short.
-        ValueError: for word ids out of range, or a vocabulary of another size than the model's.
+        ValueError: for word ids out of range, a vocabulary of another size than the model's, or `learn` with a `cache`.
     """
+    _check_vocabulary(model, vocabulary)
+    words = [vocabulary.words[i] for i in checked_text(model, ids)]
+    return _evaluate(model, vocabulary, list(zip(words, words, strict=True)), keys, cache, learn)
+
+
+def evaluate_keyboard_on_text(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    text: str,
+    keys: int = 3,
+    learn: bool = False,
+) -> KeyboardEvaluation:
+    """Types a text as a person wrote it with a model's suggestions.
+
+    Args:
+        model: as in `evaluate_keyboard`, like the other arguments, the result and what is raised.
+        vocabulary: its `Vocabulary`.
+        text: the text, a sentence a line, read as `generation.encode_text` says. Words that the vocabulary lacks, and
+            numbers, are typed with their own letters.
+        keys: number of words shown at a time.
+        learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
+    """
+    _check_vocabulary(model, vocabulary)
+    words = [(EOS, EOS)] if EOS in vocabulary else []
+    words.extend(read_words(vocabulary, text))
+    return _evaluate(model, vocabulary, words, keys, None, learn)
+
+
+def _check_vocabulary(model, vocabulary):
     if len(vocabulary) != model.vocabulary_size:
         raise ValueError(
             f"Expected the model's vocabulary, of {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
         )
-    ids, typist, typed = checked_text(model, ids), Typist(vocabulary, keys), None
+
+
+def _evaluate(model, vocabulary, words, keys, cache, learn):
+    """Types words, pairs of each and what is typed for it."""
+    if learn and cache is not None:
+        raise ValueError("Expected a continuous cache or learning from what was typed. Received: both.")
+    ids = checked_text(model, vocabulary.encode(word for word, _ in words))
+    new = dict.fromkeys(fold_case(word) for word, _ in words if word not in vocabulary)
+    everything = Vocabulary([*vocabulary.words, *new])
+    to_type = [everything.word_to_id[word if word in vocabulary else fold_case(word)] for word, _ in words[1:]]
+    typist, done, of_writer = Typist(everything, keys), 0, WordCache(vocabulary).extended(words[:1])
+    for probabilities in _distributions(model, ids, cache):
+        block = slice(done, done + len(probabilities))
+        done = block.stop
+        scores = np.full((len(probabilities), len(everything)), -np.inf)
+        scores[:, : len(vocabulary)] = probabilities
+        if learn:
+            for row, pair in zip(scores, words[block.start + 1 : block.stop + 1], strict=True):
+                mixed = of_writer.probabilities(row[: len(vocabulary)])
+                row[: len(vocabulary)] = mixed[: len(vocabulary)]
+                row[[everything.word_to_id[word] for word in of_writer.folded]] = mixed[len(vocabulary) :]
+                of_writer = of_writer.extended([pair])
+        typist.type(
+            scores, np.array(to_type[block]), [len(typed) for _, typed in words[block.start + 1 : block.stop + 1]]
+        )
+    return typist.result()
+
+
+def _distributions(model, ids, cache):
+    """Yields the probabilities of the next word after each word but the last, float [N, V], in blocks of a few."""
+    typed = None
     with EVALUATION:
         for factors, states, targets in read_rows(model, ids):
             kernel, bias = (
@@ -170,10 +239,10 @@ def evaluate_keyboard(
             for first in range(0, len(states), _BLOCK):
                 block = slice(first, first + _BLOCK)
                 scores = states[block] @ kernel + bias
+                scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+                scores /= scores.sum(axis=1, keepdims=True)
                 if cache is not None:
                     typed = typed or Cache(cache.window, states.shape[1])
-                    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-                    scores *= (1 - cache.weight) / scores.sum(axis=1, keepdims=True)
+                    scores *= 1 - cache.weight
                     scores += cache.weight * typed.distributions(states[block], targets[block], cache.theta, len(bias))
-                typist.type(scores, targets[block])
-    return typist.result()
+                yield scores

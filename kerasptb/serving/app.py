@@ -24,7 +24,7 @@ from kerasptb.serving.middleware import (
     RateLimit,
     SecurityHeaders,
 )
-from kerasptb.serving.state_token import decode_state, encode_state
+from kerasptb.serving.state_token import decode_state, encode_state, largest_token
 
 # Enough for the longest text with every character written as two escapes of six bytes. A state's size is added.
 MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 8_000
@@ -78,8 +78,8 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
     app.add_exception_handler(Exception, _fail)
     # A request passes the middleware that was added last first.
     app.add_middleware(CancelOnDisconnect)
-    state = encode_state(predictor.initial.state, predictor.fingerprint)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + len(state))
+    state = largest_token(predictor.state_size, len(predictor.vocabulary))
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + state)
     if rate is not None:
         app.add_middleware(RateLimit, rate=rate)
     if allowed_hosts is not None:
@@ -97,25 +97,28 @@ def _add_routes(app, engine):
     @app.post("/v1/suggest", responses=problems, tags=["API"], summary="Suggest words for a text")
     async def suggest(request: schemas.SuggestRequest) -> schemas.SuggestResponse:
         """Suggests the next word, or words that the unfinished one at the end may become."""
-        written, prefix = engine.index.split(request.text) if request.complete else (request.text, "")
-        suggestions, total = engine.rank(await engine.context(written), prefix, request.k)
+        written, prefix, cache = engine.split(request.text, request.complete, request.learn)
+        suggestions, total = engine.rank(await engine.context(written), prefix, request.k, cache)
         return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
 
     @app.post("/v1/stream", responses=problems, tags=["API"], summary="Suggest words, a few words at a time")
     async def stream(request: schemas.StreamRequest) -> schemas.StreamResponse:
         """Reads only what came since the last request, at the cost of those words alone; the server remembers nothing.
 
-        The answer's `state` goes into the next request.
+        The answer's `state` goes into the next request, with `learn` the last words typed in it.
         """
-        context = predictor.initial
+        context, cache = predictor.initial, None
         if request.state is not None:
-            context = decode_state(request.state, predictor.fingerprint, predictor.state_size)
+            context, cache = decode_state(
+                request.state, predictor.fingerprint, predictor.state_size, predictor.vocabulary
+            )
         context = await engine.extend(context, request.text)
-        suggestions, total = engine.rank(context, request.prefix, request.k)
+        cache = engine.remember(request.text, cache) if request.learn else None
+        suggestions, total = engine.rank(context, request.prefix, request.k, cache)
         return schemas.StreamResponse(
             suggestions=_suggested(suggestions),
             prefix_probability=total,
-            state=encode_state(context.state, predictor.fingerprint),
+            state=encode_state(context.state, predictor.fingerprint, cache),
         )
 
     @app.post("/v1/score", responses=problems, tags=["API"], summary="Score each word of a text")

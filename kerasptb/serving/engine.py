@@ -8,7 +8,8 @@ import re
 
 import numpy as np
 
-from kerasptb.data.typed_text import PrefixIndex
+from kerasptb.data.typed_text import PrefixIndex, read_words
+from kerasptb.data.word_cache import WINDOW, WordCache
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
@@ -132,17 +133,48 @@ class SuggestionEngine:
         # Without <eos> in the vocabulary nothing comes before the first word.
         return units, [None] * (num_tokens - len(values)) + values.tolist()
 
-    def rank(self, context, prefix, k):
+    def split(self, text, complete, learn):
+        """Splits a text into the finished part and the beginning of the word that is being typed.
+
+        Args:
+            text: any text.
+            complete: whether the last word is unfinished unless white space follows it.
+            learn: whether to return the words of the finished part, too.
+
+        Returns:
+            written: the finished part.
+            prefix: the rest, see `PrefixIndex.split`.
+            cache: the `WordCache` after the finished part; `None` unless `learn`.
+        """
+        unfinished = text.rsplit(None, 1)[-1] if complete and text and not text[-1].isspace() else ""
+        whole = len(text) - len(unfinished)
+        cache = self.remember(text[:whole]) if learn else None
+        written, prefix = self.index.split(text, cache.folded if cache else ()) if complete else (text, "")
+        return written, prefix, self.remember(written[whole:], cache) if learn else None
+
+    def remember(self, text, cache=None):
+        """Returns the `WordCache` after more text.
+
+        Args:
+            text: any text whose last word is whole.
+            cache: the `WordCache` before it; `None` if there is none.
+        """
+        cache = cache or WordCache(self.predictor.vocabulary)
+        before = text.rsplit(None, WINDOW)
+        return cache.extended(read_words(cache.vocabulary, text[len(before[0]) :] if len(before) > WINDOW else text))
+
+    def rank(self, context, prefix, k, cache=None):
         """Returns the likeliest next words that begin with a prefix.
 
         Args:
             context: a `Context`.
             prefix: beginning of a word, or "".
             k: number of suggestions; fewer if there are fewer words.
+            cache: a `WordCache` of the words typed before, which makes them more probable; `None` for none.
 
         Returns:
-            suggestions: list of `Suggestion`, the most probable first. The probabilities are the model's own and not
-                renormalised over the words that are left.
+            suggestions: list of `Suggestion`, the most probable first. The probabilities are not renormalised over the
+                words that are left.
             total: probability that the next word begins with the prefix.
 
         Raises:
@@ -150,17 +182,19 @@ class SuggestionEngine:
         """
         if context.next_log_probabilities is None:
             raise BadRequestError("Expected a text with at least one word: the model's vocabulary has no <eos>.")
-        ids = self.index.ids(prefix)
-        values = context.next_log_probabilities[ids]
-        best_values = values
+        probabilities, ids = np.exp(context.next_log_probabilities, dtype="float64"), self.index.ids(prefix)
+        word = self.predictor.vocabulary.words.__getitem__
+        if cache is not None:
+            probabilities, word = cache.probabilities(probabilities), cache.word
+            ids = np.concatenate([ids, cache.beginning(prefix)])
+        values = probabilities[ids]
+        total = min(float(values.sum()), 1.0)
         if k < len(ids):
             best = values >= np.partition(values, -k)[-k]  # more than k where words tie
-            ids, best_values = ids[best], values[best]
+            ids, values = ids[best], values[best]
         # Ties go to the lower id, the more frequent word.
-        order = np.lexsort((ids, -best_values))[:k]
-        words = self.predictor.vocabulary.words
-        suggestions = [Suggestion(words[ids[i]], float(np.exp(best_values[i]))) for i in order]
-        return suggestions, min(float(np.exp(values).sum()), 1.0)
+        order = np.lexsort((ids, -values))[:k]
+        return [Suggestion(word(ids[i]), float(values[i])) for i in order], total
 
     def _batchers(self):
         return self._short, self._resume, self._long, self._scores, self._units

@@ -35,6 +35,14 @@ _TEXT = Field(
 )
 
 
+_LEARN = Field(
+    False,
+    strict=True,
+    description="Whether the words typed before become more probable, those that the model does not know included. "
+    "Nothing of them stays on the server.",
+)
+
+
 class _Request(BaseModel):
     # A misspelt name is an error. Otherwise the default would be taken silently.
     model_config = ConfigDict(extra="forbid")
@@ -51,12 +59,16 @@ class SuggestRequest(_Request):
         description="Whether a last word that no white space follows is unfinished, so that words are suggested that "
         "begin so. If false, it is whole and the next word is suggested.",
     )
+    learn: bool = _LEARN
 
 
 class SuggestedWord(BaseModel):
     """A word that may come next."""
 
-    word: str = Field(description="The word as the model knows it; <eos> is the end of a sentence, N any number.")
+    word: str = Field(
+        description="The word as the model knows it; <eos> is the end of a sentence, N any number. With `learn` also a "
+        "word that the model does not know, as it was typed before."
+    )
     probability: float = Field(ge=0, le=1, description="The model's probability of it, given the text before.")
 
 
@@ -82,6 +94,7 @@ class StreamRequest(_Request):
         "", max_length=_MAX_PREFIX_CHARACTERS, description="How the next word begins, if that is known; not read."
     )
     k: _K = 3
+    learn: bool = _LEARN
 
 
 class StreamResponse(BaseModel):
@@ -89,7 +102,10 @@ class StreamResponse(BaseModel):
 
     suggestions: list[SuggestedWord]
     prefix_probability: float = Field(ge=0, le=1, description="Probability that the next word begins with the prefix.")
-    state: str = Field(description="Opaque; for the next request, to any server of the same model.")
+    state: str = Field(
+        description="Opaque; for the next request, to any server of the same model. With `learn` the last words typed "
+        "are in it."
+    )
 
 
 class ScoreRequest(_Request):

@@ -7,7 +7,7 @@ import pytest
 
 import kerasptb
 from kerasptb.cli import main
-from kerasptb.evaluation import CacheSettings, evaluate_keyboard
+from kerasptb.evaluation import CacheSettings, evaluate_keyboard, evaluate_keyboard_on_text
 from kerasptb.runs.weights import save_weights
 
 
@@ -168,3 +168,27 @@ def test_evaluate_types_as_on_a_keyboard(run, tmp_path, capsys):
 
 def test_a_keyboard_has_no_streams(run, error_of):
     assert "it takes --continuous-cache alone" in error_of(["evaluate", run, "--keyboard", "--batch-size", "2"])
+
+
+def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
+    text = "zebra the\nthe zebra the Zebra.\n"
+    path = tmp_path / "own.txt"
+    path.write_text(text)
+    results = {}
+    for option in ((), ("--learn",)):
+        assert main(["evaluate", run, "--keyboard", "--text", str(path), "--json", *option]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["text"] == str(path)
+        results[option] = answer["keyboard"]
+    loaded = kerasptb.load_run(run)
+    for learn in (False, True):
+        expected = evaluate_keyboard_on_text(loaded.load_model(), loaded.vocabulary, text, learn=learn)
+        assert results[("--learn",) if learn else ()] == dataclasses.asdict(expected)
+    assert results["--learn",]["savings_ceiling"] > results[()]["savings_ceiling"]
+    assert main(["evaluate", run, "--keyboard", "--text", str(path)]) == 0
+    assert f"{path} typed with 3 suggestions" in capsys.readouterr().out
+    path.write_bytes(b"the caf\xe9")
+    assert "own.txt is not, from byte 7 on" in error_of(["evaluate", run, "--keyboard", "--text", str(path)])
+    assert "own.txt" in error_of(["evaluate", run, "--keyboard", "--text", str(tmp_path / "no" / "own.txt")])
+    assert "are of --keyboard" in error_of(["evaluate", run, "--learn"])
+    assert "in its own way" in error_of(["evaluate", run, "--keyboard", "--learn", "--continuous-cache"])

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
-from kerasptb.data.typed_text import PrefixIndex
+from kerasptb.data.typed_text import PrefixIndex, read_words
 from kerasptb.generation import encode_text
 
 WORDS = "the that Anna <unk> N <eos> n't 's 've do does dan it ca mr. u.s. well-known 1980s government"
@@ -114,3 +114,27 @@ def test_a_vocabulary_without_words_to_complete():
 def test_a_long_run_is_split_in_time_that_grows_with_its_length():
     # In time that grows with the square of the length this would not end.
     assert INDEX.split("a" * 2_000_000 + "," + "b" * 3)[1] == "bbb"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The THAT", [("the", "The"), ("that", "THAT")]),
+        (
+            "(Anna’s 1,5 Mr.\nzebra!",
+            [("Anna", "Anna"), ("'s", "'s"), ("N", "1"), ("N", "5"), ("mr.", "Mr."), ("<eos>", "\n")],
+        ),
+        ("e-mail Zoë", [("e-mail", "e-mail"), ("Zoë", "Zoë")]),
+        ("", []),
+    ],
+)
+def test_words_and_what_was_typed_for_them(text, expected):
+    read = list(read_words(VOCABULARY, text))
+    assert read[: len(expected)] == expected
+    assert VOCABULARY.encode(word for word, _ in read).tolist() == encode_text(VOCABULARY, text)[1:].tolist()
+
+
+def test_a_word_of_others_may_begin_where_no_word_of_the_vocabulary_does():
+    assert INDEX.split("on e-ma") == ("on e-", "ma")
+    assert INDEX.split("on E-ma", ("e-mail",)) == ("on ", "E-ma")
+    assert INDEX.split('the "e-ma', ("e-mail",)) == ('the "', "e-ma")

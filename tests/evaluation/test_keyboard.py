@@ -3,7 +3,9 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, Vocabulary
-from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard
+from kerasptb.data.typed_text import read_words
+from kerasptb.data.word_cache import WordCache
+from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard, evaluate_keyboard_on_text
 
 WORDS = ("the", "<eos>", "<unk>", "N", "then", "they", "a", "an", "and", "U.S.", "us")
 VOCABULARY = Vocabulary(WORDS)
@@ -96,11 +98,72 @@ def test_with_a_cache_of_the_words_typed_before(native_library):
     assert result != evaluate_keyboard(model, VOCABULARY, ids)
 
 
+def test_a_word_that_is_never_shown_is_typed_in_full():
+    typist = Typist(VOCABULARY)
+    scores = np.zeros((1, len(WORDS)))
+    scores[0, WORDS.index("they")] = -np.inf
+    typist.type(scores, np.array([WORDS.index("they")]))
+    assert typist.result().num_keystrokes == 5
+    assert typist.result().savings_ceiling == 0
+
+
+TEXT = "The zebra and us.\nThey then, a Zebra and 1989 a zebra\nzeta zebra and the U.S. zeta an zebra and"
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_text_of_ones_own(native_library, learn):
+    """Typed letter by letter, and what was typed before read anew for each word."""
+    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    pairs = [("<eos>", "<eos>"), *read_words(VOCABULARY, TEXT)]
+    ids, keystrokes, best, characters, first = VOCABULARY.encode(word for word, _ in pairs), 0, 0, 0, 0
+    for t in range(1, len(pairs)):
+        word, typed = pairs[t]
+        if word == "<eos>":
+            continue
+        cache = WordCache(VOCABULARY).extended(pairs[:t] if learn else ())
+        p = cache.probabilities(model.next_word_probabilities(ids[:t][np.newaxis])[0])
+        order = [cache.word(i) for i in np.argsort(-p, kind="stable")]
+        order = [each.lower() for each in order if each not in ("<unk>", "<eos>", "N")]
+        needed = [
+            n + 1
+            for n in range(len(typed))
+            if word.lower() in [w for w in order if w.startswith(typed[:n].lower())][:3]
+        ]
+        shown = word.lower() in order and word != "N"
+        keystrokes += min([*needed, len(typed) + 1]) if shown else len(typed) + 1
+        best += 1 if shown else len(typed) + 1
+        characters += len(typed) + 1
+        first += shown and order[0] == word.lower()
+    result = evaluate_keyboard_on_text(model, VOCABULARY, TEXT, learn=learn)
+    assert (result.num_keystrokes, result.num_characters) == (keystrokes, characters)
+    assert result.savings_ceiling == pytest.approx(1 - best / characters)
+    assert result.top1 * result.num_words == pytest.approx(first)
+    assert characters == len(
+        "the zebra and us they then a zebra and 1989 a zebra zeta zebra and the u.s. zeta an zebra and "
+    )
+
+
+def test_learning_from_ids(native_library):
+    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    ids = np.random.default_rng(0).choice(len(WORDS), 50, p=np.arange(1, 12) / 66)
+    scores = []
+    for t in range(1, len(ids)):
+        cache = WordCache(VOCABULARY, ids[:t])
+        scores.append(cache.probabilities(model.next_word_probabilities(ids[:t][np.newaxis].astype("int32"))[0]))
+    typist = Typist(VOCABULARY)
+    typist.type(np.array(scores), ids[1:])
+    assert evaluate_keyboard(model, VOCABULARY, ids, learn=True) == typist.result()
+
+
 def test_what_cannot_be_typed():
     model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3)
     with pytest.raises(ValueError, match=r"the model's vocabulary, of 11 words\. Received: one of 3"):
         evaluate_keyboard(model, Vocabulary(["a", "b", "c"]), [0, 1, 2])
     with pytest.raises(DataError, match="at least two words"):
         evaluate_keyboard(model, VOCABULARY, [0])
+    with pytest.raises(DataError, match="at least two words"):
+        evaluate_keyboard_on_text(model, VOCABULARY, "  ")
+    with pytest.raises(ValueError, match=r"Received: both"):
+        evaluate_keyboard(model, VOCABULARY, [0, 1], cache=CacheSettings(0.1, 0.1), learn=True)
     with pytest.raises(ValueError, match="keys"):
         Typist(VOCABULARY, keys=0)

@@ -17,12 +17,14 @@ import atheris
 with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kerasptb.serving.state_token", "tarfile"]):
     import kerasptb
     from kerasptb.data import DataError, Vocabulary, load_corpus
+    from kerasptb.data.word_cache import WordCache
     from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
     from kerasptb.runs import RunError, load_run
     from kerasptb.serving.errors import BadRequestError
     from kerasptb.serving.state_token import decode_state, encode_state
 
 FOLDER = Path(tempfile.mkdtemp(prefix="kerasptb-fuzz-"))
+WORDS = Vocabulary(["one", "<unk>"])
 TEXTS = {"train.txt": b"one two <unk>\n" * 9, "valid.txt": b"one\n" * 9, "test.txt": b"two one\n" * 9}
 
 
@@ -127,16 +129,19 @@ def token(data):
     fingerprint = "ab" * 8
     sent = provider.ConsumeUnicode(400)
     if provider.ConsumeBool():
-        sent = list(encode_state([0.5] * 8, fingerprint))
+        cache = WordCache(WORDS, [0, 1, 2, 3], ["zebra", "gnu"]) if provider.ConsumeBool() else None
+        sent = list(encode_state([0.5] * 8, fingerprint, cache))
         for _ in range(provider.ConsumeIntInRange(0, 4)):
             sent[provider.ConsumeIntInRange(0, len(sent) - 1)] = chr(provider.ConsumeIntInRange(0, 300))
         sent = "".join(sent)
     try:
-        state = decode_state(sent, fingerprint, 8)
+        state, cache = decode_state(sent, fingerprint, 8, WORDS)
     except BadRequestError:
         return
     assert state.shape == (8,)
     assert abs(state).max() <= 1e6
+    if cache is not None:
+        assert cache.probabilities([0.5, 0.5]).sum() < 1.01
 
 
 TARGETS = (vocabulary, text, archive, run, checkpoint, token)

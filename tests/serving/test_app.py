@@ -77,6 +77,51 @@ def test_a_stream_equals_the_whole_text(client):
     assert {row["word"] for row in only_c["suggestions"]} == {"ca", "company", "compare", "cat", "café"}
 
 
+def words_of(answer):
+    return [row["word"] for row in answer["suggestions"]]
+
+
+def test_words_of_the_writer_are_suggested(client):
+    text = "The zebra sat on a Kimono. A zebra's mat\n"
+    assert words_of(post(client, "suggest", text=text + "ze")) == []  # off by default
+    assert words_of(post(client, "suggest", text=text + "Ze", learn=True)) == ["zebra"]
+    answer = post(client, "suggest", text=text + "a ki", learn=True)
+    assert (words_of(answer), answer["prefix"]) == (["Kimono"], "ki")
+    assert 0 < answer["suggestions"][0]["probability"] == answer["prefix_probability"]
+    # Another text, or the same without what was typed before, knows nothing of them.
+    assert words_of(post(client, "suggest", text="on a ze", learn=True)) == []
+    for complete, text in ((True, "the cat "), (False, "the cat")):
+        without = post(client, "suggest", text=text, complete=complete, k=100)
+        learned = post(client, "suggest", text=text, complete=complete, k=100, learn=True)
+        assert without != learned
+        assert len(words_of(learned)) == len(words_of(without))
+
+
+def test_a_word_typed_often_becomes_more_probable(client):
+    def probability(text, learn):
+        rows = post(client, "suggest", text=text, k=100, learn=learn)["suggestions"]
+        return next(row["probability"] for row in rows if row["word"] == "fox")
+
+    text = "quick fox " * 20 + "quick "
+    assert probability(text, learn=True) > probability(text, learn=False) + 0.2
+
+
+def test_a_stream_learns_as_the_whole_text_does(client):
+    state, whole = None, ""
+    for words in ("The zebra", "sat on", "\n", "Zebra", "a gnu", "the zebra sat"):
+        answer = post(client, "stream", state=state, text=words, k=100, learn=True)
+        state, whole = answer["state"], f"{whole}{words} "
+    expected = post(client, "suggest", text=whole, k=100, learn=True)
+    assert words_of(answer) == words_of(expected)
+    assert {"zebra", "gnu"} < set(words_of(answer))
+    for row, other in zip(answer["suggestions"], expected["suggestions"], strict=True):
+        assert abs(row["probability"] - other["probability"]) < 1e-5
+    assert words_of(post(client, "stream", state=state, prefix="Z", learn=True)) == ["zebra"]
+    forgets = post(client, "stream", state=state, prefix="z")
+    assert words_of(forgets) == []
+    assert words_of(post(client, "stream", state=forgets["state"], prefix="z", learn=True)) == []
+
+
 def test_a_state_is_taken_by_another_server_of_the_same_model(client, predictor):
     state = post(client, "stream", text="the")["state"]
     with TestClient(create_app(predictor)) as other:
@@ -178,7 +223,7 @@ def test_the_longest_text_fits_in_the_largest_body_however_it_is_written(client)
     headers = {"Content-Type": "application/json"}
     assert client.post("/v1/suggest", content=escaped, headers=headers).status_code == 200
     larger = escaped + b" " * MAX_BODY_BYTES
-    assert "at most 248," in problem(client.post("/v1/suggest", content=larger, headers=headers), 413)
+    assert "at most 360," in problem(client.post("/v1/suggest", content=larger, headers=headers), 413)
 
 
 def test_the_rate_is_limited(predictor):

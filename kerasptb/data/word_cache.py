@@ -1,0 +1,123 @@
+"""The words that a writer used last: they become more probable, those that the model does not know included.
+
+A model's probabilities are mixed with those of the words in the cache, then with those of the words that came there
+after the same last word, then after the same last two. Each distribution counts as so and so many words of the next
+(MacKay and Peto, 1995, "A hierarchical Dirichlet language model", for the caches of Kuhn and De Mori, 1990, "A
+cache-based natural language model for speech recognition"). With c words in the cache, c(w) of them w:
+
+    p_1(w) = (c(w) + K_1 p_0(w)) / (c + K_1)
+
+In the same way p_2 is made of p_1 and the words that came after the last word, p_3 of p_2 and those that came after the
+last two. p_0 is the model's distribution, in which words that it does not know share the probability of `<unk>` as in
+Witten and Bell's method C (1991): with n of them, c(new) times in all, the new word w gets c(w) / (c(new) + n) of it.
+`<unk>` keeps the rest, for words that are still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from kerasptb.data.typed_text import fold_case
+from kerasptb.data.vocabulary import UNK, Vocabulary
+
+# The last words that are remembered, and how many of those that the model does not know, of so many characters.
+WINDOW = 2000
+MAX_NEW = 500
+MAX_CHARACTERS = 40
+# K_1, K_2, K_3: so many words is the distribution worth that does not look so far back. Chosen on a novel by Jane
+# Austen, of which docs/keyboard.md says more; half or twice as much changes little.
+_WORTH = (4000, 40, 20)
+
+
+class WordCache:
+    """The words that a writer used last. It never changes; `extended` gives another.
+
+    Args:
+        vocabulary: a `Vocabulary`. New words are remembered if it has `<unk>`.
+        ids: integers [T], the ids of the words; those from V on are of `new_words`.
+        new_words: the words that are not in the vocabulary, each as it is to be written.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, ids: Iterable[int] = (), new_words: Iterable[str] = ()) -> None:
+        self.vocabulary, self.ids, self.new_words = vocabulary, np.asarray(ids, "int32"), tuple(new_words)
+        self.folded = tuple(map(fold_case, self.new_words))
+
+    def extended(self, words: Iterable[tuple[str, str]]) -> WordCache:
+        """Returns the cache after more words.
+
+        A new word is written as it was typed last, but for the beginning of a line, where any word has a capital.
+
+        Args:
+            words: pairs of a word and what was typed for it, as `read_words` yields them.
+        """
+        size, unknown, end = len(self.vocabulary), self.vocabulary.word_to_id.get(UNK), self.vocabulary.eos_id
+        last = self.ids[-1] if len(self.ids) else end
+        added, spellings = [], list(self.new_words)
+        places = {word: place for place, word in enumerate(self.folded)}
+        for word, typed in words:
+            number = self.vocabulary.word_to_id.get(word, unknown)
+            if number is None:
+                continue  # a model without <unk> cannot read the word
+            if number == unknown and word != UNK and len(word) <= MAX_CHARACTERS:
+                place = places.setdefault(fold_case(word), len(spellings))
+                number = size + place
+                if place == len(spellings):
+                    spellings.append(typed)
+                elif last != end:
+                    spellings[place] = typed
+            added.append(number)
+            last = number
+        ids = np.concatenate([self.ids, np.array(added, "int32")])[-WINDOW:]
+        if not spellings:
+            return WordCache(self.vocabulary, ids)
+        # The new words that were used last are kept, and numbered without a gap.
+        numbers, ages = np.unique(ids[ids >= size][::-1], return_index=True)
+        kept = np.sort(numbers[np.argsort(ages)[:MAX_NEW]])
+        renumbered = np.arange(size + len(spellings))
+        renumbered[size:] = unknown
+        renumbered[kept] = size + np.arange(len(kept))
+        return WordCache(self.vocabulary, renumbered[ids], [spellings[number - size] for number in kept])
+
+    def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of the next word, float64 [V + N], the N new words among them.
+
+        Args:
+            probabilities: float [V], those that the model gives.
+        """
+        size = len(self.vocabulary)
+        counts = np.bincount(self.ids, minlength=size + len(self.new_words))
+        mixed = np.zeros(len(counts))
+        mixed[:size] = probabilities
+        if self.new_words:
+            of_new, unknown = counts[size:], self.vocabulary.word_to_id[UNK]
+            share = mixed[unknown] / (of_new.sum() + len(of_new))
+            mixed[size:] = share * of_new
+            mixed[unknown] = share * len(of_new)
+        for order, worth in enumerate(_WORTH):
+            after = self._after(order)
+            mixed *= worth / (len(after) + worth)
+            np.add.at(mixed, after, 1 / (len(after) + worth))
+        return mixed
+
+    def beginning(self, prefix: str) -> np.ndarray:
+        """Returns the ids of the new words that begin with a prefix, int32 [M], whatever the case."""
+        prefix = fold_case(prefix)
+        places = [i for i, word in enumerate(self.folded) if word.startswith(prefix)]
+        return np.array(places, "int32") + len(self.vocabulary)
+
+    def word(self, number: int) -> str:
+        """Returns the word of an id."""
+        size = len(self.vocabulary)
+        return self.vocabulary.words[number] if number < size else self.new_words[number - size]
+
+    def _after(self, order):
+        """Returns the ids of all words that came after the last `order` words."""
+        ids = self.ids
+        if len(ids) < order:
+            return ids[:0]
+        same = np.ones(max(len(ids) - order, 0), bool)
+        for back in range(1, order + 1):
+            same &= ids[order - back : len(ids) - back] == ids[-back]
+        return ids[order:][same]
