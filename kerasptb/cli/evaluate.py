@@ -61,14 +61,7 @@ def add_parser(commands):
 def execute(options):
     from kerasptb.runs import load_run
 
-    if options.keyboard and (options.dynamic or options.batch_size or options.num_steps):
-        raise ValueError(
-            "--keyboard types one stream, word by word: of the other ways it takes --continuous-cache alone."
-        )
-    if (options.learn or options.text) and not options.keyboard:
-        raise ValueError("--learn and --text are of --keyboard, which types a text.")
-    if options.continuous_cache and (options.learn or options.text):
-        raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
+    _check(options)
     run = load_run(options.run)
     if options.text:
         _type_own_text(options, run)
@@ -109,6 +102,18 @@ def execute(options):
             f"{options.split} perplexity {result['perplexity']:.2f}  (batch size {result['batch_size']}: "
             f"{result['method']}{_settings(result)}; {result['num_words']:,} words)"
         )
+
+
+def _check(options):
+    """Raises for options that do not go together."""
+    if options.keyboard and (options.dynamic or options.batch_size or options.num_steps):
+        raise ValueError(
+            "--keyboard types one stream, word by word: of the other ways it takes --continuous-cache alone."
+        )
+    if (options.learn or options.text) and not options.keyboard:
+        raise ValueError("--learn and --text are of --keyboard, which types a text.")
+    if options.continuous_cache and (options.learn or options.text):
+        raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
 
 
 def _type(options, run, model, corpus, ids, own):

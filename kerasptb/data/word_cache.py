@@ -76,7 +76,7 @@ class WordCache:
         numbers, ages = np.unique(ids[ids >= size][::-1], return_index=True)
         kept = np.sort(numbers[np.argsort(ages)[:MAX_NEW]])
         renumbered = np.arange(size + len(spellings))
-        renumbered[size:] = unknown
+        renumbered[size:] = self.vocabulary.word_to_id[UNK]
         renumbered[kept] = size + np.arange(len(kept))
         return WordCache(self.vocabulary, renumbered[ids], [spellings[number - size] for number in kept])
 
