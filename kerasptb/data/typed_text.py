@@ -1,8 +1,9 @@
 """Text that a person types: the words that a vocabulary finds in it, and the one that is being typed."""
 
 import bisect
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -14,25 +15,32 @@ LINE_END = re.compile(r"\r\n|[\r\n]")
 _AFTER_ANY = "\U0010ffff"
 
 
-def read_words(vocabulary: Vocabulary, text: str) -> Iterator[tuple[str, str]]:
+def read_words(
+    vocabulary: Vocabulary, text: str, read: Callable[[str], Iterable[tuple[str, str]]] | None = None
+) -> Iterator[tuple[str, str]]:
     """Yields the words of a text that a person typed.
 
     Args:
         vocabulary: a `Vocabulary`.
         text: any text, read as `generation.encode_text` says.
+        read: what reads a part between white space, for callers who remember parts; `None` for `read_part`.
 
     Yields:
         word: the word as the vocabulary has it, or as it was typed if it is not in the vocabulary.
         typed: the characters that were typed for it; `’` may have become `'`.
     """
+    read = read or functools.partial(read_part, vocabulary)
     for i, line in enumerate(LINE_END.split(text)):
         if i and EOS in vocabulary:
             yield EOS, "\n"
         for part in line.split():
-            if known := _known(vocabulary, part):
-                yield known, part
-            else:
-                yield from _parts(vocabulary, part)
+            yield from read(part)
+
+
+def read_part(vocabulary: Vocabulary, part: str) -> tuple[tuple[str, str], ...]:
+    """Returns the words of a part of a text without white space, as `read_words` yields them."""
+    known = _known(vocabulary, part)
+    return ((known, part),) if known else tuple(_parts(vocabulary, part))
 
 
 class PrefixIndex:

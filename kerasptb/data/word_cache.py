@@ -47,7 +47,7 @@ class WordCache:
     def extended(self, words: Iterable[tuple[str, str]]) -> WordCache:
         """Returns the cache after more words.
 
-        A new word is written as it was typed last, but for the beginning of a line, where any word has a capital.
+        A new word is written as it was typed last. The beginning of a line, where any word has a capital, says nothing.
 
         Args:
             words: pairs of a word and what was typed for it, as `read_words` yields them.
@@ -64,7 +64,7 @@ class WordCache:
                 place = places.setdefault(fold_case(word), len(spellings))
                 number = size + place
                 if place == len(spellings):
-                    spellings.append(typed)
+                    spellings.append(_uncapitalized(typed) if last == end else typed)
                 elif last != end:
                     spellings[place] = typed
             added.append(number)
@@ -121,3 +121,8 @@ class WordCache:
         for back in range(1, order + 1):
             same &= ids[order - back : len(ids) - back] == ids[-back]
         return ids[order:][same]
+
+
+def _uncapitalized(word):
+    rest = word[1:]
+    return word.lower() if rest == rest.lower() else word

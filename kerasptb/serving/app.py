@@ -97,7 +97,7 @@ def _add_routes(app, engine):
     @app.post("/v1/suggest", responses=problems, tags=["API"], summary="Suggest words for a text")
     async def suggest(request: schemas.SuggestRequest) -> schemas.SuggestResponse:
         """Suggests the next word, or words that the unfinished one at the end may become."""
-        written, prefix, cache = engine.split(request.text, request.complete, request.learn)
+        written, prefix, cache = await engine.split(request.text, request.complete, request.learn)
         suggestions, total = engine.rank(await engine.context(written), prefix, request.k, cache)
         return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
 
@@ -113,7 +113,7 @@ def _add_routes(app, engine):
                 request.state, predictor.fingerprint, predictor.state_size, predictor.vocabulary
             )
         context = await engine.extend(context, request.text)
-        cache = engine.remember(request.text, cache) if request.learn else None
+        cache = await engine.remember(request.text, cache) if request.learn else None
         suggestions, total = engine.rank(context, request.prefix, request.k, cache)
         return schemas.StreamResponse(
             suggestions=_suggested(suggestions),

@@ -3,12 +3,13 @@
 import asyncio
 import collections
 import dataclasses
+import functools
 import hashlib
 import re
 
 import numpy as np
 
-from kerasptb.data.typed_text import PrefixIndex, read_words
+from kerasptb.data.typed_text import PrefixIndex, read_part, read_words
 from kerasptb.data.word_cache import WINDOW, WordCache
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
@@ -26,6 +27,9 @@ _SHORT_WORDS = 8
 _SHORT_CHARACTERS = 128
 _PIECE_WORDS = 64
 _MAX_BATCH = 32
+# Parts of texts whose words are remembered, and the characters of one, as in `Predictor.read`.
+_MAX_PARTS = 50_000
+_MAX_PART_CHARACTERS = 40
 # A long text takes a second or a few, so few may wait.
 _MAX_LONG_WAITING = 32
 
@@ -57,6 +61,9 @@ class SuggestionEngine:
         self._long = Batcher(_one_by_one(predictor.extend_long), 1, _MAX_LONG_WAITING)
         self._scores = Batcher(_one_by_one(predictor.score), 1, _MAX_LONG_WAITING)
         self._units = Batcher(_one_by_one(predictor.read), 1, _MAX_LONG_WAITING)
+        self._written = Batcher(_one_by_one(self._after), 1, _MAX_LONG_WAITING)
+        self._read_part = functools.partial(read_part, predictor.vocabulary)
+        self._remembered_part = functools.lru_cache(_MAX_PARTS)(self._read_part)
 
     def stop(self):
         """Refuses all waiting requests: they get a `BusyError` at once."""
@@ -133,7 +140,7 @@ class SuggestionEngine:
         # Without <eos> in the vocabulary nothing comes before the first word.
         return units, [None] * (num_tokens - len(values)) + values.tolist()
 
-    def split(self, text, complete, learn):
+    async def split(self, text, complete, learn):
         """Splits a text into the finished part and the beginning of the word that is being typed.
 
         Args:
@@ -145,23 +152,29 @@ class SuggestionEngine:
             written: the finished part.
             prefix: the rest, see `PrefixIndex.split`.
             cache: the `WordCache` after the finished part; `None` unless `learn`.
+
+        Raises:
+            BusyError: if too many requests are waiting.
         """
         unfinished = text.rsplit(None, 1)[-1] if complete and text and not text[-1].isspace() else ""
         whole = len(text) - len(unfinished)
-        cache = self.remember(text[:whole]) if learn else None
+        cache = await self.remember(text[:whole]) if learn else None
         written, prefix = self.index.split(text, cache.folded if cache else ()) if complete else (text, "")
-        return written, prefix, self.remember(written[whole:], cache) if learn else None
+        if learn and len(written) > whole:
+            cache = await self.remember(written[whole:], cache)
+        return written, prefix, cache
 
-    def remember(self, text, cache=None):
+    async def remember(self, text, cache=None):
         """Returns the `WordCache` after more text.
 
         Args:
             text: any text whose last word is whole.
             cache: the `WordCache` before it; `None` if there is none.
+
+        Raises:
+            BusyError: if too many requests are waiting.
         """
-        cache = cache or WordCache(self.predictor.vocabulary)
-        before = text.rsplit(None, WINDOW)
-        return cache.extended(read_words(cache.vocabulary, text[len(before[0]) :] if len(before) > WINDOW else text))
+        return await self._written.submit((text, cache or WordCache(self.predictor.vocabulary)))
 
     def rank(self, context, prefix, k, cache=None):
         """Returns the likeliest next words that begin with a prefix.
@@ -197,7 +210,15 @@ class SuggestionEngine:
         return [Suggestion(word(ids[i]), float(values[i])) for i in order], total
 
     def _batchers(self):
-        return self._short, self._resume, self._long, self._scores, self._units
+        return self._short, self._resume, self._long, self._scores, self._units, self._written
+
+    def _after(self, text, cache):
+        parts = text.rsplit(None, WINDOW)
+        last = text[len(parts[0]) :] if len(parts) > WINDOW else text
+        return cache.extended(read_words(cache.vocabulary, last, self._words_of))
+
+    def _words_of(self, part):
+        return (self._remembered_part if len(part) <= _MAX_PART_CHARACTERS else self._read_part)(part)
 
     async def _read(self, text):
         starts = [match.start() for match in _WORD_START.finditer(text)]

@@ -39,7 +39,7 @@ _LEARN = Field(
     False,
     strict=True,
     description="Whether the words typed before become more probable, those that the model does not know included. "
-    "Nothing of them stays on the server.",
+    "The server keeps no session: it finds them in the text, or in the state.",
 )
 
 

@@ -277,6 +277,29 @@ def test_keystrokes_saved(page):
     assert shown() == ""
 
 
+def test_words_of_ones_own(page):
+    learn = page.browser.find_element(By.ID, "learn")
+    assert (learn.aria_role, learn.accessible_name, learn.is_selected()) == ("checkbox", "Learn from this text", False)
+    page.type("Zebras eat. The zebra met Kim. A ze")
+    page.wait(lambda: page.browser.find_element(By.ID, "next-title").text == "Words that begin with “ze”")
+    assert page.words == []
+    # By keyboard alone: no key is enabled, so Tab leads from the text to the box.
+    page.type(Keys.TAB)
+    assert page.browser.switch_to.active_element == learn
+    learn.send_keys(Keys.SPACE)
+    page.wait(lambda: sorted(page.words) == ["zebra", "zebras"])
+    first = page.words[0]
+    page.keys[0].click()
+    assert page.value == f"Zebras eat. The zebra met Kim. A {first} "
+    page.type("ki")
+    page.wait(lambda: page.words == ["Kim"])
+    page.keys[0].click()
+    assert page.value.endswith(" Kim ")
+    learn.click()
+    page.type("ki")
+    page.wait(lambda: page.words == [])
+
+
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 760), (1000, 800)])
 def test_the_page_fits_the_screen(page, width, height):
     page.browser.execute_cdp_cmd(
@@ -291,6 +314,9 @@ def test_the_page_fits_the_screen(page, width, height):
             assert key.rect["x"] >= 0
             assert key.rect["x"] + key.rect["width"] <= width
         assert page.keys[0].rect["y"] < page.text.rect["y"]
+        box = page.browser.find_element(By.CSS_SELECTOR, "#learning label").rect
+        assert box["height"] >= 44
+        assert box["x"] + box["width"] <= width
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -303,6 +329,7 @@ def test_axe_finds_nothing(page, width):
     size = {"width": width, "height": 760, "deviceScaleFactor": 1, "mobile": width < 500}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
+        page.browser.find_element(By.ID, "learn").click()
         page.type("The cat, zebra don't th")
         page.wait(lambda: page.words and len(page.coloured) == 4)
         page.keys[0].click()

@@ -13,6 +13,7 @@ const WAIT_BEFORE_READING_ALOUD_MS = 700;
 
 const text = document.getElementById("text");
 const keys = [...document.querySelectorAll("#keys button")];
+const learn = document.getElementById("learn");
 const title = document.getElementById("next-title");
 const bars = document.getElementById("bars");
 const notice = document.getElementById("notice");
@@ -52,7 +53,7 @@ async function refresh() {
   const before = whole.slice(0, caret);
   colours.show(whole);
   try {
-    const answer = await post("v1/suggest", { text: sentences(before), k: NUM_BARS });
+    const answer = await post("v1/suggest", { text: sentences(before), k: NUM_BARS, learn: learn.checked });
     if (!current()) {
       return;
     }
@@ -187,6 +188,7 @@ text.addEventListener("input", () => {
   count();
   refresh();
 });
+learn.addEventListener("change", refresh);
 document.addEventListener("selectionchange", () => {
   // If the caret moves without a change of the text, the words before it are different ones.
   if (document.activeElement === text && text.selectionStart !== caret) {
