@@ -26,8 +26,8 @@ from kerasptb.data.vocabulary import UNK, Vocabulary
 WINDOW = 2000
 MAX_NEW = 500
 MAX_CHARACTERS = 40
-# K_1, K_2, K_3: so many words is the distribution worth that does not look so far back. Chosen on a novel by Jane
-# Austen, of which docs/keyboard.md says more; half or twice as much changes little.
+# K_1, K_2, K_3: so many words is the distribution worth that does not look so far back. docs/keyboard.md says on which
+# texts they were chosen; half or twice as much changes little.
 _WORTH = (4000, 40, 20)
 
 

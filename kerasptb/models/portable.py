@@ -108,15 +108,16 @@ class PortableNetwork:
             hidden: float32 [B, H] of the last LSTM layer.
             state: dict of float32 [B, H], after the word.
         """
-        return self.encode_vector(self._embedding(tokens), state)
-
-    def encode_vector(self, x, state):
-        """Reads a word's vector in each row, float32 [B, D]; see `encode_word`."""
-        new_state = {}
+        x, new_state = self._embedding(tokens), {}
         for i, layer in enumerate(self._lstms):
             x, (hidden, cell) = layer.cell(x, [state[f"h{i}"], state[f"c{i}"]])
             new_state.update({f"h{i}": hidden, f"c{i}": cell})
         return x, new_state
+
+    @property
+    def lstm_weights(self):
+        """The kernel, recurrent kernel and bias of each LSTM layer, Keras variables [D, 4 H], [H, 4 H] and [4 H]."""
+        return [layer.weights for layer in self._lstms]
 
     @property
     def embeddings(self):

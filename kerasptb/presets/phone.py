@@ -1,4 +1,4 @@
-"""A model for a phone's keyboard: 1.4 MB as a LiteRT file of 8 bits, two tied layers of 192 and 96 units.
+"""A model for a phone's keyboard: at most 1.5 MB as a LiteRT file of 8 bits, two tied layers of 192 and 96 units.
 
 1,302,928 parameters, the size of Gboard's (Hard et al., 2018, "Federated Learning for Mobile Keyboard Prediction").
 Trained as `small`, with less dropout, since it has less to forget.

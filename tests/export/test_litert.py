@@ -80,6 +80,12 @@ def test_a_tied_matrix_is_stored_once_and_each_word_has_a_scale(tmp_path, vocabu
     np.testing.assert_allclose(np.log(run(path, few)), np.log(expected), atol=0.05)
 
 
+def test_the_phone_s_file_is_at_most_1_5_mb(tmp_path):
+    model = LanguageModel.from_preset("phone", batch_size=1)
+    words = Vocabulary(["<eos>", *(f"word{i}" for i in range(9_999))])
+    assert export_litert(model, tmp_path / "phone.tflite", words, quantize=True).stat().st_size <= 1_500_000
+
+
 def test_files_that_exist_are_kept(path, model, vocabulary):
     before = path.read_bytes()
     with pytest.raises(ExportError, match=r"model\.tflite, which exists"):
