@@ -1,16 +1,17 @@
 """The words that a writer used last: they become more probable, those that the model does not know included.
 
 A model's probabilities are mixed with those of the words in the cache, then with those of the words that came there
-after the same last word, then after the same last two. Each distribution counts as so and so many words of the next
-(MacKay and Peto, 1995, "A hierarchical Dirichlet language model", for the caches of Kuhn and De Mori, 1990, "A
-cache-based natural language model for speech recognition"). With c words in the cache, c(w) of them w:
+after the same last word, then after the same last two. With c words in such a context, d of them different, c(w) of
+them w, and a number k:
 
-    p_1(w) = (c(w) + K_1 p_0(w)) / (c + K_1)
+    p'(w) = (c(w) + k d p(w)) / (c + k d)
 
-In the same way p_2 is made of p_1 and the words that came after the last word, p_3 of p_2 and those that came after the
-last two. p_0 is the model's distribution, in which words that it does not know share the probability of `<unk>` as in
-Witten and Bell's method C (1991): with n of them, c(new) times in all, the new word w gets c(w) / (c(new) + n) of it.
-`<unk>` keeps the rest, for words that are still to come.
+So a word that may be followed by anything changes little, and one that was always followed by the same much. It is
+method C of Witten and Bell (1991, "The zero-frequency problem", where k = 1), for the cache of Kuhn and De Mori (1990,
+"A cache-based natural language model for speech recognition").
+
+Words that the model does not know share its probability of `<unk>` in the same way: with n of them in the cache, c(new)
+times in all, the new word w gets c(w) / (c(new) + n) of it. `<unk>` keeps the rest, for words that are still to come.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from kerasptb.data.vocabulary import UNK, Vocabulary
 WINDOW = 2000
 MAX_NEW = 500
 MAX_CHARACTERS = 40
-# K_1, K_2, K_3: so many words is the distribution worth that does not look so far back. docs/keyboard.md says on which
-# texts they were chosen; half or twice as much changes little.
-_WORTH = (4000, 40, 20)
+# k for all words in the cache, for those after the same word, for those after the same two. docs/keyboard.md says on
+# which texts they were chosen; half or twice as much changes little.
+_WORTH = (20, 8, 8)
 
 
 class WordCache:
@@ -87,18 +88,19 @@ class WordCache:
             probabilities: float [V], those that the model gives.
         """
         size = len(self.vocabulary)
-        counts = np.bincount(self.ids, minlength=size + len(self.new_words))
-        mixed = np.zeros(len(counts))
+        mixed = np.zeros(size + len(self.new_words))
         mixed[:size] = probabilities
         if self.new_words:
-            of_new, unknown = counts[size:], self.vocabulary.word_to_id[UNK]
+            of_new, unknown = np.bincount(self.ids, minlength=len(mixed))[size:], self.vocabulary.word_to_id[UNK]
             share = mixed[unknown] / (of_new.sum() + len(of_new))
             mixed[size:] = share * of_new
             mixed[unknown] = share * len(of_new)
-        for order, worth in enumerate(_WORTH):
-            after = self._after(order)
-            mixed *= worth / (len(after) + worth)
-            np.add.at(mixed, after, 1 / (len(after) + worth))
+        for order, k in enumerate(_WORTH):
+            words, counts = np.unique(self._after(order), return_counts=True)
+            if len(words):
+                total = counts.sum() + k * len(words)
+                mixed *= k * len(words) / total
+                mixed[words] += counts / total
         return mixed
 
     def beginning(self, prefix: str) -> np.ndarray:

@@ -22,18 +22,20 @@ def written(cache):
 
 
 def by_the_formula(words, base):
-    """p_3 of the module's docstring, word by word. `base` is p_0, by word."""
+    """The formula of the module's docstring, word by word. `base` is the model's distribution."""
     new = Counter(word for word in words if word not in VOCABULARY)
     p = dict(base)
     if new:
         share = base["<unk>"] / (new.total() + len(new))
         p |= {word: share * count for word, count in new.items()} | {"<unk>": share * len(new)}
-    for order, worth in ((0, 4000), (1, 40), (2, 20)):
+    for order, k in ((0, 20), (1, 8), (2, 8)):
         context = words[len(words) - order :]
         came = Counter(
             words[t] for t in range(order, len(words)) if len(context) == order and words[t - order : t] == context
         )
-        p = {word: (came[word] + worth * value) / (came.total() + worth) for word, value in p.items()}
+        total = came.total() + k * len(came)
+        if total:
+            p = {word: (came[word] + k * len(came) * value) / total for word, value in p.items()}
     return p
 
 
