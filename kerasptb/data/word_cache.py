@@ -126,5 +126,5 @@ class WordCache:
 
 
 def _uncapitalized(word):
-    rest = word[1:]
-    return word.lower() if rest == rest.lower() else word
+    small = word.lower()
+    return small if len(small) == len(word) and small[1:] == word[1:] else word  # "İ" has two characters in lower case

@@ -64,7 +64,7 @@ def test_a_text_in_pieces_is_the_text(pieces):
 
 def test_new_words_are_written_as_they_were_typed_last_within_a_line():
     assert after("Zebra on the cat\nGnu").new_words == ("zebra", "gnu")
-    assert after("NASA\nMcKim").new_words == ("NASA", "McKim")
+    assert after("NASA\nMcKim\n\u0130ran").new_words == ("NASA", "McKim", "\u0130ran")
     assert after("Zebra on the Zebra").new_words == ("Zebra",)
     assert after("Zebra on the zebra").new_words == ("zebra",)
     assert after("the zebra\nZebra").new_words == ("zebra",)
