@@ -12,8 +12,9 @@ keys, by the rules of kerasptb/evaluation/keyboard.py.
   trigrams of the training text, in a database of its own text2ngram, and its recency predictor, as it is packaged.
   It is asked for six words, of which `unk` and `n` are left out, as for the others. It splits some words otherwise
   than the Penn Treebank (`u.s.`): these it cannot suggest.
-- Each run types twice: as trained, and as a LiteRT file of 8 bits on one thread, whose calls are timed. A call reads a
-  word and gives the probabilities of the next; between the letters of a word nothing is computed.
+- Each run types three times: as trained; with suggestions that learn from the words typed before, as Presage's recency
+  predictor does; and as a LiteRT file of 8 bits on one thread, whose calls are timed. A call reads a word and gives the
+  probabilities of the next; between the letters of a word nothing is computed.
 """
 
 import argparse
@@ -259,6 +260,7 @@ def main():
         model = run.load_model()
         name = run.config["training"].get("preset") or run.folder.name
         add(name, evaluate_keyboard(model, corpus.vocabulary, ids), parameters=model.count_params())
+        add(f"{name}, learning", evaluate_keyboard(model, corpus.vocabulary, ids, learn=True))
         result, measured = type_with_litert(run, corpus.vocabulary, ids)
         add(f"{name}, LiteRT, 8 bits", result, **measured)
     if options.csv:

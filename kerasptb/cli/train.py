@@ -40,9 +40,11 @@ def add_parser(commands):
         type=arguments.positive,
         nargs="+",
         metavar="H",
-        help="sizes of the LSTM layers (default: the preset's)",
+        help="sizes of the LSTM layers (default: the preset's); where embeddings are tied, the last is the embedding's",
     )
-    command.add_argument("--embedding-size", type=arguments.positive, help="size of a word's vector")
+    command.add_argument(
+        "--embedding-size", type=arguments.positive, help="size of a word's vector (default: the preset's)"
+    )
     command.add_argument(
         "--keep-prob",
         type=arguments.probability,
@@ -56,7 +58,10 @@ def add_parser(commands):
         "--learning-rate", type=arguments.above_zero, help="largest learning rate (default: the preset's)"
     )
     command.add_argument(
-        "--early-stopping", type=arguments.positive, metavar="N", help="end after N epochs without a lower validation"
+        "--early-stopping",
+        type=arguments.positive,
+        metavar="N",
+        help="end after N epochs without a lower validation perplexity",
     )
     command.add_argument(
         "--from",

@@ -4,6 +4,7 @@ from kerasptb.data.batching import make_dataset
 from kerasptb.data.corpus import Corpus, load_corpus
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.reader import ptb_iterator, ptb_raw_data
+from kerasptb.data.tokenizer import tokenize
 from kerasptb.data.vocabulary import EOS, UNK, Vocabulary
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "make_dataset",
     "ptb_iterator",
     "ptb_raw_data",
+    "tokenize",
 ]
