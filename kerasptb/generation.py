@@ -117,10 +117,7 @@ def _excluded_ids(model, vocabulary, exclude):
     excluded = [vocabulary.word_to_id[word] for word in set(exclude) if word in vocabulary]
     if len(excluded) == len(vocabulary):
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={tuple(vocabulary.words)}")
-    if len(vocabulary) != model.vocabulary_size:
-        raise DataError(
-            f"Expected the vocabulary of the model's {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
-        )
+    vocabulary.check_size(model.vocabulary_size)
     return excluded
 
 

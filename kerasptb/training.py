@@ -129,7 +129,7 @@ def train(
     ).values()
     given = {
         "embedding_size": embedding_size,
-        "units": None if units is None else [int(size) for size in np.atleast_1d(units)],
+        "units": None if units is None else np.atleast_1d(units).tolist(),
         "batch_size": batch_size,
         "num_steps": num_steps,
         "keep_prob": keep_prob,

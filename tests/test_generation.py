@@ -79,7 +79,7 @@ def test_k_is_checked(model):
 @pytest.mark.parametrize("ask", [suggest, generate])
 def test_a_vocabulary_of_another_size_is_told(model, ask, size):
     other = Vocabulary([*VOCABULARY.words, "dog"][:size])
-    with pytest.raises(DataError, match=f"the model's 10 words. Received: one of {size}"):
+    with pytest.raises(DataError, match=f"vocabulary, of 10 words. Received: one of {size}"):
         ask(model, other, "the")
 
 

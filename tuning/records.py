@@ -16,7 +16,6 @@ nothing else, on any machine that shares the folder.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 from kerasptb.utils.files import read_json, write_json
@@ -143,6 +142,4 @@ def read_search(folder):
 
 def write_search(folder, arguments):
     """Writes the arguments of a search."""
-    json.dumps(arguments)  # raises, before the folder is made, if JSON cannot hold them
-    Path(folder).mkdir(parents=True, exist_ok=True)
     write_json(Path(folder) / SEARCH, arguments)

@@ -160,6 +160,8 @@ def tune(
     role = _role()
     if role == "worker":
         return _work(data, space, out)
+    if resume and not out:
+        raise SearchError("Resuming needs the search's folder: name it with --out.")
     folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     arguments = _open(folder, given, resume)
     _check_packages(arguments["tuner"])

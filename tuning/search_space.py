@@ -31,6 +31,7 @@ _SAMPLING = {
     "learning_rate": {"sampling": "log"},
     "decay": {"step": 0.05},
     "constant_epochs": {"step": 1},
+    "patience": {"step": 1},
     "global_clipnorm": {"sampling": "log"},
     "batch_size": {"step": 1},
     "num_steps": {"step": 1},
@@ -41,7 +42,7 @@ _SAMPLING = {
 }
 # Of the other settings: rates of dropout, and fractions.
 _OTHER_SAMPLING = {"step": 0.05}
-_INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "batch_size", "num_steps")
+_INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "patience", "batch_size", "num_steps")
 _MODEL_SETTINGS = ("embedding_size", "units", "tie_embeddings", "batch_size", "num_steps", "keep_prob", "init_scale")
 _REGULARIZATION = ("variational_dropout", *DROPOUT_RATES, *PENALTIES)
 # What a space of the notebook's recipe leaves to the search.

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerasptb.callbacks.resumable import Resumable
+from kerasptb.data.batching import check_sizes
 from kerasptb.optimizers import averaged_weights
 
 
@@ -24,11 +25,12 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
         monitor: name of the metric in the logs of an epoch, of which lower values are better.
 
     Raises:
-        ValueError: when training begins, if the optimizer keeps no averages.
+        ValueError: for a patience below 1; when training begins, if the optimizer keeps no averages.
     """
 
     def __init__(self, patience: int | None = None, monitor: str = "val_perplexity") -> None:
         super().__init__()
+        check_sizes(patience=1 if patience is None else patience)
         self.patience = patience
         self.monitor = monitor
         self._evaluation = contextlib.ExitStack()

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from kerasptb.callbacks.reset_states import stateful_layers
 from kerasptb.utils import peers
-from kerasptb.utils.files import atomic_write
+from kerasptb.utils.files import DAMAGE, atomic_write
 from kerasptb.utils.interrupts import Signals
 
 logger = logging.getLogger(__name__)
@@ -209,7 +208,7 @@ class Checkpoint(keras.callbacks.Callback):
                 self.history, self.epoch = list(history), len(history)
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+            except DAMAGE as error:
                 errors.append(f"{path} is damaged: {error}.")
                 continue
             if errors:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasptb.callbacks.resumable import Resumable
+from kerasptb.data.batching import check_sizes
 
 
 class EarlyStopping(Resumable, keras.callbacks.Callback):
@@ -15,15 +16,25 @@ class EarlyStopping(Resumable, keras.callbacks.Callback):
     Args:
         patience: number of epochs.
         monitor: name of the metric in the logs of an epoch, of which lower values are better.
+
+    Raises:
+        ValueError: for a patience below 1; after the first epoch, if the metric is not among its logs.
     """
 
     def __init__(self, patience: int, monitor: str = "val_perplexity") -> None:
         super().__init__()
+        check_sizes(patience=patience)
         self.patience = patience
         self.monitor = monitor
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends the training if none of the last epochs was the best."""
-        self._past = [*self._past, (logs or {})[self.monitor]]
+        logs = logs or {}
+        if self.monitor not in logs:
+            raise ValueError(
+                f"Expected {self.monitor} among an epoch's logs; the training may lack validation data. Received: "
+                f"{', '.join(logs)}"
+            )
+        self._past = [*self._past, logs[self.monitor]]
         if len(self._past) - 1 - self._past.index(min(self._past)) >= self.patience:
             self.model.stop_training = True

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasptb.callbacks.resumable import Resumable
+from kerasptb.data.batching import check_sizes
 
 
 class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
@@ -15,12 +16,16 @@ class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
         factor: by which the rate is multiplied.
         patience: number of epochs without improvement after which it is.
         **kwargs: further arguments of Keras' class, except `mode`, `min_delta` and `cooldown`.
+
+    Raises:
+        ValueError: for a patience below 1.
     """
 
     best: float | None
     wait: int
 
     def __init__(self, monitor: str = "val_perplexity", factor: float = 0.25, patience: int = 1, **kwargs: Any) -> None:
+        check_sizes(patience=patience)
         super().__init__(monitor, factor, patience, mode="min", min_delta=0.0, **kwargs)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -14,9 +14,7 @@ def add_parser(commands):
     command = arguments.add_command(commands, "evaluate", execute, "perplexity of a run on a split")
     arguments.add_shared(command, "run")
     command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: the run's)")
-    command.add_argument(
-        "--split", choices=("train", "valid", "test"), default="test", help="the text to read (default: test)"
-    )
+    command.add_argument("--split", choices=("train", "valid", "test"), help="the text to read (default: test)")
     ways = command.add_mutually_exclusive_group()
     ways.add_argument(
         "--batch-size",
@@ -40,9 +38,7 @@ def add_parser(commands):
         help="type the text with suggestions: how often they show the next word, and keystrokes saved; also with "
         "--continuous-cache",
     )
-    command.add_argument(
-        "--keys", type=arguments.positive, default=3, help="with --keyboard: words shown at a time (default: 3)"
-    )
+    command.add_argument("--keys", type=arguments.positive, help="with --keyboard: words shown at a time (default: 3)")
     command.add_argument(
         "--learn",
         action="store_true",
@@ -63,7 +59,8 @@ def execute(options):
 
     _check(options)
     run = load_run(options.run)
-    if options.text:
+    options.split, options.keys = options.split or "test", options.keys or 3
+    if options.text is not None:
         _type_own_text(options, run)
         return
     corpus = run.load_corpus(options.data)
@@ -110,9 +107,11 @@ def _check(options):
         raise ValueError(
             "--keyboard types one stream, word by word: of the other ways it takes --continuous-cache alone."
         )
-    if (options.learn or options.text) and not options.keyboard:
-        raise ValueError("--learn and --text are of --keyboard, which types a text.")
-    if options.continuous_cache and (options.learn or options.text):
+    if (options.learn or options.text is not None or options.keys) and not options.keyboard:
+        raise ValueError("--keys, --learn and --text are of --keyboard, which types a text.")
+    if options.text is not None and (options.split or options.data):
+        raise ValueError("--text is the text to type: leave --split and --data out.")
+    if options.continuous_cache and (options.learn or options.text is not None):
         raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
 
 

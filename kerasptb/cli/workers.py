@@ -107,7 +107,7 @@ def _status(codes, ended_first, logs):
 
 def _forward_to(processes):
     def handle(number, frame):
-        if processes:
+        if processes and processes[0].is_alive():
             os.kill(processes[0].pid, number)
         else:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

@@ -94,7 +94,7 @@ class PrefixIndex:
         run = text.rsplit(None, 1)[-1]
         for start in self._starts(run):
             begun = run[start:]
-            if begun and (self._matches(begun) or any(word.startswith(fold_case(begun)) for word in others)):
+            if begun and (self._matches(begun) or _begins_one(begun, others)):
                 break
         else:
             start = _word_start(run)
@@ -123,6 +123,14 @@ class PrefixIndex:
         prefix = fold_case(prefix)
         first = bisect.bisect_left(self._sorted_words, prefix)
         return first, bisect.bisect_left(self._sorted_words, prefix + _AFTER_ANY, lo=first)
+
+
+def _begins_one(prefix, words):
+    # As in `_matches`, what is longer than every word need not be searched.
+    if len(prefix) > max(map(len, words), default=0):
+        return False
+    prefix = fold_case(prefix)
+    return any(word.startswith(prefix) for word in words)
 
 
 def fold_case(word):

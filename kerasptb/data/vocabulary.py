@@ -109,6 +109,15 @@ class Vocabulary:
         """The id of `<eos>`, or None."""
         return self.word_to_id.get(EOS)
 
+    def check_size(self, size: int) -> None:
+        """Raises a `DataError` unless it has as many words as a model.
+
+        Args:
+            size: the model's number V of words.
+        """
+        if len(self) != size:
+            raise DataError(f"Expected the model's vocabulary, of {size} words. Received: one of {len(self)}")
+
     def encode(self, text: str | Iterable[str]) -> np.ndarray:
         r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
 

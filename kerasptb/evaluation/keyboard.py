@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from kerasptb.data import EOS, Vocabulary
+from kerasptb.data import EOS, DataError, Vocabulary
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.typed_text import PrefixIndex, fold_case, read_words
 from kerasptb.data.word_cache import WordCache
@@ -31,8 +31,8 @@ from kerasptb.evaluation.reading import read_rows
 from kerasptb.layers.stateful_lstm import EVALUATION
 from kerasptb.models import LanguageModel
 
-# Words whose scores are in memory at once: some 10 MB at V = 10,000.
-_BLOCK = 250
+# Scores, of words times V, that are in memory at once: with what is made of them some 40 MB.
+_BLOCK_SCORES = 2_500_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class KeyboardEvaluation:
         top1: the share of words that the first key shows before their first letter.
         top3: the share that one of the first three keys shows then.
         keystroke_savings: the share of characters that need not be typed.
-        savings_ceiling: the same if each word of the vocabulary were shown before its first letter.
+        savings_ceiling: the same if each word that can be shown were shown before its first letter.
         num_words: words typed, with `<unk>` and `N`, without `<eos>`.
         num_characters: their letters, and a space for each.
         num_keystrokes: keys pressed.
@@ -163,10 +163,10 @@ def evaluate_keyboard(
         A `KeyboardEvaluation`.
 
     Raises:
-        DataError: if the text is too short.
+        DataError: if the text is too short, or has no word to type.
         ValueError: for word ids out of range, a vocabulary of another size than the model's, or `learn` with a `cache`.
     """
-    _check_vocabulary(model, vocabulary)
+    vocabulary.check_size(model.vocabulary_size)
     words = [vocabulary.words[i] for i in checked_text(model, ids)]
     return _evaluate(model, vocabulary, list(zip(words, words, strict=True)), keys, cache, learn)
 
@@ -188,23 +188,18 @@ def evaluate_keyboard_on_text(
         keys: number of words shown at a time.
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
-    _check_vocabulary(model, vocabulary)
+    vocabulary.check_size(model.vocabulary_size)
     words = [(EOS, EOS)] if EOS in vocabulary else []
     words.extend(read_words(vocabulary, text))
     return _evaluate(model, vocabulary, words, keys, None, learn)
-
-
-def _check_vocabulary(model, vocabulary):
-    if len(vocabulary) != model.vocabulary_size:
-        raise ValueError(
-            f"Expected the model's vocabulary, of {model.vocabulary_size} words. Received: one of {len(vocabulary)}"
-        )
 
 
 def _evaluate(model, vocabulary, words, keys, cache, learn):
     """Types words, pairs of each and what is typed for it."""
     if learn and cache is not None:
         raise ValueError("Expected a continuous cache or learning from what was typed. Received: both.")
+    if all(word == EOS for word, _ in words[1:]):
+        raise DataError("Expected a text with at least one word to type. Received: none")
     ids = checked_text(model, vocabulary.encode(word for word, _ in words))
     new = dict.fromkeys(fold_case(word) for word, _ in words if word not in vocabulary)
     everything = Vocabulary([*vocabulary.words, *new])
@@ -213,7 +208,7 @@ def _evaluate(model, vocabulary, words, keys, cache, learn):
     for probabilities in _distributions(model, ids, cache):
         block = slice(done, done + len(probabilities))
         done = block.stop
-        scores = np.full((len(probabilities), len(everything)), -np.inf)
+        scores = np.full((len(probabilities), len(everything)), -np.inf, "float32")
         scores[:, : len(vocabulary)] = probabilities
         if learn:
             for row, pair in zip(scores, words[block.start + 1 : block.stop + 1], strict=True):
@@ -236,8 +231,9 @@ def _distributions(model, ids, cache):
                 keras.ops.convert_to_numpy(each).astype("float32") for each in (factors.kernel, factors.bias)
             )
             kernel = kernel.T if factors.transpose_kernel else kernel
-            for first in range(0, len(states), _BLOCK):
-                block = slice(first, first + _BLOCK)
+            size = max(_BLOCK_SCORES // len(bias), 1)
+            for first in range(0, len(states), size):
+                block = slice(first, first + size)
                 scores = states[block] @ kernel + bias
                 scores = np.exp(scores - scores.max(axis=1, keepdims=True))
                 scores /= scores.sum(axis=1, keepdims=True)

@@ -2,7 +2,7 @@
 
 import os
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import DataError, Vocabulary
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError
 from kerasptb.runs import Run, load_run
@@ -31,9 +31,8 @@ def resolve(
         run_or_model = run_or_model.load_model(backend="keras", precision="float32")
     if vocabulary is None:
         raise ExportError("A model alone does not know its words: give its `vocabulary`. Received: vocabulary=None")
-    if len(vocabulary) != run_or_model.vocabulary_size:
-        raise ExportError(
-            f"Expected a vocabulary of the model's {run_or_model.vocabulary_size} words. "
-            f"Received: one of {len(vocabulary)}"
-        )
+    try:
+        vocabulary.check_size(run_or_model.vocabulary_size)
+    except DataError as error:
+        raise ExportError(str(error)) from None
     return run_or_model, vocabulary

@@ -1,11 +1,9 @@
 """Files of a run that are not what was written: one message, with the file and the remedy."""
 
 import contextlib
-import csv
 import json
-import zipfile
 
-_DAMAGE = (ValueError, LookupError, TypeError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, csv.Error)
+from kerasptb.utils.files import DAMAGE
 
 
 class RunError(ValueError):
@@ -22,7 +20,7 @@ def damage(path, remedy):
     """
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, RunError) or getattr(error, "errno", None) is not None:
             raise  # it is told already, or the disk's, not the file's
         text = " ".join(str(error).split()) or type(error).__name__

@@ -14,6 +14,7 @@ from kerasptb.data.word_cache import WINDOW, WordCache
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
+from kerasptb.serving.predictor import MAX_CACHED, MAX_CACHED_LENGTH
 
 _WORD_START = re.compile(r"(?<=\s)\S")
 # The number of contexts remembered. Each holds the probability of every word, so there are fewer with larger
@@ -27,9 +28,6 @@ _SHORT_WORDS = 8
 _SHORT_CHARACTERS = 128
 _PIECE_WORDS = 64
 _MAX_BATCH = 32
-# Parts of texts whose words are remembered, and the characters of one, as in `Predictor.read`.
-_MAX_PARTS = 50_000
-_MAX_PART_CHARACTERS = 40
 # A long text takes a second or a few, so few may wait.
 _MAX_LONG_WAITING = 32
 
@@ -61,9 +59,9 @@ class SuggestionEngine:
         self._long = Batcher(_one_by_one(predictor.extend_long), 1, _MAX_LONG_WAITING)
         self._scores = Batcher(_one_by_one(predictor.score), 1, _MAX_LONG_WAITING)
         self._units = Batcher(_one_by_one(predictor.read), 1, _MAX_LONG_WAITING)
-        self._written = Batcher(_one_by_one(self._after), 1, _MAX_LONG_WAITING)
+        self._written = Batcher(_one_by_one(self._after), 1)
         self._read_part = functools.partial(read_part, predictor.vocabulary)
-        self._remembered_part = functools.lru_cache(_MAX_PARTS)(self._read_part)
+        self._remembered_part = functools.lru_cache(MAX_CACHED)(self._read_part)
 
     def stop(self):
         """Refuses all waiting requests: they get a `BusyError` at once."""
@@ -169,12 +167,15 @@ class SuggestionEngine:
 
         Args:
             text: any text whose last word is whole.
-            cache: the `WordCache` before it; `None` if there is none.
+            cache: the `WordCache` before it; `None` at the beginning, before which a line has ended.
 
         Raises:
             BusyError: if too many requests are waiting.
         """
-        return await self._written.submit((text, cache or WordCache(self.predictor.vocabulary)))
+        if cache is None:
+            eos_id = self.predictor.vocabulary.eos_id
+            cache = WordCache(self.predictor.vocabulary, [] if eos_id is None else [eos_id])
+        return await self._written.submit((text, cache))
 
     def rank(self, context, prefix, k, cache=None):
         """Returns the likeliest next words that begin with a prefix.
@@ -213,12 +214,12 @@ class SuggestionEngine:
         return self._short, self._resume, self._long, self._scores, self._units, self._written
 
     def _after(self, text, cache):
-        parts = text.rsplit(None, WINDOW)
-        last = text[len(parts[0]) :] if len(parts) > WINDOW else text
+        parts = text.rsplit(None, WINDOW + 1)  # one more, so that the first of them does not seem to begin a line
+        last = text[len(parts[0]) :] if len(parts) > WINDOW + 1 else text
         return cache.extended(read_words(cache.vocabulary, last, self._words_of))
 
     def _words_of(self, part):
-        return (self._remembered_part if len(part) <= _MAX_PART_CHARACTERS else self._read_part)(part)
+        return (self._remembered_part if len(part) <= MAX_CACHED_LENGTH else self._read_part)(part)
 
     async def _read(self, text):
         starts = [match.start() for match in _WORD_START.finditer(text)]

@@ -40,6 +40,14 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+def _name(host):
+    """Returns the name or address of a host that may have a port."""
+    if host.startswith("["):
+        return host[1:].rpartition("]")[0].lower()
+    name = host if host.count(":") > 1 else host.partition(":")[0]  # an IPv6 address without brackets has no port
+    return name.lower().removesuffix(".")
+
+
 class AllowedHosts:
     """ASGI middleware that refuses requests that ask for the server by another name, with 421.
 
@@ -53,7 +61,7 @@ class AllowedHosts:
 
     def __init__(self, app, hosts=()):
         self._app = app
-        self._hosts = {"localhost", *(host.lower().strip("[]") for host in hosts)}
+        self._hosts = {"localhost", *map(_name, hosts)}
 
     async def __call__(self, scope, receive, send):
         """Answers a request."""
@@ -64,8 +72,7 @@ class AllowedHosts:
         await self._app(scope, receive, send)
 
     def _allows(self, host):
-        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-        name = name.lower().removesuffix(".")
+        name = _name(host)
         if name in self._hosts:
             return True
         try:

@@ -17,8 +17,8 @@ _SIGNATURES = ("step", "initial_state", "encode", "score")
 _UNIT = re.compile(r"\S+|\s+")
 # The ids of pieces of text are remembered, because the same words come again with every keystroke. These are the limits
 # of the number of pieces, and of the characters in a piece.
-_MAX_CACHED = 50_000
-_MAX_CACHED_LENGTH = 40
+MAX_CACHED = 50_000
+MAX_CACHED_LENGTH = 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,9 +120,9 @@ class Predictor:
             tokens = known[piece] if piece in known else remembered[piece]
             if len(tokens):
                 units.append(Unit(start, end, tokens))
-        if len(remembered) >= _MAX_CACHED:
+        if len(remembered) >= MAX_CACHED:
             self._cached_ids = remembered = {}
-        remembered.update((piece, tokens) for piece, tokens in known.items() if len(piece) <= _MAX_CACHED_LENGTH)
+        remembered.update((piece, tokens) for piece, tokens in known.items() if len(piece) <= MAX_CACHED_LENGTH)
         return units
 
     def extend(self, jobs):

@@ -1,12 +1,31 @@
 """Files that are always written completely, and folders that one process holds exclusively."""
 
 import contextlib
+import csv
 import errno
 import itertools
 import json
 import os
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
+
+# What readers of JSON, CSV, HDF5 and NumPy's archives raise for files that are not what was written.
+DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    csv.Error,
+)
 
 
 def user_cache():
@@ -90,7 +109,7 @@ def read_json(path):
     """Returns the value in a JSON file; `None` if the file does not exist or is not (yet) valid JSON."""
     try:
         return json.loads(Path(path).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # not UTF-8 either
         return None
 
 

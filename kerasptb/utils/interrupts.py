@@ -103,7 +103,10 @@ def _is_running(frame, innermost):
 @contextlib.contextmanager
 def uninterrupted():
     """Delays Ctrl-C and SIGTERM until the body has ended."""
-    with Signals() as signals:
-        signals.hold()
-        yield
-    signals.deliver()
+    signals = Signals()
+    try:
+        with signals:
+            signals.hold()
+            yield
+    finally:
+        signals.deliver()

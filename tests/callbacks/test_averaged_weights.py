@@ -38,6 +38,11 @@ def test_averaging_begins_when_validation_is_worse_than_some_epochs_ago(perplexi
     assert started[:1] == ([] if begins is None else [begins])
 
 
+def test_a_patience_of_no_epoch_is_refused():
+    with pytest.raises(ValueError, match="patience"):
+        AveragedWeights(patience=0)
+
+
 def test_a_resumed_training_remembers_its_epochs():
     started, callback = [], AveragedWeights(patience=2)
     callback.set_model(

@@ -20,3 +20,10 @@ def test_ends_after_two_epochs_that_are_not_the_best(before, perplexities, ends)
         if model.stop_training and ended is None:
             ended = epoch
     assert ended == ends
+
+
+def test_what_cannot_be_watched_is_told():
+    with pytest.raises(ValueError, match="patience"):
+        EarlyStopping(patience=0)
+    with pytest.raises(ValueError, match=r"Expected val_perplexity among .* Received: loss, perplexity"):
+        EarlyStopping(patience=2).on_epoch_end(0, {"loss": 1.0, "perplexity": 2.0})

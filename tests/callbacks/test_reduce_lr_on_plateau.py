@@ -19,6 +19,11 @@ def rates(optimizer, epochs, before=()):
         yield float(optimizer.learning_rate)
 
 
+def test_a_patience_of_no_epoch_is_refused():
+    with pytest.raises(ValueError, match="patience"):
+        ReduceLROnPlateau(patience=0)
+
+
 def test_lowers_the_rate_after_an_epoch_that_is_not_the_best():
     assert list(rates(keras.optimizers.SGD(1.0), PERPLEXITIES)) == RATES
 

@@ -1,9 +1,11 @@
+import contextlib
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
 import time
+import types
 from importlib.util import find_spec
 
 import numpy as np
@@ -103,6 +105,15 @@ def test_the_one_that_ended_first_is_named(tmp_path, capsys, codes, ended_first,
     logs[1].write_text(log)
     assert workers._status(codes, ended_first, logs) == status
     assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_signal_goes_to_the_first_process_while_it_lives(monkeypatch, alive):
+    sent, first = [], types.SimpleNamespace(pid=7, is_alive=lambda: alive)
+    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
+    with contextlib.nullcontext() if alive else pytest.raises(KeyboardInterrupt):
+        workers._forward_to([first])(signal.SIGINT, None)
+    assert sent == ([(7, signal.SIGINT)] if alive else [])
 
 
 def test_without_jax_it_says_what_to_install(monkeypatch, error_of):

@@ -138,3 +138,4 @@ def test_a_word_of_others_may_begin_where_no_word_of_the_vocabulary_does():
     assert INDEX.split("on e-ma") == ("on e-", "ma")
     assert INDEX.split("on E-ma", ("e-mail",)) == ("on ", "E-ma")
     assert INDEX.split('the "e-ma', ("e-mail",)) == ('the "', "e-ma")
+    assert INDEX.split("e-mails", ("e-mail",)) == ("e-", "mails")

@@ -161,8 +161,9 @@ def test_what_cannot_be_typed():
         evaluate_keyboard(model, Vocabulary(["a", "b", "c"]), [0, 1, 2])
     with pytest.raises(DataError, match="at least two words"):
         evaluate_keyboard(model, VOCABULARY, [0])
-    with pytest.raises(DataError, match="at least two words"):
-        evaluate_keyboard_on_text(model, VOCABULARY, "  ")
+    for text in ("  ", "\n\n"):
+        with pytest.raises(DataError, match="at least one word to type"):
+            evaluate_keyboard_on_text(model, VOCABULARY, text)
     with pytest.raises(ValueError, match=r"Received: both"):
         evaluate_keyboard(model, VOCABULARY, [0, 1], cache=CacheSettings(0.1, 0.1), learn=True)
     with pytest.raises(ValueError, match="keys"):

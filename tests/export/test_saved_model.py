@@ -207,7 +207,7 @@ def test_an_export_that_fails_leaves_nothing_behind(tmp_path, model, vocabulary,
 def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model):
     with pytest.raises(ExportError, match="Received: vocabulary=None"):
         export_saved_model(model, tmp_path / "exported")
-    with pytest.raises(ExportError, match=r"the model's 53 words\. Received: one of 2"):
+    with pytest.raises(ExportError, match=r"vocabulary, of 53 words\. Received: one of 2"):
         export_saved_model(model, tmp_path / "exported", Vocabulary(["a", "<unk>"]))
 
 

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from kerasptb.data.word_cache import WINDOW
 from kerasptb.serving.engine import SuggestionEngine, _cache_key
 from kerasptb.serving.errors import BusyError
 
@@ -254,6 +255,26 @@ def test_the_best_are_ranked_and_their_total_known(predictor):
     assert abs(nearly_one - (1 - probabilities["<unk>"])) < 1e-5
     assert all(a.probability >= b.probability for a, b in itertools.pairwise(every))
     assert nothing == ([], 0.0)
+
+
+def test_the_cache_is_that_of_the_last_words_whatever_was_cut(predictor):
+    async def remember(*texts):
+        engine, cache = SuggestionEngine(predictor), None
+        try:
+            for text in texts:
+                cache = await engine.remember(text, cache)
+        finally:
+            engine.close()
+        return cache
+
+    text = "the cat and Kowalski sat on a zebra's mat. " * 300
+    cut, whole = asyncio.run(remember(text)), asyncio.run(remember(text[:4300], text[4300:]))
+    assert [cut.word(i) for i in cut.ids] == [whole.word(i) for i in whole.ids]
+    assert set(cut.new_words) == set(whole.new_words) == {"Kowalski", "zebra"}
+    edge = asyncio.run(remember("the Kowalski " + "mat " * (WINDOW - 1)))
+    assert edge.new_words == ("Kowalski",)
+    assert edge.ids[0] == len(predictor.vocabulary)
+    assert asyncio.run(remember("")).ids.tolist() == [predictor.vocabulary.eos_id]
 
 
 def test_streamed_words_equal_the_whole_text(predictor):

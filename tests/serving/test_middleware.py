@@ -159,6 +159,14 @@ def test_a_page_of_another_site_is_not_let_in_by_a_name_of_its_own(host, status)
     assert request(AllowedHosts(echo, ["models.EXAMPLE"]), headers=[(b"host", host)])[0] == status
 
 
+@pytest.mark.parametrize(
+    "allowed", ["kb.example.org", "KB.example.org.", "kb.example.org:8443", "[fd00::1]:80", "fd00::1"]
+)
+def test_a_name_may_be_allowed_with_its_port(allowed):
+    app, host = AllowedHosts(echo, [allowed]), b"[fd00::1]:8443" if "::" in allowed else b"kb.example.org"
+    assert request(app, headers=[(b"host", host)])[0] == 200
+
+
 def test_who_names_no_host_is_no_browser():
     assert request(AllowedHosts(echo))[0] == 200
 

@@ -1,6 +1,4 @@
-import pytest
-
-from kerasptb.tuning.records import Record, best_trial, read_trials, reset_attempts, write_search
+from kerasptb.tuning.records import Record, best_trial, read_trials, reset_attempts
 from kerasptb.utils.files import write_json
 
 
@@ -36,9 +34,3 @@ def test_attempts_are_forgotten_and_nothing_else(tmp_path):
     path = write_trial(tmp_path, 0, "RUNNING", None, Record(attempts=3, curve=[9.0], seconds=4.5))
     reset_attempts(tmp_path)
     assert Record.load(path) == Record(attempts=0, curve=[9.0], seconds=4.5)
-
-
-def test_arguments_that_cannot_be_written_make_no_folder(tmp_path):
-    with pytest.raises(TypeError):
-        write_search(tmp_path / "search", {"a": object()})
-    assert not (tmp_path / "search").exists()

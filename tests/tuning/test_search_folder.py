@@ -90,6 +90,11 @@ def test_a_search_that_is_taken_up_without_a_time_limit_has_none(texts, tmp_path
     assert (len(result.trials), result.stop_reason) == (3, None)
 
 
+def test_resuming_needs_the_folder():
+    with pytest.raises(tuning.SearchError, match="name it with --out"):
+        tuning.tune("sample", resume=True)
+
+
 def test_a_worker_goes_by_the_time_limit_of_who_has_taken_the_search_up(texts, tmp_path, monkeypatch):
     space = toy_spaces.ToySpace(tmp_path / "journal")
     folder = toy(texts, tmp_path, space, trials=1).folder

@@ -179,10 +179,11 @@ def test_tying_is_searched_where_sizes_allow_both(sizes, limit, offered):
         ("keep_prob", (0.8, 0.9), [0.8, 0.85, 0.9]),
         ("decay", (0.4, 0.9), [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]),
         ("num_layers", (1, 3), [1, 2, 3]),
+        ("patience", (2, 4), [2, 3, 4]),
     ],
 )
 def test_the_ends_of_a_range_are_drawn(name, bounds, expected):
-    space = LanguageModelSpace(**{name: bounds})
+    space = LanguageModelSpace(preset="awd-lstm" if name == "patience" else "notebook", **{name: bounds})
     hp = kt.HyperParameters()
     space.declare_hyperparameters(hp)
     (setting,) = [setting for setting in hp.space if setting.name == name]

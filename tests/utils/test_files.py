@@ -66,6 +66,8 @@ def test_json_is_whole_or_as_it_was(tmp_path):
     assert read_json(tmp_path / "a.json") == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert read_json(tmp_path / "b.json") is None
+    (tmp_path / "c.json").write_bytes(b"\xff\xfe{}")
+    assert read_json(tmp_path / "c.json") is None
 
 
 def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):

@@ -17,6 +17,12 @@ def test_an_interrupt_is_one_again_after_a_body_that_failed():
         signal.signal(signal.SIGINT, before)
 
 
+def test_what_is_delayed_comes_after_a_body_that_failed_too():
+    with Signals(), pytest.raises(Terminated), uninterrupted():
+        signal.raise_signal(signal.SIGTERM)
+        raise OSError("full")
+
+
 def test_sigterm_raises_in_a_context_and_kills_again_after_it():
     with Signals(), pytest.raises(Terminated) as raised:
         signal.raise_signal(signal.SIGTERM)

@@ -89,11 +89,6 @@ def status() -> Status:
     return Status(True, f"{cpu_level()}, threads: {thread_count()}", _path)
 
 
-def is_loaded():
-    """Returns whether `load` has succeeded in this process."""
-    return _library is not None
-
-
 def cpu_level() -> str:
     """Returns the instruction set that the kernels use, one of `CPU_LEVELS`. Loads the library."""
     load()
