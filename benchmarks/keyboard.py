@@ -18,7 +18,6 @@ keys, by the rules of kerasptb/evaluation/keyboard.py.
 """
 
 import argparse
-import csv
 import ctypes
 import dataclasses
 import shutil
@@ -135,10 +134,14 @@ class Presage:
     Args:
         lines: list of strings.
         folder: where its database may be.
+
+    Attributes:
+        database: its file.
     """
 
     def __init__(self, lines, folder):
-        text, database, settings = folder / "train.txt", folder / "trigrams.db", folder / "presage.xml"
+        text, settings = folder / "train.txt", folder / "presage.xml"
+        database = self.database = folder / "trigrams.db"
         text.write_text("\n".join(lines))
         for order in "123":
             command = ["text2ngram", "-n", order, "-l", "-a", "-f", "sqlite", "-o", str(database), str(text)]
@@ -170,7 +173,7 @@ class Presage:
 
 
 def type_with_presage(corpus, ids):
-    """Returns the `KeyboardEvaluation`, and the milliseconds of a keystroke."""
+    """Returns the `KeyboardEvaluation`, the milliseconds of a keystroke and the bytes of its database."""
     words = corpus.vocabulary.words
     lines = " ".join(words[i] for i in corpus.train).split(EOS)
     counted = Counter()
@@ -198,6 +201,7 @@ def type_with_presage(corpus, ids):
                 counted["at best"] += in_full if word in (UNK, "N") else 1
             text += f"{word} "
         milliseconds = 1000 * (time.perf_counter() - begin) / calls
+        size = presage.database.stat().st_size
     result = KeyboardEvaluation(
         counted["top1"] / counted["words"],
         counted["top3"] / counted["words"],
@@ -206,7 +210,7 @@ def type_with_presage(corpus, ids):
         *(counted[name] for name in ("words", "characters", "keystrokes")),
         keys=3,
     )
-    return result, milliseconds
+    return result, {"milliseconds": round(milliseconds, 2), "bytes": size}
 
 
 def type_with_litert(run, vocabulary, ids):
@@ -250,8 +254,8 @@ def main():
         print(name, rows[-1], flush=True)
 
     if shutil.which("text2ngram"):
-        result, milliseconds = type_with_presage(corpus, ids)
-        add("Presage", result, milliseconds=round(milliseconds, 2))
+        result, measured = type_with_presage(corpus, ids)
+        add("Presage", result, **measured)
     else:
         print("Presage is not installed: apt-get install presage libpresage1v5", file=sys.stderr)
     result, perplexity = type_with_n_gram(corpus, ids)
@@ -264,11 +268,8 @@ def main():
         result, measured = type_with_litert(run, corpus.vocabulary, ids)
         add(f"{name}, LiteRT, 8 bits", result, **measured)
     if options.csv:
-        names = [*rows[0], *(name for row in rows for name in row if name not in rows[0])]
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, dict.fromkeys(names))
-            writer.writeheader()
-            writer.writerows(rows)
+        names = dict.fromkeys(name for row in rows for name in row)
+        machine.write_csv(options.csv, [dict.fromkeys(names, "") | row for row in rows])
     if options.picture:
         draw(rows, options.picture)
     print("; ".join(f"{name} {value}" for name, value in machine.describe().items()))
