@@ -104,7 +104,8 @@ def _cost(model, plans):
     """Tries loss and metrics on the logits of one word: do they read these, or what they were made of?"""
     losses, last = [loss for loss in keras.tree.flatten(model.loss) if loss is not None], model
     while isinstance(last, keras.Model) and last.layers:
-        last = last.layers[-1]
+        output = (getattr(last, "outputs", None) or [None])[0]
+        last = last.layers[-1] if output is None else output._keras_history.operation
     kind = ", ".join(map(_name, losses)) or "no loss"
     read = Row("cost", kind, "keras", "float32")
     if last not in plans or not hasattr(last, "factors"):

@@ -191,7 +191,7 @@ def train(
         finally:
             recorder.close()
             if peers.is_first() and not resume and not (run.folder / runs.RESUME).exists():
-                runs.remove(run.folder)  # it has nothing that a new start would not create again
+                runs.remove(run.folder, itself=run.made)  # it has nothing that a new start would not create again
         _finish(run, corpus, recorder, interrupted, say)
     return run
 

@@ -172,3 +172,21 @@ def test_a_missing_library_and_a_backend_that_was_named(monkeypatch):
         assert [(row.implementation, row.reason) for row in rows] == [("keras", reason)] * 3
     with pytest.raises(NativeUnavailableError, match="It is not built"):
         kerasptb.explain(models[2])
+
+
+@pytest.mark.parametrize("options", [{"activation": "relu"}, {"use_bias": False}])
+def test_a_dense_layer_that_is_keras_own_says_so(options):
+    model = keras.Sequential([keras.Input((5, 4)), kerasptb.layers.Dense(8, **options)])
+    (row,) = kerasptb.explain(model)
+    assert (row.implementation, row.reason[:34]) == ("keras", "With an activation, without a bias")
+
+
+def test_the_last_layer_is_that_of_the_graph():
+    inputs = keras.Input((5, 4))
+    logits = kerasptb.layers.Dense(8)
+    aside = keras.layers.Dense(2)(inputs)
+    outputs = logits(keras.layers.Concatenate()([inputs, aside]))
+    model = keras.Model(inputs, [outputs, keras.layers.Identity()(aside)])
+    model.compile(loss=[kerasptb.losses.SequenceCrossEntropy(), None])
+    cost = next(row for row in kerasptb.explain(model) if row.name == "cost")
+    assert "does not end in" not in (cost.reason or "")

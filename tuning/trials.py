@@ -146,7 +146,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
                     record.attempts -= 1
                     record.save(folder)
                 raise
-            (folder / "error.txt").write_text(traceback.format_exc())
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             record = Record.load(folder)
             record.seconds = max(record.seconds, time.time() - begun)
             record.reason = describe_failure(error)

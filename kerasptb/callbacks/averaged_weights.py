@@ -8,6 +8,7 @@ import keras
 from kerasptb.callbacks.resumable import Resumable
 from kerasptb.data.batching import check_sizes
 from kerasptb.optimizers import averaged_weights
+from kerasptb.optimizers.averaging import inner_optimizer
 
 
 class AveragedWeights(Resumable, keras.callbacks.Callback):
@@ -38,13 +39,15 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the optimizer."""
         super().on_train_begin(logs)
-        optimizer = self.model.optimizer
+        self._evaluation.close()  # of an evaluation that was interrupted
+        optimizer = inner_optimizer(self.model.optimizer)
         needs = "use_ema=True" if self.patience is None else "polyak_averaging=True"
         if not getattr(optimizer, needs.partition("=")[0], False):
             raise ValueError(f"Expected an optimizer with {needs}. Received: {type(optimizer).__name__} without it")
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the averages in the weights' place."""
+        self._evaluation.close()
         self._evaluation.enter_context(averaged_weights(self.model))
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -58,5 +61,5 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
             return
         before = self._past[: -self.patience]
         if before and value > min(before):
-            self.model.optimizer.start_averaging()
+            inner_optimizer(self.model.optimizer).start_averaging()
         self._past = [*self._past, value]

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from kerasptb.optimizers.averaging import inner_optimizer
+
 
 class LearningRateDecay(keras.callbacks.Callback):
     """Keeps the learning rate for some epochs, then multiplies it by a factor in each further epoch.
@@ -22,7 +24,7 @@ class LearningRateDecay(keras.callbacks.Callback):
     Args:
         constant_epochs: number of epochs at the base rate.
         decay: factor of each further epoch, in (0, 1].
-        learning_rate: base rate; `None` takes the optimizer's rate when training first begins, or, if an earlier
+        learning_rate: base rate; `None` takes the optimizer's rate when a training begins, or, if an earlier
             `LearningRateDecay` lowered it, the base rate of that one.
 
     Raises:
@@ -38,13 +40,14 @@ class LearningRateDecay(keras.callbacks.Callback):
         self.constant_epochs = constant_epochs
         self.decay = decay
         self.learning_rate = learning_rate
+        self._taken: float | None = None  # the optimizer's, if none was given
         self._is_taken_at_begin = False
         self._last_set: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the optimizer's learning rate as the base, unless one was given."""
         self._last_set = None
-        schedule = getattr(self.model.optimizer, "_learning_rate", None)
+        schedule = getattr(inner_optimizer(self.model.optimizer), "_learning_rate", None)
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
                 "LearningRateDecay sets the learning rate itself; build the optimizer with a float. "
@@ -53,7 +56,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         if self.learning_rate is None:
             base, lowered = getattr(self.model.optimizer, "_base_and_lowered_rate", (None, None))
             present = float(self.model.optimizer.learning_rate)
-            self.learning_rate = base if present == lowered else present
+            self._taken = base if present == lowered else present
             self._is_taken_at_begin = present != lowered
 
     def rate(self, epoch: int) -> float:
@@ -68,15 +71,16 @@ class LearningRateDecay(keras.callbacks.Callback):
         return float(self._base() * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
 
     def _base(self):
-        if self.learning_rate is None:
+        base = self._taken if self.learning_rate is None else self.learning_rate
+        if base is None:
             raise ValueError("Before training begins the rate is not known, unless it is given as learning_rate.")
-        return float(self.learning_rate)
+        return float(base)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the learning rate of the epoch."""
         if self._is_taken_at_begin and epoch > 0:
             warnings.warn(
-                f"LearningRateDecay takes the optimizer's rate, {self.learning_rate:g}, for that of the first epoch, "
+                f"LearningRateDecay takes the optimizer's rate, {self._base():g}, for that of the first epoch, "
                 f"and the training begins at epoch {epoch + 1}. If it is the rate of a later one, name the first "
                 "epoch's: LearningRateDecay(learning_rate=...).",
                 stacklevel=2,

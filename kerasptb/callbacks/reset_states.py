@@ -17,7 +17,11 @@ class ResetStates(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._before_evaluation: list[Any] = []
+        self._before_evaluation: list[tuple[keras.Variable, Any]] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Puts back the state from before an evaluation that was interrupted."""
+        self._put_back()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Zeroes the state before a training epoch."""
@@ -25,7 +29,8 @@ class ResetStates(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the state aside and evaluates from zero."""
-        self._before_evaluation = [ops.copy(variable.value) for variable in self._variables()]
+        self._put_back()
+        self._before_evaluation = [(variable, ops.copy(variable.value)) for variable in self._variables()]
         self._zero()
         for layer in stateful_layers(self.model):
             if hasattr(layer, "reset_evaluation_state"):  # a StatefulLSTM, which has separate evaluation states
@@ -33,7 +38,10 @@ class ResetStates(keras.callbacks.Callback):
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts back the state from before the evaluation."""
-        for variable, value in zip(self._variables(), self._before_evaluation, strict=True):
+        self._put_back()
+
+    def _put_back(self):
+        for variable, value in self._before_evaluation:
             variable.assign(value)
         self._before_evaluation = []
 

@@ -20,7 +20,8 @@ class Resumable(keras.callbacks.Callback):
         self._past = [row[self.monitor] for row in history if self.monitor in row]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Takes the epochs from the training's `Checkpoint`, if it has one."""
+        """Begins anew, or with the epochs of the training's `Checkpoint`, if it has one."""
         super().on_train_begin(logs)
+        self._past = []
         if (checkpoint := getattr(self.model, "_checkpoint", None)) is not None:
             self.restore(checkpoint.history)

@@ -19,22 +19,27 @@ def run(options):
     Returns:
         Exit status: 0 success, 1 the work failed, 130 interrupted, 143 ended by SIGTERM.
     """
-    if sys.stdout is None:  # closed before Python began (`>&-`)
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before Python began (`>&-`)
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  (for as long as the process lives)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal may not know every character
     if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
     # TensorFlow does not know a container's quota and would start one thread for each processor of the host.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, str(available_processors()))
     try:
-        return options.command(options) or 0
+        status = options.command(options) or 0
+        sys.stdout.flush()  # here, not at the process' end, where nobody would tell of an error
+        return status
     except (KeyboardInterrupt, Terminated) as error:
         what, status = ("ended by SIGTERM", error.code) if isinstance(error, Terminated) else ("interrupted", 130)
         print(f"kerasptb: {what}", file=sys.stderr)
         return status
     except BrokenPipeError:
-        # Python must not try to flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         if options.name not in ("train", "tune"):
             return 0  # the reader (`| head`) has seen enough, and nothing is wrong
         print("kerasptb: stopped, because what read the output has ended", file=sys.stderr)
@@ -43,12 +48,27 @@ def run(options):
         if options.debug or not _is_plain(error):
             raise
         print(f"kerasptb: {_one_line(error)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
         return 1
+
+
+def _discard_output():
+    """Lets Python not try to flush again what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_plain(error):
     """Whether an error's text says what was expected and received, so that a traceback would add nothing."""
-    return _missing_package(error) or isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
+    plain = isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
+    return plain or _missing_package(error) or _is_memory(error)
+
+
+def _is_memory(error):
+    """Whether the memory was not enough, Python's or TensorFlow's."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def _missing_package(error):
@@ -60,6 +80,8 @@ def _missing_package(error):
 def _one_line(error):
     if package := _missing_package(error):
         return f"This command needs the package {package}, which is not installed."
+    if _is_memory(error):
+        return "The memory is not enough. Smaller batches (--batch-size) or layers (--units) need less."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     text = str(error)

@@ -152,15 +152,14 @@ def _stored_corpus(
         return _corpus(ids, vocabulary, raw, description["digest"])
     made_with = [vocabulary_size] if vocabulary is None else []
     try:
-        entry = stored.new_entry()
-    except OSError as error:
+        with stored.new_entry() as folder:
+            ids, of_text = encode_files(raw.files, vocabulary, vocabulary_size, Path(folder))
+            digest = _corpus(ids, of_text, raw).digest
+            description = {"text": text, "vocabulary_size": made_with, "digest": digest}
+            return _corpus(stored.add(folder, ids, of_text, description), of_text, raw, digest)
+    except OSError as error:  # the text itself, if it is that, raises again
         logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
         return encode_corpus(raw, vocabulary, vocabulary_size)
-    with entry as folder:
-        ids, vocabulary = encode_files(raw.files, vocabulary, vocabulary_size, Path(folder))
-        digest = _corpus(ids, vocabulary, raw).digest
-        description = {"text": text, "vocabulary_size": made_with, "digest": digest}
-        return _corpus(stored.add(folder, ids, vocabulary, description), vocabulary, raw, digest)
 
 
 def _corpus(ids: dict[str, Any], vocabulary: Vocabulary, raw: RawCorpus, digest: str | None = None) -> Corpus:

@@ -106,7 +106,7 @@ def download_ptb(
                 _check_digests(contents, digests)
                 for name in digests:
                     (complete / name).write_bytes(contents[name])
-            except (OSError, http.client.HTTPException, DataError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:  # also of a proxy's malformed address
                 answers.append(f"{address}: {_describe(error)}")
                 continue
             if has_digests(folder, digests):

@@ -114,6 +114,8 @@ def read_files(path: Path) -> SplitFiles:
         return {split: SplitFile.on_disk(path / name) for split, name in chosen.items()}
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
+    if not path.is_file():
+        raise DataError(f"Expected a folder or a file; others, such as pipes, cannot be read twice. Received: {path}")
     with _archive_errors(path):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
         if (files := _read_tar(path)) is not None:

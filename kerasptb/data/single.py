@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,7 +40,7 @@ class _Part(io.RawIOBase):
 def split_file(path: Path) -> SplitFiles:
     """Cuts a text into the first 90 % for training, the next 5 for validation, the last 5 for the test.
 
-    It is cut at the next end of a line or, in a text of one line, at the next space.
+    It is cut at the next end of a line or, in a text of too few lines, at the next space.
 
     Args:
         path: the file.
@@ -50,20 +51,22 @@ def split_file(path: Path) -> SplitFiles:
     Raises:
         DataError: if it is too short.
     """
-    size, files, begin = path.stat().st_size, {}, 0
+    size = path.stat().st_size
     with path.open("rb") as file:
-        has_lines = b"\n" in file.read(size // 10)
-        for split, share in _CUTS.items():
-            end = _next(file, int(share * size), b"\n" if has_lines else b" ") if share < 1 else size
-            if end <= begin:
-                raise DataError(
-                    "Expected a text long enough to cut off its last tenth, for validation and test. "
-                    f"Received: {path}, of {size:,} bytes"
-                )
-            part = functools.partial(_Part, path, begin, end)
-            files[split] = SplitFile(f"{path} (its {split} part)", end - begin, part)
-            begin = end
-    return files
+        for separator in (b"\n", b" "):
+            ends = [_next(file, int(share * size), separator) if share < 1 else size for share in _CUTS.values()]
+            bounds = list(itertools.pairwise([0, *ends]))
+            if all(begin < end for begin, end in bounds):
+                break
+        else:
+            raise DataError(
+                "Expected a text long enough to cut off its last tenth, for validation and test. "
+                f"Received: {path}, of {size:,} bytes"
+            )
+    return {
+        split: SplitFile(f"{path} (its {split} part)", end - begin, functools.partial(_Part, path, begin, end))
+        for split, (begin, end) in zip(_CUTS, bounds, strict=True)
+    }
 
 
 def _next(file: BinaryIO, place: int, separator: bytes) -> int:

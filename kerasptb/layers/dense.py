@@ -10,7 +10,7 @@ import keras
 from kerasptb.compat.keras import outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors, attach
-from kerasptb.ops.plan import Plan, available_here, default_precision
+from kerasptb.ops.plan import Plan, available_here, check_names, default_precision
 from kerasptb.ops.tensors import as_tensor
 from kerasptb.utils.types import Backend, Precision, Tensor
 
@@ -42,8 +42,11 @@ class CarriesFactors:
     def _hand_on(self, logits, inputs):
         """Returns the logits, which then carry their factors."""
         attach(logits, self.factors(inputs))
-        losses = keras.tree.flatten(getattr(outermost_layer(), "loss", None))
-        if any(type(loss) is keras.losses.SparseCategoricalCrossentropy and loss.from_logits for loss in losses):
+        model = outermost_layer()
+        (loss, *others) = keras.tree.flatten(getattr(model, "loss", None)) or [None]
+        outputs = [getattr(x, "_keras_history", (self,))[0] for x in getattr(model, "outputs", None) or []]
+        is_last = not outputs or self in outputs  # of a subclass it is not known
+        if type(loss) is keras.losses.SparseCategoricalCrossentropy and loss.from_logits and is_last and not others:
             _warn_of_keras_loss()
         return logits
 
@@ -98,6 +101,7 @@ class Dense(CarriesFactors, keras.layers.Dense):
             units, activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
             activity_regularizer, kernel_constraint, bias_constraint, lora_rank, lora_alpha, **kwargs,
         )
+        check_names(backend, precision or "float32")
         self.backend = backend
         self.precision = precision
 
@@ -105,8 +109,18 @@ class Dense(CarriesFactors, keras.layers.Dense):
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Returns the logits."""
         logits = super().call(inputs, training=training)
-        plain = self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None
-        return self._hand_on(logits, inputs) if plain else logits
+        return logits if self._why_keras() else self._hand_on(logits, inputs)
+
+    def plan(self, shape: Sequence[int | None]) -> Plan:
+        """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""
+        reason = self._why_keras()
+        return Plan("keras", reason=reason) if reason else super().plan(shape)
+
+    def _why_keras(self):
+        """Returns one line on why the layer is Keras' own, or None."""
+        if self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None:
+            return None
+        return "With an activation, without a bias, or quantized, the layer is Keras' own."
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments, for serialisation."""

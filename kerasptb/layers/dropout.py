@@ -29,7 +29,7 @@ class Dropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         plan = self.plan(inputs.shape)
         warn_if_slower(plan)
-        if not plan.is_native:
+        if not plan.is_native or len(self.noise_shape or inputs.shape) != len(inputs.shape):
             return super().call(inputs, training=training)
         if self.noise_shape is None:
             x = dropout(ops.cast(inputs, "float32"), self.rate, self.seed_generator.next())

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import without_autocast
-from kerasptb.ops.dropout import draw_dropout
+from kerasptb.ops.dropout import check_rates, draw_dropout
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -53,6 +53,7 @@ class Embedding(keras.layers.Embedding):
         [..., output_dim] in the layer's compute dtype.
 
     Raises:
+        ValueError: for a rate outside of [0, 1).
         tf.errors.InvalidArgumentError: for an id out of range, on a processor and outside of XLA.
     """
 
@@ -67,6 +68,7 @@ class Embedding(keras.layers.Embedding):
             input_dim, output_dim, embeddings_initializer, embeddings_regularizer, embeddings_constraint, mask_zero,
             weights, lora_rank, lora_alpha, **kwargs,
         )
+        check_rates(word_dropout=word_dropout)
         self.word_dropout = word_dropout
         self.seed = seed
         self.is_tied = False  # `TiedDense` sets it

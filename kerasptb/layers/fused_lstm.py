@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
-from kerasptb.ops.dropout import draw_dropout, dropout
+from kerasptb.ops.dropout import check_rates, draw_dropout, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.lstm import EACH_GATE, keras_only
 from kerasptb.ops.lstm import run as run_lstm
@@ -95,6 +95,7 @@ class FusedLSTM(keras.layers.LSTM):
         self.backend = backend
         self.precision = precision
         self.shared_recurrent_dropout = shared_recurrent_dropout
+        check_rates(recurrent_kernel_dropout=recurrent_kernel_dropout)
         self.recurrent_kernel_dropout = recurrent_kernel_dropout
         if shared_recurrent_dropout and self.recurrent_dropout > 0:
             del self.cell.dropout_mask_count  # the cell then draws one mask

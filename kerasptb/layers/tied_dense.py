@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerasptb.layers.dense import CarriesFactors
+from kerasptb.ops.plan import check_names
 from kerasptb.ops.tensors import matmul
 from kerasptb.utils.types import Backend, Precision, Tensor
 from kerasptb.utils.untracked import Untracked
@@ -50,6 +51,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_names(backend, precision or "float32")
         self.backend = backend
         self.precision = precision
         self.supports_masking = True  # as keras.layers.Dense: a word's logits depend on that word's input only

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
-from kerasptb.ops.logits import factors_of
+from kerasptb.ops.logits import by_word, factors_of
 from kerasptb.utils.types import Tensor
 
 
@@ -52,6 +52,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         """Returns the cost, reduced over the batch."""
         if y_true is None:
             raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
+        _check_rank(y_pred)
         weights = get_keras_mask(y_pred)
         sample_weight = None if sample_weight is None else ops.convert_to_tensor(sample_weight)
         if sample_weight is not None and tuple(sample_weight.shape[1:]) == (1,):
@@ -80,8 +81,8 @@ class SequenceCrossEntropy(keras.losses.Loss):
         """The cost in one operation, which computes the gradients with it."""
         shape = ops.shape(factors.h)[:-1]
         if sample_weight is not None:
-            ones = ops.ones(shape, self.dtype) if weights is None else ops.cast(weights, self.dtype)
-            weights = ones * ops.cast(sample_weight, self.dtype)[:, None]
+            by_rows = by_word(sample_weight, shape, self.dtype)
+            weights = by_rows if weights is None else by_rows * ops.cast(weights, self.dtype)
         mean, known = self.reduction != "sum", isinstance(shape[0], int)
         cost = factors.cross_entropy(y_true, "sum", weights, scale=1.0 / shape[0] if mean and known else 1.0)
         cost = ops.cast(cost, self.dtype)
@@ -92,10 +93,14 @@ class SequenceCrossEntropy(keras.losses.Loss):
         return ops.sum(self._word_losses(y_true, y_pred), axis=-1)
 
     def _word_losses(self, y_true, y_pred):
-        if len(y_pred.shape) != 3:
-            raise ValueError(f"Expected logits of the shape [B, T, V]. Received: y_pred of shape {tuple(y_pred.shape)}")
+        _check_rank(y_pred)
         y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, self.dtype)
         return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+def _check_rank(y_pred):
+    if len(y_pred.shape) != 3:
+        raise ValueError(f"Expected logits of the shape [B, T, V]. Received: y_pred of shape {tuple(y_pred.shape)}")
 
 
 class _WeightedSum(keras.losses.Loss):

@@ -189,7 +189,8 @@ class LanguageModel(Trainer):
                 (`kerasptb.ops.logits`). `losses.SparseCategoricalCrossentropy` takes the place of Keras' own, since
                 both mean the same.
             loss_weights: as in `keras.Model.compile`.
-            metrics: `None` for `Perplexity`, or for no metrics if `weighted_metrics` are given.
+            metrics: `None` for `Perplexity` (of the words that the loss counts, if it has an `ignore_class`), or for no
+                metrics if `weighted_metrics` are given.
             weighted_metrics: metrics that weigh words by the data's sample weights.
             jit_compile: whether XLA compiles the step as one program. `None` and "auto" compile where that makes the
                 step faster: with JAX; on a GPU, if native kernels serve every layer; on a processor, if they do all the
@@ -205,7 +206,8 @@ class LanguageModel(Trainer):
         # A config names no defaults; of `jit_compile` it has the wish, since another machine makes its own choice.
         asked = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile}
         loss = SequenceCrossEntropy() if loss is None else keras.tree.map_structure(from_factors, loss)
-        metrics = [Perplexity()] if metrics is None and not weighted_metrics else metrics
+        if metrics is None and not weighted_metrics:
+            metrics = [Perplexity(ignore_class=getattr(loss, "ignore_class", None))]
         reads_logits = self._reads_logits(loss, (metrics, weighted_metrics))
         super().compile(
             optimizer=ClippedSGD() if optimizer is None else optimizer,

@@ -42,10 +42,17 @@ def dropout(x, rate, seed):
         return run(x, seed), seed
 
     def backward(seed, upstream):
-        return run(upstream[0], seed), None
+        return dropout(upstream[0], rate, seed), None  # itself differentiable: dropout is linear
 
     rows = Rows((0, None), (0,)) if len(x.shape) > 1 else None
     return differentiable(run, forward, backward, rows)(x, ops.cast(seed, "int32"))
+
+
+def check_rates(**rates):
+    """Raises ValueError unless all rates are in [0, 1)."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"Expected {name} to be in [0, 1). Received: {name}={rate}")
 
 
 def draw_dropout(x, rate, seeds):

@@ -133,8 +133,6 @@ def keras_only(shape, units, backend="auto", precision="float32", masks=(), plat
     if (limit := next((limit for limit, holds in limits.items() if holds), None)) is not None:
         return limit
     # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
-    if platform.gpu and masks:
-        return f"On a GPU the native backend takes no masks. Received: {', '.join(masks)}."
     if platform.gpu and platform.why_not_native(precision) is None and units > platform.max_units("float32"):
         most = platform.max_units(precision)
         wide = f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."

@@ -52,7 +52,11 @@ class PolyakAveraging(keras.optimizers.Optimizer):
         start = ops.cast(self._average_start, "int32")
         count = ops.cast(self.iterations, "int32") - start + 2
         count = ops.where(start > 0, ops.maximum(count, 1), 1)
-        return 1.0 - 1.0 / ops.cast(count, "float32")
+        momentum = 1.0 - 1.0 / ops.cast(count, "float32")
+        if self.gradient_accumulation_steps:  # of several steps only the last changes the weights
+            last = ops.equal((self._iterations + 1) % self.gradient_accumulation_steps, 0)
+            momentum = ops.where(ops.logical_or(last, start == 0), momentum, 1.0)
+        return momentum
 
     def _update_model_variables_moving_average(self, trainable_variables):
         self._average(zip(trainable_variables, self._model_variables_moving_average, strict=True))
@@ -71,8 +75,14 @@ class PolyakAveraging(keras.optimizers.Optimizer):
         return {**super().get_config(), "polyak_averaging": self.polyak_averaging}
 
 
+def inner_optimizer(optimizer):
+    """Returns the optimizer that updates the weights, which `mixed_float16` has within one that scales the loss."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def averages_of(optimizer):
     """Returns (variable, average) pairs of an optimizer that has averages of its variables, else an empty list."""
+    optimizer = inner_optimizer(optimizer)
     averages = getattr(optimizer, "_model_variables_moving_average", None) or []
     if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
         return []

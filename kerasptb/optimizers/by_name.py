@@ -1,19 +1,27 @@
 """An optimizer by its name, in the place of another."""
 
+from typing import Any
+
 import keras
 
+from kerasptb.optimizers.averaging import PolyakAveraging
 from kerasptb.optimizers.clipped_adamw import ClippedAdamW
 from kerasptb.optimizers.clipped_sgd import ClippedSGD
 
 _OURS = {"sgd": ClippedSGD, "adamw": ClippedAdamW}
 
 
-def with_optimizer(optimizer: keras.optimizers.Optimizer, name: str) -> keras.optimizers.Optimizer:
+def with_optimizer(
+    optimizer: keras.optimizers.Optimizer, name: str, weight_decay: float | None = None
+) -> keras.optimizers.Optimizer:
     """Returns an optimizer of that name with the learning rate, or its schedule, and the clip norm of another one.
+
+    Averages of the weights are kept if the other one keeps them and the new one can.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`.
         name: "sgd" and "adamw" are `ClippedSGD` and `ClippedAdamW`; else a name that `keras.optimizers.get` knows.
+        weight_decay: rate of the decay, relative to the learning rate; `None` for the new one's default.
 
     Raises:
         ValueError: for an unknown name.
@@ -21,7 +29,13 @@ def with_optimizer(optimizer: keras.optimizers.Optimizer, name: str) -> keras.op
     config = optimizer.get_config()
     rate = config["learning_rate"]
     rate = keras.optimizers.schedules.deserialize(rate) if isinstance(rate, dict) else rate
-    return _class_of(name)(learning_rate=rate, global_clipnorm=config["global_clipnorm"])
+    kind = _class_of(name)
+    further: dict[str, Any] = {}
+    if config.get("polyak_averaging") and issubclass(kind, PolyakAveraging):
+        further["polyak_averaging"] = True
+    if weight_decay is not None:
+        further["weight_decay"] = weight_decay
+    return kind(learning_rate=rate, global_clipnorm=config["global_clipnorm"], **further)
 
 
 def rate_of(name: str) -> float:
@@ -31,6 +45,15 @@ def rate_of(name: str) -> float:
         ValueError: for an unknown name.
     """
     return float(_class_of(name)().learning_rate)
+
+
+def decay_of(name: str) -> float:
+    """Returns the default weight decay of the optimizer of that name, a float.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    return float(_class_of(name)().weight_decay or 0.0)
 
 
 def _class_of(name):

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasptb.ops.clipped_adamw import clipped_adamw
-from kerasptb.optimizers.one_pass import OnePassStep
+from kerasptb.optimizers.one_pass import OnePassStep, clip_norm
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -29,10 +29,13 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
         beta_1: decay of the mean of the gradients.
         beta_2: decay of the mean of their squares.
         epsilon: added to the root of the mean of squares.
-        global_clipnorm: largest global norm of the gradients; `None` does not clip.
+        global_clipnorm: largest global norm of the gradients; `None`, or 0 as in Keras, does not clip.
         polyak_averaging: whether to keep the mean of the weights, see `callbacks.AveragedWeights`.
         name: name of the optimizer.
         **kwargs: further arguments of `keras.optimizers.AdamW`.
+
+    Raises:
+        ValueError: for a clip norm below 0, or NaN.
     """
 
     def __init__(
@@ -53,13 +56,14 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
-            global_clipnorm=global_clipnorm,
+            global_clipnorm=clip_norm(global_clipnorm),
             use_ema=kwargs.pop("use_ema", False) or polyak_averaging,
             name=name,
             **kwargs,
         )
         self.polyak_averaging = polyak_averaging
-        self.exclude_from_weight_decay(var_names=["bias"])
+        # With TensorFlow the names are paths, such as "debiased/kernel:0".
+        self.exclude_from_weight_decay(var_names=[r"(^|/)bias(:\d+)?$"])
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Does Keras' step, from a dense gradient."""
@@ -75,7 +79,6 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
         return [self._momentums, self._velocities]
 
     def _updated(self, arrays, gradients, learning_rate, **options):
-        options["global_clipnorm"] = options["global_clipnorm"] or None  # in Keras, 0 does not clip
         *arrays, averages = clipped_adamw(
             *arrays,
             gradients,

@@ -9,7 +9,7 @@ from kerasptb.ops.clipped_sgd import clipped_sgd
 from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.optimizers.one_pass import OnePassStep
+from kerasptb.optimizers.one_pass import OnePassStep, clip_norm
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -42,14 +42,14 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
 
     Args:
         learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`.
-        global_clipnorm: largest global norm of the gradients; `None` does not clip.
+        global_clipnorm: largest global norm of the gradients; `None`, or 0 as in Keras, does not clip.
         name: name of the optimizer.
         polyak_averaging: whether to keep the mean of the weights, see `callbacks.AveragedWeights`.
         **kwargs: further arguments of `keras.optimizers.SGD`, except momentum and the other kinds of clipping.
 
     Raises:
-        ValueError: if momentum or another kind of clipping is asked for, or if several replicas of a `tf.distribute`
-            strategy apply gradients, because each replica knows only the norm of its own gradients.
+        ValueError: if momentum or another kind of clipping is asked for; for a clip norm below 0; if several replicas
+            of a `tf.distribute` strategy apply gradients, because each replica knows only its own gradients' norm.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
                     f"`{argument}`. Received: {argument} set."
                 )
         kwargs["use_ema"] = kwargs.get("use_ema", False) or polyak_averaging
-        super().__init__(learning_rate=learning_rate, global_clipnorm=global_clipnorm, name=name, **kwargs)
+        super().__init__(learning_rate=learning_rate, global_clipnorm=clip_norm(global_clipnorm), name=name, **kwargs)
         self.polyak_averaging = polyak_averaging
 
     def _clip_gradients(self, grads):

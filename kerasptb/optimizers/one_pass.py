@@ -12,6 +12,17 @@ if _ON_TENSORFLOW:
     import tensorflow as tf
 
 
+def clip_norm(value):
+    """Returns the largest norm of the gradients, `None` for one that does not clip: 0, as in Keras.
+
+    Raises:
+        ValueError: for one below 0, or NaN.
+    """
+    if value is not None and not value >= 0:
+        raise ValueError(f"Expected global_clipnorm to be above 0, or None. Received: global_clipnorm={value}")
+    return value or None
+
+
 class OnePassStep(PolyakAveraging):
     """Lets an optimizer clip, decay, update and average all variables in one pass; a base beside Keras' own.
 

@@ -133,5 +133,5 @@ def get_preset(name: str) -> Preset:
 def summary_of(name: str) -> str:
     """Returns the first paragraph of a recipe's docstring, on one line, without importing Keras."""
     path = _FOLDER / f"{name.replace('-', '_')}.py"
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return " ".join(docstring.partition("\n\n")[0].split())

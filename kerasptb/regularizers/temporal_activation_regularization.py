@@ -18,10 +18,12 @@ class TemporalActivationRegularization(keras.regularizers.Regularizer):
         beta: weight of the penalty; at least 0.
 
     Call arguments:
-        x: float [B, T, H].
+        x: float [B, T, H]. Keras also calls it on a layer's further outputs, such as the states [B, H], which have no
+            steps.
 
     Returns:
-        Scalar: the penalty times B, since Keras divides what an `activity_regularizer` returns by B; 0 for T = 1.
+        Scalar: the penalty times B, since Keras divides what an `activity_regularizer` returns by B; 0 for T = 1, and
+        without steps.
 
     Raises:
         ValueError: if `beta` is negative.
@@ -37,6 +39,8 @@ class TemporalActivationRegularization(keras.regularizers.Regularizer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Returns the penalty, times B."""
+        if len(x.shape) != 3:
+            return ops.zeros(())
         x = ops.cast(x, "float32")
         change = x[:, 1:] - x[:, :-1]
         steps = ops.cast(ops.shape(x)[1], "float32")

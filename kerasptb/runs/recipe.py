@@ -5,7 +5,7 @@ import math
 from kerasptb.callbacks import EarlyStopping
 from kerasptb.data import DataError, make_dataset
 from kerasptb.models.arguments import KEEP_PROB_RATES
-from kerasptb.optimizers import rate_of, with_optimizer
+from kerasptb.optimizers import decay_of, rate_of, with_optimizer
 from kerasptb.presets import PRESETS, get_preset
 
 
@@ -30,6 +30,8 @@ def training_settings(preset, given, training_arguments):
         settings["recipe"] = preset
     if name := given.get("optimizer"):
         settings["learning_rate"] = given.get("learning_rate", rate_of(name))
+        if "weight_decay" in own:
+            settings["weight_decay"] = given.get("weight_decay", decay_of(name))
     for name in ("learning_rate", "global_clipnorm", "weight_decay"):
         value = settings.get(name)
         if value is not None and not (0 < value < math.inf or (value == 0 and name == "weight_decay")):
@@ -54,7 +56,7 @@ def make_trainer(settings, steps_per_epoch):
     own = {name: settings[name] for name in recipe.training_arguments() if name in settings}
     optimizer, callbacks = recipe.training(steps_per_epoch, settings["epochs"], **own)
     if settings.get("optimizer"):
-        optimizer = with_optimizer(optimizer, settings["optimizer"])
+        optimizer = with_optimizer(optimizer, settings["optimizer"], settings.get("weight_decay"))
     if settings.get("early_stopping"):
         callbacks = [*callbacks, EarlyStopping(settings["early_stopping"])]
     return optimizer, callbacks

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import inspect
 import json
 import os
 import shutil
@@ -79,11 +80,13 @@ class Run:
         folder: the folder.
         config: settings, with the keys "model" (arguments of `LanguageModel`), "training", "data" and "versions".
         vocabulary: the `Vocabulary` that the model was trained with.
+        made: whether `create_run` has made the folder, which was not there before.
     """
 
     folder: Path
     config: dict[str, Any]
     vocabulary: Vocabulary
+    made: bool = False
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -169,6 +172,8 @@ class Run:
                 f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
             )
         arguments = {**self.config["model"], **overrides}
+        if unknown := sorted(set(self.config["model"]) - set(inspect.signature(LanguageModel).parameters)):
+            raise RunError(f"{self.folder} has settings of another version: a model takes no {', '.join(unknown)}.")
         if batch_size is not None:
             arguments["batch_size"] = batch_size
         model = LanguageModel(**arguments)
@@ -232,30 +237,38 @@ def create_run(folder: str | os.PathLike[str], config: dict[str, Any], vocabular
     """
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
     folder = Path(folder)
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    # One that was killed here has left its vocabulary, or the beginning of it.
-    if any(not path.name.lstrip(".").startswith(VOCABULARY) for path in folder.iterdir()):
-        raise RunError(
-            f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
-        )
-    try:
-        vocabulary.save(folder / VOCABULARY)
-        write_json(folder / CONFIG, config)
-    except BaseException:
-        remove(folder)
-        raise
-    return load_run(folder)
+    with lock_run(folder):  # or two processes might both find it empty
+        # One that was killed here has left its vocabulary, or the beginning of it.
+        if any(not path.name.lstrip(".").startswith(VOCABULARY) for path in folder.iterdir()):
+            raise RunError(
+                f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
+            )
+        try:
+            vocabulary.save(folder / VOCABULARY)
+            write_json(folder / CONFIG, config)
+        except BaseException:
+            remove(folder, itself=made)
+            raise
+    return dataclasses.replace(load_run(folder), made=made)
 
 
-def remove(folder: str | os.PathLike[str]) -> None:
-    """Removes a run folder and its contents; if it is a link or the working directory, only the contents."""
+def remove(folder: str | os.PathLike[str], itself: bool = True) -> None:
+    """Removes the contents of a run folder.
+
+    Args:
+        folder: the folder.
+        itself: whether to remove it too, unless it is a link or the working directory.
+    """
     for child in Path(folder).iterdir():
         if child.is_dir():
             shutil.rmtree(child, ignore_errors=True)
         else:
             child.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        Path(folder).rmdir()
+    if itself:
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         Dict of arguments.
 
     Raises:
-        RunError: if the file cannot be read, or holds settings that nothing takes.
+        RunError: if the file cannot be read, holds settings that nothing takes or those of another preset than is asked
+            for, or if its text is no longer where it was.
 
     Example:
         >>> from kerasptb.runs.settings import arguments_of
@@ -51,12 +52,14 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         own["preset"] = training.pop("recipe")
     elif "preset" in training:
         own["preset"] = training.pop("preset")
-    place = data.get("location")
-    own |= {
-        "data": place if place is not None and Path(place).exists() else data.get("name"),
-        "vocabulary_size": data.get("vocabulary_limit"),
-    }
     given = {name: value for name, value in others.items() if value is not None}
+    if given.get("preset", own.get("preset")) != own.get("preset") and (model or training):
+        raise RunError(
+            f"{path} has the settings of another preset, {own.get('preset')}. Received: preset={given['preset']}"
+        )
+    if given.get("optimizer", own.get("optimizer")) != own.get("optimizer"):
+        training.pop("learning_rate", None)  # the optimizer's own is the default
+    own |= {"data": _text(path, data, given), "vocabulary_size": data.get("vocabulary_limit")}
     replaced = {*given, *(KEEP_PROB_RATES if "keep_prob" in given else ())}
     return {
         **own,
@@ -64,3 +67,13 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         "training_arguments": {name: value for name, value in training.items() if name not in given},
         **given,
     }
+
+
+def _text(path, data, given):
+    """Returns the text of a run's settings, as `train` takes it; `None` if they name none."""
+    place, name = data.get("location"), data.get("name")
+    if place is None or (isinstance(place, str) and Path(place).exists()):
+        return place or name
+    if name in ("ptb", "sample") or "data" in given:
+        return name
+    raise RunError(f"The text of {path} is no longer at {place}. Name it with --data.")

@@ -83,3 +83,18 @@ def test_needs_an_optimizer_that_averages():
         fit(ClippedSGD(), AveragedWeights(patience=5))
     with pytest.raises(ValueError, match=r"Expected an optimizer with use_ema=True. Received: Adam"):
         fit(keras.optimizers.Adam(), AveragedWeights())
+
+
+def test_an_evaluation_that_was_interrupted_leaves_the_weights():
+    class Interrupt(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model, _ = fit(ClippedSGD(1.0, use_ema=True), epochs=1)
+    model.train_on_batch(*next(iter(kerasptb.make_dataset(IDS, 4, 5))))
+    callback, trained = AveragedWeights(), model.get_weights()
+    with pytest.raises(KeyboardInterrupt):
+        model.evaluate(kerasptb.make_dataset(IDS, 4, 5), callbacks=[callback, Interrupt()], verbose=0)
+    model.evaluate(kerasptb.make_dataset(IDS, 4, 5), callbacks=[callback], verbose=0)
+    for value, expected in zip(model.get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(value, expected)

@@ -22,6 +22,17 @@ def test_ends_after_two_epochs_that_are_not_the_best(before, perplexities, ends)
     assert ended == ends
 
 
+def test_another_training_begins_anew():
+    callback = EarlyStopping(patience=1)
+    for _ in range(2):
+        model = types.SimpleNamespace(stop_training=False)
+        callback.set_model(model)
+        callback.on_train_begin()
+        for epoch, perplexity in enumerate((5, 4)):
+            callback.on_epoch_end(epoch, {"val_perplexity": perplexity})
+            assert not model.stop_training
+
+
 def test_what_cannot_be_watched_is_told():
     with pytest.raises(ValueError, match="patience"):
         EarlyStopping(patience=0)

@@ -11,8 +11,8 @@ RATES = [1.0, 1.0, 0.25, 0.25, 0.0625, 0.015625, 0.015625]  # after each epoch
 
 def rates(optimizer, epochs, before=()):
     callback = ReduceLROnPlateau()
-    callback.restore([{"val_perplexity": value} for value in before])
-    callback.set_model(types.SimpleNamespace(optimizer=optimizer))
+    checkpoint = types.SimpleNamespace(history=[{"val_perplexity": value} for value in before])
+    callback.set_model(types.SimpleNamespace(optimizer=optimizer, _checkpoint=checkpoint))
     callback.on_train_begin()
     for epoch, perplexity in enumerate(epochs, len(before)):
         callback.on_epoch_end(epoch, {"val_perplexity": perplexity})

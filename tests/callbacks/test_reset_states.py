@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from kerasptb.callbacks import ResetStates
 from kerasptb.data import make_dataset
@@ -87,3 +88,18 @@ def test_evaluation_of_a_stateful_lstm_in_a_model_of_ones_own_is_repeatable():
     results = [model.evaluate(make_dataset(VALID, 4, 5), callbacks=[ResetStates()], verbose=0) for _ in range(3)]
     assert results[0] == results[1] == results[2]
     assert model.evaluate(make_dataset(VALID, 4, 5), verbose=0) != results[0]
+
+
+def test_an_evaluation_that_was_interrupted_leaves_no_state():
+    class Interrupt(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model, callback = plain_model(), ResetStates()
+    model.fit(make_dataset(TRAIN, 4, 5), verbose=0, shuffle=False)
+    before = [state.numpy() for state in model.layers[1].states]
+    with pytest.raises(KeyboardInterrupt):
+        model.evaluate(make_dataset(VALID, 4, 5), callbacks=[callback, Interrupt()], verbose=0)
+    model.evaluate(make_dataset(VALID, 4, 5), callbacks=[callback], verbose=0)
+    for state, value in zip(model.layers[1].states, before, strict=True):
+        np.testing.assert_array_equal(state.numpy(), value)

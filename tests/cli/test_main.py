@@ -1,13 +1,15 @@
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 
 import kerasptb
-from kerasptb.cli import main
+from kerasptb.cli import main, outcome
 
 # Prints (status, output, complaints) of each of the commands in its argument.
 EACH_OF_SEVERAL = """
@@ -113,3 +115,31 @@ def test_help_needs_no_tensorflow():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--steps-per-epoch" in output
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"), [(BrokenPipeError(), 0, ""), (OSError(28, "No space left on device"), 1, "No space")]
+)
+def test_output_that_cannot_be_written_is_told(monkeypatch, tmp_path, error, status, said):
+    class Full(io.StringIO):
+        def flush(self):
+            raise error
+
+        def fileno(self):
+            return file.fileno()
+
+    heard = io.StringIO()
+    with (tmp_path / "stdout").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", Full())
+        monkeypatch.setattr(sys, "stderr", heard)
+        assert outcome.run(types.SimpleNamespace(command=lambda _: 0, name="info", debug=False)) == status
+    assert said in heard.getvalue()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM")])
+def test_too_little_memory_is_one_line(capsys, error):
+    def command(_):
+        raise error
+
+    assert outcome.run(types.SimpleNamespace(command=command, name="train", debug=False)) == 1
+    assert capsys.readouterr().err.startswith("kerasptb: The memory is not enough.")

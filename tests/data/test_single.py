@@ -44,3 +44,11 @@ def test_a_single_text_is_a_corpus(tmp_path):
     assert list(corpus.vocabulary.words) == ["<eos>", "cat", "sat", "the"]
     assert "last tenth is half validation, half test" in corpus.source
     assert kerasptb.load_corpus(corpus.location).digest == corpus.digest
+
+
+def test_a_text_of_too_few_lines_is_cut_at_spaces(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("A title\n" + "one two three four five " * 400)
+    cut = parts(path).values()
+    assert b"".join(cut) == path.read_bytes()
+    assert [len(part.split()) for part in cut] == [1802, 100, 100]

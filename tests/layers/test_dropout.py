@@ -82,3 +82,21 @@ def test_round_trips_through_a_saved_model(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(loaded.layers[0], Dropout)
     np.testing.assert_array_equal(loaded(tf.ones(SHAPE), training=True), model(tf.ones(SHAPE), training=True))
+
+
+def test_gradients_have_gradients():
+    x = tf.Variable(tf.ones(SHAPE))
+    layer = Dropout(0.25, seed=3)
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            y = tf.reduce_sum(layer(x, training=True) ** 3)
+        gradient = inner.gradient(y, x)
+        penalty = tf.reduce_sum(gradient**2)
+    factor = layer.call(tf.zeros(SHAPE)) + gradient / 3  # the mask's factors, cubed, at x = 1
+    np.testing.assert_allclose(outer.gradient(penalty, x), 36 * factor**2, rtol=1e-5)
+
+
+def test_a_noise_shape_of_fewer_dimensions_is_for_keras():
+    y = Dropout(0.5, noise_shape=(30,), seed=1)(tf.ones(SHAPE), training=True).numpy()
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert (y == y[0]).all()

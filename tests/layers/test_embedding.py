@@ -103,3 +103,9 @@ def test_a_dropped_word_has_no_gradient_and_the_rest_stays_of_rows():
 def test_word_dropout_is_saved():
     config = Embedding.from_config(Embedding(5, 2, word_dropout=0.5, seed=7).get_config()).get_config()
     assert (config["word_dropout"], config["seed"]) == (0.5, 7)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_rate_that_is_none_is_refused(rate):
+    with pytest.raises(ValueError, match="Expected word_dropout to be in"):
+        Embedding(3, 2, word_dropout=rate)

@@ -454,3 +454,9 @@ def test_eager_gradient_is_at_the_state_and_weights_that_the_layer_read():
 
 def test_a_precision_that_was_named_is_saved():
     assert FusedLSTM.from_config(FusedLSTM(H, precision="float32").get_config()).precision == "float32"
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_rate_that_is_none_is_refused(rate):
+    with pytest.raises(ValueError, match="Expected recurrent_kernel_dropout to be in"):
+        FusedLSTM(3, recurrent_kernel_dropout=rate)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasptb
 from kerasptb.losses import SequenceCrossEntropy
 
 
@@ -80,3 +81,15 @@ def test_costs_of_sequences_whose_weights_stand_in_a_column(num_steps):
     targets, logits = np.zeros((3, num_steps), int), np.zeros((3, num_steps, 7), "float32")
     costs = SequenceCrossEntropy(reduction=None)(targets, logits, np.array([[1.0], [0.0], [2.0]]))
     np.testing.assert_allclose(costs, num_steps * math.log(7) * np.array([1.0, 0.0, 2.0]), rtol=1e-6)
+
+
+def test_logits_of_our_layers_are_checked_and_weighted_as_others():
+    x, targets = np.random.default_rng(0).standard_normal((2, 3, 5)).astype("float32"), np.ones((2, 3), "int32")
+    layer = kerasptb.layers.Dense(7)
+    logits = layer(x)
+    plain = keras.ops.convert_to_tensor(keras.ops.convert_to_numpy(logits))
+    for weights in (2.0, np.float32([1, 3]), np.float32([[1], [3]])):
+        expected = float(SequenceCrossEntropy()(targets, plain, weights))
+        assert float(SequenceCrossEntropy()(targets, logits, weights)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"Expected logits of the shape \[B, T, V\]"):
+        SequenceCrossEntropy()(targets[0], layer(x[0]))

@@ -430,7 +430,11 @@ def test_the_loss_of_keras_is_computed_from_factors_and_comes_back(tmp_path):
     model, other = small_model(), small_model()
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=2), loss_weights=0.5)
     assert type(model.loss) is SparseCategoricalCrossentropy
-    other.compile(loss=lambda y, z: 0.5 * KERAS(from_logits=True, ignore_class=2)(y, z), jit_compile=False)
+    other.compile(
+        loss=lambda y, z: 0.5 * KERAS(from_logits=True, ignore_class=2)(y, z),
+        metrics=[Perplexity(ignore_class=2)],
+        jit_compile=False,
+    )
     found, expected = (m.fit(make_dataset(TRAIN, B, T), verbose=0).history for m in (model, other))
     assert found == {name: [pytest.approx(values[0], rel=1e-5)] for name, values in expected.items()}
     model.save(tmp_path / "model.keras")
@@ -783,3 +787,12 @@ def test_the_defaults_leave_nothing_of_an_earlier_compile(before):
     history = model.fit(make_dataset(TRAIN, B, T), verbose=0).history
     assert set(history) == {"loss", "perplexity"}
     assert history["perplexity"][0] == pytest.approx(math.exp(history["loss"][0] / T), rel=1e-5)
+
+
+def test_the_default_metric_counts_the_words_that_the_loss_counts():
+    model = LanguageModel(12, 6, 8, 4, 5, seed=1)
+    model.compile(loss=SparseCategoricalCrossentropy(ignore_class=0))
+    x = np.arange(20).reshape(4, 5) % 12
+    y = np.where(x % 3 == 0, 0, x)
+    loss, perplexity = model.evaluate(x, y, batch_size=4, verbose=0)
+    assert perplexity == pytest.approx(math.exp(loss), rel=1e-5)

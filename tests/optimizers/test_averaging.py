@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.callbacks import AveragedWeights
 from kerasptb.optimizers import ClippedAdamW, ClippedSGD, averaged_weights
 
 OPTIMIZERS = [lambda **k: ClippedSGD(0.3, **k), lambda **k: ClippedAdamW(0.1, **k)]
@@ -70,3 +71,29 @@ def test_starting_twice_changes_nothing():
 def test_only_an_optimizer_with_averages_can_start():
     with pytest.raises(ValueError, match="Expected an optimizer with polyak_averaging=True that has been built"):
         ClippedSGD(0.3).start_averaging()
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+def test_the_average_is_of_updates_also_where_gradients_accumulate(steps):
+    optimizer = ClippedSGD(1.0, None, polyak_averaging=True, gradient_accumulation_steps=steps)
+    variable = keras.Variable(np.float32([0.0]), name="w")
+    optimizer.build([variable])
+    optimizer.start_averaging()
+    for _ in range(4 * (steps or 1)):
+        optimizer.apply([tf.constant([-1.0])], [variable])
+    model = keras.Model()
+    model.optimizer = optimizer
+    with averaged_weights(model):
+        np.testing.assert_allclose(variable, [2.5])  # of 1, 2, 3, 4
+
+
+def test_an_optimizer_within_one_that_scales_the_loss_has_averages():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile(keras.optimizers.LossScaleOptimizer(ClippedSGD(0.1, use_ema=True, ema_momentum=0.5)), "mse")
+    x = np.ones((4, 2), "float32")
+    model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[AveragedWeights()])
+    trained = model.layers[0].kernel.numpy()
+    for _ in range(2):  # `fit` has put the averages in the weights' place
+        model.train_on_batch(x, x[:, :1])
+    with averaged_weights(model):
+        assert np.abs(model.layers[0].kernel.numpy() - trained).max() > 0

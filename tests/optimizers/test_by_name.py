@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from kerasptb.optimizers import ClippedAdamW, ClippedSGD, OneCycle, rate_of, with_optimizer
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD, OneCycle, decay_of, rate_of, with_optimizer
 
 
 def test_keeps_rate_and_clip_norm():
@@ -15,6 +15,19 @@ def test_keeps_a_schedule():
     assert type(optimizer) is keras.optimizers.RMSprop
     assert float(optimizer.learning_rate) == pytest.approx(0.02)
     assert optimizer.get_config()["learning_rate"]["config"]["total_steps"] == 10
+
+
+def test_decays_as_it_is_told():
+    adamw = ClippedAdamW(0.1, weight_decay=0.5)
+    assert with_optimizer(adamw, "sgd", 0.25).weight_decay == 0.25
+    assert with_optimizer(adamw, "adamw").weight_decay == decay_of("adamw") == 0.01
+    assert decay_of("sgd") == 0.0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adam"])
+def test_keeps_averages_that_it_can_keep(name):
+    optimizer = with_optimizer(ClippedSGD(polyak_averaging=True), name)
+    assert getattr(optimizer, "polyak_averaging", False) == (name != "adam")
 
 
 def test_knows_the_default_rates():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.optimizers import ClippedAdamW
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD
 from kerasptb.optimizers.one_pass import OnePassStep
 
 SHAPES = {"embeddings": (30, 4), "kernel": (4, 5), "bias": (5,)}
@@ -166,3 +166,19 @@ def test_round_trips_through_its_config():
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(copy, ClippedAdamW)
     assert copy.get_config() == optimizer.get_config()
+
+
+def test_a_name_that_holds_bias_is_none():
+    layer = keras.layers.Dense(1, kernel_initializer="ones", name="debiased")
+    layer.build((None, 2))
+    optimizer = ClippedAdamW(1.0, weight_decay=0.5)
+    optimizer.build(layer.trainable_variables)
+    optimizer.apply([tf.zeros((2, 1)), tf.zeros((1,))])
+    np.testing.assert_allclose(layer.kernel, np.full((2, 1), 0.5))
+
+
+@pytest.mark.parametrize("kind", [ClippedAdamW, ClippedSGD])
+def test_a_clip_norm_below_zero_is_refused_and_zero_does_not_clip(kind):
+    with pytest.raises(ValueError, match="Expected global_clipnorm to be above 0, or None"):
+        kind(global_clipnorm=-1.0)
+    assert kind(global_clipnorm=0.0).global_clipnorm is None

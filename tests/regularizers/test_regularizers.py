@@ -40,3 +40,12 @@ def test_refuses_a_negative_weight():
         ActivationRegularization(-1)
     with pytest.raises(ValueError, match=r"`beta` must be at least 0. Received: beta=nan"):
         TemporalActivationRegularization(float("nan"))
+
+
+def test_what_has_no_steps_does_not_change():
+    layer = keras.layers.LSTM(
+        4, return_sequences=True, return_state=True, activity_regularizer=TemporalActivationRegularization(1.0)
+    )
+    layer(X)
+    _, *of_states = map(float, layer.losses)
+    assert of_states == [0.0, 0.0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.runs import RunError, create_run, load_run, lock_run, write_history
+from kerasptb.runs import RunError, create_run, load_run, lock_run, remove, write_history
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
 MODEL = {"vocabulary_size": 2, "embedding_size": 3, "units": [3], "batch_size": 2, "num_steps": 2}
@@ -146,3 +146,23 @@ def test_a_run_on_ptb_finds_it_where_it_is_now(tmp_path, monkeypatch):
     data = {"name": "ptb", "location": str(tmp_path / "gone"), "digest": corpus.digest}
     run = create_run(tmp_path / "run", {**CONFIG, "data": data}, corpus.vocabulary)
     assert run.load_corpus().location == str(tmp_path)
+
+
+def test_a_folder_that_is_being_filled_is_no_empty_one(tmp_path):
+    with lock_run(tmp_path), pytest.raises(RunError, match="Another training is at work"):
+        create_run(tmp_path, CONFIG, VOCABULARY)
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    for folder, made in ((tmp_path / "new", True), (tmp_path, False)):
+        run = create_run(folder, CONFIG, VOCABULARY)
+        assert run.made == made
+        remove(run.folder, itself=run.made)
+        assert folder.exists() != made
+
+
+def test_settings_of_another_version_are_told(tmp_path):
+    run = create_run(tmp_path / "run", {**CONFIG, "model": {**CONFIG["model"], "norm": 1}}, VOCABULARY)
+    run.weights_path("best").touch()
+    with pytest.raises(RunError, match=r"settings of another version: a model takes no .*norm"):
+        run.load_model()

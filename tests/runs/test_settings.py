@@ -88,3 +88,21 @@ def test_a_file_of_another_form_is_told(tmp_path, content, text):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=text):
         arguments_of(tmp_path / "config.json")
+
+
+def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_path):
+    with pytest.raises(RunError, match=r"settings of another preset, small\. Received: preset=phone"):
+        arguments_of(run.folder, preset="phone")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"data": {"location": str(tmp_path / "gone"), "name": "gone"}}))
+    with pytest.raises(RunError, match=r"is no longer at .*gone. Name it with --data"):
+        arguments_of(path)
+    assert arguments_of(path, data="sample")["data"] == "sample"
+    path.write_text(json.dumps({"data": {"location": 5, "name": "x"}}))
+    with pytest.raises(RunError, match="is no longer at 5"):
+        arguments_of(path)
+
+
+def test_another_optimizer_has_a_rate_of_its_own(run):
+    assert "learning_rate" in arguments_of(run.folder, optimizer="adamw")["training_arguments"]
+    assert "learning_rate" not in arguments_of(run.folder, optimizer="sgd")["training_arguments"]

@@ -5,6 +5,7 @@ the library needs neither CUDA's runtime nor a GPU, and a library with CUDA code
 """
 
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -52,10 +53,10 @@ def command(nvcc, sources, fatbin, compiler):
         nvcc: path of nvcc.
         sources: the source folder.
         fatbin: the file to write.
-        compiler: the host compiler's command, a list of words. The last word that is not a flag is used, because
+        compiler: the host compiler's command, a list of words. The last word before the flags is used, because
             another program such as `ccache` may come first.
     """
-    program = [word for word in compiler if not word.startswith("-")][-1]
+    *_, program = itertools.takewhile(lambda word: not word.startswith("-"), compiler)
     host = [] if program == "g++" else ["-ccbin", program]  # nvcc uses g++ by default
     known = re.findall(r"compute_(\d+)\b", _answer(nvcc, "--list-gpu-arch"))
     codes = [(n, code) for n, code in CODES if str(n) in known] or CODES
