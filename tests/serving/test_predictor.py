@@ -96,7 +96,7 @@ def test_the_fingerprint_is_the_models(predictor, saved_model, model, vocabulary
 
 
 def test_memory_of_typed_words_is_bounded(predictor, monkeypatch):
-    monkeypatch.setattr("kerasptb.serving.predictor._MAX_CACHED", 100)
+    monkeypatch.setattr("kerasptb.serving.predictor.MAX_CACHED", 100)
     for i in range(300):
         predictor.read(f"w{i}")
     assert len(predictor._cached_ids) <= 101

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -137,6 +138,7 @@ def test_a_model_of_arguments_alone_is_trained_from_them(arguments):
 def test_a_model_is_not_made_before_its_training(texts, tmp_path, monkeypatch):
     made, init = [], kerasptb.LanguageModel.__init__
 
+    @functools.wraps(init)  # with its signature
     def remember(self, *args, **kwargs):
         made.append(len(trained))
         init(self, *args, **kwargs)
