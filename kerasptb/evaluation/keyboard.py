@@ -198,27 +198,26 @@ def _evaluate(model, vocabulary, words, keys, cache, learn):
     """Types words, pairs of each and what is typed for it."""
     if learn and cache is not None:
         raise ValueError("Expected a continuous cache or learning from what was typed. Received: both.")
-    if all(word == EOS for word, _ in words[1:]):
+    first, to_type = words[:1], words[1:]  # the first is read only
+    if all(word == EOS for word, _ in to_type):
         raise DataError("Expected a text with at least one word to type. Received: none")
     ids = checked_text(model, vocabulary.encode(word for word, _ in words))
     new = dict.fromkeys(fold_case(word) for word, _ in words if word not in vocabulary)
     everything = Vocabulary([*vocabulary.words, *new])
-    to_type = [everything.word_to_id[word if word in vocabulary else fold_case(word)] for word, _ in words[1:]]
-    typist, done, of_writer = Typist(everything, keys), 0, WordCache(vocabulary).extended(words[:1])
+    typist, of_writer, done = Typist(everything, keys), WordCache(vocabulary).extended(first), 0
     for probabilities in _distributions(model, ids, cache):
-        block = slice(done, done + len(probabilities))
-        done = block.stop
+        pairs = to_type[done : done + len(probabilities)]
+        done += len(pairs)
         scores = np.full((len(probabilities), len(everything)), -np.inf, "float32")
         scores[:, : len(vocabulary)] = probabilities
         if learn:
-            for row, pair in zip(scores, words[block.start + 1 : block.stop + 1], strict=True):
+            for row, pair in zip(scores, pairs, strict=True):
                 mixed = of_writer.probabilities(row[: len(vocabulary)])
                 row[: len(vocabulary)] = mixed[: len(vocabulary)]
                 row[[everything.word_to_id[word] for word in of_writer.folded]] = mixed[len(vocabulary) :]
                 of_writer = of_writer.extended([pair])
-        typist.type(
-            scores, np.array(to_type[block]), [len(typed) for _, typed in words[block.start + 1 : block.stop + 1]]
-        )
+        numbers = [everything.word_to_id[word if word in vocabulary else fold_case(word)] for word, _ in pairs]
+        typist.type(scores, np.array(numbers), [len(typed) for _, typed in pairs])
     return typist.result()
 
 

@@ -53,10 +53,9 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
     elif "preset" in training:
         own["preset"] = training.pop("preset")
     given = {name: value for name, value in others.items() if value is not None}
-    if given.get("preset", own.get("preset")) != own.get("preset") and (model or training):
-        raise RunError(
-            f"{path} has the settings of another preset, {own.get('preset')}. Received: preset={given['preset']}"
-        )
+    if "preset" in own and given.get("preset", own["preset"]) != own["preset"] and (model or training):
+        text = f"{path} has the settings of another preset, {own['preset']}."
+        raise RunError(f"{text} Received: preset={given['preset']}")
     if given.get("optimizer", own.get("optimizer")) != own.get("optimizer"):
         training.pop("learning_rate", None)  # the optimizer's own is the default
     own |= {"data": _text(path, data, given), "vocabulary_size": data.get("vocabulary_limit")}

@@ -94,6 +94,8 @@ def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_
     with pytest.raises(RunError, match=r"settings of another preset, small\. Received: preset=phone"):
         arguments_of(run.folder, preset="phone")
     path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model": {"output_dropout": 0.3}, "training": {"epochs": 2}}))
+    assert arguments_of(path, preset="phone")["preset"] == "phone"  # the file names none
     path.write_text(json.dumps({"data": {"location": str(tmp_path / "gone"), "name": "gone"}}))
     with pytest.raises(RunError, match=r"is no longer at .*gone. Name it with --data"):
         arguments_of(path)
