@@ -32,7 +32,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The files that take longest, longest first: `make test` begins with them, so that its processes end together.
 _LONGEST = (
     "test_sanitizers.py",
-    "test_training.py",
+    "test_interruptions.py",
+    "test_resuming.py",
+    "test_train.py",
+    "test_settings.py",
     "test_search.py",
     "test_amx_emulated.py",
     "test_search_folder.py",
@@ -48,7 +51,6 @@ _LONGEST = (
     "test_step_groups.py",
     "test_stateful.py",
     "test_server.py",
-    "test_cli.py",
     "test_levels.py",
     "test_text.py",
     "test_language_model.py",

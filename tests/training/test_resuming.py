@@ -1,0 +1,187 @@
+import dataclasses
+import functools
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from small_trainings import SMALL, TINY, Diverging, FailAt, assert_equal_weights, small_corpus, train
+
+import kerasptb
+from kerasptb.callbacks import TrainingDivergedError
+from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.runs import RunError
+
+
+def test_a_resumed_run_has_the_learning_rates_of_its_epochs(tmp_path):
+    arguments = {"training_arguments": {"learning_rate": 1.0, "constant_epochs": 1, "decay": 0.5}}
+    run = train(tmp_path / "run", epochs=2, **arguments)
+    train(run.folder, resume=True, epochs=4)
+    assert [row["learning_rate"] for row in run.history] == [1.0, 0.5, 0.25, 0.125]
+
+
+def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path):
+    arguments = {"model_arguments": {**SMALL, "keep_prob": 0.6}, "training_arguments": {"constant_epochs": 2}}
+    whole = train(tmp_path / "whole", epochs=5, **arguments)
+    train(tmp_path / "parts", epochs=2, **arguments)
+    parts = kerasptb.train(small_corpus(), out=tmp_path / "parts", resume=True, epochs=5, verbose=0)
+    assert [row["epoch"] for row in parts.history] == [1, 2, 3, 4, 5]
+    for key in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[key] for row in parts.history] == [row[key] for row in whole.history]
+    assert_equal_weights(parts, whole)
+
+
+RECIPES = {
+    # It averages from epoch 3 or 4 on. With so many rows its batches have three lengths: each is compiled.
+    "awd-lstm": {**TINY, "batch_size": 16, "training_arguments": {"patience": 1, "learning_rate": 2.0}},
+    "small": TINY,
+    "tied-650": {"model_arguments": {"units": (6,), "embedding_size": 6}},
+}
+
+
+@pytest.fixture(scope="module")
+def of_recipe(tmp_path_factory):
+    """The run of six epochs of a recipe, made once."""
+    folder = tmp_path_factory.mktemp("recipes")
+    return functools.cache(lambda name: train(folder / name, epochs=6, preset=name, **RECIPES[name]))
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+def test_a_recipe_with_a_memory_resumes_to_the_bit(of_recipe, tmp_path, preset):
+    whole, arguments = of_recipe(preset), {**RECIPES[preset], "preset": preset}
+    with pytest.raises(RuntimeError, match="out of luck"):
+        train(tmp_path / "parts", epochs=6, callbacks=[FailAt(3, 3)], checkpoint_minutes=0, **arguments)
+    assert len(kerasptb.load_run(tmp_path / "parts").history) == 3
+    parts = kerasptb.train(small_corpus(), out=tmp_path / "parts", resume=True, verbose=0)
+    for name in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[name] for row in parts.history] == [row[name] for row in whole.history]
+    with np.load(whole.folder / "resume.npz") as one, np.load(parts.folder / "resume.npz") as other:
+        for name in set(one.files) - {"history"}:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_run_keeps_the_averages_of_its_weights(of_recipe):
+    run = of_recipe("awd-lstm")
+    best = min(run.history, key=lambda row: row["val_perplexity"])
+    found = evaluate_perplexity(run.load_model(), small_corpus().valid, 16, 5)
+    assert found == pytest.approx(best["val_perplexity"], rel=1e-5)
+    last = run.load_model(weights="last").get_weights()
+    with np.load(run.folder / "resume.npz") as saved:  # it holds the weights that train on
+        assert any(np.abs(saved[f"v{i}"] - weights).max() > 1e-3 for i, weights in enumerate(last[:2]))
+
+
+def test_a_run_cannot_be_resumed_while_it_trains(tmp_path):
+    class Resume(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            with pytest.raises(RunError, match="Another training is at work"):
+                kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=9, verbose=0)
+
+    run = train(tmp_path / "run", epochs=2, callbacks=[Resume()])
+    assert (len(run.history), run.config["training"]["epochs"]) == (2, 2)
+    assert kerasptb.load_run(run.folder).config == run.config
+
+
+def test_settings_are_compared_as_they_are_meant(tmp_path):
+    arguments = {"batch_size": np.int64(4), "model_arguments": {**SMALL, "units": np.int64(8)}}
+    run = train(tmp_path / "run", epochs=1, **arguments)
+    train(run.folder, epochs=2, resume=True, **arguments)
+    assert len(run.history) == 2
+
+
+def test_what_a_run_goes_on_from_is_replaced_not_emptied(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
+    path = run.folder / "resume.npz"
+    before = path.read_bytes()
+    with path.open("rb") as file:  # a reader that opened it before sees the old content
+        train(run.folder, epochs=2, resume=True)
+        assert file.read() == before != path.read_bytes()
+
+
+def test_resuming_keeps_the_runs_settings(trained, tmp_path):
+    trained(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=r"batch_size=4\. Received: batch_size=8"):
+        kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, batch_size=8, verbose=0)
+    with pytest.raises(RunError, match="--out"):
+        kerasptb.train(small_corpus(), resume=True, verbose=0)
+
+
+def test_a_resumed_run_keeps_its_text(trained, tmp_path, monkeypatch):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
+        (folder / f"{split}.txt").write_text("one two three <unk>\none two\n" * lines)
+    monkeypatch.chdir(tmp_path)
+    arguments = {"epochs": 1, "batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
+    run = kerasptb.train("text", out=tmp_path / "run", **arguments)
+    # The run goes on with its own text, from any folder and without being given the text ...
+    monkeypatch.chdir(folder)
+    kerasptb.train(out=run.folder, resume=True, epochs=2, verbose=0)
+    history = run.history
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert history[1]["perplexity"] < history[0]["perplexity"]
+    # ... and with no other text, however similar.
+    before = {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    with (other / "valid.txt").open("a") as file:
+        file.write("one\n")
+    for text in (other, "sample", small_corpus()):
+        with pytest.raises(RunError, match=r"keeps its text: .* was trained on text\. Received: .*, another text"):
+            kerasptb.train(text, out=run.folder, resume=True, epochs=3, verbose=0)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=rf"{folder}, which is no longer there. Name the text with --data"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
+    assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
+    kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
+    assert len(run.history) == 3
+    # From then on the run knows the text's new place, even after training on an equal text without a place.
+    kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
+    nowhere = dataclasses.replace(run.load_corpus(tmp_path / "elsewhere"), location=None)
+    kerasptb.train(nowhere, out=run.folder, resume=True, epochs=3, verbose=0)
+    kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
+    # An old run, which has not recorded its text, goes on with the one that it is given.
+    config = json.loads((run.folder / "config.json").read_text())
+    config["data"] = {name: config["data"][name] for name in ("name", "is_sample")}
+    (run.folder / "config.json").write_text(json.dumps(config))
+    kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=4, verbose=0)
+    assert len(run.history) == 4
+    assert json.loads((run.folder / "config.json").read_text())["data"]["digest"]
+    made_up = trained(tmp_path / "made up", epochs=1)
+    with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
+        kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
+
+
+def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
+    with pytest.raises(TrainingDivergedError):
+        train(run.folder, resume=True, epochs=2, callbacks=[Diverging()])
+    assert run.metrics == {}
+    assert train(run.folder, resume=True, epochs=2).metrics["epochs"] == 2
+
+
+def test_a_resumed_run_keeps_its_preset(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=r"preset='notebook'\. Received: preset='tuned'"):
+        train(run.folder, resume=True, preset="tuned")
+    train(run.folder, resume=True, preset="notebook")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"training_arguments": {"decay": 0.9}}, r"decay=0\.5\. Received: decay=0\.9"),
+        ({"steps_per_epoch": 3}, r"steps_per_epoch=None\. Received: steps_per_epoch=3"),
+    ],
+)
+def test_resuming_keeps_the_settings_of_the_training_too(trained, tmp_path, arguments, message):
+    trained(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=message):
+        train(tmp_path / "run", epochs=2, resume=True, **arguments)
+
+
+def test_a_run_that_has_more_epochs_than_asked_for_says_so_and_keeps_them(trained, tmp_path, capsys):
+    trained(tmp_path / "run", epochs=2)
+    run = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=1, verbose=1)
+    assert "2 epochs are done already" in capsys.readouterr().out
+    assert len(run.history) == run.config["training"]["epochs"] == run.metrics["epochs"] == 2

@@ -1,0 +1,192 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from small_trainings import SMALL, TINY, small_corpus, train
+
+import kerasptb
+from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.ops import plan
+from kerasptb.ops import platform as platforms
+from kerasptb.ops.native import lstm as native_lstm
+from kerasptb.ops.plan import default_precision
+from kerasptb.runs import RunError
+
+
+def test_the_step_is_compiled_where_that_is_faster(begin, native_library):
+    assert begin()[0].jit_compile
+    assert begin(model_arguments={**SMALL, "keep_prob": 0.5})[0].jit_compile
+    assert not begin(backend="keras")[0].jit_compile
+
+
+def test_what_people_change_has_arguments(tmp_path):
+    sizes = {"units": 8, "embedding_size": 5, "keep_prob": 0.7}
+    run = train(tmp_path / "run", epochs=2, model_arguments=None, learning_rate=0.02, optimizer="adamw", **sizes)
+    model = run.load_model()
+    assert (model.units, model.embedding_size, model.keep_prob) == ((8,), 5, 0.7)
+    assert [row["learning_rate"] for row in run.history] == pytest.approx([0.02, 0.02])
+    assert run.config["training"]["optimizer"] == "adamw"
+    assert len(kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=3, verbose=0).history) == 3
+    with pytest.raises(RunError, match=r"has optimizer='adamw'\. Received: optimizer='sgd'"):
+        kerasptb.train(small_corpus(), out=run.folder, resume=True, optimizer="sgd", verbose=0)
+
+
+def test_an_optimizer_without_a_rate_has_its_own(tmp_path):
+    run = train(tmp_path / "run", epochs=1, optimizer="rmsprop")
+    assert run.config["training"]["learning_rate"] == pytest.approx(0.001)
+    with pytest.raises(ValueError, match="the name of another Keras optimizer"):
+        train(tmp_path / "other", epochs=1, optimizer="best")
+    assert not (tmp_path / "other").exists()
+
+
+def test_keep_prob_replaces_the_rates_of_a_recipe(tmp_path):
+    run = train(tmp_path / "run", epochs=1, preset="small", keep_prob=0.9, **TINY)
+    model = run.load_model()
+    rates = [model.get_layer(name).rate for name in ("embedding_dropout", "lstm_0_dropout", "lstm_1_dropout")]
+    assert rates == pytest.approx([0.1] * 3)
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps_per_epoch"])
+def test_a_training_of_nothing_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=f"Expected {name} to be a positive integer. Received: {name}=0"):
+        train(tmp_path / "run", **{name: 0})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"learning_rate": 0},
+        {"learning_rate": float("inf")},
+        {"training_arguments": {"global_clipnorm": 0.0}},
+        {"training_arguments": {"global_clipnorm": float("nan")}},
+        {"preset": "small", "training_arguments": {"weight_decay": -0.1}},
+        {"seed": 1.5},
+        {"seed": -1},
+        {"keep_prob": 1e-9},
+        {"batch_size": 10**9},
+    ],
+)
+def test_absurd_settings_are_refused_before_anything_is_made(tmp_path, arguments):
+    name = list(arguments.get("training_arguments", arguments))[-1]
+    with pytest.raises(ValueError, match=name):
+        train(tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("error:Slower than it could be")
+def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "_told", set())
+    monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "They are not built.")
+    run = train(tmp_path / "run", epochs=1, verbose=2)
+    told = (run.folder / "explain.txt").read_text()
+    assert told in capsys.readouterr().out
+    assert [line.split(None, 2) for line in told.splitlines()[1:5]] == [
+        ["lstm_0", "StatefulLSTM", "keras  They are not built."],
+        ["lstm_1", "StatefulLSTM", "keras  They are not built."],
+        ["logits", "Dense", "keras  They are not built."],
+        ["cost", "SequenceCrossEntropy", "keras  They are not built."],
+    ]
+    assert run.metrics["backend"] == "keras"
+    monkeypatch.setattr(plan, "_told", set())
+    with pytest.raises(UserWarning, match="without the native kernels: They are not built"):
+        train(tmp_path / "silent", epochs=1, verbose=0)
+
+
+def test_a_test_text_of_a_word_is_told_before_the_training(tmp_path):
+    corpus = dataclasses.replace(small_corpus(), test=np.zeros(1, "int32"))
+    with pytest.raises(ValueError, match=r"a test text of at least two words\. Received: 1"):
+        kerasptb.train(corpus, out=tmp_path / "run", batch_size=4, num_steps=5, verbose=0, model_arguments=SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_written_makes_no_folder(tmp_path):
+    with pytest.raises(TypeError, match="JSON"):
+        train(tmp_path / "run", training_arguments={"decay": np.float32(0.5)})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_anything_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("do not lose this")
+    with pytest.raises(RunError, match="is not empty"):
+        train(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_text_too_short_for_one_batch_says_the_numbers_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="The training text is too short for one batch: it has 450 words"):
+        train(tmp_path / "run", batch_size=80)
+    with pytest.raises(ValueError, match="The validation text is too short for one batch: it has 120 words"):
+        train(tmp_path / "run", batch_size=60)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arguments", [{"epochs": 0}, {"steps_per_epoch": -3}])
+def test_what_has_an_argument_of_its_own_is_no_training_argument(tmp_path, arguments):
+    with pytest.raises(ValueError, match=rf"among .*'decay'.* Received: \['{next(iter(arguments))}'\]"):
+        train(tmp_path / "run", training_arguments=arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "native"), [("float32", True), ("float64", False), ("bfloat16", False), ("mixed_bfloat16", True)]
+)
+def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, capsys, policy, native):
+    if policy == "mixed_bfloat16" and platforms.why_not_native("bfloat16") is not None:
+        pytest.skip("this processor multiplies no bfloat16")
+    calls, call = [], native_lstm.call
+    monkeypatch.setattr(native_lstm, "call", lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1])
+    run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy}, verbose=2)
+    slower = f"keras  The native backend takes float32. Received: dtype policy {policy}."
+    assert (slower in capsys.readouterr().out) == (not native and not platforms.visible_gpus())
+    assert (run.metrics["backend"], bool(calls)) == (("native", True) if native else ("keras", False))
+
+
+def test_unknown_training_argument_is_named(tmp_path):
+    with pytest.raises(ValueError, match="momentum"):
+        train(tmp_path / "run", training_arguments={"momentum": 0.9})
+
+
+def test_a_run_names_the_precision_of_a_global_policy(figures, tmp_path, native_library):
+    if (reason := platforms.why_not_native("bfloat16")) is not None:
+        pytest.skip(reason)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = train(tmp_path / "run", epochs=1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert run.metrics["precision"] == "bfloat16"
+    model = run.load_model()
+    assert (model.precision, model.dtype_policy.name) == ("bfloat16", "mixed_bfloat16")
+    corpus = small_corpus()
+    assert evaluate_perplexity(model, corpus.test, 4, 5) == pytest.approx(run.metrics["test_perplexity"], rel=1e-6)
+
+
+def test_numpy_numbers_are_welcome(tmp_path):
+    run = train(tmp_path / "run", epochs=np.int64(2), steps_per_epoch=np.int32(3), seed=np.int64(4))
+    assert (run.metrics["epochs"], run.config["training"]["steps_per_epoch"], run.metrics["seed"]) == (2, 3, 4)
+    run = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=np.int64(3), verbose=0)
+    assert run.metrics["epochs"] == 3
+
+
+@pytest.mark.parametrize(("policy", "own"), [("mixed_bfloat16", "float32"), ("float32", "mixed_bfloat16")])
+def test_the_models_own_dtype_policy_says_its_precision(begin, policy, own):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model, config = begin(model_arguments={**SMALL, "dtype": own})
+    finally:
+        keras.config.set_dtype_policy("float32")
+    expected = default_precision("auto", keras.dtype_policies.get(own))
+    assert (config["model"]["dtype"], config["model"]["precision"]) == (own, expected)
+    assert (model.dtype_policy.name, model.precision) == (own, expected)
+
+
+def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = train(tmp_path / "run", epochs=1, backend="keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert (run.metrics["backend"], run.metrics["precision"]) == ("keras", "float32")

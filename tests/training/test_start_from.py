@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from small_trainings import assert_equal_weights, small_corpus
+
+import kerasptb
+from kerasptb.data import Corpus, Vocabulary
+
+
+def other_corpus():
+    """The small corpus in another order of the words, without two of them, and with one that is new."""
+    corpus = small_corpus(seed=1)
+    words = [*reversed(corpus.vocabulary.words[2:]), "new"]
+    vocabulary = Vocabulary(words)
+    texts = [
+        np.array([vocabulary.word_to_id.get(corpus.vocabulary.words[i], len(words) - 1) for i in ids], "int32")
+        for ids in (corpus.train, corpus.valid, corpus.test)
+    ]
+    return Corpus(*texts, vocabulary, name="other", source="made up")
+
+
+def test_a_training_begins_with_the_weights_of_another_run(trained, tmp_path, capsys):
+    source = trained(tmp_path / "source")
+    corpus = other_corpus()
+    options = {"epochs": 2, "seed": 2, "start_from": source.folder, "freeze": ["embedding", "lstm_0"]}
+    run = kerasptb.train(corpus, learning_rate=0.1, out=tmp_path / "tuned", **options)
+    assert "10 of 11 words are known to it" in capsys.readouterr().out
+    assert run.config["model"]["units"] == [9, 7]  # the source's sizes
+    assert run.config["model"]["batch_size"] == 4
+    old, new = source.load_model(), run.load_model(weights="last")
+    for weight, expected in zip(
+        new.get_layer("lstm_0").get_weights(), old.get_layer("lstm_0").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(weight, expected)
+    for word in ("w3", "<eos>"):
+        np.testing.assert_array_equal(
+            new.get_layer("embedding").get_weights()[0][run.vocabulary.word_to_id[word]],
+            old.get_layer("embedding").get_weights()[0][source.vocabulary.word_to_id[word]],
+        )
+    changed = np.abs(new.get_layer("lstm_1").get_weights()[0] - old.get_layer("lstm_1").get_weights()[0]).max()
+    assert 0 < changed < 0.5
+
+
+def test_a_tuned_run_resumes_to_the_bit(trained, tmp_path):
+    options = {"start_from": trained(tmp_path / "source").folder, "freeze": ["lstm_0"], "seed": 2, "verbose": 0}
+    whole = kerasptb.train(other_corpus(), epochs=2, out=tmp_path / "whole", **options)
+    kerasptb.train(other_corpus(), epochs=1, out=tmp_path / "part", **options)
+    part = kerasptb.train(other_corpus(), epochs=2, out=tmp_path / "part", resume=True, verbose=0)
+    assert_equal_weights(part, whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [({"freeze": ["lstm_9"]}, "Received: 'lstm_9'"), ({"units": [9, 8]}, "Expected a model of the same layers")],
+)
+def test_what_does_not_fit_another_run_is_told_and_leaves_nothing(trained, tmp_path, changes, text):
+    source = trained(tmp_path / "source")
+    with pytest.raises(ValueError, match=text):
+        kerasptb.train(other_corpus(), start_from=source.folder, out=tmp_path / "run", verbose=0, **changes)
+    assert not (tmp_path / "run").exists()
