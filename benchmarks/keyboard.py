@@ -262,7 +262,7 @@ def main():
     add("Kneser-Ney trigram", result, perplexity=round(perplexity, 2))
     for run in runs:
         model = run.load_model()
-        name = run.config["training"].get("preset") or run.folder.name
+        name = run.settings.training.preset
         add(name, evaluate_keyboard(model, corpus.vocabulary, ids), parameters=model.count_params())
         add(f"{name}, learning", evaluate_keyboard(model, corpus.vocabulary, ids, learn=True))
         result, measured = type_with_litert(run, corpus.vocabulary, ids)

@@ -64,7 +64,7 @@ def batches_of(run):
     """Returns the batches of an epoch."""
     model = run.config["model"]
     all_of_them = (PTB_TEXT // model["batch_size"] - 1) // model["num_steps"]
-    return run.config["training"].get("steps_per_epoch") or all_of_them
+    return run.settings.batches.steps_per_epoch or all_of_them
 
 
 def describe(run):

@@ -1,6 +1,7 @@
 """Trains a language model into a run folder: the function behind `kerasptb train`."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import math
@@ -15,22 +16,21 @@ import keras
 import numpy as np
 
 import kerasptb
+from kerasptb.arguments import ModelArguments, TextRecord
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, DataError, load_corpus
-from kerasptb.data.batching import positive_integers
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
-from kerasptb.models.arguments import KEEP_PROB_RATES
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision, note_as_told
-from kerasptb.presets import get_preset
 from kerasptb.runs import run as runs
 from kerasptb.runs.progress import ProgressBar
-from kerasptb.runs.recipe import inherited, make_batches, make_trainer, recipe_of, training_settings
+from kerasptb.runs.recipe import check_texts, make_batches, make_trainer, settings_of_recipe
 from kerasptb.runs.recorder import Recorder
+from kerasptb.runs.settings import RunSettings, asked_settings
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
@@ -71,6 +71,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal["auto", 0, 1, 2] = "auto",
     model_arguments: dict[str, Any] | None = None,
+    batch_arguments: dict[str, Any] | None = None,
     training_arguments: dict[str, Any] | None = None,
 ) -> runs.Run:
     """Trains a language model and writes a run folder.
@@ -110,8 +111,10 @@ def train(
         verbose: 1 for a bar that fits the terminal, 2 for a line an epoch as Keras writes it, 0 for nothing; "auto"
             for 1.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
-        training_arguments: dict that replaces settings of the preset's training, such as "learning_rate" (see
-            `Preset.training_arguments`), or its name in the results, "preset", if little of the preset is left.
+        batch_arguments: dict that replaces those of the preset's batches, such as `{"jitter": False}` (see
+            `Preset.batch_arguments`).
+        training_arguments: dict that replaces settings of the preset's training, such as `{"weight_decay": 0.05}` (see
+            `Preset.training_arguments`).
 
     Returns:
         A `Run`. Its `metrics` contain the perplexities of the best epoch (lowest on the validation text). The test
@@ -124,65 +127,23 @@ def train(
             evaluates the whole epochs and returns them.
         SystemExit: for SIGTERM, after writing a checkpoint.
     """
-    epochs, steps_per_epoch, early_stopping = positive_integers(
-        epochs=epochs, steps_per_epoch=steps_per_epoch, early_stopping=early_stopping
-    ).values()
-    given = {
-        "embedding_size": embedding_size,
-        "units": None if units is None else np.atleast_1d(units).tolist(),
-        "batch_size": batch_size,
-        "num_steps": num_steps,
-        "keep_prob": keep_prob,
-        "backend": backend,
-        "precision": precision,
-        "seed": seed,
-    }
-    given = _without_none(given) | (model_arguments or {})
-    trained = {
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "early_stopping": early_stopping,
-        "start_from": None if start_from is None else str(Path(start_from).absolute()),
-        "freeze": None if freeze is None else [str(name) for name in freeze],
-    }
-    trained = {"steps_per_epoch": steps_per_epoch, **_without_none(trained)}
+    named = locals()
+    named["start_from"] = None if start_from is None else str(Path(start_from).absolute())
+    named["freeze"] = None if freeze is None else [str(name) for name in freeze]
+    asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     verbose = verbose if peers.is_first() else 0
     say = print if verbose else lambda *_, **__: None
-    workers = peers.count()
-    prepared: list[Any] = []
-
-    def prepare():
-        if resume:
-            asked = {"vocabulary_size": vocabulary_size, "preset": preset, **given, **trained}
-            prepared[:] = _reopen(data, out, _without_none(asked | (training_arguments or {})), workers)
-        else:
-            source = None if start_from is None else runs.load_run(start_from)
-            name = preset or ("notebook" if source is None else recipe_of(source.config["training"]).name)
-            settings = training_settings(name, trained, training_arguments or {})
-            settings["epochs"] = epochs or settings["epochs"]
-            corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_size)
-            sizes = {} if source is None else inherited(source, given)
-            prepared[:] = _start(corpus, name, out, sizes | given, settings, vocabulary_size, workers)
-        return str(prepared[0].folder)
-
-    folder = peers.by_first(prepare)
-    run, corpus, model = prepared if workers == 1 else _reopen(data, folder, {}, workers)
+    job = _open(data, asked, vocabulary_size, out, resume)
     with contextlib.ExitStack() as stack:
-        peers.by_first(lambda: bool(stack.enter_context(runs.lock_run(run.folder))))
+        peers.by_first(lambda: bool(stack.enter_context(runs.lock_run(job.run.folder))))
         stack.enter_context(Signals())
-        recorder = Recorder(run, checkpoint_minutes)
+        recorder = Recorder(job.run, checkpoint_minutes)
         if resume:
-            _record_resumption(run, corpus, epochs, recorder.epoch, say)
+            job = _record_resumption(job, asked["training"].get("epochs"), recorder.epoch, say)
         interrupted = False
         try:
-            _begin_with(model, run, recorder, say)
-            steps = len(make_batches(corpus, run.config["model"], run.config["training"])[0])
-            optimizer, own_callbacks = make_trainer(run.config["training"], steps)
-            # A resumed training begins a call of the step function where the checkpoint lies.
-            steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
-            _compile(model, optimizer, steps_per_execution, run.config["training"])
-            _explain(run, corpus, model, say)
-            _fit(model, corpus, recorder, [*own_callbacks, *callbacks], verbose)
+            _begin_with(job, recorder, say)
+            _fit(job, recorder, callbacks, verbose, say)
         except KeyboardInterrupt:
             if not recorder.history:
                 raise
@@ -190,105 +151,174 @@ def train(
             say(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
             recorder.close()
-            if peers.is_first() and not resume and not (run.folder / runs.RESUME).exists():
-                runs.remove(run.folder, itself=run.made)  # it has nothing that a new start would not create again
-        _finish(run, corpus, recorder, interrupted, say)
-    return run
+            if peers.is_first() and not resume and not (job.run.folder / runs.RESUME).exists():
+                runs.remove(job.run.folder, itself=job.run.made)  # it has nothing that a new start would not make again
+        _finish(job, recorder, interrupted, say)
+    return job.run
 
 
-def _begin_with(model, run, recorder, say):
-    """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
-    settings = run.config["training"]
-    for name in settings.get("freeze") or ():
-        if name not in (names := [layer.name for layer in model.layers if layer.weights]):
-            raise ValueError(f"Expected layers to freeze among {names}. Received: {name!r}")
-        model.get_layer(name).trainable = False
-    if settings.get("start_from") and not recorder.epoch and not recorder.batch:
-        source = runs.load_run(settings["start_from"])
-        # Only its weights are read, so any processor will do.
-        trained = source.load_model(backend="auto", precision="float32")
-        known = transfer_weights(trained, source.vocabulary, model, run.vocabulary)
-        say(f"Weights of {source.folder}: {known:,} of {len(run.vocabulary):,} words are known to it.")
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A training, begun or resumed.
+
+    Attributes:
+        run: the `Run`.
+        corpus: the `Corpus`.
+        model: the `LanguageModel`.
+        source: the `Run` whose weights to begin with, if it has been read already.
+    """
+
+    run: runs.Run
+    corpus: Corpus
+    model: LanguageModel
+    source: runs.Run | None = None
+
+    @property
+    def settings(self):
+        return self.run.settings
 
 
-def _record_resumption(run, corpus, epochs, done, say):
-    """Writes what a resumed training changes of a run: its number of epochs, and the place of its text."""
-    if epochs is not None:
-        if epochs < done:
-            say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
-        run.config["training"]["epochs"] = max(epochs, done)
-    # The text may have moved, and older runs have not recorded its location and digest.
-    run.config["data"].update(digest=corpus.digest, location=corpus.location or run.config["data"].get("location"))
+def _open(data, asked, vocabulary_limit, out, resume):
+    """Begins a training, or resumes one; of several processes the first one does so, and the others open its folder."""
+    opened = []
 
-    def write():
-        write_json(run.folder / runs.CONFIG, run.config)
-        (run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
+    def by_first():
+        opened.append((_resume if resume else _begin)(data, asked, vocabulary_limit, out))
+        return str(opened[0].run.folder)
 
-    peers.by_first(write)
+    folder = peers.by_first(by_first)
+    return opened[0] if peers.count() == 1 else _resume(data, {}, None, folder)
 
 
-def _start(corpus, preset, out, model_arguments, settings, vocabulary_limit, workers=1):
-    """Returns a new run, its corpus and its model."""
-    recipe = get_preset(preset).model_arguments(len(corpus.vocabulary))
-    if "keep_prob" in model_arguments:
-        recipe |= dict.fromkeys(KEEP_PROB_RATES)
-    arguments = {"seed": random.randrange(2**31), **recipe, **model_arguments}
-    if arguments.get("precision") is None:
-        # A run records its precision, so that it does not depend on the dtype policy of a later process.
-        policy = keras.dtype_policies.get(arguments.get("dtype"))
-        arguments["precision"] = default_precision(arguments.get("backend") or "auto", policy)
-    _check_divides(arguments["batch_size"], workers)
-    # Raises for a text that is too short before a model with a state of so many rows or a folder is made.
-    make_batches(corpus, arguments, settings)
-    model = LanguageModel(**arguments)
-    if model.vocabulary_size != len(corpus.vocabulary):
+def _begin(data, asked, vocabulary_limit, out):
+    """Makes a run folder; raises before that for what cannot be trained."""
+    start_from = asked["training"].get("start_from")
+    source = None if start_from is None else runs.load_run(start_from)
+    preset = asked["training"].get("preset") or ("notebook" if source is None else source.settings.training.preset)
+    arguments, batches, training, recipe = settings_of_recipe(preset, asked, source)
+    corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_limit)
+    words = len(corpus.vocabulary)
+    arguments = {"seed": random.randrange(2**31), **arguments, "vocabulary_size": words, **asked["model"]}
+    arguments = ModelArguments(**arguments)
+    if arguments.vocabulary_size != words:
         raise DataError(
-            f"Expected a model of the text's {len(corpus.vocabulary)} words. "
-            f"Received: vocabulary_size={model.vocabulary_size}"
+            f"Expected a model of the text's {words} words. Received: vocabulary_size={arguments.vocabulary_size}"
         )
-    if len(corpus.test) < 2:
-        raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
-    data = {name: getattr(corpus, name) for name in ("name", "source", "is_sample", "location", "digest")}
-    data |= {
-        "vocabulary_size": len(corpus.vocabulary),
-        "vocabulary_digest": corpus.vocabulary.digest,
-        "vocabulary_limit": vocabulary_limit,
-    }
-    config = {"model": model.get_config(), "training": settings, "data": data, "versions": _versions()}
+    if arguments.precision is None:
+        # A run records its precision, so that it does not depend on the dtype policy of a later process.
+        precision = default_precision(arguments.backend, keras.dtype_policies.get(arguments.dtype))
+        arguments = dataclasses.replace(arguments, precision=precision)
+    _check_divides(arguments.batch_size)
+    # Before a model with a state of so many rows, or a folder, is made.
+    check_texts(corpus, arguments.batch_size, arguments.num_steps)
+    model = LanguageModel(**arguments.as_dict())
+    text = TextRecord(
+        **{name: getattr(corpus, name) for name in ("name", "source", "digest", "is_sample", "location")},
+        vocabulary_size=words,
+        vocabulary_digest=corpus.vocabulary.digest,
+        vocabulary_limit=vocabulary_limit,
+    )
+    arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
+    settings = RunSettings(arguments, batches, training, recipe, text, _versions())
     folder = out or new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return runs.create_run(folder, config, corpus.vocabulary), corpus, model
+    return _Job(runs.create_run(folder, settings, corpus.vocabulary), corpus, model, source)
 
 
-def _reopen(data, out, asked, workers=1):
-    """Returns the run in a folder, its corpus and its model; raises if an argument contradicts the run."""
+def _resume(data, asked, vocabulary_limit, out):
+    """Opens a run folder; raises if what is asked for contradicts the run."""
     if out is None:
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
-    _check_divides(run.config["model"]["batch_size"], workers)
-    own = {**run.config["training"], **run.config["model"]}
-    if limit := run.config["data"].get("vocabulary_limit"):
-        own["vocabulary_size"] = limit  # the value that was asked for: the text may have fewer words
-    if "units" in asked:
-        asked = {**asked, "units": list(np.atleast_1d(asked["units"]))}
-    for argument, value in asked.items():
-        if own.get(argument) != value:
-            raise runs.RunError(
-                f"A resumed run keeps its settings: {run.folder} has {argument}={own.get(argument)!r}. "
-                f"Received: {argument}={value!r}"
-            )
+    text = run.settings.data
+    _check_divides(run.settings.model.batch_size)
+    try:
+        run.settings.check_asked(asked)
+        limit = text.vocabulary_limit or text.vocabulary_size  # the text may have fewer words than were asked for
+        if vocabulary_limit not in (None, limit):
+            raise ValueError(f"vocabulary_size={limit}. Received: vocabulary_size={vocabulary_limit}")
+    except ValueError as error:
+        raise runs.RunError(f"A resumed run keeps its settings: {run.folder} has {error}") from None
     corpus = data if isinstance(data, Corpus) else run.load_corpus(data)
-    own = run.config["data"]
-    if corpus.digest != own.get("digest", corpus.digest):  # runs have not always recorded it
+    if corpus.digest != text.digest:
         raise runs.RunError(
-            f"A resumed run keeps its text: {run.folder} was trained on {own['source']}. "
+            f"A resumed run keeps its text: {run.folder} was trained on {text.source}. "
             f"Received: {corpus.source}, another text or vocabulary"
-            f"{' (each version of Python has a sample of its own)' if own['name'] == corpus.name == 'sample' else ''}"
+            f"{' (each version of Python has a sample of its own)' if text.name == corpus.name == 'sample' else ''}"
         )
-    return run, corpus, LanguageModel(**run.config["model"])
+    return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()))
 
 
-def _check_divides(batch_size, workers):
-    if batch_size % workers:
+def _record_resumption(job, epochs, done, say):
+    """Writes what a resumed training changes of a run, its number of epochs and the place of its text; returns it."""
+    settings = job.settings
+    if epochs is not None:
+        if epochs < done:
+            say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
+        training = dataclasses.replace(settings.training, epochs=max(epochs, done))
+        settings = dataclasses.replace(settings, training=training)
+    if job.corpus.location is not None:  # the text may have moved
+        text = dataclasses.replace(settings.data, location=job.corpus.location)
+        settings = dataclasses.replace(settings, data=text)
+
+    def write():
+        write_json(job.run.folder / runs.CONFIG, settings.to_config())
+        (job.run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
+
+    peers.by_first(write)
+    return dataclasses.replace(job, run=dataclasses.replace(job.run, settings=settings))
+
+
+def _begin_with(job, recorder, say):
+    """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
+    model, training = job.model, job.settings.training
+    for name in training.freeze or ():
+        if name not in (names := [layer.name for layer in model.layers if layer.weights]):
+            raise ValueError(f"Expected layers to freeze among {names}. Received: {name!r}")
+        model.get_layer(name).trainable = False
+    if training.start_from is not None and not recorder.epoch and not recorder.batch:
+        source = job.source or runs.load_run(training.start_from)
+        # Only its weights are read, so any processor will do.
+        trained = source.load_model(backend="auto", precision="float32")
+        known = transfer_weights(trained, source.vocabulary, model, job.run.vocabulary)
+        say(f"Weights of {source.folder}: {known:,} of {len(job.run.vocabulary):,} words are known to it.")
+
+
+def _fit(job, recorder, callbacks, verbose, say):
+    """Compiles the model and trains it, from where the recorder is."""
+    settings, model = job.settings, job.model
+    batches, valid_batches = make_batches(job.corpus, settings, recorder.epoch)
+    optimizer, of_recipe = make_trainer(settings, len(batches))
+    # A resumed training begins a call of the step function where the checkpoint lies.
+    steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
+    model.compile(optimizer, steps_per_execution=steps_per_execution)
+    if settings.batches.jitter:
+        # The batches are of few lengths: what is faster for batches of one length is faster for these.
+        model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
+    _explain(job, say)
+    logs = []
+    if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
+        logs = [keras.callbacks.TensorBoard(job.run.folder / runs.LOGS, write_graph=False)]
+    model.fit(
+        batches,
+        epochs=settings.training.epochs,
+        initial_epoch=recorder.epoch,
+        validation_data=valid_batches,
+        callbacks=[
+            ResetStates(),
+            WordsPerSecond(),
+            StopOnDivergence(),
+            *of_recipe,
+            *callbacks,
+            recorder,
+            *logs,
+            *([ProgressBar()] if verbose else []),
+        ],
+        verbose=verbose,
+    )
+
+
+def _check_divides(batch_size):
+    if batch_size % (workers := peers.count()):
         raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
 
 
@@ -306,41 +336,6 @@ def _steps_per_execution(model, callbacks):
     return max(min(_STEPS_PER_EXECUTION, int(_FLOP_PER_EXECUTION / flop_of_step)), 1)
 
 
-def _compile(model, optimizer, steps_per_execution, settings):
-    model.compile(optimizer, steps_per_execution=steps_per_execution)
-    if recipe_of(settings).batch_arguments().get("jitter"):
-        # The batches are of few lengths: what is faster for batches of one length is faster for these.
-        model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
-
-
-def _fit(model, corpus, recorder, callbacks, verbose):
-    settings = recorder.run.config["training"]
-    batches, valid_batches = make_batches(corpus, recorder.run.config["model"], settings, epoch=recorder.epoch)
-    logs = []
-    if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
-        logs = [keras.callbacks.TensorBoard(recorder.run.folder / runs.LOGS, write_graph=False)]
-    model.fit(
-        batches,
-        epochs=settings["epochs"],
-        initial_epoch=recorder.epoch,
-        validation_data=valid_batches,
-        callbacks=[
-            ResetStates(),
-            WordsPerSecond(),
-            StopOnDivergence(),
-            *callbacks,
-            recorder,
-            *logs,
-            *([ProgressBar()] if verbose else []),
-        ],
-        verbose=verbose,
-    )
-
-
-def _without_none(arguments):
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
 def _versions():
     return {
         "kerasptb": kerasptb.__version__,
@@ -351,8 +346,9 @@ def _versions():
     }
 
 
-def _explain(run, corpus, model, say):
+def _explain(job, say):
     """Says and writes what is going to run, and why nothing faster does."""
+    run, corpus, model = job.run, job.corpus, job.model
     explanation = explain(model)
 
     def write():
@@ -362,7 +358,7 @@ def _explain(run, corpus, model, say):
     peers.by_first(write)
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
     say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    say(f"Model: {model.count_params():,} parameters, preset {run.config['training']['preset']}, seed {model.seed}")
+    say(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
     if (workers := peers.count()) > 1:
         say(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
     if (note := platforms.drawback(model.precision)) is not None:
@@ -373,8 +369,9 @@ def _explain(run, corpus, model, say):
     say(f"{explanation}\nRun folder: {run.folder}", flush=True)
 
 
-def _finish(run, corpus, recorder, interrupted, say):
+def _finish(job, recorder, interrupted, say):
     """Evaluates the best epoch's weights and writes metrics.json."""
+    run, corpus = job.run, job.corpus
     model = run.load_model()
     best = recorder.best
     # The validation text has filled a batch, but the test text may be too short for one: then only `strict` exists.
@@ -390,7 +387,7 @@ def _finish(run, corpus, recorder, interrupted, say):
         "best_epoch": best["epoch"],
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
-        "preset": run.config["training"]["preset"],
+        "preset": run.settings.training.preset,
         "backend": next((plan for plan in plans if not plan.is_native), plans[0]).implementation,
         "precision": model.precision,
         "parameters": model.count_params(),

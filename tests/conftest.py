@@ -117,6 +117,22 @@ def native_library():
     return path
 
 
+@pytest.fixture(scope="session")
+def make_run():
+    """Makes a run folder with the settings of a model and little else; `parts` are further parts of its config."""
+    from kerasptb.runs import create_run
+    from kerasptb.runs.settings import RunSettings
+
+    def make(folder, vocabulary, model, **parts):
+        text = {"name": "text", "source": "made up", "digest": "0"}
+        text |= {"vocabulary_size": len(vocabulary), "vocabulary_digest": vocabulary.digest}
+        config = {"model": model, "training": {"preset": "notebook", "epochs": 1}, **parts}
+        config["data"] = {**text, **parts.get("data", {})}
+        return create_run(folder, RunSettings.from_config(config), vocabulary)
+
+    return make
+
+
 @pytest.fixture
 def no_pictures():
     """Lets trainings write an empty file for the picture of their curves, which takes a sixth of a short training."""

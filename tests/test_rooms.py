@@ -10,7 +10,7 @@ PACKAGE = Path(kerasptb.__file__).parent
 # As CONTRIBUTING draws them. Rooms of one line may not import from one another.
 ROOMS = (
     ("utils", "compat"),
-    ("data",),
+    ("arguments", "data"),
     ("ops",),
     ("layers", "losses", "metrics", "optimizers", "regularizers"),
     ("callbacks", "trainers"),

@@ -182,19 +182,18 @@ def _copy_run(run_folder, folder):
 
 
 def _write_script(run, best, text):
-    model = {name: value for name, value in run.config["model"].items() if name != "name"}
-    recipe = kerasptb.presets.get_preset(run.config["training"].get("recipe", "notebook"))
-    training = {name: run.config["training"][name] for name in recipe.training_arguments()}
+    settings = run.settings
+    model = {name: value for name, value in settings.model.to_config().items() if name != "name"}
     return _SCRIPT.format(
         trial=best.trial_id,
         perplexity=best.score,
         parameters=best.record.parameters,
-        epochs=run.config["training"]["epochs"],
+        epochs=settings.training.epochs,
         text="".join(f"{name}={value!r}, " for name, value in text.items() if value is not None),
-        steps=f", steps_per_epoch={steps}" if (steps := run.config["training"].get("steps_per_epoch")) else "",
+        steps=f", steps_per_epoch={steps}" if (steps := settings.batches.steps_per_epoch) else "",
         model=pprint.pformat(model, sort_dicts=False, width=100),
-        training=pprint.pformat(training, sort_dicts=False, width=100),
-        preset=recipe.name,
+        training=pprint.pformat(settings.recipe, sort_dicts=False, width=100),
+        preset=settings.training.preset,
     )
 
 

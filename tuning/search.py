@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import importlib.util
 import json
-import math
 import os
 import pickle
 import random
@@ -19,32 +18,17 @@ from typing import Any, Literal
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.data.batching import positive_integers
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
 from kerasptb.tuning.records import PROJECT, TrialView, read_search, read_trials, reset_attempts, write_search
-from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, LanguageModelSpace, overrides_fit
-from kerasptb.tuning.settings import SearchSettings
+from kerasptb.tuning.search_space import LanguageModelSpace, overrides_fit
+from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json
 from kerasptb.utils.types import Backend, Precision
 
 PLOTS = "plots"
-
-# The defaults of a new search. A resumed search keeps its own arguments. It cannot change those of the first group,
-# because its trials would not be comparable.
-_FIXED = {
-    "tuner": "bayesian",
-    "epochs": 15,
-    "max_parameters": NOTEBOOK_PARAMETERS,
-    "steps_per_epoch": None,
-    "vocabulary_size": None,
-    "backend": None,
-    "precision": None,
-    "seed": None,
-}
-_CHANGEABLE = {"trials": 20, "early_stopping": True, "max_failures": 3}
 
 _WAIT_FOR_CHIEF = 600  # seconds
 
@@ -136,55 +120,38 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
-    counts = positive_integers(
-        trials=trials,
-        epochs=epochs,
-        max_parameters=max_parameters,
-        steps_per_epoch=steps_per_epoch,
-        max_failures=max_failures,
-        vocabulary_size=vocabulary_size,
-        workers=workers,
-    )
-    workers = counts.pop("workers")
-    given = {
-        "tuner": tuner,
-        **counts,
-        "seed": None if seed is None else int(seed),
-        "backend": backend,
-        "precision": precision,
-        "early_stopping": early_stopping,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if max_hours is not None and not 0 < max_hours < math.inf:
-        raise ValueError(f"`max_hours` must be a number above 0. Received: max_hours={max_hours}")
+    named = {name: value for name, value in SearchArguments.named(locals()).items() if value is not None}
+    named = {name: SearchArguments.fields()[name].read(value) for name, value in named.items()}
+    workers = START_ARGUMENTS["workers"].read(workers)
+    max_hours = START_ARGUMENTS["max_hours"].read(max_hours)
     role = _role()
     if role == "worker":
         return _work(data, space, out)
     if resume and not out:
         raise SearchError("Resuming needs the search's folder: name it with --out.")
     folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    arguments = _open(folder, given, resume)
-    _check_packages(arguments["tuner"])
-    arguments["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
-    data, corpus = _read(data, folder, arguments)
-    space = _prepare_space(space, arguments, corpus)
+    record = _resume(folder, named) if resume else _begin(folder, named)
+    _check_packages(record["tuner"])
+    record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
+    data, corpus = _read(data, folder, record)
+    space = _prepare_space(space, record, corpus)
     if isinstance(data, kerasptb.Corpus) and kerasptb.data.UNK in corpus.vocabulary and len(corpus.vocabulary) >= 3:
-        arguments["vocabulary_size"] = len(corpus.vocabulary)  # so that its text, read again, has this vocabulary
-    arguments |= {
+        record["vocabulary_size"] = len(corpus.vocabulary)  # so that its text, read again, has this vocabulary
+    record |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
         "text": {"source": corpus.source, "digest": corpus.digest},
         "space": _describe(space),
     }
     if workers is not None:
         _check_picklable(space)
-    json.dumps(arguments)  # raises, before the folder is made, if JSON cannot hold them
+    json.dumps(record)  # raises, before the folder is made, if JSON cannot hold them
     if out:
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = new_folder(folder)
     busy = SearchError(f"Another search is at work in {folder}. Wait for its end, or name another --out.")
     with lock_folder(folder, busy):
-        return _search(folder, arguments, space, corpus, workers, role, resume, verbose)
+        return _search(folder, record, space, corpus, workers, role, resume, verbose)
 
 
 def main(arguments=None):
@@ -194,10 +161,10 @@ def main(arguments=None):
     return run_command(["tune", *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
-    write_search(folder, arguments)
+def _search(folder, record, space, corpus, workers, role, resume, verbose):
+    write_search(folder, record)
     reset_attempts(folder)
-    settings = _settings(folder, arguments)
+    settings = _settings(folder, record)
     say = print if verbose else lambda *_, **__: None
     say(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
     say(
@@ -209,11 +176,11 @@ def _search(folder, arguments, space, corpus, workers, role, resume, verbose):
         with Progress(folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
             _run(settings, space, corpus, workers, role, resume)
     except KeyboardInterrupt:
-        _report(settings, arguments, say)
+        _report(settings, record, say)
         command = f"kerasptb tune --out {shlex.quote(str(folder))} --resume"
         say(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
         raise
-    return _check(_report(settings, arguments, say), say)
+    return _check(_report(settings, record, say), say)
 
 
 def _check_picklable(space):
@@ -253,12 +220,12 @@ def _work(data, space, out):
         raise ValueError("A worker needs the search's folder, shared with the chief: name it with --out.")
     folder = Path(out)
     give_up = time.time() + _WAIT_FOR_CHIEF
-    while (arguments := read_search(folder)) is None:
+    while (record := read_search(folder)) is None:
         if time.time() > give_up:
             raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
         time.sleep(1)
-    _, corpus = _read(data, folder, arguments)
-    run_process(_settings(folder, arguments), _prepare_space(space, arguments, corpus), corpus)
+    _, corpus = _read(data, folder, record)
+    run_process(_settings(folder, record), _prepare_space(space, record, corpus), corpus)
 
 
 def _role():
@@ -281,16 +248,19 @@ def _check_packages(tuner):
         raise SearchError(f"The search needs packages that are not installed: pip install {' '.join(missing)}")
 
 
-def _open(folder, given, resume):
-    """Returns the arguments of a new search, or of the one in the folder."""
-    recorded = read_search(folder)
-    if not resume:
-        if folder.exists() and any(folder.iterdir()):
-            raise SearchError(
-                f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
-            )
-        return {**_FIXED, **_CHANGEABLE, "seed": random.randrange(2**31 - 1), **given}
-    if recorded is None:
+def _begin(folder, named):
+    """Returns the arguments of a new search, a dict."""
+    if folder.exists() and any(folder.iterdir()):
+        raise SearchError(
+            f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
+        )
+    return SearchArguments(**{"seed": random.randrange(2**31 - 1), **named}).to_config()
+
+
+def _resume(folder, named):
+    """Returns the arguments of the search in the folder, a dict; raises if it does not keep them."""
+    record = read_search(folder)
+    if record is None:
         raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     gone = [name for name in oracle.get("start_order", []) if not (folder / PROJECT / f"trial_{name}").exists()]
@@ -299,24 +269,24 @@ def _open(folder, given, resume):
             f"A search goes on with all its trials. Received: {folder}, in which the folders of trials "
             f"{', '.join(gone)} are missing."
         )
-    for name in _FIXED:
-        if name in given and given[name] != recorded.get(name):  # older searches lack some
+    for name, value in named.items():
+        if SearchArguments.fields()[name].fixed and value != record[name]:
             raise SearchError(
-                f"A search that is resumed keeps its settings: {folder} has {name}={recorded.get(name)!r}. "
-                f"Received: {name}={given[name]!r}"
+                f"A search that is resumed keeps its settings: {folder} has {name}={record[name]!r}. "
+                f"Received: {name}={value!r}"
             )
-    return {**recorded, **given}
+    return {**record, **named}
 
 
-def _read(data, folder, arguments):
+def _read(data, folder, record):
     """Returns `data` or its default, and the corpus; raises if the search has begun with another text.
 
     "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
     """
-    data = arguments.get("data", "auto") if data is None else data
-    begun = arguments.get("text")
+    data = record.get("data", "auto") if data is None else data
+    begun = record.get("text")
     own = begun is not None and isinstance(data, kerasptb.Corpus)  # its vocabulary is limited already
-    corpus = kerasptb.load_corpus(data, vocabulary_size=None if own else arguments.get("vocabulary_size"))
+    corpus = kerasptb.load_corpus(data, vocabulary_size=None if own else record["vocabulary_size"])
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
@@ -325,16 +295,13 @@ def _read(data, folder, arguments):
     return data, corpus
 
 
-def _settings(folder, arguments):
-    names = {field.name for field in dataclasses.fields(SearchSettings)} - {"folder"}
-    return SearchSettings(folder=folder, **{name: arguments[name] for name in names})
+def _settings(folder, record):
+    return SearchSettings(**SearchArguments.named(record), folder=folder, deadline=record["deadline"])
 
 
-def _prepare_space(space, arguments, corpus):
+def _prepare_space(space, record, corpus):
     """Returns the space, prepared for the data; raises if it is not the recorded one."""
-    recorded = arguments.get("space")
-    if recorded is not None and recorded["class"].startswith("tuning."):  # as the package was called before
-        recorded = {**recorded, "class": f"kerasptb.{recorded['class']}"}
+    recorded = record.get("space")
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
         if recorded is not None and recorded["class"] != ours:
@@ -348,7 +315,7 @@ def _prepare_space(space, arguments, corpus):
     if isinstance(space, LanguageModelSpace):
         space.prepare(
             len(corpus.vocabulary),
-            **{name: arguments[name] for name in ("epochs", "max_parameters", "backend", "precision", "seed")},
+            **{name: record[name] for name in ("epochs", "max_parameters", "backend", "precision", "seed")},
             num_words=min(len(corpus.train), len(corpus.valid)),
         )
         return space
@@ -359,8 +326,8 @@ def _prepare_space(space, arguments, corpus):
     if isinstance(space, kt.HyperModel) and overrides_fit(space):
         without_effect.append("steps_per_epoch")
     for name in without_effect:
-        if arguments[name] is not None:
-            raise ValueError(f"A space of your own has its own {name}. Received: {name}={arguments[name]!r}")
+        if record[name] is not None:
+            raise ValueError(f"A space of your own has its own {name}. Received: {name}={record[name]!r}")
     return space
 
 
@@ -370,14 +337,14 @@ def _describe(space):
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}
 
 
-def _report(settings, arguments, say):
+def _report(settings, record, say):
     """Writes what a search has found so far; returns its `SearchResult`."""
     folder = settings.folder
     trials = read_trials(folder)
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
-    text = {"data": arguments["data"], "vocabulary_size": arguments.get("vocabulary_size")}
+    text = {"data": record["data"], "vocabulary_size": record["vocabulary_size"]}
     run = leaderboard.save_best(folder, trials, text, say)
     if trials:
         say(leaderboard.format_table(trials))

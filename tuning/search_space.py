@@ -9,57 +9,55 @@ import keras_tuner as kt
 import numpy as np
 
 import kerasptb
-from kerasptb.models.arguments import DROPOUT_RATES, PENALTIES
+from kerasptb.arguments import (
+    RECIPE_ARGUMENTS,
+    WIDTH_STEP,
+    Argument,
+    ModelArguments,
+    Sampling,
+    Several,
+    Whole,
+    with_changes,
+)
 from kerasptb.presets import get_preset
+from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
-
-# The size of the notebook's model at 10,000 words, so that results are compared at equal size.
-NOTEBOOK_PARAMETERS = 3_955_088
 
 # What a setting may be: a value, a range with both ends, or choices; `None` is the default.
 Bounds: TypeAlias = float | tuple[float, float] | list[int] | list[float] | None
 
-# Ranges of widths go in multiples of this: the native kernels work in blocks of 32 units.
-WIDTH_STEP = 32
-
-# How a (low, high) range of each setting is sampled. Ratios of rates and norms matter, so their logarithm is uniform.
-_SAMPLING = {
-    "num_layers": {"step": 1},
-    "units": {"step": WIDTH_STEP},
-    "embedding_size": {"step": WIDTH_STEP},
-    "keep_prob": {"step": 0.05},
-    "learning_rate": {"sampling": "log"},
-    "decay": {"step": 0.05},
-    "constant_epochs": {"step": 1},
-    "patience": {"step": 1},
-    "global_clipnorm": {"sampling": "log"},
-    "batch_size": {"step": 1},
-    "num_steps": {"step": 1},
-    "init_scale": {"sampling": "log"},
-    "weight_decay": {"sampling": "log"},
-    "activation_regularization": {"sampling": "log"},
-    "temporal_activation_regularization": {"sampling": "log"},
+# What a search may vary: `units` and `num_layers` stand for the model's `units`.
+_FIELDS = {
+    "num_layers": Argument(
+        "num_layers",
+        Whole(),
+        "number of LSTM layers",
+        sampling=Sampling(
+            1,
+            bounds=(1, 2),
+            reason="the vocabulary's matrices take most parameters; a third layer makes all layers narrow",
+        ),
+    ),
+    **{name: field for name, field in ModelArguments.fields().items() if field.sampling is not None},
+    **RECIPE_ARGUMENTS,
 }
-# Of the other settings: rates of dropout, and fractions.
-_OTHER_SAMPLING = {"step": 0.05}
-_INTEGERS = ("num_layers", "units", "embedding_size", "constant_epochs", "patience", "batch_size", "num_steps")
-_MODEL_SETTINGS = ("embedding_size", "units", "tie_embeddings", "batch_size", "num_steps", "keep_prob", "init_scale")
-_REGULARIZATION = ("variational_dropout", *DROPOUT_RATES, *PENALTIES)
-# What a space of the notebook's recipe leaves to the search.
-_NOTEBOOK_BOUNDS = {
-    "num_layers": (1, 2),
-    "units": (64, 512),
-    "embedding_size": (64, 320),
-    "tie_embeddings": [False, True],
-    "keep_prob": (0.5, 1.0),
-    "learning_rate": (0.5, 2.0),
-    "decay": (0.4, 0.9),
-    "constant_epochs": None,
-    "global_clipnorm": (2.0, 10.0),
-    "batch_size": [20, 30, 40, 60],
-    "num_steps": [20, 25, 30, 35],
-    "init_scale": (0.04, 0.1),
-}
+# Whole numbers; a width is that of one of the model's `units`.
+_INTEGERS = tuple(name for name, field in _FIELDS.items() if isinstance(field.kind, Whole | Several))
+# What the notebook's space leaves to the search, in the order in which KerasTuner draws.
+_SEARCHED = (
+    "num_layers",
+    "units",
+    "embedding_size",
+    "tie_embeddings",
+    "keep_prob",
+    "learning_rate",
+    "decay",
+    "constant_epochs",
+    "global_clipnorm",
+    "batch_size",
+    "num_steps",
+    "init_scale",
+)
 
 
 class LanguageModelSpace(kt.HyperModel):
@@ -138,30 +136,16 @@ class LanguageModelSpace(kt.HyperModel):
         preset: str = "notebook",
         **others: Any,
     ) -> None:
+        named = {name: value for name, value in locals().items() if name in _FIELDS}
         super().__init__()
         self.preset = preset
         recipe = get_preset(preset)
         self._training_settings = tuple(recipe.training_arguments())
-        given = {
-            "num_layers": num_layers,
-            "units": units,
-            "embedding_size": embedding_size,
-            "tie_embeddings": tie_embeddings,
-            "keep_prob": keep_prob,
-            "learning_rate": learning_rate,
-            "decay": decay,
-            "constant_epochs": constant_epochs,
-            "global_clipnorm": global_clipnorm,
-            "batch_size": batch_size,
-            "num_steps": num_steps,
-            "init_scale": init_scale,
-            **others,
-        }
-        given = {name: bounds for name, bounds in given.items() if bounds is not None}
-        known = ("num_layers", *_MODEL_SETTINGS, *_REGULARIZATION, *self._training_settings)
-        if unknown := sorted(set(given) - set(known)):
+        named = {name: bounds for name, bounds in {**named, **others}.items() if bounds is not None}
+        known = [name for name in _FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
+        if unknown := sorted(set(named) - set(known)):
             raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
-        self.bounds = {**(_NOTEBOOK_BOUNDS if preset == "notebook" else _values_of(recipe)), **given}
+        self.bounds = with_changes(_notebook_bounds() if preset == "notebook" else _values_of(recipe), named)
         for name, bounds in self.bounds.items():
             _check_bounds(name, bounds)
         if not (self._tied_widths() or False in self._ties_wanted()):
@@ -177,8 +161,8 @@ class LanguageModelSpace(kt.HyperModel):
         """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
-        scale; each rate of dropout that the recipe has from 0.15 below to 0.15 above it. The notebook's recipe has the
-        default space.
+        scale; each rate of dropout that the recipe has, or the `keep_prob` that stands for them, from 0.15 below
+        to 0.15 above it. The notebook's recipe has the default space.
 
         Args:
             preset: name of a recipe in `kerasptb.presets`.
@@ -187,10 +171,14 @@ class LanguageModelSpace(kt.HyperModel):
             return cls()
         bounds: dict[str, Any] = {}
         for name, value in _values_of(get_preset(preset)).items():
-            if name in ("learning_rate", "weight_decay", *PENALTIES) and value:
-                bounds[name] = float(f"{value / 3:.3g}"), float(f"{value * 3:.3g}")
-            elif name in DROPOUT_RATES and value:
-                bounds[name] = round(max(value - 0.15, 0.0), 2), round(min(value + 0.15, 0.9), 2)
+            sampling = _FIELDS[name].sampling
+            if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):
+                continue
+            if sampling.log:
+                bounds[name] = float(f"{value / sampling.around:.3g}"), float(f"{value * sampling.around:.3g}")
+            else:
+                low, high = (0.1, 1.0) if name == "keep_prob" else (0.0, 0.9)
+                bounds[name] = round(max(value - sampling.around, low), 2), round(min(value + sampling.around, high), 2)
         return cls(preset=preset, **bounds)
 
     def prepare(
@@ -282,7 +270,7 @@ class LanguageModelSpace(kt.HyperModel):
         settings = self.settings(hp)
         return {
             "vocabulary_size": self.vocabulary_size,
-            **{name: settings[name] for name in (*_MODEL_SETTINGS, *_REGULARIZATION) if name in settings},
+            **{name: settings[name] for name in ModelArguments.fields() if name in settings},
             "backend": self.backend,
             "precision": self.precision,
             "seed": self.seed,
@@ -539,12 +527,18 @@ def _allowed(name, bounds):
     if isinstance(bounds, list):
         return sorted(bounds)
     if isinstance(bounds, tuple):
-        return list(range(bounds[0], bounds[1] + 1, _sampling(name)["step"]))
+        return list(range(bounds[0], bounds[1] + 1, _FIELDS[name].sampling.step))
     return [bounds]
 
 
 def _sampling(name):
-    return _SAMPLING.get(name, _OTHER_SAMPLING)
+    """How KerasTuner draws from a range, as its arguments."""
+    sampling = _FIELDS[name].sampling
+    return {"sampling": "log"} if sampling.log else {"step": sampling.step}
+
+
+def _notebook_bounds():
+    return {name: _FIELDS[name].sampling.bounds for name in _SEARCHED}
 
 
 def _values_of(recipe):
@@ -552,8 +546,26 @@ def _values_of(recipe):
     model = recipe.model_arguments()
     del model["vocabulary_size"]
     units = model.pop("units")
-    plain = {"keep_prob": 1.0, "init_scale": 0.1, "tie_embeddings": False}
+    plain = {name: _FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
     return {**plain, "num_layers": len(units), "units": units[0], **model, **recipe.training_arguments()}
+
+
+def bounds_table():
+    """Returns the table of the default space's bounds and their reasons, in Markdown."""
+    lines = ["| setting | default | reason |", "|---|---|---|"]
+    for name, bounds in _notebook_bounds().items():
+        sampling = _FIELDS[name].sampling
+        if name == "constant_epochs":
+            shown = "a fifth to two thirds of the epochs"
+        elif bounds == [False, True]:
+            shown = "both"
+        elif isinstance(bounds, list):
+            shown = ", ".join(map(str, bounds))
+        else:
+            by = ", log" if sampling.log else f", by {sampling.step:g}" if sampling.step != 1 else ""
+            shown = f"{bounds[0]:g} to {bounds[1]:g}{by}"
+        lines.append(f"| `{name}` | {shown} | {sampling.reason} |")
+    return "\n".join(lines)
 
 
 def _check_bounds(name, bounds):
@@ -566,7 +578,7 @@ def _check_bounds(name, bounds):
             raise ValueError(
                 f"Expected {name} as (low, high), a list of choices, or a value. Received: {name}={bounds}"
             )
-        step = _sampling(name).get("step")
+        step = _FIELDS[name].sampling.step
         if step == WIDTH_STEP and (bounds[0] % step or bounds[1] % step or bounds[0] < step):
             raise ValueError(
                 f"A range of {name} goes in steps of {step}: expected ends that are multiples of it; a list of choices "

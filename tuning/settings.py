@@ -1,33 +1,85 @@
-"""The arguments that all processes of a search share."""
+"""The arguments of a search, and what all its processes share."""
+
+from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+from kerasptb.arguments import (
+    Argument,
+    Arguments,
+    BatchArguments,
+    Choice,
+    Flag,
+    ModelArguments,
+    Number,
+    Whole,
+    argument,
+)
+
+# The size of the notebook's model at 10,000 words, so that results are compared at equal size.
+NOTEBOOK_PARAMETERS = 3_955_088
+
+_MODEL, _BATCHES = ModelArguments.fields(), BatchArguments.fields()
+
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings:
-    """The arguments of a search, with its defaults filled in.
+class SearchArguments(Arguments):
+    """What a search is asked for. One that is resumed keeps what is `fixed`: its trials would not be comparable."""
+
+    trials: int = argument(Whole(), "number of trials", 20, option=True, shown="20", fixed=False)
+    epochs: int = argument(Whole(), "epochs of a trial that is not stopped early", 15, option=True, shown="15")
+    tuner: str = argument(
+        Choice(("random", "bayesian", "hyperband")), "how trials are drawn", "bayesian", option=True, shown="bayesian"
+    )
+    max_parameters: int = argument(
+        Whole(),
+        "no model has more",
+        NOTEBOOK_PARAMETERS,
+        option=True,
+        shown=f"{NOTEBOOK_PARAMETERS}, the notebook's number",
+    )
+    steps_per_epoch: int | None = argument(
+        Whole(), _BATCHES["steps_per_epoch"].help, None, optional=True, option=True, metavar="N"
+    )
+    vocabulary_size: int | None = argument(Whole(), "the most words to keep", None, optional=True)
+    backend: str | None = argument(
+        _MODEL["backend"].kind, _MODEL["backend"].help, None, optional=True, option=True, shown="auto"
+    )
+    precision: str | None = argument(
+        _MODEL["precision"].kind, _MODEL["precision"].help, None, optional=True, option=True, shown="float32"
+    )
+    seed: int | None = argument(
+        Whole(0), "of the draws and of every training", None, optional=True, option=True, shown="drawn, and recorded"
+    )
+    early_stopping: bool = argument(Flag(), "whether hopeless trials end early", True, fixed=False)
+    max_failures: int = argument(
+        Whole(), "trials failing for one reason that end the search", 3, option=True, shown="3", fixed=False
+    )
+
+
+# Arguments of a start of the search.
+START_ARGUMENTS = {
+    "workers": Argument(
+        "workers",
+        Whole(),
+        "a chief and N worker processes, each with its share of the cores",
+        optional=True,
+        metavar="N",
+        shown="one trial after another here",
+    ),
+    "max_hours": Argument("max_hours", Number(0, without_low=True), "time limit, from this start on", optional=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings(SearchArguments):
+    """What all processes of a search share.
 
     Attributes:
         folder: the search's folder.
-        tuner: "random", "bayesian" or "hyperband".
-        trials: number of trials in all.
-        epochs: number of epochs of a whole training.
-        max_parameters: the most parameters a model may have.
-        seed: seed of the draws and of every training.
-        steps_per_epoch: batches of an epoch; `None` for all.
-        early_stopping: whether hopeless trials end early.
-        max_failures: number of failures for one reason after which the search ends.
         deadline: time (seconds since 1970) at which it ends; `None` for none.
     """
 
-    folder: Path
-    tuner: str
-    trials: int
-    epochs: int
-    max_parameters: int
-    seed: int
-    steps_per_epoch: int | None = None
-    early_stopping: bool = True
-    max_failures: int = 3
-    deadline: float | None = None
+    folder: Path = dataclasses.field(kw_only=True)
+    deadline: float | None = dataclasses.field(default=None, kw_only=True)

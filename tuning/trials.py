@@ -197,7 +197,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         new = {
             "model_arguments": {"seed": self.settings.seed, **arguments},
             "preset": getattr(self.hypermodel, "preset", None),
-            "training_arguments": {**training, "preset": "search"},
+            "training_arguments": training,
             "steps_per_epoch": self.settings.steps_per_epoch,
         }
         run = kerasptb.train(

@@ -2,43 +2,70 @@
 
 import argparse
 
+from kerasptb.arguments import Choice, ModelArguments, Number, Several, Whole
+
 DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
     "train, valid and test texts, an archive of them, or one .txt file, whose last tenth is half validation, half test"
 )
 
 
-def _number(kind, accepts, expected):
-    """Returns a function that reads a number; if `accepts` refuses the number, the message says what is expected."""
+def option_type(kind):
+    """Returns the `type` of an option whose words a kind parses; the message says what is expected."""
 
-    def read(text):
+    def read(word):
         try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not accepts(value):
-            raise argparse.ArgumentTypeError(f"expected {expected}, received {text}")
-        return value
+            return kind.parse(word)
+        except (ValueError, OverflowError):
+            raise argparse.ArgumentTypeError(f"expected {kind.expected}, received {word}") from None
 
     return read
 
 
-port = _number(int, lambda value: 0 <= value <= 65_535, "a port from 0 to 65535")
-rate = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
-positive = _number(int, lambda value: value >= 1, "a whole number of at least 1")
-above_zero = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
-probability = _number(float, lambda value: 0 < value <= 1, "a number above 0 and at most 1")
-seed = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+class _Port(Whole):
+    expected = "a port from 0 to 65535"
+
+    def read(self, value):
+        if value > 65_535:
+            raise ValueError
+        return super().read(value)
+
+
+port = option_type(_Port(0))
+rate = option_type(Number(0))
+positive = option_type(Whole())
+probability = option_type(Number(0, 1, without_low=True))
+seed = option_type(Whole(0))
 
 _SHARED = {
     "run": {"metavar": "RUN", "help": "run folder"},
     "--json": {"action": "store_true", "help": "print one JSON object"},
-    "--steps-per-epoch": {"type": positive, "help": "only the first N batches of each epoch"},
     "--vocabulary-size": {
         "type": positive,
         "help": "keep the N most frequent words, <unk> and <eos> among them; the rest becomes <unk> (default: all)",
     },
 }
+
+
+def add_fields(command, fields, default=None):
+    """Adds the options of arguments; one that is not named is `None`, and what takes it knows the default.
+
+    Args:
+        command: the command's parser.
+        fields: an iterable of `Argument`s.
+        default: what the help says of the default; `None` for what the field says.
+    """
+    for field in fields:
+        choices = field.kind.names if isinstance(field.kind, Choice) else None
+        shown = default or field.shown
+        command.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=None if choices else option_type(field.kind),
+            choices=choices,
+            nargs="+" if isinstance(field.kind, Several) else None,
+            metavar=field.metavar,
+            help=f"{field.help} (default: {shown})" if shown else field.help,
+        )
 
 
 def add_command(commands, name, execute, text, **kwargs):
@@ -59,11 +86,10 @@ def add_shared(command, *names):
         command.add_argument(name, **_SHARED[name])
 
 
-def add_backend(command, backend="auto", precision="float32"):
-    """Adds the options of what computes the model; the help names these defaults."""
-    backends, precisions = ("auto", "reference", "keras", "native"), ("float32", "bfloat16x3", "bfloat16")
-    command.add_argument("--backend", choices=backends, help=f"what runs the LSTMs and the loss (default: {backend})")
-    command.add_argument("--precision", choices=precisions, help=f"of the matrix products (default: {precision})")
+def add_backend(command):
+    """Adds the options of what computes a run's model."""
+    fields = ModelArguments.fields()
+    add_fields(command, (fields["backend"], fields["precision"]), default="the run's")
 
 
 def overrides(options):

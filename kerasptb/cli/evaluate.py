@@ -50,7 +50,7 @@ def add_parser(commands):
         type=arguments.positive,
         help="words of a row; with --dynamic those of a segment (default there: 20)",
     )
-    arguments.add_backend(command, "the run's", "the run's")
+    arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 
 
@@ -66,7 +66,7 @@ def execute(options):
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
     adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
-    own = run.load_corpus() if adapts and corpus.digest != run.config["data"].get("digest") else corpus
+    own = run.load_corpus() if adapts and corpus.digest != run.settings.data.digest else corpus
     import_keras()
     from kerasptb.evaluation import evaluate_both, evaluate_split
 

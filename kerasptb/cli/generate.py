@@ -18,7 +18,7 @@ def add_parser(commands):
         help="sample from the most probable words that have a probability of P together",
     )
     command.add_argument("--seed", type=arguments.seed, help="makes the sample repeatable")
-    arguments.add_backend(command, "the run's", "the run's")
+    arguments.add_backend(command)
 
 
 def execute(options):

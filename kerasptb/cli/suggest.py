@@ -13,7 +13,7 @@ def add_parser(commands):
     command.add_argument(
         "-k", type=arguments.positive, help="number of suggestions (default: 5, or as many as there are)"
     )
-    arguments.add_backend(command, "the run's", "the run's")
+    arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 
 

@@ -4,10 +4,12 @@ import argparse
 import sys
 import textwrap
 
+from kerasptb.arguments import TrainingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import run_together
 from kerasptb.presets import PRESETS, summary_of
+from kerasptb.runs.settings import PARTS
 
 
 def add_parser(commands):
@@ -30,50 +32,9 @@ def add_parser(commands):
     command.add_argument(
         "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"
     )
-    command.add_argument("--epochs", type=arguments.positive, help="number of epochs in all (default: the preset's)")
-    arguments.add_shared(command, "--steps-per-epoch")
-    command.add_argument("--batch-size", type=arguments.positive, help="rows of a batch (default: the preset's)")
-    command.add_argument("--num-steps", type=arguments.positive, help="words of a row (default: the preset's)")
+    arguments.add_fields(command, (field for fields in PARTS.values() for field in fields.values() if field.option))
     arguments.add_shared(command, "--vocabulary-size")
-    command.add_argument(
-        "--units",
-        type=arguments.positive,
-        nargs="+",
-        metavar="H",
-        help="sizes of the LSTM layers (default: the preset's); where embeddings are tied, the last is the embedding's",
-    )
-    command.add_argument(
-        "--embedding-size", type=arguments.positive, help="size of a word's vector (default: the preset's)"
-    )
-    command.add_argument(
-        "--keep-prob",
-        type=arguments.probability,
-        help="probability of keeping a unit in dropout (default: the preset's)",
-    )
-    command.add_argument(
-        "--optimizer",
-        help="sgd, adamw or another Keras optimizer, in place of the preset's; name its --learning-rate too",
-    )
-    command.add_argument(
-        "--learning-rate", type=arguments.above_zero, help="largest learning rate (default: the preset's)"
-    )
-    command.add_argument(
-        "--early-stopping",
-        type=arguments.positive,
-        metavar="N",
-        help="end after N epochs without a lower validation perplexity",
-    )
-    command.add_argument(
-        "--from",
-        dest="start_from",
-        metavar="RUN",
-        help="begin with the weights of a run, word by word, in a model of its sizes",
-    )
-    command.add_argument(
-        "--freeze", nargs="+", metavar="LAYER", help="layers whose weights stay, such as embedding lstm_0"
-    )
-    arguments.add_backend(command)
-    command.add_argument("--seed", type=arguments.seed, help="makes the run repeatable (default: drawn, and recorded)")
+    command.add_argument("--from", dest="start_from", metavar="RUN", help=TrainingArguments.fields()["start_from"].help)
     command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
     command.add_argument(

@@ -8,7 +8,6 @@ from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
-from kerasptb.models.arguments import dropout_rates
 from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 
 
@@ -16,7 +15,7 @@ def build_graph(arguments, dtype):
     """Returns the symbolic input and output of a model: tokens [B, T] and logits [B, T, V].
 
     Args:
-        arguments: dict, the result of `checked_arguments`.
+        arguments: the `ModelArguments`.
         dtype: dtype policy of the layers.
     """
     return _Graph(arguments, dtype).build()
@@ -24,16 +23,16 @@ def build_graph(arguments, dtype):
 
 class _Graph:
     def __init__(self, arguments, dtype):
-        self._arguments, self._dtype, self._rates = arguments, dtype, dropout_rates(arguments)
-        self._served_by = {"backend": arguments["backend"], "precision": arguments["precision"], "dtype": dtype}
-        plain = arguments["backend"] in ("reference", "keras")
+        self._arguments, self._dtype = arguments, dtype
+        self._served_by = {"backend": arguments.backend, "precision": arguments.precision, "dtype": dtype}
+        plain = arguments.backend in ("reference", "keras")
         self._dropout_class = keras.layers.Dropout if plain else Dropout
-        self._random = None if arguments["seed"] is None else np.random.default_rng(arguments["seed"])
+        self._random = None if arguments.seed is None else np.random.default_rng(arguments.seed)
 
     def build(self):
         """Returns tokens and logits. The layers take their seeds in this order, which therefore must not change."""
-        sizes = self._arguments["units"]
-        tokens = keras.Input(batch_shape=(self._arguments["batch_size"], None), dtype="int32", name="tokens")
+        sizes = self._arguments.units
+        tokens = keras.Input(batch_shape=(self._arguments.batch_size, None), dtype="int32", name="tokens")
         embedding = self._embedding()
         x = self._drop(embedding(tokens), "input_dropout", "embedding_dropout")
         for i, size in enumerate(sizes[:-1]):
@@ -47,10 +46,10 @@ class _Graph:
         return tokens, self._logits(embedding)(x)
 
     def _embedding(self):
-        rate = self._rates["word_dropout"]
+        rate = self._arguments.word_dropout
         return Embedding(
-            self._arguments["vocabulary_size"],
-            self._arguments["embedding_size"],
+            self._arguments.vocabulary_size,
+            self._arguments.embedding_size,
             embeddings_initializer=self._uniform(),
             word_dropout=rate,
             seed=self._next_seed() if rate else None,
@@ -59,7 +58,7 @@ class _Graph:
         )
 
     def _lstm(self, size, name, regularizer=None):
-        rate, kernel_rate = self._rates["recurrent_dropout"], self._rates["recurrent_kernel_dropout"]
+        rate, kernel_rate = self._arguments.recurrent_dropout, self._arguments.recurrent_kernel_dropout
         return StatefulLSTM(
             size,
             return_sequences=True,
@@ -76,28 +75,28 @@ class _Graph:
         )
 
     def _drop(self, x, rate, name, regularizer=None):
-        rate = self._rates[rate]
+        rate = self._arguments.rate(rate)
         if rate == 0 and regularizer is None:
             return x
-        noise_shape = (None, 1, None) if self._arguments["variational_dropout"] else None
+        noise_shape = (None, 1, None) if self._arguments.variational_dropout else None
         layer = self._dropout_class(
             rate, noise_shape, self._next_seed(), activity_regularizer=regularizer, dtype=self._dtype, name=name
         )
         return layer(x)
 
     def _logits(self, embedding):
-        if self._arguments["tie_embeddings"]:
+        if self._arguments.tie_embeddings:
             return TiedDense(embedding, bias_initializer=self._uniform(), **self._served_by, name="logits")
         kernel, bias = self._uniform(), self._uniform()
-        size = self._arguments["vocabulary_size"]
+        size = self._arguments.vocabulary_size
         return Dense(size, kernel_initializer=kernel, bias_initializer=bias, **self._served_by, name="logits")
 
     def _penalty(self, regularizer, argument):
-        weight = self._arguments[argument]
+        weight = getattr(self._arguments, argument)
         return regularizer(weight) if weight else None
 
     def _uniform(self):
-        scale = self._arguments["init_scale"]
+        scale = self._arguments.init_scale
         return keras.initializers.RandomUniform(-scale, scale, seed=self._next_seed())
 
     def _next_seed(self):

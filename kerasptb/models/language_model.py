@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasptb import presets
+from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
-from kerasptb.models.arguments import checked_arguments
 from kerasptb.models.graph import build_graph
 from kerasptb.models.portable import check_backend, check_path, portable_model
 from kerasptb.ops.plan import available_here
@@ -25,6 +25,8 @@ from kerasptb.trainers import Trainer
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
+# The arguments that Keras' own models do not have.
+_OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -121,40 +123,19 @@ class LanguageModel(Trainer):
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
     ) -> None:
+        values = locals()
         if keras.backend.backend() not in ("tensorflow", "jax"):
             raise ValueError(
                 "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
                 f"Received: KERAS_BACKEND={keras.backend.backend()}"
             )
-        arguments = checked_arguments(
-            vocabulary_size=vocabulary_size,
-            embedding_size=embedding_size,
-            units=units,
-            batch_size=batch_size,
-            num_steps=num_steps,
-            keep_prob=keep_prob,
-            init_scale=init_scale,
-            tie_embeddings=tie_embeddings,
-            backend=backend,
-            precision=precision,
-            seed=seed,
-            variational_dropout=variational_dropout,
-            input_dropout=input_dropout,
-            hidden_dropout=hidden_dropout,
-            output_dropout=output_dropout,
-            word_dropout=word_dropout,
-            recurrent_dropout=recurrent_dropout,
-            recurrent_kernel_dropout=recurrent_kernel_dropout,
-            activation_regularization=activation_regularization,
-            temporal_activation_regularization=temporal_activation_regularization,
-        )
-        policy = keras.dtype_policies.get(dtype)
+        arguments = ModelArguments(**ModelArguments.named(values))
+        policy = _policy(dtype)
         tokens, logits = build_graph(arguments, policy)
-        super().__init__(inputs=tokens, outputs=logits, name=name)
+        super().__init__(inputs=tokens, outputs=logits, name=arguments.name)
         self.dtype_policy = policy
-        for argument, value in arguments.items():
-            setattr(self, argument, value)
-        self._argument_names = tuple(arguments)
+        for argument in _OWN_ARGUMENTS:
+            setattr(self, argument, getattr(arguments, argument))
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> Self:
@@ -162,12 +143,13 @@ class LanguageModel(Trainer):
 
         Args:
             preset: a name in `kerasptb.presets.PRESETS`, such as "notebook".
-            **overrides: arguments of the constructor that replace the recipe's, such as `batch_size=1`.
+            **overrides: arguments of the constructor that replace the recipe's, such as `batch_size=1`. `keep_prob`
+                replaces the rates of dropout that it stands for.
 
         Raises:
             ValueError: if there is no such preset.
         """
-        return cls(**{**presets.get_preset(preset).model_arguments(), **overrides})
+        return cls(**with_changes(presets.get_preset(preset).model_arguments(), overrides))
 
     def compile(
         self,
@@ -394,8 +376,7 @@ class LanguageModel(Trainer):
         by_layer = isinstance(self.dtype_policy, keras.dtype_policies.DTypePolicyMap)
         return {
             **({"frozen": frozen} if frozen else {}),
-            **{argument: getattr(self, argument) for argument in self._argument_names},
-            "units": list(self.units),
+            **{argument: as_json(getattr(self, argument)) for argument in _OWN_ARGUMENTS},
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy) if by_layer else self.dtype_policy.name,
             **({} if self.trainable else {"trainable": False}),
@@ -454,6 +435,15 @@ def build_language_model(
         A `LanguageModel`, not compiled. With the defaults it has 3,955,088 parameters.
     """
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
+
+
+def _policy(dtype):
+    try:
+        return keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`dtype` must be a Keras dtype policy, such as 'mixed_bfloat16'. Received: dtype={dtype!r}"
+        ) from None
 
 
 def _pieces(length):

@@ -6,7 +6,6 @@ import ast
 import collections.abc
 import importlib
 import inspect
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,17 +39,6 @@ class Preset:
         self._recipe = importlib.import_module(f"kerasptb.presets.{name.replace('-', '_')}")
         self.summary = inspect.getdoc(self._recipe) or ""
         self.epochs = self._recipe.EPOCHS
-
-    def __getattr__(self, name: str) -> Any:
-        own = {} if name.startswith("_") else {**self._recipe.MODEL, **self.training_arguments()}
-        if name not in own:
-            raise AttributeError(f"Preset {self.name!r} has no attribute {name!r}")
-        warnings.warn(
-            f"`preset.{name}` will go: use `preset.model_arguments()` or `preset.training_arguments()`.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return own[name]
 
     def model_arguments(self, vocabulary_size: int = 10000) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel` as a dict.

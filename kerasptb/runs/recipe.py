@@ -1,101 +1,87 @@
 """What a run's settings stand for: its recipe, optimizer, callbacks and batches."""
 
-import math
-
+from kerasptb.arguments import BatchArguments, TrainingArguments, with_changes
 from kerasptb.callbacks import EarlyStopping
 from kerasptb.data import DataError, make_dataset
-from kerasptb.models.arguments import KEEP_PROB_RATES
+from kerasptb.data.batching import count_batches
 from kerasptb.optimizers import decay_of, rate_of, with_optimizer
-from kerasptb.presets import PRESETS, get_preset
+from kerasptb.presets import get_preset
+
+# What a model that takes a run's weights does not take of it: they are the text's, the machine's, or drawn.
+_NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "name")
 
 
-def training_settings(preset, given, training_arguments):
-    """Returns what a run records of its training, a dict.
+def settings_of_recipe(preset, asked, source=None):
+    """Returns the settings of a new training: the recipe's, with what is asked for in their place.
 
     Args:
         preset: name of the recipe.
-        given: dict of settings that any training has, such as "learning_rate" or "early_stopping".
-        training_arguments: dict of settings of the recipe.
+        asked: the result of `asked_settings`.
+        source: the `Run` whose weights the model begins with, and whose sizes and regularisation it has; or `None`.
+
+    Returns:
+        Dict of the model's arguments, `BatchArguments`, `TrainingArguments`, and the dict of the recipe's settings.
 
     Raises:
-        ValueError: if the recipe has no such setting, or one is out of range.
+        ValueError: if the recipe does not have such a setting.
     """
     recipe = get_preset(preset)
-    own = recipe.training_arguments()
-    if unknown := set(training_arguments) - {"preset", *own}:
-        raise ValueError(f"Expected training arguments among {sorted({'preset', *own})}. Received: {sorted(unknown)}")
-    given = {**given, **training_arguments}
-    settings = {"preset": preset, "epochs": recipe.epochs, **own, **given}
-    if settings["preset"] != preset:
-        settings["recipe"] = preset
-    if name := given.get("optimizer"):
-        settings["learning_rate"] = given.get("learning_rate", rate_of(name))
-        if "weight_decay" in own:
-            settings["weight_decay"] = given.get("weight_decay", decay_of(name))
-    for name in ("learning_rate", "global_clipnorm", "weight_decay"):
-        value = settings.get(name)
-        if value is not None and not (0 < value < math.inf or (value == 0 and name == "weight_decay")):
-            raise ValueError(f"Expected a {name} above 0, and finite. Received: {name}={value}")
-    return settings
-
-
-def recipe_of(settings):
-    """Returns the `Preset` of a run's settings; the notebook's for runs of searches, as they have been."""
-    name = settings.get("recipe", settings["preset"])
-    return get_preset(name if name in PRESETS else "notebook")
+    model = recipe.model_arguments()
+    if source is not None:
+        own = source.settings.model.as_dict()
+        model = with_changes(model, {name: value for name, value in own.items() if name not in _NOT_INHERITED})
+    model = with_changes(model, asked["model"])
+    batches = BatchArguments(**{**recipe.batch_arguments(), **asked["batches"]})
+    training = TrainingArguments(**{"epochs": recipe.epochs, **asked["training"], "preset": preset})
+    of_recipe = recipe.training_arguments()
+    if unknown := sorted(set(asked["recipe"]) - set(of_recipe)):
+        raise ValueError(f"Expected training arguments among {sorted(of_recipe)}. Received: {unknown}")
+    if training.optimizer is not None:
+        of_recipe["learning_rate"] = rate_of(training.optimizer)
+        if "weight_decay" in of_recipe:
+            of_recipe["weight_decay"] = decay_of(training.optimizer)
+    return model, batches, training, {**of_recipe, **asked["recipe"]}
 
 
 def make_trainer(settings, steps_per_epoch):
     """Returns the optimizer and the callbacks of a training.
 
     Args:
-        settings: what the run records of its training.
+        settings: the `RunSettings`.
         steps_per_epoch: number of batches of an epoch.
     """
-    recipe = recipe_of(settings)
-    own = {name: settings[name] for name in recipe.training_arguments() if name in settings}
-    optimizer, callbacks = recipe.training(steps_per_epoch, settings["epochs"], **own)
-    if settings.get("optimizer"):
-        optimizer = with_optimizer(optimizer, settings["optimizer"], settings.get("weight_decay"))
-    if settings.get("early_stopping"):
-        callbacks = [*callbacks, EarlyStopping(settings["early_stopping"])]
+    training = settings.training
+    optimizer, callbacks = get_preset(training.preset).training(steps_per_epoch, training.epochs, **settings.recipe)
+    if training.optimizer is not None:
+        optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
+    if training.early_stopping is not None:
+        callbacks = [*callbacks, EarlyStopping(training.early_stopping)]
     return optimizer, callbacks
 
 
-def make_batches(corpus, model_arguments, settings, epoch=0):
+def check_texts(corpus, batch_size, num_steps):
+    """Raises a `DataError` if a text is too short for a batch, or for an evaluation; the message names it."""
+    for name, text in (("training", corpus.train), ("validation", corpus.valid)):
+        try:
+            count_batches(len(text), batch_size, num_steps)
+        except DataError as error:
+            raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
+    if len(corpus.test) < 2:
+        raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
+
+
+def make_batches(corpus, settings, epoch=0):
     """Returns the batches of training, from this epoch on, and those of validation.
 
     Args:
         corpus: a `Corpus`.
-        model_arguments: the model's, of which the sizes of batches and the seed are read.
-        settings: what the run records of its training.
+        settings: the `RunSettings`.
         epoch: number of epochs that are done.
-
-    Raises:
-        DataError: if a text is too short for a batch; the message names it.
     """
-    batches, arguments = {}, recipe_of(settings).batch_arguments()
-    size = model_arguments["batch_size"], model_arguments["num_steps"]
-    if arguments.get("jitter"):
-        arguments |= {"seed": model_arguments["seed"], "epoch": epoch}
-    for name, text, further in (("training", corpus.train, arguments), ("validation", corpus.valid, {})):
-        try:
-            batches[name] = make_dataset(text, *size, **further)
-        except DataError as error:
-            raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
-    if settings["steps_per_epoch"]:
-        batches["training"] = batches["training"].take(settings["steps_per_epoch"])
-    return list(batches.values())
-
-
-def inherited(source, given):
-    """Returns the arguments of a model that is to take a run's weights: its sizes and its regularisation.
-
-    Args:
-        source: the `Run`.
-        given: dict of arguments that are named for the new model.
-    """
-    own = ["vocabulary_size", "seed", "backend", "precision", "dtype", "name"]
-    if "keep_prob" in given:
-        own += KEEP_PROB_RATES
-    return {name: value for name, value in source.config["model"].items() if name not in own}
+    model, batches = settings.model, settings.batches
+    size = model.batch_size, model.num_steps
+    jitter = {"jitter": True, "seed": model.seed, "epoch": epoch} if batches.jitter else {}
+    training = make_dataset(corpus.train, *size, **jitter)
+    if batches.steps_per_epoch is not None:
+        training = training.take(batches.steps_per_epoch)
+    return training, make_dataset(corpus.valid, *size)

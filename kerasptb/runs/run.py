@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import inspect
 import json
 import os
 import shutil
@@ -30,14 +29,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kerasptb.arguments import with_changes
 from kerasptb.data import Corpus, Vocabulary, load_corpus
 from kerasptb.runs.damage import RunError, damage
+from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import atomic_write, lock_folder, write_json
 
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
 
-CONFIG = "config.json"
 VOCABULARY = "vocabulary.txt"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
@@ -49,13 +49,6 @@ EXPLANATION = "explain.txt"
 ADAPTATION = "adaptation.json"
 
 _REMEDY = "Restore it from a copy; without it the run cannot be used."
-
-# Settings that every run has had.
-_NEEDED = {
-    "model": ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps"),
-    "training": ("preset", "epochs"),
-    "data": ("name",),
-}
 
 _FILES = {
     CONFIG,
@@ -78,15 +71,24 @@ class Run:
 
     Attributes:
         folder: the folder.
-        config: settings, with the keys "model" (arguments of `LanguageModel`), "training", "data" and "versions".
+        settings: the `RunSettings`.
         vocabulary: the `Vocabulary` that the model was trained with.
         made: whether `create_run` has made the folder, which was not there before.
     """
 
     folder: Path
-    config: dict[str, Any]
+    settings: RunSettings
     vocabulary: Vocabulary
     made: bool = False
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings as config.json holds them, a dict of dicts.
+
+        Its keys are "model" (arguments of `LanguageModel`), "batches", "training", "recipe" (settings of the preset's
+        own training), "data" and "versions".
+        """
+        return self.settings.to_config()
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -131,17 +133,17 @@ class Run:
         return load_corpus(data, vocabulary=self.vocabulary)
 
     def _load_own_corpus(self):
-        own = self.config["data"]
-        place = own.get("location")
+        own = self.settings.data
+        place = own.location
         there = place is not None and Path(place).exists()
-        if there or own["name"] in ("ptb", "sample"):
-            corpus = load_corpus(place if there else own["name"], vocabulary=self.vocabulary)
-            if corpus.digest == own.get("digest", corpus.digest):  # runs have not always recorded it
+        if there or own.name in ("ptb", "sample"):
+            corpus = load_corpus(place if there else own.name, vocabulary=self.vocabulary)
+            if corpus.digest == own.digest:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
         place = "a text that came from no file" if place is None else f"{place}, {change}"
-        if own["name"] == "sample":
-            made_by = self.config.get("versions", {}).get("python", "another version")
+        if own.name == "sample":
+            made_by = self.settings.versions.get("python", "another version")
             place = f"the built-in sample of Python {made_by}, whose documentation it is made of"
         raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")
 
@@ -171,12 +173,8 @@ class Run:
             raise RunError(
                 f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
             )
-        arguments = {**self.config["model"], **overrides}
-        if unknown := sorted(set(self.config["model"]) - set(inspect.signature(LanguageModel).parameters)):
-            raise RunError(f"{self.folder} has settings of another version: a model takes no {', '.join(unknown)}.")
-        if batch_size is not None:
-            arguments["batch_size"] = batch_size
-        model = LanguageModel(**arguments)
+        changes = overrides if batch_size is None else {**overrides, "batch_size": batch_size}
+        model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes))
         load_weights(model, path)
         model.compile()
         return model
@@ -197,35 +195,33 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     folder = Path(folder)
     try:
         with damage(folder / CONFIG, _REMEDY):
-            config = json.loads((folder / CONFIG).read_text())
-            if missing := [f"{part}.{name}" for part in _NEEDED for name in _NEEDED[part] if name not in config[part]]:
-                raise ValueError(f"it lacks {', '.join(missing)}")
+            settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text()))
         with damage(folder / VOCABULARY, _REMEDY):
             vocabulary = Vocabulary.load(folder / VOCABULARY)
-            _check_vocabulary(vocabulary, config["data"])
+            _check_vocabulary(vocabulary, settings.data)
     except FileNotFoundError as error:
         raise RunError(
             f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
         ) from None
     except NotADirectoryError:
         raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, a file.") from None
-    return Run(folder, config, vocabulary)
+    return Run(folder, settings, vocabulary)
 
 
 def _check_vocabulary(vocabulary, data):
-    """Raises if a vocabulary is not the one that a run records; runs have not always recorded both."""
-    if (size := data.get("vocabulary_size", len(vocabulary))) != len(vocabulary):
-        raise ValueError(f"it has {len(vocabulary)} words, of {size}")
-    if data.get("vocabulary_digest", vocabulary.digest) != vocabulary.digest:
+    """Raises if a vocabulary is not the one that a run records."""
+    if data.vocabulary_size != len(vocabulary):
+        raise ValueError(f"it has {len(vocabulary)} words, of {data.vocabulary_size}")
+    if data.vocabulary_digest != vocabulary.digest:
         raise ValueError("its words or their order are not those of the training")
 
 
-def create_run(folder: str | os.PathLike[str], config: dict[str, Any], vocabulary: Vocabulary) -> Run:
+def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Vocabulary) -> Run:
     """Makes a run folder with its settings and vocabulary.
 
     Args:
         folder: the folder; created with its parents. It may exist if it is empty.
-        config: settings, see `Run`.
+        settings: the `RunSettings`.
         vocabulary: the `Vocabulary`.
 
     Returns:
@@ -235,6 +231,7 @@ def create_run(folder: str | os.PathLike[str], config: dict[str, Any], vocabular
         RunError: if the folder is not empty.
         OSError: if it cannot be written.
     """
+    config = settings.to_config()
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
     folder = Path(folder)
     made = not folder.exists()

@@ -1,19 +1,122 @@
-"""The settings of a run, or of a file in its form, as arguments of `kerasptb.train`."""
+"""The settings of a run: what its config.json holds, what a training is asked for, and each made of the other."""
 
-import inspect
+from __future__ import annotations
+
+import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from kerasptb.models import LanguageModel
-from kerasptb.models.arguments import KEEP_PROB_RATES
+from kerasptb.arguments import (
+    RECIPE_ARGUMENTS,
+    BatchArguments,
+    ModelArguments,
+    TextRecord,
+    TrainingArguments,
+    as_json,
+    read_part,
+    shortened,
+    with_changes,
+)
 from kerasptb.runs.damage import RunError
-from kerasptb.runs.run import CONFIG
 
-_PARTS = ("model", "training", "data", "versions")
-# Settings of a training that are arguments of `train`; the others are those of the preset.
-_TRAIN_ARGUMENTS = ("epochs", "steps_per_epoch", "optimizer", "early_stopping", "start_from", "freeze")
+CONFIG = "config.json"
+
+# The parts that a training is asked for, and their arguments.
+PARTS = {
+    "model": ModelArguments.fields(),
+    "batches": BatchArguments.fields(),
+    "training": TrainingArguments.fields(),
+    "recipe": RECIPE_ARGUMENTS,
+}
+_OF_CONFIG = (*PARTS, "data", "versions")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """The settings of a run.
+
+    Attributes:
+        model: arguments of `LanguageModel`.
+        batches: how the training text becomes batches.
+        training: what any training has.
+        recipe: dict of the settings of the preset's own training, see `Preset.training_arguments`.
+        data: the text.
+        versions: dict of the packages' versions.
+    """
+
+    model: ModelArguments
+    batches: BatchArguments
+    training: TrainingArguments
+    recipe: dict[str, Any]
+    data: TextRecord
+    versions: dict[str, str]
+
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """Returns the settings that a config.json holds.
+
+        Raises:
+            ValueError: for an unknown key, one that is missing, or a value that its field does not take.
+        """
+        config = _with_known_parts(config)
+        versions = config.get("versions", {})
+        if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
+            raise ValueError(f"`versions` must be names with texts. Received: versions={shortened(versions)}")
+        return cls(
+            ModelArguments.from_config(config.get("model", {}), "model"),
+            BatchArguments.from_config(config.get("batches", {}), "batches"),
+            TrainingArguments.from_config(config.get("training", {}), "training"),
+            read_part(RECIPE_ARGUMENTS, config.get("recipe", {}), "recipe"),
+            TextRecord.from_config(config.get("data", {}), "data"),
+            versions,
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the settings as config.json holds them, a dict of dicts."""
+        parts = {name: getattr(self, name) for name in _OF_CONFIG}
+        return {name: dict(part) if isinstance(part, dict) else part.to_config() for name, part in parts.items()}
+
+    def check_asked(self, asked: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises ValueError if what is asked of a resumed training contradicts these settings.
+
+        Args:
+            asked: the result of `asked_settings`.
+        """
+        for part, values in asked.items():
+            recorded = getattr(self, part)
+            for name, value in values.items():
+                own = recorded.get(name) if isinstance(recorded, dict) else getattr(recorded, name)
+                if own != value and PARTS[part][name].fixed:
+                    raise ValueError(f"{name}={as_json(own)!r}. Received: {name}={as_json(value)!r}")
+
+
+def asked_settings(values: Mapping[str, Any], further: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict]:
+    """Returns the settings that a training is asked for, in canonical form: a dict for each of `PARTS`.
+
+    Args:
+        values: by name, `None` for those that are not named.
+        further: by part, dicts of more of them.
+
+    Raises:
+        ValueError: for a name that no field has, one that is named twice, or a value that its field does not take.
+    """
+    asked: dict[str, dict] = {}
+    for part, fields in PARTS.items():
+        more = dict(further.get(part) or {})
+        if unknown := sorted(set(more) - set(fields)):
+            raise ValueError(f"Expected arguments of the {part} among {sorted(fields)}. Received: {unknown}")
+        named = {name: values[name] for name in fields if values.get(name) is not None}
+        asked[part] = {name: fields[name].read(value) for name, value in {**named, **more}.items()}
+        for name in set(named) & set(more):
+            if fields[name].read(named[name]) != asked[part][name]:
+                raise ValueError(
+                    f"{name} is named twice, as an argument and among those of the {part}. "
+                    f"Received: {name}={named[name]!r} and {name}={more[name]!r}"
+                )
+    return asked
 
 
 def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any]:
@@ -38,41 +141,48 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
     path = Path(config)
     path = path / CONFIG if path.is_dir() else path
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        parts = {name: dict(found.get(name, {})) for name in _PARTS}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        found = _with_known_parts(json.loads(path.read_text(encoding="utf-8")))
+        parts = {name: read_part(fields, found.get(name, {}), name) for name, fields in PARTS.items()}
+        data = read_part(TextRecord.fields(), found.get("data", {}), "data")
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"Expected a JSON file in the form of a run's {CONFIG}. Received: {path} ({error})") from None
-    model, training, data = parts["model"], parts["training"], parts["data"]
-    known = inspect.signature(LanguageModel).parameters
-    if unknown := sorted({*set(found) - set(_PARTS), *set(model) - set(known)}):
-        raise RunError(f"{path} has settings that a model does not take: {', '.join(unknown)}.")
+    named = {name: value for name, value in others.items() if value is not None}
+    model, training, recipe = parts["model"], parts["training"], parts["recipe"]
     model.pop("vocabulary_size", None)  # that of the text
-    own = {name: training.pop(name) for name in _TRAIN_ARGUMENTS if name in training}
-    if "recipe" in training:
-        own["preset"] = training.pop("recipe")
-    elif "preset" in training:
-        own["preset"] = training.pop("preset")
-    given = {name: value for name, value in others.items() if value is not None}
-    if "preset" in own and given.get("preset", own["preset"]) != own["preset"] and (model or training):
-        text = f"{path} has the settings of another preset, {own['preset']}."
-        raise RunError(f"{text} Received: preset={given['preset']}")
-    if given.get("optimizer", own.get("optimizer")) != own.get("optimizer"):
-        training.pop("learning_rate", None)  # the optimizer's own is the default
-    own |= {"data": _text(path, data, given), "vocabulary_size": data.get("vocabulary_limit")}
-    replaced = {*given, *(KEEP_PROB_RATES if "keep_prob" in given else ())}
+    preset = training.get("preset")
+    if preset is not None and named.get("preset", preset) != preset and (model or recipe):
+        text = f"{path} has the settings of another preset, {preset}."
+        raise RunError(f"{text} Received: preset={named['preset']}")
+    if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
+        recipe.pop("learning_rate", None)  # the optimizer's own is the default
+    changes = {name: named[name] for name in PARTS["model"] if name in named}
+    model = {name: value for name, value in with_changes(model, changes).items() if name not in changes}
+    batches = parts["batches"]
     return {
-        **own,
-        "model_arguments": {name: value for name, value in model.items() if name not in replaced},
-        "training_arguments": {name: value for name, value in training.items() if name not in given},
-        **given,
+        **training,
+        "steps_per_epoch": batches.pop("steps_per_epoch", None),
+        "data": _text(path, data, named),
+        "vocabulary_size": data.get("vocabulary_limit"),
+        "model_arguments": model,
+        "batch_arguments": batches,
+        "training_arguments": {name: value for name, value in recipe.items() if name not in named},
+        **named,
     }
 
 
-def _text(path, data, given):
+def _with_known_parts(config):
+    if not isinstance(config, dict):
+        raise ValueError(f"settings must be an object. Received: {shortened(config)}")
+    if unknown := sorted(set(config) - set(_OF_CONFIG)):
+        raise ValueError(f"there is no part {', '.join(unknown)}: expected some of {', '.join(_OF_CONFIG)}")
+    return config
+
+
+def _text(path, data, named):
     """Returns the text of a run's settings, as `train` takes it; `None` if they name none."""
     place, name = data.get("location"), data.get("name")
-    if place is None or (isinstance(place, str) and Path(place).exists()):
+    if place is None or Path(place).exists():
         return place or name
-    if name in ("ptb", "sample") or "data" in given:
+    if name in ("ptb", "sample") or "data" in named:
         return name
     raise RunError(f"The text of {path} is no longer at {place}. Name it with --data.")

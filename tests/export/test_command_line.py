@@ -1,16 +1,11 @@
 import pytest
 
 from kerasptb import cli
-from kerasptb.runs import create_run
 
 
 @pytest.fixture(scope="module")
-def run(model, vocabulary, tmp_path_factory):
-    run = create_run(
-        tmp_path_factory.mktemp("runs") / "run",
-        {"model": model.get_config(), "training": {"preset": "notebook", "epochs": 1}, "data": {"name": "text"}},
-        vocabulary,
-    )
+def run(model, vocabulary, make_run, tmp_path_factory):
+    run = make_run(tmp_path_factory.mktemp("runs") / "run", vocabulary, model.get_config())
     model.save_weights(run.weights_path("best"))
     return run
 

@@ -17,7 +17,7 @@ from kerasptb.export import ExportError, export_litert, export_saved_model
 from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
-from kerasptb.runs import RunError, create_run
+from kerasptb.runs import RunError
 
 TEXT = "The company doesn't know\nMr. zebra 's market"
 SIGNATURES = {"serving_default", "predict_next", "step", "initial_state", "encode", "score", "generate"}
@@ -102,13 +102,8 @@ def test_everything_saved_is_float32_but_for_words_and_ids(saved_model):
     assert set(dtypes.values()) == {tf.float32}
 
 
-def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, model, vocabulary):
-    config = {
-        "model": {**model.get_config(), "backend": "auto"},
-        "training": {"preset": "notebook", "epochs": 1},
-        "data": {"name": "text"},
-    }
-    run = create_run(tmp_path / "run", config, vocabulary)
+def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, model, vocabulary, make_run):
+    run = make_run(tmp_path / "run", vocabulary, {**model.get_config(), "backend": "auto"})
     with pytest.raises(RunError, match="no best weights"):
         export_saved_model(run, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
@@ -224,13 +219,8 @@ def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
     assert float(result["perplexity"][0]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_run_is_exported_where_its_precision_cannot_be_had(tmp_path, model, vocabulary, monkeypatch):
-    config = {
-        "model": {**model.get_config(), "precision": "bfloat16"},
-        "training": {"preset": "notebook", "epochs": 1},
-        "data": {"name": "text"},
-    }
-    run = create_run(tmp_path / "run", config, vocabulary)
+def test_a_run_is_exported_where_its_precision_cannot_be_had(tmp_path, model, vocabulary, make_run, monkeypatch):
+    run = make_run(tmp_path / "run", vocabulary, {**model.get_config(), "precision": "bfloat16"})
     model.save_weights(run.weights_path("best"))
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "This machine has no kernels.")
     assert (export_saved_model(run, tmp_path / "exported") / "saved_model.pb").exists()

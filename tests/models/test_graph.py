@@ -68,10 +68,10 @@ def test_variational_dropout_has_one_mask_for_all_steps():
 @pytest.mark.parametrize("name", ["input_dropout", "word_dropout", "recurrent_kernel_dropout"])
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
 def test_refuses_rates_of_dropout_that_are_none(name, value):
-    with pytest.raises(ValueError, match=rf"`{name}` must be at least 0 and below 1. Received: {name}={value}"):
+    with pytest.raises(ValueError, match=rf"`{name}` must be .* at least 0 and below 1. Received: {name}={value}"):
         LanguageModel(V, 6, 8, B, T, **{name: value})
 
 
 def test_refuses_negative_penalties():
-    with pytest.raises(ValueError, match=r"`activation_regularization` must be 0 or more, and finite. Received"):
+    with pytest.raises(ValueError, match=r"`activation_regularization` must be a number of at least 0. Received"):
         LanguageModel(V, 6, 8, B, T, activation_regularization=-1.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasptb
+from kerasptb.arguments import RECIPE_ARGUMENTS, BatchArguments, ModelArguments, read_part
 from kerasptb.callbacks import AveragedWeights, LearningRateDecay, ResetStates
 from kerasptb.optimizers import ClippedAdamW, ClippedSGD
 from kerasptb.presets import PRESETS, get_preset, summary_of
@@ -82,11 +83,21 @@ def test_refuses_settings_that_the_recipe_does_not_have():
         get_preset("tuned").training(10, warmth=3)
 
 
-def test_settings_as_attributes_warn():
-    with pytest.warns(DeprecationWarning, match="`preset.learning_rate` will go"):
-        assert get_preset("notebook").learning_rate == 1.0
-    with pytest.raises(AttributeError, match="has no attribute 'colour'"):
-        get_preset("notebook").colour  # noqa: B018
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_setting_is_a_field_that_takes_its_value(name):
+    preset = get_preset(name)
+    model = preset.model_arguments()
+    assert read_part(ModelArguments.fields(), model, "model") == model
+    training = preset.training_arguments()
+    assert read_part(RECIPE_ARGUMENTS, training, "recipe") == training
+    assert read_part(BatchArguments.fields(), preset.batch_arguments(), "batches") == preset.batch_arguments()
+
+
+def test_keep_prob_replaces_the_rates_of_a_recipe():
+    sizes = {"vocabulary_size": 30, "units": (6,), "embedding_size": 6}
+    model = kerasptb.LanguageModel.from_preset("small", keep_prob=0.5, word_dropout=0.2, hidden_dropout=0.1, **sizes)
+    assert [layer.rate for layer in model.layers if layer.name.endswith("_dropout")] == [0.5, 0.5]
+    assert (model.word_dropout, model.hidden_dropout, model.input_dropout) == (0.2, 0.1, None)
 
 
 def test_names_and_summaries_need_no_keras():

@@ -6,7 +6,7 @@ import pytest
 import kerasptb
 from kerasptb.cli import main
 from kerasptb.runs import RunError
-from kerasptb.runs.settings import arguments_of
+from kerasptb.runs.settings import RunSettings, arguments_of, asked_settings
 
 WORDS = [f"w{i}" for i in range(12)] + ["<unk>"]
 
@@ -33,7 +33,7 @@ def run(texts, tmp_path_factory):
         seed=5,
         optimizer="adamw",
         model_arguments={"output_dropout": 0.1},
-        training_arguments={"weight_decay": 0.02, "preset": "mine"},
+        training_arguments={"weight_decay": 0.02},
         out=tmp_path_factory.mktemp("runs") / "run",
         verbose=0,
     )
@@ -46,7 +46,7 @@ def curve(run):
 def test_a_run_s_settings_train_the_same_run(run, tmp_path):
     again = kerasptb.train(**arguments_of(run.folder, out=tmp_path / "again", verbose=0))
     assert curve(again) == curve(run)
-    for part in ("model", "training", "data"):
+    for part in ("model", "batches", "training", "recipe", "data"):
         assert again.config[part] == run.config[part]
 
 
@@ -59,8 +59,8 @@ def test_what_the_command_line_names_replaces_the_file_s(run, tmp_path):
     assert other["model"]["keep_prob"] == 0.9
     assert not any(other["model"][f"{place}_dropout"] for place in ("input", "hidden", "output"))
     assert other["model"]["word_dropout"] == run.config["model"]["word_dropout"]
-    assert (other["training"]["epochs"], other["training"]["learning_rate"]) == (1, 0.01)
-    assert other["training"]["weight_decay"] == 0.02
+    assert (other["training"]["epochs"], other["recipe"]["learning_rate"]) == (1, 0.01)
+    assert other["recipe"]["weight_decay"] == 0.02
 
 
 def test_a_file_may_name_few_settings(texts, tmp_path):
@@ -78,8 +78,10 @@ def test_a_file_may_name_few_settings(texts, tmp_path):
         ("{", "Expected a JSON file"),
         ("[1]", "Expected a JSON file"),
         ('{"model": 3}', "Expected a JSON file"),
-        ('{"model": {"unit": [3]}}', "does not take: unit"),
-        ('{"modle": {}}', "does not take: modle"),
+        ('{"model": {"unit": [3]}}', r"there is no setting model\.unit"),
+        ('{"model": {"units": "3"}}', r"`units` must be a list"),
+        ('{"recipe": {"learning_rate": -1}}', r"`learning_rate` must be a number above 0\. Received: learning_rate=-1"),
+        ('{"modle": {}}', "there is no part modle"),
         (None, "Expected a JSON file"),
     ],
 )
@@ -101,10 +103,38 @@ def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_
         arguments_of(path)
     assert arguments_of(path, data="sample")["data"] == "sample"
     path.write_text(json.dumps({"data": {"location": 5, "name": "x"}}))
-    with pytest.raises(RunError, match="is no longer at 5"):
+    with pytest.raises(RunError, match=r"`location` must be a text\. Received: location=5"):
         arguments_of(path)
 
 
 def test_another_optimizer_has_a_rate_of_its_own(run):
     assert "learning_rate" in arguments_of(run.folder, optimizer="adamw")["training_arguments"]
     assert "learning_rate" not in arguments_of(run.folder, optimizer="sgd")["training_arguments"]
+
+
+def test_what_is_named_twice_is_refused():
+    named = {"keep_prob": 0.5, "learning_rate": None}
+    assert asked_settings(named, {"model": {"keep_prob": np.float32(0.5)}})["model"] == {"keep_prob": 0.5}
+    with pytest.raises(ValueError, match=r"keep_prob is named twice.* Received: keep_prob=0.5 and keep_prob=0.7"):
+        asked_settings(named, {"model": {"keep_prob": 0.7}})
+
+
+def test_settings_are_what_their_config_says(run):
+    assert RunSettings.from_config(json.loads(json.dumps(run.config))) == run.settings
+    assert run.settings.recipe["weight_decay"] == 0.02
+    assert run.settings.model.output_dropout == 0.1
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"model": {"units": (8, 7)}}, r"units=\[8, 6\]\. Received: units=\[8, 7\]"),
+        ({"batches": {"jitter": True}}, r"jitter=False\. Received: jitter=True"),
+        ({"recipe": {"weight_decay": 0.1}}, r"weight_decay=0\.02\. Received: weight_decay=0\.1"),
+        ({"training": {"early_stopping": 3}}, r"early_stopping=None\. Received: early_stopping=3"),
+    ],
+)
+def test_what_contradicts_a_run_is_told(run, asked, text):
+    run.settings.check_asked({"training": {"epochs": 99, "preset": "small"}, "model": {"units": (8, 6)}})
+    with pytest.raises(ValueError, match=text):
+        run.settings.check_asked(asked)

@@ -19,7 +19,6 @@ import pytest
 
 from kerasptb.cli import main
 from kerasptb.data import Vocabulary
-from kerasptb.runs import create_run
 from kerasptb.serving import ServingError, serve
 from kerasptb.serving.server import _allow_many_connections, _listen, load_predictor
 
@@ -315,15 +314,9 @@ def test_many_clients_at_once_are_answered_as_one(serving, predictor):
             assert abs(row["probability"] - row_of_other["probability"]) < 1e-6
 
 
-def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, tmp_path):
+def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, make_run, tmp_path):
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
-    config = {
-        "model": {name: getattr(model, name) for name in arguments},
-        "training": {"preset": "notebook", "epochs": 1},
-        "data": {"name": "text"},
-        "versions": {},
-    }
-    run = create_run(tmp_path / "run", config, vocabulary)
+    run = make_run(tmp_path / "run", vocabulary, {name: getattr(model, name) for name in arguments})
     model.save_weights(run.weights_path("best"))
     assert load_predictor(run.folder).fingerprint == predictor.fingerprint
 

@@ -1,6 +1,5 @@
 import dataclasses
 import functools
-import json
 import shutil
 
 import keras
@@ -140,13 +139,6 @@ def test_a_resumed_run_keeps_its_text(trained, tmp_path, monkeypatch):
     nowhere = dataclasses.replace(run.load_corpus(tmp_path / "elsewhere"), location=None)
     kerasptb.train(nowhere, out=run.folder, resume=True, epochs=3, verbose=0)
     kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
-    # An old run, which has not recorded its text, goes on with the one that it is given.
-    config = json.loads((run.folder / "config.json").read_text())
-    config["data"] = {name: config["data"][name] for name in ("name", "is_sample")}
-    (run.folder / "config.json").write_text(json.dumps(config))
-    kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=4, verbose=0)
-    assert len(run.history) == 4
-    assert json.loads((run.folder / "config.json").read_text())["data"]["digest"]
     made_up = trained(tmp_path / "made up", epochs=1)
     with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)

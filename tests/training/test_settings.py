@@ -34,7 +34,7 @@ def test_what_people_change_has_arguments(tmp_path):
 
 def test_an_optimizer_without_a_rate_has_its_own(tmp_path):
     run = train(tmp_path / "run", epochs=1, optimizer="rmsprop")
-    assert run.config["training"]["learning_rate"] == pytest.approx(0.001)
+    assert run.config["recipe"]["learning_rate"] == pytest.approx(0.001)
     with pytest.raises(ValueError, match="the name of another Keras optimizer"):
         train(tmp_path / "other", epochs=1, optimizer="best")
     assert not (tmp_path / "other").exists()
@@ -49,7 +49,7 @@ def test_keep_prob_replaces_the_rates_of_a_recipe(tmp_path):
 
 @pytest.mark.parametrize("name", ["epochs", "steps_per_epoch"])
 def test_a_training_of_nothing_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=f"Expected {name} to be a positive integer. Received: {name}=0"):
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1. Received: {name}=0"):
         train(tmp_path / "run", **{name: 0})
     assert not (tmp_path / "run").exists()
 
@@ -166,7 +166,7 @@ def test_a_run_names_the_precision_of_a_global_policy(figures, tmp_path, native_
 
 def test_numpy_numbers_are_welcome(tmp_path):
     run = train(tmp_path / "run", epochs=np.int64(2), steps_per_epoch=np.int32(3), seed=np.int64(4))
-    assert (run.metrics["epochs"], run.config["training"]["steps_per_epoch"], run.metrics["seed"]) == (2, 3, 4)
+    assert (run.metrics["epochs"], run.config["batches"]["steps_per_epoch"], run.metrics["seed"]) == (2, 3, 4)
     run = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=np.int64(3), verbose=0)
     assert run.metrics["epochs"] == 3
 

@@ -42,9 +42,9 @@ def test_the_best_trial_is_first_and_every_number_is_recorded(found, corpus):
         assert trial.record.words_per_second == run.metrics["words_per_second"] > 0
         assert trial.record.curve == [row["val_perplexity"] for row in run.history]
         assert trial.record.seconds > 0
-        assert run.metrics["preset"] == "search"
+        assert run.metrics["preset"] == "notebook"
         assert run.config["model"]["seed"] == 3
-        assert run.config["training"]["learning_rate"] == pytest.approx(trial.values["learning_rate"], rel=1e-5)
+        assert run.config["recipe"]["learning_rate"] == pytest.approx(trial.values["learning_rate"], rel=1e-5)
         model = run.load_model()
         assert (model.batch_size, model.num_steps) == (trial.values["batch_size"], trial.values["num_steps"])
         # All at one batch size, whatever they trained with: 420 words are 20 streams of 21.
@@ -88,7 +88,7 @@ def test_the_script_rebuilds_the_best_model(found):
     trained = found.run.load_model()
     model.load_weights(found.run.weights_path("best"))
     assert model.get_config() == trained.get_config()
-    assert names["TRAINING"]["decay"] == found.run.config["training"]["decay"]
+    assert names["TRAINING"]["decay"] == found.run.config["recipe"]["decay"]
 
 
 AROUND_SMALL = {"units": 32, "embedding_size": 32, "batch_size": 5, "num_steps": 5, "learning_rate": (0.01, 0.03)}
@@ -100,8 +100,8 @@ AROUND_SMALL = {"units": 32, "embedding_size": 32, "batch_size": 5, "num_steps":
 def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch, arguments):
     space = tuning.LanguageModelSpace(**arguments)
     result = toy(texts, tmp_path, space, trials=1, epochs=2, steps_per_epoch=3, max_parameters=20_000)
-    assert result.run.config["training"]["steps_per_epoch"] == 3
-    assert result.run.config["training"]["recipe"] == space.preset
+    assert result.run.config["batches"]["steps_per_epoch"] == 3
+    assert result.run.config["training"]["preset"] == space.preset
     assert result.run.load_model().variational_dropout == (space.preset == "small")
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(result.folder / "best_model.py"), run_name="__main__")
@@ -178,7 +178,7 @@ def test_a_space_of_ones_own_is_a_function(texts, tmp_path, corpus):
         return model
 
     result = toy(texts, tmp_path, build, trials=1, epochs=1)
-    training = result.run.config["training"]
+    training = result.run.config["recipe"]
     assert training["learning_rate"] == pytest.approx(result.trials[0].values["learning_rate"])
     assert training["global_clipnorm"] == 2.0
     assert result.run.config["model"]["units"] == [result.trials[0].values["units"]]
@@ -186,7 +186,7 @@ def test_a_space_of_ones_own_is_a_function(texts, tmp_path, corpus):
 
 @pytest.mark.parametrize("name", ["trials", "epochs", "workers", "max_parameters", "steps_per_epoch", "max_failures"])
 def test_a_search_of_nothing_is_refused(texts, tmp_path, name):
-    with pytest.raises(ValueError, match=f"Expected {name} to be a positive integer. Received: {name}=0"):
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1. Received: {name}=0"):
         tuning.tune(texts, out=tmp_path / "search", **{name: 0})
     assert not (tmp_path / "search").exists()
 

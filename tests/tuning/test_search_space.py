@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import kerasptb
 from kerasptb.presets import get_preset
 from kerasptb.tuning import LanguageModelSpace
-from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
+from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, bounds_table, count_parameters, shrink_widths
 
 SIZES = list(range(32, 513, 32))
 
@@ -333,3 +333,24 @@ def test_a_tuner_of_kerastuners_own_searches_a_corpus(corpus, tmp_path):
         callbacks = [kerasptb.callbacks.ResetStates(), *callbacks]
         history = model.fit(batches, validation_data=valid, callbacks=callbacks, verbose=0).history
         assert trial.score == pytest.approx(history["val_perplexity"][0], rel=1e-5)
+
+
+def test_the_docstrings_table_is_that_of_the_fields():
+    documented = [line.strip() for line in LanguageModelSpace.__doc__.splitlines() if line.strip().startswith("|")]
+    assert documented == bounds_table().splitlines()
+
+
+@pytest.mark.parametrize("name", ["sample", "tuned", "zaremba-medium", "tied-650"])
+def test_a_space_around_a_recipe_varies_the_keep_prob_that_stands_for_its_rates(name):
+    keep_prob = get_preset(name).model_arguments()["keep_prob"]
+    assert LanguageModelSpace.around(name).bounds["keep_prob"] == pytest.approx((keep_prob - 0.15, keep_prob + 0.15))
+
+
+def test_a_keep_prob_that_is_searched_replaces_the_recipes_rates():
+    space = LanguageModelSpace(preset="small", keep_prob=(0.5, 0.8), hidden_dropout=0.1)
+    hp = kt.HyperParameters()
+    hp.Fixed("keep_prob", 0.6)
+    arguments = space.model_arguments(hp)
+    assert "input_dropout" not in arguments
+    assert "output_dropout" not in arguments
+    assert (arguments["keep_prob"], arguments["hidden_dropout"], arguments["word_dropout"]) == (0.6, 0.1, 0.05)

@@ -331,7 +331,7 @@ class OwnDecay(kt.HyperModel):
 
 def test_training_arguments_complete_what_was_compiled(texts, tmp_path, corpus):
     space = OwnDecay(len(corpus.vocabulary), decay=0.5, constant_epochs=1)
-    training = toy(texts, tmp_path, space, trials=1, epochs=1).run.config["training"]
+    training = toy(texts, tmp_path, space, trials=1, epochs=1).run.config["recipe"]
     chosen = {name: training[name] for name in ("learning_rate", "global_clipnorm", "decay", "constant_epochs")}
     assert chosen == {"learning_rate": 0.25, "global_clipnorm": 3.0, "decay": 0.5, "constant_epochs": 1}
 

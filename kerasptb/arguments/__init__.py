@@ -1,0 +1,37 @@
+"""Arguments as values: each is a field with its kind, default, check and line of help, and all else derives from it.
+
+Constructors, configs, a run's config.json and its reading, options of the command line, presets and the search space
+ask the fields. Nothing here needs Keras.
+"""
+
+from kerasptb.arguments.batches import BatchArguments
+from kerasptb.arguments.fields import REQUIRED, Argument, Arguments, Sampling, argument, as_json, read_part, shortened
+from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
+from kerasptb.arguments.model import WIDTH_STEP, ModelArguments, with_changes
+from kerasptb.arguments.recipe import RECIPE_ARGUMENTS
+from kerasptb.arguments.text import TextRecord
+from kerasptb.arguments.training import TrainingArguments
+
+__all__ = [
+    "RECIPE_ARGUMENTS",
+    "REQUIRED",
+    "WIDTH_STEP",
+    "Argument",
+    "Arguments",
+    "BatchArguments",
+    "Choice",
+    "Flag",
+    "ModelArguments",
+    "Number",
+    "Sampling",
+    "Several",
+    "Text",
+    "TextRecord",
+    "TrainingArguments",
+    "Whole",
+    "argument",
+    "as_json",
+    "read_part",
+    "shortened",
+    "with_changes",
+]

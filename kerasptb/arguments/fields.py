@@ -1,0 +1,149 @@
+"""The fields of arguments, and the frozen values that they make."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Self
+
+REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()  # no default
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How a search varies an argument.
+
+    Attributes:
+        step: a (low, high) range goes in multiples of it; `None` for any number.
+        log: whether the logarithm is uniform, where ratios matter.
+        bounds: what the notebook's space leaves to the search; `None` for nothing, or for what the space says itself.
+        around: of a space around a recipe, how far from its value, with `log` a factor; `None` for not at all.
+        reason: why the bounds are what they are.
+    """
+
+    step: float | None = None
+    log: bool = False
+    bounds: tuple[float, float] | list | None = None
+    around: float | None = None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """What an argument is.
+
+    Attributes:
+        name: its name.
+        kind: which values it takes, see `kinds`.
+        help: one line on what it is.
+        default: its value where none is named; `REQUIRED` if one must be.
+        optional: whether it may be `None`.
+        option: whether the command line has an option for it.
+        shown: what its help says of the default.
+        metavar: what its help calls the value.
+        sampling: how a search varies it; `None` if none does.
+        fixed: whether what is resumed keeps it.
+    """
+
+    name: str
+    kind: Any
+    help: str
+    default: Any = REQUIRED
+    optional: bool = False
+    option: bool = False
+    shown: str | None = None
+    metavar: str | None = None
+    sampling: Sampling | None = None
+    fixed: bool = True
+
+    def read(self, value: Any) -> Any:
+        """Returns a value in its canonical form.
+
+        Raises:
+            ValueError: for one that the argument does not take.
+        """
+        if value is None and self.optional:
+            return None
+        try:
+            return self.kind.read(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"`{self.name}` must be {self.kind.expected}. Received: {self.name}={shortened(value)}"
+            ) from None
+
+
+def argument(kind: Any, help: str, default: Any = REQUIRED, **others: Any) -> Any:
+    """Returns the dataclass field of an argument; see `Argument`."""
+    default = dataclasses.MISSING if default is REQUIRED else default
+    return dataclasses.field(default=default, metadata={"kind": kind, "help": help, **others})
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Base of frozen values whose fields are made by `argument`; each value is checked, and canonical.
+
+    Raises:
+        ValueError: for a value that its field does not take; the message names it.
+    """
+
+    def __post_init__(self) -> None:
+        for name, field in self.fields().items():
+            object.__setattr__(self, name, field.read(getattr(self, name)))
+
+    @classmethod
+    @functools.cache
+    def fields(cls) -> dict[str, Argument]:
+        """Returns the arguments by name, in the order of the fields."""
+        found = dataclasses.fields(cls)
+        found = [f for f in found if "kind" in f.metadata]
+        defaults = {f.name: REQUIRED if f.default is dataclasses.MISSING else f.default for f in found}
+        return {f.name: Argument(f.name, default=defaults[f.name], **f.metadata) for f in found}
+
+    @classmethod
+    def named(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns those of the values that have a field, such as of a function's `locals()`."""
+        return {name: values[name] for name in cls.fields() if name in values}
+
+    @classmethod
+    def from_config(cls, config: Any, part: str) -> Self:
+        """Returns the arguments of a part of a config; raises ValueError as `read_part`, or if it lacks one."""
+        values = read_part(cls.fields(), config, part)
+        if missing := [f.name for f in cls.fields().values() if f.default is REQUIRED and f.name not in values]:
+            raise ValueError(f"it lacks {', '.join(f'{part}.{name}' for name in missing)}")
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the arguments by name, for a function that takes them."""
+        return {name: getattr(self, name) for name in self.fields()}
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the arguments as JSON holds them, a dict."""
+        return {name: as_json(getattr(self, name)) for name in self.fields()}
+
+
+def read_part(fields: Mapping[str, Argument], config: Any, part: str) -> dict[str, Any]:
+    """Returns the values of a part of a config, checked.
+
+    Args:
+        fields: the arguments by name.
+        config: what JSON holds, which should be a dict.
+        part: name of the part, for messages.
+
+    Raises:
+        ValueError: for a config of another form, an unknown key, or a value that its field does not take.
+    """
+    if not isinstance(config, dict):
+        raise ValueError(f"`{part}` must be an object of settings. Received: {part}={shortened(config)}")
+    if unknown := sorted(set(config) - set(fields)):
+        raise ValueError(f"there is no setting {', '.join(f'{part}.{name}' for name in unknown)}")
+    return {name: fields[name].read(value) for name, value in config.items()}
+
+
+def as_json(value: Any) -> Any:
+    """Returns a value as JSON holds it: a tuple as a list."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def shortened(value: Any) -> str:
+    """Returns a value as messages show it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,169 @@
+"""The arguments of a `LanguageModel`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from kerasptb.arguments.fields import Arguments, Sampling, argument
+from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
+from kerasptb.utils.types import Backend, Precision
+
+# Ranges of widths go in multiples of this: the native kernels work in blocks of 32 units.
+WIDTH_STEP = 32
+# What dropout keeps is divided by it: with less, nothing that float32 holds is left of a model.
+_LEAST_KEEP_PROB = 0.01
+_RATE = Number(0, 1, without_high=True)
+_BY_RATE = Sampling(step=0.05, around=0.15)
+_PENALTY = Sampling(log=True, around=3)
+
+
+class _Policy:
+    """A Keras dtype policy: its name, its config, or itself. Keras knows the names."""
+
+    expected = "a Keras dtype policy, such as 'mixed_bfloat16'"
+
+    def read(self, value):
+        if not (isinstance(value, str | dict) or hasattr(value, "compute_dtype")):
+            raise ValueError
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelArguments(Arguments):
+    """What a `LanguageModel` is made from, in the order of its constructor; see there.
+
+    Raises:
+        ValueError: for a value out of range, or sizes that do not fit each other.
+    """
+
+    vocabulary_size: int = argument(Whole(), "number V of words")
+    embedding_size: int = argument(
+        Whole(),
+        "size of a word's vector",
+        option=True,
+        shown="the preset's",
+        sampling=Sampling(WIDTH_STEP, bounds=(64, 320), reason="320 alone is four fifths of the notebook's parameters"),
+    )
+    units: tuple[int, ...] = argument(
+        Several(Whole()),
+        "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
+        option=True,
+        shown="the preset's",
+        metavar="H",
+        sampling=Sampling(
+            WIDTH_STEP,
+            bounds=(64, 512),
+            reason="blocks of the native kernels; below a last layer of 128, 512 still fit",
+        ),
+    )
+    batch_size: int = argument(
+        Whole(),
+        "rows of a batch",
+        option=True,
+        shown="the preset's",
+        sampling=Sampling(
+            1, bounds=[20, 30, 40, 60], reason="the smaller, the more steps an epoch has; below 20 a core idles"
+        ),
+    )
+    num_steps: int = argument(
+        Whole(),
+        "words of a row",
+        option=True,
+        shown="the preset's",
+        sampling=Sampling(1, bounds=[20, 25, 30, 35], reason="what the published models of this kind use"),
+    )
+    keep_prob: float = argument(
+        Number(_LEAST_KEEP_PROB, 1),
+        "probability of keeping a unit in dropout",
+        1.0,
+        option=True,
+        shown="the preset's",
+        sampling=Sampling(
+            0.05,
+            bounds=(0.5, 1.0),
+            around=0.15,
+            reason="1 is the notebook's; 0.5 suits five times its size (Zaremba et al., 2014)",
+        ),
+    )
+    init_scale: float = argument(
+        Number(0),
+        "weights begin uniform within ± this",
+        0.1,
+        sampling=Sampling(log=True, bounds=(0.04, 0.1), reason="published from 0.04 (1500 units) to 0.1 (200 units)"),
+    )
+    backend: str = argument(
+        Choice(get_args(Backend)), "what runs the LSTMs and the loss", "auto", option=True, shown="auto"
+    )
+    precision: str | None = argument(
+        Choice(get_args(Precision)), "of the matrix products", None, optional=True, option=True, shown="float32"
+    )
+    seed: int | None = argument(
+        Whole(0),
+        "seed of the weights and of dropout, which makes the run repeatable",
+        None,
+        optional=True,
+        option=True,
+        shown="drawn, and recorded",
+    )
+    name: str = argument(Text(), "name of the model", "language_model")
+    tie_embeddings: bool = argument(
+        Flag(),
+        "whether the logits use the embedding matrix",
+        False,
+        sampling=Sampling(
+            bounds=[False, True],
+            reason="one matrix less leaves room for wider layers; the last is as wide as the embedding",
+        ),
+    )
+    dtype: str | None = argument(_Policy(), "Keras dtype policy of the layers", None, optional=True)
+    input_dropout: float | None = argument(
+        _RATE, "rate of dropout on the words' vectors", None, optional=True, sampling=_BY_RATE
+    )
+    hidden_dropout: float | None = argument(
+        _RATE, "rate of dropout between the LSTM layers", None, optional=True, sampling=_BY_RATE
+    )
+    output_dropout: float | None = argument(
+        _RATE, "rate of dropout on the last layer's output", None, optional=True, sampling=_BY_RATE
+    )
+    variational_dropout: bool = argument(
+        Flag(), "whether dropout draws one mask for all steps of a batch", False, sampling=Sampling()
+    )
+    word_dropout: float = argument(_RATE, "rate of words dropped wherever they occur", 0.0, sampling=_BY_RATE)
+    recurrent_dropout: float = argument(_RATE, "rate of dropout on h[t-1]", 0.0, sampling=_BY_RATE)
+    recurrent_kernel_dropout: float = argument(_RATE, "rate of dropped recurrent weights", 0.0, sampling=_BY_RATE)
+    activation_regularization: float = argument(
+        Number(0), "alpha of the penalty on activations", 0.0, sampling=_PENALTY
+    )
+    temporal_activation_regularization: float = argument(
+        Number(0), "beta of the penalty on their changes from step to step", 0.0, sampling=_PENALTY
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tie_embeddings and self.units[-1] != self.embedding_size:
+            raise ValueError(
+                "Tied embeddings need a last LSTM layer of the embedding's size. "
+                f"Received: embedding_size={self.embedding_size}, units={self.units}"
+            )
+
+    def rate(self, name: str) -> float:
+        """Returns a rate of dropout, that of `keep_prob` where the argument is `None`."""
+        rate = getattr(self, name)
+        return 1.0 - self.keep_prob if rate is None else rate
+
+
+# The rates that `keep_prob` stands for where they are `None`.
+_OF_KEEP_PROB = ("input_dropout", "hidden_dropout", "output_dropout")
+
+
+def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arguments of a model with some replaced, a dict. `keep_prob` replaces the rates that it stands for.
+
+    Args:
+        arguments: such as a preset's.
+        changes: in their place.
+    """
+    without = _OF_KEEP_PROB if "keep_prob" in changes else ()
+    return {name: value for name, value in arguments.items() if name not in without} | dict(changes)

@@ -1,0 +1,42 @@
+"""The arguments of a training that any recipe takes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kerasptb.arguments.fields import Arguments, argument
+from kerasptb.arguments.kinds import Several, Text, Whole
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingArguments(Arguments):
+    """How a model is trained, whatever its recipe."""
+
+    preset: str = argument(Text(), "recipe of the model and its training")
+    epochs: int = argument(Whole(), "number of epochs in all", option=True, shown="the preset's", fixed=False)
+    optimizer: str | None = argument(
+        Text(),
+        "sgd, adamw or another Keras optimizer, in place of the preset's; name its --learning-rate too",
+        None,
+        optional=True,
+        option=True,
+    )
+    early_stopping: int | None = argument(
+        Whole(),
+        "end after N epochs without a lower validation perplexity",
+        None,
+        optional=True,
+        option=True,
+        metavar="N",
+    )
+    start_from: str | None = argument(
+        Text(), "begin with the weights of a run, word by word, in a model of its sizes", None, optional=True
+    )
+    freeze: tuple[str, ...] | None = argument(
+        Several(Text()),
+        "layers whose weights stay, such as embedding lstm_0",
+        None,
+        optional=True,
+        option=True,
+        metavar="LAYER",
+    )
