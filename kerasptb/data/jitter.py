@@ -3,9 +3,11 @@
 Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models", section 4.1: with batches of always T steps
 some words would never be the first of a batch, and gradients never flow over a cut. There the length is drawn for each
 batch, around T or, one time in twenty, around T / 2. Here a pass has a fixed set of such lengths, in an order drawn
-anew, so that their number is known and few programs are compiled.
+anew, so that their number is known and few programs are compiled. Their sum is less than a stream, so every second pass
+begins later and ends with the stream: no word is left out of two passes that follow each other.
 """
 
+import itertools
 import statistics
 
 import numpy as np
@@ -48,7 +50,7 @@ class Passes:
         streams: int32 [B, N // B], the text as its B streams.
         lengths: int [S].
         seed: of the orders.
-        epoch: number of the first pass, so that a training that goes on sees the orders that it would have seen.
+        epoch: number of the first pass, so that a training that goes on sees the passes that it would have seen.
     """
 
     def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):
@@ -56,12 +58,13 @@ class Passes:
 
     def __call__(self):
         """Yields the batches of the next pass: pairs (x, y), each int32 [B, T]."""
-        ends = self.next_ends()
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        for start, end in itertools.pairwise(self.next_bounds()):
             yield self._streams[:, start:end], self._streams[:, start + 1 : end + 1]
 
-    def next_ends(self) -> list[int]:
-        """Returns where the batches of the next pass end."""
+    def next_bounds(self) -> list[int]:
+        """Returns where the next pass begins, and where each of its S batches ends."""
         order = np.random.default_rng((self._seed, self._epoch)).permutation(len(self._lengths))
+        rest = self._streams.shape[1] - 1 - int(self._lengths.sum())
+        first = rest if self._epoch % 2 else 0
         self._epoch += 1
-        return np.cumsum(self._lengths[order]).tolist()
+        return np.cumsum([first, *self._lengths[order]]).tolist()

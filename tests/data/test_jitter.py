@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasptb.data import DataError, make_dataset
-from kerasptb.data.jitter import jittered_lengths
+from kerasptb.data.jitter import Passes, jittered_lengths
 
 
 def test_lengths_lie_around_the_paper_s():
@@ -57,6 +57,15 @@ def test_a_training_that_goes_on_sees_the_passes_that_follow():
     assert [[x.shape[1] for x, _ in batches] for batches in passes(2, seed=5, epoch=1)] == lengths[1:]
 
 
+@given(num_steps=st.integers(1, 40), further=st.integers(0, 400))
+def test_two_passes_read_every_word(num_steps, further):
+    streams = np.arange(num_steps + 1 + further)[None]
+    next_pass = Passes(streams, jittered_lengths(streams.shape[1], num_steps), seed=1, epoch=0)
+    first, second = (np.concatenate([y for _, y in next_pass()], axis=1)[0].tolist() for _ in range(2))
+    assert len(first) == len(second)
+    assert sorted({*first, *second}) == list(range(1, streams.shape[1]))
+
+
 def test_refuses_what_does_not_go_together():
     with pytest.raises(DataError, match="Expected either every_word or jitter"):
         make_dataset(np.arange(100), 1, 5, every_word=True, jitter=True)
@@ -70,7 +79,7 @@ import numpy as np
 from kerasptb.data import make_dataset
 batches = make_dataset(np.arange(2000), 3, 14, jitter=True, seed=1)
 for _ in range(2):
-    print([batches[i][0].shape[1] for i in range(len(batches))])
+    print([int(batches[0][0][0, 0]), *(batches[i][0].shape[1] for i in range(len(batches)))])
     assert all((batches[i][1] == batches[i][0] + 1).all() for i in range(len(batches)))
     batches.on_epoch_end()
 """
@@ -78,5 +87,5 @@ for _ in range(2):
         [sys.executable, "-c", program], env={"KERAS_BACKEND": "numpy"}, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    expected = [[x.shape[1] for x, _ in batches] for batches in passes(2, seed=1)]
-    assert result.stdout.split("\n")[:2] == [str(lengths) for lengths in expected]
+    expected = [[int(batches[0][0][0, 0]), *(x.shape[1] for x, _ in batches)] for batches in passes(2, seed=1)]
+    assert result.stdout.split("\n")[:2] == [str(numbers) for numbers in expected]
