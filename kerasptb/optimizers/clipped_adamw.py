@@ -25,7 +25,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
 
     Args:
         learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`, such as `OneCycle`.
-        weight_decay: rate of the decay, relative to the learning rate.
+        weight_decay: rate of the decay, relative to the learning rate; `None` or 0 does not decay.
         beta_1: decay of the mean of the gradients.
         beta_2: decay of the mean of their squares.
         epsilon: added to the root of the mean of squares.
@@ -52,7 +52,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
-            weight_decay=weight_decay,
+            weight_decay=weight_decay or 0.0,  # Keras' AdamW takes no `None`
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,

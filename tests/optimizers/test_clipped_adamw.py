@@ -79,6 +79,14 @@ def test_trains_as_keras_own(in_one_pass, options, jit_compile):
     assert in_one_pass == ([3] if jit_compile else [])
 
 
+def test_without_decay_it_is_adam(in_one_pass):
+    optimizer = ClippedAdamW(0.1, weight_decay=None)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    expected = train(keras.optimizers.Adam(0.1, beta_2=0.99, global_clipnorm=5.0), False)
+    for ours in (optimizer, copy):
+        assert_equal(train(ours, True), expected)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
 def test_biases_do_not_decay(in_one_pass, jit_compile):
     optimizer = ClippedAdamW(0.5, weight_decay=0.5)
