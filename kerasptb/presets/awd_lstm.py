@@ -1,10 +1,15 @@
 """AWD-LSTM: three tied layers of 1150, 1150 and 400 with dropped recurrent weights, averaged gradient descent.
 
 Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models": 24.2 M parameters, 500 epochs. The rate there
-is 30 on the mean cost of 70 steps; on their sum, which is our cost, it is 30 / 70, and the clip norm 0.25 is 0.25 · 70.
-The sum scales the rate with the length of a batch, as the paper does. What differs: the lengths of a pass are a fixed
-set of multiples of 5, in an order drawn anew; weights begin uniform in ±0.04, where the paper has ±0.1 for the
-embedding and ±1/√H for the layers.
+is 30 on the mean cost of 70 steps; on their sum, which is our cost, it is 30 / 70, the clip norm 0.25 is 0.25 · 70, and
+the weight decay 1.2e-6 is 1.2e-6 · 70. What differs:
+
+- For a batch of n steps the paper multiplies its rate by n / 70. The sum of the costs does the same to a step that is
+  not clipped, and to no other. Here a batch is clipped if its mean gradient's norm is above 0.25 · 70 / n, and the step
+  is then 7.5 long; there, if it is above 0.25, and the step is 7.5 · n / 70 long (for n = 35: 3.75). A step takes
+  3.6e-5 of each weight; there 3.6e-5 · n / 70.
+- The lengths of a pass are a fixed set of multiples of 5, in an order drawn anew.
+- Weights begin uniform in ±0.04, where the paper has ±0.1 for the embedding and ±1/√H for the layers.
 
     kerasptb train --preset awd-lstm --precision bfloat16
 """

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -76,6 +77,16 @@ def test_settings_reach_optimizer_and_callbacks():
     assert isinstance(optimizer, ClippedAdamW)
     assert callbacks == []
     assert optimizer.get_config()["learning_rate"]["config"]["total_steps"] == 30
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "norm", "length"), [(35, 0.2, 3.0), (35, 0.4, 6.0), (35, 1.0, 7.5), (70, 0.2, 6.0), (70, 0.4, 7.5)]
+)
+def test_awd_lstm_s_steps_are_as_long_as_its_docstring_says(num_steps, norm, length):
+    optimizer, _ = get_preset("awd-lstm").training(10)
+    weights = keras.Variable(np.zeros(2, "float32"))
+    optimizer.apply([keras.ops.convert_to_tensor(num_steps * norm * np.array([0.6, 0.8], "float32"))], [weights])
+    np.testing.assert_allclose(weights, [-0.6 * length, -0.8 * length], rtol=1e-5)
 
 
 def test_refuses_settings_that_the_recipe_does_not_have():
