@@ -1,15 +1,12 @@
 """Files of weights that tell whether they are what was written."""
 
 import hashlib
-import logging
 
 import h5py
 import numpy as np
 
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.utils.files import atomic_write, reserve_space
-
-logger = logging.getLogger(__name__)
 
 _DIGEST = "kerasptb_sha256"
 _REMEDY = "Train on with --resume, which writes it anew, or name the run's other weights."
@@ -45,11 +42,10 @@ def load_weights(model, path):
     """
     with damage(path, _REMEDY):
         with h5py.File(path, "r") as file:
-            expected, found = file.attrs.get(_DIGEST), _digest(file)
-        if expected is None:
-            logger.warning("%s is of an earlier version, without a digest: damage would not be seen.", path)
-        elif expected != found:
-            raise ValueError("its digest is another")
+            if (expected := file.attrs.get(_DIGEST)) is None:
+                raise ValueError("it has no digest")
+            if expected != _digest(file):
+                raise ValueError("its digest is another")
         model.load_weights(path)
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise RunError(f"{path} holds weights that are not numbers: its training has diverged. {_REMEDY}")

@@ -1,12 +1,13 @@
 import pytest
 
 from kerasptb import cli
+from kerasptb.runs.weights import save_weights
 
 
 @pytest.fixture(scope="module")
 def run(model, vocabulary, make_run, tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("runs") / "run", vocabulary, model.get_config())
-    model.save_weights(run.weights_path("best"))
+    save_weights(model, run.weights_path("best"))
     return run
 
 

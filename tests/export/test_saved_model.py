@@ -18,6 +18,7 @@ from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
+from kerasptb.runs.weights import save_weights
 
 TEXT = "The company doesn't know\nMr. zebra 's market"
 SIGNATURES = {"serving_default", "predict_next", "step", "initial_state", "encode", "score", "generate"}
@@ -107,7 +108,7 @@ def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, mo
     with pytest.raises(RunError, match="no best weights"):
         export_saved_model(run, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
-    model.save_weights(run.weights_path("best"))
+    save_weights(model, run.weights_path("best"))
     for number, source in enumerate((run, run.folder, str(run.folder))):
         folder = tmp_path / "exported" / str(number)
         assert export_saved_model(source, folder) == folder
@@ -221,6 +222,6 @@ def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
 
 def test_a_run_is_exported_where_its_precision_cannot_be_had(tmp_path, model, vocabulary, make_run, monkeypatch):
     run = make_run(tmp_path / "run", vocabulary, {**model.get_config(), "precision": "bfloat16"})
-    model.save_weights(run.weights_path("best"))
+    save_weights(model, run.weights_path("best"))
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "This machine has no kernels.")
     assert (export_saved_model(run, tmp_path / "exported") / "saved_model.pb").exists()

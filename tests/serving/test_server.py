@@ -19,6 +19,7 @@ import pytest
 
 from kerasptb.cli import main
 from kerasptb.data import Vocabulary
+from kerasptb.runs.weights import save_weights
 from kerasptb.serving import ServingError, serve
 from kerasptb.serving.server import _allow_many_connections, _listen, load_predictor
 
@@ -317,7 +318,7 @@ def test_many_clients_at_once_are_answered_as_one(serving, predictor):
 def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, make_run, tmp_path):
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
     run = make_run(tmp_path / "run", vocabulary, {name: getattr(model, name) for name in arguments})
-    model.save_weights(run.weights_path("best"))
+    save_weights(model, run.weights_path("best"))
     assert load_predictor(run.folder).fingerprint == predictor.fingerprint
 
 
