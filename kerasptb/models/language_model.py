@@ -13,7 +13,7 @@ from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
-from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy, SparseCategoricalCrossentropy
+from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
 from kerasptb.models.graph import build_graph
@@ -211,13 +211,7 @@ class LanguageModel(Trainer):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` returned."""
-        arguments = keras.saving.deserialize_keras_object(config)
-        try:
-            from_factors(arguments.get("loss"))
-        except ValueError as error:  # of a model that was saved before such a loss was refused
-            warnings.warn(f"Loaded with the cross-entropy of logits as its loss. {error}", stacklevel=2)
-            arguments["loss"] = SparseCategoricalCrossentropy()
-        self.compile(**arguments)
+        self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     def next_word_probabilities(self, tokens: npt.ArrayLike, reset: bool = True) -> np.ndarray:

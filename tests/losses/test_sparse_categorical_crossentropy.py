@@ -9,7 +9,6 @@ from kerasptb.layers import Dense
 from kerasptb.losses import SparseCategoricalCrossentropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
-from kerasptb.models import LanguageModel
 from kerasptb.ops.logits import factors_of
 
 B, T, D, V = 4, 5, 3, 7
@@ -160,13 +159,3 @@ def test_any_other_loss_stays(loss):
 def test_a_loss_of_probabilities_is_refused(loss):
     with pytest.raises(ValueError, match=r"write loss=kerasptb\.losses\.SparseCategoricalCrossentropy\(\)\. Received"):
         from_factors(loss)
-
-
-def test_a_model_saved_with_such_a_loss_is_loaded_with_that_of_logits():
-    model = LanguageModel(V, 6, 5, B, T)
-    model.compile()
-    config = {**model.get_compile_config(), "loss": "sparse_categorical_crossentropy"}
-    with pytest.warns(UserWarning, match=r"cross-entropy of logits as its loss\. .* which expects probabilities"):
-        model.compile_from_config(config)
-    assert type(model.loss) is SparseCategoricalCrossentropy
-    assert model.loss.from_logits
