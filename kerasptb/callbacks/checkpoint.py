@@ -182,8 +182,8 @@ class Checkpoint(keras.callbacks.Callback):
         for kind in kinds:
             variables = _variables(model)[kind]
             saved = [self._values[key] for key in self._values if key.startswith(kind)]
-            if (not saved and kind != "v") or (kind == "m" and not self._has_metrics()):
-                continue  # an older checkpoint, of whole epochs; or metrics that Keras has not made yet
+            if kind == "m" and not self._has_metrics():
+                continue  # Keras has not made them yet
             if [value.shape for value in saved] != [tuple(variable.shape) for variable in variables]:
                 raise ValueError(f"Expected a checkpoint of this model and optimizer. Received: that in {self.folder}")
             for variable, value in zip(variables, saved, strict=True):
@@ -203,7 +203,7 @@ class Checkpoint(keras.callbacks.Callback):
                 with path.open("rb") as file, np.load(file) as saved:
                     values = {key: saved[key] for key in saved.files}
                 history = json.loads(str(values.pop("history")))
-                place = json.loads(str(values.pop("place", '{"batch": 0, "logs": {}}')))
+                place = json.loads(str(values.pop("place")))
                 self.batch, self._logs = int(place["batch"]), dict(place["logs"])
                 self.history, self.epoch = list(history), len(history)
             except FileNotFoundError:
