@@ -109,7 +109,7 @@ def test_annotations_name_every_precision():
     assert get_args(Precision) == PRECISIONS
 
 
-def test_the_search_package_by_its_old_name_in_a_checkout():
-    with pytest.warns(DeprecationWarning, match=r"`tuning` is `kerasptb\.tuning` now"):
-        import tuning
+def test_the_search_package_is_one_in_a_checkout():
+    import tuning
+
     assert tuning is kerasptb.tuning

@@ -12,7 +12,6 @@ if __name__ == "__main__":  # workers are processes that import this script
 
 import importlib
 import sys
-import warnings
 
 import lazy_loader
 
@@ -20,6 +19,5 @@ import lazy_loader
 # all import this package, and KerasTuner and TensorFlow take seconds to import.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-if __name__ == "tuning":  # found in the folder of a checkout, as it once was in site-packages
-    warnings.warn("The package `tuning` is `kerasptb.tuning` now.", DeprecationWarning, stacklevel=2)
+if __name__ == "tuning":  # found in the folder of a checkout; a second copy's classes would be others
     sys.modules[__name__] = importlib.import_module("kerasptb.tuning")
