@@ -77,7 +77,10 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
     for layer, x, mask in _layers(model):
         if hasattr(layer, "plan") and layer.built:
             plans[layer] = _plan(layer, x, mask, given)
-    rows = [Row(layer.name, type(layer).__name__, *plan) for layer, plan in plans.items()]
+    rows = [
+        Row(layer.name, type(layer).__name__, plan.implementation, plan.precision, plan.reason)
+        for layer, plan in plans.items()
+    ]
     return Explanation([*rows, *([_cost(model, plans), _step(model)] if model.compiled else [])])
 
 
@@ -117,27 +120,40 @@ def _cost(model, plans):
         if (factors := factors_of(logits)) is None:
             return read._replace(reason=f"The logits of {last.name} carry no factors (see `kerasptb.ops.logits`).")
         factors.backend, factors.precision = "keras", "float32"  # nothing native for one word
-        loss_reads = [loss for loss in losses if not _asks(factors, "cross_entropy", _function(loss), targets, logits)]
+        errors = []
+        loss_reads = [
+            loss for loss in losses if not _asks(factors, "cross_entropy", _function(loss), targets, logits, errors)
+        ]
         metrics = [
             metric if isinstance(metric, str) else getattr(metric, "name", _name(metric))
             for metric in compiled_metrics(model)
-            if not _asks(factors, "losses_of", getattr(metric, "update_state", metric), targets, logits)
+            if not _asks(factors, "losses_of", getattr(metric, "update_state", metric), targets, logits, errors)
         ]
     if loss_reads:
-        return read._replace(reason=f"{kind} reads the logits; `kerasptb.losses.SequenceCrossEntropy` does not.")
+        reason = f"{kind} reads the logits; `kerasptb.losses.SequenceCrossEntropy` does not."
+        return read._replace(reason=" ".join([reason, *errors]))
     reasons = [f"The metrics {', '.join(metrics)} read the logits."] if metrics else []
+    reasons += errors
     if type(model).compute_loss.__module__.partition(".")[0] not in ("keras", "kerasptb"):
         reasons.append("The model's own `compute_loss` may read them too.")
-    implementation, precision, reason = plans[last]
-    return Row("cost", kind, implementation, precision, " ".join([*reasons, *([reason] if reason else [])]) or None)
+    plan = plans[last]
+    reasons += [plan.reason] if plan.reason else []
+    return Row("cost", kind, plan.implementation, plan.precision, " ".join(reasons) or None)
 
 
-def _asks(factors, name, function, *arguments):
-    """Whether the function, of a loss or a metric, has an answer from the factors' method of this name."""
+def _asks(factors, name, function, targets, logits, errors):
+    """Whether the function, of a loss or a metric, has an answer from the factors' method of this name.
+
+    What it raises is added to the errors. It may be right to: its targets may be others than the ids of words.
+    """
     method, answers = getattr(factors, name), []
     setattr(factors, name, lambda *args, **kwargs: answers.append(method(*args, **kwargs)) or answers[-1])
-    with contextlib.suppress(Exception):  # it takes other targets than the ids of words, and so no factors
-        function(*arguments)
+    try:
+        function(targets, logits)
+    except Exception as error:  # of any type: a loss or metric may be the user's
+        line = str(error).partition("\n")[0]
+        of = _name(getattr(function, "__self__", function))
+        errors.append(f"Tried on one word, {of} raised {type(error).__name__}: {line}")
     setattr(factors, name, method)
     return any(answer is not None for answer in answers)
 

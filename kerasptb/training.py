@@ -388,7 +388,7 @@ def _finish(job, recorder, interrupted, say):
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
         "preset": run.settings.training.preset,
-        "backend": next((plan for plan in plans if not plan.is_native), plans[0]).implementation,
+        "backend": next((plan for plan in plans if not plan.is_native), plans[0]).backend,
         "precision": model.precision,
         "parameters": model.count_params(),
         "seed": model.seed,

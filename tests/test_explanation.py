@@ -55,6 +55,20 @@ def test_a_language_model_as_a_table():
     assert len(lines) == 7
 
 
+def broken(y_true, y_pred):
+    return None.mean()
+
+
+class Broken(keras.metrics.Metric):
+    num_words = 0
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        raise NameError("of its own\nand more")
+
+    def result(self):
+        return 0.0
+
+
 def nested_model():
     words = keras.Input((T,), dtype="int32")
     x = keras.layers.Embedding(V, 5, mask_zero=True)(words)
@@ -81,7 +95,8 @@ def test_layers_in_layers_have_the_masks_they_get(gpus):
     rows = {row.name: row for row in kerasptb.explain(nested_model())}
     for name, size in (("forward_wrapped", 5), ("backward_wrapped", 5), ("inner", 12)):
         layer = FusedLSTM(6, go_backwards=name.startswith("backward"))
-        assert rows[name][2:] == layer.plan((None, T, size), mask=True)
+        plan = layer.plan((None, T, size), mask=True)
+        assert rows[name][2:] == (plan.implementation, plan.precision, plan.reason)
         assert "mask" in rows[name].reason
 
 
@@ -111,6 +126,8 @@ def test_a_model_of_ones_own_that_was_only_called():
         ({"loss": SequenceCrossEntropy(), "metrics": [Perplexity(False, "p")]}, "native", "metrics p read"),
         ({"loss": "mse"}, "keras", "mse reads the logits"),
         ({"loss": keras.losses.CategoricalCrossentropy()}, "keras", "CategoricalCrossentropy reads the logits"),
+        ({"loss": broken}, "keras", "Tried on one word, broken raised AttributeError: 'NoneType' object has no"),
+        ({"loss": SequenceCrossEntropy(), "metrics": [Broken()]}, "native", "Broken raised NameError: of its own"),
     ],
 )
 def test_what_reads_the_logits(arguments, implementation, reason):
@@ -190,3 +207,19 @@ def test_the_last_layer_is_that_of_the_graph():
     model.compile(loss=[kerasptb.losses.SequenceCrossEntropy(), None])
     cost = next(row for row in kerasptb.explain(model) if row.name == "cost")
     assert "does not end in" not in (cost.reason or "")
+
+
+def test_the_products_around_the_recurrence_are_seen():
+    model = own_model(recurrent_dropout=0.5)
+    (row, _) = kerasptb.explain(model)
+    assert row[2:4] == ("native_recurrence", "float32")
+    assert "native_recurrence, float32  In float32 the framework computes the products of" in str(
+        kerasptb.explain(model)
+    )
+
+
+def test_a_gpu_s_products_are_seen(gpus):
+    gpus(None)
+    lstm, logits = kerasptb.explain(own_model())
+    assert (lstm.implementation, logits.implementation) == ("native_recurrence", "native_softmax")
+    assert lstm.reason == logits.reason == "On a GPU the framework computes the products."

@@ -10,7 +10,7 @@ import keras
 from kerasptb.compat.keras import outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors, attach
-from kerasptb.ops.plan import Plan, available_here, check_names, default_precision
+from kerasptb.ops.plan import Plan, available_here, check_names
 from kerasptb.ops.tensors import as_tensor
 from kerasptb.utils.types import Backend, Precision, Tensor
 
@@ -51,7 +51,7 @@ class CarriesFactors:
         return logits
 
     def _precision(self):
-        return self.precision or default_precision(self.backend, self.dtype_policy)
+        return self.precision or self.dtype_policy
 
 
 @functools.cache

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from kerasptb.ops.dropout import dropout
 from kerasptb.ops.dropout import plan as plan_dropout
+from kerasptb.ops.dropout import run as run_dropout
 from kerasptb.ops.plan import Plan, warn_if_slower
 from kerasptb.utils.types import Tensor
 
@@ -32,10 +32,9 @@ class Dropout(keras.layers.Dropout):
         if not plan.is_native or len(self.noise_shape or inputs.shape) != len(inputs.shape):
             return super().call(inputs, training=training)
         if self.noise_shape is None:
-            x = dropout(ops.cast(inputs, "float32"), self.rate, self.seed_generator.next())
-            return ops.cast(x, inputs.dtype)
+            return run_dropout(plan, inputs, self.rate, self.seed_generator)
         noise_shape = [b if a is None else a for a, b in zip(self.noise_shape, ops.shape(inputs), strict=True)]
-        factors = dropout(ops.ones(noise_shape), self.rate, self.seed_generator.next())
+        factors = run_dropout(plan, ops.ones(noise_shape, "float32"), self.rate, self.seed_generator)
         return inputs * ops.cast(factors, inputs.dtype)
 
     def plan(self, shape: Sequence[int | None] | None = None) -> Plan:

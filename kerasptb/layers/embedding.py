@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import without_autocast
-from kerasptb.ops.dropout import check_rates, draw_dropout
+from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -81,7 +81,7 @@ class Embedding(keras.layers.Embedding):
         vectors = self._vectors(inputs)
         if not training or self.word_dropout == 0:
             return vectors
-        factors = draw_dropout(ops.ones((self.input_dim,)), self.word_dropout, self.seed_generator)
+        factors = dropout(ops.ones((self.input_dim,)), self.word_dropout, self.seed_generator)
         return vectors * ops.cast(ops.take(factors, inputs, axis=0), vectors.dtype)[..., None]
 
     def compute_output_spec(self, inputs: Tensor, training: bool = False) -> keras.KerasTensor:

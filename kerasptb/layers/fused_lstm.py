@@ -7,11 +7,12 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
-from kerasptb.ops.dropout import check_rates, draw_dropout, dropout
+from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
-from kerasptb.ops.lstm import EACH_GATE, keras_only
+from kerasptb.ops.dropout import run as run_dropout
+from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.lstm import run as run_lstm
-from kerasptb.ops.plan import Plan, available_here, choose, default_precision, dtype_limit, warn_if_slower
+from kerasptb.ops.plan import Plan, available_here, dtype_limit, warn_if_slower
 from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 from kerasptb.utils.types import Backend, Precision, Tensor
@@ -131,7 +132,7 @@ class FusedLSTM(keras.layers.LSTM):
         mask = mask[0] if isinstance(mask, list | tuple) else mask
         if resets is not None and len(resets.shape) == 1:
             state, resets = [ops.where(resets[:, None], ops.zeros_like(x), x) for x in state], None
-        plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None)
+        plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None, training=bool(training))
         warn_if_slower(plan, self.backend)
         if resets is not None:
             self._check_ours()
@@ -181,8 +182,6 @@ class FusedLSTM(keras.layers.LSTM):
         x = self._in_order(sequences)
         if training:
             masks |= self._draw(plan, sequences[:, 0, :], state[0])
-        if len(getattr(masks.get("input_mask"), "shape", ())) == 2:
-            x = x * masks.pop("input_mask")[:, None]
         outputs, *state = run_lstm(plan, *self._arguments(x, *state, training=training), **masks)
         if mask is not None and self.zero_output_for_mask:
             outputs = ops.where(masks["mask"][:, :, None], outputs, ops.zeros_like(outputs))
@@ -198,46 +197,61 @@ class FusedLSTM(keras.layers.LSTM):
         ):
             if not 0 < rate < 1:
                 continue
-            if plan.is_native and plan_dropout(None, self.compute_dtype).is_native:
+            drop = plan_dropout(None, self.compute_dtype)
+            if plan.is_native and drop.is_native:
                 # One operation, whose numbers XLA does not draw anew at each step that reads them.
-                ones = ops.ones((*[4] * hasattr(self.cell, "dropout_mask_count"), *ops.shape(of)))
-                drawn[name] = dropout(ones, rate, self.cell.seed_generator.next())
+                ones = ops.ones((*[4] * self._draws_each_gate(), *ops.shape(of)), "float32")
+                drawn[name] = run_dropout(drop, ones, rate, self.cell.seed_generator)
             else:
                 masks = draw(of)
                 drawn[name] = ops.stack(masks) if isinstance(masks, list) else masks
         return drawn
 
-    def plan(self, shape: Sequence[int | None] | None = None, mask: bool = False, resets: bool = False) -> Plan:
+    def _draws_each_gate(self):
+        """Whether dropout draws a mask for each gate, as Keras does."""
+        return hasattr(self.cell, "dropout_mask_count")
+
+    def plan(
+        self,
+        shape: Sequence[int | None] | None = None,
+        mask: bool = False,
+        resets: bool = False,
+        training: bool = True,
+    ) -> Plan:
         """Returns the `Plan` of the layer's calls: what runs, and why nothing faster does.
 
         Args:
             shape: (B, T, D) of the sequences, with None for unknown sizes; `None` if all of them will be known.
             mask: whether the calls have a mask.
             resets: whether the calls have resets [B, T].
+            training: whether dropout applies.
 
         Raises:
             ValueError: if the named backend cannot serve such a call.
             NativeUnavailableError: if the native backend or a precision was named and cannot be used.
         """
-        limit, precision = self._limit(), self._precision()
-        if limit is None and self.backend in ("auto", "native"):
-            limit = dtype_limit(self.dtype_policy)
-        if limit is None:
-            of_gates = "recurrent_mask" if self.shared_recurrent_dropout else EACH_GATE
-            given = {"mask": mask, "resets": resets, of_gates: self.recurrent_dropout > 0}
-            masks = tuple(name for name, is_given in given.items() if is_given)
-            shape = None if shape is None else tuple(shape)
-            limit = keras_only(shape, self.units, self.backend, precision, masks)
-            if limit is not None and in_symbolic_scope():
-                # Keras is building a model from `Input`s, whose batch size may be open: nothing runs yet.
-                return Plan("keras", reason=limit)
-        if limit is not None and self.backend == "auto" and self.precision is None:
-            return Plan("keras", reason=limit)
-        return choose(self.backend, precision, limit)
+        backend, precision = self.backend, self.precision or self.dtype_policy
+        if backend != "keras" and in_symbolic_scope():
+            # Keras is building a model from `Input`s, whose sizes may be open: nothing runs yet.
+            backend, precision = "auto", "float32"
+        rates = {
+            "input_mask": self.dropout if training else 0,
+            "recurrent_mask": self.recurrent_dropout if training else 0,
+        }
+        drawn = [name for name, rate in rates.items() if 0 < rate < 1]
+        return plan_lstm(
+            None if shape is None else tuple(shape),
+            self.units,
+            backend=backend,
+            precision=precision,
+            masks=(*["mask"] * mask, *["resets"] * resets, *drawn),
+            each_gate=bool(drawn) and self._draws_each_gate(),
+            limit=self._limit(backend),
+        )
 
     def expected_backend(self) -> str:
         """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
-        return self.plan().implementation
+        return self.plan().backend
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -269,10 +283,6 @@ class FusedLSTM(keras.layers.LSTM):
         """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
         return super().from_config(available_here(config))
 
-    def _precision(self):
-        """The precision in which a native backend would serve this layer."""
-        return self.precision or default_precision(self.backend, self.dtype_policy)
-
     def _arguments(self, *tensors, training):
         """The tensors to pass to `kerasptb.ops.lstm`, made of x, h0 and c0."""
         # Under a mixed policy the kernels round the operands of products themselves. If the weights were rounded here,
@@ -281,7 +291,7 @@ class FusedLSTM(keras.layers.LSTM):
             kernel, recurrent_kernel = as_tensor(self.cell.kernel), as_tensor(self.cell.recurrent_kernel)
             bias = as_tensor(self.cell.bias) if self.use_bias else ops.zeros((4 * self.units,), kernel.dtype)
         if training and self.recurrent_kernel_dropout > 0:
-            recurrent_kernel = draw_dropout(recurrent_kernel, self.recurrent_kernel_dropout, self.cell.seed_generator)
+            recurrent_kernel = dropout(recurrent_kernel, self.recurrent_kernel_dropout, self.cell.seed_generator)
         return [*(ops.cast(as_tensor(x), kernel.dtype) for x in tensors), kernel, recurrent_kernel, bias]
 
     def _is_ours(self):
@@ -303,9 +313,10 @@ class FusedLSTM(keras.layers.LSTM):
         values = ", ".join(f"{name}={keras.activations.serialize(getattr(self, name))!r}" for name in found)
         return f"Only Keras' own loop serves an LSTM with {values}." if found else None
 
-    def _limit(self):
+    def _limit(self, backend):
         """Why only Keras' own loop can serve a layer with these settings, or None."""
-        limit = self._limit_of_settings()
-        if limit is None and self.backend in ("auto", "native") and is_exported():
+        if (limit := self._limit_of_settings()) is not None or backend not in ("auto", "native"):
+            return limit
+        if is_exported():
             return "An export cannot hold the native backend's operations, which only this package runs."
-        return limit
+        return dtype_limit(self.dtype_policy)

@@ -1,6 +1,8 @@
-"""Operations on tensors: the two that determine how fast a language model trains.
+"""Operations on tensors: those that determine how fast a language model trains.
 
-Each is imported when it is first used, because compiling the native library needs neither of them, nor Keras.
+`lstm` and `linear_cross_entropy` are for models of one's own too, and stand here. `dropout` is that of the layers;
+`global_norm`, `clipped_sgd` and `clipped_adamw` are the optimizers'. Each has a module of its name, with `plan` and
+`run` (see `kerasptb.ops.plan`), and is imported when it is first used: compiling the native library needs no Keras.
 """
 
 import importlib

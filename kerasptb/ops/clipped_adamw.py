@@ -19,10 +19,7 @@ def clipped_adamw(
     epsilon=1e-7,
     global_clipnorm=None,
     backend="auto",
-    *,
-    weight_decays=None,
-    averages=None,
-    average_momentum=0.0,
+    **options,
 ):
     """Returns the variables after a step of Adam, as `keras.optimizers.AdamW` computes it.
 
@@ -49,6 +46,7 @@ def clipped_adamw(
         epsilon: added to the root of v.
         global_clipnorm: largest norm; `None` does not clip.
         backend: one of `kerasptb.ops.plan.BACKENDS`; "keras" is "reference".
+        **options: keywords, as follows.
         weight_decays: list of floats, one for each variable; `None` is zeros.
         averages: list of float32 tensors, as `weights`; `None` for none.
         average_momentum: float scalar; the new averages are `momentum · average + (1 - momentum) · w`.
@@ -60,12 +58,34 @@ def clipped_adamw(
         ValueError: if the backend is unknown, or is named and cannot serve the call.
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
-    chosen = clipped_step.chosen(weights, gradients, backend)
+    planned = clipped_step.plan_of(weights, gradients, backend)
+    numbers = (learning_rate, step, beta_1, beta_2, epsilon, global_clipnorm)
+    return run(planned, weights, means, squares, gradients, *numbers, **options)
+
+
+def run(
+    plan,
+    weights,
+    means,
+    squares,
+    gradients,
+    learning_rate,
+    step,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-7,
+    global_clipnorm=None,
+    *,
+    weight_decays=None,
+    averages=None,
+    average_momentum=0.0,
+):
+    """Does a step as planned; arguments and results are those of `clipped_adamw`."""
     gradients = clipped_step.in_float32(gradients)
     learning_rate, momentum, step = (ops.cast(x, "float32") for x in (learning_rate, average_momentum, step))
     corrections = [1 - ops.power(ops.cast(beta, "float32"), step) for beta in (beta_1, beta_2)]
     alpha = learning_rate * ops.sqrt(corrections[1]) / corrections[0]
-    if chosen == "native":
+    if plan.implementation == "native":
         clip = -1.0 if global_clipnorm is None else global_clipnorm
         numbers = [learning_rate, clip, momentum, alpha, 1 - beta_1, 1 - beta_2, epsilon]
         (weights, means, squares), averages = clipped_step.call_native(
@@ -77,7 +97,7 @@ def clipped_adamw(
             weight_decays,
         )
         return weights, means, squares, averages
-    factor = clipped_step.clipped(1.0, gradients, global_clipnorm, chosen)
+    factor = clipped_step.clipped(plan, 1.0, gradients, global_clipnorm)
     gradients = [factor * clipped_step.dense(g, w.shape) for g, w in zip(gradients, weights, strict=True)]
     means = [m + (g - m) * (1 - beta_1) for m, g in zip(means, gradients, strict=True)]
     squares = [v + (ops.square(g) - v) * (1 - beta_2) for v, g in zip(squares, gradients, strict=True)]

@@ -13,10 +13,7 @@ def clipped_sgd(
     learning_rate,
     global_clipnorm=None,
     backend="auto",
-    *,
-    weight_decays=None,
-    averages=None,
-    average_momentum=0.0,
+    **options,
 ):
     """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, with `‖g‖` over all gradients.
 
@@ -36,6 +33,7 @@ def clipped_sgd(
         learning_rate: float scalar.
         global_clipnorm: largest norm; `None` does not clip.
         backend: one of `kerasptb.ops.plan.BACKENDS`; "keras" is "reference".
+        **options: keywords, as follows.
         weight_decays: list of floats, one for each variable; `None` is zeros.
         averages: list of float32 tensors, as `weights`; `None` for none.
         average_momentum: float scalar; the new averages are `momentum · average + (1 - momentum) · w`.
@@ -47,17 +45,32 @@ def clipped_sgd(
         ValueError: if the backend is unknown, or is named and cannot serve the call.
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
-    chosen = clipped_step.chosen(weights, gradients, backend)
+    planned = clipped_step.plan_of(weights, gradients, backend)
+    return run(planned, weights, gradients, learning_rate, global_clipnorm, **options)
+
+
+def run(
+    plan,
+    weights,
+    gradients,
+    learning_rate,
+    global_clipnorm=None,
+    *,
+    weight_decays=None,
+    averages=None,
+    average_momentum=0.0,
+):
+    """Does a step as planned; arguments and results are those of `clipped_sgd`."""
     gradients = clipped_step.in_float32(gradients)
     learning_rate, momentum = (ops.cast(x, "float32") for x in (learning_rate, average_momentum))
-    if chosen == "native":
+    if plan.implementation == "native":
         clip = ops.cast(-1.0 if global_clipnorm is None else global_clipnorm, "float32")
         numbers = [learning_rate, clip, momentum]
         (weights,), averages = clipped_step.call_native(
             "kerasptb_clipped_sgd_float32", numbers, [weights], averages, gradients, weight_decays
         )
         return weights, averages
-    rate = clipped_step.clipped(learning_rate, gradients, global_clipnorm, chosen)
+    rate = clipped_step.clipped(plan, learning_rate, gradients, global_clipnorm)
     weights = clipped_step.decayed(weights, learning_rate, weight_decays)
     weights = [w - rate * clipped_step.dense(g, w.shape) for w, g in zip(weights, gradients, strict=True)]
     return weights, clipped_step.averaged(averages, weights, momentum)

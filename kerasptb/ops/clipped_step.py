@@ -4,33 +4,42 @@ import keras
 from keras import ops
 
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.global_norm import global_norm
+from kerasptb.ops.global_norm import run as run_global_norm
 from kerasptb.ops.plan import choose
 
 
-def plan(weights, by_rows, *, backend="auto", platform=None):
+def plan(shapes, dtypes, by_rows, *, backend="auto", platform=None):
     """Returns the `Plan` of a step of all variables, by `clipped_sgd` or `clipped_adamw`.
 
+    It raises as they do if a named backend cannot serve the step.
+
     Args:
-        weights: list of tensors or variables, of which shapes and dtypes are read.
+        shapes: of the variables.
+        dtypes: names of their dtypes.
         by_rows: for each of them, whether its gradient is that of some rows.
         backend: one of `kerasptb.ops.plan.BACKENDS`.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    limits = ["The native kernels that update all variables are for processors."] if platform.gpu else []
-    for w, rows in zip(weights, by_rows, strict=True):
-        if (dtype := keras.backend.standardize_dtype(w.dtype)) != "float32":
-            limits.append(f"The native backend updates float32 weights. Received: dtype={dtype}.")
-        if rows and len(w.shape) != 2:
-            limits.append(f"The native backend updates rows of matrices. Received: weights of shape {tuple(w.shape)}.")
-    limit = None if backend in ("reference", "keras") else next(iter(limits), None)
-    return choose(backend, limit=limit, platform=platform)
+    limits = {"The native kernels that update all variables are for processors.": platform.gpu}
+    for shape, dtype, rows in zip(shapes, dtypes, by_rows, strict=True):
+        limits |= {
+            f"The native backend updates float32 weights. Received: dtype={dtype}.": dtype != "float32",
+            f"The native backend updates rows of matrices. Received: weights of shape {shape}.": (
+                rows and len(shape) != 2
+            ),
+        }
+    return choose(backend, limits=limits, platform=platform)
 
 
-def chosen(weights, gradients, backend):
-    """Returns what runs for a step of these tensors: "reference", "keras" or "native"."""
-    return plan(weights, [isinstance(g, tuple) for g in gradients], backend=backend).implementation
+def plan_of(weights, gradients, backend="auto"):
+    """Returns the `plan` of a step of these tensors or variables, from gradients as `clipped_sgd` takes them."""
+    return plan(
+        [tuple(w.shape) for w in weights],
+        [keras.backend.standardize_dtype(w.dtype) for w in weights],
+        [isinstance(g, tuple) for g in gradients],
+        backend=backend,
+    )
 
 
 def in_float32(gradients):
@@ -49,11 +58,11 @@ def clipped_rate(learning_rate, norm, global_clipnorm):
     return learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
 
 
-def clipped(rate, gradients, global_clipnorm, backend):
+def clipped(plan, rate, gradients, global_clipnorm):
     """Returns `rate · min(1, clip / ‖g‖)`, with the norm over all gradients; `rate` without a limit."""
     if global_clipnorm is None:
         return rate
-    norm = global_norm([g[1] if isinstance(g, tuple) else g for g in gradients], backend)
+    norm = run_global_norm(plan, [g[1] if isinstance(g, tuple) else g for g in gradients])
     return clipped_rate(rate, norm, global_clipnorm)
 
 

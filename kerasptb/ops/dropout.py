@@ -1,6 +1,9 @@
 """Dropout."""
 
+import math
+
 import keras
+import numpy as np
 from keras import ops
 
 from kerasptb.ops import platform as platforms
@@ -8,30 +11,97 @@ from kerasptb.ops.plan import choose
 from kerasptb.ops.sharding import Rows, first_of_replica
 from kerasptb.ops.tensors import differentiable
 
+_FLOATS = ("float32", "bfloat16", "float16")  # float32 holds all of their numbers
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
-def dropout(x, rate, seed):
-    """Sets elements to zero at random and scales the others by 1 / (1 - rate), in the native library.
 
-    The draws depend on nothing but the seed and an element's index. The gradient draws them anew instead of keeping
-    them. Keras' and XLA's dropout draw other numbers.
+def dropout(x, rate, seed, backend="auto"):
+    """Sets elements to zero at random and scales the others by 1 / (1 - rate).
+
+    The draws of "reference" and "native" depend on nothing but the seed and an element's index: Threefry-2x32 of J.
+    Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3", as `src/dropout/dropout.h` says. The native
+    gradient draws them anew instead of keeping them. "keras", Keras' own dropout, draws other numbers.
 
     Args:
-        x: float32, any shape; with TensorFlow the first two sizes of several may be open.
+        x: float, any shape; with TensorFlow and "native" the first two sizes of several may be open.
         rate: probability of zero, in [0, 1).
-        seed: int [2].
+        seed: a `keras.random.SeedGenerator`; or int [2], with any backend but "keras".
+        backend: one of `kerasptb.ops.plan.BACKENDS`.
 
     Returns:
-        float32 of x's shape.
+        Of x's shape and dtype.
 
     Raises:
-        NativeUnavailableError: if the native library cannot be used.
-        ValueError: if other sizes are.
+        ValueError: if the backend is unknown, or is named and cannot serve the call; if Keras' own dropout runs and the
+            seed is not a generator.
+        NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
+    return run(plan(tuple(x.shape), keras.backend.standardize_dtype(x.dtype), backend=backend), x, rate, seed)
+
+
+def plan(shape, dtype="float32", *, backend="auto", platform=None):
+    """Returns the `Plan` of a call of `dropout`; raises as that does if a named backend cannot serve it.
+
+    Args:
+        shape: x's, with None for unknown sizes; `None` if all will be known.
+        dtype: name of x's dtype.
+        backend: as in `dropout`.
+        platform: a `Platform`; `None` for this process's.
+    """
+    platform = platform or platforms.this_process()
+    fixed = () if shape is None else shape[2:] if len(shape) > 1 else shape
+    limits = {
+        "The native kernel of dropout is for processors.": platform.gpu,
+        f"Native dropout is in float32. Received: dtype={dtype}.": dtype not in _FLOATS,
+        f"The native backend needs static shapes. Received: shape={shape}.": None in fixed,
+    }
+    return choose(backend, limits=limits, platform=platform)
+
+
+def run(plan, x, rate, seed):
+    """Drops elements as planned; arguments and result are those of `dropout`."""
+    if plan.implementation == "keras":
+        if not isinstance(seed, keras.random.SeedGenerator):
+            raise ValueError(f"Keras' own dropout needs a keras.random.SeedGenerator. Received: seed={seed}")
+        return keras.random.dropout(x, rate, seed=seed)
+    seed = ops.cast(seed.next() if isinstance(seed, keras.random.SeedGenerator) else seed, "int32")
+    function = _native if plan.implementation == "native" else _reference
+    return ops.cast(function(ops.cast(x, "float32"), rate, seed), x.dtype)
+
+
+def _reference(x, rate, seed):
+    if rate == 0:
+        return x
+    # Element 32 g + 16 j + l has number j of the counter 16 g + l.
+    groups = -(-math.prod(x.shape) // 32)
+    numbers = ops.stack(_threefry(ops.arange(16 * groups, dtype="uint32"), ops.cast(seed, "uint32")))
+    draws = ops.reshape(ops.transpose(ops.reshape(numbers, (2, groups, 16)), (1, 0, 2)), (-1,))
+    keep_prob = np.float32(1.0 - rate)
+    last_kept = ops.convert_to_tensor(math.ceil(float(keep_prob) * 2**32) - 1, "uint32")
+    kept = ops.reshape(draws[: math.prod(x.shape)] <= last_kept, x.shape)
+    return ops.where(kept, x * (np.float32(1) / keep_prob), 0.0)
+
+
+def _threefry(counters, key):
+    """Both numbers of Threefry-2x32 with 20 rounds, for counters below 2^32; all uint32."""
+    keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), ops.cast(0x1BD11BDA, "uint32"))]
+    x, y = counters + keys[0], ops.zeros_like(counters) + keys[1]
+    for i in range(20):
+        x = x + y
+        left, right = (ops.cast(distance, "uint32") for distance in (_ROTATIONS[i % 8], 32 - _ROTATIONS[i % 8]))
+        y = ops.bitwise_xor(ops.bitwise_or(ops.left_shift(y, left), ops.right_shift(y, right)), x)
+        if i % 4 == 3:
+            n = i // 4 + 1
+            x, y = x + keys[n % 3], y + keys[(n + 1) % 3] + ops.cast(n, "uint32")
+    return x, y
+
+
+def _native(x, rate, seed):
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
     keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
 
-    def run(x, seed):
+    def drop(x, seed):
         sized_by = 0 if len(x.shape) > 1 else None
         arguments, outputs = [x, seed, keep_prob], [calls.open_shape(x.shape)]
         if (first := first_of_replica(x.shape)) is not None:
@@ -39,13 +109,13 @@ def dropout(x, rate, seed):
         return calls.call("kerasptb_dropout_float32", arguments, outputs, sized_by=sized_by)[0]
 
     def forward(x, seed):
-        return run(x, seed), seed
+        return drop(x, seed), seed
 
     def backward(seed, upstream):
-        return dropout(upstream[0], rate, seed), None  # itself differentiable: dropout is linear
+        return _native(upstream[0], rate, seed), None  # itself differentiable: dropout is linear
 
     rows = Rows((0, None), (0,)) if len(x.shape) > 1 else None
-    return differentiable(run, forward, backward, rows)(x, ops.cast(seed, "int32"))
+    return differentiable(drop, forward, backward, rows)(x, seed)
 
 
 def check_rates(**rates):
@@ -53,28 +123,3 @@ def check_rates(**rates):
     for name, rate in rates.items():
         if not 0 <= rate < 1:
             raise ValueError(f"Expected {name} to be in [0, 1). Received: {name}={rate}")
-
-
-def draw_dropout(x, rate, seeds):
-    """Returns `dropout` of x, with the next seed of a `keras.random.SeedGenerator`; or Keras' own if it cannot be."""
-    if keras.backend.standardize_dtype(x.dtype) == "float32" and plan(tuple(x.shape)).is_native:
-        return dropout(x, rate, seeds.next())
-    return keras.random.dropout(x, rate, seed=seeds)
-
-
-def plan(shape, dtype="float32", platform=None):
-    """Returns the `Plan` of dropout: "native" as above, or "keras" for Keras' own, which draws other numbers.
-
-    Args:
-        shape: the input's, with None for unknown sizes; `None` if all will be known.
-        dtype: name of the input's dtype.
-        platform: a `Platform`; `None` for this process's.
-    """
-    platform = platform or platforms.this_process()
-    fixed = () if shape is None else shape[2:] if len(shape) > 1 else shape
-    limits = {
-        "The native kernel of dropout is for processors.": platform.gpu,
-        f"Native dropout is in float32. Received: dtype={dtype}.": dtype not in ("float32", "bfloat16", "float16"),
-        f"The native backend needs static shapes. Received: shape={shape}.": None in fixed,
-    }
-    return choose("auto", limit=next((limit for limit, holds in limits.items() if holds), None), platform=platform)

@@ -27,27 +27,36 @@ def global_norm(tensors, backend="auto"):
         ValueError: if the backend is unknown, or is named and cannot serve the call.
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
+    return run(plan([tuple(x.shape) for x in tensors], backend=backend), tensors)
+
+
+def plan(shapes, *, backend="auto", platform=None):
+    """Returns the `Plan` of a call of `global_norm`; raises as that does if a named backend cannot serve it.
+
+    Args:
+        shapes: of the tensors, with None for sizes that are not known.
+        backend: as in `global_norm`.
+        platform: a `Platform`; `None` for this process's.
+    """
+    platform = platform or platforms.this_process()
+    unknown = next((shape for shape in shapes if None in shape), None)
+    limits = {
+        "The native kernel of the global norm is for processors.": platform.gpu,
+        f"The native backend needs static shapes. Received: a tensor of shape {unknown}.": unknown is not None,
+    }
+    return choose(backend, limits=limits, platform=platform)
+
+
+def run(plan, tensors):
+    """Computes the norm of a list of float tensors as planned, by this `plan` or that of the step it is part of."""
     tensors = [ops.cast(x, "float32") for x in tensors]
-    chosen = plan([tuple(x.shape) for x in tensors], backend=backend).implementation
-    if chosen == "native":
+    if plan.implementation == "native":
         from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
         # One operation that keeps all cores busy. Of TensorFlow's, one for each tensor, those of the layers above run
         # while a layer's gradient should, and wait for each other: at the notebook's sizes a step took 1 ms longer.
         return calls.call("kerasptb_global_norm_float32", tensors, [()])[0]
-    if chosen == "keras" and _ON_TENSORFLOW and tensors:
+    if plan.implementation == "keras" and _ON_TENSORFLOW and tensors:
         # l2_loss needs one pass over each tensor; a square and a sum would need two and a temporary.
         return ops.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(x) for x in tensors]))
     return ops.sqrt(sum((ops.sum(ops.square(x)) for x in tensors), start=ops.zeros((), "float32")))
-
-
-def plan(shapes, *, backend="auto", platform=None):
-    """Returns the `Plan` of a call of `global_norm`, for tensors of these shapes; None stands for an unknown size."""
-    platform = platform or platforms.this_process()
-    limit = None
-    if backend not in ("reference", "keras"):
-        if platform.gpu:
-            limit = "The native kernel of the global norm is for processors."
-        elif (unknown := next((shape for shape in shapes if None in shape), None)) is not None:
-            limit = f"The native backend needs static shapes. Received: a tensor of shape {unknown}."
-    return choose(backend, limit=limit, platform=platform)

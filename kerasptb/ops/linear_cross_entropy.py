@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import Plan, choose, warn_if_slower
+from kerasptb.ops.plan import choose, warn_if_slower
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import after, as_tensor, differentiable, do_not_convert, matmul, matmul_bfloat16
 from kerasptb.utils.types import Backend, Precision, Tensor
@@ -54,7 +54,7 @@ def linear_cross_entropy(
     reduction: Literal["none", "sum"] = "none",
     *,
     backend: Backend = "auto",
-    precision: Precision = "float32",
+    precision: Precision | keras.DTypePolicy = "float32",
     scale: float = 1.0,
     transpose_kernel: bool = False,
     weights: Tensor | None = None,
@@ -78,7 +78,7 @@ def linear_cross_entropy(
             processors, `"bfloat16x3"` (two bfloat16 for each operand, three products). Inputs, sums, softmax and
             results are always float32; the gradient of the bias is a sum of terms that were rounded as operands. On a
             processor the products of few words (N of at most 6 to 39, by processor and precision) are float32 too,
-            which takes no longer.
+            which takes no longer. Or a dtype policy: `"bfloat16"` for `mixed_bfloat16` where it can be used.
         scale: factor of the loss, `1 / batch_size` for example. A factor given here saves a pass over the gradients
             that a multiplication afterwards would need.
         transpose_kernel: whether the kernel is `[V, D]`, as is an embedding matrix tied to the logits. The kernel is
@@ -111,19 +111,8 @@ def linear_cross_entropy(
     dtype = keras.backend.standardize_dtype(h.dtype)
     planned = plan(tuple(h.shape), bias.shape[0], dtype, backend=backend, precision=precision)
     warn_if_slower(planned, backend)
-    implementation = _implementation(planned, bool(transpose_kernel))
-    lead = ops.shape(targets)
-    h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
-    valid, targets = _checked_targets(targets, bias.shape[0])
-    scale = ops.cast(scale, h.dtype)
-    if weights is not None:
-        scale = scale * ops.stop_gradient(ops.reshape(ops.cast(weights, h.dtype), (-1,)))
-    if reduction == "sum":
-        loss, losses = implementation.loss_sum(h, kernel, bias, targets, valid, scale)
-    else:
-        losses = _nan_where_invalid(implementation.loss_per_word(h, kernel, bias, targets), valid)
-        loss = ops.reshape(losses * scale, lead)
-    return (loss, ops.reshape(ops.stop_gradient(losses), lead)) if return_losses else loss
+    loss, losses = run(planned, h, kernel, bias, targets, reduction, scale, bool(transpose_kernel), weights)
+    return (loss, losses) if return_losses else loss
 
 
 def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="float32", platform=None):
@@ -135,34 +124,56 @@ def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="
         shape: [..., D] of h, with None for sizes that are not known.
         vocabulary_size: V.
         dtype: name of the dtype of h.
-        backend: as in `linear_cross_entropy`, like `precision`.
-        precision: of the products.
+        backend: as in `linear_cross_entropy`.
+        precision: of the products, as there; or a dtype policy, as in `choose`.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    limit = None
-    if backend not in ("reference", "keras"):
-        if dtype != "float32":
-            limit = f"The native backend takes float32. Received: dtype={dtype}."
-        elif shape[-1] is None or (platform.gpu and None in shape):
-            limit = f"The native backend needs static shapes. Received: h of shape {shape}."
-    chosen = choose(backend, precision, limit, platform)
+    is_open = shape[-1] is None or (platform.gpu and None in shape)
+    limits = {
+        f"The native backend takes float32. Received: dtype={dtype}.": dtype != "float32",
+        f"The native backend needs static shapes. Received: h of shape {shape}.": is_open,
+    }
+    chosen = choose(backend, precision, limits=limits, platform=platform)
     if not chosen.is_native:
         return chosen
-    if platform.gpu:
-        return Plan("native_softmax", precision, "On a GPU the framework computes the products.")
     features = shape[-1]
-    many = precision == "float32" and features > _MAX_FUSED_FEATURES and None not in shape
-    if many and np.prod(shape[:-1]) > platform.few_words_limit(features, vocabulary_size):
+    many = chosen.precision == "float32" and features > _MAX_FUSED_FEATURES and None not in shape
+    if platform.gpu:
+        reason = "On a GPU the framework computes the products."
+    elif many and np.prod(shape[:-1]) > platform.few_words_limit(features, vocabulary_size):
         reason = f"In float32 the framework's products are faster above {_MAX_FUSED_FEATURES} features."
-        return Plan("native_softmax", precision, f"{reason} Received: {features}.")
-    return chosen
+        reason = f"{reason} Received: {features}."
+    else:
+        return chosen
+    return chosen._replace(implementation="native_softmax", reason=reason)
+
+
+def run(plan, h, kernel, bias, targets, reduction="none", scale=1.0, transpose_kernel=False, weights=None):
+    """Computes a cross-entropy as planned, of tensors as `linear_cross_entropy` takes them.
+
+    Returns:
+        The loss, and the losses of the words without weights and scale, through which no gradient goes.
+    """
+    implementation = _IMPLEMENTATIONS[plan.implementation](plan, transpose_kernel)
+    lead = ops.shape(targets)
+    h, targets = ops.reshape(h, (-1, h.shape[-1])), ops.reshape(targets, (-1,))
+    valid, targets = _checked_targets(targets, bias.shape[0])
+    scale = ops.cast(scale, h.dtype)
+    if weights is not None:
+        scale = scale * ops.stop_gradient(ops.reshape(ops.cast(weights, h.dtype), (-1,)))
+    if reduction == "sum":
+        loss, losses = implementation.loss_sum(h, kernel, bias, targets, valid, scale)
+    else:
+        losses = _nan_where_invalid(implementation.loss_per_word(h, kernel, bias, targets), valid)
+        loss = ops.reshape(losses * scale, lead)
+    return loss, ops.reshape(ops.stop_gradient(losses), lead)
 
 
 class _Reference:
     """Plain operations, differentiated by the framework: the specification of every other implementation."""
 
-    def __init__(self, transpose_kernel):
+    def __init__(self, plan, transpose_kernel):
         self.transpose_kernel = transpose_kernel
 
     def loss_per_word(self, h, kernel, bias, targets):
@@ -218,13 +229,14 @@ class _Chunked(_WithGradient):
     """Processes one chunk of rows at a time; subclasses compute the loss and the gradients of a chunk.
 
     Args:
+        plan: the `Plan`, whose precision is that of the products.
         transpose_kernel: whether the kernel is [V, D] instead of [D, V].
-        product: function that multiplies two matrices, such as `tensors.matmul`.
     """
 
-    def __init__(self, transpose_kernel, product=matmul):
+    def __init__(self, plan, transpose_kernel):
         self.transpose_kernel = transpose_kernel
-        self.product = product
+        self.product = matmul if plan.precision == "float32" else matmul_bfloat16
+        self.chunk_bytes = _GPU_CHUNK_BYTES if plan.platform == "gpu" else _CHUNK_BYTES
 
     def _logits(self, h, kernel):
         return self.product(h, kernel, transpose_b=self.transpose_kernel)
@@ -238,7 +250,7 @@ class _Chunked(_WithGradient):
             return dh, self.product(*factors, transpose_a=True)
 
     def _loss(self, h, kernel, bias, targets):
-        num_words, num_chunks, rows = _chunking(h, bias)
+        num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
         if _is_one(num_chunks):
             return self._chunk_loss(h, kernel, bias, targets)
         h, targets = (_pad_rows(x, num_chunks * rows) for x in (h, targets))
@@ -251,7 +263,7 @@ class _Chunked(_WithGradient):
         return loss[:num_words]
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
-        num_words, num_chunks, rows = _chunking(h, bias)
+        num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
         if _is_one(num_chunks):
             return self._chunk_loss_and_gradients(h, kernel, bias, targets, weights)
         # Padding has weight 0, so it does not change the gradients.
@@ -319,10 +331,10 @@ class _NativeSoftmax(_Chunked):
 class _NativeFused(_WithGradient):
     """Products and softmax in one native kernel, for processors."""
 
-    def __init__(self, transpose_kernel, precision):
+    def __init__(self, plan, transpose_kernel):
         self.attributes = {"transpose_kernel": transpose_kernel}
-        self.precision = precision
-        self.without_elements = _Keras(transpose_kernel)
+        self.precision = plan.precision
+        self.without_elements = _Keras(plan._replace(precision="float32"), transpose_kernel)
 
     def _loss(self, h, kernel, bias, targets):
         if 0 in (*h.shape, *kernel.shape):
@@ -341,6 +353,14 @@ class _NativeFused(_WithGradient):
         )
 
 
+_IMPLEMENTATIONS = {
+    "reference": _Reference,
+    "keras": _Keras,
+    "native": _NativeFused,
+    "native_softmax": _NativeSoftmax,
+}
+
+
 def _native_call(target, arguments, shapes, **options):
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 
@@ -348,10 +368,9 @@ def _native_call(target, arguments, shapes, **options):
     return calls.call(f"kerasptb_{target}", arguments, shapes, sized_by=0, **options)
 
 
-def _chunking(h, bias):
+def _chunking(h, bias, chunk_bytes):
     """Returns N, the number of chunks, and the rows of each chunk; all ints if N is static."""
     features, vocabulary_size = h.shape[1], bias.shape[0]
-    chunk_bytes = _GPU_CHUNK_BYTES if platforms.visible_gpus() else _CHUNK_BYTES
     max_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
     num_words = ops.shape(h)[0]
     maximum = max if isinstance(num_words, int) else ops.maximum
@@ -460,11 +479,3 @@ def _nan_where_invalid(loss, valid):
     """
     mark = ops.sqrt(ops.cast(valid, loss.dtype) - 1.0)  # 0 or NaN
     return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)
-
-
-def _implementation(planned, transpose_kernel):
-    if planned.implementation == "native":
-        return _NativeFused(transpose_kernel, planned.precision)
-    if planned.implementation == "native_softmax":
-        return _NativeSoftmax(transpose_kernel, matmul if planned.precision == "float32" else matmul_bfloat16)
-    return (_Reference if planned.implementation == "reference" else _Keras)(transpose_kernel)

@@ -33,7 +33,7 @@ class LogitFactors:
         bias: float [V], a tensor.
         transpose_kernel: whether the kernel is [V, D].
         backend: as in `linear_cross_entropy`.
-        precision: as in `linear_cross_entropy`.
+        precision: as in `linear_cross_entropy`; or a dtype policy, for that which follows from it.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LogitFactors:
         bias: Tensor,
         transpose_kernel: bool = False,
         backend: Backend = "auto",
-        precision: Precision = "float32",
+        precision: Precision | keras.DTypePolicy = "float32",
     ) -> None:
         self.h, self.kernel, self.bias = h, kernel, bias
         self.transpose_kernel, self.backend, self.precision = transpose_kernel, backend, precision

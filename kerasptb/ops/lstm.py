@@ -22,8 +22,6 @@ from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 from kerasptb.utils.types import Backend, Precision, Tensor
 
-EACH_GATE = "masks of each gate"  # in the place of the name of a mask [4, ...]
-
 
 @do_not_convert
 def lstm(
@@ -88,68 +86,84 @@ def lstm(
     masks = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask, "input_mask": input_mask}
     masks = {name: as_tensor(value) for name, value in masks.items() if value is not None}
     _check_masks(masks, shape, units)
-    if "input_mask" in masks and len(masks["input_mask"].shape) == 2:
-        tensors[0] = tensors[0] * masks.pop("input_mask")[:, None]
-    names = (EACH_GATE if len(value.shape) == 3 else name for name, value in masks.items())
-    planned = plan(shape, units, dtype, backend=backend, precision=precision, masks=tuple(names))
+    each_gate = any(len(value.shape) == 3 for value in masks.values())
+    planned = plan(shape, units, dtype, backend=backend, precision=precision, masks=tuple(masks), each_gate=each_gate)
     return run(planned, *tensors, **masks)
 
 
-def plan(shape, units, dtype="float32", *, backend="auto", precision="float32", masks=(), platform=None):
+def plan(
+    shape,
+    units,
+    dtype="float32",
+    *,
+    backend="auto",
+    precision="float32",
+    masks=(),
+    each_gate=False,
+    limit=None,
+    platform=None,
+):
     """Returns the `Plan` of a call of `lstm`; raises as `lstm` does if a named backend cannot serve it.
+
+    "native" is one kernel for the whole layer; with "native_recurrence" the framework computes the products around the
+    recurrence, and a kernel that.
 
     Args:
         shape: (B, T, D) of x, with None for sizes that are not known; `None` if all of them will be.
         units: number of units H.
         dtype: name of the tensors' dtype.
-        backend: as in `lstm`, like `precision`.
-        precision: of the products.
-        masks: names of the masks that are given, of "mask", "resets" and "recurrent_mask", and `EACH_GATE`.
+        backend: as in `lstm`.
+        precision: of the products, as in `lstm`; or a dtype policy, as in `choose`.
+        masks: names of the arguments of `lstm` that are given, of "mask", "resets", "recurrent_mask" and "input_mask".
+        each_gate: whether a mask has factors of its own for each gate, [4, ...].
+        limit: a sentence on why only Keras' loop serves the caller, or `None`.
         platform: a `Platform`; `None` for this process's.
     """
     platform = platform or platforms.this_process()
-    limit = keras_only(shape, units, backend, precision, masks, platform, dtype)
-    return choose(backend, precision, limit, platform)
-
-
-def keras_only(shape, units, backend="auto", precision="float32", masks=(), platform=None, dtype="float32"):
-    """Returns one line on why only Keras' loop can serve a call, or None; arguments as in `plan`."""
-    if backend == "keras":
-        return None
-    platform = platform or platforms.this_process()
     # While Keras builds a model on JAX, an unknown size is a symbolic expression.
     known = [isinstance(size, int) and size > 0 for size in shape or (1, 1, 1)]
-    if backend == "reference":
-        steps = f"The reference backend needs a static number of steps. Received: x of shape {shape}."
-        return None if known[1] else steps
+    if backend == "reference" and limit is None and not known[1]:
+        limit = f"The reference backend needs a static number of steps. Received: x of shape {shape}."
     # With TensorFlow the batch may be open, and on a processor the number of steps.
     for dimension in (0,) if platform.gpu else (0, 1):
         known[dimension] = known[dimension] or (shape is not None and shape[dimension] is None)
+    of_steps = [name for name in masks if name != "input_mask"]  # factors of x are the framework's there
     limits = {
         f"The native backend takes float32. Received: dtype={dtype}.": dtype != "float32",
         f"The native backend needs static shapes without zeros. Received: shape={shape}.": not all(known),
-        f"On a GPU the native backend takes no masks. Received: {', '.join(masks)}.": platform.gpu and masks,
+        f"On a GPU the native backend takes no masks. Received: {', '.join(of_steps)}.": platform.gpu and of_steps,
     }
-    if (limit := next((limit for limit, holds in limits.items() if holds), None)) is not None:
-        return limit
-    # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
-    if platform.gpu and platform.why_not_native(precision) is None and units > platform.max_units("float32"):
-        most = platform.max_units(precision)
-        wide = f"The native backend takes at most {most} units in {precision} on this GPU. Received: units={units}."
-        return wide if units > most else None
-    return None
+    chosen = choose(backend, precision, limits=limits, limit=limit, platform=platform)
+    if not chosen.is_native:
+        return chosen
+    if platform.gpu:
+        # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
+        if units > platform.max_units("float32") and units > (most := platform.max_units(chosen.precision)):
+            wide = f"The native backend takes at most {most} units in {chosen.precision} on this GPU."
+            return choose(backend, precision, limit=f"{wide} Received: units={units}.", platform=platform)
+        reason = "On a GPU the framework computes the products."
+    elif each_gate and chosen.precision == "float32":
+        reason = "In float32 the framework computes the products of masks of each gate."
+    else:
+        return chosen
+    return chosen._replace(implementation="native_recurrence", reason=reason)
 
 
-def run(plan, *tensors, **masks):
+def run(plan, x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     """Runs an LSTM as planned, on the tensors and masks of `lstm`."""
+    for name in ("recurrent_mask", "input_mask"):
+        if name in masks:
+            masks[name] = ops.cast(masks[name], x.dtype)  # those of a layer's policy may have fewer bits
+    if "input_mask" in masks and len(masks["input_mask"].shape) == 2:
+        x = x * masks.pop("input_mask")[:, None]
+    tensors = (x, h0, c0, kernel, recurrent_kernel, bias)
     if plan.implementation == "reference":
         return _reference(*tensors, **masks)
     if plan.implementation == "keras":
         return _keras(*tensors, **masks)
     from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow or JAX)
 
-    on_gpu = bool(platforms.visible_gpus())
-    return native.lstm(*tensors, **masks, precision=plan.precision, on_gpu=on_gpu)
+    return native.lstm(plan, *tensors, **masks)
 
 
 def _reference(x, *tensors, mask=None, resets=None, **constant):

@@ -7,13 +7,16 @@
 | `"native"` | the native library's kernels: for processors, and for NVIDIA GPUs of compute capability 9.0 and later |
 | `"auto"` | `"native"` where it can serve the call, else `"keras"` |
 
-A backend asked for by name is used or raises; only `"auto"` chooses. Each operation has a function `plan`, of shapes
-(with None for sizes that are not known), dtypes, precision, backend and platform. Layers, the model, the trainers and
-reports ask it, and decide nothing again.
+A backend asked for by name is used or raises; only `"auto"` chooses. Each operation has two functions:
+
+    plan(shape, ..., dtype, *, backend, ..., platform) -> Plan      shapes have None for sizes that are not known
+    run(plan, tensors ...)                                          asks nothing again
+
+The operation itself is one after the other. A layer plans where it first knows the shapes, and hands the plan down.
 """
 
 import warnings
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import keras
 
@@ -31,20 +34,27 @@ class Plan(NamedTuple):
     """What runs for a call.
 
     Attributes:
-        implementation: "reference", "keras", "native", or "native_softmax": the cross-entropy with the framework's
-            products around a native kernel.
+        implementation: "reference", "keras", "native"; or, with the framework's products around a native kernel,
+            "native_recurrence" of the LSTM and "native_softmax" of the cross-entropy.
         precision: of the matrix products, one of `PRECISIONS`.
+        platform: what it is for, "cpu" or "gpu".
         reason: one line on why nothing faster runs; `None` if this is the fastest.
     """
 
     implementation: str
     precision: str = "float32"
+    platform: Literal["cpu", "gpu"] = "cpu"
     reason: str | None = None
 
     @property
     def is_native(self) -> bool:
         """Whether native kernels run."""
         return self.implementation.startswith("native")
+
+    @property
+    def backend(self) -> str:
+        """The backend that the implementation belongs to: "reference", "keras" or "native"."""
+        return "native" if self.is_native else self.implementation
 
 
 def check_names(backend, precision):
@@ -60,36 +70,41 @@ def check_names(backend, precision):
         )
 
 
-def choose(backend, precision="float32", limit=None, platform=None):
-    """Returns the `Plan` of a call from what limits it.
+def choose(backend, precision="float32", *, limits=None, limit=None, platform=None):
+    """Returns the `Plan` of a call from what limits it: the rule of every operation's `plan`.
 
     Args:
         backend: one of `BACKENDS`.
-        precision: one of `PRECISIONS`.
-        limit: a sentence on why only Keras' own implementation can serve this call; `None` if others can too. Not read
-            with `backend="keras"`.
+        precision: one of `PRECISIONS`; or a Keras dtype policy, for its `default_precision`, which names none.
+        limits: dict from sentences on why the native library cannot serve this call to whether they hold; the first
+            that holds is told.
+        limit: a sentence on why Keras' own implementation alone can serve this call, or `None`.
         platform: a `Platform`; `None` for this process's.
 
     Raises:
-        ValueError: for unknown names, or if the limit keeps the named backend from serving the call.
+        ValueError: for unknown names, or if a limit keeps the named backend from serving the call.
         NativeUnavailableError: if `"native"`, or a precision that only it has, is named and it cannot be used.
     """
+    platform = platform or platforms.this_process()
+    named = backend != "auto" or (isinstance(precision, str) and precision != "float32")
+    if not isinstance(precision, str):
+        precision = default_precision(backend, precision, platform)
     check_names(backend, precision)
+    where = "gpu" if platform.gpu else "cpu"
     if backend == "keras":
-        return Plan("keras", reason='`backend="keras"` was named.')
-    named = backend != "auto" or precision != "float32"
+        return Plan("keras", platform=where, reason='`backend="keras"` was named.')
     others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
+    if limit is None and backend != "reference":
+        limit = next((sentence for sentence, holds in (limits or {}).items() if holds), None)
     if limit is not None and named:
         raise ValueError(f"{limit} Use {others}. Received: backend={backend!r}, precision={precision!r}")
     if limit is None and backend == "reference":
-        return Plan("reference", reason='`backend="reference"` was named.')
-    if limit is None:
-        limit = (platform or platforms.this_process()).why_not_native(precision)
-    if limit is None:
-        return Plan("native", precision)
+        return Plan("reference", platform=where, reason='`backend="reference"` was named.')
+    if limit is None and (limit := platform.why_not_native(precision)) is None:
+        return Plan("native", precision, where)
     if named:
         raise NativeUnavailableError(f"{limit} Use {others}. Received: backend={backend!r}, precision={precision!r}")
-    return Plan("keras", reason=limit)
+    return Plan("keras", platform=where, reason=limit)
 
 
 def default_precision(backend="auto", policy=None, platform=None):
@@ -133,9 +148,9 @@ def warn_if_slower(plan, backend="auto"):
     Called where a call is about to run. Silent are a backend that was named, GPUs, exports, and Keras asking for
     shapes.
     """
-    if plan.implementation != "keras" or backend != "auto" or in_symbolic_scope() or _essence(plan.reason) in _told:
+    if plan.implementation != "keras" or plan.platform == "gpu" or backend != "auto" or _essence(plan.reason) in _told:
         return
-    if platforms.visible_gpus() or is_exported():
+    if in_symbolic_scope() or is_exported():
         return
     note_as_told(plan.reason)
     warnings.warn(

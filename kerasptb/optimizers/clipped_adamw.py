@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerasptb.ops.clipped_adamw import clipped_adamw
+from kerasptb.ops.clipped_adamw import run as run_clipped_adamw
 from kerasptb.optimizers.one_pass import OnePassStep, clip_norm
 from kerasptb.utils.types import Tensor
 
@@ -72,14 +72,15 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
             gradient = tf.convert_to_tensor(gradient)
         super().update_step(gradient, variable, learning_rate)
 
-    def _serves_in_one_pass(self, gradients, variables):
-        return not self.amsgrad and super()._serves_in_one_pass(gradients, variables)
+    def _plan_of_one_pass(self, gradients, variables):
+        return None if self.amsgrad else super()._plan_of_one_pass(gradients, variables)
 
     def _own_lists(self):
         return [self._momentums, self._velocities]
 
-    def _updated(self, arrays, gradients, learning_rate, **options):
-        *arrays, averages = clipped_adamw(
+    def _updated(self, plan, arrays, gradients, learning_rate, **options):
+        *arrays, averages = run_clipped_adamw(
+            plan,
             *arrays,
             gradients,
             learning_rate,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from kerasptb.ops.clipped_sgd import clipped_sgd
+from kerasptb.ops.clipped_sgd import run as run_clipped_sgd
 from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
@@ -74,14 +74,14 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         """Leaves the gradients as they are: the factor goes into the learning rate."""
         return grads
 
-    def _updated(self, arrays, gradients, learning_rate, **options):
-        weights, averages = clipped_sgd(*arrays, gradients, learning_rate, **options)
+    def _updated(self, plan, arrays, gradients, learning_rate, **options):
+        weights, averages = run_clipped_sgd(plan, *arrays, gradients, learning_rate, **options)
         return [weights], averages
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if _ON_TENSORFLOW:
             _check_single_replica()
-        if self.global_clipnorm is not None and not self._in_one_pass:
+        if self.global_clipnorm is not None and self._plan is None:
             learning_rate = clipped_rate(learning_rate, norm_of_gradients(grads), self.global_clipnorm)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 

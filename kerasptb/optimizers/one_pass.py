@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from kerasptb.ops.clipped_step import plan
+from kerasptb.ops.clipped_step import plan_of
+from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla
 from kerasptb.optimizers.averaging import PolyakAveraging
 
@@ -33,24 +34,26 @@ class OnePassStep(PolyakAveraging):
     A subclass has `_updated`, and `_own_lists` if it has variables of its own.
     """
 
-    _in_one_pass = False  # whether the step that is being traced is one
+    _plan: Plan | None = None  # of the step that is being traced, if it is one pass
 
-    def _serves_in_one_pass(self, gradients, variables):
-        """Whether the native operation does the step of these variables."""
+    def _plan_of_one_pass(self, gradients, variables):
+        """Returns the `Plan` of the native operation that does the step of these variables, or None."""
         if not _ON_TENSORFLOW or not compiled_by_xla() or tf.distribute.has_strategy():
-            return False
+            return None
         if self.gradient_accumulation_steps or self.clipnorm or self.clipvalue:
-            return False
-        return plan(variables, [isinstance(g, tf.IndexedSlices) for g in gradients]).is_native
+            return None
+        plan = plan_of(variables, _pairs(gradients))
+        return plan if plan.is_native else None
 
     def _own_lists(self):
         """Returns lists of the optimizer's own variables for all trainable variables."""
         return []
 
-    def _updated(self, arrays, gradients, learning_rate, **options):
+    def _updated(self, plan, arrays, gradients, learning_rate, **options):
         """Returns the tensors after the step, lists in the order of their variables.
 
         Args:
+            plan: the step's `Plan`.
             arrays: lists of tensors before the step: the weights and those of `_own_lists`.
             gradients: as `kerasptb.ops.clipped_sgd` takes them.
             learning_rate: float scalar.
@@ -62,28 +65,25 @@ class OnePassStep(PolyakAveraging):
         raise NotImplementedError
 
     def _backend_apply_gradients(self, grads, trainable_variables):
-        if not self._serves_in_one_pass(grads, trainable_variables):
-            super()._backend_apply_gradients(grads, trainable_variables)
-            return
-        self._in_one_pass = True
+        self._plan = self._plan_of_one_pass(grads, trainable_variables)
         try:
             super()._backend_apply_gradients(grads, trainable_variables)
         finally:
-            self._in_one_pass = False
+            self._plan = None
 
     def _clip_gradients(self, grads):
-        return grads if self._in_one_pass else super()._clip_gradients(grads)
+        return super()._clip_gradients(grads) if self._plan is None else grads
 
     def _apply_weight_decay(self, variables):
-        if not self._in_one_pass:
+        if self._plan is None:
             super()._apply_weight_decay(variables)
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        if not self._in_one_pass:
+        if self._plan is None:
             super()._update_model_variables_moving_average(trainable_variables)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if not self._in_one_pass:
+        if self._plan is None:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
         places = [self._get_variable_index(v) for v in trainable_variables]
@@ -96,8 +96,8 @@ class OnePassStep(PolyakAveraging):
         if self.use_ema:
             averages = [self._model_variables_moving_average[i].value for i in places]
             options |= {"averages": _tensors(averages), "average_momentum": self.average_momentum()}
-        pairs = [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in grads]
-        arrays, new_averages = self._updated([_tensors(x) for x in (weights, *own)], pairs, learning_rate, **options)
+        arrays = [_tensors(x) for x in (weights, *own)]
+        arrays, new_averages = self._updated(self._plan, arrays, _pairs(grads), learning_rate, **options)
         for variables, values in zip([weights, *own, averages], [*arrays, new_averages], strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
@@ -108,3 +108,7 @@ class OnePassStep(PolyakAveraging):
 
 def _tensors(variables):
     return [ops.convert_to_tensor(v) for v in variables]
+
+
+def _pairs(gradients):
+    return [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in gradients]

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.lstm import lstm
-from kerasptb.ops.plan import choose
+from kerasptb.ops.plan import Plan, choose
 
 NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 # (batch, steps, features, units): ones, primes, just beside the widths of vectors (4, 8, 16) and of tiles (3, 6 rows),
@@ -173,7 +173,7 @@ def test_native_gradient_of_a_tape_outside_the_function(native_library):
 
 def test_auto_takes_the_native_library_where_it_serves(native_library):
     assert choose("auto").implementation == "native"
-    assert choose("auto", limit="No.") == ("keras", "float32", "No.")
+    assert choose("auto", limit="No.") == Plan("keras", reason="No.")
 
 
 def test_named_backends_do_not_fall_back(native_library):

@@ -1,5 +1,7 @@
 """What runs, as tables: plans are functions of shapes, dtypes, precision, backend and platform."""
 
+import importlib
+import inspect
 import warnings
 
 import keras
@@ -14,13 +16,16 @@ from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.global_norm import plan as plan_global_norm
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors
-from kerasptb.ops.lstm import EACH_GATE
 from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import NativeUnavailableError, loader
 from kerasptb.ops.plan import Plan, check_names, choose, default_precision
 from kerasptb.ops.platform import Platform, this_process
 
 WITHOUT = "The library is not built."
+lstm_module, cross_entropy_module, dropout_module, global_norm_module, sgd_module = (
+    importlib.import_module(f"kerasptb.ops.{name}")
+    for name in ("lstm", "linear_cross_entropy", "dropout", "global_norm", "clipped_sgd")
+)
 
 
 def platform(gpu=False, missing=(), max_units=(256, 512), few_words=39):
@@ -39,6 +44,8 @@ def platform(gpu=False, missing=(), max_units=(256, 512), few_words=39):
 
 CPU, GPU, BARE = platform(), platform(gpu=True), platform(missing=WITHOUT)
 AVX2 = platform(missing=("bfloat16", "bfloat16x3"), few_words=18)
+EACH_GATE = {"each_gate": True}
+MIXED = keras.dtype_policies.get("mixed_bfloat16")
 
 # (shape, units, options, platform) -> implementation, what the reason says
 LSTM = [
@@ -50,18 +57,32 @@ LSTM = [
     ((60, None, 200), 256, {}, GPU, "keras", "static shapes"),
     ((60, 20, None), 256, {}, CPU, "keras", "static shapes"),
     ((60, 20, 200), 256, {"masks": ("mask", "resets", "recurrent_mask")}, CPU, "native", None),
-    ((60, 20, 200), 256, {"masks": (EACH_GATE,)}, CPU, "native", None),
-    ((60, 20, 200), 256, {"masks": ("mask", EACH_GATE), "precision": "bfloat16"}, CPU, "native", None),
+    ((60, 20, 200), 256, {"masks": ("recurrent_mask",), **EACH_GATE}, CPU, "native_recurrence", "of each gate"),
+    ((60, 20, 200), 256, {"masks": ("mask", "input_mask"), **EACH_GATE}, CPU, "native_recurrence", "of each gate"),
+    ((60, 20, 200), 256, {"masks": ("mask", "input_mask"), **EACH_GATE, "precision": "bfloat16"}, CPU, "native", None),
+    ((60, 20, 200), 256, {}, GPU, "native_recurrence", "On a GPU"),
+    ((60, 20, 200), 256, {"masks": ("input_mask",), **EACH_GATE}, GPU, "native_recurrence", "On a GPU"),
+    ((60, 20, 200), 256, {"masks": ("input_mask", "recurrent_mask"), **EACH_GATE}, GPU, "keras", ": recurrent_mask"),
     ((60, 20, 200), 256, {"masks": ("mask", "resets")}, GPU, "keras", "no masks. Received: mask, resets"),
-    ((60, 20, 200), 256, {"masks": (EACH_GATE,), "backend": "reference"}, CPU, "reference", "was named"),
+    (
+        (60, 20, 200),
+        256,
+        {"masks": ("recurrent_mask",), **EACH_GATE, "backend": "reference"},
+        CPU,
+        "reference",
+        "was named",
+    ),
     ((60, 20, 0), 256, {}, CPU, "keras", "without zeros"),
     ((60, 20, 200), 256, {"dtype": "float16"}, CPU, "keras", "takes float32"),
     ((60, 20, 200), 256, {}, BARE, "keras", WITHOUT),
     ((60, 20, 200), 256, {"backend": "keras"}, CPU, "keras", "was named"),
     ((60, 20, 200), 256, {"backend": "reference", "dtype": "float64"}, BARE, "reference", "was named"),
-    ((None, 20, 200), 256, {"precision": "bfloat16"}, GPU, "native", None),
+    ((60, 20, 200), 256, {"limit": "Not this layer."}, CPU, "keras", "Not this layer."),
+    ((None, 20, 200), 256, {"precision": "bfloat16"}, GPU, "native_recurrence", "On a GPU"),
     (None, 257, {}, GPU, "keras", "at most 256 units in float32"),
-    (None, 512, {"precision": "bfloat16"}, GPU, "native", None),
+    (None, 512, {"precision": "bfloat16"}, GPU, "native_recurrence", "On a GPU"),
+    (None, 513, {"precision": MIXED}, GPU, "keras", "at most 512 units in bfloat16"),  # no precision was named
+    ((60, 20, 0), 256, {"precision": MIXED}, CPU, "keras", "without zeros"),
 ]
 
 LSTM_ERRORS = [
@@ -72,6 +93,8 @@ LSTM_ERRORS = [
     ((60, 20, 0), 256, {"backend": "native"}, CPU, ValueError, 'Use backend="auto" or "keras"'),
     (None, 513, {"precision": "bfloat16"}, GPU, ValueError, 'at most 512 units.*Use precision="float32"'),
     (None, 4, {"backend": "keras", "precision": "bfloat16"}, CPU, ValueError, "only with backend"),
+    (None, 4, {"backend": "reference", "limit": "Not this layer."}, CPU, ValueError, "Not this layer. Use"),
+    (None, 4, {"backend": "native", "precision": MIXED}, AVX2, NativeUnavailableError, "No bfloat16"),
 ]
 
 CROSS_ENTROPY = [
@@ -92,7 +115,12 @@ CROSS_ENTROPY = [
     ((1200, 128), {"dtype": "float64"}, CPU, "keras", "takes float32"),
     ((1200, 128), {}, BARE, "keras", WITHOUT),
     ((1200, 128), {"backend": "reference"}, BARE, "reference", "was named"),
+    ((None, 128), {"precision": MIXED}, GPU, "keras", "static shapes"),  # no precision was named
 ]
+
+
+def x(*shape, dtype="float32"):
+    return np.zeros(shape, dtype)
 
 
 def check(plan, implementation, reason):
@@ -100,11 +128,24 @@ def check(plan, implementation, reason):
     assert (plan.reason is None) == (reason is None)
     assert reason is None or reason in plan.reason
     assert plan.is_native == implementation.startswith("native")
+    assert plan.backend == implementation.partition("_")[0]
 
 
 @pytest.mark.parametrize(("shape", "units", "options", "where", "implementation", "reason"), LSTM)
 def test_lstm(shape, units, options, where, implementation, reason):
-    check(plan_lstm(shape, units, **options, platform=where), implementation, reason)
+    plan = plan_lstm(shape, units, **options, platform=where)
+    check(plan, implementation, reason)
+    assert plan.platform == ("gpu" if where is GPU else "cpu")
+    if options.get("precision") is MIXED:
+        assert plan.precision == "float32"
+
+
+def test_the_precision_of_a_policy_is_planned():
+    assert plan_lstm(None, 4, precision=MIXED, platform=CPU) == Plan("native", "bfloat16")
+    assert plan_lstm(None, 4, precision=MIXED, platform=AVX2) == Plan("native")
+    assert plan_cross_entropy((1200, 1500), 9, precision=MIXED, platform=CPU) == Plan("native", "bfloat16")
+    softmax = plan_cross_entropy((1200, 1500), 9, precision=MIXED, platform=AVX2)
+    assert softmax[:3] == ("native_softmax", "float32", "cpu")
 
 
 @pytest.mark.parametrize(("shape", "units", "options", "where", "error", "message"), LSTM_ERRORS)
@@ -132,19 +173,53 @@ def test_linear_cross_entropy(shape, options, where, implementation, reason):
         (plan_global_norm, [[(3, 4), ()]], CPU, "native", None),
         (plan_global_norm, [[(3, 4), (None, 4)]], CPU, "keras", "static"),
         (plan_global_norm, [[(3, 4)]], GPU, "keras", "for processors"),
-        (plan_clipped_sgd, [[keras.KerasTensor((3, 4))], [True]], CPU, "native", None),
-        (plan_clipped_sgd, [[keras.KerasTensor((3,))], [True]], CPU, "keras", "rows of matrices"),
-        (plan_clipped_sgd, [[keras.KerasTensor((3,), "float64")], [False]], CPU, "keras", "float32 weights"),
-        (plan_clipped_sgd, [[keras.KerasTensor((3,))], [False]], GPU, "keras", "for processors"),
-        (plan_clipped_adamw, [[keras.KerasTensor((3, 4)), keras.KerasTensor(())], [True, False]], CPU, "native", None),
-        (plan_clipped_adamw, [[keras.KerasTensor((3,))], [True]], CPU, "keras", "rows of matrices"),
-        (plan_clipped_adamw, [[keras.KerasTensor((3,), "float64")], [False]], CPU, "keras", "float32 weights"),
-        (plan_clipped_adamw, [[keras.KerasTensor((3,))], [False]], GPU, "keras", "for processors"),
-        (plan_clipped_adamw, [[keras.KerasTensor((3,))], [False]], BARE, "keras", WITHOUT),
+        (plan_clipped_sgd, [[(3, 4)], ["float32"], [True]], CPU, "native", None),
+        (plan_clipped_sgd, [[(3,)], ["float32"], [True]], CPU, "keras", "rows of matrices"),
+        (plan_clipped_sgd, [[(3,)], ["float64"], [False]], CPU, "keras", "float32 weights"),
+        (plan_clipped_sgd, [[(3,)], ["float32"], [False]], GPU, "keras", "for processors"),
+        (plan_clipped_adamw, [[(3, 4), ()], ["float32"] * 2, [True, False]], CPU, "native", None),
+        (plan_clipped_adamw, [[(3, 4), (3,)], ["float32"] * 2, [False, True]], CPU, "keras", "rows of matrices"),
+        (plan_clipped_adamw, [[(3,), ()], ["float32", "float64"], [False] * 2], CPU, "keras", "float32 weights"),
+        (plan_clipped_adamw, [[(3,)], ["float32"], [False]], GPU, "keras", "for processors"),
+        (plan_clipped_adamw, [[(3,)], ["float32"], [False]], BARE, "keras", WITHOUT),
     ],
 )
 def test_others(plan, arguments, where, implementation, reason):
     check(plan(*arguments, platform=where), implementation, reason)
+
+
+@pytest.mark.parametrize("plan", [plan_dropout, plan_global_norm, plan_clipped_sgd, plan_lstm, plan_cross_entropy])
+def test_plans_are_asked_alike(plan):
+    first, *others = inspect.signature(plan).parameters.values()
+    assert first.name in ("shape", "shapes")
+    named = {parameter.name: parameter for parameter in others if parameter.kind is parameter.KEYWORD_ONLY}
+    assert (named["backend"].default, named["platform"].default) == ("auto", None)
+    assert list(named)[-1] == "platform"
+    (*_, last) = inspect.getdoc(plan).splitlines()
+    assert last.strip() == "platform: a `Platform`; `None` for this process's."
+
+
+@pytest.mark.parametrize("where", ["cpu", "gpu"])
+def test_who_runs_a_plan_asks_nothing(native_library, monkeypatch, where):
+    """The GPU's implementations run here on the processor's side of the same handlers, where no GPU is seen."""
+    monkeypatch.setattr("kerasptb.ops.platform.visible_gpus", lambda: pytest.fail("asked"))
+    monkeypatch.setattr("kerasptb.ops.platform.this_process", lambda: pytest.fail("asked"))
+    of_lstm = [x(2, 3, 4), x(2, 5), x(2, 5), x(4, 20), x(5, 20), x(20)]
+    of_cross_entropy = [x(2, 3), x(3, 4), x(4), x(2, dtype="int32")]
+    weights, rate = [tf.ones((2, 3))], 0.5
+    for backend in ("reference", "keras", "native", "native_recurrence"):
+        h_seq, *_ = lstm_module.run(Plan(backend, platform=where), *map(tf.constant, of_lstm))
+        np.testing.assert_array_equal(h_seq, x(2, 3, 5))
+    for backend in ("reference", "keras", "native", "native_softmax"):
+        loss, _ = cross_entropy_module.run(Plan(backend, platform=where), *map(tf.constant, of_cross_entropy))
+        np.testing.assert_allclose(loss, np.log([4, 4]), rtol=1e-6)
+    for backend in ("reference", "keras", "native"):
+        plan = Plan(backend, platform=where)
+        seeds = keras.random.SeedGenerator(1)
+        assert set(np.unique(dropout_module.run(plan, tf.ones(100), rate, seeds))) == {0, 2}
+        np.testing.assert_allclose(global_norm_module.run(plan, weights), 6**0.5, rtol=1e-6)
+        (stepped,), _ = sgd_module.run(plan, weights, weights, 1.0, 6**0.5 / 2)
+        np.testing.assert_allclose(stepped, np.full((2, 3), 0.5), rtol=1e-6)
 
 
 def test_choose_is_the_rule():
@@ -182,9 +257,12 @@ def test_default_precision(policy, backend, where, precision):
         (lambda: FusedLSTM(4, dtype="float64"), "keras", "Received: dtype policy float64"),
         (lambda: FusedLSTM(4, dtype="bfloat16"), "keras", "Received: dtype policy bfloat16"),
         (lambda: FusedLSTM(4, dtype="mixed_float16"), "native", None),
-        (lambda: FusedLSTM(4, dropout=0.5, use_bias=False, go_backwards=True, unroll=True), "native", None),
+        (lambda: FusedLSTM(4, use_bias=False, go_backwards=True, unroll=True), "native", None),
+        (lambda: FusedLSTM(4, dropout=0.5), "native", None),
+        (lambda: FusedLSTM(4, dropout=0.5, implementation=1), "native_recurrence", "masks of each gate"),
+        (lambda: FusedLSTM(4, dropout=0.5, recurrent_dropout=0.5, shared_recurrent_dropout=True), "native", None),
         (lambda: FusedLSTM(4, activation="relu"), "keras", "LSTM with activation='relu'"),
-        (lambda: FusedLSTM(4, recurrent_dropout=0.5), "native", None),
+        (lambda: FusedLSTM(4, recurrent_dropout=0.5), "native_recurrence", "masks of each gate"),
         (lambda: FusedLSTM(4, recurrent_dropout=0.5, shared_recurrent_dropout=True), "native", None),
         (lambda: FusedLSTM(4, recurrent_kernel_dropout=0.5), "native", None),
         (lambda: FusedLSTM(4, backend="keras"), "keras", "was named"),
@@ -194,15 +272,17 @@ def test_default_precision(policy, backend, where, precision):
 )
 def test_layers_tell_what_runs(native_library, layer, implementation, reason):
     layer = layer()
-    check(layer.plan(), implementation, reason)
+    plan = layer.plan()
+    check(plan, implementation, reason)
     if isinstance(layer, FusedLSTM):
-        assert layer.expected_backend() == implementation
+        assert layer.expected_backend() == plan.backend
 
 
 def test_a_call_may_have_what_the_layer_does_not_know(native_library):
     layer = FusedLSTM(4)
     check(layer.plan((2, None, 4), mask=True, resets=True), "native", None)
     check(layer.plan((2, 3, 0)), "keras", "static shapes")
+    check(FusedLSTM(4, recurrent_dropout=0.5).plan((2, 3, 4), training=False), "native", None)
     with pytest.raises(ValueError, match="static shapes"):
         FusedLSTM(4, backend="native").plan((2, 3, 0))
 
@@ -234,10 +314,6 @@ def told(monkeypatch):
         return [str(warning.message) for warning in caught]
 
     return run
-
-
-def x(*shape, dtype="float32"):
-    return np.zeros(shape, dtype)
 
 
 def in_symbolic_scope(layer):

@@ -164,13 +164,16 @@ def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, mon
     assert np.isfinite(model.fit(tokens, np.array([1, 2]), verbose=0).history["loss"]).all()
 
 
-def test_a_gpu_takes_a_training_step_as_one_chunk(gpus):
-    from kerasptb.ops.linear_cross_entropy import _chunking
-
-    h, bias = np.zeros((1200, 128), "float32"), np.zeros(10_000, "float32")
-    assert _chunking(h, bias)[1] == 6
-    gpus(None)
-    assert _chunking(h, bias)[1] == 1
+def test_a_gpu_takes_a_training_step_as_one_chunk(gpus, monkeypatch):
+    module, chunks = importlib.import_module("kerasptb.ops.linear_cross_entropy"), []
+    chunking = module._chunking
+    monkeypatch.setattr(module, "_chunking", lambda *args: chunks.append(chunking(*args)) or chunks[-1])
+    h, bias = np.zeros((1200, 1), "float32"), np.zeros(10_000, "float32")
+    for see in (None, lambda: gpus(None)):
+        if see:
+            see()
+        linear_cross_entropy(h, np.zeros((1, 10_000), "float32"), bias, np.zeros(1200, "int32"), backend="keras")
+    assert [count for _, count, _ in chunks] == [6, 1]
 
 
 @pytest.mark.parametrize(("level", "slow"), [("avx512bf16", True), ("amx", False)])

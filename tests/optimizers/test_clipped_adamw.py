@@ -58,7 +58,7 @@ def in_one_pass(native_library, monkeypatch):
     done, original = [], OnePassStep._backend_update_step
 
     def noted(self, grads, trainable_variables, learning_rate):
-        if self._in_one_pass:
+        if self._plan is not None:
             done.append(len(trainable_variables))
         return original(self, grads, trainable_variables, learning_rate)
 

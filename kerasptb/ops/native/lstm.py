@@ -1,8 +1,8 @@
 """The LSTM on the native library's kernels, with its gradient.
 
-On a processor one kernel computes the whole layer. On a GPU the framework computes the products outside the recurrence:
-x W before it; dx, dW, dU and dh0 after it. Handlers and their shapes: `lstm.h` and
-`recurrence.h` in `src/lstm/`.
+The plan says which kernels run: those of the whole layer ("native"); or those of the recurrence ("native_recurrence"),
+and the framework computes the products outside it: x W before it; dx, dW, dU and dh0 after it. Handlers and their
+shapes: `lstm.h` and `recurrence.h` in `src/lstm/`.
 
 Where no gradient can be asked for (as in `evaluate`), the kernels store nothing for it; see `tensors.differentiable`.
 """
@@ -15,18 +15,14 @@ from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
-def lstm(x, h0, c0, kernel, recurrent_kernel, bias, precision="float32", on_gpu=False, input_mask=None, **masks):
-    """See `kerasptb.ops.lstm`; the first six arguments are float32 tensors.
+def lstm(plan, x, h0, c0, kernel, recurrent_kernel, bias, **masks):
+    """See `kerasptb.ops.lstm`; the tensors are float32, and a mask of the inputs is of each gate.
 
     With TensorFlow the batch size may be unknown, and on a processor the number of steps.
     """
     x, h0, c0 = _with_one_batch(x, h0, c0)
-    each_gate = any(given is not None and len(given.shape) == 3 for given in (masks.get("recurrent_mask"), input_mask))
-    around = on_gpu or (each_gate and precision == "float32")
-    passes = (_RECURRENCES if around else _LAYERS)[precision]
+    passes = (_RECURRENCES if plan.implementation == "native_recurrence" else _LAYERS)[plan.precision]
     special = _special(**masks)
-    if input_mask is not None:
-        special = [*(special or _special(resets=ops.zeros(ops.shape(x)[:2], "bool"))), ops.cast(input_mask, "float32")]
 
     def forward(*arguments):
         h_seq, h_T, c_T, *saved = passes.forward(*arguments)
@@ -45,14 +41,20 @@ def _rows(special):
     return Rows((0, 0, 0, None, None, None, *of_special), (0, 0, 0))
 
 
-def _special(mask=None, resets=None, recurrent_mask=None):
+def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
     """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
-    if all(given is None for given in (mask, resets, recurrent_mask)):
+    if all(given is None for given in (mask, resets, recurrent_mask, input_mask)):
         return []
     kinds = [ops.cast(resets, "int32")] if resets is not None else []
     kinds += [2 * ops.cast(ops.logical_not(mask), "int32")] if mask is not None else []
     kinds = sum(kinds[1:], kinds[0]) if kinds else ops.zeros((0,), "int32")
-    return kinds, ops.zeros((0,)) if recurrent_mask is None else ops.cast(recurrent_mask, "float32")
+    factors = [ops.zeros((0,)) if recurrent_mask is None else recurrent_mask]
+    return [kinds, *factors, *([] if input_mask is None else [input_mask])]
+
+
+def _of_recurrence(special):
+    """Those of the arrays that change the recurrence itself: without masks of the inputs, and none if all are empty."""
+    return special[:2] if any(0 not in array.shape for array in special[:2]) else []
 
 
 def _saved_shapes(precision, B, T, D, H, operands):
@@ -83,8 +85,8 @@ def _with_one_batch(*tensors):
 class _Recurrence:
     """Kernels of the recurrence alone, and `product` for the products around it.
 
-    Each method takes and returns tensors in the order of `lstm`'s arguments; on a processor, those of `LstmSteps` and
-    then the masks of the inputs, [4, B, D], may follow.
+    Each method takes and returns tensors in the order of `lstm`'s arguments; those of `_special` may follow, of which
+    the kernels get what is of the recurrence, on a processor.
     """
 
     def __init__(self, precision, product):
@@ -100,7 +102,8 @@ class _Recurrence:
     def _call(self, name, arguments, saved):
         x, h0, c0, kernel, recurrent_kernel, bias, *special = arguments
         (B, T, _), H = open_shape(x.shape), h0.shape[1]
-        arguments = [self._input_product(x, kernel, *special[2:]), recurrent_kernel, bias, h0, c0, *special[:2]]
+        xz = self._input_product(x, kernel, *special[2:])
+        arguments = [xz, recurrent_kernel, bias, h0, c0, *_of_recurrence(special)]
         outputs = [(B, T, H), (B, H), (B, H), *saved]
         return call(f"kerasptb_lstm_recurrence_{name}_{self.precision}", arguments, outputs, sized_by=0)
 
@@ -108,10 +111,11 @@ class _Recurrence:
         x, h0, c0, kernel, recurrent_kernel, _, *special = arguments
         h_seq, gates, c_seq = saved
         (B, T, _), H = open_shape(x.shape), h0.shape[1]
+        of_recurrence = _of_recurrence(special)
         dz, dbias, dc0, *dh0 = call(
             f"kerasptb_lstm_recurrence_backward_{self.precision}",
-            [recurrent_kernel, gates, c_seq, c0, *upstream, *special[:2]],
-            [(B, T, 4 * H), (4 * H,), (B, H), *[(B, H)] * bool(special)],
+            [recurrent_kernel, gates, c_seq, c0, *upstream, *of_recurrence],
+            [(B, T, 4 * H), (4 * H,), (B, H), *[(B, H)] * bool(of_recurrence)],
             sized_by=1,
         )
         h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)

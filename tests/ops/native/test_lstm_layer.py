@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.ops.native import loader, lstm
+from kerasptb.ops.plan import Plan
 
 # B, T, D, H: edges of tiles and of padding; more units than have their gates together; few rows for the threads; so
 # many weights that x W is computed ahead.
@@ -51,9 +52,9 @@ def test_an_operation_that_nothing_differentiates_saves_nothing(native_library, 
         lstm, "call", lambda target, *rest, **options: targets.append(target) or call(target, *rest, **options)
     )
     x, h0, c0, *weights = arguments((3, 4, 5, 7))
-    lstm.lstm(x, h0, c0, *weights, precision=precision)
+    lstm.lstm(Plan("native", precision), x, h0, c0, *weights)
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        h_seq, _, _ = lstm.lstm(x, h0, c0, *weights, precision=precision)
+        h_seq, _, _ = lstm.lstm(Plan("native", precision), x, h0, c0, *weights)
     tape.gradient(h_seq, weights)
     assert targets == [f"kerasptb_lstm_{which}_{precision}" for which in ("inference", "forward", "backward")]
