@@ -9,12 +9,13 @@ from keras import ops
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import choose
 from kerasptb.ops.sharding import Rows, first_of_replica
-from kerasptb.ops.tensors import differentiable
+from kerasptb.ops.tensors import differentiable, do_not_convert
 
 _FLOATS = ("float32", "bfloat16", "float16")  # float32 holds all of their numbers
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
 
+@do_not_convert
 def dropout(x, rate, seed, backend="auto"):
     """Sets elements to zero at random and scales the others by 1 / (1 - rate).
 
@@ -74,7 +75,7 @@ def _reference(x, rate, seed):
         return x
     # Element 32 g + 16 j + l has number j of the counter 16 g + l.
     groups = -(-math.prod(x.shape) // 32)
-    numbers = ops.stack(_threefry(ops.arange(16 * groups, dtype="uint32"), ops.cast(seed, "uint32")))
+    numbers = ops.stack(_threefry(ops.cast(ops.arange(16 * groups), "uint32"), ops.cast(seed, "uint32")))
     draws = ops.reshape(ops.transpose(ops.reshape(numbers, (2, groups, 16)), (1, 0, 2)), (-1,))
     keep_prob = np.float32(1.0 - rate)
     last_kept = ops.convert_to_tensor(math.ceil(float(keep_prob) * 2**32) - 1, "uint32")

@@ -138,7 +138,9 @@ def plan(
         return chosen
     if platform.gpu:
         # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
-        if units > platform.max_units("float32") and units > (most := platform.max_units(chosen.precision)):
+        most = platform.max_units("float32")
+        most = platform.max_units(chosen.precision) if units > most else most
+        if units > most:
             wide = f"The native backend takes at most {most} units in {chosen.precision} on this GPU."
             return choose(backend, precision, limit=f"{wide} Received: units={units}.", platform=platform)
         reason = "On a GPU the framework computes the products."

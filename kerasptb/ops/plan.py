@@ -100,8 +100,10 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
         raise ValueError(f"{limit} Use {others}. Received: backend={backend!r}, precision={precision!r}")
     if limit is None and backend == "reference":
         return Plan("reference", platform=where, reason='`backend="reference"` was named.')
-    if limit is None and (limit := platform.why_not_native(precision)) is None:
-        return Plan("native", precision, where)
+    if limit is None:
+        limit = platform.why_not_native(precision)
+        if limit is None:
+            return Plan("native", precision, where)
     if named:
         raise NativeUnavailableError(f"{limit} Use {others}. Received: backend={backend!r}, precision={precision!r}")
     return Plan("keras", platform=where, reason=limit)

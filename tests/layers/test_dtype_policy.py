@@ -91,6 +91,40 @@ def test_float32_kernels_serve_other_mixed_policies(native_library, policy, mask
             FusedLSTM(H, dtype="mixed_bfloat16", backend="native")
 
 
+DROPOUT = [
+    {"dropout": 0.5},
+    {"recurrent_dropout": 0.5},
+    {"dropout": 0.5, "recurrent_dropout": 0.5},
+    {"dropout": 0.5, "recurrent_dropout": 0.5, "shared_recurrent_dropout": True},
+    {"dropout": 0.5, "recurrent_kernel_dropout": 0.5},
+]
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("rates", DROPOUT, ids=str)
+def test_dropout_is_that_of_float32(native_library, policy, rates):
+    """Masks have the numbers of a seed whatever the policy; 0 and 2 are exact in any of them."""
+    options = {"seed": 3, "precision": "float32", **rates}
+    mixed, expected = (layer_of(dtype, **options)(inputs(), training=True) for dtype in (policy, "float32"))
+    np.testing.assert_array_equal(tf.cast(mixed, "float32"), tf.cast(tf.cast(expected, mixed.dtype), "float32"))
+    assert np.abs(expected - layer_of("float32")(inputs())).max() > 0.05
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("backend", ["reference", "keras"])
+@pytest.mark.parametrize("rates", DROPOUT, ids=str)
+def test_dropout_by_other_backends(native_library, policy, backend, rates):
+    layer = layer_of(policy, backend=backend, seed=3, **rates)
+    with tf.GradientTape() as tape:
+        y = layer(inputs(), training=True)
+        loss = tf.reduce_sum(tf.cast(y, "float32"))
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    assert y.dtype == layer.compute_dtype
+    assert all(np.isfinite(gradient).all() for gradient in [tf.cast(y, "float32"), *gradients])
+    difference = np.abs(tf.cast(y, "float32") - tf.cast(layer(inputs()), "float32"))
+    assert 0.05 < difference.max() < 2
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16", "bfloat16"])
 def test_no_other_policy_is_bfloat16(dtype):
     assert default_precision("native", keras.dtype_policies.get(dtype)) == "float32"

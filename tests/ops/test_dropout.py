@@ -1,4 +1,6 @@
-"""Native dropout against the random numbers that it promises."""
+"""Dropout against the random numbers that it promises: those of the reference and of the kernel are the same."""
+
+import functools
 
 import keras
 import numpy as np
@@ -56,23 +58,41 @@ def test_the_numbers_expected_are_threefry(counter, key, expected):
     assert tuple(int(x[0]) for x in threefry(low, high, key)) == expected
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_keeps_what_the_numbers_say(native_library, shape, rate):
+@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("shape", [*SHAPES, ()], ids=str)
+def test_keeps_what_the_numbers_say(native_library, shape, rate, backend):
     x = example(shape)
     expected = np.where(kept(shape, rate), x / np.float32(1 - rate), 0)
-    np.testing.assert_allclose(dropout(tf.constant(x), rate, tf.constant(SEED)), expected, rtol=3e-7, atol=0)
+    found = dropout(tf.constant(x), rate, tf.constant(SEED), backend)
+    np.testing.assert_allclose(found, expected, rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_native_is_the_reference_in_value_and_gradient(native_library, dtype):
+    upstream = tf.cast(example((4, 1000)), dtype)
+    of_both = []
+    for backend in ("reference", "native"):
+        x = tf.Variable(tf.cast(example((1000, 4)).T, dtype))
+        with tf.GradientTape() as tape:
+            y = dropout(x, 0.3, keras.random.SeedGenerator(5), backend)
+        of_both.append([y, tape.gradient(y, x, upstream)])
+        assert all(tensor.dtype == dtype for tensor in of_both[-1])
+    for found, expected in zip(*of_both, strict=True):
+        np.testing.assert_array_equal(tf.cast(found, "float32"), tf.cast(expected, "float32"))
+    assert 0.27 < np.mean(y == 0) < 0.33
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
-def test_gradient_passes_where_the_value_did(native_library, jit_compile):
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_gradient_passes_where_the_value_did(native_library, jit_compile, backend):
     x, upstream = example((4, 1000)), example((4000,)).reshape(4, 1000)
 
     @tf.function(jit_compile=jit_compile)
     def value_and_gradient(x, upstream, seed):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = dropout(x, 0.25, seed)
+            y = dropout(x, 0.25, seed, backend)
         return y, tape.gradient(y, x, upstream)
 
     mask = kept((4, 1000), 0.25)
@@ -111,3 +131,23 @@ def test_refuses_a_seed_of_another_size_and_an_impossible_rate(native_library):
         dropout(tf.ones((3,)), 0.5, tf.constant([1, 2, 3]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be in"):
         dropout(tf.ones((3,)), 1.0, keras.ops.convert_to_tensor(SEED))
+
+
+def test_keras_own_draws_from_a_generator(native_library):
+    x = tf.ones((1000, 100))
+    found, expected = (
+        draw(x, 0.25, seed=keras.random.SeedGenerator(3))
+        for draw in (functools.partial(dropout, backend="keras"), keras.random.dropout)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert abs(np.mean(found > 0) - 0.75) < 5 * np.sqrt(0.1875 / 1e5)
+    assert (found != dropout(x, 0.25, keras.random.SeedGenerator(3))).numpy().any()
+    with pytest.raises(ValueError, match=r"needs a keras\.random\.SeedGenerator\. Received: seed="):
+        dropout(x, 0.25, tf.constant(SEED), "keras")
+
+
+def test_a_named_backend_does_not_fall_back(native_library):
+    with pytest.raises(ValueError, match=r"Native dropout is in float32\. Received: dtype=float64\. Use backend="):
+        dropout(tf.ones(3, "float64"), 0.5, tf.constant(SEED), "native")
+    with pytest.raises(ValueError, match="must be one of"):
+        dropout(tf.ones(3), 0.5, tf.constant(SEED), "cuda")
