@@ -19,6 +19,7 @@ from kerasptb.arguments import (
     Whole,
     with_changes,
 )
+from kerasptb.models import lstm
 from kerasptb.presets import get_preset
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
@@ -473,7 +474,7 @@ def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=Fals
     units = np.atleast_1d(units).tolist()
     parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else units[-1]))
     for below, size in zip([embedding_size, *units], units, strict=False):
-        parameters += 4 * size * (below + size + 1)
+        parameters += lstm.count_parameters(below, size)
     return int(parameters)  # NumPy's numbers are welcome, but JSON cannot hold them
 
 

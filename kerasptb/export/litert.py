@@ -63,10 +63,10 @@ def _convert(network, quantize):
     def step(tokens, *state):
         state = dict(zip(network.state_sizes, state, strict=True))
         if rows is None:
-            hidden, state = _read(network, tf.gather(network.embeddings.value, tokens[:, 0]), state)
+            hidden, state = network.encode_vector(tf.gather(network.embeddings.value, tokens[:, 0]), state)
             logits = network.logits(hidden)
         else:
-            hidden, state = _read(network, rows.of(tokens[:, 0]), state)
+            hidden, state = network.encode_vector(rows.of(tokens[:, 0]), state)
             logits = rows.logits(hidden)
         return {"probabilities": tf.nn.softmax(logits), **state}
 
@@ -84,23 +84,6 @@ def _convert(network, quantize):
         if quantize:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return converter.convert()
-
-
-def _read(network, x, state):
-    """Reads a word's vector, float32 [1, D], as `PortableNetwork.encode_word` does a word.
-
-    Keras' cell multiplies x and h each by a matrix of its own. One product of both takes half the operations, and in 8
-    bits the outputs of one matrix have half the scales.
-    """
-    new_state = {}
-    for i, (kernel, recurrent_kernel, bias) in enumerate(network.lstm_weights):
-        both = tf.concat([kernel.value, recurrent_kernel.value], axis=0)
-        gates = tf.matmul(tf.concat([x, state[f"h{i}"]], axis=1), both) + bias.value
-        input_gate, forget_gate, candidate, output_gate = tf.split(gates, 4, axis=1)
-        cell = tf.sigmoid(forget_gate) * state[f"c{i}"] + tf.sigmoid(input_gate) * tf.tanh(candidate)
-        x = tf.sigmoid(output_gate) * tf.tanh(cell)
-        new_state.update({f"h{i}": x, f"c{i}": cell})
-    return x, new_state
 
 
 class _Rows:

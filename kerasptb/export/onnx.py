@@ -8,7 +8,7 @@ import numpy as np
 from kerasptb.data import Vocabulary
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
-from kerasptb.models import LanguageModel
+from kerasptb.models import LanguageModel, lstm
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.runs import Run
 
@@ -57,51 +57,51 @@ def export_onnx(
 def _make_model(onnx, network):
     """Returns the checked `onnx.ModelProto`.
 
-    The graph is built node by node: a Gather, LSTMs and a MatMul. ONNX has an LSTM operation, which runtimes execute
-    fast. A converter of TensorFlow's graph would produce a loop instead.
+    The graph is built node by node: a Gather, recurrent layers and a MatMul. ONNX has an operation for such a layer,
+    which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead.
     """
     make, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    embedding, *lstms, logits = network.layers
+    embedding, *recurrent, logits = network.layers
     constants = {"embeddings": embedding.get_weights()[0]}
-    # ONNX's LSTM is time-major: [T, B, D].
+    # ONNX's recurrent operations are time-major: [T, B, D].
     nodes = [
         make.make_node("Transpose", ["tokens"], ["tokens_by_time"], perm=[1, 0]),
         make.make_node("Gather", ["embeddings", "tokens_by_time"], ["x0"]),
     ]
-    for i, layer in enumerate(lstms):
-        constants.update(_lstm_constants(i, layer))
+    for i, layer in enumerate(recurrent):
+        weights = {f"{name}{i}": value for name, value in lstm.onnx_weights(*layer.get_weights()).items()}
+        states = lstm.state_names(i)
+        constants |= weights
         constants["first_axis"] = np.array([0], "int64")
         constants["second_axis"] = np.array([1], "int64")
         nodes += [
-            make.make_node("Unsqueeze", [f"h{i}", "first_axis"], [f"initial_h{i}"]),
-            make.make_node("Unsqueeze", [f"c{i}", "first_axis"], [f"initial_c{i}"]),
+            *(make.make_node("Unsqueeze", [name, "first_axis"], [f"initial_{name}"]) for name in states),
             make.make_node(
-                "LSTM",
-                [f"x{i}", f"W{i}", f"R{i}", f"B{i}", "", f"initial_h{i}", f"initial_c{i}"],
-                [f"y{i}", f"final_h{i}", f"final_c{i}"],
+                lstm.ONNX_OPERATOR,
+                [f"x{i}", *weights, "", *(f"initial_{name}" for name in states)],
+                [f"y{i}", *(f"final_{name}" for name in states)],
                 hidden_size=layer.units,
             ),
             make.make_node("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"]),  # the axis of directions
-            make.make_node("Squeeze", [f"final_h{i}", "first_axis"], [f"next_h{i}"]),
-            make.make_node("Squeeze", [f"final_c{i}", "first_axis"], [f"next_c{i}"]),
+            *(make.make_node("Squeeze", [f"final_{name}", "first_axis"], [f"next_{name}"]) for name in states),
         ]
     constants["kernel"], constants["bias"] = logits.get_weights()
     nodes += [
-        make.make_node("Transpose", [f"x{len(lstms)}"], ["hidden"], perm=[1, 0, 2]),
+        make.make_node("Transpose", [f"x{len(recurrent)}"], ["hidden"], perm=[1, 0, 2]),
         make.make_node("MatMul", ["hidden", "kernel"], ["product"]),
         make.make_node("Add", ["product", "bias"], ["logits"]),
     ]
-    states = list(network.state_sizes.items())
+    sizes = network.state_sizes.items()
     graph = make.make_graph(
         nodes,
         "language_model",
         inputs=[
             make.make_tensor_value_info("tokens", onnx.TensorProto.INT32, ["B", "T"]),
-            *(make.make_tensor_value_info(name, float32, ["B", size]) for name, size in states),
+            *(make.make_tensor_value_info(name, float32, ["B", size]) for name, size in sizes),
         ],
         outputs=[
             make.make_tensor_value_info("logits", float32, ["B", "T", network.vocabulary_size]),
-            *(make.make_tensor_value_info(f"next_{name}", float32, ["B", size]) for name, size in states),
+            *(make.make_tensor_value_info(f"next_{name}", float32, ["B", size]) for name, size in sizes),
         ],
         initializer=[onnx.numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in constants.items()],
     )
@@ -113,21 +113,3 @@ def _make_model(onnx, network):
     )
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _lstm_constants(i, layer):
-    """Returns the weights of a Keras LSTM in ONNX's layout: W [1, 4 H, D], R [1, 4 H, H], B [1, 8 H]."""
-    kernel, recurrent_kernel, bias = layer.get_weights()
-
-    def reorder(weights):
-        # Gates are i, f, c, o in Keras, i, o, f, c in ONNX.
-        gate_i, gate_f, gate_c, gate_o = np.split(weights, 4, axis=-1)
-        return np.concatenate([gate_i, gate_o, gate_f, gate_c], axis=-1)
-
-    # ONNX has a bias for each of the two products; Keras has one bias, their sum.
-    both = np.concatenate([reorder(bias), np.zeros_like(bias)])
-    return {
-        f"W{i}": reorder(kernel).T[np.newaxis],
-        f"R{i}": reorder(recurrent_kernel).T[np.newaxis],
-        f"B{i}": both[np.newaxis],
-    }

@@ -6,8 +6,8 @@ import numpy as np
 from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.layers.tied_dense import TiedDense
+from kerasptb.models import lstm
 from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 
 
@@ -36,11 +36,11 @@ class _Graph:
         embedding = self._embedding()
         x = self._drop(embedding(tokens), "input_dropout", "embedding_dropout")
         for i, size in enumerate(sizes[:-1]):
-            x = self._lstm(size, f"lstm_{i}")(x)
-            x = self._drop(x, "hidden_dropout", f"lstm_{i}_dropout")
-        last = f"lstm_{len(sizes) - 1}"
+            x = self._recurrent(size, lstm.layer_name(i))(x)
+            x = self._drop(x, "hidden_dropout", f"{lstm.layer_name(i)}_dropout")
+        last = lstm.layer_name(len(sizes) - 1)
         temporal = self._penalty(TemporalActivationRegularization, "temporal_activation_regularization")
-        x = self._lstm(sizes[-1], last, temporal)(x)
+        x = self._recurrent(sizes[-1], last, temporal)(x)
         activation = self._penalty(ActivationRegularization, "activation_regularization")
         x = self._drop(x, "output_dropout", f"{last}_dropout", activation)
         return tokens, self._logits(embedding)(x)
@@ -57,16 +57,13 @@ class _Graph:
             name="embedding",
         )
 
-    def _lstm(self, size, name, regularizer=None):
+    def _recurrent(self, size, name, regularizer=None):
         rate, kernel_rate = self._arguments.recurrent_dropout, self._arguments.recurrent_kernel_dropout
-        return StatefulLSTM(
+        return lstm.make_layer(
             size,
-            return_sequences=True,
             kernel_initializer=self._uniform(),
             recurrent_initializer=self._uniform(),
-            unit_forget_bias=False,
             recurrent_dropout=rate,
-            shared_recurrent_dropout=rate > 0,
             recurrent_kernel_dropout=kernel_rate,
             seed=self._next_seed() if rate or kernel_rate else 0,
             activity_regularizer=regularizer,

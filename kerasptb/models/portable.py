@@ -4,6 +4,8 @@ from pathlib import Path
 
 import keras
 
+from kerasptb.models import lstm
+
 
 class ExportError(ValueError):
     """The export is not possible, or not to that path."""
@@ -36,31 +38,26 @@ class PortableNetwork:
 
     Attributes:
         state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
-            of each LSTM layer, from the embedding on), to its size H.
+            of each layer, from the embedding on), to its size H.
         vocabulary_size: number V of words.
         tied: whether the logits' kernel is the embedding matrix, transposed.
     """
 
     def __init__(self, model):
         self.vocabulary_size, self.tied = model.vocabulary_size, model.tie_embeddings
-        self.state_sizes = {f"{kind}{i}": size for i, size in enumerate(model.units) for kind in "hc"}
+        self.state_sizes = lstm.state_sizes(model.units)
         self._embedding = keras.layers.Embedding(
             model.vocabulary_size, model.embedding_size, dtype="float32", name="embedding"
         )
-        self._lstms = [
-            keras.layers.LSTM(
-                size, return_sequences=True, return_state=True, use_cudnn=False, dtype="float32", name=f"lstm_{i}"
-            )
-            for i, size in enumerate(model.units)
-        ]
+        self._recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(model.units)]
         self._logits = keras.layers.Dense(model.vocabulary_size, dtype="float32", name="logits")
         size = model.embedding_size
-        for layer in self._lstms:
+        for layer in self._recurrent:
             layer.build((None, None, size))
             size = layer.units
         self._embedding.build()
         self._logits.build((None, None, size))
-        for layer in self._lstms:
+        for layer in self._recurrent:
             layer.set_weights(model.get_layer(layer.name).get_weights())
         # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among
         # the weights of its layer. Here each is a copy.
@@ -71,11 +68,11 @@ class PortableNetwork:
     @property
     def layers(self):
         """The layers, from the words to the logits."""
-        return [self._embedding, *self._lstms, self._logits]
+        return [self._embedding, *self._recurrent, self._logits]
 
     @property
     def weights(self):
-        """The Keras variables of the layers: embeddings; kernel, recurrent_kernel, bias of each LSTM; kernel, bias."""
+        """The Keras variables of the layers: embeddings; those of each recurrent layer; kernel, bias."""
         return [variable for layer in self.layers for variable in layer.weights]
 
     def encode(self, tokens, state=None, mask=None):
@@ -87,15 +84,15 @@ class PortableNetwork:
             mask: bool [B, T], false where there is no word; such steps change neither state nor output.
 
         Returns:
-            hidden: float32 [B, T, H] of the last LSTM layer.
+            hidden: float32 [B, T, H] of the last recurrent layer.
             state: dict of float32 [B, H], after the last word.
         """
-        x, new_state = self._embedding(tokens), {}
-        for i, layer in enumerate(self._lstms):
-            initial_state = None if state is None else [state[f"h{i}"], state[f"c{i}"]]
-            x, hidden, cell = layer(x, initial_state=initial_state, mask=mask)
-            new_state.update({f"h{i}": hidden, f"c{i}": cell})
-        return x, new_state
+
+        def read(layer, x, initial_state):
+            x, *new_state = layer(x, initial_state=initial_state, mask=mask)
+            return x, new_state
+
+        return self._through_layers(read, self._embedding(tokens), state)
 
     def encode_word(self, tokens, state):
         """Reads one word in each row, as `encode` does, but without a loop in the graph.
@@ -105,19 +102,36 @@ class PortableNetwork:
             state: dict of float32 [B, H], with the keys of `state_sizes`.
 
         Returns:
-            hidden: float32 [B, H] of the last LSTM layer.
+            hidden: float32 [B, H] of the last recurrent layer.
             state: dict of float32 [B, H], after the word.
         """
-        x, new_state = self._embedding(tokens), {}
-        for i, layer in enumerate(self._lstms):
-            x, (hidden, cell) = layer.cell(x, [state[f"h{i}"], state[f"c{i}"]])
-            new_state.update({f"h{i}": hidden, f"c{i}": cell})
-        return x, new_state
+        return self._through_layers(lambda layer, x, state: layer.cell(x, state), self._embedding(tokens), state)
 
-    @property
-    def lstm_weights(self):
-        """The kernel, recurrent kernel and bias of each LSTM layer, Keras variables [D, 4 H], [H, 4 H] and [4 H]."""
-        return [layer.weights for layer in self._lstms]
+    def encode_vector(self, x, state):
+        """Reads one word in each row by its vector, as `encode_word` does, with fewer operations.
+
+        Args:
+            x: float32 [B, D].
+            state: dict of float32 [B, H], with the keys of `state_sizes`.
+
+        Returns:
+            As `encode_word`.
+        """
+
+        def read(layer, x, state):
+            new_state = lstm.read_step(x, state, *(weight.value for weight in layer.weights))
+            return new_state[0], new_state
+
+        return self._through_layers(read, x, state)
+
+    def _through_layers(self, read, x, state):
+        """Has each layer read the output of the one before, with its part of the state."""
+        new_state = {}
+        for i, layer in enumerate(self._recurrent):
+            names = lstm.state_names(i)
+            x, values = read(layer, x, None if state is None else [state[name] for name in names])
+            new_state.update(zip(names, values, strict=True))
+        return x, new_state
 
     @property
     def embeddings(self):

@@ -26,8 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from kerasptb.models import lstm
 from kerasptb.models.language_model import LanguageModel, build_language_model
 from kerasptb.utils.types import Backend, Precision
+
+# `lstm.GATES` in the original's order.
+_TF1_GATES = "icfo"
 
 # These match the end of a name. So any scope may come first, and optimizer slots (".../kernel/Momentum"), moving
 # averages and counters ("global_step") do not match. The second spellings are of older TensorFlow 1 and of notebooks.
@@ -64,15 +68,15 @@ def basic_lstm_to_keras(
         ValueError: if the shapes are not those of one cell.
     """
     kernel, bias = np.asarray(kernel), np.asarray(bias)
-    units = bias.size // 4
-    if units < 1 or bias.shape != (4 * units,) or kernel.shape[1:] != (4 * units,) or len(kernel) <= units:
+    units = bias.size // len(lstm.GATES)
+    width = (len(lstm.GATES) * units,)
+    if units < 1 or bias.shape != width or kernel.shape[1:] != width or len(kernel) <= units:
         raise ValueError(
             "Expected a cell's weights of shapes [D + H, 4 * H] and [4 * H]. Received: "
             f"kernel.shape={kernel.shape}, bias.shape={bias.shape}"
         )
-    kernel = _swap_gates(kernel, units)
-    bias = _swap_gates(bias, units)
-    bias[units : 2 * units] += bias.dtype.type(forget_bias)
+    kernel, bias = (lstm.reorder_gates(weights, _TF1_GATES, lstm.GATES) for weights in (kernel, bias))
+    _forget_gate(bias)[:] += bias.dtype.type(forget_bias)
     return kernel[:-units], kernel[-units:], bias
 
 
@@ -98,14 +102,17 @@ def keras_to_basic_lstm(
     kernel, recurrent_kernel, bias = np.asarray(kernel), np.asarray(recurrent_kernel), np.asarray(bias)
     units = len(recurrent_kernel)
     shapes = (kernel.shape[1:], recurrent_kernel.shape, bias.shape)
-    if units < 1 or shapes != ((4 * units,), (units, 4 * units), (4 * units,)):
+    width = len(lstm.GATES) * units
+    if units < 1 or shapes != ((width,), (units, width), (width,)):
         raise ValueError(
             "Expected an LSTM's weights of shapes [D, 4 * H], [H, 4 * H] and [4 * H]. Received: "
             f"kernel.shape={kernel.shape}, recurrent_kernel.shape={recurrent_kernel.shape}, bias.shape={bias.shape}"
         )
     bias = bias.copy()
-    bias[units : 2 * units] -= bias.dtype.type(forget_bias)
-    return _swap_gates(np.concatenate([kernel, recurrent_kernel]), units), _swap_gates(bias, units)
+    _forget_gate(bias)[:] -= bias.dtype.type(forget_bias)
+    kernel = np.concatenate([kernel, recurrent_kernel])
+    kernel, bias = (lstm.reorder_gates(weights, lstm.GATES, _TF1_GATES) for weights in (kernel, bias))
+    return kernel, bias
 
 
 def load_tf1_checkpoint(
@@ -171,7 +178,7 @@ def load_tf1_checkpoint(
     model.get_layer("embedding").set_weights([arrays[variables.embedding]])
     for i, (kernel, bias) in enumerate(zip(variables.kernels, variables.biases, strict=True)):
         weights = basic_lstm_to_keras(arrays[kernel], arrays[bias], forget_bias)
-        model.get_layer(f"lstm_{i}").set_weights(weights)
+        model.get_layer(lstm.layer_name(i)).set_weights(weights)
     model.get_layer("logits").set_weights([arrays[variables.softmax_w], arrays[variables.softmax_b]])
     return model
 
@@ -189,10 +196,9 @@ class _Variables(NamedTuple):
         return [self.embedding, *self.kernels, *self.biases, self.softmax_w, self.softmax_b]
 
 
-def _swap_gates(array, units):
-    """Returns a copy of [..., 4 * H] with its two middle blocks exchanged: i, j, f, o to i, f, c, o and back."""
-    first, second, third, fourth = (array[..., k * units : (k + 1) * units] for k in range(4))
-    return np.concatenate([first, third, second, fourth], axis=-1)
+def _forget_gate(bias):
+    """Returns the forget gate's part of a bias in Keras' order, a view [H]."""
+    return np.split(bias, len(lstm.GATES))[lstm.GATES.index("f")]
 
 
 def _find_prefix(path: str | os.PathLike[str]) -> str:
@@ -311,9 +317,10 @@ def _check_shapes(variables: _Variables, shapes: Mapping[str, tuple], prefix: st
     features, units = embedding_size, []
     source = f"D is the width of {variables.embedding!r}"
     for kernel, bias in zip(variables.kernels, variables.biases, strict=True):
-        size = max(1, shapes[kernel][-1] // 4) if shapes[kernel] else 1
-        expect(kernel, (features + size, 4 * size), f"[D + H, 4 * H], where {source}")
-        expect(bias, (4 * size,), f"[4 * H], as wide as {kernel!r}")
+        size = max(1, shapes[kernel][-1] // len(lstm.GATES)) if shapes[kernel] else 1
+        width = len(lstm.GATES) * size
+        expect(kernel, (features + size, width), f"[D + H, 4 * H], where {source}")
+        expect(bias, (width,), f"[4 * H], as wide as {kernel!r}")
         units.append(size)
         features, source = size, f"D is the H of {kernel!r}"
     expect(variables.softmax_w, (features, vocabulary_size), "[H of the last LSTM, V of the embedding]")

@@ -182,10 +182,15 @@ def _step(x_t, h, c, kernel, recurrent_kernel, bias, mask=None, reset=None, recu
     if reset is not None:
         h, c = (ops.where(reset, ops.zeros_like(state), state) for state in (h, c))
     z = _product(x_t, kernel, input_mask) + _product(h, recurrent_kernel, recurrent_mask) + bias
+    h_t, c_t = apply_gates(z, c)
+    return (h_t, c_t) if mask is None else (ops.where(mask, h_t, h), ops.where(mask, c_t, c))
+
+
+def apply_gates(z, c):
+    """Returns h[t] and c[t] of the sums z, x[t] W + h[t-1] U + b, [B, 4H], and of c[t-1], [B, H]."""
     i, f, g, o = ops.split(z, 4, axis=1)
     c_t = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    h_t = ops.sigmoid(o) * ops.tanh(c_t)
-    return (h_t, c_t) if mask is None else (ops.where(mask, h_t, h), ops.where(mask, c_t, c))
+    return ops.sigmoid(o) * ops.tanh(c_t), c_t
 
 
 def _product(a, matrix, mask):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kerasptb.data import Vocabulary
 from kerasptb.generation import encode_text
+from kerasptb.models import lstm
 from kerasptb.serving.errors import BadRequestError, ServingError
 
 _SIGNATURES = ("step", "initial_state", "encode", "score")
@@ -26,7 +27,7 @@ class Context:
     """What the model knows after some words.
 
     Attributes:
-        state: float32 [S], the concatenated hidden and cell states of all layers.
+        state: float32 [S], the concatenated states of all layers.
         next_log_probabilities: float32 [V], natural logarithms, of the next word; `None` if nothing was read yet.
         word_log_probabilities: float32 [T], of each word read so far; `None` if they were not computed.
     """
@@ -240,8 +241,8 @@ class Predictor:
 
     def _traced_next(self, states):
         sizes = self._state_sizes
-        last = f"h{len(sizes) // 2 - 1}"
-        hidden = tf.split(states, list(sizes.values()), axis=1)[list(sizes).index(last)]
+        last = list(sizes).index(lstm.output_state(len(sizes)))
+        hidden = tf.split(states, list(sizes.values()), axis=1)[last]
         return tf.nn.log_softmax(tf.matmul(hidden, self._kernel) + self._bias)
 
     def _digest(self):

@@ -1,0 +1,114 @@
+"""What an LSTM is to a model: its layer, that layer's twin in plain Keras, its states and weights, its form in exports.
+
+Another recurrent cell would be another file with these names. What runs an LSTM is in `kerasptb.ops.lstm`, the layers
+themselves are in `kerasptb.layers`. Shapes: B batch, D features in, H units.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.ops.lstm import apply_gates
+
+# The blocks of a layer's weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
+GATES = "ifco"
+# The tensors of a layer's state, [B, H] each, as Keras orders them. The first is the layer's output too.
+STATES = ("h", "c")
+# ONNX's operator, and the order of the gates in its weights.
+ONNX_OPERATOR, _ONNX_GATES = "LSTM", "iofc"
+
+
+def layer_name(i):
+    """Returns the name of a model's i-th recurrent layer."""
+    return f"lstm_{i}"
+
+
+def make_layer(units, recurrent_dropout=0.0, **arguments):
+    """Returns the layer of a `LanguageModel`: stateful, with one mask for all gates in dropout of h.
+
+    Args:
+        units: number of units H.
+        recurrent_dropout: rate of dropout on h[t-1].
+        **arguments: further arguments of the layer.
+    """
+    return StatefulLSTM(
+        units,
+        return_sequences=True,
+        unit_forget_bias=False,
+        recurrent_dropout=recurrent_dropout,
+        shared_recurrent_dropout=recurrent_dropout > 0,
+        **arguments,
+    )
+
+
+def make_portable_layer(units, name):
+    """Returns the layer of the same weights in plain Keras: float32, without cuDNN, state in and out."""
+    return keras.layers.LSTM(
+        units, return_sequences=True, return_state=True, use_cudnn=False, dtype="float32", name=name
+    )
+
+
+def count_parameters(features, units):
+    """Returns the number of a layer's parameters: for each gate kernel [D, H], recurrent kernel [H, H], bias [H]."""
+    return len(GATES) * units * (features + units + 1)
+
+
+def state_names(i):
+    """Returns the names of the state tensors of a model's i-th layer, in the order of `STATES`: "h0" and "c0"."""
+    return [f"{state}{i}" for state in STATES]
+
+
+def state_sizes(units):
+    """Returns a dict from the name of each state tensor of a model, layer by layer, to its size.
+
+    Args:
+        units: the layers' sizes.
+    """
+    return {name: size for i, size in enumerate(units) for name in state_names(i)}
+
+
+def output_state(num_tensors):
+    """Returns the name of the state tensor that is the last layer's output, of a model with so many of them."""
+    return state_names(num_tensors // len(STATES) - 1)[0]
+
+
+def reorder_gates(weights, before, after):
+    """Returns weights, a NumPy array [..., 4 H], with its gates in another order, such as "ifco" and "iofc"."""
+    blocks = dict(zip(before, np.split(weights, len(before), axis=-1), strict=True))
+    return np.concatenate([blocks[gate] for gate in after], axis=-1)
+
+
+def read_step(x, state, kernel, recurrent_kernel, bias):
+    """Reads one step, with one product of x and h together.
+
+    Keras' cell multiplies each by a matrix of its own. One product takes half the operations, and in 8 bits the outputs
+    of one matrix have half the scales.
+
+    Args:
+        x: float tensor [B, D].
+        state: list of h and c, [B, H].
+        kernel: tensor [D, 4 H], as in Keras.
+        recurrent_kernel: tensor [H, 4 H].
+        bias: tensor [4 H].
+
+    Returns:
+        h and c after the step.
+    """
+    h, c = state
+    both = ops.concatenate([kernel, recurrent_kernel], axis=0)
+    return apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), both) + bias, c)
+
+
+def onnx_weights(kernel, recurrent_kernel, bias):
+    """Returns a layer's weights as ONNX's operator has them: dict of W [1, 4 H, D], R [1, 4 H, H] and B [1, 8 H].
+
+    Args:
+        kernel: NumPy array [D, 4 H], as in Keras.
+        recurrent_kernel: [H, 4 H].
+        bias: [4 H].
+    """
+    W, R, B = (reorder_gates(weights, GATES, _ONNX_GATES) for weights in (kernel, recurrent_kernel, bias))
+    # ONNX has a bias for each of the two products; Keras has one bias, their sum.
+    both = np.concatenate([B, np.zeros_like(B)])
+    return {"W": W.T[np.newaxis], "R": R.T[np.newaxis], "B": both[np.newaxis]}
