@@ -1,5 +1,6 @@
 """A keras.layers.LSTM whose inner loop is `kerasptb.ops.lstm`."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -16,6 +17,8 @@ from kerasptb.ops.plan import Plan, available_here, dtype_limit, warn_if_slower
 from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 from kerasptb.utils.types import Backend, Precision, Tensor
+
+_KERAS_ARGUMENTS = inspect.signature(keras.layers.LSTM).parameters.keys() - {"kwargs"}
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -49,7 +52,7 @@ class FusedLSTM(keras.layers.LSTM):
         recurrent_kernel_dropout: rate at which elements of the recurrent kernel are dropped, in training, with one mask
             a call for all rows and steps; the others are scaled by 1 / (1 - rate) (Merity et al., 2017, "Regularizing
             and Optimizing LSTM Language Models", section 2).
-        **kwargs: as all arguments that are not named here, those of `keras.layers.LSTM`.
+        **kwargs: as all arguments that are not named here, those of `keras.layers.LSTM`; `stateful=None` is `False`.
 
     Call arguments:
         sequences: float tensor [B, T, D].
@@ -73,7 +76,7 @@ class FusedLSTM(keras.layers.LSTM):
         TensorShape([2, 5, 4])
     """
 
-    # All arguments are named, for editors; a line each would take two screens.
+    # All arguments are named, for editors, and nowhere else; a line each would take a screen.
     # fmt: off
     def __init__(
         self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
@@ -82,17 +85,13 @@ class FusedLSTM(keras.layers.LSTM):
         recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
         kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None,
         dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
-        return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False,
+        return_state: bool = False, go_backwards: bool = False, stateful: bool | None = None, unroll: bool = False,
         use_cudnn: bool | Literal["auto"] = "auto", *, backend: Backend = "auto", precision: Precision | None = None,
         shared_recurrent_dropout: bool = False, recurrent_kernel_dropout: float = 0.0, **kwargs: Any,
     ) -> None:
-        super().__init__(
-            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
-            bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
-            recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful, unroll, use_cudnn,
-            **kwargs,
-        )
+        stateful = self._prepare_state(stateful)
+        keras_own = {name: value for name, value in locals().items() if name in _KERAS_ARGUMENTS}
+        super().__init__(**keras_own, **kwargs)
         self.backend = backend
         self.precision = precision
         self.shared_recurrent_dropout = shared_recurrent_dropout
@@ -108,6 +107,10 @@ class FusedLSTM(keras.layers.LSTM):
             self.supports_jit = True
 
     # fmt: on
+    def _prepare_state(self, stateful):
+        """Returns whether the layer is stateful, by the constructor's argument."""
+        return bool(stateful)
+
     def build(self, sequences_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
         """Makes the weights, and of a stateful layer the state."""
         super().build(sequences_shape, *args, **kwargs)

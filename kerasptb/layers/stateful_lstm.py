@@ -3,14 +3,14 @@
 import contextlib
 import threading
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from kerasptb.compat.keras import in_stateless_scope, in_symbolic_scope, is_exported
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.ops.sharding import place_rows
-from kerasptb.utils.types import Backend, Precision, Tensor
+from kerasptb.utils.types import Tensor
 from kerasptb.utils.untracked import Untracked
 
 # A thread that uses the evaluation state holds this from the reset of the state to its last use.
@@ -45,32 +45,13 @@ class StatefulLSTM(FusedLSTM):
         ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
     """
 
-    # fmt: off
-    def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros", unit_forget_bias: bool = True, kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
-        kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None,
-        dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
-        return_state: bool = False, go_backwards: bool = False, stateful: bool = True, unroll: bool = False,
-        use_cudnn: bool | Literal["auto"] = "auto", *, backend: Backend = "auto", precision: Precision | None = None,
-        shared_recurrent_dropout: bool = False, recurrent_kernel_dropout: float = 0.0, **kwargs: Any,
-    ) -> None:
-        if not stateful:
+    def _prepare_state(self, stateful):
+        if not (stateful is None or stateful):
             raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
-        super().__init__(
-            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
-            bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
-            recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful, unroll, use_cudnn,
-            backend=backend, precision=precision, shared_recurrent_dropout=shared_recurrent_dropout,
-            recurrent_kernel_dropout=recurrent_kernel_dropout, **kwargs,
-        )
         # By batch size. State is not a weight. If tracked, it would be saved, and none could be added after `build`.
         self._evaluation_states = Untracked({})
+        return True
 
-    # fmt: on
     def build(self, sequences_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
         """Makes the weights and the state of training, for batches of this size."""
         super().build(sequences_shape, *args, **kwargs)

@@ -1,5 +1,6 @@
 """FusedLSTM against keras.layers.LSTM of the same weights."""
 
+import inspect
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.layers import FusedLSTM
+from kerasptb.layers import FusedLSTM, StatefulLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.ops import native
 from kerasptb.ops import platform as platforms
@@ -41,6 +42,23 @@ def pair(backend="native", **kwargs):
 def assert_equal(found, expected):
     for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_every_argument_of_keras_layer_reaches_it():
+    values = {
+        "units": 5, "activation": "relu", "recurrent_activation": "tanh", "use_bias": False,
+        "kernel_initializer": "ones", "recurrent_initializer": "zeros", "bias_initializer": "ones",
+        "unit_forget_bias": False, "kernel_regularizer": "l1", "recurrent_regularizer": "l2", "bias_regularizer": "l1",
+        "activity_regularizer": "l2", "kernel_constraint": "non_neg", "recurrent_constraint": "unit_norm",
+        "bias_constraint": "max_norm", "dropout": 0.25, "recurrent_dropout": 0.5, "seed": 7, "return_sequences": True,
+        "return_state": True, "go_backwards": True, "stateful": True, "unroll": True, "use_cudnn": False,
+    }  # fmt: skip
+    assert values.keys() == inspect.signature(keras.layers.LSTM).parameters.keys() - {"kwargs"}
+    theirs = keras.layers.LSTM(*values.values(), name="lstm", dtype="float64")
+    for layer in (FusedLSTM, StatefulLSTM):
+        ours = layer(*values.values(), name="lstm", dtype="float64")
+        assert {**ours.get_config(), **theirs.get_config()} == ours.get_config()
+        assert ours.use_cudnn is False
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

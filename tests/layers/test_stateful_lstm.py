@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from kerasptb.layers import StatefulLSTM
+from kerasptb.layers import FusedLSTM, StatefulLSTM
 
 
 def test_it_is_never_without_state():
-    assert StatefulLSTM(4, stateful=True).stateful
+    assert StatefulLSTM(4).get_config()["stateful"] is StatefulLSTM(4, stateful=True).stateful is True
+    assert FusedLSTM(4).get_config()["stateful"] is False
     with pytest.raises(ValueError, match=r"always stateful; use FusedLSTM\. Received: stateful=False"):
         StatefulLSTM(4, stateful=False)
 
