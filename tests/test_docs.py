@@ -67,6 +67,21 @@ def test_the_script_of_the_first_page_runs(name, capsys):
     assert capsys.readouterr().out.count("Suggestion(") == 3
 
 
+def test_the_loop_of_the_models_page_trains_as_the_recipe_says(monkeypatch):
+    """`sample` in the place of `small`, for a batch, with what `awd-lstm` asks of its batches."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "model.fit(" in block]
+    code = code.replace('"small", precision="bfloat16"', '"sample"').replace('"small"', '"sample"')
+    code = code.replace('"ptb"', '"sample"').replace("epochs=preset.epochs", "steps_per_epoch=1, validation_steps=1")
+    code = code.replace("steps_per_execution=16", "run_eagerly=True")  # to compile takes most of the time
+    jittered = kerasptb.presets.get_preset("awd-lstm").batch_arguments()
+    monkeypatch.setattr(kerasptb.presets.get_preset("sample"), "batch_arguments", lambda: jittered)
+    names = {}
+    exec(compile(code, "docs/models.md", "exec"), names)
+    assert names["model"].history.history["val_perplexity"]
+    assert len({x.shape[1] for x, _ in names["batches"].take(9).as_numpy_iterator()}) > 1
+
+
 class Page(HTMLParser):
     """A page of the site: its ids, where it leads, and what it loads."""
 
