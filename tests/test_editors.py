@@ -23,7 +23,7 @@ def script(code):
     return jedi.Script(code, project=PROJECT)
 
 
-@pytest.mark.parametrize("package", [kerasptb, kerasptb.tuning], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [kerasptb, kerasptb.export, kerasptb.tuning], ids=lambda package: package.__name__)
 def test_every_public_name_is_offered_and_is_there(package):
     name = package.__name__
     offered = {each.name for each in script(f"import {name}\n{name}.").complete()}

@@ -1,7 +1,10 @@
 """`kerasptb export`."""
 
+import inspect
+
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
+from kerasptb.export import FORMATS, function_of
 
 
 def add_parser(commands):
@@ -9,9 +12,9 @@ def add_parser(commands):
     arguments.add_shared(command, "run")
     command.add_argument(
         "--format",
-        choices=("saved-model", "litert", "onnx"),
+        choices=FORMATS,
         default="saved-model",
-        help="a folder that takes text, for TensorFlow; a .tflite file; an .onnx file (default: saved-model)",
+        help=f"{'; '.join(FORMATS.values())} (default: saved-model)",
     )
     command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
     command.add_argument("--quantize", action="store_true", help="litert: weights in 8 bits, a quarter of the size")
@@ -19,15 +22,12 @@ def add_parser(commands):
 
 def execute(options):
     import_keras(prefer_tensorflow=True)
-    from kerasptb.export import ExportError, export_litert, export_onnx, export_saved_model
+    from kerasptb.export import ExportError
     from kerasptb.runs import load_run
 
-    if options.quantize and options.format != "litert":
-        raise ExportError(f"--quantize is for --format litert. Received: --format {options.format}")
-    run = load_run(options.run)
-    if options.format == "litert":
-        print(export_litert(run, options.to, quantize=options.quantize))
-    elif options.format == "onnx":
-        print(export_onnx(run, options.to))
-    else:
-        print(export_saved_model(run, options.to))
+    function, further = function_of(options.format), {}
+    if options.quantize:
+        if "quantize" not in inspect.signature(function).parameters:
+            raise ExportError(f"--quantize is for --format litert. Received: --format {options.format}")
+        further["quantize"] = True
+    print(function(load_run(options.run), options.to, **further))

@@ -1,9 +1,20 @@
+import re
+from pathlib import Path
+
 import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 
 WORDS = (
     "the <unk> N <eos> of to a in and 's that for $ is it said on n't by at as with mr. ca do does company market "
     "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy"
 )
+
+
+@pytest.fixture(scope="session")
+def targets():
+    """Of each format the path in its command in docs/export.md."""
+    return dict(re.findall(r"kerasptb export RUN --format (\S+) --to ([^\s`]+)", PAGE))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 import pytest
 
 from kerasptb import cli
+from kerasptb.export import FORMATS
 from kerasptb.runs.weights import save_weights
 
 
@@ -12,25 +13,19 @@ def run(model, vocabulary, make_run, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "name", "files"),
-    [
-        ([], "1", ["assets", "fingerprint.pb", "saved_model.pb", "variables"]),
-        (["--format", "saved-model"], "2", ["assets", "fingerprint.pb", "saved_model.pb", "variables"]),
-        (["--format", "litert"], "model.tflite", None),
-        (["--format", "litert", "--quantize"], "small.tflite", None),
-        (["--format", "onnx"], "model.onnx", None),
-    ],
+    "arguments", [[], *(["--format", name] for name in FORMATS), ["--format", "litert", "--quantize"]], ids=" ".join
 )
-def test_export_writes_the_format_and_prints_where(run, tmp_path, capsys, arguments, name, files):
+def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsys, arguments):
     if "onnx" in arguments:
         pytest.importorskip("onnx", reason="onnx is not installed")
-    target = tmp_path / name
+    target = tmp_path / targets[arguments[1] if arguments else "saved-model"]
     assert cli.main(["export", str(run.folder), "--to", str(target), *arguments]) == 0
     assert capsys.readouterr().out == f"{target}\n"
-    if files:
+    if target.is_dir():
+        files = ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
         assert sorted(file.name for file in target.iterdir()) == files
     else:
-        assert sorted(file.name for file in tmp_path.iterdir()) == [name, f"{target.stem}.vocabulary.txt"]
+        assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, f"{target.stem}.vocabulary.txt"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from tensorflow.core.framework import tensor_pb2
 
+from kerasptb.export import FORMATS, function_of
+
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 
 
@@ -114,22 +116,18 @@ def test_k_has_its_default_in_the_signature_for_grpc(saved_model):
         assert tf.make_ndarray(proto.meta_graphs[0].signature_def[name].defaults["k"]) == 5
 
 
-@pytest.mark.parametrize(
-    ("marker", "package"), [("models/ptb/1", None), ("ptb.tflite", "ai_edge_litert"), ("ptb.onnx", "onnxruntime")]
-)
-def test_the_snippets_run(marker, package, model, vocabulary, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_snippets_run(name, targets, model, vocabulary, tmp_path, monkeypatch, capsys):
     import kerasptb
 
-    if package:
+    (snippet,) = [block for block in blocks("python") if targets[name] in block]
+    for package in re.findall(r"^(?:from|import) (\w+)", snippet, re.MULTILINE):
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
-    kerasptb.export_saved_model(model, "models/ptb/1", vocabulary)
-    if package:
-        export = {"ptb.tflite": kerasptb.export_litert, "ptb.onnx": kerasptb.export_onnx}[marker]
-        export(model, marker, vocabulary)
-    (snippet,) = [block for block in blocks("python") if marker in block]
+    function_of(name)(model, targets[name], vocabulary)
     exec(compile(snippet, "docs/export.md", "exec"), {})
-    expected = kerasptb.suggest(model, vocabulary, "the company said", 3, exclude=() if package else ("<unk>",))
+    exclude = ("<unk>",) if name == "saved-model" else ()
+    expected = kerasptb.suggest(model, vocabulary, "the company said", 3, exclude=exclude)
     assert str([suggestion.word for suggestion in expected]) in capsys.readouterr().out
 
 
