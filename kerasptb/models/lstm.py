@@ -68,9 +68,10 @@ def state_sizes(units):
     return {name: size for i, size in enumerate(units) for name in state_names(i)}
 
 
-def output_state(num_tensors):
-    """Returns the name of the state tensor that is the last layer's output, of a model with so many of them."""
-    return state_names(num_tensors // len(STATES) - 1)[0]
+def output_state(names):
+    """Returns which of the names of a model's state tensors is that of the last layer's output."""
+    outputs = [name for name in names if name.startswith(STATES[0])]
+    return f"{STATES[0]}{len(outputs) - 1}"
 
 
 def reorder_gates(weights, before, after):

@@ -241,7 +241,7 @@ class Predictor:
 
     def _traced_next(self, states):
         sizes = self._state_sizes
-        last = list(sizes).index(lstm.output_state(len(sizes)))
+        last = list(sizes).index(lstm.output_state(sizes))
         hidden = tf.split(states, list(sizes.values()), axis=1)[last]
         return tf.nn.log_softmax(tf.matmul(hidden, self._kernel) + self._bias)
 

@@ -32,7 +32,7 @@ def test_the_output_state_is_the_last_layer_s_output(units):
     hidden = model.encode(np.ones((2, 3), "int32"), training=True)
     states = [state for i in range(len(units)) for state in model.get_layer(lstm.layer_name(i)).states]
     values = dict(zip(sizes, states, strict=True))
-    np.testing.assert_array_equal(values[lstm.output_state(len(sizes))], hidden[:, -1])
+    np.testing.assert_array_equal(values[lstm.output_state(sizes)], hidden[:, -1])
 
 
 def test_a_step_is_keras_own(layer):
