@@ -7,7 +7,6 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import compiled_metrics, get_keras_mask
-from kerasptb.layers import FusedLSTM
 from kerasptb.ops.logits import factors_of
 
 
@@ -100,7 +99,7 @@ def _plan(layer, x, mask, given):
     if shape is not None:
         given = [*given, *[None] * len(shape)]
         shape = (*(a if isinstance(a, int) else b for a, b in zip(shape[:-1], given, strict=False)), shape[-1])
-    return layer.plan(shape, mask=mask) if isinstance(layer, FusedLSTM) else layer.plan(shape)
+    return layer.plan(shape, mask=mask) if isinstance(layer, keras.layers.RNN) else layer.plan(shape)
 
 
 def _cost(model, plans):

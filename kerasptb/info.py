@@ -8,7 +8,7 @@ import keras
 
 import kerasptb
 from kerasptb.data.sources import find_local_ptb
-from kerasptb.layers import FusedLSTM
+from kerasptb.models import lstm
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import loader
 from kerasptb.utils.processors import available_processors
@@ -79,7 +79,7 @@ def _why_not_cuda():
 
 
 def _auto_choice(gpus):
-    planned = FusedLSTM(1).plan()
+    planned = lstm.make_layer(1).plan()
     if planned.is_native and gpus:
         limits = {precision: platforms.max_units(precision) for precision in ("float32", "bfloat16")}
         return (

@@ -21,7 +21,6 @@ from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.data import Corpus, DataError, load_corpus
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
-from kerasptb.layers import FusedLSTM
 from kerasptb.models import LanguageModel
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
@@ -378,7 +377,7 @@ def _finish(job, recorder, interrupted, say):
     strict, streams = evaluate_both(model, corpus.test)
     test = None if streams is None else streams.perplexity
     shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
-    plans = [layer.plan() for layer in model.layers if isinstance(layer, FusedLSTM)]
+    plans = [layer.plan() for layer in model.layers if isinstance(layer, keras.layers.RNN)]
     metrics = {
         "train_perplexity": best["perplexity"],
         "valid_perplexity": best["val_perplexity"],
