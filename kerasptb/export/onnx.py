@@ -8,7 +8,7 @@ import numpy as np
 from kerasptb.data import Vocabulary
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
-from kerasptb.models import LanguageModel, lstm
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.runs import Run
 
@@ -60,7 +60,7 @@ def _make_model(onnx, network):
     The graph is built node by node: a Gather, recurrent layers and a MatMul. ONNX has an operation for such a layer,
     which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead.
     """
-    make, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    make, float32, cell = onnx.helper, onnx.TensorProto.FLOAT, network.cell
     embedding, *recurrent, logits = network.layers
     constants = {"embeddings": embedding.get_weights()[0]}
     # ONNX's recurrent operations are time-major: [T, B, D].
@@ -69,15 +69,15 @@ def _make_model(onnx, network):
         make.make_node("Gather", ["embeddings", "tokens_by_time"], ["x0"]),
     ]
     for i, layer in enumerate(recurrent):
-        weights = {f"{name}{i}": value for name, value in lstm.onnx_weights(*layer.get_weights()).items()}
-        states = lstm.state_names(i)
+        weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer.get_weights()).items()}
+        states = cell.state_names(i)
         constants |= weights
         constants["first_axis"] = np.array([0], "int64")
         constants["second_axis"] = np.array([1], "int64")
         nodes += [
             *(make.make_node("Unsqueeze", [name, "first_axis"], [f"initial_{name}"]) for name in states),
             make.make_node(
-                lstm.ONNX_OPERATOR,
+                cell.ONNX_OPERATOR,
                 [f"x{i}", *weights, "", *(f"initial_{name}" for name in states)],
                 [f"y{i}", *(f"final_{name}" for name in states)],
                 hidden_size=layer.units,

@@ -37,6 +37,7 @@ class PortableNetwork:
         model: a `LanguageModel`.
 
     Attributes:
+        cell: what its recurrent layers are: the module `kerasptb.models.lstm`.
         state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
             of each layer, from the embedding on), to its size H.
         vocabulary_size: number V of words.
@@ -45,11 +46,14 @@ class PortableNetwork:
 
     def __init__(self, model):
         self.vocabulary_size, self.tied = model.vocabulary_size, model.tie_embeddings
-        self.state_sizes = lstm.state_sizes(model.units)
+        self.cell = lstm
+        self.state_sizes = self.cell.state_sizes(model.units)
         self._embedding = keras.layers.Embedding(
             model.vocabulary_size, model.embedding_size, dtype="float32", name="embedding"
         )
-        self._recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(model.units)]
+        self._recurrent = [
+            self.cell.make_portable_layer(size, self.cell.layer_name(i)) for i, size in enumerate(model.units)
+        ]
         self._logits = keras.layers.Dense(model.vocabulary_size, dtype="float32", name="logits")
         size = model.embedding_size
         for layer in self._recurrent:
@@ -119,7 +123,7 @@ class PortableNetwork:
         """
 
         def read(layer, x, state):
-            new_state = lstm.read_step(x, state, *(weight.value for weight in layer.weights))
+            new_state = self.cell.read_step(x, state, *(weight.value for weight in layer.weights))
             return new_state[0], new_state
 
         return self._through_layers(read, x, state)
@@ -128,7 +132,7 @@ class PortableNetwork:
         """Has each layer read the output of the one before, with its part of the state."""
         new_state = {}
         for i, layer in enumerate(self._recurrent):
-            names = lstm.state_names(i)
+            names = self.cell.state_names(i)
             x, values = read(layer, x, None if state is None else [state[name] for name in names])
             new_state.update(zip(names, values, strict=True))
         return x, new_state
