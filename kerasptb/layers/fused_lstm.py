@@ -18,6 +18,7 @@ from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
 from kerasptb.utils.types import Backend, Precision, Tensor
 
+# What `FusedLSTM` hands on as it was given.
 _KERAS_ARGUMENTS = inspect.signature(keras.layers.LSTM).parameters.keys() - {"kwargs"}
 
 
