@@ -17,7 +17,8 @@ endif
 help:
 	@echo "make setup      install into $(VENV) and compile the native library"
 	@echo "make train      train a language model; options in ARGS=\"--epochs 5 --data ptb\""
-	@echo "make test       run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder"
+	@echo "make test       run the tests; real Penn Treebank ones too if KERASPTB_DATA names its folder;"
+	@echo "                with SLOW=1 also those that only continuous integration needs to run each time"
 	@echo "make lint       check style and types"
 	@echo "make docs       build the site of docs/ and of the docstrings, into site/"
 	@echo "make bench      measure against other implementations (installs PyTorch)"
@@ -52,9 +53,10 @@ build: $(VENV)/.installed
 train: build
 	$(BIN)/kerasptb train $(ARGS)
 
-# Two processes, because most of the time a test waits for one that it started; -n 0 in ARGS runs them in one.
+# In two processes, which take tests over from each other; -n 0 in ARGS runs them in one.
 test: $(VENV)/.installed-dev build
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(SLOW),,-m "not slow") $(ARGS)
+	@$(if $(SLOW),,echo "The slow tests were left out: make test SLOW=1 runs them too.")
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

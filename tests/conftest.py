@@ -29,40 +29,10 @@ gc.disable()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The files that take longest, longest first: `make test` begins with them, so that its processes end together.
-_LONGEST = (
-    "test_sanitizers.py",
-    "test_interruptions.py",
-    "test_resuming.py",
-    "test_train.py",
-    "test_settings.py",
-    "test_search.py",
-    "test_amx_emulated.py",
-    "test_search_folder.py",
-    "test_gpu_check.py",
-    "test_planted_bugs.py",
-    "test_saved_model.py",
-    "test_against_original.py",
-    "test_build.py",
-    "test_jax.py",
-    "test_workers.py",
-    "test_examples.py",
-    "test_trials.py",
-    "test_step_groups.py",
-    "test_stateful.py",
-    "test_server.py",
-    "test_levels.py",
-    "test_text.py",
-    "test_language_model.py",
-    "test_fused_lstm.py",
-    "test_sharding.py",
-    "test_dynamic.py",
-)
-
 
 def pytest_collection_modifyitems(items):
-    rank = {name: number for number, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    """The slow tests first, so that what is left for the other processes to take over is short."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish(session):

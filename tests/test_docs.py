@@ -121,6 +121,7 @@ def site(build_site, tmp_path_factory):
     return {str(path.relative_to(folder / "site")): Page(path) for path in paths}
 
 
+@pytest.mark.slow
 def test_links_of_the_site_lead_somewhere_and_nothing_is_loaded_from_elsewhere(site):
     ids = {page.path: page.ids for page in site.values()}
     for page in site.values():
@@ -131,6 +132,7 @@ def test_links_of_the_site_lead_somewhere_and_nothing_is_loaded_from_elsewhere(s
                 assert not target[1] or target[1] in ids[target[0]], f"{page.path}: {link}"
 
 
+@pytest.mark.slow
 def test_every_page_is_in_the_menu(site):
     pages = [page.relative_to(ROOT) for page in PAGES if ROOT / "tests" not in page.parents]
     pages += [Path("examples/walkthrough.md")]
@@ -140,6 +142,7 @@ def test_every_page_is_in_the_menu(site):
     assert {(page.path, "") for page in site.values()} <= menu
 
 
+@pytest.mark.slow
 def test_every_public_name_is_in_the_reference(build_site, site):
     modules = [getattr(kerasptb, name) for name in kerasptb.__all__ if inspect.ismodule(getattr(kerasptb, name))]
     for module in [kerasptb, *modules]:
@@ -151,6 +154,7 @@ def test_every_public_name_is_in_the_reference(build_site, site):
         assert not [each for each in page.ids if re.search(r"\._[a-z]", each or "")]
 
 
+@pytest.mark.slow
 def test_what_the_pages_import_is_in_the_reference(site):
     described = set().union(*(page.ids for page in site.values()))
     for page in PAGES:

@@ -313,6 +313,7 @@ def errors_of(notebook):
     return [output for output in outputs if output.get("name") == "stderr" or output.output_type == "error"]
 
 
+@pytest.mark.slow
 def test_notebook_runs_and_its_model_learns(executed_notebook, sample):
     assert not errors_of(executed_notebook)
     output = printed(executed_notebook)
@@ -334,6 +335,7 @@ def test_notebook_runs_and_its_model_learns(executed_notebook, sample):
     assert numbers(line_of(output, "test perplexity, every word")) == [pytest.approx(in_streams, rel=0.05)]
 
 
+@pytest.mark.slow
 def test_words_of_a_kind_come_together_in_the_notebook(executed_notebook):
     output = printed(executed_notebook)
     cosines = {line.split("  ")[0]: numbers(line)[1] for line in output.splitlines() if "mean cosine" in line}
@@ -342,6 +344,7 @@ def test_words_of_a_kind_come_together_in_the_notebook(executed_notebook):
     assert cosines["forms of to be"] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("documented_sample")
 def test_notebook_prints_what_it_was_committed_with(executed_notebook, committed_notebook):
     # From the training on, the number of epochs differs.

@@ -117,6 +117,7 @@ def installed(request, native_library):
 
 
 # Each measures a part of the times: together they take what all of them with one framework would.
+@pytest.mark.slow
 @pytest.mark.parametrize(("installed", "part"), [("tensorflow", "operations"), ("jax", "step")], indirect=["installed"])
 def test_whole_check_on_the_processor(installed, part, tmp_path):
     path = tmp_path / "report.json"
@@ -161,6 +162,7 @@ def test_whole_check_on_the_processor(installed, part, tmp_path):
     assert {target["verdict"] for target in report["targets"]} == {gpu_report.NOT_HERE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installed", ["jax" if find_spec("jax") else "tensorflow"], indirect=True)
 def test_wrong_result_fails_the_check(installed, tmp_path):
     path = tmp_path / "report.json"

@@ -9,6 +9,8 @@ import pytest
 from kerasptb.ops import native
 from kerasptb.ops.native import build
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent.parent / "test_bfloat16.py"
 LEFT_OUT = "handlers or compiled_by_xla or targets_outside or no_words"  # these do not depend on AMX
 

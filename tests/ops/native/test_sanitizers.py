@@ -15,10 +15,7 @@ from kerasptb.ops.native import build
 FLAGS = "-fsanitize=address,undefined -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined"
 OPS = Path(__file__).parent.parent
 
-
-pytestmark = pytest.mark.skipif(
-    "KERASPTB_TEST_SANITIZERS" not in os.environ, reason="takes minutes; set KERASPTB_TEST_SANITIZERS=1 to run it"
-)
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("level", ["avx2", "avx512bf16", "amx"])

@@ -31,6 +31,8 @@ dropout = of(NATIVE.parent / "test_dropout.py")
 linear = of(NATIVE / "test_linear_cross_entropy.py")
 softmax = of(NATIVE / "test_softmax_cross_entropy.py")
 
+pytestmark = pytest.mark.slow
+
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 LSTM_OUTPUTS = ("h_seq", "h_T", "c_T", "dx", "dh0", "dc0", "dkernel", "drecurrent_kernel", "dbias")
 

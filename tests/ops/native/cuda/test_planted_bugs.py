@@ -10,6 +10,8 @@ import shutil
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FORWARD, BACKWARD, SHARED = "lstm_forward.cu", "lstm_backward.cu", "lstm.cuh"
 FORWARD_16, BACKWARD_16, SHARED_16 = "lstm_forward_bfloat16.cu", "lstm_backward_bfloat16.cu", "lstm_bfloat16.cuh"
 SOFTMAX, SUMS = "softmax_cross_entropy.cu", "column_sums.cu"

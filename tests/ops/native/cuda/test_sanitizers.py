@@ -9,6 +9,8 @@ import pytest
 
 from kerasptb.ops.native import build
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 
 
