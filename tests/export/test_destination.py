@@ -35,6 +35,23 @@ def test_two_exports_into_one_folder_do_not_meet(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("kind", ["empty folder", "link", "working directory"])
+def test_a_folder_that_is_there_takes_the_export_and_stays_what_it_is(tmp_path, monkeypatch, kind):
+    (tmp_path / "other").mkdir()
+    folder = path = tmp_path / "folder"
+    folder.mkdir()
+    before = folder.stat()
+    if kind == "link":
+        path = tmp_path / "link"
+        path.symlink_to(folder)
+    elif kind == "working directory":
+        monkeypatch.chdir(folder)
+        path = "."
+    export(path)
+    assert {child.name for child in folder.iterdir()} == {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
+    assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, (tmp_path / "other").stat().st_mode)
+
+
 class Killed(BaseException):
     """A process does not see it coming, and cannot act on it."""
 
