@@ -3,14 +3,11 @@
 import importlib
 import inspect
 from pathlib import Path
-from typing import get_args
 
 import keras
 import pytest
 
 import kerasptb
-from kerasptb.ops.plan import PRECISIONS
-from kerasptb.utils.types import Precision
 
 jedi = pytest.importorskip("jedi", reason="the extra `dev` is not installed")
 PROJECT = jedi.Project(str(Path(__file__).parents[1]))
@@ -103,10 +100,6 @@ def test_every_public_function_is_annotated():
             if annotation is signature.empty and each not in ("self", "cls")
         ]
     assert not missing
-
-
-def test_annotations_name_every_precision():
-    assert get_args(Precision) == PRECISIONS
 
 
 def test_the_search_package_is_one_in_a_checkout():

@@ -12,18 +12,17 @@ import os
 import platform
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import keras
 
 from kerasptb.ops.native import build
 from kerasptb.utils.processors import available_processors
+from kerasptb.utils.types import Precision
 
 CPU_LEVELS = tuple(build.LEVELS)
 BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]
-# Each with the number of bfloat16 numbers that stand for an operand; 0 for float32 itself.
-_PARTS = {"float32": 0, "bfloat16x3": 2, "bfloat16": 1}
-PRECISIONS = tuple(_PARTS)
+PRECISIONS = get_args(Precision)
 _BUILD_HINT = "Run `kerasptb build`."
 # The mangled name (Itanium C++ ABI) of xla::ffi::GetXlaFfiApi(), and the libraries that have contained it.
 _ENTRY_POINT = "_ZN3xla3ffi12GetXlaFfiApiEv"
@@ -113,19 +112,25 @@ def few_words_limit(features, vocabulary_size, precision="float32"):
     It depends on the processor's level. `precision` is the one asked for, one of `PRECISIONS`.
     """
     load()
-    return _library.kerasptb_few_words_limit(_PARTS[precision], features, vocabulary_size)
+    return _library.kerasptb_few_words_limit(precision.encode(), features, vocabulary_size)
 
 
-def lstm_saved_shapes(precision, batch, steps, features, units, operands=1):
-    """Returns the shapes of what the LSTM layer saves for its gradient on a processor. Loads the library.
+def lstm_saved(precision, batch, steps, features, units, operands=1):
+    """Returns the shape and the dtype of each array that the LSTM layer saves for its gradient on a processor.
 
-    They are those of gates and cells; in bfloat16 the rows come before them, those of
-    each gate if it has operands of its own: 4 then, else 1.
+    They are gates and cells; in bfloat16 the rows come before them, those of each gate if it has operands of its own: 4
+    then, else 1. Loads the library.
     """
     load()
-    sizes = (ctypes.c_int64 * 9)()
-    count = _library.kerasptb_lstm_saved_shapes(_PARTS[precision], batch, steps, features, units, operands, sizes)
-    return [tuple(sizes[3 * i : 3 * i + 3]) for i in range(count)]
+    sizes, dtypes = (ctypes.c_int64 * 9)(), (ctypes.c_char_p * 3)()
+    count = _library.kerasptb_lstm_saved(precision.encode(), batch, steps, features, units, operands, sizes, dtypes)
+    return [(tuple(sizes[3 * i : 3 * i + 3]), dtypes[i].decode()) for i in range(count)]
+
+
+def lstm_kinds_of_steps():
+    """Returns the bits that stand for a reset and for a skipped step in `src/lstm/recurrence.h`. Loads the library."""
+    load()
+    return _library.kerasptb_lstm_reset(), _library.kerasptb_lstm_skipped()
 
 
 def why_not_cuda(device=0):
@@ -154,7 +159,7 @@ def cuda_max_units(precision="float32", device=0):
         device: number of the GPU, as CUDA's driver counts the visible ones.
     """
     load()
-    return _library.kerasptb_cuda_max_units(int(precision == "bfloat16"), device)
+    return _library.kerasptb_cuda_max_units(precision.encode(), device)
 
 
 def _load():
@@ -186,11 +191,12 @@ def _load():
     library.kerasptb_handler.restype = ctypes.c_void_p
     library.kerasptb_set_processors(available_processors())
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
-    library.kerasptb_few_words_limit.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    library.kerasptb_few_words_limit.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64]
     library.kerasptb_few_words_limit.restype = ctypes.c_int64
-    library.kerasptb_lstm_saved_shapes.argtypes = [ctypes.c_int, *[ctypes.c_int64] * 5, ctypes.POINTER(ctypes.c_int64)]
+    pointers = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_char_p)]
+    library.kerasptb_lstm_saved.argtypes = [ctypes.c_char_p, *[ctypes.c_int64] * 5, *pointers]
     library.kerasptb_why_not_cuda.restype = ctypes.c_char_p
-    library.kerasptb_cuda_max_units.argtypes = [ctypes.c_int, ctypes.c_int]
+    library.kerasptb_cuda_max_units.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.kerasptb_cuda_max_units.restype = ctypes.c_int64
     (_register_with_tensorflow if host == "tensorflow" else _register_with_jax)(library)
     return library, path

@@ -45,8 +45,9 @@ def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
     """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
     if all(given is None for given in (mask, resets, recurrent_mask, input_mask)):
         return []
-    kinds = [ops.cast(resets, "int32")] if resets is not None else []
-    kinds += [2 * ops.cast(ops.logical_not(mask), "int32")] if mask is not None else []
+    reset, skipped = loader.lstm_kinds_of_steps()
+    kinds = [reset * ops.cast(resets, "int32")] if resets is not None else []
+    kinds += [skipped * ops.cast(ops.logical_not(mask), "int32")] if mask is not None else []
     kinds = sum(kinds[1:], kinds[0]) if kinds else ops.zeros((0,), "int32")
     factors = [ops.zeros((0,)) if recurrent_mask is None else recurrent_mask]
     return [kinds, *factors, *([] if input_mask is None else [input_mask])]
@@ -57,18 +58,19 @@ def _of_recurrence(special):
     return special[:2] if any(0 not in array.shape for array in special[:2]) else []
 
 
-def _saved_shapes(precision, B, T, D, H, operands):
+def _saved(precision, B, T, D, H, operands):
     """What the layer saves; of open sizes the library is asked by examples, as its sizes are linear in B and in T."""
     if isinstance(B, int) and isinstance(T, int):
-        return loader.lstm_saved_shapes(precision, B, T, D, H, operands)
-    examples = [loader.lstm_saved_shapes(precision, *of, D, H, operands) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
+        return loader.lstm_saved(precision, B, T, D, H, operands)
+    examples = [loader.lstm_saved(precision, *of, D, H, operands) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
 
     def open_size(one, two_rows, two_steps, four):
         both = four - two_rows - two_steps + one
         batch, steps = two_rows - one - both, two_steps - one - both
         return OpenSize(one - batch - steps - both, batch, steps, both) if batch or steps or both else one
 
-    return [tuple(map(open_size, *shapes)) for shapes in zip(*examples, strict=True)]
+    arrays = (zip(*array, strict=True) for array in zip(*examples, strict=True))  # each its shapes and dtypes
+    return [(tuple(map(open_size, *shapes)), dtype) for shapes, (dtype, *_) in arrays]
 
 
 def _with_one_batch(*tensors):
@@ -120,7 +122,8 @@ class _Recurrence:
         )
         h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
         if special and len(special[0].shape) == 2:
-            h_previous = ops.where((special[0] % 2 == 1)[..., None], ops.zeros_like(h_previous), h_previous)
+            is_reset = ops.bitwise_and(special[0], loader.lstm_kinds_of_steps()[0]) > 0
+            h_previous = ops.where(is_reset[..., None], ops.zeros_like(h_previous), h_previous)
         dx, dkernel = self._product_gradients(x, kernel, dz, *special[2:])
         masks = [m for m in special[1:2] if len(m.shape) > 1]
         _, drecurrent_kernel = self._product_gradients(h_previous, None, dz, *masks)
@@ -155,14 +158,14 @@ class _Recurrence:
 class _Layer:
     """The kernels for processors, which compute the whole layer."""
 
-    def __init__(self, precision, saved_dtypes, reads_inputs=False):
-        self.precision, self.saved_dtypes = precision, saved_dtypes
+    def __init__(self, precision, reads_inputs=False):
+        self.precision = precision
         self.reads_inputs = reads_inputs  # the gradient needs x, h0, c0 and h_seq too
 
     def forward(self, x, h0, *others):
         each_gate = any(len(array.shape) == 3 for array in others[5:])
-        shapes = _saved_shapes(self.precision, *open_shape(x.shape), h0.shape[1], 4 if each_gate else 1)
-        return self._call("forward", [x, h0, *others], list(zip(shapes, self.saved_dtypes, strict=True)))
+        saved = _saved(self.precision, *open_shape(x.shape), h0.shape[1], 4 if each_gate else 1)
+        return self._call("forward", [x, h0, *others], saved)
 
     def inference(self, *arguments):
         return self._call("inference", arguments, [])
@@ -192,7 +195,7 @@ _RECURRENCES = {
     "bfloat16": _Recurrence("bfloat16", matmul_bfloat16),
 }
 _LAYERS = {
-    "float32": _Layer("float32", ("float32", "float32"), reads_inputs=True),
-    "bfloat16": _Layer("bfloat16", ("bfloat16", "int16", "float32")),
-    "bfloat16x3": _Layer("bfloat16x3", ("bfloat16", "float32", "float32")),
+    "float32": _Layer("float32", reads_inputs=True),
+    "bfloat16": _Layer("bfloat16"),
+    "bfloat16x3": _Layer("bfloat16x3"),
 }

@@ -58,3 +58,16 @@ def test_an_operation_that_nothing_differentiates_saves_nothing(native_library, 
         h_seq, _, _ = lstm.lstm(Plan("native", precision), x, h0, c0, *weights)
     tape.gradient(h_seq, weights)
     assert targets == [f"kerasptb_lstm_{which}_{precision}" for which in ("inference", "forward", "backward")]
+
+
+@pytest.mark.parametrize("precision", loader.PRECISIONS)
+@pytest.mark.parametrize("operands", [1, 4])
+def test_what_is_saved_is_asked_of_the_library(native_library, precision, operands):
+    """Sizes as in `LstmSizes`, of B, T, D, H = 2, 3, 5, 20: 16 units' gates together in float32, 32 in bfloat16."""
+    found = loader.lstm_saved(precision, 2, 3, 5, 20, operands)
+    if precision == "float32":
+        assert found == [((2, 3, 128), "float32"), ((2, 3, 20), "float32")]
+        return
+    parts, gates = (2, "float32") if precision == "bfloat16x3" else (1, "int16")
+    rows = ((parts * operands, 4 * 2 + 32, 64), "bfloat16")
+    assert found == [rows, ((3, 2, 128), gates), ((4, 2, 32), "float32")]

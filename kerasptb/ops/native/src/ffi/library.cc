@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/cpu.h"
@@ -27,6 +28,9 @@ const std::vector<Handler>& all_handlers() {
   }();
   return all;
 }
+
+// How many bfloat16 numbers stand for an operand in a precision, which Python names; 0 for float32 itself.
+int parts_of(std::string_view precision) { return precision == "bfloat16x3" ? 2 : precision == "bfloat16" ? 1 : 0; }
 
 }  // namespace
 }  // namespace kerasptb
@@ -68,17 +72,25 @@ KERASPTB_EXPORT void kerasptb_set_processors(int count) { set_processors(count);
 KERASPTB_EXPORT int kerasptb_thread_count() { return thread_count(); }
 
 // See linear_cross_entropy/few_words.h.
-KERASPTB_EXPORT int64_t kerasptb_few_words_limit(int parts, int64_t features, int64_t vocabulary_size) {
-  return few_words_limit(parts, features, vocabulary_size);
+KERASPTB_EXPORT int64_t kerasptb_few_words_limit(const char* precision, int64_t features, int64_t vocabulary_size) {
+  return few_words_limit(parts_of(precision), features, vocabulary_size);
 }
 
-// The shapes of lstm_saved_shapes (lstm/lstm.h), three sizes each. Returns the number of arrays, at most three.
-KERASPTB_EXPORT int kerasptb_lstm_saved_shapes(int parts, int64_t batch, int64_t steps, int64_t features, int64_t units,
-                                               int64_t operands, int64_t* sizes) {
-  const auto shapes = lstm_saved_shapes(parts, {batch, steps, features, units, operands});
-  for (const auto& shape : shapes) sizes = std::copy(shape.begin(), shape.end(), sizes);
-  return static_cast<int>(shapes.size());
+// The shapes of `lstm_saved` (lstm/lstm.h), three sizes each, and the names of the dtypes. Returns the number of
+// arrays, at most three.
+KERASPTB_EXPORT int kerasptb_lstm_saved(const char* precision, int64_t batch, int64_t steps, int64_t features,
+                                        int64_t units, int64_t operands, int64_t* sizes, const char** dtypes) {
+  const auto saved = lstm_saved(parts_of(precision), {batch, steps, features, units, operands});
+  for (const auto& array : saved) {
+    sizes = std::copy(array.shape.begin(), array.shape.end(), sizes);
+    *dtypes++ = array.dtype;
+  }
+  return static_cast<int>(saved.size());
 }
+
+// The kinds of steps of `LstmSteps` (lstm/recurrence.h).
+KERASPTB_EXPORT int kerasptb_lstm_reset() { return LstmSteps::kReset; }
+KERASPTB_EXPORT int kerasptb_lstm_skipped() { return LstmSteps::kSkipped; }
 
 // Why the CUDA kernels cannot run on a GPU, as the driver counts them, in a line; empty if they can. Valid until this
 // thread's next call.
@@ -90,6 +102,6 @@ KERASPTB_EXPORT const char* kerasptb_why_not_cuda(int device) {
 
 // The most units that the CUDA recurrence takes on a GPU, with products in bfloat16 or in float32; see
 // `cuda::max_units`.
-KERASPTB_EXPORT int64_t kerasptb_cuda_max_units(int in_bfloat16, int device) {
-  return cuda::max_units(in_bfloat16 ? cuda::Precision::kBfloat16 : cuda::Precision::kFloat32, device);
+KERASPTB_EXPORT int64_t kerasptb_cuda_max_units(const char* precision, int device) {
+  return cuda::max_units(parts_of(precision) == 1 ? cuda::Precision::kBfloat16 : cuda::Precision::kFloat32, device);
 }

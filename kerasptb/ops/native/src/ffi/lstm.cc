@@ -2,6 +2,7 @@
 #include "lstm/lstm.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "common/cpu.h"
 #include "ffi/handlers.h"
@@ -30,14 +31,22 @@ ffi::Error recurrence_backward(Call& call) {
   return run([&] { KERASPTB_DISPATCH(lstm_recurrence_backward)(a); });
 }
 
+ffi::DataType type_of(std::string_view dtype) {
+  return dtype == "bfloat16" ? ffi::BF16 : dtype == "int16" ? ffi::S16 : ffi::F32;
+}
+
 // For each array that the layer saves in this precision: take(array's pointer in `a`, shape, type).
 template <int kParts, class Pass, class Take>
 void for_each_saved(Pass* a, const Take& take) {
-  const auto shapes = lstm_saved_shapes(kParts, a->sizes);
+  const auto saved = lstm_saved(kParts, a->sizes);
   size_t i = 0;
-  if (kParts > 0) take(a->rows, shapes[i++], ffi::BF16);
-  take(a->gates, shapes[i], kParts == 1 ? ffi::S16 : ffi::F32);
-  take(a->cells, shapes[i + 1], ffi::F32);
+  const auto next = [&](auto& data) {
+    take(data, saved[i].shape, type_of(saved[i].dtype));
+    ++i;
+  };
+  if (kParts > 0) next(a->rows);
+  next(a->gates);
+  next(a->cells);
 }
 
 bool are_valid(const LstmSizes& sizes) { return sizes.steps > 0 && sizes.features > 0 && sizes.units > 0; }

@@ -74,8 +74,12 @@ struct LstmBackward {
   LstmSteps special;
 };
 
-// The shapes of what is saved, in the order above. `parts`: bfloat16 numbers of each operand, 0 for float32.
-std::vector<std::array<int64_t, 3>> lstm_saved_shapes(int parts, const LstmSizes&);
+struct LstmSaved {
+  const char* dtype;  // as Python names it
+  std::array<int64_t, 3> shape;
+};
+// What is saved, in the order above. `parts`: bfloat16 numbers of each operand, 0 for float32.
+std::vector<LstmSaved> lstm_saved(int parts, const LstmSizes&);
 
 // All throw std::bad_alloc. In bfloat16 `parts` is 1 or 2; call them only where cpu_level() is at least the
 // namespace's.
