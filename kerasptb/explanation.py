@@ -71,11 +71,11 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
     """
     if not model.built:
         raise ValueError(f"Expected a model that is built, as by a call or an Input. Received: {model.name}, not built")
-    given = batch_shape or (getattr(model, "batch_size", None), getattr(model, "num_steps", None))
+    sizes = batch_shape or (getattr(model, "batch_size", None), getattr(model, "num_steps", None))
     plans = {}
     for layer, x, mask in _layers(model):
         if hasattr(layer, "plan") and layer.built:
-            plans[layer] = _plan(layer, x, mask, given)
+            plans[layer] = _plan(layer, x, mask, sizes)
     rows = [
         Row(layer.name, type(layer).__name__, plan.implementation, plan.precision, plan.reason)
         for layer, plan in plans.items()
@@ -94,11 +94,11 @@ def _layers(layer, mask=False):
         yield from _layers(inner, masked)
 
 
-def _plan(layer, x, mask, given):
+def _plan(layer, x, mask, sizes):
     shape = (layer.get_build_config() or {}).get("input_shape") if x is None else x.shape
     if shape is not None:
-        given = [*given, *[None] * len(shape)]
-        shape = (*(a if isinstance(a, int) else b for a, b in zip(shape[:-1], given, strict=False)), shape[-1])
+        sizes = [*sizes, *[None] * len(shape)]
+        shape = (*(a if isinstance(a, int) else b for a, b in zip(shape[:-1], sizes, strict=False)), shape[-1])
     return layer.plan(shape, mask=mask) if isinstance(layer, keras.layers.RNN) else layer.plan(shape)
 
 

@@ -24,7 +24,7 @@ from kerasptb.explanation import explain
 from kerasptb.models import LanguageModel
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import default_precision, note_as_told
+from kerasptb.ops.plan import default_precision, note_as_reported
 from kerasptb.runs import run as runs
 from kerasptb.runs.progress import ProgressBar
 from kerasptb.runs.recipe import check_texts, make_batches, make_trainer, settings_of_recipe
@@ -131,28 +131,28 @@ def train(
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     verbose = verbose if peers.is_first() else 0
-    say = print if verbose else lambda *_, **__: None
+    report = print if verbose else lambda *_, **__: None
     job = _open(data, asked, vocabulary_size, out, resume)
     with contextlib.ExitStack() as stack:
         peers.by_first(lambda: bool(stack.enter_context(runs.lock_run(job.run.folder))))
         stack.enter_context(Signals())
         recorder = Recorder(job.run, checkpoint_minutes)
         if resume:
-            job = _record_resumption(job, asked["training"].get("epochs"), recorder.epoch, say)
+            job = _record_resumption(job, asked["training"].get("epochs"), recorder.epoch, report)
         interrupted = False
         try:
-            _begin_with(job, recorder, say)
-            _fit(job, recorder, callbacks, verbose, say)
+            _begin_with(job, recorder, report)
+            _fit(job, recorder, callbacks, verbose, report)
         except KeyboardInterrupt:
             if not recorder.history:
                 raise
             interrupted = True
-            say(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
+            report(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
             recorder.close()
             if peers.is_first() and not resume and not (job.run.folder / runs.RESUME).exists():
                 runs.remove(job.run.folder, itself=job.run.made)  # it has nothing that a new start would not make again
-        _finish(job, recorder, interrupted, say)
+        _finish(job, recorder, interrupted, report)
     return job.run
 
 
@@ -247,12 +247,12 @@ def _resume(data, asked, vocabulary_limit, out):
     return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()))
 
 
-def _record_resumption(job, epochs, done, say):
+def _record_resumption(job, epochs, done, report):
     """Writes what a resumed training changes of a run, its number of epochs and the place of its text; returns it."""
     settings = job.settings
     if epochs is not None:
         if epochs < done:
-            say(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
+            report(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
         training = dataclasses.replace(settings.training, epochs=max(epochs, done))
         settings = dataclasses.replace(settings, training=training)
     if job.corpus.location is not None:  # the text may have moved
@@ -267,7 +267,7 @@ def _record_resumption(job, epochs, done, say):
     return dataclasses.replace(job, run=dataclasses.replace(job.run, settings=settings))
 
 
-def _begin_with(job, recorder, say):
+def _begin_with(job, recorder, report):
     """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
     model, training = job.model, job.settings.training
     for name in training.freeze or ():
@@ -279,10 +279,10 @@ def _begin_with(job, recorder, say):
         # Only its weights are read, so any processor will do.
         trained = source.load_model(backend="auto", precision="float32")
         known = transfer_weights(trained, source.vocabulary, model, job.run.vocabulary)
-        say(f"Weights of {source.folder}: {known:,} of {len(job.run.vocabulary):,} words are known to it.")
+        report(f"Weights of {source.folder}: {known:,} of {len(job.run.vocabulary):,} words are known to it.")
 
 
-def _fit(job, recorder, callbacks, verbose, say):
+def _fit(job, recorder, callbacks, verbose, report):
     """Compiles the model and trains it, from where the recorder is."""
     settings, model = job.settings, job.model
     batches, valid_batches = make_batches(job.corpus, settings, recorder.epoch)
@@ -293,7 +293,7 @@ def _fit(job, recorder, callbacks, verbose, say):
     if settings.batches.jitter:
         # The batches are of few lengths: what is faster for batches of one length is faster for these.
         model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
-    _explain(job, say)
+    _explain(job, report)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(job.run.folder / runs.LOGS, write_graph=False)]
@@ -326,7 +326,9 @@ def _steps_per_execution(model, callbacks):
     plain = keras.callbacks.Callback
     # A LambdaCallback has its hooks as attributes of the instance.
     if any(
-        getattr(getattr(own, hook), "__func__", None) is not getattr(plain, hook) for own in callbacks for hook in hooks
+        getattr(getattr(callback, hook), "__func__", None) is not getattr(plain, hook)
+        for callback in callbacks
+        for hook in hooks
     ):
         return 1
     if platforms.visible_gpus():
@@ -345,7 +347,7 @@ def _versions():
     }
 
 
-def _explain(job, say):
+def _explain(job, report):
     """Says and writes what is going to run, and why nothing faster does."""
     run, corpus, model = job.run, job.corpus, job.model
     explanation = explain(model)
@@ -356,19 +358,19 @@ def _explain(job, say):
 
     peers.by_first(write)
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
-    say(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    say(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
+    report(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
+    report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
     if (workers := peers.count()) > 1:
-        say(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
+        report(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
     if (note := platforms.drawback(model.precision)) is not None:
-        say(f"Precision {model.precision} is {note}.")
-    if say is print:
+        report(f"Precision {model.precision} is {note}.")
+    if report is print:
         for row in explanation:
-            note_as_told(row.reason)
-    say(f"{explanation}\nRun folder: {run.folder}", flush=True)
+            note_as_reported(row.reason)
+    report(f"{explanation}\nRun folder: {run.folder}", flush=True)
 
 
-def _finish(job, recorder, interrupted, say):
+def _finish(job, recorder, interrupted, report):
     """Evaluates the best epoch's weights and writes metrics.json."""
     run, corpus = job.run, job.corpus
     model = run.load_model()
@@ -395,11 +397,11 @@ def _finish(job, recorder, interrupted, say):
         "interrupted": interrupted,
     }
     peers.by_first(lambda: write_json(run.folder / runs.METRICS, metrics))
-    say(
+    report(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "
         f"every word: {strict.perplexity:.2f})"
     )
     if corpus.is_sample:
-        say("These are perplexities of the built-in sample text: they compare with nothing published.")
-    say(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
+        report("These are perplexities of the built-in sample text: they compare with nothing published.")
+    report(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")

@@ -179,7 +179,7 @@ def test_a_compute_loss_of_ones_own_and_eager_steps():
 
 @pytest.mark.filterwarnings("error:Slower than it could be")  # the table says it: trying the cost does not
 def test_a_missing_library_and_a_backend_that_was_named(monkeypatch):
-    monkeypatch.setattr("kerasptb.ops.plan._told", set())
+    monkeypatch.setattr("kerasptb.ops.plan._reported", set())
     models = [language_model(backend=backend) for backend in ("auto", "keras", "native")]
     monkeypatch.setattr("kerasptb.ops.platform.why_not_native", lambda precision="float32": "It is not built.")
     monkeypatch.setattr("kerasptb.ops.platform.this_process", lambda: Platform(False, lambda _: "It is not built."))

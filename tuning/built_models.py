@@ -53,16 +53,16 @@ def _description(model):
     for layer in model.layers:
         # A TiedDense refuses to give its config, because the layer could not be made from it.
         config = keras.layers.Layer.get_config(layer) if isinstance(layer, TiedDense) else layer.get_config()
-        own = ("trainable", "regularizer", "constraint")
-        weights = {weight.name: {name: getattr(weight, name) for name in own} for weight in layer.weights}
+        names = ("trainable", "regularizer", "constraint")
+        weights = {weight.name: {name: getattr(weight, name) for name in names} for weight in layer.weights}
         description[layer.name] = {**config, **keras.saving.serialize_keras_object(weights)}
     return description
 
 
-def _difference(own, plain, path=""):
+def _difference(model, plain, path=""):
     """Returns the first value that differs in two nested dicts, with its path; `None` if there is none."""
-    if not (isinstance(own, dict) and isinstance(plain, dict)):
-        return None if own == plain else f"{path}={own!r}"
-    names = [name for name in {**own, **plain} if name != "module"]  # `class_name`, which comes next, says more
-    found = (_difference(own.get(name), plain.get(name), f"{path}.{name}" if path else name) for name in names)
+    if not (isinstance(model, dict) and isinstance(plain, dict)):
+        return None if model == plain else f"{path}={model!r}"
+    names = [name for name in {**model, **plain} if name != "module"]  # `class_name`, which comes next, says more
+    found = (_difference(model.get(name), plain.get(name), f"{path}.{name}" if path else name) for name in names)
     return next((difference for difference in found if difference is not None), None)

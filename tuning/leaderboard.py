@@ -117,7 +117,7 @@ def format_table(trials, rows=10):
     return "\n".join(text)
 
 
-def save_best(folder, trials, text, say):
+def save_best(folder, trials, text, report):
     """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
 
     A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
@@ -127,7 +127,7 @@ def save_best(folder, trials, text, say):
         folder: the search's folder.
         trials: list of `TrialView`.
         text: dict of the arguments of `kerasptb.load_corpus`, for the script.
-        say: function that prints.
+        report: function that prints.
 
     Returns:
         The `kerasptb.Run`; `None` if no trial has completed, or the best one left no run folder.
@@ -138,9 +138,9 @@ def save_best(folder, trials, text, say):
         return None
     try:
         with lock_run(folder / BEST) if (folder / BEST).exists() else contextlib.nullcontext():
-            _replace_best(folder, trials, best, say)
+            _replace_best(folder, trials, best, report)
     except RunError:
-        say(f"A training is at work in {folder / BEST}, which stays: the best is trial {best.trial_id}'s run")
+        report(f"A training is at work in {folder / BEST}, which stays: the best is trial {best.trial_id}'s run")
         return kerasptb.load_run(best.folder / RUN)
     run = kerasptb.load_run(folder / BEST)
     with atomic_write(folder / SCRIPT) as temporary:
@@ -148,7 +148,7 @@ def save_best(folder, trials, text, say):
     return run
 
 
-def _replace_best(folder, trials, best, say):
+def _replace_best(folder, trials, best, report):
     kept = _history(folder / BEST)
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
     of_best = of_trials[best.trial_id]
@@ -157,7 +157,7 @@ def _replace_best(folder, trials, best, say):
     if kept and kept not in of_trials.values():
         numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
         (folder / BEST).rename(numbered)
-        say(f"The best so far, which had been trained further, is now {numbered}")
+        report(f"The best so far, which had been trained further, is now {numbered}")
     _copy_run(best.folder / RUN, folder)
 
 

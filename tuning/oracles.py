@@ -94,15 +94,15 @@ class SearchOracle:
     @kt.synchronized
     def end_trial(self, trial):
         """Records a trial's end, and counts failures."""
-        own = self.trials[trial.trial_id]
-        if all(own is not ongoing for ongoing in self.ongoing_trials.values()):
+        known = self.trials[trial.trial_id]
+        if all(known is not ongoing for ongoing in self.ongoing_trials.values()):
             return  # the worker reports the end again, because the chief was killed before it could answer
         record = Record.load(self._get_trial_dir(trial.trial_id))
         # KerasTuner's messages between processes do not contain the reason.
         trial.message = trial.message or record.reason
         super().end_trial(trial)
-        if own.status == FAILED:
-            self._count_failure(own.message or "its perplexity was not a number")
+        if known.status == FAILED:
+            self._count_failure(known.message or "its perplexity was not a number")
         # KerasTuner's state, written while the trial still counted as running, would have it trained again.
         self.save()
 

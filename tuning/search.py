@@ -165,22 +165,22 @@ def _search(folder, record, space, corpus, workers, role, resume, verbose):
     write_search(folder, record)
     reset_attempts(folder)
     settings = _settings(folder, record)
-    say = print if verbose else lambda *_, **__: None
-    say(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
-    say(
+    report = print if verbose else lambda *_, **__: None
+    report(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
+    report(
         f"Search: {settings.trials} trials, {settings.tuner}, {settings.epochs} epochs, "
         f"at most {settings.max_parameters:,} parameters, seed {settings.seed}"
     )
-    say(f"Search folder: {folder}", flush=True)
+    report(f"Search folder: {folder}", flush=True)
     try:
         with Progress(folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
             _run(settings, space, corpus, workers, role, resume)
     except KeyboardInterrupt:
-        _report(settings, record, say)
+        _summarize(settings, record, report)
         command = f"kerasptb tune --out {shlex.quote(str(folder))} --resume"
-        say(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
+        report(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
         raise
-    return _check(_report(settings, record, say), say)
+    return _check(_summarize(settings, record, report), report)
 
 
 def _check_picklable(space):
@@ -285,8 +285,8 @@ def _read(data, folder, record):
     """
     data = record.get("data", "auto") if data is None else data
     begun = record.get("text")
-    own = begun is not None and isinstance(data, kerasptb.Corpus)  # its vocabulary is limited already
-    corpus = kerasptb.load_corpus(data, vocabulary_size=None if own else record["vocabulary_size"])
+    is_limited = begun is not None and isinstance(data, kerasptb.Corpus)  # its vocabulary is limited already
+    corpus = kerasptb.load_corpus(data, vocabulary_size=None if is_limited else record["vocabulary_size"])
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
@@ -307,10 +307,10 @@ def _prepare_space(space, record, corpus):
         if recorded is not None and recorded["class"] != ours:
             raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
         space = LanguageModelSpace() if recorded is None else LanguageModelSpace.from_config(recorded["config"])
-    elif recorded is not None and recorded != (given := _describe(space)):
+    elif recorded is not None and recorded != (described := _describe(space)):
         raise SearchError(
             f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
-            f"Received: {given['class']} {given['config'] or ''}"
+            f"Received: {described['class']} {described['config'] or ''}"
         )
     if isinstance(space, LanguageModelSpace):
         space.prepare(
@@ -337,7 +337,7 @@ def _describe(space):
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}
 
 
-def _report(settings, record, say):
+def _summarize(settings, record, report):
     """Writes what a search has found so far; returns its `SearchResult`."""
     folder = settings.folder
     trials = read_trials(folder)
@@ -345,23 +345,23 @@ def _report(settings, record, say):
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
     text = {"data": record["data"], "vocabulary_size": record["vocabulary_size"]}
-    run = leaderboard.save_best(folder, trials, text, say)
+    run = leaderboard.save_best(folder, trials, text, report)
     if trials:
-        say(leaderboard.format_table(trials))
+        report(leaderboard.format_table(trials))
     statuses = [trial.status for trial in trials]
     counts = [f"{statuses.count(status)} {status.lower()}" for status in dict.fromkeys(sorted(statuses))]
     pictures = f", {folder / PLOTS}" if (folder / PLOTS).exists() else ""
-    say(f"Trials: {', '.join(counts) or 'none'}. Results: {folder / leaderboard.CSV}{pictures}")
+    report(f"Trials: {', '.join(counts) or 'none'}. Results: {folder / leaderboard.CSV}{pictures}")
     if run is not None:
-        say(
+        report(
             f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "
             f"kerasptb train --resume --out {shlex.quote(str(run.folder))} --epochs N"
         )
-    say(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}", flush=True)
+    report(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}", flush=True)
     return SearchResult(folder, leaderboard.rank(trials), run, oracle.get("stop_reason"))
 
 
-def _check(result, say):
+def _check(result, report):
     """Raises if the search failed; KerasTuner itself ends silently when every trial has failed."""
     completed = [trial for trial in result.trials if trial.score is not None]
     reasons = dict.fromkeys(trial.record.reason for trial in result.trials if trial.status == "FAILED")
@@ -372,7 +372,7 @@ def _check(result, say):
         why = "; ".join(str(reason) for reason in reasons) or result.stop_reason or "none has ended"
         raise SearchError(f"No trial of the search has completed: {why}. See {result.folder}")
     if result.stop_reason:
-        say(f"The search ended early: {result.stop_reason.rstrip('.')}.")
+        report(f"The search ended early: {result.stop_reason.rstrip('.')}.")
     return result
 
 

@@ -344,9 +344,9 @@ class LanguageModelSpace(kt.HyperModel):
         texts = (corpus.train, corpus.valid)
         batches, valid = (kerasptb.make_dataset(text, model.batch_size, model.num_steps) for text in texts)
         epochs = epochs or self.epochs
-        optimizer, own = get_preset(self.preset).training(len(batches), epochs, **self.training_arguments(hp))
+        optimizer, of_recipe = get_preset(self.preset).training(len(batches), epochs, **self.training_arguments(hp))
         model.compile(optimizer)
-        callbacks = [kerasptb.callbacks.ResetStates(), *own, *callbacks]
+        callbacks = [kerasptb.callbacks.ResetStates(), *of_recipe, *callbacks]
         return model.fit(batches, epochs=epochs, validation_data=valid, callbacks=callbacks, verbose=verbose, **kwargs)
 
     def fit_sample(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -66,16 +66,16 @@ def execute(options):
     corpus = run.load_corpus(options.data)
     ids = corpus.split(options.split)
     adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
-    own = run.load_corpus() if adapts and corpus.digest != run.settings.data.digest else corpus
+    corpus_of_run = run.load_corpus() if adapts and corpus.digest != run.settings.data.digest else corpus
     import_keras()
     from kerasptb.evaluation import evaluate_both, evaluate_split
 
     model = run.load_model(**arguments.overrides(options))
     if options.keyboard:
-        _type(options, run, model, corpus, ids, own)
+        _type(options, run, model, corpus, ids, corpus_of_run)
         return
     if adapts:
-        evaluations = [_adapting(options, run, model, ids, own)]
+        evaluations = [_adapting(options, run, model, ids, corpus_of_run)]
     elif options.batch_size is None:
         evaluations = evaluate_both(model, ids, options.num_steps)
         if evaluations[1] is None:
@@ -115,12 +115,12 @@ def _check(options):
         raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
 
 
-def _type(options, run, model, corpus, ids, own):
+def _type(options, run, model, corpus, ids, corpus_of_run):
     from kerasptb.evaluation import cache_settings, evaluate_keyboard
 
     cache = None
     if options.continuous_cache:
-        cache = cache_settings(run, model, own, lambda text: print(text, file=sys.stderr))
+        cache = cache_settings(run, model, corpus_of_run, lambda text: print(text, file=sys.stderr))
     result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache, options.learn)
     _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
 

@@ -60,11 +60,11 @@ def execute(options):
     from kerasptb.runs.settings import arguments_of
     from kerasptb.training import train
 
-    given = arguments.as_arguments(options)
-    del given["workers"]
-    if (config := given.pop("config")) is not None:
-        given = arguments_of(config, **given)
+    values = arguments.as_arguments(options)
+    del values["workers"]
+    if (config := values.pop("config")) is not None:
+        values = arguments_of(config, **values)
     # A file that records each update of the bar grows by some 20 KB per epoch, and is hard to read.
     to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
-    run = train(**given, verbose=1 if to_a_terminal else 2)
+    run = train(**values, verbose=1 if to_a_terminal else 2)
     return 130 if run.metrics["interrupted"] else 0

@@ -30,6 +30,6 @@ def execute(options):
     import_keras()
     from kerasptb.tuning import LanguageModelSpace, tune
 
-    given = arguments.as_arguments(options)
-    preset = given.pop("preset")
-    tune(space=None if preset is None else LanguageModelSpace.around(preset), **given)
+    values = arguments.as_arguments(options)
+    preset = values.pop("preset")
+    tune(space=None if preset is None else LanguageModelSpace.around(preset), **values)

@@ -69,8 +69,8 @@ def is_exported():
 def compiled_metrics(model):
     """Returns the metrics that a model was compiled with, as they were given: before a batch `metrics` has none."""
     compiled = model._compile_metrics
-    given = [] if compiled is None else [compiled._user_metrics, compiled._user_weighted_metrics]
-    return [metric for metric in keras.tree.flatten(given) if metric is not None]
+    metrics = [] if compiled is None else [compiled._user_metrics, compiled._user_weighted_metrics]
+    return [metric for metric in keras.tree.flatten(metrics) if metric is not None]
 
 
 # Private methods of public classes that are called or overridden here: class, name, parameters.

@@ -112,14 +112,14 @@ def load_corpus(
             nowhere and cannot be downloaded; or the arguments contradict each other.
         FileNotFoundError: a file is missing.
     """
-    given = {"vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
-    given = {name: value for name, value in given.items() if value is not None}
+    named = {"vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
+    named = {name: value for name, value in named.items() if value is not None}
     if isinstance(data, Corpus):
-        if given:
-            raise DataError(f"A Corpus keeps its vocabulary of {len(data.vocabulary)} words. Received: {given}")
+        if named:
+            raise DataError(f"A Corpus keeps its vocabulary of {len(data.vocabulary)} words. Received: {named}")
         return data
-    if len(given) == 2:
-        raise DataError(f"Expected a vocabulary or its size, not both. Received: {given}")
+    if len(named) == 2:
+        raise DataError(f"Expected a vocabulary or its size, not both. Received: {named}")
     cache_dir = None if cache_dir is None else Path(cache_dir)
     raw = find_corpus(data, cache_dir)
     if sum(file.size for file in raw.files.values()) < STORED_BYTES:

@@ -110,8 +110,8 @@ def read_files(path: Path) -> SplitFiles:
         FileNotFoundError: `path` does not exist, or holds fewer than the three files.
     """
     if path.is_dir():
-        chosen = choose_names(_candidates(path), str(path))
-        return {split: SplitFile.on_disk(path / name) for split, name in chosen.items()}
+        selected = choose_names(_candidates(path), str(path))
+        return {split: SplitFile.on_disk(path / name) for split, name in selected.items()}
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
     if not path.is_file():
@@ -160,10 +160,10 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
         wanted = {split: pattern.format(split) for split in SPLITS}
         folders = {path.parent for path in found if path.name in wanted.values()}
         for folder in sorted(folders, key=lambda folder: (folder.name not in ("", "data"), len(folder.parts), folder)):
-            chosen = {split: found[folder / name] for split, name in wanted.items() if folder / name in found}
-            if len(chosen) == len(wanted):
-                return chosen
-            missing = [wanted[split] for split in SPLITS if split not in chosen]
+            selected = {split: found[folder / name] for split, name in wanted.items() if folder / name in found}
+            if len(selected) == len(wanted):
+                return selected
+            missing = [wanted[split] for split in SPLITS if split not in selected]
             partial.append(
                 f"{' and '.join(missing)} missing in {where}{'' if folder == PurePosixPath() else f'/{folder}'}"
             )
@@ -252,24 +252,24 @@ def _files_of_tar(archive: tarfile.TarFile, path: Path) -> SplitFiles:
         # Only plain files: a link could name a file outside the archive.
         if member.isreg() and _is_corpus_name(member.name):
             members[member.name] = member
-    chosen = choose_names(members, str(path))
+    selected = choose_names(members, str(path))
     # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
-    names = sorted(chosen.values(), key=lambda name: members[name].offset)
+    names = sorted(selected.values(), key=lambda name: members[name].offset)
     copies = {}
     for name in names:
         content = archive.extractfile(members[name])
         copies[name] = _copy(content, f"{path}/{name}")  # type: ignore[arg-type]  # a plain file has content
-    return {split: copies[name] for split, name in chosen.items()}
+    return {split: copies[name] for split, name in selected.items()}
 
 
 def _read_zip(path: Path) -> SplitFiles:
     with zipfile.ZipFile(path) as archive:
         # Member names are matched unchanged. A folder's name ends in a slash and so never matches.
         members = {info.filename: info for info in archive.infolist() if _is_corpus_name(info.filename)}
-        chosen = choose_names(members, str(path))
+        selected = choose_names(members, str(path))
         # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
-        _check_size(path, sum(members[name].file_size for name in chosen.values()))
-        return {split: _copy(archive.open(members[name]), f"{path}/{name}") for split, name in chosen.items()}
+        _check_size(path, sum(members[name].file_size for name in selected.values()))
+        return {split: _copy(archive.open(members[name]), f"{path}/{name}") for split, name in selected.items()}
 
 
 def _copy(member: IO[bytes], path: str) -> SplitFile:

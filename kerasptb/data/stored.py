@@ -60,8 +60,8 @@ class StoredTexts:
                     continue
                 if vocabulary is None and description["vocabulary_size"] != [vocabulary_size]:
                     continue
-                own = vocabulary or Vocabulary.load(folder / "vocabulary.txt")
-                return description, _open(folder, description["lengths"]), own
+                found = vocabulary or Vocabulary.load(folder / "vocabulary.txt")
+                return description, _open(folder, description["lengths"]), found
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # being removed, or damaged
         return None

@@ -32,7 +32,7 @@ def evaluate_run_dynamic(
     ids: Sequence[int] | np.ndarray,
     corpus: Corpus,
     num_steps: int | None = None,
-    say: Callable[[str], Any] = print,
+    report: Callable[[str], Any] = print,
 ) -> DynamicEvaluation:
     """Evaluates a run's model on a text by `evaluate_dynamic`, with the settings of the run.
 
@@ -45,7 +45,7 @@ def evaluate_run_dynamic(
         ids: int32 [N], the text to evaluate.
         corpus: the `Corpus` that the run was trained on.
         num_steps: words of a segment; `None` for 20.
-        say: called with a line of text before the settings are tuned, and if they cannot be kept.
+        report: called with a line of text before the settings are tuned, and if they cannot be kept.
 
     Returns:
         A `DynamicEvaluation`.
@@ -61,7 +61,7 @@ def evaluate_run_dynamic(
         DynamicSettings,
         {**_tuned_for(model, corpus), "num_steps": num_steps},
         lambda: tune_dynamic(model, corpus.valid, None, num_steps, statistics),
-        say,
+        report,
     )
     return evaluate_dynamic(model, ids, None, settings, statistics)
 
@@ -72,7 +72,7 @@ def evaluate_run_continuous_cache(
     ids: Sequence[int] | np.ndarray,
     corpus: Corpus,
     num_steps: int | None = None,
-    say: Callable[[str], Any] = print,
+    report: Callable[[str], Any] = print,
 ) -> CacheEvaluation:
     """Evaluates a run's model on a text by `evaluate_continuous_cache`, with the settings of the run.
 
@@ -82,22 +82,24 @@ def evaluate_run_continuous_cache(
         ids: the text.
         corpus: of the run.
         num_steps: words of a row that the model reads at once; the result does not depend on it.
-        say: called with a line of text.
+        report: called with a line of text.
 
     Returns:
         A `CacheEvaluation`.
     """
-    return evaluate_continuous_cache(model, ids, cache_settings(run, model, corpus, say), num_steps)
+    return evaluate_continuous_cache(model, ids, cache_settings(run, model, corpus, report), num_steps)
 
 
-def cache_settings(run: Run, model: LanguageModel, corpus: Corpus, say: Callable[[str], Any] = print) -> CacheSettings:
+def cache_settings(
+    run: Run, model: LanguageModel, corpus: Corpus, report: Callable[[str], Any] = print
+) -> CacheSettings:
     """Returns the `CacheSettings` of a run, tuned on the validation text at first use.
 
     Args:
         run: as in `evaluate_run_dynamic`, like the others.
         model: the model.
         corpus: of the run.
-        say: called with a line of text.
+        report: called with a line of text.
     """
     return _kept_settings(
         run,
@@ -105,11 +107,11 @@ def cache_settings(run: Run, model: LanguageModel, corpus: Corpus, say: Callable
         CacheSettings,
         _tuned_for(model, corpus),
         lambda: tune_continuous_cache(model, corpus.valid),
-        say,
+        report,
     )
 
 
-def _kept_settings(run, method, kind, tuned_for, tune, say):
+def _kept_settings(run, method, kind, tuned_for, tune, report):
     """Returns the settings that the run keeps for this method, or tunes and keeps them.
 
     Args:
@@ -118,7 +120,7 @@ def _kept_settings(run, method, kind, tuned_for, tune, say):
         kind: class of the settings.
         tuned_for: dict of what they depend on.
         tune: function that returns them.
-        say: called with a line of text.
+        report: called with a line of text.
     """
     path = run.folder / ADAPTATION
     kept = read_json(path)
@@ -128,14 +130,14 @@ def _kept_settings(run, method, kind, tuned_for, tune, say):
             return kind(**entry["settings"])
         except (KeyError, TypeError, ValueError):
             pass  # a file that was written by hand
-    say(f"Tuning the settings of {method.replace('_', ' ')} on the validation text; {path} will keep them.")
+    report(f"Tuning the settings of {method.replace('_', ' ')} on the validation text; {path} will keep them.")
     settings = tune()
     now = read_json(path)  # what another process has tuned meanwhile
     entry = {"settings": dataclasses.asdict(settings), "tuned_for": tuned_for}
     try:
         write_json(path, {**(now if isinstance(now, dict) else {}), method: entry})
     except OSError as error:
-        say(f"The settings could not be kept, and will be tuned again: {error.strerror}: {path}")
+        report(f"The settings could not be kept, and will be tuned again: {error.strerror}: {path}")
     return settings
 
 

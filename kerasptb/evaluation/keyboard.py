@@ -94,12 +94,12 @@ class Typist:
         letters = np.asarray(letters)[typed]
         ids, scores = ids[typed], np.asarray(scores)[typed][:, self._index.sorted_ids]
         places = self._place[ids]
-        own = np.take_along_axis(scores, np.maximum(places, 0)[:, np.newaxis], axis=1)
-        before = (scores > own) | ((scores == own) & (self._index.sorted_ids < ids[:, np.newaxis]))
+        of_word = np.take_along_axis(scores, np.maximum(places, 0)[:, np.newaxis], axis=1)
+        before = (scores > of_word) | ((scores == of_word) & (self._index.sorted_ids < ids[:, np.newaxis]))
         # Column k: how many of the first k words are shown before the one to type.
         counts = np.zeros((len(ids), scores.shape[1] + 1), "int32")
         np.cumsum(before, axis=1, out=counts[:, 1:])
-        known = (places >= 0) & (own[:, 0] > -np.inf)
+        known = (places >= 0) & (of_word[:, 0] > -np.inf)
         for row, shown_at_all, word, length in zip(counts, known, ids, letters, strict=True):
             self._num_words += 1
             in_full = length + 1

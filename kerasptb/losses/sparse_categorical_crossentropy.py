@@ -71,14 +71,16 @@ def from_factors(loss):
     Raises:
         ValueError: for a cross-entropy of integer targets that expects probabilities: on logits it trains nonsense.
     """
-    own = keras.losses.SparseCategoricalCrossentropy
-    found = own() if loss in ("crossentropy", "ce") else loss  # names that only Keras' `compile` knows
+    keras_loss = keras.losses.SparseCategoricalCrossentropy
+    found = keras_loss() if loss in ("crossentropy", "ce") else loss  # names that only Keras' `compile` knows
     found = keras.losses.get(found) if isinstance(found, str) else found
-    if found is keras.losses.sparse_categorical_crossentropy or (isinstance(found, own) and not found.from_logits):
+    if found is keras.losses.sparse_categorical_crossentropy or (
+        isinstance(found, keras_loss) and not found.from_logits
+    ):
         raise ValueError(
             "The model's outputs are logits: write loss=kerasptb.losses.SparseCategoricalCrossentropy(). "
             f"Received: loss={loss!r:.60}, which expects probabilities"
         )
-    if type(found) is not own:
+    if type(found) is not keras_loss:
         return loss
     return SparseCategoricalCrossentropy(**found.get_config(), dtype=found.dtype)

@@ -109,8 +109,8 @@ def call_native(target, scalars, arrays, averages, gradients, weight_decays):
     updated = [weights, *([] if averages is None else [averages]), *state]
     decays = ops.convert_to_tensor(weight_decays or [0.0] * len(weights), "float32")
     arguments, aliases, shapes, sized_by = [ops.stack(scalars), ops.reshape(decays, [-1])], {}, [], None
-    for *own, gradient in zip(*updated, gradients, strict=True):
-        for array in own:
+    for *slots, gradient in zip(*updated, gradients, strict=True):
+        for array in slots:
             aliases[len(arguments)] = len(shapes)
             shapes.append(tuple(array.shape))
             arguments.append(array)

@@ -134,19 +134,19 @@ def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="
         f"The native backend takes float32. Received: dtype={dtype}.": dtype != "float32",
         f"The native backend needs static shapes. Received: h of shape {shape}.": is_open,
     }
-    chosen = choose(backend, precision, limits=limits, platform=platform)
-    if not chosen.is_native:
-        return chosen
+    base = choose(backend, precision, limits=limits, platform=platform)
+    if not base.is_native:
+        return base
     features = shape[-1]
-    many = chosen.precision == "float32" and features > _MAX_FUSED_FEATURES and None not in shape
+    many = base.precision == "float32" and features > _MAX_FUSED_FEATURES and None not in shape
     if platform.gpu:
         reason = "On a GPU the framework computes the products."
     elif many and np.prod(shape[:-1]) > platform.few_words_limit(features, vocabulary_size):
         reason = f"In float32 the framework's products are faster above {_MAX_FUSED_FEATURES} features."
         reason = f"{reason} Received: {features}."
     else:
-        return chosen
-    return chosen._replace(implementation="native_softmax", reason=reason)
+        return base
+    return base._replace(implementation="native_softmax", reason=reason)
 
 
 def run(plan, h, kernel, bias, targets, reduction="none", scale=1.0, transpose_kernel=False, weights=None):

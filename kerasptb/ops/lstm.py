@@ -133,22 +133,22 @@ def plan(
         f"The native backend needs static shapes without zeros. Received: shape={shape}.": not all(known),
         f"On a GPU the native backend takes no masks. Received: {', '.join(of_steps)}.": platform.gpu and of_steps,
     }
-    chosen = choose(backend, precision, limits=limits, limit=limit, platform=platform)
-    if not chosen.is_native:
-        return chosen
+    base = choose(backend, precision, limits=limits, limit=limit, platform=platform)
+    if not base.is_native:
+        return base
     if platform.gpu:
         # Sizes that fit in float32 also fit in bfloat16 on every GPU, so the driver need not be asked.
         most = platform.max_units("float32")
-        most = platform.max_units(chosen.precision) if units > most else most
+        most = platform.max_units(base.precision) if units > most else most
         if units > most:
-            wide = f"The native backend takes at most {most} units in {chosen.precision} on this GPU."
+            wide = f"The native backend takes at most {most} units in {base.precision} on this GPU."
             return choose(backend, precision, limit=f"{wide} Received: units={units}.", platform=platform)
         reason = "On a GPU the framework computes the products."
-    elif each_gate and chosen.precision == "float32":
+    elif each_gate and base.precision == "float32":
         reason = "In float32 the framework computes the products of masks of each gate."
     else:
-        return chosen
-    return chosen._replace(implementation="native_recurrence", reason=reason)
+        return base
+    return base._replace(implementation="native_recurrence", reason=reason)
 
 
 def run(plan, x, h0, c0, kernel, recurrent_kernel, bias, **masks):
@@ -226,8 +226,8 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     D = x.shape[2]
 
     def step(inputs, states):
-        given = {name: inputs[:, D + i, None] > 0 for i, name in enumerate(by_step)}
-        of_step = (given.get("mask"), given.get("resets"))
+        masks_of_step = {name: inputs[:, D + i, None] > 0 for i, name in enumerate(by_step)}
+        of_step = (masks_of_step.get("mask"), masks_of_step.get("resets"))
         h, c = _step(inputs[:, :D], *states, kernel, recurrent_kernel, bias, *of_step, **constant)
         return h, [h, c]
 

@@ -27,7 +27,7 @@ from kerasptb.utils.types import Backend
 
 BACKENDS = get_args(Backend)
 PRECISIONS = platforms.PRECISIONS
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
 class Plan(NamedTuple):
@@ -139,9 +139,9 @@ def dtype_limit(policy):
     return f"The native backend takes float32. Received: dtype policy {policy.name}."
 
 
-def note_as_told(reason):
+def note_as_reported(reason):
     """Notes that the user has been told a plan's reason, so that no warning tells it again in this process."""
-    _told.add(_essence(reason))
+    _reported.add(_essence(reason))
 
 
 def warn_if_slower(plan, backend="auto"):
@@ -150,11 +150,16 @@ def warn_if_slower(plan, backend="auto"):
     Called where a call is about to run. Silent are a backend that was named, GPUs, exports, and Keras asking for
     shapes.
     """
-    if plan.implementation != "keras" or plan.platform == "gpu" or backend != "auto" or _essence(plan.reason) in _told:
+    if (
+        plan.implementation != "keras"
+        or plan.platform == "gpu"
+        or backend != "auto"
+        or _essence(plan.reason) in _reported
+    ):
         return
     if in_symbolic_scope() or is_exported():
         return
-    note_as_told(plan.reason)
+    note_as_reported(plan.reason)
     warnings.warn(
         f"Slower than it could be, without the native kernels: {plan.reason} (If Keras' own is meant, "
         'backend="keras" or Keras\' layer says so, and ends this warning.)',

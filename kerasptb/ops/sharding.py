@@ -51,7 +51,7 @@ def divided(passes, rows, arguments):
     import jax  # noqa: PLC0415  (the other backends do without)
 
     mesh, axis = division
-    own = jax.sharding.PartitionSpec(axis)
+    by_replica = jax.sharding.PartitionSpec(axis)
 
     def spec(dimension):
         return (
@@ -94,8 +94,8 @@ def divided(passes, rows, arguments):
     results = of_results if len(of_results) > 1 else of_results[0]
     return Passes(
         divide(inference, of_arguments, results),
-        divide(forward, of_arguments, (results, own)),
-        divide(backward, (own, of_results), of_arguments),
+        divide(forward, of_arguments, (results, by_replica)),
+        divide(backward, (by_replica, of_results), of_arguments),
     )
 
 

@@ -75,7 +75,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
     def _plan_of_one_pass(self, gradients, variables):
         return None if self.amsgrad else super()._plan_of_one_pass(gradients, variables)
 
-    def _own_lists(self):
+    def _slot_lists(self):
         return [self._momentums, self._velocities]
 
     def _updated(self, plan, arrays, gradients, learning_rate, **options):

@@ -31,7 +31,7 @@ class OnePassStep(PolyakAveraging):
     variables' own memory, and XLA's own operations, one for each variable, would wait for its threads. Elsewhere Keras'
     methods do each part.
 
-    A subclass has `_updated`, and `_own_lists` if it has variables of its own.
+    A subclass has `_updated`, and `_slot_lists` if it has variables of its own.
     """
 
     _plan: Plan | None = None  # of the step that is being traced, if it is one pass
@@ -45,7 +45,7 @@ class OnePassStep(PolyakAveraging):
         plan = plan_of(variables, _pairs(gradients))
         return plan if plan.is_native else None
 
-    def _own_lists(self):
+    def _slot_lists(self):
         """Returns lists of the optimizer's own variables for all trainable variables."""
         return []
 
@@ -54,7 +54,7 @@ class OnePassStep(PolyakAveraging):
 
         Args:
             plan: the step's `Plan`.
-            arrays: lists of tensors before the step: the weights and those of `_own_lists`.
+            arrays: lists of tensors before the step: the weights and those of `_slot_lists`.
             gradients: as `kerasptb.ops.clipped_sgd` takes them.
             learning_rate: float scalar.
             **options: `global_clipnorm`, `weight_decays`, `averages` and `average_momentum`, as there.
@@ -88,7 +88,7 @@ class OnePassStep(PolyakAveraging):
             return
         places = [self._get_variable_index(v) for v in trainable_variables]
         weights = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
-        own = [[of_all[i].value for i in places] for of_all in self._own_lists()]
+        slots = [[of_all[i].value for i in places] for of_all in self._slot_lists()]
         options = {"global_clipnorm": self.global_clipnorm}
         if self.weight_decay is not None:
             options["weight_decays"] = [self.weight_decay if self._use_weight_decay(w) else 0.0 for w in weights]
@@ -96,9 +96,9 @@ class OnePassStep(PolyakAveraging):
         if self.use_ema:
             averages = [self._model_variables_moving_average[i].value for i in places]
             options |= {"averages": _tensors(averages), "average_momentum": self.average_momentum()}
-        arrays = [_tensors(x) for x in (weights, *own)]
+        arrays = [_tensors(x) for x in (weights, *slots)]
         arrays, new_averages = self._updated(self._plan, arrays, _pairs(grads), learning_rate, **options)
-        for variables, values in zip([weights, *own, averages], [*arrays, new_averages], strict=True):
+        for variables, values in zip([weights, *slots, averages], [*arrays, new_averages], strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         if self.use_ema:  # also of variables without a gradient

@@ -28,8 +28,8 @@ def settings_of_recipe(preset, asked, source=None):
     recipe = get_preset(preset)
     model = recipe.model_arguments()
     if source is not None:
-        own = source.settings.model.as_dict()
-        model = with_changes(model, {name: value for name, value in own.items() if name not in _NOT_INHERITED})
+        arguments = source.settings.model.as_dict()
+        model = with_changes(model, {name: value for name, value in arguments.items() if name not in _NOT_INHERITED})
     model = with_changes(model, asked["model"])
     batches = BatchArguments(**{**recipe.batch_arguments(), **asked["batches"]})
     training = TrainingArguments(**{"epochs": recipe.epochs, **asked["training"], "preset": preset})

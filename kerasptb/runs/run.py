@@ -133,16 +133,16 @@ class Run:
         return load_corpus(data, vocabulary=self.vocabulary)
 
     def _load_own_corpus(self):
-        own = self.settings.data
-        place = own.location
+        text = self.settings.data
+        place = text.location
         there = place is not None and Path(place).exists()
-        if there or own.name in ("ptb", "sample"):
-            corpus = load_corpus(place if there else own.name, vocabulary=self.vocabulary)
-            if corpus.digest == own.digest:
+        if there or text.name in ("ptb", "sample"):
+            corpus = load_corpus(place if there else text.name, vocabulary=self.vocabulary)
+            if corpus.digest == text.digest:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
         place = "a text that came from no file" if place is None else f"{place}, {change}"
-        if own.name == "sample":
+        if text.name == "sample":
             made_by = self.settings.versions.get("python", "another version")
             place = f"the built-in sample of Python {made_by}, whose documentation it is made of"
         raise RunError(f"The run in {self.folder} was trained on {place}. Name the text with --data.")

@@ -88,9 +88,9 @@ class RunSettings:
         for part, values in asked.items():
             recorded = getattr(self, part)
             for name, value in values.items():
-                own = recorded.get(name) if isinstance(recorded, dict) else getattr(recorded, name)
-                if own != value and PARTS[part][name].fixed:
-                    raise ValueError(f"{name}={as_json(own)!r}. Received: {name}={as_json(value)!r}")
+                kept = recorded.get(name) if isinstance(recorded, dict) else getattr(recorded, name)
+                if kept != value and PARTS[part][name].fixed:
+                    raise ValueError(f"{name}={as_json(kept)!r}. Received: {name}={as_json(value)!r}")
 
 
 def asked_settings(values: Mapping[str, Any], further: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict]:

@@ -33,9 +33,9 @@ class Replicas(keras.distribution.DataParallel):
         self._divides = rows % self.device_mesh.devices.size == 0
         if not self.has_processes or not self._divides:
             return batch
-        own = rows // self._num_processes
-        start = self._process_id * own
-        return keras.tree.map_structure(lambda array: array[start : start + own], batch)
+        count = rows // self._num_processes
+        start = self._process_id * count
+        return keras.tree.map_structure(lambda array: array[start : start + count], batch)
 
     def get_data_layout(self, data_shape):
         """Returns the layout of the batch that `own_rows` saw last."""

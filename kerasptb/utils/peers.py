@@ -28,7 +28,7 @@ def join():
         ValueError: if Keras does not run on JAX, or a variable is missing or no number.
     """
     names = [f"KERAS_DISTRIBUTION_{name}" for name in ("NUM_PROCESSES", "PROCESS_ID", "JOB_ADDRESSES")]
-    number, own, addresses = map(os.environ.get, names)
+    number, process, addresses = map(os.environ.get, names)
     if number in (None, "1"):
         return
     if keras.backend.backend() != "jax":
@@ -36,10 +36,10 @@ def join():
             f"Several processes train together with Keras on JAX alone: set KERAS_BACKEND=jax. Received: {names[0]}="
             f"{number} with Keras on {keras.backend.backend()}"
         )
-    if not (number.isdigit() and (own or "").isdigit() and addresses):
+    if not (number.isdigit() and (process or "").isdigit() and addresses):
         raise ValueError(
             f"Expected {', '.join(names[:2])}, two numbers, and {names[2]}, a host and port. "
-            f"Received: {number}, {own}, {addresses}"
+            f"Received: {number}, {process}, {addresses}"
         )
     import jax  # noqa: PLC0415  (the other backends do without)
 
@@ -48,7 +48,7 @@ def join():
     jax.distributed.initialize(
         coordinator,
         int(number),
-        int(own),
+        int(process),
         heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         coordinator_bind_address=coordinator if is_local else None,
@@ -99,12 +99,12 @@ def gathered(values):
     Returns:
         Float32 [P, n] of P processes.
     """
-    own = np.asarray(values, "float32")
+    local = np.asarray(values, "float32")
     if count() == 1:
-        return own[None]
+        return local[None]
     from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
 
-    return multihost_utils.process_allgather(own)
+    return multihost_utils.process_allgather(local)
 
 
 def by_first(function):
@@ -124,23 +124,23 @@ def by_first(function):
         return function()
     from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
 
-    raised, told = None, b""
+    raised, message = None, b""
     if is_first():
         distribution = keras.distribution.distribution()
         # A variable that is made under it, also one that Keras makes to look at it, is made by all.
         keras.distribution.set_distribution(None)
         try:
-            told = json.dumps(function()).encode()
+            message = json.dumps(function()).encode()
         except Exception as error:
             raised = error
         finally:
             keras.distribution.set_distribution(distribution)
-    length = int(gathered([len(told)])[0, 0])
+    length = int(gathered([len(message)])[0, 0])
     if not length:
         raise raised or SystemExit(1)
     # All must give an array of the same size.
-    own = np.resize(np.frombuffer(told, "uint8"), length)
-    return json.loads(multihost_utils.broadcast_one_to_all(own).tobytes())
+    padded = np.resize(np.frombuffer(message, "uint8"), length)
+    return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
 
 
 def whole(variable):

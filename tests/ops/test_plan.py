@@ -304,7 +304,7 @@ def test_the_limit_of_few_words_is_the_library_s_own(native_library):
 @pytest.fixture
 def told(monkeypatch):
     """Runs calls as in a process that has not warned yet, and returns the warnings."""
-    monkeypatch.setattr("kerasptb.ops.plan._told", set())
+    monkeypatch.setattr("kerasptb.ops.plan._reported", set())
 
     def run(*calls):
         with warnings.catch_warnings(record=True) as caught:

@@ -77,7 +77,7 @@ def test_absurd_settings_are_refused_before_anything_is_made(tmp_path, arguments
 
 @pytest.mark.filterwarnings("error:Slower than it could be")
 def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan, "_told", set())
+    monkeypatch.setattr(plan, "_reported", set())
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "They are not built.")
     run = train(tmp_path / "run", epochs=1, verbose=2)
     told = (run.folder / "explain.txt").read_text()
@@ -89,7 +89,7 @@ def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, ca
         ["cost", "SequenceCrossEntropy", "keras  They are not built."],
     ]
     assert run.metrics["backend"] == "keras"
-    monkeypatch.setattr(plan, "_told", set())
+    monkeypatch.setattr(plan, "_reported", set())
     with pytest.raises(UserWarning, match="without the native kernels: They are not built"):
         train(tmp_path / "silent", epochs=1, verbose=0)
 

@@ -43,7 +43,7 @@ def _rows(special):
 
 def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
     """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
-    if all(given is None for given in (mask, resets, recurrent_mask, input_mask)):
+    if all(array is None for array in (mask, resets, recurrent_mask, input_mask)):
         return []
     reset, skipped = loader.lstm_kinds_of_steps()
     kinds = [reset * ops.cast(resets, "int32")] if resets is not None else []
