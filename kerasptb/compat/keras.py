@@ -41,7 +41,7 @@ _EXPORTING_MODULES = ("keras.src.export.", "tensorflow.python.saved_model.save")
 def without_autocast():
     """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype.
 
-    Publicly this is decided for each weight when it is made, and Keras' own layers make theirs.
+    Publicly this is decided for each weight when it is made, and Keras' layers make theirs.
     """
     return _backend.AutocastScope(None)
 

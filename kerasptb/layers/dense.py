@@ -68,7 +68,7 @@ class Dense(CarriesFactors, keras.layers.Dense):
     """`keras.layers.Dense` over the vocabulary: its outputs, logits, carry what they were made of.
 
     Our losses and `Perplexity` read that instead of the logits (`kerasptb.ops.logits`). In a compiled step the logits
-    are then never computed, unless something else reads them; Keras' own cross-entropy does, and a warning says so.
+    are then never computed, unless something else reads them; Keras' cross-entropy does, and a warning says so.
     With an activation, without a bias, or quantized, the layer is Keras' own.
 
     Args:

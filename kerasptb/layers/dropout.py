@@ -17,7 +17,7 @@ class Dropout(keras.layers.Dropout):
 
     TensorFlow takes a quarter of a training step in bfloat16 for the notebook's three dropouts, XLA several times as
     long. With a `noise_shape`, such as (B, 1, D) for one mask for all steps ("locked" dropout), the operation draws
-    that many numbers. Where the native library cannot serve a call (a GPU, float64), Keras' own dropout does, and draws
+    that many numbers. Where the native library cannot serve a call (a GPU, float64), Keras' dropout does, and draws
     other numbers from the same seed.
 
     Arguments and call arguments are those of `keras.layers.Dropout`.

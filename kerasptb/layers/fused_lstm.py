@@ -27,7 +27,7 @@ class FusedLSTM(keras.layers.LSTM):
     """LSTM layer with a choice of backend: a drop-in replacement for `keras.layers.LSTM`.
 
     Weights, their layout and every other argument are those of `keras.layers.LSTM`. Activations other than tanh and
-    sigmoid are served by Keras' own loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So are,
+    sigmoid are served by Keras' loop under `backend="auto"`, and raise under `"reference"` and `"native"`. So are,
     on a GPU, masks, resets, dropout on the recurrence and an open number of steps, by cuDNN or Keras' loop. Exports use
     Keras' loop too, because they run where this package is not installed (but your own `tf.function`, if traced before
     it is saved, still contains the native operation). Masks of dropout that the native library draws have other numbers
@@ -103,7 +103,7 @@ class FusedLSTM(keras.layers.LSTM):
         if self._is_ours():
             self._check_ours()
         # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
-        # Keras' own cuDNN operation prevents it.
+        # Keras' cuDNN operation prevents it.
         if self.expected_backend() != "keras":
             self.supports_jit = True
 
@@ -315,10 +315,10 @@ class FusedLSTM(keras.layers.LSTM):
         }
         found = [name for name, value in unsupported.items() if value]
         values = ", ".join(f"{name}={keras.activations.serialize(getattr(self, name))!r}" for name in found)
-        return f"Only Keras' own loop serves an LSTM with {values}." if found else None
+        return f"Only Keras' loop serves an LSTM with {values}." if found else None
 
     def _limit(self, backend):
-        """Why only Keras' own loop can serve a layer with these settings, or None."""
+        """Why only Keras' loop can serve a layer with these settings, or None."""
         if (limit := self._limit_of_settings()) is not None or backend not in ("auto", "native"):
             return limit
         if is_exported():

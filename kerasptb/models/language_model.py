@@ -25,7 +25,7 @@ from kerasptb.trainers import Trainer
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
-# The arguments that Keras' own models do not have.
+# The arguments that Keras' models do not have.
 _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
 
 

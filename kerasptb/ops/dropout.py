@@ -21,7 +21,7 @@ def dropout(x, rate, seed, backend="auto"):
 
     The draws of "reference" and "native" depend on nothing but the seed and an element's index: Threefry-2x32 of J.
     Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3", as `src/dropout/dropout.h` says. The native
-    gradient draws them anew instead of keeping them. "keras", Keras' own dropout, draws other numbers.
+    gradient draws them anew instead of keeping them. "keras", Keras' dropout, draws other numbers.
 
     Args:
         x: float, any shape; with TensorFlow and "native" the first two sizes of several may be open.
@@ -33,7 +33,7 @@ def dropout(x, rate, seed, backend="auto"):
         Of x's shape and dtype.
 
     Raises:
-        ValueError: if the backend is unknown, or is named and cannot serve the call; if Keras' own dropout runs and the
+        ValueError: if the backend is unknown, or is named and cannot serve the call; if Keras' dropout runs and the
             seed is not a generator.
         NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
@@ -63,7 +63,7 @@ def run(plan, x, rate, seed):
     """Drops elements as planned; arguments and result are those of `dropout`."""
     if plan.implementation == "keras":
         if not isinstance(seed, keras.random.SeedGenerator):
-            raise ValueError(f"Keras' own dropout needs a keras.random.SeedGenerator. Received: seed={seed}")
+            raise ValueError(f"Keras' dropout needs a keras.random.SeedGenerator. Received: seed={seed}")
         return keras.random.dropout(x, rate, seed=seed)
     seed = ops.cast(seed.next() if isinstance(seed, keras.random.SeedGenerator) else seed, "int32")
     function = _native if plan.implementation == "native" else _reference

@@ -6,7 +6,7 @@ reads, TensorFlow and XLA never compute. The losses of the words stay with the f
 (`LogitFactors.losses_of`). A layer, a loss or a metric of one's own joins by these three calls.
 
 They reach whoever is given the very tensor that the layer returned: under TensorFlow all of Keras' `train_step`, under
-JAX what runs inside of the differentiated function. There Keras' own step computes the logits again for its metrics,
+JAX what runs inside of the differentiated function. There Keras' step computes the logits again for its metrics,
 and takes three times as long; `kerasptb/trainers/jax.py` updates them inside.
 """
 

@@ -78,7 +78,7 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
         precision: one of `PRECISIONS`; or a Keras dtype policy, for its `default_precision`, which names none.
         limits: dict from sentences on why the native library cannot serve this call to whether they hold; the first
             that holds is told.
-        limit: a sentence on why Keras' own implementation alone can serve this call, or `None`.
+        limit: a sentence on why Keras' implementation alone can serve this call, or `None`.
         platform: a `Platform`; `None` for this process's.
 
     Raises:

@@ -1,6 +1,6 @@
 """Recipes: a model, how it is regularised and how it is trained, a file each.
 
-A recipe's file holds, in Keras' own terms, `MODEL` (arguments of `LanguageModel`), `EPOCHS`, where it needs some
+A recipe's file holds, in Keras' terms, `MODEL` (arguments of `LanguageModel`), `EPOCHS`, where it needs some
 `BATCHES` (further arguments of `make_dataset` for the training text), and a function `training(total_steps, …)` that
 returns a Keras optimizer and callbacks; its arguments are the settings of the training, with their defaults. Its
 docstring names the paper, what differs from it, and the command. A new file is a new recipe.

@@ -31,7 +31,7 @@ def run(native_library, tmp_path, monkeypatch):
 
 def test_both_tables(run, monkeypatch, capsys):
     monkeypatch.setitem(paths.VARIANTS, "of no layer", ({"nothing_has_this": 1}, ()))
-    fitted = ["compile()", "sample weights", "own Sequential model", "Keras' own layers"]
+    fitted = ["compile()", "sample weights", "own Sequential model", "Keras' layers"]
     rows = run(*fitted, "plain", "mask", "Bidirectional", "of no layer")
     assert [row["what"] for row in rows if row["table"] == "fit"] == fitted
     layers = [(row["what"], row["contender"], row["units"]) for row in rows if row["table"] == "layer"]

@@ -334,7 +334,7 @@ def test_what_the_user_can_change_is_warned_of_once(native_library, told):
         lambda: FusedLSTM(4, dtype="float64")(x(2, 3, 5)),  # for the reason of the cross-entropy
     ]
     of_lstm, of_dropout, of_cross_entropy = told(*calls, *calls)
-    assert "kernels: Only Keras' own loop serves an LSTM with activation=" in of_lstm
+    assert "kernels: Only Keras' loop serves an LSTM with activation=" in of_lstm
     assert "kernels: Native dropout is in float32. Received: dtype=float64. (If Keras' own" in of_dropout
     assert "kernels: The native backend takes float32. Received: dtype=float64. (If Keras' own" in of_cross_entropy
 
