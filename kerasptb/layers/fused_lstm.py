@@ -194,25 +194,26 @@ class FusedLSTM(keras.layers.LSTM):
 
     def _draw(self, plan, x, h):
         """Draws the masks of dropout, of the inputs x and the state h of a step; one for each gate as in Keras."""
-        drawn = {}
-        for name, rate, draw, of in (
-            ("input_mask", self.dropout, self.cell.get_dropout_mask, x),
-            ("recurrent_mask", self.recurrent_dropout, self.cell.get_recurrent_dropout_mask, h),
-        ):
-            if not 0 < rate < 1:
-                continue
-            drop = plan_dropout(None, self.compute_dtype)
-            if plan.is_native and drop.is_native:
-                # One operation, whose numbers XLA does not draw anew at each step that reads them.
-                ones = ops.ones((*[4] * self._draws_each_gate(), *ops.shape(of)), "float32")
-                drawn[name] = run_dropout(drop, ones, rate, self.cell.seed_generator)
-            else:
-                masks = draw(of)
-                drawn[name] = ops.stack(masks) if isinstance(masks, list) else masks
-        return drawn
+        if not (rates := self._rates()):
+            return {}
+        of = {"input_mask": x, "recurrent_mask": h}
+        drop = plan_dropout(None, self.compute_dtype)
+        if plan.is_native and drop.is_native:
+            # One operation, whose numbers XLA does not draw anew at each step that reads them.
+            gates = [4] * self._draws_each_gate()
+            ones = {name: ops.ones((*gates, *ops.shape(of[name])), "float32") for name in rates}
+            return {name: run_dropout(drop, ones[name], rate, self.cell.seed_generator) for name, rate in rates.items()}
+        draw = {"input_mask": self.cell.get_dropout_mask, "recurrent_mask": self.cell.get_recurrent_dropout_mask}
+        masks = {name: draw[name](of[name]) for name in rates}
+        return {name: ops.stack(mask) if isinstance(mask, list) else mask for name, mask in masks.items()}
+
+    def _rates(self):
+        """The rates of the masks that a call in training draws."""
+        rates = {"input_mask": self.dropout, "recurrent_mask": self.recurrent_dropout}
+        return {name: rate for name, rate in rates.items() if 0 < rate < 1}
 
     def _draws_each_gate(self):
-        """Whether dropout draws a mask for each gate, as Keras does."""
+        """Whether these are of each gate, as Keras' are unless one product computes all gates."""
         return hasattr(self.cell, "dropout_mask_count")
 
     def plan(
@@ -238,11 +239,7 @@ class FusedLSTM(keras.layers.LSTM):
         if backend != "keras" and in_symbolic_scope():
             # Keras is building a model from `Input`s, whose sizes may be open: nothing runs yet.
             backend, precision = "auto", "float32"
-        rates = {
-            "input_mask": self.dropout if training else 0,
-            "recurrent_mask": self.recurrent_dropout if training else 0,
-        }
-        drawn = [name for name, rate in rates.items() if 0 < rate < 1]
+        drawn = self._rates() if training else {}
         return plan_lstm(
             None if shape is None else tuple(shape),
             self.units,

@@ -105,6 +105,9 @@ value, pull_back = jax.vjp(lambda x: dropout(x, 0.25, seed), x)
 assert (jax.jit(dropout, static_argnums=1)(x, 0.25, seed) == value).all()
 assert (pull_back(x)[0] == value).all()
 assert jnp.abs((value > 0).mean() - 0.75) < 0.05
+of_reference, pull_back = jax.vjp(jax.jit(lambda x: dropout(x, 0.25, seed, "reference")), x)
+assert (of_reference == value).all()
+assert (pull_back(x)[0] == value).all()
 
 together = jax.vmap(lambda h: linear_cross_entropy(h, *of_losses[1:]))(jnp.stack([of_losses[0], -of_losses[0]]))
 each = [linear_cross_entropy(h, *of_losses[1:]) for h in (of_losses[0], -of_losses[0])]

@@ -127,6 +127,41 @@ def test_more_units_than_the_kernels_take_on_a_gpu(gpus):
     assert layer(np.zeros((2, 3, 4), "float32")).shape == (2, most + 1)
 
 
+def test_on_a_gpu_masks_of_the_inputs_are_the_framework_s(gpus, monkeypatch):
+    """Its kernels take no masks; those of the inputs, of each gate, are factors of the products around them."""
+    import tensorflow as tf
+
+    native = importlib.import_module("kerasptb.ops.native.lstm")
+    generator, handed, call = np.random.default_rng(0), [], native.call
+    inputs = [tf.constant(generator.normal(size=x.shape), "float32") for x in arguments(5)]
+    mask = tf.constant(2 * generator.integers(0, 2, (4, 2, 4)), "float32")
+    monkeypatch.setattr(
+        native, "call", lambda target, given, *rest, **kw: handed.append(len(given)) or call(target, given, *rest, **kw)
+    )
+    gpus(None)
+
+    def values_and_gradients(backend):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = lstm(*inputs, backend=backend, input_mask=mask)
+            total = tf.add_n([tf.reduce_sum(x**2) for x in outputs])
+        return [*outputs, *tape.gradient(total, inputs)]
+
+    for found, expected in zip(*map(values_and_gradients, ("native", "reference")), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert handed == [5, 7]  # forward, backward: nothing of `LstmSteps`
+    with pytest.raises(ValueError, match=r"On a GPU the native backend takes no masks\. Received: recurrent_mask"):
+        lstm(*inputs, backend="native", recurrent_mask=tf.ones((2, 5)))
+
+
+def test_on_a_gpu_dropout_of_the_recurrence_is_keras_and_evaluation_native(gpus):
+    gpus(None)
+    layer = FusedLSTM(5, recurrent_dropout=0.5)
+    assert "takes no masks. Received: recurrent_mask." in layer.plan().reason
+    assert layer.plan(training=False).implementation == "native_recurrence"
+    assert FusedLSTM(5, dropout=0.5).plan().implementation == "native_recurrence"
+
+
 def test_library_without_cuda_code(native_library, monkeypatch):
     monkeypatch.setattr(platforms, "visible_gpus", lambda: [0])
     monkeypatch.setattr(loader.build, "cuda_problem", lambda path: "No nvcc was found when it was built.")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.optimizers.clipped_sgd import norm_of_gradients
 
@@ -105,6 +106,15 @@ def test_compiled_by_xla_one_operation_updates_the_memory_of_all_variables(nativ
     for shape in ("30,4", "4,5", "5"):
         assert f"f32[{shape}]" in program
         assert not re.search(rf"f32\[{shape}\]\S* copy\(", program)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+def test_a_step_is_planned_once(native_library, monkeypatch, jit_compile):
+    planned, this_process = [], platforms.this_process
+    monkeypatch.setattr(platforms, "this_process", lambda: planned.append(1) or this_process())
+    ours = variables()
+    apply_compiled(ClippedSGD(), gradients(1.0), ours, jit_compile)
+    assert len(planned) == 1
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
