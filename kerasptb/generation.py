@@ -102,13 +102,14 @@ def generate(
         raise ValueError(f"`top_p` must be above 0 and at most 1. Received: top_p={top_p}")
     random = np.random.default_rng(seed)
     excluded = _excluded_ids(model, vocabulary, exclude)
-    tokens, words, reset = encode_text(vocabulary, prompt), [], True
+    tokens, words, state = encode_text(vocabulary, prompt), [], None
     for _ in range(num_words):
-        probabilities = model.next_word_probabilities(tokens[np.newaxis], reset=reset)[0].astype(np.float64)
+        (of_next,), state = model.stateless_next_word_probabilities(tokens[np.newaxis], state)
+        probabilities = of_next.astype(np.float64)
         probabilities[excluded] = 0.0
         token = sample(probabilities, temperature, random, top_k, top_p)
         words.append(vocabulary.words[token])
-        tokens, reset = np.array([token], np.int32), False
+        tokens = np.array([token], np.int32)
     return words
 
 

@@ -246,7 +246,7 @@ def _variables(model):
     """
     layers = stateful_layers(model)
     states = [variable for layer in layers for variable in keras.tree.flatten(layer.states)]
-    further = [layer.state_variables() for layer in layers if hasattr(layer, "state_variables")]
+    further = [part.state_variables() for part in (model, *layers) if hasattr(part, "state_variables")]
     apart = {id(variable) for variable in [*states, *itertools.chain(*further)]}
     return {
         "v": [variable for variable in [*model.variables, *model.optimizer.variables] if id(variable) not in apart],

@@ -30,6 +30,8 @@ class ResetStates(keras.callbacks.Callback):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the state aside and evaluates from zero."""
         self._put_back()
+        if hasattr(self.model, "reset_evaluation_states"):
+            return  # a LanguageModel, whose evaluations have states of their own and begin from zero
         self._before_evaluation = [(variable, ops.copy(variable.value)) for variable in self._variables()]
         self._zero()
         for layer in stateful_layers(self.model):

@@ -19,7 +19,6 @@ import numpy as np
 from kerasptb.data.batching import check_sizes
 from kerasptb.evaluation.perplexity import Evaluation, checked_text
 from kerasptb.evaluation.reading import ROW, read_rows
-from kerasptb.layers.stateful_lstm import EVALUATION
 from kerasptb.models import LanguageModel
 
 # Words of a block: its products are [block, window + block].
@@ -147,14 +146,13 @@ def _read(model, ids, window, thetas, num_steps=None):
     check_sizes(window=window, num_steps=num_steps or 1)
     num_steps = min(num_steps or ROW, len(ids) - 1)
     losses, of_caches, cache = [], [], None
-    with EVALUATION:
-        for factors, states, targets in read_rows(model, ids, num_steps):
-            of_row = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
-            losses.append(keras.ops.convert_to_numpy(of_row)[0].astype("float64"))
-            cache = cache or Cache(window, states.shape[1])
-            for first in range(0, len(states), _BLOCK):
-                block = slice(first, first + _BLOCK)
-                of_caches.append(cache.probabilities(states[block], targets[block], thetas))
+    for factors, states, targets in read_rows(model, ids, num_steps):
+        of_row = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
+        losses.append(keras.ops.convert_to_numpy(of_row)[0].astype("float64"))
+        cache = cache or Cache(window, states.shape[1])
+        for first in range(0, len(states), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            of_caches.append(cache.probabilities(states[block], targets[block], thetas))
     return np.concatenate(losses), np.concatenate(of_caches, axis=1), num_steps
 
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from kerasptb.data.batching import as_streams, check_sizes, count_batches
 from kerasptb.evaluation.perplexity import Evaluation, checked_text
-from kerasptb.layers.stateful_lstm import EVALUATION
 from kerasptb.models import LanguageModel
 from kerasptb.ops import tensors
 from kerasptb.utils.interrupts import uninterrupted
@@ -180,14 +179,13 @@ def gradient_statistics(
     )
     squares = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
 
-    def step(tokens, targets):
-        cost, gradients = _cost_and_gradients(model, variables, tokens, targets)
+    def step(tokens, targets, state):
+        cost, gradients, state = _cost_and_gradients(model, variables, tokens, targets, state)
         for square, gradient in zip(squares, gradients, strict=True):
             square.assign_add(tf.square(gradient / num_steps))
-        return cost
+        return cost, state
 
-    with _from_a_zero_state(model, batch_size):
-        _run(_program(step), tokens, targets, _BATCHES_OF_CALL)
+    _run(_program(step), tokens, targets, model.get_initial_state(batch_size), _BATCHES_OF_CALL)
     return [tf.sqrt(square / num_batches) for square in squares]
 
 
@@ -220,22 +218,23 @@ class _Adaptation:
         # Copies: a tensor that was read from a variable may share its memory, which the program updates in place.
         trained = [tf.constant(variable.numpy()) for variable in self._variables]
         arguments = (trained, self._statistics, *rates)
-        total = 0.0
-        with _from_a_zero_state(self._model, 1), _restored(self._variables, trained):
+        total, state = 0.0, self._model.get_initial_state(1)
+        with _restored(self._variables, trained):
             for start, end, steps in ((0, read, num_steps), (read, len(tokens), len(tokens) - read)):
                 if start < end:
                     segments = (part[start:end].reshape(-1, 1, steps) for part in (tokens, targets))
-                    total += _run(self._program, *segments, _SEGMENTS_OF_CALL, arguments)
+                    cost, state = _run(self._program, *segments, state, _SEGMENTS_OF_CALL, arguments)
+                    total += cost
         return total
 
-    def _step(self, tokens, targets, trained, statistics, decay, learning_rate):
-        """Updates the weights by a segment, int32 [1, T] each; returns its cross-entropy before that."""
-        cost, gradients = _cost_and_gradients(self._model, self._variables, tokens, targets)
+    def _step(self, tokens, targets, state, trained, statistics, decay, learning_rate):
+        """Updates the weights by a segment, int32 [1, T] each; returns its cross-entropy before that, and the state."""
+        cost, gradients, state = _cost_and_gradients(self._model, self._variables, tokens, targets, state)
         rate = learning_rate / tokens.shape[1]  # of the mean over the words, while the cost is their sum
         for w, g, w0, ms in zip(self._variables, gradients, trained, statistics, strict=True):
             back = tf.minimum(tf.cast(decay, w.dtype) * ms, 1.0) * (w0 - w)
             w.assign_add(back - tf.cast(rate, w.dtype) * g / (ms + _EPSILON))
-        return cost
+        return cost, state
 
 
 def _search(cross_entropy, start, max_evaluations):
@@ -287,61 +286,57 @@ def _statistics_of(model, train_ids, num_steps, statistics):
     return gradient_statistics(model, train_ids, num_steps)
 
 
-def _cost_and_gradients(model, variables, tokens, targets):
-    """Returns the cost and its gradients, dense: the weights of all words return to w0, also of those not read."""
+def _cost_and_gradients(model, variables, tokens, targets, state):
+    """Returns the cost, its gradients, and the state after it.
+
+    The gradients are dense: the weights of all words return to w0, also of those not read.
+    """
     with tensors.gradients_forgotten():
         with tf.GradientTape() as tape:
-            cost = model.compute_cost(tokens, targets, training=False)
+            hidden, state = model.stateless_encode(tokens, state)
+            cost = model.get_layer("logits").factors(hidden).cross_entropy(targets, scale=1.0 / targets.shape[0])
         gradients = tape.gradient(cost, variables, unconnected_gradients="zero")
-        return cost, [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return cost, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
 def _program(step):
     """Returns a program of several steps that XLA compiles: what remains of each update is one pass in place.
 
-    It takes the number of steps, tokens and targets [S, B, T], and the step's further arguments; it returns what the
-    steps return, float [S].
+    It takes the number of steps, tokens and targets [S, B, T], the state before them, and the step's further arguments;
+    it returns what the steps return, float [S], and the state after them.
     """
 
     @tf.function(jit_compile=True)
     @tensors.do_not_convert
-    def program(count, tokens, targets, *arguments):
-        def body(number, costs):
-            cost = step(tokens[number], targets[number], *arguments)
-            return number + 1, tf.tensor_scatter_nd_update(costs, [[number]], [tf.cast(cost, costs.dtype)])
+    def program(count, tokens, targets, state, *arguments):
+        def body(number, costs, state):
+            cost, state = step(tokens[number], targets[number], state, *arguments)
+            return number + 1, tf.tensor_scatter_nd_update(costs, [[number]], [tf.cast(cost, costs.dtype)]), state
 
         costs = tf.zeros(tokens.shape[0], tf.float32)
-        return tf.while_loop(lambda number, _: number < count, body, (tf.constant(0), costs))[1]
+        _, costs, state = tf.while_loop(lambda number, *_: number < count, body, (tf.constant(0), costs, state))
+        return costs, state
 
     return program
 
 
-def _run(program, tokens, targets, size, arguments=()):
-    """Runs a program on tokens and targets [S, B, T], `size` steps at a time; returns the sum of their costs."""
+def _run(program, tokens, targets, state, size, arguments=()):
+    """Runs a program on tokens and targets [S, B, T], `size` steps at a time.
+
+    Returns the sum of their costs, and the state after them.
+    """
     total, size, compiled = 0.0, min(size, len(tokens)), None
     for start in range(0, len(tokens), size):
         group = [part[start : start + size] for part in (tokens, targets)]
         count = len(group[0])
         # A last group of fewer steps is filled up: a group of another size would be compiled anew.
         group = [np.concatenate([part, np.zeros((size - count, *part.shape[1:]), part.dtype)]) for part in group]
-        inputs = (tf.constant(count), *map(tf.constant, group), *arguments)
+        inputs = (tf.constant(count), *map(tf.constant, group), state, *arguments)
         # TensorFlow would warn of tracing too often, where texts are short or models many.
         compiled = compiled or program.get_concrete_function(*inputs)
-        costs = compiled(*inputs)
+        costs, state = compiled(*inputs)
         total += float(costs.numpy().astype("float64").sum())
-    return total
-
-
-@contextlib.contextmanager
-def _from_a_zero_state(model, batch_size):
-    """A context in which the evaluation state of this batch size begins at zero and belongs to this thread."""
-    with EVALUATION:
-        model.make_evaluation_states(batch_size)
-        model.reset_evaluation_states()
-        try:
-            yield
-        finally:
-            model.reset_evaluation_states()
+    return total, state
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ from kerasptb.data.word_cache import WordCache
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_rows
-from kerasptb.layers.stateful_lstm import EVALUATION
 from kerasptb.models import LanguageModel
 
 # Scores, of words times V, that are in memory at once: with what is made of them some 40 MB.
@@ -224,20 +223,17 @@ def _evaluate(model, vocabulary, words, keys, cache, learn):
 def _distributions(model, ids, cache):
     """Yields the probabilities of the next word after each word but the last, float [N, V], in blocks of a few."""
     typed = None
-    with EVALUATION:
-        for factors, states, targets in read_rows(model, ids):
-            kernel, bias = (
-                keras.ops.convert_to_numpy(each).astype("float32") for each in (factors.kernel, factors.bias)
-            )
-            kernel = kernel.T if factors.transpose_kernel else kernel
-            size = max(_BLOCK_SCORES // len(bias), 1)
-            for first in range(0, len(states), size):
-                block = slice(first, first + size)
-                scores = states[block] @ kernel + bias
-                scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-                scores /= scores.sum(axis=1, keepdims=True)
-                if cache is not None:
-                    typed = typed or Cache(cache.window, states.shape[1])
-                    scores *= 1 - cache.weight
-                    scores += cache.weight * typed.distributions(states[block], targets[block], cache.theta, len(bias))
-                yield scores
+    for factors, states, targets in read_rows(model, ids):
+        kernel, bias = (keras.ops.convert_to_numpy(each).astype("float32") for each in (factors.kernel, factors.bias))
+        kernel = kernel.T if factors.transpose_kernel else kernel
+        size = max(_BLOCK_SCORES // len(bias), 1)
+        for first in range(0, len(states), size):
+            block = slice(first, first + size)
+            scores = states[block] @ kernel + bias
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+            scores /= scores.sum(axis=1, keepdims=True)
+            if cache is not None:
+                typed = typed or Cache(cache.window, states.shape[1])
+                scores *= 1 - cache.weight
+                scores += cache.weight * typed.distributions(states[block], targets[block], cache.theta, len(bias))
+            yield scores

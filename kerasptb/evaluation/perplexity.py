@@ -84,24 +84,25 @@ def evaluate_split(
     if every_word:
         num_steps = min(num_steps, max(len(ids) - 1, 1))  # all words of a shorter text are in one batch
     batches = make_dataset(ids, batch_size, num_steps)
-    results = model.evaluate(batches, verbose=0, return_dict=True)
-    metric = find_perplexity(model)
-    if metric is None:
-        raise ValueError(
-            "Expected a model compiled with kerasptb.metrics.Perplexity among its metrics, as `compile()` does. "
-            f"Received: one that measures {', '.join(results)}"
-        )
-    perplexity = results[metric.name]
-    read = len(batches) * batch_size * num_steps
-    num_words = _num_counted(metric, read)
-    if every_word and read < len(ids) - 1:
-        # The words that did not fill a row continue from the state in which `evaluate` ended.
-        rest = np.asarray(ids[read:], "int32")[np.newaxis]
-        of_rest = model.test_on_batch(rest[:, :-1], rest[:, 1:], return_dict=True)[metric.name]
-        num_rest = _num_counted(metric, len(ids) - 1 - read)
-        cross_entropy = num_words * math.log(perplexity) + num_rest * math.log(of_rest)
-        num_words += num_rest
-        perplexity = math.exp(cross_entropy / max(num_words, 1))
+    with model.evaluation_alone():
+        results = model.evaluate(batches, verbose=0, return_dict=True)
+        metric = find_perplexity(model)
+        if metric is None:
+            raise ValueError(
+                "Expected a model compiled with kerasptb.metrics.Perplexity among its metrics, as `compile()` does. "
+                f"Received: one that measures {', '.join(results)}"
+            )
+        perplexity = results[metric.name]
+        read = len(batches) * batch_size * num_steps
+        num_words = _num_counted(metric, read)
+        if every_word and read < len(ids) - 1:
+            # The words that did not fill a row continue from the state in which `evaluate` ended.
+            rest = np.asarray(ids[read:], "int32")[np.newaxis]
+            of_rest = model.test_on_batch(rest[:, :-1], rest[:, 1:], return_dict=True)[metric.name]
+            num_rest = _num_counted(metric, len(ids) - 1 - read)
+            cross_entropy = num_words * math.log(perplexity) + num_rest * math.log(of_rest)
+            num_words += num_rest
+            perplexity = math.exp(cross_entropy / max(num_words, 1))
     if not math.isfinite(perplexity):
         raise ArithmeticError(f"The perplexity is {perplexity}: the model's weights are no result of a training.")
     return Evaluation(perplexity, num_words, batch_size, num_steps)

@@ -17,8 +17,6 @@ def read_rows(
 ) -> Iterator[tuple[LogitFactors, np.ndarray, np.ndarray]]:
     """Yields a text in rows, read from a zero state at batch size 1; the state goes on from row to row.
 
-    The caller holds `layers.stateful_lstm.EVALUATION` meanwhile.
-
     Args:
         model: a `LanguageModel`. It need not be compiled.
         ids: int32 [N], see `perplexity.checked_text`.
@@ -29,11 +27,9 @@ def read_rows(
         states: float32 [T, H], the inputs of the logits layer.
         targets: int32 [T], the next words.
     """
-    model.make_evaluation_states(1)
-    model.reset_evaluation_states()
+    state = model.get_initial_state(1)
     for start in range(0, len(ids) - 1, num_steps):
         row = ids[start : start + num_steps + 1]
-        hidden = model.encode(keras.ops.convert_to_tensor(row[np.newaxis, :-1], "int32"), training=False)
+        hidden, state = model.stateless_encode(keras.ops.convert_to_tensor(row[np.newaxis, :-1], "int32"), state)
         states = keras.ops.convert_to_numpy(keras.ops.cast(hidden, "float32"))[0]
         yield model.get_layer("logits").factors(hidden), states, row[1:]
-    model.reset_evaluation_states()

@@ -127,11 +127,17 @@ class FusedLSTM(keras.layers.LSTM):
         resets: Tensor | None = None,
     ) -> Tensor:
         """Runs the layer; see "Call arguments" of the class."""
-        # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
         variables = self._state_to_continue(sequences, training)
-        state = initial_state
-        if state is None:
-            state = variables or self.get_initial_state(ops.shape(sequences)[0])
+        begin = variables if initial_state is None else [*initial_state]
+        output, state = self._run_from(begin, sequences, mask, training, resets)
+        for variable, value in zip(variables, state, strict=False):
+            variable.assign(value)
+        return (output, *state) if self.return_state else output
+
+    def _run_from(self, begin, sequences, mask, training, resets):
+        """Runs the layer from a state, from zeros if `begin` is empty; returns the output and the state after it."""
+        # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
+        state = begin or self.get_initial_state(ops.shape(sequences)[0])
         state = [ops.convert_to_tensor(x, self.cell.compute_dtype) for x in state]
         mask = mask[0] if isinstance(mask, list | tuple) else mask
         if resets is not None and len(resets.shape) == 1:
@@ -145,17 +151,14 @@ class FusedLSTM(keras.layers.LSTM):
             last, outputs, state = self._keras_loop(sequences, state, mask, training)
         else:
             last, outputs, state = self._run(plan, sequences, state, mask, resets, training)
-            if mask is not None and not self.zero_output_for_mask and (variables or initial_state is not None):
+            if mask is not None and not self.zero_output_for_mask and begin:
                 # As in Keras: before its first step a row puts out zeros, whatever its state is.
                 begun = ops.cumsum(ops.cast(self._in_order(mask), "int32"), axis=1) > 0
                 outputs = ops.where(begun[:, :, None], outputs, ops.zeros_like(outputs))
                 last = outputs[:, -1]
         last, outputs, *state = (ops.cast(x, self.compute_dtype) for x in (last, outputs, *state))
         self._maybe_reset_dropout_masks(self.cell)
-        for variable, value in zip(variables, state, strict=False):
-            variable.assign(value)
-        output = outputs if self.return_sequences else last
-        return (output, *state) if self.return_state else output
+        return outputs if self.return_sequences else last, state
 
     def _state_to_continue(self, sequences, training):
         """The variables of the state from which the call goes on, and in which it leaves its own; none for zeros."""

@@ -1,6 +1,7 @@
 """The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
 
 import os
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, Self
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.stateful_lstm import EVALUATION, StatefulLSTM
+from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
@@ -136,6 +137,7 @@ class LanguageModel(Trainer):
         self.dtype_policy = policy
         for argument in _OWN_ARGUMENTS:
             setattr(self, argument, getattr(arguments, argument))
+        self._ended = _ByThread()
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> Self:
@@ -218,12 +220,13 @@ class LanguageModel(Trainer):
         """Returns the probability of each word as the next word after each row.
 
         Several threads may call this at the same time. With TensorFlow they may also do so while another thread trains
-        the model; if XLA compiles the training they wait for each other's variables, for up to a few times the steps of
-        a call (`steps_per_execution`). With `reset=False` each thread needs its own model, or batches of another size.
+        or evaluates the model; if XLA compiles the training they wait for each other's variables, for up to a few times
+        the steps of a call (`steps_per_execution`).
 
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
-            reset: whether to start from a zero state; `False` continues where the last call ended.
+            reset: whether to start from a zero state; `False` continues where this thread's last call with so many rows
+                ended.
 
         Returns:
             float32 numpy array [B, V]; rows sum to one.
@@ -231,6 +234,23 @@ class LanguageModel(Trainer):
         Raises:
             ValueError: if the rows hold no words.
             RuntimeError: with JAX, while another thread trains the model.
+        """
+        ended, rows = self._ended.by_rows, np.shape(tokens)[0]
+        probabilities, ended[rows] = self.stateless_next_word_probabilities(tokens, None if reset else ended.get(rows))
+        return probabilities
+
+    def stateless_next_word_probabilities(
+        self, tokens: npt.ArrayLike, state: Sequence[Sequence[Tensor]] | None = None
+    ) -> tuple[np.ndarray, Sequence[Sequence[Tensor]]]:
+        """Returns what `next_word_probabilities` does, and the state after the last word.
+
+        Args:
+            tokens: as in `next_word_probabilities`, like what is raised.
+            state: the state after the words before; `None` for zeros.
+
+        Returns:
+            probabilities: float32 numpy array [B, V].
+            state: as in `stateless_encode`.
         """
         if _ON_JAX and not getattr(self, "_jax_state_synced", True):
             # Keras' trainer has taken the values out of the variables. A callback's `self.model` puts them back.
@@ -241,14 +261,11 @@ class LanguageModel(Trainer):
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
         if tokens.shape[1] < 1:
             raise ValueError(f"Expected rows of at least one word. Received: tokens of shape {tuple(tokens.shape)}")
-        with EVALUATION:
-            if reset:
-                for layer in self._lstm_layers():
-                    layer.reset_evaluation_state(tokens.shape[0])
-            for start, end in _pieces(tokens.shape[1]):
-                hidden = self.encode(tokens[:, start:end], training=False)
+        state = self.get_initial_state(tokens.shape[0]) if state is None else state
+        for start, end in _pieces(tokens.shape[1]):
+            hidden, state = self.stateless_encode(tokens[:, start:end], state)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
-        return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32")))
+        return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32"))), state
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns the logits [B, T, V] of tokens, int32 [B, T], also if they are given in a dict or a list of one."""
@@ -263,10 +280,47 @@ class LanguageModel(Trainer):
             training: whether to apply dropout and continue from the training state.
         """
         x = self.get_layer("embedding")(tokens)
-        names = [layer.name for layer in self.layers]
-        for layer in self.layers[names.index("embedding") + 1 : names.index("logits")]:
+        for layer in self._encoding_layers():
             x = layer(x, training=training)
         return x
+
+    def stateless_encode(self, tokens: Tensor, state: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
+        """Returns what `encode` does in evaluation, from a state that is passed: the model's own stay as they are.
+
+        Args:
+            tokens: int32 [B, T].
+            state: for each LSTM layer h and c, each [B, H], in the model's compute dtype: that after the words before,
+                or the result of `get_initial_state`.
+
+        Returns:
+            hidden: the input of the logits layer, [B, T, H] in the model's compute dtype.
+            state: the state after the last word.
+        """
+        x, before, after = self.get_layer("embedding")(tokens), iter(state), []
+        for layer in self._encoding_layers():
+            if isinstance(layer, StatefulLSTM):
+                x, *of_layer = layer(x, training=False, state=next(before))
+                after.append(of_layer)
+            else:
+                x = layer(x, training=False)
+        return x, after
+
+    def get_initial_state(self, batch_size: int) -> list[list[Tensor]]:
+        """Returns a zero state for `stateless_encode`: for each LSTM layer h and c, each [B, H].
+
+        Args:
+            batch_size: number of rows B.
+        """
+        return [layer.get_initial_state(batch_size) for layer in self.stateful_layers()]
+
+    def reset_evaluation_states(self) -> None:
+        """Zeroes the recurrent states of evaluation; the training state stays as it is.
+
+        They are the states of `evaluate` and `predict`, of calls of the model, and this thread's of
+        `next_word_probabilities`. An evaluation in another thread ends first.
+        """
+        super().reset_evaluation_states()
+        self._ended.by_rows.clear()
 
     @do_not_convert
     def compute_cost(self, tokens: Tensor, targets: Tensor, training: bool = False) -> Tensor:
@@ -292,25 +346,6 @@ class LanguageModel(Trainer):
             )
         factors = self.get_layer("logits").factors(self.encode(tokens, training=training))
         return factors.cross_entropy(targets, scale=1.0 / targets.shape[0])
-
-    def make_evaluation_states(self, batch_size: int) -> None:
-        """Makes the recurrent state of evaluation for batches of this size, unless it exists."""
-        for layer in self._lstm_layers():
-            layer.make_evaluation_states(batch_size)
-
-    def has_evaluation_states(self, batch_size: int) -> bool:
-        """Returns whether the recurrent state of evaluation for batches of this size exists."""
-        return all(layer.has_evaluation_states(batch_size) for layer in self._lstm_layers())
-
-    def reset_states(self) -> None:
-        """Zeroes the recurrent states of training and of evaluation."""
-        for layer in self._lstm_layers():
-            layer.reset_state()
-
-    def reset_evaluation_states(self) -> None:
-        """Zeroes the recurrent state of evaluation; the training state stays as it is."""
-        for layer in self._lstm_layers():
-            layer.reset_evaluation_state()
 
     def export(
         self,
@@ -393,8 +428,10 @@ class LanguageModel(Trainer):
         apart = not self.tie_embeddings and type(self).call is LanguageModel.call
         return self.get_layer("embedding") if apart else None
 
-    def _lstm_layers(self):
-        return [layer for layer in self.layers if isinstance(layer, StatefulLSTM)]
+    def _encoding_layers(self):
+        """The layers between the embedding and the logits."""
+        names = [layer.name for layer in self.layers]
+        return self.layers[names.index("embedding") + 1 : names.index("logits")]
 
     def _reads_logits(self, loss, metrics):
         """Whether a training step reads the logits, as far as is known."""
@@ -438,6 +475,16 @@ def _policy(dtype):
         raise ValueError(
             f"`dtype` must be a Keras dtype policy, such as 'mixed_bfloat16'. Received: dtype={dtype!r}"
         ) from None
+
+
+class _ByThread(threading.local):
+    """The states in which the last calls of each thread have ended, by the number of rows. A copy has none."""
+
+    def __init__(self):
+        self.by_rows = {}
+
+    def __reduce__(self):
+        return type(self), ()
 
 
 def _pieces(length):

@@ -78,6 +78,11 @@ class Trainer(StatefulTrainer):
         trainable, optimizer_variables = self.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
         return logs, (trainable, non_trainable, optimizer_variables, metrics_variables)
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The model's variables and those of its evaluations' recurrent states, which a step is given and returns."""
+        return [*super().variables, *self._evaluation.variables(), *self._prediction.variables()]
+
     def predict_step(self, state: Any, data: Any) -> tuple[Any, Any]:
         """One step of prediction, as `keras.Model.predict_step`; every process gets all rows."""
         outputs, after = super().predict_step(state, data)
@@ -131,6 +136,8 @@ class Trainer(StatefulTrainer):
     def make_train_function(self, force: bool = False) -> Any:
         """Makes the function that `fit` runs for each batch, unless it exists."""
         if self.train_function is None or force:
+            # New variables made later would cause the step to be compiled again. Evaluation mostly uses this size.
+            self.make_evaluation_states(self.batch_size)
             with_states(self, "train_function", super().make_train_function)
         return self.train_function
 

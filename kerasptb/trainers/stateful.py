@@ -1,8 +1,9 @@
 """Training and evaluation of a stateful model on any backend: in whole batches, in order."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import keras
@@ -10,6 +11,8 @@ import numpy as np
 
 from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
 from kerasptb.layers.embedding import Embedding
+from kerasptb.layers.evaluation_states import EvaluationStates
+from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.losses import LOSSES_OF_FACTORS
 from kerasptb.utils.types import Tensor
 
@@ -28,6 +31,12 @@ class StatefulTrainer(keras.Model):
 
     vocabulary_size: int
     batch_size: int
+    test_function: Any
+    predict_function: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._evaluation, self._prediction = EvaluationStates(), EvaluationStates()
 
     def fit(
         self,
@@ -98,33 +107,36 @@ class StatefulTrainer(keras.Model):
     ) -> Any:
         """Evaluates as `keras.Model.evaluate` does, from a zero state.
 
-        The training state stays as it is.
+        The training state stays as it is. One evaluation runs at a time: in another thread a second one waits, also for
+        the validation of `fit`. Of the metrics, which `fit` updates too, Keras has one of each.
 
         Raises:
             ValueError: if arrays do not divide into whole batches; for word ids out of range, as in `fit`.
         """
-        self.reset_evaluation_states()
-        x = self._checked("test_step", x, y, kwargs.get("sample_weight"))
-        batch_size = self._batch_size_of(x, batch_size)
-        self._prepare_function("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
-        return super().evaluate(x, y, batch_size, verbose, **kwargs)
+        with self._evaluation.alone():
+            self._evaluation.reset()
+            x = self._checked("test_step", x, y, kwargs.get("sample_weight"))
+            batch_size = self._batch_size_of(x, batch_size)
+            self._prepare_function("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
+            return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any) -> Any:
         """Returns logits [..., T, V] in the compute dtype, as `keras.Model.predict` does, from a zero state.
 
         Without a `batch_size` arrays are read in batches of the model's, each of which goes on from the one before, or,
-        if their rows do not divide into these, all rows at once.
+        if their rows do not divide into these, all rows at once. One prediction runs at a time, as in `evaluate`.
 
         Raises:
             ValueError: if arrays do not divide into batches of the given size; for word ids out of range, as in `fit`.
         """
-        self.reset_evaluation_states()
-        x = self._checked("predict_step", x)
-        if batch_size is None and (array := array_of(x)) is not None and len(array) % self.batch_size:
-            batch_size = len(array)
-        batch_size = self._batch_size_of(x, batch_size)
-        self._prepare_function("predict_function", _shapes(x, batch_size))
-        return super().predict(x, batch_size, verbose, **kwargs)
+        with self._prediction.alone():
+            self._prediction.reset()
+            x = self._checked("predict_step", x)
+            if batch_size is None and (array := array_of(x)) is not None and len(array) % self.batch_size:
+                batch_size = len(array)
+            batch_size = self._batch_size_of(x, batch_size)
+            self._prepare_function("predict_function", _shapes(x, batch_size))
+            return super().predict(x, batch_size, verbose, **kwargs)
 
     def train_on_batch(
         self,
@@ -148,17 +160,77 @@ class StatefulTrainer(keras.Model):
     def test_on_batch(
         self, x: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None, **kwargs: Any
     ) -> Any:
-        """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch."""
+        """Evaluates as `keras.Model.test_on_batch` does, from the state after the previous batch, or `evaluate`."""
         self.check_word_ids((x, y))
-        self.reset_metrics()
-        self._prepare_function("test_function", _shape(x, sample_weight))
-        return super().test_on_batch(x, y, sample_weight, **kwargs)
+        with self._evaluation.alone():
+            self.reset_metrics()
+            self._prepare_function("test_function", _shape(x, sample_weight))
+            return super().test_on_batch(x, y, sample_weight, **kwargs)
 
     def predict_on_batch(self, x: Tensor) -> Any:
-        """Returns logits [B, T, V] in the compute dtype, from the state after the previous batch."""
+        """Returns logits [B, T, V] in the compute dtype, from the state after the previous batch, or `predict`."""
         self.check_word_ids((x,))
-        self._prepare_function("predict_function", _shape(x))
-        return super().predict_on_batch(x)
+        with self._prediction.alone():
+            self._prepare_function("predict_function", _shape(x))
+            return super().predict_on_batch(x)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._evaluation.used_by(self.test_function)
+        return self.test_function
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Makes the function that `predict` calls for each iteration, as `keras.Model.make_predict_function` does."""
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            self.predict_function = self._prediction.used_by(self.predict_function)
+        return self.predict_function
+
+    @contextlib.contextmanager
+    def evaluation_alone(self) -> Iterator[None]:
+        """A context in which no other thread evaluates: `test_on_batch` goes on from where `evaluate` has ended."""
+        with self._evaluation.alone():
+            yield
+
+    def make_evaluation_states(self, batch_size: int) -> None:
+        """Makes the recurrent states of `evaluate` and `predict` for batches of this size, unless they exist."""
+        for states in (self._evaluation, self._prediction):
+            for layer in self.stateful_layers():
+                states.of(layer, batch_size)
+
+    def has_evaluation_states(self, batch_size: int) -> bool:
+        """Returns whether the recurrent states of `evaluate` and `predict` for batches of this size exist."""
+        layers = self.stateful_layers()
+        return all(states.has(layer, batch_size) for states in (self._evaluation, self._prediction) for layer in layers)
+
+    def reset_states(self) -> None:
+        """Zeroes the recurrent states of training and of evaluation."""
+        for layer in self.stateful_layers():
+            layer.reset_state()
+        self.reset_evaluation_states()
+
+    def reset_evaluation_states(self) -> None:
+        """Zeroes the recurrent states of evaluation; the training state stays as it is.
+
+        They are the states of `evaluate`, `predict` and of calls of the model. An evaluation in another thread ends
+        first.
+        """
+        for layer in self.stateful_layers():
+            layer.reset_evaluation_state()
+        for states in (self._evaluation, self._prediction):
+            with states.alone():
+                states.reset()
+
+    def state_variables(self) -> list[keras.Variable]:
+        """Returns a list of the variables of all recurrent states, those of training and of evaluation."""
+        of_layers = [variable for layer in self.stateful_layers() for variable in layer.state_variables()]
+        return [*of_layers, *self._evaluation.variables(), *self._prediction.variables()]
+
+    def stateful_layers(self) -> list[StatefulLSTM]:
+        """Returns a list of the model's layers with a recurrent state, from the first on."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLSTM)]
 
     def word_ids(self, batch: Any) -> dict[str, Tensor]:
         """Returns what of a batch are word ids in [0, V), as a dict: the "inputs", and "targets" that our losses read.

@@ -97,7 +97,8 @@ class Trainer(StatefulTrainer):
         if force or getattr(self, name) is None:
             if kind == "train" and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)  # not in the program's loop, which it has to outlive
-            setattr(self, name, function_of_groups(getattr(self, f"{kind}_step"), self.get_metrics_result, size))
+            step = self.train_step if kind == "train" else self._evaluation.used_by(self.test_step)
+            setattr(self, name, function_of_groups(step, self.get_metrics_result, size))
         return getattr(self, name)
 
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:

@@ -133,7 +133,7 @@ def test_the_model_is_afterwards_what_it_was_to_the_bit(error, monkeypatch):
     batch = RANDOM.integers(0, 13, (4, 6)).astype("int32")
     model.train_on_batch(batch[:, :-1], batch[:, 1:])  # states of training, of the optimizer, of dropout's seeds
     before = variables_of(model)
-    states = [np.array(state) for layer in model._lstm_layers() for state in layer.states]
+    states = [np.array(state) for layer in model.stateful_layers() for state in layer.states]
     statistics = gradient_statistics(model, TRAIN, 4)
     changed = []
     run = dynamic._run
@@ -154,7 +154,7 @@ def test_the_model_is_afterwards_what_it_was_to_the_bit(error, monkeypatch):
     assert changed[0]
     for a, b in zip(before, variables_of(model), strict=True):
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(states, [state for layer in model._lstm_layers() for state in layer.states], strict=True):
+    for a, b in zip(states, [state for layer in model.stateful_layers() for state in layer.states], strict=True):
         np.testing.assert_array_equal(a, b)
 
 

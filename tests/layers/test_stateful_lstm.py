@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,18 @@ def test_reset_state_zeroes_the_training_state_and_every_evaluation_state(layer)
 def test_an_evaluation_state_is_zeroed_alone(layer, batch_size, zeroed):
     layer.reset_evaluation_state(batch_size)
     assert begun_anew(layer) == zeroed
+
+
+def test_a_call_that_is_given_its_state_leaves_those_of_the_layer_alone(layer):
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
+    states = [variable.numpy() for variable in layer.state_variables()]
+    output, *state = layer(x[:, :3], state=layer.get_initial_state(2))
+    np.testing.assert_array_equal(output, state[0])
+    np.testing.assert_allclose(layer(x[:, 3:], state=state)[0], layer.from_zero[2, False], rtol=1e-5)
+    for variable, before in zip(layer.state_variables(), states, strict=True):
+        np.testing.assert_array_equal(variable, before)
+
+
+def test_a_copy_of_states_begins_without_any(layer):
+    assert layer.has_evaluation_states(7)
+    assert copy.deepcopy(layer._evaluation_states).variables() == []

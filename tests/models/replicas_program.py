@@ -94,7 +94,7 @@ def main():
             history = model.fit(kerasptb.make_dataset(IDS, 6, 5), validation_data=of_rows(2), verbose=0).history
             losses.append(history["val_loss"])
         close(again, expected)
-        states = [v for layer in divided._lstm_layers() for v in layer.states]
+        states = [v for layer in divided.stateful_layers() for v in layer.states]
         assert all(v.value.sharding.spec[0] == "batch" for v in states)
     found = collectives(lambda: trained(TWO, epochs=1))
     assert len(found) <= 3, found

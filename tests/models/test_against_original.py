@@ -236,7 +236,7 @@ def test_outputs_and_states_to_1e_5(original, backend, training):
         outputs = model.encode(x, training=training)
         np.testing.assert_allclose(outputs, original["forward/outputs"][k], rtol=0, atol=1e-5)
         for i, lstm in enumerate(lstms):
-            h, c = lstm.states if training else lstm._evaluation_states.value[len(x)]
+            h, c = lstm.states if training else lstm._evaluation_states.of(lstm, len(x))
             np.testing.assert_allclose(h, original[f"forward/state/{i}/h"][k], rtol=0, atol=1e-5)
             np.testing.assert_allclose(c, original[f"forward/state/{i}/c"][k], rtol=0, atol=1e-5)
 

@@ -1,6 +1,7 @@
 import concurrent.futures
 import json
 import math
+import threading
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kerasptb.callbacks import ResetStates
 from kerasptb.data import make_dataset
+from kerasptb.evaluation.perplexity import evaluate_split
 from kerasptb.layers import StatefulLSTM
 from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
@@ -405,6 +407,80 @@ def test_threads_may_ask_for_the_next_word_while_one_trains():
         assert len(list(asked)) == 72
     for mine, others in zip(model.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, others)
+
+
+def test_evaluations_amid_a_validation_and_it_are_what_they_are_alone(monkeypatch):
+    model = small_model(init_scale=1.0)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    rows, validation = np.random.default_rng(5).integers(0, V, (B, 40)).astype("int32"), make_dataset(VALID, B, T)
+    alone = model.next_word_probabilities(rows), model.predict(rows, verbose=0)
+    perplexity = model.evaluate(validation, verbose=0, return_dict=True)["perplexity"]
+    half_read, go_on = threading.Event(), threading.Event()
+    embedding = model.get_layer("embedding")
+    call = embedding.call
+
+    def in_two_halves(tokens, **kwargs):
+        if tokens.shape[1] == 8:  # rows of 40 words are read in pieces of 32 and 8
+            half_read.set()
+            assert go_on.wait(60)
+        return call(tokens, **kwargs)
+
+    class Ask(keras.callbacks.Callback):
+        def on_test_batch_begin(self, batch, logs=None):
+            half_read.clear()
+            go_on.clear()
+            self.asked = threads.submit(model.next_word_probabilities, rows)
+            assert half_read.wait(60)
+
+        def on_test_batch_end(self, batch, logs=None):
+            go_on.set()
+            found.append((self.asked.result(), threads.submit(model.predict, rows, verbose=0).result()))
+
+    monkeypatch.setattr(embedding, "call", in_two_halves)
+    found = []
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        callbacks = [ResetStates(), Ask()]
+        train = make_dataset(TRAIN, B, T)
+        history = model.fit(train, validation_data=validation, callbacks=callbacks, epochs=2, verbose=0).history
+    assert len(found) == 2 * len(validation)
+    for each in found:
+        np.testing.assert_array_equal(each[0], alone[0])
+        np.testing.assert_array_equal(each[1], alone[1])
+    assert history["val_perplexity"] == [perplexity] * 2
+
+
+def test_evaluations_of_several_threads_are_what_they_are_alone():
+    model = compiled_model(init_scale=1.0)
+    data = [make_dataset(VALID, rows, T) for rows in (B, B, 2, B)]
+    alone = [model.evaluate(each, verbose=0) for each in data]
+    every_word = evaluate_split(model, VALID, 1, 9, every_word=True)
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        strict = threads.submit(evaluate_split, model, VALID, 1, 9, every_word=True)
+        assert list(threads.map(lambda each: model.evaluate(each, verbose=0), data)) == alone
+        assert strict.result() == every_word
+
+
+def test_each_thread_goes_on_from_its_own_words():
+    model = small_model(init_scale=1.0)
+    rows = np.random.default_rng(5).integers(0, V, (2, 1, 6)).astype("int32")
+    expected = [model.next_word_probabilities(row) for row in rows]
+    begun = threading.Barrier(2)
+
+    def ask(row):
+        model.next_word_probabilities(row[:, :4])
+        begun.wait(60)
+        return model.next_word_probabilities(row[:, 4:], reset=False)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        for found, wanted in zip(threads.map(ask, rows), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    # In this one no call has begun with so many rows, then one has, and then all is forgotten.
+    row = rows[0].repeat(3, axis=0)
+    from_zero = model.next_word_probabilities(row, reset=False)
+    np.testing.assert_allclose(from_zero[:1], expected[0], rtol=1e-5)
+    assert np.abs(model.next_word_probabilities(row, reset=False) - from_zero).max() > 1e-3
+    model.reset_states()
+    np.testing.assert_array_equal(model.next_word_probabilities(row, reset=False), from_zero)
 
 
 def test_the_choice_of_compiling_is_not_saved_with_the_model(tmp_path):
