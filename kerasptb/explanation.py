@@ -150,9 +150,9 @@ def _asks(factors, name, function, targets, logits, errors):
     try:
         function(targets, logits)
     except Exception as error:  # of any type: a loss or metric may be the user's
-        line = str(error).partition("\n")[0]
+        line = str(error).partition("\n")[0].rstrip(".")
         of = _name(getattr(function, "__self__", function))
-        errors.append(f"Tried on one word, {of} raised {type(error).__name__}: {line}")
+        errors.append(f"Tried on one word, {of} raised {type(error).__name__}: {line}.")
     setattr(factors, name, method)
     return any(answer is not None for answer in answers)
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.dropout import run as run_dropout
-from kerasptb.ops.plan import Plan, warn_if_slower
+from kerasptb.ops.plan import Plan, choose, warn_if_slower
 from kerasptb.utils.types import Tensor
 
 
@@ -29,7 +29,7 @@ class Dropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         plan = self.plan(inputs.shape)
         warn_if_slower(plan)
-        if not plan.is_native or len(self.noise_shape or inputs.shape) != len(inputs.shape):
+        if not plan.is_native:
             return super().call(inputs, training=training)
         if self.noise_shape is None:
             return run_dropout(plan, inputs, self.rate, self.seed_generator)
@@ -39,4 +39,7 @@ class Dropout(keras.layers.Dropout):
 
     def plan(self, shape: Sequence[int | None] | None = None) -> Plan:
         """Returns the `Plan` of the layer's calls in training; `shape` as in `kerasptb.ops.dropout.plan`."""
+        if self.noise_shape is not None and shape is not None and len(self.noise_shape) != len(shape):
+            limit = "The native backend takes a noise shape of as many dimensions as the inputs."
+            return choose("auto", limit=f"{limit} Received: noise_shape={self.noise_shape}, shape={tuple(shape)}.")
         return plan_dropout(None if shape is None else tuple(shape), self.compute_dtype)

@@ -23,12 +23,10 @@ def plan(shapes, dtypes, by_rows, *, backend="auto", platform=None):
     platform = platform or platforms.this_process()
     limits = {"The native kernels that update all variables are for processors.": platform.gpu}
     for shape, dtype, rows in zip(shapes, dtypes, by_rows, strict=True):
-        limits |= {
-            f"The native backend updates float32 weights. Received: dtype={dtype}.": dtype != "float32",
-            f"The native backend updates rows of matrices. Received: weights of shape {shape}.": (
-                rows and len(shape) != 2
-            ),
-        }
+        if dtype != "float32":
+            limits[f"The native backend updates float32 weights. Received: dtype={dtype}."] = True
+        if rows and len(shape) != 2:
+            limits[f"The native backend updates rows of matrices. Received: weights of shape {shape}."] = True
     return choose(backend, limits=limits, platform=platform)
 
 

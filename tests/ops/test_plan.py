@@ -174,7 +174,7 @@ def test_linear_cross_entropy(shape, options, where, implementation, reason):
         (plan_global_norm, [[(3, 4), (None, 4)]], CPU, "keras", "static"),
         (plan_global_norm, [[(3, 4)]], GPU, "keras", "for processors"),
         (plan_clipped_sgd, [[(3, 4)], ["float32"], [True]], CPU, "native", None),
-        (plan_clipped_sgd, [[(3,)], ["float32"], [True]], CPU, "keras", "rows of matrices"),
+        (plan_clipped_sgd, [[(3,), (3,)], ["float32"] * 2, [True, False]], CPU, "keras", "rows of matrices"),
         (plan_clipped_sgd, [[(3,)], ["float64"], [False]], CPU, "keras", "float32 weights"),
         (plan_clipped_sgd, [[(3,)], ["float32"], [False]], GPU, "keras", "for processors"),
         (plan_clipped_adamw, [[(3, 4), ()], ["float32"] * 2, [True, False]], CPU, "native", None),
@@ -268,6 +268,7 @@ def test_default_precision(policy, backend, where, precision):
         (lambda: FusedLSTM(4, backend="keras"), "keras", "was named"),
         (lambda: Dropout(0.5), "native", None),
         (lambda: Dropout(0.5, dtype="float64"), "keras", "float32"),
+        (lambda: Dropout(0.5, noise_shape=(None, 1, None)), "native", None),
     ],
 )
 def test_layers_tell_what_runs(native_library, layer, implementation, reason):
@@ -285,6 +286,12 @@ def test_a_call_may_have_what_the_layer_does_not_know(native_library):
     check(FusedLSTM(4, recurrent_dropout=0.5).plan((2, 3, 4), training=False), "native", None)
     with pytest.raises(ValueError, match="static shapes"):
         FusedLSTM(4, backend="native").plan((2, 3, 0))
+
+
+def test_dropout_tells_of_a_noise_shape_that_is_keras_own(native_library):
+    layer = Dropout(0.5, noise_shape=(3, 1))
+    check(layer.plan((2, 3)), "native", None)
+    check(layer.plan((2, 3, 1)), "keras", "as many dimensions as the inputs. Received: noise_shape=(3, 1)")
 
 
 def test_the_layer_over_the_vocabulary_tells_what_computes_its_cross_entropy(native_library):
