@@ -288,6 +288,35 @@ def test_a_call_may_have_what_the_layer_does_not_know(native_library):
         FusedLSTM(4, backend="native").plan((2, 3, 0))
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["evaluated", "trained"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.5},
+        {"dropout": 0.5, "implementation": 1},
+        {"recurrent_dropout": 0.5},
+        {"recurrent_dropout": 0.5, "shared_recurrent_dropout": True},
+        {"recurrent_dropout": 0.5, "precision": "bfloat16"},
+        {"recurrent_dropout": 0.5, "dtype": "mixed_float16"},
+        {"activation": "relu"},
+    ],
+    ids=str,
+)
+def test_what_is_told_is_what_runs(native_library, monkeypatch, options, training):
+    if (reason := this_process().why_not_native(options.get("precision", "float32"))) is not None:
+        pytest.skip(reason)
+    native, targets = importlib.import_module("kerasptb.ops.native.lstm"), []
+    call = native.call
+    monkeypatch.setattr(native, "call", lambda target, *rest, **kw: targets.append(target) or call(target, *rest, **kw))
+    layer = FusedLSTM(4, **options)
+    layer(x(2, 3, 5), training=training)
+    told = layer.plan((2, 3, 5), training=training)
+    names = {"native": "lstm", "native_recurrence": "lstm_recurrence"}
+    expected = [f"kerasptb_{names[told.implementation]}_inference_{told.precision}"] if told.is_native else []
+    assert targets == expected
+
+
 def test_dropout_tells_of_a_noise_shape_that_is_keras_own(native_library):
     layer = Dropout(0.5, noise_shape=(3, 1))
     check(layer.plan((2, 3)), "native", None)
