@@ -29,6 +29,7 @@ def run(native_library, tmp_path, monkeypatch):
     return rows
 
 
+@pytest.mark.slow
 def test_both_tables(run, monkeypatch, capsys):
     monkeypatch.setitem(paths.VARIANTS, "of no layer", ({"nothing_has_this": 1}, ()))
     fitted = ["compile()", "sample weights", "own Sequential model", "Keras' layers"]
@@ -51,6 +52,7 @@ def test_both_tables(run, monkeypatch, capsys):
     assert told[0].startswith("of no layer, kerasptb, float32: not available: Unrecognized keyword argument")
 
 
+@pytest.mark.slow
 def test_every_way_to_fit_trains(run, monkeypatch, capsys):
     monkeypatch.setattr(paths, "SIZES", (TINY,))
     monkeypatch.setattr(paths, "measure", lambda table, turns, *args, **size: [{"what": what} for what, *_ in turns])

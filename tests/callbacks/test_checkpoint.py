@@ -1,3 +1,4 @@
+import functools
 import itertools
 import signal
 import subprocess
@@ -75,18 +76,24 @@ def values_of(model):
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-def assert_goes_on_to_the_bit(make, folder, epoch, batch, minutes=0.0):
-    whole = make()
-    expected = fit(whole, EarlyStopping(9))
+@functools.cache
+def uninterrupted(make, *arguments):
+    """The history of a training, and the values that it ends with."""
+    model = make(*arguments)
+    return fit(model, EarlyStopping(9)), values_of(model)
+
+
+def assert_goes_on_to_the_bit(folder, epoch, batch, make, *arguments, minutes=0.0):
+    expected, values = uninterrupted(make, *arguments)
     with pytest.raises(RuntimeError, match="out of luck"):
-        fit(make(), Checkpoint(folder, minutes), Fail(epoch, batch))
-    checkpoint, model = Checkpoint(folder, minutes), make()
+        fit(make(*arguments), Checkpoint(folder, minutes), Fail(epoch, batch))
+    checkpoint, model = Checkpoint(folder, minutes), make(*arguments)
     place = (checkpoint.epoch, checkpoint.batch)
     fit(model, checkpoint)
     assert [row["epoch"] for row in checkpoint.history] == [1, 2, 3]
     for name in ("loss", "perplexity", "val_perplexity"):
         assert [row[name] for row in checkpoint.history] == expected[name]
-    for one, other in zip(values_of(model), values_of(whole), strict=True):
+    for one, other in zip(values_of(model), values, strict=True):
         np.testing.assert_array_equal(one, other)
     return place
 
@@ -98,21 +105,22 @@ def assert_goes_on_to_the_bit(make, folder, epoch, batch, minutes=0.0):
 def test_a_killed_training_goes_on_to_the_bit(tmp_path, precision, steps_per_execution, epoch, batch):
     if (reason := platforms.why_not_native(precision)) is not None:
         pytest.skip(reason)
-    place = assert_goes_on_to_the_bit(lambda: language_model(precision, steps_per_execution), tmp_path, epoch, batch)
+    place = assert_goes_on_to_the_bit(tmp_path, epoch, batch, language_model, precision, steps_per_execution)
     assert place == (epoch, batch + 1)
 
 
+@pytest.mark.slow
 def test_without_xla_too(tmp_path):
-    arguments = {"jit_compile": False, "steps_per_execution": 3}
-    assert assert_goes_on_to_the_bit(lambda: language_model(**arguments), tmp_path, 1, 11) == (1, 12)
+    make = functools.partial(language_model, jit_compile=False, steps_per_execution=3)
+    assert assert_goes_on_to_the_bit(tmp_path, 1, 11, make) == (1, 12)
 
 
 def test_so_does_a_model_of_ones_own(tmp_path):
-    assert assert_goes_on_to_the_bit(sequential, tmp_path, 1, 10) == (1, 11)
+    assert assert_goes_on_to_the_bit(tmp_path, 1, 10, sequential) == (1, 11)
 
 
 def test_epochs_are_kept_whatever_the_minutes(tmp_path):
-    assert assert_goes_on_to_the_bit(language_model, tmp_path, 1, 11, minutes=60) == (1, 0)
+    assert assert_goes_on_to_the_bit(tmp_path, 1, 11, language_model, "float32", 1, minutes=60) == (1, 0)
 
 
 def test_a_state_that_flows_over_epochs_goes_on(tmp_path):

@@ -33,7 +33,7 @@ def test_evaluate_reads_the_runs_own_text(run, texts, capsys):
     assert outputs[2]["results"] != outputs[0]["results"]
 
 
-def test_evaluate_reads_no_text_that_has_changed_since(texts, tmp_path, error_of, capsys):
+def test_evaluate_reads_no_text_that_has_changed_since(no_steps, texts, tmp_path, error_of, capsys):
     text = tmp_path / "text"
     shutil.copytree(texts, text)
     arguments = ["--batch-size", "6", "--num-steps", "4", "--epochs", "1", "--out", str(tmp_path / "run")]
@@ -123,6 +123,7 @@ def test_settings_are_tuned_again_for_other_weights(run, tmp_path, capsys):
     assert tuned == [True, True]
 
 
+@pytest.mark.slow
 def test_dynamic_evaluation_takes_the_words_of_a_segment(run, tmp_path, capsys):
     copy = copy_of(run, tmp_path)
     for num_steps, tuned in (("7", True), ("5", True)):

@@ -55,7 +55,7 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["truncated", "emptied", "scrambled"])
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_named_or_does_not_matter(copy, sound, error_of, capsys, name, how):
+def test_a_damaged_file_is_named_or_does_not_matter(request, copy, sound, error_of, capsys, name, how):
     damage(copy / name, how)
     needed = name in ("config.json", "vocabulary.txt", "best.weights.h5")
     if needed:
@@ -72,6 +72,7 @@ def test_a_damaged_file_is_named_or_does_not_matter(copy, sound, error_of, capsy
     if how == "emptied":
         return
     # All else is written anew; from the checkpoint before, if the latest is damaged.
+    request.getfixturevalue("no_steps")
     assert main(resume) == 0
     capsys.readouterr()
     assert main(["evaluate", str(copy)]) == 0

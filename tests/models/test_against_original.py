@@ -157,7 +157,9 @@ class Original:
         )
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module", params=["two layers", *(pytest.param(each, marks=pytest.mark.slow) for each in list(CASES)[1:])]
+)
 def original(request, tmp_path_factory):
     if not HAS_TF_KERAS:
         pytest.skip("tf-keras, which has the original's cells, is missing")
@@ -343,6 +345,7 @@ def ptb_batches(num_batches):
     return {"x": np.stack(x), "y": np.stack(y)}
 
 
+@pytest.mark.slow
 @needs_original
 @pytest.mark.skipif(not PTB, reason="KERASPTB_DATA names no folder with PTB")
 @pytest.mark.parametrize(("scale", "largest_norm"), [(0.1, 30), (0.15, 100)])
@@ -357,6 +360,7 @@ def test_first_20_steps_on_ptb_cost_what_the_originals_do(tmp_path, scale, large
     np.testing.assert_allclose(train_costs(model, original.batches), original["train/cost"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @needs_original
 @pytest.mark.skipif(not PTB, reason="KERASPTB_DATA names no folder with PTB")
 def test_outputs_states_and_gradients_on_ptb_are_the_originals(tmp_path):

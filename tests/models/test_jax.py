@@ -13,6 +13,8 @@ import pytest
 
 from kerasptb.utils import children
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).with_name("training_program.py")
 
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_values_and_gradients_are_the_references(run_under_jax):
     output = run_under_jax(Path(__file__).with_name("jax_program.py"))
     assert output.strip().endswith("as the reference")

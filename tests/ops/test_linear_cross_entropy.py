@@ -349,6 +349,7 @@ def test_keras_variables_train():
     np.testing.assert_allclose(d_kernel, np.tile(expected, (3, 1)), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_hundred_thousand_words_take_less_memory_than_their_logits(precision, native_library):
     """Measured in a process of its own: the peak of a training step over the resident size before it."""

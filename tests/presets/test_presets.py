@@ -46,7 +46,10 @@ def test_the_docstring_names_the_command(name):
     assert preset.summary.startswith(summary_of(name)[:60])
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("notebook", "awd-lstm") else pytest.mark.slow) for name in PRESETS],
+)
 def test_trains_a_small_model_with_plain_keras(name):
     preset = get_preset(name)
     ids = np.arange(600) ** 2 % 30

@@ -251,6 +251,7 @@ def test_a_fault_of_the_server_is_told_in_json(predictor, monkeypatch):
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.slow
 def test_the_state_of_a_large_model_comes_back(vocabulary, tmp_path):
     model = LanguageModel(len(vocabulary), 8, [640] * 5, batch_size=1, num_steps=5)
     predictor = Predictor(export_saved_model(model, tmp_path / "saved_model", vocabulary))

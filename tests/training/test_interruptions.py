@@ -16,7 +16,7 @@ from kerasptb.data import make_dataset
 from kerasptb.runs import RunError
 
 
-def test_a_failure_in_the_first_epoch_keeps_its_checkpoint(tmp_path):
+def test_a_failure_in_the_first_epoch_keeps_its_checkpoint(no_steps, tmp_path):
     with pytest.raises(RuntimeError, match="out of luck"):
         train(tmp_path / "run", callbacks=[FailAt(0, 9)], checkpoint_minutes=0)
     with np.load(tmp_path / "run" / "resume.npz") as saved:
@@ -63,7 +63,7 @@ def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(trained, tmp
     assert [row["perplexity"] for row in resumed.history] == [row["perplexity"] for row in whole.history]
 
 
-def test_a_failure_before_the_first_epoch_ends_leaves_nothing(tmp_path):
+def test_a_failure_before_the_first_epoch_ends_leaves_nothing(no_steps, tmp_path):
     class Fail(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             raise RuntimeError("out of luck")
@@ -73,7 +73,7 @@ def test_a_failure_before_the_first_epoch_ends_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_whole(tmp_path, monkeypatch):
+def test_a_full_disk_is_told_and_leaves_what_was_whole(no_steps, tmp_path, monkeypatch):
     class Fill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:
@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_whole(tmp_path, monkeypatch):
     assert len(train(tmp_path / "run", resume=True).history) == 3
 
 
-def test_room_is_asked_for_all_of_a_file_of_weights(tmp_path, monkeypatch):
+def test_room_is_asked_for_all_of_a_file_of_weights(no_steps, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(os, "posix_fallocate", lambda file, begin, size: asked.append(size), raising=False)
     run = train(tmp_path / "run", epochs=1, model_arguments={"units": 300, "embedding_size": 300})
@@ -98,7 +98,7 @@ def test_room_is_asked_for_all_of_a_file_of_weights(tmp_path, monkeypatch):
     assert all(room >= size > 2**21 for room, size in zip(asked, sizes, strict=True))
 
 
-def test_a_history_that_was_cut_off_is_whole_again_when_resumed(trained, tmp_path):
+def test_a_history_that_was_cut_off_is_whole_again_when_resumed(no_steps, trained, tmp_path):
     run = trained(tmp_path / "run", epochs=2)
     history = (run.folder / "history.csv").read_text()
     (run.folder / "history.csv").write_text("".join(history.splitlines(keepends=True)[:2]))
@@ -120,7 +120,7 @@ def test_divergence_stops_with_a_line_and_keeps_the_last_good_weights(tmp_path):
     assert all(np.isfinite(weights).all() for weights in run.load_model(weights="last").get_weights())
 
 
-def test_interrupt_keeps_the_whole_epochs(tmp_path):
+def test_interrupt_keeps_the_whole_epochs(no_steps, tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == self.at:
@@ -195,7 +195,7 @@ def test_a_resumed_training_that_fails_deletes_nothing(trained, tmp_path):
     assert (run.folder / "config.json").exists()
 
 
-def test_a_first_epoch_that_fails_in_a_linked_folder_says_why(tmp_path):
+def test_a_first_epoch_that_fails_in_a_linked_folder_says_why(no_steps, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     with pytest.raises(TrainingDivergedError):
@@ -203,7 +203,7 @@ def test_a_first_epoch_that_fails_in_a_linked_folder_says_why(tmp_path):
     train(tmp_path / "link", epochs=1)
 
 
-def test_an_interrupt_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
+def test_an_interrupt_that_is_ignored_stays_ignored(no_steps, tmp_path, monkeypatch):
     save_weights = keras.Model.save_weights
 
     def interrupted(self, *args, **kwargs):

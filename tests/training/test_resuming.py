@@ -13,7 +13,7 @@ from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.runs import RunError
 
 
-def test_a_resumed_run_has_the_learning_rates_of_its_epochs(tmp_path):
+def test_a_resumed_run_has_the_learning_rates_of_its_epochs(no_steps, tmp_path):
     arguments = {"training_arguments": {"learning_rate": 1.0, "constant_epochs": 1, "decay": 0.5}}
     run = train(tmp_path / "run", epochs=2, **arguments)
     train(run.folder, resume=True, epochs=4)
@@ -46,7 +46,9 @@ def of_recipe(tmp_path_factory):
     return functools.cache(lambda name: train(folder / name, epochs=6, preset=name, **RECIPES[name]))
 
 
-@pytest.mark.parametrize("preset", RECIPES)
+@pytest.mark.parametrize(
+    "preset", ["awd-lstm", *(pytest.param(each, marks=pytest.mark.slow) for each in ("small", "tied-650"))]
+)
 def test_a_recipe_with_a_memory_resumes_to_the_bit(of_recipe, tmp_path, preset):
     whole, arguments = of_recipe(preset), {**RECIPES[preset], "preset": preset}
     with pytest.raises(RuntimeError, match="out of luck"):
@@ -70,7 +72,7 @@ def test_a_run_keeps_the_averages_of_its_weights(of_recipe):
         assert any(np.abs(saved[f"v{i}"] - weights).max() > 1e-3 for i, weights in enumerate(last[:2]))
 
 
-def test_a_run_cannot_be_resumed_while_it_trains(tmp_path):
+def test_a_run_cannot_be_resumed_while_it_trains(no_steps, tmp_path):
     class Resume(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             with pytest.raises(RunError, match="Another training is at work"):
@@ -81,14 +83,14 @@ def test_a_run_cannot_be_resumed_while_it_trains(tmp_path):
     assert kerasptb.load_run(run.folder).config == run.config
 
 
-def test_settings_are_compared_as_they_are_meant(tmp_path):
+def test_settings_are_compared_as_they_are_meant(no_steps, tmp_path):
     arguments = {"batch_size": np.int64(4), "model_arguments": {**SMALL, "units": np.int64(8)}}
     run = train(tmp_path / "run", epochs=1, **arguments)
     train(run.folder, epochs=2, resume=True, **arguments)
     assert len(run.history) == 2
 
 
-def test_what_a_run_goes_on_from_is_replaced_not_emptied(trained, tmp_path):
+def test_what_a_run_goes_on_from_is_replaced_not_emptied(no_steps, trained, tmp_path):
     run = trained(tmp_path / "run", epochs=1)
     path = run.folder / "resume.npz"
     before = path.read_bytes()
@@ -105,7 +107,7 @@ def test_resuming_keeps_the_runs_settings(trained, tmp_path):
         kerasptb.train(small_corpus(), resume=True, verbose=0)
 
 
-def test_a_resumed_run_keeps_its_text(trained, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_text(no_steps, trained, tmp_path, monkeypatch):
     folder = tmp_path / "text"
     folder.mkdir()
     for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
@@ -144,7 +146,7 @@ def test_a_resumed_run_keeps_its_text(trained, tmp_path, monkeypatch):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
 
 
-def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(trained, tmp_path):
+def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(no_steps, trained, tmp_path):
     run = trained(tmp_path / "run", epochs=1)
     with pytest.raises(TrainingDivergedError):
         train(run.folder, resume=True, epochs=2, callbacks=[Diverging()])
@@ -152,7 +154,7 @@ def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(trained, tmp_path)
     assert train(run.folder, resume=True, epochs=2).metrics["epochs"] == 2
 
 
-def test_a_resumed_run_keeps_its_preset(trained, tmp_path):
+def test_a_resumed_run_keeps_its_preset(no_steps, trained, tmp_path):
     run = trained(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"preset='notebook'\. Received: preset='tuned'"):
         train(run.folder, resume=True, preset="tuned")

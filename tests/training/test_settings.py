@@ -20,7 +20,7 @@ def test_the_step_is_compiled_where_that_is_faster(begin, native_library):
     assert not begin(backend="keras")[0].jit_compile
 
 
-def test_what_people_change_has_arguments(tmp_path):
+def test_what_people_change_has_arguments(no_steps, tmp_path):
     sizes = {"units": 8, "embedding_size": 5, "keep_prob": 0.7}
     run = train(tmp_path / "run", epochs=2, model_arguments=None, learning_rate=0.02, optimizer="adamw", **sizes)
     model = run.load_model()
@@ -32,7 +32,7 @@ def test_what_people_change_has_arguments(tmp_path):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, optimizer="sgd", verbose=0)
 
 
-def test_an_optimizer_without_a_rate_has_its_own(tmp_path):
+def test_an_optimizer_without_a_rate_has_its_own(no_steps, tmp_path):
     run = train(tmp_path / "run", epochs=1, optimizer="rmsprop")
     assert run.config["recipe"]["learning_rate"] == pytest.approx(0.001)
     with pytest.raises(ValueError, match="the name of another Keras optimizer"):
@@ -164,7 +164,7 @@ def test_a_run_names_the_precision_of_a_global_policy(figures, tmp_path, native_
     assert evaluate_perplexity(model, corpus.test, 4, 5) == pytest.approx(run.metrics["test_perplexity"], rel=1e-6)
 
 
-def test_numpy_numbers_are_welcome(tmp_path):
+def test_numpy_numbers_are_welcome(no_steps, tmp_path):
     run = train(tmp_path / "run", epochs=np.int64(2), steps_per_epoch=np.int32(3), seed=np.int64(4))
     assert (run.metrics["epochs"], run.config["batches"]["steps_per_epoch"], run.metrics["seed"]) == (2, 3, 4)
     run = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=np.int64(3), verbose=0)
@@ -183,7 +183,7 @@ def test_the_models_own_dtype_policy_says_its_precision(begin, policy, own):
     assert (model.dtype_policy.name, model.precision) == (own, expected)
 
 
-def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(tmp_path):
+def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(no_steps, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         run = train(tmp_path / "run", epochs=1, backend="keras")

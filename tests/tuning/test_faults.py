@@ -10,7 +10,7 @@ from kerasptb.cli import main
 
 
 @pytest.mark.parametrize("size", [1000, 30_000])
-def test_a_full_disk_is_told_in_a_line(texts, tmp_path, room_for, capsys, size):
+def test_a_full_disk_is_told_in_a_line(no_steps, texts, tmp_path, room_for, capsys, size):
     command = ["tune", "--data", str(texts), "--trials", "1", "--epochs", "1", "--out", str(tmp_path / "search")]
     with room_for(size):
         assert main(command) == 1

@@ -270,7 +270,7 @@ def test_brackets_in_the_name_of_the_folder_are_no_pattern(tmp_path):
     assert again.create_trial("tuner0").trial_id not in again.end_order
 
 
-@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
+@pytest.mark.parametrize("tuner", ["random", pytest.param("bayesian", marks=pytest.mark.slow), "hyperband"])
 def test_a_search_taken_up_again_and_again_draws_what_one_at_a_stretch_draws(tmp_path, tuner):
     class Wavy:
         def declare_hyperparameters(self, hp):

@@ -110,7 +110,7 @@ def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch
         assert [row[name] for row in again.history] == [row[name] for row in result.run.history]
 
 
-def test_hyperband_goes_on_with_the_best_where_it_stopped(texts, tmp_path):
+def test_hyperband_goes_on_with_the_best_where_it_stopped(no_steps, texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, tuner="hyperband", trials=4, epochs=3)
     trials = read_trials(result.folder)
@@ -159,7 +159,7 @@ def test_a_search_whose_trials_all_fail_says_so(texts, tmp_path):
         toy(texts, tmp_path, space, trials=2)
 
 
-def test_a_space_of_ones_own_is_a_subclass(texts, tmp_path):
+def test_a_space_of_ones_own_is_a_subclass(no_steps, texts, tmp_path):
     space = toy_spaces.WithoutDropout(num_layers=1, **SMALL | {"units": 32})
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     assert result.run.config["model"]["keep_prob"] == 1.0
@@ -169,7 +169,7 @@ def test_a_space_of_ones_own_is_a_subclass(texts, tmp_path):
         toy(texts, tmp_path, tuning.LanguageModelSpace(), trials=1, epochs=1, resume=True)
 
 
-def test_a_space_of_ones_own_is_a_function(texts, tmp_path, corpus):
+def test_a_space_of_ones_own_is_a_function(no_steps, texts, tmp_path, corpus):
     def build(hp):
         model = kerasptb.build_language_model(
             len(corpus.vocabulary), 8, hp.Choice("units", [8, 12]), batch_size=5, num_steps=5
@@ -208,12 +208,12 @@ class OwnSettings(tuning.LanguageModelSpace):
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian"])
-def test_a_subclass_may_have_settings_of_other_names(texts, tmp_path, tuner):
+def test_a_subclass_may_have_settings_of_other_names(no_steps, texts, tmp_path, tuner):
     result = toy(texts, tmp_path, OwnSettings(), trials=2, epochs=1, tuner=tuner)
     assert {tuple(trial.values) for trial in result.trials} == {("width",)}
 
 
-def test_a_space_may_be_a_partial_function(texts, tmp_path, corpus):
+def test_a_space_may_be_a_partial_function(no_steps, texts, tmp_path, corpus):
     def build(hp, batch_size):
         model = kerasptb.build_language_model(len(corpus.vocabulary), 8, hp.Int("units", 4, 9), batch_size, 5)
         model.compile()
@@ -223,7 +223,7 @@ def test_a_space_may_be_a_partial_function(texts, tmp_path, corpus):
     assert result.run.config["model"]["batch_size"] == 5
 
 
-def test_a_best_run_that_was_trained_further_is_not_lost(texts, tmp_path):
+def test_a_best_run_that_was_trained_further_is_not_lost(no_steps, texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     first = kerasptb.train(out=result.run.folder, resume=True, epochs=3, verbose=0)
@@ -237,7 +237,7 @@ def test_a_best_run_that_was_trained_further_is_not_lost(texts, tmp_path):
     assert kerasptb.load_run(result.folder / "best-1").history == history
 
 
-def test_a_copy_of_a_trial_makes_way_for_a_better_one(texts, tmp_path):
+def test_a_copy_of_a_trial_makes_way_for_a_better_one(no_steps, texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=2, epochs=1)
     shutil.rmtree(result.run.folder)
@@ -295,7 +295,7 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
 
 
 @pytest.mark.parametrize("short", ["valid", "train"])
-def test_a_short_text_is_searched_in_batches_that_it_fills(texts, tmp_path, short):
+def test_a_short_text_is_searched_in_batches_that_it_fills(no_steps, texts, tmp_path, short):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text((texts / f"{split}.txt").read_text().replace("\n", " "))
     words = (texts / f"{short}.txt").read_text().split()
@@ -311,7 +311,7 @@ def test_a_short_text_is_searched_in_batches_that_it_fills(texts, tmp_path, shor
     assert not (tmp_path / "none").exists()
 
 
-def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
+def test_a_search_among_the_most_frequent_words(no_steps, texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     arguments = {"steps_per_epoch": 3, "max_parameters": 15_000}
     result = toy(texts, tmp_path, space, trials=1, vocabulary_size=9, **arguments)
@@ -330,7 +330,7 @@ def test_a_search_among_the_most_frequent_words(texts, tmp_path, monkeypatch):
     assert kerasptb.load_run(tmp_path / "retrained").vocabulary == corpus.vocabulary
 
 
-def test_a_corpus_of_the_most_frequent_words_is_read_again_from_where_it_is(texts, tmp_path, monkeypatch):
+def test_a_corpus_of_the_most_frequent_words_is_read_again_from_where_it_is(no_steps, texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     corpus = kerasptb.load_corpus(texts, vocabulary_size=9)
     result = toy(corpus, tmp_path, space, trials=1, steps_per_epoch=3, max_parameters=15_000)
@@ -348,7 +348,7 @@ def test_a_corpus_without_unknown_words_is_read_again_as_it_was(texts, tmp_path)
     assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
 
 
-def test_a_search_that_is_taken_up_or_joined_keeps_its_text(texts, tmp_path, monkeypatch):
+def test_a_search_that_is_taken_up_or_joined_keeps_its_text(no_steps, texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     monkeypatch.setenv("KERASPTB_DATA", str(texts))
     toy("auto", tmp_path, space, trials=1, epochs=1)
@@ -422,7 +422,7 @@ def test_missing_packages_are_told_before_the_search(texts, tmp_path, monkeypatc
         toy(texts, tmp_path, None, tuner="bayesian")
 
 
-def test_the_command_searches(tmp_path, capsys):
+def test_the_command_searches(no_steps, tmp_path, capsys):
     for split, lines in (("train", 800), ("valid", 400), ("test", 400)):
         # The largest of the default batches has 60 rows of 35 words.
         (tmp_path / f"{split}.txt").write_text("one two three <unk> N\n" * lines)
@@ -439,6 +439,7 @@ def test_the_command_searches(tmp_path, capsys):
     assert "search.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_is_a_command_too():
     result = subprocess.run(
         [sys.executable, "-m", "kerasptb.tuning.search", "--help"],
@@ -499,7 +500,7 @@ def test_a_search_that_is_taken_up_forgives_the_attempts_of_the_session_before(t
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
 
 
-def test_the_best_stays_while_a_training_is_at_work_in_it(texts, tmp_path, capsys):
+def test_the_best_stays_while_a_training_is_at_work_in_it(no_steps, texts, tmp_path, capsys):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"

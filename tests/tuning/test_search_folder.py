@@ -132,7 +132,7 @@ def test_a_search_whose_trials_were_deleted_is_left_as_it_is(texts, tmp_path):
     assert {path: path.read_bytes() for path in result.folder.rglob("*.json")} == before
 
 
-def test_what_was_put_into_the_best_run_stays_while_it_is_the_best(texts, tmp_path):
+def test_what_was_put_into_the_best_run_stays_while_it_is_the_best(no_steps, texts, tmp_path):
     space = tuning.LanguageModelSpace(**SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     (result.run.folder / "notes.txt").write_text("mine")
@@ -164,7 +164,7 @@ def interrupted_after_its_training(texts, tmp_path, monkeypatch, why):
     ],
     ids=["a rule", "a rule at an epoch that is lost", "the time limit"],
 )
-def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(texts, tmp_path, monkeypatch, why, lost, epochs):
+def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(no_steps, texts, tmp_path, monkeypatch, why, lost, epochs):
     space, trial = interrupted_after_its_training(texts, tmp_path, monkeypatch, why)
     curve, rates = trial.record.curve + lost, trial.record.rates + lost
     dataclasses.replace(trial.record, curve=curve, rates=rates, seconds=1000.0).save(trial.folder)
@@ -174,14 +174,14 @@ def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(texts, tmp_path, monk
     assert trial.record.seconds >= 1000
 
 
-def test_a_trial_whose_run_was_cut_off_begins_anew(texts, tmp_path, monkeypatch):
+def test_a_trial_whose_run_was_cut_off_begins_anew(no_steps, texts, tmp_path, monkeypatch):
     space, trial = interrupted_after_its_training(texts, tmp_path, monkeypatch, stopping.TIME_LIMIT)
     (trial.folder / "run" / "config.json").unlink()
     (trial,) = toy(texts, tmp_path, space, trials=1, resume=True).trials
     assert (len(trial.record.curve), len(trial.record.rates)) == (3, 3)
 
 
-def test_a_search_without_further_settings_says_so(texts, tmp_path):
+def test_a_search_without_further_settings_says_so(no_steps, texts, tmp_path):
     result = toy(texts, tmp_path, plain_space, trials=5, epochs=1)
     assert len(result.trials) == 2
     assert result.stop_reason == "the tuner found no settings that have not been tried"

@@ -135,7 +135,7 @@ def test_a_model_of_arguments_alone_is_trained_from_them(arguments):
         arguments_of(model)
 
 
-def test_a_model_is_not_made_before_its_training(texts, tmp_path, monkeypatch):
+def test_a_model_is_not_made_before_its_training(no_steps, texts, tmp_path, monkeypatch):
     made, init = [], kerasptb.LanguageModel.__init__
 
     @functools.wraps(init)  # with its signature
@@ -156,7 +156,7 @@ class OneTooLarge(tuning.LanguageModelSpace):
         return {**super().settings(hp), "embedding_size": size, "units": size, "tie_embeddings": False}
 
 
-def test_settings_of_a_model_over_the_limit_are_rejected(texts, tmp_path, corpus):
+def test_settings_of_a_model_over_the_limit_are_rejected(no_steps, texts, tmp_path, corpus):
     result = toy(
         texts,
         tmp_path,
@@ -239,7 +239,7 @@ def test_a_history_of_nothing_but_nan_is_a_training_that_diverged(texts, tmp_pat
         toy(texts, tmp_path, Diverging(tmp_path / "journal"), trials=1)
 
 
-def test_a_space_keeps_a_dtype_policy_of_its_own(texts, tmp_path, corpus):
+def test_a_space_keeps_a_dtype_policy_of_its_own(no_steps, texts, tmp_path, corpus):
     def build(hp):
         hp.Int("x", 0, 9)
         policy = {"dtype": "mixed_bfloat16"}
@@ -329,7 +329,7 @@ class OwnDecay(kt.HyperModel):
         return self.training
 
 
-def test_training_arguments_complete_what_was_compiled(texts, tmp_path, corpus):
+def test_training_arguments_complete_what_was_compiled(no_steps, texts, tmp_path, corpus):
     space = OwnDecay(len(corpus.vocabulary), decay=0.5, constant_epochs=1)
     training = toy(texts, tmp_path, space, trials=1, epochs=1).run.config["recipe"]
     chosen = {name: training[name] for name in ("learning_rate", "global_clipnorm", "decay", "constant_epochs")}

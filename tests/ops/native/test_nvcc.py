@@ -188,6 +188,7 @@ def test_packages_of_cuda_are_found_beside_each_other(tmp_path, monkeypatch):
     assert tmp_path / "nvidia" / "cu13" / "bin" in nvcc._folders_of_packages()
 
 
+@pytest.mark.slow
 def test_real_nvcc_compiles_the_kernels(tmp_path, monkeypatch):
     monkeypatch.undo()
     if (path := nvcc.find()) is None:
