@@ -28,7 +28,7 @@ for shape in layer.SHAPES:
     layer.test_inference_gives_the_bits_of_the_forward_pass(None, "float32", shape, False)
 linear.test_few_words_limit_is_where_the_kernels_change(None, 300)
 for shape in test_dropout.SHAPES:
-    test_dropout.test_keeps_what_the_numbers_say(None, shape, 0.5)
+    test_dropout.test_keeps_what_the_numbers_say(None, shape, 0.5, "native")
 for shape in test_global_norm.SHAPES:
     test_global_norm.test_of_one_tensor(None, "native", shape)
 for clip in (None, 0.5):
