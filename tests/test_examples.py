@@ -184,6 +184,7 @@ def test_gradients_of_the_penn_treebank(ptb):
     check_gradients(run("05_gradients.py", "--data", ptb), 10000)
 
 
+@pytest.mark.slow
 def test_epoch_prints_perplexity_and_speed_at_each_tenth(sample):
     output = on_sample("06_epoch.py")
     tenths = [numbers(line) for line in output.splitlines() if "words/s" in line]
@@ -196,6 +197,7 @@ def test_epoch_prints_perplexity_and_speed_at_each_tenth(sample):
     assert perplexity < 500
 
 
+@pytest.mark.slow
 def test_epoch_of_few_steps_on_the_penn_treebank(ptb):
     tenths = [
         numbers(line) for line in run("06_epoch.py", "--data", ptb, "--steps", "20").splitlines() if "words/s" in line
@@ -204,6 +206,7 @@ def test_epoch_of_few_steps_on_the_penn_treebank(ptb):
     assert 10000 > tenths[0][1] > tenths[-1][1]
 
 
+@pytest.mark.slow
 def test_fit_learns():
     rows = [numbers(line) for line in on_sample("07_fit.py").splitlines()[-3:-1]]
     (_, rate, first, valid_first), (_, _, second, valid_second) = rows
@@ -213,6 +216,7 @@ def test_fit_learns():
     assert numbers(on_sample("07_fit.py").splitlines()[-1])[0] < 350
 
 
+@pytest.mark.slow
 def test_own_text_is_learnt_to_the_perplexity_of_its_grammar():
     output = on_sample("08_own_text.py")
     of_grammar, (epochs, of_model) = (
@@ -231,6 +235,7 @@ def test_own_text_is_learnt_to_the_perplexity_of_its_grammar():
     assert line_of(output, "the dog  ").split()[2:4] == ["near", "1.00"]
 
 
+@pytest.mark.slow
 def test_own_text_takes_the_users_files(tmp_path):
     folder = tmp_path / "text"
     folder.mkdir()
@@ -243,6 +248,7 @@ def test_own_text_takes_the_users_files(tmp_path):
     assert line_of(output, "uma rosa").split()[2] in ("é", ",")
 
 
+@pytest.mark.slow
 def test_keras_traps_show():
     training, state = run("09_keras_traps.py", "--data", "sample", "--epochs", "2").split("\n\n")
     plain, mended, ours = (numbers(line)[-1] for line in training.splitlines()[1:])
@@ -256,6 +262,7 @@ def test_keras_traps_show():
     assert reset[2] == ours[2] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "rel", "absolute"),
     [

@@ -253,7 +253,10 @@ model.fit(batches, epochs=2, callbacks=[ResetStates(), kill, Checkpoint(sys.argv
 """
 
 
-@pytest.mark.parametrize(("number", "status", "batch"), [(signal.SIGTERM, 143, 10), (signal.SIGKILL, -9, 9)])
+@pytest.mark.parametrize(
+    ("number", "status", "batch"),
+    [pytest.param(signal.SIGTERM, 143, 10, marks=pytest.mark.slow), (signal.SIGKILL, -9, 9)],
+)
 def test_a_script_that_is_killed_leaves_a_checkpoint(tmp_path, number, status, batch):
     done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path, str(int(number))], check=False, timeout=300)
     assert done.returncode == status

@@ -77,7 +77,7 @@ def copy_of(run, tmp_path):
 @pytest.mark.parametrize(
     ("option", "key", "names"),
     [
-        ("--dynamic", "dynamic", {"learning_rate", "decay", "num_steps"}),
+        pytest.param("--dynamic", "dynamic", {"learning_rate", "decay", "num_steps"}, marks=pytest.mark.slow),
         ("--continuous-cache", "continuous_cache", {"theta", "weight", "window"}),
     ],
 )

@@ -92,7 +92,7 @@ def commands(run, texts, out):
 @pytest.mark.parametrize(
     ("name", "size"), [("train", 0), ("train", 1000), ("train", 30_000), ("export", 30_000), ("litert", 30_000)]
 )
-def test_a_full_disk_is_told_in_a_line(run, texts, tmp_path, error_of, room_for, name, size):
+def test_a_full_disk_is_told_in_a_line(no_steps, run, texts, tmp_path, error_of, room_for, name, size):
     out = tmp_path / "out"
     command = commands(run, texts, str(out / "new"))[name]
     out.mkdir()

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 NOTICES = (
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
     "I0000 00:00:1.5 7 port.cc:153] oneDNN custom operations are on.\n"
@@ -52,6 +54,7 @@ def test_importing_keras_is_quiet_unless_the_variable_asks():
     assert "I0000" in standard_error_of("import_keras()", "TF_CPP_MIN_LOG_LEVEL=0")
 
 
+@pytest.mark.slow
 def test_a_closed_standard_error_is_no_error():
     code = "from kerasptb.cli.notices import import_keras; import_keras(); print('done')"
     command = f'unset TF_CPP_MIN_LOG_LEVEL; exec "{sys.executable}" -c "{code}" 2>&-'

@@ -14,7 +14,7 @@ PROGRAM = [sys.executable, "-c", "import sys; from kerasptb.cli import main; sys
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-def test_train_resumes_for_more_epochs(texts, tmp_path, capsys):
+def test_train_resumes_for_more_epochs(no_steps, texts, tmp_path, capsys):
     arguments = ["train", "--data", texts, "--batch-size", "6", "--num-steps", "4", "--out", tmp_path / "run"]
     assert main(list(map(str, [*arguments, "--epochs", 1]))) == 0
     assert "Best epoch 1" in capsys.readouterr().out
@@ -36,7 +36,10 @@ def test_training_into_a_file_writes_a_line_an_epoch(texts, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "expected"),
-    [("train", (1, "kerasptb: stopped, because what read the output has ended\n")), ("info", (0, ""))],
+    [
+        ("train", (1, "kerasptb: stopped, because what read the output has ended\n")),
+        pytest.param("info", (0, ""), marks=pytest.mark.slow),
+    ],
 )
 def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_path, command, expected):
     options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
@@ -80,6 +83,7 @@ def test_sigterm_ends_a_training_with_a_checkpoint(texts, tmp_path):
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_train_needs_no_standard_output(texts, tmp_path):
     options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
     command = shlex.join([*PROGRAM, "train", *options, "--epochs", "1"]) + " >&-"

@@ -60,6 +60,7 @@ def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model):
             process.kill()
 
 
+@pytest.mark.slow
 def test_who_waits_when_the_server_stops_is_told_so(saved_model):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     command = [sys.executable, "-m", "kerasptb", "serve", str(saved_model), "--port", "0", "--rate", "0"]
