@@ -43,6 +43,7 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_workers(
     train, texts, tmp_path, monkeypatch
 ):
@@ -81,6 +82,7 @@ def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_w
     assert run.metrics["test_perplexity"] == pytest.approx(expected.metrics["test_perplexity"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_once(train, texts, tmp_path):
     status, said = train("--data", texts, "--batch-size", "7")
     assert status == 1

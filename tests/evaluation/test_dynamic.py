@@ -272,6 +272,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_under_jax_the_cache_is_the_same_and_dynamic_evaluation_names_tensorflow(run_under_jax, tmp_path, capsys):
     (tmp_path / "script.py").write_text(SCRIPT)
     of_cache, message = run_under_jax(str(tmp_path / "script.py")).splitlines()
