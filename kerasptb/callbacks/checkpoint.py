@@ -148,8 +148,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _pass_over(self):
         """Makes the step function only read its batches."""
-        function = self._train_function = self._model.train_function
-        elements = 1 if getattr(function, "takes_groups", False) else self._model.steps_per_execution
+        self._train_function = self._model.train_function
+        # Our trainers' data may come in groups of batches.
+        of_trainer = getattr(self._model, "elements_per_call", None)
+        elements = of_trainer() if of_trainer else self._model.steps_per_execution
 
         def passing(*arguments):  # an iterator; on JAX a state before it, which the function also returns
             *state, iterator = arguments

@@ -10,27 +10,20 @@ import keras
 import numpy as np
 
 from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
-from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.evaluation_states import EvaluationStates
-from kerasptb.layers.stateful_lstm import StatefulLSTM
-from kerasptb.losses import LOSSES_OF_FACTORS
+from kerasptb.trainers.adapters import AdaptedBatches
+from kerasptb.trainers.interface import StatefulModel
 from kerasptb.utils.types import Tensor
 
 
-class StatefulTrainer(keras.Model):
-    """A `keras.Model` whose `fit` and its like run on whole batches, in order.
+class StatefulTrainer(StatefulModel):
+    """A `StatefulModel` whose `fit` and its like run on whole batches, in order.
 
     A recurrent state has one row for each row of a batch, and native operations need static shapes. Keras' trainers
     leave the batch size open where it can change between batches. What a backend's trainer does about that is in its
     subclass (`trainers/tensorflow.py`, `trainers/jax.py`), which overrides the methods under "for backends".
-
-    Attributes:
-        vocabulary_size: number V of words.
-        batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
     """
 
-    vocabulary_size: int
-    batch_size: int
     test_function: Any
     predict_function: Any
 
@@ -228,25 +221,6 @@ class StatefulTrainer(keras.Model):
         of_layers = [variable for layer in self.stateful_layers() for variable in layer.state_variables()]
         return [*of_layers, *self._evaluation.variables(), *self._prediction.variables()]
 
-    def stateful_layers(self) -> list[StatefulLSTM]:
-        """Returns a list of the model's layers with a recurrent state, from the first on."""
-        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLSTM)]
-
-    def word_ids(self, batch: Any) -> dict[str, Tensor]:
-        """Returns what of a batch are word ids in [0, V), as a dict: the "inputs", and "targets" that our losses read.
-
-        Args:
-            batch: (x,), (x, y) or (x, y, sample_weight).
-        """
-        x, y, *_ = keras.utils.unpack_x_y_sample_weight(batch)
-        losses = keras.tree.flatten(self.loss)
-        ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)
-        return {"inputs": keras.tree.flatten(x)[0], **({"targets": keras.tree.flatten(y)[0]} if ours else {})}
-
-    def ignored(self, name: str) -> int | None:
-        """Returns the id out of range that word ids of this name may have, or None."""
-        return getattr(keras.tree.flatten(self.loss)[0], "ignore_class", None) if name == "targets" else None
-
     def check_word_ids(self, batch: Any) -> None:
         """Checks the word ids of a batch of arrays: a step that XLA compiles cannot raise.
 
@@ -268,8 +242,8 @@ class StatefulTrainer(keras.Model):
         if array_of(x) is not None:
             self.check_word_ids((x, y))
         elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):
-            x = get_data_adapter(x, shuffle=False)  # otherwise Keras has something to say
-            self._check_batches(x, step)
+            # Without `shuffle=False` Keras would have something to say.
+            x = self._with_checked_batches(get_data_adapter(x, shuffle=False), step)
         return x
 
     # For backends.
@@ -281,20 +255,22 @@ class StatefulTrainer(keras.Model):
         """
         return "auto" if wish is None else wish
 
-    def lookup_layer(self) -> Embedding | None:
-        """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
-        return None
+    def elements_per_call(self) -> int:
+        """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them.
 
-    def _check_batches(self, adapter, step):
-        """Makes Keras' adapter of data yield batches that were checked, for a step of this name."""
-        batches = adapter.get_jax_iterator
+        Known once `fit` has been given its data.
+        """
+        return self.steps_per_execution
+
+    def _with_checked_batches(self, adapter, step):
+        """Returns Keras' adapter of data with batches that are checked, for a step of this name."""
 
         def checked():
-            for batch in batches():
+            for batch in adapter.get_jax_iterator():
                 self.check_word_ids(batch)
                 yield self._own_rows(batch)
 
-        adapter.get_jax_iterator = checked
+        return AdaptedBatches(adapter, batches=checked)
 
     def _own_rows(self, batch):
         """Returns what of a batch this process computes."""

@@ -51,5 +51,5 @@ def function_of_groups(step, results, size):
             )
         return program(tf.constant(count), group)
 
-    function.program, function.takes_groups = program, True
+    function.program = program
     return function

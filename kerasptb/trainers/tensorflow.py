@@ -9,6 +9,7 @@ import tensorflow as tf
 from kerasptb.compat.keras import model_supports_jit
 from kerasptb.ops import platform as platforms
 from kerasptb.ops import tensors
+from kerasptb.trainers.adapters import AdaptedBatches
 from kerasptb.trainers.stateful import StatefulTrainer, word_ids_expected
 from kerasptb.trainers.step_groups import Groups, can_be_grouped, function_of_groups
 
@@ -120,17 +121,21 @@ class Trainer(StatefulTrainer):
         planned = [layer for layer in self.layers if hasattr(layer, "plan")]
         return all(layer.plan((*batch, layer.input.shape[-1])).implementation == "native" for layer in planned)
 
-    def _check_batches(self, adapter, step):
+    def elements_per_call(self) -> int:
+        """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them."""
+        return 1 if self._traced.group_size("train_function") else super().elements_per_call()
+
+    def _with_checked_batches(self, adapter, step):
         dataset = adapter.get_tf_dataset()
         if not isinstance(dataset, tf.data.Dataset):  # one that a strategy has distributed
-            return
+            return adapter
         if grouped := self._is_one_program(dataset, step):
             dataset = dataset.batch(self.steps_per_execution)
         rows = None if grouped else self.batch_size
         dataset = dataset.map(lambda *batch: self._checked_batch(batch, rows))
         spec = dataset.element_spec
-        adapter.element_spec = Groups(spec, self.steps_per_execution) if grouped else spec
-        adapter.get_tf_dataset = lambda: dataset
+        spec = Groups(spec, self.steps_per_execution) if grouped else spec
+        return AdaptedBatches(adapter, dataset=dataset, element_spec=spec)
 
     @tensors.do_not_convert
     def _checked_batch(self, batch, rows):

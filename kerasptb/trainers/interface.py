@@ -1,0 +1,49 @@
+"""What the trainers need of a model."""
+
+from typing import Any
+
+import keras
+
+from kerasptb.layers.embedding import Embedding
+from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.losses import LOSSES_OF_FACTORS
+from kerasptb.utils.types import Tensor
+
+
+class StatefulModel(keras.Model):
+    """A functional `keras.Model` that reads word ids [B, T] and has recurrent state: all that a trainer asks it.
+
+    A model sets the attributes. The methods have answers that fit most models, and may be overridden.
+
+    Attributes:
+        vocabulary_size: number V of words.
+        batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
+        num_steps: words of a row of a training batch, as far as they are known beforehand.
+    """
+
+    vocabulary_size: int
+    batch_size: int
+    num_steps: int
+
+    def stateful_layers(self) -> list[StatefulLSTM]:
+        """Returns a list of the model's layers with a recurrent state, from the first on."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLSTM)]
+
+    def lookup_layer(self) -> Embedding | None:
+        """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
+        return None
+
+    def word_ids(self, batch: Any) -> dict[str, Tensor]:
+        """Returns what of a batch are word ids in [0, V), as a dict: the "inputs", and "targets" that our losses read.
+
+        Args:
+            batch: (x,), (x, y) or (x, y, sample_weight).
+        """
+        x, y, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        losses = keras.tree.flatten(self.loss)
+        ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)
+        return {"inputs": keras.tree.flatten(x)[0], **({"targets": keras.tree.flatten(y)[0]} if ours else {})}
+
+    def ignored(self, name: str) -> int | None:
+        """Returns the id out of range that word ids of this name may have, or None."""
+        return getattr(keras.tree.flatten(self.loss)[0], "ignore_class", None) if name == "targets" else None
