@@ -56,10 +56,10 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts averaging if validation has stopped to improve."""
+        super().on_epoch_end(epoch, logs)
         value = (logs or {}).get(self.monitor)
         if self.patience is None or value is None:
             return
-        before = self._past[: -self.patience]
+        before = self.past(epoch)[: -self.patience]
         if before and value > min(before):
             inner_optimizer(self.model.optimizer).start_averaging()
-        self._past = [*self._past, value]

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasptb.callbacks.progress import Progress
 from kerasptb.callbacks.reset_states import stateful_layers
 from kerasptb.utils import peers
 from kerasptb.utils.files import DAMAGE, atomic_write
@@ -65,8 +66,7 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"Expected minutes of at least 0. Received: minutes={minutes}")
         self.folder = Path(folder)
         self.minutes = minutes
-        self.epoch, self.batch = 0, 0
-        self.history: list[dict[str, float]] = []
+        self._progress = Progress()
         self._logs: dict[str, Any] = {}  # of the batches that are done
         self._values = self._read()  # to be restored; empty if there is nothing to go on from
         self._written = time.monotonic()
@@ -74,12 +74,27 @@ class Checkpoint(keras.callbacks.Callback):
         self._wishes = peers.Agreement()
         self._train_function = None
 
+    @property
+    def epoch(self) -> int:
+        """Number of whole epochs in the folder."""
+        return self._progress.epoch
+
+    @property
+    def batch(self) -> int:
+        """Number of batches of the next epoch that are done."""
+        return self._progress.batch
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The results of the whole epochs, a list of dicts."""
+        return self._progress.before(self.epoch)
+
     # Keras' hooks, in the order in which they are called.
 
-    def set_model(self, model: keras.Model) -> None:
-        """Lets callbacks that look at earlier epochs (`Resumable`) find them."""
-        super().set_model(model)
-        model._checkpoint = self
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Lets the callbacks of the training that look at earlier epochs (`Resumable`) find those in the folder."""
+        super().set_params(params)
+        self._progress.share(params)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores what the folder has, and makes `fit` begin in that epoch."""
@@ -93,6 +108,10 @@ class Checkpoint(keras.callbacks.Callback):
             self._restore()
             self._model._initial_epoch = self.epoch
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begins an epoch, or goes on with it."""
+        self._progress.begin_epoch(epoch)
+
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Restores what other callbacks and Keras have reset at the epoch's begin, and passes over what is done."""
         if self._values and self._train_function is None:
@@ -105,7 +124,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Writes a checkpoint if it is time, or if the training is asked to end."""
         due, asked = self._wishes.of_any(time.monotonic() - self._written >= 60 * self.minutes, self._signals.number)
         if self._train_function is None:
-            self.batch, self._logs = batch + 1, logs or {}
+            self._progress.batch, self._logs = batch + 1, logs or {}
             if asked or due:
                 self._write()
         if asked:
@@ -135,12 +154,14 @@ class Checkpoint(keras.callbacks.Callback):
         self._signals.uninstall()
         if self._model is not None:
             self._go_on()
-            self._model._initial_epoch = self._model._checkpoint = None
+            self._model._initial_epoch = None
 
     def write_epoch(self, row: dict[str, float]) -> None:
         """Writes the checkpoint at the end of an epoch, whose results are `row`; signals wait meanwhile."""
-        self.history.append(row)
-        self.epoch, self.batch, self._logs = int(row["epoch"]), 0, {}
+        done = int(row["epoch"])
+        self._progress.record(done - 1, row)
+        self._progress.begin_epoch(done)
+        self._logs = {}
         self._write()
 
     def _signal_of_any(self):
@@ -206,8 +227,9 @@ class Checkpoint(keras.callbacks.Callback):
                     values = {key: saved[key] for key in saved.files}
                 history = json.loads(str(values.pop("history")))
                 place = json.loads(str(values.pop("place")))
-                self.batch, self._logs = int(place["batch"]), dict(place["logs"])
-                self.history, self.epoch = list(history), len(history)
+                self._logs, progress = dict(place["logs"]), Progress()
+                progress.epoch, progress.batch, progress.history = len(history), int(place["batch"]), list(history)
+                self._progress = progress
             except FileNotFoundError:
                 continue
             except DAMAGE as error:

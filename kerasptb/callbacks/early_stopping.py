@@ -35,6 +35,7 @@ class EarlyStopping(Resumable, keras.callbacks.Callback):
                 f"Expected {self.monitor} among an epoch's logs; the training may lack validation data. Received: "
                 f"{', '.join(logs)}"
             )
-        self._past = [*self._past, logs[self.monitor]]
-        if len(self._past) - 1 - self._past.index(min(self._past)) >= self.patience:
+        super().on_epoch_end(epoch, logs)
+        values = [*self.past(epoch), float(logs[self.monitor])]
+        if len(values) - 1 - values.index(min(values)) >= self.patience:
             self.model.stop_training = True

@@ -1,11 +1,16 @@
 """A learning rate that is constant for some epochs and then falls by a factor each epoch."""
 
 import warnings
+import weakref
 from typing import Any
 
 import keras
 
 from kerasptb.optimizers.averaging import inner_optimizer
+
+# Of each optimizer the base rate and the lowered rate that it was left with: for the callback of a later `fit`, which
+# would otherwise take the lowered rate as its base.
+_LEFT: weakref.WeakKeyDictionary[keras.optimizers.Optimizer, tuple[float, float]] = weakref.WeakKeyDictionary()
 
 
 class LearningRateDecay(keras.callbacks.Callback):
@@ -54,7 +59,7 @@ class LearningRateDecay(keras.callbacks.Callback):
                 f"Received: learning_rate={type(schedule).__name__}"
             )
         if self.learning_rate is None:
-            base, lowered = getattr(self.model.optimizer, "_base_and_lowered_rate", (None, None))
+            base, lowered = _LEFT.get(self.model.optimizer, (None, None))
             present = float(self.model.optimizer.learning_rate)
             self._taken = base if present == lowered else present
             self._is_taken_at_begin = present != lowered
@@ -96,8 +101,7 @@ class LearningRateDecay(keras.callbacks.Callback):
             )
         optimizer.learning_rate = self.rate(epoch)
         self._last_set = float(optimizer.learning_rate)
-        # For the callback of a later `fit`, which would otherwise take the lowered rate as its base.
-        optimizer._base_and_lowered_rate = self._base(), float(optimizer.learning_rate)
+        _LEFT[optimizer] = self._base(), float(optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the learning rate to the epoch's logs."""

@@ -28,10 +28,11 @@ class ReduceLROnPlateau(Resumable, keras.callbacks.ReduceLROnPlateau):
         check_sizes(patience=patience)
         super().__init__(monitor, factor, patience, mode="min", min_delta=0.0, **kwargs)
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes up the count of the epochs before."""
-        super().on_train_begin(logs)
-        for value in self._past:
+        super().on_epoch_begin(epoch, logs)
+        self.best, self.wait = None, 0
+        for value in self.past(epoch):
             if self.best is None or value < self.best:
                 self.best, self.wait = value, 0
             else:

@@ -1,27 +1,31 @@
 """What a callback that looks at earlier epochs needs to go on in a resumed training."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from kerasptb.callbacks.progress import Progress
+
 
 class Resumable(keras.callbacks.Callback):
-    """Lets a callback take the epochs before from the training's `Checkpoint`; a base beside a Keras callback.
+    """Knows the epochs before, also those of the training that a `Checkpoint` goes on with; beside a Keras callback.
 
-    The Keras callback has a `monitor`.
+    The Keras callback has a `monitor`, the name of a metric in the logs of an epoch.
     """
 
     monitor: str
-    _past: Sequence[float] = ()  # the monitored values of the epochs so far
 
-    def restore(self, history: Iterable[Mapping[str, float]]) -> None:
-        """Takes the epochs of a training that goes on: a list of dicts, the results of each."""
-        self._past = [row[self.monitor] for row in history if self.monitor in row]
+    def past(self, epoch: int) -> list[float]:
+        """Returns the monitored values of the epochs before an epoch, its number from 0."""
+        return [row[self.monitor] for row in Progress.of(self).before(epoch) if self.monitor in row]
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begins anew, or with the epochs of the training's `Checkpoint`, if it has one."""
-        super().on_train_begin(logs)
-        self._past = []
-        if (checkpoint := getattr(self.model, "_checkpoint", None)) is not None:
-            self.restore(checkpoint.history)
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begins an epoch."""
+        super().on_epoch_begin(epoch, logs)
+        Progress.of(self).begin_epoch(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the epoch's value."""
+        super().on_epoch_end(epoch, logs)
+        if self.monitor in (logs := logs or {}):
+            Progress.of(self).record(epoch, {self.monitor: float(logs[self.monitor])})

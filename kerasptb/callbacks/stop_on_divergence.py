@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from kerasptb.callbacks.progress import Progress
+
 
 class TrainingDivergedError(ArithmeticError):
     """The loss, or the perplexity of the validation text, became NaN or infinite."""
@@ -17,19 +19,15 @@ class StopOnDivergence(keras.callbacks.Callback):
     ruined epoch as if it had ended.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._epoch = 0
-
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch for the message."""
-        self._epoch = epoch
+        """Begins an epoch."""
+        Progress.of(self).begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Checks the running loss. With several steps per execution this happens after the last of them."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
-            raise _error(f"the loss became {loss}", f"in epoch {self._epoch + 1}, step {batch + 1}")
+            raise _error(f"the loss became {loss}", f"in epoch {Progress.of(self).epoch + 1}, step {batch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Checks the epoch's results and those of validation."""

@@ -6,6 +6,7 @@ import pytest
 
 import kerasptb
 from kerasptb.callbacks import AveragedWeights, ResetStates
+from kerasptb.callbacks.progress import Progress
 from kerasptb.optimizers import ClippedSGD
 
 IDS = np.random.default_rng(0).integers(0, 20, 200)
@@ -48,7 +49,8 @@ def test_a_resumed_training_remembers_its_epochs():
     callback.set_model(
         types.SimpleNamespace(optimizer=types.SimpleNamespace(start_averaging=lambda: started.append(1)))
     )
-    callback.restore([{"val_perplexity": value} for value in (5, 6, 7)])
+    for epoch, value in enumerate((5, 6, 7)):
+        Progress.of(callback).record(epoch, {"val_perplexity": value})
     callback.on_epoch_end(3, {"val_perplexity": 8})
     assert started == [1]
 

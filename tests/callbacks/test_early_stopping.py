@@ -3,6 +3,7 @@ import types
 import pytest
 
 from kerasptb.callbacks import EarlyStopping
+from kerasptb.callbacks.progress import Progress
 
 
 @pytest.mark.parametrize(
@@ -10,15 +11,20 @@ from kerasptb.callbacks import EarlyStopping
     [([], [9, 8, 8.5, 7, 8, 9, 6], 6), ([], [9, 8, 7, 6], None), ([9, 7, 8], [7.5, 5], 1), ([9, 8], [7, 6], None)],
 )
 def test_ends_after_two_epochs_that_are_not_the_best(before, perplexities, ends):
-    callback = EarlyStopping(patience=2)
-    callback.restore([{"val_perplexity": value} for value in before])
-    model = types.SimpleNamespace(stop_training=False)
+    callback, progress = EarlyStopping(patience=2), Progress()
+    for epoch, value in enumerate(before):
+        progress.record(epoch, {"val_perplexity": value})
+    model, params = types.SimpleNamespace(stop_training=False), {}
+    progress.share(params)
     callback.set_model(model)
+    callback.set_params(params)
     ended = None
-    for epoch, perplexity in enumerate(perplexities, 1):
+    for number, perplexity in enumerate(perplexities, 1):
+        epoch = len(before) + number - 1
+        callback.on_epoch_begin(epoch)
         callback.on_epoch_end(epoch, {"val_perplexity": perplexity})
         if model.stop_training and ended is None:
-            ended = epoch
+            ended = number
     assert ended == ends
 
 
@@ -27,8 +33,9 @@ def test_another_training_begins_anew():
     for _ in range(2):
         model = types.SimpleNamespace(stop_training=False)
         callback.set_model(model)
-        callback.on_train_begin()
+        callback.set_params({})
         for epoch, perplexity in enumerate((5, 4)):
+            callback.on_epoch_begin(epoch)
             callback.on_epoch_end(epoch, {"val_perplexity": perplexity})
             assert not model.stop_training
 

@@ -4,17 +4,22 @@ import keras
 import pytest
 
 from kerasptb.callbacks import ReduceLROnPlateau
+from kerasptb.callbacks.progress import Progress
 
 PERPLEXITIES = [9.0, 8.0, 8.5, 7.0, 7.5, 8.0, 6.0]
 RATES = [1.0, 1.0, 0.25, 0.25, 0.0625, 0.015625, 0.015625]  # after each epoch
 
 
 def rates(optimizer, epochs, before=()):
-    callback = ReduceLROnPlateau()
-    checkpoint = types.SimpleNamespace(history=[{"val_perplexity": value} for value in before])
-    callback.set_model(types.SimpleNamespace(optimizer=optimizer, _checkpoint=checkpoint))
+    callback, progress, params = ReduceLROnPlateau(), Progress(), {}
+    for epoch, value in enumerate(before):
+        progress.record(epoch, {"val_perplexity": value})
+    progress.share(params)
+    callback.set_model(types.SimpleNamespace(optimizer=optimizer))
+    callback.set_params(params)
     callback.on_train_begin()
     for epoch, perplexity in enumerate(epochs, len(before)):
+        callback.on_epoch_begin(epoch)
         callback.on_epoch_end(epoch, {"val_perplexity": perplexity})
         yield float(optimizer.learning_rate)
 
