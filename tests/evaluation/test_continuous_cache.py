@@ -56,7 +56,7 @@ def plain_losses(model, ids, settings):
         CacheSettings(1.0, 0.5, 1),
     ],
 )
-@pytest.mark.parametrize(("num_steps", "block"), [(None, 250), (50, 16), (1, 250)])
+@pytest.mark.parametrize(("num_steps", "block"), [(None, 250), (50, 16), pytest.param(1, 250, marks=pytest.mark.slow)])
 def test_perplexity_is_that_of_the_published_formula(model, settings, num_steps, block, monkeypatch):
     monkeypatch.setattr(continuous_cache, "_BLOCK", block)
     result = evaluate_continuous_cache(model, IDS, settings, num_steps)

@@ -78,7 +78,7 @@ def in_single_steps(**options):
     [
         (3, {}),
         (3, {"keep_prob": 0.5}),
-        (3, {"tie_embeddings": True}),
+        pytest.param(3, {"tie_embeddings": True}, marks=pytest.mark.slow),
         (3, {"precision": "bfloat16"}),
         (20, {}),
         (50, {"keep_prob": 0.5}),
@@ -102,6 +102,7 @@ def test_training_and_validation_are_those_of_single_steps(programs, size, optio
     assert model.evaluate(VALID, verbose=0) == pytest.approx(single.evaluate(VALID, verbose=0), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["keras", "reference"])
 def test_models_of_other_backends_are_grouped_too(programs, backend):
     histories = []
