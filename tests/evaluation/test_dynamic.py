@@ -68,7 +68,9 @@ def plain_dynamic(model, ids, statistics, settings):
     return losses
 
 
-@pytest.mark.parametrize("arguments", [{}, {"tie_embeddings": True, "units": (6, 5)}])
+@pytest.mark.parametrize(
+    "arguments", [{}, pytest.param({"tie_embeddings": True, "units": (6, 5)}, marks=pytest.mark.slow)]
+)
 def test_each_segment_has_the_loss_of_the_published_formula(arguments):
     model = make(**arguments)
     plain = make(**arguments, backend="reference")

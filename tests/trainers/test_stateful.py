@@ -66,7 +66,9 @@ def test_training_batch_of_another_size_is_refused():
         compiled_model().fit(make_dataset(TRAIN, B + 1, T), verbose=0)
 
 
-@pytest.mark.parametrize("wrap", [lambda x: {"tokens": x}, lambda x: [x]], ids=["dict", "list"])
+@pytest.mark.parametrize(
+    "wrap", [lambda x: {"tokens": x}, pytest.param(lambda x: [x], marks=pytest.mark.slow)], ids=["dict", "list"]
+)
 def test_the_input_may_come_by_its_name_or_in_a_list(wrap):
     model, plain = compiled_model(), compiled_model()
     losses = Losses()
@@ -194,7 +196,9 @@ class OfLogits(keras.losses.SparseCategoricalCrossentropy):
 LOSSES = [None, OfLogits(from_logits=True)]
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=["of factors", "of logits"])
+@pytest.mark.parametrize(
+    "loss", [LOSSES[0], pytest.param(LOSSES[1], marks=pytest.mark.slow)], ids=["of factors", "of logits"]
+)
 @pytest.mark.parametrize(
     "data",
     [
@@ -254,6 +258,7 @@ def test_a_function_of_ones_own_reads_batches_of_any_size():
         np.testing.assert_array_equal(logits, other.predict(X[:rows], batch_size=rows, verbose=0))
 
 
+@pytest.mark.slow
 def test_arrays_of_another_framework_are_cut_as_numpys_are():
     jax = pytest.importorskip("jax")
     model, x, y = compiled_model(), jax.numpy.asarray(X), jax.numpy.asarray(Y)
@@ -300,7 +305,10 @@ def test_batches_of_two_shapes_in_turn_are_traced_once_each():
 
 
 @pytest.mark.parametrize("arguments", [{}, {"jit_compile": True}, {"steps_per_execution": 2}], ids=str)
-@pytest.mark.parametrize(("backend", "loss"), [("auto", LOSSES[0]), ("keras", LOSSES[0]), ("auto", LOSSES[1])])
+@pytest.mark.parametrize(
+    ("backend", "loss"),
+    [("auto", LOSSES[0]), pytest.param("keras", LOSSES[0], marks=pytest.mark.slow), ("auto", LOSSES[1])],
+)
 def test_what_was_traced_for_a_model_is_gone_with_it(backend, loss, arguments):
     registered = gradient_registry._registry
     before = set(registered)

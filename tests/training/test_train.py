@@ -86,7 +86,7 @@ def test_gradients_are_clipped_at_the_norm_of_the_settings(tmp_path):
 
 
 def test_same_seed_repeats_the_run_to_the_bit(tmp_path):
-    arguments = {"model_arguments": {**SMALL, "keep_prob": 0.6}}
+    arguments = {"epochs": 1, "model_arguments": {**SMALL, "keep_prob": 0.6}}
     runs = [train(tmp_path / name, **arguments) for name in ("one", "two")]
     other = train(tmp_path / "other", seed=2, **arguments)
     for key in ("perplexity", "val_perplexity"):

@@ -95,7 +95,9 @@ AROUND_SMALL = {"units": 32, "embedding_size": 32, "batch_size": 5, "num_steps":
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"num_layers": 1, **SMALL}, {"preset": "small", **AROUND_SMALL}], ids=["notebook", "small"]
+    "arguments",
+    [{"num_layers": 1, **SMALL}, pytest.param({"preset": "small", **AROUND_SMALL}, marks=pytest.mark.slow)],
+    ids=["notebook", "small"],
 )
 def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch, arguments):
     space = tuning.LanguageModelSpace(**arguments)

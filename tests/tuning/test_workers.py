@@ -74,6 +74,7 @@ def test_two_workers_share_the_trials_of_a_chief_and_survive_the_death_of_one(te
     assert again.record.tuner == "tuner1"
 
 
+@pytest.mark.slow
 def test_a_chief_that_is_killed_takes_up_where_it_was(texts, tmp_path):
     space = toy_spaces.ToySpace(tmp_path / "journal", pause=0.3)
     thread = when(lambda: len(running(tmp_path / "search")) == 2, lambda: kill("chief"))
@@ -86,6 +87,7 @@ def test_a_chief_that_is_killed_takes_up_where_it_was(texts, tmp_path):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_chief_and_a_worker_meet_by_the_environment_alone(texts, tmp_path, monkeypatch):
     # As on two machines with a shared folder. The reason of a failure reaches the chief, too.
     with socket.socket() as probe:
