@@ -126,7 +126,8 @@ def _cost(model, plans):
         metrics = [
             metric if isinstance(metric, str) else getattr(metric, "name", _name(metric))
             for metric in compiled_metrics(model)
-            if not _asks(factors, "losses_of", getattr(metric, "update_state", metric), targets, logits, errors)
+            if isinstance(metric, str)  # a metric of Keras
+            or not _asks(factors, "losses_of", getattr(metric, "update_state", metric), targets, logits, errors)
         ]
     if loss_reads:
         reason = f"{kind} reads the logits; `kerasptb.losses.SequenceCrossEntropy` does not."
