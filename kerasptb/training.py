@@ -127,6 +127,7 @@ def train(
         SystemExit: for SIGTERM, after writing a checkpoint.
     """
     named = locals()
+    del named["vocabulary_size"]  # the limit of the text's
     named["start_from"] = None if start_from is None else str(Path(start_from).absolute())
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
@@ -179,17 +180,17 @@ class _Job:
 
 def _open(data, asked, vocabulary_limit, out, resume):
     """Begins a training, or resumes one; of several processes the first one does so, and the others open its folder."""
-    opened = []
+    opened, workers = [], peers.count()
 
     def by_first():
-        opened.append((_resume if resume else _begin)(data, asked, vocabulary_limit, out))
+        opened.append((_resume if resume else _begin)(data, asked, vocabulary_limit, out, workers))
         return str(opened[0].run.folder)
 
     folder = peers.by_first(by_first)
-    return opened[0] if peers.count() == 1 else _resume(data, {}, None, folder)
+    return opened[0] if workers == 1 else _resume(data, {}, None, folder, workers)
 
 
-def _begin(data, asked, vocabulary_limit, out):
+def _begin(data, asked, vocabulary_limit, out, workers):
     """Makes a run folder; raises before that for what cannot be trained."""
     start_from = asked["training"].get("start_from")
     source = None if start_from is None else runs.load_run(start_from)
@@ -207,7 +208,7 @@ def _begin(data, asked, vocabulary_limit, out):
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         precision = default_precision(arguments.backend, keras.dtype_policies.get(arguments.dtype))
         arguments = dataclasses.replace(arguments, precision=precision)
-    _check_divides(arguments.batch_size)
+    _check_divides(arguments.batch_size, workers)
     # Before a model with a state of so many rows, or a folder, is made.
     check_texts(corpus, arguments.batch_size, arguments.num_steps)
     model = LanguageModel(**arguments.as_dict())
@@ -223,13 +224,13 @@ def _begin(data, asked, vocabulary_limit, out):
     return _Job(runs.create_run(folder, settings, corpus.vocabulary), corpus, model, source)
 
 
-def _resume(data, asked, vocabulary_limit, out):
+def _resume(data, asked, vocabulary_limit, out, workers):
     """Opens a run folder; raises if what is asked for contradicts the run."""
     if out is None:
         raise runs.RunError("Resuming needs the run's folder: name it with --out.")
     run = runs.load_run(out)
     text = run.settings.data
-    _check_divides(run.settings.model.batch_size)
+    _check_divides(run.settings.model.batch_size, workers)
     try:
         run.settings.check_asked(asked)
         limit = text.vocabulary_limit or text.vocabulary_size  # the text may have fewer words than were asked for
@@ -316,8 +317,8 @@ def _fit(job, recorder, callbacks, verbose, report):
     )
 
 
-def _check_divides(batch_size):
-    if batch_size % (workers := peers.count()):
+def _check_divides(batch_size, workers):
+    if batch_size % workers:
         raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
 
 

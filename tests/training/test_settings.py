@@ -59,6 +59,7 @@ def test_a_training_of_nothing_is_refused(tmp_path, name):
     [
         {"learning_rate": 0},
         {"learning_rate": float("inf")},
+        {"training_arguments": {"decay": "fast"}},
         {"training_arguments": {"global_clipnorm": 0.0}},
         {"training_arguments": {"global_clipnorm": float("nan")}},
         {"preset": "small", "training_arguments": {"weight_decay": -0.1}},
@@ -98,12 +99,6 @@ def test_a_test_text_of_a_word_is_told_before_the_training(tmp_path):
     corpus = dataclasses.replace(small_corpus(), test=np.zeros(1, "int32"))
     with pytest.raises(ValueError, match=r"a test text of at least two words\. Received: 1"):
         kerasptb.train(corpus, out=tmp_path / "run", batch_size=4, num_steps=5, verbose=0, model_arguments=SMALL)
-    assert not (tmp_path / "run").exists()
-
-
-def test_what_cannot_be_written_makes_no_folder(tmp_path):
-    with pytest.raises(TypeError, match="JSON"):
-        train(tmp_path / "run", training_arguments={"decay": np.float32(0.5)})
     assert not (tmp_path / "run").exists()
 
 
