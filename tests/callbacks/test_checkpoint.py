@@ -182,6 +182,7 @@ def test_refuses_negative_minutes(tmp_path):
         Checkpoint(tmp_path, minutes=-1)
 
 
+@pytest.mark.slow
 def test_callbacks_with_a_memory_go_on(tmp_path):
     def run(*callbacks):
         model = language_model()

@@ -52,6 +52,7 @@ def test_validation_leaves_a_plain_models_training_as_it_is_to_the_bit():
     assert train([ResetStates()], validate=True) == train([ResetStates()], validate=False)
 
 
+@pytest.mark.slow
 def test_plain_keras_leaks_validation_into_training():
     # What the callback is for; should Keras change this, the callback has lost its reason.
     assert train([], validate=True) != train([], validate=False)

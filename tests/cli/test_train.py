@@ -23,6 +23,7 @@ def test_train_resumes_for_more_epochs(no_steps, texts, tmp_path, capsys):
     assert [line.split(",")[0] for line in history] == ["epoch", "1", "2"]
 
 
+@pytest.mark.slow
 def test_training_into_a_file_writes_a_line_an_epoch(texts, tmp_path):
     options = ["--data", texts, "--batch-size", "6", "--num-steps", "4", "--epochs", "3", "--out", tmp_path / "run"]
     result = subprocess.run([*PROGRAM, "train", *options], capture_output=True, text=True, env=ENVIRONMENT, check=True)

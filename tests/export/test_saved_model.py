@@ -194,6 +194,7 @@ def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model):
         export_saved_model(model, tmp_path / "exported", Vocabulary(["a", "<unk>"]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("KERASPTB_DATA"), reason="KERASPTB_DATA names no folder with the Penn Treebank")
 def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
     corpus = load_corpus("ptb")

@@ -87,7 +87,7 @@ def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
     assert read(reader, text) == encode_text(vocabulary, text).tolist()
 
 
-@pytest.mark.parametrize("locale", ["tr_TR.UTF-8", "lt_LT.UTF-8"])
+@pytest.mark.parametrize("locale", ["tr_TR.UTF-8", pytest.param("lt_LT.UTF-8", marks=pytest.mark.slow)])
 def test_the_graph_reads_capitals_alike_in_every_locale(tmp_path, locale):
     Vocabulary(["<eos>", "<unk>", "it", "jìíĩį\u0301"]).save(tmp_path / "words.txt")
     code = (

@@ -379,7 +379,7 @@ def test_float64_and_bfloat16_run_under_auto():
         np.testing.assert_allclose(a, b, atol=tolerance)
 
 
-@pytest.mark.parametrize("shape", [(T, D), (None, D)], ids=["static", "dynamic"])
+@pytest.mark.parametrize("shape", [pytest.param((T, D), marks=pytest.mark.slow), (None, D)], ids=["static", "dynamic"])
 def test_an_export_runs_without_the_package(tmp_path, shape):
     model = keras.Sequential([keras.Input(shape), FusedLSTM(H, return_sequences=True), keras.layers.Dense(2)])
     np.save(tmp_path / "y.npy", model.predict(inputs(), batch_size=B, verbose=0))

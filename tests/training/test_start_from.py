@@ -40,6 +40,7 @@ def test_a_training_begins_with_the_weights_of_another_run(trained, tmp_path, ca
     assert 0 < changed < 0.5
 
 
+@pytest.mark.slow
 def test_a_tuned_run_resumes_to_the_bit(trained, tmp_path):
     options = {"start_from": trained(tmp_path / "source").folder, "freeze": ["lstm_0"], "seed": 2, "verbose": 0}
     whole = kerasptb.train(other_corpus(), epochs=2, out=tmp_path / "whole", **options)

@@ -370,6 +370,7 @@ def test_a_search_that_is_taken_up_or_joined_keeps_its_text(no_steps, texts, tmp
         toy(None, tmp_path, space)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_after_its_last_epoch(texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     whole = toy(texts, tmp_path / "whole", space, trials=1, epochs=3)

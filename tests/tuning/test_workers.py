@@ -51,6 +51,7 @@ def search(texts, folder, space, **arguments):
     return tuning.tune(texts, space, out=folder, **arguments)
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_trials_of_a_chief_and_survive_the_death_of_one(texts, tmp_path):
     space = toy_spaces.ToySpace(tmp_path / "journal", pause=0.3)
     killed = []

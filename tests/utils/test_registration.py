@@ -48,8 +48,10 @@ def saved(tmp_path_factory):
     ("imports", "load"),
     [
         ("import keras, kerasptb", "keras.saving.load_model"),
-        ("import kerasptb\nimport tensorflow as tf", "tf.keras.models.load_model"),
-        ("from kerasptb.layers import FusedLSTM\nimport keras", "keras.saving.load_model"),
+        pytest.param("import kerasptb\nimport tensorflow as tf", "tf.keras.models.load_model", marks=pytest.mark.slow),
+        pytest.param(
+            "from kerasptb.layers import FusedLSTM\nimport keras", "keras.saving.load_model", marks=pytest.mark.slow
+        ),
     ],
     ids=["keras first", "keras after it", "with a part of it"],
 )

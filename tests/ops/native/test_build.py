@@ -363,6 +363,7 @@ def test_flags_of_unmatched_quotes(monkeypatch):
         build.build()
 
 
+@pytest.mark.slow
 def test_kernels_share_no_symbols_across_levels(emulated_amx, compile_once, tmp_path, monkeypatch):
     """Weak symbols have their level's name: of others the linker might keep the copy for AVX-512 for all levels."""
     monkeypatch.undo()

@@ -47,14 +47,8 @@ print(native.cpu_level(), native.thread_count())
 """
 
 
-@pytest.mark.parametrize(
-    ("level", "threads"),
-    [
-        ("baseline", 2),
-        pytest.param("avx2", 1, marks=pytest.mark.slow),
-        pytest.param("avx512", 5, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("level", "threads"), [("baseline", 2), ("avx2", 1), ("avx512", 5)])
 def test_level_and_threads(native_library, level, threads):
     if native.loader.CPU_LEVELS.index(native.cpu_level()) < native.loader.CPU_LEVELS.index(level):
         pytest.skip(f"this processor has no {level}")

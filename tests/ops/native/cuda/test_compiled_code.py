@@ -65,6 +65,7 @@ def assert_in_registers(found, architectures):
         assert registers <= most, key
 
 
+@pytest.mark.slow
 def test_every_kernel_stays_in_registers(code):
     assert_in_registers(resources(code[1]), nvcc.ARCHITECTURES)
 
