@@ -15,6 +15,8 @@ import pytest
 
 from kerasptb.ops.native import build, nvcc
 
+pytestmark = pytest.mark.slow
+
 THREADS = {"lstm": 256, "softmax": 512, "column": 1024}  # of a block, by the first word of a kernel's name
 UNITS = (64, 128, 256)
 UNITS_OF_BFLOAT16 = (128, 256, 512)
@@ -65,7 +67,6 @@ def assert_in_registers(found, architectures):
         assert registers <= most, key
 
 
-@pytest.mark.slow
 def test_every_kernel_stays_in_registers(code):
     assert_in_registers(resources(code[1]), nvcc.ARCHITECTURES)
 
