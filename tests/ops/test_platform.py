@@ -218,12 +218,13 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     assert platforms.drawback("bfloat16x3") == (note if slow else None)
     assert platforms.drawback("bfloat16") is None
     assert (f"native, bfloat16x3   yes, but {note}\n" in info.describe(info.collect())) == slow
-    settings = {"backend": "auto", "precision": "bfloat16x3", "layers": [FusedLSTM(1)], "seed": 1}
-    model = SimpleNamespace(**settings, count_params=lambda: 1)
+    arguments = {"backend": "auto", "precision": "bfloat16x3", "layers": [FusedLSTM(1)], "seed": 1}
+    model = SimpleNamespace(**arguments, count_params=lambda: 1)
     corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
-    run = SimpleNamespace(config={"training": {"preset": "notebook"}}, folder=tmp_path)
+    settings = SimpleNamespace(training=SimpleNamespace(preset="notebook"))
+    run = SimpleNamespace(settings=settings, folder=tmp_path)
     monkeypatch.setattr(training, "explain", lambda model: Explanation())
-    training._explain(run, corpus, model, print)
+    training._explain(SimpleNamespace(run=run, corpus=corpus, model=model), print)
     assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow
 
 
