@@ -1,3 +1,4 @@
+import collections
 import contextlib
 import gc
 import itertools
@@ -31,8 +32,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items):
-    """The slow tests first, so that what is left for the other processes to take over is short."""
+    """Marks as slow the cases after the first of `fast_cases`; then the slow tests first, to end with short ones."""
+    seen = collections.Counter()
+    for item in items:
+        if fast_cases := item.get_closest_marker("fast_cases"):
+            function = item.path, item.originalname
+            seen[function] += 1
+            if seen[function] > fast_cases.args[0]:
+                item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

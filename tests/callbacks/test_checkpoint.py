@@ -102,6 +102,7 @@ def assert_goes_on_to_the_bit(folder, epoch, batch, make, *arguments, minutes=0.
     ("precision", "steps_per_execution", "epoch", "batch"),
     [("float32", 1, 0, 7), ("float32", 4, 1, 15), ("bfloat16", 4, 2, NUM_BATCHES - 1)],
 )
+@pytest.mark.fast_cases(1)
 def test_a_killed_training_goes_on_to_the_bit(tmp_path, precision, steps_per_execution, epoch, batch):
     if (reason := platforms.why_not_native(precision)) is not None:
         pytest.skip(reason)
@@ -115,6 +116,7 @@ def test_without_xla_too(tmp_path):
     assert assert_goes_on_to_the_bit(tmp_path, 1, 11, make) == (1, 12)
 
 
+@pytest.mark.slow
 def test_so_does_a_model_of_ones_own(tmp_path):
     assert assert_goes_on_to_the_bit(tmp_path, 1, 10, sequential) == (1, 11)
 
@@ -123,6 +125,7 @@ def test_epochs_are_kept_whatever_the_minutes(tmp_path):
     assert assert_goes_on_to_the_bit(tmp_path, 1, 11, language_model, "float32", 1, minutes=60) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_state_that_flows_over_epochs_goes_on(tmp_path):
     def run(model, *callbacks):
         return model.fit(kerasptb.make_dataset(IDS, 4, 5), epochs=3, callbacks=list(callbacks), verbose=0)

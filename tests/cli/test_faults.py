@@ -55,6 +55,7 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["truncated", "emptied", "scrambled"])
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.fast_cases(6)
 def test_a_damaged_file_is_named_or_does_not_matter(request, copy, sound, error_of, capsys, name, how):
     damage(copy / name, how)
     needed = name in ("config.json", "vocabulary.txt", "best.weights.h5")
@@ -92,6 +93,7 @@ def commands(run, texts, out):
 @pytest.mark.parametrize(
     ("name", "size"), [("train", 0), ("train", 1000), ("train", 30_000), ("export", 30_000), ("litert", 30_000)]
 )
+@pytest.mark.fast_cases(1)
 def test_a_full_disk_is_told_in_a_line(no_steps, run, texts, tmp_path, error_of, room_for, name, size):
     out = tmp_path / "out"
     command = commands(run, texts, str(out / "new"))[name]

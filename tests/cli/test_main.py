@@ -24,6 +24,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
     # A run in bfloat16 as another machine has left it.
     shutil.copytree(run, tmp_path / "run")

@@ -49,6 +49,7 @@ def test_an_exception_passes():
     assert standard_error_of(code, status=3) == ""
 
 
+@pytest.mark.slow
 def test_importing_keras_is_quiet_unless_the_variable_asks():
     assert standard_error_of("import_keras(); assert 'keras' in sys.modules", "-u", "TF_CPP_MIN_LOG_LEVEL") == ""
     assert "I0000" in standard_error_of("import_keras()", "TF_CPP_MIN_LOG_LEVEL=0")

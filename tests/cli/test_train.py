@@ -42,6 +42,7 @@ def test_training_into_a_file_writes_a_line_an_epoch(texts, tmp_path):
         pytest.param("info", (0, ""), marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_path, command, expected):
     options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
     reading, writing = os.pipe()
@@ -57,6 +58,7 @@ def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_
     assert not (tmp_path / "run").exists()  # there is no epoch to keep
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_training_with_a_checkpoint(texts, tmp_path):
     options = [
         "--data",

@@ -101,6 +101,7 @@ def test_a_rate_of_zero_is_the_evaluation_of_every_word():
     assert result.perplexity == pytest.approx(static.perplexity, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_segments_of_several_calls_go_on_from_one_another(monkeypatch):
     model = make()
     statistics = gradient_statistics(model, TRAIN, 4)
@@ -114,6 +115,7 @@ def test_segments_of_several_calls_go_on_from_one_another(monkeypatch):
         np.testing.assert_allclose(again, before, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_learns_a_repeated_text_predicts_it_better():
     model = make()
     text = np.tile(np.arange(6, dtype="int32"), 40)
@@ -129,6 +131,7 @@ def variables_of(model):
 
 
 @pytest.mark.parametrize("error", [None, ArithmeticError, KeyboardInterrupt])
+@pytest.mark.fast_cases(1)
 def test_the_model_is_afterwards_what_it_was_to_the_bit(error, monkeypatch):
     model = make(keep_prob=0.5, tie_embeddings=True, units=(6, 5))
     model.compile()

@@ -114,6 +114,7 @@ def test_k_has_its_default_in_the_signature_for_grpc(saved_model):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.slow
 def test_the_snippets_run(name, targets, model, vocabulary, tmp_path, monkeypatch, capsys):
     import kerasptb
 

@@ -40,6 +40,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_process_with_nothing_but_tensorflow_gives_the_answers_of_the_trained_model(saved_model, model, vocabulary):
     process = run(str(Path(__file__).with_name("fresh_process.py")), str(saved_model), TEXT)
     assert process.returncode == 0, process.stderr
@@ -80,6 +81,7 @@ def test_saved_model_cli_runs_it(saved_model, loaded, capsys):
 @pytest.mark.parametrize(
     ("backend", "precision"), [("reference", "float32"), ("keras", "float32"), ("native", "bfloat16")]
 )
+@pytest.mark.fast_cases(1)
 def test_the_graph_holds_no_cudnn_and_no_native_operation(request, tmp_path, vocabulary, backend, precision):
     if backend == "native":
         request.getfixturevalue("native_library")

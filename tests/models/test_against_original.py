@@ -223,6 +223,7 @@ def train_costs(model, batches):
     return np.array(callback.costs)
 
 
+@pytest.mark.slow
 def test_original_graph_has_the_tutorials_variables(original):
     shapes = tf.train.load_checkpoint(original.checkpoint).get_variable_to_shape_map()
     expected = {name: list(value.shape) for name, value in original.weights.items()}
@@ -292,6 +293,7 @@ def test_one_step_subtracts_the_clipped_gradient(original, clipping):
             np.testing.assert_allclose(value, expected, rtol=0, atol=atol, err_msg=f"batch {k}, {name}")
 
 
+@pytest.mark.fast_cases(1)
 def test_cost_of_each_of_20_training_steps_to_1e_4(original, way):
     backend, step = way
     model, case = original.model(backend), original.case

@@ -38,6 +38,7 @@ def hlo_of(function, *arguments):
 
 
 @pytest.mark.parametrize("options", [{}, {"tie_embeddings": True}, {"keep_prob": 0.5}], ids=str)
+@pytest.mark.fast_cases(1)
 def test_compiled_step_trains_as_the_graph_does(options):
     model, compiled = trained(True, **options)
     assert model.jit_compile is True  # Keras has not fallen back
@@ -56,6 +57,7 @@ def test_compiled_step_trains_as_the_graph_does(options):
     ],
     ids=["Adam", "moving average", "AdamW with averages", "accumulation"],
 )
+@pytest.mark.fast_cases(1)
 def test_compiled_step_with_an_optimizer_that_has_variables(optimizer):
     histories = []
     for jit_compile in (True, False):

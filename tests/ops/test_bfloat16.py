@@ -434,6 +434,7 @@ for precision in t.BOUNDS:
 
 
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
 def test_any_number_of_threads_is_right_and_repeats_to_the_bit(threads):
     """Threads beyond the number of batch blocks share the units of a block, with a barrier at each step."""
     code = THREADS.format(folder=str(Path(__file__).parent))

@@ -262,6 +262,7 @@ MASKS = [
 
 
 @pytest.mark.parametrize("shape", MASKED_SHAPES, ids=str)
+@pytest.mark.fast_cases(5)
 def test_native_masks_are_as_exact_as_the_framework(native_library, shape):
     for names in MASKS:
         masks = masks_for(shape, names)

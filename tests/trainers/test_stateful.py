@@ -152,6 +152,7 @@ _OTHER_THAN_ARRAYS = {
 
 @pytest.mark.parametrize("make", _OTHER_THAN_ARRAYS.values(), ids=_OTHER_THAN_ARRAYS)
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.fast_cases(1)
 def test_arrays_and_others_validate_one_another_in_batches_of_the_model(make):
     trained, validated, plain = compiled_model(), compiled_model(), compiled_model()
     expected = plain.fit(X, Y, validation_data=(X, Y), verbose=0).history
@@ -309,6 +310,7 @@ def test_batches_of_two_shapes_in_turn_are_traced_once_each():
     ("backend", "loss"),
     [("auto", LOSSES[0]), pytest.param("keras", LOSSES[0], marks=pytest.mark.slow), ("auto", LOSSES[1])],
 )
+@pytest.mark.fast_cases(2)
 def test_what_was_traced_for_a_model_is_gone_with_it(backend, loss, arguments):
     registered = gradient_registry._registry
     before = set(registered)

@@ -85,6 +85,7 @@ def in_single_steps(**options):
     ],
     ids=str,
 )
+@pytest.mark.fast_cases(1)
 def test_training_and_validation_are_those_of_single_steps(programs, size, options):
     calls = Calls()
     model, history = trained(size, calls=calls, **options)
@@ -135,6 +136,7 @@ def test_keras_own_loop_would_do_the_same(programs, monkeypatch):
     ],
     ids=["seven", "unknown length", "without end", "dict"],
 )
+@pytest.mark.fast_cases(1)
 def test_any_dataset_of_static_shapes_is_grouped(programs, data, arguments, ends, steps):
     histories, iterations = [], []
     for size in (3, 1):
@@ -222,6 +224,7 @@ def test_in_the_scope_of_a_strategy_nothing_is_grouped(programs):
     assert int(model.optimizer.iterations) == 4
 
 
+@pytest.mark.slow
 def test_batches_of_several_lengths_take_turns(programs):
     model, single = compiled_model(4), compiled_model(1)
     for length in (5, 3, 5, 3):

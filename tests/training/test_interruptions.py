@@ -28,6 +28,7 @@ class _Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_every_write_goes_on_to_the_bit(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole", epochs=2)
     replace, killed = Path.replace, []

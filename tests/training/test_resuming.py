@@ -49,6 +49,7 @@ def of_recipe(tmp_path_factory):
 @pytest.mark.parametrize(
     "preset", ["awd-lstm", *(pytest.param(each, marks=pytest.mark.slow) for each in ("small", "tied-650"))]
 )
+@pytest.mark.slow
 def test_a_recipe_with_a_memory_resumes_to_the_bit(of_recipe, tmp_path, preset):
     whole, arguments = of_recipe(preset), {**RECIPES[preset], "preset": preset}
     with pytest.raises(RuntimeError, match="out of luck"):

@@ -128,6 +128,7 @@ def test_what_has_an_argument_of_its_own_is_no_training_argument(tmp_path, argum
 @pytest.mark.parametrize(
     ("policy", "native"), [("float32", True), ("float64", False), ("bfloat16", False), ("mixed_bfloat16", True)]
 )
+@pytest.mark.fast_cases(2)
 def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, capsys, policy, native):
     if policy == "mixed_bfloat16" and platforms.why_not_native("bfloat16") is not None:
         pytest.skip("this processor multiplies no bfloat16")

@@ -205,6 +205,7 @@ class _Epochs(keras.callbacks.Callback):
         self.steps_per_execution = self.model.steps_per_execution
 
 
+@pytest.mark.slow
 def test_several_batches_a_call_train_as_one_does(tmp_path):
     batches, epochs = _Batches(), _Epochs()
     model = {**SMALL, "keep_prob": 0.7}

@@ -10,6 +10,7 @@ from kerasptb.cli import main
 
 
 @pytest.mark.parametrize("size", [1000, 30_000])
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_a_line(no_steps, texts, tmp_path, room_for, capsys, size):
     command = ["tune", "--data", str(texts), "--trials", "1", "--epochs", "1", "--out", str(tmp_path / "search")]
     with room_for(size):
@@ -26,6 +27,7 @@ class Killed(BaseException):
     """A process does not see it coming, and cannot act on it."""
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_every_write_goes_on_to_what_it_would_have_found(texts, tmp_path, monkeypatch):
     replace, writes = Path.replace, []
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # Keras collects garbage for every trial: in all, most of the time

@@ -99,6 +99,7 @@ AROUND_SMALL = {"units": 32, "embedding_size": 32, "batch_size": 5, "num_steps":
     [{"num_layers": 1, **SMALL}, pytest.param({"preset": "small", **AROUND_SMALL}, marks=pytest.mark.slow)],
     ids=["notebook", "small"],
 )
+@pytest.mark.slow
 def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch, arguments):
     space = tuning.LanguageModelSpace(**arguments)
     result = toy(texts, tmp_path, space, trials=1, epochs=2, steps_per_epoch=3, max_parameters=20_000)
@@ -112,6 +113,7 @@ def test_the_script_trains_as_the_trial_was_trained(texts, tmp_path, monkeypatch
         assert [row[name] for row in again.history] == [row[name] for row in result.run.history]
 
 
+@pytest.mark.slow
 def test_hyperband_goes_on_with_the_best_where_it_stopped(no_steps, texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, tuner="hyperband", trials=4, epochs=3)
@@ -122,6 +124,7 @@ def test_hyperband_goes_on_with_the_best_where_it_stopped(no_steps, texts, tmp_p
     assert trials[3].values == best.values
 
 
+@pytest.mark.slow
 def test_bayesian_search_uses_all_its_trials(texts, tmp_path):
     space = toy_spaces.ToySpace(tmp_path / "journal")
     result = toy(texts, tmp_path, space, tuner="bayesian", trials=6)
@@ -210,6 +213,7 @@ class OwnSettings(tuning.LanguageModelSpace):
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian"])
+@pytest.mark.slow
 def test_a_subclass_may_have_settings_of_other_names(no_steps, texts, tmp_path, tuner):
     result = toy(texts, tmp_path, OwnSettings(), trials=2, epochs=1, tuner=tuner)
     assert {tuple(trial.values) for trial in result.trials} == {("width",)}
@@ -297,6 +301,7 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
 
 
 @pytest.mark.parametrize("short", ["valid", "train"])
+@pytest.mark.slow
 def test_a_short_text_is_searched_in_batches_that_it_fills(no_steps, texts, tmp_path, short):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text((texts / f"{split}.txt").read_text().replace("\n", " "))
@@ -313,6 +318,7 @@ def test_a_short_text_is_searched_in_batches_that_it_fills(no_steps, texts, tmp_
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_search_among_the_most_frequent_words(no_steps, texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     arguments = {"steps_per_epoch": 3, "max_parameters": 15_000}
@@ -332,6 +338,7 @@ def test_a_search_among_the_most_frequent_words(no_steps, texts, tmp_path, monke
     assert kerasptb.load_run(tmp_path / "retrained").vocabulary == corpus.vocabulary
 
 
+@pytest.mark.slow
 def test_a_corpus_of_the_most_frequent_words_is_read_again_from_where_it_is(no_steps, texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     corpus = kerasptb.load_corpus(texts, vocabulary_size=9)

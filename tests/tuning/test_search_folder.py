@@ -164,6 +164,7 @@ def interrupted_after_its_training(texts, tmp_path, monkeypatch, why):
     ],
     ids=["a rule", "a rule at an epoch that is lost", "the time limit"],
 )
+@pytest.mark.slow
 def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(no_steps, texts, tmp_path, monkeypatch, why, lost, epochs):
     space, trial = interrupted_after_its_training(texts, tmp_path, monkeypatch, why)
     curve, rates = trial.record.curve + lost, trial.record.rates + lost
@@ -174,6 +175,7 @@ def test_a_trial_that_a_rule_had_stopped_is_not_trained_on(no_steps, texts, tmp_
     assert trial.record.seconds >= 1000
 
 
+@pytest.mark.slow
 def test_a_trial_whose_run_was_cut_off_begins_anew(no_steps, texts, tmp_path, monkeypatch):
     space, trial = interrupted_after_its_training(texts, tmp_path, monkeypatch, stopping.TIME_LIMIT)
     (trial.folder / "run" / "config.json").unlink()
@@ -181,12 +183,14 @@ def test_a_trial_whose_run_was_cut_off_begins_anew(no_steps, texts, tmp_path, mo
     assert (len(trial.record.curve), len(trial.record.rates)) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_search_without_further_settings_says_so(no_steps, texts, tmp_path):
     result = toy(texts, tmp_path, plain_space, trials=5, epochs=1)
     assert len(result.trials) == 2
     assert result.stop_reason == "the tuner found no settings that have not been tried"
 
 
+@pytest.mark.slow
 def test_a_hyperband_search_may_be_given_more_trials(texts, tmp_path):
     space = toy_spaces.ToySpace(tmp_path / "journal")
     few = toy(texts, tmp_path, space, tuner="hyperband", trials=1, epochs=3)
@@ -195,6 +199,7 @@ def test_a_hyperband_search_may_be_given_more_trials(texts, tmp_path):
     assert len(more.trials) == 12
 
 
+@pytest.mark.slow
 def test_the_seed_reaches_a_model_that_has_none(texts, tmp_path):
     results = [toy(texts, tmp_path / name, plain_space, trials=1, epochs=1) for name in "ab"]
     assert [result.run.metrics["seed"] for result in results] == [1, 1]
@@ -228,6 +233,7 @@ def test_what_cannot_work_is_refused_before_there_is_a_folder(texts, tmp_path, s
     assert not (tmp_path / "search").exists()
 
 
+@pytest.mark.slow
 def test_trials_are_read_in_the_order_of_their_numbers(texts, tmp_path):
     space = toy_spaces.ToySpace(tmp_path / "journal")
     toy(texts, tmp_path, space, trials=9)

@@ -307,6 +307,7 @@ def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
     assert LanguageModelSpace.around("notebook").get_config() == LanguageModelSpace().get_config()
 
 
+@pytest.mark.slow
 def test_a_tuner_of_kerastuners_own_searches_a_corpus(corpus, tmp_path):
     space = LanguageModelSpace(
         num_layers=1, units=32, embedding_size=32, tie_embeddings=True, batch_size=[5, 10], num_steps=5, keep_prob=1.0

@@ -20,6 +20,7 @@ from kerasptb.tuning.built_models import arguments_of
 from kerasptb.tuning.trials import describe_failure
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_a_failed_trial(texts, tmp_path):
     sizes = SMALL | {"units": 32, "tie_embeddings": False}
     space = tuning.LanguageModelSpace(num_layers=1, **sizes, learning_rate=[1.0, 3e38])
@@ -31,6 +32,7 @@ def test_a_training_that_diverges_is_a_failed_trial(texts, tmp_path):
     assert {trial.status for trial in result.trials} == {"COMPLETED", "FAILED"}
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_trial_are_gone_with_it(texts, tmp_path):
     registered = gradient_registry._registry
     before = set(registered)

@@ -55,6 +55,7 @@ def saved(tmp_path_factory):
     ],
     ids=["keras first", "keras after it", "with a part of it"],
 )
+@pytest.mark.slow
 def test_a_saved_model_is_loaded_in_a_new_process(saved, imports, load):
     script = LOAD.format(imports=imports, load=load)
     result = subprocess.run([sys.executable, "-c", script, *saved], capture_output=True, text=True, check=False)

@@ -105,6 +105,7 @@ def test_build_imports_no_framework():
     assert result.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_import_neither_loads_nor_compiles():
     script = "import kerasptb.layers, kerasptb.ops.native.loader as l; print(l._library is not None)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
