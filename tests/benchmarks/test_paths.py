@@ -32,7 +32,7 @@ def run(native_library, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_both_tables(run, monkeypatch, capsys):
     monkeypatch.setitem(paths.VARIANTS, "of no layer", ({"nothing_has_this": 1}, ()))
-    fitted = ["compile()", "sample weights", "own Sequential model", "Keras' layers"]
+    fitted = ["compile()", "sample weights", "own Sequential model", "Keras' own layers"]
     rows = run(*fitted, "plain", "mask", "Bidirectional", "of no layer")
     assert [row["what"] for row in rows if row["table"] == "fit"] == fitted
     layers = [(row["what"], row["contender"], row["units"]) for row in rows if row["table"] == "layer"]
