@@ -66,16 +66,6 @@ def check_sizes(**sizes: int) -> None:
             raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
 
 
-def positive_integers(**numbers: int | None) -> dict[str, int | None]:
-    """Returns positive integers as Python `int`s, which JSON can hold; `None` stays `None`.
-
-    Raises:
-        DataError: a number is neither a positive integer nor `None`.
-    """
-    check_sizes(**{name: number for name, number in numbers.items() if number is not None})
-    return {name: None if number is None else int(number) for name, number in numbers.items()}
-
-
 def as_ids(ids: npt.ArrayLike) -> np.ndarray:
     """Returns ids as int32 [N], without a copy where that is possible.
 

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from small_trainings import FailAt
 
 import kerasptb
 from kerasptb.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, ResetStates, WordsPerSecond
@@ -50,21 +51,6 @@ def _signals():
         signal.signal(number, handler)
 
 
-class Fail(keras.callbacks.Callback):
-    """Fails after a batch of an epoch."""
-
-    def __init__(self, epoch, batch):
-        super().__init__()
-        self.at, self.epoch = (epoch, batch), 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.at == (self.epoch, batch):
-            raise RuntimeError("out of luck")
-
-
 def fit(model, *callbacks, epochs=3, **kwargs):
     batches, valid = kerasptb.make_dataset(IDS, 4, 5), kerasptb.make_dataset(IDS[:200], 4, 5)
     arguments = {"epochs": epochs, "validation_data": valid, "verbose": 0, "shuffle": False, **kwargs}
@@ -86,7 +72,7 @@ def uninterrupted(make, *arguments):
 def assert_goes_on_to_the_bit(folder, epoch, batch, make, *arguments, minutes=0.0):
     expected, values = uninterrupted(make, *arguments)
     with pytest.raises(RuntimeError, match="out of luck"):
-        fit(make(*arguments), Checkpoint(folder, minutes), Fail(epoch, batch))
+        fit(make(*arguments), Checkpoint(folder, minutes), FailAt(epoch, batch))
     checkpoint, model = Checkpoint(folder, minutes), make(*arguments)
     place = (checkpoint.epoch, checkpoint.batch)
     fit(model, checkpoint)
@@ -133,7 +119,7 @@ def test_a_state_that_flows_over_epochs_goes_on(tmp_path):
     whole, killed, resumed = (language_model() for _ in range(3))
     run(whole)
     with pytest.raises(RuntimeError, match="out of luck"):
-        run(killed, Checkpoint(tmp_path), Fail(1, 3))
+        run(killed, Checkpoint(tmp_path), FailAt(1, 3))
     run(resumed, Checkpoint(tmp_path))
     for one, other in zip(values_of(resumed), values_of(whole), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -141,7 +127,7 @@ def test_a_state_that_flows_over_epochs_goes_on(tmp_path):
 
 def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
     with pytest.raises(RuntimeError, match="out of luck"):
-        fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 7))
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), FailAt(0, 7))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.before.npz", "resume.npz"]
     latest = tmp_path / "resume.npz"
     content = bytearray(latest.read_bytes())
@@ -175,7 +161,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_calls_of_another_length_are_refused(tmp_path):
     with pytest.raises(RuntimeError, match="out of luck"):
-        fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 6))
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), FailAt(0, 6))
     with pytest.raises(ValueError, match=r"to divide the 7 batches that are done\. Received: steps_per_execution=4"):
         fit(language_model(steps_per_execution=4), Checkpoint(tmp_path))
 
@@ -195,14 +181,14 @@ def test_callbacks_with_a_memory_go_on(tmp_path):
 
     whole = run(ReduceLROnPlateau(factor=0.5, patience=2))
     with pytest.raises(RuntimeError, match="out of luck"):
-        run(ReduceLROnPlateau(factor=0.5, patience=2), Checkpoint(tmp_path), Fail(3, 0))
+        run(ReduceLROnPlateau(factor=0.5, patience=2), Checkpoint(tmp_path), FailAt(3, 0))
     resumed = run(ReduceLROnPlateau(factor=0.5, patience=2), Checkpoint(tmp_path))
     assert float(resumed.optimizer.learning_rate) == float(whole.optimizer.learning_rate) < 3.0
 
 
 def test_the_speed_does_not_count_what_is_passed_over(tmp_path):
     with pytest.raises(RuntimeError, match="out of luck"):
-        fit(language_model(), Checkpoint(tmp_path, minutes=0), Fail(0, 19))
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), FailAt(0, 19))
     rates = []
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: rates.append(logs["words_per_second"]))
     fit(language_model(), WordsPerSecond(), look, Checkpoint(tmp_path), epochs=1)
