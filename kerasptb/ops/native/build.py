@@ -37,20 +37,26 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
 import platform
-import re
-import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from kerasptb.ops.native import nvcc
+from kerasptb.ops.native.compilers import (
+    NativeBuildError,
+    compiler_version,
+    ffi_include_dir,
+    ffi_version,
+    find_compiler,
+    nvcc_version,
+    run,
+    words_of,
+)
 from kerasptb.utils.files import user_cache, write_json
 from kerasptb.utils.processors import available_processors
 
@@ -88,10 +94,6 @@ _YOUNG_LEVELS = {
 }
 
 LINK_FLAGS = ("-shared", "-pthread")
-
-
-class NativeBuildError(RuntimeError):
-    """The native library could not be compiled; the message says in one line what is missing."""
 
 
 def cache_dir():
@@ -190,23 +192,6 @@ def build(force=False, verbose=False, report=None):
             raise _unwritable(error) from error
 
 
-def find_compiler():
-    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
-
-    Raises:
-        NativeBuildError: if there is none.
-    """
-    if wish := os.environ.get("CXX"):
-        command = _words_of("CXX")
-        if command and shutil.which(command[0]):
-            return list(command)
-        raise NativeBuildError(f"The C++ compiler of the environment was not found. Received: CXX={wish}")
-    for name in ("g++", "clang++", "c++"):
-        if shutil.which(name):
-            return [name]
-    raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
-
-
 def levels_left_out(library):
     """Returns a list of the levels that a cached library lacks because the compiler was too old, with their needs."""
     left_out = (_read_json(library.parent / "build.json") or {}).get("left_out", [])
@@ -217,46 +202,6 @@ def cuda_problem(library):
     """Returns one line on why a cached library has no CUDA code, or None if it has."""
     record = (_read_json(library.parent / "build.json") or {}).get("cuda")
     return record.get("problem") if isinstance(record, dict) else "Its sources hold no CUDA kernels."
-
-
-@functools.cache
-def ffi_include_dir():
-    """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either.
-
-    If both have them, the lower version is used: a framework accepts a library of an older FFI, but not of a newer one.
-
-    Raises:
-        NativeBuildError: if neither is installed, or neither has the headers.
-    """
-    return _ffi_headers()[1]
-
-
-def ffi_version():
-    """Returns the version (major, minor) of the XLA FFI that the headers describe."""
-    return _ffi_headers()[0]
-
-
-@functools.cache
-def _ffi_headers():
-    """Returns the version and the folder of the headers."""
-    installed, found = [], []
-    for package in ("tensorflow", "jaxlib"):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            continue
-        include = Path(spec.origin).parent / "include"
-        installed.append(include)
-        if (include / "xla/ffi/api/ffi.h").is_file():
-            text = (include / "xla/ffi/api/c_api.h").read_text()
-            numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
-            if None not in numbers:
-                found.append((tuple(int(number[1]) for number in numbers), include))
-    if found:
-        return min(found, key=lambda entry: entry[0])
-    if not installed:
-        raise NativeBuildError("Neither TensorFlow nor JAX is installed: the native library needs their FFI headers.")
-    folders = " or ".join(f"{include}/xla/ffi/api" for include in installed)
-    raise NativeBuildError(f"XLA's FFI headers were not found, or not their version: ffi.h and c_api.h in {folders}.")
 
 
 def translation_units():
@@ -281,15 +226,6 @@ def translation_units():
     return units
 
 
-def _words_of(variable):
-    """Returns a tuple of the words of an environment variable, split as in a shell."""
-    text = os.environ.get(variable, "")
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise NativeBuildError(f"{variable} cannot be read: {error}. Received: {variable}={text}") from error
-
-
 def _key():
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh", ".map")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
@@ -297,7 +233,7 @@ def _key():
     # Machines that share a home folder may have different C libraries, and an older one cannot load what was built
     # with a newer one. So each version has its own library.
     machine = (platform.system(), platform.machine(), platform.libc_ver())
-    digest.update(repr((settings, *machine, _words_of("KERASPTB_CXXFLAGS"))).encode())
+    digest.update(repr((settings, *machine, words_of("KERASPTB_CXXFLAGS"))).encode())
     return digest.hexdigest()[:20]
 
 
@@ -317,13 +253,13 @@ def _up_to_date():
     except (FileNotFoundError, NativeBuildError):
         return None
     try:
-        compiler, host = _compiler_version(find_compiler()), ffi_version()
+        compiler, host = compiler_version(find_compiler()), ffi_version()
     except NativeBuildError:
         return path  # nothing could be built
     record = _read_json(path.parent / "build.json")
     if tuple(record.get("ffi_version", ())) > host:
         return None
-    at_hand = _nvcc_version(nvcc.find()) if nvcc.kernels(SOURCES) else None
+    at_hand = nvcc_version(nvcc.find()) if nvcc.kernels(SOURCES) else None
     if at_hand is not None and at_hand != (record.get("cuda") or {}).get("nvcc"):
         return None
     return path if record.get("compiler") == compiler else None
@@ -331,8 +267,8 @@ def _up_to_date():
 
 def _build_into(folder, verbose, report):
     compiler = find_compiler()
-    version = _compiler_version(compiler)
-    extra = _words_of("KERASPTB_CXXFLAGS")
+    version = compiler_version(compiler)
+    extra = words_of("KERASPTB_CXXFLAGS")
     sanitized = any(flag.startswith("-fsanitize") for flag in extra)
     for leftover in folder.glob("build-*"):  # from a killed build: only the holder of the lock builds
         shutil.rmtree(leftover, ignore_errors=True)
@@ -352,11 +288,11 @@ def _build_into(folder, verbose, report):
         objects = [f"{scratch}/{name}.o" for name, _, _ in units]
         # -ldl: before glibc 2.34, dlopen is in a separate library.
         system = ("-ldl",) if platform.system() == "Linux" else ()
-        _run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
+        run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
         if not sanitized:  # a sanitized library loads only if the sanitizer's runtime was loaded first
             # -I: the working directory may contain a module with the name of one of Python's.
             load = [sys.executable, "-I", "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)]
-            _run(load, verbose=verbose)
+            run(load, verbose=verbose)
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"
         library.replace(path)
@@ -382,7 +318,7 @@ def _levels_left_out(compiler, scratch):
             probe = scratch / f"{level}.cc"
             probe.write_text(f'asm("{instruction}");\n')
             try:
-                _run([*compiler, *LEVELS[level], "-c", str(probe), "-o", str(probe.with_suffix(".o"))])
+                run([*compiler, *LEVELS[level], "-c", str(probe), "-o", str(probe.with_suffix(".o"))])
             except NativeBuildError:
                 left_out.append(level)
     return left_out
@@ -393,7 +329,7 @@ def _compile_units(compiler, units, scratch, verbose, report):
 
     def compile_unit(unit, *flags):
         name, source, own_flags = unit
-        _run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
+        run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
         report(next(numbers), len(units))
 
     numbers = itertools.count(1)
@@ -427,57 +363,12 @@ def _compile_cuda(scratch, verbose):
             return {"nvcc": None, "problem": "KERASPTB_NVCC was empty when it was built, which asks for none."}
         return {"nvcc": None, "problem": f"No nvcc was found when it was built. {nvcc.HINT}"}
     try:
-        _run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin", find_compiler()), verbose=verbose)
+        run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin", find_compiler()), verbose=verbose)
     except NativeBuildError as error:
         if verbose:
             print(error, file=sys.stderr)
-        return {"nvcc": _nvcc_version(path), "problem": f"nvcc could not compile it. {str(error).splitlines()[0]}"}
-    return {"nvcc": _nvcc_version(path), "problem": None}
-
-
-def _run(command, verbose=False):
-    if verbose:
-        print(shlex.join(command), file=sys.stderr)
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise NativeBuildError(f"The compiler could not be started: {error}.") from error
-    if verbose and result.stderr:
-        print(result.stderr, file=sys.stderr)
-    if result.returncode != 0:
-        lines = result.stderr.splitlines() or [f"exit status {result.returncode}"]
-        first = next((line for line in lines if "error" in line.lower()), lines[0])
-        failure = NativeBuildError(f"The compiler failed: {first.strip()}")
-        failure.add_note(f"{shlex.join(command)}\n{result.stderr}")  # shown with a traceback
-        raise failure
-    return result.stdout
-
-
-@functools.cache
-def _version_of(command, _identity):
-    return (_run([*command, "--version"]).splitlines() or ["a compiler that does not tell its version"])[0]
-
-
-def _compiler_version(compiler):
-    path = Path(shutil.which(compiler[0]))
-    version = _version_of(tuple(compiler), path.stat().st_mtime_ns)
-    flags = [word for word in compiler if word.startswith("-")]
-    return f"{version}, {shlex.join(flags)}" if flags else version
-
-
-def _nvcc_version(path):
-    """Returns what identifies an nvcc: the build that it reports, or else its error; None without an nvcc."""
-    if path is None:
-        return None
-    try:
-        return _nvcc_build(path, Path(path).stat().st_mtime_ns)
-    except NativeBuildError as error:
-        return str(error).splitlines()[0]
-
-
-@functools.cache
-def _nvcc_build(path, _identity):
-    return (_run([path, "--version"]).strip().splitlines() or [""])[-1]
+        return {"nvcc": nvcc_version(path), "problem": f"nvcc could not compile it. {str(error).splitlines()[0]}"}
+    return {"nvcc": nvcc_version(path), "problem": None}
 
 
 def _unwritable(error):

@@ -2,11 +2,12 @@ import fcntl
 import functools
 import hashlib
 import shutil
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
-from kerasptb.ops.native import build
+from kerasptb.ops.native import build, compilers
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,29 @@ def compile_once(tmp_path_factory, monkeypatch):
     def start():
         sources = [(str(path), path.read_bytes()) for path in sorted(build.SOURCES.rglob("*")) if path.is_file()]
         monkeypatch.setattr(
-            build, "_run", functools.partial(take, build._run, hashlib.sha256(repr(sources).encode()).digest())
+            build, "run", functools.partial(take, build.run, hashlib.sha256(repr(sources).encode()).digest())
         )
 
     return start
+
+
+@pytest.fixture
+def headers(tmp_path, monkeypatch):
+    """Gives packages FFI headers of a version, or None for none, in place of those installed."""
+
+    def install(**versions):
+        specs = {}
+        for package, version in versions.items():
+            api = tmp_path / package / "include" / "xla" / "ffi" / "api"
+            api.mkdir(parents=True, exist_ok=True)
+            specs[package] = ModuleSpec(package, None, origin=str(tmp_path / package / "__init__.py"))
+            if version is not None:
+                (api / "ffi.h").write_text("")
+                lines = [f"#define XLA_FFI_API_{part} {n}" for part, n in zip(("MAJOR", "MINOR"), version, strict=True)]
+                (api / "c_api.h").write_text("\n".join(lines))
+        monkeypatch.setattr(compilers.importlib.util, "find_spec", specs.get)
+        compilers._ffi_headers.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    compilers._ffi_headers.cache_clear()

@@ -193,7 +193,7 @@ def test_real_nvcc_compiles_the_kernels(tmp_path, monkeypatch):
     monkeypatch.undo()
     if (path := nvcc.find()) is None:
         pytest.skip("no nvcc")
-    build._run(nvcc.command(path, build.SOURCES, tmp_path / "kernels.fatbin", build.find_compiler()))
+    build.run(nvcc.command(path, build.SOURCES, tmp_path / "kernels.fatbin", build.find_compiler()))
     content = (tmp_path / "kernels.fatbin").read_bytes()
     for name in (b"kerasptb_lstm_recurrence_forward_float32_256", b"kerasptb_lstm_recurrence_backward_float32_256"):
         assert name in content

@@ -54,13 +54,13 @@ def run(tmp_path_factory):
     def compile_unit(unit):
         name, source, own_flags = unit
         path = folder / f"{name}.o"
-        build._run([COMPILER, *build.COMMON_FLAGS, *own_flags, "-c", str(source), "-o", str(path)])
+        build.run([COMPILER, *build.COMMON_FLAGS, *own_flags, "-c", str(source), "-o", str(path)])
         return str(path)
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_unit, units))
     # Every object, as in the library: nothing that they call is missing.
-    build._run([COMPILER, "-static", "-pthread", *objects, "-o", str(folder / "kernels")])
+    build.run([COMPILER, "-static", "-pthread", *objects, "-o", str(folder / "kernels")])
 
     def run(operation, sizes, arrays, shapes, threads=2):
         result = subprocess.run(

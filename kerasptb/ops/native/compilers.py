@@ -1,0 +1,131 @@
+"""What the native library is compiled with: the C++ compiler, XLA's FFI headers, and the versions of compilers."""
+
+import functools
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+class NativeBuildError(RuntimeError):
+    """The native library could not be compiled; the message says in one line what is missing."""
+
+
+def find_compiler():
+    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
+
+    Raises:
+        NativeBuildError: if there is none.
+    """
+    if wish := os.environ.get("CXX"):
+        command = words_of("CXX")
+        if command and shutil.which(command[0]):
+            return list(command)
+        raise NativeBuildError(f"The C++ compiler of the environment was not found. Received: CXX={wish}")
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return [name]
+    raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
+
+
+def ffi_include_dir():
+    """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either.
+
+    If both have them, the lower version is used: a framework accepts a library of an older FFI, but not of a newer one.
+
+    Raises:
+        NativeBuildError: if neither is installed, or neither has the headers.
+    """
+    return _ffi_headers()[1]
+
+
+def ffi_version():
+    """Returns the version (major, minor) of the XLA FFI that the headers describe."""
+    return _ffi_headers()[0]
+
+
+@functools.cache
+def _ffi_headers():
+    """Returns the version and the folder of the headers."""
+    installed, found = [], []
+    for package in ("tensorflow", "jaxlib"):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        include = Path(spec.origin).parent / "include"
+        installed.append(include)
+        if (include / "xla/ffi/api/ffi.h").is_file():
+            text = (include / "xla/ffi/api/c_api.h").read_text()
+            numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+            if None not in numbers:
+                found.append((tuple(int(number[1]) for number in numbers), include))
+    if found:
+        return min(found, key=lambda entry: entry[0])
+    if not installed:
+        raise NativeBuildError("Neither TensorFlow nor JAX is installed: the native library needs their FFI headers.")
+    folders = " or ".join(f"{include}/xla/ffi/api" for include in installed)
+    raise NativeBuildError(f"XLA's FFI headers were not found, or not their version: ffi.h and c_api.h in {folders}.")
+
+
+def words_of(variable):
+    """Returns a tuple of the words of an environment variable, split as in a shell."""
+    text = os.environ.get(variable, "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise NativeBuildError(f"{variable} cannot be read: {error}. Received: {variable}={text}") from error
+
+
+def run(command, verbose=False):
+    """Runs a compiler's command, a list; returns its standard output.
+
+    Raises:
+        NativeBuildError: if it cannot be started, or fails; its first error is the message.
+    """
+    if verbose:
+        print(shlex.join(command), file=sys.stderr)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise NativeBuildError(f"The compiler could not be started: {error}.") from error
+    if verbose and result.stderr:
+        print(result.stderr, file=sys.stderr)
+    if result.returncode != 0:
+        lines = result.stderr.splitlines() or [f"exit status {result.returncode}"]
+        first = next((line for line in lines if "error" in line.lower()), lines[0])
+        failure = NativeBuildError(f"The compiler failed: {first.strip()}")
+        failure.add_note(f"{shlex.join(command)}\n{result.stderr}")  # shown with a traceback
+        raise failure
+    return result.stdout
+
+
+@functools.cache
+def _version_of(command, _identity):
+    return (run([*command, "--version"]).splitlines() or ["a compiler that does not tell its version"])[0]
+
+
+def compiler_version(compiler):
+    """Returns what identifies a compiler's command, a list: the version that it reports, and its flags."""
+    path = Path(shutil.which(compiler[0]))
+    version = _version_of(tuple(compiler), path.stat().st_mtime_ns)
+    flags = [word for word in compiler if word.startswith("-")]
+    return f"{version}, {shlex.join(flags)}" if flags else version
+
+
+def nvcc_version(path):
+    """Returns what identifies an nvcc: the build that it reports, or else its error; None without an nvcc."""
+    if path is None:
+        return None
+    try:
+        return _nvcc_build(path, Path(path).stat().st_mtime_ns)
+    except NativeBuildError as error:
+        return str(error).splitlines()[0]
+
+
+@functools.cache
+def _nvcc_build(path, _identity):
+    return (run([path, "--version"]).strip().splitlines() or [""])[-1]
