@@ -198,12 +198,9 @@ def _begin(data, asked, vocabulary_limit, out, workers):
     arguments, batches, training, recipe = settings_of_recipe(preset, asked, source)
     corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_limit)
     words = len(corpus.vocabulary)
-    arguments = {"seed": random.randrange(2**31), **arguments, "vocabulary_size": words, **asked["model"]}
-    arguments = ModelArguments(**arguments)
-    if arguments.vocabulary_size != words:
-        raise DataError(
-            f"Expected a model of the text's {words} words. Received: vocabulary_size={arguments.vocabulary_size}"
-        )
+    if (size := asked["model"].get("vocabulary_size", words)) != words:
+        raise DataError(f"Expected a model of the text's {words} words. Received: vocabulary_size={size}")
+    arguments = ModelArguments(**{"seed": random.randrange(2**31), **arguments, "vocabulary_size": words})
     if arguments.precision is None:
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         precision = default_precision(arguments.backend, keras.dtype_policies.get(arguments.dtype))
