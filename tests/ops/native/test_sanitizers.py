@@ -44,7 +44,7 @@ def test_no_sanitizer_speaks(native_library, emulated_amx, level, monkeypatch):
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # it is not XLA's code that is looked at
     }
     # The sanitizer takes minutes for the allocations of XLA's compiler.
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", "not jit", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", "not jit", "-m", "not slow", "-p", "no:cacheprovider"]
     kernels = [
         OPS / "native" / f"test_{name}.py" for name in ("lstm_layer", "linear_cross_entropy", "softmax_cross_entropy")
     ]
