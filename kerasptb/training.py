@@ -107,8 +107,8 @@ def train(
         callbacks: further Keras callbacks. If one has hooks for batches, it is called for every batch; otherwise
             several batches are trained between two updates of the progress bar. The preset sets the learning rate: a
             callback that sets it too, such as ReduceLROnPlateau, has no effect and causes a warning or an error.
-        verbose: 1 for a bar that fits the terminal, 2 for a line an epoch as Keras writes it, 0 for nothing; "auto"
-            for 1.
+        verbose: 1 for a line an epoch, with a bar while it is trained if the output is a terminal, 2 for the line
+            alone, 0 for nothing; "auto" for 1.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
         batch_arguments: dict that replaces those of the preset's batches, such as `{"jitter": False}` (see
             `Preset.batch_arguments`).

@@ -1,7 +1,6 @@
 """`kerasptb train`."""
 
 import argparse
-import sys
 import textwrap
 
 from kerasptb.arguments import TrainingArguments
@@ -64,7 +63,5 @@ def execute(options):
     del values["workers"]
     if (config := values.pop("config")) is not None:
         values = arguments_of(config, **values)
-    # A file that records each update of the bar grows by some 20 KB per epoch, and is hard to read.
-    to_a_terminal = sys.stdout is not None and sys.stdout.isatty()
-    run = train(**values, verbose=1 if to_a_terminal else 2)
+    run = train(**values)
     return 130 if run.metrics["interrupted"] else 0

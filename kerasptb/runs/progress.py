@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 
-import keras
+from kerasptb.trainers.step_bar import StepBar
 
 _BAR_WIDTH = 10
 _SECONDS = 0.1  # between two updates
@@ -17,11 +17,11 @@ _FIGURES = {
 }
 
 
-class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Shows a bar that stays on its line, and leaves the epoch's results there; with `verbose=2` Keras' line an epoch.
+class ProgressBar(StepBar):
+    """Shows a bar that stays on its line, and leaves the epoch's results there.
 
     The environment variable `NO_COLOR`, if it is not empty, turns colours off (https://no-color.org). Where the output
-    is no terminal, only the results are written.
+    is no terminal, or with `verbose=2`, only the results are written.
     """
 
     def __init__(self):
@@ -32,20 +32,12 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Begins a line."""
-        if self.verbose == 1:
-            self._epoch, self._begin, self._shown, self._width = epoch + 1, time.monotonic(), 0.0, 0
-        else:
-            super().on_epoch_begin(epoch, logs)
+        self._epoch, self._begin, self._shown, self._width = epoch + 1, time.monotonic(), 0.0, 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Shows how far the epoch is, but never past its last batch."""
-        # Keras numbers an execution of several steps by its last step, even where the epoch has fewer steps left.
-        done = batch + 1 if self.target is None else min(batch + 1, self.target)
-        if self.verbose != 1:
-            super().on_train_batch_end(done - 1, logs)
-            return
-        self.seen, now = done, time.monotonic()
-        if _is_terminal() and now - self._shown >= _SECONDS:
+        """Shows how far the epoch is."""
+        done, now = self._done(batch), time.monotonic()
+        if self.verbose == 1 and _is_terminal() and now - self._shown >= _SECONDS:
             self._shown = now
             seconds = now - self._begin
             left = f"{_duration(seconds * (self.target - done) / done)} left" if self.target else ""
@@ -53,9 +45,6 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 
     def on_epoch_end(self, epoch, logs=None):
         """Leaves the epoch's results."""
-        if self.verbose != 1:
-            super().on_epoch_end(epoch, logs)
-            return
         self._write([_duration(time.monotonic() - self._begin), *self._figures(logs or {})])
         sys.stdout.write("\n")
         sys.stdout.flush()

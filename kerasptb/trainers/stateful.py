@@ -13,6 +13,7 @@ from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
 from kerasptb.layers.evaluation_states import EvaluationStates
 from kerasptb.trainers.adapters import AdaptedBatches
 from kerasptb.trainers.interface import StatefulModel
+from kerasptb.trainers.step_bar import with_step_bar
 from kerasptb.utils.types import Tensor
 
 
@@ -91,6 +92,7 @@ class StatefulTrainer(StatefulModel):
         else:
             batch_size = self._batch_size_of(x, batch_size)
         self._prepare_function("train_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
+        callbacks = with_step_bar(callbacks, verbose)
         return super().fit(
             x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, False, **kwargs
         )
@@ -111,6 +113,7 @@ class StatefulTrainer(StatefulModel):
             x = self._checked("test_step", x, y, kwargs.get("sample_weight"))
             batch_size = self._batch_size_of(x, batch_size)
             self._prepare_function("test_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
+            kwargs["callbacks"] = with_step_bar(kwargs.get("callbacks"), verbose)
             return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any) -> Any:
@@ -129,6 +132,7 @@ class StatefulTrainer(StatefulModel):
                 batch_size = len(array)
             batch_size = self._batch_size_of(x, batch_size)
             self._prepare_function("predict_function", _shapes(x, batch_size))
+            kwargs["callbacks"] = with_step_bar(kwargs.get("callbacks"), verbose)
             return super().predict(x, batch_size, verbose, **kwargs)
 
     def train_on_batch(

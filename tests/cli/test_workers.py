@@ -62,8 +62,7 @@ def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_w
     last = said.err.strip().split("\n")[-1]
     assert "of 2 has ended (killed by signal 9)" in last
     assert "--resume" in last
-    assert "Workers: 2, each with 3 rows of a batch" in said.out
-    assert said.out.count("Epoch 1/6") == 1  # the first process speaks for both
+    assert said.out.count("Workers: 2, each with 3 rows of a batch") == 1  # the first process speaks for both
     assert "[Gloo]" not in said.out
     assert multiprocessing.active_children() == []
 

@@ -12,13 +12,13 @@ ENDS = {**LOGS, "val_loss": 90.0, "val_perplexity": 155.0912, "learning_rate": 0
 def shown(monkeypatch, capsys):
     """What a terminal of some columns shows of an epoch: each state of the line, and colours as they are written."""
 
-    def show(columns, terminal=True, steps=774, **variables):
+    def show(columns, terminal=True, steps=774, verbose=1, **variables):
         for name, value in {"COLUMNS": columns, "NO_COLOR": "", "TERM": "xterm", **variables}.items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setattr("kerasptb.runs.progress._is_terminal", lambda: terminal)
         monkeypatch.setattr("kerasptb.runs.progress._SECONDS", 0)
         bar = ProgressBar()
-        bar.set_params({"verbose": 1, "epochs": 15, "steps": steps})
+        bar.set_params({"verbose": verbose, "epochs": 15, "steps": steps})
         bar.on_train_begin()
         bar.on_epoch_begin(2)
         for batch in (15, 400, 783):  # the last of calls of 16 steps, counted past the end
@@ -57,9 +57,9 @@ def test_colours_are_turned_off(shown):
         assert "━" * 5 + "─" * 5 in out
 
 
-def test_a_file_gets_the_results_alone(shown):
-    out = shown(80, terminal=False)
-    assert out == "Epoch  3/15  0 s  perplexity 138.62  valid 155.09  12,346 words/s  rate 0.0125\n"
+@pytest.mark.parametrize("where", [{"terminal": False}, {"terminal": False, "verbose": 2}, {"verbose": 2}], ids=str)
+def test_a_file_gets_the_results_alone_and_so_does_who_asks_for_no_bar(shown, where):
+    assert shown(80, **where) == "Epoch  3/15  0 s  perplexity 138.62  valid 155.09  12,346 words/s  rate 0.0125\n"
 
 
 def test_an_unknown_number_of_steps_is_counted(shown):

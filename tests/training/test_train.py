@@ -218,8 +218,9 @@ def test_several_batches_a_call_train_as_one_does(tmp_path):
         assert kept[0] == kept[1]
 
 
-def test_an_epoch_leaves_its_results_on_a_line(no_steps, tmp_path, capsys):
-    run = train(tmp_path / "run", epochs=1, verbose=1)
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_an_epoch_leaves_its_results_on_a_line(no_steps, tmp_path, capsys, verbose):
+    run = train(tmp_path / "run", epochs=1, verbose=verbose)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch 1/1")]
     row = run.history[0]
     assert f"perplexity {row['perplexity']:.2f}  valid {row['val_perplexity']:.2f}" in line
