@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import random
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import numpy as np
 import kerasptb
 from kerasptb.arguments import ModelArguments, TextRecord
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import Corpus, DataError, load_corpus
+from kerasptb.data import EOS, UNK, Corpus, DataError, load_corpus
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.models import LanguageModel
@@ -403,3 +404,9 @@ def _finish(job, recorder, interrupted, report):
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
+    folder = shlex.quote(str(run.folder))
+    if interrupted:
+        report(f"To go on: kerasptb train --resume --out {folder}")
+    else:
+        frequent = next((word for word in run.vocabulary.words if word not in (EOS, UNK)), UNK)
+        report(f"Next words after a text: kerasptb suggest {folder} {shlex.quote(frequent)}")

@@ -2,6 +2,7 @@
 
 import argparse
 
+from kerasptb import __version__
 from kerasptb.cli import build, evaluate, export, generate, info, serve, suggest, train, tune
 from kerasptb.cli.outcome import run
 
@@ -23,12 +24,23 @@ def main(arguments=None):
     return run(options)
 
 
+class _Command(argparse.ArgumentParser):
+    """Refuses words that it does not know itself: the top level would show its own usage, not the command's."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+
 def _make_parser():
     parser = argparse.ArgumentParser(
         prog="kerasptb", description="Train, evaluate and use LSTM language models on the Penn Treebank."
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"kerasptb {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
     for command in (train, evaluate, suggest, generate, export, serve, build, tune, info):
         command.add_parser(commands)
     for command in commands.choices.values():

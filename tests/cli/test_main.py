@@ -86,6 +86,20 @@ def test_wrong_words_give_status_2(capsys, arguments):
     assert "usage: kerasptb" in capsys.readouterr().err
 
 
+def test_a_mistyped_option_shows_the_usage_of_its_command(capsys):
+    assert main(["suggest", "run", "the", "--jsn"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: kerasptb suggest ")
+    assert said.endswith("kerasptb suggest: error: unrecognized arguments: --jsn\n")
+    assert main(["--jsn", "suggest", "run", "the"]) == 2
+    assert capsys.readouterr().err.startswith("usage: kerasptb [-h] ")
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kerasptb {kerasptb.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("backend", "expected"),
     [

@@ -21,6 +21,11 @@ def test_train_resumes_for_more_epochs(no_steps, texts, tmp_path, capsys):
     assert main(list(map(str, [*arguments, "--epochs", 2, "--resume"]))) == 0
     history = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in history] == ["epoch", "1", "2"]
+    # The last line is the next command, as it can be typed.
+    program, *command = shlex.split(capsys.readouterr().out.splitlines()[-1].partition(": ")[2])
+    assert program == "kerasptb"
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("%") == 5
 
 
 @pytest.mark.slow

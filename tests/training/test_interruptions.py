@@ -121,7 +121,7 @@ def test_divergence_stops_with_a_line_and_keeps_the_last_good_weights(tmp_path):
     assert all(np.isfinite(weights).all() for weights in run.load_model(weights="last").get_weights())
 
 
-def test_interrupt_keeps_the_whole_epochs(no_steps, tmp_path):
+def test_interrupt_keeps_the_whole_epochs(no_steps, tmp_path, capsys):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == self.at:
@@ -129,7 +129,8 @@ def test_interrupt_keeps_the_whole_epochs(no_steps, tmp_path):
 
     callback = Interrupt()
     callback.at = 2
-    run = train(tmp_path / "run", callbacks=[callback])
+    run = train(tmp_path / "run", callbacks=[callback], verbose=2)
+    assert capsys.readouterr().out.endswith(f"\nTo go on: kerasptb train --resume --out {tmp_path / 'run'}\n")
     assert [row["epoch"] for row in run.history] == [1, 2]
     assert run.metrics["interrupted"]
     assert run.metrics["epochs"] == 2
