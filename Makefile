@@ -48,7 +48,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 # Cached by a hash of the sources, so it costs nothing when there is nothing to do. Without a compiler the package
 # works all the same, slower, and the command says what is missing.
 build: $(VENV)/.installed
-	@$(BIN)/kerasptb build || echo "Going on without the native library."
+	@$(BIN)/kerasptb build >/dev/null || echo "Going on without the native library."
 
 train: build
 	$(BIN)/kerasptb train $(ARGS)
