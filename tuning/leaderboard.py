@@ -6,6 +6,7 @@ import itertools
 import pprint
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import kerasptb
@@ -86,15 +87,14 @@ def write_csv(trials, path):
 
 
 def format_table(trials, rows=10):
-    """Returns a text table of the best trials, then a line for each failed trial with its reason.
+    """Returns a text of 80 columns: a table of the best trials, the best one's settings, why each failed trial did.
 
     Args:
         trials: list of `TrialView`.
         rows: number of trials to show.
     """
-    names = setting_names(trials)
     completed = [trial for trial in rank(trials) if trial.score is not None]
-    lines = [["", "trial", "perplexity", "parameters", "words/s", "time", "epochs", *names]]
+    lines = [["", "trial", "perplexity", "parameters", "words/s", "time", "epochs"]]
     for i, trial in enumerate(completed[:rows]):
         record = trial.record
         lines.append(
@@ -106,14 +106,19 @@ def format_table(trials, rows=10):
                 f"{record.words_per_second:,.0f}" if record.words_per_second else "",
                 duration(record.seconds),
                 str(len(record.curve)),
-                *(_short(trial.values.get(name)) for name in names),
             ]
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     if len(completed) > rows:
         text.append(f"… and {len(completed) - rows} more in {CSV}")
-    text += [f"trial {trial.trial_id} failed: {trial.record.reason}" for trial in trials if trial.status == "FAILED"]
+    said = []
+    if completed:
+        best = completed[0]
+        settings = ", ".join(f"{name} {_short(best.values[name])}" for name in setting_names([best]))
+        said.append(f"trial {best.trial_id}: {settings}")
+    said += [f"trial {trial.trial_id} failed: {trial.record.reason}" for trial in trials if trial.status == "FAILED"]
+    text += [textwrap.fill(line, 80, subsequent_indent="  ", break_on_hyphens=False) for line in said]
     return "\n".join(text)
 
 
@@ -229,4 +234,4 @@ if __name__ == "__main__":
 
 
 def _short(value):
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
