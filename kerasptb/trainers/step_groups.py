@@ -42,14 +42,21 @@ def function_of_groups(step, results, size):
         tf.while_loop(lambda number: number < count, body, (tf.constant(0),))
         return results()
 
+    traced = None
+
     def function(iterator):
+        nonlocal traced
         group = next(iterator)  # at its end a StopIteration, which the trainer expects
         count = tf.nest.flatten(group)[0].shape[0]
         if count < size:  # filled up: a group of another size would be compiled anew
             group = tf.nest.map_structure(
                 lambda batches: tf.pad(batches, [(0, size - count)] + [(0, 0)] * (batches.shape.rank - 1)), group
             )
-        return program(tf.constant(count), group)
+        arguments = tf.constant(count), group
+        if traced is None:
+            # Else TensorFlow would trace at the first call, count the traces of all models together, and warn of them.
+            traced = program.get_concrete_function(*arguments)
+        return traced(*arguments)
 
     function.program = program
     return function

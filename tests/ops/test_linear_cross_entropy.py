@@ -156,6 +156,14 @@ def test_targets_outside_the_vocabulary_are_an_error_that_names_them(backend, in
             tf.function(call)(tf.constant(targets))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_targets_are_checked_in_a_graph_unless_xla_would_say_that_it_ignores_the_check(compiled):
+    arrays, targets, _ = make_inputs(5, 3, 10)
+    call = tf.function(lambda targets: linear_cross_entropy(*arrays, targets), jit_compile=compiled)
+    operations = {each.type for each in call.get_concrete_function(tf.constant(targets)).graph.get_operations()}
+    assert ("Assert" in operations) == (not compiled)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_leading_dimensions_and_integer_types_are_free(backend):
     arrays, targets, _ = make_inputs(12, 4, 9)

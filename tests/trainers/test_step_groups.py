@@ -254,6 +254,15 @@ def test_the_program_holds_each_kernel_once_and_copies_no_weights():
         assert not re.search(rf"f32\[{shape}\]\S* copy\(", program), weight.path
 
 
+def test_the_programs_of_many_models_are_no_retraces_of_one(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda *text: warnings.append(text))
+    for i in range(6):
+        function = step_groups.function_of_groups(lambda batch: None, lambda i=i: tf.constant(i), 2)
+        assert function(iter(tf.data.Dataset.range(2).batch(2))) == i
+    assert warnings == []
+
+
 def test_an_error_of_the_dataset_reaches_the_caller():
     def checked(x, y):
         with tf.control_dependencies([tf.debugging.assert_less(x[0, 0], 20, "a word too many")]):
