@@ -21,3 +21,5 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 register_with_keras()
+
+del lazy_loader, register_with_keras  # editors would offer them

@@ -25,11 +25,20 @@ def test_every_public_name_is_offered_and_is_there(package):
     name = package.__name__
     offered = {each.name for each in script(f"import {name}\n{name}.").complete()}
     assert set(package.__all__) <= offered
-    assert set(package.__all__) <= set(dir(package))
+    assert set(dir(package)) == set(package.__all__)
     for each in package.__all__:
         assert getattr(package, each) is not None
     with pytest.raises(AttributeError, match="nothing"):
         package.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", [kerasptb, kerasptb.tuning], ids=lambda package: package.__name__)
+def test_beside_public_names_only_modules_of_the_package_are_offered(package):
+    name = package.__name__
+    offered = script(f"import {name}\n{name}.").complete()
+    others = [each for each in offered if each.name not in package.__all__ and not each.name.startswith("__")]
+    assert [each.name for each in others if not each.full_name.startswith(f"{name}.")] == []
+    assert {each.type for each in others} == {"module"}
 
 
 @pytest.mark.parametrize("name", [name for name in kerasptb.__all__ if inspect.isfunction(getattr(kerasptb, name))])

@@ -21,3 +21,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 if __name__ == "tuning":  # found in the folder of a checkout; a second copy's classes would be others
     sys.modules[__name__] = importlib.import_module("kerasptb.tuning")
+
+del importlib, lazy_loader, sys  # editors would offer them

@@ -30,7 +30,7 @@ def __getattr__(name):  # the formats are listed without importing TensorFlow, w
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def function_of(format):

@@ -7,3 +7,5 @@ import lazy_loader
 
 # The loader imports Keras, which the build does not need.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+del lazy_loader  # editors would offer it
