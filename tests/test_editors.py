@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import typing
 from pathlib import Path
 
 import keras
 import pytest
 
 import kerasptb
+from kerasptb.models.language_model import Overrides
 
 jedi = pytest.importorskip("jedi", reason="the extra `dev` is not installed")
 PROJECT = jedi.Project(str(Path(__file__).parents[1]))
@@ -47,6 +49,15 @@ def test_functions_have_signatures_and_docstrings(name):
     own = [each for each in inspect.signature(getattr(kerasptb, name)).parameters if each != "kwargs"]
     assert [parameter.name for parameter in found.params][: len(own)] == own
     assert found.docstring().strip()
+
+
+def test_from_preset_shows_the_arguments_of_the_model():
+    expected = typing.get_type_hints(kerasptb.LanguageModel.__init__)
+    del expected["return"]
+    assert typing.get_type_hints(Overrides) == expected
+    shown = inspect.signature(kerasptb.LanguageModel.from_preset)
+    assert list(shown.parameters) == ["preset", *expected]
+    assert str(shown).startswith("(preset: str, *, vocabulary_size: int = the preset's, embedding_size: int = the ")
 
 
 @pytest.mark.parametrize("name", LAYERS)

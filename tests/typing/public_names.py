@@ -39,6 +39,8 @@ def mistakes(model: kerasptb.LanguageModel, vocabulary: kerasptb.Vocabulary) -> 
     """Each line is an error: without one, the comment that expects it would be."""
     kerasptb.train("sample", backend="fast")  # type: ignore[arg-type]
     kerasptb.train("sample", epoch=3)  # type: ignore[call-arg]
+    kerasptb.LanguageModel.from_preset("notebook", batch=1)  # type: ignore[call-arg]
+    kerasptb.LanguageModel.from_preset("notebook", batch_size="1")  # type: ignore[arg-type]
     kerasptb.suggest(model, "the", vocabulary)  # type: ignore[arg-type]
     kerasptb.layers.Dense("10")  # type: ignore[arg-type]
     kerasptb.load_corpus("ptb").vocab  # type: ignore[attr-defined]  # noqa: B018
