@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -52,6 +53,17 @@ def test_every_page_is_reached_from_the_first():
         links = [page.parent / target for target in re.findall(r"\]\(([^)#\s]+\.md)", page.read_text(encoding="utf-8"))]
         pages += [link.resolve() for link in links if link.resolve() not in reached]
     assert set(ROOT.glob("docs/*.md")) <= reached
+
+
+def test_the_pages_name_the_extras_that_there_are():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    install = re.compile(r"pip install (?:-e )?'(?:\.|kerasptb\S*)\[([\w,]+)\]")
+    named = [each for text in texts.values() for each in install.findall(text)]
+    assert {"serve", "onnx"} <= {extra for each in named for extra in each.split(",")} <= set(extras)
+    (paragraph,) = [each for each in texts["training.md"].split("\n\n") if each.startswith("`pip install` alone")]
+    # Those that a part of the package needs; the others are for GPUs, JAX, and work on the package itself.
+    assert set(re.findall(r"`(\w+)`", paragraph)) == {"serve", "onnx", "litert"} & set(extras)
 
 
 @pytest.mark.parametrize("name", FIRST)
