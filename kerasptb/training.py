@@ -19,7 +19,7 @@ import numpy as np
 import kerasptb
 from kerasptb.arguments import ModelArguments, TextRecord
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import EOS, UNK, Corpus, DataError, load_corpus
+from kerasptb.data import UNK, Corpus, DataError, load_corpus
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.models import LanguageModel
@@ -408,5 +408,5 @@ def _finish(job, recorder, interrupted, report):
     if interrupted:
         report(f"To go on: kerasptb train --resume --out {folder}")
     else:
-        frequent = next((word for word in run.vocabulary.words if word not in (EOS, UNK)), UNK)
-        report(f"Next words after a text: kerasptb suggest {folder} {shlex.quote(frequent)}")
+        text = next((word for word in run.vocabulary.words if word.isalpha()), UNK)
+        report(f"Next words after a text: kerasptb suggest {folder} {shlex.quote(text)}")
