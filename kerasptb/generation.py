@@ -38,7 +38,7 @@ def suggest(
         vocabulary: its `Vocabulary`.
         text: the text so far, read as the beginning of a sentence, see `encode_text`; may be empty.
         k: number of suggestions, from 1 to V.
-        exclude: words that are never suggested. The probabilities are not rescaled for the words left out.
+        exclude: words that are never suggested, or one word. The probabilities are not rescaled for the words left out.
 
     Returns:
         List of k `Suggestion`, the most probable first.
@@ -80,7 +80,7 @@ def generate(
         temperature: divisor of the logits. Below 1 probable words become more probable, above 1 less; 0 always takes
             the most probable word.
         seed: seed of the sampling, an int; `None` draws one.
-        exclude: words that are never sampled.
+        exclude: words that are never sampled, or one word.
         top_k: number of most probable words that are sampled from; `None` for all (Fan et al., 2018).
         top_p: least probability of the most probable words that are sampled from, in (0, 1], at this temperature:
             nucleus sampling (Holtzman et al., 2020). `None` for 1.
@@ -115,7 +115,8 @@ def generate(
 
 def _excluded_ids(model, vocabulary, exclude):
     """Returns the ids of the excluded words; raises if no word is left, or the vocabulary's size is not the model's."""
-    excluded = [vocabulary.word_to_id[word] for word in set(exclude) if word in vocabulary]
+    words = {exclude} if isinstance(exclude, str) else set(exclude)
+    excluded = [vocabulary.word_to_id[word] for word in words if word in vocabulary]
     if len(excluded) == len(vocabulary):
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={tuple(vocabulary.words)}")
     vocabulary.check_size(model.vocabulary_size)

@@ -177,6 +177,8 @@ def test_words_that_are_left_out_are_the_callers_choice(model):
     for without in ((words[0], "zebra"), ("<unk>", "cat")):
         assert suggest(model, VOCABULARY, "the", k=1, exclude=without)[0].word not in without
         assert not set(generate(model, VOCABULARY, "the", 40, seed=1, exclude=without)) & set(without)
+    suggestions = suggest(model, VOCABULARY, "the", k=9, exclude=words[0])  # one word, not its letters
+    assert words[0] not in {s.word for s in suggestions}
     # Named twice, a word is left out once.
     twice = ["<unk>"] * len(VOCABULARY)
     assert len(suggest(model, VOCABULARY, "the", k=9, exclude=twice)) == 9

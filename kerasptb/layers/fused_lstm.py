@@ -11,6 +11,7 @@ from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autoca
 from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.dropout import run as run_dropout
+from kerasptb.ops.lstm import check_masks
 from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, dtype_limit, warn_if_slower
@@ -140,6 +141,8 @@ class FusedLSTM(keras.layers.LSTM):
         state = begin or self.get_initial_state(ops.shape(sequences)[0])
         state = [ops.convert_to_tensor(x, self.cell.compute_dtype) for x in state]
         mask = mask[0] if isinstance(mask, list | tuple) else mask
+        given = {name: m for name, m in (("mask", mask), ("resets", resets)) if m is not None}
+        check_masks(given, sequences.shape, self.units, resets_of_rows=True)
         if resets is not None and len(resets.shape) == 1:
             state, resets = [ops.where(resets[:, None], ops.zeros_like(x), x) for x in state], None
         plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None, training=bool(training))

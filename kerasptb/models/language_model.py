@@ -277,10 +277,10 @@ class LanguageModel(Trainer):
             float32 numpy array [B, V]; rows sum to one.
 
         Raises:
-            ValueError: if the rows hold no words.
+            ValueError: if these are not rows of words, or for word ids out of range.
             RuntimeError: with JAX, while another thread trains the model.
         """
-        ended, rows = self._ended.by_rows, np.shape(tokens)[0]
+        ended, rows = self._ended.by_rows, np.shape(tokens)[:1]
         probabilities, ended[rows] = self.stateless_next_word_probabilities(tokens, None if reset else ended.get(rows))
         return probabilities
 
@@ -303,9 +303,13 @@ class LanguageModel(Trainer):
                 "With JAX a model cannot be asked while it trains, but in a callback, as `self.model`. "
                 "Received: a call during `fit`"
             )
+        tokens = np.asarray(tokens)
+        if tokens.ndim != 2:
+            raise ValueError(
+                f"Expected rows of word ids, [B, T], such as [[1, 2]]. Received: tokens of shape {tokens.shape}"
+            )
+        self.check_word_ids((tokens,))
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
-        if tokens.shape[1] < 1:
-            raise ValueError(f"Expected rows of at least one word. Received: tokens of shape {tuple(tokens.shape)}")
         state = self.get_initial_state(tokens.shape[0]) if state is None else state
         for start, end in _pieces(tokens.shape[1]):
             hidden, state = self.stateless_encode(tokens[:, start:end], state)

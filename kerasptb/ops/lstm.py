@@ -85,7 +85,7 @@ def lstm(
     shape, units = (batch, *tensors[0].shape[1:]), tensors[4].shape[0]
     masks = {"mask": mask, "resets": resets, "recurrent_mask": recurrent_mask, "input_mask": input_mask}
     masks = {name: as_tensor(value) for name, value in masks.items() if value is not None}
-    _check_masks(masks, shape, units)
+    check_masks(masks, shape, units)
     each_gate = any(len(value.shape) == 3 for value in masks.values())
     planned = plan(shape, units, dtype, backend=backend, precision=precision, masks=tuple(masks), each_gate=each_gate)
     return run(planned, *tensors, **masks)
@@ -237,9 +237,18 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     return h_seq, h_T, c_T
 
 
-def _check_masks(masks, shape, units):
+def check_masks(masks, shape, units, resets_of_rows=False):
+    """Raises a ValueError for masks, by their names, whose shapes do not fit.
+
+    Args:
+        masks: mapping from arguments of `lstm` to tensors.
+        shape: (B, T, D) of x, with None for sizes that are not known.
+        units: number of units H.
+        resets_of_rows: whether "resets" may be [B] too.
+    """
     B, T, D = shape
     expected = {"mask": [("[B, T]", (B, T))], "resets": [("[B, T]", (B, T))]}
+    expected["resets"] += [("[B]", (B,))] * resets_of_rows
     expected["recurrent_mask"] = [("[B, H]", (B, units)), ("[4, B, H]", (4, B, units))]
     expected["input_mask"] = [("[B, D]", (B, D)), ("[4, B, D]", (4, B, D))]
     for name, value in masks.items():

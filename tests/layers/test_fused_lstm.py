@@ -274,6 +274,16 @@ def test_resets_begin_a_document(backend):
     )
 
 
+@pytest.mark.parametrize("backend", ["reference", "keras", "native"])
+def test_masks_of_another_length_are_refused(backend):
+    layer = FusedLSTM(H, backend=backend)
+    for name in ("mask", "resets"):
+        with pytest.raises(ValueError, match=rf"`{name}` must be \[B, T\], here \({B}, {T}\).*shape \({B}, {T + 2}\)"):
+            layer(inputs(), **{name: np.ones((B, T + 2), bool)})
+    with pytest.raises(ValueError, match=r"\[B\], here \(4,\)\. Received: resets of shape \(1,\)"):
+        layer(inputs(), resets=np.ones(1, bool))
+
+
 def test_resets_of_rows_zero_the_state_of_some():
     layer, _ = pair(stateful=True, return_sequences=True)
     first = layer(inputs()).numpy()

@@ -151,6 +151,10 @@ def test_next_word_probabilities_are_the_softmax_of_the_last_logits():
     # Read in two pieces, the second from the state of the first.
     model.next_word_probabilities(tokens[:, :4])
     np.testing.assert_allclose(model.next_word_probabilities(tokens[:, 4:], reset=False), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"rows of word ids, \[B, T\].*shape \(2,\)"):
+        model.next_word_probabilities([1, 2])
+    with pytest.raises(ValueError, match="Expected word ids in"):
+        model.next_word_probabilities([[1, 99]])
 
 
 def test_training_learns_a_text_that_repeats_itself():
