@@ -9,6 +9,7 @@ from keras import ops
 
 from kerasptb.compat.keras import without_autocast
 from kerasptb.ops.dropout import check_rates, dropout
+from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -46,14 +47,14 @@ class Embedding(keras.layers.Embedding):
         **kwargs: as all arguments that are not named here, those of `keras.layers.Embedding`.
 
     Call arguments:
-        inputs: int tensor of any shape, ids in [0, input_dim).
+        inputs: int tensor of any shape, ids in [0, input_dim); or whole numbers of float32 or float64.
         training: whether words are dropped.
 
     Returns:
         [..., output_dim] in the layer's compute dtype.
 
     Raises:
-        ValueError: for a rate outside of [0, 1).
+        ValueError: for a rate outside of [0, 1), and for ids that are not whole numbers or of 16 bits.
         tf.errors.InvalidArgumentError: for an id out of range, on a processor and outside of XLA.
     """
 
@@ -78,6 +79,7 @@ class Embedding(keras.layers.Embedding):
     # fmt: on
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Returns the vectors of the words."""
+        inputs = word_ids(inputs, "word ids")
         vectors = self._vectors(inputs)
         if not training or self.word_dropout == 0:
             return vectors

@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops.logits import by_word, factors_of
+from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
 
@@ -94,7 +95,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
 
     def _word_losses(self, y_true, y_pred):
         _check_rank(y_pred)
-        y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, self.dtype)
+        y_true, y_pred = word_ids(ops.convert_to_tensor(y_true), "targets"), ops.cast(y_pred, self.dtype)
         return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 

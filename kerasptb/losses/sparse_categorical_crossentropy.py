@@ -7,6 +7,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
 from kerasptb.ops.logits import by_word, factors_of
+from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
 
@@ -51,6 +52,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         if sample_weight is not None:  # Keras would take the weights of B rows for those of B steps
             sample_weight = by_word(sample_weight, shape, self.dtype)
         if factors is None:
+            y_true = word_ids(ops.convert_to_tensor(y_true), "targets")
             return super().__call__(y_true, y_pred, sample_weight)
         counted, mask = ops.ones(shape, self.dtype), get_keras_mask(y_pred)
         if mask is not None:

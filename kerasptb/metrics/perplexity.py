@@ -56,7 +56,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         logits = getattr(y_pred, "_keras_logits", None)
         factors = factors_of(y_pred) if self.from_logits else None
         losses = None if factors is None else factors.losses_of(y_true, self.ignore_class)
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        y_true, y_pred = tensors.word_ids(ops.convert_to_tensor(y_true), "targets"), ops.convert_to_tensor(y_pred)
         shape = ops.shape(y_pred)[:-1]
         weights = [] if sample_weight is None else [sample_weight]
         weights += [] if mask is None else [mask]

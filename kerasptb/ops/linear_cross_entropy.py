@@ -25,11 +25,11 @@ from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import (
     after,
     as_tensor,
-    compiled_by_xla,
     differentiable,
     do_not_convert,
     matmul,
     matmul_bfloat16,
+    raise_unless,
 )
 from kerasptb.utils.types import Backend, Precision, Tensor
 
@@ -465,18 +465,7 @@ def _checked_targets(targets, vocabulary_size):
         targets = ops.cast(targets, "int32")  # V may not fit in the narrower type
     valid = ops.logical_and(targets >= 0, targets < vocabulary_size)
     expected = f"`targets` must be in [0, {vocabulary_size}). Received: targets containing "
-    if _ON_TENSORFLOW and not tf.executing_eagerly():
-        if not compiled_by_xla():  # it would leave the check out, and say so
-            invalid = tf.boolean_mask(targets, tf.logical_not(valid))
-            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [expected, invalid], summarize=1)]):
-                valid = tf.identity(valid)
-    else:
-        try:
-            concrete = np.asarray(valid)
-        except TypeError:  # a value that JAX is tracing: jax.errors.TracerArrayConversionError
-            concrete = np.ones((), bool)
-        if not concrete.all():
-            raise ValueError(f"{expected}{np.asarray(targets)[~concrete][0]}")
+    valid = raise_unless(valid, expected, targets)
     return valid, ops.where(valid, ops.cast(targets, "int32"), 0)
 
 

@@ -18,6 +18,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_tensor_attr, set_tensor_attr
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
+from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ATTRIBUTE = "_kerasptb_factors"
@@ -61,13 +62,13 @@ class LogitFactors:
         """Returns the cross-entropy of the logits against targets; arguments and result as `linear_cross_entropy`.
 
         Args:
-            targets: int [...], or [..., 1].
+            targets: int [...], or [..., 1]; whole numbers of a float type serve too.
             reduction: "sum" or "none".
             weights: float [...], or `None`.
             scale: a number.
             ignore_class: an id, also one out of range, of words whose weights are 0.
         """
-        words = ops.reshape(ops.convert_to_tensor(targets), ops.shape(self.h)[:-1])
+        words = ops.reshape(word_ids(ops.convert_to_tensor(targets), "targets"), ops.shape(self.h)[:-1])
         if ignore_class is not None and not 0 <= ignore_class < self.bias.shape[0]:
             words = ops.where(ops.equal(words, ignore_class), ops.zeros_like(words), words)
             self._ignored = ignore_class
@@ -75,7 +76,7 @@ class LogitFactors:
             ops.cast(self.h, self.kernel.dtype),  # it has a lower precision under a mixed dtype policy
             self.kernel,
             self.bias,
-            words if "int" in keras.backend.standardize_dtype(words.dtype) else ops.cast(words, "int32"),
+            words,
             reduction,
             backend=self.backend,
             precision=self.precision,

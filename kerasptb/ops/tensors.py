@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasptb.ops.sharding import Passes, divided
@@ -39,6 +40,63 @@ def as_tensor(x):
     if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
     return ops.convert_to_tensor(getattr(x, "value", x))
+
+
+def word_ids(x, name):
+    """Returns ids of words as integers; numbers of a float type must be whole.
+
+    Args:
+        x: tensor of any shape.
+        name: what they are, for messages.
+
+    Returns:
+        The ids; of numbers that are not whole, under XLA, which cannot raise, -1.
+
+    Raises:
+        ValueError: for a type of 16 bits, which has not every id, and for a number that is not whole.
+        tf.errors.InvalidArgumentError: for the latter inside a `tf.function`.
+    """
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if "int" in dtype:
+        return x
+    if dtype in ("float16", "bfloat16"):
+        raise ValueError(
+            f"Expected {name} of an integer type, such as keras.Input(..., dtype='int32') declares: a {dtype} has not "
+            f"every id. Received: {name} of dtype {dtype}, to which a mixed policy casts float inputs"
+        )
+    ids = ops.cast(x, "int32")
+    whole = raise_unless(ops.equal(ops.cast(ids, dtype), x), f"Expected {name} that are whole numbers. Received: ", x)
+    return ops.where(whole, ids, -1)
+
+
+def raise_unless(condition, expected, x):
+    """Raises if a condition, a tensor of bools, is false anywhere; not under XLA, nor while JAX traces.
+
+    Args:
+        condition: bool tensor.
+        expected: the beginning of the message.
+        x: tensor of the condition's shape, of which the message names the first wrong element.
+
+    Returns:
+        The condition, which in a graph waits for the check.
+
+    Raises:
+        ValueError: in eager execution.
+        tf.errors.InvalidArgumentError: inside a `tf.function`.
+    """
+    if _ON_TENSORFLOW and not tf.executing_eagerly():
+        if compiled_by_xla():  # it would leave the check out, and say so
+            return condition
+        wrong = tf.boolean_mask(x, tf.logical_not(condition))
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(condition), [expected, wrong], summarize=1)]):
+            return tf.identity(condition)
+    try:
+        holds = np.asarray(condition)
+    except TypeError:  # a value that JAX is tracing: jax.errors.TracerArrayConversionError
+        return condition
+    if not holds.all():
+        raise ValueError(f"{expected}{np.asarray(x)[~holds][0]}")
+    return condition
 
 
 def after(*inputs):

@@ -229,11 +229,15 @@ class StatefulTrainer(StatefulModel):
         """Checks the word ids of a batch of arrays: a step that XLA compiles cannot raise.
 
         Raises:
-            ValueError: for one out of range.
+            ValueError: for one that is out of range or not a whole number, or if there is none.
         """
         for name, given in self.word_ids(batch).items():
             ids = np.asarray(given)
+            if not ids.size:
+                raise ValueError(f"Expected at least one row of words. Received: {name} of shape {ids.shape}")
             wrong = (ids < 0) | (ids >= self.vocabulary_size)
+            if not np.issubdtype(ids.dtype, np.integer):
+                wrong |= ids != np.floor(ids)
             if wrong.any() and (wrong := wrong & (ids != self.ignored(name))).any():
                 raise ValueError(f"{word_ids_expected(name, self.vocabulary_size)} {ids[wrong][0]}")
 
@@ -241,13 +245,16 @@ class StatefulTrainer(StatefulModel):
         """Returns data whose word ids are checked before a step is given them, in the form in which Keras takes them.
 
         Raises:
-            ValueError: for an id out of range in arrays.
+            ValueError: for an id out of range in arrays, and for data that are known to have no batch.
         """
         if array_of(x) is not None:
             self.check_word_ids((x, y))
         elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):
             # Without `shuffle=False` Keras would have something to say.
-            x = self._with_checked_batches(get_data_adapter(x, shuffle=False), step)
+            adapter = get_data_adapter(x, shuffle=False)
+            if adapter.num_batches == 0:
+                raise ValueError("Expected at least one batch. Received: data without any")
+            x = self._with_checked_batches(adapter, step)
         return x
 
     # For backends.

@@ -153,6 +153,7 @@ class Trainer(StatefulTrainer):
     def _in_range(self, name, ids):
         if (ignored := self.ignored(name)) is not None:
             ids = tf.where(ids == ignored, tf.zeros_like(ids), ids)
+        ids = tensors.word_ids(ids, name)
         ids = ids if ids.dtype == tf.int32 else tf.cast(ids, tf.int64)
         unsigned = tf.uint32 if ids.dtype == tf.int32 else tf.uint64  # those below 0 are the largest there
         largest = tf.reduce_max(tf.bitcast(ids, unsigned))

@@ -58,6 +58,22 @@ def test_ids_out_of_range_are_an_error(wrong):
         layer(np.array([[wrong]], "int32"))
 
 
+@pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
+def test_ids_that_are_no_whole_numbers_are_an_error(run):
+    layer, _ = made()
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=r"word ids that are whole.*1\.5"):
+        run(layer)(tf.constant([[1.0, 1.5]]))
+
+
+def test_ids_that_a_mixed_policy_has_rounded_are_refused():
+    model = keras.Sequential([Embedding(4096, 2, dtype="mixed_bfloat16")], name="mixed")
+    model.dtype_policy = "mixed_bfloat16"
+    with pytest.raises(ValueError, match="Received: word ids of dtype bfloat16"):
+        model(np.array([[2049.0]], "float32"))
+    layer = Embedding(4096, 2, dtype="mixed_bfloat16")  # by itself it casts no ids
+    np.testing.assert_array_equal(layer(np.array([2049.0], "float32")), layer(np.array([2049])))
+
+
 def test_masks_and_is_saved_as_keras_does(tmp_path):
     model = keras.Sequential([keras.Input((None,), dtype="int32"), Embedding(10, 4, mask_zero=True)])
     np.testing.assert_array_equal(model.layers[0].compute_mask(tf.constant(IDS)), IDS != 0)

@@ -134,6 +134,32 @@ def test_ids_that_the_loss_ignores_may_be_out_of_range():
                 model.fit(*SOURCES[source](wrong), verbose=0)
 
 
+def test_ids_that_are_no_whole_numbers_are_refused_and_those_of_a_float_type_are_taken():
+    x, y = arrays(BATCHES)
+    expected = compiled_model().evaluate(x, y, verbose=0)
+    for source in ("arrays", "dataset"):
+        model = compiled_model()
+        whole = [(x.astype("float32"), y.astype("float64")) for x, y in BATCHES]
+        assert model.evaluate(*SOURCES[source](whole), verbose=0) == pytest.approx(expected, rel=1e-6)
+        for part in (0, 1):
+            wrong = [tuple(half.astype("float32") for half in batch) for batch in BATCHES]
+            wrong[WRONG][part][1, 2] = 2.5
+            with pytest.raises(ERRORS, match=r"(?s)Expected .*Received: .*2\.5"):
+                model.evaluate(*SOURCES[source](wrong), verbose=0)
+
+
+def test_data_without_a_word_are_refused():
+    model, none = compiled_model(), np.zeros((0, T), "int32")
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"at least one row of words\. Received: inputs of shape \(0, 5\)"):
+            call(none, none)
+    for x in (none, np.zeros((B, 0), "int32")):
+        with pytest.raises(ValueError, match="at least one row of words"):
+            model.predict(x)
+    with pytest.raises(ValueError, match="at least one batch"):
+        model.predict(dataset(BATCHES).map(lambda x, y: x).take(0))
+
+
 def test_targets_of_ones_own_loss_are_its_own_affair():
     model = compiled_model(loss=lambda y, z: keras.ops.mean(z, (1, 2)) + keras.ops.cast(y[:, 0], "float32"), metrics=[])
     assert np.isfinite(model.fit(*arrays(with_id(-100, 1)), verbose=0).history["loss"][0])
