@@ -1,7 +1,5 @@
 """A dense layer over the vocabulary, whose logits need not be computed for their cross-entropy."""
 
-import functools
-import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -9,7 +7,7 @@ import keras
 
 from kerasptb.compat.keras import outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
-from kerasptb.ops.logits import LogitFactors, attach
+from kerasptb.ops.logits import LogitFactors, attach, warn_of_reading
 from kerasptb.ops.plan import Plan, available_here, check_names
 from kerasptb.ops.tensors import as_tensor
 from kerasptb.utils.types import Backend, Precision, Tensor
@@ -47,20 +45,14 @@ class CarriesFactors:
         outputs = [getattr(x, "_keras_history", (self,))[0] for x in getattr(model, "outputs", None) or []]
         is_last = not outputs or self in outputs  # of a subclass it is not known
         if type(loss) is keras.losses.SparseCategoricalCrossentropy and loss.from_logits and is_last and not others:
-            _warn_of_keras_loss()
+            warn_of_reading(
+                "keras.losses.SparseCategoricalCrossentropy",
+                "write loss=kerasptb.losses.SparseCategoricalCrossentropy(), which computes the same without them",
+            )
         return logits
 
     def _precision(self):
         return self.precision or self.dtype_policy
-
-
-@functools.cache
-def _warn_of_keras_loss():
-    warnings.warn(
-        "keras.losses.SparseCategoricalCrossentropy reads all logits, which takes half a step or more: write "
-        "loss=kerasptb.losses.SparseCategoricalCrossentropy(), which computes the same without them.",
-        stacklevel=2,
-    )
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")

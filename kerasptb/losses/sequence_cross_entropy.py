@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
-from kerasptb.ops.logits import by_word, factors_of
+from kerasptb.ops.logits import by_word, factors_for
 from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
@@ -68,7 +68,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
                 "Received: weights of words"
             )
         # Read here: `Loss.__call__` may cast the logits, and what it casts no longer carries them.
-        factors = factors_of(y_pred)
+        factors = factors_for(self, y_pred)
         if factors is not None and self.reduction in ("sum", "sum_over_batch_size", "mean"):
             return self._sum(factors, y_true, weights, sample_weight)
         if weights is None and factors is None:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
-from kerasptb.ops.logits import by_word, factors_of
+from kerasptb.ops.logits import by_word, factors_for
 from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
@@ -47,7 +47,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Returns the loss, reduced."""
-        factors = factors_of(y_pred) if self.from_logits else None
+        factors = factors_for(self, y_pred) if self.from_logits else None
         shape = ops.shape(y_pred if factors is None else factors.h)[:-1]
         if sample_weight is not None:  # Keras would take the weights of B rows for those of B steps
             sample_weight = by_word(sample_weight, shape, self.dtype)

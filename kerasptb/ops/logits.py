@@ -10,6 +10,8 @@ JAX what runs inside of the differentiated function. There Keras' step computes 
 and takes three times as long; `kerasptb/trainers/jax.py` updates them inside.
 """
 
+import functools
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,7 +20,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_tensor_attr, set_tensor_attr
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
-from kerasptb.ops.tensors import word_ids
+from kerasptb.ops.tensors import is_traced, word_ids
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ATTRIBUTE = "_kerasptb_factors"
@@ -112,6 +114,21 @@ def by_word(weights: Tensor, shape: Sequence[int], dtype: str) -> Tensor:
         return ops.reshape(weights, shape)
     missing = len(shape) - len(weights.shape)
     return ops.broadcast_to(ops.reshape(weights, (*ops.shape(weights), *[1] * missing)), shape)
+
+
+@functools.cache
+def warn_of_reading(loss, instead):
+    """Warns once that a loss, by name, reads all logits; `instead` says what would not."""
+    warnings.warn(f"{loss} reads all logits, which takes half a step or more: {instead}.", stacklevel=2)
+
+
+def factors_for(loss: keras.losses.Loss, logits: Tensor) -> LogitFactors | None:
+    """Returns what `factors_of` does, for a loss that reads the logits without them: of a step, a warning says so."""
+    factors = factors_of(logits)
+    if factors is None and is_traced(logits):
+        given = "give it those of kerasptb.layers.Dense or TiedDense, without an activation, which carry what it needs"
+        warn_of_reading(f"kerasptb.losses.{type(loss).__name__}", given)
+    return factors
 
 
 def attach(logits: Tensor, factors: LogitFactors) -> None:

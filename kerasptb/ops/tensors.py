@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasptb.compat.keras import in_symbolic_scope
 from kerasptb.ops.sharding import Passes, divided
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -214,6 +215,19 @@ def may_be_differentiated():
     if not _ON_TENSORFLOW:
         return True
     return tf_private.could_possibly_record()
+
+
+def is_traced(x):
+    """Returns whether a tensor stands for those of a program that is being traced, for more than its shape."""
+    if in_symbolic_scope():
+        return False
+    if _ON_TENSORFLOW:
+        return tf.is_symbolic_tensor(x)
+    if keras.backend.backend() != "jax":
+        return False
+    import jax  # noqa: PLC0415  (the other backends do without)
+
+    return isinstance(x, jax.core.Tracer)
 
 
 def compiled_by_xla():

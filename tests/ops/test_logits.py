@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.layers import Dense, Embedding, FusedLSTM, TiedDense
-from kerasptb.layers.dense import _warn_of_keras_loss
 from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
-from kerasptb.ops.logits import attach, factors_of
+from kerasptb.ops.logits import attach, factors_of, warn_of_reading
 
 B, T, V = 4, 5, 11
 RANDOM = np.random.default_rng(0)
@@ -117,17 +116,29 @@ def tied(words):
 
 @pytest.mark.parametrize("last", [Dense, tied])
 def test_the_loss_of_keras_is_warned_of_once(last):
-    _warn_of_keras_loss.cache_clear()
+    warn_of_reading.cache_clear()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     with pytest.warns(UserWarning, match=r"write loss=kerasptb\.losses\.SparseCategoricalCrossentropy\(\)") as warned:
         expected = trained(network(last), loss, [])
         trained(network(last), loss, [])
     assert len(warned) == 1
-    _warn_of_keras_loss.cache_clear()
+    warn_of_reading.cache_clear()
     found = trained(network(last), SparseCategoricalCrossentropy(), [])
     assert found == {name: pytest.approx(value, rel=2e-6) for name, value in expected.items()}
     network(last)(X[:B])  # of a model that has not been compiled
     last(V)(np.zeros((B, T, 8), "float32"))
+
+
+@pytest.mark.parametrize("loss", [SequenceCrossEntropy, SparseCategoricalCrossentropy])
+def test_the_dense_layer_of_keras_is_warned_of_once(loss):
+    warn_of_reading.cache_clear()
+    with pytest.warns(UserWarning, match=rf"losses\.{loss.__name__} reads .* those of kerasptb\.layers\.Dense") as warned:
+        for _ in range(2):
+            trained(network(keras.layers.Dense), loss(), [])
+    assert len(warned) == 1
+    warn_of_reading.cache_clear()
+    logits = network(keras.layers.Dense)(X[:B])  # by themselves, outside of a step
+    loss()(Y[:B], logits)
 
 
 def test_losses_are_of_these_targets_only():
