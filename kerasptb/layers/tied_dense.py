@@ -1,24 +1,26 @@
 """The logits layer of a model whose output matrix is its embedding matrix, transposed."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from kerasptb.layers.dense import CarriesFactors
-from kerasptb.ops.plan import check_names
+from kerasptb.ops.plan import available_here, check_names
 from kerasptb.ops.tensors import matmul
 from kerasptb.utils.types import Backend, Precision, Tensor
 from kerasptb.utils.untracked import Untracked
 
 
+@keras.saving.register_keras_serializable(package="kerasptb")
 class TiedDense(CarriesFactors, keras.layers.Layer):
     """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: both train the same matrix.
 
     Press and Wolf, 2017, "Using the Output Embedding to Improve Language Models"; Inan et al., 2017, "Tying Word
     Vectors and Word Classifiers". The logits carry their factors, as those of `Dense`. Keras' `ReversibleEmbedding`
-    has no bias, and does the product and the lookup in the same layer.
+    has no bias, and does the product and the lookup in the same layer. `model.save` keeps both layers and that they
+    share: Keras' files say which objects are the same.
 
     Args:
         embedding: the `keras.layers.Embedding` of V words, of size D. Its matrix stays the embedding's weight; this
@@ -65,12 +67,17 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         """Makes the bias.
 
         Raises:
-            ValueError: if the inputs do not have the embedding's size.
+            ValueError: if the inputs do not have the embedding's size, or the embedding has no matrix yet.
         """
         if input_shape[-1] != self._embedding.output_dim:
             raise ValueError(
                 f"Expected inputs of the embedding's size, [..., {self._embedding.output_dim}]. "
                 f"Received: inputs of shape {tuple(input_shape)}"
+            )
+        if not self._embedding.built:
+            raise ValueError(
+                "A TiedDense layer needs an embedding that was called before, and in a file both in one model, "
+                f"not one inside the other. Received: {self._embedding.name}, not built"
             )
         self.bias = self.add_weight(shape=(self.units,), initializer=self.bias_initializer, name="bias")
 
@@ -105,17 +112,30 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         """Returns the shape of the logits."""
         return (*input_shape[:-1], self.units)
 
-    def get_config(self) -> NoReturn:
-        """Refuses: a config describes one layer, and cannot say that it shares another layer's matrix.
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layer's arguments, while its model is saved: Keras then notes which objects are the same.
 
         Raises:
-            NotImplementedError: always, naming what can be saved.
+            NotImplementedError: elsewhere, such as in `clone_model`, where the copy would have a matrix of its own.
         """
-        raise NotImplementedError(
-            "A TiedDense layer shares an embedding's matrix, which its own config cannot say. Save the weights "
-            "(`model.save_weights`), or use LanguageModel(tie_embeddings=True), which saves and loads whole, and is "
-            "copied by `LanguageModel.from_config(model.get_config())`."
-        )
+        embedding = keras.saving.serialize_keras_object(self._embedding)
+        if "shared_object_id" not in embedding:
+            raise NotImplementedError(
+                "A TiedDense layer shares an embedding's matrix, which its config can say in a file alone. Copy the "
+                'model by `model.save("copy.keras")` and `keras.models.load_model`, or, if it is a LanguageModel, by '
+                "`LanguageModel.from_config(model.get_config())`."
+            )
+        bias_initializer = keras.initializers.serialize(self.bias_initializer)
+        own = {"embedding": embedding, "bias_initializer": bias_initializer}
+        return {**super().get_config(), **own, "backend": self.backend, "precision": self.precision}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
+        # The one that has been loaded before it. Another would be built nowhere, which `build` tells.
+        described = {name: part for name, part in config["embedding"].items() if name != "build_config"}
+        embedding = keras.saving.deserialize_keras_object(described)
+        return cls(**{**available_here(config), "embedding": embedding})
 
     @property
     def _embedding(self):

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.layers import TiedDense
+import kerasptb.layers
+from kerasptb.layers import FusedLSTM, TiedDense
 from kerasptb.losses import SequenceCrossEntropy
 
 
@@ -55,9 +56,35 @@ def test_inputs_of_another_size_are_refused():
         TiedDense(keras.layers.Embedding(5, 3))(np.zeros((2, 4), "float32"))
 
 
-def test_a_config_of_its_own_is_refused():
-    with pytest.raises(NotImplementedError, match=r"shares an embedding's matrix.*tie_embeddings=True"):
-        TiedDense(keras.layers.Embedding(5, 3)).get_config()
+def tied_model(embedding, inner=None):
+    inputs = keras.Input((4,), dtype="int32")
+    x = FusedLSTM(3, return_sequences=True)((inner or embedding)(inputs))
+    return keras.Model(inputs, TiedDense(embedding, bias_initializer="random_uniform", dtype="float32")(x))
+
+
+@pytest.mark.parametrize("of", [keras.layers, kerasptb.layers], ids=["keras", "kerasptb"])
+def test_a_functional_model_is_saved_and_still_tied(of, tmp_path):
+    tokens = np.array([[3, 1, 0, 4]])
+    model = tied_model(of.Embedding(5, 3))
+    model.compile("sgd", SequenceCrossEntropy())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(tokens), model(tokens))
+    assert len(loaded.trainable_weights) == 5
+    _, embedding, _, last = loaded.layers
+    assert last.embeddings is embedding.embeddings
+    for each in (model, loaded):
+        each.train_on_batch(tokens, tokens)
+    np.testing.assert_allclose(loaded(tokens), model(tokens), rtol=1e-6)
+
+
+def test_what_would_not_be_tied_any_more_is_refused(tmp_path):
+    with pytest.raises(NotImplementedError, match=r"shares an embedding's matrix.*load_model"):
+        keras.models.clone_model(tied_model(keras.layers.Embedding(5, 3)))
+    inputs, embedding = keras.Input((4,), dtype="int32"), keras.layers.Embedding(5, 3)
+    tied_model(embedding, keras.Model(inputs, embedding(inputs))).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"embedding that was called.*not built"):
+        keras.models.load_model(tmp_path / "model.keras")
 
 
 def test_a_quantized_embedding_is_refused():

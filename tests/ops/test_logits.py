@@ -132,7 +132,9 @@ def test_the_loss_of_keras_is_warned_of_once(last):
 @pytest.mark.parametrize("loss", [SequenceCrossEntropy, SparseCategoricalCrossentropy])
 def test_the_dense_layer_of_keras_is_warned_of_once(loss):
     warn_of_reading.cache_clear()
-    with pytest.warns(UserWarning, match=rf"losses\.{loss.__name__} reads .* those of kerasptb\.layers\.Dense") as warned:
+    with pytest.warns(
+        UserWarning, match=rf"losses\.{loss.__name__} reads .* those of kerasptb\.layers\.Dense"
+    ) as warned:
         for _ in range(2):
             trained(network(keras.layers.Dense), loss(), [])
     assert len(warned) == 1
