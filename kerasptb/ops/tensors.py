@@ -182,8 +182,7 @@ def differentiable(inference, forward, backward, rows=None):
         save = may_be_differentiated()
         outputs, saved = forward(*arguments) if save else (inference(*arguments), None)
 
-        def gradient(*args, upstream=None):
-            upstream = args if upstream is None else (upstream,)  # PyTorch passes it by name, after the arguments
+        def gradient(*upstream):
             return backward(saved if save else forward(*arguments)[1], upstream)
 
         return outputs, gradient
