@@ -30,7 +30,7 @@ from kerasptb.runs import run as runs
 from kerasptb.runs.progress import ProgressBar
 from kerasptb.runs.recipe import check_texts, make_batches, make_trainer, settings_of_recipe
 from kerasptb.runs.recorder import Recorder
-from kerasptb.runs.settings import RunSettings, asked_settings
+from kerasptb.runs.settings import RunSettings, asked_settings, check_divides
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
@@ -206,7 +206,7 @@ def _begin(data, asked, vocabulary_limit, out, workers):
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
         precision = default_precision(arguments.backend, keras.dtype_policies.get(arguments.dtype))
         arguments = dataclasses.replace(arguments, precision=precision)
-    _check_divides(arguments.batch_size, workers)
+    check_divides(arguments.batch_size, workers)
     # Before a model with a state of so many rows, or a folder, is made.
     check_texts(corpus, arguments.batch_size, arguments.num_steps)
     model = LanguageModel(**arguments.as_dict())
@@ -224,11 +224,9 @@ def _begin(data, asked, vocabulary_limit, out, workers):
 
 def _resume(data, asked, vocabulary_limit, out, workers):
     """Opens a run folder; raises if what is asked for contradicts the run."""
-    if out is None:
-        raise runs.RunError("Resuming needs the run's folder: name it with --out.")
-    run = runs.load_run(out)
+    run = runs.load_resumed(out)
     text = run.settings.data
-    _check_divides(run.settings.model.batch_size, workers)
+    check_divides(run.settings.model.batch_size, workers)
     try:
         run.settings.check_asked(asked)
         limit = text.vocabulary_limit or text.vocabulary_size  # the text may have fewer words than were asked for
@@ -313,11 +311,6 @@ def _fit(job, recorder, callbacks, verbose, report):
         ],
         verbose=verbose,
     )
-
-
-def _check_divides(batch_size, workers):
-    if batch_size % workers:
-        raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
 
 
 def _steps_per_execution(model, callbacks):

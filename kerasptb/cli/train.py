@@ -7,8 +7,10 @@ from kerasptb.arguments import TrainingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import run_together
-from kerasptb.presets import PRESETS, summary_of
-from kerasptb.runs.settings import PARTS
+from kerasptb.presets import PRESETS, get_preset, summary_of
+from kerasptb.runs import load_run
+from kerasptb.runs.run import load_resumed
+from kerasptb.runs.settings import PARTS, arguments_of, check_divides
 
 
 def add_parser(commands):
@@ -53,15 +55,26 @@ def add_parser(commands):
 
 
 def execute(options):
-    if options.workers > 1:
-        return run_together(options)
-    import_keras(joins=True)
-    from kerasptb.runs.settings import arguments_of
-    from kerasptb.training import train
-
     values = arguments.as_arguments(options)
     del values["workers"]
     if (config := values.pop("config")) is not None:
         values = arguments_of(config, **values)
+    if options.workers > 1:
+        check_divides(_batch_size(**values), options.workers)  # before the first of them begins
+        return run_together(options)
+    import_keras(joins=True)
+    from kerasptb.training import train
+
     run = train(**values)
     return 130 if run.metrics["interrupted"] else 0
+
+
+def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=False, model_arguments=None, **others):
+    """Returns the rows of a batch that `train` would train with, without Keras."""
+    if resume:
+        return load_resumed(out).settings.model.batch_size
+    if size := batch_size or (model_arguments or {}).get("batch_size"):
+        return size
+    if start_from is not None:
+        return load_run(start_from).settings.model.batch_size
+    return get_preset(preset or "notebook").model_arguments()["batch_size"]

@@ -180,6 +180,17 @@ class Run:
         return model
 
 
+def load_resumed(out: str | os.PathLike[str] | None) -> Run:
+    """Returns the `Run` that a training is to go on with.
+
+    Raises:
+        RunError: if no folder is named, or it is not a run.
+    """
+    if out is None:
+        raise RunError("Resuming needs the run's folder: name it with --out.")
+    return load_run(out)
+
+
 def load_run(folder: str | os.PathLike[str]) -> Run:
     """Opens a run folder.
 

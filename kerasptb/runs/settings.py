@@ -170,6 +170,12 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
     }
 
 
+def check_divides(batch_size: int, workers: int) -> None:
+    """Raises ValueError unless so many workers can each have rows of a batch, the same number."""
+    if batch_size % workers:
+        raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
+
+
 def _with_known_parts(config):
     if not isinstance(config, dict):
         raise ValueError(f"settings must be an object. Received: {shortened(config)}")

@@ -82,11 +82,29 @@ def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_w
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_said_once(train, texts, tmp_path):
-    status, said = train("--data", texts, "--batch-size", "7")
+def test_what_is_wrong_is_said_once(train, tmp_path):
+    status, said = train("--data", tmp_path)
     assert status == 1
-    assert said.err == "kerasptb: Expected a batch whose rows 2 workers divide. Received: batch_size=7\n"
+    assert said.err.startswith("kerasptb: Expected")
+    assert said.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_no_worker_begins_unless_all_of_them_have_rows(make_run, error_of, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasptb.cli.train.run_together", lambda options: pytest.fail("they begin"))
+    sizes = {"embedding_size": 3, "units": [3], "batch_size": 6, "num_steps": 4, "vocabulary_size": 2}
+    run = make_run(tmp_path / "run", kerasptb.Vocabulary(["a", "b"]), sizes).folder
+    for options, rows in {
+        (): 60,
+        ("--preset", "small"): 32,
+        ("--batch-size", "7"): 7,
+        ("--config", run): 6,
+        ("--from", run): 6,
+        ("--out", run, "--resume"): 6,
+    }.items():
+        said = error_of(["train", "--workers", "1000", *options])
+        assert f"Expected a batch whose rows 1000 workers divide. Received: batch_size={rows}" in said
+    assert "name it with --out" in error_of(["train", "--workers", "2", "--resume"])
 
 
 @pytest.mark.parametrize(
