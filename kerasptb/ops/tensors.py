@@ -40,7 +40,10 @@ def as_tensor(x):
     """
     if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
-    return ops.convert_to_tensor(getattr(x, "value", x))
+    value = getattr(x, "value", x)
+    if keras.backend.backend() == "torch" and value is not x:
+        return ops.copy(value)  # PyTorch's would change with the variable
+    return ops.convert_to_tensor(value)
 
 
 def word_ids(x, name):
