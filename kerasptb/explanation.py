@@ -67,7 +67,7 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
         lstm_0  StatefulLSTM          native, float32
         logits  Dense                 native, float32
         cost    SequenceCrossEntropy  native, float32  The metrics accuracy read the logits.
-        step    fit                   graph            XLA does not compile it: see `jit_compile` of `compile`.
+        step    fit                   graph            compile(jit_compile=True) lets XLA compile it: ...
     """
     if not model.built:
         raise ValueError(f"Expected a model that is built, as by a call or an Input. Received: {model.name}, not built")
@@ -80,7 +80,10 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
         Row(layer.name, type(layer).__name__, plan.implementation, plan.precision, plan.reason)
         for layer, plan in plans.items()
     ]
-    return Explanation([*rows, *([_cost(model, plans), _step(model)] if model.compiled else [])])
+    if model.compiled:
+        rows.append(_cost(model, plans))
+        rows.append(_step(model, rows))
+    return Explanation(rows)
 
 
 def _layers(layer, mask=False):
@@ -166,9 +169,13 @@ def _name(part):
     return part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__)
 
 
-def _step(model):
+def _step(model, rows):
     if model.run_eagerly:
         return Row("step", "fit", "eager", reason="`compile` was called with `run_eagerly=True`.")
     if model.jit_compile:
         return Row("step", "fit", "XLA")
-    return Row("step", "fit", "graph", reason="XLA does not compile it: see `jit_compile` of `compile`.")
+    if refused := [layer.name for layer in model._flatten_layers() if not layer.supports_jit]:
+        return Row("step", "fit", "graph", reason=f"XLA cannot compile {', '.join(refused)} (`supports_jit`).")
+    alone = all(row.implementation == "native" and row.reason is None for row in rows)
+    gain = "2 to 3 % faster." if alone else "slower on a processor, until the rows above are native, without a reason."
+    return Row("step", "fit", "graph", reason=f"compile(jit_compile=True) lets XLA compile it: {gain}")

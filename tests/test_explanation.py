@@ -165,6 +165,21 @@ def test_a_loss_of_ones_own_that_joins():
     assert cost_of(model) == Row("cost", "Joins", "native", "float32", None)
 
 
+def test_the_argument_that_compiles_a_step_is_named():
+    model = own_model()
+    model.compile("sgd", SequenceCrossEntropy(), metrics=["accuracy"])
+    step = kerasptb.explain(model)[-1]
+    assert step[:3] == ("step", "fit", "graph")
+    assert step.reason.startswith("compile(jit_compile=True) lets XLA compile it: slower on a processor, until")
+    model.compile("sgd", SequenceCrossEntropy(), metrics=[Perplexity()])
+    assert kerasptb.explain(model)[-1].reason == "compile(jit_compile=True) lets XLA compile it: 2 to 3 % faster."
+    model.compile("sgd", SequenceCrossEntropy(), jit_compile=True)
+    assert kerasptb.explain(model)[-1] == Row("step", "fit", "XLA", None, None)
+    model.layers[1].supports_jit = False
+    model.compile("sgd", SequenceCrossEntropy())
+    assert kerasptb.explain(model)[-1].reason == f"XLA cannot compile {model.layers[1].name} (`supports_jit`)."
+
+
 def test_a_compute_loss_of_ones_own_and_eager_steps():
     class Own(LanguageModel):
         def compute_loss(self, *args, **kwargs):
