@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -14,15 +13,13 @@ from kerasptb.data.encoding import encode_files
 from kerasptb.data.errors import DataError
 from kerasptb.data.files import fingerprint
 from kerasptb.data.sources import RawCorpus, default_cache, find_corpus
-from kerasptb.data.stored import StoredTexts
+from kerasptb.data.stored import StoredTexts, digest_of
 from kerasptb.data.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
 # A text of so many bytes is kept encoded in the cache folder, and not in memory.
 STORED_BYTES = 1 << 26
-
-_BLOCK = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,12 +50,7 @@ class Corpus:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the vocabulary and the ids: the same wherever the same text is read."""
-        digest = hashlib.sha256("\n".join(self.vocabulary.words).encode())
-        for ids in (self.train, self.valid, self.test):
-            digest.update(f"\n{len(ids)}\n".encode())
-            for start in range(0, len(ids), _BLOCK):
-                digest.update(np.ascontiguousarray(ids[start : start + _BLOCK], "<i4").data)
-        return digest.hexdigest()
+        return digest_of(self.vocabulary, {"train": self.train, "valid": self.valid, "test": self.test})
 
     def split(self, name: str) -> np.ndarray:
         """Returns a split's ids, int32 [N].
@@ -156,7 +148,7 @@ def _stored_corpus(
             ids, of_text = encode_files(raw.files, vocabulary, vocabulary_size, Path(folder))
             digest = _corpus(ids, of_text, raw).digest
             description = {"text": text, "vocabulary_size": made_with, "digest": digest}
-            return _corpus(stored.add(folder, ids, of_text, description), of_text, raw, digest)
+            return _corpus(stored.add(folder, of_text, description), of_text, raw, digest)
     except OSError as error:  # the text itself, if it is that, raises again
         logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
         return encode_corpus(raw, vocabulary, vocabulary_size)
@@ -165,5 +157,5 @@ def _stored_corpus(
 def _corpus(ids: dict[str, Any], vocabulary: Vocabulary, raw: RawCorpus, digest: str | None = None) -> Corpus:
     corpus = Corpus(**ids, vocabulary=vocabulary, **raw.place)
     if digest is not None:
-        corpus.__dict__["digest"] = digest  # of so many words it takes seconds
+        corpus.__dict__["digest"] = digest  # known already
     return corpus

@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from kerasptb.data.files import SPLITS
 from kerasptb.data.vocabulary import Vocabulary
 
 _DESCRIPTION = "text.json"
+_BLOCK = 1 << 22
 
 
 class StoredTexts:
@@ -61,7 +63,7 @@ class StoredTexts:
                 if vocabulary is None and description["vocabulary_size"] != [vocabulary_size]:
                     continue
                 found = vocabulary or Vocabulary.load(folder / "vocabulary.txt")
-                return description, _open(folder, description["lengths"]), found
+                return description, _checked(folder, found, description), found
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # being removed, or damaged
         return None
@@ -78,22 +80,20 @@ class StoredTexts:
                 shutil.rmtree(left, ignore_errors=True)
         return tempfile.TemporaryDirectory(dir=self.folder, prefix=".", ignore_cleanup_errors=True)
 
-    def add(self, folder, ids, vocabulary, description):
+    def add(self, folder, vocabulary, description):
         """Makes a folder with ids an entry, and removes entries of the same text in an earlier state.
 
         Args:
             folder: the folder of a `new_entry`, with the ids in it.
-            ids: mapping from split to the ids, mapped from it.
             vocabulary: the vocabulary.
             description: dict with the keys "text", as for `find`, "vocabulary_size", a list of the size that the
-                vocabulary was made with or an empty one, and whatever `find` is to return.
+                vocabulary was made with or an empty one, and "digest", the result of `digest_of`.
 
         Returns:
             Mapping from split to the ids, read-only.
         """
         folder = Path(folder)
-        lengths = {split: len(values) for split, values in ids.items()}
-        description = {**description, "words": vocabulary.digest, "lengths": lengths}
+        description = {**description, "words": vocabulary.digest}
         vocabulary.save(folder / "vocabulary.txt")
         (folder / _DESCRIPTION).write_text(json.dumps(description))
         self._remove_older(description["text"])
@@ -103,10 +103,10 @@ class StoredTexts:
             folder.rename(entry)
         except OSError:  # another process was faster, or what is there is damaged
             with contextlib.suppress(OSError, ValueError):
-                return _open(entry, lengths)
+                return _checked(entry, vocabulary, description)
             shutil.rmtree(entry, ignore_errors=True)
             folder.rename(entry)
-        return _open(entry, lengths)
+        return _open(entry)
 
     def _remove_older(self, text):
         for folder in self.folder.glob("*"):
@@ -116,8 +116,22 @@ class StoredTexts:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _open(folder, lengths):
-    ids = {split: np.memmap(folder / f"{split}.ids", "<i4", "r") for split in SPLITS}
-    if {split: len(values) for split, values in ids.items()} != lengths:
-        raise DataError(f"{folder} is damaged: its ids are not as long as they were.")
+def digest_of(vocabulary: Vocabulary, ids: Mapping[str, np.ndarray]) -> str:
+    """Returns the SHA-256, in hexadecimal, of a vocabulary and of the ids of all splits; 60 ms for 100 MB."""
+    digest = hashlib.sha256("\n".join(vocabulary.words).encode())
+    for split in SPLITS:
+        digest.update(f"\n{len(ids[split])}\n".encode())
+        for start in range(0, len(ids[split]), _BLOCK):
+            digest.update(np.ascontiguousarray(ids[split][start : start + _BLOCK], "<i4").data)
+    return digest.hexdigest()
+
+
+def _open(folder):
+    return {split: np.memmap(folder / f"{split}.ids", "<i4", "r") for split in SPLITS}
+
+
+def _checked(folder, vocabulary, description):
+    ids = _open(folder)
+    if digest_of(vocabulary, ids) != description["digest"]:
+        raise DataError(f"{folder} is damaged: its ids are not what they were.")
     return ids

@@ -79,7 +79,13 @@ def test_what_is_damaged_is_made_again(text, tmp_path, encoded):
     (entry,) = (cache / "texts").iterdir()
     (entry / "text.json").write_text("{")
     assert load(folder, cache).train.tolist() == expected
-    assert len(encoded) == 3
+    (entry,) = (cache / "texts").iterdir()
+    scrambled = np.array(expected, "<i4")[::-1]
+    assert scrambled.tolist() != expected
+    scrambled.tofile(entry / "train.ids")
+    corpus = load(folder, cache)
+    assert (corpus.train.tolist(), load(folder, cache).train.tolist()) == (expected, expected)
+    assert len(encoded) == 4
 
 
 def test_what_fails_leaves_nothing(text, tmp_path):
