@@ -177,5 +177,5 @@ def _step(model, rows):
     if refused := [layer.name for layer in model._flatten_layers() if not layer.supports_jit]:
         return Row("step", "fit", "graph", reason=f"XLA cannot compile {', '.join(refused)} (`supports_jit`).")
     alone = all(row.implementation == "native" and row.reason is None for row in rows)
-    gain = "2 to 3 % faster." if alone else "slower on a processor, until the rows above are native, without a reason."
+    gain = "1 to 3 % faster." if alone else "slower on a processor, until the rows above are native, without a reason."
     return Row("step", "fit", "graph", reason=f"compile(jit_compile=True) lets XLA compile it: {gain}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
-from kerasptb.data.errors import DataError
+from kerasptb.cli.outcome import printable
+from kerasptb.data.files import read_utf8
 
 
 def add_parser(commands):
@@ -126,7 +127,7 @@ def _type(options, run, model, corpus, ids, corpus_of_run):
 
 
 def _type_own_text(options, run):
-    text = _read(options.text)
+    text = read_utf8(Path(options.text), "text").removeprefix("\ufeff")
     import_keras()
     from kerasptb.evaluation import evaluate_keyboard_on_text
 
@@ -140,19 +141,10 @@ def _report_typing(options, result, name, described):
         print(json.dumps({**described, "keyboard": dataclasses.asdict(result)}))
         return
     print(
-        f"{name} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes saved "
+        f"{printable(name)} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes saved "
         f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
         f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
     )
-
-
-def _read(path):
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"Expected a text in UTF-8. {path} is not, from byte {error.start} on. Convert the file to UTF-8."
-        ) from None
 
 
 def _adapting(options, run, model, ids, corpus):

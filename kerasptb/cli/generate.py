@@ -2,6 +2,7 @@
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
+from kerasptb.cli.outcome import printable
 
 
 def add_parser(commands):
@@ -38,4 +39,4 @@ def execute(options):
         top_k=options.top_k,
         top_p=options.top_p,
     )
-    print(as_text(options.prompt, words))
+    print(printable(as_text(options.prompt, words)))

@@ -47,12 +47,21 @@ def run(options):
     except Exception as error:
         if options.debug or not _is_plain(error):
             raise
-        print(f"kerasptb: {_one_line(error)}", file=sys.stderr)
+        print(f"kerasptb: {printable(_one_line(error))}", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:
             _discard_output()
         return 1
+
+
+# What a terminal obeys instead of showing it: control characters but tab and line feed, and marks of direction.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text):
+    """Returns a text that may hold words of others, with what a terminal obeys as Python writes it, such as `\\x1b`."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _discard_output():

@@ -4,6 +4,7 @@ import json
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
+from kerasptb.cli.outcome import printable
 
 
 def add_parser(commands):
@@ -32,4 +33,4 @@ def execute(options):
         print(json.dumps({"text": options.text, "suggestions": rows}))
         return
     for suggestion in suggestions:
-        print(f"{suggestion.probability:7.2%}  {suggestion.word}")
+        print(f"{suggestion.probability:7.2%}  {printable(suggestion.word)}")

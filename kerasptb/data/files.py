@@ -114,8 +114,7 @@ def read_files(path: Path) -> SplitFiles:
         return {split: SplitFile.on_disk(path / name) for split, name in selected.items()}
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
-    if not path.is_file():
-        raise DataError(f"Expected a folder or a file; others, such as pipes, cannot be read twice. Received: {path}")
+    check_regular(path)
     with _archive_errors(path):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
         if (files := _read_tar(path)) is not None:
@@ -126,6 +125,29 @@ def read_files(path: Path) -> SplitFiles:
         f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. A single text must have "
         "a name that ends in .txt."
     )
+
+
+def check_regular(path: Path) -> None:
+    """Raises a `DataError` for what is there but no file: a pipe cannot be read twice, a device may have no end."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"Expected a file, not a folder, a pipe or a device. Received: {path}")
+
+
+def read_utf8(path: Path, kind: str) -> str:
+    """Returns the content of a file.
+
+    Args:
+        path: the file.
+        kind: what it should be, for messages.
+
+    Raises:
+        DataError: if it is not UTF-8, or no regular file.
+    """
+    check_regular(path)
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"Expected a {kind} in UTF-8. {path} is not, from byte {error.start} on.") from None
 
 
 def fingerprint(path: Path) -> list[list]:

@@ -75,7 +75,7 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
         return _read_sample()
     if data not in ("auto", "ptb"):
         path = Path(data).expanduser()
-        if not path.exists():
+        if not os.fspath(data) or not path.exists():  # "" would be the working directory
             raise FileNotFoundError(
                 "Expected 'auto', 'ptb', 'sample', a folder, an archive or a .txt file. "
                 f"Received: {os.fspath(data)!r}, which does not exist."

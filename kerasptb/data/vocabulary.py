@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.files import read_utf8
 from kerasptb.utils.files import atomic_write
 
 EOS = "<eos>"
@@ -192,10 +193,7 @@ class Vocabulary:
         Raises:
             DataError: the file is not UTF-8, is empty, or holds a line that is not one word.
         """
-        try:
-            text = Path(path).read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"Expected a vocabulary in UTF-8. {path} is not, from byte {error.start} on.") from None
+        text = read_utf8(Path(path), "vocabulary")
         try:
             return cls(text.removesuffix("\n").split("\n") if text else ())
         except DataError as error:

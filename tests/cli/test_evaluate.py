@@ -191,6 +191,7 @@ def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
     path.write_bytes(b"the caf\xe9")
     assert "own.txt is not, from byte 7 on" in error_of(["evaluate", run, "--keyboard", "--text", str(path)])
     assert "own.txt" in error_of(["evaluate", run, "--keyboard", "--text", str(tmp_path / "no" / "own.txt")])
+    assert "Expected a file, not a folder, a pipe" in error_of(["evaluate", run, "--keyboard", "--text", "/dev/zero"])
     for option in (["--learn"], ["--keys", "3"], ["--text", "a.txt"]):
         assert "are of --keyboard" in error_of(["evaluate", run, *option])
     assert "leave --split" in error_of(["evaluate", run, "--keyboard", "--text", str(path), "--split", "valid"])

@@ -1,6 +1,9 @@
 import json
 
 from kerasptb.cli import main
+from kerasptb.data import Vocabulary
+from kerasptb.models import LanguageModel
+from kerasptb.runs.weights import save_weights
 
 
 def test_suggest_prints_words_with_probabilities(run, capsys):
@@ -22,6 +25,20 @@ def test_suggest_gives_what_there_is_of_a_small_vocabulary(tmp_path, capsys):
     capsys.readouterr()
     assert main(["suggest", str(tmp_path / "run"), "a"]) == 0
     assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == ["<eos>", "a", "b"]
+
+
+def test_what_a_terminal_would_obey_is_escaped(make_run, tmp_path, capsys):
+    words = ["<unk>", "<eos>", "\x1b]0;title\x07", "\u202eabc", "می\u200cخواهم", "\x9b2J"]
+    sizes = {"embedding_size": 3, "units": [3], "batch_size": 2, "num_steps": 4, "vocabulary_size": len(words)}
+    run = make_run(tmp_path / "run", Vocabulary(words), sizes)
+    save_weights(LanguageModel(**sizes), run.folder / "best.weights.h5")
+    assert main(["suggest", str(run.folder), "", "-k", "5"]) == 0
+    found = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert found == {"<eos>", "\\x1b]0;title\\x07", "\\u202eabc", "می\u200cخواهم", "\\x9b2J"}
+    assert main(["generate", str(run.folder), "--prompt", "\x1b[2J", "--words", "9", "--seed", "1"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("\\x1b[2J ")
+    assert not set(text) & set("\x1b\x07\x9b\u202e")
 
 
 def test_suggest_gives_five_words_where_no_number_is_named(run, capsys):

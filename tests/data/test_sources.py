@@ -48,6 +48,13 @@ def test_home_is_expanded(home):
     assert find_corpus("~/novels").name == "novels"
 
 
+def test_no_name_is_not_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(write(tmp_path / "novels"))
+    assert find_corpus(".").is_sample is False
+    with pytest.raises(FileNotFoundError, match=r"Received: '', which does not exist"):
+        find_corpus("")
+
+
 def test_nothing_of_that_name():
     with pytest.raises(FileNotFoundError, match=r"Expected 'auto', 'ptb', 'sample'.*'ptp', which does not exist"):
         find_corpus("ptp")
