@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
+from kerasptb.runs.weights import save_weights
 from kerasptb.tuning.built_models import arguments_of
 from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
@@ -239,8 +240,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         )
         metrics = _as_metrics(result)
         record.save(folder)
-        if best.perplexity is None and hasattr(model, "save_weights") and model.built:
-            model.save_weights(folder / WEIGHTS, overwrite=True)
+        if best.perplexity is None and isinstance(model, keras.Model) and model.built:
+            save_weights(model, folder / WEIGHTS)
         return metrics
 
     def _stopping(self, folder, record):
@@ -346,7 +347,7 @@ class _KeepBestWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         perplexity = (logs or {}).get(OBJECTIVE, math.nan)
         if perplexity < (math.inf if self.perplexity is None else self.perplexity):
-            self.model.save_weights(self._path, overwrite=True)
+            save_weights(self.model, self._path)
             self.perplexity = perplexity
 
 

@@ -16,6 +16,11 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symb
 from keras.src.backend.common.tensor_attributes import get_tensor_attr as get_tensor_attr
 from keras.src.backend.common.tensor_attributes import set_tensor_attr as set_tensor_attr
 
+# What `Model.save_weights` does once it has opened its file. Publicly it writes to a path alone, through HDF5, which
+# kills the process where the disk is full.
+from keras.src.saving.saving_lib import H5IOStore as H5IOStore
+from keras.src.saving.saving_lib import _save_state as save_state
+
 # How Keras' trainers read any data. They take such an adapter in the place of data; nothing public shows them batches
 # that were checked, or come in groups.
 from keras.src.trainers.data_adapters import get_data_adapter as get_data_adapter

@@ -1,33 +1,39 @@
 """Files of weights that tell whether they are what was written."""
 
 import hashlib
+import io
 
 import h5py
 import numpy as np
 
+from kerasptb.compat.keras import H5IOStore, save_state
 from kerasptb.runs.damage import RunError, damage
-from kerasptb.utils.files import atomic_write, reserve_space
+from kerasptb.utils.files import atomic_write
 
 _DIGEST = "kerasptb_sha256"
 _REMEDY = "Train on with --resume, which writes it anew, or name the run's other weights."
 
 
-def save_weights(model, path):
-    """Writes a model's weights, with their digest in the same file; the file is replaced whole.
+def save_weights(model, *paths):
+    """Writes a model's weights, with their digest in the same file, to each of the paths; the files are replaced whole.
 
     Args:
         model: a Keras model.
-        path: the file.
+        *paths: the files.
 
     Raises:
-        OSError: if there is no room for it.
+        OSError: if there is no room for them.
     """
-    with atomic_write(path) as temporary:
-        # HDF5 kills the process if the disk is full. Besides the weights it writes some 50 KB.
-        reserve_space(temporary, 4 * model.count_params() + 2**20)
-        model.save_weights(temporary, overwrite=True)
-        with h5py.File(temporary, "r+") as file:
-            file.attrs[_DIGEST] = _digest(file)
+    # In memory: HDF5 kills the process if the disk is full.
+    content = io.BytesIO()
+    store = H5IOStore(content, mode="w")
+    save_state(model, store, assets_store=None, inner_path="", visited_saveables=set())
+    store.close()
+    with h5py.File(content, "r+") as file:
+        file.attrs[_DIGEST] = _digest(file)
+    for path in paths:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
 
 def load_weights(model, path):
@@ -40,15 +46,19 @@ def load_weights(model, path):
     Raises:
         RunError: if the file is damaged, or holds values that are not finite.
     """
+    _check(path)
     with damage(path, _REMEDY):
-        with h5py.File(path, "r") as file:
-            if (expected := file.attrs.get(_DIGEST)) is None:
-                raise ValueError("it has no digest")
-            if expected != _digest(file):
-                raise ValueError("its digest is another")
         model.load_weights(path)
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise RunError(f"{path} holds weights that are not numbers: its training has diverged. {_REMEDY}")
+
+
+def _check(path):
+    with damage(path, _REMEDY), h5py.File(path, "r") as file:
+        if (expected := file.attrs.get(_DIGEST)) is None:
+            raise ValueError("it has no digest")
+        if expected != _digest(file):
+            raise ValueError("its digest is another")
 
 
 def _digest(file):

@@ -53,7 +53,7 @@ def new_folder(path):
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Yields a temporary path, which replaces `path` if the body succeeds.
+    """Yields a temporary path, which replaces `path` if the body succeeds; a power cut afterwards does not undo it.
 
     The temporary file has the name of `path` and is in a hidden folder next to it, `.NAME.…`. A killed process may
     leave this folder behind. Errors of the file system name `path`.
@@ -63,35 +63,37 @@ def atomic_write(path):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder, path.name)
             yield temporary
+            _sync(temporary)  # the disk may know the new name before the content, which is none then
             temporary.replace(path)
+        _sync(path.parent)
     except OSError as error:
         if error.errno is None or (error.filename is not None and f".{path.name}." not in str(error.filename)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def reserve_space(path, num_bytes):
-    """Checks that a file of `num_bytes` bytes can be written, and leaves an empty file.
+def make_folder(path):
+    """Makes a folder and its parents, those that are not there; a power cut afterwards does not undo it."""
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync(folder.parent)
 
-    It is for writers that crash if the disk becomes full, such as HDF5's.
 
-    Args:
-        path: the file.
-        num_bytes: its maximum size.
-
-    Raises:
-        OSError: if there is no room for it.
-    """
-    with Path(path).open("wb") as file:
-        if not hasattr(os, "posix_fallocate"):  # macOS, Windows
-            return
-        try:
-            os.posix_fallocate(file.fileno(), 0, num_bytes)
-        except OSError as error:
-            # Not every file system can reserve space. Other problems are left for the writer to report.
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
-        file.truncate(0)
+def _sync(path):
+    """Waits until the content of a file, or the names in a folder, are on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except PermissionError:  # a folder that may be written but not read, or any on Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such wish
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(handle)
 
 
 def write_json(path, value):

@@ -22,6 +22,8 @@ SIGNATURES = {
     "in_symbolic_scope": [],
     "can_slice_array": ["x"],
     "model_supports_jit": ["model"],
+    "H5IOStore": ["path_or_io", "archive", "mode"],
+    "save_state": ["saveable", "weights_store", "assets_store", "inner_path", "visited_saveables"],
 }
 
 

@@ -23,6 +23,34 @@ def test_weights_come_back(tmp_path):
         np.testing.assert_array_equal(weight, expected)
 
 
+def test_keras_reads_them_with_the_state_of_the_optimizer(tmp_path):
+    path = tmp_path / "best.weights.h5"
+    one, other = model(), model()
+    for made in (one, other):
+        made.compile("adam", "mse")
+    one.fit(np.ones([4, 3]), np.ones([4, 2]), verbose=0)
+    save_weights(one, path)
+    one.save_weights(tmp_path / "keras.weights.h5")
+    for file in (path, tmp_path / "keras.weights.h5"):
+        other.optimizer.build(other.trainable_variables)
+        other.load_weights(file)
+        for variable, expected in zip(other.optimizer.variables, one.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(variable, expected)
+
+
+def test_a_full_disk_is_an_error_however_large_the_optimizer(tmp_path, room_for):
+    path = tmp_path / "best.weights.h5"
+    made = keras.Sequential([keras.Input([3]), keras.layers.Dense(100_000)])
+    made.compile("adam", "mse")
+    made.optimizer.build(made.trainable_variables)
+    save_weights(made, path)
+    before = path.read_bytes()
+    with room_for(len(before) - 1), pytest.raises(OSError, match=f"File too large: '{path}'"):
+        save_weights(made, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_random_bytes_are_seen_or_do_nothing(tmp_path, seed):
     path, random = tmp_path / "best.weights.h5", np.random.default_rng(seed)

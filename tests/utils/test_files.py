@@ -1,11 +1,13 @@
 import concurrent.futures
+import contextlib
 import errno
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
-from kerasptb.utils.files import atomic_write, lock_folder, new_folder, read_json, reserve_space, write_json
+from kerasptb.utils.files import atomic_write, lock_folder, make_folder, new_folder, read_json, write_json
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -70,30 +72,40 @@ def test_json_is_whole_or_as_it_was(tmp_path):
     assert read_json(tmp_path / "c.json") is None
 
 
-def test_room_for_a_file_is_asked_for(tmp_path, monkeypatch):
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_counts(tmp_path, monkeypatch):
+    fsync, replace, done = os.fsync, Path.replace, []
+    path = tmp_path / "new" / "folder" / "file"
+
+    def sync(handle):
+        name = {folder.stat().st_ino: folder.name for folder in (tmp_path, path.parent, path.parent.parent)}
+        done.append(("sync", name.get(os.fstat(handle).st_ino, os.fstat(handle).st_size)))
+        fsync(handle)
+
+    def rename(temporary, target):
+        done.append(("rename", target.name))
+        return replace(temporary, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", rename)
+    make_folder(path.parent)
+    assert done == [("sync", "new"), ("sync", tmp_path.name)]
+    done.clear()
+    make_folder(path.parent)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(b"content")
+    assert done == [("sync", 7), ("rename", "file"), ("sync", "folder")]
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EIO, True), (errno.ENOSPC, True)])
+def test_a_disk_that_fails_is_told_and_one_that_cannot_wait_is_not(tmp_path, monkeypatch, number, told):
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
     path = tmp_path / "file"
-    reserve_space(path, 10_000)
-    assert path.read_bytes() == b""
-
-    def refuse(number):
-        raise OSError(number, "")
-
-    for number, told in (
-        (errno.ENOSPC, True),
-        (errno.EDQUOT, True),
-        (errno.EFBIG, True),
-        (errno.EOPNOTSUPP, False),
-    ):
-        monkeypatch.setattr(os, "posix_fallocate", lambda *_, number=number: refuse(number), raising=False)
-        try:
-            reserve_space(path, 10_000)
-        except OSError as error:
-            assert (error.errno, error.filename, told) == (number, str(path), True)
-        else:
-            assert not told
-    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
-    reserve_space(path, 10_000)
-    assert path.read_bytes() == b""
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match=f"{os.strerror(number)}: '{path}'") if told else contextlib.nullcontext():
+        write_json(path, 1)
+    assert list(tmp_path.iterdir()) == ([] if told else [path])
 
 
 def test_a_folder_is_free_again_whatever_happened_in_it(tmp_path):
