@@ -99,7 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores what the folder has, and makes `fit` begin in that epoch."""
         self._signals.install()
-        self._signals.hold(within=sys._getframe(2))  # `fit`
+        self._signals.hold(within=_frame_of_fit())
         self._written = time.monotonic()
         places = peers.gathered([self.epoch, self.batch])
         if (places != places[0]).any():
@@ -261,6 +261,14 @@ class Checkpoint(keras.callbacks.Callback):
 
         peers.by_first(write)
         self._written = time.monotonic()
+
+
+def _frame_of_fit():
+    """Returns the frame of the call of `fit`, or of what calls a callback in its place."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "fit":
+        frame = frame.f_back
+    return frame or sys._getframe(3)
 
 
 def _variables(model):

@@ -4,7 +4,7 @@ from kerasptb.callbacks import Checkpoint
 from kerasptb.optimizers import averaged_weights
 from kerasptb.runs import run as runs
 from kerasptb.runs.plots import plot_curves
-from kerasptb.runs.weights import save_weights
+from kerasptb.runs.weights import is_whole, mend_weights, save_weights
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write
 
@@ -33,6 +33,7 @@ class Recorder(Checkpoint):
                 "depends on."
             )
         if self.history:
+            peers.by_first(lambda: mend_weights(run.weights_path("best"), run.folder / runs.BEST_COPY))
             self._write_curves()  # if the process was killed between two files, these are one epoch behind
 
     @property
@@ -40,12 +41,20 @@ class Recorder(Checkpoint):
         """The epoch with the lowest validation perplexity, a row of the history."""
         return min(self.history, key=lambda row: row["val_perplexity"])
 
+    def on_train_begin(self, logs=None):
+        """Begins where the folder is, and writes the last weights anew if they are damaged and are those of there."""
+        super().on_train_begin(logs)
+        last = self.run.weights_path("last")
+        if self.history and not self.batch and not peers.by_first(lambda: is_whole(last)):
+            self._save_weights(last)
+
     def write_epoch(self, row):
         """Writes the epoch's files; the checkpoint after the weights, so that a kill between them loses nothing."""
         row = {**row, "learning_rate": row.get("learning_rate", float(self.model.optimizer.learning_rate))}
+        paths = [self.run.weights_path("last")]
         if row["val_perplexity"] < min((before["val_perplexity"] for before in self.history), default=float("inf")):
-            self._save_weights("best")
-        self._save_weights("last")
+            paths = [self.run.weights_path("best"), self.run.folder / runs.BEST_COPY, *paths]
+        self._save_weights(*paths)
         super().write_epoch(row)
         self._write_curves()
 
@@ -57,6 +66,6 @@ class Recorder(Checkpoint):
 
         peers.by_first(write)
 
-    def _save_weights(self, name):
+    def _save_weights(self, *paths):
         with averaged_weights(self.model):
-            peers.by_first(lambda: save_weights(self.model, self.run.weights_path(name)))
+            peers.by_first(lambda: save_weights(self.model, *paths))

@@ -4,6 +4,7 @@
       config.json          the model's, the training's and the data's settings
       vocabulary.txt       one word a line, in the order of the ids
       best.weights.h5      the weights of the epoch with the lowest validation perplexity
+      best.copy.weights.h5 the same again: no training comes by them twice
       last.weights.h5      the weights of the last whole epoch
       resume.npz           the latest checkpoint: all that the training depends on
       resume.before.npz    the checkpoint before
@@ -47,6 +48,7 @@ RESUME_BEFORE = "resume.before.npz"
 LOGS = "logs"
 EXPLANATION = "explain.txt"
 ADAPTATION = "adaptation.json"
+BEST_COPY = "best.copy.weights.h5"
 
 _REMEDY = "Restore it from a copy; without it the run cannot be used."
 
@@ -61,6 +63,7 @@ _FILES = {
     EXPLANATION,
     ADAPTATION,
     "best.weights.h5",
+    BEST_COPY,
     "last.weights.h5",
 }
 

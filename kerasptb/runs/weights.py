@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import logging
+import shutil
 
 import h5py
 import numpy as np
@@ -10,8 +12,10 @@ from kerasptb.compat.keras import H5IOStore, save_state
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.utils.files import atomic_write
 
+logger = logging.getLogger(__name__)
+
 _DIGEST = "kerasptb_sha256"
-_REMEDY = "Train on with --resume, which writes it anew, or name the run's other weights."
+_REMEDY = "--resume writes it anew; or name the run's other weights."
 
 
 def save_weights(model, *paths):
@@ -51,6 +55,34 @@ def load_weights(model, path):
         model.load_weights(path)
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise RunError(f"{path} holds weights that are not numbers: its training has diverged. {_REMEDY}")
+
+
+def is_whole(path):
+    """Returns whether a file of weights is there, and is what was written."""
+    try:
+        _check(path)
+    except (RunError, FileNotFoundError):
+        return False
+    return True
+
+
+def mend_weights(path, copy):
+    """Writes a file of weights that is damaged or gone anew from its copy, or the copy from it, with a line in the log.
+
+    Raises:
+        RunError: if neither is whole.
+    """
+    for file, other in ((path, copy), (copy, path)):
+        if is_whole(file):
+            continue
+        if not is_whole(other):
+            raise RunError(
+                f"Neither {path} nor {copy.name} is whole, and no training comes by these weights again. "
+                "Restore one of them from a copy of the run."
+            )
+        logger.warning("%s is damaged or gone. It is written anew from %s.", file, other.name)
+        with atomic_write(file) as temporary:
+            shutil.copyfile(other, temporary)
 
 
 def _check(path):

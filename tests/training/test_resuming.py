@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -98,6 +99,28 @@ def test_what_a_run_goes_on_from_is_replaced_not_emptied(no_steps, trained, tmp_
     with path.open("rb") as file:  # a reader that opened it before sees the old content
         train(run.folder, epochs=2, resume=True)
         assert file.read() == before != path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["best.weights.h5", "best.copy.weights.h5", "last.weights.h5"])
+def test_a_finished_run_gets_its_weights_back(trained, tmp_path, name):
+    whole, run = trained(tmp_path / "whole", epochs=2), trained(tmp_path / "run", epochs=2)
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:-1000]), Path.unlink):
+        damage(run.folder / name)
+        train(run.folder, resume=True, epochs=2)
+        for weights in ("best", "last"):
+            assert_equal_weights(run, whole, weights)
+        assert (run.folder / "best.copy.weights.h5").read_bytes() == run.weights_path("best").read_bytes()
+    assert run.metrics["epochs"] == 2
+
+
+def test_weights_that_cannot_come_back_are_told_before_anything_changes(trained, tmp_path):
+    run = trained(tmp_path / "run", epochs=2)
+    run.weights_path("best").write_bytes(b"")
+    (run.folder / "best.copy.weights.h5").unlink()
+    before = {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    with pytest.raises(RunError, match=r"Neither .*best\.weights\.h5 nor best\.copy\.weights\.h5 is whole"):
+        train(run.folder, resume=True, epochs=3)
+    assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
 
 
 def test_resuming_keeps_the_runs_settings(trained, tmp_path):
