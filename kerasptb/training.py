@@ -136,9 +136,10 @@ def train(
     report = print if verbose else lambda *_, **__: None
     job = _open(data, asked, vocabulary_size, out, resume)
     with contextlib.ExitStack() as stack:
-        peers.by_first(lambda: bool(stack.enter_context(runs.lock_run(job.run.folder))))
+        held = []
+        peers.by_first(lambda: held.append(stack.enter_context(runs.lock_run(job.run.folder))))
         stack.enter_context(Signals())
-        recorder = Recorder(job.run, checkpoint_minutes)
+        recorder = Recorder(job.run, checkpoint_minutes, *held)
         if resume:
             job = _record_resumption(job, asked["training"].get("epochs"), recorder.epoch, report)
         interrupted = False
@@ -152,7 +153,8 @@ def train(
             report(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
             recorder.close()
-            if peers.is_first() and not resume and not (job.run.folder / runs.RESUME).exists():
+            there = peers.is_first() and held[0].place() == job.run.folder
+            if there and not resume and not (job.run.folder / runs.RESUME).exists():
                 runs.remove(job.run.folder, itself=job.run.made)  # it has nothing that a new start would not make again
         _finish(job, recorder, interrupted, report)
     return job.run

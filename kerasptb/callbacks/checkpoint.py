@@ -16,7 +16,7 @@ import numpy as np
 from kerasptb.callbacks.progress import Progress
 from kerasptb.callbacks.reset_states import stateful_layers
 from kerasptb.utils import peers
-from kerasptb.utils.files import DAMAGE, atomic_write
+from kerasptb.utils.files import DAMAGE, atomic_write, make_folder
 from kerasptb.utils.interrupts import Signals
 
 logger = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ class Checkpoint(keras.callbacks.Callback):
         latest = self.folder / _LATEST
 
         def write():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             with atomic_write(latest) as temporary:
                 with temporary.open("wb") as file:
                     np.savez(file, history=json.dumps(self.history), place=json.dumps(place), **values)

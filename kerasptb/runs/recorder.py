@@ -1,5 +1,8 @@
 """Writes a training's files into its run folder."""
 
+import dataclasses
+from pathlib import Path
+
 from kerasptb.callbacks import Checkpoint
 from kerasptb.optimizers import averaged_weights
 from kerasptb.runs import run as runs
@@ -15,13 +18,16 @@ class Recorder(Checkpoint):
     Args:
         run: the `kerasptb.Run` of the training.
         minutes: as in `Checkpoint`.
+        held: the `HeldFolder` that the first process has of the run; `None` in the others.
 
     Raises:
-        RunError: if the run cannot be resumed.
+        RunError: if the run cannot be resumed. While it trains, if its folder is no longer where it was: if it was
+            renamed, after a checkpoint there.
     """
 
-    def __init__(self, run, minutes=5.0):
+    def __init__(self, run, minutes=5.0, held=None):
         self.run = run
+        self._held = held
         try:
             super().__init__(run.folder, minutes)
         except ValueError as error:
@@ -48,15 +54,39 @@ class Recorder(Checkpoint):
         if self.history and not self.batch and not peers.by_first(lambda: is_whole(last)):
             self._save_weights(last)
 
+    def on_test_begin(self, logs=None):
+        """Ends the training if its folder has been moved, before TensorBoard makes one with the old name."""
+        self._find_folder()
+        if self.folder != self.run.folder:
+            self._write()
+
     def write_epoch(self, row):
         """Writes the epoch's files; the checkpoint after the weights, so that a kill between them loses nothing."""
+        self._find_folder()
         row = {**row, "learning_rate": row.get("learning_rate", float(self.model.optimizer.learning_rate))}
-        paths = [self.run.weights_path("last")]
+        run = dataclasses.replace(self.run, folder=self.folder)
+        paths = [run.weights_path("last")]
         if row["val_perplexity"] < min((before["val_perplexity"] for before in self.history), default=float("inf")):
-            paths = [self.run.weights_path("best"), self.run.folder / runs.BEST_COPY, *paths]
+            paths = [run.weights_path("best"), run.folder / runs.BEST_COPY, *paths]
         self._save_weights(*paths)
         super().write_epoch(row)
         self._write_curves()
+
+    def _find_folder(self):
+        """Lets what follows write into the run's folder, wherever it is."""
+        place = peers.by_first(lambda: None if (place := self._held.place()) is None else str(place))
+        if place is None:
+            raise runs.RunError(f"{self.run.folder} has been removed, or moved out of sight, while it trained.")
+        self.folder = Path(place)
+
+    def _write(self):
+        self._find_folder()
+        super()._write()
+        if self.folder != self.run.folder:
+            raise runs.RunError(
+                f"{self.run.folder} has been moved to {self.folder} while it trained. It has a checkpoint: "
+                f"go on with --resume --out {self.folder}"
+            )
 
     def _write_curves(self):
         def write():

@@ -34,7 +34,7 @@ from kerasptb.arguments import with_changes
 from kerasptb.data import Corpus, Vocabulary, load_corpus
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.settings import CONFIG, RunSettings
-from kerasptb.utils.files import atomic_write, lock_folder, write_json
+from kerasptb.utils.files import HeldFolder, atomic_write, lock_folder, make_folder, write_json
 
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
@@ -249,7 +249,7 @@ def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
     folder = Path(folder)
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with lock_run(folder):  # or two processes might both find it empty
         # One that was killed here has left its vocabulary, or the beginning of it.
         if any(not path.name.lstrip(".").startswith(VOCABULARY) for path in folder.iterdir()):
@@ -266,40 +266,43 @@ def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary
 
 
 def remove(folder: str | os.PathLike[str], itself: bool = True) -> None:
-    """Removes the contents of a run folder.
+    """Removes the files of a run from its folder, and nothing else that is there.
 
     Args:
         folder: the folder.
-        itself: whether to remove it too, unless it is a link or the working directory.
+        itself: whether to remove it too, if nothing is left in it, unless it is a link or the working directory.
     """
-    for child in Path(folder).iterdir():
-        if child.is_dir():
-            shutil.rmtree(child, ignore_errors=True)
-        else:
-            child.unlink(missing_ok=True)
-    if itself:
+    folder = Path(folder)
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    for file in (folder / LOGS).rglob("events.out.tfevents.*"):
+        file.unlink(missing_ok=True)
+    for empty in (*(folder / LOGS).glob("*/"), folder / LOGS, *([folder] if itself else [])):
         with contextlib.suppress(OSError):
-            Path(folder).rmdir()
+            empty.rmdir()
 
 
 @contextlib.contextmanager
-def lock_run(folder: str | os.PathLike[str]) -> Iterator[None]:
+def lock_run(folder: str | os.PathLike[str]) -> Iterator[HeldFolder]:
     """Locks the run folder for this training while the body runs; first removes unfinished files of killed trainings.
 
     Args:
         folder: the run folder.
+
+    Yields:
+        The `HeldFolder`, which knows where the folder is.
 
     Raises:
         RunError: if another training uses it.
     """
     folder = Path(folder)
     busy = RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.")
-    with lock_folder(folder, busy):
+    with lock_folder(folder, busy) as held:
         for leftover in folder.glob(".*"):
             # `atomic_write` names its folders this way; only those for files of a run are removed.
             if leftover.is_dir() and leftover.name[1:].rpartition(".")[0] in _FILES:
                 shutil.rmtree(leftover, ignore_errors=True)
-        yield
+        yield held
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

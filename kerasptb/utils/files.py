@@ -115,6 +115,32 @@ def read_json(path):
         return None
 
 
+class HeldFolder:
+    """A folder that is held open: it is this one, whatever becomes of its name.
+
+    Args:
+        path: its name.
+        handle: the number of the open folder; `None` where the system opens none, and so lets nobody rename it.
+    """
+
+    def __init__(self, path, handle=None):
+        self._path, self._handle = Path(path), handle
+
+    def place(self):
+        """Returns where it is: its name or, after a renaming, another one; `None` if it is gone or cannot be found."""
+        if self._handle is None:
+            return self._path
+        held = os.fstat(self._handle)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self._path.stat(), held):
+                return self._path
+        with contextlib.suppress(OSError):  # only Linux tells
+            now = Path(f"/proc/self/fd/{self._handle}").readlink()
+            if os.path.samestat(now.stat(), held):
+                return now
+        return None
+
+
 @contextlib.contextmanager
 def lock_folder(folder, busy):
     """Locks a folder while the body runs, against others that lock it with this function, if the system has locks.
@@ -122,11 +148,14 @@ def lock_folder(folder, busy):
     Args:
         folder: a folder that exists.
         busy: the exception to raise if another process holds it.
+
+    Yields:
+        The `HeldFolder`.
     """
     try:
         import fcntl  # noqa: PLC0415  (Windows has none)
     except ImportError:
-        yield
+        yield HeldFolder(folder)
         return
     # The folder itself is locked: this leaves no file behind, and the lock ends with the process, however it ends.
     handle = os.open(folder, os.O_RDONLY)
@@ -138,6 +167,6 @@ def lock_folder(folder, busy):
     except OSError:  # a file system without locks
         pass
     try:
-        yield
+        yield HeldFolder(folder, handle)
     finally:
         os.close(handle)

@@ -14,6 +14,7 @@ import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import make_dataset
 from kerasptb.runs import RunError
+from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.weights import save_weights
 
 
@@ -65,27 +66,59 @@ def test_a_run_killed_in_its_first_epoch_resumes_from_the_beginning(trained, tmp
     assert [row["perplexity"] for row in resumed.history] == [row["perplexity"] for row in whole.history]
 
 
-def test_a_failure_before_the_first_epoch_ends_leaves_nothing(no_steps, tmp_path):
+@pytest.mark.parametrize("names", [(), ("notes.txt", "logs/notes.txt", "plots/best.weights.h5")])
+def test_a_failure_before_the_first_epoch_ends_leaves_nothing_but_what_others_wrote(no_steps, tmp_path, names):
     class Fail(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
+            for name in names:
+                (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+                (tmp_path / "run" / name).write_text("mine")
             raise RuntimeError("out of luck")
 
     with pytest.raises(RuntimeError, match="out of luck"):
         train(tmp_path / "run", callbacks=[Fail()])
+    left = [path.relative_to(tmp_path / "run") for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(map(str, left)) == sorted(names)
+    assert (tmp_path / "run").exists() == bool(names)
+
+
+def at_epoch(number, do):
+    """A callback that does something at the begin of an epoch."""
+    return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: do() if epoch == number else None)
+
+
+@pytest.mark.parametrize(("hook", "place"), [("on_epoch_begin", (0, 32)), ("on_test_end", (1, 0))])
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells the new name of an open folder")
+def test_a_run_that_is_renamed_while_it_trains_is_kept_where_it_is(no_steps, tmp_path, hook, place):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+
+    def move(*_):
+        run.rename(moved)
+        run.mkdir()
+        (run / "config.json").write_text("of another run")
+
+    with pytest.raises(RunError, match=f"{run} has been moved to {moved} .*go on with --resume --out {moved}"):
+        train(run, callbacks=[keras.callbacks.LambdaCallback(**{hook: move})])
+    # TensorBoard opens its file at the end of the first validation.
+    left = [path for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name]
+    assert [(path.name, path.read_text()) for path in left] == [("config.json", "of another run")]
+    recorder = Recorder(kerasptb.load_run(moved))  # in the first epoch after all its batches, two calls of 16
+    assert (recorder.epoch, recorder.batch) == place
+    assert len(train(moved, resume=True).history) == 3
+
+
+def test_a_run_that_is_removed_while_it_trains_is_not_made_again(no_steps, tmp_path):
+    with pytest.raises(RunError, match="run has been removed"):
+        train(tmp_path / "run", callbacks=[at_epoch(1, lambda: shutil.rmtree(tmp_path / "run"))])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_whole(no_steps, tmp_path, monkeypatch):
-    class Fill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 1:
-                monkeypatch.setattr(os, "fsync", refuse)
-
     def refuse(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(OSError, match=r"No space left on device: .*best\.weights\.h5"):
-        train(tmp_path / "run", callbacks=[Fill()])
+        train(tmp_path / "run", callbacks=[at_epoch(1, lambda: monkeypatch.setattr(os, "fsync", refuse))])
     names = {"config.json", "vocabulary.txt", "resume.npz", "history.csv", "curves.png", "explain.txt", "logs"}
     weights = {"best.weights.h5", "best.copy.weights.h5", "last.weights.h5"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names | weights

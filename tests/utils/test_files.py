@@ -2,6 +2,7 @@ import concurrent.futures
 import contextlib
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -117,6 +118,21 @@ def test_a_folder_is_free_again_whatever_happened_in_it(tmp_path):
         lock_folder(tmp_path, RuntimeError("busy")),
     ):
         pass
+
+
+def test_a_folder_that_is_held_is_found_under_another_name(tmp_path):
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    with lock_folder(folder, RuntimeError("busy")) as held:
+        assert held.place() == folder
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+        assert held.place() == (tmp_path / "moved" if sys.platform == "linux" else None)
+        (tmp_path / "moved").rmdir()
+        assert held.place() is None
+    with lock_folder(link, RuntimeError("busy")) as held:
+        assert held.place() == link
 
 
 def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
