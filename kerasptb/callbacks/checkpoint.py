@@ -1,12 +1,16 @@
 """Checkpoints within an epoch, from which a training goes on to the same bits."""
 
 import contextlib
+import io
 import itertools
 import json
 import logging
+import math
+import operator
 import os
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ import numpy as np
 from kerasptb.callbacks.progress import Progress
 from kerasptb.callbacks.reset_states import stateful_layers
 from kerasptb.utils import peers
-from kerasptb.utils.files import DAMAGE, atomic_write, make_folder
+from kerasptb.utils.files import DAMAGE, atomic_write, check_regular, make_folder
 from kerasptb.utils.interrupts import Signals
 
 logger = logging.getLogger(__name__)
@@ -59,6 +63,8 @@ class Checkpoint(keras.callbacks.Callback):
         >>> checkpoint = Checkpoint("backup", minutes=5)
         >>> model.fit(batches, epochs=10, callbacks=[ResetStates(), checkpoint])
     """
+
+    _results: tuple[str, ...] = ()  # names of finite numbers that each epoch in the folder must have
 
     def __init__(self, folder: str | os.PathLike[str], minutes: float = 5.0) -> None:
         super().__init__()
@@ -222,14 +228,14 @@ class Checkpoint(keras.callbacks.Callback):
         for name in (_LATEST, _BEFORE):
             path = self.folder / name
             try:
-                # All is read here, so that damage is found here.
-                with path.open("rb") as file, np.load(file) as saved:
-                    values = {key: saved[key] for key in saved.files}
-                history = json.loads(str(values.pop("history")))
+                values = _read_arrays(path)  # all of them, so that damage is found here
+                history = _read_history(str(values.pop("history")), self._results)
                 place = json.loads(str(values.pop("place")))
-                self._logs, progress = dict(place["logs"]), Progress()
-                progress.epoch, progress.batch, progress.history = len(history), int(place["batch"]), list(history)
-                self._progress = progress
+                progress, logs = Progress(), {name: float(value) for name, value in dict(place["logs"]).items()}
+                progress.epoch, progress.batch, progress.history = len(history), operator.index(place["batch"]), history
+                if progress.batch < 0:
+                    raise ValueError(f"{progress.batch} batches are done")
+                self._progress, self._logs = progress, logs
             except FileNotFoundError:
                 continue
             except DAMAGE as error:
@@ -285,6 +291,43 @@ def _variables(model):
         "s": states,
         "m": model.metrics_variables,
     }
+
+
+def _read_arrays(path):
+    """Returns the arrays of a file that `numpy.savez` wrote; never more of them than the file holds.
+
+    Raises:
+        ValueError, and what else is in `DAMAGE`: for any other file.
+    """
+    check_regular(path)
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its arrays are larger than the file")
+        return {part.filename.removesuffix(".npy"): _as_array(archive.read(part)) for part in archive.infolist()}
+
+
+def _as_array(content):
+    """Returns the array in the bytes of an .npy file; `numpy.load` would make it before it knows that they suffice."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its format is another")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.kind not in "biufU":
+        raise ValueError(f"it holds values of type {dtype}")
+    values = np.frombuffer(memoryview(content)[file.tell() :], dtype)
+    return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _read_history(text, names):
+    """Returns the results of the epochs, a list of dicts; raises ValueError for what no training has written."""
+    history = json.loads(text)
+    if not isinstance(history, list):
+        raise ValueError(f"its epochs are {text:.50}")
+    for row in history:
+        numbers = isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
+        if not numbers or "epoch" not in row or not all(math.isfinite(row.get(name, math.nan)) for name in names):
+            raise ValueError(f"the results of an epoch are {json.dumps(row):.200}")
+    return history
 
 
 def _as_saved(value):

@@ -3,7 +3,7 @@
 import contextlib
 import json
 
-from kerasptb.utils.files import DAMAGE
+from kerasptb.utils.files import DAMAGE, check_regular
 
 
 class RunError(ValueError):
@@ -12,13 +12,14 @@ class RunError(ValueError):
 
 @contextlib.contextmanager
 def damage(path, remedy):
-    """Makes a `RunError` of what reading a damaged file raises.
+    """Makes a `RunError` of what reading a damaged file raises; what is no file at all is not read.
 
     Args:
-        path: the file.
+        path: the file, a `Path`.
         remedy: what to do, a sentence.
     """
     try:
+        check_regular(path)
         yield
     except DAMAGE as error:
         if isinstance(error, RunError) or getattr(error, "errno", None) is not None:

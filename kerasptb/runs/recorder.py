@@ -25,6 +25,8 @@ class Recorder(Checkpoint):
             renamed, after a checkpoint there.
     """
 
+    _results = ("perplexity", "val_perplexity", "learning_rate", "words_per_second")
+
     def __init__(self, run, minutes=5.0, held=None):
         self.run = run
         self._held = held

@@ -21,6 +21,7 @@ from kerasptb.arguments import (
     with_changes,
 )
 from kerasptb.runs.damage import RunError
+from kerasptb.utils.files import check_regular
 
 CONFIG = "config.json"
 
@@ -139,8 +140,10 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         >>> kerasptb.train(**arguments_of("runs/small/config.json", seed=2))  # doctest: +SKIP
     """
     path = Path(config)
-    path = path / CONFIG if path.is_dir() else path
     try:
+        if path.is_dir():
+            path = path / CONFIG
+            check_regular(path)  # what is named itself may be a pipe
         found = _with_known_parts(json.loads(path.read_text(encoding="utf-8")))
         parts = {name: read_part(fields, found.get(name, {}), name) for name, fields in PARTS.items()}
         data = read_part(TextRecord.fields(), found.get("data", {}), "data")

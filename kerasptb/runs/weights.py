@@ -89,16 +89,23 @@ def _check(path):
     with damage(path, _REMEDY), h5py.File(path, "r") as file:
         if (expected := file.attrs.get(_DIGEST)) is None:
             raise ValueError("it has no digest")
+        if sum(array.nbytes for array in _arrays(file).values()) > path.stat().st_size:
+            raise ValueError("its arrays are larger than the file")
         if expected != _digest(file):
             raise ValueError("its digest is another")
 
 
-def _digest(file):
-    """Returns the SHA-256 of the names and values of all arrays in an HDF5 file, in hexadecimal."""
+def _arrays(file):
+    """Returns the arrays in an HDF5 file by name, unread."""
     arrays = {}
     file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
+
+
+def _digest(file):
+    """Returns the SHA-256 of the names and values of all arrays in an HDF5 file, in hexadecimal."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[name][()]).tobytes())
+    for name, array in sorted(_arrays(file).items()):
+        digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        digest.update(np.ascontiguousarray(array[()]).tobytes())
     return digest.hexdigest()

@@ -20,6 +20,7 @@ DAMAGE = (
     RuntimeError,
     EOFError,
     OSError,
+    OverflowError,
     SyntaxError,
     tokenize.TokenError,
     zipfile.BadZipFile,
@@ -96,6 +97,16 @@ def _sync(path):
         os.close(handle)
 
 
+def check_regular(path):
+    """Raises a ValueError if there is something else than a file at a path, such as a pipe, which would be waited for.
+
+    Args:
+        path: a `Path`.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+
+
 def write_json(path, value):
     """Writes a value as a complete JSON file.
 
@@ -110,6 +121,7 @@ def write_json(path, value):
 def read_json(path):
     """Returns the value in a JSON file; `None` if the file does not exist or is not (yet) valid JSON."""
     try:
+        check_regular(Path(path))
         return json.loads(Path(path).read_text())
     except (FileNotFoundError, ValueError):  # not UTF-8 either
         return None

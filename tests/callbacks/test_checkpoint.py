@@ -1,8 +1,12 @@
 import functools
+import io
 import itertools
+import os
+import re
 import signal
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -150,6 +154,55 @@ def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, capl
     assert Checkpoint(tmp_path).batch == 7
     (tmp_path / "resume.before.npz").write_bytes(b"")
     with pytest.raises(ValueError, match=r"resume\.before\.npz is damaged: .*cannot go on"):
+        Checkpoint(tmp_path)
+
+
+HUGE = np.lib.stride_tricks.as_strided(np.float32(1), [2**38], [0])
+
+
+class _Header(io.BytesIO):
+    """Where `numpy.save` writes an array of which the values are left out."""
+
+    def __init__(self, array):
+        super().__init__()
+        np.lib.format.write_array_header_1_0(self, np.lib.format.header_data_from_array_1_0(array))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("history", "[1]", "the results of an epoch are 1"),
+        ("history", "[{}]", "the results of an epoch are {}"),
+        ("history", '[{"epoch": 1, "loss": "low"}]', "the results of an epoch are"),
+        ("history", "NaN", "its epochs are NaN"),
+        ("history", "[", "Expecting value"),
+        ("place", '{"batch": -1, "logs": {}}', "-1 batches are done"),
+        ("place", '{"batch": 1e400, "logs": {}}', "cannot be interpreted as an integer"),
+        ("place", '{"batch": 1, "logs": [1]}', "dictionary update sequence"),
+        ("v0", np.array(["text" * 2000] * 100, object), "it holds values of type object"),
+        ("v0", _Header(HUGE).getvalue(), "cannot reshape array of size 0"),
+        ("v0", b"", "not .NPY|EOF|magic"),
+        ("v0", bytes(2**20), "its arrays are larger than the file"),
+    ],
+)
+def test_what_no_training_has_written_is_passed_over(tmp_path, caplog, name, content, told):
+    place = {"history": '[{"epoch": 1, "loss": 2.0}]', "place": '{"batch": 3, "logs": {"loss": 1.0}}'}
+    np.savez(tmp_path / "resume.before.npz", **place, v0=np.ones(3))
+    parts = {key: value for key, value in {**place, "v0": np.ones(3)}.items() if key != name}
+    if isinstance(content, bytes):
+        np.savez(tmp_path / "resume.npz", **parts)
+        with zipfile.ZipFile(tmp_path / "resume.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{name}.npy", content)
+    else:
+        np.savez(tmp_path / "resume.npz", **parts, **{name: content})
+    checkpoint = Checkpoint(tmp_path)
+    assert re.search(rf"resume\.npz is damaged: .*({told})", caplog.text)
+    assert (checkpoint.epoch, checkpoint.batch, checkpoint.history) == (1, 3, [{"epoch": 1, "loss": 2.0}])
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    (tmp_path / "resume.npz").symlink_to(os.devnull)
+    with pytest.raises(ValueError, match=r"resume\.npz is damaged: it is no regular file"):
         Checkpoint(tmp_path)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -114,6 +115,17 @@ def test_a_setting_with_a_default_may_be_missing(tmp_path, create):
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load_run(tmp_path).settings.model.word_dropout == 0.0
     assert load_run(tmp_path).settings.batches.steps_per_epoch is None
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.txt", "history.csv", "metrics.json", "best.weights.h5"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, name, create):
+    create(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to(os.devnull)
+    with pytest.raises(RunError, match=rf"{name} is damaged \(it is no regular file\)"):
+        run = load_run(tmp_path)
+        _ = run.history, run.metrics
+        run.load_model()
 
 
 def test_a_vocabulary_that_was_cut_is_named(tmp_path, create):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -90,6 +91,12 @@ def test_a_file_of_another_form_is_told(tmp_path, content, text):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=text):
         arguments_of(tmp_path / "config.json")
+
+
+def test_the_settings_of_a_folder_are_a_file(tmp_path):
+    (tmp_path / "config.json").symlink_to(os.devnull)
+    with pytest.raises(RunError, match=r"Received: .*config\.json \(it is no regular file\)"):
+        arguments_of(tmp_path)
 
 
 def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_path):

@@ -77,6 +77,15 @@ def test_a_truncated_file_is_named(tmp_path, size):
         load_weights(model(), path)
 
 
+def test_an_array_larger_than_the_file_is_not_read(tmp_path):
+    path = tmp_path / "best.weights.h5"
+    save_weights(model(), path)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("huge", [2**38], "float32")  # it has no values yet
+    with pytest.raises(RunError, match="its arrays are larger than the file"):
+        load_weights(model(), path)
+
+
 def test_a_value_that_was_changed_is_seen(tmp_path):
     path = tmp_path / "best.weights.h5"
     save_weights(model(1.0), path)
