@@ -2,7 +2,7 @@
 
 import argparse
 
-from kerasptb.arguments import Choice, ModelArguments, Number, Several, Whole
+from kerasptb.arguments import Choice, ModelArguments, Number, Several, Text, Whole
 
 DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
@@ -17,7 +17,8 @@ def option_type(kind):
         try:
             return kind.parse(word)
         except (ValueError, OverflowError):
-            raise argparse.ArgumentTypeError(f"expected {kind.expected}, received {word}") from None
+            received = word or "''"
+            raise argparse.ArgumentTypeError(f"expected {kind.expected}, received {received}") from None
 
     return read
 
@@ -36,6 +37,7 @@ rate = option_type(Number(0))
 positive = option_type(Whole())
 probability = option_type(Number(0, 1, without_low=True))
 seed = option_type(Whole(0))
+path = option_type(Text())
 
 _SHARED = {
     "run": {"metavar": "RUN", "help": "run folder"},

@@ -36,7 +36,7 @@ def add_parser(commands):
     arguments.add_fields(command, (field for fields in PARTS.values() for field in fields.values() if field.option))
     arguments.add_shared(command, "--vocabulary-size")
     command.add_argument("--from", dest="start_from", metavar="RUN", help=TrainingArguments.fields()["start_from"].help)
-    command.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
+    command.add_argument("--out", type=arguments.path, metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
     command.add_argument(
         "--checkpoint-minutes",

@@ -22,7 +22,9 @@ def add_parser(commands):
         default=None,
         help="train trials to their last epoch even when they are hopeless",
     )
-    command.add_argument("--out", metavar="DIR", help="the search's folder (default: runs/search-TIME)")
+    command.add_argument(
+        "--out", type=arguments.path, metavar="DIR", help="the search's folder (default: runs/search-TIME)"
+    )
     command.add_argument("--resume", action="store_true", help="go on with the search in --out")
 
 

@@ -14,9 +14,13 @@ from kerasptb.cli import main
         (["generate", "run", "--seed", "1.5"], "--seed: expected a whole number of at least 0, received 1.5"),
         (["serve", "run", "--port", "70000"], "--port: expected a port from 0 to 65535, received 70000"),
         (["serve", "run", "--rate", "nan"], "--rate: expected a number of at least 0, received nan"),
+        (["train", "--out", ""], "--out: expected a text, received ''"),
+        (["train", "--optimizer", ""], "--optimizer: expected a text, received ''"),
+        (["tune", "--out", ""], "--out: expected a text, received ''"),
+        (["tune", "--preset", ""], "--preset: invalid choice: ''"),
     ],
 )
-def test_a_number_out_of_range_is_named(capsys, arguments, text):
+def test_a_value_that_an_option_does_not_take_is_named(capsys, arguments, text):
     assert main(arguments) == 2
     assert text in capsys.readouterr().err
 
