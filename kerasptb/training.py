@@ -141,6 +141,7 @@ def train(
         stack.enter_context(Signals())
         recorder = Recorder(job.run, checkpoint_minutes, *held)
         if resume:
+            _say_what_differs(job, report)
             job = _record_resumption(job, asked["training"].get("epochs"), recorder.epoch, report)
         interrupted = False
         try:
@@ -220,8 +221,9 @@ def _begin(data, asked, vocabulary_limit, out, workers):
     )
     arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
     settings = RunSettings(arguments, batches, training, recipe, text, _versions())
-    folder = out or new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return _Job(runs.create_run(folder, settings, corpus.vocabulary), corpus, model, source)
+    if out is None:
+        out = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    return _Job(runs.create_run(out, settings, corpus.vocabulary), corpus, model, source)
 
 
 def _resume(data, asked, vocabulary_limit, out, workers):
@@ -264,6 +266,18 @@ def _record_resumption(job, epochs, done, report):
 
     peers.by_first(write)
     return dataclasses.replace(job, run=dataclasses.replace(job.run, settings=settings))
+
+
+def _say_what_differs(job, report):
+    """Says what has changed since the run began, and with it the last bits of what is computed."""
+    now = _versions()
+    changes = [
+        f"{name} {value} (now {now.get(name, 'none')})"
+        for name, value in job.settings.versions.items()
+        if now.get(name) != value
+    ]
+    if changes:
+        report(f"The run began with {'; '.join(changes)}. Its last bits may be others than without an interruption.")
 
 
 def _begin_with(job, recorder, report):
@@ -338,6 +352,7 @@ def _versions():
         keras.backend.backend(): importlib.metadata.version(keras.backend.backend()),
         "keras": keras.__version__,
         "numpy": np.__version__,
+        "processors": platforms.processors(),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 from kerasptb.ops.native import loader
+from kerasptb.utils.processors import available_processors
 
 PRECISIONS = loader.PRECISIONS
 
@@ -23,6 +24,13 @@ def visible_gpus():
         gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
         return [max(device.local_hardware_id or 0, 0) for device in gpus]
     return []
+
+
+def processors():
+    """Returns what this process computes with, on which last bits depend, such as "avx2, threads: 4"."""
+    state = loader.status()
+    kernels = state.reason if state.available else f"no native kernels, threads: {available_processors()}"
+    return f"{len(gpus)} GPUs, {kernels}" if (gpus := visible_gpus()) else kernels
 
 
 def why_not_native(precision="float32"):

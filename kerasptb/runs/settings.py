@@ -45,7 +45,7 @@ class RunSettings:
         training: what any training has.
         recipe: dict of the settings of the preset's own training, see `Preset.training_arguments`.
         data: the text.
-        versions: dict of the packages' versions.
+        versions: dict of what the run began with: the packages' versions, and the "processors".
     """
 
     model: ModelArguments

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from small_trainings import SMALL, TINY, Diverging, FailAt, assert_equal_weights
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
 
 
@@ -121,6 +123,21 @@ def test_weights_that_cannot_come_back_are_told_before_anything_changes(trained,
     with pytest.raises(RunError, match=r"Neither .*best\.weights\.h5 nor best\.copy\.weights\.h5 is whole"):
         train(run.folder, resume=True, epochs=3)
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
+
+
+def test_what_the_bits_depend_on_is_told_if_it_is_another(trained, tmp_path, capsys):
+    run = trained(tmp_path / "run", epochs=1)
+    train(run.folder, resume=True, epochs=1, verbose=1)
+    assert "began with" not in capsys.readouterr().out
+    versions, config = run.config["versions"], run.config
+    config["versions"] = {**versions, "keras": "3.0.1", "processors": "avx1, threads: 99", "theano": "1.0"}
+    (run.folder / "config.json").write_text(json.dumps(config))
+    train(run.folder, resume=True, epochs=1, verbose=1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "began with" in line]
+    assert line.startswith(
+        f"The run began with keras 3.0.1 (now {keras.__version__}); processors avx1, threads: 99 "
+        f"(now {platforms.processors()}); theano 1.0 (now none). "
+    )
 
 
 def test_resuming_keeps_the_runs_settings(trained, tmp_path):
