@@ -18,6 +18,7 @@ FILES = (
     "config.json",
     "vocabulary.txt",
     "best.weights.h5",
+    "best.copy.weights.h5",
     "last.weights.h5",
     "resume.npz",
     "history.csv",
