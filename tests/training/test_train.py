@@ -17,8 +17,8 @@ from kerasptb.runs import RunError
 def test_leaves_a_run_folder(figures, tmp_path):
     run = train(tmp_path / "run", training_arguments={"learning_rate": 0.5})
     assert {path.name for path in run.folder.iterdir()} == {
-        "config.json", "vocabulary.txt", "best.weights.h5", "last.weights.h5", "resume.npz", "resume.before.npz",
-        "history.csv", "metrics.json", "curves.png", "explain.txt", "logs",
+        "config.json", "vocabulary.txt", "best.weights.h5", "best.copy.weights.h5", "last.weights.h5", "resume.npz",
+        "resume.before.npz", "history.csv", "metrics.json", "curves.png", "explain.txt", "logs",
     }  # fmt: skip
     assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list(run.folder.glob("logs/*/events*"))
