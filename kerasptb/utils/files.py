@@ -91,7 +91,7 @@ def _sync(path):
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that has no such wish
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot wait
             raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(handle)

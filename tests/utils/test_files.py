@@ -97,7 +97,9 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_cou
     assert done == [("sync", 7), ("rename", "file"), ("sync", "folder")]
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EIO, True), (errno.ENOSPC, True)])
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True), (errno.ENOSPC, True)]
+)
 def test_a_disk_that_fails_is_told_and_one_that_cannot_wait_is_not(tmp_path, monkeypatch, number, told):
     def refuse(_):
         raise OSError(number, os.strerror(number))
