@@ -13,7 +13,6 @@ import gzip
 import io
 import lzma
 import os
-import shutil
 import struct
 import tarfile
 import tempfile
@@ -22,9 +21,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, cast
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.tar import is_tar, tar_members
 
 SPLITS = ("train", "valid", "test")
 
@@ -52,9 +52,6 @@ _DAMAGE = (
     OverflowError,
     LookupError,
 )
-
-# What a tar has besides its files, such as long names, is read into memory whole.
-_MAX_HEADER_BYTES = 1 << 20
 
 _CHUNK_BYTES = 1 << 22
 
@@ -227,60 +224,39 @@ def _check_size(path: Path, num_bytes: int) -> None:
         )
 
 
-class _Bounded:
-    """An open file for `tarfile`, which refuses to read large headers, or beyond the limit of what is unpacked."""
-
-    def __init__(self, file, path):
-        self._file, self._path = file, path
-
-    def read(self, size):
-        if size > _MAX_HEADER_BYTES:
-            raise DataError(f"Expected an archive of ordinary names. {self._path} has a header of {size:,} bytes.")
-        _check_size(self._path, self._file.tell() + size - _MAX_HEADER_BYTES)
-        return self._file.read(size)
-
-    def seek(self, position, whence=os.SEEK_SET):
-        if whence == os.SEEK_SET:
-            _check_size(self._path, position - _MAX_HEADER_BYTES)
-        return self._file.seek(position, whence)
-
-    def tell(self):
-        return self._file.tell()
-
-
 def _read_tar(path: Path) -> SplitFiles | None:
     """Returns the files of a tar; None if it is none."""
     for open_file in (open, gzip.open, bz2.open, lzma.open):
-        with open_file(path, "rb") as file:
+        with open_file(path, "rb") as opened:
+            file = cast(IO[bytes], opened)
             try:
-                bounded: Any = _Bounded(file, path)  # has what reading an archive needs
-                archive = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
+                if not is_tar(file):
+                    continue
             except _DAMAGE as error:
-                if isinstance(error, DataError) or getattr(error, "errno", None) is not None:
+                if getattr(error, "errno", None) is not None:
                     raise
-                continue  # of another compression, or no tar at all
-            with archive:
-                return _files_of_tar(archive, path)
+                continue  # of another compression
+            return _files_of_tar(file, path)
     return None
 
 
-def _files_of_tar(archive: tarfile.TarFile, path: Path) -> SplitFiles:
+def _files_of_tar(file: IO[bytes], path: Path) -> SplitFiles:
     members = {}
     total = 0
-    for member in archive:
+    for member in tar_members(file):
         # Checked before the member is skipped, because skipping decompresses it.
         total += member.size
         _check_size(path, total)
         # Only plain files: a link could name a file outside the archive.
-        if member.isreg() and _is_corpus_name(member.name):
+        if member.is_file and _is_corpus_name(member.name):
             members[member.name] = member
     selected = choose_names(members, str(path))
     # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
     names = sorted(selected.values(), key=lambda name: members[name].offset)
     copies = {}
     for name in names:
-        content = archive.extractfile(members[name])
-        copies[name] = _copy(content, f"{path}/{name}")  # type: ignore[arg-type]  # a plain file has content
+        file.seek(members[name].offset)
+        copies[name] = _copy(file, members[name].size, f"{path}/{name}")
     return {split: copies[name] for split, name in selected.items()}
 
 
@@ -291,16 +267,22 @@ def _read_zip(path: Path) -> SplitFiles:
         selected = choose_names(members, str(path))
         # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
         _check_size(path, sum(members[name].file_size for name in selected.values()))
-        return {split: _copy(archive.open(members[name]), f"{path}/{name}") for split, name in selected.items()}
+        copies = {}
+        for split, name in selected.items():
+            with archive.open(members[name]) as content:
+                copies[split] = _copy(content, members[name].file_size, f"{path}/{name}")
+        return copies
 
 
-def _copy(member: IO[bytes], path: str) -> SplitFile:
-    """Returns a file with the content of an archive's member."""
+def _copy(content: IO[bytes], size: int, path: str) -> SplitFile:
+    """Returns a file with the next bytes of an archive."""
     with contextlib.ExitStack() as at_errors:
         copy = at_errors.enter_context(tempfile.TemporaryFile())
-        with member:
-            shutil.copyfileobj(member, copy, 2**18)
-        size = copy.tell()
+        while missing := size - copy.tell():
+            piece = content.read(min(missing, 2**18))
+            if not piece:
+                raise EOFError(f"{path} ends after {copy.tell():,} of {size:,} bytes")
+            copy.write(piece)
         copy.flush()
         at_errors.pop_all()
 
