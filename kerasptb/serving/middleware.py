@@ -5,6 +5,7 @@ import collections
 import ipaddress
 import json
 import math
+import re
 import time
 
 # The page loads nothing from other servers, has no inline script or style, and may not be framed.
@@ -40,12 +41,14 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+# An IPv6 address without brackets has no port.
+_HOST = re.compile(r"\[([0-9a-f:.]*)\](?::[0-9]*)?|([^:\[\]]*?)\.?(?::[0-9]*)?|([0-9a-f:.]*)")
+
+
 def _name(host):
-    """Returns the name or address of a host that may have a port."""
-    if host.startswith("["):
-        return host[1:].rpartition("]")[0].lower()
-    name = host if host.count(":") > 1 else host.partition(":")[0]  # an IPv6 address without brackets has no port
-    return name.lower().removesuffix(".")
+    """Returns the name or address of a host that may have a port; "" for what is no host."""
+    found = _HOST.fullmatch(host.lower())
+    return found[found.lastindex] if found else ""
 
 
 class AllowedHosts:
@@ -61,7 +64,7 @@ class AllowedHosts:
 
     def __init__(self, app, hosts=()):
         self._app = app
-        self._hosts = {"localhost", *map(_name, hosts)}
+        self._hosts = {"localhost", *map(_name, hosts)} - {""}
 
     async def __call__(self, scope, receive, send):
         """Answers a request."""

@@ -147,6 +147,13 @@ def test_clients_are_forgotten_oldest_first():
         (b"Models.example:80", 200),
         (b"attacker.example:8000", 421),
         (b"localhost.attacker.example", 421),
+        (b"localhost:attacker.example", 421),
+        (b"localhost:80:80", 421),
+        (b"localhost:8x", 421),
+        (b"localhost:\xb2", 421),  # a digit, in Unicode
+        (b"[::1]attacker.example", 421),
+        (b"[::1]:attacker.example", 421),
+        (b":8000", 421),
         (b"127.0.0.1.attacker.example", 421),
         (b"192.168.1.7", 421),
         (b"[::2]:8000", 421),
