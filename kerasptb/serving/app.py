@@ -78,12 +78,12 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
     app.add_exception_handler(Exception, _fail)
     # A request passes the middleware that was added last first.
     app.add_middleware(CancelOnDisconnect)
-    state = largest_token(predictor.state_size, len(predictor.vocabulary))
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + state)
     if rate is not None:
         app.add_middleware(RateLimit, rate=rate)
     if allowed_hosts is not None:
         app.add_middleware(AllowedHosts, hosts=allowed_hosts)
+    state = largest_token(predictor.state_size, len(predictor.vocabulary))
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + state)
     app.add_middleware(SecurityHeaders)
     return app
 

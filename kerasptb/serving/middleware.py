@@ -84,10 +84,15 @@ class AllowedHosts:
             return False
 
 
+# The rest of the body still comes, and the next request would lie behind it.
+_CLOSE = {"Connection": "close"}
+
+
 class BodyLimit:
     """ASGI middleware that refuses too large bodies with 413, with or without a Content-Length, and slow ones with 408.
 
-    Bodies that never end would keep their connections open, until the process may open no more.
+    Bodies that never end would keep their connections open, until the process may open no more. What is within has the
+    whole body of a request that it refuses, so that the next one on the connection can be read.
 
     Args:
         app: the ASGI application within.
@@ -115,10 +120,10 @@ class BodyLimit:
                     message = await receive()
             except TimeoutError:
                 reason = f"Expected the whole body within {self._max_seconds:g} seconds."
-                await send_problem(send, 408, reason, {"Connection": "close"})
+                await send_problem(send, 408, reason, _CLOSE)
                 return
             except asyncio.CancelledError:  # the server stops before the whole body has arrived
-                await send_problem(send, 503, "The server is stopping. Try again later.")
+                await send_problem(send, 503, "The server is stopping. Try again later.", _CLOSE)
                 return
             if message["type"] == "http.disconnect":
                 return
@@ -126,7 +131,8 @@ class BodyLimit:
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
         if max(size, announced) > self._max_bytes:
-            await send_problem(send, 413, f"Expected a body of at most {self._max_bytes:,} bytes. Received more.")
+            reason = f"Expected a body of at most {self._max_bytes:,} bytes. Received more."
+            await send_problem(send, 413, reason, _CLOSE)
             return
         messages = iter(messages)
 

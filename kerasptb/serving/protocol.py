@@ -13,8 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Seconds for which a client may leave an answer unread while the connection's buffer is full, or is being closed.
 UNREAD_LIMIT = 10
-# Seconds for which the rest of a body is thrown away that was refused: if the connection were closed at once, the
-# client's system might throw away the answer.
+# Seconds for which the rest of a body is thrown away that was refused.
 LINGER_LIMIT = 2
 # Bytes that the system may hold of answers on their way. Linux would let it grow to megabytes: a client that sends
 # requests and reads nothing would have thousands of them computed.
@@ -36,15 +35,15 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport):
         """Starts the time for a request, or refuses the connection."""
         super().connection_made(transport)
+        self.transport = _Transport(transport, self)  # which uvicorn closes
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._is_half_closed = self._throws_away = False
+        self._is_half_closed = False
         self._unread = None
         self._address = (self.client or ("",))[0]
         self._open[self._address] += 1
         self._expect_request()
         if self._open[self._address] > self.max_connections:
             transport.write(_TOO_MANY)
-            self._throws_away = True
             self._close()
 
     def connection_lost(self, exc):
@@ -58,7 +57,7 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data):
         """Takes what the client sends; the time for a request goes on until all headers have come."""
-        if self._throws_away:
+        if self.transport.is_closing():
             return
         # uvicorn would cancel the time limit at the first byte.
         limit, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
@@ -80,13 +79,16 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self):
         """Ends the connection if its client sends nothing more, or more of what is not wanted."""
         super().on_response_complete()
+        # If it is not complete any more, there was a further request in the pipeline.
+        if self.cycle.response_complete and (self._is_half_closed or self.is_unread):
+            self.transport.close()
         if self.transport.is_closing():
             self._wait_for_reader(True)
-        elif self.cycle.response_complete:  # there was no further request in the pipeline
-            if self.conn.their_state is h11.SEND_BODY:
-                self._linger()
-            elif self._is_half_closed:
-                self._close()
+
+    @property
+    def is_unread(self):
+        """Whether the client has not sent its whole request, as far as it was read."""
+        return self.conn.their_state is h11.SEND_BODY
 
     def timeout_keep_alive_handler(self):
         """Closes a connection without a request."""
@@ -103,11 +105,6 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
         self._wait_for_reader(self.transport.is_closing())
 
-    def _linger(self):
-        self._throws_away = True
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(LINGER_LIMIT, self._close)
-
     def _close(self):
         self.transport.close()
         self._wait_for_reader(True)
@@ -119,3 +116,31 @@ class BoundedProtocol(H11Protocol):
 
     def _expect_request(self):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+
+class _Transport:
+    """A connection's transport. While the client sends a body that was refused, closing it waits.
+
+    If the connection were closed at once, the client's system might throw away the answer.
+    """
+
+    def __init__(self, transport, protocol):
+        self._transport, self._protocol = transport, protocol
+        self._lingers = False
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def is_closing(self):
+        """Returns whether nothing more is to be read or written."""
+        return self._lingers or self._transport.is_closing()
+
+    def close(self):
+        """Ends the answers at once, and the connection when the client has had the time to see that."""
+        if self._lingers or not self._protocol.is_unread:
+            self._transport.close()
+        elif not self._transport.is_closing():
+            self._lingers = True
+            self._transport.write_eof()
+            self._protocol.flow.resume_reading()
+            self._protocol.loop.call_later(LINGER_LIMIT, self._transport.close)

@@ -43,8 +43,8 @@ def test_a_body_of_the_limit_passes_whole():
 def test_a_larger_body_is_refused_whether_announced_or_not():
     app = BodyLimit(echo, 10)
     for body, headers in (([b"0123", b"456789x"], []), ([b""], [(b"content-length", b"11")])):
-        status, _, answer = request(app, body=body, headers=headers)
-        assert status == 413
+        status, answered, answer = request(app, body=body, headers=headers)
+        assert (status, answered[b"connection"]) == (413, b"close")
         assert "at most 10 bytes" in json.loads(answer)["error"]
     assert request(app, body=[b"0"], headers=[(b"content-length", b"one")])[0] == 200
 
@@ -100,6 +100,7 @@ def test_a_body_that_is_still_coming_when_the_server_ends_is_answered():
 
     asyncio.run(stop())
     assert sent[0]["status"] == 503
+    assert (b"connection", b"close") in sent[0]["headers"]
     assert "stopping" in json.loads(sent[1]["body"])["error"]
 
 

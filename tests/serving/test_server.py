@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -176,6 +177,30 @@ def test_a_body_that_goes_on_after_its_refusal_keeps_no_connection(monkeypatch):
         else:
             raise AssertionError("it stays open")
     assert received.startswith(b"HTTP/1.1 429")
+
+
+def test_a_connection_goes_on_after_a_refusal(predictor):
+    app = pytest.importorskip("kerasptb.serving.app", reason="the extra `serve` is not installed")
+    app = app.create_app(predictor, rate=0.25, allowed_hosts=())
+    body, headers = b'{"text": ""}', {"Content-Type": "application/json"}
+    with listening_with(app) as address, contextlib.closing(http.client.HTTPConnection(*address, 20)) as client:
+        connections = []
+        for foreign in ({}, {}, {}, {"Host": "attacker.example"}, {"Host": "attacker.example"}):
+            # Headers and body are sent one after the other, and the refusal comes between them.
+            client.request("POST", "/v1/suggest", body, headers | foreign)
+            connections.append(client.sock)
+            answer = client.getresponse()
+            assert answer.status == (421 if foreign else 200 if len(connections) == 1 else 429)
+            answer.read()
+        assert len(set(connections)) == 1
+        for _ in range(2):
+            client.request("POST", "/v1/suggest", b" " * 2_000_000, headers)
+            answer = client.getresponse()
+            assert (answer.status, answer.getheader("Connection")) == (413, "close")
+            answer.read()
+        client.request("GET", "/health")
+        assert client.getresponse().status == 200
+    app.state.engine.close()
 
 
 def test_a_client_that_has_closed_its_side_gets_its_answer():
