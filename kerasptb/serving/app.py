@@ -90,9 +90,7 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
 
 def _add_routes(app, engine):
     predictor = engine.predictor
-    problems = {
-        status: {"model": schemas.Problem, "description": description} for status, description in _PROBLEMS.items()
-    }
+    of_state, problems = _described({409: "The state is damaged, or another model's."}), _described(_PROBLEMS)
 
     @app.post("/v1/suggest", responses=problems, tags=["API"], summary="Suggest words for a text")
     async def suggest(request: schemas.SuggestRequest) -> schemas.SuggestResponse:
@@ -101,7 +99,7 @@ def _add_routes(app, engine):
         suggestions, total = engine.rank(await engine.context(written), prefix, request.k, cache)
         return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
 
-    @app.post("/v1/stream", responses=problems, tags=["API"], summary="Suggest words, a few words at a time")
+    @app.post("/v1/stream", responses=problems | of_state, tags=["API"], summary="Suggest words, a few words at a time")
     async def stream(request: schemas.StreamRequest) -> schemas.StreamResponse:
         """Reads only what came since the last request, at the cost of those words alone; the server remembers nothing.
 
@@ -150,6 +148,10 @@ def _add_routes(app, engine):
     app.mount("/static", StaticFiles(directory=_PAGE))
 
 
+def _described(problems):
+    return {status: {"model": schemas.Problem, "description": reason} for status, reason in problems.items()}
+
+
 def _suggested(suggestions):
     return [schemas.SuggestedWord(word=each.word, probability=each.probability) for each in suggestions]
 
@@ -188,7 +190,7 @@ async def _refuse_invalid(request: Request, error: RequestValidationError) -> JS
 
 
 async def _refuse_bad(request: Request, error: BadRequestError) -> JSONResponse:
-    return _problem(422, str(error))
+    return _problem(error.status, str(error))
 
 
 async def _refuse_busy(request: Request, error: BusyError) -> JSONResponse:

@@ -14,7 +14,7 @@ import hashlib
 import numpy as np
 
 from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, WordCache
-from kerasptb.serving.errors import BadRequestError
+from kerasptb.serving.errors import StateError
 
 _STATE_ALONE, _WITH_WORDS = b"\x01", b"\x02"
 _DIGEST_SIZE = 8
@@ -55,7 +55,7 @@ def decode_state(token, fingerprint, state_size, vocabulary):
         cache: the `WordCache` of the words typed before; `None` if there is none in the token.
 
     Raises:
-        BadRequestError: if it is not a token, is damaged, or belongs to another model.
+        StateError: if it is not a token, is damaged, or belongs to another model.
     """
     try:
         content = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
@@ -63,17 +63,17 @@ def decode_state(token, fingerprint, state_size, vocabulary):
         content = b""
     content, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if content[:1] not in (_STATE_ALONE, _WITH_WORDS) or digest != _digest(content):
-        raise BadRequestError(f"`state` is not what an earlier answer gave, whole and unchanged. {_AGAIN}")
+        raise StateError(f"`state` is not what an earlier answer gave, whole and unchanged. {_AGAIN}")
     model = bytes.fromhex(fingerprint)
     if not content.startswith(model, 1):
-        raise BadRequestError(f"`state` belongs to another model than the one served here, {fingerprint}. {_AGAIN}")
+        raise StateError(f"`state` belongs to another model than the one served here, {fingerprint}. {_AGAIN}")
     begin, end = 1 + len(model), 1 + len(model) + 4 * state_size
     state, words = content[begin:end], content[end:]
     with_words = content[:1] == _WITH_WORDS
     # Anyone can compute the digest, so neither size nor values can be trusted.
     whole = len(state) == 4 * state_size and bool(words) == with_words
     if not whole or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
-        raise BadRequestError(f"`state` does not hold {state_size} numbers such as a model's state has. {_AGAIN}")
+        raise StateError(f"`state` does not hold {state_size} numbers such as a model's state has. {_AGAIN}")
     return np.frombuffer(state, "<f4").astype(np.float32), _decode_words(words, vocabulary) if with_words else None
 
 
@@ -107,7 +107,7 @@ def _decode_words(content, vocabulary):
         and (np.frombuffer(ids, id_type) < len(vocabulary) + len(new_words)).all()
     )
     if not sound:
-        raise BadRequestError(f"`state` does not hold words such as an answer's state has. {_AGAIN}")
+        raise StateError(f"`state` does not hold words such as an answer's state has. {_AGAIN}")
     return WordCache(vocabulary, np.frombuffer(ids, id_type), new_words)
 
 

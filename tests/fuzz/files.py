@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kera
     from kerasptb.data.word_cache import WordCache
     from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
     from kerasptb.runs import RunError, load_run
-    from kerasptb.serving.errors import BadRequestError
+    from kerasptb.serving.errors import StateError
     from kerasptb.serving.state_token import decode_state, encode_state
 
 FOLDER = Path(tempfile.mkdtemp(prefix="kerasptb-fuzz-"))
@@ -136,7 +136,7 @@ def token(data):
         sent = "".join(sent)
     try:
         state, cache = decode_state(sent, fingerprint, 8, WORDS)
-    except BadRequestError:
+    except StateError:
         return
     assert state.shape == (8,)
     assert abs(state).max() <= 1e6

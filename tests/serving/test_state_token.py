@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
 from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, WordCache
-from kerasptb.serving.errors import BadRequestError
+from kerasptb.serving.errors import StateError
 from kerasptb.serving.state_token import decode_state, encode_state, largest_token
 
 FINGERPRINT = "0123456789abcdef"
@@ -35,7 +35,7 @@ def test_a_token_is_safe_in_a_url():
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_what_is_no_token_is_refused(token):
-    with pytest.raises(BadRequestError, match="Begin again without a state"):
+    with pytest.raises(StateError, match="Begin again without a state"):
         decode_state(token, FINGERPRINT, 4, VOCABULARY)
 
 
@@ -45,19 +45,19 @@ def test_any_changed_character_is_noticed(data):
     token = encode_state(STATE, FINGERPRINT)
     i = data.draw(st.integers(0, len(token) - 2))  # the last character holds bits that stand for nothing
     character = data.draw(st.sampled_from("ABxyz012-_").filter(lambda c: c != token[i]))
-    with pytest.raises(BadRequestError, match="whole and unchanged"):
+    with pytest.raises(StateError, match="whole and unchanged"):
         decode_state(token[:i] + character + token[i + 1 :], FINGERPRINT, 4, VOCABULARY)
 
 
 def test_a_token_of_another_model_is_refused():
-    with pytest.raises(BadRequestError, match="another model"):
+    with pytest.raises(StateError, match="another model"):
         decode_state(encode_state(STATE, "fedcba9876543210"), FINGERPRINT, 4, VOCABULARY)
 
 
 @pytest.mark.parametrize("values", [[], [1.0] * 3, [1.0] * 5, [1.0, 2.0, np.nan, 0.0], [np.inf] * 4, [3e38] * 4])
 def test_a_forged_token_of_a_wrong_size_or_values_is_refused(values):
     content = b"\x01" + bytes.fromhex(FINGERPRINT) + np.array(values, "<f4").tobytes()
-    with pytest.raises(BadRequestError, match="4 numbers such as"):
+    with pytest.raises(StateError, match="4 numbers such as"):
         decode_state(forged(content), FINGERPRINT, 4, VOCABULARY)
 
 
@@ -98,11 +98,11 @@ def test_the_largest_token():
 )
 def test_forged_words_are_refused(words):
     content = b"\x02" + bytes.fromhex(FINGERPRINT) + STATE.tobytes() + words
-    with pytest.raises(BadRequestError, match=r"does not hold .* Begin again"):
+    with pytest.raises(StateError, match=r"does not hold .* Begin again"):
         decode_state(forged(content), FINGERPRINT, 4, VOCABULARY)
 
 
 def test_a_vocabulary_without_unk_has_no_new_words():
     content = b"\x02" + bytes.fromhex(FINGERPRINT) + STATE.tobytes() + b"\x00\x00zebra"
-    with pytest.raises(BadRequestError, match="does not hold words"):
+    with pytest.raises(StateError, match="does not hold words"):
         decode_state(forged(content), FINGERPRINT, 4, Vocabulary(["the"]))
