@@ -24,10 +24,18 @@ def add_parser(commands):
         metavar="NAME",
         help="a name by which requests may ask for the server, besides localhost; may be repeated",
     )
+    command.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a proxy, or a network of them, whose X-Forwarded-For names the client (default: none is believed); "
+        "may be repeated",
+    )
 
 
 def execute(options):
     import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve
 
-    serve(options.run, options.host, options.port, options.rate, options.allow_host)
+    serve(options.run, options.host, options.port, options.rate, options.allow_host, options.proxy)

@@ -37,6 +37,7 @@ def serve(
     port: int = 8000,
     rate: float | None = None,
     allowed_hosts: Collection[str] = (),
+    proxies: Collection[str] = (),
 ) -> None:
     """Serves a model's keyboard page and API until it is interrupted.
 
@@ -48,9 +49,11 @@ def serve(
         allowed_hosts: names by which requests may ask for the server, besides this machine's own ("localhost"). At
             this machine's own address no others are allowed, so that no page of another site reaches the server by a
             name that it has made lead here; elsewhere any name is, unless there are some here.
+        proxies: addresses of proxies, or networks ("10.0.0.0/8"). For what comes from there the client counts whom
+            `X-Forwarded-For` names; any other client could name whom it likes.
 
     Raises:
-        ServingError: if the extra `serve` is not installed, or the folder holds no model.
+        ServingError: if the extra `serve` is not installed, the folder holds no model, or a proxy is no address.
         OSError: if the address cannot be listened at.
     """
     try:
@@ -61,13 +64,20 @@ def serve(
     except ModuleNotFoundError as error:
         packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
         raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
+    trusted = [_network(proxy) for proxy in proxies]
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     with _listen(host, port) as listening:
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         app = create_app(load_predictor(folder), rate, allowed_hosts if is_own or allowed_hosts else None)
         config = uvicorn.Config(
-            app, http=BoundedProtocol, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+            app,
+            http=BoundedProtocol,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            proxy_headers=bool(trusted),  # uvicorn trusts this machine's own by default
+            forwarded_allow_ips=trusted,
         )
         BoundedProtocol.max_connections = _allow_many_connections()
         address = f"[{host}]" if ":" in host else host
@@ -77,6 +87,16 @@ def serve(
         except KeyboardInterrupt:
             # Ctrl-C is how the server is stopped; uvicorn raises this again after closing everything.
             print("Stopped.")
+
+
+def _network(proxy):
+    """Returns the network of a proxy's address as uvicorn takes it."""
+    try:
+        return str(ipaddress.ip_network(proxy, strict=False))
+    except ValueError:
+        raise ServingError(
+            f"Expected a proxy's IP address, or a network such as 10.0.0.0/8. Received: {proxy}"
+        ) from None
 
 
 def _allow_many_connections():

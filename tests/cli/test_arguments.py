@@ -31,6 +31,9 @@ TUNE |= {"max_hours": 0.5, "steps_per_epoch": 6, "max_failures": 7}
 BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "vocabulary_size": 9, "out": "folder"}
 
 
+SERVE_LISTS = {"--allow-host=a.example": ("allowed_hosts", ["a.example"]), "--proxy=::1": ("proxies", ["::1"])}
+
+
 @pytest.mark.parametrize(
     ("command", "place", "options", "flags"),
     [
@@ -41,7 +44,7 @@ BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "vocabulary_siz
             TUNE | BOTH,
             {"--resume": ("resume", True), "--no-early-stopping": ("early_stopping", False)},
         ),
-        ("serve run", "kerasptb.serving.serve", {"host": "::1", "port": 81, "rate": 0.5}, {}),
+        ("serve run", "kerasptb.serving.serve", {"host": "::1", "port": 81, "rate": 0.5}, SERVE_LISTS),
         ("build", "kerasptb.ops.native.build.build", {}, {"--force": ("force", True), "--verbose": ("verbose", True)}),
     ],
 )

@@ -27,9 +27,9 @@ from kerasptb.serving.server import _allow_many_connections, _listen, load_predi
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
 
-def ask(url, path, body=None):
+def ask(url, path, body=None, headers=()):
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json", **dict(headers)})
     with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
 
@@ -49,8 +49,8 @@ def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model):
             assert ask(url, "health") == {"status": "ok"}
             assert len(ask(url, "v1/suggest", {"text": "the c", "k": 2})["suggestions"]) == 2
             with pytest.raises(urllib.error.HTTPError, match="429") as refused:
-                for _ in range(20):
-                    ask(url, "v1/suggest", {"text": "the c"})
+                for i in range(20):
+                    ask(url, "v1/suggest", {"text": "the c"}, {"X-Forwarded-For": f"10.0.0.{i}"})
             assert int(refused.value.headers["Retry-After"]) >= 1
             refused.value.close()
             process.send_signal(signal.SIGINT)
@@ -416,6 +416,41 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, port=0, rate=asked)
     assert seen == [rate]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "counted"),
+    [
+        ([], ["127.0.0.1", "10.0.0.9"]),
+        (["127.0.0.1"], ["2.2.2.2", "10.0.0.9"]),
+        (["127.0.0.0/8", "10.0.0.1/16"], ["2.2.2.2", "2.2.2.2"]),
+    ],
+)
+def test_a_client_is_whom_a_proxy_names_that_is_known(monkeypatch, tmp_path, proxies, counted):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    seen, ask = [], {"type": "http", "headers": [(b"x-forwarded-for", b"1.1.1.1, 2.2.2.2")]}
+
+    async def app(scope, receive, send):
+        seen.append(scope["client"][0])
+
+    def make_server(config, *_):
+        config.load()
+        for address in ("127.0.0.1", "10.0.0.9"):
+            asyncio.run(config.loaded_app({**ask, "client": (address, 1)}, None, None))
+        raise KeyboardInterrupt
+
+    app.state = SimpleNamespace(engine=None)
+    monkeypatch.setattr("kerasptb.serving.server.load_predictor", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.app.create_app", lambda *_: app)
+    monkeypatch.setattr("kerasptb.serving.server._make_server", make_server)
+    serve(tmp_path, port=0, proxies=proxies)
+    assert seen == counted
+
+
+def test_a_proxy_without_an_address_is_told(capsys, tmp_path):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    assert main(["serve", str(tmp_path), "--port", "0", "--proxy", "nginx"]) == 1
+    assert "Expected a proxy's IP address" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
