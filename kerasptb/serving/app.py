@@ -54,12 +54,15 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
         A `FastAPI`. Its description is at `/openapi.json`. There is no interactive page for it, because the usual
         pages load scripts from other servers.
     """
-    engine = SuggestionEngine(predictor)
+
+    def max_bytes():
+        predictor = app.state.engine.predictor
+        return MAX_BODY_BYTES + largest_token(predictor.state_size, len(predictor.vocabulary))
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
         yield
-        engine.close()
+        app.state.engine.close()
 
     app = FastAPI(
         title="kerasptb",
@@ -69,8 +72,8 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.engine = engine
-    _add_routes(app, engine)
+    app.state.engine = SuggestionEngine(predictor)
+    _add_routes(app)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(BadRequestError, _refuse_bad)
     app.add_exception_handler(BusyError, _refuse_busy)
@@ -82,19 +85,29 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
         app.add_middleware(RateLimit, rate=rate)
     if allowed_hosts is not None:
         app.add_middleware(AllowedHosts, hosts=allowed_hosts)
-    state = largest_token(predictor.state_size, len(predictor.vocabulary))
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES + state)
+    app.add_middleware(BodyLimit, max_bytes=max_bytes)
     app.add_middleware(SecurityHeaders)
     return app
 
 
-def _add_routes(app, engine):
-    predictor = engine.predictor
+def replace_model(app, predictor):
+    """Has further requests answered by another model; those that have begun are by the one before.
+
+    Args:
+        app: what `create_app` returned.
+        predictor: a `Predictor`.
+    """
+    before, app.state.engine = app.state.engine, SuggestionEngine(predictor)
+    before.close()  # what it still does for requests that have begun, it does in new threads
+
+
+def _add_routes(app):
     of_state, problems = _described({409: "The state is damaged, or another model's."}), _described(_PROBLEMS)
 
     @app.post("/v1/suggest", responses=problems, tags=["API"], summary="Suggest words for a text")
     async def suggest(request: schemas.SuggestRequest) -> schemas.SuggestResponse:
         """Suggests the next word, or words that the unfinished one at the end may become."""
+        engine = app.state.engine
         written, prefix, cache = await engine.split(request.text, request.complete, request.learn)
         suggestions, total = engine.rank(await engine.context(written), prefix, request.k, cache)
         return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
@@ -105,6 +118,8 @@ def _add_routes(app, engine):
 
         The answer's `state` goes into the next request, with `learn` the last words typed in it.
         """
+        engine = app.state.engine
+        predictor = engine.predictor
         context, cache = predictor.initial, None
         if request.state is not None:
             context, cache = decode_state(
@@ -122,24 +137,24 @@ def _add_routes(app, engine):
     @app.post("/v1/score", responses=problems, tags=["API"], summary="Score each word of a text")
     async def score(request: schemas.ScoreRequest) -> schemas.ScoreResponse:
         """Gives the log probability of each word after those before it."""
+        engine = app.state.engine
         units, values = await engine.score(request.text)
-        return _scored(request, units, values, predictor.vocabulary.words)
+        return _scored(request, units, values, engine.predictor.vocabulary.words)
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["Server"], summary="Whether the server answers")
     async def health() -> schemas.Health:
         return schemas.Health()
 
-    version_answer = schemas.Version(
-        kerasptb=kerasptb.__version__,
-        tensorflow=tf.__version__,
-        model=predictor.fingerprint,
-        vocabulary_size=len(predictor.vocabulary),
-    )
-
     @app.get("/version", tags=["Server"], summary="What is served")
     async def version() -> schemas.Version:
-        return version_answer
+        predictor = app.state.engine.predictor
+        return schemas.Version(
+            kerasptb=kerasptb.__version__,
+            tensorflow=tf.__version__,
+            model=predictor.fingerprint,
+            vocabulary_size=len(predictor.vocabulary),
+        )
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:

@@ -96,7 +96,7 @@ class BodyLimit:
 
     Args:
         app: the ASGI application within.
-        max_bytes: the largest size of a body.
+        max_bytes: returns the largest size of a body.
         max_seconds: the longest time for receiving a body.
     """
 
@@ -112,9 +112,10 @@ class BodyLimit:
             return
         # The body is read before the application is called, so that a refusal is the only answer.
         messages, size, more = [], 0, True
+        limit = self._max_bytes()
         announced = _content_length(scope)
         end = asyncio.get_running_loop().time() + self._max_seconds
-        while more and max(size, announced) <= self._max_bytes:
+        while more and max(size, announced) <= limit:
             try:
                 async with asyncio.timeout_at(end):
                     message = await receive()
@@ -130,8 +131,8 @@ class BodyLimit:
             messages.append(message)
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
-        if max(size, announced) > self._max_bytes:
-            reason = f"Expected a body of at most {self._max_bytes:,} bytes. Received more."
+        if max(size, announced) > limit:
+            reason = f"Expected a body of at most {limit:,} bytes. Received more."
             await send_problem(send, 413, reason, _CLOSE)
             return
         messages = iter(messages)

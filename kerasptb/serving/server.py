@@ -1,14 +1,19 @@
 """From a run folder to a running server."""
 
+import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
 from kerasptb.serving.errors import ServingError
+
+logger = logging.getLogger(__name__)
 
 
 def load_predictor(folder):
@@ -41,6 +46,9 @@ def serve(
 ) -> None:
     """Serves a model's keyboard page and API until it is interrupted.
 
+    At the signal SIGHUP it loads the folder anew. Requests that have begun are answered by the model before, and if the
+    folder cannot be loaded, so are all further ones.
+
     Args:
         folder: a run folder or a SavedModel that `kerasptb export` wrote.
         host: address or name to listen at. The default is reached from this machine alone.
@@ -66,7 +74,7 @@ def serve(
         raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
     trusted = [_network(proxy) for proxy in proxies]
     # The port is opened before the model is loaded, so that a port in use is reported at once.
-    with _listen(host, port) as listening:
+    with _listen(host, port) as listening, _hangups() as hangups:
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         app = create_app(load_predictor(folder), rate, allowed_hosts if is_own or allowed_hosts else None)
@@ -83,7 +91,7 @@ def serve(
         address = f"[{host}]" if ":" in host else host
         print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
         try:
-            _make_server(config, app.state.engine).run(sockets=[listening])
+            _make_server(config, app, folder, hangups).run(sockets=[listening])
         except KeyboardInterrupt:
             # Ctrl-C is how the server is stopped; uvicorn raises this again after closing everything.
             print("Stopped.")
@@ -117,16 +125,66 @@ def _allow_many_connections():
     return most if files == resource.RLIM_INFINITY else max(min(files // 4, most), 8)
 
 
-def _make_server(config, engine):
-    """Returns a uvicorn server that, when it is told to stop, refuses the requests waiting for the model at once."""
+@contextlib.contextmanager
+def _hangups():
+    """Gives a list to which each SIGHUP adds an item, while the body runs."""
+    hangups = []
+    try:
+        before = signal.signal(signal.SIGHUP, lambda *_: hangups.append(True))
+    except (AttributeError, ValueError):  # on Windows, which has none, or in a thread
+        yield hangups
+        return
+    try:
+        yield hangups
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _make_server(config, app, folder, hangups):
+    """Returns a uvicorn server of a folder's model.
+
+    When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up it loads the folder
+    anew, or stops if its terminal is gone.
+
+    Args:
+        config: uvicorn's.
+        app: what `create_app` returned.
+        folder: as of `load_predictor`.
+        hangups: a list to which each hang-up adds an item.
+    """
     import uvicorn  # noqa: PLC0415  (of the extra `serve`)
 
+    has_terminal = os.isatty(0)
+
     class Server(uvicorn.Server):
+        loading = None
+
+        async def on_tick(self, counter):
+            if hangups and has_terminal and not os.isatty(0):
+                self.should_exit = True
+            elif hangups and (self.loading is None or self.loading.done()):
+                hangups.clear()
+                self.loading = asyncio.create_task(_load_anew(app, folder))
+            return await super().on_tick(counter)
+
         async def shutdown(self, sockets=None):
-            engine.stop()
+            app.state.engine.stop()
             await super().shutdown(sockets)
 
     return Server(config)
+
+
+async def _load_anew(app, folder):
+    """Has further requests answered by the model that is in the folder now, if that can be loaded."""
+    from kerasptb.serving.app import replace_model  # noqa: PLC0415  (of the extra `serve`)
+
+    try:
+        predictor = await asyncio.to_thread(load_predictor, folder)
+    except Exception as error:
+        logger.warning("%s cannot be served; the model loaded before still is. %s", folder, error)
+    else:
+        replace_model(app, predictor)
+        print(f"Serving {folder} as it is now", flush=True)
 
 
 def _listen(host, port):

@@ -1,5 +1,8 @@
+import copy
 import math
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +17,7 @@ from kerasptb.data import Vocabulary
 from kerasptb.export import export_saved_model
 from kerasptb.generation import suggest
 from kerasptb.models import LanguageModel
-from kerasptb.serving.app import MAX_BODY_BYTES, create_app
+from kerasptb.serving.app import MAX_BODY_BYTES, create_app, replace_model
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
 from kerasptb.serving.middleware import CancelOnDisconnect
@@ -323,6 +326,31 @@ def test_a_busy_server_says_when_to_ask_again(client, monkeypatch):
     response = client.post("/v1/suggest", json={"text": ""})
     assert problem(response, 503) == "Try again later."
     assert response.headers["Retry-After"] == "1"
+
+
+def test_requests_that_have_begun_are_answered_by_the_model_before(predictor):
+    slow, other, begun, may_end = copy.copy(predictor), copy.copy(predictor), threading.Event(), threading.Event()
+    other.fingerprint = "0123456789abcdef"
+
+    def extend(jobs):
+        begun.set()
+        may_end.wait(20)
+        return predictor.extend(jobs)
+
+    slow.extend = extend
+    app = create_app(slow)
+    engine = app.state.engine
+    with TestClient(app) as client, ThreadPoolExecutor(1) as executor:
+        asked = executor.submit(post, client, "stream", text="the")
+        assert begun.wait(20)
+        client.portal.call(replace_model, app, other)
+        assert client.get("/version").json()["model"] == other.fingerprint
+        may_end.set()
+        body = {"state": asked.result()["state"], "text": "cat"}
+        assert other.fingerprint in problem(client.post("/v1/stream", json=body), 409)
+        answered = client.portal.call(engine.extend, predictor.initial, "the cat")  # as by a request with more to do
+        np.testing.assert_array_equal(answered.state, predictor.extend([(predictor.initial, "the cat")])[0].state)
+        assert post(client, "stream", text="the")["state"] != body["state"]
 
 
 def test_threads_end_with_the_server(predictor):

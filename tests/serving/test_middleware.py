@@ -36,12 +36,12 @@ async def echo(scope, receive, send):
 
 
 def test_a_body_of_the_limit_passes_whole():
-    app = BodyLimit(echo, 10)
+    app = BodyLimit(echo, lambda: 10)
     assert request(app, body=[b"0123", b"45", b"6789"]) == (200, {}, b"0123456789")
 
 
 def test_a_larger_body_is_refused_whether_announced_or_not():
-    app = BodyLimit(echo, 10)
+    app = BodyLimit(echo, lambda: 10)
     for body, headers in (([b"0123", b"456789x"], []), ([b""], [(b"content-length", b"11")])):
         status, answered, answer = request(app, body=body, headers=headers)
         assert (status, answered[b"connection"]) == (413, b"close")
@@ -69,18 +69,18 @@ def part(body, more_body=True):
 
 
 def test_a_larger_body_is_read_no_further_than_the_limit():
-    sent, left = reading(BodyLimit(echo, 10), [part(b"0123") for _ in range(9)])
+    sent, left = reading(BodyLimit(echo, lambda: 10), [part(b"0123") for _ in range(9)])
     assert (sent[0]["status"], len(left)) == (413, 6)
 
 
 def test_a_body_that_drips_is_given_up():
-    sent, left = reading(BodyLimit(echo, 100, max_seconds=0.1), [part(b"0") for _ in range(50)], pause=0.02)
+    sent, left = reading(BodyLimit(echo, lambda: 100, max_seconds=0.1), [part(b"0") for _ in range(50)], pause=0.02)
     assert sent[0]["status"] == 408
     assert len(left) > 40
 
 
 def test_a_body_that_is_broken_off_is_no_request():
-    assert reading(BodyLimit(echo, 10), [part(b"01"), {"type": "http.disconnect"}]) == ([], [])
+    assert reading(BodyLimit(echo, lambda: 10), [part(b"01"), {"type": "http.disconnect"}]) == ([], [])
 
 
 def test_a_body_that_is_still_coming_when_the_server_ends_is_answered():
@@ -93,7 +93,7 @@ def test_a_body_that_is_still_coming_when_the_server_ends_is_answered():
         sent.append(message)
 
     async def stop():
-        answering = asyncio.create_task(BodyLimit(echo, 10)({"type": "http", "headers": []}, receive, send))
+        answering = asyncio.create_task(BodyLimit(echo, lambda: 10)({"type": "http", "headers": []}, receive, send))
         await asyncio.sleep(0.01)
         answering.cancel()
         await answering
@@ -241,7 +241,7 @@ def test_a_body_that_does_not_come_is_given_up():
     async def send(message):
         sent.append(message)
 
-    asyncio.run(BodyLimit(echo, 10, max_seconds=0.05)({"type": "http", "headers": []}, receive, send))
+    asyncio.run(BodyLimit(echo, lambda: 10, max_seconds=0.05)({"type": "http", "headers": []}, receive, send))
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert "whole body within 0.05 seconds" in json.loads(sent[1]["body"])["error"]

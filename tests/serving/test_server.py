@@ -5,6 +5,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.runs.weights import save_weights
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import _allow_many_connections, _listen, load_predictor
+from kerasptb.serving.server import _allow_many_connections, _listen, _make_server, load_predictor
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -34,18 +35,22 @@ def ask(url, path, body=None, headers=()):
         return json.load(response)
 
 
-def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model):
+def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model, predictor, tmp_path):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-    command = [sys.executable, "-m", "kerasptb", "serve", str(saved_model), "--port", "0", "--rate", "3"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    folder = Path(shutil.copytree(saved_model, tmp_path / "model"))
+    command = [sys.executable, "-m", "kerasptb", "serve", str(folder), "--port", "0", "--rate", "3"]
+    # The variable would bring TensorFlow's notices back.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
         # A server that says nothing must not hold the tests.
         timer = threading.Timer(120, process.kill)
         timer.start()
         try:
             line = process.stdout.readline()
             url = re.search(r"http://127\.0\.0\.1:\d+/", line).group()
-            assert str(saved_model) in line
+            assert str(folder) in line
             assert ask(url, "health") == {"status": "ok"}
             assert len(ask(url, "v1/suggest", {"text": "the c", "k": 2})["suggestions"]) == 2
             with pytest.raises(urllib.error.HTTPError, match="429") as refused:
@@ -53,6 +58,20 @@ def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model):
                     ask(url, "v1/suggest", {"text": "the c"}, {"X-Forwarded-For": f"10.0.0.{i}"})
             assert int(refused.value.headers["Retry-After"]) >= 1
             refused.value.close()
+            # Another model in the folder is served at a signal, and one that is broken is not.
+            assert ask(url, "version")["model"] == predictor.fingerprint
+            vocabulary = folder / "assets" / "vocabulary.txt"
+            Vocabulary(predictor.vocabulary.words[::-1]).save(vocabulary)
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == f"Serving {folder} as it is now\n"
+            other = ask(url, "version")["model"]
+            assert other != predictor.fingerprint
+            vocabulary.unlink()
+            process.send_signal(signal.SIGHUP)
+            assert process.stderr.readline().startswith(
+                f"{folder} cannot be served; the model loaded before still is. "
+            )
+            assert ask(url, "version")["model"] == other
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
             assert process.stdout.read() == "Stopped.\n"
@@ -390,6 +409,18 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ServingError, match=r"uvicorn.*pip install fastapi uvicorn"):
         serve(tmp_path)
+
+
+def test_who_closes_the_terminal_stops_the_server(monkeypatch):
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    monkeypatch.setattr("os.isatty", lambda _: True)
+    hangups = []
+    server = _make_server(uvicorn.Config(None), None, "folder", hangups)
+    assert not asyncio.run(server.on_tick(1))
+    monkeypatch.setattr("os.isatty", lambda _: False)
+    assert not asyncio.run(server.on_tick(1))
+    hangups.append(True)
+    assert asyncio.run(server.on_tick(1))
 
 
 def test_an_address_of_version_6_stands_in_brackets(monkeypatch, tmp_path, capsys):
