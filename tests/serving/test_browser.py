@@ -1,5 +1,6 @@
 """The page in a real browser."""
 
+import io
 import os
 import shutil
 import time
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -130,6 +132,7 @@ def test_an_empty_field_has_suggestions(page, predictor):
     assert [word.lower() for word in page.words] == [word.lower() for word in expected]
     assert page.words[0][0].isupper() or not expected[0][0].isalpha()
     assert len(page.bars) == 10
+    assert [bar for bar in page.bars if bar not in ("end of sentence", "a number")][:3] == page.words
     page.type("the cat ", Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
     page.wait(lambda: [word.lower() for word in page.words] == [word.lower() for word in expected])
     assert page.coloured == []
@@ -321,6 +324,32 @@ def test_the_page_fits_the_screen(page, width, height):
         assert box["height"] >= 44
         assert box["x"] + box["width"] <= width
     finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_small_dark_screen_shows_everything_whole(page):
+    def edge(selector):
+        return page.browser.find_element(By.CSS_SELECTOR, selector).rect["x"]
+
+    screen = {"width": 390, "height": 760, "deviceScaleFactor": 1, "mobile": True}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    try:
+        page.type("The cat sat ")
+        page.wait(lambda: page.browser.find_element(By.ID, "summary").text)
+        script = """
+            const name = document.querySelector("#bars .word");
+            name.textContent = "end of sentence";
+            name.className = "word class";
+            return [name.scrollWidth, name.clientWidth]"""
+        text, room = page.browser.execute_script(script)
+        assert text <= room
+        assert edge("#summary") == edge("#legend")
+        box = Image.open(io.BytesIO(page.browser.find_element(By.ID, "learn").screenshot_as_png)).convert("L")
+        assert box.getpixel((box.width // 2, box.height // 2)) > 200  # an empty box that can be filled is not grey
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

@@ -6,6 +6,11 @@
 import { Colours } from "./colours.js";
 import { accepted, label, sentences, shown } from "./words.js";
 
+// Words of the model that stand for others.
+const CLASSES = new Map([
+  ["<eos>", "end of sentence"],
+  ["N", "a number"],
+]);
 const NUM_BARS = 10;
 const LEAST_FULL_WIDTH = 0.1;
 const WAIT_AFTER_FAILURE_MS = [500, 1000, 2000, 4000];
@@ -90,10 +95,10 @@ function showSuggestions(answer) {
     key.disabled = word === undefined;
     key.dataset.word = word ?? "";
     key.textContent = word === undefined ? "" : label(word, prefix, before);
-    key.setAttribute("aria-label", word === "<eos>" ? "end of sentence" : key.textContent);
+    key.setAttribute("aria-label", CLASSES.get(word) ?? key.textContent);
   });
   title.textContent = prefix ? `Words that begin with “${prefix}”` : "Next word";
-  showBars(answer);
+  showBars(answer, before);
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => {
     const names = keys.filter((key) => !key.disabled).map((key) => key.getAttribute("aria-label"));
@@ -102,7 +107,7 @@ function showSuggestions(answer) {
 }
 
 /** Shows the probability of each word among those that begin as the unfinished one does. */
-function showBars({ suggestions, prefix_probability: total }) {
+function showBars({ suggestions, prefix, prefix_probability: total }, before) {
   const shares = suggestions.map(({ probability }) => (total > 0 ? Math.min(probability / total, 1) : 0));
   // The longest bar is full even for a small probability, but not below a limit: 1 % should not look certain.
   const widest = Math.max(shares[0] ?? 0, LEAST_FULL_WIDTH);
@@ -114,8 +119,8 @@ function showBars({ suggestions, prefix_probability: total }) {
     const [name, bar, value] = row.children;
     const share = shares[i];
     bar.style.setProperty("--share", share / widest);
-    name.textContent = { "<eos>": "end of sentence", N: "a number" }[word] ?? word;
-    name.classList.toggle("class", name.textContent !== word);
+    name.textContent = CLASSES.get(word) ?? label(word, prefix, before); // as on the keys
+    name.classList.toggle("class", CLASSES.has(word));
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
 }
