@@ -20,6 +20,8 @@ from latex2mathml.converter import convert as mathml
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = Path("examples/walkthrough.ipynb")
 ASSETS = ("iframe-worker.js", "site.css")
+# It names everything once and explains nothing: a search would find it first.
+UNSEARCHED = ("CHANGELOG.md",)
 
 # Public by what the pages say of them, not by the package's stub.
 OTHER_ROOMS = ("models.tf1_checkpoint", "models.transfer", "ops.logits", "runs.settings", "serving")
@@ -56,6 +58,8 @@ def copy_pages(pages):
         for file in [(page.parent / link).resolve() for link in links]:
             if file.suffix != ".md":
                 write(pages / file.relative_to(ROOT), file.read_bytes())
+        if page.name in UNSEARCHED:
+            text = f"---\nsearch:\n  exclude: true\n---\n{text}"
         write(pages / page.relative_to(ROOT), text.replace(f"({NOTEBOOK.name})", f"({NOTEBOOK.stem}.md)"))
 
 

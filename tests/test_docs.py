@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import tomllib
 from html.parser import HTMLParser
@@ -152,6 +153,12 @@ def test_every_page_is_in_the_menu(site):
     assert names <= set(site)
     menu = {site["index.html"].target(link) for link in site["index.html"].links}
     assert {(page.path, "") for page in site.values()} <= menu
+
+
+@pytest.mark.slow
+def test_a_search_finds_every_page_but_the_changelog(site):
+    index = json.loads((site["index.html"].path.parent / "search.json").read_text(encoding="utf-8"))
+    assert {item["location"].partition("#")[0] for item in index["items"]} == set(site) - {"CHANGELOG.html"}
 
 
 @pytest.mark.slow
