@@ -80,7 +80,8 @@ class BoundedProtocol(H11Protocol):
         """Ends the connection if its client sends nothing more, or more of what is not wanted."""
         super().on_response_complete()
         # If it is not complete any more, there was a further request in the pipeline.
-        if self.cycle.response_complete and (self._is_half_closed or self.is_unread):
+        is_last = self.cycle.response_complete and (self._is_half_closed or self.is_unread)
+        if is_last and not self.transport.is_closing():
             self.transport.close()
         if self.transport.is_closing():
             self._wait_for_reader(True)
@@ -136,7 +137,7 @@ class _Transport:
         return self._lingers or self._transport.is_closing()
 
     def close(self):
-        """Ends the answers at once, and the connection when the client has had the time to see that."""
+        """Ends the answers at once, and the connection once the client has had time to see it, or if asked again."""
         if self._lingers or not self._protocol.is_unread:
             self._transport.close()
         elif not self._transport.is_closing():
