@@ -105,11 +105,11 @@ def _records(content: bytes) -> dict[bytes, bytes]:
     start = 0
     while start < len(content) and content[start]:
         space = content.find(b" ", start, start + _MAX_DIGITS)
-        length = content[start:space] if space > 0 else b""
-        end = start + (int(length) if length.isdigit() else 0)
-        keyword, equals, value = content[space + 1 : end - 1].partition(b"=")
-        if not equals or content[end - 1 : end] != b"\n":
+        length = content[start : max(space, start)]
+        end = start + int(length) if length.isdigit() else 0
+        keyword, equals, value = content[space + 1 : end].partition(b"=")
+        if not (space < end <= len(content) and equals and value.endswith(b"\n")):
             raise ValueError("a malformed header")
-        records[keyword] = value
+        records[keyword] = value[:-1]
         start = end
     return records

@@ -72,6 +72,8 @@ def test_what_has_no_content_is_not_skipped():
         b"9 path:ab\n",
         b" path=a\n",
         b"-9 path=a\n",
+        b"9 path=a\n0 path=a\n",
+        b"9 path=a\n" + b"x" * 30,
     ],
 )
 def test_a_malformed_header_is_refused(content, tmp_path):
