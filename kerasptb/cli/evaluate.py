@@ -141,8 +141,8 @@ def _report_typing(options, result, name, described):
         print(json.dumps({**described, "keyboard": dataclasses.asdict(result)}))
         return
     print(
-        f"{printable(name)} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes saved "
-        f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
+        f"{printable(name)} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes "
+        f"saved (at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
         f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
     )
 

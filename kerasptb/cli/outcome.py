@@ -60,7 +60,7 @@ _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 
 
 def printable(text):
-    """Returns a text that may hold words of others, with what a terminal obeys as Python writes it, such as `\\x1b`."""
+    r"""Returns a text that may hold words of others, with what a terminal obeys as Python writes it: `\x1b`."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

@@ -1,5 +1,7 @@
 """Private names of TensorFlow; importing this module imports TensorFlow."""
 
+import weakref as _weakref
+
 from tensorflow.compiler.tf2xla.python import xla as _xla
 
 # Whether any gradient tape records: a public tape knows only of itself.
@@ -18,9 +20,24 @@ dot_general, dot_dimensions = _xla.dot_general, _xla.xla_data_pb2.DotDimensionNu
 xla_call_module = _xla.gen_xla_ops.xla_call_module
 
 
-def forget_gradient(name):
-    """Removes a custom gradient, which TensorFlow keeps for ever, with all that its graph has captured."""
-    _gradient_registry._registry.pop(name, None)
+def keep_gradient_with_graph(operation):
+    """Lets a custom gradient live as long as the graph of its operation, and the graphs around it.
+
+    TensorFlow keeps it for ever, in a registry, and by it the graph and all that it has captured, such as weights.
+    """
+    name, graph = operation.get_attr("_gradient_op_type").decode(), operation.graph
+    entry = _gradient_registry._registry[name]
+    function = entry["type"]
+    while graph is not None:
+        graph._kerasptb_gradients = [*getattr(graph, "_kerasptb_gradients", ()), function]
+        graph = getattr(graph, "outer_graph", None)
+        graph = graph if hasattr(graph, "outer_graph") else None  # the one around all functions lives for ever
+    alive = _weakref.ref(function, lambda _: _gradient_registry._registry.pop(name, None))
+
+    def gradient(operation, *upstream):
+        return alive()(operation, *upstream)
+
+    entry["type"] = gradient
 
 
 def create_variable(_, **arguments):

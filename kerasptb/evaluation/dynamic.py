@@ -291,12 +291,11 @@ def _cost_and_gradients(model, variables, tokens, targets, state):
 
     The gradients are dense: the weights of all words return to w0, also of those not read.
     """
-    with tensors.gradients_forgotten():
-        with tf.GradientTape() as tape:
-            hidden, state = model.stateless_encode(tokens, state)
-            cost = model.get_layer("logits").factors(hidden).cross_entropy(targets, scale=1.0 / targets.shape[0])
-        gradients = tape.gradient(cost, variables, unconnected_gradients="zero")
-        return cost, [tf.convert_to_tensor(gradient) for gradient in gradients], state
+    with tf.GradientTape() as tape:
+        hidden, state = model.stateless_encode(tokens, state)
+        cost = model.get_layer("logits").factors(hidden).cross_entropy(targets, scale=1.0 / targets.shape[0])
+    gradients = tape.gradient(cost, variables, unconnected_gradients="zero")
+    return cost, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
 def _program(step):

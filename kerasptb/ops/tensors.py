@@ -114,25 +114,6 @@ def after(*inputs):
     return tf.control_dependencies([x for x in inputs if isinstance(x, tf.Tensor)])
 
 
-@contextlib.contextmanager
-def gradients_forgotten():
-    """Makes TensorFlow forget, after the body, the gradients that `differentiable` has registered for a graph in it.
-
-    TensorFlow never does so by itself. Each gradient keeps alive its graph and all that the graph has captured, such as
-    a model's weights. Afterwards the results of the body can no longer be differentiated.
-    """
-    if not _ON_TENSORFLOW or tf.executing_eagerly():
-        yield
-        return
-    graph = tf.compat.v1.get_default_graph()
-    before = len(graph.get_operations())
-    yield
-    for operation in graph.get_operations()[before:]:
-        name = operation.node_def.attr["_gradient_op_type"].s.decode()
-        if name.startswith("CustomGradient-"):
-            tf_private.forget_gradient(name)
-
-
 def matmul(a, b, transpose_a=False, transpose_b=False):
     """Returns the product of two matrices, each transposed if asked for."""
     if _ON_TENSORFLOW:
@@ -190,7 +171,18 @@ def differentiable(inference, forward, backward, rows=None):
 
         return outputs, gradient
 
-    return ops.custom_gradient(outputs_and_gradient)
+    run = ops.custom_gradient(outputs_and_gradient)
+    if not _ON_TENSORFLOW:
+        return run
+
+    def run_and_keep(*arguments):
+        outputs = run(*arguments)
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        if tf.is_symbolic_tensor(first):
+            tf_private.keep_gradient_with_graph(first.op)
+        return outputs
+
+    return run_and_keep
 
 
 def _differentiable_by_jax(passes, rows):

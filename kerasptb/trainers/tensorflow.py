@@ -221,14 +221,9 @@ class _TracedFunctions:
         return shape.size if isinstance(shape, Groups) else None
 
 
-@contextlib.contextmanager
 def after_batch(data):
-    """A context for a step: none of its operations runs before its data, tensors in any structure, have come.
-
-    Gradients of what the step computes must be taken inside the step.
-    """
-    with tensors.gradients_forgotten(), tensors.after(*keras.tree.flatten(data)):
-        yield
+    """Returns a context for a step: no operation runs before the step's data, tensors in any structure, have come."""
+    return tensors.after(*keras.tree.flatten(data))
 
 
 def with_rows(x, batch_size):

@@ -1,10 +1,15 @@
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.ops import gradient_registry
 
+import kerasptb
 from kerasptb.data import make_dataset, ptb_iterator
+from kerasptb.layers import Embedding
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.metrics.perplexity import find_perplexity
@@ -32,6 +37,10 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         return X[index * B : (index + 1) * B], Y[index * B : (index + 1) * B]
+
+
+def custom_gradients():
+    return {name for name in gradient_registry._registry if name.startswith("CustomGradient-")}
 
 
 def compiled_model(loss=None):
@@ -312,15 +321,31 @@ def test_batches_of_two_shapes_in_turn_are_traced_once_each():
 )
 @pytest.mark.fast_cases(2)
 def test_what_was_traced_for_a_model_is_gone_with_it(backend, loss, arguments):
-    registered = gradient_registry._registry
-    before = set(registered)
+    before = custom_gradients()
     model = LanguageModel(V, 6, 8, B, T, seed=3, backend=backend)
     model.compile(loss=loss, **arguments)
     model.fit(X, Y, verbose=0)
     model.evaluate(X, Y, batch_size=B, verbose=0)
     model.predict(X, batch_size=B, verbose=0)
+    del model
+    gc.collect()
     # Each gradient that stays registered keeps its graph alive, and the graph keeps the weights.
-    assert [name for name in set(registered) - before if name.startswith("CustomGradient-")] == []
+    assert custom_gradients() - before == set()
+
+
+def test_what_was_traced_for_a_plain_model_of_our_layers_is_gone_with_it(native_library):
+    before = custom_gradients()
+    tokens = keras.Input(batch_shape=(B, T), dtype="int32")
+    x = kerasptb.layers.FusedLSTM(3, return_sequences=True, recurrent_dropout=0.5)(Embedding(V, 4)(tokens))
+    model = keras.Model(tokens, kerasptb.layers.Dense(V)(kerasptb.layers.Dropout(0.5)(x)))
+    model.compile("sgd", SequenceCrossEntropy())
+    model.train_on_batch(X[:B, :T], Y[:B, :T])
+    traced = weakref.ref(model.train_function)
+    assert custom_gradients() - before
+    del model, tokens, x
+    gc.collect()
+    assert traced() is None
+    assert custom_gradients() - before == set()
 
 
 def test_no_more_than_some_step_functions_are_kept():
