@@ -3,18 +3,24 @@
 from kerasptb.data.batching import make_dataset
 from kerasptb.data.corpus import Corpus, load_corpus
 from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.kinds import load_tokenizer
+from kerasptb.data.ptb_words import tokenize
 from kerasptb.data.reader import ptb_iterator, ptb_raw_data
-from kerasptb.data.tokenizer import tokenize
-from kerasptb.data.vocabulary import EOS, UNK, Vocabulary
+from kerasptb.data.subwords import Subwords
+from kerasptb.data.tokenizer import EOS, UNK, Tokenizer
+from kerasptb.data.vocabulary import Vocabulary
 
 __all__ = [
     "EOS",
     "UNK",
     "Corpus",
     "DataError",
+    "Subwords",
+    "Tokenizer",
     "UnknownWordError",
     "Vocabulary",
     "load_corpus",
+    "load_tokenizer",
     "make_dataset",
     "ptb_iterator",
     "ptb_raw_data",

@@ -5,16 +5,19 @@ import functools
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
 
-from kerasptb.data.encoding import encode_files
+from kerasptb.data.counts import TextCounts
+from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import fingerprint
-from kerasptb.data.sources import RawCorpus, default_cache, find_corpus
+from kerasptb.data.files import SPLITS
+from kerasptb.data.sources import TextSource, default_cache, find_corpus
 from kerasptb.data.stored import StoredTexts, digest_of
-from kerasptb.data.vocabulary import Vocabulary
+from kerasptb.data.subwords import Subwords
+from kerasptb.data.tokenizer import UNK, Tokenizer
+from kerasptb.utils.types import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -27,25 +30,29 @@ class Corpus:
     """A text in three splits, as ids.
 
     Attributes:
-        train: int32 [N], the words of the training text.
-        valid: int32 [N'], the words of the validation text.
-        test: int32 [N''], the words of the test text.
-        vocabulary: the words of the ids.
+        train: int32 [N], the tokens of the training text.
+        valid: int32 [N'], the tokens of the validation text.
+        test: int32 [N''], the tokens of the test text.
+        vocabulary: the `Tokenizer` of the ids: a `Vocabulary` of words, or `Subwords`.
         name: "ptb", "sample", or the name of the folder or archive.
         source: where the text came from, for people to read.
         is_sample: True for the built-in sample, whose perplexity cannot be compared with published figures.
         location: what `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
             corpus that was not read from anywhere.
+        keep_lines: whether each line was read as a paragraph, see `load_corpus`.
+        counts: mapping from "train", "valid" and "test" to the text's `TextCounts`; `None` to count what the ids write.
     """
 
     train: np.ndarray
     valid: np.ndarray
     test: np.ndarray
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     name: str
     source: str
     is_sample: bool = False
     location: str | None = None
+    keep_lines: bool = False
+    counts: dict[str, TextCounts] | None = None
 
     @functools.cached_property
     def digest(self) -> str:
@@ -65,12 +72,26 @@ class Corpus:
             raise DataError(f"Expected a split named 'train', 'valid' or 'test'. Received: {name!r}")
         return getattr(self, name)
 
+    def count(self, name: str) -> TextCounts:
+        """Returns the `TextCounts` of a split.
+
+        Args:
+            name: "train", "valid" or "test".
+
+        Raises:
+            DataError: for another name.
+        """
+        ids = self.split(name)
+        return _counted(ids, self.vocabulary) if self.counts is None else self.counts[name]
+
 
 def load_corpus(
-    data: Corpus | str | os.PathLike[str] = "auto",
+    data: Corpus | TextSource = "auto",
     *,
-    vocabulary: Vocabulary | None = None,
+    tokens: Tokens | None = None,
+    vocabulary: Tokenizer | None = None,
     vocabulary_size: int | None = None,
+    keep_lines: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Corpus:
     """Reads a corpus from a folder, an archive, a download or the built-in sample.
@@ -85,77 +106,105 @@ def load_corpus(
             a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
             `test.txt`, in it or in its `data` or `simple-examples/data`;
             an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder;
-            a text: a file whose name ends in `.txt`, of which the first 90 % is the training text, the next 5 the
-            validation text, the last 5 the test text, cut at the ends of lines;
-            a `Corpus`, which is returned unchanged; `vocabulary` and `vocabulary_size` must not be given with it.
-        vocabulary: the vocabulary to read the text with, as when a trained model is evaluated. By default that of
-            the training text: ids by falling count, then by word.
-        vocabulary_size: the most words that the training text's vocabulary keeps, at least 3: the most frequent ones,
-            `<unk>` and `<eos>` among them. The rest of all three texts becomes `<unk>`. By default every word is kept.
+            a text: a file whose name ends in `.txt` or `.md`, or in one of these and `.gz` or `.xz`; a folder of texts,
+            which are read in the order of their names, or a sequence of texts. Of all of it the first 90 % is the
+            training text, the next 5 the validation text, the last 5 the test text, cut at the ends of paragraphs;
+            a `Corpus`, which is returned unchanged; nothing that says how to read a text must be given with it.
+        tokens: what the text is cut into. "words": what stands between white space, and `<eos>` at each line's end.
+            "subwords": pieces of words, and of a word as a whole where it is frequent; made of the training text by
+            byte-level byte-pair encoding. "characters": the bytes of UTF-8. Of these two nothing is ever unknown.
+            `None` for "words" if the training text has the word `<unk>`, as PTB and the sample have, else "subwords".
+        vocabulary: the tokenizer to read the text with, as when a trained model is evaluated. By default that of
+            the training text: of words, ids by falling count, then by word.
+        vocabulary_size: the most tokens. Of words, at least 3: the most frequent ones, `<unk>` and `<eos>` among them;
+            the rest of all three texts becomes `<unk>`; by default every word is kept. Of subwords, at least 257; by
+            default as `num_subwords` says for the text's size.
+        keep_lines: of subwords and characters, whether each line is a paragraph. By default the lines of a wrapped
+            text are joined, see `data.paragraphs`.
         cache_dir: where a download is kept, and a large text in its encoded form; by default `~/.cache/kerasptb`, or
             `kerasptb` in `XDG_CACHE_HOME`.
 
     Returns:
-        The corpus. Each line's end is the word `<eos>`; a word outside the vocabulary becomes `<unk>`. The ids of a
-        text of 64 MiB or more are mapped from the cache folder, read-only, and found there the next time.
+        The corpus. Of words, a word outside the vocabulary becomes `<unk>`; if the other texts have words that the
+        training text lacks, and nothing in it is `<unk>`, then its words that occur once are. The ids of a text of
+        64 MiB or more are mapped from the cache folder, read-only, and found there the next time.
 
     Raises:
         DataError: a file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; "ptb" is
             nowhere and cannot be downloaded; or the arguments contradict each other.
         FileNotFoundError: a file is missing.
     """
-    named = {"vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
+    named = {"tokens": tokens, "vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
     named = {name: value for name, value in named.items() if value is not None}
     if isinstance(data, Corpus):
-        if named:
-            raise DataError(f"A Corpus keeps its vocabulary of {len(data.vocabulary)} words. Received: {named}")
+        if named and named != {"tokens": data.vocabulary.kind}:
+            raise DataError(f"A Corpus keeps its {len(data.vocabulary)} {data.vocabulary.kind}. Received: {named}")
         return data
-    if len(named) == 2:
-        raise DataError(f"Expected a vocabulary or its size, not both. Received: {named}")
+    if vocabulary is not None and len(named) > 1:
+        raise DataError(f"Expected a vocabulary, or what to make one of. Received: {named}")
+    if tokens not in (None, *get_args(Tokens)):
+        raise DataError(f"Expected tokens that are {', '.join(get_args(Tokens))}. Received: tokens={tokens!r}")
+    if tokens == "characters":
+        if vocabulary_size is not None:
+            raise DataError(f"Characters are the 256 bytes. Received: vocabulary_size={vocabulary_size}")
+        vocabulary = Subwords.characters()
     cache_dir = None if cache_dir is None else Path(cache_dir)
     raw = find_corpus(data, cache_dir)
+    if tokens is None:
+        tokens = _usual_tokens(raw) if vocabulary is None else vocabulary.kind
+
+    def corpus_of(ids, tokenizer, counts, digest=None):
+        corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, keep_lines=keep_lines, **raw.place)
+        if digest is not None:
+            corpus.__dict__["digest"] = digest  # known already
+        return corpus
+
+    def encode(folder=None):
+        if tokens == "words":
+            read = encode_words(raw.files, vocabulary, vocabulary_size, folder)
+        else:
+            read = encode_paragraphs(raw.files, vocabulary, vocabulary_size, keep_lines, folder)
+        return corpus_of(*read)
+
     if sum(file.size for file in raw.files.values()) < STORED_BYTES:
-        return encode_corpus(raw, vocabulary, vocabulary_size)
-    return _stored_corpus(raw, vocabulary, vocabulary_size, StoredTexts(cache_dir or default_cache()))
-
-
-def encode_corpus(raw: RawCorpus, vocabulary: Vocabulary | None = None, vocabulary_size: int | None = None) -> Corpus:
-    """Returns the ids of three texts, in memory.
-
-    Args:
-        raw: the texts.
-        vocabulary: as for `load_corpus`.
-        vocabulary_size: as for `load_corpus`.
-
-    Raises:
-        DataError: as for `load_corpus`.
-    """
-    ids, vocabulary = encode_files(raw.files, vocabulary, vocabulary_size)
-    return _corpus(ids, vocabulary, raw)
-
-
-def _stored_corpus(
-    raw: RawCorpus, vocabulary: Vocabulary | None, vocabulary_size: int | None, stored: StoredTexts
-) -> Corpus:
-    """Returns the corpus of large texts, which are encoded once."""
-    text = {"location": raw.location, "files": fingerprint(Path(raw.location))}
-    if found := stored.find(text, vocabulary, vocabulary_size):
-        description, ids, vocabulary = found
-        return _corpus(ids, vocabulary, raw, description["digest"])
-    made_with = [vocabulary_size] if vocabulary is None else []
+        return encode()
+    text = {"location": raw.location, "files": [_state(path) for path in raw.paths], "keep_lines": keep_lines}
+    made_with = [tokens, vocabulary_size] if vocabulary is None else []
+    stored = StoredTexts(cache_dir or default_cache())
+    if found := stored.find(text, made_with, vocabulary):
+        description, ids, tokenizer = found
+        counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
+        return corpus_of(ids, tokenizer, counts, description["digest"])
     try:
         with stored.new_entry() as folder:
-            ids, of_text = encode_files(raw.files, vocabulary, vocabulary_size, Path(folder))
-            digest = _corpus(ids, of_text, raw).digest
-            description = {"text": text, "vocabulary_size": made_with, "digest": digest}
-            return _corpus(stored.add(folder, of_text, description), of_text, raw, digest)
+            corpus = encode(Path(folder))
+            counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
+            description = {"text": text, "made_with": made_with, "counts": counts, "digest": corpus.digest}
+            ids = stored.add(folder, corpus.vocabulary, description)
+            return corpus_of(ids, corpus.vocabulary, corpus.counts, corpus.digest)
     except OSError as error:  # the text itself, if it is that, raises again
         logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
-        return encode_corpus(raw, vocabulary, vocabulary_size)
+        return encode()
 
 
-def _corpus(ids: dict[str, Any], vocabulary: Vocabulary, raw: RawCorpus, digest: str | None = None) -> Corpus:
-    corpus = Corpus(**ids, vocabulary=vocabulary, **raw.place)
-    if digest is not None:
-        corpus.__dict__["digest"] = digest  # known already
-    return corpus
+def _state(path):
+    return [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns]
+
+
+def _usual_tokens(raw):
+    """Returns what a text is cut into if nothing is said: words if it has a word for unknown ones."""
+    unk, before = UNK.encode(), b""
+    for chunk in raw.train.chunks():
+        if unk in before + chunk:
+            return "words"
+        before = chunk[-len(unk) :]
+    return "subwords"
+
+
+def _counted(ids, tokenizer):
+    """Returns the `TextCounts` of what ids write."""
+    written = b"".join(map(tokenizer.pieces.__getitem__, ids.tolist()))
+    unknown = 0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum())
+    ends = written.count(b"\n")
+    words = len(written.split())
+    return TextCounts(len(ids), words + ends, len(written.replace(b"\n ", b"\n").removeprefix(b" ")), unknown)

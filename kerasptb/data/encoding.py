@@ -1,16 +1,28 @@
-"""From texts of any size to ids: read in pieces, numbered as the words come, renumbered by the vocabulary."""
+"""From texts of any size to ids, read in pieces.
 
-import codecs
+Words are numbered as they come, and renumbered by the vocabulary. Other texts are read in paragraphs, and cut into the
+pieces of a tokenizer, which is made of the training text's.
+"""
+
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from kerasptb.data.counts import TextCounts
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.files import SPLITS, SplitFile, SplitFiles
-from kerasptb.data.vocabulary import EOS, Vocabulary
+from kerasptb.data.paragraphs import Paragraphs, iter_lines
+from kerasptb.data.subwords import Subwords
+from kerasptb.data.tokenizer import EOS, UNK
+from kerasptb.data.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
+
+# Number of subwords of texts of fewer bytes.
+_NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (10_000_000, 8_000), (50_000_000, 16_000))
 _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
@@ -23,46 +35,116 @@ class _Numbers(dict):
         return number
 
 
-def encode_files(
+def encode_words(
     files: SplitFiles,
     vocabulary: Vocabulary | None = None,
     vocabulary_size: int | None = None,
     folder: Path | None = None,
-) -> tuple[dict[str, np.ndarray], Vocabulary]:
-    """Returns the ids of a corpus' texts, and their vocabulary. Each text is read once.
+) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
+    """Returns the ids of a corpus' texts in words, and their vocabulary. Each text is read once.
 
     Args:
         files: the files of "train", "valid" and "test".
-        vocabulary: the vocabulary; `None` makes it from the training text.
+        vocabulary: the vocabulary; `None` makes it from the training text. If the other texts have words that it
+            lacks, and it has no `<unk>`, then words that occur once in it are `<unk>`, so that training knows it.
         vocabulary_size: the most words of that vocabulary, see `Vocabulary.from_counts`.
         folder: where to write the ids, little-endian int32, in the files `SPLIT.ids`; `None` keeps them in memory.
 
     Returns:
         ids: mapping from split to int32 [N]; with `folder` they are mapped from its files into memory.
         vocabulary: the vocabulary.
+        counts: mapping from split to its `TextCounts`.
 
     Raises:
         DataError: a file is not UTF-8, holds no word, or has a line end while the training text has none.
-        UnknownWordError: a word is outside a vocabulary that has no `<unk>`.
+        UnknownWordError: a word is outside a given vocabulary that has no `<unk>`.
     """
-    numbers, ids = _Numbers(), {}
-    is_own = vocabulary is None
+    numbers, ids, num_known = _Numbers(), {}, 0
     for split in SPLITS:
-        ids[split] = _collect(_numbered(files[split], numbers), None if folder is None else folder / f"{split}.ids")
-        if vocabulary is None:
-            counts = _counts(ids[split], len(numbers)).tolist()
-            vocabulary = Vocabulary.from_counts(dict(zip(numbers, counts, strict=True)), vocabulary_size)
-        elif is_own and EOS in numbers and EOS not in vocabulary:
+        ids[split] = _collect(_numbered(files[split], numbers), _path(folder, split))
+        num_known = num_known or len(numbers)
+        if vocabulary is None and numbers.get(EOS, 0) >= num_known:
             raise DataError(
                 f"The training text has no line end, and so no {EOS}; {files[split].path} has one. End the lines of "
                 "the training text, or let no text have any."
             )
-    assert vocabulary is not None  # made from the first text
+    occurrences = {split: _counts(ids[split], len(numbers)) for split in SPLITS}
+    if vocabulary is None:
+        counts = dict(zip(numbers, occurrences["train"][:num_known].tolist(), strict=False))
+        if len(numbers) > num_known and UNK not in counts:
+            once = {word for word, count in counts.items() if count == 1} - {EOS}
+            counts = {word: count for word, count in counts.items() if word not in once} | {UNK: len(once)}
+        vocabulary = Vocabulary.from_counts(counts, vocabulary_size)
     unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
     new = np.array([vocabulary.word_to_id.get(word, unk_id) for word in numbers], "<i4")
-    for split in SPLITS:
+    lengths = np.array([0 if word == EOS else len(word.encode()) + 1 for word in numbers])
+    counted = {}
+    for split, occurs in occurrences.items():
         _renumber(ids[split], new, numbers, files[split].path)
-    return ids, vocabulary
+        num_unknown = int(occurs[new == unk_id].sum())
+        counted[split] = TextCounts(len(ids[split]), len(ids[split]), int(occurs @ lengths), num_unknown)
+    return ids, vocabulary, counted
+
+
+def encode_paragraphs(
+    files: SplitFiles,
+    tokenizer: Subwords | None = None,
+    vocabulary_size: int | None = None,
+    keep_lines: bool = False,
+    folder: Path | None = None,
+) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
+    """Returns the ids of a corpus' texts in subwords or characters, and the tokenizer.
+
+    Args:
+        files: as for `encode_words`, like the rest of what is returned.
+        tokenizer: the tokenizer; `None` makes one of byte-pair encoding from the training text.
+        vocabulary_size: the most subwords of that; `None` for as many as suit the text's size.
+        keep_lines: whether each line is a paragraph.
+        folder: as for `encode_words`.
+
+    Raises:
+        DataError: a file is not UTF-8 or holds no word, or the tokenizer does not give back the training text.
+    """
+    paragraphs = Paragraphs(keep_lines)
+    if tokenizer is None:
+        size = vocabulary_size or num_subwords(files["train"].size)
+        tokenizer = Subwords.train(paragraphs.read(iter_lines(files["train"])), size)
+        paragraphs.joined = 0
+    tokenizer.check_faithful(itertools.islice(paragraphs.read(iter_lines(files["train"])), 100))
+    paragraphs.joined = 0
+    ids, counted = {}, {}
+    for split in SPLITS:
+        counter = _Counter(paragraphs.read(iter_lines(files[split])))
+        ids[split] = _collect(tokenizer.encode_paragraphs(counter), _path(folder, split))
+        if not counter.words:
+            raise DataError(f"Expected a text of at least one word. {files[split].path} is empty.")
+        counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes)
+    if paragraphs.joined:
+        logger.info("%d lines were joined to paragraphs, because the text is wrapped.", paragraphs.joined)
+    return ids, tokenizer, counted
+
+
+def num_subwords(num_bytes: int) -> int:
+    """Returns the number of subwords that are made of a text: more for a longer one, in which more are frequent.
+
+    Args:
+        num_bytes: the size of the training text.
+    """
+    return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), 32_000)
+
+
+class _Counter:
+    """Counts the words and bytes of the paragraphs that pass."""
+
+    def __init__(self, paragraphs):
+        self._paragraphs = paragraphs
+        self.words = self.bytes = 0
+
+    def __iter__(self):
+        for paragraph in self._paragraphs:
+            self.words += len(paragraph.split()) + 1
+            self.bytes += len(paragraph.encode()) + 1
+            yield paragraph
 
 
 def iter_words(file: SplitFile) -> Iterator[list[str]]:
@@ -73,26 +155,11 @@ def iter_words(file: SplitFile) -> Iterator[list[str]]:
     Raises:
         DataError: the file is not UTF-8, or has no white space for millions of characters.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    num_bytes, num_lines, part = 0, 0, ""
-    for piece in itertools.chain(file.chunks(), [b""]):
-        undecoded = len(decoder.getstate()[0])
-        try:
-            text = decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
-            place = num_bytes - undecoded + error.start
-            line = num_lines + error.object.count(b"\n", 0, error.start) + 1
-            raise DataError(
-                f"Expected a text in UTF-8. {file.path} is not: byte {place} (line {line}) is "
-                f"0x{error.object[error.start]:02x}. Convert the file to UTF-8."
-            ) from None
-        if not num_bytes:
-            text = text.removeprefix("\ufeff")
-        num_bytes += len(piece)
-        num_lines += piece.count(b"\n")
+    part = ""
+    for text in itertools.chain(file.text(), [""]):
         words = (part + text).replace("\n", f" {EOS} ").split()
         # The last word may go on in the next piece.
-        part = words.pop() if piece and words and not text[-1:].isspace() else ""
+        part = words.pop() if text and words and not text[-1:].isspace() else ""
         if len(part) > _LONGEST_WORD:
             raise DataError(f"Expected words. {file.path} has one of more than {_LONGEST_WORD:,} characters.")
         yield words
@@ -106,6 +173,10 @@ def _numbered(file: SplitFile, numbers: dict[str, int]) -> Iterator[np.ndarray]:
         yield ids
     if not has_words:
         raise DataError(f"Expected a text of at least one word. {file.path} is empty.")
+
+
+def _path(folder: Path | None, split: str) -> Path | None:
+    return None if folder is None else folder / f"{split}.ids"
 
 
 def _collect(pieces: Iterable[np.ndarray], path: Path | None) -> np.ndarray:

@@ -5,12 +5,14 @@ name, link or mode in it can touch the disk.
 """
 
 import bz2
+import codecs
 import contextlib
 import dataclasses
 import errno
 import functools
 import gzip
 import io
+import itertools
 import lzma
 import os
 import struct
@@ -86,6 +88,30 @@ class SplitFile:
             while piece := file.read(_CHUNK_BYTES):
                 yield piece
 
+    def text(self) -> Iterator[str]:
+        """Yields the text in pieces of some megabytes, without a byte order mark.
+
+        Raises:
+            DataError: the file is not UTF-8.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        num_bytes, num_lines = 0, 0
+        for piece in itertools.chain(self.chunks(), [b""]):
+            undecoded = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                place = num_bytes - undecoded + error.start
+                line = num_lines + error.object.count(b"\n", 0, error.start) + 1
+                raise DataError(
+                    f"Expected a text in UTF-8. {self.path} is not: byte {place} (line {line}) is "
+                    f"0x{error.object[error.start]:02x}. Convert the file to UTF-8."
+                ) from None
+            if text:
+                yield text if num_bytes else text.removeprefix("\ufeff")
+            num_bytes += len(piece)
+            num_lines += piece.count(b"\n")
+
 
 # Split name -> its file.
 SplitFiles = dict[str, SplitFile]
@@ -107,20 +133,20 @@ def read_files(path: Path) -> SplitFiles:
         FileNotFoundError: `path` does not exist, or holds fewer than the three files.
     """
     if path.is_dir():
-        selected = choose_names(_candidates(path), str(path))
+        selected = choose_names(candidates(path), str(path))
         return {split: SplitFile.on_disk(path / name) for split, name in selected.items()}
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
     check_regular(path)
-    with _archive_errors(path):
+    with archive_errors(path):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
         if (files := _read_tar(path)) is not None:
             return files
         if zipfile.is_zipfile(path):
             return _read_zip(path)
     raise DataError(
-        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. A single text must have "
-        "a name that ends in .txt."
+        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. A text must have a "
+        "name that ends in .txt or .md, or in one of these and .gz or .xz."
     )
 
 
@@ -147,13 +173,8 @@ def read_utf8(path: Path, kind: str) -> str:
         raise DataError(f"Expected a {kind} in UTF-8. {path} is not, from byte {error.start} on.") from None
 
 
-def fingerprint(path: Path) -> list[list]:
-    """Returns name, number of bytes and time of change (ns) of the archive, or of a folder's files of a corpus."""
-    names = _candidates(path) if path.is_dir() else [""]
-    return [[name, (path / name).stat().st_size, (path / name).stat().st_mtime_ns] for name in names]
-
-
-def _candidates(folder: Path) -> list[str]:
+def candidates(folder: Path) -> list[str]:
+    """Returns the files in a folder that have the name of a text of a corpus."""
     names = [f"{place}{pattern.format(split)}" for place in PLACES for pattern in PATTERNS for split in SPLITS]
     return [name for name in names if (folder / name).is_file()]
 
@@ -193,7 +214,7 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _archive_errors(path: Path) -> Iterator[None]:
+def archive_errors(path: Path) -> Iterator[None]:
     """Turns the many errors of damaged, encrypted or exotic archives into one."""
     try:
         yield
@@ -216,7 +237,8 @@ def _is_corpus_name(name: str) -> bool:
     return path.name in wanted and not path.is_absolute() and ".." not in path.parts
 
 
-def _check_size(path: Path, num_bytes: int) -> None:
+def check_size(path: Path, num_bytes: int) -> None:
+    """Raises a `DataError` if more bytes were unpacked from a file than `MAX_ARCHIVE_BYTES`."""
     if num_bytes > MAX_ARCHIVE_BYTES:
         raise DataError(
             f"{path} unpacks to {num_bytes:,} bytes or more, above the limit of {MAX_ARCHIVE_BYTES:,} for archives. "
@@ -246,7 +268,7 @@ def _files_of_tar(file: IO[bytes], path: Path) -> SplitFiles:
     for member in tar_members(file):
         # Checked before the member is skipped, because skipping decompresses it.
         total += member.size
-        _check_size(path, total)
+        check_size(path, total)
         # Only plain files: a link could name a file outside the archive.
         if member.is_file and _is_corpus_name(member.name):
             members[member.name] = member
@@ -266,7 +288,7 @@ def _read_zip(path: Path) -> SplitFiles:
         members = {info.filename: info for info in archive.infolist() if _is_corpus_name(info.filename)}
         selected = choose_names(members, str(path))
         # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
-        _check_size(path, sum(members[name].file_size for name in selected.values()))
+        check_size(path, sum(members[name].file_size for name in selected.values()))
         copies = {}
         for split, name in selected.items():
             with archive.open(members[name]) as content:
@@ -283,8 +305,19 @@ def _copy(content: IO[bytes], size: int, path: str) -> SplitFile:
             if not piece:
                 raise EOFError(f"{path} ends after {copy.tell():,} of {size:,} bytes")
             copy.write(piece)
-        copy.flush()
         at_errors.pop_all()
+    return file_of(copy, path)
+
+
+def file_of(copy: IO[bytes], path: str) -> SplitFile:
+    """Returns what was written to a file without a name, which is closed when nobody holds what is returned.
+
+    Args:
+        copy: the file, of which the descriptor can be read anew; its place is its end.
+        path: what it is, for messages.
+    """
+    size = copy.tell()
+    copy.flush()
 
     def reopen():
         file = os.fdopen(os.dup(copy.fileno()), "rb")

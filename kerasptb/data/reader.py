@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasptb.data.batching import as_ids, as_streams, count_batches
-from kerasptb.data.corpus import encode_corpus
+from kerasptb.data.encoding import encode_words
 from kerasptb.data.sources import read_path
 
 
@@ -26,8 +26,8 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
         DataError: a file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
         FileNotFoundError: a file is missing.
     """
-    corpus = encode_corpus(read_path(Path(data_path)))
-    return corpus.train.tolist(), corpus.valid.tolist(), corpus.test.tolist(), len(corpus.vocabulary)
+    ids, vocabulary, _ = encode_words(read_path(Path(data_path)).files)
+    return ids["train"].tolist(), ids["valid"].tolist(), ids["test"].tolist(), len(vocabulary)
 
 
 def ptb_iterator(raw_data: npt.ArrayLike, batch_size: int, num_steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

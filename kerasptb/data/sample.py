@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.tokenizer import tokenize
-from kerasptb.data.vocabulary import UNK
+from kerasptb.data.ptb_words import tokenize
+from kerasptb.data.tokenizer import UNK
 
 # A word with fewer occurrences in the training text becomes `<unk>`. With 3, this is 5.9% of the training words on
 # Python 3.11, which is closest to PTB's 4.8%.

@@ -5,14 +5,15 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, read_files
+from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, candidates, read_files
 from kerasptb.data.sample import read_sample
-from kerasptb.data.single import split_file
+from kerasptb.data.texts import is_text, read_texts, texts_of
 from kerasptb.utils.files import user_cache
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,10 @@ AUTO_TIMEOUTS: dict[str, Any] = {"answer_timeout": 5.0, "total_timeout": 30.0}
 PTB_TIMEOUTS: dict[str, Any] = {"answer_timeout": 20.0, "total_timeout": 600.0}
 
 
+# What `load_corpus` takes, but a `Corpus`.
+TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
 @dataclasses.dataclass(frozen=True)
 class RawCorpus:
     """Three texts, not yet encoded.
@@ -39,6 +44,7 @@ class RawCorpus:
         source: where the texts came from, for people to read.
         is_sample: True for the built-in sample.
         location: what `find_corpus` takes to read the same texts again, from any working directory.
+        paths: the files that were read; none for the sample.
     """
 
     train: SplitFile
@@ -48,6 +54,7 @@ class RawCorpus:
     source: str
     is_sample: bool
     location: str
+    paths: tuple[Path, ...] = ()
 
     @property
     def files(self) -> SplitFiles:
@@ -60,11 +67,11 @@ class RawCorpus:
         return {name: getattr(self, name) for name in ("name", "source", "is_sample", "location")}
 
 
-def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCorpus:
+def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
     """Reads the texts that `data` names, as `load_corpus` describes.
 
     Args:
-        data: "auto", "ptb", "sample", a folder, an archive or a text.
+        data: "auto", "ptb", "sample", a folder, an archive, a text or several.
         cache_dir: where a download is kept, or None for the default.
 
     Raises:
@@ -74,13 +81,7 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
     if data == "sample":
         return _read_sample()
     if data not in ("auto", "ptb"):
-        path = Path(data).expanduser()
-        if not os.fspath(data) or not path.exists():  # "" would be the working directory
-            raise FileNotFoundError(
-                "Expected 'auto', 'ptb', 'sample', a folder, an archive or a .txt file. "
-                f"Received: {os.fspath(data)!r}, which does not exist."
-            )
-        return read_path(path)
+        return _read_named(data)
     path = find_local_ptb(cache_dir)
     if path is not None:
         raw = _read_local_ptb(path)
@@ -100,6 +101,11 @@ def find_corpus(data: str | os.PathLike, cache_dir: Path | None = None) -> RawCo
         )
         return _read_sample()
     return read_path(folder)
+
+
+def is_there(location: str) -> bool:
+    """Returns whether the files of a `RawCorpus.location` exist."""
+    return Path(location).exists() or all(Path(path).exists() for path in location.split(os.pathsep))
 
 
 def default_cache() -> Path:
@@ -138,26 +144,56 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
         return None
 
 
+def _read_named(data):
+    """Reads what a user names; several paths as a sequence, or as `RawCorpus.location` has them."""
+    named = [data] if isinstance(data, str | os.PathLike) else list(data)
+    if len(named) == 1 and not Path(named[0]).expanduser().exists():
+        named = os.fspath(named[0]).split(os.pathsep)
+    paths = [Path(name).expanduser() for name in named]
+    for name, path in zip(named, paths, strict=True):
+        if not os.fspath(name) or not path.exists():  # "" would be the working directory
+            raise FileNotFoundError(
+                "Expected 'auto', 'ptb', 'sample', a folder, an archive or texts. "
+                f"Received: {os.fspath(name)!r}, which does not exist."
+            )
+    if len(paths) == 1:
+        return read_path(paths[0])
+    for path in paths:
+        if not is_text(path):
+            raise DataError(f"Expected several texts, whose names end in .txt or .md. Received: {path} among them.")
+    return _of_texts(paths, os.pathsep.join(str(path.absolute()) for path in paths), f"{len(paths)} texts")
+
+
 def read_path(path: Path) -> RawCorpus:
-    """Reads the texts of a folder or an archive, or cuts those of one text.
+    """Reads the three texts of a folder or an archive, or cuts those of one text or of a folder of texts.
 
     Args:
-        path: the folder, the archive or the text, whose name ends in `.txt`.
+        path: the folder, the archive or the text.
 
     Raises:
         DataError: an archive is damaged.
         FileNotFoundError: a file is missing.
     """
-    if path.suffix.lower() == ".txt" and path.is_file():
-        source = f"{path}, of which the last tenth is half validation, half test"
-        name = path.resolve().name
-        return RawCorpus(**split_file(path), name=name, source=source, is_sample=False, location=str(path.absolute()))
+    if is_text(path) and path.is_file():
+        return _of_texts([path], str(path.absolute()), path.resolve().name)
+    named = candidates(path) if path.is_dir() else []
+    if path.is_dir() and not named and (texts := texts_of(path)):
+        return _of_texts(texts, str(path.absolute()), path.resolve().name)
     files = read_files(path)
     is_ptb = all(_is_published(split, file) for split, file in files.items())
     name = "ptb" if is_ptb else path.resolve().name
     if not is_ptb and name in ("auto", "ptb", "sample"):
         name = f"own-{name}"  # these three names mean other texts
-    return RawCorpus(**files, name=name, source=str(path), is_sample=False, location=str(path.absolute()))
+    paths = tuple(path / name for name in named) if named else (path,)
+    location = str(path.absolute())
+    return RawCorpus(**files, name=name, source=str(path), is_sample=False, location=location, paths=paths)
+
+
+def _of_texts(paths, location, name):
+    what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} texts from {paths[0]} to {paths[-1]}"
+    files = read_texts(paths, what)
+    source = f"{what}, of which the last tenth is half validation, half test"
+    return RawCorpus(**files, name=name, source=source, is_sample=False, location=location, paths=tuple(paths))
 
 
 def _read_local_ptb(path: Path) -> RawCorpus:
@@ -182,4 +218,4 @@ def _read_sample() -> RawCorpus:
         split: SplitFile.of_bytes(text.encode(), f"the sample's {split} text") for split, text in read_sample().items()
     }
     source = "the built-in sample (pydoc_data.topics)"
-    return RawCorpus(**texts, name="sample", source=source, is_sample=True, location="sample")
+    return RawCorpus(**texts, name="sample", source=source, is_sample=True, location="sample", paths=())

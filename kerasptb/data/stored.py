@@ -1,8 +1,8 @@
 """Large texts are encoded once: their ids lie in the cache folder, and are mapped into memory from there.
 
     CACHE/texts/KEY/
-      text.json            the text's place, sizes and times of change; its vocabulary; the digest of its ids
-      vocabulary.txt       one word a line
+      text.json            the text's place, sizes and times of change; its tokenizer; the digest of its ids
+      vocabulary.txt       or tokenizer.json: the tokenizer
       train.ids …          little-endian int32
 
 An entry appears whole. It is replaced when its text has changed; the folder may be removed at any time.
@@ -22,7 +22,8 @@ import numpy as np
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.files import SPLITS
-from kerasptb.data.vocabulary import Vocabulary
+from kerasptb.data.kinds import load_tokenizer
+from kerasptb.data.tokenizer import Tokenizer
 
 _DESCRIPTION = "text.json"
 _BLOCK = 1 << 22
@@ -39,19 +40,19 @@ class StoredTexts:
         self.folder = cache_dir / "texts"
 
     def find(
-        self, text: dict[str, Any], vocabulary: Vocabulary | None, vocabulary_size: int | None
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray], Vocabulary] | None:
+        self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer] | None:
         """Returns the entry of a text, or None.
 
         Args:
             text: what tells the text and its state, JSON values.
-            vocabulary: the vocabulary that it is to have; `None` for its own.
-            vocabulary_size: the most words of its own vocabulary.
+            made_with: what its own tokenizer was made with, JSON values.
+            vocabulary: the tokenizer that it is to have; `None` for its own.
 
         Returns:
             description: dict, as given to `add`.
             ids: mapping from split to int32 [N], read-only.
-            vocabulary: the vocabulary.
+            vocabulary: the tokenizer.
         """
         for folder in self.folder.glob("*"):
             try:
@@ -60,9 +61,9 @@ class StoredTexts:
                     continue
                 if vocabulary is not None and description["words"] != vocabulary.digest:
                     continue
-                if vocabulary is None and description["vocabulary_size"] != [vocabulary_size]:
+                if vocabulary is None and description["made_with"] != made_with:
                     continue
-                found = vocabulary or Vocabulary.load(folder / "vocabulary.txt")
+                found = vocabulary or load_tokenizer(folder)
                 return description, _checked(folder, found, description), found
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # being removed, or damaged
@@ -85,19 +86,19 @@ class StoredTexts:
 
         Args:
             folder: the folder of a `new_entry`, with the ids in it.
-            vocabulary: the vocabulary.
-            description: dict with the keys "text", as for `find`, "vocabulary_size", a list of the size that the
-                vocabulary was made with or an empty one, and "digest", the result of `digest_of`.
+            vocabulary: the tokenizer.
+            description: dict with the keys "text" and "made_with", as for `find`, "digest", the result of `digest_of`,
+                and whatever `find` is to return.
 
         Returns:
             Mapping from split to the ids, read-only.
         """
         folder = Path(folder)
         description = {**description, "words": vocabulary.digest}
-        vocabulary.save(folder / "vocabulary.txt")
+        vocabulary.save(folder / vocabulary.FILE)
         (folder / _DESCRIPTION).write_text(json.dumps(description))
         self._remove_older(description["text"])
-        content = json.dumps([description["text"], description["vocabulary_size"], description["words"]])
+        content = json.dumps([description["text"], description["made_with"], description["words"]])
         entry = self.folder / hashlib.sha256(content.encode()).hexdigest()[:32]
         try:
             folder.rename(entry)
@@ -116,9 +117,9 @@ class StoredTexts:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def digest_of(vocabulary: Vocabulary, ids: Mapping[str, np.ndarray]) -> str:
-    """Returns the SHA-256, in hexadecimal, of a vocabulary and of the ids of all splits; 60 ms for 100 MB."""
-    digest = hashlib.sha256("\n".join(vocabulary.words).encode())
+def digest_of(vocabulary: Tokenizer, ids: Mapping[str, np.ndarray]) -> str:
+    """Returns the SHA-256, in hexadecimal, of a tokenizer's tokens and of the ids of all splits; 60 ms for 100 MB."""
+    digest = hashlib.sha256("\n".join(vocabulary.tokens).encode())
     for split in SPLITS:
         digest.update(f"\n{len(ids[split])}\n".encode())
         for start in range(0, len(ids[split]), _BLOCK):

@@ -1,64 +1,156 @@
-"""Words as in the Penn Treebank: lower case, numbers as `N`, no punctuation, clitics split off."""
+"""What every kind of tokens has in common: words, subwords and characters."""
 
-import re
-import unicodedata
-from collections.abc import Iterator
+import abc
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import ClassVar
 
-NUMBER = "N"
+import numpy as np
 
-# Words that are written together with the previous word, as a regular expression for Python and for RE2.
-CLITICS = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
-_CLITIC = re.compile(rf"(?<=\w)(?:{CLITICS})\b")
-_TOKEN = re.compile(rf"(?P<word>(?:{CLITICS})\b|\w+(?:[.-]\w+)*|[$%&])|[^\s']")
-_NUMERAL = re.compile(r"\d+(?:[.-]\d+)*")
+from kerasptb.data.errors import DataError
+
+EOS = "<eos>"
+UNK = "<unk>"
 
 
-def tokenize(sentence: str) -> list[str]:
-    r"""Returns the words of a sentence, split as in PTB.
+class Tokenizer(abc.ABC):
+    r"""A two-way table of tokens and ids, and the way between a text and ids. Immutable.
 
-    Args:
-        sentence: English text.
-
-    Example:
-        >>> tokenize('It doesn\'t return "None", but 3.12 well-known *values*.')
-        ['it', 'does', "n't", 'return', 'none', 'but', 'N', 'well-known', 'values']
+    Attributes:
+        kind: "words", "subwords" or "characters".
+        tokens: tuple of V strings; `tokens[id]` is the token of an id.
+        token_to_id: mapping from token to id.
+        pieces: tuple of V bytes: what each token writes. A word writes a space before it, the end of a line or of a
+            paragraph `b"\n"`.
+        eos_id: the id of the end of a line or paragraph, or None.
+        unk_id: the id of what stands for unknown words, or None.
+        unnamed: the tokens that stand for words which they do not name, such as `<unk>`: nobody can type them.
+        first: what is put before the first word of a paragraph: " " if it is a token with a space, like any other.
+        digest: SHA-256, in hexadecimal, of what decides how a text is read.
     """
-    words = (token for token, is_word in split_tokens(sentence.lower()) if is_word)
-    return [NUMBER if is_numeral(word) else word for word in words]
+
+    FILE: ClassVar[str]  # its file's name in a folder
+
+    kind: str
+    tokens: tuple[str, ...]
+    eos_id: int | None
+    unk_id: int | None
+    unnamed: frozenset[str] = frozenset()
+    first: str = " "
+
+    @property
+    @abc.abstractmethod
+    def digest(self) -> str:
+        """What tells it from others."""
+
+    @property
+    @abc.abstractmethod
+    def pieces(self) -> tuple[bytes, ...]:
+        """What each token writes."""
+
+    @functools.cached_property
+    def token_to_id(self) -> dict[str, int]:
+        """The id of each token."""
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of a text, int32 [N]; line ends become `tokens[eos_id]`.
+
+        Raises:
+            UnknownWordError: a word is unknown, and there is no `unk_id`.
+        """
+
+    @abc.abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of ids, integers [N]."""
+
+    @abc.abstractmethod
+    def encode_typed(self, text: str) -> np.ndarray:
+        """Returns the ids of a text that a person typed, as the beginning of a paragraph: after its `eos_id`.
+
+        Args:
+            text: any text; may be empty.
+
+        Returns:
+            int32 [T], T at least 1.
+
+        Raises:
+            UnknownWordError: as `encode`.
+            DataError: there is nothing to begin with.
+        """
+
+    @abc.abstractmethod
+    def continued(self, text: str, ids: Iterable[int]) -> str:
+        """Returns a text and what ids write after it.
+
+        Args:
+            text: the text as it was typed.
+            ids: integers [N], what follows.
+        """
+
+    @abc.abstractmethod
+    def split_typed(self, text: str) -> tuple[str, str]:
+        """Splits a text into what is whole, and the beginning of the word that is being typed.
+
+        Args:
+            text: any text, of which the last word is unfinished unless something else follows it.
+
+        Returns:
+            The two parts. The second has the space before the word; it is "" if anything may come.
+        """
+
+    @abc.abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer to a file, completely or not at all."""
+
+    def check_size(self, size: int) -> None:
+        """Raises a `DataError` unless it has as many tokens as a model.
+
+        Args:
+            size: the model's number V of tokens.
+        """
+        if len(self) != size:
+            raise DataError(f"Expected the model's vocabulary, of {size} {self.kind}. Received: one of {len(self)}")
+
+    def to_tokens(self, ids: Iterable[int]) -> list[str]:
+        """Returns the tokens of ids.
+
+        Args:
+            ids: integers [N], each in 0 .. V - 1.
+
+        Raises:
+            DataError: an id is out of range, or `ids` is not one row of integers.
+        """
+        return [self.tokens[index] for index in self._checked(ids)]
+
+    def _checked(self, ids):
+        array = np.asarray(ids)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise DataError(f"Expected one row of integer ids. Received: shape={array.shape}, dtype={array.dtype}")
+        if array.size and (array.min() < 0 or array.max() >= len(self)):
+            wrong = next(index for index in array.tolist() if not 0 <= index < len(self))
+            raise DataError(f"Expected ids between 0 and {len(self) - 1}. Received: {wrong}")
+        return array.tolist()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self.token_to_id
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Tokenizer) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self.kind}: {', '.join(self.tokens[:5])}{', …' if len(self) > 5 else ''}>"
 
 
-def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
-    r"""Yields each word and each other character of a text as it is written, with whether it is a word.
-
-    Clitics are words of their own. White space and apostrophes outside of words are left out.
-
-    Args:
-        text: any text; `’` is read as `'`.
-
-    Example:
-        >>> list(split_tokens("(Don't go."))
-        [('(', False), ('Do', True), ("n't", True), ('go', True), ('.', False)]
-    """
-    text = text.replace("’", "'")
-    # A combining mark is part of its letter, so the expressions get a letter in its place.
-    letters = text if text.isascii() else "".join("a" if _is_mark(character) else character for character in text)
-    begin = 0
-    for end in (*(match.start() for match in _CLITIC.finditer(letters)), len(text)):
-        for match in _TOKEN.finditer(letters[begin:end]):
-            yield text[begin + match.start() : begin + match.end()], match["word"] is not None
-        begin = end
-
-
-def is_numeral(word: str) -> bool:
-    """Returns whether a word is a number, which PTB writes as `N`."""
-    return _NUMERAL.fullmatch(word) is not None
-
-
-def is_word_character(character: str) -> bool:
-    """Returns whether a character can be part of a word: a letter or its combining mark, a digit, or `_`."""
-    return character.isalnum() or character == "_" or _is_mark(character)
-
-
-def _is_mark(character):
-    # Includes the zero-width joiner and non-joiner, which shape letters of Indic scripts and Persian.
-    return character in "\u200c\u200d" or unicodedata.category(character).startswith("M")
+def digest_of(text: str) -> str:
+    """Returns SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,5 +1,7 @@
 """Text that a person types: the words that a vocabulary finds in it, and the one that is being typed."""
 
+from __future__ import annotations
+
 import bisect
 import functools
 import re
@@ -7,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from kerasptb.data.tokenizer import NUMBER, is_numeral, is_word_character, split_tokens
-from kerasptb.data.vocabulary import EOS, UNK, Vocabulary
+from kerasptb.data.ptb_words import NUMBER, is_numeral, is_word_character, split_tokens
+from kerasptb.data.tokenizer import EOS, UNK, Tokenizer
 
 # The white space that ends a line. Every other kind, such as a form feed, separates words like a space.
 LINE_END = re.compile(r"\r\n|[\r\n]")
@@ -16,7 +18,7 @@ _AFTER_ANY = "\U0010ffff"
 
 
 def read_words(
-    vocabulary: Vocabulary, text: str, read: Callable[[str], Iterable[tuple[str, str]]] | None = None
+    vocabulary: Tokenizer, text: str, read: Callable[[str], Iterable[tuple[str, str]]] | None = None
 ) -> Iterator[tuple[str, str]]:
     """Yields the words of a text that a person typed.
 
@@ -37,7 +39,7 @@ def read_words(
             yield from read(part)
 
 
-def read_part(vocabulary: Vocabulary, part: str) -> tuple[tuple[str, str], ...]:
+def read_part(vocabulary: Tokenizer, part: str) -> tuple[tuple[str, str], ...]:
     """Returns the words of a part of a text without white space, as `read_words` yields them."""
     known = _known(vocabulary, part)
     return ((known, part),) if known else tuple(_parts(vocabulary, part))
@@ -55,10 +57,10 @@ class PrefixIndex:
     """
 
     def __init__(self, vocabulary):
-        suggestible = [i for i, word in enumerate(vocabulary.words) if word != UNK]
-        completions = [(fold_case(vocabulary.words[i]), i) for i in suggestible]
+        suggestible = [i for i, word in enumerate(vocabulary.tokens) if word != UNK]
+        completions = [(fold_case(vocabulary.tokens[i]), i) for i in suggestible]
         # NUMBER stands for every number, so typed letters cannot be its beginning.
-        completions = sorted(pair for pair in completions if vocabulary.words[pair[1]] not in (EOS, NUMBER))
+        completions = sorted(pair for pair in completions if vocabulary.tokens[pair[1]] not in (EOS, NUMBER))
         self._every_id = np.array(suggestible, np.int32)
         self._sorted_words = [word for word, _ in completions]
         self.sorted_ids = np.array([i for _, i in completions], np.int32)

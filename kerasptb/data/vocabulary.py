@@ -1,7 +1,6 @@
 """Words and their ids."""
 
 import functools
-import hashlib
 import io
 import os
 from collections import Counter
@@ -13,10 +12,10 @@ import numpy as np
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.files import read_utf8
+from kerasptb.data.ptb_words import NUMBER
+from kerasptb.data.tokenizer import EOS, UNK, Tokenizer, digest_of
+from kerasptb.data.typed_text import LINE_END, PrefixIndex, read_words
 from kerasptb.utils.files import atomic_write
-
-EOS = "<eos>"
-UNK = "<unk>"
 
 
 def iter_tokens(text: str) -> Iterator[str]:
@@ -30,15 +29,15 @@ def iter_tokens(text: str) -> Iterator[str]:
         yield from line.replace("\n", f" {EOS} ").split()
 
 
-class Vocabulary:
-    """An immutable two-way table of words and ids.
+class Vocabulary(Tokenizer):
+    """The tokenizer of words between white space: an immutable two-way table of words and ids.
 
     Args:
         words: the words in order of their ids. They must be distinct, not empty and without whitespace.
 
     Attributes:
-        words: tuple of V words; `words[id]` is the word of an id.
-        word_to_id: mapping from word to id.
+        words: tuple of V words; `words[id]` is the word of an id. Also called `tokens`.
+        word_to_id: mapping from word to id. Also called `token_to_id`.
 
     Raises:
         DataError: a word is repeated, is empty or contains whitespace, or there is no word at all.
@@ -53,9 +52,15 @@ class Vocabulary:
         'the cat saw'
     """
 
+    FILE = "vocabulary.txt"
+
+    kind = "words"
+    unnamed = frozenset((UNK, NUMBER))
+
     def __init__(self, words: Iterable[str]) -> None:
-        self.words = tuple(words)
-        self.word_to_id = {word: index for index, word in enumerate(self.words)}
+        self.tokens = self.words = tuple(words)
+        self.word_to_id = self.token_to_id
+        self.eos_id, self.unk_id = self.word_to_id.get(EOS), self.word_to_id.get(UNK)
         if not self.words:
             raise DataError("Expected a vocabulary of at least one word. Received: words=()")
         if len(self.word_to_id) != len(self.words):
@@ -98,26 +103,12 @@ class Vocabulary:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the words in their order, in hexadecimal."""
-        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+        return digest_of("\n".join(self.words))
 
-    @property
-    def unk_id(self) -> int | None:
-        """The id of `<unk>`, or None."""
-        return self.word_to_id.get(UNK)
-
-    @property
-    def eos_id(self) -> int | None:
-        """The id of `<eos>`, or None."""
-        return self.word_to_id.get(EOS)
-
-    def check_size(self, size: int) -> None:
-        """Raises a `DataError` unless it has as many words as a model.
-
-        Args:
-            size: the model's number V of words.
-        """
-        if len(self) != size:
-            raise DataError(f"Expected the model's vocabulary, of {size} words. Received: one of {len(self)}")
+    @functools.cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """What each word writes: a space and itself, and `<eos>` a line end."""
+        return tuple(b"\n" if word == EOS else f" {word}".encode() for word in self.words)
 
     def encode(self, text: str | Iterable[str]) -> np.ndarray:
         r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
@@ -148,21 +139,8 @@ class Vocabulary:
         return np.fromiter(map(find, tokens), np.int32)
 
     def to_words(self, ids: Iterable[int]) -> list[str]:
-        """Returns the words of ids.
-
-        Args:
-            ids: integers [N], each in 0 .. V - 1.
-
-        Raises:
-            DataError: an id is out of range, or `ids` is not one row of integers.
-        """
-        array = np.asarray(ids)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise DataError(f"Expected one row of integer ids. Received: shape={array.shape}, dtype={array.dtype}")
-        if array.size and (array.min() < 0 or array.max() >= len(self)):
-            wrong = next(index for index in array.tolist() if not 0 <= index < len(self))
-            raise DataError(f"Expected ids between 0 and {len(self) - 1}. Received: {wrong}")
-        return [self.words[index] for index in array.tolist()]
+        """Returns the words of ids, as `to_tokens` does."""
+        return self.to_tokens(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the words of ids as one text, separated by spaces; `<eos>` stays a word.
@@ -171,6 +149,53 @@ class Vocabulary:
             ids: integers [N], each in 0 .. V - 1.
         """
         return " ".join(self.to_words(ids))
+
+    def encode_typed(self, text: str) -> np.ndarray:
+        """Returns the ids of a text that a person typed, after the `<eos>` that comes before every sentence.
+
+        Args:
+            text: any text. Each part between white space is looked up in the vocabulary as it is written, then in lower
+                case ("Mr."). If it is not there, it is split as in the Penn Treebank, and its parts are looked up in
+                the same way: first without the punctuation around it, then word by word. Unknown numbers become `N`,
+                other unknown words `<unk>`. Punctuation that is not in the vocabulary is dropped. A line's end is
+                `<eos>`.
+
+        Returns:
+            int32 [T], T at least 1.
+
+        Raises:
+            UnknownWordError: a word is not in a vocabulary without `<unk>`.
+            DataError: nothing can be read from the text, and there is no `<eos>` to begin with.
+        """
+        words = [EOS] if EOS in self else []
+        words.extend(word for word, _ in read_words(self, text))
+        if not words:
+            raise DataError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
+        return self.encode(words)
+
+    def continued(self, text: str, ids: Iterable[int]) -> str:
+        """Returns a text and the words that follow as lines, one for each sentence.
+
+        Args:
+            text: the text as it was typed.
+            ids: integers [N], the words; a sentence ends in `<eos>`.
+        """
+        lines = [line.split() for line in LINE_END.split(text)]
+        for word in self.to_tokens(ids):
+            if word == EOS:
+                lines.append([])
+            else:
+                lines[-1].append(word)
+        return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
+
+    @functools.cached_property
+    def _index(self):
+        return PrefixIndex(self)
+
+    def split_typed(self, text: str) -> tuple[str, str]:
+        """Splits a text as `PrefixIndex.split` does."""
+        whole, prefix = self._index.split(text)
+        return whole, prefix and f" {prefix}"
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the words to a UTF-8 text file, one per line, in order of their ids.
@@ -198,21 +223,6 @@ class Vocabulary:
             return cls(text.removesuffix("\n").split("\n") if text else ())
         except DataError as error:
             raise DataError(f"{path} is not a vocabulary file of one word a line. {error}") from None
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    def __contains__(self, word: object) -> bool:
-        return word in self.word_to_id
-
-    def __eq__(self, other: object) -> bool:
-        return self.words == other.words if isinstance(other, Vocabulary) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.words)
-
-    def __repr__(self) -> str:
-        return f"<Vocabulary of {len(self)} words: {', '.join(self.words[:5])}{', …' if len(self) > 5 else ''}>"
 
 
 def _most_frequent(counts, size):

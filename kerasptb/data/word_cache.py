@@ -20,8 +20,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from kerasptb.data.tokenizer import UNK
 from kerasptb.data.typed_text import fold_case
-from kerasptb.data.vocabulary import UNK, Vocabulary
+from kerasptb.data.vocabulary import Vocabulary
 
 # The last words that are remembered, and how many of those that the model does not know, of so many characters.
 WINDOW = 2000

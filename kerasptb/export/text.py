@@ -3,13 +3,13 @@
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK
-from kerasptb.data.tokenizer import CLITICS, NUMBER, is_word_character
+from kerasptb.data.ptb_words import CLITICS, NUMBER, is_word_character
 from kerasptb.models.portable import ExportError
 
 _LINE_END = r"\r\n|[\r\n]"
 # The characters that Python's str.split treats as white space.
 _SPACE = r"[\s\x{b}\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
-# The regular expressions of `data.tokenizer.split_tokens` in RE2's language, which has no lookbehind, and \b for ASCII
+# The regular expressions of `data.ptb_words.split_tokens` in RE2's language, which has no lookbehind, and \b for ASCII
 # only. Instead of \b, a mark is put after each clitic (n't, 's and the like) that no letter follows. A match of
 # _UNMARKED includes the next character, so a second pass marks clitics that the first one could not match. A match of
 # _CLITIC includes the previous letter, so it misses a clitic directly after another. Such a clitic begins with an

@@ -6,4 +6,5 @@ from typing import Any, Literal, TypeAlias
 Tensor: TypeAlias = Any
 
 Backend: TypeAlias = Literal["auto", "reference", "keras", "native"]
+Tokens: TypeAlias = Literal["words", "subwords", "characters"]
 Precision: TypeAlias = Literal["float32", "bfloat16x3", "bfloat16"]

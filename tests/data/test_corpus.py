@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -66,31 +67,63 @@ def test_text_read_with_a_trained_models_vocabulary(tmp_path):
 def test_unknown_word_is_named_with_its_place(tmp_path):
     write(tmp_path, train="a b\n", valid="a\nb a\nb zebra a\n", test="a\n")
     with pytest.raises(UnknownWordError, match=r"'zebra' \(.*valid\.txt, line 3\) is not in the vocabulary.*'<unk>'"):
-        load_corpus(tmp_path)
+        load_corpus(tmp_path, vocabulary=Vocabulary(["a", "b", "<eos>"]))
+
+
+def test_words_that_occur_once_train_the_unknown_word_that_other_texts_need(tmp_path):
+    write(tmp_path, train="b a c b d\n", valid="a zebra b\n", test="b\n")
+    corpus = load_corpus(tmp_path, tokens="words")
+    assert corpus.vocabulary.words == ("<unk>", "b", "<eos>")
+    assert corpus.train.tolist() == [1, 0, 0, 1, 0, 2]
+    assert corpus.valid.tolist() == [0, 0, 1, 2]
+    assert [corpus.count(split).unknown for split in ("train", "valid", "test")] == [3, 2, 0]
+    assert corpus.count("valid").bytes == len("a zebra b\n")
+    assert corpus.count("valid").unknown_share == 0.5
+    # Nothing is unknown: nothing is lost.
+    write(tmp_path, train="b a c b d\n", valid="a d b\n", test="b\n")
+    assert load_corpus(tmp_path, tokens="words").vocabulary.words == ("b", "<eos>", "a", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("a <unk> b\n", "words"), ("a b c\n", "subwords"), ("a\n" * (1 << 21) + "<unk>\n", "words")]
+)
+def test_a_text_with_a_word_for_the_unknown_is_read_as_words_and_any_other_as_subwords(tmp_path, text, kind):
+    write(tmp_path, train=text, valid="a b\n", test="a b\n")
+    corpus = load_corpus(tmp_path)
+    assert corpus.vocabulary.kind == kind
+
+
+@pytest.mark.parametrize("tokens", ["words", "subwords", "characters"])
+def test_the_figures_of_a_text_do_not_depend_on_its_tokens(tmp_path, tokens):
+    write(tmp_path, train="the cat sat\nthe caf\u00e9 <unk>\n", valid="the cat\n", test="sat\n")
+    corpus = load_corpus(tmp_path, tokens=tokens)
+    assert (corpus.count("train").words, corpus.count("train").bytes) == (8, 28)
+    assert corpus.count("train").tokens == len(corpus.train)
+    # Of a corpus that was made of ids, the same is counted from what they write.
+    made = dataclasses.replace(corpus, counts=None)
+    assert [made.count(split) for split in ("train", "valid")] == [corpus.count(split) for split in ("train", "valid")]
+    # One bit a byte is one bit a byte: 2 ** (bytes / words) a word.
+    perplexity = 2 ** (28 / len(corpus.train))
+    assert corpus.count("train").bits_per_byte(perplexity) == pytest.approx(1)
+    assert corpus.count("train").word_perplexity(perplexity) == pytest.approx(2 ** (28 / 8))
 
 
 def test_a_vocabulary_size_makes_rare_words_unknown_in_all_texts(tmp_path):
     write(tmp_path, train="b a b c\nb a d\n", valid="a zebra\n", test="c b")
-    with pytest.raises(UnknownWordError, match=r"'zebra' .*--vocabulary-size"):
-        load_corpus(tmp_path)
-    corpus = load_corpus(tmp_path, vocabulary_size=4)
+    corpus = load_corpus(tmp_path, tokens="words", vocabulary_size=4)
     assert corpus.vocabulary.words == ("b", "<eos>", "<unk>", "a")
     assert corpus.train.tolist() == [0, 3, 0, 2, 1, 0, 3, 2, 1]
     assert corpus.valid.tolist() == [3, 2, 1]
     assert corpus.test.tolist() == [2, 0]
-    # All words fit: <unk> still stands for what only the other texts have.
-    corpus = load_corpus(tmp_path, vocabulary_size=10_000)
-    assert corpus.vocabulary.words == ("b", "<eos>", "a", "c", "d", "<unk>")
-    assert corpus.valid.tolist() == [2, 5, 1]
 
 
 def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
     corpus = load_corpus(write(tmp_path, train="a b <unk>\n", valid="a\n", test="a\n"))
     assert load_corpus(corpus) is corpus
     for arguments in ({"vocabulary_size": 3}, {"vocabulary": corpus.vocabulary}):
-        with pytest.raises(DataError, match=r"keeps its vocabulary of 4 words\. Received: .*vocabulary"):
+        with pytest.raises(DataError, match=r"keeps its 4 words\. Received: .*vocabulary"):
             load_corpus(corpus, **arguments)
-    with pytest.raises(DataError, match="a vocabulary or its size, not both"):
+    with pytest.raises(DataError, match="a vocabulary, or what to make one of"):
         load_corpus(tmp_path, vocabulary=corpus.vocabulary, vocabulary_size=3)
 
 
@@ -104,7 +137,9 @@ def test_missing_line_end_in_training_is_named_too(tmp_path, split):
 
 def test_large_vocabulary(tmp_path):
     words = [f"w{number}" for number in range(200_000)]
-    corpus = load_corpus(write(tmp_path, train=" ".join(words) + " ß 字\n", valid="w7 字\n", test="ß\n"))
+    corpus = load_corpus(
+        write(tmp_path, train=" ".join(words) + " ß 字\n", valid="w7 字\n", test="ß\n"), tokens="words"
+    )
     assert len(corpus.vocabulary) == 200_003
     assert corpus.vocabulary.decode(corpus.valid) == "w7 字 <eos>"
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import DataError, UnknownWordError, Vocabulary, encoding, files
-from kerasptb.data.encoding import encode_files, iter_words
+from kerasptb.data.encoding import encode_words, iter_words
 from kerasptb.data.files import SplitFile
 
 
@@ -23,7 +23,7 @@ def test_words_are_the_original_readers_however_the_text_is_cut(text, size):
 
 
 def test_byte_order_mark_and_line_ends_are_as_the_original_reads_them():
-    ids, vocabulary = encode_files(texts(train=b"\xef\xbb\xbfa b\r\nc\r\n", valid=b"a", test=b"c\n"))
+    ids, vocabulary, _ = encode_words(texts(train=b"\xef\xbb\xbfa b\r\nc\r\n", valid=b"a", test=b"c\n"))
     assert vocabulary.words == ("<eos>", "a", "b", "c")
     assert {split: values.tolist() for split, values in ids.items()} == {
         "train": [1, 2, 0, 3, 0], "valid": [1], "test": [3, 0]
@@ -34,7 +34,7 @@ def test_byte_order_mark_and_line_ends_are_as_the_original_reads_them():
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_empty_file_is_named(content, split):
     with pytest.raises(DataError, match=rf"x/{split}\.txt is empty"):
-        encode_files(texts(**{split: content}))
+        encode_words(texts(**{split: content}))
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -50,14 +50,14 @@ def test_empty_file_is_named(content, split):
 def test_other_encodings_are_named_with_their_place(content, place, size, monkeypatch):
     monkeypatch.setattr(files, "_CHUNK_BYTES", size)
     with pytest.raises(DataError, match=rf"x/valid\.txt is not: {place}"):
-        encode_files(texts(valid=content))
+        encode_words(texts(valid=content))
 
 
 def test_a_text_without_white_space_is_told_before_it_fills_the_memory(monkeypatch):
     monkeypatch.setattr(files, "_CHUNK_BYTES", 10)
     monkeypatch.setattr(encoding, "_LONGEST_WORD", 50)
     with pytest.raises(DataError, match=r"x/test\.txt has one of more than 50 characters"):
-        encode_files(texts(test=b"a" * 100))
+        encode_words(texts(test=b"a" * 100))
 
 
 @pytest.mark.parametrize("block", [2, 3, 100])
@@ -65,10 +65,12 @@ def test_blocks_do_not_matter(tmp_path, monkeypatch, block):
     monkeypatch.setattr(encoding, "_BLOCK", block)
     monkeypatch.setattr(files, "_CHUNK_BYTES", 5)
     contents = texts(train=b"b a b c\nb a d\n", valid=b"a zebra\n", test=b"c b")
-    (in_memory, vocabulary), (mapped, other) = (encode_files(contents, None, 4, folder) for folder in (None, tmp_path))
+    (in_memory, vocabulary, _), (mapped, other, _) = (
+        encode_words(contents, None, 4, folder) for folder in (None, tmp_path)
+    )
     assert vocabulary.words == other.words == ("b", "<eos>", "<unk>", "a")
     for split, expected in {"train": [0, 3, 0, 2, 1, 0, 3, 2, 1], "valid": [3, 2, 1], "test": [2, 0]}.items():
         assert in_memory[split].tolist() == mapped[split].tolist() == expected
         assert np.fromfile(tmp_path / f"{split}.ids", "<i4").tolist() == expected
     with pytest.raises(UnknownWordError, match=r"'dog' \(x/test\.txt, line 3\)"):
-        encode_files(texts(test=b"a\na b\nb a dog a"), Vocabulary(["a", "b", "train", "text", "<eos>"]))
+        encode_words(texts(test=b"a\na b\nb a dog a"), Vocabulary(["a", "b", "train", "text", "<eos>"]))

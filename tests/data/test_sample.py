@@ -2,8 +2,8 @@ import re
 from pydoc_data.topics import topics
 
 from kerasptb.data import Vocabulary, load_corpus
+from kerasptb.data.ptb_words import tokenize
 from kerasptb.data.sample import read_sample, split_sentences
-from kerasptb.data.tokenizer import tokenize
 
 MANUAL = """\
 The "spam" statement

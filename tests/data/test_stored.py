@@ -26,8 +26,8 @@ def text(tmp_path, monkeypatch):
 @pytest.fixture
 def encoded(monkeypatch):
     """The number of times that a text was encoded."""
-    calls, encode = [], corpora.encode_files
-    monkeypatch.setattr(corpora, "encode_files", lambda *arguments: calls.append(arguments) or encode(*arguments))
+    calls, encode = [], corpora.encode_words
+    monkeypatch.setattr(corpora, "encode_words", lambda *arguments: calls.append(arguments) or encode(*arguments))
     return calls
 
 

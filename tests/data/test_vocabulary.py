@@ -197,4 +197,4 @@ def test_equality_membership_and_repr():
     assert hash(vocabulary) == hash(Vocabulary(["a", "b"]))
     assert "a" in vocabulary
     assert "c" not in vocabulary
-    assert repr(vocabulary) == "<Vocabulary of 2 words: a, b>"
+    assert repr(vocabulary) == "<2 words: a, b>"

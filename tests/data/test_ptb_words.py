@@ -2,11 +2,11 @@ import doctest
 
 import pytest
 
-from kerasptb.data import tokenizer
+from kerasptb.data import ptb_words
 
 
 def test_examples_run():
-    result = doctest.testmod(tokenizer)
+    result = doctest.testmod(ptb_words)
     assert (result.failed, result.attempted) == (0, 2)
 
 
@@ -21,11 +21,11 @@ def test_examples_run():
     ],
 )
 def test_words_are_as_the_treebank_has_them(text, words):
-    assert tokenizer.tokenize(text) == words
+    assert ptb_words.tokenize(text) == words
 
 
 def test_parts_are_as_they_are_written():
-    parts = list(tokenizer.split_tokens("«Non», DON’T — cafe\u0301s, नमस्ते! R&D"))
+    parts = list(ptb_words.split_tokens("«Non», DON’T — cafe\u0301s, नमस्ते! R&D"))
     assert [part for part, _ in parts] == [
         "«", "Non", "»", ",", "DO", "N'T", "—", "cafe\u0301s", ",", "नमस्ते", "!", "R", "&", "D",
     ]  # fmt: skip
@@ -33,5 +33,5 @@ def test_parts_are_as_they_are_written():
 
 
 def test_word_characters_are_letters_marks_digits_and_joiners():
-    assert all(map(tokenizer.is_word_character, "aZß字7_\u0301\u093e\u20dd\u200c\u200d"))
-    assert not any(map(tokenizer.is_word_character, " .'’-$—\u2028"))
+    assert all(map(ptb_words.is_word_character, "aZß字7_\u0301\u093e\u20dd\u200c\u200d"))
+    assert not any(map(ptb_words.is_word_character, " .'’-$—\u2028"))

@@ -1,0 +1,52 @@
+"""What a text has, however it is cut into tokens: by it the figures of words, subwords and characters compare."""
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class TextCounts:
+    """The sizes of a text.
+
+    A perplexity P of the `tokens` of a text is one of P ** (tokens / words) of its words, and log2(P) * tokens / bytes
+    bits a byte.
+
+    Attributes:
+        tokens: number of tokens.
+        words: number of words between white space, and of ends of lines or paragraphs.
+        bytes: number of bytes in UTF-8 of the words, with a space or a line end after each.
+        unknown: number of words that are `<unk>`.
+    """
+
+    tokens: int
+    words: int
+    bytes: int
+    unknown: int = 0
+
+    def word_perplexity(self, perplexity: float) -> float:
+        """Returns the perplexity of a word where that of a token is `perplexity`."""
+        try:
+            return perplexity ** (self.tokens / self.words)
+        except OverflowError:
+            return math.inf
+
+    def bits_per_byte(self, perplexity: float) -> float:
+        """Returns the bits a byte where the perplexity of a token is `perplexity`."""
+        return math.log2(perplexity) * self.tokens / self.bytes
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of the words that are `<unk>`, in [0, 1]."""
+        return self.unknown / self.words
+
+
+def describe(counts: TextCounts, perplexity: float) -> str:
+    """Returns the figures of a text that do not depend on its tokens, for people to read.
+
+    Args:
+        counts: the text's sizes.
+        perplexity: that of a token.
+    """
+    of_word, of_byte = counts.word_perplexity(perplexity), counts.bits_per_byte(perplexity)
+    figures = f"perplexity of a word {of_word:.2f}, {of_byte:.3f} bits a byte"
+    return f"{figures} ({counts.unknown_share:.1%} of the words unknown)" if counts.unknown else figures

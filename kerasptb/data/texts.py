@@ -1,0 +1,142 @@
+"""Texts as people have them, one file or several, compressed or not, cut into the three texts of a corpus."""
+
+import contextlib
+import functools
+import gzip
+import io
+import itertools
+import lzma
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from kerasptb.data.errors import DataError
+from kerasptb.data.files import (
+    SplitFile,
+    SplitFiles,
+    archive_errors,
+    check_regular,
+    check_size,
+    file_of,
+)
+
+_TEXTS = (".txt", ".md")
+_COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
+
+# Where training ends, and where validation ends, as parts of the text.
+_CUTS = {"train": 0.9, "valid": 0.95, "test": 1.0}
+_CHUNK_BYTES = 1 << 16
+_MARK = "\ufeff".encode()
+
+
+def is_text(path: Path) -> bool:
+    """Returns whether a name is that of a text: `.txt` or `.md`, or one of these and `.gz` or `.xz`."""
+    name = path.name.lower()
+    return name.endswith(tuple(text + suffix for text in _TEXTS for suffix in ("", *_COMPRESSED)))
+
+
+def texts_of(folder: Path) -> list[Path]:
+    """Returns the texts in a folder and its folders, by name; hidden ones are left out."""
+    paths = sorted(path for path in folder.rglob("*") if is_text(path) and path.is_file())
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def read_texts(paths: Sequence[Path], name: str) -> SplitFiles:
+    """Cuts texts, one after the other, into the first 90 % for training, the next 5 for validation, and the test.
+
+    They are cut at the next end of a paragraph: an empty line. If there are too few of them, at the next end of a line,
+    and else at the next space.
+
+    Args:
+        paths: the files, in their order.
+        name: what they are, for messages.
+
+    Returns:
+        Mapping from "train", "valid" and "test" to the part.
+
+    Raises:
+        DataError: if they are too short, or a file is damaged.
+    """
+    for path in paths:
+        check_regular(path)
+    [first, *others] = paths
+    plain = not others and first.suffix.lower() not in _COMPRESSED
+    return split_file(SplitFile.on_disk(first) if plain else _joined(paths, name))
+
+
+def split_file(file: SplitFile) -> SplitFiles:
+    """Cuts a text, as `read_texts` does.
+
+    Args:
+        file: the text, of which what `open` returns can seek.
+    """
+    with file.open() as opened:
+        for separator in (b"\n\n", b"\n", b" "):
+            ends = [
+                _next(opened, int(share * file.size), separator) if share < 1 else file.size for share in _CUTS.values()
+            ]
+            bounds = list(itertools.pairwise([0, *ends]))
+            if all(begin < end for begin, end in bounds):
+                break
+        else:
+            raise DataError(
+                "Expected a text long enough to cut off its last tenth, for validation and test. "
+                f"Received: {file.path}, of {file.size:,} bytes"
+            )
+    return {
+        split: SplitFile(f"{file.path} (its {split} part)", end - begin, functools.partial(_Part, file, begin, end))
+        for split, (begin, end) in zip(_CUTS, bounds, strict=True)
+    }
+
+
+class _Part(io.RawIOBase):
+    """The bytes of a file from one place to another, open for reading."""
+
+    def __init__(self, whole: SplitFile, begin: int, end: int):
+        super().__init__()
+        self._whole = whole  # what it is copied from may be removed with it
+        self._file = whole.open()
+        self._file.seek(begin)
+        self._left = end - begin
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        piece = self._file.read(min(len(buffer), self._left))
+        buffer[: len(piece)] = piece
+        self._left -= len(piece)
+        return len(piece)
+
+    def close(self):
+        self._file.close()
+        super().close()
+
+
+def _next(file: io.BufferedIOBase | io.RawIOBase, place: int, separator: bytes) -> int:
+    """Returns the place after the next separator, or the end of the file."""
+    file.seek(place)
+    before = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        if (found := (before + chunk).find(separator)) >= 0:
+            return place - len(before) + found + len(separator)
+        place += len(chunk)
+        before = chunk[len(chunk) - len(separator) + 1 :]
+    return place
+
+
+def _joined(paths, name):
+    """Returns the texts one after the other, an empty line between them, in a file without a name."""
+    with contextlib.ExitStack() as at_errors:
+        joined = at_errors.enter_context(tempfile.TemporaryFile())
+        for path in paths:
+            with archive_errors(path), _COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as text:
+                if joined.tell():
+                    joined.write(b"\n\n")
+                piece = text.read(_CHUNK_BYTES).removeprefix(_MARK)
+                while piece:
+                    joined.write(piece)
+                    check_size(path, joined.tell())
+                    piece = text.read(_CHUNK_BYTES)
+        at_errors.pop_all()
+    return file_of(joined, name)

@@ -1,0 +1,221 @@
+"""Whole words from the pieces that a model predicts: the likeliest next words, and what it takes that they end there.
+
+A word of letters, digits, apostrophes and hyphens is the pieces that write it, with the space before it. Its
+probability is that of its pieces, times that the next piece does not go on with it. In a vocabulary of words each piece
+is a word, and whatever follows ends it. A sign of punctuation, or the end of a paragraph, is a word of one piece.
+
+The search is a beam: in each round the model reads the likeliest beginnings of words, all at once. It is a generator
+that asks its caller for the contexts after pieces, so that it does not matter how the caller reads.
+"""
+
+import bisect
+import dataclasses
+import functools
+import unicodedata
+from collections.abc import Callable, Collection, Generator
+from typing import Any
+
+import numpy as np
+
+from kerasptb.data.tokenizer import EOS, Tokenizer
+from kerasptb.data.typed_text import fold_case
+
+# Beginnings of words that are read in a round, beside the k that are asked for.
+_MORE = 5
+# Words of more pieces are not looked for.
+_MAX_ROUNDS = 8
+_AFTER_ANY = "\U0010ffff"
+
+
+@dataclasses.dataclass(frozen=True)
+class Beginning:
+    """The beginning of a word, after a text.
+
+    Attributes:
+        written: its characters; bytes that are no whole character yet are surrogates.
+        log_probability: of its pieces.
+        context: the caller's context before its last piece.
+        piece: the id of its last piece.
+    """
+
+    written: str
+    log_probability: float
+    context: Any
+    piece: int
+
+
+class WordPieces:
+    """What the pieces of a tokenizer are to words.
+
+    Args:
+        tokenizer: a `Tokenizer`.
+
+    Attributes:
+        written: list of V strings, what the pieces write.
+        ends_word: bool [V], whether a piece does not go on with a word: it begins with white space or punctuation.
+        are_words: whether none goes on with a word, so that each is one.
+        going_on: int [M], the ids of the others.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.written = [piece.decode(errors="surrogateescape") for piece in tokenizer.pieces]
+        self.ends_word = np.array([not text or not _is_of_word(text[0]) for text in self.written])
+        self.are_words = bool(self.ends_word.all())
+        self.going_on = np.flatnonzero(~self.ends_word)
+        folded = list(map(fold_case, self.written))
+        order = sorted(range(len(folded)), key=folded.__getitem__)
+        self._sorted, self._ids = [folded[index] for index in order], np.array(order)
+        unnamed = [index for index, token in enumerate(tokenizer.tokens) if token in tokenizer.unnamed]
+        self._unnamed = np.isin(np.arange(len(tokenizer)), unnamed)
+
+    def fitting(self, prefix: str) -> np.ndarray:
+        """Returns the ids of the pieces that may come next where a prefix is to be written, int [M].
+
+        Args:
+            prefix: what is to be written, with the space before it, whatever the case; "" where anything may begin.
+        """
+        if not prefix:
+            return np.flatnonzero(self.ends_word)
+        prefix = fold_case(prefix)
+        fits = [self._between(prefix, prefix + _AFTER_ANY)]
+        if not self.are_words:
+            fits += [self._between(prefix[:end], prefix[:end] + "\0") for end in range(1, len(prefix))]
+        ids = np.concatenate(fits)
+        return np.sort(ids[~self._unnamed[ids]])
+
+    def end_probability(self, log_probabilities: np.ndarray) -> float:
+        """Returns the probability that a word ends, from those of the next piece, natural logarithms, float [V]."""
+        return 1.0 if self.are_words else float(np.exp(log_probabilities[self.ends_word], dtype="float64").sum())
+
+    def _between(self, first, last):
+        low = bisect.bisect_left(self._sorted, first)
+        return self._ids[low : bisect.bisect_left(self._sorted, last, lo=low)]
+
+
+@functools.lru_cache(8)
+def pieces_of(tokenizer: Tokenizer) -> WordPieces:
+    """Returns the `WordPieces` of a tokenizer, made once."""
+    return WordPieces(tokenizer)
+
+
+def search_words(
+    pieces: WordPieces,
+    context: Any,
+    log_probabilities: Callable[[Any], np.ndarray],
+    prefix: str,
+    k: int,
+    exclude: Collection[str] = (),
+) -> Generator[list[Beginning], list[Any], list[tuple[str, float]]]:
+    """Finds the likeliest next words.
+
+    Args:
+        pieces: the `WordPieces`.
+        context: what the caller knows after the text before the word.
+        log_probabilities: returns those of the next piece after a context, natural logarithms, float [V].
+        prefix: how the word begins, with the space before it; "" if the text before ends with a whole word, after which
+            anything may come. The probabilities are then those after a whole word.
+        k: number of words.
+        exclude: words that are left out.
+
+    Yields:
+        `Beginning`s. The caller sends the contexts after them, in the same order.
+
+    Returns:
+        Pairs of a word and its probability, the likeliest first; fewer than k if there are fewer. The end of a
+        paragraph is `<eos>`.
+    """
+    width = k + len(exclude) + _MORE
+    first = log_probabilities(context)
+    whole = 1.0 if prefix else pieces.end_probability(first)
+    beams = _likeliest(pieces, first, pieces.fitting(prefix), width, "", -np.log(max(whole, 1e-30)), context)
+    found = _Found(exclude)
+    for _ in range(_MAX_ROUNDS):
+        waiting = []
+        for beam in beams:
+            if len(beam.written) >= len(prefix) and (pieces.are_words or _is_sign(beam.written)):
+                found.add(beam.written, np.exp(beam.log_probability))
+            else:
+                waiting.append(beam)
+        enough = sorted(found.values(), reverse=True)[k - 1 : k]
+        waiting = [beam for beam in waiting if not enough or np.exp(beam.log_probability) > enough[0]]
+        if not waiting:
+            break
+        contexts = yield waiting
+        beams = []
+        for beam, after in zip(waiting, contexts, strict=True):
+            following, typed = log_probabilities(after), len(beam.written) >= len(prefix)
+            if typed and beam.written.strip():
+                found.add(beam.written, np.exp(beam.log_probability) * pieces.end_probability(following))
+            goes_on = typed and beam.written.strip()
+            fits = pieces.going_on if goes_on else pieces.fitting(prefix[len(beam.written) :])
+            beams += _likeliest(pieces, following, fits, width, beam.written, beam.log_probability, after)
+        beams = sorted(beams, key=lambda beam: -beam.log_probability)[:width]
+    return sorted(found.items(), key=lambda pair: -pair[1])[:k]
+
+
+def run_search(search: Generator[list[Beginning], list[Any], Any], read: Callable[[list[Beginning]], list[Any]]) -> Any:
+    """Returns the result of `search_words`.
+
+    Args:
+        search: the generator.
+        read: returns the contexts after `Beginning`s.
+    """
+    try:
+        asked = next(search)
+        while True:
+            asked = search.send(read(asked))
+    except StopIteration as end:
+        return end.value
+
+
+def split_typed(text: str, first: str) -> tuple[str, str]:
+    """Splits a text into what is whole, and the beginning of the word that is being typed, with the space before it.
+
+    Args:
+        text: any text, of which the last word is unfinished unless something else than a letter follows it.
+        first: what a tokenizer puts before a paragraph's first word: " " or "".
+    """
+    start = len(text)
+    while start and _is_of_word(text[start - 1]):
+        start -= 1
+    before = text[start - 1 : start] if start else "\n"
+    if before == " ":
+        return text[: start - 1], text[start - 1 :]
+    return text[:start], (first if before == "\n" else "") + text[start:]
+
+
+def _likeliest(pieces, log_probabilities, ids, width, written, before, context):
+    """Returns the likeliest `Beginning`s after one; of equals those of lower ids."""
+    values = log_probabilities[ids]
+    if width < len(ids):
+        best = values >= np.partition(values, -width)[-width]
+        ids, values = ids[best], values[best]
+    order = np.lexsort((ids, -values))[:width]
+    return [Beginning(written + pieces.written[ids[i]], before + float(values[i]), context, int(ids[i])) for i in order]
+
+
+class _Found(dict):
+    """Word -> its probability."""
+
+    def __init__(self, exclude):
+        super().__init__()
+        self._exclude = exclude
+
+    def add(self, written, probability):
+        try:
+            text = written.encode(errors="surrogateescape").decode()
+        except UnicodeDecodeError:
+            return  # a part of a character is no word
+        word = EOS if text == "\n" else text.strip()
+        if word not in self._exclude:
+            self[word] = self.get(word, 0.0) + float(probability)
+
+
+def _is_sign(written):
+    return written == "\n" or (bool(written.strip()) and not _is_of_word(written[-1]))
+
+
+def _is_of_word(character):
+    """Returns whether it is of a word: a letter, a mark, a digit, `'`, `-`, or a byte of such a character."""
+    category = unicodedata.category(character)
+    return category[0] in "LMN" or category == "Cs" or character in "'’-"

@@ -1,0 +1,101 @@
+import gzip
+import lzma
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.data import DataError
+from kerasptb.data.files import SplitFile
+from kerasptb.data.texts import split_file
+
+
+def parts(path):
+    return {split: b"".join(file.chunks()) for split, file in split_file(SplitFile.on_disk(path)).items()}
+
+
+def test_a_text_is_cut_at_the_ends_of_lines(tmp_path):
+    path = tmp_path / "all.txt"
+    path.write_bytes(b"".join(b"line %d\n" % i for i in range(100, 300)))  # lines of nine bytes
+    cut = parts(path)
+    assert b"".join(cut.values()) == path.read_bytes()
+    # 0.9 of 1,800 bytes lies at a line's beginning, whose end is the next one.
+    assert [len(part) for part in cut.values()] == [1629, 90, 81]
+    assert all(part.endswith(b"\n") for part in cut.values())
+    assert [file.size for file in split_file(SplitFile.on_disk(path)).values()] == [1629, 90, 81]
+
+
+def test_a_text_of_one_line_is_cut_at_spaces(tmp_path):
+    path = tmp_path / "text8.txt"
+    path.write_text(" ".join(["word"] * 1000))
+    cut = parts(path)
+    assert [len(part.split()) for part in cut.values()] == [900, 50, 50]
+    assert b"".join(cut.values()) == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", "one\n", "one two three"])
+def test_a_text_that_is_too_short_is_told(tmp_path, content):
+    path = tmp_path / "all.txt"
+    path.write_text(content)
+    with pytest.raises(DataError, match="long enough"):
+        split_file(SplitFile.on_disk(path))
+
+
+def test_a_single_text_is_a_corpus(tmp_path):
+    path = tmp_path / "All.TXT"
+    path.write_text("the cat sat\n" * 200)
+    corpus = kerasptb.load_corpus(path, tokens="words")
+    assert [len(corpus.split(name)) for name in ("train", "valid", "test")] == [4 * 181, 4 * 10, 4 * 9]
+    assert list(corpus.vocabulary.words) == ["<eos>", "cat", "sat", "the"]
+    assert "last tenth is half validation, half test" in corpus.source
+    assert kerasptb.load_corpus(corpus.location, tokens="words").digest == corpus.digest
+
+
+def test_a_text_of_too_few_lines_is_cut_at_spaces(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("A title\n" + "one two three four five " * 400)
+    cut = parts(path).values()
+    assert b"".join(cut) == path.read_bytes()
+    assert [len(part.split()) for part in cut] == [1802, 100, 100]
+
+
+def test_a_text_is_cut_at_the_ends_of_paragraphs(tmp_path):
+    path = tmp_path / "all.md"
+    path.write_text("one two\nthree\n\n" * 100)
+    cut = parts(path).values()
+    assert [len(part.split()) for part in cut] == [273, 15, 12]
+    assert all(part.endswith(b"\n\n") for part in cut)
+
+
+def test_texts_are_read_one_after_the_other_compressed_or_not(tmp_path):
+    book = "".join(f"Chapter {number} of a book.\n\n" for number in range(100))
+    folder = tmp_path / "books"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.txt").write_text("\ufeff" + book)
+    with gzip.open(folder / "b.md.gz", "wt") as file:
+        file.write(book)
+    with lzma.open(folder / "more" / "c.txt.xz", "wt") as file:
+        file.write(book)
+    (folder / ".hidden.txt").write_text("hidden")
+    (folder / "picture.png").write_bytes(b"\0")
+    corpus = kerasptb.load_corpus(folder)
+    text = corpus.vocabulary.decode(np.concatenate([corpus.train, corpus.valid, corpus.test]))
+    assert text == book.replace("\n\n", "\n") * 3
+    named = kerasptb.load_corpus([folder / "a.txt", folder / "b.md.gz", folder / "more" / "c.txt.xz"])
+    assert named.digest == corpus.digest == kerasptb.load_corpus(named.location).digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.txt.gz", b"no gzip", "readable archive"),
+        ("a.txt", b"text\0binary\n" * 200, "is binary"),
+        ("a.txt", b"caf\xe9\n" * 200, "in UTF-8"),
+        ("a.png", b"picture", "end.* in .txt or .md"),
+    ],
+    ids=["compressed", "binary", "latin-1", "picture"],
+)
+def test_what_is_no_text_is_told(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        kerasptb.load_corpus(tmp_path / name)
