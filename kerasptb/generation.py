@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
-from kerasptb.data import EOS, UNK, DataError, Vocabulary
-from kerasptb.data.typed_text import LINE_END, read_words
+from kerasptb.data import EOS, UNK, DataError, Tokenizer
+from kerasptb.data.word_search import pieces_of, run_search, search_words
 
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
@@ -29,38 +31,82 @@ class Suggestion:
 
 
 def suggest(
-    model: LanguageModel, vocabulary: Vocabulary, text: str, k: int = 5, exclude: Iterable[str] = (UNK,)
+    model: LanguageModel,
+    vocabulary: Tokenizer,
+    text: str,
+    k: int = 5,
+    exclude: str | Iterable[str] = (UNK,),
+    complete: bool = False,
 ) -> list[Suggestion]:
     """Returns the most probable next words after a text.
 
     Args:
         model: a `LanguageModel`.
-        vocabulary: its `Vocabulary`.
-        text: the text so far, read as the beginning of a sentence, see `encode_text`; may be empty.
-        k: number of suggestions, from 1 to V.
+        vocabulary: its `Tokenizer`.
+        text: the text so far, read as the beginning of a sentence or paragraph, see `encode_text`; may be empty.
+        k: number of suggestions, at least 1; of a vocabulary of words, at most V.
         exclude: words that are never suggested, or one word. The probabilities are not rescaled for the words left out.
+        complete: whether the last word of the text is unfinished, unless something else than a letter follows it, and
+            the suggestions are words that begin so, whatever the case.
 
     Returns:
-        List of k `Suggestion`, the most probable first.
+        List of k `Suggestion`, the most probable first; fewer if fewer words begin so. A word of several pieces has the
+        probability that they come, and that the word ends there; the end of a paragraph is `<eos>`.
 
     Raises:
         ValueError: if `k` is out of range, if the vocabulary does not have the model's size, or if it has no `<unk>`
             and the text contains a word that is not in it.
     """
-    excluded = _excluded_ids(model, vocabulary, exclude)
-    if not 1 <= k <= len(vocabulary) - len(excluded):
-        raise ValueError(f"`k` must be from 1 to {len(vocabulary) - len(excluded)}. Received: k={k}")
-    probabilities = model.next_word_probabilities(encode_text(vocabulary, text)[np.newaxis])[0]
-    ranked = probabilities.copy()
-    ranked[excluded] = -1.0
-    # In ties the lower id, the more frequent word, comes first.
-    best = np.argsort(-ranked, kind="stable")[:k]
-    return [Suggestion(vocabulary.words[i], float(probabilities[i])) for i in best]
+    excluded = frozenset(_words_of(exclude))
+    pieces = pieces_of(vocabulary)
+    most = len(vocabulary) - len(_excluded_ids(model, vocabulary, exclude)) if pieces.are_words else math.inf
+    if not 1 <= k <= most:
+        raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
+    whole, prefix = vocabulary.split_typed(text) if complete else (text, "")
+    reader = _Reader(model)
+    context = reader.read(encode_text(vocabulary, whole))
+    search = search_words(pieces, context, lambda context: context.log_probabilities, prefix, k, excluded)
+    return [Suggestion(word, probability) for word, probability in run_search(search, reader.extend)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Context:
+    """What a model knows after some tokens: the next one's log probabilities, float64 [V], and its state of one row."""
+
+    log_probabilities: np.ndarray
+    state: Any
+
+
+class _Reader:
+    """Reads tokens with a `LanguageModel`."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def read(self, tokens):
+        """Returns the `_Context` after tokens, int32 [T]."""
+        return self._contexts(tokens[np.newaxis], None)[0]
+
+    def extend(self, beginnings):
+        """Returns the `_Context`s after one more token each."""
+        state = keras.tree.map_structure(
+            lambda *rows: keras.ops.concatenate(rows, axis=0), *(each.context.state for each in beginnings)
+        )
+        return self._contexts(np.array([[each.piece] for each in beginnings], "int32"), state)
+
+    def _contexts(self, tokens, state):
+        probabilities, state = self._model.stateless_next_word_probabilities(tokens, state)
+        with np.errstate(divide="ignore"):
+            logs = np.log(probabilities.astype("float64"))
+        return [
+            _Context(row, keras.tree.map_structure(lambda each, i=i: each[i : i + 1], state))
+            for i, row in enumerate(logs)
+        ]
 
 
 def generate(
     model: LanguageModel,
-    vocabulary: Vocabulary,
+    vocabulary: Tokenizer,
     prompt: str = "",
     num_words: int = 50,
     temperature: float = 1.0,
@@ -74,9 +120,9 @@ def generate(
 
     Args:
         model: a `LanguageModel`.
-        vocabulary: its `Vocabulary`.
+        vocabulary: its `Tokenizer`.
         prompt: the text that the words continue, see `suggest`.
-        num_words: number of words to sample.
+        num_words: number of words to sample. Of subwords, signs of punctuation and ends of paragraphs count too.
         temperature: divisor of the logits. Below 1 probable words become more probable, above 1 less; 0 always takes
             the most probable word.
         seed: seed of the sampling, an int; `None` draws one.
@@ -86,12 +132,54 @@ def generate(
             nucleus sampling (Holtzman et al., 2020). `None` for 1.
 
     Returns:
-        List of `num_words` words; sentences end in `<eos>`.
+        List of `num_words` words; sentences, or paragraphs, end in `<eos>`.
 
     Raises:
         ValueError: if `num_words` or `temperature` is negative, `top_k` is below 1 or `top_p` not in (0, 1], and as in
             `suggest`.
     """
+    ids = _sampled(model, vocabulary, prompt, num_words, temperature, seed, exclude, top_k, top_p)
+    words: list[bytearray] = []
+    pieces = pieces_of(vocabulary)
+    for token in ids:
+        if pieces.ends_word[token]:
+            words.append(bytearray())
+        words[-1].extend(vocabulary.pieces[token])
+    written = [word.decode(errors="replace") for word in words]
+    return [EOS if word == "\n" else word.strip() for word in written]
+
+
+def generate_text(
+    model: LanguageModel,
+    vocabulary: Tokenizer,
+    prompt: str = "",
+    num_words: int = 50,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    exclude: str | Iterable[str] = (UNK,),
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> str:
+    """Returns a prompt and the words that `generate` samples after it as a text, with its spaces and line ends.
+
+    Args:
+        model: as in `generate`, like the other arguments and what is raised.
+        vocabulary: its `Tokenizer`.
+        prompt: the text that the words continue.
+        num_words: number of words to sample.
+        temperature: divisor of the logits.
+        seed: seed of the sampling.
+        exclude: words that are never sampled.
+        top_k: number of most probable tokens that are sampled from.
+        top_p: least probability of those.
+    """
+    ids = _sampled(model, vocabulary, prompt, num_words, temperature, seed, exclude, top_k, top_p)
+    return vocabulary.continued(prompt, ids)
+
+
+def _sampled(model, vocabulary, prompt, num_words, temperature, seed, exclude, top_k, top_p):
+    """Returns the ids of so many words, sampled one after another."""
     if num_words < 0:
         raise ValueError(f"`num_words` must be 0 or more. Received: num_words={num_words}")
     if not temperature >= 0 or np.isinf(temperature):
@@ -100,43 +188,36 @@ def generate(
         raise ValueError(f"`top_k` must be 1 or more. Received: top_k={top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must be above 0 and at most 1. Received: top_p={top_p}")
-    random = np.random.default_rng(seed)
+    random, pieces = np.random.default_rng(seed), pieces_of(vocabulary)
     excluded = _excluded_ids(model, vocabulary, exclude)
-    tokens, words, state = encode_text(vocabulary, prompt), [], None
-    for _ in range(num_words):
+    tokens, sampled, left, state = encode_text(vocabulary, prompt.rstrip(" ")), [], num_words, None
+    while left or not pieces.are_words:
         (of_next,), state = model.stateless_next_word_probabilities(tokens[np.newaxis], state)
         probabilities = of_next.astype(np.float64)
         probabilities[excluded] = 0.0
+        if not sampled:
+            probabilities[pieces.going_on] = 0.0  # the prompt's last word is whole
         token = sample(probabilities, temperature, random, top_k, top_p)
-        words.append(vocabulary.words[token])
+        if pieces.ends_word[token]:
+            if not left:
+                break
+            left -= 1
+        sampled.append(token)
         tokens = np.array([token], np.int32)
-    return words
+    return sampled
+
+
+def _words_of(exclude):
+    return {exclude} if isinstance(exclude, str) else set(exclude)
 
 
 def _excluded_ids(model, vocabulary, exclude):
     """Returns the ids of the excluded words; raises if no word is left, or the vocabulary's size is not the model's."""
-    words = {exclude} if isinstance(exclude, str) else set(exclude)
-    excluded = [vocabulary.word_to_id[word] for word in words if word in vocabulary]
+    excluded = [vocabulary.token_to_id[word] for word in _words_of(exclude) if word in vocabulary]
     if len(excluded) == len(vocabulary):
-        raise DataError(f"Every word of the vocabulary is left out. Received: exclude={tuple(vocabulary.words)}")
+        raise DataError(f"Every word of the vocabulary is left out. Received: exclude={vocabulary.tokens}")
     vocabulary.check_size(model.vocabulary_size)
     return excluded
-
-
-def as_text(prompt: str, words: Iterable[str]) -> str:
-    """Returns a prompt and the words that continue it as lines of text, one for each sentence.
-
-    Args:
-        prompt: the text as it was typed.
-        words: list of words; a sentence ends in `<eos>`.
-    """
-    lines = [line.split() for line in LINE_END.split(prompt)]
-    for word in words:
-        if word == EOS:
-            lines.append([])
-        else:
-            lines[-1].append(word)
-    return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
 
 
 def sample(
@@ -171,15 +252,12 @@ def sample(
     return int(random.choice(len(weights), p=weights))
 
 
-def encode_text(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """Returns the ids of a text that a person typed, after the `<eos>` that comes before every sentence.
+def encode_text(vocabulary: Tokenizer, text: str) -> np.ndarray:
+    """Returns the ids of a text that a person typed, after the `<eos>` before it: see `encode_typed` of the tokenizer.
 
     Args:
-        vocabulary: a `Vocabulary`.
-        text: any text. Each part between white space is looked up in the vocabulary as it is written, then in lower
-            case ("Mr."). If it is not there, it is split as in the Penn Treebank, and its parts are looked up in the
-            same way: first without the punctuation around it, then word by word. Unknown numbers become `N`, other
-            unknown words `<unk>`. Punctuation that is not in the vocabulary is dropped. A line's end is `<eos>`.
+        vocabulary: a `Tokenizer`, such as a `Vocabulary`.
+        text: any text.
 
     Returns:
         int32 [T], T at least 1.
@@ -188,8 +266,4 @@ def encode_text(vocabulary: Vocabulary, text: str) -> np.ndarray:
         ValueError: if a word is not in a vocabulary without `<unk>`, or if nothing can be read from the text and the
             vocabulary has no `<eos>` to begin with.
     """
-    words = [EOS] if EOS in vocabulary else []
-    words.extend(word for word, _ in read_words(vocabulary, text))
-    if not words:
-        raise ValueError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
-    return vocabulary.encode(words)
+    return vocabulary.encode_typed(text)

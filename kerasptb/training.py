@@ -19,7 +19,9 @@ import numpy as np
 import kerasptb
 from kerasptb.arguments import ModelArguments, TextRecord
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import UNK, Corpus, DataError, load_corpus
+from kerasptb.data import UNK, Corpus, DataError, Subwords, Tokenizer, load_corpus
+from kerasptb.data.counts import describe
+from kerasptb.data.sources import TextSource
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.models import LanguageModel
@@ -34,7 +36,7 @@ from kerasptb.runs.settings import RunSettings, asked_settings, check_divides
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
-from kerasptb.utils.types import Backend, Precision
+from kerasptb.utils.types import Backend, Precision, Tokens
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
@@ -46,14 +48,17 @@ _FLOP_PER_EXECUTION = 5e11
 
 
 def train(
-    data: Corpus | str | os.PathLike[str] | None = None,
+    data: Corpus | TextSource | None = None,
     preset: str | None = None,
     *,
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
     batch_size: int | None = None,
     num_steps: int | None = None,
+    tokens: Tokens | None = None,
+    tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
     vocabulary_size: int | None = None,
+    keep_lines: bool | None = None,
     backend: Backend | None = None,
     precision: Precision | None = None,
     seed: int | None = None,
@@ -84,7 +89,10 @@ def train(
         steps_per_epoch: number of batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
-        vocabulary_size: maximum number of words to keep; the rest becomes `<unk>`, see `load_corpus`; `None` for all.
+        tokens: "words", "subwords" or "characters", see `load_corpus`; `None` for what suits the text.
+        tokenizer: a `Tokenizer`, or a tokenizer.json, to cut the text with; `None` for one of its own.
+        vocabulary_size: the most tokens, see `load_corpus`; `None` for all words, or for what suits the text's size.
+        keep_lines: whether each line is a paragraph, see `load_corpus`; `None` for not, or as the resumed run has it.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
         precision: see `LanguageModel`; `None` for "float32", or the precision of Keras' global dtype policy.
         seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
@@ -128,13 +136,16 @@ def train(
         SystemExit: for SIGTERM, after writing a checkpoint.
     """
     named = locals()
-    del named["vocabulary_size"]  # the limit of the text's
+    del named["vocabulary_size"]  # of the model, as in the settings, it is the text's
+    reading: dict[str, Any] = {"tokens": tokens, "vocabulary_size": vocabulary_size, "keep_lines": keep_lines}
+    if tokenizer is not None:
+        reading["vocabulary"] = tokenizer if isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)
     named["start_from"] = None if start_from is None else str(Path(start_from).absolute())
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     verbose = verbose if peers.is_first() else 0
     report = print if verbose else lambda *_, **__: None
-    job = _open(data, asked, vocabulary_size, out, resume)
+    job = _open(data, asked, reading, out, resume)
     with contextlib.ExitStack() as stack:
         held = []
         peers.by_first(lambda: held.append(stack.enter_context(runs.lock_run(job.run.folder))))
@@ -182,28 +193,31 @@ class _Job:
         return self.run.settings
 
 
-def _open(data, asked, vocabulary_limit, out, resume):
+def _open(data, asked, reading, out, resume):
     """Begins a training, or resumes one; of several processes the first one does so, and the others open its folder."""
     opened, workers = [], peers.count()
 
     def by_first():
-        opened.append((_resume if resume else _begin)(data, asked, vocabulary_limit, out, workers))
+        opened.append((_resume if resume else _begin)(data, asked, reading, out, workers))
         return str(opened[0].run.folder)
 
     folder = peers.by_first(by_first)
-    return opened[0] if workers == 1 else _resume(data, {}, None, folder, workers)
+    return opened[0] if workers == 1 else _resume(data, {}, {}, folder, workers)
 
 
-def _begin(data, asked, vocabulary_limit, out, workers):
+def _begin(data, asked, reading, out, workers):
     """Makes a run folder; raises before that for what cannot be trained."""
     start_from = asked["training"].get("start_from")
     source = None if start_from is None else runs.load_run(start_from)
     preset = asked["training"].get("preset") or ("notebook" if source is None else source.settings.training.preset)
     arguments, batches, training, recipe = settings_of_recipe(preset, asked, source)
-    corpus = load_corpus("auto" if data is None else data, vocabulary_size=vocabulary_limit)
+    reading = {name: value for name, value in reading.items() if value is not None}
+    corpus = load_corpus("auto" if data is None else data, **reading)
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
-        raise DataError(f"Expected a model of the text's {words} words. Received: vocabulary_size={size}")
+        raise DataError(
+            f"Expected a model of the text's {words} {corpus.vocabulary.kind}. Received: vocabulary_size={size}"
+        )
     arguments = ModelArguments(**{"seed": random.randrange(2**31), **arguments, "vocabulary_size": words})
     if arguments.precision is None:
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
@@ -217,7 +231,9 @@ def _begin(data, asked, vocabulary_limit, out, workers):
         **{name: getattr(corpus, name) for name in ("name", "source", "digest", "is_sample", "location")},
         vocabulary_size=words,
         vocabulary_digest=corpus.vocabulary.digest,
-        vocabulary_limit=vocabulary_limit,
+        vocabulary_limit=reading.get("vocabulary_size"),
+        tokens=corpus.vocabulary.kind,
+        keep_lines=corpus.keep_lines,
     )
     arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
     settings = RunSettings(arguments, batches, training, recipe, text, _versions())
@@ -226,16 +242,22 @@ def _begin(data, asked, vocabulary_limit, out, workers):
     return _Job(runs.create_run(out, settings, corpus.vocabulary), corpus, model, source)
 
 
-def _resume(data, asked, vocabulary_limit, out, workers):
+def _resume(data, asked, reading, out, workers):
     """Opens a run folder; raises if what is asked for contradicts the run."""
     run = runs.load_resumed(out)
     text = run.settings.data
     check_divides(run.settings.model.batch_size, workers)
     try:
         run.settings.check_asked(asked)
-        limit = text.vocabulary_limit or text.vocabulary_size  # the text may have fewer words than were asked for
-        if vocabulary_limit not in (None, limit):
-            raise ValueError(f"vocabulary_size={limit}. Received: vocabulary_size={vocabulary_limit}")
+        has = {
+            "tokens": text.tokens,
+            "vocabulary_size": text.vocabulary_limit or text.vocabulary_size,  # the text may have fewer than asked for
+            "keep_lines": text.keep_lines,
+            "vocabulary": run.vocabulary,
+        }
+        for name, value in reading.items():
+            if value not in (None, has[name]):
+                raise ValueError(f"{name}={has[name]!r}. Received: {name}={value!r}")
     except ValueError as error:
         raise runs.RunError(f"A resumed run keeps its settings: {run.folder} has {error}") from None
     corpus = data if isinstance(data, Corpus) else run.load_corpus(data)
@@ -292,7 +314,8 @@ def _begin_with(job, recorder, report):
         # Only its weights are read, so any processor will do.
         trained = source.load_model(backend="auto", precision="float32")
         known = transfer_weights(trained, source.vocabulary, model, job.run.vocabulary)
-        report(f"Weights of {source.folder}: {known:,} of {len(job.run.vocabulary):,} words are known to it.")
+        vocabulary = job.run.vocabulary
+        report(f"Weights of {source.folder}: {known:,} of {len(vocabulary):,} {vocabulary.kind} are known to it.")
 
 
 def _fit(job, recorder, callbacks, verbose, report):
@@ -367,7 +390,10 @@ def _explain(job, report):
 
     peers.by_first(write)
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
-    report(f"Data: {corpus.source} (words: {sizes}; vocabulary {len(corpus.vocabulary):,})")
+    report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: {sizes}; vocabulary {len(corpus.vocabulary):,})")
+    shares = {name: corpus.count(name).unknown_share for name in ("train", "valid", "test")}
+    if any(shares.values()):
+        report(f"Unknown words: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}")
     report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
     if (workers := peers.count()) > 1:
         report(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
@@ -386,7 +412,7 @@ def _finish(job, recorder, interrupted, report):
     best = recorder.best
     # The validation text has filled a batch, but the test text may be too short for one: then only `strict` exists.
     strict, streams = evaluate_both(model, corpus.test)
-    test = None if streams is None else streams.perplexity
+    test, counts = None if streams is None else streams.perplexity, corpus.count("test")
     shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
     plans = [layer.plan() for layer in model.layers if isinstance(layer, keras.layers.RNN)]
     metrics = {
@@ -394,6 +420,9 @@ def _finish(job, recorder, interrupted, report):
         "valid_perplexity": best["val_perplexity"],
         "test_perplexity": test,
         "test_perplexity_every_word": strict.perplexity,
+        "test_word_perplexity": counts.word_perplexity(strict.perplexity),
+        "test_bits_per_byte": counts.bits_per_byte(strict.perplexity),
+        "test_unknown_share": counts.unknown_share,
         "best_epoch": best["epoch"],
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
@@ -411,6 +440,7 @@ def _finish(job, recorder, interrupted, report):
         f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "
         f"every word: {strict.perplexity:.2f})"
     )
+    report(f"The test text: {describe(counts, strict.perplexity)}")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
@@ -418,5 +448,5 @@ def _finish(job, recorder, interrupted, report):
     if interrupted:
         report(f"To go on: kerasptb train --resume --out {folder}")
     else:
-        text = next((word for word in run.vocabulary.words if word.isalpha()), UNK)
+        text = next((word for word in run.vocabulary.tokens if word.isalpha()), UNK)
         report(f"Next words after a text: kerasptb suggest {folder} {shlex.quote(text)}")

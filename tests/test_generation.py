@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Vocabulary
-from kerasptb.generation import as_text, encode_text, generate, sample, suggest
+from kerasptb.generation import encode_text, generate, sample, suggest
 from kerasptb.models import LanguageModel
 
 VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
@@ -48,7 +48,7 @@ def test_lines_end_where_those_of_a_training_text_do():
     words = VOCABULARY.to_words(encode_text(VOCABULARY, "the\fcat\u2028sat\x85\x0bthe\x1ccat\nsat\r\nthe\rcat"))
     eos = "<eos>"
     assert words == [eos, "the", "cat", "sat", "the", "cat", eos, "sat", eos, "the", eos, "cat"]
-    assert as_text("the\fcat\r\nthe", ["sat", eos, "cat"]) == "the cat\nthe sat\ncat"
+    assert VOCABULARY.continued("the\fcat\r\nthe", VOCABULARY.encode(["sat", eos, "cat"])) == "the cat\nthe sat\ncat"
 
 
 def test_text_of_nothing_readable_needs_eos():
@@ -167,7 +167,8 @@ def test_a_temperature_near_zero_takes_the_most_probable_word():
     ],
 )
 def test_each_sentence_is_a_line_of_text(prompt, words, text):
-    assert as_text(prompt, words) == text
+    vocabulary = Vocabulary(sorted({*prompt.split(), *words}))
+    assert vocabulary.continued(prompt, vocabulary.encode(words)) == text
 
 
 def test_words_that_are_left_out_are_the_callers_choice(model):

@@ -26,7 +26,7 @@ from kerasptb.tuning.search_space import LanguageModelSpace, overrides_fit
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json
-from kerasptb.utils.types import Backend, Precision
+from kerasptb.utils.types import Backend, Precision, Tokens
 
 PLOTS = "plots"
 
@@ -65,7 +65,10 @@ def tune(
     workers: int | None = None,
     max_hours: float | None = None,
     seed: int | None = None,
+    tokens: Tokens | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
     vocabulary_size: int | None = None,
+    keep_lines: bool | None = None,
     backend: Backend | None = None,
     precision: Precision | None = None,
     steps_per_epoch: int | None = None,
@@ -100,7 +103,10 @@ def tune(
         seed: seed of the draws and of every training. In one process the same seed gives the same result to the
             bit. With several workers the result also depends on their timing. `None` draws a seed and keeps it in
             search.json.
-        vocabulary_size: the most words to keep; the others become `<unk>`, see `kerasptb.load_corpus`. `None` for all.
+        tokens: "words", "subwords" or "characters", see `kerasptb.load_corpus`; `None` for what suits the text.
+        tokenizer: a tokenizer.json to cut the text with; `None` for one of its own.
+        vocabulary_size: the most tokens, see `kerasptb.load_corpus`. `None` for all words, or for what suits the text.
+        keep_lines: whether each line is a paragraph, see `kerasptb.load_corpus`; `None` for not.
         backend: see `kerasptb.LanguageModel`.
         precision: see `kerasptb.LanguageModel`.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
@@ -120,6 +126,7 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
+    tokenizer = None if tokenizer is None else str(Path(tokenizer).absolute())
     named = {name: value for name, value in SearchArguments.named(locals()).items() if value is not None}
     named = {name: SearchArguments.fields()[name].read(value) for name, value in named.items()}
     workers = START_ARGUMENTS["workers"].read(workers)
@@ -135,8 +142,11 @@ def tune(
     record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
     data, corpus = _read(data, folder, record)
     space = _prepare_space(space, record, corpus)
-    if isinstance(data, kerasptb.Corpus) and kerasptb.data.UNK in corpus.vocabulary and len(corpus.vocabulary) >= 3:
-        record["vocabulary_size"] = len(corpus.vocabulary)  # so that its text, read again, has this vocabulary
+    if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
+        vocabulary = corpus.vocabulary
+        record |= {"tokens": vocabulary.kind, "keep_lines": corpus.keep_lines}
+        if vocabulary.kind == "subwords" or (kerasptb.data.UNK in vocabulary and len(vocabulary) >= 3):
+            record["vocabulary_size"] = len(vocabulary)
     record |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
         "text": {"source": corpus.source, "digest": corpus.digest},
@@ -285,14 +295,22 @@ def _read(data, folder, record):
     """
     data = record.get("data", "auto") if data is None else data
     begun = record.get("text")
-    is_limited = begun is not None and isinstance(data, kerasptb.Corpus)  # its vocabulary is limited already
-    corpus = kerasptb.load_corpus(data, vocabulary_size=None if is_limited else record["vocabulary_size"])
+    is_read = begun is not None and isinstance(data, kerasptb.Corpus)
+    corpus = kerasptb.load_corpus(data, **({} if is_read else _reading(record)))
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
             "text or vocabulary. Name the search's own with --data."
         )
     return data, corpus
+
+
+def _reading(record):
+    """Returns the arguments of `kerasptb.load_corpus` that a search's text is read with."""
+    reading = {name: record[name] for name in ("tokens", "vocabulary_size", "keep_lines") if record[name] is not None}
+    if record["tokenizer"] is not None:
+        reading["vocabulary"] = kerasptb.data.Subwords.load(record["tokenizer"])
+    return reading
 
 
 def _settings(folder, record):
@@ -344,7 +362,7 @@ def _summarize(settings, record, report):
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
-    text = {"data": record["data"], "vocabulary_size": record["vocabulary_size"]}
+    text = {name: record[name] for name in ("data", "tokens", "tokenizer", "vocabulary_size", "keep_lines")}
     run = leaderboard.save_best(folder, trials, text, report)
     if trials:
         report(leaderboard.format_table(trials))

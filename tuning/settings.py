@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 from kerasptb.arguments import (
     Argument,
@@ -13,9 +14,11 @@ from kerasptb.arguments import (
     Flag,
     ModelArguments,
     Number,
+    Text,
     Whole,
     argument,
 )
+from kerasptb.utils.types import Tokens
 
 # The size of the notebook's model at 10,000 words, so that results are compared at equal size.
 NOTEBOOK_PARAMETERS = 3_955_088
@@ -42,7 +45,10 @@ class SearchArguments(Arguments):
     steps_per_epoch: int | None = argument(
         Whole(), _BATCHES["steps_per_epoch"].help, None, optional=True, option=True, metavar="N"
     )
-    vocabulary_size: int | None = argument(Whole(), "the most words to keep", None, optional=True)
+    tokens: str | None = argument(Choice(get_args(Tokens)), "what the text is cut into", None, optional=True)
+    tokenizer: str | None = argument(Text(), "a tokenizer.json to cut it with", None, optional=True)
+    vocabulary_size: int | None = argument(Whole(), "the most tokens to keep", None, optional=True)
+    keep_lines: bool | None = argument(Flag(), "whether each of its lines is a paragraph", None, optional=True)
     backend: str | None = argument(
         _MODEL["backend"].kind, _MODEL["backend"].help, None, optional=True, option=True, shown="auto"
     )

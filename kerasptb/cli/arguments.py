@@ -1,12 +1,15 @@
 """What the parsers of several commands share: types of arguments, and options."""
 
 import argparse
+from typing import get_args
 
 from kerasptb.arguments import Choice, ModelArguments, Number, Several, Text, Whole
+from kerasptb.utils.types import Tokens
 
 DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
-    "train, valid and test texts, an archive of them, or one .txt file, whose last tenth is half validation, half test"
+    "train, valid and test texts, an archive of them, or any text: .txt or .md, also .gz and .xz, or a folder of them, "
+    "of which the last tenth is half validation, half test"
 )
 
 
@@ -42,9 +45,20 @@ path = option_type(Text())
 _SHARED = {
     "run": {"metavar": "RUN", "help": "run folder"},
     "--json": {"action": "store_true", "help": "print one JSON object"},
+    "--tokens": {
+        "choices": get_args(Tokens),
+        "help": "what a text is cut into (default: words if its training text has the word <unk>, else subwords)",
+    },
+    "--tokenizer": {"metavar": "FILE", "help": "cut the text with this tokenizer.json, in place of one of its own"},
     "--vocabulary-size": {
         "type": positive,
-        "help": "keep the N most frequent words, <unk> and <eos> among them; the rest becomes <unk> (default: all)",
+        "help": "the most tokens: of words, <unk> and <eos> among them, the rest becomes <unk> (default: all words, or "
+        "as many subwords as suit the text's size)",
+    },
+    "--keep-lines": {
+        "action": "store_true",
+        "default": None,
+        "help": "each line is a paragraph, also of a text whose lines are wrapped",
     },
 }
 
@@ -68,6 +82,24 @@ def add_fields(command, fields, default=None):
             metavar=field.metavar,
             help=f"{field.help} (default: {shown})" if shown else field.help,
         )
+
+
+class _OneOrSeveral(argparse.Action):
+    """Stores a single value as such."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
+def add_data(command, default):
+    """Adds the option of the text, of which several files may be named."""
+    text = f"{DATA_HELP} (default: {default})"
+    command.add_argument("--data", nargs="+", action=_OneOrSeveral, metavar="TEXT", help=text)
+
+
+def add_reading(command):
+    """Adds the options of how a text is read."""
+    add_shared(command, "--tokens", "--tokenizer", "--vocabulary-size", "--keep-lines")
 
 
 def add_command(commands, name, execute, text, **kwargs):

@@ -8,6 +8,7 @@ from pathlib import Path
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
+from kerasptb.data.counts import describe
 from kerasptb.data.files import read_utf8
 
 
@@ -87,18 +88,30 @@ def execute(options):
     else:
         every_word = options.batch_size == 1
         evaluations = [evaluate_split(model, ids, options.batch_size, options.num_steps, every_word)]
-    results = []
+    results, counts = [], corpus.count(options.split)
     for evaluation in evaluations:
         if evaluation is not None:
             method = "every word" if evaluation.batch_size == 1 else "streams from a zero state, remainder dropped"
-            results.append({**dataclasses.asdict(evaluation), "method": f"every word, {adapts}" if adapts else method})
+            results.append(
+                {
+                    **dataclasses.asdict(evaluation),
+                    "word_perplexity": counts.word_perplexity(evaluation.perplexity),
+                    "bits_per_byte": counts.bits_per_byte(evaluation.perplexity),
+                    "method": f"every word, {adapts}" if adapts else method,
+                }
+            )
     if options.json:
-        print(json.dumps({"split": options.split, "data": corpus.name, "results": results}))
+        print(
+            json.dumps(
+                {"split": options.split, "data": corpus.name, "unknown_share": counts.unknown_share, "results": results}
+            )
+        )
         return
     for result in results:
         print(
             f"{options.split} perplexity {result['perplexity']:.2f}  (batch size {result['batch_size']}: "
-            f"{result['method']}{_settings(result)}; {result['num_words']:,} words)"
+            f"{result['method']}{_settings(result)}; {result['num_words']:,} {run.vocabulary.kind})\n"
+            f"  {describe(counts, result['perplexity'])}"
         )
 
 

@@ -23,13 +23,13 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.generation import as_text, generate
+    from kerasptb.generation import generate_text
     from kerasptb.runs import load_run
 
     run = load_run(options.run)
     import_keras()
     model = run.load_model(batch_size=1, **arguments.overrides(options))
-    words = generate(
+    text = generate_text(
         model,
         run.vocabulary,
         options.prompt,
@@ -39,4 +39,4 @@ def execute(options):
         top_k=options.top_k,
         top_p=options.top_p,
     )
-    print(printable(as_text(options.prompt, words)))
+    print(printable(text))

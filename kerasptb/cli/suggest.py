@@ -14,6 +14,11 @@ def add_parser(commands):
     command.add_argument(
         "-k", type=arguments.positive, help="number of suggestions (default: 5, or as many as there are)"
     )
+    command.add_argument(
+        "--complete",
+        action="store_true",
+        help="the last word is unfinished, unless a space follows it: suggest words that begin so",
+    )
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 
@@ -25,9 +30,9 @@ def execute(options):
 
     run = load_run(options.run)
     import_keras()
-    k = options.k or min(5, len(set(run.vocabulary.words) - {UNK}))
+    k = options.k or min(5, len(set(run.vocabulary.tokens) - {UNK}))
     model = run.load_model(batch_size=1, **arguments.overrides(options))
-    suggestions = suggest(model, run.vocabulary, options.text, k)
+    suggestions = suggest(model, run.vocabulary, options.text, k, complete=options.complete)
     if options.json:
         rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
         print(json.dumps({"text": options.text, "suggestions": rows}))

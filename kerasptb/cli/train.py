@@ -24,7 +24,7 @@ def add_parser(commands):
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: auto, or the resumed run's)")
+    arguments.add_data(command, "auto, or the resumed run's")
     command.add_argument(
         "--preset",
         choices=sorted(PRESETS),
@@ -34,7 +34,7 @@ def add_parser(commands):
         "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"
     )
     arguments.add_fields(command, (field for fields in PARTS.values() for field in fields.values() if field.option))
-    arguments.add_shared(command, "--vocabulary-size")
+    arguments.add_reading(command)
     command.add_argument("--from", dest="start_from", metavar="RUN", help=TrainingArguments.fields()["start_from"].help)
     command.add_argument("--out", type=arguments.path, metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")

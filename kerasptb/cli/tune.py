@@ -8,13 +8,13 @@ from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments
 
 def add_parser(commands):
     command = arguments.add_command(commands, "tune", execute, "search for a better model with KerasTuner")
-    command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: auto, or the resumed search's)")
+    arguments.add_data(command, "auto, or the resumed search's")
     command.add_argument(
         "--preset", choices=sorted(PRESETS), help="search around this recipe: its learning rate and its regularisation"
     )
     arguments.add_fields(command, (field for field in SearchArguments.fields().values() if field.option))
     arguments.add_fields(command, START_ARGUMENTS.values())
-    arguments.add_shared(command, "--vocabulary-size")
+    arguments.add_reading(command)
     command.add_argument(
         "--no-early-stopping",
         dest="early_stopping",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Tokenizer
 from kerasptb.layers.embedding import Embedding
 
 if TYPE_CHECKING:
@@ -14,27 +14,28 @@ if TYPE_CHECKING:
 
 
 def transfer_weights(
-    source: LanguageModel, source_vocabulary: Vocabulary, model: LanguageModel, vocabulary: Vocabulary
+    source: LanguageModel, source_vocabulary: Tokenizer, model: LanguageModel, vocabulary: Tokenizer
 ) -> int:
-    """Gives a model the weights of a trained one: the layers' as they are, the vocabulary's word by word.
+    """Gives a model the weights of a trained one: the layers' as they are, the vocabulary's token by token.
 
-    Words that the trained model does not have keep their initial vectors, and their initial weights of the logits.
+    Tokens are the same if they write the same: a word, and a subword that is that word and the space before it. Those
+    that the trained model does not have keep their initial vectors, and their initial weights of the logits.
 
     Args:
         source: the trained `LanguageModel`.
-        source_vocabulary: its `Vocabulary`.
+        source_vocabulary: its `Tokenizer`.
         model: a `LanguageModel` with layers of the same names and sizes; its weights are replaced.
-        vocabulary: its `Vocabulary`.
+        vocabulary: its `Tokenizer`.
 
     Returns:
-        The number of words that both have.
+        The number of tokens that both have.
 
     Raises:
         ValueError: if the models differ in more than the vocabulary; then nothing is replaced.
     """
-    words = [word for word in vocabulary.words if word in source_vocabulary]
-    there = np.array([vocabulary.word_to_id[word] for word in words], int)
-    from_ = np.array([source_vocabulary.word_to_id[word] for word in words], int)
+    known = {piece: index for index, piece in enumerate(source_vocabulary.pieces)}
+    pairs = [(index, known[piece]) for index, piece in enumerate(vocabulary.pieces) if piece in known]
+    there, from_ = np.array(pairs, int).reshape(-1, 2).T
     found = {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
     logits = model.layers[-1]
     replaced = []
@@ -58,7 +59,7 @@ def transfer_weights(
         raise ValueError(f"Expected a model of the same layers. Received: one without {', '.join(found)}")
     for layer, weights in replaced:
         layer.set_weights(weights)
-    return len(words)
+    return len(pairs)
 
 
 def _without(weight, axis):

@@ -2,7 +2,8 @@
 
     RUN/
       config.json          the model's, the training's and the data's settings
-      vocabulary.txt       one word a line, in the order of the ids
+      vocabulary.txt       one word a line, in the order of the ids; or
+      tokenizer.json       the subwords or characters
       best.weights.h5      the weights of the epoch with the lowest validation perplexity
       best.copy.weights.h5 the same again: no training comes by them twice
       last.weights.h5      the weights of the last whole epoch
@@ -31,7 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kerasptb.arguments import with_changes
-from kerasptb.data import Corpus, Vocabulary, load_corpus
+from kerasptb.data import Corpus, Tokenizer, load_corpus, load_tokenizer
+from kerasptb.data.sources import TextSource, is_there
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import HeldFolder, atomic_write, lock_folder, make_folder, write_json
@@ -39,7 +41,7 @@ from kerasptb.utils.files import HeldFolder, atomic_write, lock_folder, make_fol
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
 
-VOCABULARY = "vocabulary.txt"
+VOCABULARIES = ("vocabulary.txt", "tokenizer.json")
 METRICS = "metrics.json"
 HISTORY = "history.csv"
 CURVES = "curves.png"
@@ -54,7 +56,7 @@ _REMEDY = "Restore it from a copy; without it the run cannot be used."
 
 _FILES = {
     CONFIG,
-    VOCABULARY,
+    *VOCABULARIES,
     METRICS,
     HISTORY,
     CURVES,
@@ -75,13 +77,13 @@ class Run:
     Attributes:
         folder: the folder.
         settings: the `RunSettings`.
-        vocabulary: the `Vocabulary` that the model was trained with.
+        vocabulary: the `Tokenizer` that the model was trained with, such as a `Vocabulary` of words.
         made: whether `create_run` has made the folder, which was not there before.
     """
 
     folder: Path
     settings: RunSettings
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     made: bool = False
 
     @property
@@ -118,7 +120,7 @@ class Run:
         """Returns the file of the "best" or the "last" weights."""
         return self.folder / f"{weights}.weights.h5"
 
-    def load_corpus(self, data: Corpus | str | os.PathLike[str] | None = None) -> Corpus:
+    def load_corpus(self, data: Corpus | TextSource | None = None) -> Corpus:
         """Reads a text with the run's vocabulary.
 
         Args:
@@ -133,14 +135,14 @@ class Run:
         """
         if data is None:
             return self._load_own_corpus()
-        return load_corpus(data, vocabulary=self.vocabulary)
+        return load_corpus(data, vocabulary=self.vocabulary, keep_lines=self.settings.data.keep_lines)
 
     def _load_own_corpus(self):
         text = self.settings.data
         place = text.location
-        there = place is not None and Path(place).exists()
+        there = place is not None and is_there(place)
         if there or text.name in ("ptb", "sample"):
-            corpus = load_corpus(place if there else text.name, vocabulary=self.vocabulary)
+            corpus = self.load_corpus(place if there else text.name)
             if corpus.digest == text.digest:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
@@ -210,8 +212,8 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     try:
         with damage(folder / CONFIG, _REMEDY):
             settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text()))
-        with damage(folder / VOCABULARY, _REMEDY):
-            vocabulary = Vocabulary.load(folder / VOCABULARY)
+        with damage(folder / VOCABULARIES[settings.data.tokens != "words"], _REMEDY):
+            vocabulary = load_tokenizer(folder)
             _check_vocabulary(vocabulary, settings.data)
     except FileNotFoundError as error:
         raise RunError(
@@ -225,18 +227,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
 def _check_vocabulary(vocabulary, data):
     """Raises if a vocabulary is not the one that a run records."""
     if data.vocabulary_size != len(vocabulary):
-        raise ValueError(f"it has {len(vocabulary)} words, of {data.vocabulary_size}")
+        raise ValueError(f"it has {len(vocabulary)} {vocabulary.kind}, of {data.vocabulary_size}")
     if data.vocabulary_digest != vocabulary.digest:
-        raise ValueError("its words or their order are not those of the training")
+        raise ValueError(f"its {vocabulary.kind} or their order are not those of the training")
 
 
-def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Vocabulary) -> Run:
+def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer) -> Run:
     """Makes a run folder with its settings and vocabulary.
 
     Args:
         folder: the folder; created with its parents. It may exist if it is empty.
         settings: the `RunSettings`.
-        vocabulary: the `Vocabulary`.
+        vocabulary: the `Tokenizer`.
 
     Returns:
         A `Run`.
@@ -252,12 +254,12 @@ def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary
     make_folder(folder)
     with lock_run(folder):  # or two processes might both find it empty
         # One that was killed here has left its vocabulary, or the beginning of it.
-        if any(not path.name.lstrip(".").startswith(VOCABULARY) for path in folder.iterdir()):
+        if any(not path.name.lstrip(".").startswith(VOCABULARIES) for path in folder.iterdir()):
             raise RunError(
                 f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
             )
         try:
-            vocabulary.save(folder / VOCABULARY)
+            vocabulary.save(folder / vocabulary.FILE)
             write_json(folder / CONFIG, config)
         except BaseException:
             remove(folder, itself=made)

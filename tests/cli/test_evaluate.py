@@ -20,7 +20,8 @@ def test_evaluate_reports_both_figures_and_labels_them(run, texts, capsys):
     assert main(["evaluate", run, "--data", str(texts)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"test perplexity {strict['perplexity']:.2f}  (batch size 1: every word; 359 words)")
-    assert lines[1].startswith(f"test perplexity {streams['perplexity']:.2f}  (batch size 6:")
+    assert f"perplexity of a word {strict['perplexity']:.2f}, {strict['bits_per_byte']:.3f} bits a byte" in lines[1]
+    assert lines[2].startswith(f"test perplexity {streams['perplexity']:.2f}  (batch size 6:")
 
 
 def test_evaluate_reads_the_runs_own_text(run, texts, capsys):

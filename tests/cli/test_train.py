@@ -111,9 +111,8 @@ def test_an_interrupted_training_has_a_status_of_its_own(monkeypatch, interrupte
         (lambda folder: (folder / "valid.txt").unlink(), "valid"),
         (lambda folder: (folder / "test.txt").write_text(""), "test.txt"),
         (lambda folder: (folder / "train.txt").write_bytes(b"caf\xe9 au lait\n"), "UTF-8"),
-        (lambda folder: (folder / "train.txt").write_text("one two\n" * 50), "three"),
     ],
-    ids=["missing", "empty", "not UTF-8", "unknown word without <unk>"],
+    ids=["missing", "empty", "not UTF-8"],
 )
 def test_each_fault_of_a_corpus_gets_a_line_that_names_it(error_of, tmp_path, damage, text):
     for split in ("train", "valid", "test"):

@@ -2,6 +2,7 @@ import concurrent.futures
 import csv
 import dataclasses
 import json
+import math
 
 import keras
 import numpy as np
@@ -112,7 +113,7 @@ def test_rare_words_of_a_text_become_unknown(no_steps, tmp_path):
     for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
         text = "".join(f"one two three {split}{i}\n" for i in range(lines))
         (tmp_path / f"{split}.txt").write_text(text)
-    arguments = {"batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
+    arguments = {"tokens": "words", "batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
     run = kerasptb.train(tmp_path, out=tmp_path / "run", vocabulary_size=5, epochs=1, **arguments)
     assert run.vocabulary.words == ("<eos>", "<unk>", "one", "three", "two")
     assert run.config["model"]["vocabulary_size"] == 5
@@ -124,18 +125,18 @@ def test_rare_words_of_a_text_become_unknown(no_steps, tmp_path):
         kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=6, verbose=0)
     # A limit above the number of words is kept as it was asked for.
     run = kerasptb.train(tmp_path, out=tmp_path / "all", vocabulary_size=900, epochs=1, **arguments)
-    assert len(run.vocabulary) == 205
+    assert len(run.vocabulary) == 5  # words that occur once are unknown, since the other texts have new ones
     kerasptb.train(out=run.folder, resume=True, epochs=2, vocabulary_size=900, verbose=0)
-    with pytest.raises(RunError, match=r"vocabulary_size=900\. Received: vocabulary_size=205"):
-        kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=205, verbose=0)
-    with pytest.raises(ValueError, match=r"model of the text's 205 words\. Received: vocabulary_size=5"):
+    with pytest.raises(RunError, match=r"vocabulary_size=900\. Received: vocabulary_size=5"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=5, verbose=0)
+    with pytest.raises(ValueError, match=r"model of the text's 5 words\. Received: vocabulary_size=6"):
         kerasptb.train(
             run.load_corpus(),
             out=tmp_path / "other",
             epochs=1,
-            **arguments | {"model_arguments": {**SMALL, "vocabulary_size": 5}},
+            **arguments | {"model_arguments": {**SMALL, "vocabulary_size": 6}},
         )
-    with pytest.raises(ValueError, match=r"A Corpus keeps its vocabulary of 5 words"):
+    with pytest.raises(ValueError, match=r"A Corpus keeps its 5 words"):
         kerasptb.train(
             kerasptb.load_run(tmp_path / "run").load_corpus(), out=tmp_path / "other", vocabulary_size=4, **arguments
         )
@@ -255,3 +256,32 @@ def test_results_on_the_sample_are_said_to_compare_with_nothing(no_steps, tmp_pa
 def test_the_speed_is_the_median_of_the_epochs(trained, tmp_path):
     run = trained(tmp_path / "run")
     assert run.metrics["words_per_second"] == sorted(row["words_per_second"] for row in run.history)[1]
+
+
+def test_a_text_as_it_is_written_is_trained_on_in_subwords(no_steps, tmp_path):
+    lines = [
+        f"The {colour} cat, \u201cTom\u201d, sat on mat {i}.\n\n" for i in range(60) for colour in ("black", "white")
+    ]
+    (tmp_path / "novel.md").write_text("".join(lines))
+    arguments = {"batch_size": 4, "num_steps": 5, "verbose": 0, "model_arguments": SMALL}
+    run = kerasptb.train(tmp_path / "novel.md", out=tmp_path / "run", vocabulary_size=280, epochs=1, **arguments)
+    assert (run.vocabulary.kind, len(run.vocabulary)) == ("subwords", 280)
+    assert kerasptb.load_run(run.folder).vocabulary == run.vocabulary
+    corpus, metrics = run.load_corpus(), run.metrics
+    test = corpus.vocabulary.decode(corpus.test)
+    assert "".join(lines).replace("\n\n", "\n").endswith(test)
+    assert corpus.count("test").words == len(test.split()) + test.count("\n")
+    nats = math.log(metrics["test_perplexity_every_word"]) * len(corpus.test)
+    assert metrics["test_bits_per_byte"] == pytest.approx(nats / math.log(2) / corpus.count("test").bytes)
+    assert metrics["test_word_perplexity"] == pytest.approx(math.exp(nats / corpus.count("test").words))
+    kerasptb.train(out=run.folder, resume=True, epochs=2, tokens="subwords", verbose=0)
+    assert len(run.history) == 2
+    with pytest.raises(RunError, match=r"tokens='subwords'\. Received: tokens='words'"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, tokens="words", verbose=0)
+    with pytest.raises(RunError, match=r"keep_lines=False\. Received: keep_lines=True"):
+        kerasptb.train(out=run.folder, resume=True, epochs=3, keep_lines=True, verbose=0)
+    # Another text with the run's tokenizer, and what it begins with.
+    other = kerasptb.train(
+        tmp_path / "novel.md", out=tmp_path / "other", tokenizer=run.folder / "tokenizer.json", epochs=1, **arguments
+    )
+    assert other.vocabulary == run.vocabulary

@@ -22,7 +22,7 @@ def a_script(folder: Path) -> None:
     corpus = kerasptb.load_corpus("ptb")
     assert_type(corpus, kerasptb.Corpus)
     assert_type(corpus.train, np.ndarray)
-    assert_type(corpus.vocabulary, kerasptb.Vocabulary)
+    assert_type(corpus.vocabulary, kerasptb.data.Tokenizer)
     assert_type(kerasptb.evaluate_perplexity(model, corpus.test, num_steps=20), float)
     assert_type(kerasptb.suggest(model, corpus.vocabulary, "the")[0], kerasptb.generation.Suggestion)
     assert_type(kerasptb.generate(model, corpus.vocabulary, top_k=10), list[str])
