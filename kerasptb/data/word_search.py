@@ -146,8 +146,7 @@ def search_words(
             following, typed = log_probabilities(after), len(beam.written) >= len(prefix)
             if typed and beam.written.strip():
                 found.add(beam.written, np.exp(beam.log_probability) * pieces.end_probability(following))
-            goes_on = typed and beam.written.strip()
-            fits = pieces.going_on if goes_on else pieces.fitting(prefix[len(beam.written) :])
+            fits = pieces.going_on if typed else pieces.fitting(prefix[len(beam.written) :])
             beams += _likeliest(pieces, following, fits, width, beam.written, beam.log_probability, after)
         beams = sorted(beams, key=lambda beam: -beam.log_probability)[:width]
     return sorted(found.items(), key=lambda pair: -pair[1])[:k]
