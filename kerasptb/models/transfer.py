@@ -18,8 +18,9 @@ def transfer_weights(
 ) -> int:
     """Gives a model the weights of a trained one: the layers' as they are, the vocabulary's token by token.
 
-    Tokens are the same if they write the same: a word, and a subword that is that word and the space before it. Those
-    that the trained model does not have keep their initial vectors, and their initial weights of the logits.
+    Tokens are the same if they write the same: a word, and a subword that is that word and the space before it; the
+    ends of lines and paragraphs. Tokens that the trained model does not have keep their initial vectors, and their
+    initial weights of the logits.
 
     Args:
         source: the trained `LanguageModel`.

@@ -2,11 +2,16 @@ import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb.data import Vocabulary
+from kerasptb.data import Subwords, Vocabulary
 from kerasptb.models.transfer import transfer_weights
 
 OLD = Vocabulary(["<eos>", "<unk>", "the", "cat", "sat"])
 NEW = Vocabulary(["the", "<eos>", "dog", "cat"])
+
+
+TEXT = ["the cat sat", "the cat ran", "the dog sat"] * 2
+# A piece for " the" and " cat" in the small one, in the large one for " sat" too.
+SMALL, LARGE = Subwords.train(TEXT, 263), Subwords.train(TEXT, 300)
 
 
 def model(vocabulary, tied, seed, units=(4, 3)):
@@ -37,6 +42,29 @@ def test_words_keep_their_weights_and_new_ones_begin_anew(tied):
         for each, vocabulary in ((source, OLD), (target, NEW))
     ]
     np.testing.assert_allclose(logits[0] - logits[0][0], logits[1] - logits[1][0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shared", "known"),
+    [
+        (OLD, LARGE, ["the", "cat", "sat", "\n"], 4),
+        (LARGE, OLD, ["the", "cat", "sat", "\n"], 4),
+        (SMALL, LARGE, ["the", "\n", "x"], len(SMALL)),
+        (LARGE, SMALL, ["the", "\n", "x"], len(SMALL)),
+    ],
+    ids=["words to subwords", "subwords to words", "few to many", "many to few"],
+)
+def test_tokens_are_the_same_if_they_write_the_same(old, new, shared, known):
+    source, target = model(old, True, 1), model(new, True, 2)
+    initial = target.get_layer("embedding").get_weights()[0]
+    assert transfer_weights(source, old, target, new) == known
+    before, after = (each.get_layer("embedding").get_weights()[0] for each in (source, target))
+    for text in shared:
+        written = text.encode() if len(text) == 1 else f" {text}".encode()
+        np.testing.assert_array_equal(after[new.pieces.index(written)], before[old.pieces.index(written)], text)
+    anew = [i for i, piece in enumerate(new.pieces) if piece not in old.pieces]
+    assert len(anew) == len(new) - known
+    np.testing.assert_array_equal(after[anew], initial[anew])
 
 
 def test_other_sizes_are_refused_and_nothing_changes():

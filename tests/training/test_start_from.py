@@ -40,6 +40,17 @@ def test_a_training_begins_with_the_weights_of_another_run(trained, tmp_path, ca
     assert 0 < changed < 0.5
 
 
+def test_a_run_of_words_begins_one_of_subwords(trained, tmp_path, capsys, no_steps):
+    source = trained(tmp_path / "source")
+    (tmp_path / "novel.txt").write_text("".join(f"The {i}th cat sat on w{i}.\n" for i in range(100)))
+    run = kerasptb.train(tmp_path / "novel.txt", start_from=source.folder, epochs=1, out=tmp_path / "run")
+    tokens = run.vocabulary
+    assert (tokens.kind, run.config["model"]["vocabulary_size"]) == ("subwords", len(tokens))
+    assert f"1 of {len(tokens)} subwords are known to it" in capsys.readouterr().out
+    old, new = (each.load_model().get_layer("embedding").get_weights()[0] for each in (source, run))
+    np.testing.assert_array_equal(new[tokens.eos_id], old[source.vocabulary.eos_id])
+
+
 @pytest.mark.slow
 def test_a_tuned_run_resumes_to_the_bit(trained, tmp_path):
     options = {"start_from": trained(tmp_path / "source").folder, "freeze": ["lstm_0"], "seed": 2, "verbose": 0}
