@@ -1,0 +1,107 @@
+"""How long a keystroke takes where a LiteRT file suggests whole words.
+
+    python -m benchmarks.keystrokes RUN [--characters N] [--csv FILE]
+
+The first characters of the test text are typed one after another, and after each, three words are suggested that begin
+as typed. The interpreter has one thread. What was read before is kept: a keystroke reads the pieces of a word that has
+just ended, one a call, and those that the search for words of several pieces asks for, all of a round in a call.
+The times are of the clock, and of the processor, which other work on the machine does not add to.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import machine
+from kerasptb.data.word_search import pieces_of, run_search, search_words
+from kerasptb.export import export_litert
+from kerasptb.runs import load_run
+
+
+class Keyboard:
+    """Suggestions after a text that grows.
+
+    Args:
+        path: the LiteRT file.
+        tokenizer: its `Tokenizer`.
+
+    Attributes:
+        calls: number of calls of the interpreter.
+    """
+
+    def __init__(self, path, tokenizer):
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  (an extra)
+
+        self._step = Interpreter(str(path), num_threads=1).get_signature_runner("step")
+        inputs = self._step.get_input_details().items()
+        self._zero = {name: np.zeros(each["shape"], "float32") for name, each in inputs if name != "tokens"}
+        self._tokenizer, self._pieces = tokenizer, pieces_of(tokenizer)
+        self._ids, self._context, self.calls = [], self._zero, 0
+
+    def suggest(self, text, k=3):
+        """Returns pairs of words, of which the last of the text is the beginning, and their probabilities."""
+        whole, prefix = self._tokenizer.split_typed(text)
+        ids = self._tokenizer.encode_typed(whole).tolist()
+        if ids[: len(self._ids)] != self._ids:
+            self._ids, self._context = [], self._zero
+        for token in ids[len(self._ids) :]:
+            (self._context,) = self._read([token], [self._context])
+        self._ids = ids
+        search = search_words(self._pieces, self._context, _log_probabilities, prefix, k)
+        return run_search(
+            search, lambda found: self._read([each.piece for each in found], [each.context for each in found])
+        )
+
+    def _read(self, tokens, contexts):
+        self.calls += 1
+        state = {name: np.concatenate([each[name] for each in contexts]) for name in self._zero}
+        result = self._step(tokens=np.array(tokens, "int32")[:, np.newaxis], **state)
+        return [{name: value[i : i + 1] for name, value in result.items()} for i in range(len(tokens))]
+
+
+def _log_probabilities(context):
+    return np.log(context["probabilities"][0])
+
+
+def type_text(keyboard, text):
+    """Types a text; returns for each keystroke the seconds of the clock and of the processor, and the calls."""
+    measured = []
+    for paragraph in text.split("\n"):
+        for end in range(len(paragraph) + 1):
+            calls, clock, processor = keyboard.calls, time.perf_counter(), time.process_time()
+            keyboard.suggest(paragraph[:end])
+            measured.append((time.perf_counter() - clock, time.process_time() - processor, keyboard.calls - calls))
+    return np.array(measured)
+
+
+def main():
+    """Runs the measurement from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("--characters", type=int, default=3000, help="characters that are typed (default: 3000)")
+    parser.add_argument("--csv", help="file to write the rows to")
+    options = parser.parse_args()
+    run = load_run(options.run)
+    text = run.vocabulary.decode(run.load_corpus().test[: options.characters])[: options.characters]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, quantize in (("float32", False), ("8 bits", True)):
+            path = export_litert(run, Path(folder, name, "model.tflite"), quantize=quantize)
+            measured = type_text(Keyboard(path, run.vocabulary), text)
+            row = {"weights": name, "bytes": path.stat().st_size, "keystrokes": len(measured)}
+            for column, (what, factor) in enumerate((("ms", 1000), ("processor_ms", 1000), ("calls", 1))):
+                for quantile in (0.5, 0.9, 0.99):
+                    value = factor * float(np.quantile(measured[:, column], quantile))
+                    row[f"{what}_{100 * quantile:.0f}"] = round(value, 2)
+            rows.append(row)
+            print(row, flush=True)
+    print("; ".join(f"{name} {value}" for name, value in machine.describe().items()))
+    if options.csv:
+        machine.write_csv(options.csv, rows, tokens=len(run.vocabulary))
+
+
+if __name__ == "__main__":
+    main()
