@@ -16,7 +16,7 @@ __all__ = ["ExportError", "export_litert", "export_onnx", "export_saved_model", 
 
 # The formats as the command line calls them, and what each writes.
 FORMATS = {
-    "saved-model": "a folder that takes text, for TensorFlow",
+    "saved-model": "a folder for TensorFlow, of words one that takes text",
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
 }
@@ -34,5 +34,5 @@ def __dir__():
 
 
 def function_of(format):
-    """Returns the function that writes one of `FORMATS`, of a run or model, a path and a vocabulary."""
+    """Returns the function that writes one of `FORMATS`, of a run or model, a path and a tokenizer."""
     return __getattr__(f"export_{format.replace('-', '_')}")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.data import Vocabulary
 from kerasptb.models.portable import ExportError, check_path
 from kerasptb.utils.files import atomic_write, lock_folder
 
@@ -79,30 +78,30 @@ def _read_lines(path):
 
 @contextlib.contextmanager
 def atomic_file(path, suffix, vocabulary):
-    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the words beside it.
+    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the tokenizer beside it.
 
     Args:
         path: the file; its folder is made with its parents.
         suffix: the required suffix of the file's name.
-        vocabulary: the `Vocabulary`, saved as `vocabulary_path(path)`.
+        vocabulary: the `Tokenizer`, saved as `vocabulary_path(path, vocabulary)`.
 
     Raises:
-        ExportError: if the name has another suffix, the file exists, or the file of the words holds other words.
-        DataError: if the existing file of the words is not a vocabulary.
+        ExportError: if the name has another suffix, the file exists, or the tokenizer's file holds another.
+        DataError: if the tokenizer's file exists and is none.
     """
     path = Path(path)
     if path.suffix != suffix:
         raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
-    words = vocabulary_path(path)
+    beside = vocabulary_path(path, vocabulary)
     if path.exists() or path.is_symlink():
         raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-    # Exports of one run to several formats may share the vocabulary's file.
-    if words.exists() and Vocabulary.load(words) != vocabulary:
-        raise ExportError(f"{words} holds the words of another model. Name another file. Received: {path}")
+    # Exports of one run to several formats may share the tokenizer's file.
+    if beside.exists() and type(vocabulary).load(beside) != vocabulary:
+        raise ExportError(f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _disk_errors(path), atomic_write(path) as temporary:
         yield temporary
-        vocabulary.save(words)
+        vocabulary.save(beside)
 
 
 @contextlib.contextmanager
@@ -117,6 +116,6 @@ def _disk_errors(path):
         raise
 
 
-def vocabulary_path(path):
-    """Returns the path of an exported file's vocabulary: `model.vocabulary.txt` for `model.tflite`."""
-    return Path(path).with_suffix(".vocabulary.txt")
+def vocabulary_path(path, vocabulary):
+    """Returns the path of an exported file's tokenizer: `model.vocabulary.txt` for `model.tflite` and words."""
+    return Path(path).with_suffix(f".{vocabulary.FILE}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Tokenizer
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
@@ -18,23 +18,26 @@ from kerasptb.runs import Run
 def export_litert(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     path: str | os.PathLike[str],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Tokenizer | None = None,
     quantize: bool = False,
 ) -> Path:
-    """Writes a trained model as a LiteRT file that reads one word per call.
+    """Writes a trained model as a LiteRT file that reads one token per call in each row.
 
-    The file has one signature, "step". Its inputs are `tokens`, int32 [1, 1], the id of a word, and the state `h0`,
-    `c0`, `h1`, `c1`, ..., float32 [1, H], zeros before the first word. Its outputs are `probabilities`, float32 [1, V],
-    of the next word, and the state for the next call. It uses LiteRT's built-in operations only, so no others need to
-    be linked. The words are in a file beside it, one per line in the order of the ids: `model.vocabulary.txt` for
-    `model.tflite`. A sentence begins with `<eos>`.
+    The file has one signature, "step". Its inputs are `tokens`, int32 [B, 1], an id in each row, and the state `h0`,
+    `c0`, `h1`, `c1`, ..., float32 [B, H], zeros before the first token. Its outputs are `probabilities`, float32
+    [B, V], of the next token, and the state for the next call. B is 1 unless the inputs are resized, which Python's
+    signature runner does by itself. Only LiteRT's built-in operations are used, so no others need to be linked.
+
+    The tokenizer is in a file beside `model.tflite`: of words `model.vocabulary.txt`, one per line in the order of the
+    ids; else `model.tokenizer.json`, for Hugging Face's library. A text begins with `<eos>`, or with the token of the
+    line end.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.tflite`.
-        vocabulary: the `Vocabulary` of a model; a run has its own.
+        vocabulary: the `Tokenizer` of a model; a run has its own.
         quantize: whether to store the weights in 8 bits, a quarter of the size, with one scale for each output of a
-            matrix, and one for all embeddings. Tied embeddings are stored once, with a scale for each word. Biases,
+            matrix, and one for all embeddings. Tied embeddings are stored once, with a scale for each token. Biases,
             state and sums stay float32.
 
     Returns:
@@ -73,8 +76,8 @@ def _convert(network, quantize):
     signature = tf.function(
         step,
         input_signature=[
-            tf.TensorSpec([1, 1], tf.int32, name="tokens"),
-            *(tf.TensorSpec([1, size], name=name) for name, size in network.state_sizes.items()),
+            tf.TensorSpec([None, 1], tf.int32, name="tokens"),
+            *(tf.TensorSpec([None, size], name=name) for name, size in network.state_sizes.items()),
         ],
     )
     # The converter keeps the signature's name only if it converts a SavedModel.
@@ -103,7 +106,7 @@ class _Rows:
     def of(self, tokens):
         """Returns the vectors of words; the converter keeps these scales, a vector, in 8 bits of their own."""
         scales = tf.gather(tf.constant(self._scales), tokens)
-        return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * scales[:, tf.newaxis]
+        return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * tf.expand_dims(scales, 1)
 
     def logits(self, hidden):
         """Returns the logits."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Tokenizer
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
@@ -20,20 +20,19 @@ _IR_VERSION = 8
 def export_onnx(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     path: str | os.PathLike[str],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Tokenizer | None = None,
 ) -> Path:
     """Writes a trained model as a float32 ONNX file, with the state as inputs and outputs.
 
-    The inputs are `tokens`, int32 [B, T], word ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros
-    before the first word. The outputs are `logits`, float32 [B, T, V], of the word after each word, and the state for
+    The inputs are `tokens`, int32 [B, T], ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros
+    before the first token. The outputs are `logits`, float32 [B, T, V], of the token after each, and the state for
     the next call, `next_h0`, `next_c0`, ... B and T may vary, but must be at least 1 (with T = 0 onnxruntime loses the
-    state, and with B = 0 it ends the process). The words are in a file beside it, one per line in the order of the ids:
-    `model.vocabulary.txt` for `model.onnx`. A sentence begins with `<eos>`.
+    state, and with B = 0 it ends the process). The tokenizer is in a file beside it, as for `export_litert`.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.onnx`.
-        vocabulary: the `Vocabulary` of a model; a run has its own.
+        vocabulary: the `Tokenizer` of a model; a run has its own.
 
     Returns:
         The file, a `Path`.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Tokenizer
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
@@ -18,13 +18,14 @@ from kerasptb.runs import Run
 def export_saved_model(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     folder: str | os.PathLike[str],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Tokenizer | None = None,
 ) -> Path:
-    """Writes a trained model as a SavedModel that takes raw text and needs nothing but TensorFlow.
+    """Writes a trained model as a SavedModel that needs nothing but TensorFlow, and of words takes raw text.
 
     It keeps no state: batch and length may vary, and any number of clients may call it at once. Whatever the training
     used, the graph has only plain float32 operations, which run on any CPU or GPU. The SavedModel contains the
-    vocabulary, as the readable file `assets/vocabulary.txt`. Its signatures, with B texts in a request:
+    tokenizer, as the readable file `assets/vocabulary.txt` or `assets/tokenizer.json`. The signatures of a model of
+    words, with B texts in a request:
 
     - `predict_next(text: string [B], k: int32 [] = 5)`, also the `serving_default`: `words` string [B, k] and
       `probabilities` float32 [B, k] of the likeliest words after each text, the likeliest first. `<unk>` is never
@@ -43,11 +44,16 @@ def export_saved_model(
     they are written if the vocabulary holds them so, else split and lower-cased as in the Penn Treebank; unknown ones
     are `<unk>`. An argument out of range, such as `k`, raises an `InvalidArgumentError` (400 over HTTP).
 
+    A model of subwords or characters takes ids, which Hugging Face's library makes of a text with the tokenizer.json.
+    It has no `encode`; instead of `text` there are `tokens`, int32 [B, T], and the `prompt` is of ids too; shorter rows
+    end in -1. Each row begins with the id of the end of a paragraph. Instead of `words` there are `tokens`, int32, and
+    `num_tokens` instead of `num_words`.
+
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         folder: the folder to write; new or empty. TensorFlow Serving wants it to be named with a version number, such
             as `models/ptb/1`. It is written under a temporary name and renamed.
-        vocabulary: the `Vocabulary` of a model; a run has its own.
+        vocabulary: the `Tokenizer` of a model; a run has its own.
 
     Returns:
         The folder, a `Path`.
@@ -67,7 +73,7 @@ def export_saved_model(
     with atomic_folder(folder) as temporary:
         model, vocabulary = resolve(run_or_model, vocabulary)
         with tempfile.TemporaryDirectory() as assets:
-            path = Path(assets, "vocabulary.txt")
+            path = Path(assets, vocabulary.FILE)
             vocabulary.save(path)
             servable = Servable(PortableNetwork(model), vocabulary, path)
             tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)

@@ -1,69 +1,68 @@
-"""The functions of an exported model: text in, words and probabilities out, all in the graph."""
+"""The functions of an exported model: text or ids in, words or ids and probabilities out, all in the graph."""
 
 import inspect
 
 import tensorflow as tf
 
-from kerasptb.data import UNK
+from kerasptb.data import UNK, Vocabulary
+from kerasptb.export.ids import IdReader
 from kerasptb.export.text import TextReader, checked
 from kerasptb.utils.untracked import Untracked
 
 # The number of suggestions if a request gives none, as in `generation.suggest`.
 _DEFAULT_K = 5
 # A request must not be able to fill the server's memory.
-_MAX_GENERATED_WORDS = 10_000
+_MAX_GENERATED = 10_000
 # Rows of logits that are in memory at once when a text is scored: 20 MB at V = 10,000.
 _SCORED_TOGETHER = 512
 
 
 class Servable(tf.Module):
-    """A language model and its vocabulary as stateless TensorFlow functions.
+    """A language model and its tokenizer as stateless TensorFlow functions.
 
     The functions are `signatures` of the SavedModel, and its attributes when it is loaded in Python.
     `export_saved_model` describes their inputs and outputs.
 
     Args:
         network: a `PortableNetwork`.
-        vocabulary: a `Vocabulary` of the same size.
-        vocabulary_path: the file that `Vocabulary.save` wrote; it must exist until the model is saved.
+        vocabulary: a `Tokenizer` of the same size.
+        vocabulary_path: the file that its `save` wrote; it must exist until the model is saved.
     """
 
     def __init__(self, network, vocabulary, vocabulary_path):
         super().__init__(name="language_model")
-        self.reader = TextReader(vocabulary, vocabulary_path)
+        reader = TextReader if isinstance(vocabulary, Vocabulary) else IdReader
+        self.reader = reader(vocabulary, vocabulary_path)
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self._network = Untracked(network)
         self._num_suggestible = len(vocabulary) - (UNK in vocabulary)
 
-        text = tf.TensorSpec([None], tf.string, name="text")
-        k = tf.TensorSpec([], tf.int32, name="k")
-        state = [tf.TensorSpec([None, size], name=name) for name, size in network.state_sizes.items()]
+        text, prompt, k = self.reader.text, self.reader.prompt, _scalar("k")
         tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
-        self.predict_next = tf.function(self._predict_next, input_signature=[text, k])
-        self.step = tf.function(self._step_with_named_state(), input_signature=[tokens, k, *state])
-        self.initial_state = tf.function(
-            self._initial_state, input_signature=[tf.TensorSpec([], tf.int32, name="batch")]
-        )
-        self.encode = tf.function(self._encode, input_signature=[text])
-        self.score = tf.function(self._score, input_signature=[text])
-        self.generate = tf.function(
+        state = [tf.TensorSpec([None, size], name=name) for name, size in network.state_sizes.items()]
+        self.predict_next = _function(self._predict_next, text, k, k=tf.constant(_DEFAULT_K))
+        self.step = _function(self._step, tokens, k, *state)
+        self.initial_state = _function(self._initial_state, _scalar("batch"))
+        self.score = _function(self._score, text)
+        self.generate = _function(
             self._generate,
-            input_signature=[
-                tf.TensorSpec([None], tf.string, name="prompt"),
-                tf.TensorSpec([], tf.int32, name="num_words"),
-                tf.TensorSpec([], tf.float32, name="temperature"),
-                tf.TensorSpec([], tf.int32, name="seed"),
-            ],
+            prompt,
+            _scalar(f"num_{self.reader.written}"),
+            _scalar("temperature", tf.float32),
+            _scalar("seed"),
         )
+        if text.dtype == tf.string:
+            self.encode = _function(self._encode, text)
+        names = ("predict_next", "step", "initial_state", "encode", "score", "generate")
+        self._names = [name for name in names if hasattr(self, name)]
 
     @property
     def signatures(self):
         """Dict from the name of each signature to its function."""
-        names = ("predict_next", "step", "initial_state", "encode", "score", "generate")
-        return {"serving_default": self.predict_next, **{name: getattr(self, name) for name in names}}
+        return {"serving_default": self.predict_next, **{name: getattr(self, name) for name in self._names}}
 
-    def _predict_next(self, text, k=tf.constant(_DEFAULT_K)):  # noqa: B008  (a signature's default must be a tensor)
+    def _predict_next(self, text, k):
         tokens, lengths = self.reader.encode(text)
         # The padding after a text does not affect its own words, so no mask is needed; without it the loop is twice as
         # fast.
@@ -84,17 +83,6 @@ class Servable(tf.Module):
             hidden, state = network.encode(tf.identity(tokens), state)
         return {**self._rank(hidden[:, -1], k), **state}
 
-    def _step_with_named_state(self):
-        """Returns `_step` with one named parameter per part of the state, whose order callers need not know."""
-
-        def step(tokens, k, *state):
-            return self._step(tokens, k, *state)
-
-        names = ("tokens", "k", *self._network.value.state_sizes)
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
-        return step
-
     def _initial_state(self, batch):
         with checked(batch > 0, "Expected `batch` of at least 1", batch):
             batch = tf.identity(batch)
@@ -108,43 +96,43 @@ class Servable(tf.Module):
         network = self._network.value
         tokens, lengths = self.reader.encode(text)
         hidden, _ = network.encode(tokens)
-        targets, num_words = tokens[:, 1:], lengths - 1
-        scored = tf.sequence_mask(num_words, tf.shape(targets)[1])
+        targets, counts = tokens[:, 1:], lengths - 1
+        scored = tf.sequence_mask(counts, tf.shape(targets)[1])
         values = self._log_probabilities(tf.boolean_mask(hidden[:, :-1], scored), tf.boolean_mask(targets, scored))
-        log_probabilities = tf.RaggedTensor.from_row_lengths(values, num_words)
+        log_probabilities = tf.RaggedTensor.from_row_lengths(values, counts)
         # The sum is in float64, because in float32 it would lose digits over a long text. The divisor is at least 1, so
         # that an empty text has perplexity 1.
         total = tf.reduce_sum(tf.cast(log_probabilities, tf.float64), axis=1)
-        perplexity = tf.exp(-total / tf.cast(tf.maximum(num_words, 1), tf.float64))
+        perplexity = tf.exp(-total / tf.cast(tf.maximum(counts, 1), tf.float64))
         return {
-            "words": tf.where(scored, self.reader.to_words(targets), ""),
+            self.reader.written: tf.where(scored, self.reader.decode(targets), self.reader.padding),
             "log_probabilities": log_probabilities.to_tensor(shape=[None, None]),
-            "num_words": num_words,
+            f"num_{self.reader.written}": counts,
             "perplexity": tf.cast(perplexity, tf.float32),
         }
 
-    def _generate(self, prompt, num_words, temperature, seed):
+    def _generate(self, prompt, count, temperature, seed):
         network = self._network.value
-        allowed = (num_words >= 0) & (num_words <= _MAX_GENERATED_WORDS)
+        allowed = (count >= 0) & (count <= _MAX_GENERATED)
         finite = (temperature >= 0) & tf.math.is_finite(temperature)
         with (
-            checked(allowed, f"Expected `num_words` from 0 to {_MAX_GENERATED_WORDS}", num_words),
+            checked(allowed, f"Expected `num_{self.reader.written}` from 0 to {_MAX_GENERATED}", count),
             checked(finite, "Expected a finite `temperature` of at least 0", temperature),
         ):
             prompt_tokens, lengths = self.reader.encode(prompt)
-            count = tf.identity(num_words)
+            count = tf.identity(count)
         # The mask keeps the state after each prompt's own words, whatever the length of the others.
         mask = tf.sequence_mask(lengths, tf.shape(prompt_tokens)[1])
         hidden, state = network.encode(prompt_tokens, mask=mask)
 
-        def add_word(tokens, hidden, state):
+        def add_token(tokens, hidden, state):
             token = self._sample(hidden, temperature, [seed, tf.shape(tokens)[1]])
             hidden, state = network.encode_word(token, state)
             return tf.concat([tokens, token[:, tf.newaxis]], axis=1), hidden, state
 
         tokens, _, _ = tf.while_loop(
             lambda tokens, hidden, state: tf.shape(tokens)[1] < count,
-            add_word,
+            add_token,
             (prompt_tokens[:, :0], hidden[:, -1], state),
             shape_invariants=(
                 tf.TensorShape([None, None]),
@@ -152,7 +140,7 @@ class Servable(tf.Module):
                 {name: tf.TensorShape([None, size]) for name, size in network.state_sizes.items()},
             ),
         )
-        return {"words": self.reader.to_words(tokens)}
+        return {self.reader.written: self.reader.decode(tokens)}
 
     def _without_unk(self, values, replacement):
         if self.reader.unk_id < 0:
@@ -160,15 +148,15 @@ class Servable(tf.Module):
         return tf.where(tf.range(tf.shape(values)[1]) == self.reader.unk_id, replacement, values)
 
     def _rank(self, hidden, k):
-        """Returns the k most probable words after `hidden`, float32 [B, H], without `<unk>`."""
+        """Returns the k most probable tokens after `hidden`, float32 [B, H], without `<unk>`."""
         message = f"Expected `k` from 1 to {self._num_suggestible}"
         with checked((k >= 1) & (k <= self._num_suggestible), message, k):
             probabilities = tf.nn.softmax(self._network.value.logits(hidden))
         values, tokens = tf.math.top_k(self._without_unk(probabilities, -1.0), k)
-        return {"words": self.reader.to_words(tokens), "probabilities": values}
+        return {self.reader.written: self.reader.decode(tokens), "probabilities": values}
 
     def _sample(self, hidden, temperature, seed):
-        """Returns words drawn after `hidden`, float32 [B, H], as int32 [B]; at temperature 0 the most probable ones."""
+        """Returns ids drawn after `hidden`, float32 [B, H], as int32 [B]; at temperature 0 the most probable ones."""
         logits = self._without_unk(self._network.value.logits(hidden), -float("inf"))
         # The greatest logit becomes 0, so that the division does not overflow however low the temperature is.
         logits -= tf.reduce_max(logits, axis=1, keepdims=True)
@@ -203,3 +191,19 @@ class Servable(tf.Module):
             parallel_iterations=1,
         )
         return tf.reshape(values, [-1])[:num_rows]
+
+
+def _scalar(name, dtype=tf.int32):
+    return tf.TensorSpec([], dtype, name=name)
+
+
+def _function(function, *specs, **defaults):
+    """Returns a `tf.function` whose parameters are named as their specs, so that callers need not know an order."""
+
+    def call(*arguments):
+        return function(*arguments)
+
+    kind, none = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    parameters = [inspect.Parameter(spec.name, kind, default=defaults.get(spec.name, none)) for spec in specs]
+    call.__signature__ = inspect.Signature(parameters)
+    return tf.function(call, input_signature=specs)

@@ -1,24 +1,24 @@
-"""What an export is made from: a run, or a model with its vocabulary."""
+"""What an export is made from: a run, or a model with its tokenizer."""
 
 import os
 
-from kerasptb.data import DataError, Vocabulary
+from kerasptb.data import DataError, Tokenizer
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError
 from kerasptb.runs import Run, load_run
 
 
 def resolve(
-    run_or_model: Run | str | os.PathLike[str] | LanguageModel, vocabulary: Vocabulary | None = None
-) -> tuple[LanguageModel, Vocabulary]:
+    run_or_model: Run | str | os.PathLike[str] | LanguageModel, vocabulary: Tokenizer | None = None
+) -> tuple[LanguageModel, Tokenizer]:
     """Returns the model and the vocabulary to export.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
-        vocabulary: the `Vocabulary` of a model; `None` for a run's own.
+        vocabulary: the `Tokenizer` of a model; `None` for a run's own.
 
     Returns:
-        A `LanguageModel`, in float32 and without native operations if it comes from a run, and a `Vocabulary`.
+        A `LanguageModel`, in float32 and without native operations if it comes from a run, and a `Tokenizer`.
 
     Raises:
         ExportError: if the vocabulary is missing or of another size.
@@ -30,7 +30,7 @@ def resolve(
         # Only the weights are needed, so the exporting machine need not support what the training ran on.
         run_or_model = run_or_model.load_model(backend="keras", precision="float32")
     if vocabulary is None:
-        raise ExportError("A model alone does not know its words: give its `vocabulary`. Received: vocabulary=None")
+        raise ExportError("A model alone does not know its tokens: give its `vocabulary`. Received: vocabulary=None")
     try:
         vocabulary.check_size(run_or_model.vocabulary_size)
     except DataError as error:

@@ -43,6 +43,10 @@ class TextReader(tf.Module):
         ExportError: if a word contains the character 0 or 2, which cannot be part of a word here.
     """
 
+    text = tf.TensorSpec([None], tf.string, name="text")
+    prompt = tf.TensorSpec([None], tf.string, name="prompt")
+    written, padding = "words", ""
+
     def __init__(self, vocabulary, path):
         super().__init__(name="text_reader")
         if odd := [word for word in vocabulary.words if "\0" in word or _MARK in word]:
@@ -114,7 +118,7 @@ class TextReader(tf.Module):
         as_written = self._ids.lookup(words)
         return tf.where(as_written >= 0, as_written, self._ids.lookup(_lower(words)))
 
-    def to_words(self, tokens):
+    def decode(self, tokens):
         """Returns the words of ids, string of the same shape.
 
         Args:

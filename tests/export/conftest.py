@@ -47,3 +47,33 @@ def loaded(saved_model):
     import tensorflow as tf
 
     return tf.saved_model.load(str(saved_model))
+
+
+@pytest.fixture(scope="session")
+def subwords():
+    """Fewer than 300 subwords."""
+    from kerasptb.data import Subwords
+
+    text = ["Once upon a time the cat sat on the mat.", "Upon the mat the cat sat; the time ran. Once!"]
+    return Subwords.train(text * 2, 300)
+
+
+@pytest.fixture(scope="session")
+def subword_model(subwords):
+    """A model of one layer, whose probabilities are far from even."""
+    from kerasptb.models import LanguageModel
+
+    model = LanguageModel(len(subwords), 8, 9, batch_size=3, num_steps=5, init_scale=1.0, seed=4)
+    model.compile()
+    return model
+
+
+@pytest.fixture(scope="session")
+def subword_exports(subword_model, subwords, tmp_path_factory):
+    """A folder with the model of subwords as docs/export.md names it."""
+    from kerasptb.export import export_litert, export_saved_model
+
+    folder = tmp_path_factory.mktemp("subwords")
+    export_saved_model(subword_model, folder / "models" / "novel" / "1", subwords)
+    export_litert(subword_model, folder / "novel.tflite", subwords)
+    return folder

@@ -1,5 +1,6 @@
 """What docs/export.md says, against the exports themselves."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -136,3 +137,40 @@ def test_a_text_read_word_by_word_as_the_page_does_is_the_text_read_at_once(load
     expected = loaded.predict_next(["the company said"], 3)
     assert names["result"]["words"].numpy().tolist() == expected["words"].numpy().tolist()
     np.testing.assert_allclose(names["result"]["probabilities"], expected["probabilities"], rtol=1e-5)
+
+
+def test_the_snippets_of_subwords_take_text_and_find_whole_words(
+    subword_exports, subword_model, subwords, monkeypatch, capsys
+):
+    import kerasptb
+
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
+    monkeypatch.chdir(subword_exports)
+    names = {"tf": tf}
+    pieces, words, by_tensorflow = blocks("python")[-3:]
+    exec(compile(pieces, "docs/export.md", "exec"), names)
+    next_probabilities = subword_model.next_word_probabilities(subwords.encode_typed("Once upon a")[np.newaxis])[0]
+    best = np.argsort(-next_probabilities)[:3]
+    likeliest = str([subwords.decode([token]) for token in best])
+    assert capsys.readouterr().out == f"{likeliest} Once upon a{subwords.pieces[best[0]].decode(errors='replace')}\n"
+    exec(compile(words, "docs/export.md", "exec"), names)
+    expected = kerasptb.suggest(subword_model, subwords, "Once upon a ti", 3, complete=True)
+    found = ast.literal_eval(capsys.readouterr().out)
+    assert [word for word, _ in found] == [suggestion.word for suggestion in expected]
+    assert all(word.startswith("ti") for word, _ in found)
+    np.testing.assert_allclose([p for _, p in found], [suggestion.probability for suggestion in expected], rtol=1e-4)
+    exec(compile(by_tensorflow, "docs/export.md", "exec"), names)
+    assert capsys.readouterr().out == f"{likeliest}\n"
+
+
+def test_the_page_tells_how_tables_read_for_subwords(subword_exports, loaded):
+    of_ids = tf.saved_model.load(str(subword_exports / "models" / "novel" / "1")).signatures
+    assert set(of_ids) == set(loaded.signatures) - {"encode"}
+    other = {"text": "tokens", "words": "tokens", "num_words": "num_tokens"}
+    missing = {"h1", "c1"}  # that model has one layer
+    for name, function in of_ids.items():
+        for found, of_text in (
+            (signature_inputs(function), signature_inputs(loaded.signatures[name])),
+            (function.structured_outputs, loaded.signatures[name].structured_outputs),
+        ):
+            assert set(found) == {other.get(each, each) for each in of_text} - missing, name

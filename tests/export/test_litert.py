@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Subwords, Vocabulary
 from kerasptb.export import ExportError, export_litert
 from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
@@ -43,6 +43,30 @@ def test_only_litert_s_own_operations_are_in_it(path):
 def test_the_words_are_beside_it(path, vocabulary):
     assert Vocabulary.load(path.with_name("model.vocabulary.txt")) == vocabulary
     assert sorted(file.name for file in path.parent.iterdir()) == ["model.tflite", "model.vocabulary.txt"]
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_rows_may_be_read_together(tmp_path, vocabulary, quantize):
+    model = LanguageModel(len(vocabulary), 8, 8, 1, 5, init_scale=1.0, tie_embeddings=True, seed=3)
+    path = export_litert(model, tmp_path / "model.tflite", vocabulary, quantize=quantize)
+    step = interpreters.Interpreter(str(path)).get_signature_runner("step")
+    state = {name: np.random.default_rng(0).normal(size=(3, 8)).astype("float32") for name in ("h0", "c0")}
+    tokens = np.array([[5], [1], [40]], "int32")
+    together = step(tokens=tokens, **state)
+    assert together["probabilities"].shape == (3, len(vocabulary))
+    for i in range(3):
+        alone = step(tokens=tokens[i : i + 1], **{name: value[i : i + 1] for name, value in state.items()})
+        for name, value in alone.items():
+            np.testing.assert_allclose(together[name][i], value[0], atol=1e-6, err_msg=name)
+
+
+def test_a_tokenizer_is_beside_it_where_tokens_are_no_words(subword_exports, subwords, subword_model):
+    files = sorted(file.name for file in subword_exports.iterdir() if file.is_file())
+    assert files == ["novel.tflite", "novel.tokenizer.json"]
+    assert Subwords.load(subword_exports / "novel.tokenizer.json") == subwords
+    tokens = subwords.encode_typed("Once upon a")
+    expected = subword_model.next_word_probabilities(tokens[np.newaxis])[0]
+    np.testing.assert_allclose(run(subword_exports / "novel.tflite", tokens), expected, atol=1e-6)
 
 
 def test_eight_bit_weights_take_a_quarter_and_cost_little(tmp_path, vocabulary):

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerasptb.data import Vocabulary
+from kerasptb.data import Subwords, Vocabulary
 from kerasptb.export import ExportError, export_onnx
 from kerasptb.models import LanguageModel
 
@@ -69,6 +69,17 @@ def test_one_layer_is_exported_too(tmp_path):
 
 def test_the_words_are_beside_it(path, vocabulary):
     assert Vocabulary.load(path.with_name("model.vocabulary.txt")) == vocabulary
+
+
+def test_a_tokenizer_is_beside_it_where_tokens_are_no_words(subword_model, subwords, tmp_path):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    path = export_onnx(subword_model, tmp_path / "novel.onnx", subwords)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["novel.onnx", "novel.tokenizer.json"]
+    assert Subwords.load(tmp_path / "novel.tokenizer.json") == subwords
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    tokens = np.tile(subwords.encode_typed("Once upon a"), (3, 1))
+    np.testing.assert_allclose(run(session, tokens)[0], subword_model.predict(tokens, verbose=0), atol=1e-5)
 
 
 def test_without_onnx_the_error_says_what_to_install(model, vocabulary, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.tools import saved_model_cli
 
-from kerasptb.data import Vocabulary, load_corpus
+from kerasptb.data import Vocabulary, load_corpus, load_tokenizer
 from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.export import ExportError, export_litert, export_saved_model
 from kerasptb.export.source import resolve
@@ -135,6 +135,10 @@ def test_the_vocabulary_is_a_readable_file_inside(saved_model, vocabulary):
     assert Vocabulary.load(saved_model / "assets" / "vocabulary.txt") == vocabulary
 
 
+def test_the_tokenizer_is_a_readable_file_inside(subword_exports, subwords):
+    assert load_tokenizer(subword_exports / "models" / "novel" / "1" / "assets") == subwords
+
+
 def test_the_folder_may_be_moved(saved_model, tmp_path):
     import shutil
 
@@ -194,6 +198,14 @@ def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model):
         export_saved_model(model, tmp_path / "exported")
     with pytest.raises(ExportError, match=r"vocabulary, of 53 words\. Received: one of 2"):
         export_saved_model(model, tmp_path / "exported", Vocabulary(["a", "<unk>"]))
+
+
+def test_a_tokenizer_of_another_size_is_told_in_a_line(tmp_path, subword_model, vocabulary, subwords):
+    with pytest.raises(ExportError) as told:
+        export_litert(subword_model, tmp_path / "exported.tflite", vocabulary)
+    size = len(subwords)
+    assert str(told.value) == f"Expected the model's vocabulary, of {size} words. Received: one of 53"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

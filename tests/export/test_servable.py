@@ -262,3 +262,45 @@ def test_a_step_takes_a_state_of_as_many_rows_as_it_has_words(loaded):
             loaded.step(tokens, 2, **state | wrong)
     with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a row of"):
         loaded.step(np.zeros((2, 3), "int32"), 2, **loaded.initial_state(1))
+
+
+@pytest.fixture(scope="module")
+def of_ids(subword_exports):
+    return tf.saved_model.load(str(subword_exports / "models" / "novel" / "1"))
+
+
+def test_ids_are_read_and_written_where_tokens_are_no_words(of_ids, subword_model, subwords):
+    rows = [subwords.encode_typed(text).tolist() for text in ("Once upon a time", "the", "")]
+    padded = [row + [-1] * (len(rows[0]) - len(row)) for row in rows]
+    predicted, scored = of_ids.predict_next(padded, len(subwords)), of_ids.score(padded)
+    generated = of_ids.generate(padded, 4, 0.0, 0)["tokens"].numpy()
+    assert scored["num_tokens"].numpy().tolist() == [len(row) - 1 for row in rows]
+    for i, row in enumerate(rows):
+        tokens, logs = np.array([row], "int32"), []
+        for t in range(1, len(row)):
+            logs.append(np.log(subword_model.next_word_probabilities(tokens[:, :t])[0, row[t]]))
+        assert scored["tokens"].numpy()[i].tolist() == padded[i][1:]
+        np.testing.assert_allclose(scored["log_probabilities"][i], logs + [0] * (len(rows[0]) - len(row)), atol=1e-5)
+        assert float(scored["perplexity"][i]) == pytest.approx(np.exp(-np.mean(logs or [0])), rel=1e-5)
+        probabilities = subword_model.next_word_probabilities(tokens)[0]
+        by_id = dict(zip(predicted["tokens"].numpy()[i], predicted["probabilities"].numpy()[i], strict=True))
+        np.testing.assert_allclose([by_id[token] for token in range(len(subwords))], probabilities, atol=1e-6)
+        for token in generated[i]:
+            assert token == subword_model.next_word_probabilities(tokens)[0].argmax()
+            tokens = np.append(tokens, [[token]], axis=1)
+    stepped = of_ids.step([rows[0]], 3, **of_ids.initial_state(1))
+    assert stepped["tokens"].numpy().tolist() == predicted["tokens"].numpy()[:1, :3].tolist()
+
+
+@pytest.mark.parametrize(
+    "tokens", [[[300]], [[-2]], [[-1]], [[5, -1, 5]], [[5], [-1]], np.zeros((0, 3)), np.zeros((1, 0))]
+)
+def test_rows_that_are_no_ids_are_refused(of_ids, subwords, tokens):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"Expected rows of ids from 0 to {len(subwords) - 1}"):
+        of_ids.score(np.array(tokens, "int32"))
+
+
+def test_text_in_the_place_of_ids_is_told_in_a_line(of_ids):
+    with pytest.raises(TypeError, match=r"\['the'\] to EagerTensor of dtype int32.*tokens: TensorSpec") as told:
+        of_ids.predict_next(["the"], 3)
+    assert "\n" not in str(told.value)

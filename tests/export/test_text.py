@@ -128,7 +128,7 @@ def test_bytes_that_are_no_utf8_are_read_as_an_unknown_sign(reader, vocabulary):
 
 def test_words_and_ids_go_both_ways(reader, vocabulary):
     ids = np.arange(len(vocabulary), dtype="int32").reshape(1, -1)
-    words = [word.decode() for word in reader.to_words(ids).numpy()[0]]
+    words = [word.decode() for word in reader.decode(ids).numpy()[0]]
     assert tuple(words) == vocabulary.words
 
 

@@ -1,0 +1,50 @@
+"""Ids in and out, for tokens whose text another library cuts and joins."""
+
+import tensorflow as tf
+
+from kerasptb.export.text import checked
+
+
+class IdReader(tf.Module):
+    """A tokenizer that a SavedModel brings as a file, while its graph takes and gives ids.
+
+    Byte-pair encoding is not in the graph: the rules of a tokenizer.json have no equal among TensorFlow's operations,
+    such as looking ahead in regular expressions.
+
+    Args:
+        vocabulary: a `Tokenizer`.
+        path: the file that its `save` wrote; it must exist until the graph is saved, and is saved with it.
+    """
+
+    text = tf.TensorSpec([None, None], tf.int32, name="tokens")
+    prompt = tf.TensorSpec([None, None], tf.int32, name="prompt")
+    written, padding = "tokens", -1
+
+    def __init__(self, vocabulary, path):
+        super().__init__(name="id_reader")
+        self.unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
+        self._size = len(vocabulary)
+        self._file = tf.saved_model.Asset(str(path))
+
+    def encode(self, tokens):
+        """Returns the ids of rows that end in -1 where others are longer.
+
+        Args:
+            tokens: int32 [B, T].
+
+        Returns:
+            tokens: int32 [B, T], padded with zeros.
+            lengths: int32 [B], the number of ids of each row.
+        """
+        lengths = tf.math.count_nonzero(tokens >= 0, axis=1, dtype=tf.int32)
+        before_end = tf.sequence_mask(lengths, tf.shape(tokens)[1])
+        fits = (tokens < self._size) & (before_end | (tokens == self.padding))
+        message = (
+            f"Expected rows of ids from 0 to {self._size - 1}, at least one in each, and only {self.padding} after them"
+        )
+        with checked(tf.reduce_all(fits) & tf.reduce_all(lengths > 0) & (tf.size(tokens) > 0), message, tokens):
+            return tf.maximum(tokens, 0), tf.identity(lengths)
+
+    def decode(self, tokens):
+        """Returns ids as they are, int32 of the same shape."""
+        return tokens
