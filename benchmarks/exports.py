@@ -2,9 +2,9 @@
 
     python -m benchmarks.exports RUN [--data DIR] [--words N] [--csv FILE]
 
-Each format's own runtime reads the test text word by word, from a zero state, and every word but the first is scored. A
-SavedModel reads `<eos>` before the text and so scores one word more. The times are those of reading one text, with one
-word per call for LiteRT and a thousand words per call for ONNX, on a machine that may have had other work.
+Each format's own runtime reads the test text token by token, from a zero state, and every token but the first is scored.
+A SavedModel reads `<eos>` before the text and so scores one token more. The times are those of reading one text, with one
+token per call for LiteRT and a thousand per call for ONNX, on a machine that may have had other work.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import machine
 
-ONNX_WORDS = 1000  # words per call
+ONNX_TOKENS = 1000  # per call
 
 
 def run_itself(run, ids):
@@ -28,16 +28,19 @@ def run_itself(run, ids):
 
 
 def saved_model(folder, run, ids):
-    """Returns the perplexity by the signature `score` of the text."""
+    """Returns the perplexity by the signature `score`, of the text or of its ids."""
     import tensorflow as tf  # noqa: PLC0415
 
-    text = run.vocabulary.decode(ids).replace(" <eos>", "\n")
     loaded = tf.saved_model.load(str(folder))
-    return float(loaded.score([text])["perplexity"][0])
+    if hasattr(loaded, "encode"):
+        rows = [run.vocabulary.decode(ids).replace(" <eos>", "\n")]
+    else:
+        rows = [[run.vocabulary.eos_id, *ids.tolist()]]
+    return float(loaded.score(rows)["perplexity"][0])
 
 
 def litert(path, run, ids):
-    """Returns the perplexity in LiteRT's interpreter, with one word per call."""
+    """Returns the perplexity in LiteRT's interpreter, with one token per call."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
     runner = Interpreter(str(path)).get_signature_runner("step")
@@ -57,8 +60,8 @@ def onnx(path, run, ids):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     state = {value.name: np.zeros((1, value.shape[1]), np.float32) for value in session.get_inputs()[1:]}
     cross_entropy = 0.0
-    for begin in range(0, len(ids) - 1, ONNX_WORDS):
-        targets = ids[begin + 1 : begin + 1 + ONNX_WORDS]
+    for begin in range(0, len(ids) - 1, ONNX_TOKENS):
+        targets = ids[begin + 1 : begin + 1 + ONNX_TOKENS]
         tokens = ids[np.newaxis, begin : begin + len(targets)].astype(np.int32)
         logits, *new_state = session.run(None, {"tokens": tokens, **state})
         state = dict(zip(state, new_state, strict=True))
@@ -82,7 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
     parser.add_argument("--data", help="as for `kerasptb evaluate`")
-    parser.add_argument("--words", type=int, help="only the first N words of the test text")
+    parser.add_argument("--words", type=int, help="only the first N tokens of the test text")
     parser.add_argument("--csv", help="file to write the rows to")
     options = parser.parse_args()
 

@@ -28,6 +28,17 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
         assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, f"{target.stem}.vocabulary.txt"]
 
 
+def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_run, tmp_path, capsys):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    run = make_run(tmp_path / "run", subwords, subword_model.get_config(), data={"tokens": "subwords"})
+    save_weights(subword_model, run.weights_path("best"))
+    target = tmp_path / "exports" / "novel.onnx"
+    assert cli.main(["export", str(run.folder), "--to", str(target), "--format", "onnx"]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    written = target.with_name("novel.tokenizer.json").read_text(encoding="utf-8")
+    assert written == (run.folder / "tokenizer.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
