@@ -2,9 +2,9 @@
 
     python -m benchmarks.exports RUN [--data DIR] [--words N] [--csv FILE]
 
-Each format's own runtime reads the test text token by token, from a zero state, and every token but the first is scored.
-A SavedModel reads `<eos>` before the text and so scores one token more. The times are those of reading one text, with one
-token per call for LiteRT and a thousand per call for ONNX, on a machine that may have had other work.
+Each format's own runtime reads the test text token by token, from a zero state, and scores every token but the first.
+A SavedModel reads `<eos>` before the text and so scores one token more. The times are those of reading one text, with
+one token per call for LiteRT and a thousand per call for ONNX, on a machine that may have had other work.
 """
 
 import argparse

@@ -16,7 +16,7 @@ __all__ = ["ExportError", "export_litert", "export_onnx", "export_saved_model", 
 
 # The formats as the command line calls them, and what each writes.
 FORMATS = {
-    "saved-model": "a folder for TensorFlow, of words one that takes text",
+    "saved-model": "a folder that takes text, for TensorFlow",
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
 }

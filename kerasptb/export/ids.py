@@ -1,19 +1,18 @@
-"""Ids in and out, for tokens whose text another library cuts and joins."""
+"""Ids in and out, for tokens that are no words."""
 
 import tensorflow as tf
 
+from kerasptb.export.byte_pairs import BytePairs
 from kerasptb.export.text import checked
 
 
 class IdReader(tf.Module):
     """A tokenizer that a SavedModel brings as a file, while its graph takes and gives ids.
 
-    Byte-pair encoding is not in the graph: the rules of a tokenizer.json have no equal among TensorFlow's operations,
-    such as looking ahead in regular expressions.
-
     Args:
         vocabulary: a `Tokenizer`.
         path: the file that its `save` wrote; it must exist until the graph is saved, and is saved with it.
+
     """
 
     text = tf.TensorSpec([None, None], tf.int32, name="tokens")
@@ -25,6 +24,12 @@ class IdReader(tf.Module):
         self.unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
         self._size = len(vocabulary)
         self._file = tf.saved_model.Asset(str(path))
+        # The rules of other tokenizers have no equal among TensorFlow's operations.
+        self._pairs = BytePairs(vocabulary, path) if BytePairs.can_read(vocabulary, path) else None
+
+    def signatures(self):
+        """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""
+        return {} if self._pairs is None else self._pairs.signatures()
 
     def encode(self, tokens):
         """Returns the ids of rows that end in -1 where others are longer.

@@ -20,7 +20,7 @@ def export_saved_model(
     folder: str | os.PathLike[str],
     vocabulary: Tokenizer | None = None,
 ) -> Path:
-    """Writes a trained model as a SavedModel that needs nothing but TensorFlow, and of words takes raw text.
+    """Writes a trained model as a SavedModel that reads raw text and needs nothing but TensorFlow.
 
     It keeps no state: batch and length may vary, and any number of clients may call it at once. Whatever the training
     used, the graph has only plain float32 operations, which run on any CPU or GPU. The SavedModel contains the
@@ -44,10 +44,11 @@ def export_saved_model(
     they are written if the vocabulary holds them so, else split and lower-cased as in the Penn Treebank; unknown ones
     are `<unk>`. An argument out of range, such as `k`, raises an `InvalidArgumentError` (400 over HTTP).
 
-    A model of subwords or characters takes ids, which Hugging Face's library makes of a text with the tokenizer.json.
-    It has no `encode`; instead of `text` there are `tokens`, int32 [B, T], and the `prompt` is of ids too; shorter rows
-    end in -1. Each row begins with the id of the end of a paragraph. Instead of `words` there are `tokens`, int32, and
-    `num_tokens` instead of `num_words`.
+    A model of subwords or characters takes and gives ids: instead of `text` there are `tokens`, int32 [B, T], and the
+    `prompt` is of ids too. Each row begins with the id of the end of a paragraph; shorter rows end in -1, also those of
+    `encode`. Instead of `words` there are `tokens`, int32, and `num_tokens` instead of `num_words`. There is one more
+    signature, `decode(tokens: int32 [B, T])`: `text` string [B]. Where the rules of a tokenizer.json are others than
+    those of `Subwords.train`, there is neither `encode` nor `decode`, and Hugging Face's library reads the text.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.

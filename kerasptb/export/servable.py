@@ -52,10 +52,9 @@ class Servable(tf.Module):
             _scalar("temperature", tf.float32),
             _scalar("seed"),
         )
-        if text.dtype == tf.string:
-            self.encode = _function(self._encode, text)
-        names = ("predict_next", "step", "initial_state", "encode", "score", "generate")
-        self._names = [name for name in names if hasattr(self, name)]
+        for name, (function, spec) in self.reader.signatures().items():
+            setattr(self, name, _function(function, spec))
+        self._names = ["predict_next", "step", "initial_state", "score", "generate", *self.reader.signatures()]
 
     @property
     def signatures(self):
@@ -87,10 +86,6 @@ class Servable(tf.Module):
         with checked(batch > 0, "Expected `batch` of at least 1", batch):
             batch = tf.identity(batch)
         return {name: tf.zeros([batch, size]) for name, size in self._network.value.state_sizes.items()}
-
-    def _encode(self, text):
-        tokens, lengths = self.reader.encode(text)
-        return {"tokens": tokens, "lengths": lengths}
 
     def _score(self, text):
         network = self._network.value

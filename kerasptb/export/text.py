@@ -7,8 +7,10 @@ from kerasptb.data.ptb_words import CLITICS, NUMBER, is_word_character
 from kerasptb.models.portable import ExportError
 
 _LINE_END = r"\r\n|[\r\n]"
+# Unicode's white space beyond ASCII, as codes in a class of RE2.
+SPACE_CODES = r"\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 # The characters that Python's str.split treats as white space.
-_SPACE = r"[\s\x{b}\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
+_SPACE = rf"[\s\x{{b}}\x{{1c}}-\x{{1f}}{SPACE_CODES}]+"
 # The regular expressions of `data.ptb_words.split_tokens` in RE2's language, which has no lookbehind, and \b for ASCII
 # only. Instead of \b, a mark is put after each clitic (n't, 's and the like) that no letter follows. A match of
 # _UNMARKED includes the next character, so a second pass marks clitics that the first one could not match. A match of
@@ -66,6 +68,10 @@ class TextReader(tf.Module):
         self._words = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(path), tf.int64, line.LINE_NUMBER, tf.string, line.WHOLE_LINE), ""
         )
+
+    def signatures(self):
+        """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""
+        return {"encode": (lambda text: dict(zip(("tokens", "lengths"), self.encode(text), strict=True)), self.text)}
 
     def encode(self, text):
         """Returns the ids of texts.

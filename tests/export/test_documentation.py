@@ -164,8 +164,13 @@ def test_the_snippets_of_subwords_take_text_and_find_whole_words(
 
 
 def test_the_page_tells_how_tables_read_for_subwords(subword_exports, loaded):
-    of_ids = tf.saved_model.load(str(subword_exports / "models" / "novel" / "1")).signatures
-    assert set(of_ids) == set(loaded.signatures) - {"encode"}
+    of_ids = dict(tf.saved_model.load(str(subword_exports / "models" / "novel" / "1")).signatures)
+    assert set(of_ids) == {*loaded.signatures, "decode"}
+    decode = of_ids.pop("decode")
+    assert (set(signature_inputs(decode)), set(decode.structured_outputs)) == ({"tokens"}, {"text"})
+    encode = of_ids.pop("encode")
+    assert set(signature_inputs(encode)) == {"text"}
+    assert set(encode.structured_outputs) == set(loaded.signatures["encode"].structured_outputs)
     other = {"text": "tokens", "words": "tokens", "num_words": "num_tokens"}
     missing = {"h1", "c1"}  # that model has one layer
     for name, function in of_ids.items():

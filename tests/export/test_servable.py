@@ -1,9 +1,11 @@
 import concurrent.futures
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.data import Subwords
 from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.generation import encode_text, generate, suggest
 
@@ -290,6 +292,30 @@ def test_ids_are_read_and_written_where_tokens_are_no_words(of_ids, subword_mode
             tokens = np.append(tokens, [[token]], axis=1)
     stepped = of_ids.step([rows[0]], 3, **of_ids.initial_state(1))
     assert stepped["tokens"].numpy().tolist() == predicted["tokens"].numpy()[:1, :3].tolist()
+
+
+def test_texts_go_in_and_out_where_tokens_are_no_words(of_ids, subword_model, subwords):
+    texts = ["Once upon a time", "the cat\nsat"]
+    encoded = of_ids.encode(texts)
+    rows = [subwords.encode_typed(text).tolist() for text in texts]
+    assert [row[:n].tolist() for row, n in zip(encoded["tokens"].numpy(), encoded["lengths"], strict=True)] == rows
+    generated = of_ids.generate(encoded["tokens"], 6, 0.0, 0)["tokens"]
+    assert [text.decode() for text in of_ids.decode(generated)["text"].numpy()] == [
+        subwords.decode(row) for row in generated.numpy()
+    ]
+    assert of_ids.decode(encoded["tokens"])["text"].numpy().tolist() == [b"\n" + text.encode() for text in texts]
+
+
+def test_other_rules_leave_texts_to_their_library(subword_model, subwords, tmp_path):
+    from kerasptb.export.servable import Servable
+    from kerasptb.models.portable import PortableNetwork
+
+    content = json.loads(subwords._content)
+    content["model"]["ignore_merges"] = True
+    other = Subwords(json.dumps(content))
+    other.save(tmp_path / "tokenizer.json")
+    signatures = Servable(PortableNetwork(subword_model), other, tmp_path / "tokenizer.json").signatures
+    assert set(signatures) == {"serving_default", "predict_next", "step", "initial_state", "score", "generate"}
 
 
 @pytest.mark.parametrize(
