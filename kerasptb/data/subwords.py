@@ -3,7 +3,8 @@
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
-from kerasptb.data.tokenizer import Tokenizer, digest_of
-from kerasptb.data.word_search import split_typed
+from kerasptb.data.tokenizer import Tokenizer, Unit, digest_of
+from kerasptb.data.word_search import split_typed, typed_after
 from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
@@ -180,7 +181,48 @@ class Subwords(Tokenizer):
             line = line.removeprefix(self.first)
         return "\n".join([text.rstrip(" ") + line, *(each.removeprefix(self.first) for each in lines)])
 
-    def split_typed(self, text: str) -> tuple[str, str]:
+    def typed_after(self, text: str) -> str:
+        """Returns a text that is typed after a whole word, see `word_search.typed_after`."""
+        return typed_after(text)
+
+    def encode_further(self, text: str) -> np.ndarray:
+        """Returns the ids of a text that a person typed after a whole word, without spaces at its end, int32 [T]."""
+        text = self.typed_after(text.rstrip(" "))
+        # A word is put before it, since what begins a paragraph may be read with a space before it.
+        word, both = self.encode("a"), self.encode(f"a{text}")
+        if (both[: len(word)] == word).all():
+            return both[len(word) :]
+        return self.encode(text.removeprefix(self.first))
+
+    def units_typed(self, text: str) -> list[Unit]:
+        """Returns the words of a text with the signs at them and the spaces before, and the line ends."""
+        units, begin = [], 0
+        for line in text.split("\n"):
+            units += self._units(line, begin) if line else []
+            begin += len(line) + 1
+            if line and begin <= len(text):
+                units.append(Unit(begin - 1, begin, np.array([self.eos_id], "int32")))
+        return units
+
+    def _units(self, line, begin):
+        words = [match.span() for match in re.finditer(r"\S+", line)]
+        encoded = self._tokenizer.encode(line, add_special_tokens=False)
+        tokens = [[] for _ in range(len(words) + 1)]
+        place = 0
+        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            # It is of the word in which the first of its characters that is no space stands, or the one after.
+            inside = end - len(line[start:end].lstrip())
+            while place < len(words) and inside >= words[place][1]:
+                place += 1
+            tokens[place].append(token)
+        words.append((words[-1][1] if words else 0, len(line)))  # spaces at the end
+        return [
+            Unit(begin + start, begin + end, np.array(ids, "int32"))
+            for (start, end), ids in zip(words, tokens, strict=True)
+            if ids
+        ]
+
+    def split_typed(self, text: str, others: Collection[str] = ()) -> tuple[str, str]:
         """Splits a text where the word that is being typed begins, see `word_search.split_typed`."""
         return split_typed(text, self.first)
 

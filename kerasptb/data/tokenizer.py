@@ -1,10 +1,11 @@
 """What every kind of tokens has in common: words, subwords and characters."""
 
 import abc
+import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,21 @@ from kerasptb.data.errors import DataError
 
 EOS = "<eos>"
 UNK = "<unk>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A part of a text as it was typed, a word or a line's end, and what is read in it.
+
+    Attributes:
+        start: offset of its beginning in the text.
+        end: offset after its end.
+        tokens: int32 [T], the ids; of a vocabulary of words two for "don't", none for a comma.
+    """
+
+    start: int
+    end: int
+    tokens: np.ndarray
 
 
 class Tokenizer(abc.ABC):
@@ -92,11 +108,38 @@ class Tokenizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def split_typed(self, text: str) -> tuple[str, str]:
+    def typed_after(self, text: str) -> str:
+        """Returns a text that is typed after a whole word, with the space that comes between them, if one does."""
+
+    @abc.abstractmethod
+    def encode_further(self, text: str) -> np.ndarray:
+        """Returns the ids of a text that a person typed after a whole word, int32 [T].
+
+        Args:
+            text: any text; may be empty. See `typed_after`.
+
+        Raises:
+            UnknownWordError: as `encode`.
+        """
+
+    @abc.abstractmethod
+    def units_typed(self, text: str) -> list[Unit]:
+        """Returns the parts of a text in which something is read: together what `encode_typed` reads after `eos_id`.
+
+        Args:
+            text: any text.
+
+        Raises:
+            UnknownWordError: as `encode`.
+        """
+
+    @abc.abstractmethod
+    def split_typed(self, text: str, others: Collection[str] = ()) -> tuple[str, str]:
         """Splits a text into what is whole, and the beginning of the word that is being typed.
 
         Args:
             text: any text, of which the last word is unfinished unless something else follows it.
+            others: words beside a vocabulary's that may be typed, as `fold_case` gives them.
 
         Returns:
             The two parts. The second has the space before the word; it is "" if anything may come.

@@ -3,8 +3,9 @@
 import functools
 import io
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.files import read_utf8
 from kerasptb.data.ptb_words import NUMBER
-from kerasptb.data.tokenizer import EOS, UNK, Tokenizer, digest_of
+from kerasptb.data.tokenizer import EOS, UNK, Tokenizer, Unit, digest_of
 from kerasptb.data.typed_text import LINE_END, PrefixIndex, read_words
 from kerasptb.utils.files import atomic_write
+
+# Words, and the white space between them, which contains the line ends.
+_UNIT = re.compile(r"\S+|\s+")
 
 
 def iter_tokens(text: str) -> Iterator[str]:
@@ -188,13 +192,30 @@ class Vocabulary(Tokenizer):
                 lines[-1].append(word)
         return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
 
+    def typed_after(self, text: str) -> str:
+        """Returns a text with a space before it: each word has one."""
+        return text and f" {text}"
+
+    def encode_further(self, text: str) -> np.ndarray:
+        """Returns the ids of the words of a text that a person typed, as `encode_typed` reads them, int32 [T]."""
+        return self.encode([word for word, _ in read_words(self, text)])
+
+    def units_typed(self, text: str) -> list[Unit]:
+        """Returns the parts of a text between white space that hold words, and the white space with line ends."""
+        units = []
+        for match in _UNIT.finditer(text):
+            tokens = self.encode_further(match.group())
+            if len(tokens):
+                units.append(Unit(match.start(), match.end(), tokens))
+        return units
+
     @functools.cached_property
     def _index(self):
         return PrefixIndex(self)
 
-    def split_typed(self, text: str) -> tuple[str, str]:
+    def split_typed(self, text: str, others: Collection[str] = ()) -> tuple[str, str]:
         """Splits a text as `PrefixIndex.split` does."""
-        whole, prefix = self._index.split(text)
+        whole, prefix = self._index.split(text, others)
         return whole, prefix and f" {prefix}"
 
     def save(self, path: str | os.PathLike) -> None:

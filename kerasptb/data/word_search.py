@@ -1,8 +1,8 @@
 """Whole words from the pieces that a model predicts: the likeliest next words, and what it takes that they end there.
 
-A word of letters, digits, apostrophes and hyphens is the pieces that write it, with the space before it. Its
-probability is that of its pieces, times that the next piece does not go on with it. In a vocabulary of words each piece
-is a word, and whatever follows ends it. A sign of punctuation, or the end of a paragraph, is a word of one piece.
+A word of letters, digits, apostrophes and hyphens is the pieces that write it, with the space before it. Its probability
+is that of its pieces, times that the next piece does not go on with it. In a vocabulary of words each piece is a word,
+and whatever follows ends it. A sign of punctuation, or the end of a paragraph, is a word of one piece.
 
 The search is a beam: in each round the model reads the likeliest beginnings of words, all at once. It is a generator
 that asks its caller for the contexts after pieces, so that it does not matter how the caller reads.
@@ -11,6 +11,7 @@ that asks its caller for the contexts after pieces, so that it does not matter h
 import bisect
 import dataclasses
 import functools
+import math
 import unicodedata
 from collections.abc import Callable, Collection, Generator
 from typing import Any
@@ -24,6 +25,8 @@ from kerasptb.data.typed_text import fold_case
 _MORE = 5
 # Words of more pieces are not looked for.
 _MAX_ROUNDS = 8
+# After the first round, no more for words of a smaller share of the probability of the prefix.
+_LEAST_SHARE = 1e-3
 _AFTER_ANY = "\U0010ffff"
 
 
@@ -44,6 +47,19 @@ class Beginning:
     piece: int
 
 
+@dataclasses.dataclass(frozen=True)
+class NextWords:
+    """What a search found.
+
+    Attributes:
+        words: pairs of a word and its probability, the likeliest first. The end of a paragraph is `<eos>`.
+        prefix_probability: that the next word begins with the prefix. Words that were left out do not count.
+    """
+
+    words: list[tuple[str, float]]
+    prefix_probability: float
+
+
 class WordPieces:
     """What the pieces of a tokenizer are to words.
 
@@ -55,13 +71,17 @@ class WordPieces:
         ends_word: bool [V], whether a piece does not go on with a word: it begins with white space or punctuation.
         are_words: whether none goes on with a word, so that each is one.
         going_on: int [M], the ids of the others.
+        after_space: int [M], the ids of those that do not begin with white space.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.written = [piece.decode(errors="surrogateescape") for piece in tokenizer.pieces]
         self.ends_word = np.array([not text or not _is_of_word(text[0]) for text in self.written])
         self.are_words = bool(self.ends_word.all())
-        self.going_on = np.flatnonzero(~self.ends_word)
+        self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
+        self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
+        self._lengths = np.array(list(map(len, self.written)))
+        self._token_to_id = tokenizer.token_to_id
         folded = list(map(fold_case, self.written))
         order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted, self._ids = [folded[index] for index in order], np.array(order)
@@ -72,10 +92,10 @@ class WordPieces:
         """Returns the ids of the pieces that may come next where a prefix is to be written, int [M].
 
         Args:
-            prefix: what is to be written, with the space before it, whatever the case; "" where anything may begin.
+            prefix: what is to be written, with the space before it, whatever the case; "" for the beginning of anything.
         """
         if not prefix:
-            return np.flatnonzero(self.ends_word)
+            return self._ending
         prefix = fold_case(prefix)
         fits = [self._between(prefix, prefix + _AFTER_ANY)]
         if not self.are_words:
@@ -83,9 +103,17 @@ class WordPieces:
         ids = np.concatenate(fits)
         return np.sort(ids[~self._unnamed[ids]])
 
+    def covers(self, ids: np.ndarray, prefix: str) -> np.ndarray:
+        """Returns which of the pieces that fit write a whole prefix, bool [M]."""
+        return self._lengths[ids] >= len(prefix)
+
+    def ids_of(self, words: Collection[str]) -> list[int]:
+        """Returns the ids of the words that are tokens."""
+        return [self._token_to_id[word] for word in words if word in self._token_to_id]
+
     def end_probability(self, log_probabilities: np.ndarray) -> float:
         """Returns the probability that a word ends, from those of the next piece, natural logarithms, float [V]."""
-        return 1.0 if self.are_words else float(np.exp(log_probabilities[self.ends_word], dtype="float64").sum())
+        return 1.0 if self.are_words else _mass(log_probabilities, self._ending, 0.0)
 
     def _between(self, first, last):
         low = bisect.bisect_left(self._sorted, first)
@@ -105,7 +133,21 @@ def search_words(
     prefix: str,
     k: int,
     exclude: Collection[str] = (),
+    begins: bool = False,
 ) -> Generator[list[Beginning], list[Any], list[tuple[str, float]]]:
+    """Finds the likeliest next words: the `words` of `search_next`, whose arguments it takes."""
+    return (yield from search_next(pieces, context, log_probabilities, prefix, k, exclude, begins)).words
+
+
+def search_next(
+    pieces: WordPieces,
+    context: Any,
+    log_probabilities: Callable[[Any], np.ndarray],
+    prefix: str,
+    k: int,
+    exclude: Collection[str] = (),
+    begins: bool = False,
+) -> Generator[list[Beginning], list[Any], NextWords]:
     """Finds the likeliest next words.
 
     Args:
@@ -116,20 +158,25 @@ def search_words(
             anything may come. The probabilities are then those after a whole word.
         k: number of words.
         exclude: words that are left out.
+        begins: whether a word comes without a space before it, see `begins_paragraph`.
 
     Yields:
         `Beginning`s. The caller sends the contexts after them, in the same order.
 
     Returns:
-        Pairs of a word and its probability, the likeliest first; fewer than k if there are fewer. The end of a
-        paragraph is `<eos>`.
+        `NextWords`, with fewer than k words if there are fewer, or if the others are all but impossible.
     """
     width = k + len(exclude) + _MORE
     first = log_probabilities(context)
-    whole = 1.0 if prefix else pieces.end_probability(first)
-    beams = _likeliest(pieces, first, pieces.fitting(prefix), width, "", -np.log(max(whole, 1e-30)), context)
+    if begins and not prefix:
+        whole, ids = 1.0, pieces.after_space
+    else:
+        whole, ids = 1.0 if prefix else pieces.end_probability(first), pieces.fitting(prefix)
+    before = -np.log(max(whole, 1e-30))
+    beams = _likeliest(pieces, first, ids, width, "", before, context)
+    total = _mass(first, np.setdiff1d(ids[pieces.covers(ids, prefix)], pieces.ids_of(exclude)), before)
     found = _Found(exclude)
-    for _ in range(_MAX_ROUNDS):
+    for turn in range(_MAX_ROUNDS):
         waiting = []
         for beam in beams:
             if len(beam.written) >= len(prefix) and (pieces.are_words or _is_sign(beam.written)):
@@ -137,19 +184,25 @@ def search_words(
             else:
                 waiting.append(beam)
         enough = sorted(found.values(), reverse=True)[k - 1 : k]
-        waiting = [beam for beam in waiting if not enough or np.exp(beam.log_probability) > enough[0]]
+        least = max(*enough, _LEAST_SHARE * total if turn else 0.0, 0.0)
+        waiting = [beam for beam in waiting if np.exp(beam.log_probability) > least]
         if not waiting:
             break
         contexts = yield waiting
         beams = []
         for beam, after in zip(waiting, contexts, strict=True):
-            following, typed = log_probabilities(after), len(beam.written) >= len(prefix)
-            if typed and beam.written.strip():
+            following, rest = log_probabilities(after), prefix[len(beam.written) :]
+            if rest or not beam.written:
+                fits = pieces.fitting(rest)
+                total += _mass(following, fits[pieces.covers(fits, rest)], beam.log_probability)
+            elif beam.written.strip():
                 found.add(beam.written, np.exp(beam.log_probability) * pieces.end_probability(following))
-            fits = pieces.going_on if typed else pieces.fitting(prefix[len(beam.written) :])
-            beams += _likeliest(pieces, following, fits, width, beam.written, beam.log_probability, after)
+                fits = pieces.going_on
+            else:
+                fits = pieces.after_space
+            beams += _likeliest(pieces, following, fits, width, beam.written, beam.log_probability, after, least)
         beams = sorted(beams, key=lambda beam: -beam.log_probability)[:width]
-    return sorted(found.items(), key=lambda pair: -pair[1])[:k]
+    return NextWords(sorted(found.items(), key=lambda pair: -pair[1])[:k], min(total, 1.0))
 
 
 def run_search(search: Generator[list[Beginning], list[Any], Any], read: Callable[[list[Beginning]], list[Any]]) -> Any:
@@ -165,6 +218,21 @@ def run_search(search: Generator[list[Beginning], list[Any], Any], read: Callabl
             asked = search.send(read(asked))
     except StopIteration as end:
         return end.value
+
+
+def begins_paragraph(tokenizer: Tokenizer, text: str) -> bool:
+    """Returns whether the next word comes without a space, as a paragraph's first does in some tokenizers.
+
+    Args:
+        tokenizer: a `Tokenizer`.
+        text: the text before the word.
+    """
+    return not tokenizer.first and (not text or text.endswith("\n"))
+
+
+def typed_after(text: str) -> str:
+    """Returns a text that is typed after a whole word: with a space before a letter or a digit, else as it is."""
+    return f" {text}" if text and unicodedata.category(text[0])[0] in "LN" else text
 
 
 def split_typed(text: str, first: str) -> tuple[str, str]:
@@ -183,14 +251,22 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
     return text[:start], (first if before == "\n" else "") + text[start:]
 
 
-def _likeliest(pieces, log_probabilities, ids, width, written, before, context):
-    """Returns the likeliest `Beginning`s after one; of equals those of lower ids."""
+def _likeliest(pieces, log_probabilities, ids, width, written, before, context, least=0.0):
+    """Returns the likeliest `Beginning`s after one, if likelier than `least`; of equals those of lower ids."""
     values = log_probabilities[ids]
+    if least > 0:
+        likely = np.flatnonzero(values > np.log(least) - before)
+        ids, values = ids[likely], values[likely]
     if width < len(ids):
         best = values >= np.partition(values, -width)[-width]
         ids, values = ids[best], values[best]
     order = np.lexsort((ids, -values))[:width]
     return [Beginning(written + pieces.written[ids[i]], before + float(values[i]), context, int(ids[i])) for i in order]
+
+
+def _mass(log_probabilities, ids, before):
+    """Returns the probability of all of some pieces after a beginning of log probability `before`."""
+    return math.exp(before) * float(np.exp(log_probabilities[ids]).sum(dtype="float64"))
 
 
 class _Found(dict):
@@ -211,7 +287,7 @@ class _Found(dict):
 
 
 def _is_sign(written):
-    return written == "\n" or (bool(written.strip()) and not _is_of_word(written[-1]))
+    return written == "\n" or bool(written.strip()) and not _is_of_word(written[-1])
 
 
 def _is_of_word(character):

@@ -13,6 +13,8 @@ from kerasptb.ops.lstm import apply_gates
 
 # The blocks of a layer's weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
 GATES = "ifco"
+# Kernel, recurrent kernel and bias, of every layer.
+NUM_WEIGHTS = 3
 # The tensors of a layer's state, [B, H] each, as Keras orders them. The first is the layer's output too.
 STATES = ("h", "c")
 # ONNX's operator, and the order of the gates in its weights.

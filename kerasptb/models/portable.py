@@ -45,22 +45,8 @@ class PortableNetwork:
     """
 
     def __init__(self, model):
-        self.vocabulary_size, self.tied = model.vocabulary_size, model.tie_embeddings
-        self.cell = lstm
-        self.state_sizes = self.cell.state_sizes(model.units)
-        self._embedding = keras.layers.Embedding(
-            model.vocabulary_size, model.embedding_size, dtype="float32", name="embedding"
-        )
-        self._recurrent = [
-            self.cell.make_portable_layer(size, self.cell.layer_name(i)) for i, size in enumerate(model.units)
-        ]
-        self._logits = keras.layers.Dense(model.vocabulary_size, dtype="float32", name="logits")
-        size = model.embedding_size
-        for layer in self._recurrent:
-            layer.build((None, None, size))
-            size = layer.units
-        self._embedding.build()
-        self._logits.build((None, None, size))
+        self.tied = model.tie_embeddings
+        self._build(model.vocabulary_size, model.embedding_size, model.units)
         for layer in self._recurrent:
             layer.set_weights(model.get_layer(layer.name).get_weights())
         # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among
@@ -68,6 +54,34 @@ class PortableNetwork:
         self._embedding.set_weights([keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)])
         logits = model.get_layer("logits")
         self._logits.set_weights([keras.ops.convert_to_numpy(logits.kernel), keras.ops.convert_to_numpy(logits.bias)])
+
+    @classmethod
+    def from_weights(cls, weights):
+        """Returns the network of the `weights` of another.
+
+        Args:
+            weights: float32 arrays in the order of `weights`.
+        """
+        embeddings, *recurrent, _, bias = weights
+        network = cls.__new__(cls)
+        network.tied = False
+        units = [each.shape[-1] // len(lstm.GATES) for each in recurrent[:: lstm.NUM_WEIGHTS]]
+        network._build(len(bias), embeddings.shape[1], units)
+        for variable, value in zip(network.weights, weights, strict=True):
+            variable.assign(value)
+        return network
+
+    def _build(self, vocabulary_size, embedding_size, units):
+        self.vocabulary_size, self.cell, self.state_sizes = vocabulary_size, lstm, lstm.state_sizes(units)
+        self._embedding = keras.layers.Embedding(vocabulary_size, embedding_size, dtype="float32", name="embedding")
+        self._recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(units)]
+        self._logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        self._embedding.build()
+        size = embedding_size
+        for layer in self._recurrent:
+            layer.build((None, None, size))
+            size = layer.units
+        self._logits.build((None, None, size))
 
     @property
     def layers(self):

@@ -13,6 +13,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import kerasptb
+from kerasptb.data import EOS
+from kerasptb.data.word_search import begins_paragraph
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
@@ -57,7 +59,7 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
 
     def max_bytes():
         predictor = app.state.engine.predictor
-        return MAX_BODY_BYTES + largest_token(predictor.state_size, len(predictor.vocabulary))
+        return MAX_BODY_BYTES + largest_token(predictor.state_size, len(predictor.tokenizer))
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
@@ -109,7 +111,9 @@ def _add_routes(app):
         """Suggests the next word, or words that the unfinished one at the end may become."""
         engine = app.state.engine
         written, prefix, cache = await engine.split(request.text, request.complete, request.learn)
-        suggestions, total = engine.rank(await engine.context(written), prefix, request.k, cache)
+        begins = begins_paragraph(engine.predictor.tokenizer, written)
+        suggestions, total = await engine.rank(await engine.context(written), prefix, request.k, cache, begins)
+        prefix = prefix.removeprefix(" ")
         return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
 
     @app.post("/v1/stream", responses=problems | of_state, tags=["API"], summary="Suggest words, a few words at a time")
@@ -119,15 +123,14 @@ def _add_routes(app):
         The answer's `state` goes into the next request, with `learn` the last words typed in it.
         """
         engine = app.state.engine
-        predictor = engine.predictor
-        context, cache = predictor.initial, None
+        predictor, tokenizer, before, cache = engine.predictor, engine.predictor.tokenizer, None, None
         if request.state is not None:
-            context, cache = decode_state(
-                request.state, predictor.fingerprint, predictor.state_size, predictor.vocabulary
-            )
-        context = await engine.extend(context, request.text)
+            before, cache = decode_state(request.state, predictor.fingerprint, predictor.state_size, tokenizer)
+        context = await engine.extend(before, request.text)
         cache = await engine.remember(request.text, cache) if request.learn else None
-        suggestions, total = engine.rank(context, request.prefix, request.k, cache)
+        begins = begins_paragraph(tokenizer, request.text or ("" if before is None else " "))
+        prefix = request.prefix if begins else tokenizer.typed_after(request.prefix)
+        suggestions, total = await engine.rank(context, prefix, request.k, cache, begins)
         return schemas.StreamResponse(
             suggestions=_suggested(suggestions),
             prefix_probability=total,
@@ -139,7 +142,7 @@ def _add_routes(app):
         """Gives the log probability of each word after those before it."""
         engine = app.state.engine
         units, values = await engine.score(request.text)
-        return _scored(request, units, values, engine.predictor.vocabulary.words)
+        return _scored(request, units, values, engine.predictor.tokenizer)
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["Server"], summary="Whether the server answers")
@@ -153,7 +156,8 @@ def _add_routes(app):
             kerasptb=kerasptb.__version__,
             tensorflow=tf.__version__,
             model=predictor.fingerprint,
-            vocabulary_size=len(predictor.vocabulary),
+            tokens=predictor.tokenizer.kind,
+            vocabulary_size=len(predictor.tokenizer),
         )
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
@@ -171,7 +175,15 @@ def _suggested(suggestions):
     return [schemas.SuggestedWord(word=each.word, probability=each.probability) for each in suggestions]
 
 
-def _scored(request, units, values, words):
+def _name(tokenizer, token):
+    """Returns what a token writes as a reader sees it, without the space before a word; `<eos>` for a line's end."""
+    if token == tokenizer.eos_id:
+        return EOS
+    written = tokenizer.pieces[token].decode(errors="replace")
+    return written.removeprefix(" ") or written
+
+
+def _scored(request, units, values, tokenizer):
     """Returns the answer for a text whose words were scored, see `SuggestionEngine.score`."""
     remaining = iter(values)
     scored = []
@@ -180,7 +192,7 @@ def _scored(request, units, values, words):
         if unit.start < request.start:
             continue
         tokens = [
-            schemas.ScoredToken(word=words[token], log_probability=value)
+            schemas.ScoredToken(word=_name(tokenizer, token), log_probability=value)
             for token, value in zip(unit.tokens, log_probabilities, strict=True)
         ]
         text = request.text[unit.start : unit.end]

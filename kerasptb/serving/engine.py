@@ -5,63 +5,73 @@ import collections
 import dataclasses
 import functools
 import hashlib
-import re
+import itertools
 
 import numpy as np
 
-from kerasptb.data.typed_text import PrefixIndex, read_part, read_words
+from kerasptb.data import UNK
+from kerasptb.data.typed_text import read_part, read_words
 from kerasptb.data.word_cache import WINDOW, WordCache
+from kerasptb.data.word_search import pieces_of, search_next
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
-from kerasptb.serving.predictor import MAX_CACHED, MAX_CACHED_LENGTH
 
-_WORD_START = re.compile(r"(?<=\s)\S")
-# The number of contexts remembered. Each holds the probability of every word, so there are fewer with larger
-# vocabularies. With 10,000 words, and half as many typed, they take about 44 MB.
+# The number of contexts remembered. Each holds the probability of every token, so there are fewer with larger
+# vocabularies. With 10,000 tokens, and half as many read, they take about 44 MB.
 _MAX_CONTEXTS = 512
 _MIN_CONTEXTS = 64
 _MAX_PROBABILITIES = 2**24
-# Texts of up to so many words and characters are read word by word, in batches with other requests. Longer ones are
-# read in pieces, in another thread.
-_SHORT_WORDS = 8
-_SHORT_CHARACTERS = 128
-_PIECE_WORDS = 64
+# Texts of up to so many tokens are read token by token, in batches with other requests. Longer ones are read in pieces,
+# in another thread.
+_SHORT_TOKENS = 8
+_PIECE_TOKENS = 64
 _MAX_BATCH = 32
+# So many beginnings of words, of one request each, are read together.
+_MAX_SEARCHES = 8
 # A long text takes a second or a few, so few may wait.
 _MAX_LONG_WAITING = 32
+# Longer texts are cut into tokens in another thread. The ids of so many texts are remembered.
+_SHORT_CHARACTERS = 2000
+_MAX_TEXTS = 256
+# The words of parts of a text are remembered, because the same parts come again with every keystroke. These are the
+# limits of the number of parts, and of the characters in a part.
+_MAX_PARTS = 50_000
+_MAX_PART_CHARACTERS = 40
 
 
 class SuggestionEngine:
     """Answers for texts as they are typed. All methods must be called in one event loop.
 
-    The model's context after a text is remembered under a digest of that text, up to its last whole word. So a
-    keystroke within a word needs no model call. A new word costs one step, which is batched with all requests that
-    wait at the time. Clients are not distinguished: a text that was read before, by any client, is answered from
-    memory, and another text gets the same answer a little later.
+    The model's context after a text is remembered under a digest of its ids, up to its last whole word. So a keystroke
+    within a word does not read the text again. A new word costs a step for each of its tokens, which is batched with
+    all requests that wait at the time. Clients are not distinguished: a text that was read before, by any client, is
+    answered from memory, and another text gets the same answer a little later.
 
     Args:
         predictor: a `Predictor`.
-        max_contexts: number of texts to remember; `None` for 512, or fewer with more than 32,000 words.
+        max_contexts: number of texts to remember; `None` for 512, or fewer with more than 32,000 tokens.
     """
 
     def __init__(self, predictor, max_contexts=None):
         if max_contexts is None:
-            within_memory = _MAX_PROBABILITIES // len(predictor.vocabulary)
+            within_memory = _MAX_PROBABILITIES // len(predictor.tokenizer)
             max_contexts = min(max(within_memory, _MIN_CONTEXTS), _MAX_CONTEXTS)
         self.predictor = predictor
-        self.index = PrefixIndex(predictor.vocabulary)
-        self._max_contexts = max_contexts
-        self._contexts = collections.OrderedDict()
+        self._pieces = pieces_of(predictor.tokenizer)
+        self._contexts = _Recent(max_contexts)  # by the keys of texts
+        self._following = _Recent(max_contexts)  # by a context, and the token that a search for words read after it
         self._pending = {}
         self._short = Batcher(predictor.extend, _MAX_BATCH)
+        self._searches = Batcher(self._read_beginnings, _MAX_SEARCHES)
         self._resume = Batcher(predictor.resume, _MAX_BATCH)
         self._long = Batcher(_one_by_one(predictor.extend_long), 1, _MAX_LONG_WAITING)
         self._scores = Batcher(_one_by_one(predictor.score), 1, _MAX_LONG_WAITING)
-        self._units = Batcher(_one_by_one(predictor.read), 1, _MAX_LONG_WAITING)
+        self._texts = Batcher(_one_by_one(lambda function, text: function(text)), 1, _MAX_LONG_WAITING)
         self._written = Batcher(_one_by_one(self._after), 1)
-        self._read_part = functools.partial(read_part, predictor.vocabulary)
-        self._remembered_part = functools.lru_cache(MAX_CACHED)(self._read_part)
+        self._encode = functools.lru_cache(_MAX_TEXTS)(predictor.encode)
+        self._read_part = functools.partial(read_part, predictor.tokenizer)
+        self._remembered_part = functools.lru_cache(_MAX_PARTS)(self._read_part)
 
     def stop(self):
         """Refuses all waiting requests: they get a `BusyError` at once."""
@@ -83,37 +93,34 @@ class SuggestionEngine:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
             BusyError: if too many requests are waiting.
         """
-        key = _cache_key(text)
-        if key is None:
-            return self.predictor.initial
-        if (context := self._lookup(key)) is not None:
-            return context
-        if key not in self._pending:
-            self._pending[key] = _SharedRead(self._read(text), lambda: self._pending.pop(key))
-        return await self._pending[key].wait()
+        return await self._context_of(await self._in_thread_if_long(self._encode, text))
 
     async def extend(self, context, text):
         """Returns the `Context` after more text, without remembering it.
 
         Args:
-            context: a `Context`, or the float32 [S] state of one.
+            context: a `Context`, the float32 [S] state of one, or `None` at the beginning.
             text: the text that follows; its first and last words are whole.
 
         Raises:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
             BusyError: if too many requests are waiting.
         """
+        if context is None:
+            ids, context = await self._in_thread_if_long(self._encode, text.rstrip(" ")), self.predictor.initial
+        else:
+            ids = await self._in_thread_if_long(self.predictor.encode_further, text)
         if isinstance(context, np.ndarray):
             context = await self._resume.submit(context)
-        for start, end in _pieces(text, [match.start() for match in _WORD_START.finditer(text)], 0):
-            context = await self._batcher_for(text[start:end]).submit((context, text[start:end]))
+        for start, end in _pieces(0, len(ids)):
+            context = await self._read_piece(context, ids[start:end])
         return context
 
     async def score(self, text):
-        """Reads a text and returns the log probability of each of its words.
+        """Reads a text and returns the log probability of each of its tokens.
 
         Args:
-            text: any text.
+            text: any text. Spaces at its end are left out.
 
         Returns:
             units: list of `Unit`.
@@ -124,31 +131,29 @@ class SuggestionEngine:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
             BusyError: if too many requests are waiting.
         """
-        units = await self._units.submit((text,))
-        num_tokens = sum(len(unit.tokens) for unit in units)
-        if not num_tokens:
+        units = await self._texts.submit((self.predictor.units, text.rstrip(" ")))
+        if not units:
             return units, []
-        context = await self.context(text)
-        values = context.word_log_probabilities
+        ids = np.concatenate([unit.tokens for unit in units])
+        context = await self._context_of(ids)
+        values = context.token_log_probabilities
         if values is None:
-            values = await self._scores.submit((text,))
-            key = _cache_key(text)
-            if key is not None:
-                self._store(key, dataclasses.replace(context, word_log_probabilities=values))
+            values = await self._scores.submit((ids,))
+            self._contexts.put(_key(ids), dataclasses.replace(context, token_log_probabilities=values))
         # Without <eos> in the vocabulary nothing comes before the first word.
-        return units, [None] * (num_tokens - len(values)) + values.tolist()
+        return units, [None] * (len(ids) - len(values)) + values.tolist()
 
     async def split(self, text, complete, learn):
         """Splits a text into the finished part and the beginning of the word that is being typed.
 
         Args:
             text: any text.
-            complete: whether the last word is unfinished unless white space follows it.
+            complete: whether the last word is unfinished unless something else than a letter follows it.
             learn: whether to return the words of the finished part, too.
 
         Returns:
             written: the finished part.
-            prefix: the rest, see `PrefixIndex.split`.
+            prefix: the rest, with the space before it, see `Tokenizer.split_typed`; "" if it is no more than a space.
             cache: the `WordCache` after the finished part; `None` unless `learn`.
 
         Raises:
@@ -157,10 +162,12 @@ class SuggestionEngine:
         unfinished = text.rsplit(None, 1)[-1] if complete and text and not text[-1].isspace() else ""
         whole = len(text) - len(unfinished)
         cache = await self.remember(text[:whole]) if learn else None
-        written, prefix = self.index.split(text, cache.folded if cache else ()) if complete else (text, "")
+        written, prefix = text.rstrip(" "), ""
+        if complete:
+            written, prefix = self.predictor.tokenizer.split_typed(text, cache.folded if cache else ())
         if learn and len(written) > whole:
             cache = await self.remember(written[whole:], cache)
-        return written, prefix, cache
+        return written, prefix if prefix.strip() else "", cache
 
     async def remember(self, text, cache=None):
         """Returns the `WordCache` after more text.
@@ -172,19 +179,22 @@ class SuggestionEngine:
         Raises:
             BusyError: if too many requests are waiting.
         """
+        if not self._pieces.are_words:
+            raise BadRequestError("`learn` needs a model of words, such as one trained with `--tokens words`.")
         if cache is None:
-            eos_id = self.predictor.vocabulary.eos_id
-            cache = WordCache(self.predictor.vocabulary, [] if eos_id is None else [eos_id])
+            eos_id = self.predictor.tokenizer.eos_id
+            cache = WordCache(self.predictor.tokenizer, [] if eos_id is None else [eos_id])
         return await self._written.submit((text, cache))
 
-    def rank(self, context, prefix, k, cache=None):
+    async def rank(self, context, prefix, k, cache=None, begins=False):
         """Returns the likeliest next words that begin with a prefix.
 
         Args:
             context: a `Context`.
-            prefix: beginning of a word, or "".
+            prefix: beginning of a word, with the space before it; "" for any.
             k: number of suggestions; fewer if there are fewer words.
             cache: a `WordCache` of the words typed before, which makes them more probable; `None` for none.
+            begins: see `begins_paragraph`.
 
         Returns:
             suggestions: list of `Suggestion`, the most probable first. The probabilities are not renormalised over the
@@ -193,14 +203,28 @@ class SuggestionEngine:
 
         Raises:
             BadRequestError: if nothing was read yet and the model does not know how a text begins.
+            BusyError: if too many requests are waiting.
         """
         if context.next_log_probabilities is None:
             raise BadRequestError("Expected a text with at least one word: the model's vocabulary has no <eos>.")
-        probabilities, ids = np.exp(context.next_log_probabilities, dtype="float64"), self.index.ids(prefix)
-        word = self.predictor.vocabulary.words.__getitem__
         if cache is not None:
-            probabilities, word = cache.probabilities(probabilities), cache.word
-            ids = np.concatenate([ids, cache.beginning(prefix)])
+            return self._rank_learned(np.exp(context.next_log_probabilities, dtype="float64"), prefix, k, cache)
+        log_probabilities = lambda context: context.next_log_probabilities  # noqa: E731
+        search = search_next(self._pieces, context, log_probabilities, prefix, k, (UNK,), begins)
+        try:
+            beginnings = next(search)
+            while True:
+                beginnings = search.send(await self._after_beginnings(beginnings))
+        except StopIteration as end:
+            found = end.value
+        return [Suggestion(word, probability) for word, probability in found.words], found.prefix_probability
+
+    def _rank_learned(self, probabilities, prefix, k, cache):
+        ids = self._pieces.fitting(prefix)
+        ids = np.concatenate(
+            [np.setdiff1d(ids, self._pieces.ids_of((UNK,))), cache.beginning(prefix.removeprefix(" "))]
+        )
+        probabilities = cache.probabilities(probabilities)
         values = probabilities[ids]
         total = min(float(values.sum()), 1.0)
         if k < len(ids):
@@ -208,10 +232,32 @@ class SuggestionEngine:
             ids, values = ids[best], values[best]
         # Ties go to the lower id, the more frequent word.
         order = np.lexsort((ids, -values))[:k]
-        return [Suggestion(word(ids[i]), float(values[i])) for i in order], total
+        return [Suggestion(cache.word(ids[i]), float(values[i])) for i in order], total
 
     def _batchers(self):
-        return self._short, self._resume, self._long, self._scores, self._units, self._written
+        return self._short, self._searches, self._resume, self._long, self._scores, self._texts, self._written
+
+    async def _in_thread_if_long(self, function, text):
+        return function(text) if len(text) <= _SHORT_CHARACTERS else await self._texts.submit((function, text))
+
+    async def _after_beginnings(self, beginnings):
+        """Returns the contexts after `Beginning`s, most of which the keystroke before may have read."""
+        keys = [(each.context, each.piece) for each in beginnings]
+        known = list(map(self._following.get, keys))
+        if unknown := [each for each, context in zip(beginnings, known, strict=True) if context is None]:
+            read = iter(await self._searches.submit(unknown))
+            for i, key in enumerate(keys):
+                if known[i] is None:
+                    known[i] = next(read)
+                    self._following.put(key, known[i])
+        return known
+
+    def _read_beginnings(self, searches):
+        """Returns the contexts after the `Beginning`s of some searches, a list of each."""
+        contexts = iter(
+            self.predictor.extend([(each.context, [each.piece]) for beginnings in searches for each in beginnings])
+        )
+        return [list(itertools.islice(contexts, len(beginnings))) for beginnings in searches]
 
     def _after(self, text, cache):
         parts = text.rsplit(None, WINDOW + 1)  # one more, so that the first of them does not seem to begin a line
@@ -219,47 +265,70 @@ class SuggestionEngine:
         return cache.extended(read_words(cache.vocabulary, last, self._words_of))
 
     def _words_of(self, part):
-        return (self._remembered_part if len(part) <= MAX_CACHED_LENGTH else self._read_part)(part)
+        return (self._remembered_part if len(part) <= _MAX_PART_CHARACTERS else self._read_part)(part)
 
-    async def _read(self, text):
-        starts = [match.start() for match in _WORD_START.finditer(text)]
-        done, context = await self._nearest(text, starts)
-        for start, end in _pieces(text, starts, done):
-            context = await self._batcher_for(text[start:end]).submit((context, text[start:end]))
-            if (key := _cache_key(text[:end])) is not None:
-                self._store(key, context)
+    async def _context_of(self, ids):
+        if not len(ids):
+            return self.predictor.initial
+        key = _key(ids)
+        if (context := self._contexts.get(key)) is not None:
+            return context
+        if key not in self._pending:
+            self._pending[key] = _SharedRead(self._read(ids), lambda: self._pending.pop(key))
+        return await self._pending[key].wait()
+
+    async def _read(self, ids):
+        keys = _keys(ids)
+        done, context = await self._nearest(keys, len(ids))
+        while done < len(ids) and (after := self._following.get((context, int(ids[done])))) is not None:
+            done, context = done + 1, after
+        for start, end in _pieces(done, len(ids)):
+            context = await self._read_piece(context, ids[start:end])
+            self._contexts.put(keys[end], context)
+        self._contexts.put(keys[len(ids)], context)
         return context
 
-    async def _nearest(self, text, starts):
-        """Returns the end of the longest beginning of a text that was or is being read, and the context after it."""
-        # Any of the last words may be the end of a remembered text. Further back only the ends of pieces are looked up.
-        for i in reversed(range(len(starts))):
-            if len(starts) - i > _PIECE_WORDS and (i + 1) % _PIECE_WORDS:
-                continue
-            key = _cache_key(text[: starts[i]])
-            if key is None:
-                break
-            if (context := self._lookup(key)) is not None:
-                return starts[i], context
+    async def _nearest(self, keys, size):
+        """Returns the length of the longest beginning of a text that was or is being read, and the context after it."""
+        for end, key in reversed(keys.items()):
+            if end == size:
+                continue  # the text itself
+            if (context := self._contexts.get(key)) is not None:
+                return end, context
             if key in self._pending:
-                return starts[i], await self._pending[key].wait()
+                return end, await self._pending[key].wait()
         return 0, self.predictor.initial
 
-    def _batcher_for(self, piece):
-        short = len(piece) <= _SHORT_CHARACTERS and len(piece.split(None, _SHORT_WORDS)) <= _SHORT_WORDS
-        return self._short if short else self._long
+    async def _read_piece(self, context, ids):
+        return await (self._short if len(ids) <= _SHORT_TOKENS else self._long).submit((context, ids))
 
-    def _lookup(self, key):
-        context = self._contexts.get(key)
-        if context is not None:
-            self._contexts.move_to_end(key)
-        return context
 
-    def _store(self, key, context):
-        self._contexts[key] = context
-        self._contexts.move_to_end(key)
-        while len(self._contexts) > self._max_contexts:
-            self._contexts.popitem(last=False)
+class _Recent:
+    """What was used last.
+
+    Args:
+        size: how much is remembered.
+    """
+
+    def __init__(self, size):
+        self.size = size
+        self._values = collections.OrderedDict()
+
+    def get(self, key):
+        """Returns the value of a key, or None."""
+        if (value := self._values.get(key)) is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key, value):
+        """Remembers a value."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        while len(self._values) > self.size:
+            self._values.popitem(last=False)
+
+    def __len__(self):
+        return len(self._values)
 
 
 class _SharedRead:
@@ -299,27 +368,40 @@ def _one_by_one(function):
     return lambda jobs: [function(*job) for job in jobs]
 
 
-def _cache_key(text):
-    """Returns the key under which a text is remembered; None for the empty text."""
-    # Spaces at the end do not change the context; a line's end does.
-    text = text.rstrip(" ")
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() if text else None
+def _key(ids):
+    """Returns the key under which the context after a text is remembered."""
+    return hashlib.blake2b(_bytes(ids), digest_size=16).digest()
 
 
-def _pieces(text, starts, done):
+def _keys(ids):
+    """Returns a dict from the lengths of beginnings of a text, the shortest first, to their keys.
+
+    Any of the last tokens may be the end of a remembered text. Further back only the ends of pieces are.
+    """
+    size, hashed = len(ids), hashlib.blake2b(digest_size=16)
+    recent = max(size - _PIECE_TOKENS, 0)
+    keys, done = {}, 0
+    for end in [*range(_PIECE_TOKENS, recent + 1, _PIECE_TOKENS), *range(recent + 1, size + 1)]:
+        hashed.update(_bytes(ids[done:end]))
+        keys[end], done = hashed.copy().digest(), end
+    return keys
+
+
+def _bytes(ids):
+    return ids.astype("<i4").tobytes()
+
+
+def _pieces(start, size):
     """Yields the start and end of each piece in which the rest of a text is read.
 
     Args:
-        text: the text.
-        starts: the offsets at which its words begin, without a word at offset 0.
-        done: the offset up to which it has been read; 0 or one of `starts`.
+        start: number of tokens that have been read.
+        size: number of all.
     """
-    left = [(i, start) for i, start in enumerate(starts) if start > done]
-    if len(left) >= _SHORT_WORDS:
-        # Pieces end at the same words whatever was read before, so that texts with the same beginning share them.
-        for i, start in left:
-            if (i + 1) % _PIECE_WORDS == 0:
-                yield done, start
-                done = start
-    if done < len(text):
-        yield done, len(text)
+    if size - start > _SHORT_TOKENS:
+        # Pieces end at the same tokens whatever was read before, so that texts with the same beginning share them.
+        for end in range((start // _PIECE_TOKENS + 1) * _PIECE_TOKENS, size, _PIECE_TOKENS):
+            yield start, end
+            start = end
+    if start < size:
+        yield start, size

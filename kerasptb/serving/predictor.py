@@ -1,109 +1,96 @@
-"""An exported model as functions of arrays: they read words and return the distribution of the next word."""
+"""A network and its tokenizer as functions of arrays: they read tokens and return the distribution of the next one."""
 
+import contextlib
 import dataclasses
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from kerasptb.data import Vocabulary
-from kerasptb.generation import encode_text
+from kerasptb.data import UnknownWordError
+from kerasptb.data.kinds import load_tokenizer
 from kerasptb.models import lstm
+from kerasptb.models.portable import PortableNetwork
 from kerasptb.serving.errors import BadRequestError, ServingError
 
-_SIGNATURES = ("step", "initial_state", "encode", "score")
-# Words, and the white space between them, which contains the line ends.
-_UNIT = re.compile(r"\S+|\s+")
-# The ids of pieces of text are remembered, because the same words come again with every keystroke. These are the limits
-# of the number of pieces, and of the characters in a piece.
-MAX_CACHED = 50_000
-MAX_CACHED_LENGTH = 40
+# Rows of logits that are in memory at once when a text is scored: 20 MB at V = 10,000.
+_SCORED_TOGETHER = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-    """What the model knows after some words.
+    """What the model knows after some tokens.
 
     Attributes:
         state: float32 [S], the concatenated states of all layers.
-        next_log_probabilities: float32 [V], natural logarithms, of the next word; `None` if nothing was read yet.
-        word_log_probabilities: float32 [T], of each word read so far; `None` if they were not computed.
+        next_log_probabilities: float32 [V], natural logarithms, of the next token; `None` if nothing was read yet.
+        token_log_probabilities: float32 [T], of each token read so far; `None` if they were not computed.
     """
 
     state: np.ndarray
     next_log_probabilities: np.ndarray | None
-    word_log_probabilities: np.ndarray | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """A piece of a text, either without white space or of white space only, and the words that the model reads in it.
-
-    Attributes:
-        start: offset of its beginning in the text.
-        end: offset after its end.
-        tokens: int32 [T], the ids of its words: two for "don't", none for a comma or a space, `<eos>` for a line's end.
-    """
-
-    start: int
-    end: int
-    tokens: np.ndarray
+    token_log_probabilities: np.ndarray | None
 
 
 class Predictor:
-    """A SavedModel that `kerasptb.export_saved_model` wrote. It keeps no state and may be called from any thread.
+    """A network that reads tokens. It keeps no state and may be called from any thread.
 
     Args:
-        folder: the SavedModel's folder. It is no longer needed after the predictor is made.
+        network: a `PortableNetwork`.
+        tokenizer: its `Tokenizer`.
 
     Attributes:
-        vocabulary: the `Vocabulary`.
-        fingerprint: hexadecimal digest of weights and vocabulary, the same on every server of the same model.
+        tokenizer: the same.
+        fingerprint: hexadecimal digest of weights and tokenizer, the same on every server of the same model.
         state_size: number S of floats of a state.
-        initial: the `Context` before any text: after one `<eos>`, if the vocabulary has it.
-
-    Raises:
-        ServingError: if the folder holds no such SavedModel.
+        initial: the `Context` before any text: after the end of a paragraph, if the tokenizer has it.
     """
 
-    def __init__(self, folder):
-        folder = Path(folder)
+    def __init__(self, network, tokenizer):
+        self._network, self.tokenizer = network, tokenizer
+        # Sorted, so that a packed state has the same order in every process.
+        self._state_sizes = dict(sorted(network.state_sizes.items()))
+        self.state_size = sum(self._state_sizes.values())
+        self.fingerprint = self._digest()
+        states = tf.TensorSpec([None, self.state_size])
+        one_each, texts = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
+        self._step = tf.function(self._traced_step, input_signature=[one_each, states])
+        self._read = tf.function(self._traced_read, input_signature=[texts, states])
+        self._score = tf.function(self._traced_score, input_signature=[texts, texts, states])
+        self._next = tf.function(self._traced_next, input_signature=[states])
+        zero = Context(np.zeros(self.state_size, np.float32), None, np.zeros(0, np.float32))
+        self.initial = zero if tokenizer.eos_id is None else self._advance([zero], [tokenizer.eos_id])[0]
+        # The functions are traced at their first call, which should not delay the first request.
+        token = np.zeros(1, np.int32)
+        self.resume([self.extend([(self.initial, token)])[0].state])
+        self.extend_long(self.initial, token)
+        self.score(np.zeros(2, np.int32))
+
+    @classmethod
+    def load(cls, folder):
+        """Returns the predictor of a SavedModel that `kerasptb.export_saved_model` wrote.
+
+        Args:
+            folder: its folder, which is no longer needed afterwards.
+
+        Raises:
+            ServingError: if the folder holds no such SavedModel.
+        """
         try:
             loaded = tf.saved_model.load(str(folder))
-            self.vocabulary = Vocabulary.load(folder / "assets" / "vocabulary.txt")
-            signatures = {name: loaded.signatures[name] for name in _SIGNATURES}
-            *_, kernel, bias = loaded.weights
+            network = PortableNetwork.from_weights([weight.numpy() for weight in loaded.weights])
+            tokenizer = load_tokenizer(Path(folder, "assets"))
+            tokenizer.check_size(network.vocabulary_size)
         except (OSError, LookupError, AttributeError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             raise ServingError(
                 f"Expected a folder made by `kerasptb train` or `kerasptb export`. Received: {folder} ({reason})"
             ) from None
-        self._loaded, self._signatures = loaded, signatures
-        self._kernel, self._bias = kernel, bias
-        _, arguments = signatures["step"].structured_input_signature
-        # Sorted, so that a packed state has the same order in every process.
-        self._state_sizes = {name: arguments[name].shape[1] for name in sorted(arguments.keys() - {"tokens", "k"})}
-        self.state_size = sum(self._state_sizes.values())
-        self.fingerprint = self._digest()
-        self._cached_ids = {}
-        self._step = tf.function(
-            self._traced_step,
-            input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, self.state_size])],
-        )
-        self._next = tf.function(self._traced_next, input_signature=[tf.TensorSpec([None, self.state_size])])
-        zero = Context(np.zeros(self.state_size, np.float32), None, np.zeros(0, np.float32))
-        self.initial = zero if self.vocabulary.eos_id is None else self._advance([zero], [[self.vocabulary.eos_id]])[0]
-        # The functions are traced at their first call, which should not delay the first request.
-        word = self.vocabulary.words[0]
-        self.resume([self.extend([(self.initial, word)])[0].state])
-        self.score(word)
+        return cls(network, tokenizer)
 
-    def read(self, text):
-        """Returns the list of the `Unit`s of a text that contain words.
-
-        The ids come from the SavedModel's own `encode`, which reads each word by itself.
+    def encode(self, text):
+        """Returns the ids of a text, int32 [T], without what comes before it in `initial`.
 
         Args:
             text: any text, without a lone surrogate.
@@ -111,77 +98,70 @@ class Predictor:
         Raises:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
         """
-        # A local reference, because another thread may replace the dict.
-        remembered = self._cached_ids
-        pieces = [(match.start(), match.end(), match.group()) for match in _UNIT.finditer(text)]
-        new = list({piece for _, _, piece in pieces if piece not in remembered})
-        known = dict(zip(new, self._encode(new), strict=True)) if new else {}
-        units = []
-        for start, end, piece in pieces:
-            tokens = known[piece] if piece in known else remembered[piece]
-            if len(tokens):
-                units.append(Unit(start, end, tokens))
-        if len(remembered) >= MAX_CACHED:
-            self._cached_ids = remembered = {}
-        remembered.update((piece, tokens) for piece, tokens in known.items() if len(piece) <= MAX_CACHED_LENGTH)
-        return units
+        if self.tokenizer.eos_id is None:
+            return self.encode_further(text)
+        with _unknown_words_refused():
+            return self.tokenizer.encode_typed(text)[1:]
+
+    def encode_further(self, text):
+        """Returns the ids of a text after a whole word, as `encode` does."""
+        with _unknown_words_refused():
+            return self.tokenizer.encode_further(text)
+
+    def units(self, text):
+        """Returns the list of the `Unit`s of a text, whose ids together are those of `encode`, like what is raised."""
+        with _unknown_words_refused():
+            return self.tokenizer.units_typed(text)
 
     def extend(self, jobs):
-        """Reads texts word by word, with as many calls as the longest text has words.
+        """Reads texts token by token, with as many calls as the longest text has tokens.
 
         Args:
-            jobs: list of pairs of a `Context` and the text that follows.
+            jobs: list of pairs of a `Context` and the ids that follow, int32 [T].
 
         Returns:
-            List of the `Context`s after the texts, with a `BadRequestError` in place of each that could not be read.
+            List of the `Context`s after the texts.
         """
-        results, tokens = [], []
-        for context, text in jobs:
-            try:
-                tokens.append(self._tokens(text))
-                results.append(context)
-            except BadRequestError as error:
-                tokens.append([])
-                results.append(error)
-        for t in range(max(map(len, tokens), default=0)):
-            rows = [i for i, ids in enumerate(tokens) if t < len(ids)]
-            contexts = self._advance([results[i] for i in rows], [[tokens[i][t]] for i in rows])
+        results = [context for context, _ in jobs]
+        for t in range(max((len(ids) for _, ids in jobs), default=0)):
+            rows = [i for i, (_, ids) in enumerate(jobs) if t < len(ids)]
+            contexts = self._advance([results[i] for i in rows], [jobs[i][1][t] for i in rows])
             for i, context in zip(rows, contexts, strict=True):
                 results[i] = context
         return results
 
-    def extend_long(self, context, text):
-        """Returns the `Context` after a text, read in one call, without the log probabilities of its words.
+    def extend_long(self, context, ids):
+        """Returns the `Context` after a text, read in one call, without the log probabilities of its tokens.
 
         Args:
             context: the `Context` before it.
-            text: the text that follows.
-
-        Raises:
-            BadRequestError: as `read`.
+            ids: the ids that follow, int32 [T].
         """
-        tokens = self._tokens(text)
-        return self._advance([context], [tokens])[0] if len(tokens) else context
+        if not len(ids):
+            return context
+        row, state = (output.numpy()[0] for output in self._read(ids[np.newaxis], context.state[np.newaxis]))
+        return Context(state, row, None)
 
-    def score(self, text):
-        """Returns the log probability of each word of a text, float32 [T].
+    def score(self, ids):
+        """Returns the log probability of each token of a text, float32 [T].
 
-        If the vocabulary has no `<eos>`, nothing comes before the first word, and the first word is left out.
+        If the tokenizer has no end of a paragraph, nothing comes before the first token, and it is left out.
 
         Args:
-            text: a text, with at least one word unless the vocabulary has `<eos>`.
-
-        Raises:
-            BadRequestError: as `read`, or if there is no word.
+            ids: int32 [T].
         """
-        try:
-            result = self._signatures["score"](text=tf.constant([text]))
-        except tf.errors.InvalidArgumentError:
-            raise BadRequestError("The text is empty or holds a word that the model's vocabulary lacks.") from None
-        return result["log_probabilities"].numpy()[0, : int(result["num_words"][0])]
+        before = self.initial.next_log_probabilities
+        parts = [[] if before is None else before[ids[:1]]]
+        states = self.initial.state[np.newaxis]
+        for start in range(0, len(ids) - 1, _SCORED_TOGETHER):
+            targets = ids[start + 1 : start + 1 + _SCORED_TOGETHER]
+            read = ids[start : start + len(targets)]
+            values, states = self._score(read[np.newaxis], targets[np.newaxis], states)
+            parts.append(values.numpy()[0])
+        return np.concatenate(parts).astype("float32")
 
     def resume(self, states):
-        """Returns the list of the `Context`s of states. The next word depends on the state only.
+        """Returns the list of the `Context`s of states. The next token depends on the state only.
 
         Args:
             states: list of float32 [S].
@@ -189,64 +169,59 @@ class Predictor:
         rows = self._next(np.stack(states)).numpy()
         return [Context(state, row, None) for state, row in zip(states, rows, strict=True)]
 
-    def _tokens(self, text):
-        units = self.read(text)
-        return np.concatenate([unit.tokens for unit in units]) if units else np.zeros(0, np.int32)
-
-    def _encode(self, texts):
-        """Returns the ids of texts, list of int32 [T], without the `<eos>` before them."""
-        before = self.vocabulary.eos_id is not None
-        # Without <eos> in the vocabulary a text must have a word, so a known word is put before each text.
-        extra = [] if before else [self.vocabulary.words[0]]
-        try:
-            encoded = self._loaded.encode(tf.constant([" ".join([*extra, text]) for text in texts]))
-        except tf.errors.InvalidArgumentError:
-            raise BadRequestError(self._unknown_word(texts)) from None
-        tokens, lengths = encoded["tokens"].numpy(), encoded["lengths"].numpy()
-        return [row[1:length].copy() for row, length in zip(tokens, lengths, strict=True)]
-
-    def _unknown_word(self, texts):
-        for text in texts:
-            try:
-                encode_text(self.vocabulary, text)
-            except ValueError as error:
-                return str(error)
-        return "The text holds a word that the model's vocabulary, without <unk>, lacks."
-
     def _advance(self, contexts, tokens):
-        """Returns the contexts after reading T more words in each of B contexts, `tokens` being ids [B, T]."""
-        tokens = np.asarray(tokens, np.int32)
+        """Returns the contexts after one more token in each of B contexts, `tokens` being ids [B]."""
         states = np.stack([context.state for context in contexts])
-        log_probabilities, states = (output.numpy() for output in self._step(tokens, states))
+        rows, states = (output.numpy() for output in self._step(np.asarray(tokens, np.int32), states))
         results = []
-        for context, row, next_row, state in zip(contexts, tokens, log_probabilities, states, strict=True):
-            words = context.word_log_probabilities
-            if len(row) > 1:
-                words = None
-            elif words is not None and context.next_log_probabilities is not None:
-                words = np.append(words, context.next_log_probabilities[row[0]])
+        for context, token, next_row, state in zip(contexts, tokens, rows, states, strict=True):
+            values = context.token_log_probabilities
+            if values is not None and context.next_log_probabilities is not None:
+                values = np.append(values, context.next_log_probabilities[token])
             # Copies, because a view of a row would keep the whole batch in memory.
-            results.append(Context(state.copy(), next_row.copy(), words))
+            results.append(Context(state.copy(), next_row.copy(), values))
         return results
 
     def _traced_step(self, tokens, states):
-        """Returns log probabilities of the next word, float32 [B, V], and states [B, S] after tokens [B, T]."""
-        sizes = self._state_sizes
-        state = dict(zip(sizes, tf.split(states, list(sizes.values()), axis=1), strict=True))
-        # `step` ranks words, and ranking all of them costs more than the model. So only one is requested, and the
-        # distribution is computed from the last layer's output.
-        result = self._signatures["step"](tokens=tokens, k=tf.constant(1), **state)
-        states = tf.concat([result[name] for name in sizes], axis=1)
-        return self._traced_next(states), states
+        """Returns log probabilities of the next token, float32 [B, V], and states [B, S] after tokens [B]."""
+        vectors = tf.gather(self._network.embeddings.value, tokens)
+        hidden, state = self._network.encode_vector(vectors, self._split(states))
+        return self._log_softmax(hidden), self._packed(state)
+
+    def _traced_read(self, tokens, states):
+        """Returns what `_traced_step` does, after tokens [B, T]."""
+        hidden, state = self._network.encode(tokens, self._split(states))
+        return self._log_softmax(hidden[:, -1]), self._packed(state)
+
+    def _traced_score(self, tokens, targets, states):
+        """Returns the log probability of each target, float32 [B, T], after the tokens up to there, and the states."""
+        hidden, state = self._network.encode(tokens, self._split(states))
+        logits = self._network.logits(hidden)
+        return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), self._packed(state)
 
     def _traced_next(self, states):
+        return self._log_softmax(self._split(states)[lstm.output_state(self._state_sizes)])
+
+    def _log_softmax(self, hidden):
+        return tf.nn.log_softmax(self._network.logits(hidden))
+
+    def _split(self, states):
         sizes = self._state_sizes
-        last = list(sizes).index(lstm.output_state(sizes))
-        hidden = tf.split(states, list(sizes.values()), axis=1)[last]
-        return tf.nn.log_softmax(tf.matmul(hidden, self._kernel) + self._bias)
+        return dict(zip(sizes, tf.split(states, list(sizes.values()), axis=1), strict=True))
+
+    def _packed(self, state):
+        return tf.concat([state[name] for name in self._state_sizes], axis=1)
 
     def _digest(self):
-        digest = hashlib.blake2b("\n".join(self.vocabulary.words).encode(), digest_size=8)
-        for weight in self._loaded.weights:
+        digest = hashlib.blake2b(self.tokenizer.digest.encode(), digest_size=8)
+        for weight in self._network.weights:
             digest.update(weight.numpy().tobytes())
         return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _unknown_words_refused():
+    try:
+        yield
+    except UnknownWordError as error:
+        raise BadRequestError(str(error)) from None

@@ -31,7 +31,8 @@ _OFFSET = Annotated[
 ]
 _TEXT = Field(
     max_length=MAX_CHARACTERS,
-    description="Text as it was typed. A line's end ends a sentence; words unknown to the model are read as <unk>.",
+    description="Text as it was typed. A line's end ends a sentence, or a paragraph; words unknown to a model of words "
+    "are read as <unk>.",
 )
 
 
@@ -66,10 +67,12 @@ class SuggestedWord(BaseModel):
     """A word that may come next."""
 
     word: str = Field(
-        description="The word as the model knows it; <eos> is the end of a sentence, N any number. With `learn` also a "
-        "word that the model does not know, as it was typed before."
+        description="The word as the model knows it, or a sign of punctuation; <eos> is the end of a sentence or "
+        "paragraph, N any number. With `learn` also a word that the model does not know, as it was typed before."
     )
-    probability: float = Field(ge=0, le=1, description="The model's probability of it, given the text before.")
+    probability: float = Field(
+        ge=0, le=1, description="The model's probability that it comes, and ends there, given the text before."
+    )
 
 
 class SuggestResponse(BaseModel):
@@ -89,7 +92,11 @@ class StreamRequest(_Request):
 
     # Its length depends on the model, and is checked when the state is decoded.
     state: str | None = Field(None, description="`state` of the last answer; null at the beginning of a text.")
-    text: str = Field("", max_length=MAX_CHARACTERS, description="The whole words that came since. May be empty.")
+    text: str = Field(
+        "",
+        max_length=MAX_CHARACTERS,
+        description="The whole words that came since. May be empty. A letter or digit at its beginning begins a word.",
+    )
     prefix: str = Field(
         "", max_length=_MAX_PREFIX_CHARACTERS, description="How the next word begins, if that is known; not read."
     )
@@ -116,9 +123,9 @@ class ScoreRequest(_Request):
 
 
 class ScoredToken(BaseModel):
-    """A word as the model reads it."""
+    """A word, or a part of one, as the model reads it."""
 
-    word: str
+    word: str = Field(description="What it writes, without the space before a word; <eos> for a line's end.")
     log_probability: float | None = Field(
         description="Natural logarithm of its probability, given all before it. Null for the first word, if the "
         "model's vocabulary has no <eos> that could come before."
@@ -131,16 +138,18 @@ class ScoredWord(BaseModel):
     text: str
     start: int = Field(description="Offset of its beginning in the text, in code points.")
     end: int = Field(description="Offset after its end.")
-    tokens: list[ScoredToken] = Field(description="The words that the model reads in it: two in «don't».")
+    tokens: list[ScoredToken] = Field(
+        description="What the model reads in it: its subwords or characters; of a model of words two in «don't»."
+    )
 
 
 class ScoreResponse(BaseModel):
     """How well the model foresaw each word. What is no word to it, such as a comma alone, is left out."""
 
     words: list[ScoredWord]
-    num_tokens: int = Field(description="Number of words that the model read in the whole text.")
+    num_tokens: int = Field(description="Number of tokens that the model read in the whole text.")
     log_probability: float = Field(description="Natural logarithm of the whole text's probability.")
-    perplexity: float = Field(description="exp of minus the mean log probability of a word; 1 for an empty text.")
+    perplexity: float = Field(description="exp of minus the mean log probability of a token; 1 for an empty text.")
 
 
 class Health(BaseModel):
@@ -154,8 +163,9 @@ class Version(BaseModel):
 
     kerasptb: str
     tensorflow: str
-    model: str = Field(description="Fingerprint of the weights and the vocabulary.")
-    vocabulary_size: int
+    model: str = Field(description="Fingerprint of the weights and the tokenizer.")
+    tokens: str = Field(description="What it reads: words, subwords or characters.")
+    vocabulary_size: int = Field(description="How many different ones there are.")
     max_characters: int = MAX_CHARACTERS
     max_suggestions: int = MAX_SUGGESTIONS
 

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,20 +19,23 @@ def load_predictor(folder):
     """Returns the `Predictor` of a run or of an exported model.
 
     Args:
-        folder: a run folder, which is exported to a temporary folder, or a SavedModel that `kerasptb export` wrote.
+        folder: a run folder, or a SavedModel that `kerasptb export` wrote.
 
     Raises:
         ServingError: if it is neither.
         RunError: if the run has no weights yet.
     """
-    from kerasptb.export import export_saved_model  # noqa: PLC0415  (TensorFlow is slow to import)
+    # TensorFlow is slow to import.
+    from kerasptb.export.source import resolve  # noqa: PLC0415
+    from kerasptb.models.portable import PortableNetwork, check_backend  # noqa: PLC0415
     from kerasptb.serving.predictor import Predictor  # noqa: PLC0415
 
+    check_backend("A server's model")
     folder = Path(folder)
     if (folder / "saved_model.pb").exists():
-        return Predictor(folder)
-    with tempfile.TemporaryDirectory() as temporary:
-        return Predictor(export_saved_model(folder, Path(temporary, "model")))
+        return Predictor.load(folder)
+    model, tokenizer = resolve(folder)
+    return Predictor(PortableNetwork(model), tokenizer)
 
 
 def serve(

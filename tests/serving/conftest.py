@@ -49,7 +49,7 @@ def saved_model(model, vocabulary, tmp_path_factory):
 def predictor(saved_model):
     from kerasptb.serving.predictor import Predictor
 
-    return Predictor(saved_model)
+    return Predictor.load(saved_model)
 
 
 @pytest.fixture(scope="session")

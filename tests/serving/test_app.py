@@ -146,7 +146,7 @@ def test_scores_are_those_of_the_saved_model(client, predictor):
     assert all(text[word["start"] : word["end"]] == word["text"] for word in answer["words"])
     tokens = [token for word in answer["words"] for token in word["tokens"]]
     assert [token["word"] for token in tokens] == ["the", "cat", "does", "n't", "<eos>", "mr.", "fox", "日本"]
-    expected = predictor.score(text)
+    expected = predictor.score(predictor.encode(text))
     np.testing.assert_allclose([token["log_probability"] for token in tokens], expected, rtol=1e-5)
     assert answer["num_tokens"] == 8
     assert math.isclose(answer["log_probability"], expected.sum(), rel_tol=1e-5)
@@ -157,7 +157,7 @@ def test_scores_are_those_of_the_saved_model(client, predictor):
 
 def test_a_first_word_that_nothing_comes_before_counts_nowhere(tmp_path):
     model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1)
-    predictor = Predictor(export_saved_model(model, tmp_path / "plain", Vocabulary(["one", "two", "three"])))
+    predictor = Predictor.load(export_saved_model(model, tmp_path / "plain", Vocabulary(["one", "two", "three"])))
     with TestClient(create_app(predictor)) as client:
         answer = post(client, "score", text="one two three")
     assert [word["tokens"][0]["log_probability"] is None for word in answer["words"]] == [True, False, False]
@@ -242,7 +242,7 @@ def test_health_and_version(client, predictor):
     assert client.head("/health").status_code == 200
     version = client.get("/version").json()
     assert version["model"] == predictor.fingerprint
-    assert version["vocabulary_size"] == len(predictor.vocabulary)
+    assert version["vocabulary_size"] == len(predictor.tokenizer)
     assert version["max_characters"] == MAX_CHARACTERS
 
 
@@ -257,7 +257,7 @@ def test_a_fault_of_the_server_is_told_in_json(predictor, monkeypatch):
 @pytest.mark.slow
 def test_the_state_of_a_large_model_comes_back(vocabulary, tmp_path):
     model = LanguageModel(len(vocabulary), 8, [640] * 5, batch_size=1, num_steps=5)
-    predictor = Predictor(export_saved_model(model, tmp_path / "saved_model", vocabulary))
+    predictor = Predictor.load(export_saved_model(model, tmp_path / "saved_model", vocabulary))
     with TestClient(create_app(predictor)) as client:
         state = post(client, "stream", text="the")["state"]
         assert len(state) > 4 / 3 * 4 * 2 * 5 * 640
@@ -349,7 +349,9 @@ def test_requests_that_have_begun_are_answered_by_the_model_before(predictor):
         body = {"state": asked.result()["state"], "text": "cat"}
         assert other.fingerprint in problem(client.post("/v1/stream", json=body), 409)
         answered = client.portal.call(engine.extend, predictor.initial, "the cat")  # as by a request with more to do
-        np.testing.assert_array_equal(answered.state, predictor.extend([(predictor.initial, "the cat")])[0].state)
+        np.testing.assert_array_equal(
+            answered.state, predictor.extend([(predictor.initial, predictor.encode("the cat"))])[0].state
+        )
         assert post(client, "stream", text="the")["state"] != body["state"]
 
 

@@ -115,8 +115,8 @@ def page(browser, serving):
 
 def best(predictor, text, beginning="", count=3):
     """The words that the keys should show."""
-    context = predictor.extend([(predictor.initial, text)])[0]
-    vocabulary = predictor.vocabulary.words
+    context = predictor.extend([(predictor.initial, predictor.encode(text))])[0]
+    vocabulary = predictor.tokenizer.tokens
     ranked = [vocabulary[i] for i in context.next_log_probabilities.argsort()[::-1]]
     if beginning:
         ranked = [word for word in ranked if word.lower().startswith(beginning) and word not in ("N", "<eos>")]
@@ -190,7 +190,7 @@ def test_a_word_is_put_where_the_caret_is(page):
 def test_surprise_is_shown_for_each_whole_word(page, predictor):
     page.type("The cat, zebra don't mat")
     page.wait(lambda: len(page.coloured) == 4)
-    values = predictor.score("The cat, zebra don't ")
+    values = predictor.score(predictor.encode("The cat, zebra don't "))
     bits = [-value / 0.6931472 for value in (values[0], values[1], values[2], values[3] + values[4])]
     for (word, strength), expected, value in zip(page.coloured, ("The", "cat,", "zebra", "don't"), bits, strict=True):
         assert word == expected

@@ -61,7 +61,7 @@ def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model, p
             # Another model in the folder is served at a signal, and one that is broken is not.
             assert ask(url, "version")["model"] == predictor.fingerprint
             vocabulary = folder / "assets" / "vocabulary.txt"
-            Vocabulary(predictor.vocabulary.words[::-1]).save(vocabulary)
+            Vocabulary(predictor.tokenizer.tokens[::-1]).save(vocabulary)
             process.send_signal(signal.SIGHUP)
             assert process.stdout.readline() == f"Serving {folder} as it is now\n"
             other = ask(url, "version")["model"]
@@ -334,7 +334,7 @@ def test_as_many_connections_as_may_be():
 
 
 def test_many_clients_at_once_are_answered_as_one(serving, predictor):
-    texts = [f"the {word} " for word in predictor.vocabulary.words if word[0].isalpha()]
+    texts = [f"the {word} " for word in predictor.tokenizer.tokens if word[0].isalpha()]
     with serving(rate=None) as server:
         alone = [ask(server.url, "v1/suggest", {"text": text}) for text in texts]
     with serving(rate=None) as server:
@@ -354,7 +354,7 @@ def test_many_clients_at_once_are_answered_as_one(serving, predictor):
             assert abs(row["probability"] - row_of_other["probability"]) < 1e-6
 
 
-def test_a_run_is_exported_on_the_fly(model, vocabulary, predictor, make_run, tmp_path):
+def test_a_run_is_served_as_its_export(model, vocabulary, predictor, make_run, tmp_path):
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
     run = make_run(tmp_path / "run", vocabulary, {name: getattr(model, name) for name in arguments})
     save_weights(model, run.weights_path("best"))
