@@ -23,7 +23,7 @@ from kerasptb.data.typed_text import fold_case
 
 # Beginnings of words that are read in a round, beside the k that are asked for.
 _MORE = 5
-# Words of more pieces are not looked for.
+# Words that take more pieces, after those that write what was typed, are not looked for.
 _MAX_ROUNDS = 8
 # After the first round, no more for words of a smaller share of the probability of the prefix.
 _LEAST_SHARE = 1e-3
@@ -176,7 +176,7 @@ def search_next(
     beams = _likeliest(pieces, first, ids, width, "", before, context)
     total = _mass(first, np.setdiff1d(ids[pieces.covers(ids, prefix)], pieces.ids_of(exclude)), before)
     found = _Found(exclude)
-    for turn in range(_MAX_ROUNDS):
+    for turn in range(_MAX_ROUNDS + len(prefix)):
         waiting = []
         for beam in beams:
             if len(beam.written) >= len(prefix) and (pieces.are_words or _is_sign(beam.written)):

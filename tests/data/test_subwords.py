@@ -105,3 +105,24 @@ def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(DataError, match=r"tokenizer\.json is not a tokenizer"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["subwords", "characters"])
+@pytest.mark.parametrize("text", ["the cat, don't  sit ", "caf\u00e9 \u65e5\u672c\n\nthe\n (cat) \n", "", "\n", " the"])
+def test_the_parts_of_a_text_are_all_that_is_read(kind, text):
+    tokenizer = Subwords.characters() if kind == "characters" else Subwords.train(TEXT, 280)
+    units = tokenizer.units_typed(text)
+    read = [token for unit in units for token in unit.tokens]
+    assert read == tokenizer.encode_typed(text)[1:].tolist()
+    for unit in units:
+        part = tokenizer.decode(unit.tokens)
+        assert part.strip(" ") == text[unit.start : unit.end].strip(" ")
+
+
+def test_a_text_after_a_word_is_read_as_in_the_whole():
+    subwords = Subwords.train([" ".join(TEXT)] * 3, 300)
+    for tokenizer in (subwords, Subwords.characters()):
+        whole = tokenizer.encode_typed("the cat sat, (on) it's\nthe mat")
+        parts = ("cat", "sat", ", ", " (on)", "it", "'s", "\nthe", "mat", "")
+        further = [tokenizer.encode_further(part) for part in parts]
+        assert np.concatenate([tokenizer.encode_typed("the"), *further]).tolist() == whole.tolist()

@@ -93,12 +93,12 @@ class Server:
 
 @pytest.fixture
 def serving(predictor):
-    """A context manager of a running `Server`."""
+    """A context manager of a running `Server`, of another predictor if one is given."""
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
     @contextlib.contextmanager
-    def run(**settings):
-        server = Server(predictor, **settings)
+    def run(of=predictor, **settings):
+        server = Server(of, **settings)
         server.start()
         try:
             yield server
@@ -106,3 +106,32 @@ def serving(predictor):
             server.stop()
 
     return run
+
+
+class Subworded:
+    """A tiny model of subwords, far from even like `model`."""
+
+    def __init__(self):
+        from kerasptb.data import Subwords
+        from kerasptb.models import LanguageModel
+        from kerasptb.models.portable import PortableNetwork
+        from kerasptb.serving.predictor import Predictor
+
+        lines = ["The cat sat on the mat, and the cat's hat sat on it.", "A dog, (the dog) that sat, ran to the cat."]
+        self.tokenizer = Subwords.train(lines * 3, 290)
+        self.model = LanguageModel(len(self.tokenizer), 8, (11, 9), batch_size=1, num_steps=5, init_scale=1.0, seed=4)
+        self.model.compile()
+        # The bytes that no word here has are all but impossible, as after a training.
+        written = {bytes([byte]) for line in lines for byte in line.encode()}
+        chances = {True: 1.0, False: -9.0} | dict.fromkeys([b"\n", b",", b"."], 4.0)
+        pieces = self.tokenizer.pieces
+        self.model.get_layer("logits").bias.assign(
+            [3.0 if len(piece) > 1 else chances.get(piece, chances[piece in written]) for piece in pieces]
+        )
+        self.network = PortableNetwork(self.model)
+        self.predictor = Predictor(self.network, self.tokenizer)
+
+
+@pytest.fixture(scope="session")
+def subworded():
+    return Subworded()

@@ -91,13 +91,13 @@ class Page:
     def wait(self, condition, seconds=15):
         return WebDriverWait(self.browser, seconds, 0.02, ignored_exceptions=(Exception,)).until(lambda _: condition())
 
-    def accepted(self, *arguments):
-        """Returns what `accepted` of words.js gives."""
+    def accepted(self, *arguments, module="words"):
+        """Returns what `accepted` of words.js gives, or of another module."""
         script = """
-            const [word, prefix, before, done] = arguments;
-            import("./static/words.js").then(({ accepted }) => done(accepted(word, prefix, before)));
+            const [module, word, prefix, before, done] = arguments;
+            import(`./static/${module}.js`).then(({ accepted }) => done(accepted(word, prefix, before)));
         """
-        return self.browser.execute_async_script(script, *arguments)
+        return self.browser.execute_async_script(script, module, *arguments)
 
 
 @pytest.fixture
@@ -411,3 +411,51 @@ def test_names_for_those_who_listen(page):
 def test_how_a_word_is_put(page, word, prefix, before, value):
     change = page.accepted(word, prefix, before)
     assert before[: change["from"]] + change["insert"] == value
+
+
+@pytest.mark.parametrize(
+    ("word", "prefix", "before", "value"),
+    [
+        ("the", "", "", "The "),
+        ("the", "", "on", "on the "),
+        ("the", "", "on ", "on the "),
+        ("the", "", "It is so. ", "It is so. The "),
+        ("the", "", "It is so.\n", "It is so.\nThe "),
+        ("the", "Th", "on Th", "on The "),
+        ("Paris", "par", "in par", "in Paris "),
+        (".", "", "It is so ", "It is so. "),
+        (",", "", "so", "so, "),
+        (".", "", "It is so.. ", "It is so... "),
+        ("<eos>", "", "It is so. ", "It is so.\n"),
+        ("(", "", "it ", "it ("),
+        ("see", "", "it (", "it (see "),
+        (")", "", "it (see ", "it (see) "),
+        ('"', "", "said ", 'said "'),
+        ("no", "", 'said "', 'said "no '),
+        ('"', "", 'said "no ', 'said "no" '),
+        ("and", "", 'said "no" ', 'said "no" and '),
+        ("\u2013", "", "it ", "it \u2013 "),
+    ],
+)
+def test_how_a_word_is_put_into_a_text_as_it_is_written(page, word, prefix, before, value):
+    change = page.accepted(word, prefix, before, module="written")
+    assert before[: change["from"]] + change["insert"] == value
+
+
+def test_a_text_as_it_is_written(browser, serving, subworded):
+    with serving(of=subworded.predictor, rate=None) as server:
+        page = Page(browser, server.url)
+        name = f"a language model of {len(subworded.tokenizer)} subwords"
+        page.wait(lambda: browser.find_element(By.ID, "model").text == name)
+        page.type("The cat ")
+        page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
+        assert "over 2 subwords" in browser.find_element(By.ID, "summary").text
+        page.wait(lambda: {"end of paragraph", ",", "."} & set(page.bars))
+        page.type("s")
+        page.wait(lambda: page.words and all(word.startswith("s") for word in page.words))
+        first = page.words[0]
+        page.keys[0].click()
+        assert page.value == f"The cat {first} "
+        page.wait(lambda: page.bars and not page.bars[0].startswith("s"))
+        assert page.notice == ""
+        browser.get("about:blank")

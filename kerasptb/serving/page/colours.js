@@ -7,17 +7,20 @@ const MOST_STRENGTH = 0.6;
 /**
  * @param {HTMLElement} paper holds the coloured words.
  * @param {HTMLElement} summary shows the text's figures in words.
+ * @param kind returns what the model reads: words, subwords or characters.
  */
 export class Colours {
   #paper;
   #summary;
+  #kind;
   #scored = ""; // the text that #words belong to, as it was sent
   #words = []; // {start, end, bits, unknown}, offsets in code points
   #drawn = []; // the pieces that the nodes on the paper show
 
-  constructor(paper, summary) {
+  constructor(paper, summary, kind) {
     this.#paper = paper;
     this.#summary = summary;
+    this.#kind = kind;
   }
 
   /**
@@ -96,7 +99,8 @@ export class Colours {
     }
     const digits = perplexity < 100 ? 1 : 0;
     const figure = perplexity.toLocaleString("en", { maximumFractionDigits: digits });
-    this.#summary.textContent = `perplexity ${figure} over ${count.toLocaleString("en")} ${count === 1 ? "word" : "words"}`;
+    const tokens = count === 1 ? this.#kind().slice(0, -1) : this.#kind();
+    this.#summary.textContent = `perplexity ${figure} over ${count.toLocaleString("en")} ${tokens}`;
   }
 }
 

@@ -4,13 +4,9 @@
 // request contains the text.
 
 import { Colours } from "./colours.js";
-import { accepted, label, sentences, shown } from "./words.js";
+import * as ofWords from "./words.js";
+import * as asWritten from "./written.js";
 
-// Words of the model that stand for others.
-const CLASSES = new Map([
-  ["<eos>", "end of sentence"],
-  ["N", "a number"],
-]);
 const NUM_BARS = 10;
 const LEAST_FULL_WIDTH = 0.1;
 const WAIT_AFTER_FAILURE_MS = [500, 1000, 2000, 4000];
@@ -24,7 +20,10 @@ const bars = document.getElementById("bars");
 const notice = document.getElementById("notice");
 const saved = document.getElementById("saved");
 const announcement = document.getElementById("announcement");
-const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"));
+let kind = "words"; // what the model reads: words, subwords or characters
+let writing = ofWords; // how its suggestions are shown and put
+let met = false; // whether the two are known
+const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"), () => kind);
 
 let asked = 0; // number of the newest question
 let caret = 0; // where the newest question was asked from
@@ -48,6 +47,15 @@ async function post(path, body) {
   return answer;
 }
 
+/** Learns what is served. */
+async function meet() {
+  const { tokens, vocabulary_size: size } = await (await fetch("version")).json();
+  kind = tokens;
+  writing = kind === "words" ? ofWords : asWritten;
+  document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} ${kind}`;
+  met = true;
+}
+
 /** Asks for suggestions and colours of the text as it is now. */
 async function refresh() {
   clearTimeout(retryTimer);
@@ -58,6 +66,10 @@ async function refresh() {
   const before = whole.slice(0, caret);
   colours.show(whole);
   try {
+    if (!met) {
+      await meet();
+    }
+    const { sentences } = writing;
     const answer = await post("v1/suggest", { text: sentences(before), k: NUM_BARS, learn: learn.checked });
     if (!current()) {
       return;
@@ -84,6 +96,7 @@ async function refresh() {
 
 function showSuggestions(answer) {
   const { before, prefix } = offered;
+  const { label, sentences, shown, NAMES } = writing;
   const labels = new Set();
   const words = answer.suggestions.filter(({ word }) => {
     // Two words of the model may have the same label, for example at a sentence's beginning.
@@ -95,7 +108,7 @@ function showSuggestions(answer) {
     key.disabled = word === undefined;
     key.dataset.word = word ?? "";
     key.textContent = word === undefined ? "" : label(word, prefix, before);
-    key.setAttribute("aria-label", CLASSES.get(word) ?? key.textContent);
+    key.setAttribute("aria-label", NAMES.get(word) ?? key.textContent);
   });
   title.textContent = prefix ? `Words that begin with “${prefix}”` : "Next word";
   showBars(answer, before);
@@ -119,8 +132,8 @@ function showBars({ suggestions, prefix, prefix_probability: total }, before) {
     const [name, bar, value] = row.children;
     const share = shares[i];
     bar.style.setProperty("--share", share / widest);
-    name.textContent = CLASSES.get(word) ?? label(word, prefix, before); // as on the keys
-    name.classList.toggle("class", CLASSES.has(word));
+    name.textContent = writing.NAMES.get(word) ?? writing.label(word, prefix, before); // as on the keys
+    name.classList.toggle("class", writing.NAMES.has(word));
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
 }
@@ -140,7 +153,7 @@ function accept(key) {
   if (key.disabled || !now.startsWith(offered.before) || /\s/.test(now.slice(offered.before.length))) {
     return;
   }
-  const { from, insert } = accepted(key.dataset.word, offered.prefix, offered.before);
+  const { from, insert } = writing.accepted(key.dataset.word, offered.prefix, offered.before);
   text.focus();
   // Text that is there already is not replaced: after Undo the browser would select it, and the next letter delete it.
   const there = text.value.slice(from, text.selectionEnd);
@@ -214,10 +227,4 @@ for (const key of keys) {
   key.addEventListener("click", () => accept(key));
 }
 
-fetch("version")
-  .then((response) => response.json())
-  .then(({ vocabulary_size: size }) => {
-    document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} words`;
-  })
-  .catch(() => {});
 refresh();

@@ -1,9 +1,15 @@
-// Converts between the model's words and typed ones. The model knows lower case, sentence ends and split words ("do"
+// Converts between typed words and those of a model of words. It knows lower case, sentence ends and split words ("do"
 // "n't"); the page keeps what was typed.
 
 const ABBREVIATION = /(?:^|[\s(])(?:[a-z]|mr|mrs|ms|dr|st|jr|sr|prof|inc|corp|co|ltd|vs|etc|no|[a-z](?:\.[a-z])+)\.$/i;
 const SENTENCE_END = /[.!?…]["”’')\]]*(?=[ \t])/g;
 const CLITIC = /^(?:n't|'\w{1,2}|%)$/;
+
+/** Names of words that stand for others. */
+export const NAMES = new Map([
+  ["<eos>", "end of sentence"],
+  ["N", "a number"],
+]);
 
 /** The text with a line's end after each sentence, as the model reads it. Its length does not change. */
 export function sentences(text) {
@@ -54,7 +60,7 @@ export function accepted(word, prefix, before) {
 }
 
 /** The word, with its beginning as it was typed. */
-function completed(word, prefix) {
+export function completed(word, prefix) {
   // A word of the vocabulary with capitals or a ’ must be written exactly so: otherwise the model reads another word.
   if (word !== word.toLowerCase() || word.includes("’")) {
     return word;
@@ -64,7 +70,8 @@ function completed(word, prefix) {
   return prefix + (shouted ? rest.toUpperCase() : rest);
 }
 
-function capitalized(word, before) {
+/** The word, with a capital at the beginning of a sentence; `before` has a line's end after each. */
+export function capitalized(word, before) {
   const begins = !before.trim() || /\n\s*$/.test(before);
   return begins || word === "i" ? word.charAt(0).toUpperCase() + word.slice(1) : word;
 }

@@ -1,0 +1,103 @@
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from kerasptb.data import Subwords, Vocabulary
+from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_next, split_typed
+
+# What a small model may write, and how likely, whatever came before.
+CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t": 0.15, ",": 0.15, "\n": 0.1}
+
+
+class Pieces:
+    """A tokenizer of the pieces above, in two of which the same can be written."""
+
+    tokens = tuple(CHANCES)
+    pieces = tuple(piece.encode() for piece in CHANCES)
+    unnamed = frozenset()
+    token_to_id = {piece: index for index, piece in enumerate(CHANCES)}  # noqa: RUF012
+
+    def __len__(self):
+        return len(self.tokens)
+
+
+def found(tokenizer, prefix, k, chances, **settings):
+    with np.errstate(divide="ignore"):
+        values = np.log(np.array(chances))
+    search = search_next(pieces_of(tokenizer), None, lambda context: values, prefix, k, **settings)
+    return run_search(search, lambda beginnings: [None] * len(beginnings))
+
+
+@functools.cache
+def written():
+    """Returns all texts of five pieces, more than what is looked for here needs, with their probabilities."""
+    texts = itertools.product(CHANCES, repeat=5)
+    return [("".join(pieces), math.prod(map(CHANCES.get, pieces))) for pieces in texts]
+
+
+@pytest.mark.parametrize("prefix", [" c", " ca", " cat", " "])
+def test_a_word_has_the_probability_of_all_that_writes_it_and_then_ends(prefix):
+    result = found(Pieces(), prefix, 50, list(CHANCES.values()))  # so many that nothing likely is left out
+    begun = sum(chance for text, chance in written() if text.startswith(prefix))
+    assert result.prefix_probability == pytest.approx(begun, rel=0.02)
+    for word, probability in result.words[:3]:
+        whole = f" {word}"
+        expected = sum(p for text, p in written() if text.startswith((f"{whole} ", f"{whole},", f"{whole}\n")))
+        assert probability == pytest.approx(expected, rel=0.02), word
+    assert result.words[0][0] == {" c": "ca", " ca": "ca", " cat": "cat", " ": "ca"}[prefix]
+
+
+def test_after_a_whole_word_anything_may_come_that_does_not_go_on_with_it():
+    result = found(Pieces(), "", 50, list(CHANCES.values()))
+    ends = sum(chance for piece, chance in CHANCES.items() if piece[0] in " ,\n")
+    assert dict(result.words)[","] == pytest.approx((0.15 + 0.1 * 0.15) / ends)  # with a space before it, and without
+    assert [word for word, _ in result.words][:4] == [",", "ca", "c", "<eos>"]
+    assert result.prefix_probability == pytest.approx(1.0)
+
+
+def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
+    characters = Subwords.characters()
+    after = {" ": "t", "\n": "t", "t": "h", "h": "e", "e": " "}
+
+    def values(last):
+        chances = np.full(256, 1e-4)
+        chances[characters.encode(after[last])] = 1.0
+        return np.log(chances / chances.sum())
+
+    def best(text, prefix):
+        begins = begins_paragraph(characters, text)
+        search = search_next(pieces_of(characters), text[-1:], values, prefix, 1, begins=begins)
+        ((word, _),) = run_search(search, lambda all_: [each.written[-1] for each in all_]).words
+        return word
+
+    assert (best("the", ""), best("the", " "), best("the\n", ""), best("the", " t")) == ("the",) * 4
+    assert not begins_paragraph(characters, "the")
+    assert not begins_paragraph(Vocabulary(["the"]), "")
+
+
+def test_words_that_are_all_but_impossible_cost_no_further_round():
+    rounds = []
+    search = search_next(
+        pieces_of(Pieces()), None, lambda context: np.log(np.array([*CHANCES.values()]) ** 6), " cat", 5
+    )
+    run_search(search, lambda beginnings: rounds.append(len(beginnings)) or [None] * len(beginnings))
+    assert len(rounds) <= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "prefix"),
+    [
+        ("the ca", "the", " ca"),
+        ("the ", "the", " "),
+        ("the (ca", "the (", "ca"),
+        ("a\nca", "a\n", "_ca"),
+        ("", "", "_"),
+        ("don't", "", "_don't"),
+        ("the,", "the,", ""),
+    ],
+)
+def test_where_the_word_begins(text, whole, prefix):
+    assert split_typed(text, "_") == (whole, prefix)

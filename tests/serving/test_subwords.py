@@ -1,0 +1,167 @@
+"""A model of subwords at the server: whole words, and texts as they are written."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client needs, is not installed")
+
+import tensorflow as tf
+from starlette.testclient import TestClient
+
+from kerasptb.data import Subwords
+from kerasptb.generation import suggest
+from kerasptb.serving.app import create_app
+from kerasptb.serving.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def client(subworded):
+    with TestClient(create_app(subworded.predictor, rate=None)) as client:
+        yield client
+
+
+def post(client, path, **body):
+    response = client.post(f"/v1/{path}", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def words_of(answer):
+    return [row["word"] for row in answer["suggestions"]]
+
+
+def probabilities(answer):
+    return [row["probability"] for row in answer["suggestions"]]
+
+
+@pytest.mark.parametrize("text", ["The cat s", "The", "A dog (th", "it's\nth", "The cat sat on the ca"])
+def test_completions_are_those_of_the_trained_model(client, subworded, text):
+    answer = post(client, "suggest", text=text, k=5)
+    expected = suggest(subworded.model, subworded.tokenizer, text, 5, complete=True)
+    assert words_of(answer) == [each.word for each in expected]
+    np.testing.assert_allclose(probabilities(answer), [each.probability for each in expected], rtol=1e-4)
+    assert answer["prefix"] == text.split()[-1].strip("(")
+    assert all(word.lower().startswith(answer["prefix"].lower()) for word in words_of(answer))
+    assert sum(probabilities(answer)) <= answer["prefix_probability"] * (1 + 1e-6) <= 1
+
+
+@pytest.mark.parametrize("text", ["The cat", "The cat ", "The dog,", "", "The cat\n"])
+def test_after_a_whole_word_there_are_words_and_signs(client, subworded, text):
+    answer = post(client, "suggest", text=text, k=20, complete=text[-1:] != "t")
+    expected = suggest(subworded.model, subworded.tokenizer, text.rstrip(" "), 20)
+    assert words_of(answer) == [each.word for each in expected]
+    np.testing.assert_allclose(probabilities(answer), [each.probability for each in expected], rtol=1e-4)
+    assert (answer["prefix"], round(answer["prefix_probability"], 5)) == ("", 1.0)
+    assert any(word.isalpha() for word in words_of(answer))
+    assert {",", ".", "<eos>"} & set(words_of(answer))
+
+
+def test_a_probability_is_that_of_the_pieces_and_of_an_end(client, subworded):
+    tokenizer, predictor = subworded.tokenizer, subworded.predictor
+    (best, *_) = post(client, "suggest", text="The cat ca", k=1)["suggestions"]
+    pieces = tokenizer.encode_further(f" {best['word']}")
+    context = predictor.extend([(predictor.initial, tokenizer.encode_typed("The cat")[1:])])[0]
+    after = predictor.extend([(context, pieces)])[0]
+    whole = math.exp(after.token_log_probabilities[-len(pieces) :].sum())
+    ends = [
+        i for i, piece in enumerate(tokenizer.pieces) if piece[:1] in b" \n,.()" or piece[:1] in b'!"#$%&*+/:;<=>?@'
+    ]
+    following = np.exp(after.next_log_probabilities)
+    # What else can write the word, piece by piece, adds a little; of the other signs' bytes none is likely.
+    assert best["probability"] == pytest.approx(whole * following[ends].sum(), rel=0.05)
+
+
+def test_keystrokes_of_a_word_share_what_they_read(subworded, monkeypatch):
+    rows = []
+    extend = subworded.predictor.extend
+    monkeypatch.setattr(subworded.predictor, "extend", lambda jobs: rows.append(len(jobs)) or extend(jobs))
+    texts = ("The ", "The c", "The ca", "The c", "The ")
+    with TestClient(create_app(subworded.predictor, rate=None)) as client:
+        counts = []
+        for text in texts:
+            before = sum(rows)
+            answer = post(client, "suggest", text=text, k=10)
+            counts.append(sum(rows) - before)
+        assert counts[0] > 3  # the text, and the beginnings of words after it
+        assert counts[3:] == [0, 0]
+        # The word that is taken was read when it was suggested.
+        before = sum(rows)
+        app = client.app
+        word = words_of(post(client, "suggest", text="The c", k=1))[0]
+        if len(subworded.tokenizer.encode_further(word)) == 1:
+            client.portal.call(app.state.engine.context, f"The {word}")
+            assert sum(rows) == before
+    assert answer["suggestions"]
+
+
+def test_a_stream_equals_the_whole_text(client):
+    state = None
+    for text in ("The cat", "sat", ", ", "and", "\nThe", "dog's"):
+        answer = post(client, "stream", state=state, text=text, k=4)
+        state = answer["state"]
+    whole = post(client, "suggest", text="The cat sat, and\nThe dog's ", k=4)
+    assert words_of(answer) == words_of(whole)
+    np.testing.assert_allclose(probabilities(answer), probabilities(whole), rtol=1e-4)
+    begun = post(client, "stream", state=state, prefix="ca", k=3)
+    expected = post(client, "suggest", text="The cat sat, and\nThe dog's ca", k=3)
+    assert words_of(begun) == words_of(expected)
+    assert begun["prefix_probability"] == pytest.approx(expected["prefix_probability"], rel=1e-4)
+
+
+def test_each_word_is_scored_with_its_pieces(client, subworded):
+    text = "The  cat's hat,\n\n(on) caf\u00e9 "
+    answer = post(client, "score", text=text)
+    assert [word["text"] for word in answer["words"]] == ["The", "cat's", "hat,", "\n", "(on)", "caf\u00e9"]
+    assert all(text[word["start"] : word["end"]] == word["text"] for word in answer["words"])
+    tokens = [token for word in answer["words"] for token in word["tokens"]]
+    ids = subworded.tokenizer.encode_typed(text.rstrip())
+    np.testing.assert_allclose(
+        [token["log_probability"] for token in tokens], subworded.predictor.score(ids[1:]), rtol=1e-4
+    )
+    assert answer["num_tokens"] == len(ids) - 1
+    assert "".join(token["word"] for token in answer["words"][2]["tokens"]) == "hat,"
+    assert [token["word"] for token in answer["words"][3]["tokens"]] == ["<eos>"]
+    later = post(client, "score", text=text, start=5)
+    assert later == {**answer, "words": answer["words"][1:]}
+
+
+def test_one_call_for_a_long_text_equals_token_by_token(client, subworded):
+    text = "The cat's hat sat on the dog, (the) mat. " * 40
+    predictor = subworded.predictor
+    ids = predictor.encode(text.rstrip())
+    assert len(ids) > 512  # more than are scored together
+    context = predictor.extend([(predictor.initial, ids)])[0]
+    np.testing.assert_allclose(predictor.score(ids), context.token_log_probabilities, rtol=1e-4, atol=1e-5)
+    answer = post(client, "suggest", text=text, k=5)
+    pairs = zip(words_of(answer), probabilities(answer), strict=True)
+    expected = suggest(subworded.model, subworded.tokenizer, text.rstrip(), 5)
+    assert dict(pairs) == pytest.approx({each.word: each.probability for each in expected}, rel=1e-3)
+
+
+def test_a_saved_model_is_served_as_its_run(subworded, tmp_path):
+    module = tf.Module()
+    subworded.tokenizer.save(tmp_path / Subwords.FILE)
+    module.weights = [weight.value for weight in subworded.network.weights]
+    module.tokenizer = tf.saved_model.Asset(str(tmp_path / Subwords.FILE))
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    loaded = Predictor.load(tmp_path / "model")
+    assert loaded.fingerprint == subworded.predictor.fingerprint
+    assert loaded.tokenizer == subworded.tokenizer
+    np.testing.assert_array_equal(
+        loaded.initial.next_log_probabilities, subworded.predictor.initial.next_log_probabilities
+    )
+
+
+def test_the_version_says_what_is_read(client):
+    assert client.get("/version").json()["tokens"] == "subwords"
+
+
+@pytest.mark.parametrize("text", ["\u65e5" * 3_333, "x" * 10_000, "\n" * 10_000, "the cat, " * 1_100])
+def test_long_texts_are_answered(client, text):
+    assert post(client, "suggest", text=text, complete=False)["suggestions"]
+    counts = {"\u65e5": 10_000, "x": 10_000, "\n": 0, "t": 3_300}
+    tokens = post(client, "score", text=text, start=9_990)["num_tokens"]
+    assert 0.8 * counts[text[0]] <= tokens <= counts[text[0]] + 1
