@@ -16,11 +16,12 @@ times in all, the new word w gets c(w) / (c(new) + n) of it. `<unk>` keeps the r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
-from kerasptb.data.tokenizer import UNK
+from kerasptb.data.tokenizer import EOS, UNK
 from kerasptb.data.typed_text import fold_case
 from kerasptb.data.vocabulary import Vocabulary
 
@@ -124,6 +125,50 @@ class WordCache:
         for back in range(1, order + 1):
             same &= ids[order - back : len(ids) - back] == ids[-back]
         return ids[order:][same]
+
+
+class TypedWords:
+    """The words that a writer used last, of a model whose words are of pieces: any word can be one of them.
+
+    It never changes; `extended` gives another.
+
+    Args:
+        words: the words in their order, `<eos>` for a line's end among them.
+    """
+
+    def __init__(self, words: Iterable[str] = (EOS,)) -> None:
+        self.words = tuple(words)[-WINDOW:]
+
+    def extended(self, words: Iterable[str]) -> TypedWords:
+        """Returns the cache after more words; a capital at the beginning of a line says nothing."""
+        added, last = [], self.words[-1:]
+        for word in words:
+            added.append(_uncapitalized(word) if last == (EOS,) else word)
+            last = (word,)
+        return TypedWords((*self.words, *added))
+
+    def shares(self) -> tuple[float, dict[str, float]]:
+        """Returns what makes the probabilities of the module's formula: p'(w) = shares[w] + of_model * p(w).
+
+        Returns:
+            of_model: what remains for the model's probabilities.
+            shares: mapping from each word in the cache to its share.
+        """
+        of_model, shares, words = 1.0, dict[str, float](), self.words
+        places = list(range(len(words)))
+        for order, k in enumerate(_WORTH):
+            if order:  # those after the same `order` words
+                places = [i for i in places if i >= order and words[i - order] == words[-order]]
+            if not places:
+                break
+            counts = Counter([words[i] for i in places])
+            left = k * len(counts) / (len(places) + k * len(counts))
+            of_model *= left
+            shares = {word: share * left for word, share in shares.items()}
+            for word, count in counts.items():
+                shares[word] = shares.get(word, 0.0) + count * left / (k * len(counts))
+        shares.pop(EOS, None)
+        return of_model, shares
 
 
 def _uncapitalized(word):
