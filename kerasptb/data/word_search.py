@@ -11,9 +11,10 @@ that asks its caller for the contexts after pieces, so that it does not matter h
 import bisect
 import dataclasses
 import functools
+import itertools
 import math
 import unicodedata
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -218,6 +219,15 @@ def run_search(search: Generator[list[Beginning], list[Any], Any], read: Callabl
             asked = search.send(read(asked))
     except StopIteration as end:
         return end.value
+
+
+def typed_words(text: str) -> Iterator[str]:
+    """Yields the words of a text as the search finds them: signs of punctuation are words, a line's end is `<eos>`."""
+    for of_word, run in itertools.groupby(text, _is_of_word):
+        if of_word:
+            yield "".join(run)
+        else:
+            yield from (EOS if sign == "\n" else sign for sign in run if sign == "\n" or not sign.isspace())
 
 
 def begins_paragraph(tokenizer: Tokenizer, text: str) -> bool:

@@ -10,9 +10,9 @@ import itertools
 import numpy as np
 
 from kerasptb.data import UNK
-from kerasptb.data.typed_text import read_part, read_words
-from kerasptb.data.word_cache import WINDOW, WordCache
-from kerasptb.data.word_search import pieces_of, search_next
+from kerasptb.data.typed_text import fold_case, read_part, read_words
+from kerasptb.data.word_cache import MAX_CHARACTERS, WINDOW, TypedWords, WordCache
+from kerasptb.data.word_search import NextWords, pieces_of, search_next, typed_words
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
@@ -154,7 +154,7 @@ class SuggestionEngine:
         Returns:
             written: the finished part.
             prefix: the rest, with the space before it, see `Tokenizer.split_typed`; "" if it is no more than a space.
-            cache: the `WordCache` after the finished part; `None` unless `learn`.
+            cache: the words of the finished part, see `remember`; `None` unless `learn`.
 
         Raises:
             BusyError: if too many requests are waiting.
@@ -164,24 +164,24 @@ class SuggestionEngine:
         cache = await self.remember(text[:whole]) if learn else None
         written, prefix = text.rstrip(" "), ""
         if complete:
-            written, prefix = self.predictor.tokenizer.split_typed(text, cache.folded if cache else ())
+            written, prefix = self.predictor.tokenizer.split_typed(text, getattr(cache, "folded", ()))
         if learn and len(written) > whole:
             cache = await self.remember(written[whole:], cache)
         return written, prefix if prefix.strip() else "", cache
 
     async def remember(self, text, cache=None):
-        """Returns the `WordCache` after more text.
+        """Returns the words typed last after more text: a `WordCache`, or `TypedWords` of a model of pieces.
 
         Args:
             text: any text whose last word is whole.
-            cache: the `WordCache` before it; `None` at the beginning, before which a line has ended.
+            cache: that before it; `None` at the beginning, before which a line has ended.
 
         Raises:
             BusyError: if too many requests are waiting.
         """
-        if not self._pieces.are_words:
-            raise BadRequestError("`learn` needs a model of words, such as one trained with `--tokens words`.")
-        if cache is None:
+        if cache is None and not self._pieces.are_words:
+            cache = TypedWords()
+        elif cache is None:
             eos_id = self.predictor.tokenizer.eos_id
             cache = WordCache(self.predictor.tokenizer, [] if eos_id is None else [eos_id])
         return await self._written.submit((text, cache))
@@ -193,7 +193,7 @@ class SuggestionEngine:
             context: a `Context`.
             prefix: beginning of a word, with the space before it; "" for any.
             k: number of suggestions; fewer if there are fewer words.
-            cache: a `WordCache` of the words typed before, which makes them more probable; `None` for none.
+            cache: the words typed before, which become more probable, see `remember`; `None` for none.
             begins: see `begins_paragraph`.
 
         Returns:
@@ -207,7 +207,7 @@ class SuggestionEngine:
         """
         if context.next_log_probabilities is None:
             raise BadRequestError("Expected a text with at least one word: the model's vocabulary has no <eos>.")
-        if cache is not None:
+        if cache is not None and self._pieces.are_words:
             return self._rank_learned(np.exp(context.next_log_probabilities, dtype="float64"), prefix, k, cache)
         log_probabilities = lambda context: context.next_log_probabilities  # noqa: E731
         search = search_next(self._pieces, context, log_probabilities, prefix, k, (UNK,), begins)
@@ -216,7 +216,7 @@ class SuggestionEngine:
             while True:
                 beginnings = search.send(await self._after_beginnings(beginnings))
         except StopIteration as end:
-            found = end.value
+            found = end.value if cache is None else _with_typed(end.value, cache, prefix, k)
         return [Suggestion(word, probability) for word, probability in found.words], found.prefix_probability
 
     def _rank_learned(self, probabilities, prefix, k, cache):
@@ -262,6 +262,8 @@ class SuggestionEngine:
     def _after(self, text, cache):
         parts = text.rsplit(None, WINDOW + 1)  # one more, so that the first of them does not seem to begin a line
         last = text[len(parts[0]) :] if len(parts) > WINDOW + 1 else text
+        if not self._pieces.are_words:
+            return cache.extended(word for word in typed_words(last) if len(word) <= MAX_CHARACTERS)
         return cache.extended(read_words(cache.vocabulary, last, self._words_of))
 
     def _words_of(self, part):
@@ -361,6 +363,17 @@ class _SharedRead:
         forget, self._forget = self._forget, None
         if forget is not None:
             forget()
+
+
+def _with_typed(found, cache, prefix, k):
+    """Returns `NextWords` with those of `TypedWords`. What the search did not find has no probability of the model."""
+    of_model, shares = cache.shares()
+    begun = fold_case(prefix.removeprefix(" "))
+    shares = {word: share for word, share in shares.items() if fold_case(word).startswith(begun)}
+    words = {word: of_model * probability for word, probability in found.words}
+    words |= {word: words.get(word, 0.0) + share for word, share in shares.items()}
+    total = of_model * found.prefix_probability + sum(shares.values())
+    return NextWords(sorted(words.items(), key=lambda pair: -pair[1])[:k], min(total, 1.0))
 
 
 def _one_by_one(function):

@@ -1,10 +1,11 @@
 """A recurrent state as text, which a client passes from one request to the next.
 
 A token is the base64 form of a version, the fingerprint of the model, the state as little-endian float32, and a digest
-of these. In version 2 the last words that were typed follow the state (see `WordCache`): how many, their ids, and the
-words that the model does not know. The digest detects a damaged token. It is not a signature: a client that invents a
-state gets the predictions of that state, and no other client is affected. So any server of the same model accepts it,
-also after a restart. Nor is it a secret: whoever has a token can read these words in it.
+of these. In version 2 the last words that were typed follow the state: of a model of words (see `WordCache`) how many,
+their ids, and the words that the model does not know; else (see `TypedWords`) the words. The digest detects a damaged
+token. It is not a signature: a client that invents a state gets the predictions of that state, and no other client is
+affected. So any server of the same model accepts it, also after a restart. Nor is it a secret: whoever has a token can
+read these words in it.
 """
 
 import base64
@@ -13,13 +14,16 @@ import hashlib
 
 import numpy as np
 
-from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, WordCache
+from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, TypedWords, WordCache
+from kerasptb.data.word_search import pieces_of
 from kerasptb.serving.errors import StateError
 
 _STATE_ALONE, _WITH_WORDS = b"\x01", b"\x02"
 _DIGEST_SIZE = 8
 # A cell's state grows by at most 1 per word. Far larger numbers would give NaN in place of probabilities.
 _LARGEST = 1e6
+# So many bytes of words that are written out are kept: those of 2,000 words and more in most languages.
+_MAX_TYPED_BYTES = 32_000
 _AGAIN = "Begin again without a state."
 
 
@@ -29,11 +33,13 @@ def encode_state(state, fingerprint, cache=None):
     Args:
         state: float32 [S].
         fingerprint: hexadecimal digest of the model.
-        cache: the `WordCache` of the words typed before; `None` for none.
+        cache: the `WordCache` or `TypedWords` of the words typed before; `None` for none.
     """
     content = bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
     if cache is None:
         content = _STATE_ALONE + content
+    elif isinstance(cache, TypedWords):
+        content = _WITH_WORDS + content + _newest("\n".join(cache.words).encode())
     else:
         ids = cache.ids.astype(_id_type(len(cache.vocabulary)))
         words = "\n".join(cache.new_words).encode()
@@ -41,18 +47,18 @@ def encode_state(state, fingerprint, cache=None):
     return base64.urlsafe_b64encode(content + _digest(content)).rstrip(b"=").decode()
 
 
-def decode_state(token, fingerprint, state_size, vocabulary):
+def decode_state(token, fingerprint, state_size, tokenizer):
     """Returns what is in a token.
 
     Args:
         token: the result of `encode_state`.
         fingerprint: hexadecimal digest of the model that the state is for.
         state_size: number S of floats.
-        vocabulary: the model's `Vocabulary`.
+        tokenizer: the model's `Tokenizer`.
 
     Returns:
         state: float32 [S].
-        cache: the `WordCache` of the words typed before; `None` if there is none in the token.
+        cache: the `WordCache` or `TypedWords` of the words typed before; `None` if there is none in the token.
 
     Raises:
         StateError: if it is not a token, is damaged, or belongs to another model.
@@ -74,7 +80,8 @@ def decode_state(token, fingerprint, state_size, vocabulary):
     whole = len(state) == 4 * state_size and bool(words) == with_words
     if not whole or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
         raise StateError(f"`state` does not hold {state_size} numbers such as a model's state has. {_AGAIN}")
-    return np.frombuffer(state, "<f4").astype(np.float32), _decode_words(words, vocabulary) if with_words else None
+    decode = _decode_words if pieces_of(tokenizer).are_words else _decode_typed
+    return np.frombuffer(state, "<f4").astype(np.float32), decode(words, tokenizer) if with_words else None
 
 
 def largest_token(state_size, vocabulary_size):
@@ -82,7 +89,7 @@ def largest_token(state_size, vocabulary_size):
 
     Args:
         state_size: number S of floats of a state.
-        vocabulary_size: number V of words.
+        vocabulary_size: number V of tokens.
     """
     words = 2 + WINDOW * _id_type(vocabulary_size).itemsize + MAX_NEW * (4 * MAX_CHARACTERS + 1)
     return (4 * (64 + 4 * state_size + words)) // 3
@@ -109,6 +116,23 @@ def _decode_words(content, vocabulary):
     if not sound:
         raise StateError(f"`state` does not hold words such as an answer's state has. {_AGAIN}")
     return WordCache(vocabulary, np.frombuffer(ids, id_type), new_words)
+
+
+def _decode_typed(content, _):
+    """Returns the `TypedWords` of the part of a token after the state."""
+    try:
+        words = content.decode().split("\n")
+    except UnicodeDecodeError:
+        words = [""]
+    sound = len(words) <= WINDOW and all(len(word) <= MAX_CHARACTERS and word.split() == [word] for word in words)
+    if not sound:
+        raise StateError(f"`state` does not hold words such as an answer's state has. {_AGAIN}")
+    return TypedWords(words)
+
+
+def _newest(words):
+    """Returns lines, one a word, without the oldest of more than `_MAX_TYPED_BYTES`."""
+    return words if len(words) <= _MAX_TYPED_BYTES else words[-_MAX_TYPED_BYTES:].partition(b"\n")[2]
 
 
 def _id_type(vocabulary_size):

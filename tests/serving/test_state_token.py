@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasptb.data import Vocabulary
-from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, WordCache
+from kerasptb.data import EOS, Subwords, Vocabulary
+from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, TypedWords, WordCache
 from kerasptb.serving.errors import StateError
 from kerasptb.serving.state_token import decode_state, encode_state, largest_token
 
@@ -106,3 +106,25 @@ def test_a_vocabulary_without_unk_has_no_new_words():
     content = b"\x02" + bytes.fromhex(FINGERPRINT) + STATE.tobytes() + b"\x00\x00zebra"
     with pytest.raises(StateError, match="does not hold words"):
         decode_state(forged(content), FINGERPRINT, 4, Vocabulary(["the"]))
+
+
+def test_words_written_out_come_back_but_for_the_oldest_of_very_many():
+    characters = Subwords.characters()
+    words = (EOS, "the", "caf\u00e9", ",", "zebra")
+    _, cache = decode_state(encode_state(STATE, FINGERPRINT, TypedWords(words)), FINGERPRINT, 4, characters)
+    assert cache.words == words
+    many = [f"{i:04}" + "\U0001d51e" * (MAX_CHARACTERS - 4) for i in range(WINDOW)]
+    token = encode_state(STATE, FINGERPRINT, TypedWords(many))
+    kept = decode_state(token, FINGERPRINT, 4, characters)[1].words
+    assert len(token) <= largest_token(4, 256)
+    assert kept == tuple(many[-len(kept) :])
+    assert len(kept) > 200
+
+
+@pytest.mark.parametrize(
+    "words", [b"\xff", b"a b", b"a\n\nb", b"z" * (MAX_CHARACTERS + 1), b"\n".join([b"z"] * (WINDOW + 1))]
+)
+def test_forged_words_written_out_are_refused(words):
+    content = b"\x02" + bytes.fromhex(FINGERPRINT) + STATE.tobytes() + words
+    with pytest.raises(StateError, match=r"does not hold words .* Begin again"):
+        decode_state(forged(content), FINGERPRINT, 4, Subwords.characters())

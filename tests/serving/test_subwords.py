@@ -155,6 +155,33 @@ def test_a_saved_model_is_served_as_its_run(subworded, tmp_path):
     )
 
 
+def test_words_of_the_writer_are_suggested(client):
+    text = "The zebra sat, and the zebra-hat sat.\nThe Kim sat, the "
+    assert "zebra" not in words_of(post(client, "suggest", text=text + "z", k=10))
+    learned = post(client, "suggest", text=text + "ze", learn=True)
+    assert words_of(learned)[:2] == ["zebra", "zebra-hat"]
+    assert sum(probabilities(learned)[:2]) <= learned["prefix_probability"] <= 1
+    assert words_of(post(client, "suggest", text=text + "ki", k=1, learn=True)) == ["Kim"]
+
+    def probability(learn):
+        answer = post(client, "suggest", text=text, k=100, learn=learn)
+        assert answer["prefix_probability"] == pytest.approx(1.0, abs=0.3)
+        return dict(zip(words_of(answer), probabilities(answer), strict=True)).get("zebra", 0.0)
+
+    assert probability(learn=True) > probability(learn=False) + 0.02
+
+
+def test_a_stream_learns_as_the_whole_text_does(client):
+    state, whole = None, ""
+    for words in ("The zebra", "sat, ", "\nThe", "gnu", "sat"):
+        answer = post(client, "stream", state=state, text=words, k=10, learn=True)
+        state, whole = answer["state"], whole + words.removesuffix(" ") + (" " if words != "sat, " else "")
+    expected = post(client, "suggest", text=whole, k=10, learn=True)
+    assert words_of(answer) == words_of(expected)
+    np.testing.assert_allclose(probabilities(answer), probabilities(expected), rtol=1e-4)
+    assert words_of(post(client, "stream", state=state, prefix="Z", k=1, learn=True)) == ["zebra"]
+
+
 def test_the_version_says_what_is_read(client):
     assert client.get("/version").json()["tokens"] == "subwords"
 
