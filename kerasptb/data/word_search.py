@@ -26,7 +26,9 @@ from kerasptb.data.typed_text import fold_case
 _MORE = 5
 # Words that take more pieces, after those that write what was typed, are not looked for.
 _MAX_ROUNDS = 8
-# After the first round, no more for words of a smaller share of the probability of the prefix.
+# Nor are words of pieces that begin with more characters.
+_MAX_PREFIX = 40
+# After the first round, nor those of a smaller share of the probability of the prefix, or of the likeliest beginning.
 _LEAST_SHARE = 1e-3
 _AFTER_ANY = "\U0010ffff"
 
@@ -167,6 +169,8 @@ def search_next(
     Returns:
         `NextWords`, with fewer than k words if there are fewer, or if the others are all but impossible.
     """
+    if len(prefix) > _MAX_PREFIX and not pieces.are_words:
+        return NextWords([], 0.0)
     width = k + len(exclude) + _MORE
     first = log_probabilities(context)
     if begins and not prefix:
@@ -185,7 +189,8 @@ def search_next(
             else:
                 waiting.append(beam)
         enough = sorted(found.values(), reverse=True)[k - 1 : k]
-        least = max(*enough, _LEAST_SHARE * total if turn else 0.0, 0.0)
+        likely = max([total, *(math.exp(beam.log_probability) for beam in waiting)]) if turn else 0.0
+        least = max([_LEAST_SHARE * likely, *enough])
         waiting = [beam for beam in waiting if np.exp(beam.log_probability) > least]
         if not waiting:
             break

@@ -87,6 +87,23 @@ def test_words_that_are_all_but_impossible_cost_no_further_round():
     assert len(rounds) <= 3
 
 
+def test_a_long_beginning_costs_a_row_or_two_for_each_piece_and_a_very_long_one_nothing():
+    rows = []
+
+    def search(prefix):
+        rows.clear()
+        values = np.full(256, np.log(1 / 256))
+        values[ord("X") - ord("!")] -= 8  # a capital is all but impossible
+        searching = search_next(pieces_of(Subwords.characters()), None, lambda context: values, prefix, 100)
+        return run_search(searching, lambda beginnings: rows.append(len(beginnings)) or [None] * len(beginnings))
+
+    assert search(" " + "x" * 39).prefix_probability > 0
+    assert 39 < len(rows) < 50
+    assert max(rows[:39]) <= 2
+    assert search(" " + "x" * 40).words == []
+    assert rows == []
+
+
 @pytest.mark.parametrize(
     ("text", "whole", "prefix"),
     [
