@@ -196,7 +196,8 @@ class Subwords(Tokenizer):
 
     def units_typed(self, text: str) -> list[Unit]:
         """Returns the words of a text with the signs at them and the spaces before, and the line ends."""
-        units, begin = [], 0
+        units: list[Unit] = []
+        begin = 0
         for line in text.split("\n"):
             units += self._units(line, begin) if line else []
             begin += len(line) + 1

@@ -11,6 +11,7 @@ that asks its caller for the contexts after pieces, so that it does not matter h
 import bisect
 import dataclasses
 import functools
+import heapq
 import itertools
 import math
 import unicodedata
@@ -179,7 +180,10 @@ def search_next(
         whole, ids = 1.0 if prefix else pieces.end_probability(first), pieces.fitting(prefix)
     before = -np.log(max(whole, 1e-30))
     beams = _likeliest(pieces, first, ids, width, "", before, context)
-    total = _mass(first, np.setdiff1d(ids[pieces.covers(ids, prefix)], pieces.ids_of(exclude)), before)
+    covering = ids[pieces.covers(ids, prefix)]
+    if excluded := pieces.ids_of(exclude):
+        covering = np.setdiff1d(covering, excluded)
+    total = _mass(first, covering, before)
     found = _Found(exclude)
     for turn in range(_MAX_ROUNDS + len(prefix)):
         waiting = []
@@ -188,24 +192,25 @@ def search_next(
                 found.add(beam.written, np.exp(beam.log_probability))
             else:
                 waiting.append(beam)
-        enough = sorted(found.values(), reverse=True)[k - 1 : k]
         likely = max([total, *(math.exp(beam.log_probability) for beam in waiting)]) if turn else 0.0
-        least = max([_LEAST_SHARE * likely, *enough])
+        least = max(_LEAST_SHARE * likely, found.least_of(k))
         waiting = [beam for beam in waiting if np.exp(beam.log_probability) > least]
         if not waiting:
             break
         contexts = yield waiting
+        read = [(beam, after, log_probabilities(after)) for beam, after in zip(waiting, contexts, strict=True)]
+        for beam, _, following in read:
+            if len(beam.written) >= len(prefix) and beam.written.strip():
+                found.add(beam.written, np.exp(beam.log_probability) * pieces.end_probability(following))
+        least = max(least, found.least_of(k))
         beams = []
-        for beam, after in zip(waiting, contexts, strict=True):
-            following, rest = log_probabilities(after), prefix[len(beam.written) :]
+        for beam, after, following in read:
+            rest = prefix[len(beam.written) :]
             if rest or not beam.written:
                 fits = pieces.fitting(rest)
                 total += _mass(following, fits[pieces.covers(fits, rest)], beam.log_probability)
-            elif beam.written.strip():
-                found.add(beam.written, np.exp(beam.log_probability) * pieces.end_probability(following))
-                fits = pieces.going_on
             else:
-                fits = pieces.after_space
+                fits = pieces.going_on if beam.written.strip() else pieces.after_space
             beams += _likeliest(pieces, following, fits, width, beam.written, beam.log_probability, after, least)
         beams = sorted(beams, key=lambda beam: -beam.log_probability)[:width]
     return NextWords(sorted(found.items(), key=lambda pair: -pair[1])[:k], min(total, 1.0))
@@ -290,6 +295,10 @@ class _Found(dict):
     def __init__(self, exclude):
         super().__init__()
         self._exclude = exclude
+
+    def least_of(self, k):
+        """Returns the least probability of the likeliest k; 0 if there are fewer."""
+        return min(heapq.nlargest(k, self.values())) if len(self) >= k else 0.0
 
     def add(self, written, probability):
         try:
