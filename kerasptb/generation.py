@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Tokenizer
-from kerasptb.data.word_search import pieces_of, run_search, search_words
+from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_words
 
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
@@ -62,10 +62,11 @@ def suggest(
     most = len(vocabulary) - len(_excluded_ids(model, vocabulary, exclude)) if pieces.are_words else math.inf
     if not 1 <= k <= most:
         raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
-    whole, prefix = vocabulary.split_typed(text) if complete else (text, "")
+    whole, prefix = vocabulary.split_typed(text) if complete else (text.rstrip(" "), "")
     reader = _Reader(model)
     context = reader.read(encode_text(vocabulary, whole))
-    search = search_words(pieces, context, lambda context: context.log_probabilities, prefix, k, excluded)
+    begins = begins_paragraph(vocabulary, whole)
+    search = search_words(pieces, context, lambda context: context.log_probabilities, prefix, k, excluded, begins)
     return [Suggestion(word, probability) for word, probability in run_search(search, reader.extend)]
 
 

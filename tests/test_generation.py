@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerasptb.data import DataError, Vocabulary
+from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.generation import encode_text, generate, sample, suggest
 from kerasptb.models import LanguageModel
 
@@ -184,3 +184,14 @@ def test_words_that_are_left_out_are_the_callers_choice(model):
     twice = ["<unk>"] * len(VOCABULARY)
     assert len(suggest(model, VOCABULARY, "the", k=9, exclude=twice)) == 9
     assert len(generate(model, VOCABULARY, "the", 4, exclude=twice)) == 4
+
+
+def test_characters_begin_a_paragraph_without_a_space_and_a_space_at_the_end_says_nothing():
+    characters = Subwords.characters()
+    model = LanguageModel(256, 4, 4, batch_size=1, num_steps=4, seed=2)
+    bias = np.full(256, -9.0, "float32")
+    bias[characters.encode("ab .\n")] = 2.0
+    model.get_layer("logits").bias.assign(bias)
+    for text in ("", "ab\n"):
+        assert {"a", "b"} < {suggestion.word for suggestion in suggest(model, characters, text, 4)}
+    assert suggest(model, characters, "ab ", 5) == suggest(model, characters, "ab", 5)
