@@ -46,7 +46,11 @@ def add_parser(commands):
         action="store_true",
         help="with --keyboard: the suggestions learn from the words typed before, new ones too",
     )
-    command.add_argument("--text", metavar="FILE", help="with --keyboard: type this text, a sentence a line")
+    command.add_argument(
+        "--text",
+        metavar="FILE",
+        help="with --keyboard: type this text; for a run of words a sentence a line",
+    )
     command.add_argument(
         "--num-steps",
         type=arguments.positive,
@@ -61,6 +65,8 @@ def execute(options):
 
     _check(options)
     run = load_run(options.run)
+    if options.keyboard and options.continuous_cache and run.vocabulary.kind != "words":
+        raise ValueError(f"--keyboard takes --continuous-cache for a run of words. Received: {run.vocabulary.kind}.")
     options.split, options.keys = options.split or "test", options.keys or 3
     if options.text is not None:
         _type_own_text(options, run)
@@ -145,7 +151,8 @@ def _type_own_text(options, run):
     from kerasptb.evaluation import evaluate_keyboard_on_text
 
     model = run.load_model(**arguments.overrides(options))
-    result = evaluate_keyboard_on_text(model, run.vocabulary, text, options.keys, options.learn)
+    keep_lines = run.settings.data.keep_lines
+    result = evaluate_keyboard_on_text(model, run.vocabulary, text, options.keys, options.learn, keep_lines)
     _report_typing(options, result, options.text, {"text": options.text})
 
 

@@ -8,28 +8,39 @@ found after j letters takes j + 1 keystrokes, and one that never is takes n + 1.
 
     keystroke savings = 1 - keystrokes / characters
 
-- `<unk>` and `N` stand for words that the text does not name. They are never on a key, and are typed in full, with the
-  letters that stand in the text; they count among the words that recall is a share of.
-- A word that the vocabulary lacks is typed in full, until it is in a cache of the words typed before.
-- `<eos>`, the end of a line, has a key of its own on every keyboard. It is neither a word nor a character here, and is
-  never suggested. The model reads it.
+What counts is the same for words, subwords and characters, so that their figures on a text compare. A word is what
+stands between white space, and its characters are those that stand there, and a space.
+
+- A sign of punctuation is typed with a key of its own. After a suggested word it takes the place of its space; the
+  space after the sign is typed. A word that follows a sign without a space is shown from its first letter on.
+- Of a word with signs around it, recall looks at the first word in it. A sign with spaces around it may be on a key.
+- A capital is a letter as others: shift is not counted. A word in small letters on a key serves for one with capitals.
+- In a text that has `<unk>`, it and `N` stand for words that the text does not name. They are never on a key, and are
+  typed in full; they count among the words that recall is a share of.
+- A word that a vocabulary of words lacks is typed in full, until it is in a cache of the words typed before.
+- The end of a line or paragraph has a key of its own on every keyboard. It is neither a word nor a character here, and
+  is never suggested. The model reads it.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from kerasptb.data import EOS, DataError, Vocabulary
+from kerasptb.data import EOS, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
-from kerasptb.data.typed_text import PrefixIndex, fold_case, read_words
+from kerasptb.data.paragraphs import Paragraphs
+from kerasptb.data.typed_text import LINE_END, PrefixIndex, fold_case, read_part
 from kerasptb.data.word_cache import WordCache
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_rows
+from kerasptb.evaluation.written_text import Shown, Unit, find_units, read_parts
 from kerasptb.models import LanguageModel
 
+_NOTHING = "Expected a text with at least one word to type. Received: none"
 # Scores, of words times V, that are in memory at once: with what is made of them some 40 MB.
 _BLOCK_SCORES = 2_500_000
 
@@ -43,8 +54,8 @@ class KeyboardEvaluation:
         top3: the share that one of the first three keys shows then.
         keystroke_savings: the share of characters that need not be typed.
         savings_ceiling: the same if each word that can be shown were shown before its first letter.
-        num_words: words typed, with `<unk>` and `N`, without `<eos>`.
-        num_characters: their letters, and a space for each.
+        num_words: words typed, with `<unk>` and `N`, without the ends of lines.
+        num_characters: their characters, signs of punctuation among them, and a space for each.
         num_keystrokes: keys pressed.
         keys: number of words shown at a time.
     """
@@ -57,6 +68,40 @@ class KeyboardEvaluation:
     num_characters: int
     num_keystrokes: int
     keys: int
+
+
+class _Counts:
+    """What was typed so far."""
+
+    def __init__(self, keys):
+        self._keys = keys
+        self._words = self._characters = self._keystrokes = self._at_best = self._top1 = self._top3 = 0
+
+    def add(self, units, shown):
+        """Adds what stands between two spaces, a list of `Unit`s and one of when keys show each."""
+        for unit, when in zip(units, shown, strict=True):
+            in_full = len(unit.text) + (unit is units[-1])  # the space after it all
+            self._characters += in_full
+            self._keystrokes += in_full if when.typed is None else min(max(when.typed, unit.shown_from) + 1, in_full)
+            self._at_best += min(unit.shown_from + 1, in_full) if when.possible else in_full
+        word = next((i for i, unit in enumerate(units) if unit.is_word), 0)
+        rank = None if units[word].shown_from else shown[word].rank
+        self._words += 1
+        self._top1 += rank is not None and rank < 1
+        self._top3 += rank is not None and rank < 3
+
+    def result(self):
+        words, characters = max(self._words, 1), max(self._characters, 1)
+        return KeyboardEvaluation(
+            top1=self._top1 / words,
+            top3=self._top3 / words,
+            keystroke_savings=1 - self._keystrokes / characters,
+            savings_ceiling=1 - self._at_best / characters,
+            num_words=self._words,
+            num_characters=self._characters,
+            num_keystrokes=self._keystrokes,
+            keys=self._keys,
+        )
 
 
 class Typist:
@@ -74,24 +119,29 @@ class Typist:
         self._place = np.full(len(vocabulary), -1)
         self._place[self._index.sorted_ids] = np.arange(len(self._index.sorted_ids))
         self._spans: dict[int, np.ndarray] = {}
-        self._first_at = np.zeros(max(3, keys), "int64")  # words by the key that shows them before their first letter
-        self._num_words = self._num_characters = self._num_keystrokes = self._num_at_best = 0
+        self._counts = _Counts(keys)
 
-    def type(self, scores: np.ndarray, ids: np.ndarray, letters: Iterable[int] | None = None) -> None:
-        """Types words.
+    def type(self, scores: np.ndarray, ids: np.ndarray) -> None:
+        """Types words, each with a space after it.
+
+        Args:
+            scores: as in `find`.
+            ids: int32 [N], the words to type.
+        """
+        for word, shown in zip(ids, self.find(scores, ids), strict=True):
+            if word != self._eos_id:
+                self._counts.add([Unit(self._words[word], " ")], [shown])
+
+    def find(self, scores: np.ndarray, ids: np.ndarray) -> list[Shown]:
+        """Returns when the keys show words.
 
         Args:
             scores: float [N, V]; the words with the highest are shown, of equals the one with the lower id. A word of
                 minus infinity is not shown.
-            ids: int32 [N], the words to type.
-            letters: integers [N], how many letters each word has; `None` for those of the vocabulary's words.
+            ids: int32 [N], the words.
         """
         ids = np.asarray(ids)
-        typed = np.flatnonzero(ids != self._eos_id)
-        if letters is None:
-            letters = [len(self._words[i]) for i in ids]
-        letters = np.asarray(letters)[typed]
-        ids, scores = ids[typed], np.asarray(scores)[typed][:, self._index.sorted_ids]
+        scores = np.asarray(scores)[:, self._index.sorted_ids]
         places = self._place[ids]
         of_word = np.take_along_axis(scores, np.maximum(places, 0)[:, np.newaxis], axis=1)
         before = (scores > of_word) | ((scores == of_word) & (self._index.sorted_ids < ids[:, np.newaxis]))
@@ -99,35 +149,20 @@ class Typist:
         counts = np.zeros((len(ids), scores.shape[1] + 1), "int32")
         np.cumsum(before, axis=1, out=counts[:, 1:])
         known = (places >= 0) & (of_word[:, 0] > -np.inf)
-        for row, shown_at_all, word, length in zip(counts, known, ids, letters, strict=True):
-            self._num_words += 1
-            in_full = length + 1
-            self._num_characters += in_full
-            if not shown_at_all:
-                self._num_keystrokes += in_full
-                self._num_at_best += in_full
-                continue
-            first, end = self._spans_of(word)
-            ranks = row[end] - row[first]
-            shown = np.flatnonzero(ranks < self._keys)
-            self._num_keystrokes += shown[0] + 1 if len(shown) else in_full
-            self._num_at_best += 1
-            if ranks[0] < len(self._first_at):
-                self._first_at[ranks[0]] += 1
+        return [
+            self._find(word, row) if possible else Shown()
+            for word, row, possible in zip(ids, counts, known, strict=True)
+        ]
+
+    def _find(self, word, row):
+        first, end = self._spans_of(word)
+        ranks = row[end] - row[first]
+        shown = np.flatnonzero(ranks < self._keys)
+        return Shown(int(ranks[0]), int(shown[0]) if len(shown) else None, possible=True)
 
     def result(self) -> KeyboardEvaluation:
         """Returns the `KeyboardEvaluation` of all words typed so far."""
-        words, characters = max(self._num_words, 1), max(self._num_characters, 1)
-        return KeyboardEvaluation(
-            top1=float(self._first_at[0] / words),
-            top3=float(self._first_at[:3].sum() / words),
-            keystroke_savings=float(1 - self._num_keystrokes / characters),
-            savings_ceiling=float(1 - self._num_at_best / characters),
-            num_words=int(self._num_words),
-            num_characters=int(self._num_characters),
-            num_keystrokes=int(self._num_keystrokes),
-            keys=self._keys,
-        )
+        return self._counts.result()
 
     def _spans_of(self, word):
         """Returns where the words that begin as a word does begin and end, after 0, 1, ... of its letters."""
@@ -140,22 +175,22 @@ class Typist:
 
 def evaluate_keyboard(
     model: LanguageModel,
-    vocabulary: Vocabulary,
+    vocabulary: Tokenizer,
     ids: Sequence[int] | np.ndarray,
     keys: int = 3,
     cache: CacheSettings | None = None,
     learn: bool = False,
 ) -> KeyboardEvaluation:
-    """Types a text of word ids with a model's suggestions.
+    """Types a text of ids with a model's suggestions.
 
     Each word but the first is typed after all the words before it, read from a zero state.
 
     Args:
         model: a `LanguageModel`. It need not be compiled.
-        vocabulary: its `Vocabulary`.
+        vocabulary: its `Tokenizer`.
         ids: int32 [N], the text, of at least two words.
         keys: number of words shown at a time.
-        cache: `CacheSettings` of a continuous cache of the words typed before; `None` for none.
+        cache: `CacheSettings` of a continuous cache of the words typed before, for a `Vocabulary`; `None` for none.
         learn: whether the suggestions learn from the words typed before, as the server's with `learn` do.
 
     Returns:
@@ -163,49 +198,103 @@ def evaluate_keyboard(
 
     Raises:
         DataError: if the text is too short, or has no word to type.
-        ValueError: for word ids out of range, a vocabulary of another size than the model's, or `learn` with a `cache`.
+        ValueError: for ids out of range, a vocabulary of another size than the model's, or a `cache` with `learn` or
+            with subwords.
     """
     vocabulary.check_size(model.vocabulary_size)
-    words = [vocabulary.words[i] for i in checked_text(model, ids)]
-    return _evaluate(model, vocabulary, list(zip(words, words, strict=True)), keys, cache, learn)
+    ids = checked_text(model, ids)
+    if isinstance(vocabulary, Vocabulary):
+        words = [vocabulary.words[i] for i in ids]
+        parts = [[(None if word == EOS else Unit(word, " "), (word, word))] for word in words]
+        return _type_words(model, vocabulary, parts, keys, cache, learn)
+    return _type_pieces(model, vocabulary, ids, keys, cache, learn)
 
 
 def evaluate_keyboard_on_text(
     model: LanguageModel,
-    vocabulary: Vocabulary,
+    vocabulary: Tokenizer,
     text: str,
     keys: int = 3,
     learn: bool = False,
+    keep_lines: bool = False,
 ) -> KeyboardEvaluation:
     """Types a text as a person wrote it with a model's suggestions.
 
     Args:
         model: as in `evaluate_keyboard`, like the other arguments, the result and what is raised.
-        vocabulary: its `Vocabulary`.
-        text: the text, a sentence a line, read as `generation.encode_text` says. Words that the vocabulary lacks, and
-            numbers, are typed with their own letters.
+        vocabulary: its `Tokenizer`.
+        text: the text. For a `Vocabulary` a sentence a line, read as `generation.encode_text` says; words that it
+            lacks, and numbers, are typed with their own letters.
         keys: number of words shown at a time.
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
+        keep_lines: of subwords and characters, whether each line is a paragraph, as in `load_corpus`.
     """
     vocabulary.check_size(model.vocabulary_size)
-    words = [(EOS, EOS)] if EOS in vocabulary else []
-    words.extend(read_words(vocabulary, text))
-    return _evaluate(model, vocabulary, words, keys, None, learn)
+    if isinstance(vocabulary, Vocabulary):
+        end = [[(None, (EOS, EOS))]] if EOS in vocabulary else []
+        lines = ([_read_units(vocabulary, part) for part in line.split()] for line in LINE_END.split(text))
+        return _type_words(model, vocabulary, [part for line in lines for part in end + line], keys, None, learn)
+    text = "\n".join(Paragraphs(keep_lines).read(line.removesuffix("\r") for line in text.split("\n")))
+    return _type_pieces(model, vocabulary, vocabulary.encode_typed(text), keys, None, learn)
 
 
-def _evaluate(model, vocabulary, words, keys, cache, learn):
-    """Types words, pairs of each and what is typed for it."""
+def _read_units(vocabulary, part):
+    """Returns what stands between two spaces: its words with what `read_part` reads, other characters with `None`."""
+    units, done = [], 0
+    for word, typed in read_part(vocabulary, part):
+        start = part.replace("’", "'").index(typed.replace("’", "'"), done)
+        units += [(Unit(sign, ""), None) for sign in part[done:start]]
+        done = start + len(typed)
+        units.append((Unit(part[start:done], "" if start else " "), (word, typed)))
+    return units + [(Unit(sign, ""), None) for sign in part[done:]]
+
+
+def _type_words(model, vocabulary, parts, keys, cache, learn):
+    """Types a text of words.
+
+    A part is a list of pairs: a `Unit`, `None` for a line's end; and the word that it is read as with what is typed for
+    it, `None` if it is not read.
+    """
     if learn and cache is not None:
         raise ValueError("Expected a continuous cache or learning from what was typed. Received: both.")
-    first, to_type = words[:1], words[1:]  # the first is read only
-    if all(word == EOS for word, _ in to_type):
-        raise DataError("Expected a text with at least one word to type. Received: none")
+    if all(unit is None for part in parts[1:] for unit, _ in part):
+        raise DataError(_NOTHING)
+    pairs = [pair for part in parts for _, pair in part if pair]
+    found = iter([None, *_find_words(model, vocabulary, pairs, keys, cache, learn)])  # the first is read only
+    counts = _Counts(keys)
+    for part in parts:
+        units, shown = [unit for unit, _ in part], [next(found) if pair else Shown() for _, pair in part]
+        if None not in units and None not in shown:
+            counts.add(units, shown)
+    return counts.result()
+
+
+def _type_pieces(model, tokenizer, ids, keys, cache, learn):
+    """Types a text of pieces, which are ids, int32 [N]."""
+    check_sizes(keys=keys)
+    if cache is not None:
+        raise ValueError(f"Expected a continuous cache for a model of words. Received: one of {tokenizer.kind}.")
+    parts = list(read_parts(tokenizer, ids))
+    typed = [None not in part and part[0].context > 0 for part in parts]  # the first is read only
+    if not any(typed):
+        raise DataError(_NOTHING)
+    found = iter(find_units(model, tokenizer, ids, [unit for part in parts for unit in part], keys, learn))
+    counts = _Counts(keys)
+    for part, is_typed in zip(parts, typed, strict=True):
+        shown = list(itertools.islice(found, len(part)))
+        if is_typed:
+            counts.add(part, shown)
+    return counts.result()
+
+
+def _find_words(model, vocabulary, words, keys, cache, learn):
+    """Yields when keys show each word but the first, of pairs of each and what is typed for it."""
     ids = checked_text(model, vocabulary.encode(word for word, _ in words))
     new = dict.fromkeys(fold_case(word) for word, _ in words if word not in vocabulary)
     everything = Vocabulary([*vocabulary.words, *new])
-    typist, of_writer, done = Typist(everything, keys), WordCache(vocabulary).extended(first), 0
+    typist, of_writer, done = Typist(everything, keys), WordCache(vocabulary).extended(words[:1]), 1
     for probabilities in _distributions(model, ids, cache):
-        pairs = to_type[done : done + len(probabilities)]
+        pairs = words[done : done + len(probabilities)]
         done += len(pairs)
         scores = np.full((len(probabilities), len(everything)), -np.inf, "float32")
         scores[:, : len(vocabulary)] = probabilities
@@ -216,8 +305,7 @@ def _evaluate(model, vocabulary, words, keys, cache, learn):
                 row[[everything.word_to_id[word] for word in of_writer.folded]] = mixed[len(vocabulary) :]
                 of_writer = of_writer.extended([pair])
         numbers = [everything.word_to_id[word if word in vocabulary else fold_case(word)] for word, _ in pairs]
-        typist.type(scores, np.array(numbers), [len(typed) for _, typed in pairs])
-    return typist.result()
+        yield from typist.find(scores, np.array(numbers))
 
 
 def _distributions(model, ids, cache):

@@ -116,10 +116,13 @@ def test_a_text_of_ones_own(native_library, learn):
     model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
     pairs = [("<eos>", "<eos>"), *read_words(VOCABULARY, TEXT)]
     ids, keystrokes, best, characters, first = VOCABULARY.encode(word for word, _ in pairs), 0, 0, 0, 0
+    before_sign = [pairs.index(("us", "us")), pairs.index(("then", "then"))]  # "us." and "then,"
     for t in range(1, len(pairs)):
         word, typed = pairs[t]
         if word == "<eos>":
             continue
+        # A sign takes the place of a space that a suggestion wrote, and has a space after it.
+        in_full, of_sign = (len(typed), 2) if t in before_sign else (len(typed) + 1, 0)
         cache = WordCache(VOCABULARY).extended(pairs[:t] if learn else ())
         p = cache.probabilities(model.next_word_probabilities(ids[:t][np.newaxis])[0])
         order = [cache.word(i) for i in np.argsort(-p, kind="stable")]
@@ -130,17 +133,25 @@ def test_a_text_of_ones_own(native_library, learn):
             if word.lower() in [w for w in order if w.startswith(typed[:n].lower())][:3]
         ]
         shown = word.lower() in order and word != "N"
-        keystrokes += min([*needed, len(typed) + 1]) if shown else len(typed) + 1
-        best += 1 if shown else len(typed) + 1
-        characters += len(typed) + 1
+        keystrokes += of_sign + (min([*needed, in_full]) if shown else in_full)
+        best += of_sign + (1 if shown else in_full)
+        characters += of_sign + in_full
         first += shown and order[0] == word.lower()
     result = evaluate_keyboard_on_text(model, VOCABULARY, TEXT, learn=learn)
     assert (result.num_keystrokes, result.num_characters) == (keystrokes, characters)
     assert result.savings_ceiling == pytest.approx(1 - best / characters)
     assert result.top1 * result.num_words == pytest.approx(first)
-    assert characters == len(
-        "the zebra and us they then a zebra and 1989 a zebra zeta zebra and the u.s. zeta an zebra and "
-    )
+    assert (characters, result.num_words) == (len(TEXT) + 1, len(TEXT.split()))
+
+
+def test_a_clitic_is_typed_where_it_stands(native_library):
+    vocabulary = Vocabulary(["<eos>", "<unk>", "do", "n't", "go"])
+    model = kerasptb.LanguageModel(5, embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    result = evaluate_keyboard_on_text(model, vocabulary, '"don\u2019t go"', keys=4)
+    # Every word of the vocabulary is on a key: `"`, d and do, n and n't, go, `"`, the space.
+    assert (result.num_words, result.num_characters, result.num_keystrokes) == (2, 11, 1 + 2 + 2 + 1 + 2)
+    assert result.savings_ceiling == pytest.approx(1 - 8 / 11)
+    assert result.top3 <= 0.5  # nothing is shown after a quotation mark before the first letter
 
 
 def test_learning_from_ids(native_library):

@@ -1,0 +1,212 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from kerasptb.data import DataError, Subwords, Vocabulary
+from kerasptb.data.tokenizer import EOS
+from kerasptb.data.word_cache import TypedWords
+from kerasptb.data.word_search import pieces_of
+from kerasptb.evaluation import (
+    CacheSettings,
+    DynamicSettings,
+    evaluate_continuous_cache,
+    evaluate_dynamic,
+    evaluate_keyboard,
+    evaluate_keyboard_on_text,
+    reading,
+    written_text,
+)
+from kerasptb.evaluation.written_text import find_units, read_parts
+from kerasptb.generation import suggest
+from kerasptb.models import LanguageModel
+
+LINES = ["The cat (a cat) sat.", "", 'It cost $ 5: the café\'s "hat!"']
+TEXT = "\n".join(LINES)
+
+
+@pytest.fixture(scope="module")
+def subwords():
+    return Subwords.train(LINES * 3, 300)
+
+
+@pytest.fixture(scope="module")
+def model(subwords, native_library):
+    return LanguageModel(len(subwords), 6, (6,), batch_size=2, num_steps=5, init_scale=2.0, seed=3)
+
+
+class Phone:
+    """Types a text key by key, and looks at the suggestions after each."""
+
+    def __init__(self, suggestions, keys):
+        self.suggestions, self.keys = suggestions, keys
+        self.text, self.pressed, self.space_is_there = "", 0, False
+
+    def letter(self, letter):
+        if self.space_is_there and (letter == " " or not letter.isalnum()):
+            self.text, self.pressed = self.text[:-1], self.pressed - (letter == " ")
+        self.text, self.pressed, self.space_is_there = self.text + letter, self.pressed + 1, False
+
+    def word(self, word, may_be_shown):
+        for typed in range(len(word)):
+            shown = self.suggestions(self.text) if may_be_shown else []
+            if {word, word.lower()} & set(shown[: self.keys]):
+                self.text, self.pressed, self.space_is_there = self.text + word[typed:] + " ", self.pressed + 1, True
+                return
+            self.letter(word[typed])
+
+
+def test_against_a_phone(model, subwords):
+    def suggestions(text):
+        return [each.word for each in suggest(model, subwords, text, k=3, exclude=(), complete=True)]
+
+    phone = Phone(suggestions, keys=2)
+    for line in filter(None, LINES):
+        for part in line.split():
+            units = [[part[0]]]
+            for last, letter in itertools.pairwise(part):
+                if (last.isalnum() or last in "'-") and (letter.isalnum() or letter in "'-"):
+                    units[-1].append(letter)
+                else:
+                    units.append([letter])
+            for unit in map("".join, units):
+                first = unit[0] if unit[0].isalnum() and unit[0] != part[0] else ""
+                if first:
+                    phone.letter(first)  # after a bracket nothing is shown before the first letter
+                rest = unit.removeprefix(first)
+                phone.word(rest, rest[:1].isalnum() or len(units) == 1)
+            phone.letter(" ")
+        phone.text, phone.space_is_there = phone.text[:-1] + "\n", False
+    assert phone.text == "".join(f"{line}\n" for line in LINES if line)
+    result = evaluate_keyboard_on_text(model, subwords, TEXT, keys=2)
+    assert result.num_keystrokes == phone.pressed
+    assert result.num_characters == sum(len(part) + 1 for part in TEXT.split())
+    assert result.num_words == len(TEXT.split())
+    assert result.keystroke_savings > 0
+
+
+def test_the_parts_of_a_text(subwords):
+    ids = subwords.encode_typed("The cat (a café's).\nIt")
+    parts = list(read_parts(subwords, ids))
+    texts = [[unit and unit.text for unit in part] for part in parts]
+    assert texts == [[None], ["The"], ["cat"], ["(", "a"], ["café's", ")", "."], [None], ["It"]]
+    units = [unit for part in parts for unit in part if unit]
+    assert [unit.text for unit in units if unit.lead == " "] == ["The", "cat", "(", "café's", "It"]
+    assert [unit.text for unit in units if not unit.can_be_shown] == [")", "."]
+    for unit in units:
+        if unit.end is not None:
+            written = b"".join(subwords.pieces[i] for i in ids[unit.context : unit.end])
+            assert written.decode() == unit.lead + unit.text
+
+
+def test_words_and_subwords_type_the_same(model, subwords):
+    """The same words and characters; what names no word is typed in full, and on no key."""
+    text = "it cost <unk> 's cat\nthe N cats <unk> sat N\n"
+    vocabulary = Vocabulary.from_tokens([*text.split(), EOS])
+    of_words = LanguageModel(len(vocabulary), 4, (4,), batch_size=1, num_steps=5, seed=0)
+    for learn in (False, True):
+        ids = vocabulary.encode(text)
+        results = [
+            evaluate_keyboard(of_words, vocabulary, ids, learn=learn),
+            evaluate_keyboard(model, subwords, subwords.encode(text), learn=learn),
+            evaluate_keyboard_on_text(model, subwords, TEXT, learn=learn),
+            evaluate_keyboard_on_text(of_words, vocabulary, TEXT, learn=learn),
+        ]
+        sizes = [(each.num_words, each.num_characters) for each in results]
+        assert sizes[0] == sizes[1] == (10, len(text) - len("it "))  # the first word is read only
+        assert sizes[2] == sizes[3] == (len(TEXT.split()), sum(len(part) + 1 for part in TEXT.split()))
+        of_unnamed = 2 * len("<unk> ") + 2 * len("N ")
+        assert results[1].savings_ceiling == pytest.approx(1 - (6 + of_unnamed) / results[1].num_characters)
+        assert results[0].savings_ceiling == pytest.approx(results[1].savings_ceiling)
+
+
+def test_words_typed_before_are_shown_even_if_the_model_would_not(model, subwords):
+    text = "Quagga sat.\nThe quagga sat.\nThe quagga sat."
+    as_trained, learned = (evaluate_keyboard_on_text(model, subwords, text, learn=learn) for learn in (False, True))
+    assert learned.num_keystrokes < as_trained.num_keystrokes
+    assert learned.top1 > as_trained.top1
+    # The last line is known word by word: three keys, the full stop and the space after it.
+    before = evaluate_keyboard_on_text(model, subwords, text[: text.rindex("\n")], learn=True)
+    assert learned.num_keystrokes - before.num_keystrokes == 5
+
+
+def test_the_result_is_the_same_in_any_blocks(model, subwords, monkeypatch):
+    ids = subwords.encode_typed(TEXT)
+    units = [unit for part in read_parts(subwords, ids) for unit in part]
+    expected = find_units(model, subwords, ids, units, 2, learn=False)
+    for module, name, value in ((reading, "_BLOCK", 7), (written_text, "_SCORES", 1), (reading, "_ROWS", 2)):
+        monkeypatch.setattr(module, name, value)
+    assert find_units(model, subwords, ids, units, 2, learn=False) == expected
+    assert {shown.typed for shown in expected} > {None, 0, 1}
+
+
+def test_contexts_are_those_of_a_text_that_is_read_from_the_beginning(model, subwords, monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK", 10)
+    ids, reader, places = subwords.encode_typed(TEXT)[:25], reading.Reader(model), []
+    for start, hidden, states in reader.blocks(ids):
+        places.append(start)
+        for i, context in enumerate(reader.contexts(hidden, states)):
+            probabilities, state = model.stateless_next_word_probabilities(ids[np.newaxis, : start + i + 1])
+            np.testing.assert_allclose(np.exp(context.log_probabilities), probabilities[0], rtol=1e-4)
+            for mine, expected in zip(context.state, (each for layer in state for each in layer), strict=True):
+                np.testing.assert_allclose(mine, expected[0], atol=1e-5)
+    assert places == [0, 10, 20]
+
+
+def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model, subwords):
+    pieces, reader = pieces_of(subwords), reading.Reader(model)
+    _, hidden, states = next(reader.blocks(subwords.encode_typed("The")))
+    context = reader.contexts(hidden, states)[-1]
+
+    def search(**how):
+        made = written_text.search_words(pieces, context, lambda each: each.log_probabilities, " c", 9, **how)
+        return next(result for _, result in written_text.run_searches([(0, made)], reader.extend, 1))
+
+    everything = search()
+    least = everything[3][1]
+    assert [pair for pair in search(at_least=least * 0.999) if pair[1] >= least] == everything[:4]
+
+
+def test_characters_are_typed_too(native_library):
+    characters = Subwords.characters()
+    model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=2.0, seed=0)
+    result = evaluate_keyboard_on_text(model, characters, "a cat's hat", learn=True)
+    assert (result.num_words, result.num_characters) == (3, 12)
+    # A long word that was typed before is completed, however many characters are typed of it.
+    assert evaluate_keyboard_on_text(model, characters, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
+
+
+def test_dynamic_evaluation_and_the_continuous_cache_read_subwords(model, subwords):
+    ids = subwords.encode_typed(TEXT)
+    probabilities = [model.next_word_probabilities(ids[np.newaxis, :end])[0, ids[end]] for end in range(1, len(ids))]
+    perplexity = pytest.approx(np.exp(-np.log(probabilities).mean()), rel=1e-4)
+    cached = evaluate_continuous_cache(model, ids, CacheSettings(theta=0.1, weight=0.0, window=9))
+    assert (cached.num_words, cached.perplexity) == (len(ids) - 1, perplexity)
+    statistics = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
+    still = evaluate_dynamic(model, ids, settings=DynamicSettings(1e-9, 0.0, 4), statistics=statistics)
+    assert (still.num_words, still.perplexity) == (len(ids) - 1, perplexity)
+    assert (
+        evaluate_dynamic(model, ids, settings=DynamicSettings(0.5, 0.0, 4), statistics=statistics).perplexity
+        != perplexity
+    )
+
+
+def test_what_cannot_be_typed(model, subwords):
+    with pytest.raises(ValueError, match=r"for a model of words\. Received: one of subwords"):
+        evaluate_keyboard(model, subwords, [1, 2, 3], cache=CacheSettings(0.1, 0.1))
+    with pytest.raises(DataError, match="at least one word to type"):
+        evaluate_keyboard_on_text(model, subwords, " \n\n")
+    with pytest.raises(ValueError, match="keys"):
+        evaluate_keyboard(model, subwords, [1, 2, 3], keys=0)
+
+
+def test_the_shares_of_a_cache_are_those_of_the_formula():
+    cache = TypedWords().extended(["The", "cat", "sat", EOS, "the", "cat"])
+    assert cache.words == (EOS, "the", "cat", "sat", EOS, "the", "cat")
+    of_model, shares = cache.shares()
+    # All: 7 words, 4 different. After "cat": "sat" once. After "the cat": "sat" once.
+    first, second = 20 * 4 / (7 + 20 * 4), 8 / 9
+    assert of_model == pytest.approx(first * second**2)
+    assert shares["cat"] == pytest.approx(2 / 87 * second**2)
+    assert shares["sat"] == pytest.approx((1 / 87 * second + 1 / 9) * second + 1 / 9)
+    assert set(shares) == {"the", "cat", "sat"}
