@@ -93,7 +93,8 @@ def read_parts(tokenizer: Tokenizer, ids: np.ndarray) -> Iterator[list[Unit | No
 
     for kind, group in itertools.groupby(range(len(text)), lambda i: "\n" if text[i] == "\n" else text[i].isspace()):
         if kind == "\n":
-            yield from ([None] for _ in group)
+            for _ in group:
+                yield [None]
         elif not kind:
             part = list(group)
             start, end = part[0], part[-1] + 1
@@ -272,15 +273,16 @@ def run_searches(
         num_parallel: how many run at once.
     """
     searches = iter(searches)
-    waiting: list[tuple[Any, Generator, list[Beginning]]] = []
+    waiting: list[tuple[Any, Generator[list[Beginning], list[Any], Any], list[Beginning]]] = []
     contexts: Iterator[Any] = iter(())
     while True:
-        answered = [(name, search, list(itertools.islice(contexts, len(asked)))) for name, search, asked in waiting]
-        new = [(name, search, None) for name, search in itertools.islice(searches, num_parallel - len(answered))]
-        if not answered and not new:
+        answers: list[Any] = [list(itertools.islice(contexts, len(asked))) for _, _, asked in waiting]
+        running = [(name, search) for name, search, _ in waiting]
+        running += itertools.islice(searches, num_parallel - len(running))
+        if not running:
             return
         waiting = []
-        for name, search, answer in [*answered, *new]:
+        for (name, search), answer in itertools.zip_longest(running, answers):
             try:
                 waiting.append((name, search, search.send(answer)))
             except StopIteration as end:

@@ -131,7 +131,7 @@ def test_dynamic_evaluation_takes_the_words_of_a_segment(run, tmp_path, capsys):
         assert main(["evaluate", str(copy), "--dynamic", "--num-steps", num_steps]) == 0
         output = capsys.readouterr()
         assert ("Tuning" in output.err) is tuned
-        assert output.out.count("\n") == 1
+        assert output.out.count("\n") == 2  # the second line has the figures a word and a byte
         assert "(batch size 1: every word, dynamic, learning rate " in output.out
         assert f", num steps {num_steps}; 359 words)" in output.out
 
@@ -197,3 +197,20 @@ def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
         assert "are of --keyboard" in error_of(["evaluate", run, *option])
     assert "leave --split" in error_of(["evaluate", run, "--keyboard", "--text", str(path), "--split", "valid"])
     assert "in its own way" in error_of(["evaluate", run, "--keyboard", "--learn", "--continuous-cache"])
+
+
+def test_evaluate_types_by_subwords(no_steps, tmp_path, capsys, error_of):
+    text, run = tmp_path / "own.txt", tmp_path / "run"
+    text.write_text("The cat (a zebra) sat.\n" * 40)
+    sizes = ["--batch-size", "2", "--num-steps", "4", "--epochs", "1"]
+    assert main(["train", "--data", str(text), *sizes, "--out", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--keyboard", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)["keyboard"]
+    loaded = kerasptb.load_run(run)
+    expected = evaluate_keyboard(loaded.load_model(), loaded.vocabulary, loaded.load_corpus().test)
+    assert result == dataclasses.asdict(expected)
+    assert main(["evaluate", str(run), "--keyboard", "--learn", "--text", str(text), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)["keyboard"]
+    assert (result["num_words"], result["num_characters"]) == (5 * 40, 23 * 40)
+    assert "for a run of words. Received: subwords" in error_of(["evaluate", run, "--keyboard", "--continuous-cache"])
