@@ -130,7 +130,8 @@ class WordCache:
 class TypedWords:
     """The words that a writer used last, of a model whose words are of pieces: any word can be one of them.
 
-    It never changes; `extended` gives another.
+    In the module's formula p(w) is that of a word which a search found, and 0 of others. A cache never changes;
+    `extended` gives another.
 
     Args:
         words: the words in their order, `<eos>` for a line's end among them.

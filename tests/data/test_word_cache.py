@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
 from kerasptb.data.typed_text import read_words
-from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, WordCache
+from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, TypedWords, WordCache
 
 VOCABULARY = Vocabulary(["the", "<unk>", "<eos>", "N", "a", "cat", "Anna", "on"])
 MODEL = np.array([0.3, 0.2, 0.1, 0.05, 0.15, 0.1, 0.02, 0.08])
@@ -113,3 +113,30 @@ def test_a_cache_does_not_change():
     cache = after("the zebra")
     after("on Zebra gnu", cache)
     assert (written(cache), cache.new_words) == (["the", "zebra"], ("zebra",))
+
+
+def test_shares_of_words_that_need_no_vocabulary():
+    cache = TypedWords().extended(["The", "cat", "sat", "<eos>", "the", "cat"])
+    assert cache.words == ("<eos>", "the", "cat", "sat", "<eos>", "the", "cat")
+    of_model, shares = cache.shares()
+    # All: 7 words, 4 different. After "cat": "sat" once. After "the cat": "sat" once.
+    first, second = 20 * 4 / (7 + 20 * 4), 8 / 9
+    assert of_model == pytest.approx(first * second**2)
+    assert shares["cat"] == pytest.approx(2 / 87 * second**2)
+    assert shares["sat"] == pytest.approx((1 / 87 * second + 1 / 9) * second + 1 / 9)
+    assert set(shares) == {"the", "cat", "sat"}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(["the", "a", "cat", "Anna", "on"]), max_size=40))
+def test_words_without_a_vocabulary_have_the_same_probabilities(words):
+    base = dict(zip(VOCABULARY.words, MODEL, strict=True))
+    of_model, shares = TypedWords(words).shares()
+    mixed = {word: of_model * value + shares.get(word, 0.0) for word, value in base.items()}
+    assert mixed == pytest.approx(by_the_formula(words, base), rel=1e-12)
+
+
+def test_of_words_without_a_vocabulary_the_last_are_remembered():
+    cache = TypedWords(["gnu"]).extended(["a"] * WINDOW)
+    assert cache.words == ("a",) * WINDOW
+    assert set(cache.shares()[1]) == {"a"}

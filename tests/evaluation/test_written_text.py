@@ -5,7 +5,6 @@ import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.tokenizer import EOS
-from kerasptb.data.word_cache import TypedWords
 from kerasptb.data.word_search import pieces_of
 from kerasptb.evaluation import (
     CacheSettings,
@@ -198,15 +197,3 @@ def test_what_cannot_be_typed(model, subwords):
         evaluate_keyboard_on_text(model, subwords, " \n\n")
     with pytest.raises(ValueError, match="keys"):
         evaluate_keyboard(model, subwords, [1, 2, 3], keys=0)
-
-
-def test_the_shares_of_a_cache_are_those_of_the_formula():
-    cache = TypedWords().extended(["The", "cat", "sat", EOS, "the", "cat"])
-    assert cache.words == (EOS, "the", "cat", "sat", EOS, "the", "cat")
-    of_model, shares = cache.shares()
-    # All: 7 words, 4 different. After "cat": "sat" once. After "the cat": "sat" once.
-    first, second = 20 * 4 / (7 + 20 * 4), 8 / 9
-    assert of_model == pytest.approx(first * second**2)
-    assert shares["cat"] == pytest.approx(2 / 87 * second**2)
-    assert shares["sat"] == pytest.approx((1 / 87 * second + 1 / 9) * second + 1 / 9)
-    assert set(shares) == {"the", "cat", "sat"}
