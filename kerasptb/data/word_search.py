@@ -138,9 +138,11 @@ def search_words(
     k: int,
     exclude: Collection[str] = (),
     begins: bool = False,
+    at_least: float = 0.0,
 ) -> Generator[list[Beginning], list[Any], list[tuple[str, float]]]:
     """Finds the likeliest next words: the `words` of `search_next`, whose arguments it takes."""
-    return (yield from search_next(pieces, context, log_probabilities, prefix, k, exclude, begins)).words
+    found = yield from search_next(pieces, context, log_probabilities, prefix, k, exclude, begins, at_least)
+    return found.words
 
 
 def search_next(
@@ -151,6 +153,7 @@ def search_next(
     k: int,
     exclude: Collection[str] = (),
     begins: bool = False,
+    at_least: float = 0.0,
 ) -> Generator[list[Beginning], list[Any], NextWords]:
     """Finds the likeliest next words.
 
@@ -163,6 +166,7 @@ def search_next(
         k: number of words.
         exclude: words that are left out.
         begins: whether a word comes without a space before it, see `begins_paragraph`.
+        at_least: the least probability of a word that is looked for.
 
     Yields:
         `Beginning`s. The caller sends the contexts after them, in the same order.
@@ -193,7 +197,7 @@ def search_next(
             else:
                 waiting.append(beam)
         likely = max([total, *(math.exp(beam.log_probability) for beam in waiting)]) if turn else 0.0
-        least = max(_LEAST_SHARE * likely, found.least_of(k))
+        least = max(at_least, _LEAST_SHARE * likely, found.least_of(k))
         waiting = [beam for beam in waiting if np.exp(beam.log_probability) > least]
         if not waiting:
             break
@@ -269,6 +273,11 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
     if before == " ":
         return text[: start - 1], text[start - 1 :]
     return text[:start], (first if before == "\n" else "") + text[start:]
+
+
+def is_of_word(character: str) -> bool:
+    """Returns whether a character is of a word, and no space or sign of punctuation."""
+    return _is_of_word(character)
 
 
 def _likeliest(pieces, log_probabilities, ids, width, written, before, context, least=0.0):
