@@ -1,8 +1,8 @@
 """Whole words from the pieces that a model predicts: the likeliest next words, and what it takes that they end there.
 
-A word of letters, digits, apostrophes and hyphens is the pieces that write it, with the space before it. Its probability
-is that of its pieces, times that the next piece does not go on with it. In a vocabulary of words each piece is a word,
-and whatever follows ends it. A sign of punctuation, or the end of a paragraph, is a word of one piece.
+A word of letters, digits, apostrophes and hyphens is the pieces that write it, with the space before it. Its
+probability is that of its pieces, times that the next piece does not go on with it. In a vocabulary of words each piece
+is a word, and whatever follows ends it. A sign of punctuation, or the end of a paragraph, is a word of one piece.
 
 The search is a beam: in each round the model reads the likeliest beginnings of words, all at once. It is a generator
 that asks its caller for the contexts after pieces, so that it does not matter how the caller reads.
@@ -96,7 +96,7 @@ class WordPieces:
         """Returns the ids of the pieces that may come next where a prefix is to be written, int [M].
 
         Args:
-            prefix: what is to be written, with the space before it, whatever the case; "" for the beginning of anything.
+            prefix: what is to be written, with the space before it, whatever the case; "" where anything may begin.
         """
         if not prefix:
             return self._ending
@@ -178,24 +178,14 @@ def search_next(
         return NextWords([], 0.0)
     width = k + len(exclude) + _MORE
     first = log_probabilities(context)
-    if begins and not prefix:
-        whole, ids = 1.0, pieces.after_space
-    else:
-        whole, ids = 1.0 if prefix else pieces.end_probability(first), pieces.fitting(prefix)
-    before = -np.log(max(whole, 1e-30))
+    ids = pieces.after_space if begins and not prefix else pieces.fitting(prefix)
+    before = -np.log(1.0 if prefix or begins else max(pieces.end_probability(first), 1e-30))
     beams = _likeliest(pieces, first, ids, width, "", before, context)
-    covering = ids[pieces.covers(ids, prefix)]
-    if excluded := pieces.ids_of(exclude):
-        covering = np.setdiff1d(covering, excluded)
+    covering = np.setdiff1d(ids[pieces.covers(ids, prefix)], pieces.ids_of(exclude))
     total = _mass(first, covering, before)
     found = _Found(exclude)
     for turn in range(_MAX_ROUNDS + len(prefix)):
-        waiting = []
-        for beam in beams:
-            if len(beam.written) >= len(prefix) and (pieces.are_words or _is_sign(beam.written)):
-                found.add(beam.written, np.exp(beam.log_probability))
-            else:
-                waiting.append(beam)
+        waiting = [beam for beam in beams if not found.take_whole(beam, prefix, pieces.are_words)]
         likely = max([total, *(math.exp(beam.log_probability) for beam in waiting)]) if turn else 0.0
         least = max(at_least, _LEAST_SHARE * likely, found.least_of(k))
         waiting = [beam for beam in waiting if np.exp(beam.log_probability) > least]
@@ -305,6 +295,13 @@ class _Found(dict):
         super().__init__()
         self._exclude = exclude
 
+    def take_whole(self, beam, prefix, is_word):
+        """Returns whether a beginning is a whole word at once, which is then added: of words, or of a sign."""
+        whole = len(beam.written) >= len(prefix) and (is_word or _is_sign(beam.written))
+        if whole:
+            self.add(beam.written, np.exp(beam.log_probability))
+        return whole
+
     def least_of(self, k):
         """Returns the least probability of the likeliest k; 0 if there are fewer."""
         return min(heapq.nlargest(k, self.values())) if len(self) >= k else 0.0
@@ -320,7 +317,7 @@ class _Found(dict):
 
 
 def _is_sign(written):
-    return written == "\n" or bool(written.strip()) and not _is_of_word(written[-1])
+    return written == "\n" or (bool(written.strip()) and not _is_of_word(written[-1]))
 
 
 def _is_of_word(character):

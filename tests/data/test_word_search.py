@@ -1,112 +1,140 @@
-import collections
-import types
+import functools
+import itertools
+import math
 
 import numpy as np
 import pytest
 
-from kerasptb.data import Vocabulary
-from kerasptb.data.word_search import WordPieces, run_search, search_words, split_typed
+from kerasptb.data import Subwords, Vocabulary
+from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_next, split_typed
 
-PIECES = [b" a", b" ab", b"a", b"b", b" Ba", b"ba", b",", b"\n", " é".encode(), b" \xc3", b"\xa9", b" ", b"'s"]
-
-
-class _Pieces(WordPieces):
-    def __init__(self):
-        tokens = tuple(map(str, range(len(PIECES))))
-        super().__init__(_Fake(pieces=PIECES, tokens=tokens, unnamed=frozenset()))
+# What a small model may write, and how likely, whatever came before.
+CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t": 0.15, ",": 0.15, "\n": 0.1}
 
 
-class _Fake(types.SimpleNamespace):
+class Pieces:
+    """A tokenizer of the pieces above, in two of which the same can be written."""
+
+    tokens = tuple(CHANCES)
+    pieces = tuple(piece.encode() for piece in CHANCES)
+    unnamed = frozenset()
+    token_to_id = {piece: index for index, piece in enumerate(CHANCES)}  # noqa: RUF012
+
     def __len__(self):
-        return len(self.pieces)
+        return len(self.tokens)
 
 
-@pytest.fixture(scope="module")
-def table():
-    """Log probabilities of each piece after each other, the last row those after the text."""
-    logits = np.random.default_rng(0).normal(0, 1.5, (len(PIECES) + 1, len(PIECES)))
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+def found(tokenizer, prefix, k, chances, **settings):
+    with np.errstate(divide="ignore"):
+        values = np.log(np.array(chances))
+    search = search_next(pieces_of(tokenizer), None, lambda context: values, prefix, k, **settings)
+    return run_search(search, lambda beginnings: [None] * len(beginnings))
 
 
-def find(table, prefix, k, exclude=()):
-    search = search_words(_Pieces(), len(PIECES), table.__getitem__, prefix, k, exclude)
-    return run_search(search, lambda beginnings: [each.piece for each in beginnings])
+@functools.cache
+def written():
+    """Returns all texts of five pieces, more than what is looked for here needs, with their probabilities."""
+    texts = itertools.product(CHANCES, repeat=5)
+    return [("".join(pieces), math.prod(map(CHANCES.get, pieces))) for pieces in texts]
 
 
-def every_word(table, prefix, deepest=6):
-    """The words by trying every sequence of pieces."""
-    ends = [not piece[:1].isalpha() and piece not in (b"\xa9", b"'s") for piece in PIECES]
-    found = collections.Counter()
-
-    def go_on(written, probability, last, depth):
-        if written in (b",", b"\n"):
-            found["<eos>" if written == b"\n" else ","] += probability
-            return
-        if written.strip():
-            try:
-                word = written.decode().strip()
-                if written.decode().lower().startswith(prefix):
-                    found[word] += probability * np.exp(table[last])[ends].sum()
-            except UnicodeDecodeError:
-                pass
-        if depth < deepest and probability > 1e-7:
-            for piece, goes_on in enumerate(PIECES):
-                if not ends[piece]:
-                    go_on(written + goes_on, probability * np.exp(table[last, piece]), piece, depth + 1)
-
-    first = np.exp(table[-1])
-    for piece, begun in enumerate(PIECES):
-        fits = ends[piece] if not prefix else begun.startswith(b" ")
-        if fits and (not prefix or begun.decode(errors="replace").lower()[: len(prefix)] == prefix[: len(begun)]):
-            go_on(begun, first[piece] / (1 if prefix else first[ends].sum()), piece, 1)
-    return found
+@pytest.mark.parametrize("prefix", [" c", " ca", " cat", " "])
+def test_a_word_has_the_probability_of_all_that_writes_it_and_then_ends(prefix):
+    result = found(Pieces(), prefix, 50, list(CHANCES.values()))  # so many that nothing likely is left out
+    begun = sum(chance for text, chance in written() if text.startswith(prefix))
+    assert result.prefix_probability == pytest.approx(begun, rel=0.02)
+    for word, probability in result.words[:3]:
+        whole = f" {word}"
+        expected = sum(p for text, p in written() if text.startswith((f"{whole} ", f"{whole},", f"{whole}\n")))
+        assert probability == pytest.approx(expected, rel=0.02), word
+    assert result.words[0][0] == {" c": "ca", " ca": "ca", " cat": "cat", " ": "ca"}[prefix]
 
 
-@pytest.mark.parametrize("prefix", ["", " ", " a", " b", " ab"])
-def test_a_wide_beam_finds_what_every_sequence_of_pieces_gives(table, prefix):
-
-    found, expected = find(table, prefix, 200)[:4], every_word(table, prefix)
-    assert [word for word, _ in found] == [word for word, _ in expected.most_common(4)]
-    assert [value for _, value in found] == pytest.approx([expected[word] for word, _ in found], rel=1e-3)
-
-
-def test_words_begin_with_what_was_typed_whatever_the_case(table):
-    assert all(word.lower().startswith("b") for word, _ in find(table, " B", 5))
-    assert "Ba" in dict(find(table, " b", 5))
+def test_after_a_whole_word_anything_may_come_that_does_not_go_on_with_it():
+    result = found(Pieces(), "", 50, list(CHANCES.values()))
+    ends = sum(chance for piece, chance in CHANCES.items() if piece[0] in " ,\n")
+    assert dict(result.words)[","] == pytest.approx((0.15 + 0.1 * 0.15) / ends)  # with a space before it, and without
+    assert [word for word, _ in result.words][:4] == [",", "ca", "c", "<eos>"]
+    assert result.prefix_probability == pytest.approx(1.0)
 
 
-def test_words_that_are_left_out_leave_the_others(table):
-    first, *others = find(table, "", 5)
-    assert find(table, "", 4, {first[0]}) == others
+def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
+    characters = Subwords.characters()
+    after = {" ": "t", "\n": "t", "t": "h", "h": "e", "e": " "}
+
+    def values(last):
+        chances = np.full(256, 1e-4)
+        chances[characters.encode(after[last])] = 1.0
+        return np.log(chances / chances.sum())
+
+    def best(text, prefix):
+        begins = begins_paragraph(characters, text)
+        search = search_next(pieces_of(characters), text[-1:], values, prefix, 1, begins=begins)
+        ((word, _),) = run_search(search, lambda all_: [each.written[-1] for each in all_]).words
+        return word
+
+    assert (best("the", ""), best("the", " "), best("the\n", ""), best("the", " t")) == ("the",) * 4
+    assert not begins_paragraph(characters, "the")
+    assert not begins_paragraph(Vocabulary(["the"]), "")
 
 
-def test_a_word_of_a_vocabulary_needs_no_reading():
-    vocabulary = Vocabulary(["the", "<eos>", "<unk>", "cat", "The", "N"])
-    pieces = WordPieces(vocabulary)
-    probabilities = np.array([0.1, 0.2, 0.3, 0.2, 0.1, 0.1])
-    for prefix, words in (("", ["<unk>", "<eos>", "cat", "the", "The", "N"]), (" t", ["the", "The"]), (" n", [])):
-        search = search_words(pieces, None, lambda _: np.log(probabilities), prefix, 9)
-        with pytest.raises(StopIteration) as end:
-            next(search)
-        assert [word for word, _ in end.value.value] == words
-        found = [probabilities[vocabulary.word_to_id[word]] for word in words]
-        assert [value for _, value in end.value.value] == pytest.approx(found)
+def test_words_that_are_all_but_impossible_cost_no_further_round():
+    rounds = []
+    search = search_next(
+        pieces_of(Pieces()), None, lambda context: np.log(np.array([*CHANCES.values()]) ** 6), " cat", 5
+    )
+    run_search(search, lambda beginnings: rounds.append(len(beginnings)) or [None] * len(beginnings))
+    assert len(rounds) <= 3
+
+
+def test_a_long_beginning_costs_a_row_or_two_for_each_piece_and_a_very_long_one_nothing():
+    rows = []
+
+    def search(prefix):
+        rows.clear()
+        values = np.full(256, np.log(1 / 256))
+        values[ord("X") - ord("!")] -= 8  # a capital is all but impossible
+        searching = search_next(pieces_of(Subwords.characters()), None, lambda context: values, prefix, 100)
+        return run_search(searching, lambda beginnings: rows.append(len(beginnings)) or [None] * len(beginnings))
+
+    assert search(" " + "x" * 39).prefix_probability > 0
+    assert 39 < len(rows) < 50
+    assert max(rows[:39]) <= 2
+    assert search(" " + "x" * 40).words == []
+    assert rows == []
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
+    ("text", "whole", "prefix"),
     [
-        ("", ("", " ")),
-        ("hel", ("", " hel")),
-        ("hello wor", ("hello", " wor")),
-        ("hello ", ("hello", " ")),
-        ("hello,", ("hello,", "")),
-        ("(wor", ("(", "wor")),
-        ("one\ntwo", ("one\n", " two")),
-        ("one\n", ("one\n", " ")),
-        ("it's well-kno", ("it's", " well-kno")),
-        ("caf\u00e9", ("", " caf\u00e9")),
+        ("the ca", "the", " ca"),
+        ("the ", "the", " "),
+        ("the (ca", "the (", "ca"),
+        ("a\nca", "a\n", "_ca"),
+        ("", "", "_"),
+        ("don't", "", "_don't"),
+        ("the,", "the,", ""),
     ],
 )
-def test_a_text_is_split_where_the_word_that_is_typed_begins(text, parts):
-    assert split_typed(text, " ") == parts
+def test_where_the_word_begins(text, whole, prefix):
+    assert split_typed(text, "_") == (whole, prefix)
+
+
+def test_words_begin_with_what_was_typed_whatever_the_case():
+    vocabulary = Vocabulary(["the", "<eos>", "<unk>", "cat", "The", "N"])
+    chances = [0.1, 0.2, 0.3, 0.2, 0.1, 0.1]
+    for prefix, words in (
+        ("", ["<unk>", "<eos>", "cat", "the", "The", "N"]),
+        (" t", ["the", "The"]),
+        (" T", ["the", "The"]),
+        (" n", []),  # "N" stands for a number, and cannot be typed
+    ):
+        result = found(vocabulary, prefix, 9, chances)
+        assert [word for word, _ in result.words] == words
+        expected = [chances[vocabulary.word_to_id[word]] for word in words]
+        assert [value for _, value in result.words] == pytest.approx(expected)
+
+
+def test_words_that_are_left_out_leave_the_others():
+    first, *others = found(Pieces(), "", 4, list(CHANCES.values())).words
+    assert found(Pieces(), "", 3, list(CHANCES.values()), exclude={first[0]}).words == others
