@@ -82,7 +82,17 @@ def reorder_gates(weights, before, after):
     return np.concatenate([blocks[gate] for gate in after], axis=-1)
 
 
-def read_step(x, state, kernel, recurrent_kernel, bias):
+def join_kernels(kernel, recurrent_kernel):
+    """Returns the matrix of x and h together, [D + H, 4 H].
+
+    Args:
+        kernel: tensor [D, 4 H], as in Keras.
+        recurrent_kernel: tensor [H, 4 H].
+    """
+    return ops.concatenate([kernel, recurrent_kernel], axis=0)
+
+
+def read_step(x, state, kernels, bias):
     """Reads one step, with one product of x and h together.
 
     Keras' cell multiplies each by a matrix of its own. One product takes half the operations, and in 8 bits the outputs
@@ -91,16 +101,14 @@ def read_step(x, state, kernel, recurrent_kernel, bias):
     Args:
         x: float tensor [B, D].
         state: list of h and c, [B, H].
-        kernel: tensor [D, 4 H], as in Keras.
-        recurrent_kernel: tensor [H, 4 H].
+        kernels: tensor [D + H, 4 H], see `join_kernels`.
         bias: tensor [4 H].
 
     Returns:
         h and c after the step.
     """
     h, c = state
-    both = ops.concatenate([kernel, recurrent_kernel], axis=0)
-    return apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), both) + bias, c)
+    return apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c)
 
 
 def onnx_weights(kernel, recurrent_kernel, bias):

@@ -53,6 +53,7 @@ class Predictor:
         self._state_sizes = dict(sorted(network.state_sizes.items()))
         self.state_size = sum(self._state_sizes.values())
         self.fingerprint = self._digest()
+        self._kernels = network.join_kernels()
         states = tf.TensorSpec([None, self.state_size])
         one_each, texts = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
         self._step = tf.function(self._traced_step, input_signature=[one_each, states])
@@ -185,7 +186,7 @@ class Predictor:
     def _traced_step(self, tokens, states):
         """Returns log probabilities of the next token, float32 [B, V], and states [B, S] after tokens [B]."""
         vectors = tf.gather(self._network.embeddings.value, tokens)
-        hidden, state = self._network.encode_vector(vectors, self._split(states))
+        hidden, state = self._network.encode_vector(vectors, self._split(states), self._kernels)
         return self._log_softmax(hidden), self._packed(state)
 
     def _traced_read(self, tokens, states):

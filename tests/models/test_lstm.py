@@ -39,7 +39,8 @@ def test_a_step_is_keras_own(layer):
     x, h, c = np.random.default_rng(1).standard_normal((3, 2, 4)).astype("float32")
     x = x[:, :3]
     expected = layer(x[:, None], initial_state=[h, c])[1:]
-    found = lstm.read_step(x, [h, c], *(weight.value for weight in layer.weights))
+    *kernels, bias = (weight.value for weight in layer.weights)
+    found = lstm.read_step(x, [h, c], lstm.join_kernels(*kernels), bias)
     for value, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(value, wanted, atol=1e-6)
 
