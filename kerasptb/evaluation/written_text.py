@@ -195,7 +195,9 @@ class _Suggestions:
         return [word for word, _ in found]
 
     def _search(self, prefix, k):
-        return search_words(self.pieces, self.context, _log_probabilities, prefix, k, self.exclude, self.at_least)
+        return search_words(
+            self.pieces, self.context, _log_probabilities, prefix, k, self.exclude, at_least=self.at_least
+        )
 
 
 @dataclasses.dataclass(frozen=True)
