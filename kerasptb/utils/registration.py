@@ -24,6 +24,7 @@ _CLASSES = {
     "SparseCategoricalCrossentropy": "kerasptb.losses",
     "StatefulLSTM": "kerasptb.layers",
     "TemporalActivationRegularization": "kerasptb.regularizers",
+    "TiedDense": "kerasptb.layers",
 }
 
 

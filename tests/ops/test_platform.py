@@ -9,6 +9,7 @@ import pytest
 
 import kerasptb
 from kerasptb import info, training
+from kerasptb.data import Corpus, Vocabulary
 from kerasptb.explanation import Explanation
 from kerasptb.layers import FusedLSTM
 from kerasptb.ops import linear_cross_entropy, lstm
@@ -220,7 +221,8 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     assert (f"native, bfloat16x3   yes, but {note}\n" in info.describe(info.collect())) == slow
     arguments = {"backend": "auto", "precision": "bfloat16x3", "layers": [FusedLSTM(1)], "seed": 1}
     model = SimpleNamespace(**arguments, count_params=lambda: 1)
-    corpus = SimpleNamespace(source="a text", vocabulary="ab", split=lambda name: "abc")
+    ids = np.zeros(3, "int32")
+    corpus = Corpus(ids, ids, ids, Vocabulary(["a"]), "text", "a text")
     settings = SimpleNamespace(training=SimpleNamespace(preset="notebook"))
     run = SimpleNamespace(settings=settings, folder=tmp_path)
     monkeypatch.setattr(training, "explain", lambda model: Explanation())
