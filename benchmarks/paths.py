@@ -2,16 +2,21 @@
 
     python -m benchmarks.paths [--quick] [--rounds 5] [--data DIR] [--only NAME …] [--csv FILE]
 
-Two tables. "fit": steps of the notebook model in `fit`, compiled and built in the ways in which users do it, against
+Three tables. "fit": steps of the notebook model in `fit`, compiled and built in the ways in which users do it, against
 `compile()` without arguments. "layer": forward and backward of one `FusedLSTM` with what an LSTM can be asked for,
-against the plain layer, beside `keras.layers.LSTM` with the same; both in a graph, in training. What is not there, or
-raises because a precision was named, is "not available", with the reason.
+against the plain layer, beside `keras.layers.LSTM` with the same; both in a graph, in training. "busy": steps of the
+notebook model, ours, of Keras' layers and of PyTorch, alone and beside as many busy loops as there are processors: a
+fair share of the time would double theirs. What is not there, or raises because a precision was named, is "not
+available", with the reason.
 
 All run in one process and take turns for several rounds, so that disturbances of the machine affect them alike.
 """
 
 import argparse
+import contextlib
 import logging
+import os
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -21,6 +26,7 @@ import numpy as np
 
 from benchmarks import contenders, machine, operations, training
 
+BESIDE = ", beside busy loops"
 STEPS = 12  # of a turn of `fit`; the first two, in which it begins, are not counted
 SIZES = (
     {"batch": 60, "steps": 20, "features": 200, "units": 256},
@@ -147,6 +153,48 @@ def fit_turns(data, precisions, only, steps):
     )
 
 
+def busy_turns(data, turns, steps):
+    """Returns turns of "fit" and of PyTorch, in the form of `fit_turns`, each alone and beside busy loops."""
+    alone = {key: turn for key, turn in turns.items() if key[0] in ("compile()", "Keras' own layers")}
+    with tempfile.TemporaryDirectory() as folder:
+        training.make_inputs(Path(folder, "inputs.npz"), data, steps)
+        inputs = contenders.load_inputs(Path(folder, "inputs.npz"))
+
+    def of_pytorch():
+        import torch  # noqa: PLC0415
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+        def turn():
+            return np.diff(contenders.pytorch(inputs).times)[2:].tolist()
+
+        return turn
+
+    alone |= _available([(("PyTorch", "PyTorch", "float32"), (of_pytorch,))])
+
+    def beside(turn):
+        def busy_turn():
+            with busy_loops():
+                return turn()
+
+        return busy_turn
+
+    return alone | {(f"{what}{BESIDE}", *others): beside(turn) for (what, *others), turn in alone.items()}
+
+
+@contextlib.contextmanager
+def busy_loops():
+    """Keeps each processor of this process busy with a loop of another one."""
+    command = [sys.executable, "-c", "while True: pass"]
+    loops = [subprocess.Popen(command) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
 def layer_turns(size, precisions, only):
     """Returns the turns of the table "layer" at a size, in the form of `fit_turns`."""
     runs = [("kerasptb", precision) for precision in precisions] + [("Keras", "float32")]
@@ -195,7 +243,7 @@ def _available(made):
         try:
             turn = make(*arguments)
             turn()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ImportError) as error:
             reason = str(error).rpartition("\x1b[1m")[2].splitlines()[0]  # Keras may have added what was called
             print(f"{', '.join(key)}: not available: {reason}", flush=True)
         else:
@@ -204,7 +252,7 @@ def _available(made):
     return turns
 
 
-def measure(table, turns, rounds, baseline, **size):
+def measure(table, turns, rounds, **size):
     """Takes turns, and prints and returns the rows of a table: times, and their ratios to baseline and Keras' own."""
     if not turns:
         return []
@@ -219,10 +267,7 @@ def measure(table, turns, rounds, baseline, **size):
     for (what, contender, precision), measured in times.items():
         row = {"table": table, "what": what, "contender": contender, "precision": precision}
         row |= {**dict.fromkeys(SIZES[0]), **size, **measured}
-        for column, other in (
-            ("ratio", (baseline, contender if table == "layer" else "kerasptb", precision)),
-            ("ratio_to_keras", (what if table == "layer" else "Keras' own layers", "Keras", "float32")),
-        ):
+        for column, other in zip(("ratio", "ratio_to_keras"), _others(table, what, contender, precision), strict=True):
             row[column] = row["ms_best_round"] / best[other] if other in best else None
         rows.append(row)
         shown = [f"{row[column]:.2f}" if row[column] else "" for column in ("ratio", "ratio_to_keras")]
@@ -234,29 +279,43 @@ def measure(table, turns, rounds, baseline, **size):
     return rows
 
 
+def _others(table, what, contender, precision):
+    """Returns the keys of what a row is compared with: its baseline, and Keras' own."""
+    if table == "fit":
+        return ("compile()", "kerasptb", precision), ("Keras' own layers", "Keras", "float32")
+    if table == "layer":
+        return ("plain", contender, precision), (what, "Keras", "float32")
+    return (what.removesuffix(BESIDE), contender, precision), None
+
+
 def main():
-    """Measures both tables, prints them and writes what was asked for."""
+    """Measures the tables, prints them and writes what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="auto", help="as for `kerasptb train`")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer steps, two rounds, the smaller layer only")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="rows of either table; ratios need their first rows")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="rows of the tables, or the table busy; ratios need their first rows"
+    )
     parser.add_argument("--csv", type=Path, help="file to write the tables to")
     options = parser.parse_args()
     ours = {"kerasptb, native": "float32", "kerasptb, native, bfloat16": "bfloat16"}
     precisions = [ours[name] for name in machine.that_run_here(ours)]
     warnings.filterwarnings("ignore", "Slower than it could be")  # the tables tell by how much
     print(", ".join(f"{key} {value}" for key, value in machine.describe().items()))
-    known = [*fit_paths(), *VARIANTS]
+    known = [*fit_paths(), *VARIANTS, "busy"]
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"--only takes names among {known}. Received: {sorted(unknown)}")
     only, rounds = options.only or known, 2 if options.quick else options.rounds
-    turns = fit_turns(options.data, precisions, only, STEPS // 2 if options.quick else STEPS)
-    rows = measure("fit", turns, rounds, "compile()")
+    steps = STEPS // 2 if options.quick else STEPS
+    turns = fit_turns(options.data, precisions, only, steps)
+    rows = measure("fit", turns, rounds)
+    if "busy" in only:
+        rows += measure("busy", busy_turns(options.data, turns, steps), rounds)
     for size in SIZES[:1] if options.quick else SIZES:
         turns = layer_turns(size, precisions, only)
-        rows += measure("layer", turns, rounds, "plain", **size)
-    print("ms: of the best round; ratio: to compile() or to the plain layer; Keras: to Keras' own in float32")
+        rows += measure("layer", turns, rounds, **size)
+    print("ms: of the best round; ratio: to compile(), the plain layer, or the same alone; Keras: to Keras' in float32")
     if options.csv and rows:
         machine.write_csv(options.csv, rows, rounds=rounds)
 
