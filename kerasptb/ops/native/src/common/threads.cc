@@ -3,12 +3,15 @@
 #include <pthread.h>
 #include <sched.h>
 #if defined(__linux__)
+#include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
+#include <climits>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -30,10 +33,8 @@ namespace kerasptb {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr std::chrono::microseconds kSpinTime{500};  // an idle helper spins so long before it sleeps
+constexpr std::chrono::microseconds kSpinTime{500};  // a thread that waits spins so long before it sleeps
 constexpr int kSpinsPerClockRead = 128;
-// Then a waiting thread yields its processor at every spin: the thread it waits for may have none.
-constexpr int kSpinsBeforeYield = 2000;
 constexpr size_t kHugePage = size_t{2} << 20;  // bytes
 // Scratch memory of more than kKept bytes is freed after kCallsBeforeRelease calls in a row that used less than a
 // quarter of it.
@@ -103,16 +104,19 @@ int choose_thread_count() {
   return static_cast<int>(count > kMaxThreads ? kMaxThreads : count);
 }
 
-// Waits until condition() holds.
-template <class Condition>
-inline void spin_until(const Condition& condition) {
-  for (int spins = 0; !condition();) {
-    if (++spins < kSpinsBeforeYield)
-      pause();
-    else
-      sched_yield();
-  }
+#if defined(__linux__)
+// Sleeps unless `word` is no longer `value`, until woken, or for no reason.
+void sleep_while(std::atomic<uint32_t>& word, uint32_t value) {
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 }
+
+void wake_all(std::atomic<uint32_t>& word) {
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+}
+#else
+void sleep_while(std::atomic<uint32_t>&, uint32_t) { sched_yield(); }
+void wake_all(std::atomic<uint32_t>&) {}
+#endif
 
 class NoMemory : public std::bad_alloc {
  public:
@@ -177,7 +181,7 @@ void free_block(const Block& block) {
 // Helper threads 1 .. count - 1; the caller is thread 0.
 class Pool {
  public:
-  explicit Pool(int count) : count_(count), helpers_spin_(count <= available_processors()) {}
+  explicit Pool(int count) : count_(count) {}
 
   // Starts the helpers that do not run yet. They use the pool for ever, so it must never be destroyed.
   void start() {
@@ -201,15 +205,11 @@ class Pool {
     rest_ = rest;
     if (count_ > 1) {
       placement_.keep_off_this_processor();
-      done_.store(0, std::memory_order_relaxed);
-      {
-        std::lock_guard<std::mutex> lock(mutex_);
-        generation_.fetch_add(1, std::memory_order_release);
-      }
-      wake_.notify_all();
+      at_work_.store(count_ - 1, std::memory_order_relaxed);
+      begun_.add_one();
     }
     call(function, 0);
-    spin_until([&] { return done_.load(std::memory_order_acquire) >= count_ - 1; });
+    if (count_ > 1) ended_.wait_while(runs_++);
   }
 
   void free_blocks() {
@@ -229,37 +229,22 @@ class Pool {
  private:
   void loop(int number) {
     flush_denormals();
+    bool spin = false;
     for (uint32_t seen = 0;; ++seen) {
-      if (generation_.load(std::memory_order_acquire) == seen) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
-      }
+      begun_.wait_while(seen, spin);
       call_(function_, number);
-      const bool rest = rest_;
-      done_.fetch_add(1, std::memory_order_release);
-      if (helpers_spin_ && !rest) spin(seen + 1);
+      spin = !rest_;
+      if (at_work_.fetch_sub(1, std::memory_order_acq_rel) == 1) ended_.add_one();
     }
   }
 
-  // Waits for the generation after `seen`, up to kSpinTime.
-  void spin(uint32_t seen) const {
-    const auto end = std::chrono::steady_clock::now() + kSpinTime;
-    do {
-      for (int spins = 0; spins < kSpinsPerClockRead; ++spins) {
-        if (generation_.load(std::memory_order_acquire) != seen) return;
-        pause();
-      }
-    } while (std::chrono::steady_clock::now() < end);
-  }
-
   const int count_;
-  const bool helpers_spin_;  // not with more threads than processors: a spinning thread would keep another from working
   int started_ = 1;          // the caller is the first
   HelperPlacement placement_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  alignas(64) std::atomic<uint32_t> generation_{0};  // how many runs have begun; wraps around after days
-  alignas(64) std::atomic<int> done_{0};             // helpers that have finished the run
+  Signal begun_;  // the number of runs that have begun; wraps around after days
+  Signal ended_;  // the number of runs that all helpers have finished
+  uint32_t runs_ = 0;
+  alignas(64) std::atomic<int> at_work_{0};  // helpers
   void (*call_)(const void*, int) = nullptr;
   const void* function_ = nullptr;
   bool rest_ = false;
@@ -298,14 +283,33 @@ int thread_count() {
   return count;
 }
 
-void Barrier::wait() {
-  const int generation = generation_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
-    arrived_.store(0, std::memory_order_relaxed);
-    generation_.store(generation + 1, std::memory_order_release);
-    return;
+void Signal::add_one() {
+  value_.fetch_add(1);  // in one order with the two of sleepers_: either it is seen here, or this is seen there
+  if (sleepers_.load() > 0) wake_all(value_);
+}
+
+void Signal::wait_while(uint32_t value, bool spin) {
+  // With more threads than processors, a thread that spins keeps another from working.
+  static const bool has_processor = thread_count() <= available_processors();
+  if (spin && has_processor) {
+    const auto end = std::chrono::steady_clock::now() + kSpinTime;
+    do {
+      for (int spins = 0; spins < kSpinsPerClockRead; ++spins) {
+        if (load() != value) return;
+        pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
   }
-  spin_until([&] { return generation_.load(std::memory_order_acquire) != generation; });
+  sleepers_.fetch_add(1);
+  while (value_.load() == value) sleep_while(value_, value);
+  sleepers_.fetch_sub(1);
+}
+
+void Barrier::wait() {
+  const uint32_t generation = generation_.load();
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) < count_ - 1) return generation_.wait_while(generation);
+  arrived_.store(0, std::memory_order_relaxed);
+  generation_.add_one();
 }
 
 Workers::Workers() : count_(thread_count()) {

@@ -1,7 +1,8 @@
 // The library's thread pool, and scratch memory that is kept between calls.
 //
-// Kernels last a few milliseconds and follow one another closely, so idle helper threads spin for half a millisecond
-// before they sleep: waking a sleeping thread takes longer than many kernels do. Work is split by thread number, not
+// Kernels last a few milliseconds and follow one another closely, so threads that wait spin for a while before they
+// sleep: waking a sleeping thread takes longer than many kernels do. They do sleep then: on a busy machine a thread
+// that spins uses up the time that the system would give it when it has work again. Work is split by thread number, not
 // first come, first served, so sums are formed in the same order on every run.
 //
 //   Workers workers;                                    // waits until no other kernel runs
@@ -25,6 +26,21 @@ int thread_count();
 // Sets the number of processors that this process may use. Call it before the first kernel runs.
 void set_processors(int count);
 
+// A number that one thread changes and others wait for.
+class alignas(64) Signal {
+ public:
+  __attribute__((always_inline)) Signal() = default;
+  uint32_t load() const { return value_.load(std::memory_order_acquire); }
+  // Adds 1 and wakes the threads that sleep.
+  void add_one();
+  // Returns once the number is no longer `value`: spins, and then sleeps, at once if not `spin`.
+  void wait_while(uint32_t value, bool spin = true);
+
+ private:
+  std::atomic<uint32_t> value_{0};
+  std::atomic<uint32_t> sleepers_{0};
+};
+
 // All `count` threads leave wait() once the last of them has entered it. Reusable.
 class Barrier {
  public:
@@ -34,7 +50,7 @@ class Barrier {
  private:
   const int count_;
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> generation_{0};
+  Signal generation_;
 };
 
 // Exclusive use of the thread pool and its scratch memory for one kernel call. All its threads treat denormals as zero;
