@@ -13,7 +13,7 @@ from kerasptb.data.counts import TextCounts
 from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
 from kerasptb.data.files import SPLITS
-from kerasptb.data.sources import TextSource, default_cache, find_corpus
+from kerasptb.data.sources import RawCorpus, TextSource, default_cache, find_corpus
 from kerasptb.data.stored import StoredTexts, digest_of
 from kerasptb.data.subwords import Subwords
 from kerasptb.data.tokenizer import UNK, Tokenizer
@@ -152,46 +152,59 @@ def load_corpus(
     raw = find_corpus(data, cache_dir)
     if tokens is None:
         tokens = _usual_tokens(raw) if vocabulary is None else vocabulary.kind
+    reading = _Reading(raw, tokens, vocabulary, vocabulary_size, keep_lines)
+    if sum(file.size for file in raw.files.values()) < STORED_BYTES:
+        return reading.encode()
+    stored = StoredTexts(cache_dir or default_cache())
+    try:
+        return reading.stored(stored)
+    except OSError as error:  # the text itself, if it is that, raises again
+        logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
+        return reading.encode()
 
-    def corpus_of(ids, tokenizer, counts, digest=None):
-        corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, keep_lines=keep_lines, **raw.place)
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """A text, and how it is read: see `load_corpus`."""
+
+    raw: RawCorpus
+    tokens: Tokens
+    vocabulary: Tokenizer | None
+    vocabulary_size: int | None
+    keep_lines: bool
+
+    def encode(self, folder=None):
+        """Returns the corpus, its ids in memory, or in the files of a folder."""
+        if self.tokens == "words":
+            read = encode_words(self.raw.files, self.vocabulary, self.vocabulary_size, folder)
+        else:
+            read = encode_paragraphs(self.raw.files, self.vocabulary, self.vocabulary_size, self.keep_lines, folder)
+        return self._corpus(*read)
+
+    def stored(self, texts):
+        """Returns the corpus with ids that lie in the cache folder, where they are found, or encoded once."""
+        files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in self.raw.paths]
+        text = {"location": self.raw.location, "files": files, "keep_lines": self.keep_lines}
+        made_with = [self.tokens, self.vocabulary_size] if self.vocabulary is None else []
+        if found := texts.find(text, made_with, self.vocabulary):
+            description, ids, tokenizer = found
+            counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
+            return self._corpus(ids, tokenizer, counts, description["digest"])
+        with texts.new_entry() as folder:
+            corpus = self.encode(Path(folder))
+            counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
+            description = {"text": text, "made_with": made_with, "counts": counts, "digest": corpus.digest}
+            ids = texts.add(folder, corpus.vocabulary, description)
+            return self._corpus(ids, corpus.vocabulary, corpus.counts, corpus.digest)
+
+    def _corpus(self, ids, tokenizer, counts, digest=None):
+        corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, keep_lines=self.keep_lines, **self.raw.place)
         if digest is not None:
             corpus.__dict__["digest"] = digest  # known already
         return corpus
 
-    def encode(folder=None):
-        if tokens == "words":
-            read = encode_words(raw.files, vocabulary, vocabulary_size, folder)
-        else:
-            read = encode_paragraphs(raw.files, vocabulary, vocabulary_size, keep_lines, folder)
-        return corpus_of(*read)
 
-    if sum(file.size for file in raw.files.values()) < STORED_BYTES:
-        return encode()
-    text = {"location": raw.location, "files": [_state(path) for path in raw.paths], "keep_lines": keep_lines}
-    made_with = [tokens, vocabulary_size] if vocabulary is None else []
-    stored = StoredTexts(cache_dir or default_cache())
-    if found := stored.find(text, made_with, vocabulary):
-        description, ids, tokenizer = found
-        counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
-        return corpus_of(ids, tokenizer, counts, description["digest"])
-    try:
-        with stored.new_entry() as folder:
-            corpus = encode(Path(folder))
-            counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
-            description = {"text": text, "made_with": made_with, "counts": counts, "digest": corpus.digest}
-            ids = stored.add(folder, corpus.vocabulary, description)
-            return corpus_of(ids, corpus.vocabulary, corpus.counts, corpus.digest)
-    except OSError as error:  # the text itself, if it is that, raises again
-        logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
-        return encode()
-
-
-def _state(path):
-    return [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns]
-
-
-def _usual_tokens(raw):
+def _usual_tokens(raw: RawCorpus) -> Tokens:
     """Returns what a text is cut into if nothing is said: words if it has a word for unknown ones."""
     unk, before = UNK.encode(), b""
     for chunk in raw.train.chunks():

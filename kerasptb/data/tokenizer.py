@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from kerasptb.data.errors import DataError
+from kerasptb.utils.types import Tokens
 
 EOS = "<eos>"
 UNK = "<unk>"
@@ -49,7 +50,7 @@ class Tokenizer(abc.ABC):
 
     FILE: ClassVar[str]  # its file's name in a folder
 
-    kind: str
+    kind: Tokens
     tokens: tuple[str, ...]
     eos_id: int | None
     unk_id: int | None
