@@ -391,7 +391,10 @@ def _explain(job, report):
     peers.by_first(write)
     sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
     report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    shares = {name: corpus.count(name).unknown_share for name in ("train", "valid", "test")}
+    counts = {name: corpus.count(name) for name in ("train", "valid", "test")}
+    if joined := sum(count.joined for count in counts.values()):
+        report(f"The text is wrapped: {joined:,} lines were joined to the one before. --keep-lines leaves them.")
+    shares = {name: count.unknown_share for name, count in counts.items()}
     if any(shares.values()):
         report(f"Unknown words: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}")
     report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")

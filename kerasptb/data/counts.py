@@ -16,12 +16,14 @@ class TextCounts:
         words: number of words between white space, and of ends of lines or paragraphs.
         bytes: number of bytes in UTF-8 of the words, with a space or a line end after each.
         unknown: number of words that are `<unk>`.
+        joined: number of lines that were joined to the one before, because the text is wrapped.
     """
 
     tokens: int
     words: int
     bytes: int
     unknown: int = 0
+    joined: int = 0
 
     def word_perplexity(self, perplexity: float) -> float:
         """Returns the perplexity of a word where that of a token is `perplexity`."""

@@ -5,7 +5,6 @@ pieces of a tokenizer, which is made of the training text's.
 """
 
 import itertools
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from kerasptb.data.paragraphs import Paragraphs, iter_lines
 from kerasptb.data.subwords import Subwords
 from kerasptb.data.tokenizer import EOS, UNK
 from kerasptb.data.vocabulary import Vocabulary
-
-logger = logging.getLogger(__name__)
 
 # Number of subwords of texts of fewer bytes.
 _NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (10_000_000, 8_000), (50_000_000, 16_000))
@@ -105,22 +102,23 @@ def encode_paragraphs(
     Raises:
         DataError: a file is not UTF-8 or holds no word, or the tokenizer does not give back the training text.
     """
-    paragraphs = Paragraphs(keep_lines)
+
+    def read(split):
+        paragraphs = Paragraphs(keep_lines)
+        return paragraphs, paragraphs.read(iter_lines(files[split]))
+
     if tokenizer is None:
         size = vocabulary_size or num_subwords(files["train"].size)
-        tokenizer = Subwords.train(paragraphs.read(iter_lines(files["train"])), size)
-        paragraphs.joined = 0
-    tokenizer.check_faithful(itertools.islice(paragraphs.read(iter_lines(files["train"])), 100))
-    paragraphs.joined = 0
+        tokenizer = Subwords.train(read("train")[1], size)
+    tokenizer.check_faithful(itertools.islice(read("train")[1], 100))
     ids, counted = {}, {}
     for split in SPLITS:
-        counter = _Counter(paragraphs.read(iter_lines(files[split])))
+        paragraphs, texts = read(split)
+        counter = _Counter(texts)
         ids[split] = _collect(tokenizer.encode_paragraphs(counter), _path(folder, split))
         if not counter.words:
             raise DataError(f"Expected a text of at least one word. {files[split].path} is empty.")
-        counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes)
-    if paragraphs.joined:
-        logger.info("%d lines were joined to paragraphs, because the text is wrapped.", paragraphs.joined)
+        counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes, joined=paragraphs.joined)
     return ids, tokenizer, counted
 
 

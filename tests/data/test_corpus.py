@@ -220,3 +220,17 @@ def test_a_download_goes_into_the_cache_that_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     monkeypatch.setattr(data.sources, "download_ptb", download)
     assert load_corpus("ptb", cache_dir=str(tmp_path / "cache")).location == str(tmp_path / "cache" / "ptb")
+
+
+def test_lines_of_a_wrapped_text_that_were_joined_are_counted(tmp_path):
+    paragraph = (
+        "The lines of a text that is wrapped end where the next\nword would have crossed the margin, as these do.\n\n"
+    )
+    write(tmp_path, train=paragraph * 3, valid=paragraph, test="One line.\n")
+    corpus = load_corpus(tmp_path)
+    assert [corpus.count(split).joined for split in ("train", "valid", "test")] == [3, 1, 0]
+    assert corpus.vocabulary.decode(corpus.valid) == paragraph.replace("next\nword", "next word").replace("\n\n", "\n")
+    kept = load_corpus(tmp_path, vocabulary=corpus.vocabulary, keep_lines=True)
+    assert [kept.count(split).joined for split in ("train", "valid", "test")] == [0, 0, 0]
+    assert kept.vocabulary.decode(kept.valid) == paragraph.replace("\n\n", "\n")
+    assert kept.digest != corpus.digest
