@@ -239,7 +239,7 @@ class Pool {
   }
 
   const int count_;
-  int started_ = 1;          // the caller is the first
+  int started_ = 1;  // the caller is the first
   HelperPlacement placement_;
   Signal begun_;  // the number of runs that have begun; wraps around after days
   Signal ended_;  // the number of runs that all helpers have finished
