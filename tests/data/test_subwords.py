@@ -12,6 +12,7 @@ from kerasptb.data.kinds import load_tokenizer
 from kerasptb.data.subwords import Subwords
 
 TEXT = ["the cat sat on the mat", "The cat's hat, the rat's mat.", "Straße, naïve café: 1,234 – \u4f60\u597d"]
+TOKENIZERS = {"subwords": Subwords.train(TEXT, 280), "characters": Subwords.characters()}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_examples_run():
 @settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["subwords", "characters"]))
 def test_any_text_comes_back(text, kind):
-    tokenizer = Subwords.characters() if kind == "characters" else Subwords.train(TEXT, 280)
+    tokenizer = TOKENIZERS[kind]
     assert tokenizer.kind == kind
     lines = [line for line in text.split("\n") if line]
     end = "\n" if lines and text.endswith("\n") else ""

@@ -119,6 +119,7 @@ def test_words_and_subwords_type_the_same(model, subwords):
         assert results[0].savings_ceiling == pytest.approx(results[1].savings_ceiling)
 
 
+@pytest.mark.slow
 def test_words_typed_before_are_shown_even_if_the_model_would_not(model, subwords):
     text = "Quagga sat.\nThe quagga sat.\nThe quagga sat."
     as_trained, learned = (evaluate_keyboard_on_text(model, subwords, text, learn=learn) for learn in (False, True))
@@ -166,6 +167,7 @@ def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model
     assert [pair for pair in search(at_least=least * 0.999) if pair[1] >= least] == everything[:4]
 
 
+@pytest.mark.slow
 def test_characters_are_typed_too(native_library):
     characters = Subwords.characters()
     model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=2.0, seed=0)
@@ -175,6 +177,7 @@ def test_characters_are_typed_too(native_library):
     assert evaluate_keyboard_on_text(model, characters, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
 
 
+@pytest.mark.slow
 def test_dynamic_evaluation_and_the_continuous_cache_read_subwords(model, subwords):
     ids = subwords.encode_typed(TEXT)
     probabilities = [model.next_word_probabilities(ids[np.newaxis, :end])[0, ids[end]] for end in range(1, len(ids))]

@@ -45,6 +45,7 @@ def check(pair, texts):
     ]
 
 
+@pytest.mark.fast_cases(1)
 def test_the_graph_reads_and_writes_texts_as_the_library_does(pair):
     check(pair, TEXTS)
 
@@ -62,6 +63,7 @@ def test_what_a_merge_makes_may_be_merged_before_others_like_it(tmp_path):
     assert tokenizer.to_tokens(tokenizer.encode("abcabc")) == ["abca", "bc"]
 
 
+@pytest.mark.fast_cases(1)
 @settings(max_examples=100)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cn", "Co"])), min_size=1, max_size=3))
 def test_any_texts_are_read_so(pair, texts):

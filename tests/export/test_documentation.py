@@ -139,6 +139,7 @@ def test_a_text_read_word_by_word_as_the_page_does_is_the_text_read_at_once(load
     np.testing.assert_allclose(names["result"]["probabilities"], expected["probabilities"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_snippets_of_subwords_take_text_and_find_whole_words(
     subword_exports, subword_model, subwords, monkeypatch, capsys
 ):

@@ -128,6 +128,7 @@ def test_each_word_is_scored_with_its_pieces(client, subworded):
     assert later == {**answer, "words": answer["words"][1:]}
 
 
+@pytest.mark.slow
 def test_one_call_for_a_long_text_equals_token_by_token(client, subworded):
     text = "The cat's hat sat on the dog, (the) mat. " * 40
     predictor = subworded.predictor
@@ -186,6 +187,7 @@ def test_the_version_says_what_is_read(client):
     assert client.get("/version").json()["tokens"] == "subwords"
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("text", ["\u65e5" * 3_333, "x" * 10_000, "\n" * 10_000, "the cat, " * 1_100])
 def test_long_texts_are_answered(client, text):
     assert post(client, "suggest", text=text, complete=False)["suggestions"]
