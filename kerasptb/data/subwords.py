@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
@@ -60,6 +58,8 @@ class Subwords(Tokenizer):
     FILE = "tokenizer.json"
 
     def __init__(self, content: str) -> None:
+        import tokenizers  # noqa: PLC0415  (words are read without it)
+
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content)
             settings = json.loads(content)
@@ -108,12 +108,12 @@ class Subwords(Tokenizer):
         check_sizes(size=size)
         if size <= 256:
             raise DataError(f"Expected a size of at least 257: a piece for each byte, and more. Received: size={size}")
-        return cls(_byte_pairs(normalizers.Prepend(" "), paragraphs, size))
+        return cls(_byte_pairs(" ", paragraphs, size))
 
     @classmethod
     def characters(cls) -> "Subwords":
         """Returns the tokenizer whose pieces are the bytes of UTF-8."""
-        return cls(_byte_pairs(None, [], 256))
+        return cls(_byte_pairs("", [], 256))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Subwords":
@@ -269,11 +269,14 @@ class Subwords(Tokenizer):
         return np.array([self.pieces.index(bytes([byte])) for byte in range(256)], "<i4")
 
 
-def _byte_pairs(normalizer, paragraphs, size):
-    """Returns the content of a tokenizer.json of byte-level byte-pair encoding."""
+def _byte_pairs(first, paragraphs, size):
+    """Returns the content of a tokenizer.json of byte-level byte-pair encoding, with `first` before each paragraph."""
+    import tokenizers  # noqa: PLC0415
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers  # noqa: PLC0415
+
     tokenizer: Any = tokenizers.Tokenizer(models.BPE())
-    if normalizer is not None:
-        tokenizer.normalizer = normalizer
+    if first:
+        tokenizer.normalizer = normalizers.Prepend(first)
         tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     else:
         tokenizer.decoder = decoders.ByteLevel()
