@@ -51,9 +51,10 @@ class Keyboard:
             (self._context,) = self._read([token], [self._context])
         self._ids = ids
         search = search_words(self._pieces, self._context, _log_probabilities, prefix, k)
-        return run_search(
-            search, lambda found: self._read([each.piece for each in found], [each.context for each in found])
+        found = run_search(
+            search, lambda asked: self._read([each.piece for each in asked], [each.context for each in asked])
         )
+        return found.words
 
     def _read(self, tokens, contexts):
         self.calls += 1

@@ -67,7 +67,7 @@ def suggest(
     context = reader.read(encode_text(vocabulary, whole))
     begins = begins_paragraph(vocabulary, whole)
     search = search_words(pieces, context, lambda context: context.log_probabilities, prefix, k, excluded, begins)
-    return [Suggestion(word, probability) for word, probability in run_search(search, reader.extend)]
+    return [Suggestion(word, probability) for word, probability in run_search(search, reader.extend).words]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

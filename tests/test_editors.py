@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import kerasptb
-from kerasptb.models.language_model import Overrides
+from kerasptb.models.overrides import Overrides
 
 jedi = pytest.importorskip("jedi", reason="the extra `dev` is not installed")
 PROJECT = jedi.Project(str(Path(__file__).parents[1]))

@@ -80,7 +80,7 @@ class WordPieces:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.written = [piece.decode(errors="surrogateescape") for piece in tokenizer.pieces]
-        self.ends_word = np.array([not text or not _is_of_word(text[0]) for text in self.written])
+        self.ends_word = np.array([not text or not is_of_word(text[0]) for text in self.written])
         self.are_words = bool(self.ends_word.all())
         self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
         self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
@@ -131,21 +131,6 @@ def pieces_of(tokenizer: Tokenizer) -> WordPieces:
 
 
 def search_words(
-    pieces: WordPieces,
-    context: Any,
-    log_probabilities: Callable[[Any], np.ndarray],
-    prefix: str,
-    k: int,
-    exclude: Collection[str] = (),
-    begins: bool = False,
-    at_least: float = 0.0,
-) -> Generator[list[Beginning], list[Any], list[tuple[str, float]]]:
-    """Finds the likeliest next words: the `words` of `search_next`, whose arguments it takes."""
-    found = yield from search_next(pieces, context, log_probabilities, prefix, k, exclude, begins, at_least)
-    return found.words
-
-
-def search_next(
     pieces: WordPieces,
     context: Any,
     log_probabilities: Callable[[Any], np.ndarray],
@@ -227,7 +212,7 @@ def run_search(search: Generator[list[Beginning], list[Any], Any], read: Callabl
 
 def typed_words(text: str) -> Iterator[str]:
     """Yields the words of a text as the search finds them: signs of punctuation are words, a line's end is `<eos>`."""
-    for of_word, run in itertools.groupby(text, _is_of_word):
+    for of_word, run in itertools.groupby(text, is_of_word):
         if of_word:
             yield "".join(run)
         else:
@@ -257,7 +242,7 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
         first: what a tokenizer puts before a paragraph's first word: " " or "".
     """
     start = len(text)
-    while start and _is_of_word(text[start - 1]):
+    while start and is_of_word(text[start - 1]):
         start -= 1
     before = text[start - 1 : start] if start else "\n"
     if before == " ":
@@ -266,8 +251,9 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
 
 
 def is_of_word(character: str) -> bool:
-    """Returns whether a character is of a word, and no space or sign of punctuation."""
-    return _is_of_word(character)
+    """Returns whether it is of a word: a letter, a mark, a digit, `'`, `-`, or a byte of such a character."""
+    category = unicodedata.category(character)
+    return category[0] in "LMN" or category == "Cs" or character in "'’-"
 
 
 def _likeliest(pieces, log_probabilities, ids, width, written, before, context, least=0.0):
@@ -317,10 +303,4 @@ class _Found(dict):
 
 
 def _is_sign(written):
-    return written == "\n" or (bool(written.strip()) and not _is_of_word(written[-1]))
-
-
-def _is_of_word(character):
-    """Returns whether it is of a word: a letter, a mark, a digit, `'`, `-`, or a byte of such a character."""
-    category = unicodedata.category(character)
-    return category[0] in "LMN" or category == "Cs" or character in "'’-"
+    return written == "\n" or (bool(written.strip()) and not is_of_word(written[-1]))

@@ -195,9 +195,10 @@ class _Suggestions:
         return [word for word, _ in found]
 
     def _search(self, prefix, k):
-        return search_words(
+        found = yield from search_words(
             self.pieces, self.context, _log_probabilities, prefix, k, self.exclude, at_least=self.at_least
         )
+        return found.words
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
 
-import inspect
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, Self, Unpack
 
 import keras
 import numpy as np
@@ -19,6 +18,7 @@ from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
 from kerasptb.models.graph import build_graph
+from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, portable_model
 from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
@@ -29,49 +29,6 @@ from kerasptb.utils.types import Backend, Precision, Tensor
 _ON_JAX = keras.backend.backend() == "jax"
 # The arguments that Keras' models do not have.
 _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
-
-
-class Overrides(TypedDict, total=False):
-    """The arguments of `LanguageModel`, none of them required. The tests compare."""
-
-    vocabulary_size: int
-    embedding_size: int
-    units: int | Sequence[int]
-    batch_size: int
-    num_steps: int
-    keep_prob: float
-    init_scale: float
-    backend: Backend
-    precision: Precision | None
-    seed: int | None
-    name: str
-    tie_embeddings: bool
-    dtype: str | keras.DTypePolicy | None
-    input_dropout: float | None
-    hidden_dropout: float | None
-    output_dropout: float | None
-    variational_dropout: bool
-    word_dropout: float
-    recurrent_dropout: float
-    recurrent_kernel_dropout: float
-    activation_regularization: float
-    temporal_activation_regularization: float
-
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _showing_overrides(function: _Function) -> _Function:
-    """Lets `help` show the arguments that type checkers see in `**overrides: Unpack[Overrides]`."""
-    of_preset = type("OfPreset", (), {"__repr__": lambda self: "the preset's"})()
-    signature = inspect.signature(function)
-    named = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    named += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=of_preset, annotation=annotation)
-        for name, annotation in Overrides.__annotations__.items()
-    ]
-    function.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
-    return function
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -184,7 +141,7 @@ class LanguageModel(Trainer):
         self._ended = _ByThread()
 
     @classmethod
-    @_showing_overrides
+    @showing_overrides
     def from_preset(cls, preset: str, **overrides: Unpack[Overrides]) -> Self:
         """Builds an untrained model from a named recipe. No weights are downloaded.
 

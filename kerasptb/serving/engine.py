@@ -12,7 +12,7 @@ import numpy as np
 from kerasptb.data import UNK
 from kerasptb.data.typed_text import fold_case, read_part, read_words
 from kerasptb.data.word_cache import MAX_CHARACTERS, WINDOW, TypedWords, WordCache
-from kerasptb.data.word_search import NextWords, pieces_of, search_next, typed_words
+from kerasptb.data.word_search import NextWords, pieces_of, search_words, typed_words
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
@@ -210,7 +210,7 @@ class SuggestionEngine:
         if cache is not None and self._pieces.are_words:
             return self._rank_learned(np.exp(context.next_log_probabilities, dtype="float64"), prefix, k, cache)
         log_probabilities = lambda context: context.next_log_probabilities  # noqa: E731
-        search = search_next(self._pieces, context, log_probabilities, prefix, k, (UNK,), begins)
+        search = search_words(self._pieces, context, log_probabilities, prefix, k, (UNK,), begins)
         try:
             beginnings = next(search)
             while True:

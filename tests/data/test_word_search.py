@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Subwords, Vocabulary
-from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_next, split_typed
+from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_words, split_typed
 
 # What a small model may write, and how likely, whatever came before.
 CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t": 0.15, ",": 0.15, "\n": 0.1}
@@ -27,7 +27,7 @@ class Pieces:
 def found(tokenizer, prefix, k, chances, **settings):
     with np.errstate(divide="ignore"):
         values = np.log(np.array(chances))
-    search = search_next(pieces_of(tokenizer), None, lambda context: values, prefix, k, **settings)
+    search = search_words(pieces_of(tokenizer), None, lambda context: values, prefix, k, **settings)
     return run_search(search, lambda beginnings: [None] * len(beginnings))
 
 
@@ -69,7 +69,7 @@ def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
 
     def best(text, prefix):
         begins = begins_paragraph(characters, text)
-        search = search_next(pieces_of(characters), text[-1:], values, prefix, 1, begins=begins)
+        search = search_words(pieces_of(characters), text[-1:], values, prefix, 1, begins=begins)
         ((word, _),) = run_search(search, lambda all_: [each.written[-1] for each in all_]).words
         return word
 
@@ -80,7 +80,7 @@ def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
 
 def test_words_that_are_all_but_impossible_cost_no_further_round():
     rounds = []
-    search = search_next(
+    search = search_words(
         pieces_of(Pieces()), None, lambda context: np.log(np.array([*CHANCES.values()]) ** 6), " cat", 5
     )
     run_search(search, lambda beginnings: rounds.append(len(beginnings)) or [None] * len(beginnings))
@@ -94,7 +94,7 @@ def test_a_long_beginning_costs_a_row_or_two_for_each_piece_and_a_very_long_one_
         rows.clear()
         values = np.full(256, np.log(1 / 256))
         values[ord("X") - ord("!")] -= 8  # a capital is all but impossible
-        searching = search_next(pieces_of(Subwords.characters()), None, lambda context: values, prefix, 100)
+        searching = search_words(pieces_of(Subwords.characters()), None, lambda context: values, prefix, 100)
         return run_search(searching, lambda beginnings: rows.append(len(beginnings)) or [None] * len(beginnings))
 
     assert search(" " + "x" * 39).prefix_probability > 0

@@ -160,7 +160,7 @@ def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model
 
     def search(**how):
         made = written_text.search_words(pieces, context, lambda each: each.log_probabilities, " c", 9, **how)
-        return next(result for _, result in written_text.run_searches([(0, made)], reader.extend, 1))
+        return next(result for _, result in written_text.run_searches([(0, made)], reader.extend, 1)).words
 
     everything = search()
     least = everything[3][1]
