@@ -4,9 +4,8 @@
 
 TEXT is novel, book or manuals (benchmarks/texts.py), or a file. A row each:
 
-- `words`, `subwords`, `characters`: `--preset` in bfloat16, with as many epochs as the minutes allow, by the time of
-  some hundred steps; less than one epoch reads the beginning of the text. Characters are read in rows of 140, words
-  and subwords in rows of the preset's.
+- `words`, `subwords`, `characters`: `--preset` in bfloat16, `train(minutes=…)`. Characters are read in rows of 140,
+  words and subwords in rows of the preset's. A run that is there already is not trained again.
 - `Kneser-Ney`: KenLM's modified Kneser-Ney of order 5 (Heafield et al., 2013) on the subwords; needs `lmplz` and
   `query` of github.com/kpu/kenlm on the PATH. A paragraph is a sentence, or the text is one: the better of both.
 - `PPMd`: PPMd var. H (Shkarin, 2002; `pip install pyppmd`), which has read the training text: what the test text adds
@@ -22,47 +21,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import keras
-
 import kerasptb
 from benchmarks import machine
 from benchmarks.texts import TEXTS, text_of
 from kerasptb.data import load_corpus
-
-_STEPS = 96  # that are timed
-
-
-class _Timer(keras.callbacks.Callback):
-    """The seconds of the last epoch's training, and of its validation."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._begin = time.perf_counter()
-
-    def on_test_begin(self, logs=None):
-        self._between = time.perf_counter()
-
-    def on_test_end(self, logs=None):
-        self.training, self.validation = self._between - self._begin, time.perf_counter() - self._between
-
-
-def train_within(minutes, corpus, out, **settings):
-    """Trains for about so many minutes, with the schedule that ends there; returns the run and its minutes."""
-    timer = _Timer()
-    with tempfile.TemporaryDirectory() as temporary:
-        trial = kerasptb.train(
-            corpus, out=Path(temporary) / "trial", epochs=2, steps_per_epoch=_STEPS, callbacks=[timer], **settings
-        )
-    sizes = trial.config["model"]
-    steps = (len(corpus.train) // sizes["batch_size"] - 1) // sizes["num_steps"]
-    step = timer.training / _STEPS
-    epochs = minutes * 60 / (steps * step + timer.validation)
-    if epochs < 1:
-        settings |= {"epochs": 1, "steps_per_epoch": int((minutes * 60 - timer.validation) / step)}
-    else:
-        settings |= {"epochs": round(epochs)}
-    begin = time.perf_counter()
-    run = kerasptb.train(corpus, out=out, **settings)
-    return run, (time.perf_counter() - begin) / 60
 
 
 def measure(data, tokens, size, options):
@@ -72,17 +34,19 @@ def measure(data, tokens, size, options):
     if tokens == "characters":
         settings["num_steps"] = 140
     name = f"{Path(data).stem}-{tokens}-{len(corpus.vocabulary)}-{options.minutes:g}"
+    begin, minutes = time.perf_counter(), None
     if (options.out / name).exists():
-        run, minutes = kerasptb.load_run(options.out / name), None
+        run = kerasptb.load_run(options.out / name)
     else:
-        run, minutes = train_within(options.minutes, corpus, options.out / name, **settings)
+        run = kerasptb.train(corpus, minutes=options.minutes, out=options.out / name, **settings)
+        minutes = round((time.perf_counter() - begin) / 60, 1)
     perplexity = min(row["val_perplexity"] for row in run.history)
     return {
         "tokens": len(corpus.vocabulary),
         "tokens_a_word": round(corpus.counts["test"].tokens / corpus.counts["test"].words, 3),
         "parameters": run.metrics["parameters"],
-        "epochs": len(run.history),
-        "minutes": minutes and round(minutes, 1),
+        "passes": round(len(run.history) / run.settings.batches.parts, 1),
+        "minutes": minutes,
         "valid_bits_a_byte": round(corpus.counts["valid"].bits_per_byte(perplexity), 3),
         "test_bits_a_byte": round(run.metrics["test_bits_per_byte"], 3),
         "test_perplexity_of_a_word": round(run.metrics["test_word_perplexity"], 1),
@@ -136,13 +100,11 @@ def ppmd(data, size, options):
     begin = time.perf_counter()
 
     def bits(order, text):
-        sizes = []
-        for content in (train, train + text):
-            encoder = pyppmd.Ppmd7Encoder(order, 2000 << 20)
-            sizes.append(len(encoder.encode(content)) + len(encoder.flush()))
-        return 8 * (sizes[1] - sizes[0])
+        encoder = pyppmd.Ppmd7Encoder(order, 2000 << 20)
+        encoder.encode(train)
+        return 8 * len(encoder.encode(text) + encoder.flush())
 
-    best = min((4, 5, 6, 8, 12, 16), key=lambda order: bits(order, valid))
+    best = min((5, 8, 16), key=lambda order: bits(order, valid))
     nats = bits(best, test) * math.log(2)
     minutes = (time.perf_counter() - begin) / 60
     return {"order": best, "minutes": round(minutes, 2), **_figures(nats, corpus.counts["test"])}
@@ -189,7 +151,7 @@ def main(arguments=None):
 
 
 _COLUMNS = (
-    "text", "kind", "tokens", "tokens_a_word", "order", "parameters", "epochs", "minutes", "valid_bits_a_byte",
+    "text", "kind", "tokens", "tokens_a_word", "order", "parameters", "passes", "minutes", "valid_bits_a_byte",
     "test_bits_a_byte", "test_perplexity_of_a_word", "test_unknown", "machine",
 )  # fmt: skip
 

@@ -4,11 +4,11 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
-import math
 import os
 import platform
 import random
 import shlex
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,10 @@ from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision, note_as_reported
 from kerasptb.runs import run as runs
+from kerasptb.runs.budget import describe_choice, fill_minutes, time_training
+from kerasptb.runs.fitting import compile_model
 from kerasptb.runs.progress import ProgressBar
-from kerasptb.runs.recipe import check_texts, make_batches, make_trainer, settings_of_recipe
+from kerasptb.runs.recipe import check_texts, make_batches, settings_of_recipe
 from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.settings import RunSettings, asked_settings, check_divides
 from kerasptb.utils import peers
@@ -38,13 +40,7 @@ from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, Precision, Tokens
 
-# Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
-# is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
-# the same to the bit.
-_STEPS_PER_EXECUTION = 16
-_STEPS_PER_EXECUTION_ON_GPU = 32
-# Between two calls a training can be interrupted: within some seconds on a slow processor.
-_FLOP_PER_EXECUTION = 5e11
+_LATE = 1.1  # what a training of some minutes may take, as a share of them, without a word
 
 
 def train(
@@ -52,6 +48,7 @@ def train(
     preset: str | None = None,
     *,
     epochs: int | None = None,
+    minutes: float | None = None,
     steps_per_epoch: int | None = None,
     batch_size: int | None = None,
     num_steps: int | None = None,
@@ -86,6 +83,9 @@ def train(
             or for the text of the resumed run.
         preset: name of a recipe in `kerasptb.presets`; `None` for "notebook", or for that of the resumed run.
         epochs: total number of epochs; `None` for the preset's. With `resume=True`, a larger number trains longer.
+        minutes: about how long the training takes on this machine, in place of `epochs`: as many as fit, by the time of
+            some steps before it. An epoch then reads a part of a long text, see `make_dataset`, so that there is a
+            first one soon. `None` for what `epochs` take.
         steps_per_epoch: number of batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
@@ -135,6 +135,7 @@ def train(
             evaluates the whole epochs and returns them.
         SystemExit: for SIGTERM, after writing a checkpoint.
     """
+    begin = time.monotonic()
     named = locals()
     del named["vocabulary_size"]  # of the model, as in the settings, it is the text's
     reading: dict[str, Any] = {"tokens": tokens, "vocabulary_size": vocabulary_size, "keep_lines": keep_lines}
@@ -143,9 +144,11 @@ def train(
     named["start_from"] = None if start_from is None else str(Path(start_from).absolute())
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
+    if epochs is not None and minutes is not None and not resume:
+        raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     verbose = verbose if peers.is_first() else 0
     report = print if verbose else lambda *_, **__: None
-    job = _open(data, asked, reading, out, resume)
+    job = _open(data, asked, reading, out, resume, begin)
     with contextlib.ExitStack() as stack:
         held = []
         peers.by_first(lambda: held.append(stack.enter_context(runs.lock_run(job.run.folder))))
@@ -181,31 +184,35 @@ class _Job:
         corpus: the `Corpus`.
         model: the `LanguageModel`.
         source: the `Run` whose weights to begin with, if it has been read already.
+        begin: when it was begun, in seconds of `time.monotonic`.
+        choice: what was chosen for it and why, a line; or "".
     """
 
     run: runs.Run
     corpus: Corpus
     model: LanguageModel
     source: runs.Run | None = None
+    begin: float = 0.0
+    choice: str = ""
 
     @property
     def settings(self):
         return self.run.settings
 
 
-def _open(data, asked, reading, out, resume):
+def _open(data, asked, reading, out, resume, begin):
     """Begins a training, or resumes one; of several processes the first one does so, and the others open its folder."""
     opened, workers = [], peers.count()
 
     def by_first():
-        opened.append((_resume if resume else _begin)(data, asked, reading, out, workers))
+        opened.append((_resume if resume else _begin)(data, asked, reading, out, workers, begin))
         return str(opened[0].run.folder)
 
     folder = peers.by_first(by_first)
-    return opened[0] if workers == 1 else _resume(data, {}, {}, folder, workers)
+    return opened[0] if workers == 1 else _resume(data, {}, {}, folder, workers, begin)
 
 
-def _begin(data, asked, reading, out, workers):
+def _begin(data, asked, reading, out, workers, begin):
     """Makes a run folder; raises before that for what cannot be trained."""
     start_from = asked["training"].get("start_from")
     source = None if start_from is None else runs.load_run(start_from)
@@ -237,12 +244,19 @@ def _begin(data, asked, reading, out, workers):
     )
     arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
     settings = RunSettings(arguments, batches, training, recipe, text, _versions())
+    choice = ""
+    if training.minutes is not None:
+        if workers > 1:
+            raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
+        speed = time_training(corpus, settings)
+        settings = fill_minutes(settings, corpus, speed, begin + 60 * training.minutes - time.monotonic())
+        choice = describe_choice(settings, speed)
     if out is None:
         out = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return _Job(runs.create_run(out, settings, corpus.vocabulary), corpus, model, source)
+    return _Job(runs.create_run(out, settings, corpus.vocabulary), corpus, model, source, begin, choice)
 
 
-def _resume(data, asked, reading, out, workers):
+def _resume(data, asked, reading, out, workers, begin):
     """Opens a run folder; raises if what is asked for contradicts the run."""
     run = runs.load_resumed(out)
     text = run.settings.data
@@ -267,7 +281,7 @@ def _resume(data, asked, reading, out, workers):
             f"Received: {corpus.source}, another text or vocabulary"
             f"{' (each version of Python has a sample of its own)' if text.name == corpus.name == 'sample' else ''}"
         )
-    return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()))
+    return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()), begin=begin)
 
 
 def _record_resumption(job, epochs, done, report):
@@ -322,13 +336,7 @@ def _fit(job, recorder, callbacks, verbose, report):
     """Compiles the model and trains it, from where the recorder is."""
     settings, model = job.settings, job.model
     batches, valid_batches = make_batches(job.corpus, settings, recorder.epoch)
-    optimizer, of_recipe = make_trainer(settings, len(batches))
-    # A resumed training begins a call of the step function where the checkpoint lies.
-    steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), recorder.batch)
-    model.compile(optimizer, steps_per_execution=steps_per_execution)
-    if settings.batches.jitter:
-        # The batches are of few lengths: what is faster for batches of one length is faster for these.
-        model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
+    of_recipe = compile_model(model, settings, len(batches), callbacks, recorder.batch)
     _explain(job, report)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
@@ -350,22 +358,6 @@ def _fit(job, recorder, callbacks, verbose, report):
         ],
         verbose=verbose,
     )
-
-
-def _steps_per_execution(model, callbacks):
-    hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-    plain = keras.callbacks.Callback
-    # A LambdaCallback has its hooks as attributes of the instance.
-    if any(
-        getattr(getattr(callback, hook), "__func__", None) is not getattr(plain, hook)
-        for callback in callbacks
-        for hook in hooks
-    ):
-        return 1
-    if platforms.visible_gpus():
-        return _STEPS_PER_EXECUTION_ON_GPU
-    flop_of_step = 6 * model.count_params() * model.batch_size * model.num_steps
-    return max(min(_STEPS_PER_EXECUTION, int(_FLOP_PER_EXECUTION / flop_of_step)), 1)
 
 
 def _versions():
@@ -398,6 +390,8 @@ def _explain(job, report):
     if any(shares.values()):
         report(f"Unknown words: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}")
     report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
+    if job.choice:
+        report(job.choice)
     if (workers := peers.count()) > 1:
         report(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
     if (note := platforms.drawback(model.precision)) is not None:
@@ -444,6 +438,9 @@ def _finish(job, recorder, interrupted, report):
         f"every word: {strict.perplexity:.2f})"
     )
     report(f"The test text: {describe(counts, strict.perplexity)}")
+    taken, asked = (time.monotonic() - job.begin) / 60, run.settings.training.minutes
+    if asked is not None and taken > _LATE * asked:
+        report(f"It took {taken:.1f} minutes: the machine was busier than when its steps were timed.")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from kerasptb.arguments.fields import Arguments, argument
-from kerasptb.arguments.kinds import Several, Text, Whole
+from kerasptb.arguments.kinds import Number, Several, Text, Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +14,14 @@ class TrainingArguments(Arguments):
 
     preset: str = argument(Text(), "recipe of the model and its training")
     epochs: int = argument(Whole(), "number of epochs in all", option=True, shown="the preset's", fixed=False)
+    minutes: float | None = argument(
+        Number(0, without_low=True),
+        "train for about N minutes on this machine, by the time of some steps, in place of --epochs",
+        None,
+        optional=True,
+        option=True,
+        metavar="N",
+    )
     optimizer: str | None = argument(
         Text(),
         "sgd, adamw or another Keras optimizer, in place of the preset's; name its --learning-rate too",

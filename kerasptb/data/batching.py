@@ -105,6 +105,7 @@ def make_dataset(
     *,
     every_word: bool = False,
     jitter: bool = False,
+    parts: int = 1,
     seed: int = 0,
     epoch: int = 0,
 ) -> "tf.data.Dataset | keras.utils.PyDataset":
@@ -123,7 +124,10 @@ def make_dataset(
         jitter: if True, the batches have lengths around `num_steps`, in an order that is drawn anew for each pass over
             the dataset; see `kerasptb/data/jitter.py`. The static shape is [B, None]. To have XLA compile a step for
             each of these lengths, a dozen, say so: `model.compile(jit_compile=True)`.
-        seed: of these orders.
+        parts: number of parts of the text, of equally many batches; each pass over the dataset reads the next one.
+            What they leave over, fewer batches than there are parts, is at the end of the text or, in every other
+            reading, at its beginning.
+        seed: of the orders.
         epoch: number of the first pass, for a training that goes on.
 
     Returns:
@@ -145,8 +149,11 @@ def make_dataset(
 
     if every_word and batch_size != 1:
         raise DataError(f"Expected batch_size=1 with every_word=True. Received: batch_size={batch_size!r}")
-    if every_word and jitter:
-        raise DataError("Expected either every_word or jitter. Received: every_word=True, jitter=True")
+    if every_word + jitter + (parts != 1) > 1:
+        raise DataError(
+            "Expected one of every_word, jitter and several parts. Received: "
+            f"every_word={every_word}, jitter={jitter}, parts={parts}"
+        )
     ids = as_ids(ids)
     # With `every_word` two words are enough: the last batch, below, takes the steps that fill no full batch.
     num_batches = count_batches(len(ids), batch_size, 1 if every_word else num_steps)
@@ -154,38 +161,69 @@ def make_dataset(
         check_sizes(num_steps=num_steps)
         num_batches = (len(ids) - 1) // num_steps
     streams = as_streams(ids, batch_size)
+    check_sizes(parts=parts)
+    if parts > max(num_batches, 1):
+        raise DataError(f"Expected at most as many parts as batches, {num_batches}. Received: parts={parts}")
     if jitter:
         return _jittered(streams, num_steps, seed, epoch)
     full = num_batches * num_steps
     has_rest = every_word and full < streams.shape[1] - 1
+    in_parts = Parts(num_batches, num_steps, parts, epoch)
     if keras.backend.backend() != "tensorflow":
         from kerasptb.data.numpy_batches import NumpyBatches  # noqa: PLC0415
 
-        return NumpyBatches(streams, num_steps, num_batches, has_rest)
+        return NumpyBatches(streams, in_parts, has_rest)
     import tensorflow as tf  # noqa: PLC0415
 
     if streams.flags.writeable:  # a text that is mapped from a file is read-only, and stays there
         streams = streams.copy()
 
-    def cut(first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the inputs and targets of the batches from the `first` on, each [up to 16, B, T]."""
-        start, end = first * num_steps, min(first + _CUT_TOGETHER, num_batches) * num_steps
+    def cut(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the inputs and targets of the batches of some steps, each [up to 16, B, T]."""
         shape = batch_size, -1, num_steps
         x, y = (np.ascontiguousarray(streams[:, start + i : end + i].reshape(shape).transpose(1, 0, 2)) for i in (0, 1))
         return x, y
 
-    def batches(first):
-        parts = tf.numpy_function(cut, [first], [tf.int32, tf.int32], stateful=False)
-        return tuple(tf.ensure_shape(part, (None, batch_size, num_steps)) for part in parts)
+    def batches(start, end):
+        found = tf.numpy_function(cut, [start, end], [tf.int32, tf.int32], stateful=False)
+        return tuple(tf.ensure_shape(each, (None, batch_size, num_steps)) for each in found)
+
+    def next_part():
+        bounds = in_parts.next_bounds()
+        for i in range(0, len(bounds) - 1, _CUT_TOGETHER):
+            yield bounds[i], bounds[min(i + _CUT_TOGETHER, len(bounds) - 1)]
 
     # The batches stay in the host's memory even if there is an accelerator.
     with tf.device("CPU:0"):
-        dataset = tf.data.Dataset.range(0, num_batches, _CUT_TOGETHER).map(batches).unbatch()
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
+        bound = tf.TensorSpec((), tf.int64)
+        dataset = tf.data.Dataset.from_generator(next_part, output_signature=(bound, bound)).map(batches).unbatch()
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches // parts))
         if has_rest:
             rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
             dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
     return _untuned(dataset)
+
+
+class Parts:
+    """Batches of equal length, of which each pass reads the next part.
+
+    Args:
+        num_batches: number S of batches.
+        num_steps: words T of a row of a batch.
+        parts: number of parts.
+        epoch: number of the first pass, so that a training that goes on sees the passes that it would have seen.
+    """
+
+    def __init__(self, num_batches: int, num_steps: int, parts: int = 1, epoch: int = 0):
+        self._num_batches, self._num_steps, self._parts, self._epoch = num_batches, num_steps, parts, epoch
+
+    def next_bounds(self) -> list[int]:
+        """Returns where the next pass begins in a stream, and where each of its S // parts batches ends."""
+        size, rest = divmod(self._num_batches, self._parts)
+        reading, part = divmod(self._epoch, self._parts)
+        self._epoch += 1
+        first = part * size + (rest if reading % 2 else 0)
+        return [i * self._num_steps for i in range(first, first + size + 1)]
 
 
 def _jittered(streams: np.ndarray, num_steps: int, seed: int, epoch: int) -> "tf.data.Dataset | keras.utils.PyDataset":
@@ -200,7 +238,7 @@ def _jittered(streams: np.ndarray, num_steps: int, seed: int, epoch: int) -> "tf
     if keras.backend.backend() != "tensorflow":
         from kerasptb.data.numpy_batches import NumpyBatches  # noqa: PLC0415
 
-        return NumpyBatches(streams, passes=passes)
+        return NumpyBatches(streams, passes)
     import tensorflow as tf  # noqa: PLC0415
 
     spec = tf.TensorSpec((batch_size, None), tf.int32)

@@ -1,5 +1,7 @@
 """Contiguous batches without `tf.data`, for Keras on a backend other than TensorFlow."""
 
+import copy
+
 import keras
 import numpy as np
 
@@ -9,17 +11,15 @@ class NumpyBatches(keras.utils.PyDataset):
 
     Args:
         streams: int32 [B, N // B], the text as its B streams.
-        num_steps: words T of a stream in one batch.
-        num_batches: number of batches of T steps.
+        passes: what says where batches begin and end, anew after each epoch, by `next_bounds`.
         rest: whether a shorter batch with the last words follows.
-        passes: `Passes` that say where batches begin and end, anew after each epoch; `None` for batches of T steps.
     """
 
-    def __init__(self, streams, num_steps=0, num_batches=0, rest=False, passes=None):
+    def __init__(self, streams, passes, rest=False):
         super().__init__()
         self._streams, self._passes = streams, passes
-        bounds = [i * num_steps for i in range(num_batches + 1)] + ([streams.shape[1] - 1] if rest else [])
-        self._bounds = bounds if passes is None else passes.next_bounds()
+        self._rest = [streams.shape[1] - 1] if rest else []
+        self._bounds = passes.next_bounds() + self._rest
 
     def __len__(self):
         return len(self._bounds) - 1
@@ -33,12 +33,12 @@ class NumpyBatches(keras.utils.PyDataset):
         )
 
     def on_epoch_end(self):
-        """Draws the next pass; Keras calls this after each epoch."""
-        if self._passes is not None:
-            self._bounds = self._passes.next_bounds()[: len(self._bounds)]
+        """Begins the next pass; Keras calls this after each epoch."""
+        self._bounds = [*self._passes.next_bounds(), *self._rest][: len(self._bounds)]
 
     def take(self, count):
         """Returns the first `count` batches, as `tf.data.Dataset.take` does; -1 means all of them."""
-        taken = NumpyBatches(self._streams)
-        taken._bounds, taken._passes = (self._bounds if count < 0 else self._bounds[: count + 1]), self._passes
+        taken = copy.copy(self)
+        if count >= 0:
+            taken._bounds = self._bounds[: count + 1]
         return taken

@@ -27,7 +27,7 @@ class ProgressBar(StepBar):
     def __init__(self):
         super().__init__()
         self._epoch = 0
-        self._begin = self._shown = 0.0
+        self._begin = self._shown = self._validated = self._validation = 0.0
         self._width = 0  # of what the line has
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -35,19 +35,33 @@ class ProgressBar(StepBar):
         self._epoch, self._begin, self._shown, self._width = epoch + 1, time.monotonic(), 0.0, 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Shows how far the epoch is."""
+        """Shows how far the epoch is, and how long the whole training takes yet."""
         done, now = self._done(batch), time.monotonic()
         if self.verbose == 1 and _is_terminal() and now - self._shown >= _SECONDS:
             self._shown = now
-            seconds = now - self._begin
-            left = f"{_duration(seconds * (self.target - done) / done)} left" if self.target else ""
-            self._write([self._bar(done), left, *self._figures(logs or {})])
+            self._write([self._bar(done), self._left(done, now), *self._figures(logs or {})])
+
+    def on_test_begin(self, logs=None):
+        """Begins to time the validation."""
+        self._validated = time.monotonic()
+
+    def on_test_end(self, logs=None):
+        """Keeps how long the validation took."""
+        self._validation = time.monotonic() - self._validated
 
     def on_epoch_end(self, epoch, logs=None):
         """Leaves the epoch's results."""
         self._write([_duration(time.monotonic() - self._begin), *self._figures(logs or {})])
         sys.stdout.write("\n")
         sys.stdout.flush()
+
+    def _left(self, done, now):
+        """Returns how long the training takes yet, all epochs."""
+        if not self.target:
+            return ""
+        step, epochs = (now - self._begin) / done, self.epochs - self._epoch
+        seconds = step * (self.target - done) + epochs * step * self.target + (epochs + 1) * self._validation
+        return f"{_duration(seconds)} left"
 
     def _bar(self, done):
         if not self.target:

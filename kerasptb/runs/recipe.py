@@ -80,8 +80,8 @@ def make_batches(corpus, settings, epoch=0):
     """
     model, batches = settings.model, settings.batches
     size = model.batch_size, model.num_steps
-    jitter = {"jitter": True, "seed": model.seed, "epoch": epoch} if batches.jitter else {}
-    training = make_dataset(corpus.train, *size, **jitter)
+    passes = {"jitter": batches.jitter, "parts": batches.parts, "seed": model.seed, "epoch": epoch}
+    training = make_dataset(corpus.train, *size, **passes)
     if batches.steps_per_epoch is not None:
         training = training.take(batches.steps_per_epoch)
     return training, make_dataset(corpus.valid, *size)

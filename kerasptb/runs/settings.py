@@ -158,9 +158,14 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         raise RunError(f"{text} Received: preset={named['preset']}")
     if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
         recipe.pop("learning_rate", None)  # the optimizer's own is the default
+    batches = parts["batches"]
+    if "minutes" in named:  # the epochs that fit are found anew
+        training.pop("epochs", None)
+        batches.pop("parts", None)
+    elif "epochs" in {**training, **named}:
+        training.pop("minutes", None)
     changes = {name: named[name] for name in PARTS["model"] if name in named}
     model = {name: value for name, value in with_changes(model, changes).items() if name not in changes}
-    batches = parts["batches"]
     return {
         **training,
         "steps_per_epoch": batches.pop("steps_per_epoch", None),

@@ -78,6 +78,26 @@ def test_every_word_needs_one_stream():
         make_dataset(np.arange(1), 1, 5, every_word=True)
 
 
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_each_pass_reads_the_next_part(epoch):
+    whole = batches(make_dataset(np.arange(72), 2, 3))
+    assert len(whole) == 11
+    dataset = make_dataset(np.arange(72), 2, 3, parts=4, epoch=epoch)
+    assert int(dataset.cardinality()) == 2
+    # The three batches that are left over are the last ones of a reading, and the first ones of the next.
+    firsts = [0, 2, 4, 6, 3, 5, 7, 9, 0, 2]
+    for first in firsts[epoch:]:
+        assert batches(dataset) == whole[first : first + 2]
+    assert batches(make_dataset(np.arange(72), 2, 3, parts=1)) == whole
+
+
+def test_parts_are_no_more_than_batches():
+    with pytest.raises(DataError, match=r"at most as many parts as batches, 11\. Received: parts=12"):
+        make_dataset(np.arange(72), 2, 3, parts=12)
+    with pytest.raises(DataError, match=r"one of every_word, jitter and several parts\. Received: .*parts=2"):
+        make_dataset(np.arange(72), 2, 3, parts=2, jitter=True)
+
+
 def test_too_short_says_the_numbers():
     with pytest.raises(DataError, match=r"it has 1,259 words.*batch_size=60 with num_steps=20 needs .* = 1,260"):
         make_dataset(np.zeros(1259, np.int32), 60, 20)

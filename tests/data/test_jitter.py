@@ -67,7 +67,7 @@ def test_two_passes_read_every_word(num_steps, further):
 
 
 def test_refuses_what_does_not_go_together():
-    with pytest.raises(DataError, match="Expected either every_word or jitter"):
+    with pytest.raises(DataError, match="Expected one of every_word, jitter"):
         make_dataset(np.arange(100), 1, 5, every_word=True, jitter=True)
     with pytest.raises(DataError, match=r"too short for one batch: it has 30 words"):
         make_dataset(np.arange(30), 10, 9, jitter=True)

@@ -64,3 +64,26 @@ def test_a_file_gets_the_results_alone_and_so_does_who_asks_for_no_bar(shown, wh
 
 def test_an_unknown_number_of_steps_is_counted(shown):
     assert "  step 401  perplexity" in shown(80, steps=None)
+
+
+def test_the_time_left_is_that_of_all_epochs(monkeypatch, capsys):
+    now = 1000.0
+    monkeypatch.setattr("kerasptb.runs.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("kerasptb.runs.progress._is_terminal", lambda: True)
+    bar = ProgressBar()
+    bar.set_params({"verbose": 1, "epochs": 4, "steps": 100})
+    bar.on_train_begin()
+    shown = []
+    for epoch in range(4):
+        bar.on_epoch_begin(epoch)
+        now += 30
+        bar.on_train_batch_end(49, dict(LOGS))
+        shown.append(capsys.readouterr().out)
+        now += 30
+        bar.on_test_begin()
+        now += 10
+        bar.on_test_end()
+        bar.on_epoch_end(epoch, dict(ENDS))
+    # 30 s of the epoch and 60 of each other, and 10 s of each validation once one was timed.
+    for text, left in zip(shown, ["3:30", "3:00", "1:50", "40 s"], strict=True):
+        assert f" {left} left " in text

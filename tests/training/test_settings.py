@@ -12,6 +12,8 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import lstm as native_lstm
 from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
+from kerasptb.runs.budget import Speed
+from kerasptb.runs.settings import arguments_of
 
 
 def test_the_step_is_compiled_where_that_is_faster(begin, native_library):
@@ -186,3 +188,27 @@ def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(
     finally:
         keras.config.set_dtype_policy("float32")
     assert (run.metrics["backend"], run.metrics["precision"]) == ("keras", "float32")
+
+
+def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasptb.training.time_training", lambda corpus, settings: Speed(0.5, 0.5, 3.0))
+    run = train(tmp_path / "run", epochs=None, minutes=2)
+    batches, training = run.config["batches"], run.config["training"]
+    # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
+    assert (training["minutes"], training["epochs"], batches["parts"]) == (2, 9, 1)
+    assert len(run.history) == 9
+    again = kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=2, verbose=0)
+    assert again.config == run.config
+    with pytest.raises(RunError, match=r"has minutes=2\.0\. Received: minutes=3"):
+        kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=3, verbose=0)
+    same = kerasptb.train(**arguments_of(run.folder, data=small_corpus(), out=tmp_path / "same", verbose=0))
+    assert same.config["training"] == {**training, "minutes": None}
+    monkeypatch.setattr("kerasptb.training.time_training", lambda corpus, settings: Speed(0.05, 0.5, 3.0))
+    given = arguments_of(run.folder, data=small_corpus(), out=tmp_path / "other", verbose=0, minutes=1)
+    assert kerasptb.train(**given).config["training"]["epochs"] == pytest.approx(47 / 1.6, abs=1)
+
+
+def test_epochs_and_minutes_contradict_each_other(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected epochs or minutes\. Received both: epochs=3 and minutes=2"):
+        train(tmp_path / "run", minutes=2)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,52 @@
+"""How a run's model is compiled for its training."""
+
+import math
+
+import keras
+
+from kerasptb.ops import platform as platforms
+from kerasptb.runs.recipe import make_trainer
+
+# Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
+# is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
+# the same to the bit.
+_STEPS_PER_EXECUTION = 16
+_STEPS_PER_EXECUTION_ON_GPU = 32
+# Between two calls a training can be interrupted: within some seconds on a slow processor.
+_FLOP_PER_EXECUTION = 5e11
+
+
+def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
+    """Compiles the model of a run, and returns the callbacks of its recipe.
+
+    Args:
+        model: the `LanguageModel`.
+        settings: the `RunSettings`.
+        steps_per_epoch: number of batches of an epoch.
+        callbacks: those that the training has besides.
+        done: number of batches of the epoch that are done: a resumed training begins a call of the step function where
+            the checkpoint lies.
+    """
+    optimizer, of_recipe = make_trainer(settings, steps_per_epoch)
+    steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), done)
+    model.compile(optimizer, steps_per_execution=steps_per_execution)
+    if settings.batches.jitter:
+        # The batches are of few lengths: what is faster for batches of one length is faster for these.
+        model.compile(optimizer, steps_per_execution=steps_per_execution, jit_compile=model.jit_compile)
+    return of_recipe
+
+
+def _steps_per_execution(model, callbacks):
+    hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+    plain = keras.callbacks.Callback
+    # A LambdaCallback has its hooks as attributes of the instance.
+    if any(
+        getattr(getattr(callback, hook), "__func__", None) is not getattr(plain, hook)
+        for callback in callbacks
+        for hook in hooks
+    ):
+        return 1
+    if platforms.visible_gpus():
+        return _STEPS_PER_EXECUTION_ON_GPU
+    flop_of_step = 6 * model.count_params() * model.batch_size * model.num_steps
+    return max(min(_STEPS_PER_EXECUTION, int(_FLOP_PER_EXECUTION / flop_of_step)), 1)
