@@ -33,7 +33,7 @@ def measure(data, tokens, size, options):
     settings = {"preset": options.preset, "precision": "bfloat16", "seed": options.seed, "verbose": options.verbose}
     if tokens == "characters":
         settings["num_steps"] = 140
-    name = f"{Path(data).stem}-{tokens}-{len(corpus.vocabulary)}-{options.minutes:g}"
+    name = f"{Path(data).stem}-{tokens}-{len(corpus.vocabulary)}-{options.preset}-{options.seed}-{options.minutes:g}"
     begin, minutes = time.perf_counter(), None
     if (options.out / name).exists():
         run = kerasptb.load_run(options.out / name)
@@ -133,7 +133,7 @@ def main(arguments=None):
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="NAME")
     parser.add_argument("--vocabulary-size", type=int, nargs="+", help="several subwords, a row each")
-    parser.add_argument("--preset", default="small")
+    parser.add_argument("--preset", default="auto")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/own-text"))
     parser.add_argument("--verbose", type=int, default=2)

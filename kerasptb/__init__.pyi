@@ -29,6 +29,7 @@ from .explanation import explain as explain
 from .export import export_litert as export_litert
 from .export import export_onnx as export_onnx
 from .export import export_saved_model as export_saved_model
+from .export import export_sherpa_onnx as export_sherpa_onnx
 from .generation import generate as generate
 from .generation import suggest as suggest
 from .models import LanguageModel as LanguageModel

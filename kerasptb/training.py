@@ -27,12 +27,12 @@ from kerasptb.explanation import explain
 from kerasptb.models import LanguageModel
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import default_precision, note_as_reported
+from kerasptb.ops.plan import note_as_reported
 from kerasptb.runs import run as runs
-from kerasptb.runs.budget import describe_choice, fill_minutes, time_training
-from kerasptb.runs.fitting import compile_model
+from kerasptb.runs.budget import plan_training
+from kerasptb.runs.fitting import compile_model, freeze
 from kerasptb.runs.progress import ProgressBar
-from kerasptb.runs.recipe import check_texts, make_batches, settings_of_recipe
+from kerasptb.runs.recipe import check_texts, make_batches, precision_of, settings_of_recipe
 from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.settings import RunSettings, asked_settings, check_divides
 from kerasptb.utils import peers
@@ -81,16 +81,18 @@ def train(
     Args:
         data: what `load_corpus` takes: "auto", "ptb", "sample", a folder, an archive or a `Corpus`. `None` for "auto",
             or for the text of the resumed run.
-        preset: name of a recipe in `kerasptb.presets`; `None` for "notebook", or for that of the resumed run.
+        preset: name of a recipe in `kerasptb.presets`; `None` for "auto" if the text is read in subwords or characters,
+            else "notebook", or for that of the resumed run.
         epochs: total number of epochs; `None` for the preset's. With `resume=True`, a larger number trains longer.
         minutes: about how long the training takes on this machine, in place of `epochs`: as many as fit, by the time of
             some steps before it. An epoch then reads a part of a long text, see `make_dataset`, so that there is a
-            first one soon. `None` for what `epochs` take.
+            first one soon. `None` for what `epochs` take; with "auto" and no epochs, for 30.
         steps_per_epoch: number of batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.
         tokens: "words", "subwords" or "characters", see `load_corpus`; `None` for what suits the text.
-        tokenizer: a `Tokenizer`, or a tokenizer.json, to cut the text with; `None` for one of its own.
+        tokenizer: a `Tokenizer`, a tokenizer.json or a SentencePiece .model to cut the text with; `None` for one of
+            its own.
         vocabulary_size: the most tokens, see `load_corpus`; `None` for all words, or for what suits the text's size.
         keep_lines: whether each line is a paragraph, see `load_corpus`; `None` for not, or as the resumed run has it.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
@@ -148,7 +150,7 @@ def train(
         raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     verbose = verbose if peers.is_first() else 0
     report = print if verbose else lambda *_, **__: None
-    job = _open(data, asked, reading, out, resume, begin)
+    job = _open(data, asked, reading, out, resume, begin, callbacks)
     with contextlib.ExitStack() as stack:
         held = []
         peers.by_first(lambda: held.append(stack.enter_context(runs.lock_run(job.run.folder))))
@@ -184,7 +186,7 @@ class _Job:
         corpus: the `Corpus`.
         model: the `LanguageModel`.
         source: the `Run` whose weights to begin with, if it has been read already.
-        begin: when it was begun, in seconds of `time.monotonic`.
+        begin: when it was begun, in seconds of `time.monotonic`; `None` if it is resumed.
         choice: what was chosen for it and why, a line; or "".
     """
 
@@ -192,7 +194,7 @@ class _Job:
     corpus: Corpus
     model: LanguageModel
     source: runs.Run | None = None
-    begin: float = 0.0
+    begin: float | None = None
     choice: str = ""
 
     @property
@@ -200,26 +202,31 @@ class _Job:
         return self.run.settings
 
 
-def _open(data, asked, reading, out, resume, begin):
+def _open(data, asked, reading, out, resume, begin, callbacks):
     """Begins a training, or resumes one; of several processes the first one does so, and the others open its folder."""
     opened, workers = [], peers.count()
 
     def by_first():
-        opened.append((_resume if resume else _begin)(data, asked, reading, out, workers, begin))
+        job = (
+            _resume(data, asked, reading, out, workers)
+            if resume
+            else _begin(data, asked, reading, out, workers, begin, callbacks)
+        )
+        opened.append(job)
         return str(opened[0].run.folder)
 
     folder = peers.by_first(by_first)
-    return opened[0] if workers == 1 else _resume(data, {}, {}, folder, workers, begin)
+    return opened[0] if workers == 1 else _resume(data, {}, {}, folder, workers)
 
 
-def _begin(data, asked, reading, out, workers, begin):
+def _begin(data, asked, reading, out, workers, begin, callbacks):
     """Makes a run folder; raises before that for what cannot be trained."""
     start_from = asked["training"].get("start_from")
     source = None if start_from is None else runs.load_run(start_from)
-    preset = asked["training"].get("preset") or ("notebook" if source is None else source.settings.training.preset)
-    arguments, batches, training, recipe = settings_of_recipe(preset, asked, source)
     reading = {name: value for name, value in reading.items() if value is not None}
     corpus = load_corpus("auto" if data is None else data, **reading)
+    preset = asked["training"].get("preset") or _preset_of(source, corpus)
+    arguments, batches, training, recipe = settings_of_recipe(preset, asked, source, len(corpus.train))
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
         raise DataError(
@@ -228,12 +235,11 @@ def _begin(data, asked, reading, out, workers, begin):
     arguments = ModelArguments(**{"seed": random.randrange(2**31), **arguments, "vocabulary_size": words})
     if arguments.precision is None:
         # A run records its precision, so that it does not depend on the dtype policy of a later process.
-        precision = default_precision(arguments.backend, keras.dtype_policies.get(arguments.dtype))
+        precision = precision_of(preset, arguments.backend, keras.dtype_policies.get(arguments.dtype))
         arguments = dataclasses.replace(arguments, precision=precision)
     check_divides(arguments.batch_size, workers)
     # Before a model with a state of so many rows, or a folder, is made.
     check_texts(corpus, arguments.batch_size, arguments.num_steps)
-    model = LanguageModel(**arguments.as_dict())
     text = TextRecord(
         **{name: getattr(corpus, name) for name in ("name", "source", "digest", "is_sample", "location")},
         vocabulary_size=words,
@@ -242,21 +248,27 @@ def _begin(data, asked, reading, out, workers, begin):
         tokens=corpus.vocabulary.kind,
         keep_lines=corpus.keep_lines,
     )
-    arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
+    if training.minutes is not None and workers > 1:
+        raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
     settings = RunSettings(arguments, batches, training, recipe, text, _versions())
-    choice = ""
-    if training.minutes is not None:
-        if workers > 1:
-            raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
-        speed = time_training(corpus, settings)
-        settings = fill_minutes(settings, corpus, speed, begin + 60 * training.minutes - time.monotonic())
-        choice = describe_choice(settings, speed)
+    deadline = None if training.minutes is None else begin + 60 * training.minutes
+    settings, choice = plan_training(corpus, settings, asked["model"], deadline, callbacks)
+    model = LanguageModel(**settings.model.as_dict())
+    arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
+    settings = dataclasses.replace(settings, model=arguments)
     if out is None:
         out = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     return _Job(runs.create_run(out, settings, corpus.vocabulary), corpus, model, source, begin, choice)
 
 
-def _resume(data, asked, reading, out, workers, begin):
+def _preset_of(source, corpus):
+    """Returns the recipe of a training that names none."""
+    if source is not None:
+        return source.settings.training.preset
+    return "notebook" if corpus.vocabulary.kind == "words" else "auto"
+
+
+def _resume(data, asked, reading, out, workers):
     """Opens a run folder; raises if what is asked for contradicts the run."""
     run = runs.load_resumed(out)
     text = run.settings.data
@@ -281,7 +293,7 @@ def _resume(data, asked, reading, out, workers, begin):
             f"Received: {corpus.source}, another text or vocabulary"
             f"{' (each version of Python has a sample of its own)' if text.name == corpus.name == 'sample' else ''}"
         )
-    return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()), begin=begin)
+    return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()))
 
 
 def _record_resumption(job, epochs, done, report):
@@ -319,10 +331,7 @@ def _say_what_differs(job, report):
 def _begin_with(job, recorder, report):
     """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
     model, training = job.model, job.settings.training
-    for name in training.freeze or ():
-        if name not in (names := [layer.name for layer in model.layers if layer.weights]):
-            raise ValueError(f"Expected layers to freeze among {names}. Received: {name!r}")
-        model.get_layer(name).trainable = False
+    freeze(model, training.freeze)
     if training.start_from is not None and not recorder.epoch and not recorder.batch:
         source = job.source or runs.load_run(training.start_from)
         # Only its weights are read, so any processor will do.
@@ -438,9 +447,11 @@ def _finish(job, recorder, interrupted, report):
         f"every word: {strict.perplexity:.2f})"
     )
     report(f"The test text: {describe(counts, strict.perplexity)}")
-    taken, asked = (time.monotonic() - job.begin) / 60, run.settings.training.minutes
-    if asked is not None and taken > _LATE * asked:
-        report(f"It took {taken:.1f} minutes: the machine was busier than when its steps were timed.")
+    minutes = run.settings.training.minutes
+    if minutes is not None and job.begin is not None and len(recorder.history) > 1:
+        taken = (time.monotonic() - job.begin) / 60
+        if taken > _LATE * minutes:
+            report(f"It took {taken:.1f} minutes: the machine was busier than when its steps were timed.")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")

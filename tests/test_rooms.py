@@ -16,9 +16,9 @@ ROOMS = (
     ("callbacks", "trainers"),
     ("presets",),
     ("models",),
+    ("evaluation", "explanation", "generation", "info"),
     ("runs",),
-    ("evaluation", "explanation", "export", "generation", "info"),
-    ("training",),
+    ("export", "training"),
     ("serving", "tuning"),
     ("cli",),
 )

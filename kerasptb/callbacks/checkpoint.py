@@ -53,7 +53,8 @@ class Checkpoint(keras.callbacks.Callback):
         history: list of dicts, the results of the whole epochs, each with its "epoch" from 1.
 
     The batches that are done are read again, without training on them, so the data must yield the same batches each
-    time. With `make_dataset(jitter=True)`, whose epochs differ, say where it begins: `epoch=checkpoint.epoch`.
+    time. With `make_dataset(jitter=True)` or several `parts`, whose epochs differ, say where it begins:
+    `epoch=checkpoint.epoch`.
 
     Raises:
         ValueError: if both checkpoints are damaged. When training begins, if they are of another model or optimizer,

@@ -49,7 +49,10 @@ _SHARED = {
         "choices": get_args(Tokens),
         "help": "what a text is cut into (default: words if its training text has the word <unk>, else subwords)",
     },
-    "--tokenizer": {"metavar": "FILE", "help": "cut the text with this tokenizer.json, in place of one of its own"},
+    "--tokenizer": {
+        "metavar": "FILE",
+        "help": "cut the text with this tokenizer.json or SentencePiece .model, in place of one of its own",
+    },
     "--vocabulary-size": {
         "type": positive,
         "help": "the most tokens: of words, <unk> and <eos> among them, the rest becomes <unk> (default: all words, or "

@@ -10,6 +10,8 @@ from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.data.counts import describe
 from kerasptb.data.files import read_utf8
+from kerasptb.runs import load_run
+from kerasptb.runs.run import ADAPTATION
 
 
 def add_parser(commands):
@@ -61,8 +63,6 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.runs import load_run
-
     _check(options)
     run = load_run(options.run)
     if options.keyboard and options.continuous_cache and run.vocabulary.kind != "words":
@@ -140,7 +140,7 @@ def _type(options, run, model, corpus, ids, corpus_of_run):
 
     cache = None
     if options.continuous_cache:
-        cache = cache_settings(run, model, corpus_of_run, lambda text: print(text, file=sys.stderr))
+        cache = cache_settings(run.folder / ADAPTATION, model, corpus_of_run, lambda text: print(text, file=sys.stderr))
     result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache, options.learn)
     _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
 
@@ -172,7 +172,9 @@ def _adapting(options, run, model, ids, corpus):
     from kerasptb.evaluation import evaluate_run_continuous_cache, evaluate_run_dynamic
 
     evaluate = evaluate_run_dynamic if options.dynamic else evaluate_run_continuous_cache
-    return evaluate(run, model, ids, corpus, options.num_steps, lambda text: print(text, file=sys.stderr))
+    return evaluate(
+        run.folder / ADAPTATION, model, ids, corpus, options.num_steps, lambda text: print(text, file=sys.stderr)
+    )
 
 
 def _settings(result):

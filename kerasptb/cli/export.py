@@ -17,7 +17,17 @@ def add_parser(commands):
         help=f"{'; '.join(FORMATS.values())} (default: saved-model)",
     )
     command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
-    command.add_argument("--quantize", action="store_true", help="litert: weights in 8 bits, a quarter of the size")
+    command.add_argument(
+        "--quantize", action="store_true", default=None, help="litert: weights in 8 bits, a quarter of the size"
+    )
+    command.add_argument(
+        "--without-state",
+        dest="stateful",
+        action="store_false",
+        default=None,
+        help="sherpa-onnx: for whole utterances, in place of streams",
+    )
+    command.add_argument("--tokens", metavar="FILE", help="sherpa-onnx: check the ids against this tokens.txt")
 
 
 def execute(options):
@@ -25,9 +35,11 @@ def execute(options):
     from kerasptb.export import ExportError
     from kerasptb.runs import load_run
 
-    function, further = function_of(options.format), {}
-    if options.quantize:
-        if "quantize" not in inspect.signature(function).parameters:
-            raise ExportError(f"--quantize is for --format litert. Received: --format {options.format}")
-        further["quantize"] = True
+    function = function_of(options.format)
+    further = {name: getattr(options, name) for name in ("quantize", "stateful", "tokens")}
+    further = {name: value for name, value in further.items() if value is not None}
+    if wrong := [name for name in further if name not in inspect.signature(function).parameters]:
+        named = "--without-state" if wrong[0] == "stateful" else f"--{wrong[0]}"
+        of = next(name for name in FORMATS if wrong[0] in inspect.signature(function_of(name)).parameters)
+        raise ExportError(f"{named} is for --format {of}. Received: --format {options.format}")
     print(function(load_run(options.run), options.to, **further))

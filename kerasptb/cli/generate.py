@@ -1,6 +1,9 @@
 """`kerasptb generate`."""
 
+import itertools
+
 from kerasptb.cli import arguments
+from kerasptb.cli.lines import read_lines
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 
@@ -8,7 +11,7 @@ from kerasptb.cli.outcome import printable
 def add_parser(commands):
     command = arguments.add_command(commands, "generate", execute, "sample text from a run")
     arguments.add_shared(command, "run")
-    command.add_argument("--prompt", default="", help="text to go on from")
+    command.add_argument("--prompt", default="", help="text to go on from; - for each line of standard input")
     command.add_argument("--words", type=arguments.positive, default=50, help="number of words (default: 50)")
     command.add_argument("--temperature", type=float, default=1.0, help="0 is always the most probable (default: 1)")
     command.add_argument("--top-k", type=arguments.positive, metavar="K", help="sample from the K most probable words")
@@ -29,14 +32,16 @@ def execute(options):
     run = load_run(options.run)
     import_keras()
     model = run.load_model(batch_size=1, **arguments.overrides(options))
-    text = generate_text(
-        model,
-        run.vocabulary,
-        options.prompt,
-        options.words,
-        options.temperature,
-        options.seed,
-        top_k=options.top_k,
-        top_p=options.top_p,
-    )
-    print(printable(text))
+    prompts = itertools.chain.from_iterable(read_lines(None)) if options.prompt == "-" else [options.prompt]
+    for prompt in prompts:
+        text = generate_text(
+            model,
+            run.vocabulary,
+            prompt,
+            options.words,
+            options.temperature,
+            options.seed,
+            top_k=options.top_k,
+            top_p=options.top_p,
+        )
+        print(printable(text), flush=True)

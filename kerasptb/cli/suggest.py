@@ -1,8 +1,10 @@
 """`kerasptb suggest`."""
 
+import itertools
 import json
 
 from kerasptb.cli import arguments
+from kerasptb.cli.lines import read_lines
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 
@@ -10,7 +12,10 @@ from kerasptb.cli.outcome import printable
 def add_parser(commands):
     command = arguments.add_command(commands, "suggest", execute, "next words after a text")
     arguments.add_shared(command, "run")
-    command.add_argument("text", help="the text so far, in quotes; behind -- if it begins with a dash")
+    command.add_argument(
+        "text",
+        help="the text so far, in quotes; behind -- if it begins with a dash; - alone for each line of standard input",
+    )
     command.add_argument(
         "-k", type=arguments.positive, help="number of suggestions (default: 5, or as many as there are)"
     )
@@ -32,10 +37,15 @@ def execute(options):
     import_keras()
     k = options.k or min(5, len(set(run.vocabulary.tokens) - {UNK}))
     model = run.load_model(batch_size=1, **arguments.overrides(options))
-    suggestions = suggest(model, run.vocabulary, options.text, k, complete=options.complete)
-    if options.json:
-        rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
-        print(json.dumps({"text": options.text, "suggestions": rows}))
-        return
-    for suggestion in suggestions:
-        print(f"{suggestion.probability:7.2%}  {printable(suggestion.word)}")
+    is_one = options.text != "-"
+    for text in [options.text] if is_one else itertools.chain.from_iterable(read_lines(None)):
+        suggestions = suggest(model, run.vocabulary, text, k, complete=options.complete)
+        if options.json:
+            rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
+            print(json.dumps({"text": text, "suggestions": rows}), flush=True)
+        elif is_one:
+            for suggestion in suggestions:
+                print(f"{suggestion.probability:7.2%}  {printable(suggestion.word)}")
+        else:
+            words = (f"{printable(suggestion.word)} {suggestion.probability:.2%}" for suggestion in suggestions)
+            print("\t".join(words), flush=True)

@@ -28,7 +28,8 @@ def add_parser(commands):
     command.add_argument(
         "--preset",
         choices=sorted(PRESETS),
-        help="recipe of the model and its training (default: notebook, or the resumed run's)",
+        help="recipe of the model and its training (default: auto for a text in subwords or characters, else "
+        "notebook, or the resumed run's)",
     )
     command.add_argument(
         "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"
@@ -60,7 +61,8 @@ def execute(options):
     if (config := values.pop("config")) is not None:
         values = arguments_of(config, **values)
     if options.workers > 1:
-        check_divides(_batch_size(**values), options.workers)  # before the first of them begins
+        if (size := _batch_size(**values)) is not None:
+            check_divides(size, options.workers)  # before the first of them begins
         return run_together(options)
     import_keras(joins=True)
     from kerasptb.training import train
@@ -70,11 +72,11 @@ def execute(options):
 
 
 def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=False, model_arguments=None, **others):
-    """Returns the rows of a batch that `train` would train with, without Keras."""
+    """Returns the rows of a batch that `train` would train with, without Keras; `None` where the text decides it."""
     if resume:
         return load_resumed(out).settings.model.batch_size
     if size := batch_size or (model_arguments or {}).get("batch_size"):
         return size
     if start_from is not None:
         return load_run(start_from).settings.model.batch_size
-    return get_preset(preset or "notebook").model_arguments()["batch_size"]
+    return None if preset in (None, "auto") else get_preset(preset).model_arguments()["batch_size"]

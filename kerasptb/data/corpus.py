@@ -137,7 +137,8 @@ def load_corpus(
     named = {"tokens": tokens, "vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
     named = {name: value for name, value in named.items() if value is not None}
     if isinstance(data, Corpus):
-        if named and named != {"tokens": data.vocabulary.kind}:
+        has = {"tokens": data.vocabulary.kind, "vocabulary": data.vocabulary}
+        if any(value != has.get(name) for name, value in named.items()):
             raise DataError(f"A Corpus keeps its {len(data.vocabulary)} {data.vocabulary.kind}. Received: {named}")
         return data
     if vocabulary is not None and len(named) > 1:

@@ -118,7 +118,9 @@ def encode_paragraphs(
         ids[split] = _collect(tokenizer.encode_paragraphs(counter), _path(folder, split))
         if not counter.words:
             raise DataError(f"Expected a text of at least one word. {files[split].path} is empty.")
-        counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes, joined=paragraphs.joined)
+        # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
+        unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
+        counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes, unknown, paragraphs.joined)
     return ids, tokenizer, counted
 
 

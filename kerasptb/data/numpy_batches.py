@@ -20,12 +20,14 @@ class NumpyBatches(keras.utils.PyDataset):
         self._streams, self._passes = streams, passes
         self._rest = [streams.shape[1] - 1] if rest else []
         self._bounds = passes.next_bounds() + self._rest
+        self._is_read = False
 
     def __len__(self):
         return len(self._bounds) - 1
 
     def __getitem__(self, index):
         index = range(len(self))[index]
+        self._is_read = self._is_read or index == len(self) - 1
         start, end = self._bounds[index : index + 2]
         return (
             np.ascontiguousarray(self._streams[:, start:end]),
@@ -33,8 +35,9 @@ class NumpyBatches(keras.utils.PyDataset):
         )
 
     def on_epoch_end(self):
-        """Begins the next pass; Keras calls this after each epoch."""
-        self._bounds = [*self._passes.next_bounds(), *self._rest][: len(self._bounds)]
+        """Begins the next pass; Keras calls this after each epoch, and with JAX before the first one too."""
+        if self._is_read:
+            self._bounds, self._is_read = [*self._passes.next_bounds(), *self._rest][: len(self._bounds)], False
 
     def take(self, count):
         """Returns the first `count` batches, as `tf.data.Dataset.take` does; -1 means all of them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasptb.data import sentence_piece
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
 from kerasptb.data.tokenizer import Tokenizer, Unit, digest_of
@@ -18,7 +19,7 @@ from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
 # What ends a paragraph in tokenizers that have no token for the end of a line.
-_ENDS = (b"<eos>", b"</s>", b"<|endoftext|>", b"<|end_of_text|>", b"[SEP]")
+_ENDS = (b"<eos>", b"</s>", b"<sos/eos>", b"<|endoftext|>", b"<|end_of_text|>", b"[SEP]")
 _SPACE = "\u2581"  # how SentencePiece writes it
 
 
@@ -78,7 +79,7 @@ class Subwords(Tokenizer):
         self.eos_id = _end_of_paragraph(pieces)
         pieces[self.eos_id] = b"\n"
         self._written = tuple(pieces)
-        self.unk_id = None
+        self.unk_id = _unknown(settings["model"], self.tokens)
         self.first = " " if self._first_piece().startswith(b" ") else ""
         plain = not settings["model"].get("merges", True) and len(self) == 256 and not self.first
         self.kind = "characters" if plain else "subwords"
@@ -117,7 +118,7 @@ class Subwords(Tokenizer):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Subwords":
-        """Reads a tokenizer.json.
+        """Reads a tokenizer.json, or a SentencePiece model.
 
         Args:
             path: the file.
@@ -125,10 +126,12 @@ class Subwords(Tokenizer):
         Raises:
             DataError: it is none that `Subwords` takes.
         """
+        content = Path(path).read_bytes()
         try:
-            return cls(Path(path).read_bytes().decode("utf-8"))
+            is_json = content.lstrip()[:1] == b"{"
+            return cls(content.decode("utf-8") if is_json else sentence_piece.convert(content))
         except (UnicodeDecodeError, DataError) as error:
-            raise DataError(f"{path} is not a tokenizer.json that can be used. {error}") from None
+            raise DataError(f"{path} is not a tokenizer.json or .model that can be used. {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the tokenizer.json, completely or not at all.
@@ -303,6 +306,14 @@ def _pieces(tokens, settings):
         return tuple(token.encode() if token in added else write(token) for token in tokens)
     except KeyError as error:
         raise DataError(f"Expected pieces of bytes. Received: one with the letter {error}") from None
+
+
+def _unknown(model, tokens):
+    """Returns the id of the piece that stands for unknown letters; `None` if bytes write these."""
+    if model.get("byte_fallback"):
+        return None
+    token = model.get("unk_token")
+    return tokens.index(token) if token in tokens else model.get("unk_id")
 
 
 def _end_of_paragraph(pieces):

@@ -16,7 +16,17 @@ from kerasptb.evaluation.dynamic import (
     tune_dynamic,
 )
 from kerasptb.evaluation.keyboard import KeyboardEvaluation, Typist, evaluate_keyboard, evaluate_keyboard_on_text
+from kerasptb.evaluation.nbest import (
+    Hypothesis,
+    Tuning,
+    Weights,
+    by_utterance,
+    check_references,
+    tune_weights,
+    word_errors,
+)
 from kerasptb.evaluation.perplexity import Evaluation, evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_sentences
 
 __all__ = [
     "CacheEvaluation",
@@ -24,9 +34,15 @@ __all__ = [
     "DynamicEvaluation",
     "DynamicSettings",
     "Evaluation",
+    "Hypothesis",
     "KeyboardEvaluation",
+    "SentenceScore",
+    "Tuning",
     "Typist",
+    "Weights",
+    "by_utterance",
     "cache_settings",
+    "check_references",
     "evaluate_both",
     "evaluate_continuous_cache",
     "evaluate_dynamic",
@@ -37,7 +53,11 @@ __all__ = [
     "evaluate_run_dynamic",
     "evaluate_split",
     "gradient_statistics",
+    "perplexity_of",
     "published_settings",
+    "score_sentences",
     "tune_continuous_cache",
     "tune_dynamic",
+    "tune_weights",
+    "word_errors",
 ]

@@ -1,8 +1,9 @@
-"""Evaluation of a run that adapts to the text, with settings that are tuned once and kept in the run's folder."""
+"""Evaluation that adapts to the text, with settings that are tuned once and kept in a file of the run."""
 
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,11 @@ from kerasptb.evaluation.dynamic import (
     tune_dynamic,
 )
 from kerasptb.models import LanguageModel
-from kerasptb.runs.run import ADAPTATION, Run
 from kerasptb.utils.files import read_json, write_json
 
 
 def evaluate_run_dynamic(
-    run: Run,
+    kept: Path,
     model: LanguageModel,
     ids: Sequence[int] | np.ndarray,
     corpus: Corpus,
@@ -37,10 +37,10 @@ def evaluate_run_dynamic(
     """Evaluates a run's model on a text by `evaluate_dynamic`, with the settings of the run.
 
     Settings are tuned on the validation text at first use, and again when the weights, the corpus or the words of a
-    segment are others than they were tuned for. They are kept in the run's adaptation.json.
+    segment are others than they were tuned for. They are kept in a file.
 
     Args:
-        run: a `Run`.
+        kept: the file that keeps settings, a run's adaptation.json.
         model: its `LanguageModel`.
         ids: int32 [N], the text to evaluate.
         corpus: the `Corpus` that the run was trained on.
@@ -56,7 +56,7 @@ def evaluate_run_dynamic(
     num_steps = num_steps or 20
     statistics = gradient_statistics(model, corpus.train, num_steps)  # raises where the method is not possible
     settings = _kept_settings(
-        run,
+        kept,
         "dynamic",
         DynamicSettings,
         {**_tuned_for(model, corpus), "num_steps": num_steps},
@@ -67,7 +67,7 @@ def evaluate_run_dynamic(
 
 
 def evaluate_run_continuous_cache(
-    run: Run,
+    kept: Path,
     model: LanguageModel,
     ids: Sequence[int] | np.ndarray,
     corpus: Corpus,
@@ -77,7 +77,7 @@ def evaluate_run_continuous_cache(
     """Evaluates a run's model on a text by `evaluate_continuous_cache`, with the settings of the run.
 
     Args:
-        run: as in `evaluate_run_dynamic`, like the others.
+        kept: as in `evaluate_run_dynamic`, like the others.
         model: the model.
         ids: the text.
         corpus: of the run.
@@ -87,22 +87,22 @@ def evaluate_run_continuous_cache(
     Returns:
         A `CacheEvaluation`.
     """
-    return evaluate_continuous_cache(model, ids, cache_settings(run, model, corpus, report), num_steps)
+    return evaluate_continuous_cache(model, ids, cache_settings(kept, model, corpus, report), num_steps)
 
 
 def cache_settings(
-    run: Run, model: LanguageModel, corpus: Corpus, report: Callable[[str], Any] = print
+    kept: Path, model: LanguageModel, corpus: Corpus, report: Callable[[str], Any] = print
 ) -> CacheSettings:
     """Returns the `CacheSettings` of a run, tuned on the validation text at first use.
 
     Args:
-        run: as in `evaluate_run_dynamic`, like the others.
+        kept: as in `evaluate_run_dynamic`, like the others.
         model: the model.
         corpus: of the run.
         report: called with a line of text.
     """
     return _kept_settings(
-        run,
+        kept,
         "continuous_cache",
         CacheSettings,
         _tuned_for(model, corpus),
@@ -111,18 +111,17 @@ def cache_settings(
     )
 
 
-def _kept_settings(run, method, kind, tuned_for, tune, report):
-    """Returns the settings that the run keeps for this method, or tunes and keeps them.
+def _kept_settings(path, method, kind, tuned_for, tune, report):
+    """Returns the settings that the file keeps for this method, or tunes and keeps them.
 
     Args:
-        run: a `Run`.
+        path: the file.
         method: their key in the file.
         kind: class of the settings.
         tuned_for: dict of what they depend on.
         tune: function that returns them.
         report: called with a line of text.
     """
-    path = run.folder / ADAPTATION
     kept = read_json(path)
     entry = kept.get(method) if isinstance(kept, dict) else None
     if isinstance(entry, dict) and entry.get("tuned_for") == tuned_for:

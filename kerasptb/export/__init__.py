@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from kerasptb.export.litert import export_litert
     from kerasptb.export.onnx import export_onnx
     from kerasptb.export.saved_model import export_saved_model
+    from kerasptb.export.sherpa_onnx import export_sherpa_onnx
     from kerasptb.models.portable import ExportError, portable_model
 
-__all__ = ["ExportError", "export_litert", "export_onnx", "export_saved_model", "portable_model"]
+__all__ = ["ExportError", "export_litert", "export_onnx", "export_saved_model", "export_sherpa_onnx", "portable_model"]
 
 # The formats as the command line calls them, and what each writes.
 FORMATS = {
     "saved-model": "a folder that takes text, for TensorFlow",
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
+    "sherpa-onnx": "an .onnx file for that speech recogniser",
 }
 
 

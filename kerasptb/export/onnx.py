@@ -1,5 +1,6 @@
 """A trained run as an ONNX file for other runtimes."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -43,46 +44,79 @@ def export_onnx(
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
-    try:
-        import onnx  # noqa: PLC0415  (an optional package)
-    except ImportError:
-        raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
+    onnx = import_onnx()
     model, vocabulary = resolve(run_or_model, vocabulary)
     with atomic_file(path, ".onnx", vocabulary) as temporary:
         temporary.write_bytes(_make_model(onnx, PortableNetwork(model)).SerializeToString())
     return Path(path)
 
 
+def import_onnx():
+    """Returns the package onnx, which is optional; raises `ExportError` if it is not there."""
+    try:
+        import onnx  # noqa: PLC0415
+    except ImportError:
+        raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
+    return onnx
+
+
 def _make_model(onnx, network):
-    """Returns the checked `onnx.ModelProto`.
+    """Returns the checked `onnx.ModelProto`."""
+    make, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    names = list(network.state_sizes)
+    nodes, constants = network_nodes(onnx, network, "tokens", [f"initial_{name}" for name in names])
+    constants["first_axis"] = np.array([0], "int64")
+    nodes = [
+        *(make.make_node("Unsqueeze", [name, "first_axis"], [f"initial_{name}"]) for name in names),
+        *nodes,
+        *(make.make_node("Squeeze", [f"final_{name}", "first_axis"], [f"next_{name}"]) for name in names),
+    ]
+    sizes = network.state_sizes.items()
+    inputs = [
+        make.make_tensor_value_info("tokens", onnx.TensorProto.INT32, ["B", "T"]),
+        *(make.make_tensor_value_info(name, float32, ["B", size]) for name, size in sizes),
+    ]
+    outputs = [
+        make.make_tensor_value_info("logits", float32, ["B", "T", network.vocabulary_size]),
+        *(make.make_tensor_value_info(f"next_{name}", float32, ["B", size]) for name, size in sizes),
+    ]
+    return checked_model(onnx, nodes, inputs, outputs, constants)
+
+
+def network_nodes(onnx, network, tokens, initial):
+    """Returns the nodes from tokens to `logits`, float32 [B, T, V], and their constants, a dict of arrays.
 
     The graph is built node by node: a Gather, recurrent layers and a MatMul. ONNX has an operation for such a layer,
     which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead.
+
+    Args:
+        onnx: the package.
+        network: the `PortableNetwork`.
+        tokens: name of int [B, T], ids.
+        initial: names of the states to begin with, float32 [1, B, H], in the order of the network's; empty for zeros.
+            Those at the end are `final_h0`, `final_c0` and so on.
     """
-    make, float32, cell = onnx.helper, onnx.TensorProto.FLOAT, network.cell
+    make, cell = onnx.helper, network.cell
     embedding, *recurrent, logits = network.layers
-    constants = {"embeddings": embedding.get_weights()[0]}
+    constants = {"embeddings": embedding.get_weights()[0], "second_axis": np.array([1], "int64")}
     # ONNX's recurrent operations are time-major: [T, B, D].
     nodes = [
-        make.make_node("Transpose", ["tokens"], ["tokens_by_time"], perm=[1, 0]),
+        make.make_node("Transpose", [tokens], ["tokens_by_time"], perm=[1, 0]),
         make.make_node("Gather", ["embeddings", "tokens_by_time"], ["x0"]),
     ]
+    initial = iter(initial)
     for i, layer in enumerate(recurrent):
         weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer.get_weights()).items()}
         states = cell.state_names(i)
         constants |= weights
-        constants["first_axis"] = np.array([0], "int64")
-        constants["second_axis"] = np.array([1], "int64")
         nodes += [
-            *(make.make_node("Unsqueeze", [name, "first_axis"], [f"initial_{name}"]) for name in states),
             make.make_node(
                 cell.ONNX_OPERATOR,
-                [f"x{i}", *weights, "", *(f"initial_{name}" for name in states)],
+                [f"x{i}", *weights, "", *itertools.islice(initial, len(states))],
                 [f"y{i}", *(f"final_{name}" for name in states)],
                 hidden_size=layer.units,
             ),
             make.make_node("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"]),  # the axis of directions
-            *(make.make_node("Squeeze", [f"final_{name}", "first_axis"], [f"next_{name}"]) for name in states),
         ]
     constants["kernel"], constants["bias"] = logits.get_weights()
     nodes += [
@@ -90,25 +124,28 @@ def _make_model(onnx, network):
         make.make_node("MatMul", ["hidden", "kernel"], ["product"]),
         make.make_node("Add", ["product", "bias"], ["logits"]),
     ]
-    sizes = network.state_sizes.items()
-    graph = make.make_graph(
-        nodes,
-        "language_model",
-        inputs=[
-            make.make_tensor_value_info("tokens", onnx.TensorProto.INT32, ["B", "T"]),
-            *(make.make_tensor_value_info(name, float32, ["B", size]) for name, size in sizes),
-        ],
-        outputs=[
-            make.make_tensor_value_info("logits", float32, ["B", "T", network.vocabulary_size]),
-            *(make.make_tensor_value_info(f"next_{name}", float32, ["B", size]) for name, size in sizes),
-        ],
-        initializer=[onnx.numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in constants.items()],
-    )
+    return nodes, constants
+
+
+def checked_model(onnx, nodes, inputs, outputs, constants, metadata=None):
+    """Returns an `onnx.ModelProto` of nodes, after ONNX has checked it.
+
+    Args:
+        onnx: the package.
+        nodes: list of nodes.
+        inputs: list of `ValueInfoProto`.
+        outputs: list of `ValueInfoProto`.
+        constants: dict of arrays.
+        metadata: dict of texts.
+    """
+    make = onnx.helper
+    arrays = [onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()]
     model = make.make_model(
-        graph,
+        make.make_graph(nodes, "language_model", inputs, outputs, arrays),
         producer_name="kerasptb",
         opset_imports=[make.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
     )
+    make.set_model_props(model, metadata or {})
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,9 +1,11 @@
 """The recurrent language model: embedding, stacked stateful LSTMs, and the logits of the next word."""
 
+import contextlib
 import os
 import threading
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, Unpack
 
 import keras
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
+from kerasptb.data import Tokenizer, load_tokenizer
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
@@ -74,6 +77,10 @@ class LanguageModel(Trainer):
         activation_regularization: alpha of `regularizers.ActivationRegularization`, on the last output after dropout.
         temporal_activation_regularization: beta of `regularizers.TemporalActivationRegularization`, on the last output
             before dropout.
+
+    Attributes:
+        tokenizer: the `Tokenizer` whose ids it reads, or `None`. `save` writes it into the .keras file, from where
+            `keras.models.load_model` reads it. A run's model has it.
 
     Call arguments:
         tokens: int32 [B, T], word ids in [0, V).
@@ -139,6 +146,28 @@ class LanguageModel(Trainer):
         for argument in _OWN_ARGUMENTS:
             setattr(self, argument, getattr(arguments, argument))
         self._ended = _ByThread()
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The `Tokenizer` whose ids the model reads, or `None`."""
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Tokenizer | None) -> None:
+        if tokenizer is not None:
+            tokenizer.check_size(self.vocabulary_size)
+        self._tokenizer = tokenizer
+
+    def save_assets(self, dir_path: str) -> None:
+        """Writes the tokenizer into a .keras file; Keras calls this."""
+        if self._tokenizer is not None:
+            self._tokenizer.save(Path(dir_path) / self._tokenizer.FILE)
+
+    def load_assets(self, dir_path: str) -> None:
+        """Reads the tokenizer from a .keras file; Keras calls this."""
+        with contextlib.suppress(FileNotFoundError):
+            self.tokenizer = load_tokenizer(Path(dir_path))
 
     @classmethod
     @showing_overrides

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
+    from kerasptb.utils.types import Precision
+
 _FOLDER = Path(__file__).parent
 
 
@@ -40,13 +42,20 @@ class Preset:
         self.summary = inspect.getdoc(self._recipe) or ""
         self.epochs = self._recipe.EPOCHS
 
-    def model_arguments(self, vocabulary_size: int = 10000) -> dict[str, Any]:
+    def model_arguments(
+        self, vocabulary_size: int = 10000, num_tokens: int | None = None, num_steps: int | None = None
+    ) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel` as a dict.
 
         Args:
             vocabulary_size: number V of words.
+            num_tokens: words of the training text, by which "auto" chooses; `None` for a long one.
+            num_steps: words of a row of a batch; `None` for the recipe's.
         """
-        return {"vocabulary_size": vocabulary_size, **self._recipe.MODEL}
+        arguments = {"vocabulary_size": vocabulary_size, **self._recipe.MODEL}
+        if num_tokens is not None and hasattr(self._recipe, "sized"):
+            arguments |= self._recipe.sized(num_tokens, num_steps or arguments["num_steps"])
+        return arguments
 
     def batch_arguments(self) -> dict[str, Any]:
         """Returns further arguments of `make_dataset` for the training text, as a dict."""
@@ -56,6 +65,24 @@ class Preset:
         """Returns the settings of the training, except its epochs, as a dict."""
         parameters = list(inspect.signature(self._recipe.training).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters}
+
+    @property
+    def minutes(self) -> float | None:
+        """How long a training takes where neither epochs nor minutes are named; `None` for its epochs."""
+        return getattr(self._recipe, "MINUTES", None)
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision of the matrix products where none is named and this machine has it; `None` for no wish."""
+        return getattr(self._recipe, "PRECISION", None)
+
+    def fitted(self, passes: float) -> dict[str, Any]:
+        """Returns the arguments of `LanguageModel` that depend on how often a training reads the text, as a dict.
+
+        Args:
+            passes: so often, a float.
+        """
+        return self._recipe.fitted(passes) if hasattr(self._recipe, "fitted") else {}
 
     def training(
         self, steps_per_epoch: int, epochs: int | None = None, **settings: Any

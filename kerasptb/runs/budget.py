@@ -5,9 +5,11 @@ import time
 
 import keras
 
+from kerasptb.arguments import ModelArguments, with_changes
 from kerasptb.data.batching import count_batches
 from kerasptb.models import LanguageModel
-from kerasptb.runs.fitting import compile_model
+from kerasptb.presets import get_preset
+from kerasptb.runs.fitting import compile_model, freeze
 from kerasptb.runs.recipe import make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
@@ -39,10 +41,15 @@ class _Stopwatch(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self._begin, self._calls, self._steps = time.perf_counter(), 0, 0
+        self._begin, self._calls, self._steps, self._done = time.perf_counter(), 0, 0, 0
         self.begin = self.step = 0.0
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._done = 0
+
     def on_train_batch_end(self, batch, logs=None):
+        done = min(batch + 1, self.params["steps"])  # the last call of an epoch may have fewer steps
+        steps, self._done = done - self._done, done
         for value in (logs or {}).values():
             float(value)  # a backend may still be at work on it
         now = time.perf_counter()
@@ -51,22 +58,59 @@ class _Stopwatch(keras.callbacks.Callback):
             self.begin = self.begin or now - self._begin
             self._first = now
             return
-        self._steps += self.model.steps_per_execution
+        self._steps += steps
         self.step = (now - self._first) / self._steps
         self.model.stop_training = now - self._first >= _SECONDS or self._calls >= _MOST_CALLS
 
 
-def time_training(corpus, settings):
+def plan_training(corpus, settings, named, deadline, callbacks=()):
+    """Returns the settings of a new training with what is chosen by its text and its minutes, and a line on that.
+
+    Args:
+        corpus: the `Corpus`.
+        settings: the `RunSettings`.
+        named: dict of the model's arguments that are not to be chosen.
+        deadline: when it is to end, in seconds of `time.monotonic`; `None` if it has a number of epochs.
+        callbacks: those that the training has besides the recipe's.
+
+    Returns:
+        settings: the `RunSettings`.
+        choice: the line; "" if nothing was chosen.
+
+    Raises:
+        ValueError: for a deadline, if the recipe goes by epochs.
+    """
+    recipe, choice = get_preset(settings.training.preset), ""
+    if deadline is not None:
+        if recipe.training(steps_per_epoch=1)[1]:
+            raise ValueError(
+                "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
+                f"Received: minutes={settings.training.minutes:g} with preset={settings.training.preset!r}, which "
+                "counts epochs"
+            )
+        speed = time_training(corpus, settings, callbacks)
+        settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic())
+        choice = describe_choice(settings, speed)
+    passes = settings.training.epochs / settings.batches.parts
+    # A model that begins with the weights of a run is regularised as that is.
+    fitted = recipe.fitted(passes) if settings.training.start_from is None else {}
+    model = ModelArguments(**with_changes({**settings.model.as_dict(), **fitted}, named))
+    return dataclasses.replace(settings, model=model), choice
+
+
+def time_training(corpus, settings, callbacks=()):
     """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away.
 
     Args:
         corpus: a `Corpus`.
         settings: the `RunSettings`. Their number of epochs plays no part.
+        callbacks: those that the training has besides; they are not called.
     """
     stopwatch = _Stopwatch()
     model = LanguageModel(**settings.model.as_dict())
+    freeze(model, settings.training.freeze)
     batches, valid = make_batches(corpus, settings)
-    compile_model(model, settings, len(batches))
+    compile_model(model, settings, len(batches), callbacks)
     model.fit(batches, epochs=_MOST_CALLS, callbacks=[stopwatch], verbose=0)
     calls = valid.take(2 * model.steps_per_execution)
     model.evaluate(calls, verbose=0)
@@ -89,8 +133,8 @@ def fill_minutes(settings, corpus, speed, seconds):
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     test_share = len(corpus.test) / len(corpus.valid)
     left = seconds - speed.begin - _END_SECONDS - _READS_OF_TEST * test_share * speed.validation
-    if batches.steps_per_epoch is not None or batches.jitter:
-        steps = min(batches.steps_per_epoch or steps, steps)
+    if batches.steps_per_epoch is not None or batches.jitter or batches.parts > 1:
+        steps = min(batches.steps_per_epoch or steps, steps // batches.parts)
     else:
         longest = max(min(_EPOCH_SECONDS, left / _EPOCHS), speed.validation / _VALIDATION_SHARE)
         parts = max(min(round(steps * speed.step / longest), steps), 1)
@@ -103,7 +147,9 @@ def fill_minutes(settings, corpus, speed, seconds):
 
 def describe_choice(settings, speed):
     """Returns a line on what was chosen by `fill_minutes`, and why."""
-    training, parts = settings.training, settings.batches.parts
-    text = "the text" if parts == 1 else f"a part of the text, of {parts}"
+    training, batches = settings.training, settings.batches
+    text = "the text" if batches.parts == 1 else f"a part of the text, of {batches.parts}"
+    if batches.steps_per_epoch is not None:
+        text = f"{batches.steps_per_epoch} batches"
     step = f"a step takes {1e3 * speed.step:.1f} ms"
-    return f"Minutes: {training.minutes:g}, for {training.epochs} epochs of {text} each, since {step}"
+    return f"Minutes: {training.minutes:g}, for {training.epochs} epochs of {text}, since {step}"

@@ -36,6 +36,22 @@ def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
     return of_recipe
 
 
+def freeze(model, names):
+    """Lets the weights of layers stay as they are.
+
+    Args:
+        model: the `LanguageModel`.
+        names: of the layers; `None` for none.
+
+    Raises:
+        ValueError: there is no such layer, or it has no weights.
+    """
+    for name in names or ():
+        if name not in (known := [layer.name for layer in model.layers if layer.weights]):
+            raise ValueError(f"Expected layers to freeze among {known}. Received: {name!r}")
+        model.get_layer(name).trainable = False
+
+
 def _steps_per_execution(model, callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = keras.callbacks.Callback

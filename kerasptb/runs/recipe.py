@@ -4,20 +4,24 @@ from kerasptb.arguments import BatchArguments, TrainingArguments, with_changes
 from kerasptb.callbacks import EarlyStopping
 from kerasptb.data import DataError, make_dataset
 from kerasptb.data.batching import count_batches
+from kerasptb.ops.plan import default_precision
+from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import decay_of, rate_of, with_optimizer
 from kerasptb.presets import get_preset
+from kerasptb.utils import peers
 
 # What a model that takes a run's weights does not take of it: they are the text's, the machine's, or drawn.
 _NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "name")
 
 
-def settings_of_recipe(preset, asked, source=None):
+def settings_of_recipe(preset, asked, source=None, num_tokens=None):
     """Returns the settings of a new training: the recipe's, with what is asked for in their place.
 
     Args:
         preset: name of the recipe.
         asked: the result of `asked_settings`.
         source: the `Run` whose weights the model begins with, and whose sizes and regularisation it has; or `None`.
+        num_tokens: of the training text, by which a recipe may choose.
 
     Returns:
         Dict of the model's arguments, `BatchArguments`, `TrainingArguments`, and the dict of the recipe's settings.
@@ -26,13 +30,16 @@ def settings_of_recipe(preset, asked, source=None):
         ValueError: if the recipe does not have such a setting.
     """
     recipe = get_preset(preset)
-    model = recipe.model_arguments()
+    model = recipe.model_arguments(num_tokens=num_tokens, num_steps=asked["model"].get("num_steps"))
     if source is not None:
         arguments = source.settings.model.as_dict()
         model = with_changes(model, {name: value for name, value in arguments.items() if name not in _NOT_INHERITED})
     model = with_changes(model, asked["model"])
     batches = BatchArguments(**{**recipe.batch_arguments(), **asked["batches"]})
-    training = TrainingArguments(**{"epochs": recipe.epochs, **asked["training"], "preset": preset})
+    named = asked["training"]
+    # Several processes are not timed.
+    minutes = {"minutes": recipe.minutes} if "epochs" not in named and peers.count() == 1 else {}
+    training = TrainingArguments(**{"epochs": recipe.epochs, **minutes, **named, "preset": preset})
     of_recipe = recipe.training_arguments()
     if unknown := sorted(set(asked["recipe"]) - set(of_recipe)):
         raise ValueError(f"Expected training arguments among {sorted(of_recipe)}. Received: {unknown}")
@@ -41,6 +48,20 @@ def settings_of_recipe(preset, asked, source=None):
         if "weight_decay" in of_recipe:
             of_recipe["weight_decay"] = decay_of(training.optimizer)
     return model, batches, training, {**of_recipe, **asked["recipe"]}
+
+
+def precision_of(preset, backend, policy):
+    """Returns the precision of a new training that names none.
+
+    Args:
+        preset: name of the recipe.
+        backend: of the model.
+        policy: its dtype policy.
+    """
+    wish = get_preset(preset).precision
+    if wish and backend in ("auto", "native") and policy.name == "float32" and why_not_native(wish) is None:
+        return wish
+    return default_precision(backend, policy)
 
 
 def make_trainer(settings, steps_per_epoch):

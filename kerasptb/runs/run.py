@@ -24,10 +24,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import functools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,8 @@ from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import HeldFolder, atomic_write, lock_folder, make_folder, write_json
 
 if TYPE_CHECKING:
+    from kerasptb.evaluation import SentenceScore
+    from kerasptb.generation import Suggestion
     from kerasptb.models import LanguageModel
 
 VOCABULARIES = ("vocabulary.txt", "tokenizer.json")
@@ -181,8 +184,115 @@ class Run:
         changes = overrides if batch_size is None else {**overrides, "batch_size": batch_size}
         model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes))
         load_weights(model, path)
+        model.tokenizer = self.vocabulary
         model.compile()
         return model
+
+    @functools.cached_property
+    def model(self) -> LanguageModel:
+        """The model with the best weights, loaded when it is first asked for: what the methods below use.
+
+        Raises:
+            RunError: if the run has no weights yet, as these methods do.
+        """
+        return self.load_model()
+
+    def suggest(self, text: str, k: int = 5, **settings: Any) -> list[Suggestion]:
+        """Returns the most probable next words after a text.
+
+        Args:
+            text: the text so far.
+            k: number of words.
+            **settings: further arguments of `generation.suggest`, such as `complete=True`.
+
+        Returns:
+            List of `generation.Suggestion`.
+        """
+        from kerasptb.generation import suggest  # noqa: PLC0415
+
+        return suggest(self.model, self.vocabulary, text, k, **settings)
+
+    def generate(self, prompt: str = "", num_words: int = 50, **settings: Any) -> str:
+        """Returns a text that goes on with words sampled from the model.
+
+        Args:
+            prompt: its beginning.
+            num_words: number of words after that.
+            **settings: further arguments of `generation.generate_text`, such as `temperature=0.8`.
+        """
+        from kerasptb.generation import generate_text  # noqa: PLC0415
+
+        return generate_text(self.model, self.vocabulary, prompt, num_words, **settings)
+
+    def score(self, sentences: str | Iterable[str]) -> list[SentenceScore]:
+        """Returns what the model says of sentences, see `evaluation.score_sentences`.
+
+        Args:
+            sentences: texts without line ends, or one.
+
+        Returns:
+            List of `evaluation.SentenceScore`.
+        """
+        from kerasptb.evaluation import score_sentences  # noqa: PLC0415
+
+        sentences = [sentences] if isinstance(sentences, str) else sentences
+        return list(score_sentences(self.model, self.vocabulary, sentences))
+
+    def evaluate(
+        self,
+        data: Corpus | TextSource | None = None,
+        split: Literal["train", "valid", "test"] = "test",
+        adapt: Literal["dynamic", "continuous cache"] | None = None,
+    ) -> TextEvaluation:
+        """Measures the model on a text, each word after all before it.
+
+        Args:
+            data: what `load_corpus` takes; `None` for the text that the run was trained on.
+            split: which part of it.
+            adapt: how the model adapts to the text meanwhile, see docs/evaluation.md; `None` for not at all.
+
+        Returns:
+            A `TextEvaluation`.
+        """
+        from kerasptb.evaluation import (  # noqa: PLC0415
+            evaluate_run_continuous_cache,
+            evaluate_run_dynamic,
+            evaluate_split,
+        )
+
+        corpus = self.load_corpus(data)
+        ids, counts = corpus.split(split), corpus.count(split)
+        if adapt is None:
+            found = evaluate_split(self.model, ids, every_word=True)
+        else:
+            ways = {"dynamic": evaluate_run_dynamic, "continuous cache": evaluate_run_continuous_cache}
+            if adapt not in ways:
+                raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
+            of_run = corpus if data is None else self.load_corpus()
+            found = ways[adapt](self.folder / ADAPTATION, self.model, ids, of_run)
+        return TextEvaluation(
+            found.perplexity,
+            counts.word_perplexity(found.perplexity),
+            counts.bits_per_byte(found.perplexity),
+            counts.unknown_share,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextEvaluation:
+    """How good a model is on a text.
+
+    Attributes:
+        perplexity: of a token.
+        word_perplexity: of a word, however it was cut into tokens.
+        bits_per_byte: of the text.
+        unknown_share: the share of its words that are `<unk>`, in [0, 1].
+    """
+
+    perplexity: float
+    word_perplexity: float
+    bits_per_byte: float
+    unknown_share: float
 
 
 def load_resumed(out: str | os.PathLike[str] | None) -> Run:

@@ -1,4 +1,6 @@
+import contextlib
 import json
+import sys
 
 from kerasptb.cli import main
 from kerasptb.data import Vocabulary
@@ -44,3 +46,29 @@ def test_what_a_terminal_would_obey_is_escaped(make_run, tmp_path, capsys):
 def test_suggest_gives_five_words_where_no_number_is_named(run, capsys):
     assert main(["suggest", run, "one two"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_each_line_of_standard_input_is_answered(run, capsys, monkeypatch, tmp_path):
+    def give(text):
+        (tmp_path / "typed").write_text(text)
+        monkeypatch.setattr(sys, "stdin", stack.enter_context((tmp_path / "typed").open()))
+
+    stack = contextlib.ExitStack()
+
+    texts, alone = ["one two", "", "three"], []
+    for text in texts:
+        assert main(["suggest", run, text, "-k", "2", "--json"]) == 0
+        alone.append(capsys.readouterr().out)
+    give("one two\n\nthree")
+    assert main(["suggest", run, "-", "-k", "2", "--json"]) == 0
+    assert capsys.readouterr().out == "".join(alone)
+    give("one two\nthree\n")
+    assert main(["suggest", run, "-", "-k", "2"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [[each.split()[0] for each in row] for row in rows] == [
+        [each["word"] for each in json.loads(answer)["suggestions"]] for answer in (alone[0], alone[2])
+    ]
+    give("one\ntwo\n")
+    assert main(["generate", run, "--prompt", "-", "--words", "3", "--seed", "1"]) == 0
+    assert next(line.split()[0] for line in capsys.readouterr().out.splitlines() if line) == "one"
+    stack.close()

@@ -169,3 +169,28 @@ def test_batches_without_tensorflow_are_the_same(monkeypatch, num_words, batch_s
     assert len(taken) == 1
     np.testing.assert_array_equal(taken[0][0], expected[0][0])
     assert len(batches.take(100)) == len(batches.take(-1)) == len(expected)
+
+
+@pytest.mark.slow
+def test_with_jax_a_training_reads_the_parts_in_order(run_under_jax, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("""
+import numpy as np
+from kerasptb import LanguageModel
+from kerasptb.data import make_dataset
+from kerasptb.data.numpy_batches import NumpyBatches
+
+seen, get = [], NumpyBatches.__getitem__
+def noted(self, index):
+    pair = get(self, index)
+    seen.append(int(pair[0][0, 0]))
+    return pair
+NumpyBatches.__getitem__ = noted
+model = LanguageModel(80, 4, (5,), batch_size=2, num_steps=3, seed=1)
+model.compile()
+model.fit(make_dataset(np.arange(72), 2, 3, parts=4, epoch=2), epochs=3, verbose=0)
+print(list(dict.fromkeys(seen)))
+""")
+    told = run_under_jax(str(program))
+    # The third and the last part of a reading, and the first of the next, which begins after three batches.
+    assert told.splitlines()[-1] == "[12, 15, 18, 21, 9]"

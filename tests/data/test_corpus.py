@@ -120,7 +120,8 @@ def test_a_vocabulary_size_makes_rare_words_unknown_in_all_texts(tmp_path):
 def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
     corpus = load_corpus(write(tmp_path, train="a b <unk>\n", valid="a\n", test="a\n"))
     assert load_corpus(corpus) is corpus
-    for arguments in ({"vocabulary_size": 3}, {"vocabulary": corpus.vocabulary}):
+    assert load_corpus(corpus, vocabulary=corpus.vocabulary, tokens="words") is corpus
+    for arguments in ({"vocabulary_size": 3}, {"vocabulary": Vocabulary(["a", "<unk>"])}):
         with pytest.raises(DataError, match=r"keeps its 4 words\. Received: .*vocabulary"):
             load_corpus(corpus, **arguments)
     with pytest.raises(DataError, match="a vocabulary, or what to make one of"):

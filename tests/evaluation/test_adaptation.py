@@ -1,7 +1,6 @@
 import dataclasses
 import errno
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +16,7 @@ class Kept:
     """Asks for the settings of a run's folder, and counts what had to be tuned."""
 
     def __init__(self, folder):
-        self.run, self.lines, self.tuned = SimpleNamespace(folder=folder), [], 0
-        self.path = folder / "adaptation.json"
+        self.path, self.lines, self.tuned = folder / "adaptation.json", [], 0
 
     def ask(self, method="continuous_cache", **others):
         def tune():
@@ -26,7 +24,7 @@ class Kept:
             return CacheSettings(0.5, 0.1 * self.tuned, 30)
 
         arguments = (method, CacheSettings, {**TUNED_FOR, **others}, tune, self.lines.append)
-        return adaptation._kept_settings(self.run, *arguments)
+        return adaptation._kept_settings(self.path, *arguments)
 
 
 @pytest.fixture

@@ -13,10 +13,17 @@ def run(model, vocabulary, make_run, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], *(["--format", name] for name in FORMATS), ["--format", "litert", "--quantize"]], ids=" ".join
+    "arguments",
+    [
+        [],
+        *(["--format", name] for name in FORMATS if name != "sherpa-onnx"),
+        ["--format", "litert", "--quantize"],
+        ["--format", "sherpa-onnx", "--without-state"],
+    ],
+    ids=" ".join,
 )
 def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsys, arguments):
-    if "onnx" in arguments:
+    if "onnx" in " ".join(arguments):
         pytest.importorskip("onnx", reason="onnx is not installed")
     target = tmp_path / targets[arguments[1] if arguments else "saved-model"]
     assert cli.main(["export", str(run.folder), "--to", str(target), *arguments]) == 0
@@ -49,6 +56,7 @@ def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_ru
             "kerasptb: Expected the name of a file that ends in .tflite",
         ),
         (["--to", "{new}/model", "--quantize"], 1, "kerasptb: --quantize is for --format litert"),
+        (["--to", "{new}/model", "--without-state"], 1, "kerasptb: --without-state is for --format sherpa-onnx"),
         (["--to", "{new}/model", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
         ([], 2, "required: --to"),
     ],

@@ -118,7 +118,7 @@ def test_preset_is_the_original():
     preset = get_preset("notebook")
     assert list(preset.training_arguments().values()) == [1.0, 5, 0.5, 5.0]
     assert preset.epochs == 15
-    with pytest.raises(ValueError, match=r"\['awd-lstm', .*'notebook', .*\]. Received: 'large'"):
+    with pytest.raises(ValueError, match=r"\['auto', .*'notebook', .*\]. Received: 'large'"):
         LanguageModel.from_preset("large")
 
 

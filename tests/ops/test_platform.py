@@ -226,7 +226,7 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     settings = SimpleNamespace(training=SimpleNamespace(preset="notebook"))
     run = SimpleNamespace(settings=settings, folder=tmp_path)
     monkeypatch.setattr(training, "explain", lambda model: Explanation())
-    training._explain(SimpleNamespace(run=run, corpus=corpus, model=model), print)
+    training._explain(SimpleNamespace(run=run, corpus=corpus, model=model, choice=""), print)
     assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow
 
 

@@ -15,6 +15,7 @@ from kerasptb.presets import PRESETS, get_preset, summary_of
 
 # V D + sum of 4 H (D + H + 1) + V, and V H where the matrix of the logits is not the embedding's.
 PARAMETERS = {
+    "auto": 10_000 * 257 + 2 * 4 * 256 * 513,
     "awd-lstm": 10_000 * 401 + 4 * 1150 * 1551 + 4 * 1150 * 2301 + 4 * 400 * 1551,
     "awd-lstm-one-cycle": 10_000 * 401 + 4 * 1150 * 1551 + 4 * 1150 * 2301 + 4 * 400 * 1551,
     "medium": 10_000 * 401 + 4 * 800 * 1201 + 4 * 400 * 1201,

@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import keras
 import numpy as np
@@ -191,8 +192,8 @@ def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(
 
 
 def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasptb.training.time_training", lambda corpus, settings: Speed(0.5, 0.5, 3.0))
-    run = train(tmp_path / "run", epochs=None, minutes=2)
+    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(0.5, 0.5, 3.0))
+    run = train(tmp_path / "run", preset="small", epochs=None, minutes=2, **TINY)
     batches, training = run.config["batches"], run.config["training"]
     # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
     assert (training["minutes"], training["epochs"], batches["parts"]) == (2, 9, 1)
@@ -203,12 +204,48 @@ def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=3, verbose=0)
     same = kerasptb.train(**arguments_of(run.folder, data=small_corpus(), out=tmp_path / "same", verbose=0))
     assert same.config["training"] == {**training, "minutes": None}
-    monkeypatch.setattr("kerasptb.training.time_training", lambda corpus, settings: Speed(0.05, 0.5, 3.0))
+    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(0.05, 0.5, 3.0))
     given = arguments_of(run.folder, data=small_corpus(), out=tmp_path / "other", verbose=0, minutes=1)
     assert kerasptb.train(**given).config["training"]["epochs"] == pytest.approx(47 / 1.6, abs=1)
+
+
+def test_minutes_are_about_what_it_takes(tmp_path):
+    begin = time.monotonic()
+    run = train(tmp_path / "run", preset="sample", epochs=None, minutes=0.3, **TINY)
+    assert len(run.history) > 3
+    taken = time.monotonic() - begin
+    assert taken > 5  # it does not end at once
+    assert run.history[-1]["learning_rate"] < 0.01 * max(row["learning_rate"] for row in run.history)  # the cycle's end
 
 
 def test_epochs_and_minutes_contradict_each_other(tmp_path):
     with pytest.raises(ValueError, match=r"Expected epochs or minutes\. Received both: epochs=3 and minutes=2"):
         train(tmp_path / "run", minutes=2)
+    with pytest.raises(ValueError, match=r"Received: minutes=2 with preset='notebook', which counts epochs"):
+        train(tmp_path / "run", minutes=2, epochs=None)
     assert not (tmp_path / "run").exists()
+
+
+def subword_corpus(tmp_path):
+    text = tmp_path / "novel.txt"
+    text.write_text("\n".join(f"It was the {word} of times." for word in ("best", "worst", "age", "end")) * 60)
+    return kerasptb.load_corpus(text, vocabulary_size=280)
+
+
+def test_a_text_of_ones_own_takes_the_recipe_for_its_size(no_steps, tmp_path, monkeypatch):
+    corpus = subword_corpus(tmp_path)
+    run = kerasptb.train(corpus, epochs=2, out=tmp_path / "run", seed=1, verbose=0)
+    model, training = run.config["model"], run.config["training"]
+    assert (training["preset"], training["epochs"], training["minutes"]) == ("auto", 2, None)
+    assert model["batch_size"] == 1  # of 1,440 tokens
+    assert model["precision"] == ("float32" if platforms.why_not_native("bfloat16") else "bfloat16")
+    assert (model["input_dropout"], model["output_dropout"]) == pytest.approx((0.0925, 0.1295), abs=1e-3)
+    kept = kerasptb.train(corpus, epochs=2, keep_prob=0.9, out=tmp_path / "kept", seed=1, verbose=0).config["model"]
+    assert (kept["keep_prob"], kept["input_dropout"], kept["word_dropout"]) == (0.9, None, 0.018)  # 0.37 of 0.05
+    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
+    timed = kerasptb.train(corpus, out=tmp_path / "timed", seed=1, steps_per_epoch=1, verbose=0)
+    assert timed.config["training"]["minutes"] == 30
+    assert len(timed.history) == 18
+    assert timed.config["model"]["output_dropout"] == pytest.approx(0.3255, abs=1e-3)
+    words = kerasptb.train(small_corpus(), out=tmp_path / "words", epochs=1, batch_size=4, num_steps=5, verbose=0)
+    assert words.config["training"]["preset"] == "notebook"

@@ -1,0 +1,64 @@
+"""Lines of a file or of standard input, as they come."""
+
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from kerasptb.data import DataError
+
+_MOST_WAITING = 4096
+
+
+def read_lines(name: str | None) -> Iterator[list[str]]:
+    """Yields the lines that are there, in lists: as soon as there is one, but many together where many wait.
+
+    Args:
+        name: a file; `None` or "-" for standard input.
+
+    Raises:
+        OSError: it cannot be read.
+        DataError: a line is not UTF-8.
+    """
+    file, called = _open(name)
+    waiting: queue.Queue = queue.Queue(_MOST_WAITING)
+
+    def read():
+        try:
+            with file:
+                for line in file:
+                    waiting.put(line)
+            waiting.put(None)
+        except BaseException as error:  # whatever it is, the reader must not wait for ever
+            waiting.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    number, ended = 0, False
+    while not ended:
+        lines = [waiting.get()]
+        while len(lines) < _MOST_WAITING and isinstance(lines[-1], bytes) and not waiting.empty():
+            lines.append(waiting.get())
+        if isinstance(lines[-1], BaseException):
+            raise lines[-1]
+        if ended := lines[-1] is None:
+            lines.pop()
+        texts = []
+        for line in lines:
+            number += 1
+            try:
+                texts.append(line.decode("utf-8").rstrip("\r\n"))
+            except UnicodeDecodeError:
+                raise DataError(f"Expected UTF-8. Received: line {number} of {called}") from None
+        if texts:
+            yield texts
+
+
+def _open(name):
+    """Returns a binary file that the thread closes, and what to call it."""
+    if name not in (None, "-"):
+        return Path(name).open("rb"), name
+    if sys.stdin is None:
+        raise OSError("Standard input is closed.")
+    # A file of its own: Python waits at its end for whoever reads `sys.stdin`.
+    return open(sys.stdin.fileno(), "rb", closefd=False), "standard input"

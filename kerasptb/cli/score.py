@@ -1,0 +1,190 @@
+"""`kerasptb score`."""
+
+import itertools
+import json
+import math
+import sys
+from pathlib import Path
+
+from kerasptb.arguments import Number
+from kerasptb.cli import arguments
+from kerasptb.cli.lines import read_lines
+from kerasptb.cli.notices import import_keras
+from kerasptb.cli.outcome import printable
+from kerasptb.data import DataError
+from kerasptb.data.files import read_utf8
+
+_FORM = """Without --nbest a line for each sentence: log10 of its probability, its words, those of them that are
+unknown, the perplexity of a word, and the sentence, with tabs between; the totals, of the form of SRILM's
+`ngram -ppl`, go to standard error. A sentence's end counts as a word in perplexities."""
+
+
+def add_parser(commands):
+    command = arguments.add_command(
+        commands, "score", execute, "log probabilities of sentences, or the best of hypotheses", epilog=_FORM
+    )
+    arguments.add_shared(command, "run")
+    command.add_argument("file", nargs="?", help="sentences, one a line; - for standard input (default)")
+    command.add_argument("--verbose", action="store_true", help="also those of each token")
+    command.add_argument(
+        "--nbest",
+        action="store_true",
+        help="lines are hypotheses, ID<TAB>text, ID<TAB>text<TAB>score or ID ||| text ||| features ||| score; of those "
+        "that follow each other with one ID the best is printed, by score + weight * log10 P + bonus * words",
+    )
+    number = arguments.option_type(Number(-1e9))
+    command.add_argument("--weight", type=arguments.rate, metavar="X", help="with --nbest (default: 1)")
+    command.add_argument("--bonus", type=number, metavar="X", help="with --nbest, for each word (default: 0)")
+    command.add_argument("--all", action="store_true", help="with --nbest: print all, the best first")
+    command.add_argument(
+        "--tune",
+        metavar="FILE",
+        help="with --nbest: find weight and bonus with the fewest word errors against these references, ID<TAB>text",
+    )
+    arguments.add_backend(command)
+    arguments.add_shared(command, "--json")
+
+
+def execute(options):
+    from kerasptb.runs import load_run
+
+    _check(options)
+    run = load_run(options.run)
+    references = None if options.tune is None else _references(options.tune)
+    import_keras()
+    model = run.load_model(**arguments.overrides(options))
+    from kerasptb.evaluation import score_sentences
+
+    def score(sentences):
+        return score_sentences(model, run.vocabulary, sentences)
+
+    if options.nbest:
+        _rescore(options, score, references)
+    else:
+        _score(options, score)
+
+
+def _check(options):
+    of_nbest = {"--weight": options.weight, "--bonus": options.bonus, "--all": options.all or None}
+    named = [name for name, value in of_nbest.items() if value is not None]
+    if options.tune is not None and not options.nbest:
+        named.append("--tune")
+    if named and not options.nbest:
+        raise ValueError(f"{', '.join(named)}: these are of --nbest, which chooses among hypotheses.")
+    if options.tune is not None and (options.weight is not None or options.bonus is not None):
+        raise ValueError("--tune finds weight and bonus: leave --weight and --bonus out.")
+    if options.nbest and (options.verbose or options.json):
+        raise ValueError("--verbose and --json are of sentences, not of --nbest.")
+
+
+def _score(options, score):
+    totals = dict.fromkeys(("sentences", "words", "unknown"), 0)
+    log10_probability = 0.0
+    for lines in read_lines(options.file):
+        scores = score(line for line in lines if line.strip())
+        for line in lines:
+            if not line.strip():  # an answer to each line, but none of a sentence
+                print()
+                continue
+            scored = next(scores)
+            totals["sentences"] += 1
+            totals["words"] += scored.num_words
+            totals["unknown"] += scored.num_unknown
+            log10_probability += scored.log10_probability
+            print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
+        sys.stdout.flush()
+    totals |= _perplexities(totals, log10_probability)
+    if options.json:
+        print(json.dumps({"totals": {name: _finite(value) for name, value in totals.items()}}))
+        return
+    print(
+        f"{totals['sentences']:,} sentences, {totals['words']:,} words, {totals['unknown']:,} unknown\n"
+        f"logprob= {log10_probability:.4f} ppl= {totals['perplexity']:.4f} ppl1= {totals['perplexity_of_words']:.4f}",
+        file=sys.stderr,
+    )
+
+
+def _perplexities(totals, log10_probability):
+    from kerasptb.evaluation import perplexity_of
+
+    words, sentences = totals["words"], totals["sentences"]
+    return {
+        "log10_probability": log10_probability,
+        "perplexity": perplexity_of(log10_probability, words + sentences),
+        "perplexity_of_words": perplexity_of(log10_probability, words),
+    }
+
+
+def _as_text(scored, verbose):
+    parts = [f"{scored.log10_probability:.4f}", str(scored.num_words), str(scored.num_unknown)]
+    lines = ["\t".join([*parts, f"{scored.perplexity:.2f}", printable(scored.sentence)])]
+    if verbose:
+        pairs = zip(scored.token_log10_probabilities, scored.tokens, strict=True)
+        lines += [f"\t{value:.4f}\t{printable(token)}" for value, token in pairs]
+    return "\n".join(lines)
+
+
+def _as_json(scored, verbose):
+    row = {
+        "sentence": scored.sentence,
+        "log10_probability": scored.log10_probability,
+        "words": scored.num_words,
+        "unknown": scored.num_unknown,
+        "perplexity": _finite(scored.perplexity),
+    }
+    if verbose:
+        pairs = zip(scored.tokens, scored.token_log10_probabilities.tolist(), strict=True)
+        row["tokens"] = [{"token": token, "log10_probability": value} for token, value in pairs]
+    return json.dumps(row)
+
+
+def _finite(number):
+    return number if math.isfinite(number) else None  # JSON knows no others
+
+
+def _rescore(options, score, references):
+    import numpy as np
+
+    from kerasptb.evaluation import Hypothesis, Weights, by_utterance, check_references, tune_weights
+
+    lines = itertools.chain.from_iterable(read_lines(options.file))
+    utterances = by_utterance(Hypothesis.from_line(line) for line in lines if line.strip())
+
+    def scored(hypotheses):
+        return [each.log10_probability for each in score([hypothesis.text for hypothesis in hypotheses])]
+
+    weights = Weights(1.0 if options.weight is None else options.weight, options.bonus or 0.0)
+    if references is None:
+        of_utterances = ((hypotheses, scored(hypotheses)) for hypotheses in utterances)
+    else:
+        lists = list(utterances)
+        check_references(lists, references)
+        logs = iter(scored([hypothesis for hypotheses in lists for hypothesis in hypotheses]))
+        of_utterances = [(hypotheses, list(itertools.islice(logs, len(hypotheses)))) for hypotheses in lists]
+        tuning = tune_weights(lists, [values for _, values in of_utterances], references)
+        weights = tuning.weights
+        print(
+            f"--weight {weights.weight:.4g} --bonus {weights.bonus:.4g}: {tuning.errors:,} word errors in "
+            f"{tuning.num_words:,} words ({tuning.errors / max(tuning.num_words, 1):.2%}), "
+            f"{tuning.errors_before:,} by the first score",
+            file=sys.stderr,
+        )
+    for hypotheses, logs in of_utterances:
+        words = np.array([len(hypothesis.text.split()) for hypothesis in hypotheses])
+        totals = weights.totals(np.array([each.score for each in hypotheses]), np.array(logs), words)
+        order = np.argsort(-totals, kind="stable")
+        for i in order if options.all else order[:1]:
+            print(printable(hypotheses[i].to_line(totals[i])))
+        sys.stdout.flush()
+
+
+def _references(name):
+    references = {}
+    for number, line in enumerate(read_utf8(Path(name), "text").split("\n"), start=1):
+        utterance, tab, text = line.partition("\t")
+        if not line.strip():
+            continue
+        if not tab:
+            raise DataError(f"Expected ID<TAB>text in line {number} of {name}. Received: {line[:80]!r}")
+        references[utterance.strip()] = text.rstrip("\r")
+    return references

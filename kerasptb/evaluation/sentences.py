@@ -1,0 +1,136 @@
+"""Log probabilities of sentences, each read by itself from the end of the one before."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+import keras
+import numpy as np
+
+from kerasptb.data import DataError, Tokenizer
+from kerasptb.models import LanguageModel
+
+# Sentences that are sorted by length, and tokens that are read together.
+_BLOCK, _TOGETHER = 4096, 1 << 13
+# Rows are padded to a multiple of so many tokens, and longer sentences than the most are read in pieces: then there are
+# few shapes, and a backend that compiles each has little to do.
+_UNIT, _LONGEST = 8, 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SentenceScore:
+    """What a model says of a sentence. All probabilities are base-10 logarithms, as in the field's tools.
+
+    Attributes:
+        sentence: the sentence.
+        num_words: its words between white space.
+        num_unknown: its tokens that are `<unk>`.
+        tokens: what is read of it, and at last its end.
+        token_log10_probabilities: float64 [T], of each token after those before it.
+    """
+
+    sentence: str
+    num_words: int
+    num_unknown: int
+    tokens: tuple[str, ...]
+    token_log10_probabilities: np.ndarray
+
+    @property
+    def log10_probability(self) -> float:
+        """That of the sentence and its end."""
+        return float(self.token_log10_probabilities.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """That of a word, of which the end is one."""
+        return perplexity_of(self.log10_probability, self.num_words + 1)
+
+
+def perplexity_of(log10_probability: float, num_words: int) -> float:
+    """Returns the perplexity of a word of a text.
+
+    Args:
+        log10_probability: that of the text.
+        num_words: its words; NaN is returned if there are none.
+    """
+    try:
+        return 10 ** (-log10_probability / num_words) if num_words else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def score_sentences(model: LanguageModel, tokenizer: Tokenizer, sentences: Iterable[str]) -> Iterator[SentenceScore]:
+    """Yields what a model says of sentences, in their order.
+
+    Each is read as a line of the training text is, after the end of another, from a zero state. They are read in
+    batches of about equal length; the result does not depend on which, but for rounding.
+
+    Args:
+        model: a `LanguageModel`. It need not be compiled.
+        tokenizer: its `Tokenizer`.
+        sentences: texts without line ends; read in blocks of some thousand.
+
+    Yields:
+        `SentenceScore`s.
+
+    Raises:
+        DataError: the tokenizer is of another size than the model, or has no end of a line; or a sentence has one.
+        UnknownWordError: a word is unknown, and there is no `<unk>`.
+    """
+    tokenizer.check_size(model.vocabulary_size)
+    if tokenizer.eos_id is None:
+        raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
+    sentences = iter(sentences)
+    while block := list(itertools.islice(sentences, _BLOCK)):
+        rows = [np.append(_encoded(tokenizer, sentence), tokenizer.eos_id) for sentence in block]
+        for sentence, ids, values in zip(block, rows, _log_probabilities(model, rows, tokenizer.eos_id), strict=True):
+            yield SentenceScore(
+                sentence,
+                len(sentence.split()),
+                0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()),
+                tuple(tokenizer.to_tokens(ids)),
+                values / math.log(10),
+            )
+
+
+def _encoded(tokenizer, sentence):
+    if "\n" in sentence:
+        raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
+    return tokenizer.encode(sentence.rstrip())  # as the lines of a text are read
+
+
+def _log_probabilities(model, rows, eos_id):
+    """Returns those of the tokens of rows, natural logarithms: a list of float64 [T]."""
+    results = [np.zeros(0)] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    while order:
+        # The longest is the last of those that are read with it.
+        padded = -(-len(rows[order[-1]]) // _UNIT) * _UNIT
+        together = order[-max(_TOGETHER // min(padded, _LONGEST), 1) :]
+        del order[-len(together) :]
+        targets = np.full((_round_up(len(together)), padded), eos_id, "int32")
+        for row, i in zip(targets, together, strict=False):
+            row[: len(rows[i])] = rows[i]
+        tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
+        values = _read(model, tokens, targets)
+        for row, i in zip(values, together, strict=False):
+            results[i] = row[: len(rows[i])].astype("float64")
+    return results
+
+
+def _read(model, tokens, targets):
+    """Returns the log probability of each target, float32 [B, T]."""
+    state, parts = model.get_initial_state(len(tokens)), []
+    for start in range(0, tokens.shape[1], _LONGEST):
+        piece = slice(start, start + _LONGEST)
+        hidden, state = model.stateless_encode(keras.ops.convert_to_tensor(tokens[:, piece]), state)
+        factors = model.get_layer("logits").factors(hidden)
+        losses = factors.cross_entropy(keras.ops.convert_to_tensor(targets[:, piece]), reduction="none")
+        parts.append(-keras.ops.convert_to_numpy(losses))
+    return np.concatenate(parts, axis=1)
+
+
+def _round_up(count):
+    """Returns the next power of two."""
+    return 1 << (count - 1).bit_length()

@@ -1,0 +1,36 @@
+"""A recipe for the size of a text and the minutes that there are: `small`, regularised as often as the text is read.
+
+In bfloat16, where the processor multiplies it. With `--epochs` the text is read so often; else with `--minutes`, 30
+unless said. A text that is read once or twice is hardly learned by heart, and much dropout slows its reading down.
+
+    kerasptb train --preset auto --data novel.txt --minutes 30
+"""
+
+from kerasptb.presets import small
+
+MODEL = small.MODEL
+EPOCHS = small.EPOCHS
+MINUTES = 30.0
+PRECISION = "bfloat16"
+training = small.training
+
+# As often the text is read with the whole of `small`'s rates and penalties; before that, with a share of them. On An
+# Anarchist FAQ (benchmarks/texts.py), read twice in 5 minutes: bits a byte of valid 1.417 with all, 1.379 with 0.4 of
+# them, 1.408 with none.
+_WHOLE, _LEAST = 20, 0.3
+_RATES = [name for name in MODEL if name.endswith(("_dropout", "_regularization")) and name != "variational_dropout"]
+_STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows
+
+
+def sized(num_tokens, num_steps):
+    """Returns the model's arguments for a training text of so many tokens in rows of so many, a dict."""
+    rows = MODEL["batch_size"]
+    while rows > 1 and num_tokens < _STEPS * rows * num_steps:
+        rows //= 2
+    return {"batch_size": rows}
+
+
+def fitted(passes):
+    """Returns the model's arguments where the text is read so often, a dict."""
+    share = min(_LEAST + (1 - _LEAST) * passes / _WHOLE, 1.0)
+    return {name: round(MODEL[name] * share, 3) for name in _RATES}

@@ -1,0 +1,153 @@
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+import kerasptb
+from kerasptb.cli import main
+from kerasptb.cli.lines import read_lines
+
+
+@pytest.fixture
+def typed(monkeypatch, tmp_path):
+    def give(text):
+        file = tmp_path / "typed"
+        file.write_text(text)
+        opened.append(file.open())
+        monkeypatch.setattr(sys, "stdin", opened[-1])
+
+    opened = []
+    yield give
+    for file in opened:
+        file.close()
+
+
+def test_sentences_are_scored_from_a_file_and_from_standard_input(run, tmp_path, capsys, typed):
+    text = "one two\nnobody four <unk>\n\n"
+    (tmp_path / "text").write_text(text)
+    assert main(["score", run, str(tmp_path / "text")]) == 0
+    output = capsys.readouterr()
+    rows = [line.split("\t") for line in output.out.splitlines()]
+    assert [row[1:3] + row[4:] for row in rows] == [
+        ["2", "0", "one two"],
+        ["3", "2", "nobody four <unk>"],
+        [],  # an empty line is no sentence
+    ]
+    total = sum(float(row[0]) for row in rows[:2])
+    scored = kerasptb.load_run(run).score(text.splitlines()[:2])
+    assert total == pytest.approx(sum(each.log10_probability for each in scored), abs=2e-4)
+    ppl, ppl1 = 10 ** (-total / 7), 10 ** (-total / 5)
+    assert "2 sentences, 5 words, 2 unknown\n" in output.err
+    found = dict(zip(("logprob=", "ppl=", "ppl1="), output.err.splitlines()[-1].split()[1::2], strict=True))
+    assert [float(value) for value in found.values()] == pytest.approx([total, ppl, ppl1], rel=1e-4)
+    typed(text)
+    assert main(["score", run, "-"]) == 0
+    assert capsys.readouterr().out == output.out
+
+
+def test_verbose_has_each_token(run, typed, capsys):
+    typed("one two\n")
+    assert main(["score", run, "--verbose"]) == 0
+    first, *tokens = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[2] for line in tokens] == ["one", "two", "<eos>"]
+    assert sum(float(line.split("\t")[1]) for line in tokens) == pytest.approx(float(first.split("\t")[0]), abs=2e-4)
+    typed("one two\n")
+    assert main(["score", run, "--verbose", "--json"]) == 0
+    row, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    assert math.fsum(token["log10_probability"] for token in row["tokens"]) == pytest.approx(row["log10_probability"])
+    assert totals["totals"]["log10_probability"] == row["log10_probability"]
+    assert totals["totals"]["perplexity"] == row["perplexity"]
+
+
+HYPOTHESES = "u1\tone two\t-3\nu1\tone two three four one\t-1\nu2\tfour\t-2\nu1\tone\t-5\n"
+
+
+def test_the_best_of_hypotheses_is_printed(run, typed, capsys):
+    score = kerasptb.load_run(run).score
+    logs = [each.log10_probability for each in score(["one two", "one two three four one", "four", "one"])]
+    typed(HYPOTHESES)
+    assert main(["score", run, "--nbest", "--all", "--weight", "0.5", "--bonus", "0.1"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    totals = [-3 + 0.5 * logs[0] + 0.2, -1 + 0.5 * logs[1] + 0.5, -2 + 0.5 * logs[2] + 0.1, -5 + 0.5 * logs[3] + 0.1]
+    assert [row[0] for row in rows] == ["u1", "u1", "u2", "u1"]
+    assert [float(row[2]) for row in rows] == pytest.approx([*sorted(totals[:2], reverse=True), *totals[2:]], abs=1e-4)
+    typed(HYPOTHESES)
+    assert main(["score", run, "--nbest", "--weight", "0"]) == 0
+    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == [
+        "one two three four one",
+        "four",
+        "one",
+    ]
+
+
+def test_weights_are_tuned_against_references(run, typed, capsys, tmp_path):
+    (tmp_path / "references").write_text("u1\tone two\nu2\tfour\n")
+    typed("u1\tone two\t-3\nu1\tone two three four one\t-1\nu2\tfour\t-2\n")
+    assert main(["score", run, "--nbest", "--tune", str(tmp_path / "references")]) == 0
+    output = capsys.readouterr()
+    assert [line.split("\t")[1] for line in output.out.splitlines()] == ["one two", "four"]
+    assert "0 word errors in 3 words (0.00%), 3 by the first score" in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weight", 1], "--weight: these are of --nbest"),
+        (["--all", "--tune", "x"], "--all, --tune: these are of --nbest"),
+        (["--nbest", "--tune", "x", "--bonus", 1], "leave --weight and --bonus out"),
+        (["--nbest", "--json"], "not of --nbest"),
+        (["missing.txt"], "No such file"),
+    ],
+)
+def test_what_does_not_go_together_is_told(run, error_of, typed, arguments, message):
+    typed("one\n")
+    assert message in error_of(["score", run, *arguments])
+
+
+def test_a_line_that_is_no_utf8_is_named(run, error_of, tmp_path):
+    (tmp_path / "text").write_bytes(b"one\ntwo \xff\n")
+    assert f"Received: line 2 of {tmp_path / 'text'}" in error_of(["score", run, tmp_path / "text"])
+
+
+def test_lines_are_there_as_soon_as_they_come(monkeypatch):
+    read, write = os.pipe()
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        lines = read_lines(None)
+        for text in ("one\n", "two\r\n"):
+            os.write(write, text.encode())
+            assert next(lines) == [text.strip()]
+        os.write(write, b"three\nfour")
+        os.close(write)
+        assert [line for some in lines for line in some] == ["three", "four"]
+
+
+def test_nothing_has_no_perplexity(run, typed, capsys):
+    typed("\n")
+    assert main(["score", run, "--json"]) == 0
+    blank, totals = capsys.readouterr().out.splitlines()
+    assert blank == ""
+    assert json.loads(totals)["totals"]["perplexity"] is None
+
+
+def test_an_error_ends_it_while_the_other_program_waits(run):
+    command = [sys.executable, "-m", "kerasptb", "score", run]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b"\xff\n")
+        process.stdin.flush()
+        assert process.wait(timeout=60) == 1
+        assert process.stderr.read().decode().splitlines()[-1].endswith("Received: line 1 of standard input")
+
+
+def test_another_program_talks_to_it(run):
+    command = [sys.executable, "-m", "kerasptb", "score", run]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for words in ("one two", "three"):
+            process.stdin.write(f"{words}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline().decode().endswith(f"\t{words}\n")
+        process.communicate(timeout=60)
+    assert process.returncode == 0

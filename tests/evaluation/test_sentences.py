@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+
+from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary
+from kerasptb.evaluation import score_sentences, sentences
+from kerasptb.models import LanguageModel
+
+WORDS = ["a", "b", "c", "d", "<unk>", "<eos>"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LanguageModel(len(WORDS), 5, (7, 4), batch_size=2, num_steps=3, init_scale=1.0, seed=0)
+
+
+def expected(model, ids):
+    """log10 of the probability of each token after an end and the tokens before, by single steps."""
+    state, values, before = None, [], [WORDS.index("<eos>"), *ids]
+    for i, token in enumerate(ids):
+        (row,), state = model.stateless_next_word_probabilities(np.array([[before[i]]]), state)
+        values.append(math.log10(row[token]))
+    return values
+
+
+def test_each_sentence_is_read_by_itself(model):
+    (scored, empty) = score_sentences(model, Vocabulary(WORDS), ["a b nobody  d", ""])
+    ids = [0, 1, 4, 3, 5]
+    np.testing.assert_allclose(scored.token_log10_probabilities, expected(model, ids), rtol=2e-5)
+    assert (scored.num_words, scored.num_unknown) == (4, 1)
+    assert scored.tokens == ("a", "b", "<unk>", "d", "<eos>")
+    assert scored.log10_probability == pytest.approx(sum(expected(model, ids)), rel=1e-5)
+    assert scored.perplexity == pytest.approx(10 ** (-sum(expected(model, ids)) / 5), rel=1e-4)
+    assert (empty.num_words, empty.tokens) == (0, ("<eos>",))
+    np.testing.assert_allclose(empty.token_log10_probabilities, expected(model, [5]), rtol=2e-5)
+
+
+@pytest.mark.parametrize("limits", [{}, {"_BLOCK": 3}, {"_TOGETHER": 20}, {"_LONGEST": 8, "_TOGETHER": 16}], ids=str)
+def test_results_do_not_depend_on_what_is_read_together(model, monkeypatch, limits):
+    random = np.random.default_rng(0)
+    texts = [" ".join(random.choice(WORDS[:4], length)) for length in (3, 1, 40, 0, 7, 8, 9, 15, 16, 17, 2, 26)]
+    alone = [next(score_sentences(model, Vocabulary(WORDS), [text])) for text in texts]
+    for name, value in limits.items():
+        monkeypatch.setattr(sentences, name, value)
+    for found, wanted in zip(score_sentences(model, Vocabulary(WORDS), iter(texts)), alone, strict=True):
+        assert (found.sentence, found.tokens) == (wanted.sentence, wanted.tokens)
+        np.testing.assert_allclose(
+            found.token_log10_probabilities, wanted.token_log10_probabilities, rtol=1e-5, atol=1e-6
+        )
+
+
+def test_all_sentences_of_a_length_have_the_probability_one():
+    # With a vocabulary of three tokens: the sum over all sentences of at most two words, and of those that are longer.
+    words = ["a", "b", "<eos>"]
+    model = LanguageModel(3, 4, (5,), batch_size=1, num_steps=2, init_scale=1.0, seed=1)
+    texts = ["", "a", "b", "a a", "a b", "b a", "b b"]
+    scored = list(score_sentences(model, Vocabulary(words), texts))
+    ended = sum(10**each.log10_probability for each in scored)
+    unended = sum(10 ** each.token_log10_probabilities[:2].sum() for each in scored[3:])
+    ended_at_last = sum(10**each.log10_probability for each in scored[3:])
+    assert ended - ended_at_last + unended == pytest.approx(1.0, abs=1e-5)
+
+
+def test_subwords_are_counted_as_words():
+    subwords = Subwords.train(["the cat sat", "the cat ran"] * 3, 262)
+    model = LanguageModel(len(subwords), 4, (5,), batch_size=1, num_steps=2, seed=1)
+    (scored,) = score_sentences(model, subwords, ["the dog sat"])
+    assert (scored.num_words, scored.num_unknown) == (3, 0)
+    assert subwords.decode(subwords.encode("the dog sat\n")) == "the dog sat\n"
+    assert len(scored.tokens) == len(subwords.encode("the dog sat")) + 1
+    assert scored.perplexity == pytest.approx(10 ** (-scored.log10_probability / 4))
+
+
+def test_what_cannot_be_scored_is_named(model):
+    with pytest.raises(DataError, match="sentences without line ends"):
+        list(score_sentences(model, Vocabulary(WORDS), ["a\nb"]))
+    with pytest.raises(DataError, match="no <eos>"):
+        list(score_sentences(model, Vocabulary([*WORDS[:5], "e"]), ["a"]))
+    with pytest.raises(DataError, match="of 6 words"):
+        list(score_sentences(model, Vocabulary([*WORDS, "e"]), ["a"]))
+    with pytest.raises(UnknownWordError, match="nobody"):
+        list(score_sentences(model, Vocabulary([*WORDS[:4], "e", "<eos>"]), ["a nobody"]))

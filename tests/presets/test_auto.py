@@ -1,0 +1,27 @@
+import pytest
+
+from kerasptb.presets import get_preset
+
+SMALL = get_preset("small").model_arguments()
+
+
+@pytest.mark.parametrize(("num_tokens", "rows"), [(10**8, 32), (112_000, 32), (111_999, 16), (20_000, 4), (300, 1)])
+def test_short_texts_are_read_in_few_rows(num_tokens, rows):
+    arguments = get_preset("auto").model_arguments(num_tokens=num_tokens)
+    assert arguments["batch_size"] == rows
+    assert {**arguments, "batch_size": 32} == SMALL
+    assert rows == 1 or num_tokens // (rows * 35) >= 100
+    longer = get_preset("auto").model_arguments(num_tokens=num_tokens, num_steps=70)
+    assert longer["batch_size"] == max(rows // 2, 1) or num_tokens == 10**8
+
+
+def test_a_text_that_is_read_seldom_is_regularised_little():
+    auto = get_preset("auto")
+    assert {**SMALL, **auto.fitted(60)} == {**SMALL, **auto.fitted(20)} == SMALL
+    less = auto.fitted(10)  # 0.3, and half of the rest
+    assert less["output_dropout"] == pytest.approx(0.65 * SMALL["output_dropout"], abs=1e-3)
+    assert less["activation_regularization"] == 0.65
+    assert "variational_dropout" not in less
+    assert auto.fitted(0.2)["input_dropout"] == pytest.approx(0.307 * SMALL["input_dropout"], abs=1e-3)
+    assert get_preset("small").fitted(1) == {}
+    assert (auto.minutes, get_preset("small").minutes) == (30, None)

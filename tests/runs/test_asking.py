@@ -1,0 +1,81 @@
+"""What one asks of a trained model through its run."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kerasptb.data import Corpus, DataError, Subwords, Vocabulary
+from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, evaluate_perplexity, score_sentences
+from kerasptb.generation import generate_text, suggest
+from kerasptb.models import LanguageModel
+from kerasptb.runs import RunError
+from kerasptb.runs.weights import save_weights
+
+WORDS = ["a", "b", "c", "<unk>", "<eos>"]
+SIZES = {"embedding_size": 4, "units": [5], "batch_size": 2, "num_steps": 3, "init_scale": 1.0, "seed": 1}
+
+
+@pytest.fixture
+def run(make_run, tmp_path):
+    run = make_run(tmp_path / "run", Vocabulary(WORDS), {**SIZES, "vocabulary_size": len(WORDS)})
+    save_weights(LanguageModel(**run.settings.model.as_dict()), run.weights_path("best"))
+    return run
+
+
+def test_a_run_answers_as_its_model_does(run):
+    model, vocabulary = run.load_model(), run.vocabulary
+    assert run.suggest("a b", k=3) == suggest(model, vocabulary, "a b", 3)
+    assert run.suggest("a", 2, complete=True) == suggest(model, vocabulary, "a", 2, complete=True)
+    assert run.generate("a", 7, seed=3) == generate_text(model, vocabulary, "a", 7, seed=3)
+    (one,) = run.score("a c nobody")
+    (same,) = score_sentences(model, vocabulary, ["a c nobody"])
+    assert one.log10_probability == same.log10_probability
+    assert [each.sentence for each in run.score(["a", "b"])] == ["a", "b"]
+    assert run.model is run.model
+
+
+def test_a_run_is_measured_on_a_text(run):
+    ids = np.random.default_rng(0).integers(0, 5, (3, 60)).astype("int32")
+    corpus = Corpus(*ids, run.vocabulary, name="small", source="made up")
+    found = run.evaluate(corpus, "valid")
+    assert found.perplexity == pytest.approx(evaluate_perplexity(run.model, ids[1], every_word=True))
+    counts = corpus.count("valid")
+    assert found.word_perplexity == pytest.approx(found.perplexity ** (counts.tokens / counts.words))
+    assert found.unknown_share == pytest.approx((ids[1] == 3).mean())
+    assert found.bits_per_byte == pytest.approx(counts.bits_per_byte(found.perplexity))
+    with pytest.raises(ValueError, match=r"among \['continuous cache', 'dynamic'\], or None\. Received: adapt='more'"):
+        run.evaluate(corpus, adapt="more")
+    with pytest.raises(RunError, match="Name the text with --data"):
+        run.evaluate()
+
+
+def test_a_run_adapts_with_settings_that_it_keeps(run, monkeypatch):
+    ids = np.random.default_rng(0).integers(0, 5, (3, 60)).astype("int32")
+    corpus = Corpus(*ids, run.vocabulary, name="small", source="made up")
+    monkeypatch.setattr(type(run), "load_corpus", lambda self, data=None: corpus)
+    found = run.evaluate(adapt="continuous cache")
+    assert (run.folder / "adaptation.json").exists()
+    settings = json.loads((run.folder / "adaptation.json").read_text())["continuous_cache"]["settings"]
+    assert found.perplexity == evaluate_continuous_cache(run.model, ids[2], CacheSettings(**settings)).perplexity
+
+
+@pytest.mark.parametrize("kind", ["words", "subwords", None])
+def test_a_keras_file_holds_the_tokenizer(tmp_path, kind):
+    tokenizers = {"words": Vocabulary(WORDS), "subwords": Subwords.train(["the cat sat"] * 3, 262), None: None}
+    tokenizer = tokenizers[kind]
+    model = LanguageModel(vocabulary_size=len(tokenizer or WORDS), **SIZES)
+    model.tokenizer = tokenizer
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.tokenizer == tokenizer
+    assert type(loaded.tokenizer) is type(tokenizer)
+    for found, wanted in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_runs_model_has_its_tokenizer(run):
+    assert run.model.tokenizer is run.vocabulary
+    with pytest.raises(DataError, match="of 5 words"):
+        run.model.tokenizer = Vocabulary(["a", "<unk>"])
