@@ -19,7 +19,8 @@ from kerasptb.data.tokenizer import EOS, UNK
 from kerasptb.data.vocabulary import Vocabulary
 
 # Number of subwords of texts of fewer bytes.
-_NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (10_000_000, 8_000), (50_000_000, 16_000))
+_NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (50_000_000, 8_000))
+_MOST_SUBWORDS = 16_000
 _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
@@ -130,7 +131,7 @@ def num_subwords(num_bytes: int) -> int:
     Args:
         num_bytes: the size of the training text.
     """
-    return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), 32_000)
+    return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), _MOST_SUBWORDS)
 
 
 class _Counter:

@@ -133,6 +133,7 @@ def test_nothing_has_no_perplexity(run, typed, capsys):
     assert json.loads(totals)["totals"]["perplexity"] is None
 
 
+@pytest.mark.slow
 def test_an_error_ends_it_while_the_other_program_waits(run):
     command = [sys.executable, "-m", "kerasptb", "score", run]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -142,6 +143,7 @@ def test_an_error_ends_it_while_the_other_program_waits(run):
         assert process.stderr.read().decode().splitlines()[-1].endswith("Received: line 1 of standard input")
 
 
+@pytest.mark.slow
 def test_another_program_talks_to_it(run):
     command = [sys.executable, "-m", "kerasptb", "score", run]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
