@@ -28,6 +28,7 @@ _PACKINGS = {
     b"2": bz2.BZ2Decompressor,
     b"Z": lambda: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 6}]),
 }
+_SHORTEST = 100_000  # characters of a novel
 _STRING = re.compile(rb"\x00..\x09(....)", re.DOTALL)
 
 
@@ -42,18 +43,31 @@ def text_of(name, folder=FOLDER):
     path = Path(folder).expanduser() / f"{name}.txt"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            subprocess.run(["apt-get", "download", package], cwd=temporary, check=True)
-            (archive,) = Path(temporary).glob("*.deb")
-            subprocess.run(["dpkg-deb", "--extract", archive, temporary], check=True)
-            text = read(Path(temporary))
-        path.write_text(text, encoding="utf-8")
+        path.write_text(_in_package(package, read), encoding="utf-8")
     return path
 
 
-def _novel(folder):
+def novels():
+    """Returns the novels of Jane Austen, a list of texts."""
+    return _in_package("r-cran-janeaustenr", _novels)
+
+
+def _in_package(package, read):
+    """Returns what `read` finds in the folder of a package's files."""
+    with tempfile.TemporaryDirectory() as temporary:
+        subprocess.run(["apt-get", "download", package], cwd=temporary, check=True)
+        (archive,) = Path(temporary).glob("*.deb")
+        subprocess.run(["dpkg-deb", "--extract", archive, temporary], check=True)
+        return read(Path(temporary))
+
+
+def _novels(folder):
     content = (folder / "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb").read_bytes()
-    return next(text for text in map(_strings, _values(content)) if text.startswith("EMMA"))
+    return [text for text in map(_strings, _values(content)) if len(text) > _SHORTEST]
+
+
+def _novel(folder):
+    return next(text for text in _novels(folder) if text.startswith("EMMA"))
 
 
 def _values(content):

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+import shutil
 import zlib
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 9
+    assert len(SCRIPTS) == 10
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
@@ -367,3 +368,36 @@ def test_notebook_is_committed_with_light_outputs_of_the_sample(committed_notebo
     # The Penn Treebank may not be handed on, not in outputs either; its vocabulary has 10,000 words.
     (size,) = numbers(line_of(printed(committed_notebook), "vocabulary of V"))
     assert size == pytest.approx(len(sample.vocabulary), rel=0.2)
+
+
+@pytest.mark.slow
+def test_a_model_chooses_among_what_a_recogniser_heard(tmp_path):
+    pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+    if missing := [program for program in ("espeak-ng", "flite") if shutil.which(program) is None]:
+        pytest.skip(f"{' and '.join(missing)}: not installed")
+    said = [
+        "she was the youngest of two daughters",
+        "we talked it all over last night",
+        "he had made his fortune",
+        "what will he be at that time of life",
+        "i have not a fault to find with her",
+    ]
+    (tmp_path / "said.txt").write_text("\n".join(said) + "\n")
+    (tmp_path / "text.txt").write_text("\n".join(said * 40))
+    kerasptb.train(
+        tmp_path / "text.txt", "sample", keep_lines=True, vocabulary_size=300, batch_size=2, epochs=3, verbose=0,
+        seed=1, out=tmp_path / "run",
+    )  # fmt: skip
+    arguments = [str(tmp_path / "run"), str(tmp_path / "said.txt"), "--voices", "espeak-ng en-us", "flite slt"]
+
+    def errors(*weights):
+        lines = run("10_rescore_speech.py", *arguments, *weights).splitlines()
+        assert [line.split(None, 1)[1] for line in lines[:-1:3]] == [each for each in said for _ in range(2)]
+        words, heard, chosen = numbers(lines[-1])
+        assert words == 2 * sum(len(each.split()) for each in said)
+        return heard, chosen, lines
+
+    heard, chosen, lines = errors("--weight", "0", "--bonus", "0")
+    assert heard == chosen > 0
+    assert all(a.split(None, 1)[1] == b.split(None, 1)[1] for a, b in zip(lines[1::3], lines[2::3], strict=False))
+    assert errors("--weight", "2")[1] < heard  # it has read what was said

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import DataError, UnknownWordError, Vocabulary, encoding, files
-from kerasptb.data.encoding import encode_words, iter_words
+from kerasptb.data.encoding import encode_words, iter_words, num_subwords
 from kerasptb.data.files import SplitFile
 
 
@@ -74,3 +74,10 @@ def test_blocks_do_not_matter(tmp_path, monkeypatch, block):
         assert np.fromfile(tmp_path / f"{split}.ids", "<i4").tolist() == expected
     with pytest.raises(UnknownWordError, match=r"'dog' \(x/test\.txt, line 3\)"):
         encode_words(texts(test=b"a\na b\nb a dog a"), Vocabulary(["a", "b", "train", "text", "<eos>"]))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(1, 2000), (499_999, 2000), (500_000, 4000), (10**7, 8000), (5 * 10**7, 16_000)]
+)
+def test_longer_texts_have_more_subwords(size, expected):
+    assert num_subwords(size) == expected
