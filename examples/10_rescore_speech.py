@@ -80,7 +80,8 @@ def hear(decoder, samples, utterance, count=100):
             break
         if heard.hypstr and heard.score > 0:
             found.setdefault(heard.hypstr, math.log10(heard.score))
-    return [Hypothesis(utterance, text, score) for text, score in found.items()]
+    ranked = sorted(found.items(), key=lambda pair: -pair[1])
+    return [Hypothesis(utterance, text, score) for text, score in ranked]
 
 
 def choose(run, hypotheses, weights):

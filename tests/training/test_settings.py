@@ -204,7 +204,7 @@ def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
     same = kerasptb.train(**arguments_of(run.folder, data=small_corpus(), out=tmp_path / "same", verbose=0))
     assert same.config["training"] == {**training, "minutes": None}
     given = arguments_of(run.folder, data=small_corpus(), out=tmp_path / "other", verbose=0, minutes=1)
-    assert kerasptb.train(**given).config["training"]["epochs"] == 4  # of 46 s
+    assert kerasptb.train(**given).config["training"]["epochs"] == 8  # of 6 s, a half of the text, in 46 s
 
 
 @pytest.mark.slow
