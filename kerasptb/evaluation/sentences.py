@@ -107,9 +107,11 @@ def _log_probabilities(model, rows, eos_id):
     while order:
         # The longest is the last of those that are read with it.
         padded = -(-len(rows[order[-1]]) // _UNIT) * _UNIT
-        together = order[-max(_TOGETHER // min(padded, _LONGEST), 1) :]
+        rows_together = _power_of_two(max(_TOGETHER // min(padded, _LONGEST), 1))
+        together = order[-rows_together:]
         del order[-len(together) :]
-        targets = np.full((_round_up(len(together)), padded), eos_id, "int32")
+        # The last few of a block are filled up, so that there are few shapes.
+        targets = np.full((_power_of_two(2 * len(together) - 1), padded), eos_id, "int32")
         for row, i in zip(targets, together, strict=False):
             row[: len(rows[i])] = rows[i]
         tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
@@ -131,6 +133,6 @@ def _read(model, tokens, targets):
     return np.concatenate(parts, axis=1)
 
 
-def _round_up(count):
-    """Returns the next power of two."""
-    return 1 << (count - 1).bit_length()
+def _power_of_two(count):
+    """Returns the largest power of two that is at most `count`."""
+    return 1 << (count.bit_length() - 1)
