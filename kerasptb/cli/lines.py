@@ -34,24 +34,25 @@ def read_lines(name: str | None) -> Iterator[list[str]]:
             waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()
-    number, ended = 0, False
-    while not ended:
+    number, end = 0, None
+    while end is None:
         lines = [waiting.get()]
         while len(lines) < _MOST_WAITING and isinstance(lines[-1], bytes) and not waiting.empty():
             lines.append(waiting.get())
-        if isinstance(lines[-1], BaseException):
-            raise lines[-1]
-        if ended := lines[-1] is None:
-            lines.pop()
+        # What came before the end, or before an error, is given first.
+        end = None if isinstance(lines[-1], bytes) else (lines.pop() or True)
         texts = []
         for line in lines:
             number += 1
             try:
                 texts.append(line.decode("utf-8").rstrip("\r\n"))
             except UnicodeDecodeError:
-                raise DataError(f"Expected UTF-8. Received: line {number} of {called}") from None
+                end = DataError(f"Expected UTF-8. Received: line {number} of {called}")
+                break
         if texts:
             yield texts
+        if isinstance(end, BaseException):
+            raise end
 
 
 def _open(name):

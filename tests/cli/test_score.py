@@ -9,6 +9,7 @@ import pytest
 import kerasptb
 from kerasptb.cli import main
 from kerasptb.cli.lines import read_lines
+from kerasptb.data import DataError
 
 
 @pytest.fixture
@@ -110,6 +111,10 @@ def test_what_does_not_go_together_is_told(run, error_of, typed, arguments, mess
 def test_a_line_that_is_no_utf8_is_named(run, error_of, tmp_path):
     (tmp_path / "text").write_bytes(b"one\ntwo \xff\n")
     assert f"Received: line 2 of {tmp_path / 'text'}" in error_of(["score", run, tmp_path / "text"])
+    lines = read_lines(str(tmp_path / "text"))
+    assert next(lines) == ["one"]  # what came before is answered
+    with pytest.raises(DataError, match="line 2 of"):
+        next(lines)
 
 
 def test_lines_are_there_as_soon_as_they_come(monkeypatch):
