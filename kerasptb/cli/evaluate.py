@@ -11,7 +11,6 @@ from kerasptb.cli.outcome import printable
 from kerasptb.data.counts import describe
 from kerasptb.data.files import read_utf8
 from kerasptb.runs import load_run
-from kerasptb.runs.run import ADAPTATION
 
 
 def add_parser(commands):
@@ -140,7 +139,7 @@ def _type(options, run, model, corpus, ids, corpus_of_run):
 
     cache = None
     if options.continuous_cache:
-        cache = cache_settings(run.folder / ADAPTATION, model, corpus_of_run, lambda text: print(text, file=sys.stderr))
+        cache = cache_settings(run.adaptation_path, model, corpus_of_run, lambda text: print(text, file=sys.stderr))
     result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache, options.learn)
     _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
 
@@ -173,7 +172,7 @@ def _adapting(options, run, model, ids, corpus):
 
     evaluate = evaluate_run_dynamic if options.dynamic else evaluate_run_continuous_cache
     return evaluate(
-        run.folder / ADAPTATION, model, ids, corpus, options.num_steps, lambda text: print(text, file=sys.stderr)
+        run.adaptation_path, model, ids, corpus, options.num_steps, lambda text: print(text, file=sys.stderr)
     )
 
 

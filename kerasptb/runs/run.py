@@ -123,6 +123,11 @@ class Run:
         """Returns the file of the "best" or the "last" weights."""
         return self.folder / f"{weights}.weights.h5"
 
+    @property
+    def adaptation_path(self) -> Path:
+        """The file that keeps the settings of evaluations that adapt to the text."""
+        return self.folder / ADAPTATION
+
     def load_corpus(self, data: Corpus | TextSource | None = None) -> Corpus:
         """Reads a text with the run's vocabulary.
 
@@ -269,7 +274,7 @@ class Run:
             if adapt not in ways:
                 raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
             of_run = corpus if data is None else self.load_corpus()
-            found = ways[adapt](self.folder / ADAPTATION, self.model, ids, of_run)
+            found = ways[adapt](self.adaptation_path, self.model, ids, of_run)
         return TextEvaluation(
             found.perplexity,
             counts.word_perplexity(found.perplexity),
