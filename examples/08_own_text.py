@@ -61,10 +61,12 @@ def main(argv=None):
             data = Path(temporary, "text")
             print(f"perplexity of the grammar: {write_text(data):.2f}")
 
-        # As `kerasptb train --data FOLDER --out RUN`, with a small model for a small text. With larger initial weights
-        # it learns the agreement within few epochs, whatever the seed.
+        # As `kerasptb train --data FOLDER --tokens words --preset notebook --out RUN`, with a small model for a small
+        # text. With larger initial weights it learns the agreement within few epochs, whatever the seed.
         run = kerasptb.train(
             data,
+            "notebook",
+            tokens="words",
             out=options.out or Path(temporary, "run"),
             epochs=options.epochs,
             batch_size=20,
