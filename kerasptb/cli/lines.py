@@ -45,7 +45,7 @@ def read_lines(name: str | None) -> Iterator[list[str]]:
         for line in lines:
             number += 1
             try:
-                texts.append(line.decode("utf-8").rstrip("\r\n"))
+                texts.append(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
             except UnicodeDecodeError:
                 end = DataError(f"Expected UTF-8. Received: line {number} of {called}")
                 break

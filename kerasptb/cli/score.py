@@ -84,7 +84,7 @@ def _score(options, score):
         scores = score(line for line in lines if line.strip())
         for line in lines:
             if not line.strip():  # an answer to each line, but none of a sentence
-                print()
+                print("null" if options.json else "")
                 continue
             scored = next(scores)
             totals["sentences"] += 1
@@ -164,7 +164,7 @@ def _rescore(options, score, references):
         tuning = tune_weights(lists, [values for _, values in of_utterances], references)
         weights = tuning.weights
         print(
-            f"--weight {weights.weight:.4g} --bonus {weights.bonus:.4g}: {tuning.errors:,} word errors in "
+            f"--weight={weights.weight:.4g} --bonus={weights.bonus:.4g}: {tuning.errors:,} word errors in "
             f"{tuning.num_words:,} words ({tuning.errors / max(tuning.num_words, 1):.2%}), "
             f"{tuning.errors_before:,} by the first score",
             file=sys.stderr,
@@ -180,7 +180,7 @@ def _rescore(options, score, references):
 
 def _references(name):
     references = {}
-    for number, line in enumerate(read_utf8(Path(name), "text").split("\n"), start=1):
+    for number, line in enumerate(read_utf8(Path(name), "text").removeprefix("\ufeff").split("\n"), start=1):
         utterance, tab, text = line.partition("\t")
         if not line.strip():
             continue

@@ -117,6 +117,14 @@ def test_a_line_that_is_no_utf8_is_named(run, error_of, tmp_path):
         next(lines)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(run, tmp_path, capsys):
+    for name, mark in (("plain", b""), ("marked", b"\xef\xbb\xbf")):
+        (tmp_path / name).write_bytes(mark + b"u1\tone two\n")
+        assert main(["score", run, str(tmp_path / name), "--nbest", "--tune", str(tmp_path / name)]) == 0
+    plain, marked = capsys.readouterr().out.splitlines()
+    assert marked == plain
+
+
 def test_lines_are_there_as_soon_as_they_come(monkeypatch):
     read, write = os.pipe()
     with os.fdopen(read) as stdin:
@@ -134,7 +142,7 @@ def test_nothing_has_no_perplexity(run, typed, capsys):
     typed("\n")
     assert main(["score", run, "--json"]) == 0
     blank, totals = capsys.readouterr().out.splitlines()
-    assert blank == ""
+    assert blank == "null"
     assert json.loads(totals)["totals"]["perplexity"] is None
 
 
