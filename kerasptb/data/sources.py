@@ -105,7 +105,8 @@ def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
 
 def is_there(location: str) -> bool:
     """Returns whether the files of a `RawCorpus.location` exist."""
-    return Path(location).exists() or all(Path(path).exists() for path in location.split(os.pathsep))
+    # Several joined may be longer than a name can be, for which `Path.exists` raises.
+    return os.path.exists(location) or all(map(os.path.exists, location.split(os.pathsep)))  # noqa: PTH110
 
 
 def default_cache() -> Path:
@@ -147,7 +148,7 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
 def _read_named(data):
     """Reads what a user names; several paths as a sequence, or as `RawCorpus.location` has them."""
     named = [data] if isinstance(data, str | os.PathLike) else list(data)
-    if len(named) == 1 and not Path(named[0]).expanduser().exists():
+    if len(named) == 1 and not os.path.exists(Path(named[0]).expanduser()):  # noqa: PTH110  (as in `is_there`)
         named = os.fspath(named[0]).split(os.pathsep)
     paths = [Path(name).expanduser() for name in named]
     for name, path in zip(named, paths, strict=True):

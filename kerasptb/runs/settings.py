@@ -20,10 +20,12 @@ from kerasptb.arguments import (
     shortened,
     with_changes,
 )
+from kerasptb.data.sources import is_there
 from kerasptb.runs.damage import RunError
 from kerasptb.utils.files import check_regular
 
 CONFIG = "config.json"
+NO_START = "none"  # as what a training begins with: nothing, whatever the text
 
 # The parts that a training is asked for, and their arguments.
 PARTS = {
@@ -90,7 +92,8 @@ class RunSettings:
             recorded = getattr(self, part)
             for name, value in values.items():
                 kept = recorded.get(name) if isinstance(recorded, dict) else getattr(recorded, name)
-                if kept != value and PARTS[part][name].fixed:
+                asks = None if name == "start_from" and value == NO_START else value
+                if kept != asks and PARTS[part][name].fixed:
                     raise ValueError(f"{name}={as_json(kept)!r}. Received: {name}={as_json(value)!r}")
 
 
@@ -159,18 +162,21 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
     if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
         recipe.pop("learning_rate", None)  # the optimizer's own is the default
     batches = parts["batches"]
+    if training.get("start_from", "") is None:
+        training["start_from"] = NO_START  # as that run began, whatever suits the text
     if "minutes" in named:  # the epochs that fit are found anew
         training.pop("epochs", None)
         batches.pop("parts", None)
     elif "epochs" in {**training, **named}:
         training.pop("minutes", None)
+    reading = _reading(path, data, training, named)
     changes = {name: named[name] for name in PARTS["model"] if name in named}
     model = {name: value for name, value in with_changes(model, changes).items() if name not in changes}
     return {
         **training,
         "steps_per_epoch": batches.pop("steps_per_epoch", None),
         "data": _text(path, data, named),
-        "vocabulary_size": data.get("vocabulary_limit"),
+        **reading,
         "model_arguments": model,
         "batch_arguments": batches,
         "training_arguments": {name: value for name, value in recipe.items() if name not in named},
@@ -192,10 +198,24 @@ def _with_known_parts(config):
     return config
 
 
+def _reading(path, data, training, named):
+    """Returns the arguments by which `train` reads a text as a run has read its own."""
+    lines = {"keep_lines": data.get("keep_lines")}
+    if {"tokens", "tokenizer", "vocabulary_size"} & set(named):
+        return lines
+    if data.get("tokens") == "subwords":
+        tokenizer = path.parent / "tokenizer.json"
+        if "data" not in named and tokenizer.exists():
+            return {**lines, "tokenizer": tokenizer}  # which may have been given
+        if training.get("start_from", NO_START) != NO_START:
+            return lines  # another text is cut by the tokenizer of what the training begins with
+    return {**lines, "tokens": data.get("tokens"), "vocabulary_size": data.get("vocabulary_limit")}
+
+
 def _text(path, data, named):
     """Returns the text of a run's settings, as `train` takes it; `None` if they name none."""
     place, name = data.get("location"), data.get("name")
-    if place is None or Path(place).exists():
+    if place is None or is_there(place):
         return place or name
     if name in ("ptb", "sample") or "data" in named:
         return name

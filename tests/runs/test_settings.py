@@ -99,6 +99,43 @@ def test_the_settings_of_a_folder_are_a_file(tmp_path):
         arguments_of(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "named", "read"),
+    [
+        ({"tokens": "characters", "keep_lines": True}, {}, {"tokens": "characters", "keep_lines": True}),
+        ({"tokens": "words", "vocabulary_limit": 9}, {}, {"tokens": "words", "vocabulary_size": 9}),
+        ({"tokens": "words"}, {"tokens": "subwords"}, {"tokens": "subwords"}),
+        ({"tokens": "subwords", "vocabulary_limit": 300}, {}, {"tokenizer": "tokenizer.json"}),
+        ({"tokens": "subwords"}, {"data": "sample", "vocabulary_size": 280}, {"vocabulary_size": 280}),
+        (
+            {"tokens": "subwords", "vocabulary_limit": 300},
+            {"data": "sample"},
+            {"tokens": "subwords", "vocabulary_size": 300},
+        ),
+    ],
+)
+def test_a_text_is_read_as_the_run_has_read_it(tmp_path, text, named, read):
+    (tmp_path / "tokenizer.json").touch()
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"name": "sample", **text}}))
+    found = arguments_of(tmp_path, **named)
+    expected = {"tokens": None, "tokenizer": None, "vocabulary_size": None, "keep_lines": None, **read}
+    if expected["tokenizer"]:
+        expected["tokenizer"] = tmp_path / expected["tokenizer"]
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_a_run_of_several_texts_finds_them(tmp_path):
+    paths = [tmp_path / f"{i}{'x' * 200}.txt" for i in range(30)]  # together longer than a path can be
+    for path in paths:
+        path.touch()
+    place = os.pathsep.join(map(str, paths))
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"name": "texts", "location": place}}))
+    assert arguments_of(tmp_path)["data"] == place
+    paths[0].unlink()
+    with pytest.raises(RunError, match="is no longer at"):
+        arguments_of(tmp_path)
+
+
 def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_path):
     with pytest.raises(RunError, match=r"settings of another preset, small\. Received: preset=phone"):
         arguments_of(run.folder, preset="phone")
