@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kerasptb.export.litert import export_litert
     from kerasptb.export.onnx import export_onnx
+    from kerasptb.export.run import export_run
     from kerasptb.export.saved_model import export_saved_model
     from kerasptb.export.sherpa_onnx import export_sherpa_onnx
     from kerasptb.models.portable import ExportError, portable_model
 
-__all__ = ["ExportError", "export_litert", "export_onnx", "export_saved_model", "export_sherpa_onnx", "portable_model"]
+__all__ = [
+    "ExportError",
+    "export_litert",
+    "export_onnx",
+    "export_run",
+    "export_saved_model",
+    "export_sherpa_onnx",
+    "portable_model",
+]
 
 # The formats as the command line calls them, and what each writes.
 FORMATS = {
@@ -21,6 +30,7 @@ FORMATS = {
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
     "sherpa-onnx": "an .onnx file for that speech recogniser",
+    "run": "a run folder with weights in 8 bits, to hand on",
 }
 
 
@@ -36,5 +46,5 @@ def __dir__():
 
 
 def function_of(format):
-    """Returns the function that writes one of `FORMATS`, of a run or model, a path and a tokenizer."""
+    """Returns the function that writes one of `FORMATS`, of a run (or a model and its tokenizer) and a path."""
     return __getattr__(f"export_{format.replace('-', '_')}")

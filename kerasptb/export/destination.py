@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.models.portable import ExportError, check_path
+from kerasptb.models.portable import ExportError
 from kerasptb.utils.files import atomic_write, lock_folder
 
 # In the hidden folder, the names of what is being moved out of it: if the process is killed meanwhile, the next export
@@ -31,7 +31,6 @@ def atomic_folder(path):
         ExportError: if `path` is not empty or not a folder, or another export is writing to it.
     """
     path = Path(path)
-    check_path(path)
     there = path.is_dir()
     taken = ExportError(f"Expected a new or empty folder to export to. Received: {path}, which is taken.")
     if not there and (path.exists() or path.is_symlink()):

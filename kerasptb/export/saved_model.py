@@ -11,7 +11,7 @@ from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
-from kerasptb.models.portable import PortableNetwork, check_backend
+from kerasptb.models.portable import PortableNetwork, check_backend, check_path
 from kerasptb.runs import Run
 
 
@@ -71,6 +71,7 @@ def export_saved_model(
     >>> loaded.predict_next(["the company said"], 3)["words"]  # doctest: +SKIP
     """
     check_backend("A SavedModel")
+    check_path(folder)
     with atomic_folder(folder) as temporary:
         model, vocabulary = resolve(run_or_model, vocabulary)
         with tempfile.TemporaryDirectory() as assets:

@@ -7,6 +7,7 @@
       best.weights.h5      the weights of the epoch with the lowest validation perplexity
       best.copy.weights.h5 the same again: no training comes by them twice
       last.weights.h5      the weights of the last whole epoch
+      weights.int8.npz     the best weights in 8 bits, in place of all these, if `kerasptb export --format run` wrote it
       resume.npz           the latest checkpoint: all that the training depends on
       resume.before.npz    the checkpoint before
       history.csv          a row for each epoch
@@ -54,6 +55,10 @@ LOGS = "logs"
 EXPLANATION = "explain.txt"
 ADAPTATION = "adaptation.json"
 BEST_COPY = "best.copy.weights.h5"
+QUANTIZED = "weights.int8.npz"
+
+ENGLISH = "english"
+_IN_THE_PACKAGE = Path(__file__).parents[1] / ENGLISH
 
 _REMEDY = "Restore it from a copy; without it the run cannot be used."
 
@@ -121,7 +126,8 @@ class Run:
 
     def weights_path(self, weights: Literal["best", "last"]) -> Path:
         """Returns the file of the "best" or the "last" weights."""
-        return self.folder / f"{weights}.weights.h5"
+        quantized = self.folder / QUANTIZED
+        return quantized if weights == "best" and quantized.exists() else self.folder / f"{weights}.weights.h5"
 
     @property
     def adaptation_path(self) -> Path:
@@ -148,6 +154,11 @@ class Run:
     def _load_own_corpus(self):
         text = self.settings.data
         place = text.location
+        if (self.folder / QUANTIZED).exists():
+            raise RunError(
+                f"{self.folder} was exported without the text that it was trained on. Name another with --data. (What "
+                "adapts to a text is tuned on the run's own, so it needs the run itself.)"
+            )
         there = place is not None and is_there(place)
         if there or text.name in ("ptb", "sample"):
             corpus = self.load_corpus(place if there else text.name)
@@ -182,6 +193,8 @@ class Run:
         if weights not in ("best", "last"):
             raise ValueError(f'`weights` must be "best" or "last". Received: weights={weights!r}')
         path = self.weights_path(weights)
+        if not path.exists() and (self.folder / QUANTIZED).exists():
+            raise RunError(f'{self.folder} was exported with its best weights alone. Received: weights="last"')
         if not path.exists():
             raise RunError(
                 f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
@@ -273,7 +286,7 @@ class Run:
             ways = {"dynamic": evaluate_run_dynamic, "continuous cache": evaluate_run_continuous_cache}
             if adapt not in ways:
                 raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
-            of_run = corpus if data is None else self.load_corpus()
+            of_run = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
             found = ways[adapt](self.adaptation_path, self.model, ids, of_run)
         return TextEvaluation(
             found.perplexity,
@@ -308,14 +321,17 @@ def load_resumed(out: str | os.PathLike[str] | None) -> Run:
     """
     if out is None:
         raise RunError("Resuming needs the run's folder: name it with --out.")
-    return load_run(out)
+    if (Path(out) / QUANTIZED).exists():
+        raise RunError(f"{out} was exported to be used: it has no checkpoint. Begin a new training with --from {out}")
+    return _open(Path(out))
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
     """Opens a run folder.
 
     Args:
-        folder: the folder that a training wrote.
+        folder: the folder that a training wrote; or "english", for the model of English in this package, unless a run
+            is in a folder of that name.
 
     Returns:
         A `Run`.
@@ -323,7 +339,15 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     Raises:
         RunError: if the folder is not a run.
     """
-    folder = Path(folder)
+    return _open(_IN_THE_PACKAGE if is_in_the_package(folder) else Path(folder))
+
+
+def is_in_the_package(folder: str | os.PathLike[str]) -> bool:
+    """Returns whether `load_run` opens the model of English that comes with this package."""
+    return str(folder) == ENGLISH and not (Path(folder) / CONFIG).exists() and (_IN_THE_PACKAGE / CONFIG).exists()
+
+
+def _open(folder):
     try:
         with damage(folder / CONFIG, _REMEDY):
             settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text()))

@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasptb.compat.keras import H5IOStore, save_state
 from kerasptb.runs.damage import RunError, damage
+from kerasptb.runs.quantized import load_quantized
 from kerasptb.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,14 @@ def load_weights(model, path):
 
     Args:
         model: a Keras model.
-        path: the file.
+        path: the file, of `save_weights`, or of `save_quantized` if its name ends in `.npz`.
 
     Raises:
         RunError: if the file is damaged, or holds values that are not finite.
     """
+    if path.suffix == ".npz":
+        load_quantized(model, path)
+        return
     _check(path)
     with damage(path, _REMEDY):
         model.load_weights(path)

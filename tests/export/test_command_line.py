@@ -30,6 +30,8 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
     assert capsys.readouterr().out == f"{target}\n"
     if target.is_dir():
         files = ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
+        if "run" in arguments:
+            files = ["config.json", "vocabulary.txt", "weights.int8.npz"]
         assert sorted(file.name for file in target.iterdir()) == files
     else:
         assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, f"{target.stem}.vocabulary.txt"]
