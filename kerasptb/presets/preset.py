@@ -42,20 +42,22 @@ class Preset:
         self.summary = inspect.getdoc(self._recipe) or ""
         self.epochs = self._recipe.EPOCHS
 
-    def model_arguments(
-        self, vocabulary_size: int = 10000, num_tokens: int | None = None, num_steps: int | None = None
-    ) -> dict[str, Any]:
+    def model_arguments(self, vocabulary_size: int = 10000) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel` as a dict.
 
         Args:
             vocabulary_size: number V of words.
-            num_tokens: words of the training text, by which "auto" chooses; `None` for a long one.
-            num_steps: words of a row of a batch; `None` for the recipe's.
         """
-        arguments = {"vocabulary_size": vocabulary_size, **self._recipe.MODEL}
-        if num_tokens is not None and hasattr(self._recipe, "sized"):
-            arguments |= self._recipe.sized(num_tokens, num_steps or arguments["num_steps"])
-        return arguments
+        return {"vocabulary_size": vocabulary_size, **self._recipe.MODEL}
+
+    def sized(self, num_tokens: int, num_steps: int) -> dict[str, Any]:
+        """Returns the arguments of `LanguageModel` that depend on the text's length, as a dict.
+
+        Args:
+            num_tokens: of the training text.
+            num_steps: of a row of a batch.
+        """
+        return self._recipe.sized(num_tokens, num_steps) if hasattr(self._recipe, "sized") else {}
 
     def batch_arguments(self) -> dict[str, Any]:
         """Returns further arguments of `make_dataset` for the training text, as a dict."""

@@ -92,9 +92,7 @@ def plan_training(corpus, settings, named, deadline, callbacks=()):
         settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic())
         choice = describe_choice(settings, speed)
     passes = settings.training.epochs / settings.batches.parts
-    # A model that begins with the weights of a run is regularised as that is.
-    fitted = recipe.fitted(passes) if settings.training.start_from is None else {}
-    model = ModelArguments(**with_changes({**settings.model.as_dict(), **fitted}, named))
+    model = ModelArguments(**with_changes({**settings.model.as_dict(), **recipe.fitted(passes)}, named))
     return dataclasses.replace(settings, model=model), choice
 
 

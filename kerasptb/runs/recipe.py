@@ -14,14 +14,14 @@ from kerasptb.utils import peers
 _NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "name")
 
 
-def settings_of_recipe(preset, asked, source=None, num_tokens=None):
+def settings_of_recipe(preset, asked, num_tokens, source=None):
     """Returns the settings of a new training: the recipe's, with what is asked for in their place.
 
     Args:
         preset: name of the recipe.
         asked: the result of `asked_settings`.
-        source: the `Run` whose weights the model begins with, and whose sizes and regularisation it has; or `None`.
         num_tokens: of the training text, by which a recipe may choose.
+        source: the `Run` whose weights the model begins with, and whose sizes and regularisation it has; or `None`.
 
     Returns:
         Dict of the model's arguments, `BatchArguments`, `TrainingArguments`, and the dict of the recipe's settings.
@@ -30,10 +30,11 @@ def settings_of_recipe(preset, asked, source=None, num_tokens=None):
         ValueError: if the recipe does not have such a setting.
     """
     recipe = get_preset(preset)
-    model = recipe.model_arguments(num_tokens=num_tokens, num_steps=asked["model"].get("num_steps"))
+    model = recipe.model_arguments()
     if source is not None:
         arguments = source.settings.model.as_dict()
         model = with_changes(model, {name: value for name, value in arguments.items() if name not in _NOT_INHERITED})
+    model |= recipe.sized(num_tokens, asked["model"].get("num_steps", model["num_steps"]))
     model = with_changes(model, asked["model"])
     batches = BatchArguments(**{**recipe.batch_arguments(), **asked["batches"]})
     named = asked["training"]

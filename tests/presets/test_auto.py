@@ -7,12 +7,12 @@ SMALL = get_preset("small").model_arguments()
 
 @pytest.mark.parametrize(("num_tokens", "rows"), [(10**8, 32), (112_000, 32), (111_999, 16), (20_000, 4), (300, 1)])
 def test_short_texts_are_read_in_few_rows(num_tokens, rows):
-    arguments = get_preset("auto").model_arguments(num_tokens=num_tokens)
-    assert arguments["batch_size"] == rows
-    assert {**arguments, "batch_size": 32} == SMALL
+    auto = get_preset("auto")
+    assert auto.model_arguments() == SMALL
+    assert auto.sized(num_tokens, 35) == {"batch_size": rows}
     assert rows == 1 or num_tokens // (rows * 35) >= 100
-    longer = get_preset("auto").model_arguments(num_tokens=num_tokens, num_steps=70)
-    assert longer["batch_size"] == max(rows // 2, 1) or num_tokens == 10**8
+    assert auto.sized(num_tokens, 70)["batch_size"] == max(rows // 2, 1) or num_tokens == 10**8
+    assert get_preset("small").sized(num_tokens, 35) == {}
 
 
 def test_a_text_that_is_read_seldom_is_regularised_little():
