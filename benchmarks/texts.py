@@ -49,7 +49,7 @@ def text_of(name, folder=FOLDER):
 
 def novels():
     """Returns the novels of Jane Austen, a list of texts."""
-    return _in_package("r-cran-janeaustenr", _novels)
+    return _in_package("r-cran-janeaustenr", novels_in)
 
 
 def _in_package(package, read):
@@ -61,13 +61,14 @@ def _in_package(package, read):
         return read(Path(temporary))
 
 
-def _novels(folder):
+def novels_in(folder):
+    """Returns the novels in the folder of the files of r-cran-janeaustenr, a list of texts."""
     content = (folder / "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb").read_bytes()
     return [text for text in map(_strings, _values(content)) if len(text) > _SHORTEST]
 
 
 def _novel(folder):
-    return next(text for text in _novels(folder) if text.startswith("EMMA"))
+    return next(text for text in novels_in(folder) if text.startswith("EMMA"))
 
 
 def _values(content):

