@@ -35,6 +35,7 @@ from kerasptb.runs.progress import ProgressBar
 from kerasptb.runs.recipe import check_texts, make_batches, precision_of, settings_of_recipe
 from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.settings import RunSettings, asked_settings, check_divides
+from kerasptb.runs.start import choose_start, recorded_start
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, new_folder, write_json
 from kerasptb.utils.interrupts import Signals
@@ -108,8 +109,11 @@ def train(
             `optimizer` for that optimizer's own.
         early_stopping: number of epochs without a lower validation perplexity after which the training ends; `None`
             trains all epochs.
-        start_from: folder of a run whose weights to begin with, word by word: see `models.transfer.transfer_weights`.
-            The model then has that run's sizes and regularisation, and its preset, where nothing else is named.
+        start_from: folder of a run whose weights to begin with, token by token: see `models.transfer.transfer_weights`;
+            "english", for the model in this package; or "none". The model then has that run's sizes and
+            regularisation, and its preset, where nothing else is named, and a text in subwords is cut by its tokenizer.
+            `None` for "english" if that helps: for a text in English of less than a million words that is read in
+            subwords, with the preset "auto", and no sizes of layers, tokenizer or size of one named; else for none.
         freeze: names of layers whose weights stay, such as `["embedding"]`; `None` for none.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
@@ -143,7 +147,7 @@ def train(
     reading: dict[str, Any] = {"tokens": tokens, "vocabulary_size": vocabulary_size, "keep_lines": keep_lines}
     if tokenizer is not None:
         reading["vocabulary"] = tokenizer if isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)
-    named["start_from"] = None if start_from is None else str(Path(start_from).absolute())
+    named["start_from"] = recorded_start(start_from)
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     if epochs is not None and minutes is not None and not resume:
@@ -221,12 +225,12 @@ def _open(data, asked, reading, out, resume, begin, callbacks):
 
 def _begin(data, asked, reading, out, workers, begin, callbacks):
     """Makes a run folder; raises before that for what cannot be trained."""
-    start_from = asked["training"].get("start_from")
-    source = None if start_from is None else runs.load_run(start_from)
+    data = "auto" if data is None else data
     reading = {name: value for name, value in reading.items() if value is not None}
-    corpus = load_corpus("auto" if data is None else data, **reading)
+    source, asked, reading = choose_start(data, asked, reading)
+    corpus = load_corpus(data, **reading)
     preset = asked["training"].get("preset") or _preset_of(source, corpus)
-    arguments, batches, training, recipe = settings_of_recipe(preset, asked, source, len(corpus.train))
+    arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source)
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
         raise DataError(
@@ -338,7 +342,7 @@ def _begin_with(job, recorder, report):
         trained = source.load_model(backend="auto", precision="float32")
         known = transfer_weights(trained, source.vocabulary, model, job.run.vocabulary)
         vocabulary = job.run.vocabulary
-        report(f"Weights of {source.folder}: {known:,} of {len(vocabulary):,} {vocabulary.kind} are known to it.")
+        report(f"Weights of {training.start_from}: {known:,} of {len(vocabulary):,} {vocabulary.kind} are known to it.")
 
 
 def _fit(job, recorder, callbacks, verbose, report):

@@ -87,6 +87,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 _TRAINING_PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 
 
+@pytest.fixture(autouse=True)
+def no_start():
+    """Lets trainings on a test's little texts begin with nothing, not with the model of English in the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kerasptb.runs.start.MOST_BYTES", 0)
+        yield patch
+
+
 @pytest.fixture(scope="session")
 def native_library():
     """The path of the native library, built if need be; skips where it cannot be built."""

@@ -38,7 +38,11 @@ class TrainingArguments(Arguments):
         metavar="N",
     )
     start_from: str | None = argument(
-        Text(), "begin with the weights of a run, word by word, in a model of its sizes", None, optional=True
+        Text(),
+        "begin with the weights of a run, or of english, token by token, in a model of its sizes; or none (default: "
+        "english for a small text in English)",
+        None,
+        optional=True,
     )
     freeze: tuple[str, ...] | None = argument(
         Several(Text()),

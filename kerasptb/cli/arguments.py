@@ -43,7 +43,7 @@ seed = option_type(Whole(0))
 path = option_type(Text())
 
 _SHARED = {
-    "run": {"metavar": "RUN", "help": "run folder"},
+    "run": {"metavar": "RUN", "help": "run folder, or english for the model that comes with this package"},
     "--json": {"action": "store_true", "help": "print one JSON object"},
     "--tokens": {
         "choices": get_args(Tokens),

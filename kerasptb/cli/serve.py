@@ -8,7 +8,7 @@ def add_parser(commands):
     command = arguments.add_command(
         commands, "serve", execute, "a page with a keyboard's suggestions, and their JSON API"
     )
-    command.add_argument("run", metavar="RUN", help="run folder, or a SavedModel that `kerasptb export` wrote")
+    command.add_argument("run", metavar="RUN", help="run folder, english, or a SavedModel that `kerasptb export` wrote")
     command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     command.add_argument("--port", type=arguments.port, default=8000, help="0 takes a free one (default: 8000)")
     command.add_argument(

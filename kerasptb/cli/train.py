@@ -10,7 +10,7 @@ from kerasptb.cli.workers import run_together
 from kerasptb.presets import PRESETS, get_preset, summary_of
 from kerasptb.runs import load_run
 from kerasptb.runs.run import load_resumed
-from kerasptb.runs.settings import PARTS, arguments_of, check_divides
+from kerasptb.runs.settings import NO_START, PARTS, arguments_of, check_divides
 
 
 def add_parser(commands):
@@ -77,6 +77,8 @@ def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=
         return load_resumed(out).settings.model.batch_size
     if size := batch_size or (model_arguments or {}).get("batch_size"):
         return size
-    if start_from is not None:
-        return load_run(start_from).settings.model.batch_size
-    return None if preset in (None, "auto") else get_preset(preset).model_arguments()["batch_size"]
+    source = None if start_from in (None, NO_START) else load_run(start_from).settings
+    preset = preset or (source and source.training.preset)
+    if preset in (None, "auto"):
+        return None
+    return source.model.batch_size if source else get_preset(preset).model_arguments()["batch_size"]

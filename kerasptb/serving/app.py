@@ -156,6 +156,7 @@ def _add_routes(app):
             kerasptb=kerasptb.__version__,
             tensorflow=tf.__version__,
             model=predictor.fingerprint,
+            name=predictor.name,
             tokens=predictor.tokenizer.kind,
             vocabulary_size=len(predictor.tokenizer),
         )

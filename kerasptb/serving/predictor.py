@@ -39,16 +39,18 @@ class Predictor:
     Args:
         network: a `PortableNetwork`.
         tokenizer: its `Tokenizer`.
+        name: "english" for the model that comes with this package.
 
     Attributes:
         tokenizer: the same.
+        name: the same.
         fingerprint: hexadecimal digest of weights and tokenizer, the same on every server of the same model.
         state_size: number S of floats of a state.
         initial: the `Context` before any text: after the end of a paragraph, if the tokenizer has it.
     """
 
-    def __init__(self, network, tokenizer):
-        self._network, self.tokenizer = network, tokenizer
+    def __init__(self, network, tokenizer, name=""):
+        self._network, self.tokenizer, self.name = network, tokenizer, name
         # Sorted, so that a packed state has the same order in every process.
         self._state_sizes = dict(sorted(network.state_sizes.items()))
         self.state_size = sum(self._state_sizes.values())

@@ -19,15 +19,16 @@ def load_predictor(folder):
     """Returns the `Predictor` of a run or of an exported model.
 
     Args:
-        folder: a run folder, or a SavedModel that `kerasptb export` wrote.
+        folder: a run folder, "english", or a SavedModel that `kerasptb export` wrote.
 
     Raises:
-        ServingError: if it is neither.
+        ServingError: if it is none of them.
         RunError: if the run has no weights yet.
     """
     # TensorFlow is slow to import.
     from kerasptb.export.source import resolve  # noqa: PLC0415
     from kerasptb.models.portable import PortableNetwork, check_backend  # noqa: PLC0415
+    from kerasptb.runs.run import ENGLISH, is_in_the_package  # noqa: PLC0415
     from kerasptb.serving.predictor import Predictor  # noqa: PLC0415
 
     check_backend("A server's model")
@@ -35,7 +36,7 @@ def load_predictor(folder):
     if (folder / "saved_model.pb").exists():
         return Predictor.load(folder)
     model, tokenizer = resolve(folder)
-    return Predictor(PortableNetwork(model), tokenizer)
+    return Predictor(PortableNetwork(model), tokenizer, ENGLISH if is_in_the_package(folder) else "")
 
 
 def serve(
@@ -52,7 +53,7 @@ def serve(
     folder cannot be loaded, so are all further ones.
 
     Args:
-        folder: a run folder or a SavedModel that `kerasptb export` wrote.
+        folder: a run folder, "english", or a SavedModel that `kerasptb export` wrote.
         host: address or name to listen at. The default is reached from this machine alone.
         port: TCP port; 0 takes a free one.
         rate: requests a second that one address may make, 0 for any number; `None` for the default of 100.

@@ -459,3 +459,22 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
         page.wait(lambda: page.bars and not page.bars[0].startswith("s"))
         assert page.notice == ""
         browser.get("about:blank")
+
+
+@pytest.mark.parametrize("width", [390, 1000])
+def test_the_model_of_english_is_named_and_begun_with(browser, serving, width):
+    from kerasptb.serving.server import load_predictor
+
+    browser.set_window_size(width, 800)
+    try:
+        with serving(load_predictor("english")) as server:
+            page = Page(browser, server.url)
+            page.wait(lambda: page.browser.find_element(By.ID, "model").text)
+            name = "the model of English that comes with kerasptb, of 8,000 subwords"
+            assert page.browser.find_element(By.ID, "model").text == name
+            assert page.text.get_attribute("placeholder") == "Start typing, such as: I would like to"
+            assert not browser.execute_script("return document.body.scrollWidth > window.innerWidth")
+            page.type("I would like ")
+            page.wait(lambda: "to" in page.words)
+    finally:
+        browser.set_window_size(1000, 800)

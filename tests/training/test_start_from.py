@@ -3,7 +3,8 @@ import pytest
 from small_trainings import assert_equal_weights, small_corpus
 
 import kerasptb
-from kerasptb.data import Corpus, Vocabulary
+from kerasptb.data import Corpus, Subwords, Vocabulary
+from kerasptb.runs.weights import save_weights
 
 
 def other_corpus():
@@ -49,6 +50,35 @@ def test_a_run_of_words_begins_one_of_subwords(trained, tmp_path, capsys, no_ste
     assert f"1 of {len(tokens)} subwords are known to it" in capsys.readouterr().out
     old, new = (each.load_model().get_layer("embedding").get_weights()[0] for each in (source, run))
     np.testing.assert_array_equal(new[tokens.eos_id], old[source.vocabulary.eos_id])
+
+
+def test_a_run_of_subwords_cuts_the_text_that_begins_with_it(make_run, tmp_path, capsys, no_steps):
+    subwords = Subwords.train(["The cat sat on the mat.", "The mat sat."] * 2, 270)
+    model = kerasptb.LanguageModel(len(subwords), 9, (9, 9), batch_size=4, num_steps=5, tie_embeddings=True, seed=3)
+    model.compile()
+    source = make_run(tmp_path / "source", subwords, model.get_config(), data={"tokens": "subwords"})
+    save_weights(model, source.weights_path("best"))
+    (tmp_path / "novel.txt").write_text("".join(f"The {i}th dog sat on w{i}.\n" for i in range(300)))
+    settings = {"epochs": 20, "num_steps": 5, "out": tmp_path / "run"}
+    run = kerasptb.train(tmp_path / "novel.txt", "auto", start_from=source.folder, **settings)
+    assert run.vocabulary == subwords
+    assert "270 of 270 subwords are known to it" in capsys.readouterr().out
+    assert run.config["model"]["units"] == [9, 9]
+    # What goes with the text is the text's: rows by its length, regularisation by how often it is read.
+    assert run.config["model"]["batch_size"] == 8
+    assert run.config["model"]["output_dropout"] == 0.35
+    own = kerasptb.train(
+        tmp_path / "novel.txt",
+        "auto",
+        tokens="subwords",
+        start_from=source.folder,
+        **settings | {"out": tmp_path / "2"},
+    )
+    assert own.vocabulary != subwords
+    words = kerasptb.train(
+        tmp_path / "novel.txt", "auto", tokens="words", start_from=source.folder, **settings | {"out": tmp_path / "3"}
+    )
+    assert words.vocabulary.kind == "words"
 
 
 @pytest.mark.slow

@@ -49,10 +49,17 @@ async function post(path, body) {
 
 /** Learns what is served. */
 async function meet() {
-  const { tokens, vocabulary_size: size } = await (await fetch("version")).json();
+  const { name, tokens, vocabulary_size: size } = await (await fetch("version")).json();
   kind = tokens;
   writing = kind === "words" ? ofWords : asWritten;
-  document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} ${kind}`;
+  const read = `${size.toLocaleString("en")} ${kind}`;
+  const isEnglish = name === "english";
+  document.getElementById("model").textContent = isEnglish
+    ? `the model of English that comes with kerasptb, of ${read}`
+    : `a language model of ${read}`;
+  if (isEnglish) {
+    text.placeholder = "Start typing, such as: I would like to";
+  }
   met = true;
 }
 

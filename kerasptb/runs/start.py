@@ -1,0 +1,73 @@
+"""What a training begins with: the weights of a run, those of the model of English, or none."""
+
+from pathlib import Path
+
+from kerasptb.data import Corpus
+from kerasptb.data.corpus import glance_at
+from kerasptb.runs.run import ENGLISH, is_in_the_package, load_run
+from kerasptb.runs.settings import NO_START
+
+# Texts of more bytes, some million words, gain nothing by it; those of which English's subwords write a word with more
+# of them are in another language, or no prose (docs/own-text.md).
+MOST_BYTES = 6_000_000
+_MOST_TOKENS_A_WORD = 1.9
+_OF_WORDS = ("auto", "ptb", "sample")
+_OF_SHAPE = ("units", "embedding_size", "tie_embeddings")
+
+
+def recorded_start(start_from):
+    """Returns how a run records what it begins with, in any working directory; `None` if nothing is named.
+
+    Args:
+        start_from: a run folder, "english", "none", or `None`.
+    """
+    if start_from is None or (str(start_from) == NO_START and not Path(start_from).exists()):
+        return start_from
+    return ENGLISH if is_in_the_package(start_from) else str(Path(start_from).absolute())
+
+
+def choose_start(data, asked, reading):
+    """Returns what a new training begins with, and what follows from it.
+
+    A text that is read in subwords is cut by the tokenizer of the run that the training begins with, unless another is
+    named. If nothing is named at all, a small text in English begins with the model of English.
+
+    Args:
+        data: the text, as `load_corpus` takes it.
+        asked: the result of `asked_settings`.
+        reading: dict of the arguments of `load_corpus` that are named.
+
+    Returns:
+        source: the `Run` to begin with, or `None`.
+        asked: the settings, with the start that was chosen.
+        reading: the arguments of `load_corpus`.
+    """
+    start = asked["training"].get("start_from")
+    if start == NO_START:
+        return None, _with_start(asked, None), reading
+    source = None if start is None else load_run(start)
+    if isinstance(data, Corpus) or set(reading) - {"keep_lines"} or data in _OF_WORDS:
+        return source, asked, reading
+    if source is not None:
+        if source.vocabulary.kind != "subwords" or glance_at(data).tokens != "subwords":
+            return source, asked, reading
+    elif asked["training"].get("preset") in (None, "auto") and not set(_OF_SHAPE) & set(asked["model"]):
+        source = _english_for(glance_at(data))
+    if source is None:
+        return None, asked, reading
+    asked = _with_start(asked, start or ENGLISH)
+    return source, asked, {**reading, "vocabulary": source.vocabulary}  # then the model knows each of them
+
+
+def _english_for(text):
+    """Returns the model of English in the package, if a training on a text should begin with it; else `None`."""
+    if text.num_bytes >= MOST_BYTES or text.tokens != "subwords" or not is_in_the_package(ENGLISH):
+        return None
+    english, words = load_run(ENGLISH), text.beginning.split()
+    is_like_it = len(english.vocabulary.encode(" ".join(words))) <= _MOST_TOKENS_A_WORD * len(words)
+    return english if is_like_it else None
+
+
+def _with_start(asked, start):
+    training = {name: value for name, value in asked["training"].items() if name != "start_from"}
+    return {**asked, "training": training if start is None else {**training, "start_from": start}}

@@ -1,0 +1,105 @@
+"""The model of English in the package: that it is the one that docs/english.md describes, and serves everywhere."""
+
+import json
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb import cli
+from kerasptb.runs import RunError
+from kerasptb.runs.run import load_resumed
+
+# The Adventures of Sherlock Holmes (1892), of which no word was trained on.
+HELD_OUT = (
+    "One night\u2014it was on the twentieth of March, 1888\u2014I was returning from a journey to a patient (for I had "
+    "now returned to civil practice), when my way led me through Baker Street. As I passed the well-remembered door, "
+    "which must always be associated in my mind with my wooing, and with the dark incidents of the Study in Scarlet, I "
+    "was seized with a keen desire to see Holmes again, and to know how he was employing his extraordinary powers."
+)
+
+
+@pytest.fixture(scope="module")
+def english():
+    return kerasptb.load_run("english")
+
+
+def test_it_is_small(english):
+    assert len(english.vocabulary) == 8000
+    assert english.model.count_params() <= 4_000_000
+    assert sum(path.stat().st_size for path in english.folder.iterdir()) < 6_000_000
+    assert (english.folder / "weights.int8.npz").stat().st_size < 5_000_000
+    assert english.settings.data.location is None
+
+
+def test_it_knows_english(english):
+    assert [suggestion.word for suggestion in english.suggest("I would like", 1)] == ["to"]
+    assert "the" in [suggestion.word for suggestion in english.suggest("He was one of", 3)]
+    ids = english.vocabulary.encode(HELD_OUT)
+    log10 = english.score(HELD_OUT)[0].log10_probability
+    bits_per_byte = -log10 / np.log10(2) / (len(HELD_OUT.encode()) + 1)
+    assert len(ids) / len(HELD_OUT.split()) < 1.7
+    assert bits_per_byte == pytest.approx(1.710, abs=0.005)  # of this text, in float32
+    right, wrong = english.score(["She has never been there.", "She have never been there."])
+    assert right.log10_probability > wrong.log10_probability + 0.5
+
+
+def test_it_writes_sentences(english):
+    text = english.generate(num_words=60, seed=1)
+    assert 40 < len(text.split()) <= 61
+    assert text[0].isupper() or text[0] == '"'
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch, make_run, english):
+    assert english.folder.parent.name == "kerasptb"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "english").mkdir()
+    assert kerasptb.load_run("english").folder == english.folder  # that one is no run
+    settings = english.config["model"]
+    make_run(tmp_path / "english", english.vocabulary, settings, data={"tokens": "subwords"})
+    assert kerasptb.load_run("english").folder.absolute() == tmp_path / "english"
+
+
+def test_what_needs_its_text_says_so(english, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        RunError, match=r"was exported without the text that it was trained on. Name another with --data"
+    ):
+        english.load_corpus()
+    with pytest.raises(RunError, match=r"english, which has no config.json"):
+        load_resumed("english")
+
+
+def test_commands_take_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["suggest", "english", "I would like", "-k", "1", "--json"]) == 0
+    (suggestion,) = json.loads(capsys.readouterr().out)["suggestions"]
+    assert suggestion["word"] == "to"
+    assert suggestion["probability"] > 0.5
+    assert not list(tmp_path.iterdir())
+    assert cli.main(["train", "--resume", "--out", "english"]) == 1
+    assert "english, which has no config.json" in capsys.readouterr().err
+
+
+def test_the_server_says_its_name(english):
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    from fastapi.testclient import TestClient
+
+    from kerasptb.serving.app import create_app
+    from kerasptb.serving.server import load_predictor
+
+    with TestClient(create_app(load_predictor("english"), rate=None)) as client:
+        assert client.get("/version").json()["name"] == "english"
+        answer = client.post("/v1/suggest", json={"text": "I would li", "k": 3}).json()
+    assert answer["prefix"] == "li"
+    assert answer["suggestions"][0]["word"] == "like"
+    assert load_predictor(english.folder).name == ""
+
+
+def test_a_training_begins_with_it(tmp_path, monkeypatch, capsys, no_steps, no_figures):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "letters.txt").write_text(f"{HELD_OUT}\n" * 40)
+    run = kerasptb.train("letters.txt", start_from="english", epochs=1, num_steps=5, out="run")
+    assert run.vocabulary == kerasptb.load_run("english").vocabulary
+    assert run.config["training"]["start_from"] == "english"
+    assert "Weights of english: 8,000 of 8,000 subwords are known to it." in capsys.readouterr().out

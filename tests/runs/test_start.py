@@ -1,0 +1,95 @@
+import pytest
+
+import kerasptb
+from kerasptb.data import Subwords
+from kerasptb.export import export_run
+from kerasptb.runs import run as runs
+from kerasptb.runs.settings import arguments_of, asked_settings
+from kerasptb.runs.start import choose_start, recorded_start
+from kerasptb.runs.weights import save_weights
+
+ENGLISH = "The cat sat on the mat, and the dog sat by it.\n" * 50
+
+
+@pytest.fixture(scope="module")
+def package(make_run, tmp_path_factory):
+    """A model of English as it is in the package, but small."""
+    folder = tmp_path_factory.mktemp("package")
+    subwords = Subwords.train([ENGLISH] * 2, 300)
+    model = kerasptb.LanguageModel(len(subwords), 6, (6,), batch_size=4, num_steps=5, tie_embeddings=True, seed=3)
+    model.compile()
+    training = {"preset": "auto", "epochs": 1}
+    run = make_run(folder / "run", subwords, model.get_config(), data={"tokens": "subwords"}, training=training)
+    save_weights(model, run.weights_path("best"))
+    return export_run(run, folder / "english")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(package, tmp_path, monkeypatch, no_start):
+    no_start.setattr("kerasptb.runs.start.MOST_BYTES", 10_000)
+    monkeypatch.setattr(runs, "_IN_THE_PACKAGE", package)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "english.txt").write_text(ENGLISH)
+    (tmp_path / "long.txt").write_text(ENGLISH * 6)
+    (tmp_path / "german.txt").write_text("Vögel zwitschern frühmorgens über Dächern.\n" * 50)
+    (tmp_path / "words.txt").write_text("the cat <unk> on the mat\n" * 50)
+
+
+def asked(**named):
+    return asked_settings({"start_from": recorded_start(named.pop("start_from", None)), **named}, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "named", "reading", "begins"),
+    [
+        ("english.txt", {}, {}, True),
+        ("english.txt", {"preset": "auto", "epochs": 3}, {"keep_lines": True}, True),
+        ("english.txt", {"preset": "small"}, {}, False),
+        ("english.txt", {"units": [8, 6]}, {}, False),
+        ("english.txt", {"start_from": "none"}, {}, False),
+        ("english.txt", {}, {"tokens": "subwords"}, False),
+        ("english.txt", {}, {"vocabulary_size": 290}, False),
+        ("german.txt", {}, {}, False),
+        ("words.txt", {}, {}, False),
+        ("long.txt", {}, {}, False),
+        ("sample", {}, {}, False),
+    ],
+)
+def test_a_small_text_in_english_begins_with_english(package, data, named, reading, begins):
+    source, settings, read = choose_start(data, asked(**named), reading)
+    assert (source is not None) == begins
+    assert settings["training"].get("start_from") == ("english" if begins else None)
+    if begins:
+        assert source.folder == package
+        assert read == {**reading, "vocabulary": source.vocabulary}
+    else:
+        assert read == reading
+
+
+def test_a_run_that_is_named_goes_first(package):
+    source, settings, read = choose_start("long.txt", asked(start_from="english"), {})
+    assert settings["training"]["start_from"] == "english"
+    assert read["vocabulary"] == source.vocabulary
+    source, _, read = choose_start("english.txt", asked(start_from="english"), {"tokens": "characters"})
+    assert source.folder == package
+    assert read == {"tokens": "characters"}
+    assert recorded_start(package) == str(package)
+    assert recorded_start("none") == "none"
+
+
+def test_what_was_chosen_is_recorded_and_trained_again(capsys, no_steps, no_figures, no_pictures):
+    run = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, out="run")
+    assert "Weights of english: 280 of 280 subwords are known to it." in capsys.readouterr().out
+    assert run.config["training"]["start_from"] == "english"
+    assert run.config["model"]["units"] == [6]
+    again = kerasptb.train(**arguments_of(run.folder, out="again"))
+    without = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, start_from="none", out="without")
+    assert without.config["model"]["units"] == [256, 256]
+    assert without.config["training"]["start_from"] is None
+    also = kerasptb.train(**arguments_of(without.folder, units=[256, 256], out="also"))
+    for ours, theirs in ((again, run), (also, without)):
+        for part in ("model", "training", "batches", "recipe"):
+            assert ours.config[part] == theirs.config[part]
+        assert ours.vocabulary == theirs.vocabulary
+    resumed = kerasptb.train("english.txt", epochs=2, start_from="none", resume=True, out="without")
+    assert resumed.config["training"]["epochs"] == 2
