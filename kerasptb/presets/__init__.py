@@ -6,8 +6,9 @@ returns a Keras optimizer and callbacks; its arguments are the settings of the t
 docstring names the paper, what differs from it, and the command. A new file is a new recipe.
 
 It may also hold `MINUTES`, which it takes where neither epochs nor minutes are named; `PRECISION`, where the machine
-has it; and two functions that return arguments of `LanguageModel`: `sized(num_tokens, num_steps)`, by the text's
-length, and `fitted(passes)`, by how often the text is read.
+has it; `STARTED`, settings of a training that begins with the weights of a run; and two functions that return arguments
+of `LanguageModel`: `sized(num_tokens, num_steps)`, by the text's length, and `fitted(passes)`, by how often the text is
+read.
 """
 
 from kerasptb.presets.preset import PRESETS, Preset, get_preset, summary_of

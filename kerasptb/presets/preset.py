@@ -69,6 +69,11 @@ class Preset:
         return {parameter.name: parameter.default for parameter in parameters}
 
     @property
+    def started(self) -> dict[str, Any]:
+        """The settings of the training that differ where the model begins with the weights of a run, a dict."""
+        return dict(getattr(self._recipe, "STARTED", {}))
+
+    @property
     def minutes(self) -> float | None:
         """How long a training takes where neither epochs nor minutes are named; `None` for its epochs."""
         return getattr(self._recipe, "MINUTES", None)

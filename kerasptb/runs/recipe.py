@@ -41,7 +41,7 @@ def settings_of_recipe(preset, asked, num_tokens, source=None):
     # Several processes are not timed.
     minutes = {"minutes": recipe.minutes} if "epochs" not in named and peers.count() == 1 else {}
     training = TrainingArguments(**{"epochs": recipe.epochs, **minutes, **named, "preset": preset})
-    of_recipe = recipe.training_arguments()
+    of_recipe = recipe.training_arguments() | ({} if source is None else recipe.started)
     if unknown := sorted(set(asked["recipe"]) - set(of_recipe)):
         raise ValueError(f"Expected training arguments among {sorted(of_recipe)}. Received: {unknown}")
     if training.optimizer is not None:

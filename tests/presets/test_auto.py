@@ -25,3 +25,10 @@ def test_a_text_that_is_read_seldom_is_regularised_little():
     assert auto.fitted(0.2)["input_dropout"] == pytest.approx(0.307 * SMALL["input_dropout"], abs=1e-3)
     assert get_preset("small").fitted(1) == {}
     assert (auto.minutes, get_preset("small").minutes) == (30, None)
+
+
+def test_a_model_that_begins_with_weights_is_trained_at_a_lower_rate():
+    auto, small = get_preset("auto"), get_preset("small")
+    assert set(auto.started) <= set(auto.training_arguments())
+    assert auto.started["learning_rate"] < auto.training_arguments()["learning_rate"] == 0.005
+    assert small.started == {}

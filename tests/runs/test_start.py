@@ -86,6 +86,7 @@ def test_what_was_chosen_is_recorded_and_trained_again(capsys, no_steps, no_figu
     without = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, start_from="none", out="without")
     assert without.config["model"]["units"] == [256, 256]
     assert without.config["training"]["start_from"] is None
+    assert (run.config["recipe"]["learning_rate"], without.config["recipe"]["learning_rate"]) == (0.001, 0.005)
     also = kerasptb.train(**arguments_of(without.folder, units=[256, 256], out="also"))
     for ours, theirs in ((again, run), (also, without)):
         for part in ("model", "training", "batches", "recipe"):
