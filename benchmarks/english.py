@@ -2,7 +2,7 @@
 
     python -m benchmarks.english_text FOLDER
     python -m benchmarks.english train FOLDER RUN [--minutes 60]
-    rm -r kerasptb/english; kerasptb export RUN --format run --to kerasptb/english
+    rm -r kerasptb/runs/english; kerasptb export RUN --format run --to kerasptb/runs/english
     python -m benchmarks.english figures FOLDER RUN [--ptb FOLDER] [--csv FILE]
     python -m benchmarks.english recited FOLDER RUN
     python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--rates 0.002 …] [--out FOLDER]

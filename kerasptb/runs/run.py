@@ -58,7 +58,7 @@ BEST_COPY = "best.copy.weights.h5"
 QUANTIZED = "weights.int8.npz"
 
 ENGLISH = "english"
-_IN_THE_PACKAGE = Path(__file__).parents[1] / ENGLISH
+_IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
 
 _REMEDY = "Restore it from a copy; without it the run cannot be used."
 

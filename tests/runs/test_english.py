@@ -51,7 +51,7 @@ def test_it_writes_sentences(english):
 
 
 def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch, make_run, english):
-    assert english.folder.parent.name == "kerasptb"
+    assert english.folder.parent.name == "runs"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "english").mkdir()
     assert kerasptb.load_run("english").folder == english.folder  # that one is no run
