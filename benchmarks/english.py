@@ -13,7 +13,6 @@ the run, at equal minutes.
 """
 
 import argparse
-import csv
 import sys
 import tempfile
 from pathlib import Path
@@ -76,13 +75,10 @@ def figures(options):
                 perplexity = evaluate_split(each.model, ids, every_word=True).perplexity
                 row[name] = round(counts.bits_per_byte(perplexity), 4)
                 row.setdefault("perplexity_of_a_word", round(counts.word_perplexity(perplexity), 1))
-            rows.append({**row, "machine": machine.processor()})
-            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+            rows.append(row)
+            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if options.csv:
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        machine.write_csv(options.csv, rows)
 
 
 def recited(options):

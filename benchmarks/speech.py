@@ -10,7 +10,6 @@ models their log probabilities have equal weights. Intervals are of 95 %, by 10,
 """
 
 import argparse
-import csv
 import importlib.util
 import itertools
 import json
@@ -167,13 +166,11 @@ def main(arguments=None):
         row |= dict(zip(("fewer_low", "fewer_high"), np.percentile(fewer, [2.5, 97.5]).round(4).tolist(), strict=True))
         if name in tuned:
             row |= {"weight": round(tuned[name].weights.weight, 4), "bonus": round(tuned[name].weights.bonus, 4)}
-        rows.append({**row, "utterances": len(words), "words": int(words.sum()), "machine": machine.processor()})
+        rows.append({**row, "utterances": len(words), "words": int(words.sum())})
         print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if options.csv:
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[1]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        names = dict.fromkeys(rows[1], "")
+        machine.write_csv(options.csv, [names | row for row in rows])
 
 
 if __name__ == "__main__":

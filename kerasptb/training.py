@@ -1,43 +1,34 @@
 """Trains a language model into a run folder: the function behind `kerasptb train`."""
 
 import contextlib
-import dataclasses
-import datetime
-import importlib.metadata
 import os
-import platform
-import random
 import shlex
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
-import kerasptb
-from kerasptb.arguments import ModelArguments, TextRecord
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import UNK, Corpus, DataError, Subwords, Tokenizer, load_corpus
+from kerasptb.data import UNK, Corpus, Subwords, Tokenizer
 from kerasptb.data.counts import describe
 from kerasptb.data.sources import TextSource
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
-from kerasptb.models import LanguageModel
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
-from kerasptb.runs import run as runs
-from kerasptb.runs.budget import plan_training
+from kerasptb.runs import Run, files, load_run
 from kerasptb.runs.fitting import compile_model, freeze
+from kerasptb.runs.opening import open_job, record_resumption, report_differences
 from kerasptb.runs.progress import ProgressBar
-from kerasptb.runs.recipe import check_texts, make_batches, precision_of, settings_of_recipe
+from kerasptb.runs.recipe import make_batches
 from kerasptb.runs.recorder import Recorder
-from kerasptb.runs.settings import RunSettings, asked_settings, check_divides
-from kerasptb.runs.start import choose_start, recorded_start
+from kerasptb.runs.settings import asked_settings
+from kerasptb.runs.start import recorded_start
 from kerasptb.utils import peers
-from kerasptb.utils.files import atomic_write, new_folder, write_json
+from kerasptb.utils.files import atomic_write, write_json
 from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, Precision, Tokens
 
@@ -76,7 +67,7 @@ def train(
     model_arguments: dict[str, Any] | None = None,
     batch_arguments: dict[str, Any] | None = None,
     training_arguments: dict[str, Any] | None = None,
-) -> runs.Run:
+) -> Run:
     """Trains a language model and writes a run folder.
 
     Args:
@@ -154,15 +145,15 @@ def train(
         raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     verbose = verbose if peers.is_first() else 0
     report = print if verbose else lambda *_, **__: None
-    job = _open(data, asked, reading, out, resume, begin, callbacks)
+    job = open_job(data, asked, reading, out, resume, begin, callbacks)
     with contextlib.ExitStack() as stack:
         held = []
-        peers.by_first(lambda: held.append(stack.enter_context(runs.lock_run(job.run.folder))))
+        peers.by_first(lambda: held.append(stack.enter_context(files.lock_run(job.run.folder))))
         stack.enter_context(Signals())
         recorder = Recorder(job.run, checkpoint_minutes, *held)
         if resume:
-            _say_what_differs(job, report)
-            job = _record_resumption(job, asked["training"].get("epochs"), recorder.epoch, report)
+            report_differences(job, report)
+            job = record_resumption(job, asked["training"].get("epochs"), recorder.epoch, report)
         interrupted = False
         try:
             _begin_with(job, recorder, report)
@@ -175,161 +166,11 @@ def train(
         finally:
             recorder.close()
             there = peers.is_first() and held[0].place() == job.run.folder
-            if there and not resume and not (job.run.folder / runs.RESUME).exists():
-                runs.remove(job.run.folder, itself=job.run.made)  # it has nothing that a new start would not make again
+            if there and not resume and not (job.run.folder / files.RESUME).exists():
+                # It has nothing that a new start would not make again.
+                files.remove(job.run.folder, itself=job.run.made)
         _finish(job, recorder, interrupted, report)
     return job.run
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """A training, begun or resumed.
-
-    Attributes:
-        run: the `Run`.
-        corpus: the `Corpus`.
-        model: the `LanguageModel`.
-        source: the `Run` whose weights to begin with, if it has been read already.
-        begin: when it was begun, in seconds of `time.monotonic`; `None` if it is resumed.
-        choice: what was chosen for it and why, a line; or "".
-    """
-
-    run: runs.Run
-    corpus: Corpus
-    model: LanguageModel
-    source: runs.Run | None = None
-    begin: float | None = None
-    choice: str = ""
-
-    @property
-    def settings(self):
-        return self.run.settings
-
-
-def _open(data, asked, reading, out, resume, begin, callbacks):
-    """Begins a training, or resumes one; of several processes the first one does so, and the others open its folder."""
-    opened, workers = [], peers.count()
-
-    def by_first():
-        job = (
-            _resume(data, asked, reading, out, workers)
-            if resume
-            else _begin(data, asked, reading, out, workers, begin, callbacks)
-        )
-        opened.append(job)
-        return str(opened[0].run.folder)
-
-    folder = peers.by_first(by_first)
-    return opened[0] if workers == 1 else _resume(data, {}, {}, folder, workers)
-
-
-def _begin(data, asked, reading, out, workers, begin, callbacks):
-    """Makes a run folder; raises before that for what cannot be trained."""
-    data = "auto" if data is None else data
-    reading = {name: value for name, value in reading.items() if value is not None}
-    source, asked, reading = choose_start(data, asked, reading)
-    corpus = load_corpus(data, **reading)
-    preset = asked["training"].get("preset") or _preset_of(source, corpus)
-    arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source)
-    words = len(corpus.vocabulary)
-    if (size := asked["model"].get("vocabulary_size", words)) != words:
-        raise DataError(
-            f"Expected a model of the text's {words} {corpus.vocabulary.kind}. Received: vocabulary_size={size}"
-        )
-    arguments = ModelArguments(**{"seed": random.randrange(2**31), **arguments, "vocabulary_size": words})
-    if arguments.precision is None:
-        # A run records its precision, so that it does not depend on the dtype policy of a later process.
-        precision = precision_of(preset, arguments.backend, keras.dtype_policies.get(arguments.dtype))
-        arguments = dataclasses.replace(arguments, precision=precision)
-    check_divides(arguments.batch_size, workers)
-    # Before a model with a state of so many rows, or a folder, is made.
-    check_texts(corpus, arguments.batch_size, arguments.num_steps)
-    text = TextRecord(
-        **{name: getattr(corpus, name) for name in ("name", "source", "digest", "is_sample", "location")},
-        vocabulary_size=words,
-        vocabulary_digest=corpus.vocabulary.digest,
-        vocabulary_limit=reading.get("vocabulary_size"),
-        tokens=corpus.vocabulary.kind,
-        keep_lines=corpus.keep_lines,
-    )
-    if training.minutes is not None and workers > 1:
-        raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
-    settings = RunSettings(arguments, batches, training, recipe, text, _versions())
-    deadline = None if training.minutes is None else begin + 60 * training.minutes
-    settings, choice = plan_training(corpus, settings, asked["model"], deadline, callbacks)
-    model = LanguageModel(**settings.model.as_dict())
-    arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
-    settings = dataclasses.replace(settings, model=arguments)
-    if out is None:
-        out = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return _Job(runs.create_run(out, settings, corpus.vocabulary), corpus, model, source, begin, choice)
-
-
-def _preset_of(source, corpus):
-    """Returns the recipe of a training that names none."""
-    if source is not None:
-        return source.settings.training.preset
-    return "notebook" if corpus.vocabulary.kind == "words" else "auto"
-
-
-def _resume(data, asked, reading, out, workers):
-    """Opens a run folder; raises if what is asked for contradicts the run."""
-    run = runs.load_resumed(out)
-    text = run.settings.data
-    check_divides(run.settings.model.batch_size, workers)
-    try:
-        run.settings.check_asked(asked)
-        has = {
-            "tokens": text.tokens,
-            "vocabulary_size": text.vocabulary_limit or text.vocabulary_size,  # the text may have fewer than asked for
-            "keep_lines": text.keep_lines,
-            "vocabulary": run.vocabulary,
-        }
-        for name, value in reading.items():
-            if value not in (None, has[name]):
-                raise ValueError(f"{name}={has[name]!r}. Received: {name}={value!r}")
-    except ValueError as error:
-        raise runs.RunError(f"A resumed run keeps its settings: {run.folder} has {error}") from None
-    corpus = data if isinstance(data, Corpus) else run.load_corpus(data)
-    if corpus.digest != text.digest:
-        raise runs.RunError(
-            f"A resumed run keeps its text: {run.folder} was trained on {text.source}. "
-            f"Received: {corpus.source}, another text or vocabulary"
-            f"{' (each version of Python has a sample of its own)' if text.name == corpus.name == 'sample' else ''}"
-        )
-    return _Job(run, corpus, LanguageModel(**run.settings.model.as_dict()))
-
-
-def _record_resumption(job, epochs, done, report):
-    """Writes what a resumed training changes of a run, its number of epochs and the place of its text; returns it."""
-    settings = job.settings
-    if epochs is not None:
-        if epochs < done:
-            report(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
-        training = dataclasses.replace(settings.training, epochs=max(epochs, done))
-        settings = dataclasses.replace(settings, training=training)
-    if job.corpus.location is not None:  # the text may have moved
-        text = dataclasses.replace(settings.data, location=job.corpus.location)
-        settings = dataclasses.replace(settings, data=text)
-
-    def write():
-        write_json(job.run.folder / runs.CONFIG, settings.to_config())
-        (job.run.folder / runs.METRICS).unlink(missing_ok=True)  # the results of fewer epochs
-
-    peers.by_first(write)
-    return dataclasses.replace(job, run=dataclasses.replace(job.run, settings=settings))
-
-
-def _say_what_differs(job, report):
-    """Says what has changed since the run began, and with it the last bits of what is computed."""
-    now = _versions()
-    changes = [
-        f"{name} {value} (now {now.get(name, 'none')})"
-        for name, value in job.settings.versions.items()
-        if now.get(name) != value
-    ]
-    if changes:
-        report(f"The run began with {'; '.join(changes)}. Its last bits may be others than without an interruption.")
 
 
 def _begin_with(job, recorder, report):
@@ -337,7 +178,7 @@ def _begin_with(job, recorder, report):
     model, training = job.model, job.settings.training
     freeze(model, training.freeze)
     if training.start_from is not None and not recorder.epoch and not recorder.batch:
-        source = job.source or runs.load_run(training.start_from)
+        source = job.source or load_run(training.start_from)
         # Only its weights are read, so any processor will do.
         trained = source.load_model(backend="auto", precision="float32")
         known = transfer_weights(trained, source.vocabulary, model, job.run.vocabulary)
@@ -353,7 +194,7 @@ def _fit(job, recorder, callbacks, verbose, report):
     _explain(job, report)
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
-        logs = [keras.callbacks.TensorBoard(job.run.folder / runs.LOGS, write_graph=False)]
+        logs = [keras.callbacks.TensorBoard(job.run.folder / files.LOGS, write_graph=False)]
     model.fit(
         batches,
         epochs=settings.training.epochs,
@@ -373,24 +214,13 @@ def _fit(job, recorder, callbacks, verbose, report):
     )
 
 
-def _versions():
-    return {
-        "kerasptb": kerasptb.__version__,
-        "python": platform.python_version(),
-        keras.backend.backend(): importlib.metadata.version(keras.backend.backend()),
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "processors": platforms.processors(),
-    }
-
-
 def _explain(job, report):
     """Says and writes what is going to run, and why nothing faster does."""
     run, corpus, model = job.run, job.corpus, job.model
     explanation = explain(model)
 
     def write():
-        with atomic_write(run.folder / runs.EXPLANATION) as temporary:
+        with atomic_write(run.folder / files.EXPLANATION) as temporary:
             temporary.write_text(f"{explanation}\n")
 
     peers.by_first(write)
@@ -444,7 +274,7 @@ def _finish(job, recorder, interrupted, report):
         "data": corpus.name,
         "interrupted": interrupted,
     }
-    peers.by_first(lambda: write_json(run.folder / runs.METRICS, metrics))
+    peers.by_first(lambda: write_json(run.folder / files.METRICS, metrics))
     report(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "
@@ -458,7 +288,7 @@ def _finish(job, recorder, interrupted, report):
             report(f"It took {taken:.1f} minutes: the machine was busier than when its steps were timed.")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
-    report(f"Results: {run.folder / runs.METRICS}, {run.folder / runs.CURVES}")
+    report(f"Results: {run.folder / files.METRICS}, {run.folder / files.CURVES}")
     folder = shlex.quote(str(run.folder))
     if interrupted:
         report(f"To go on: kerasptb train --resume --out {folder}")

@@ -152,7 +152,7 @@ def load_corpus(
     cache_dir = None if cache_dir is None else Path(cache_dir)
     raw = find_corpus(data, cache_dir)
     if tokens is None:
-        tokens = _usual_tokens(raw) if vocabulary is None else vocabulary.kind
+        tokens = usual_tokens(raw) if vocabulary is None else vocabulary.kind
     reading = _Reading(raw, tokens, vocabulary, vocabulary_size, keep_lines)
     if sum(file.size for file in raw.files.values()) < STORED_BYTES:
         return reading.encode()
@@ -205,42 +205,12 @@ class _Reading:
         return corpus
 
 
-@dataclasses.dataclass(frozen=True)
-class Glance:
-    """What is seen of a text before it is read."""
-
-    raw: RawCorpus
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the training text."""
-        return self.raw.train.size
-
-    @property
-    def tokens(self) -> Tokens:
-        """What `load_corpus` cuts it into if nothing is said."""
-        return _usual_tokens(self.raw)
-
-    @property
-    def beginning(self) -> str:
-        """Its first hundred thousand characters, or fewer."""
-        return next(self.raw.train.text(), "")[:100_000]
-
-
-def glance_at(data: TextSource) -> Glance:
-    """Returns the `Glance` at a text.
+def usual_tokens(raw: RawCorpus) -> Tokens:
+    """Returns what a text is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
 
     Args:
-        data: what `load_corpus` takes, but a `Corpus`.
-
-    Raises:
-        DataError, FileNotFoundError: as `load_corpus`.
+        raw: the `RawCorpus`.
     """
-    return Glance(find_corpus(data))
-
-
-def _usual_tokens(raw: RawCorpus) -> Tokens:
-    """Returns what a text is cut into if nothing is said: words if it has a word for unknown ones."""
     unk, before = UNK.encode(), b""
     for chunk in raw.train.chunks():
         if unk in before + chunk:

@@ -7,8 +7,8 @@ from pathlib import Path
 from kerasptb.export.destination import atomic_folder
 from kerasptb.models.portable import ExportError
 from kerasptb.runs import Run, load_run
+from kerasptb.runs.files import METRICS, QUANTIZED
 from kerasptb.runs.quantized import save_quantized
-from kerasptb.runs.run import METRICS, QUANTIZED
 from kerasptb.runs.settings import CONFIG
 from kerasptb.utils.files import write_json
 

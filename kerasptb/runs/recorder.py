@@ -5,7 +5,8 @@ from pathlib import Path
 
 from kerasptb.callbacks import Checkpoint
 from kerasptb.optimizers import averaged_weights
-from kerasptb.runs import run as runs
+from kerasptb.runs import files
+from kerasptb.runs.damage import RunError
 from kerasptb.runs.plots import plot_curves
 from kerasptb.runs.weights import is_whole, mend_weights, save_weights
 from kerasptb.utils import peers
@@ -33,15 +34,15 @@ class Recorder(Checkpoint):
         try:
             super().__init__(run.folder, minutes)
         except ValueError as error:
-            raise runs.RunError(f"{error} The weights of the run are whole.") from None
+            raise RunError(f"{error} The weights of the run are whole.") from None
         # A run that failed while writing its first epoch has weights, but no history: it starts again.
-        if not self.history and run.weights_path("last").exists() and (run.folder / runs.HISTORY).exists():
-            raise runs.RunError(
-                f"{run.folder} cannot be resumed: it has weights, but no {runs.RESUME}, which holds what the training "
+        if not self.history and run.weights_path("last").exists() and (run.folder / files.HISTORY).exists():
+            raise RunError(
+                f"{run.folder} cannot be resumed: it has weights, but no {files.RESUME}, which holds what the training "
                 "depends on."
             )
         if self.history:
-            peers.by_first(lambda: mend_weights(run.weights_path("best"), run.folder / runs.BEST_COPY))
+            peers.by_first(lambda: mend_weights(run.weights_path("best"), run.folder / files.BEST_COPY))
             self._write_curves()  # if the process was killed between two files, these are one epoch behind
 
     @property
@@ -69,7 +70,7 @@ class Recorder(Checkpoint):
         run = dataclasses.replace(self.run, folder=self.folder)
         paths = [run.weights_path("last")]
         if row["val_perplexity"] < min((before["val_perplexity"] for before in self.history), default=float("inf")):
-            paths = [run.weights_path("best"), run.folder / runs.BEST_COPY, *paths]
+            paths = [run.weights_path("best"), run.folder / files.BEST_COPY, *paths]
         self._save_weights(*paths)
         super().write_epoch(row)
         self._write_curves()
@@ -78,22 +79,22 @@ class Recorder(Checkpoint):
         """Lets what follows write into the run's folder, wherever it is."""
         place = peers.by_first(lambda: None if (place := self._held.place()) is None else str(place))
         if place is None:
-            raise runs.RunError(f"{self.run.folder} has been removed, or moved out of sight, while it trained.")
+            raise RunError(f"{self.run.folder} has been removed, or moved out of sight, while it trained.")
         self.folder = Path(place)
 
     def _write(self):
         self._find_folder()
         super()._write()
         if self.folder != self.run.folder:
-            raise runs.RunError(
+            raise RunError(
                 f"{self.run.folder} has been moved to {self.folder} while it trained. It has a checkpoint: "
                 f"go on with --resume --out {self.folder}"
             )
 
     def _write_curves(self):
         def write():
-            runs.write_history(self.run.folder / runs.HISTORY, self.history)
-            with atomic_write(self.run.folder / runs.CURVES) as temporary:
+            files.write_history(self.run.folder / files.HISTORY, self.history)
+            with atomic_write(self.run.folder / files.CURVES) as temporary:
                 plot_curves(self.history, temporary)
 
         peers.by_first(write)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from kerasptb.data import Corpus
-from kerasptb.data.corpus import glance_at
+from kerasptb.data.corpus import usual_tokens
+from kerasptb.data.sources import find_corpus
 from kerasptb.runs.run import ENGLISH, is_in_the_package, load_run
 from kerasptb.runs.settings import NO_START
 
@@ -11,6 +12,7 @@ from kerasptb.runs.settings import NO_START
 # of them are in another language, or no prose (docs/own-text.md).
 MOST_BYTES = 6_000_000
 _MOST_TOKENS_A_WORD = 1.9
+_GLANCE = 100_000  # characters by which that is judged
 _OF_WORDS = ("auto", "ptb", "sample")
 _OF_SHAPE = ("units", "embedding_size", "tie_embeddings")
 
@@ -49,21 +51,21 @@ def choose_start(data, asked, reading):
     if isinstance(data, Corpus) or set(reading) - {"keep_lines"} or data in _OF_WORDS:
         return source, asked, reading
     if source is not None:
-        if source.vocabulary.kind != "subwords" or glance_at(data).tokens != "subwords":
+        if source.vocabulary.kind != "subwords" or usual_tokens(find_corpus(data)) != "subwords":
             return source, asked, reading
     elif asked["training"].get("preset") in (None, "auto") and not set(_OF_SHAPE) & set(asked["model"]):
-        source = _english_for(glance_at(data))
+        source = _english_for(find_corpus(data))
     if source is None:
         return None, asked, reading
     asked = _with_start(asked, start or ENGLISH)
     return source, asked, {**reading, "vocabulary": source.vocabulary}  # then the model knows each of them
 
 
-def _english_for(text):
-    """Returns the model of English in the package, if a training on a text should begin with it; else `None`."""
-    if text.num_bytes >= MOST_BYTES or text.tokens != "subwords" or not is_in_the_package(ENGLISH):
+def _english_for(raw):
+    """Returns the model of English in the package, if a training on a `RawCorpus` should begin with it; else `None`."""
+    if raw.train.size >= MOST_BYTES or usual_tokens(raw) != "subwords" or not is_in_the_package(ENGLISH):
         return None
-    english, words = load_run(ENGLISH), text.beginning.split()
+    english, words = load_run(ENGLISH), next(raw.train.text(), "")[:_GLANCE].split()
     is_like_it = len(english.vocabulary.encode(" ".join(words))) <= _MOST_TOKENS_A_WORD * len(words)
     return english if is_like_it else None
 
