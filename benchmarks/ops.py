@@ -23,6 +23,11 @@ from benchmarks.operations import CONTENDERS
 
 LSTM = {"operation": "lstm", "batch": 60, "steps": 20, "features": 256, "units": 256}
 LINEAR_CROSS_ENTROPY = {"operation": "linear_cross_entropy", "words": 1200, "features": 128, "vocabulary": 10000}
+# A model of characters has long rows and few tokens: those of the Penn Treebank, and all bytes.
+CHARACTERS = [
+    {"operation": "lstm", "batch": 32, "steps": 200, "features": 512, "units": 512},
+    *({"operation": "linear_cross_entropy", "words": 6400, "features": 512, "vocabulary": v} for v in (50, 256)),
+]
 _MOST_FLOPS_DRAWN = 25e9  # a tenth of a second
 SWEEPS = {
     ("lstm", "units"): (64, 128, 200, 256, 512, 650, 1024, 1500),
@@ -45,7 +50,7 @@ def sizes(quick=False):
                 size["features"] = value  # a layer on a layer of its own size
             if size not in chosen:
                 chosen.append(size)
-    return chosen
+    return chosen + CHARACTERS
 
 
 def random_sizes(number, seed):

@@ -114,6 +114,7 @@ def load_corpus(
             "subwords": pieces of words, and of a word as a whole where it is frequent; made of the training text by
             byte-level byte-pair encoding. "characters": the bytes of UTF-8. Of these two nothing is ever unknown.
             `None` for "words" if the training text has the word `<unk>`, as PTB and the sample have, else "subwords".
+            If it has, a line is a paragraph in any case, its words with one space between them.
         vocabulary: the tokenizer to read the text with, as when a trained model is evaluated. By default that of
             the training text: of words, ids by falling count, then by word.
         vocabulary_size: the most tokens. Of words, at least 3: the most frequent ones, `<unk>` and `<eos>` among them;
@@ -179,7 +180,10 @@ class _Reading:
         if self.tokens == "words":
             read = encode_words(self.raw.files, self.vocabulary, self.vocabulary_size, folder)
         else:
-            read = encode_paragraphs(self.raw.files, self.vocabulary, self.vocabulary_size, self.keep_lines, folder)
+            of_words = usual_tokens(self.raw) == "words"
+            read = encode_paragraphs(
+                self.raw.files, self.vocabulary, self.vocabulary_size, self.keep_lines, of_words, folder
+            )
         return self._corpus(*read)
 
     def stored(self, texts):

@@ -89,6 +89,7 @@ def encode_paragraphs(
     tokenizer: Subwords | None = None,
     vocabulary_size: int | None = None,
     keep_lines: bool = False,
+    of_words: bool = False,
     folder: Path | None = None,
 ) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
     """Returns the ids of a corpus' texts in subwords or characters, and the tokenizer.
@@ -98,6 +99,7 @@ def encode_paragraphs(
         tokenizer: the tokenizer; `None` makes one of byte-pair encoding from the training text.
         vocabulary_size: the most subwords of that; `None` for as many as suit the text's size.
         keep_lines: whether each line is a paragraph.
+        of_words: whether each line is a paragraph of words, with one space between two of them.
         folder: as for `encode_words`.
 
     Raises:
@@ -105,8 +107,10 @@ def encode_paragraphs(
     """
 
     def read(split):
-        paragraphs = Paragraphs(keep_lines)
-        return paragraphs, paragraphs.read(iter_lines(files[split]))
+        paragraphs, lines = Paragraphs(keep_lines or of_words), iter_lines(files[split])
+        if of_words:
+            lines = (" ".join(line.split()) for line in lines)
+        return paragraphs, paragraphs.read(lines)
 
     if tokenizer is None:
         size = vocabulary_size or num_subwords(files["train"].size)

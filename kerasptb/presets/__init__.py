@@ -5,10 +5,11 @@ A recipe's file holds, in Keras' terms, `MODEL` (arguments of `LanguageModel`), 
 returns a Keras optimizer and callbacks; its arguments are the settings of the training, with their defaults. Its
 docstring names the paper, what differs from it, and the command. A new file is a new recipe.
 
-It may also hold `MINUTES`, which it takes where neither epochs nor minutes are named; `PRECISION`, where the machine
-has it; `STARTED`, settings of a training that begins with the weights of a run; and two functions that return arguments
-of `LanguageModel`: `sized(num_tokens, num_steps)`, by the text's length, and `fitted(passes)`, by how often the text is
-read.
+It may also hold `TOKENS`, what a text is cut into where nothing is said; `MINUTES`, which it takes where neither epochs
+nor minutes are named; `PRECISION`, where the machine has it; `STARTED`, settings of a training that begins with the
+weights of a run; two functions that return arguments of `LanguageModel`: `sized(num_tokens, num_steps)`, by the text's
+length, and `fitted(passes)`, by how often the text is read; and `most_passes(num_tokens, started)`, how often that is
+at most, however many minutes there are.
 """
 
 from kerasptb.presets.preset import PRESETS, Preset, get_preset, summary_of

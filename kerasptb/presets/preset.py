@@ -6,6 +6,7 @@ import ast
 import collections.abc
 import importlib
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-    from kerasptb.utils.types import Precision
+    from kerasptb.utils.types import Precision, Tokens
 
 _FOLDER = Path(__file__).parent
 
@@ -74,6 +75,11 @@ class Preset:
         return dict(getattr(self._recipe, "STARTED", {}))
 
     @property
+    def tokens(self) -> Tokens | None:
+        """What a text is cut into where nothing is said of that; `None` for what suits the text."""
+        return getattr(self._recipe, "TOKENS", None)
+
+    @property
     def minutes(self) -> float | None:
         """How long a training takes where neither epochs nor minutes are named; `None` for its epochs."""
         return getattr(self._recipe, "MINUTES", None)
@@ -82,6 +88,15 @@ class Preset:
     def precision(self) -> Precision | None:
         """The precision of the matrix products where none is named and this machine has it; `None` for no wish."""
         return getattr(self._recipe, "PRECISION", None)
+
+    def most_passes(self, num_tokens: int, started: bool) -> float:
+        """Returns how often a text is read at most where a training has a number of minutes.
+
+        Args:
+            num_tokens: of the training text.
+            started: whether the model begins with the weights of a run.
+        """
+        return self._recipe.most_passes(num_tokens, started) if hasattr(self._recipe, "most_passes") else math.inf
 
     def fitted(self, passes: float) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel` that depend on how often a training reads the text, as a dict.

@@ -18,7 +18,7 @@ from kerasptb.ops import platform as platforms
 from kerasptb.runs.budget import plan_training
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
-from kerasptb.runs.recipe import check_texts, precision_of, settings_of_recipe
+from kerasptb.runs.recipe import check_texts, precision_of, settings_of_recipe, with_tokens
 from kerasptb.runs.run import Run, create_run, load_resumed
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.runs.start import choose_start
@@ -86,6 +86,7 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     """Makes a run folder; raises before that for what cannot be trained."""
     data = "auto" if data is None else data
     reading = {name: value for name, value in reading.items() if value is not None}
+    reading = with_tokens(asked["training"].get("preset"), data, reading)
     source, asked, reading = choose_start(data, asked, reading)
     corpus = load_corpus(data, **reading)
     preset = asked["training"].get("preset") or _preset_of(source, corpus)

@@ -2,7 +2,7 @@
 
 from kerasptb.arguments import BatchArguments, TrainingArguments, with_changes
 from kerasptb.callbacks import EarlyStopping
-from kerasptb.data import DataError, make_dataset
+from kerasptb.data import Corpus, DataError, make_dataset
 from kerasptb.data.batching import count_batches
 from kerasptb.ops.plan import default_precision
 from kerasptb.ops.platform import why_not_native
@@ -12,6 +12,19 @@ from kerasptb.utils import peers
 
 # What a model that takes a run's weights does not take of it: they are the text's, the machine's, or drawn.
 _NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "name")
+
+
+def with_tokens(preset, data, reading):
+    """Returns the arguments of `load_corpus` with what a recipe cuts a text into, where nothing says it, a dict.
+
+    Args:
+        preset: name of the recipe, or `None`.
+        data: the text, as `load_corpus` takes it.
+        reading: dict of the arguments that are named.
+    """
+    tokens = None if preset is None else get_preset(preset).tokens
+    said = isinstance(data, Corpus) or {"tokens", "vocabulary", "vocabulary_size"} & set(reading)
+    return reading if tokens is None or said else {**reading, "tokens": tokens}
 
 
 def settings_of_recipe(preset, asked, num_tokens, source=None):

@@ -136,6 +136,19 @@ def test_missing_line_end_in_training_is_named_too(tmp_path, split):
             load_corpus(tmp_path, vocabulary_size=size)
 
 
+def test_lines_of_words_have_one_space_between_two_words_whatever_the_tokens(tmp_path):
+    """As a tokenized corpus is usually read by characters, without the space at each end of PTB's lines."""
+    write(tmp_path, train=" the  <unk> \n b\n", valid="\ta b\n", test="b \n")
+    corpus = load_corpus(tmp_path, tokens="characters")
+    assert corpus.vocabulary.decode(corpus.train) == "the <unk>\nb\n"
+    assert corpus.vocabulary.decode(corpus.valid) == "a b\n"
+    assert load_corpus(tmp_path, tokens="subwords").count("train").bytes == corpus.count("train").bytes == 12
+    # Where nothing is unknown, the white space of a line's beginning is part of the text.
+    write(tmp_path, train="the  cat\n  b\n", valid="a b\n", test="b\n")
+    corpus = load_corpus(tmp_path, tokens="characters")
+    assert corpus.vocabulary.decode(corpus.train) == "the  cat\n  b\n"
+
+
 def test_large_vocabulary(tmp_path):
     words = [f"w{number}" for number in range(200_000)]
     corpus = load_corpus(
@@ -176,6 +189,15 @@ def test_ptb_with_fewer_words():
     # Counted with tr, sort and uniq: 45,020 times <unk>, and 42,713 words that are not among the 4,998 most frequent.
     assert (smaller.train == smaller.vocabulary.unk_id).sum() == 87_733
     assert len(load_corpus(os.environ["KERASPTB_DATA"], vocabulary_size=10_000).vocabulary) == 10_000
+
+
+@needs_ptb
+def test_ptb_by_characters_is_the_form_that_is_published():
+    """Of Mikolov et al., 2012: 5,017k, 393k and 442k characters, 50 different ones with the line's end."""
+    corpus = load_corpus(os.environ["KERASPTB_DATA"], tokens="characters")
+    assert [len(ids) for ids in (corpus.train, corpus.valid, corpus.test)] == [5_017_482, 393_042, 442_423]
+    assert len(np.unique(corpus.train)) == 50
+    assert corpus.vocabulary.decode(corpus.train[:5]) == "aer b"
 
 
 @needs_ptb

@@ -234,6 +234,16 @@ def subword_corpus(tmp_path):
 SIZE = {"units": 8, "embedding_size": 8, "verbose": 0, "seed": 1}
 
 
+@pytest.mark.parametrize(
+    ("reading", "kind"), [({}, "characters"), ({"tokens": "words"}, "words"), ({"vocabulary_size": 280}, "subwords")]
+)
+def test_a_recipe_of_characters_reads_them_unless_other_tokens_are_named(no_steps, tmp_path, reading, kind):
+    (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
+    size = {"num_steps": 20, "batch_size": 2, "epochs": 1, "units": 8, "embedding_size": 8}
+    run = kerasptb.train(tmp_path / "novel.txt", "characters", out=tmp_path / "run", verbose=0, **size, **reading)
+    assert run.vocabulary.kind == run.config["data"]["tokens"] == kind
+
+
 def test_a_text_of_ones_own_takes_the_recipe_for_its_size(no_steps, tmp_path, monkeypatch):
     corpus = subword_corpus(tmp_path)
     run = kerasptb.train(corpus, epochs=2, out=tmp_path / "run", **SIZE)
