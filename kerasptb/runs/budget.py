@@ -1,6 +1,7 @@
 """How many epochs a training of some minutes has, by the time of a few of its steps."""
 
 import dataclasses
+import math
 import time
 
 import keras
@@ -89,8 +90,9 @@ def plan_training(corpus, settings, named, deadline, callbacks=()):
                 "counts epochs"
             )
         speed = time_training(corpus, settings, callbacks)
-        settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic())
-        choice = describe_choice(settings, speed)
+        most = recipe.most_passes(len(corpus.train), started=settings.training.start_from is not None)
+        settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
+        choice = describe_choice(settings, speed, most)
     passes = settings.training.epochs / settings.batches.parts
     model = ModelArguments(**with_changes({**settings.model.as_dict(), **recipe.fitted(passes)}, named))
     return dataclasses.replace(settings, model=model), choice
@@ -118,14 +120,17 @@ def time_training(corpus, settings, callbacks=()):
     return Speed(stopwatch.step, validation, stopwatch.begin)
 
 
-def fill_minutes(settings, corpus, speed, seconds):
+def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     """Returns the settings with the epochs, and parts of the text, that take some seconds with what follows them.
+
+    They take fewer if the text is short, and the most passes over it are done before.
 
     Args:
         settings: the `RunSettings`.
         corpus: the `Corpus`.
         speed: the `Speed`.
         seconds: that are left.
+        most: the most passes over the text.
     """
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
@@ -134,20 +139,23 @@ def fill_minutes(settings, corpus, speed, seconds):
     if batches.steps_per_epoch is not None or batches.jitter or batches.parts > 1:
         steps = min(batches.steps_per_epoch or steps, steps // batches.parts)
     else:
-        longest = max(min(_EPOCH_SECONDS, left / _EPOCHS), speed.validation / _VALIDATION_SHARE)
+        whole = min(left, most * steps * speed.step)
+        longest = max(min(_EPOCH_SECONDS, whole / _EPOCHS), speed.validation / _VALIDATION_SHARE)
         parts = max(min(round(steps * speed.step / longest), steps), 1)
         steps, batches = steps // parts, dataclasses.replace(batches, parts=parts)
-    epochs = max(round(left / (steps * speed.step + speed.validation)), 1)
+    epochs = max(round(min(left / (steps * speed.step + speed.validation), most * batches.parts)), 1)
     return dataclasses.replace(
         settings, batches=batches, training=dataclasses.replace(settings.training, epochs=epochs)
     )
 
 
-def describe_choice(settings, speed):
+def describe_choice(settings, speed, most=math.inf):
     """Returns a line on what was chosen by `fill_minutes`, and why."""
     training, batches = settings.training, settings.batches
     text = "the text" if batches.parts == 1 else f"a part of the text, of {batches.parts}"
     if batches.steps_per_epoch is not None:
         text = f"{batches.steps_per_epoch} batches"
-    step = f"a step takes {1e3 * speed.step:.1f} ms"
-    return f"Minutes: {training.minutes:g}, for {training.epochs} epochs of {text}, since {step}"
+    why = f"a step takes {1e3 * speed.step:.1f} ms"
+    if training.epochs > most * batches.parts - 0.5:
+        why = f"{most:g} readings of a text are enough: fewer minutes will do"
+    return f"Minutes: {training.minutes:g}, for {training.epochs} epochs of {text}, since {why}"

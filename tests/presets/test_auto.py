@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from kerasptb.presets import get_preset
@@ -25,6 +27,13 @@ def test_a_text_that_is_read_seldom_is_regularised_little():
     assert auto.fitted(0.2)["input_dropout"] == pytest.approx(0.307 * SMALL["input_dropout"], abs=1e-3)
     assert get_preset("small").fitted(1) == {}
     assert (auto.minutes, get_preset("small").minutes) == (30, None)
+
+
+def test_a_short_text_is_not_read_again_and_again():
+    auto = get_preset("auto")
+    assert [auto.most_passes(130_000, started) for started in (False, True)] == [40, 6]
+    assert [auto.most_passes(10**6, started) for started in (False, True)] == [100, 12]
+    assert get_preset("small").most_passes(1000, started=True) == math.inf
 
 
 def test_a_model_that_begins_with_weights_is_trained_at_a_lower_rate():

@@ -1,7 +1,9 @@
+import dataclasses
+
 import pytest
 
 from kerasptb.arguments import BatchArguments, ModelArguments, TrainingArguments
-from kerasptb.runs.budget import Speed, fill_minutes
+from kerasptb.runs.budget import Speed, describe_choice, fill_minutes
 from kerasptb.runs.settings import RunSettings
 
 
@@ -39,6 +41,24 @@ def test_epochs_fill_the_time(words, seconds, step, parts, epochs):
 def test_long_validations_come_seldom():
     filled = fill_minutes(settings_of(), Texts(2_000_011), Speed(0.1, 10.0, 2.0), 3600)
     assert filled.batches.parts == 10  # of 100 s, ten times as long as a validation
+
+
+@pytest.mark.parametrize(("seconds", "parts", "epochs"), [(1800, 2, 12), (60, 2, 12), (30, 2, 8)])
+def test_a_short_text_is_not_read_more_often_than_it_helps(seconds, parts, epochs):
+    # 100 steps of 0.05 s: six readings in 30 s, in at least 12 epochs, which are ten validations of 0.25 s long.
+    settings = dataclasses.replace(settings_of(), training=TrainingArguments(preset="auto", epochs=60, minutes=30.0))
+    filled = fill_minutes(settings, Texts(20_011), Speed(0.05, 0.25, 0.0), seconds, most=6)
+    assert (filled.batches.parts, filled.training.epochs) == (parts, epochs)
+
+
+def test_a_choice_says_why():
+    settings = dataclasses.replace(settings_of(), training=TrainingArguments(preset="auto", epochs=6, minutes=30.0))
+    assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 6) == (
+        "Minutes: 30, for 6 epochs of the text, since 6 readings of a text are enough: fewer minutes will do"
+    )
+    assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 7) == (
+        "Minutes: 30, for 6 epochs of the text, since a step takes 50.0 ms"
+    )
 
 
 def test_named_steps_stay():
