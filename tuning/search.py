@@ -15,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import keras
 import keras_tuner as kt
 
 import kerasptb
+from kerasptb.runs.recipe import precision_of, with_tokens
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
@@ -56,7 +58,7 @@ class SearchResult:
 
 def tune(
     data: kerasptb.Corpus | str | os.PathLike[str] | None = None,
-    space: kt.HyperModel | Callable[[kt.HyperParameters], Any] | None = None,
+    space: str | kt.HyperModel | Callable[[kt.HyperParameters], Any] | None = None,
     *,
     tuner: Literal["random", "bayesian", "hyperband"] | None = None,
     trials: int | None = None,
@@ -85,7 +87,8 @@ def tune(
 
     Args:
         data: what `kerasptb.load_corpus` takes; `None` for "auto".
-        space: the search space: a `LanguageModelSpace` (`None` for the default one), a `keras_tuner.HyperModel`, or a
+        space: the search space: a `LanguageModelSpace`; the name of a recipe to search around (`None` for "notebook",
+            or for "auto" of a text that is read in subwords or characters); a `keras_tuner.HyperModel`; or a
             function from hyperparameters to a compiled `kerasptb.LanguageModel`, whose weights are drawn anew for the
             training. A HyperModel with a `fit` of its own may train any model. The search calls `fit(hp, model,
             corpus=..., epochs=..., callbacks=..., verbose=0)`, which returns a History, a dict with "val_perplexity",
@@ -140,6 +143,8 @@ def tune(
     record = _resume(folder, named) if resume else _begin(folder, named)
     _check_packages(record["tuner"])
     record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
+    if isinstance(space, str) and not resume:
+        record["tokens"] = with_tokens(space, data, _reading(record)).get("tokens")
     data, corpus = _read(data, folder, record)
     space = _prepare_space(space, record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
@@ -320,11 +325,18 @@ def _settings(folder, record):
 def _prepare_space(space, record, corpus):
     """Returns the space, prepared for the data; raises if it is not the recorded one."""
     recorded = record.get("space")
+    if space is None and recorded is None:
+        space = "notebook" if corpus.vocabulary.kind == "words" else "auto"
+    if isinstance(space, str):
+        space = LanguageModelSpace.around(space, len(corpus.train), record["epochs"])
+        if record["precision"] is None:  # recorded, so that it does not depend on a worker's machine
+            policy = keras.config.dtype_policy()
+            record["precision"] = precision_of(space.preset, record["backend"] or "auto", policy)
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
-        if recorded is not None and recorded["class"] != ours:
+        if recorded["class"] != ours:
             raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
-        space = LanguageModelSpace() if recorded is None else LanguageModelSpace.from_config(recorded["config"])
+        space = LanguageModelSpace.from_config(recorded["config"])
     elif recorded is not None and recorded != (described := _describe(space)):
         raise SearchError(
             f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "

@@ -158,7 +158,7 @@ class LanguageModelSpace(kt.HyperModel):
         self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
     @classmethod
-    def around(cls, preset: str) -> Self:
+    def around(cls, preset: str, num_tokens: int | None = None, epochs: int | None = None) -> Self:
         """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
@@ -167,11 +167,16 @@ class LanguageModelSpace(kt.HyperModel):
 
         Args:
             preset: name of a recipe in `kerasptb.presets`.
+            num_tokens: of the training text, by which "auto" chooses the rows of a batch; `None` for a long text.
+            epochs: how often a trial reads it, by which "auto" regularises; `None` for the recipe's number.
         """
         if preset == "notebook":
             return cls()
+        recipe = get_preset(preset)
+        values = {**_values_of(recipe), **recipe.fitted(epochs or recipe.epochs)}
+        fixed = {} if num_tokens is None else recipe.sized(num_tokens, values["num_steps"])
         bounds: dict[str, Any] = {}
-        for name, value in _values_of(get_preset(preset)).items():
+        for name, value in values.items():
             sampling = _FIELDS[name].sampling
             if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):
                 continue
@@ -179,8 +184,10 @@ class LanguageModelSpace(kt.HyperModel):
                 bounds[name] = float(f"{value / sampling.around:.3g}"), float(f"{value * sampling.around:.3g}")
             else:
                 low, high = (0.1, 1.0) if name == "keep_prob" else (0.0, 0.9)
-                bounds[name] = round(max(value - sampling.around, low), 2), round(min(value + sampling.around, high), 2)
-        return cls(preset=preset, **bounds)
+                middle = max(round(value / sampling.step), 1) * sampling.step
+                ends = max(middle - sampling.around, low), min(middle + sampling.around, high)
+                bounds[name] = round(ends[0], 2), round(ends[1], 2)
+        return cls(preset=preset, **fixed, **bounds)
 
     def prepare(
         self,

@@ -30,8 +30,7 @@ def add_parser(commands):
 
 def execute(options):
     import_keras()
-    from kerasptb.tuning import LanguageModelSpace, tune
+    from kerasptb.tuning import tune
 
     values = arguments.as_arguments(options)
-    preset = values.pop("preset")
-    tune(space=None if preset is None else LanguageModelSpace.around(preset), **values)
+    tune(space=values.pop("preset"), **values)

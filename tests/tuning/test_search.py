@@ -18,6 +18,7 @@ from toy_spaces import SMALL, toy
 import kerasptb
 from kerasptb import runs, tuning
 from kerasptb.cli import main
+from kerasptb.ops.platform import why_not_native
 from kerasptb.tuning import stopping
 from kerasptb.tuning.records import read_trials
 
@@ -172,6 +173,23 @@ def test_a_space_of_ones_own_is_a_subclass(no_steps, texts, tmp_path):
     # Trials of another space would not be comparable.
     with pytest.raises(tuning.SearchError, match=r"keeps its space, toy_spaces\.WithoutDropout"):
         toy(texts, tmp_path, tuning.LanguageModelSpace(), trials=1, epochs=1, resume=True)
+
+
+def test_a_search_begins_where_a_training_of_the_text_does(tmp_path, monkeypatch):
+    """Words: the notebook. A text of one's own: `auto`, in its precision, in the rows and dropout that suit it."""
+    (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 2000)
+    begun = []
+    monkeypatch.setattr("kerasptb.tuning.search._search", lambda _, record, space, *__: begun.append((record, space)))
+    tuning.tune(tmp_path / "novel.txt", epochs=5, out=tmp_path / "own")
+    tuning.tune("sample", out=tmp_path / "words")
+    tuning.tune(tmp_path / "novel.txt", "characters", max_parameters=10**7, out=tmp_path / "characters")
+    (own, space), (_, of_words), (characters, _) = begun
+    assert [each[1].preset for each in begun] == ["auto", "notebook", "characters"]
+    assert (space.bounds["batch_size"], of_words.bounds["batch_size"]) == (4, [20, 30, 40, 60])
+    assert own["precision"] == space.precision == ("float32" if why_not_native("bfloat16") else "bfloat16")
+    assert [each["tokens"] for each in (own, characters)] == [None, "characters"]
+    # What is resumed is read as it was begun.
+    assert own["space"]["config"]["preset"] == "auto"
 
 
 def test_a_space_of_ones_own_is_a_function(no_steps, texts, tmp_path, corpus):

@@ -307,6 +307,15 @@ def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
     assert LanguageModelSpace.around("notebook").get_config() == LanguageModelSpace().get_config()
 
 
+def test_a_space_around_auto_is_for_the_text_and_the_epochs():
+    auto = get_preset("auto")
+    space = LanguageModelSpace.around("auto", num_tokens=30_000, epochs=5)
+    assert space.bounds["batch_size"] == auto.sized(30_000, 35)["batch_size"] == 8
+    assert auto.fitted(5)["output_dropout"] == pytest.approx(0.166, abs=0.001)
+    assert (space.bounds["output_dropout"], space.bounds["word_dropout"]) == ((0.0, 0.3), (0.0, 0.2))
+    assert space.bounds["num_steps"] == 35
+
+
 @pytest.mark.slow
 def test_a_tuner_of_kerastuners_own_searches_a_corpus(corpus, tmp_path):
     space = LanguageModelSpace(
