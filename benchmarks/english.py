@@ -4,15 +4,18 @@
     python -m benchmarks.english train FOLDER RUN [--minutes 60]
     rm -r kerasptb/runs/english; kerasptb export RUN --format run --to kerasptb/runs/english
     python -m benchmarks.english figures FOLDER RUN [--ptb FOLDER] [--csv FILE]
+    python -m benchmarks.english typed FOLDER RUN [--csv FILE]
     python -m benchmarks.english recited FOLDER RUN
     python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--rates 0.002 …] [--out FOLDER]
 
-`figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits; `recited` the longest
-runs of words in 1,000 samples that the training text has too; `starts` bits a byte of small texts, each alone and from
-the run, at equal minutes.
+`figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits; `typed` the share of
+keystrokes saved on the first 5,000 words of some of them, beside Presage (benchmarks/keyboard.py) with its own English;
+`recited` the longest runs of words in 1,000 samples that the training text has too; `starts` bits a byte of small
+texts, each alone and from the run, at equal minutes.
 """
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -21,8 +24,9 @@ import numpy as np
 
 import kerasptb
 from benchmarks import machine, texts
+from benchmarks.keyboard import Presage, type_text
 from kerasptb.data import Corpus
-from kerasptb.evaluation import evaluate_split
+from kerasptb.evaluation import evaluate_keyboard_on_text, evaluate_split
 from kerasptb.export import export_run
 from kerasptb.presets import small
 
@@ -35,6 +39,8 @@ _SMALL_TEXTS = {
     "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
     "800,000 words of manuals": (lambda folder: texts.text_of("manuals"), 800_000),
 }
+_TYPED, _TYPED_WORDS = ("novel-holmes", "test-manuals", "test-speeches", "changelog-pytest"), 5_000
+_PRESAGE_ENGLISH = "/usr/share/presage/database_en.db"  # of Debian's package libpresage-data
 _SAMPLES, _WORDS, _SHORTEST = 1000, 60, 5
 
 
@@ -81,10 +87,48 @@ def figures(options):
         machine.write_csv(options.csv, rows)
 
 
+def typed(options):
+    """Prints a row for each text and keyboard."""
+    run, rows = kerasptb.load_run(options.run), []
+    model = run.load_model()
+    for name in _TYPED:
+        text = first_words(options.folder / f"{name}.txt", _TYPED_WORDS)
+        with tempfile.TemporaryDirectory() as folder:
+            results = {"Presage": type_text(text, Presage(_PRESAGE_ENGLISH, folder).suggest)[0]}
+        for learn in (False, True):
+            result = evaluate_keyboard_on_text(model, run.vocabulary, text, learn=learn, keep_lines=True)
+            results["learning" if learn else "as trained"] = result
+        for keyboard, result in results.items():
+            row = {name: round(value, 4) for name, value in dataclasses.asdict(result).items()}
+            rows.append({"text": name, "keyboard": keyboard, **row})
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    if options.csv:
+        machine.write_csv(options.csv, rows)
+
+
+def first_words(path, number):
+    """Returns the first lines of a text, with so many words."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    counts = np.cumsum([len(line.split()) for line in lines])
+    return "".join(lines[: int(np.searchsorted(counts, number)) + 1])
+
+
+def sampled(run, number, num_words):
+    """Returns lists of words, sampled beside each other: what `run.generate` does, for many at a time."""
+    model, random, state = run.load_model(), np.random.default_rng(0), None
+    ids = [np.full(number, run.vocabulary.encode_typed("")[-1], np.int32)]
+    for _ in range(2 * num_words):
+        probabilities, state = model.stateless_next_word_probabilities(ids[-1][:, np.newaxis], state)
+        until = np.cumsum(probabilities.astype(np.float64), axis=1)
+        drawn = (until < random.random((number, 1)) * until[:, -1:]).sum(axis=1)
+        ids.append(drawn.astype(np.int32))
+    return [run.vocabulary.decode(row).split()[:num_words] for row in np.stack(ids[1:], axis=1)]
+
+
 def recited(options):
     """Prints the longest runs of words that samples share with the training text."""
     run = kerasptb.load_run(options.run)
-    samples = [run.generate(num_words=_WORDS, seed=seed).split() for seed in range(_SAMPLES)]
+    samples = sampled(run, _SAMPLES, _WORDS)
     text = (options.folder / "train.txt").read_text(encoding="utf-8").split()
     size = _SHORTEST
     wanted = {tuple(words[i : i + size]) for words in samples for i in range(len(words) - size + 1)}
@@ -113,10 +157,7 @@ def small_texts(folder):
     """Returns three texts, by name: the first words of each."""
     found = {}
     for name, (path, num_words) in _SMALL_TEXTS.items():
-        path = path(folder)  # noqa: PLW2901
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        counts = np.cumsum([len(line.split()) for line in lines])
-        found[name] = "".join(lines[: int(np.searchsorted(counts, num_words)) + 1])
+        found[name] = first_words(path(folder), num_words)
     return found
 
 
@@ -144,10 +185,13 @@ def starts(options):
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
+_PARTS = {part.__name__: part for part in (train, figures, typed, recited, starts)}
+
+
 def main(arguments=None):
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("train", "figures", "recited", "starts"))
+    parser.add_argument("what", choices=tuple(_PARTS))
     parser.add_argument("folder", type=Path, help="what benchmarks.english_text wrote")
     parser.add_argument("run", help="run folder, or english")
     parser.add_argument("--minutes", type=float, default=60)
@@ -157,7 +201,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=Path("runs/starts"))
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args(arguments)
-    {"train": train, "figures": figures, "recited": recited, "starts": starts}[options.what](options)
+    _PARTS[options.what](options)
 
 
 if __name__ == "__main__":

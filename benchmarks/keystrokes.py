@@ -1,10 +1,11 @@
 """How long a keystroke takes where a LiteRT file suggests whole words.
 
-    python -m benchmarks.keystrokes RUN [--characters N] [--csv FILE]
+    python -m benchmarks.keystrokes RUN [--text FILE] [--characters N] [--csv FILE]
 
-The first characters of the test text are typed one after another, and after each, three words are suggested that begin
-as typed. The interpreter has one thread. What was read before is kept: a keystroke reads the pieces of a word that has
-just ended, one a call, and those that the search for words of several pieces asks for, all of a round in a call.
+The first characters of the text, or of the run's test text, are typed one after another, and after each, three words
+are suggested that begin as typed. The interpreter has one thread. What was read before is kept: a keystroke reads the
+pieces of a word that has just ended, one a call, and those that the search for words of several pieces asks for, all of
+a round in a call.
 The times are of the clock, and of the processor, which other work on the machine does not add to.
 """
 
@@ -82,16 +83,20 @@ def main():
     """Runs the measurement from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
+    parser.add_argument("--text", type=Path, help="text to type (default: the run's test text)")
     parser.add_argument("--characters", type=int, default=3000, help="characters that are typed (default: 3000)")
     parser.add_argument("--csv", help="file to write the rows to")
     options = parser.parse_args()
     run = load_run(options.run)
-    text = run.vocabulary.decode(run.load_corpus().test[: options.characters])[: options.characters]
+    if options.text is None:
+        text = run.vocabulary.decode(run.load_corpus().test[: options.characters])
+    else:
+        text = options.text.read_text(encoding="utf-8")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, quantize in (("float32", False), ("8 bits", True)):
             path = export_litert(run, Path(folder, name, "model.tflite"), quantize=quantize)
-            measured = type_text(Keyboard(path, run.vocabulary), text)
+            measured = type_text(Keyboard(path, run.vocabulary), text[: options.characters])
             row = {"weights": name, "bytes": path.stat().st_size, "keystrokes": len(measured)}
             for column, (what, factor) in enumerate((("ms", 1000), ("processor_ms", 1000), ("calls", 1))):
                 for quantile in (0.5, 0.9, 0.99):

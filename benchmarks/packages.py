@@ -95,6 +95,18 @@ def wrapped(pattern, first=0, last=None):
     return read
 
 
+def entries(pattern):
+    """Reads the entries of a changelog in reStructuredText, without their numbers and marks."""
+
+    def read(package):
+        for paragraph in wrapped(pattern)(package):
+            text = re.sub(r"^\s*[-*] (`#\d+ <[^>]*>`_(, )?)+:\s", "", paragraph)
+            text = re.sub(r"(?::[\w:]+:)?`+~?([^`<]*?)(\s<[^>]*>)?`+_*", r"\1", text)
+            yield text.replace("**", "")
+
+    return read
+
+
 def novels_of_austen(*beginnings):
     """Reads novels from the package of R, by the words that they begin with."""
 

@@ -70,15 +70,19 @@ class KeyboardEvaluation:
     keys: int
 
 
-class _Counts:
-    """What was typed so far."""
+class TypedCounts:
+    """What was typed so far.
 
-    def __init__(self, keys):
+    Args:
+        keys: number of words shown at a time.
+    """
+
+    def __init__(self, keys: int) -> None:
         self._keys = keys
         self._words = self._characters = self._keystrokes = self._at_best = self._top1 = self._top3 = 0
 
-    def add(self, units, shown):
-        """Adds what stands between two spaces, a list of `Unit`s and one of when keys show each."""
+    def add(self, units: Sequence[Unit], shown: Sequence[Shown]) -> None:
+        """Adds what stands between two spaces, its units and when keys show each."""
         for unit, when in zip(units, shown, strict=True):
             in_full = len(unit.text) + (unit is units[-1])  # the space after it all
             self._characters += in_full
@@ -90,7 +94,8 @@ class _Counts:
         self._top1 += rank is not None and rank < 1
         self._top3 += rank is not None and rank < 3
 
-    def result(self):
+    def result(self) -> KeyboardEvaluation:
+        """Returns the `KeyboardEvaluation`."""
         words, characters = max(self._words, 1), max(self._characters, 1)
         return KeyboardEvaluation(
             top1=self._top1 / words,
@@ -119,7 +124,7 @@ class Typist:
         self._place = np.full(len(vocabulary), -1)
         self._place[self._index.sorted_ids] = np.arange(len(self._index.sorted_ids))
         self._spans: dict[int, np.ndarray] = {}
-        self._counts = _Counts(keys)
+        self._counts = TypedCounts(keys)
 
     def type(self, scores: np.ndarray, ids: np.ndarray) -> None:
         """Types words, each with a space after it.
@@ -261,7 +266,7 @@ def _type_words(model, vocabulary, parts, keys, cache, learn):
         raise DataError(_NOTHING)
     pairs = [pair for part in parts for _, pair in part if pair]
     found = iter([None, *_find_words(model, vocabulary, pairs, keys, cache, learn)])  # the first is read only
-    counts = _Counts(keys)
+    counts = TypedCounts(keys)
     for part in parts:
         units, shown = [unit for unit, _ in part], [next(found) if pair else Shown() for _, pair in part]
         if None not in units and None not in shown:
@@ -279,7 +284,7 @@ def _type_pieces(model, tokenizer, ids, keys, cache, learn):
     if not any(typed):
         raise DataError(_NOTHING)
     found = iter(find_units(model, tokenizer, ids, [unit for part in parts for unit in part], keys, learn))
-    counts = _Counts(keys)
+    counts = TypedCounts(keys)
     for part, is_typed in zip(parts, typed, strict=True):
         shown = list(itertools.islice(found, len(part)))
         if is_typed:
