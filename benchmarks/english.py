@@ -6,16 +6,17 @@
     python -m benchmarks.english figures FOLDER RUN [--ptb FOLDER] [--csv FILE]
     python -m benchmarks.english typed FOLDER RUN [--csv FILE]
     python -m benchmarks.english recited FOLDER RUN
-    python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--rates 0.002 …] [--out FOLDER]
+    python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--epochs 3 6 …] [--rates 0.002 …] [--out FOLDER]
 
 `figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits; `typed` the share of
 keystrokes saved on the first 5,000 words of some of them, beside Presage (benchmarks/keyboard.py) with its own English;
 `recited` the longest runs of words in 1,000 samples that the training text has too; `starts` bits a byte of small
-texts, each alone and from the run, at equal minutes.
+texts, each alone for some minutes, and from the run for as many or for some epochs.
 """
 
 import argparse
 import dataclasses
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 
 import kerasptb
 from benchmarks import machine, texts
-from benchmarks.keyboard import Presage, type_text
+from benchmarks.keyboard import Presage, type_units, units_of_text
 from kerasptb.data import Corpus
 from kerasptb.evaluation import evaluate_keyboard_on_text, evaluate_split
 from kerasptb.export import export_run
@@ -37,7 +38,7 @@ _RATES = [name for name in small.MODEL if name.endswith(("_dropout", "_regulariz
 _SMALL_TEXTS = {
     "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
     "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
-    "800,000 words of manuals": (lambda folder: texts.text_of("manuals"), 800_000),
+    "800,000 words of a FAQ": (lambda folder: texts.text_of("book"), 800_000),
 }
 _TYPED, _TYPED_WORDS = ("novel-holmes", "test-manuals", "test-speeches", "changelog-pytest"), 5_000
 _PRESAGE_ENGLISH = "/usr/share/presage/database_en.db"  # of Debian's package libpresage-data
@@ -94,7 +95,7 @@ def typed(options):
     for name in _TYPED:
         text = first_words(options.folder / f"{name}.txt", _TYPED_WORDS)
         with tempfile.TemporaryDirectory() as folder:
-            results = {"Presage": type_text(text, Presage(_PRESAGE_ENGLISH, folder).suggest)[0]}
+            results = {"Presage": type_units(units_of_text(text), Presage(_PRESAGE_ENGLISH, folder).suggest)[0]}
         for learn in (False, True):
             result = evaluate_keyboard_on_text(model, run.vocabulary, text, learn=learn, keep_lines=True)
             results["learning" if learn else "as trained"] = result
@@ -169,19 +170,22 @@ def starts(options):
         path = options.out / f"{name.replace(',', '').replace(' ', '-')}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        for start, rate in [("none", None), *((options.run, rate) for rate in options.rates)]:
+        from_run = itertools.product([options.run], options.rates or [None], options.epochs or [None])
+        for start, rate, epochs in [("none", None, None), *from_run]:
+            row = {"from": Path(start).name, "learning_rate": rate, "epochs": epochs}
             run = kerasptb.train(
                 path,
                 "auto",
-                minutes=options.minutes,
+                minutes=options.minutes if epochs is None else None,
+                epochs=epochs,
                 start_from=start,
                 learning_rate=rate,
                 seed=1,
-                out=options.out / f"{path.stem}-{rate}-{options.minutes:g}",
+                out=options.out / "-".join(map(str, (path.stem, *row.values()))),
                 verbose=0,
             )
-            row = {"text": name, "from": start, "learning_rate": rate, "minutes": options.minutes}
-            row |= {name: run.metrics[name] for name in ("epochs", "best_epoch", "test_bits_per_byte")}
+            row = {"text": name, **row, "passes": len(run.history) / run.settings.batches.parts}
+            row |= {name: run.metrics[name] for name in ("best_epoch", "test_bits_per_byte")}
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
@@ -196,7 +200,8 @@ def main(arguments=None):
     parser.add_argument("run", help="run folder, or english")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--ptb", type=Path, help="folder of the Penn Treebank, for its test text")
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.005, 0.002, 0.0005])
+    parser.add_argument("--epochs", type=int, nargs="+", help="of `starts`: in place of minutes, from the run")
+    parser.add_argument("--rates", type=float, nargs="+", help="of `starts`: learning rates in place of the default")
     parser.add_argument("--only", help="of `starts`: one text, such as 10,000")
     parser.add_argument("--out", type=Path, default=Path("runs/starts"))
     parser.add_argument("--csv", type=Path)

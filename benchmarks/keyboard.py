@@ -31,10 +31,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from kerasptb.data import EOS, Subwords
+from kerasptb.data import EOS, UNK, Subwords
 from kerasptb.evaluation import Typist, evaluate_keyboard
 from kerasptb.evaluation.keyboard import TypedCounts
-from kerasptb.evaluation.written_text import Shown, read_parts
+from kerasptb.evaluation.written_text import Shown, Unit, read_parts
 from kerasptb.export import export_litert
 from kerasptb.runs import load_run
 
@@ -176,16 +176,31 @@ def count_trigrams(lines, folder):
     return database
 
 
-def type_text(text, suggest):
+def units_of_text(text):
+    """Yields what stands between white space in a text, a list of `Unit`s each; `[None]` for a line's end."""
+    tokenizer, begins = Subwords.characters(), True
+    for part in read_parts(tokenizer, tokenizer.encode_typed(text)):
+        if begins and None not in part:  # the keys show a line's first word, too
+            part[0] = dataclasses.replace(part[0], lead=" ")
+        begins = None in part
+        yield part
+
+
+def units_of_words(words):
+    """Yields the same of a text of words, each a `Unit` as a whole."""
+    for word in words:
+        yield [None if word == EOS else Unit(word, " ", is_named=word not in (UNK, "N"))]
+
+
+def type_units(parts, suggest):
     """Returns the `KeyboardEvaluation` of a text, and the seconds of each call.
 
     Args:
-        text: the text, a paragraph a line.
+        parts: what `units_of_text` yields.
         suggest: function from the line so far to three words in small letters.
     """
-    tokenizer, counts, seconds = Subwords.characters(), TypedCounts(keys=3), []
-    line = ""
-    for part in read_parts(tokenizer, tokenizer.encode_typed(text)):
+    counts, seconds, line = TypedCounts(keys=3), [], ""
+    for part in parts:
         if None in part:
             line = ""
             continue
@@ -211,8 +226,8 @@ def type_with_presage(corpus, ids):
     words = corpus.vocabulary.words
     with tempfile.TemporaryDirectory() as folder:
         database = count_trigrams(" ".join(words[i] for i in corpus.train).split(EOS), folder)
-        text = " ".join(words[i] for i in ids[1:]).replace(f" {EOS} ", "\n")  # the others read the first word, too
-        result, seconds = type_text(text, Presage(database, folder).suggest)
+        parts = units_of_words(words[i] for i in ids[1:])  # the others read the first word, too
+        result, seconds = type_units(parts, Presage(database, folder).suggest)
         size = database.stat().st_size
     return result, {"milliseconds": round(1000 * float(np.mean(seconds)), 2), "bytes": size}
 

@@ -1,6 +1,6 @@
 """How fast the two operations are, forward and backward, over sizes, side by side with other implementations.
 
-    python -m benchmarks.ops [--rounds 5] [--quick | --random N] [--avx2] [--only NAME …] [--csv FILE]
+    python -m benchmarks.ops [--rounds 5] [--quick | --characters | --random N] [--avx2] [--only NAME …] [--csv FILE]
 
 One size at a time differs from the notebook model's, or all are drawn at random. Every contender has its own process,
 and only one of them runs at a time. At each size all take turns, for several rounds, so that disturbances of the
@@ -25,8 +25,8 @@ LSTM = {"operation": "lstm", "batch": 60, "steps": 20, "features": 256, "units":
 LINEAR_CROSS_ENTROPY = {"operation": "linear_cross_entropy", "words": 1200, "features": 128, "vocabulary": 10000}
 # A model of characters has long rows and few tokens: those of the Penn Treebank, and all bytes.
 CHARACTERS = [
-    {"operation": "lstm", "batch": 32, "steps": 200, "features": 512, "units": 512},
-    *({"operation": "linear_cross_entropy", "words": 6400, "features": 512, "vocabulary": v} for v in (50, 256)),
+    {"operation": "lstm", "batch": 32, "steps": 200, "features": 640, "units": 640},
+    *({"operation": "linear_cross_entropy", "words": 6400, "features": 640, "vocabulary": v} for v in (50, 256)),
 ]
 _MOST_FLOPS_DRAWN = 25e9  # a tenth of a second
 SWEEPS = {
@@ -50,7 +50,7 @@ def sizes(quick=False):
                 size["features"] = value  # a layer on a layer of its own size
             if size not in chosen:
                 chosen.append(size)
-    return chosen + CHARACTERS
+    return chosen if quick else chosen + CHARACTERS
 
 
 def random_sizes(number, seed):
@@ -138,6 +138,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--quick", action="store_true", help="only the ends of each sweep")
+    chosen.add_argument("--characters", action="store_true", help="only the sizes of a model of characters")
     chosen.add_argument("--random", type=int, metavar="N", help="N sizes drawn at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sizes drawn (default: 1)")
     machine.add_options(parser, CONTENDERS)
@@ -147,7 +148,11 @@ def main():
 
     contenders = [Contender(name) for name in options.only]
     rows, failed = [], set()
-    for size in random_sizes(options.random, options.seed) if options.random else sizes(options.quick):
+    if options.random:
+        to_measure = random_sizes(options.random, options.seed)
+    else:
+        to_measure = CHARACTERS if options.characters else sizes(options.quick)
+    for size in to_measure:
         print(" ".join(f"{key}={value}" for key, value in size.items()), flush=True)
         results = {contender.name: [] for contender in contenders}
         for _ in range(options.rounds):

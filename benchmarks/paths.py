@@ -31,7 +31,7 @@ STEPS = 12  # of a turn of `fit`; the first two, in which it begins, are not cou
 SIZES = (
     {"batch": 60, "steps": 20, "features": 200, "units": 256},
     {"batch": 20, "steps": 70, "features": 400, "units": 1150},
-    {"batch": 32, "steps": 200, "features": 512, "units": 512},
+    {"batch": 32, "steps": 200, "features": 640, "units": 640},
 )
 # Name -> arguments of the layer, and of its call those that `call_arguments` makes.
 VARIANTS = {

@@ -77,8 +77,9 @@ def train(
             else "notebook", or for that of the resumed run.
         epochs: total number of epochs; `None` for the preset's. With `resume=True`, a larger number trains longer.
         minutes: about how long the training takes on this machine, in place of `epochs`: as many as fit, by the time of
-            some steps before it. An epoch then reads a part of a long text, see `make_dataset`, so that there is a
-            first one soon. `None` for what `epochs` take; with "auto" and no epochs, for 30.
+            some steps before it, or as help a short text (see `presets`). An epoch then reads a part of a long text
+            (see `make_dataset`), so that there is a first one soon. `None` for what `epochs` take; with "auto" and no
+            epochs, for 30.
         steps_per_epoch: number of batches of an epoch, the first ones of the text; `None` for all.
         batch_size: rows of a batch; `None` for the preset's.
         num_steps: words of a row; `None` for the preset's.

@@ -19,12 +19,14 @@ import keras
 import keras_tuner as kt
 
 import kerasptb
+from kerasptb.arguments import ModelArguments
+from kerasptb.presets import get_preset
 from kerasptb.runs.recipe import precision_of, with_tokens
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
 from kerasptb.tuning.records import PROJECT, TrialView, read_search, read_trials, reset_attempts, write_search
-from kerasptb.tuning.search_space import LanguageModelSpace, overrides_fit
+from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json
@@ -96,9 +98,9 @@ def tune(
         tuner: "random", "bayesian" or "hyperband"; `None` for "bayesian".
         trials: number of trials; `None` for 20. A search that is resumed may be given more.
         epochs: epochs of a trial that is not stopped; `None` for 15.
-        max_parameters: the most parameters a model may have; `None` for the notebook's 3,955,088. A
-            `LanguageModelSpace` keeps within it. A model of another space that exceeds it is not trained; its trial is
-            recorded as rejected.
+        max_parameters: the most parameters a model may have; `None` for the notebook's 3,955,088, or for those of a
+            larger recipe that is named. A `LanguageModelSpace` keeps within it. A model of another space that exceeds
+            it is not trained; its trial is recorded as rejected.
         workers: number of worker processes on this machine, each with its share of the cores, beside a chief; `None`
             runs one trial after another in this process.
         max_hours: time limit in hours, counted from this start. After it no trial begins, and running trials stop at
@@ -111,7 +113,7 @@ def tune(
         vocabulary_size: the most tokens, see `kerasptb.load_corpus`. `None` for all words, or for what suits the text.
         keep_lines: whether each line is a paragraph, see `kerasptb.load_corpus`; `None` for not.
         backend: see `kerasptb.LanguageModel`.
-        precision: see `kerasptb.LanguageModel`.
+        precision: see `kerasptb.LanguageModel`; `None` for "float32", or as a recipe wishes that is named.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
         early_stopping: end hopeless trials early (see `TrialEarlyStopping`); Hyperband does so itself. `None` for True.
         max_failures: number of failures for one reason after which the search ends; `None` for 3.
@@ -146,6 +148,8 @@ def tune(
     if isinstance(space, str) and not resume:
         record["tokens"] = with_tokens(space, data, _reading(record)).get("tokens")
     data, corpus = _read(data, folder, record)
+    if not resume:
+        space = _choose_space(space, record, corpus, named)
     space = _prepare_space(space, record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
@@ -322,16 +326,30 @@ def _settings(folder, record):
     return SearchSettings(**SearchArguments.named(record), folder=folder, deadline=record["deadline"])
 
 
+def _choose_space(space, record, corpus, named):
+    """Returns the space of a new search, and records what one around a recipe needs, where it is not named."""
+    if space is None:
+        space = "notebook" if corpus.vocabulary.kind == "words" else "auto"
+    if not isinstance(space, str):
+        return space
+    if "max_parameters" not in named:
+        model = ModelArguments(**get_preset(space).model_arguments(len(corpus.vocabulary)))
+        sizes = model.vocabulary_size, model.embedding_size, model.units, model.tie_embeddings
+        record["max_parameters"] = max(record["max_parameters"], count_parameters(*sizes))
+    if "precision" not in named:
+        record["precision"] = precision_of(space, record["backend"] or "auto", keras.config.dtype_policy())
+    return _around(space, record, corpus)
+
+
+def _around(preset, record, corpus):
+    return LanguageModelSpace.around(preset, len(corpus.train), record["epochs"])
+
+
 def _prepare_space(space, record, corpus):
     """Returns the space, prepared for the data; raises if it is not the recorded one."""
     recorded = record.get("space")
-    if space is None and recorded is None:
-        space = "notebook" if corpus.vocabulary.kind == "words" else "auto"
     if isinstance(space, str):
-        space = LanguageModelSpace.around(space, len(corpus.train), record["epochs"])
-        if record["precision"] is None:  # recorded, so that it does not depend on a worker's machine
-            policy = keras.config.dtype_policy()
-            record["precision"] = precision_of(space.preset, record["backend"] or "auto", policy)
+        space = _around(space, record, corpus)
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
         if recorded["class"] != ours:

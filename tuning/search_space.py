@@ -162,13 +162,13 @@ class LanguageModelSpace(kt.HyperModel):
         """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
-        scale; each rate of dropout that the recipe has, or the `keep_prob` that stands for them, from 0.15 below
-        to 0.15 above it. The notebook's recipe has the default space.
+        scale; each rate of dropout that the recipe has, or the `keep_prob` that stands for them, from 0.15 below the
+        multiple of 0.05 next to it to 0.15 above that. The notebook's recipe has the default space.
 
         Args:
             preset: name of a recipe in `kerasptb.presets`.
             num_tokens: of the training text, by which "auto" chooses the rows of a batch; `None` for a long text.
-            epochs: how often a trial reads it, by which "auto" regularises; `None` for the recipe's number.
+            epochs: of a trial, by which "auto" regularises; `None` for the recipe's number.
         """
         if preset == "notebook":
             return cls()

@@ -40,7 +40,7 @@ class SearchArguments(Arguments):
         "no model has more",
         NOTEBOOK_PARAMETERS,
         option=True,
-        shown=f"{NOTEBOOK_PARAMETERS}, the notebook's number",
+        shown=f"{NOTEBOOK_PARAMETERS}, the notebook's number, or a larger preset's",
     )
     steps_per_epoch: int | None = argument(
         Whole(), _BATCHES["steps_per_epoch"].help, None, optional=True, option=True, metavar="N"
@@ -53,7 +53,7 @@ class SearchArguments(Arguments):
         _MODEL["backend"].kind, _MODEL["backend"].help, None, optional=True, option=True, shown="auto"
     )
     precision: str | None = argument(
-        _MODEL["precision"].kind, _MODEL["precision"].help, None, optional=True, option=True, shown="float32"
+        _MODEL["precision"].kind, _MODEL["precision"].help, None, optional=True, option=True, shown="the recipe's"
     )
     seed: int | None = argument(
         Whole(0), "of the draws and of every training", None, optional=True, option=True, shown="drawn, and recorded"

@@ -10,7 +10,10 @@ def add_parser(commands):
     command = arguments.add_command(commands, "tune", execute, "search for a better model with KerasTuner")
     arguments.add_data(command, "auto, or the resumed search's")
     command.add_argument(
-        "--preset", choices=sorted(PRESETS), help="search around this recipe: its learning rate and its regularisation"
+        "--preset",
+        choices=sorted(PRESETS),
+        help="search around this recipe: its learning rate and its regularisation (default: notebook, with its sizes, "
+        "too; auto for a text in subwords or characters)",
     )
     arguments.add_fields(command, (field for field in SearchArguments.fields().values() if field.option))
     arguments.add_fields(command, START_ARGUMENTS.values())

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # A text of so many bytes is kept encoded in the cache folder, and not in memory.
 STORED_BYTES = 1 << 26
+# A text is judged by so many bytes, and has a word for unknown ones if that stands once in so many.
+_JUDGED, _UNKNOWN_IN = 1 << 24, 10_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,8 +115,9 @@ def load_corpus(
         tokens: what the text is cut into. "words": what stands between white space, and `<eos>` at each line's end.
             "subwords": pieces of words, and of a word as a whole where it is frequent; made of the training text by
             byte-level byte-pair encoding. "characters": the bytes of UTF-8. Of these two nothing is ever unknown.
-            `None` for "words" if the training text has the word `<unk>`, as PTB and the sample have, else "subwords".
-            If it has, a line is a paragraph in any case, its words with one space between them.
+            `None` for "words" if `<unk>` stands in the training text once in 10,000 bytes or more, as in PTB and the
+            sample, else "subwords". If it does, a line is a paragraph in any case, its words with one space between
+            them.
         vocabulary: the tokenizer to read the text with, as when a trained model is evaluated. By default that of
             the training text: of words, ids by falling count, then by word.
         vocabulary_size: the most tokens. Of words, at least 3: the most frequent ones, `<unk>` and `<eos>` among them;
@@ -152,9 +155,11 @@ def load_corpus(
         vocabulary = Subwords.characters()
     cache_dir = None if cache_dir is None else Path(cache_dir)
     raw = find_corpus(data, cache_dir)
+    usual = usual_tokens(raw)
     if tokens is None:
-        tokens = usual_tokens(raw) if vocabulary is None else vocabulary.kind
-    reading = _Reading(raw, tokens, vocabulary, vocabulary_size, keep_lines)
+        tokens = usual if vocabulary is None else vocabulary.kind
+    of_words = usual == "words" and tokens != "words"
+    reading = _Reading(raw, tokens, vocabulary, vocabulary_size, keep_lines or of_words, of_words)
     if sum(file.size for file in raw.files.values()) < STORED_BYTES:
         return reading.encode()
     stored = StoredTexts(cache_dir or default_cache())
@@ -174,22 +179,22 @@ class _Reading:
     vocabulary: Tokenizer | None
     vocabulary_size: int | None
     keep_lines: bool
+    of_words: bool
 
     def encode(self, folder=None):
         """Returns the corpus, its ids in memory, or in the files of a folder."""
         if self.tokens == "words":
             read = encode_words(self.raw.files, self.vocabulary, self.vocabulary_size, folder)
         else:
-            of_words = usual_tokens(self.raw) == "words"
-            read = encode_paragraphs(
-                self.raw.files, self.vocabulary, self.vocabulary_size, self.keep_lines, of_words, folder
-            )
+            how = self.vocabulary, self.vocabulary_size, self.keep_lines, self.of_words
+            read = encode_paragraphs(self.raw.files, *how, folder)
         return self._corpus(*read)
 
     def stored(self, texts):
         """Returns the corpus with ids that lie in the cache folder, where they are found, or encoded once."""
         files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in self.raw.paths]
         text = {"location": self.raw.location, "files": files, "keep_lines": self.keep_lines}
+        text |= {"of_words": True} if self.of_words else {}
         made_with = [self.tokens, self.vocabulary_size] if self.vocabulary is None else []
         if found := texts.find(text, made_with, self.vocabulary):
             description, ids, tokenizer = found
@@ -212,15 +217,17 @@ class _Reading:
 def usual_tokens(raw: RawCorpus) -> Tokens:
     """Returns what a text is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
 
+    One that comes once in a long text, as in a manual, is no such word.
+
     Args:
         raw: the `RawCorpus`.
     """
-    unk, before = UNK.encode(), b""
+    seen, size = 0, 0
     for chunk in raw.train.chunks():
-        if unk in before + chunk:
-            return "words"
-        before = chunk[-len(unk) :]
-    return "subwords"
+        seen, size = seen + chunk.count(UNK.encode()), size + len(chunk)
+        if size >= _JUDGED:
+            break
+    return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
 
 
 def _counted(ids, tokenizer):

@@ -99,7 +99,7 @@ def encode_paragraphs(
         tokenizer: the tokenizer; `None` makes one of byte-pair encoding from the training text.
         vocabulary_size: the most subwords of that; `None` for as many as suit the text's size.
         keep_lines: whether each line is a paragraph.
-        of_words: whether each line is a paragraph of words, with one space between two of them.
+        of_words: whether lines are of words, and are read with one space between two of them.
         folder: as for `encode_words`.
 
     Raises:
@@ -107,7 +107,7 @@ def encode_paragraphs(
     """
 
     def read(split):
-        paragraphs, lines = Paragraphs(keep_lines or of_words), iter_lines(files[split])
+        paragraphs, lines = Paragraphs(keep_lines), iter_lines(files[split])
         if of_words:
             lines = (" ".join(line.split()) for line in lines)
         return paragraphs, paragraphs.read(lines)

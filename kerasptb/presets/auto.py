@@ -29,9 +29,8 @@ _MOST_PASSES, _MOST_STARTED = {True: 40, False: 100}, {True: 6, False: 12}  # by
 _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows
 
 
-def sized(num_tokens, num_steps):
+def sized(num_tokens, num_steps, rows=MODEL["batch_size"]):
     """Returns the model's arguments for a training text of so many tokens in rows of so many, a dict."""
-    rows = MODEL["batch_size"]
     while rows > 1 and num_tokens < _STEPS * rows * num_steps:
         rows //= 2
     return {"batch_size": rows}

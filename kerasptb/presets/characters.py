@@ -25,4 +25,8 @@ EPOCHS = 14
 TOKENS = "characters"
 PRECISION = "bfloat16"
 training = small.training
-sized = auto.sized
+
+
+def sized(num_tokens, num_steps):
+    """Returns the model's arguments for a training text of so many characters in rows of so many, a dict."""
+    return auto.sized(num_tokens, num_steps, MODEL["batch_size"])

@@ -91,6 +91,7 @@ def plan_training(corpus, settings, named, deadline, callbacks=()):
             )
         speed = time_training(corpus, settings, callbacks)
         most = recipe.most_passes(len(corpus.train), started=settings.training.start_from is not None)
+        most = math.inf if settings.batches.steps_per_epoch is not None else most  # epochs read a part of the text
         settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
         choice = describe_choice(settings, speed, most)
     passes = settings.training.epochs / settings.batches.parts
@@ -157,5 +158,5 @@ def describe_choice(settings, speed, most=math.inf):
         text = f"{batches.steps_per_epoch} batches"
     why = f"a step takes {1e3 * speed.step:.1f} ms"
     if training.epochs > most * batches.parts - 0.5:
-        why = f"{most:g} readings of a text are enough: fewer minutes will do"
+        why += f" and it is read {most:g} times at most"
     return f"Minutes: {training.minutes:g}, for {training.epochs} epochs of {text}, since {why}"

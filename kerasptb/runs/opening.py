@@ -86,10 +86,13 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     """Makes a run folder; raises before that for what cannot be trained."""
     data = "auto" if data is None else data
     reading = {name: value for name, value in reading.items() if value is not None}
-    reading = with_tokens(asked["training"].get("preset"), data, reading)
-    source, asked, reading = choose_start(data, asked, reading)
+    preset = asked["training"].get("preset")
+    source, asked, reading = choose_start(data, asked, with_tokens(preset, data, reading))
+    if preset is None and source is not None:
+        preset = source.settings.training.preset
+        reading = with_tokens(preset, data, reading)
     corpus = load_corpus(data, **reading)
-    preset = asked["training"].get("preset") or _preset_of(source, corpus)
+    preset = preset or ("notebook" if corpus.vocabulary.kind == "words" else "auto")
     arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source)
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
@@ -123,13 +126,6 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     if out is None:
         out = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     return Job(create_run(out, settings, corpus.vocabulary), corpus, model, source, begin, choice)
-
-
-def _preset_of(source, corpus):
-    """Returns the recipe of a training that names none."""
-    if source is not None:
-        return source.settings.training.preset
-    return "notebook" if corpus.vocabulary.kind == "words" else "auto"
 
 
 def _resume(data, asked, reading, out, workers):

@@ -85,7 +85,14 @@ def test_words_that_occur_once_train_the_unknown_word_that_other_texts_need(tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [("a <unk> b\n", "words"), ("a b c\n", "subwords"), ("a\n" * (1 << 21) + "<unk>\n", "words")]
+    ("text", "kind"),
+    [
+        ("a <unk> b\n", "words"),
+        ("a b c\n", "subwords"),
+        ("a\n" * 4997 + "<unk>\n", "words"),  # 10,000 bytes
+        ("a\n" * 4998 + "<unk>\n", "subwords"),
+        (("a\n" * 4000 + "<unk>\n") * 2200 + "a\n" * (1 << 22), "words"),  # by the first 16 MB
+    ],
 )
 def test_a_text_with_a_word_for_the_unknown_is_read_as_words_and_any_other_as_subwords(tmp_path, text, kind):
     write(tmp_path, train=text, valid="a b\n", test="a b\n")

@@ -54,7 +54,7 @@ def test_a_short_text_is_not_read_more_often_than_it_helps(seconds, parts, epoch
 def test_a_choice_says_why():
     settings = dataclasses.replace(settings_of(), training=TrainingArguments(preset="auto", epochs=6, minutes=30.0))
     assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 6) == (
-        "Minutes: 30, for 6 epochs of the text, since 6 readings of a text are enough: fewer minutes will do"
+        "Minutes: 30, for 6 epochs of the text, since a step takes 50.0 ms and it is read 6 times at most"
     )
     assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 7) == (
         "Minutes: 30, for 6 epochs of the text, since a step takes 50.0 ms"

@@ -21,6 +21,7 @@ from kerasptb.cli import main
 from kerasptb.ops.platform import why_not_native
 from kerasptb.tuning import stopping
 from kerasptb.tuning.records import read_trials
+from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS
 
 
 @pytest.fixture(scope="module")
@@ -175,21 +176,24 @@ def test_a_space_of_ones_own_is_a_subclass(no_steps, texts, tmp_path):
         toy(texts, tmp_path, tuning.LanguageModelSpace(), trials=1, epochs=1, resume=True)
 
 
-def test_a_search_begins_where_a_training_of_the_text_does(tmp_path, monkeypatch):
+def test_a_search_is_around_the_recipe_for_the_text(tmp_path, monkeypatch):
     """Words: the notebook. A text of one's own: `auto`, in its precision, in the rows and dropout that suit it."""
     (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 2000)
     begun = []
     monkeypatch.setattr("kerasptb.tuning.search._search", lambda _, record, space, *__: begun.append((record, space)))
     tuning.tune(tmp_path / "novel.txt", epochs=5, out=tmp_path / "own")
     tuning.tune("sample", out=tmp_path / "words")
-    tuning.tune(tmp_path / "novel.txt", "characters", max_parameters=10**7, out=tmp_path / "characters")
+    tuning.tune(tmp_path / "novel.txt", "characters", out=tmp_path / "characters")
     (own, space), (_, of_words), (characters, _) = begun
     assert [each[1].preset for each in begun] == ["auto", "notebook", "characters"]
     assert (space.bounds["batch_size"], of_words.bounds["batch_size"]) == (4, [20, 30, 40, 60])
     assert own["precision"] == space.precision == ("float32" if why_not_native("bfloat16") else "bfloat16")
     assert [each["tokens"] for each in (own, characters)] == [None, "characters"]
-    # What is resumed is read as it was begun.
     assert own["space"]["config"]["preset"] == "auto"
+    # A recipe that is larger than the notebook's is not made narrower.
+    assert (own["max_parameters"], characters["max_parameters"]) == (NOTEBOOK_PARAMETERS, 5_444_864)
+    with pytest.raises(ValueError, match=r"Received: max_parameters=1000$"):
+        tuning.tune("sample", "medium", max_parameters=1000, out=tmp_path / "narrow")
 
 
 def test_a_space_of_ones_own_is_a_function(no_steps, texts, tmp_path, corpus):
