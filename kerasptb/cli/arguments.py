@@ -47,7 +47,7 @@ _SHARED = {
     "--json": {"action": "store_true", "help": "print one JSON object"},
     "--tokens": {
         "choices": get_args(Tokens),
-        "help": "what a text is cut into (default: words if its training text has the word <unk>, else subwords)",
+        "help": "what a text is cut into (default: words if <unk> is often in its training text, else subwords)",
     },
     "--tokenizer": {
         "metavar": "FILE",

@@ -244,6 +244,17 @@ def test_a_recipe_of_characters_reads_them_unless_other_tokens_are_named(no_step
     assert run.vocabulary.kind == run.config["data"]["tokens"] == kind
 
 
+def test_what_begins_with_a_run_of_characters_reads_characters(no_steps, tmp_path):
+    (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
+    size = {"num_steps": 20, "batch_size": 2, "epochs": 1, "verbose": 0}
+    source = kerasptb.train(
+        tmp_path / "novel.txt", "characters", out=tmp_path / "source", units=8, embedding_size=8, **size
+    )
+    (tmp_path / "letters.txt").write_text("It was the worst of times.\n" * 400)
+    run = kerasptb.train(tmp_path / "letters.txt", start_from=source.folder, out=tmp_path / "run", **size)
+    assert (run.vocabulary.kind, run.config["training"]["preset"]) == ("characters", "characters")
+
+
 def test_a_text_of_ones_own_takes_the_recipe_for_its_size(no_steps, tmp_path, monkeypatch):
     corpus = subword_corpus(tmp_path)
     run = kerasptb.train(corpus, epochs=2, out=tmp_path / "run", **SIZE)
