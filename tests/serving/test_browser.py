@@ -450,6 +450,7 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
         page.type("The cat ")
         page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
         assert "over 2 subwords" in browser.find_element(By.ID, "summary").text
+        assert not browser.find_element(By.CSS_SELECTOR, "#legend .unknown").is_displayed()  # none is unknown
         page.wait(lambda: {"end of paragraph", ",", "."} & set(page.bars))
         page.type("s")
         page.wait(lambda: page.words and all(word.startswith("s") for word in page.words))

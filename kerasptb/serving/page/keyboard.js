@@ -52,6 +52,7 @@ async function meet() {
   const { name, tokens, vocabulary_size: size } = await (await fetch("version")).json();
   kind = tokens;
   writing = kind === "words" ? ofWords : asWritten;
+  document.querySelector("#legend .unknown").hidden = kind !== "words";
   const read = `${size.toLocaleString("en")} ${kind}`;
   const isEnglish = name === "english";
   document.getElementById("model").textContent = isEnglish
