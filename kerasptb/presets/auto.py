@@ -25,7 +25,7 @@ _RATES = [name for name in MODEL if name.endswith(("_dropout", "_regularization"
 # epoch at 26; from English 1.409, 1.398, 1.410, 1.429 in 3, 6, 12, 24; the whole from English 1.350, 1.357, 1.373 in
 # 6, 12, some 30. How many a longer text wants has not been compared: `small` gains for 60 on the Penn Treebank.
 _SHORT = 300_000  # tokens
-_MOST_PASSES, _MOST_STARTED = {True: 40, False: 100}, {True: 6, False: 12}  # by whether the text is short
+_MOST_PASSES, _MOST_STARTED = (40, 100), (6, 12)  # of a short text, and of a longer one
 _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows
 
 
@@ -43,7 +43,8 @@ def most_passes(num_tokens, started):
         num_tokens: its length.
         started: whether the model begins with the weights of a run.
     """
-    return (_MOST_STARTED if started else _MOST_PASSES)[num_tokens < _SHORT]
+    of_short, of_longer = _MOST_STARTED if started else _MOST_PASSES
+    return of_short if num_tokens < _SHORT else of_longer
 
 
 def fitted(passes):
