@@ -193,8 +193,8 @@ class _Reading:
     def stored(self, texts):
         """Returns the corpus with ids that lie in the cache folder, where they are found, or encoded once."""
         files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in self.raw.paths]
-        text = {"location": self.raw.location, "files": files, "keep_lines": self.keep_lines}
-        text |= {"of_words": True} if self.of_words else {}
+        text = {"location": self.raw.location, "files": files}
+        text |= {"keep_lines": self.keep_lines, "of_words": self.of_words}
         made_with = [self.tokens, self.vocabulary_size] if self.vocabulary is None else []
         if found := texts.find(text, made_with, self.vocabulary):
             description, ids, tokenizer = found

@@ -21,9 +21,8 @@ training = small.training
 # them, 1.408 with none.
 _WHOLE, _LEAST = 20, 0.3
 _RATES = [name for name in MODEL if name.endswith(("_dropout", "_regularization")) and name != "variational_dropout"]
-# Bits a byte of test: 100,000 words of Emma (benchmarks.english) alone 1.610 in 21 passes, 1.607 in 40, with the best
-# epoch at 26; from English 1.409, 1.398, 1.410, 1.429 in 3, 6, 12, 24; the whole from English 1.350, 1.357, 1.373 in
-# 6, 12, some 30. How many a longer text wants has not been compared: `small` gains for 60 on the Penn Treebank.
+# docs/own-text.md has figures, of `benchmarks.english starts`: from English 6 passes are best for 100,000 and 157,000
+# words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on PTB.
 _SHORT = 300_000  # tokens
 _MOST_PASSES, _MOST_STARTED = (40, 100), (6, 12)  # of a short text, and of a longer one
 _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows

@@ -1,10 +1,7 @@
 """Texts to suggestions: contexts remembered between keystrokes, model calls shared between requests."""
 
-import asyncio
-import collections
 import dataclasses
 import functools
-import hashlib
 import itertools
 
 import numpy as np
@@ -16,16 +13,13 @@ from kerasptb.data.word_search import NextWords, pieces_of, search_words, typed_
 from kerasptb.generation import Suggestion
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
+from kerasptb.serving.memory import SHORT_TOKENS, Recent, SharedRead, key_of, keys_of, spans
 
 # The number of contexts remembered. Each holds the probability of every token, so there are fewer with larger
 # vocabularies. With 10,000 tokens, and half as many read, they take about 44 MB.
 _MAX_CONTEXTS = 512
 _MIN_CONTEXTS = 64
 _MAX_PROBABILITIES = 2**24
-# Texts of up to so many tokens are read token by token, in batches with other requests. Longer ones are read in pieces,
-# in another thread.
-_SHORT_TOKENS = 8
-_PIECE_TOKENS = 64
 _MAX_BATCH = 32
 # So many beginnings of words, of one request each, are read together.
 _MAX_SEARCHES = 8
@@ -59,8 +53,8 @@ class SuggestionEngine:
             max_contexts = min(max(within_memory, _MIN_CONTEXTS), _MAX_CONTEXTS)
         self.predictor = predictor
         self._pieces = pieces_of(predictor.tokenizer)
-        self._contexts = _Recent(max_contexts)  # by the keys of texts
-        self._following = _Recent(max_contexts)  # by a context, and the token that a search for words read after it
+        self._contexts = Recent(max_contexts)  # by the keys of texts
+        self._following = Recent(max_contexts)  # by a context, and the token that a search for words read after it
         self._pending = {}
         self._short = Batcher(predictor.extend, _MAX_BATCH)
         self._searches = Batcher(self._read_beginnings, _MAX_SEARCHES)
@@ -112,7 +106,7 @@ class SuggestionEngine:
             ids = await self._in_thread_if_long(self.predictor.encode_further, text)
         if isinstance(context, np.ndarray):
             context = await self._resume.submit(context)
-        for start, end in _pieces(0, len(ids)):
+        for start, end in spans(0, len(ids)):
             context = await self._read_piece(context, ids[start:end])
         return context
 
@@ -139,7 +133,7 @@ class SuggestionEngine:
         values = context.token_log_probabilities
         if values is None:
             values = await self._scores.submit((ids,))
-            self._contexts.put(_key(ids), dataclasses.replace(context, token_log_probabilities=values))
+            self._contexts.put(key_of(ids), dataclasses.replace(context, token_log_probabilities=values))
         # Without <eos> in the vocabulary nothing comes before the first word.
         return units, [None] * (len(ids) - len(values)) + values.tolist()
 
@@ -272,19 +266,19 @@ class SuggestionEngine:
     async def _context_of(self, ids):
         if not len(ids):
             return self.predictor.initial
-        key = _key(ids)
+        key = key_of(ids)
         if (context := self._contexts.get(key)) is not None:
             return context
         if key not in self._pending:
-            self._pending[key] = _SharedRead(self._read(ids), lambda: self._pending.pop(key))
+            self._pending[key] = SharedRead(self._read(ids), lambda: self._pending.pop(key))
         return await self._pending[key].wait()
 
     async def _read(self, ids):
-        keys = _keys(ids)
+        keys = keys_of(ids)
         done, context = await self._nearest(keys, len(ids))
         while done < len(ids) and (after := self._following.get((context, int(ids[done])))) is not None:
             done, context = done + 1, after
-        for start, end in _pieces(done, len(ids)):
+        for start, end in spans(done, len(ids)):
             context = await self._read_piece(context, ids[start:end])
             self._contexts.put(keys[end], context)
         self._contexts.put(keys[len(ids)], context)
@@ -302,67 +296,7 @@ class SuggestionEngine:
         return 0, self.predictor.initial
 
     async def _read_piece(self, context, ids):
-        return await (self._short if len(ids) <= _SHORT_TOKENS else self._long).submit((context, ids))
-
-
-class _Recent:
-    """What was used last.
-
-    Args:
-        size: how much is remembered.
-    """
-
-    def __init__(self, size):
-        self.size = size
-        self._values = collections.OrderedDict()
-
-    def get(self, key):
-        """Returns the value of a key, or None."""
-        if (value := self._values.get(key)) is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def put(self, key, value):
-        """Remembers a value."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        while len(self._values) > self.size:
-            self._values.popitem(last=False)
-
-    def __len__(self):
-        return len(self._values)
-
-
-class _SharedRead:
-    """The reading of a text, which is cancelled when nobody waits for it any more.
-
-    Args:
-        reading: the coroutine that reads the text.
-        forget: called once, when the coroutine has ended or nobody waits for it any more.
-    """
-
-    def __init__(self, reading, forget):
-        self._task = asyncio.create_task(reading)
-        self._task.add_done_callback(lambda _: self._finish())
-        self._forget = forget
-        self._waiting = 0
-
-    async def wait(self):
-        """Returns the `Context` after the text."""
-        self._waiting += 1
-        try:
-            # Others may wait for the same task, so a caller who gives up must not cancel it.
-            return await asyncio.shield(self._task)
-        finally:
-            self._waiting -= 1
-            if not self._waiting and not self._task.done():
-                self._task.cancel()
-                self._finish()  # at once, so that a new request does not wait for the cancelled task
-
-    def _finish(self):
-        forget, self._forget = self._forget, None
-        if forget is not None:
-            forget()
+        return await (self._short if len(ids) <= SHORT_TOKENS else self._long).submit((context, ids))
 
 
 def _with_typed(found, cache, prefix, k):
@@ -379,42 +313,3 @@ def _with_typed(found, cache, prefix, k):
 def _one_by_one(function):
     """Returns a function of a list of argument tuples, for a `Batcher` with batches of one item."""
     return lambda jobs: [function(*job) for job in jobs]
-
-
-def _key(ids):
-    """Returns the key under which the context after a text is remembered."""
-    return hashlib.blake2b(_bytes(ids), digest_size=16).digest()
-
-
-def _keys(ids):
-    """Returns a dict from the lengths of beginnings of a text, the shortest first, to their keys.
-
-    Any of the last tokens may be the end of a remembered text. Further back only the ends of pieces are.
-    """
-    size, hashed = len(ids), hashlib.blake2b(digest_size=16)
-    recent = max(size - _PIECE_TOKENS, 0)
-    keys, done = {}, 0
-    for end in [*range(_PIECE_TOKENS, recent + 1, _PIECE_TOKENS), *range(recent + 1, size + 1)]:
-        hashed.update(_bytes(ids[done:end]))
-        keys[end], done = hashed.copy().digest(), end
-    return keys
-
-
-def _bytes(ids):
-    return ids.astype("<i4").tobytes()
-
-
-def _pieces(start, size):
-    """Yields the start and end of each piece in which the rest of a text is read.
-
-    Args:
-        start: number of tokens that have been read.
-        size: number of all.
-    """
-    if size - start > _SHORT_TOKENS:
-        # Pieces end at the same tokens whatever was read before, so that texts with the same beginning share them.
-        for end in range((start // _PIECE_TOKENS + 1) * _PIECE_TOKENS, size, _PIECE_TOKENS):
-            yield start, end
-            start = end
-    if start < size:
-        yield start, size

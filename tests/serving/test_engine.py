@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from kerasptb.data.word_cache import WINDOW
-from kerasptb.serving.engine import SuggestionEngine, _key
+from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
+from kerasptb.serving.memory import key_of
 
 TOLERANCE = 1e-6
 
@@ -231,7 +232,7 @@ def test_memory_is_bounded(predictor):
             await engine.context(text)
         await engine.context(texts[-6])  # the one that was used last stays longest
         await engine.context(texts[-1])
-        kept = [i for i, text in enumerate(texts) if engine._contexts.get(_key(predictor.encode(text))) is not None]
+        kept = [i for i, text in enumerate(texts) if engine._contexts.get(key_of(predictor.encode(text))) is not None]
         return len(engine._contexts), len(engine._pending), kept
 
     # A text of three words is remembered whole.

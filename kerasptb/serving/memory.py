@@ -1,0 +1,109 @@
+"""What was read of texts: remembered under digests of their beginnings, and shared by those who wait for it."""
+
+import asyncio
+import collections
+import hashlib
+
+# Texts of up to so many tokens are read token by token, in batches with other requests. Longer ones are read in pieces,
+# in another thread.
+SHORT_TOKENS = 8
+_PIECE_TOKENS = 64
+
+
+class Recent:
+    """What was used last.
+
+    Args:
+        size: how much is remembered.
+    """
+
+    def __init__(self, size):
+        self.size = size
+        self._values = collections.OrderedDict()
+
+    def get(self, key):
+        """Returns the value of a key, or None."""
+        if (value := self._values.get(key)) is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key, value):
+        """Remembers a value."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        while len(self._values) > self.size:
+            self._values.popitem(last=False)
+
+    def __len__(self):
+        return len(self._values)
+
+
+class SharedRead:
+    """The reading of a text, which is cancelled when nobody waits for it any more.
+
+    Args:
+        reading: the coroutine that reads the text.
+        forget: called once, when the coroutine has ended or nobody waits for it any more.
+    """
+
+    def __init__(self, reading, forget):
+        self._task = asyncio.create_task(reading)
+        self._task.add_done_callback(lambda _: self._finish())
+        self._forget = forget
+        self._waiting = 0
+
+    async def wait(self):
+        """Returns the `Context` after the text."""
+        self._waiting += 1
+        try:
+            # Others may wait for the same task, so a caller who gives up must not cancel it.
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._task.cancel()
+                self._finish()  # at once, so that a new request does not wait for the cancelled task
+
+    def _finish(self):
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
+
+
+def key_of(ids):
+    """Returns the key under which the context after a text is remembered."""
+    return hashlib.blake2b(_bytes(ids), digest_size=16).digest()
+
+
+def keys_of(ids):
+    """Returns a dict from the lengths of beginnings of a text, the shortest first, to their keys.
+
+    Any of the last tokens may be the end of a remembered text. Further back only the ends of pieces are.
+    """
+    size, hashed = len(ids), hashlib.blake2b(digest_size=16)
+    recent = max(size - _PIECE_TOKENS, 0)
+    keys, done = {}, 0
+    for end in [*range(_PIECE_TOKENS, recent + 1, _PIECE_TOKENS), *range(recent + 1, size + 1)]:
+        hashed.update(_bytes(ids[done:end]))
+        keys[end], done = hashed.copy().digest(), end
+    return keys
+
+
+def _bytes(ids):
+    return ids.astype("<i4").tobytes()
+
+
+def spans(start, size):
+    """Yields the start and end of each piece in which the rest of a text is read.
+
+    Args:
+        start: number of tokens that have been read.
+        size: number of all.
+    """
+    if size - start > SHORT_TOKENS:
+        # Pieces end at the same tokens whatever was read before, so that texts with the same beginning share them.
+        for end in range((start // _PIECE_TOKENS + 1) * _PIECE_TOKENS, size, _PIECE_TOKENS):
+            yield start, end
+            start = end
+    if start < size:
+        yield start, size
