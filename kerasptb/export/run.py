@@ -40,7 +40,8 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
         run.settings,
         model=dataclasses.replace(run.settings.model, backend="auto", precision="float32"),
         training=dataclasses.replace(run.settings.training, start_from=None),
-        data=dataclasses.replace(run.settings.data, location=None, source=run.settings.data.name),
+        # Whoever gets it reads texts of their own, whose lines are not those of its text.
+        data=dataclasses.replace(run.settings.data, location=None, source=run.settings.data.name, keep_lines=False),
     )
     with atomic_folder(folder) as temporary:
         save_quantized(model, temporary / QUANTIZED)

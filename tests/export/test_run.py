@@ -16,7 +16,12 @@ from kerasptb.utils.files import write_json
 @pytest.fixture(scope="module")
 def run(subword_model, subwords, make_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    text = {"tokens": "subwords", "location": str(folder), "source": f"{folder}, of which the last tenth"}
+    text = {
+        "tokens": "subwords",
+        "location": str(folder),
+        "source": f"{folder}, of which the last tenth",
+        "keep_lines": True,
+    }
     run = make_run(folder, subwords, subword_model.get_config(), data=text)
     save_weights(subword_model, run.weights_path("best"))
     return run
@@ -65,6 +70,13 @@ def test_nothing_tells_where_the_text_lay(run, exported):
     assert run.settings.data.location is not None
     assert settings["data"].get("location") is None
     assert str(run.folder) not in (exported / "config.json").read_text()
+
+
+def test_another_text_is_read_as_it_is_written(exported, tmp_path):
+    line = "A line of a wrapped text ends where the margin is, in the\n"
+    (tmp_path / "letters.txt").write_text(f"{line}middle of what it says, and the next one goes on there.\n\n" * 40)
+    corpus = kerasptb.load_run(exported).load_corpus(tmp_path / "letters.txt")
+    assert sum(count.joined for count in corpus.counts.values()) == 40
 
 
 def test_any_machine_computes_it(run, tmp_path):
