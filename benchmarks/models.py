@@ -34,7 +34,8 @@ ORIGINAL_TEST, ORIGINAL_WORDS, ORIGINAL_RATE = 118.06, 774 * 1200, 16_117
 def tflop(config, words, epochs):
     """Returns the floating-point operations of a training, 6 for each word and parameter in a product, in 10¹²."""
     units, below = config["units"], config["embedding_size"]
-    products = units[-1] * config["vocabulary_size"]
+    last = below if config.get("projection") else units[-1]
+    products = last * config["vocabulary_size"] + (units[-1] * last if config.get("projection") else 0)
     for size in units:
         products += 4 * size * (below + size)
         below = size

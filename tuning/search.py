@@ -334,8 +334,7 @@ def _choose_space(space, record, corpus, named):
         return space
     if "max_parameters" not in named:
         model = ModelArguments(**get_preset(space).model_arguments(len(corpus.vocabulary)))
-        sizes = model.vocabulary_size, model.embedding_size, model.units, model.tie_embeddings
-        record["max_parameters"] = max(record["max_parameters"], count_parameters(*sizes))
+        record["max_parameters"] = max(record["max_parameters"], count_parameters(**model.as_dict()))
     if "precision" not in named:
         record["precision"] = precision_of(space, record["backend"] or "auto", keras.config.dtype_policy())
     return _around(space, record, corpus)

@@ -149,7 +149,7 @@ class LanguageModelSpace(kt.HyperModel):
         self.bounds = with_changes(_notebook_bounds() if preset == "notebook" else _values_of(recipe), named)
         for name, bounds in self.bounds.items():
             _check_bounds(name, bounds)
-        if not (self._tied_widths() or False in self._ties_wanted()):
+        if not self._ties_possible():
             raise ValueError(
                 "Tied embeddings need a size that both an embedding and a layer may have. "
                 f"Received: embedding_size={embedding_size}, units={units}"
@@ -231,9 +231,8 @@ class LanguageModelSpace(kt.HyperModel):
         self.seed = seed
         layers = max(_allowed("num_layers", self.bounds["num_layers"]))
         smallest = {
-            tied: _count(vocabulary_size, [min(sizes) for sizes in self._widths_allowed(layers, tied)], tied)
-            for tied in self._ties_wanted()
-            if not tied or self._tied_widths()
+            tied: self._count([min(sizes) for sizes in self._widths_allowed(layers, tied)], tied)
+            for tied in self._ties_possible()
         }
         self._ties = [tied for tied, parameters in smallest.items() if parameters <= max_parameters]
         if not self._ties:
@@ -265,7 +264,7 @@ class LanguageModelSpace(kt.HyperModel):
                 units.append(self._declare(hp, "units", f"units_{i}"))
         others = [name for name in self.bounds if name not in ("num_layers", "units")]
         settings = {"units": tuple(units[:num_layers]), **{name: self._declare(hp, name) for name in others}}
-        if settings["tie_embeddings"]:
+        if self._joins(settings["tie_embeddings"]):
             settings["units"] = (*settings["units"][:-1], settings["embedding_size"])
         return settings
 
@@ -387,10 +386,10 @@ class LanguageModelSpace(kt.HyperModel):
             return values
         tied = values.get("tie_embeddings", self._ties[0])
         names = ["embedding_size", *(f"units_{i}" for i in range(num_layers))]
-        last = names.pop() if tied else None
+        last = names.pop() if self._joins(tied) else None
         allowed = self._widths_allowed(num_layers, tied)
         wanted = [values.get(name, max(sizes)) for name, sizes in zip(names, allowed, strict=True)]
-        widths = shrink_widths(self.vocabulary_size, wanted, allowed, self.max_parameters, tied)
+        widths = shrink_widths(wanted, allowed, lambda widths: self._count(widths, tied) <= self.max_parameters)
         fitted = {**values, **{name: w for name, w in zip(names, widths, strict=True) if name in values}}
         if last in values:
             fitted[last] = widths[0]
@@ -420,11 +419,21 @@ class LanguageModelSpace(kt.HyperModel):
         return cls(**{name: decode(bounds) for name, bounds in config.items()})
 
     def _widths_allowed(self, num_layers, tied):
-        """Returns the possible sizes of the embedding and of each layer, without the last layer if it is tied."""
+        """Returns the possible sizes of the embedding and of each layer, without a last one that has the former's."""
         units = _allowed("units", self.bounds["units"])
-        if tied:
+        if self._joins(tied):
             return [self._tied_widths(), *[units] * (num_layers - 1)]
         return [_allowed("embedding_size", self.bounds["embedding_size"]), *[units] * num_layers]
+
+    def _joins(self, tied):
+        """Whether the last layer has the embedding's size."""
+        return tied and not self.bounds.get("projection")
+
+    def _count(self, widths, tied):
+        """Counts the parameters of a model of `_widths_allowed`."""
+        embedding_size, *units = [*widths, widths[0]] if self._joins(tied) else widths
+        projection = self.bounds.get("projection", False)
+        return count_parameters(self.vocabulary_size, embedding_size, units, tied, projection)
 
     def _tied_widths(self):
         """Returns the sizes that an embedding and a layer may both have, rising."""
@@ -436,6 +445,9 @@ class LanguageModelSpace(kt.HyperModel):
     def _ties_wanted(self):
         ties = self.bounds["tie_embeddings"]
         return sorted(set(ties)) if isinstance(ties, list) else [ties]
+
+    def _ties_possible(self):
+        return [tied for tied in self._ties_wanted() if not self._joins(tied) or self._tied_widths()]
 
     def _declare(self, hp, name, as_name=None):
         bounds = self.bounds[name]
@@ -466,42 +478,41 @@ def yields_settings(hypermodel):
     return type(hypermodel).build is LanguageModelSpace.build and not overrides_fit(hypermodel)
 
 
-def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False):
+def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, **others):
     """Returns the number of parameters of a `kerasptb.LanguageModel`.
 
-    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. Without `H_n V`
-    where the embeddings are tied.
+    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. With a projection
+    there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix where the embeddings are
+    tied.
 
     Args:
         vocabulary_size: V.
         embedding_size: D.
         units: the layers' sizes H_1, …, H_n, or the size of one layer.
         tie_embeddings: whether the logits' matrix is the embedding's.
+        projection: whether the last output is projected to the embedding's size.
+        **others: further arguments of the model, on which the number does not depend.
     """
     units = np.atleast_1d(units).tolist()
-    parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else units[-1]))
+    size = embedding_size if projection else units[-1]
+    parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else size))
+    parameters += (units[-1] + 1) * embedding_size if projection else 0
     for below, size in zip([embedding_size, *units], units, strict=False):
         parameters += lstm.count_parameters(below, size)
     return int(parameters)  # NumPy's numbers are welcome, but JSON cannot hold them
 
 
-def shrink_widths(vocabulary_size, wanted, allowed, max_parameters, tie_embeddings=False):
-    """Returns the wanted widths, reduced as little as possible to a model of at most `max_parameters`.
+def shrink_widths(wanted, allowed, fits):
+    """Returns the wanted widths, reduced as little as possible to those of a model that fits.
 
     All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
     model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
 
     Args:
-        vocabulary_size: V.
-        wanted: the sizes of the embedding and of each layer. With tied embeddings the last layer is left out: it has
-            the embedding's size.
+        wanted: the sizes of the embedding and of each layer.
         allowed: for each of them, its possible sizes, rising.
-        max_parameters: the limit; the smallest sizes must be within it.
-        tie_embeddings: whether the logits' matrix is the embedding's.
+        fits: function of the widths, whether their model has few enough parameters; that of the smallest must.
     """
-
-    def fits(widths):
-        return _count(vocabulary_size, widths, tie_embeddings) <= max_parameters
 
     def at_most(sizes, bound):
         return max([size for size in sizes if size <= bound], default=sizes[0])
@@ -522,12 +533,6 @@ def shrink_widths(vocabulary_size, wanted, allowed, max_parameters, tie_embeddin
                 widths[i], grown = larger[0], True
                 break
     return widths
-
-
-def _count(vocabulary_size, widths, tied):
-    """Counts the parameters of a model; if it is tied, the widths leave out the last layer's."""
-    embedding_size, *units = [*widths, widths[0]] if tied else widths
-    return count_parameters(vocabulary_size, embedding_size, units, tied)
 
 
 def _allowed(name, bounds):
@@ -579,6 +584,8 @@ def bounds_table():
 def _check_bounds(name, bounds):
     if name == "tie_embeddings" and not {*(bounds if isinstance(bounds, list) else [bounds])} <= {False, True}:
         raise ValueError(f"Expected tie_embeddings as True, False or a list of both. Received: tie_embeddings={bounds}")
+    if name == "projection" and not isinstance(bounds, bool):
+        raise ValueError(f"Expected projection as True or False. Received: projection={bounds}")
     if isinstance(bounds, list) and not bounds:
         raise ValueError(f"Expected at least one choice of {name}. Received: {name}=[]")
     if isinstance(bounds, tuple):

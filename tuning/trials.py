@@ -101,8 +101,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             )
         if yields_settings(self.hypermodel):
             arguments = self.hypermodel.model_arguments(trial.hyperparameters)
-            sizes = ("vocabulary_size", "embedding_size", "units", "tie_embeddings")
-            self._limit_parameters(count_parameters(*(arguments[name] for name in sizes)), folder, record)
+            self._limit_parameters(count_parameters(**arguments), folder, record)
             metrics = self._train_into_run(trial, arguments, {}, folder, record)
         else:
             metrics = self._train_built_model(trial, folder, record)

@@ -48,7 +48,7 @@ class ModelArguments(Arguments):
     )
     units: tuple[int, ...] = argument(
         Several(Whole()),
-        "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
+        "sizes of the LSTM layers; with tied embeddings and no projection the last is the embedding's",
         option=True,
         shown="the preset's",
         metavar="H",
@@ -139,12 +139,15 @@ class ModelArguments(Arguments):
     temporal_activation_regularization: float = argument(
         Number(0), "beta of the penalty on their changes from step to step", 0.0, sampling=_PENALTY
     )
+    projection: bool = argument(
+        Flag(), "whether the last output is projected to the embedding's size", False, sampling=Sampling()
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tie_embeddings and self.units[-1] != self.embedding_size:
+        if self.tie_embeddings and not self.projection and self.units[-1] != self.embedding_size:
             raise ValueError(
-                "Tied embeddings need a last LSTM layer of the embedding's size. "
+                "Tied embeddings need a last LSTM layer of the embedding's size, or projection=True. "
                 f"Received: embedding_size={self.embedding_size}, units={self.units}"
             )
 

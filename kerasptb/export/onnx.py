@@ -86,7 +86,7 @@ def _make_model(onnx, network):
 def network_nodes(onnx, network, tokens, initial):
     """Returns the nodes from tokens to `logits`, float32 [B, T, V], and their constants, a dict of arrays.
 
-    The graph is built node by node: a Gather, recurrent layers and a MatMul. ONNX has an operation for such a layer,
+    The graph is built node by node: a Gather, recurrent layers and dense ones. ONNX has an operation for such a layer,
     which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead.
 
     Args:
@@ -97,15 +97,14 @@ def network_nodes(onnx, network, tokens, initial):
             Those at the end are `final_h0`, `final_c0` and so on.
     """
     make, cell = onnx.helper, network.cell
-    embedding, *recurrent, logits = network.layers
-    constants = {"embeddings": embedding.get_weights()[0], "second_axis": np.array([1], "int64")}
+    constants = {"embeddings": network.embeddings.numpy(), "second_axis": np.array([1], "int64")}
     # ONNX's recurrent operations are time-major: [T, B, D].
     nodes = [
         make.make_node("Transpose", [tokens], ["tokens_by_time"], perm=[1, 0]),
         make.make_node("Gather", ["embeddings", "tokens_by_time"], ["x0"]),
     ]
     initial = iter(initial)
-    for i, layer in enumerate(recurrent):
+    for i, layer in enumerate(network.recurrent):
         weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer.get_weights()).items()}
         states = cell.state_names(i)
         constants |= weights
@@ -118,12 +117,16 @@ def network_nodes(onnx, network, tokens, initial):
             ),
             make.make_node("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"]),  # the axis of directions
         ]
-    constants["kernel"], constants["bias"] = logits.get_weights()
-    nodes += [
-        make.make_node("Transpose", [f"x{len(recurrent)}"], ["hidden"], perm=[1, 0, 2]),
-        make.make_node("MatMul", ["hidden", "kernel"], ["product"]),
-        make.make_node("Add", ["product", "bias"], ["logits"]),
-    ]
+    nodes.append(make.make_node("Transpose", [f"x{len(network.recurrent)}"], ["hidden"], perm=[1, 0, 2]))
+    x = "hidden"
+    for layer in network.dense:
+        kernel, bias, product = (f"{layer.name}_{part}" for part in ("kernel", "bias", "product"))
+        constants[kernel], constants[bias] = layer.get_weights()
+        nodes += [
+            make.make_node("MatMul", [x, kernel], [product]),
+            make.make_node("Add", [product, bias], [layer.name]),
+        ]
+        x = layer.name
     return nodes, constants
 
 

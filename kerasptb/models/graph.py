@@ -43,6 +43,8 @@ class _Graph:
         x = self._recurrent(sizes[-1], last, temporal)(x)
         activation = self._penalty(ActivationRegularization, "activation_regularization")
         x = self._drop(x, "output_dropout", f"{last}_dropout", activation)
+        if self._arguments.projection:
+            x = self._drop(self._projection()(x), "output_dropout", "projection_dropout")
         return tokens, self._logits(embedding)(x)
 
     def _embedding(self):
@@ -80,6 +82,11 @@ class _Graph:
             rate, noise_shape, self._next_seed(), activity_regularizer=regularizer, dtype=self._dtype, name=name
         )
         return layer(x)
+
+    def _projection(self):
+        initializer = self._uniform()
+        size = self._arguments.embedding_size
+        return keras.layers.Dense(size, kernel_initializer=initializer, dtype=self._dtype, name="projection")
 
     def _logits(self, embedding):
         if self._arguments.tie_embeddings:

@@ -60,7 +60,7 @@ class LanguageModel(Trainer):
         init_scale: weights begin uniform in ±init_scale; the LSTMs' biases begin at zero (the forget gate's too: the
             original has `forget_bias=0`).
         tie_embeddings: whether the logits use the embedding matrix, transposed (`TiedDense`). This saves V H
-            parameters; the last LSTM layer must then have the embedding's size.
+            parameters; without `projection` the last LSTM layer must then have the embedding's size.
         backend: what runs the recurrence and the cross-entropy: "auto", "reference", "keras" or "native", as in
             `FusedLSTM`.
         precision: "float32", "bfloat16x3" or "bfloat16", as in `FusedLSTM`; `None` follows the dtype policy.
@@ -77,6 +77,9 @@ class LanguageModel(Trainer):
         activation_regularization: alpha of `regularizers.ActivationRegularization`, on the last output after dropout.
         temporal_activation_regularization: beta of `regularizers.TemporalActivationRegularization`, on the last output
             before dropout.
+        projection: whether a dense layer takes the last output to the embedding's size D before the logits, and
+            `output_dropout` is applied before and after it, as in Melis et al., 2017, "On the State of the Art of
+            Evaluation in Neural Language Models". The LSTM may then be wide where V is large.
 
     Attributes:
         tokenizer: the `Tokenizer` whose ids it reads, or `None`. `save` writes it into the .keras file, from where
@@ -105,6 +108,7 @@ class LanguageModel(Trainer):
     backend: Backend
     precision: Precision | None
     tie_embeddings: bool
+    projection: bool
 
     def __init__(
         self,
@@ -131,6 +135,7 @@ class LanguageModel(Trainer):
         recurrent_kernel_dropout: float = 0.0,
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
+        projection: bool = False,
     ) -> None:
         values = locals()
         if keras.backend.backend() not in ("tensorflow", "jax"):

@@ -34,6 +34,7 @@ class Overrides(TypedDict, total=False):
     recurrent_kernel_dropout: float
     activation_regularization: float
     temporal_activation_regularization: float
+    projection: bool
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -40,20 +40,23 @@ class PortableNetwork:
         cell: what its recurrent layers are: the module `kerasptb.models.lstm`.
         state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
             of each layer, from the embedding on), to its size H.
+        recurrent: the recurrent layers.
+        dense: the dense layers after them: the projection, if the model has one, and that of the logits.
         vocabulary_size: number V of words.
         tied: whether the logits' kernel is the embedding matrix, transposed.
     """
 
     def __init__(self, model):
         self.tied = model.tie_embeddings
-        self._build(model.vocabulary_size, model.embedding_size, model.units)
-        for layer in self._recurrent:
+        self._build(model.vocabulary_size, model.embedding_size, model.units, model.projection)
+        for layer in self.recurrent:
             layer.set_weights(model.get_layer(layer.name).get_weights())
         # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among
         # the weights of its layer. Here each is a copy.
         self._embedding.set_weights([keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)])
-        logits = model.get_layer("logits")
-        self._logits.set_weights([keras.ops.convert_to_numpy(logits.kernel), keras.ops.convert_to_numpy(logits.bias)])
+        for layer in self.dense:
+            trained = model.get_layer(layer.name)
+            layer.set_weights([keras.ops.convert_to_numpy(each) for each in (trained.kernel, trained.bias)])
 
     @classmethod
     def from_weights(cls, weights):
@@ -62,35 +65,38 @@ class PortableNetwork:
         Args:
             weights: float32 arrays in the order of `weights`.
         """
-        embeddings, *recurrent, _, bias = weights
+        embeddings, *between, _, bias = weights
         network = cls.__new__(cls)
         network.tied = False
-        units = [each.shape[-1] // len(lstm.GATES) for each in recurrent[:: lstm.NUM_WEIGHTS]]
-        network._build(len(bias), embeddings.shape[1], units)
+        num_layers, of_projection = divmod(len(between), lstm.NUM_WEIGHTS)
+        kernels = between[: num_layers * lstm.NUM_WEIGHTS : lstm.NUM_WEIGHTS]
+        units = [each.shape[-1] // len(lstm.GATES) for each in kernels]
+        network._build(len(bias), embeddings.shape[1], units, of_projection > 0)
         for variable, value in zip(network.weights, weights, strict=True):
             variable.assign(value)
         return network
 
-    def _build(self, vocabulary_size, embedding_size, units):
+    def _build(self, vocabulary_size, embedding_size, units, projection):
         self.vocabulary_size, self.cell, self.state_sizes = vocabulary_size, lstm, lstm.state_sizes(units)
         self._embedding = keras.layers.Embedding(vocabulary_size, embedding_size, dtype="float32", name="embedding")
-        self._recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(units)]
-        self._logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        self.recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(units)]
+        dense = {"projection": embedding_size} if projection else {}
+        dense["logits"] = vocabulary_size
+        self.dense = [keras.layers.Dense(size, dtype="float32", name=name) for name, size in dense.items()]
         self._embedding.build()
         size = embedding_size
-        for layer in self._recurrent:
+        for layer in self.layers[1:]:
             layer.build((None, None, size))
             size = layer.units
-        self._logits.build((None, None, size))
 
     @property
     def layers(self):
         """The layers, from the words to the logits."""
-        return [self._embedding, *self._recurrent, self._logits]
+        return [self._embedding, *self.recurrent, *self.dense]
 
     @property
     def weights(self):
-        """The Keras variables of the layers: embeddings; those of each recurrent layer; kernel, bias."""
+        """The Keras variables of the layers: embeddings; each recurrent layer's; any projection's; kernel, bias."""
         return [variable for layer in self.layers for variable in layer.weights]
 
     def encode(self, tokens, state=None, mask=None):
@@ -102,7 +108,7 @@ class PortableNetwork:
             mask: bool [B, T], false where there is no word; such steps change neither state nor output.
 
         Returns:
-            hidden: float32 [B, T, H] of the last recurrent layer.
+            hidden: float32 [B, T, H] of the last recurrent layer, or [B, T, D] of the projection.
             state: dict of float32 [B, H], after the last word.
         """
 
@@ -120,14 +126,14 @@ class PortableNetwork:
             state: dict of float32 [B, H], with the keys of `state_sizes`.
 
         Returns:
-            hidden: float32 [B, H] of the last recurrent layer.
+            hidden: float32 [B, H] of the last recurrent layer, or [B, D] of the projection.
             state: dict of float32 [B, H], after the word.
         """
         return self._through_layers(lambda layer, x, state: layer.cell(x, state), self._embedding(tokens), state)
 
     def join_kernels(self):
         """Returns the matrices of the recurrent layers that `encode_vector` would join at each call."""
-        return [self.cell.join_kernels(*(weight.value for weight in layer.weights[:-1])) for layer in self._recurrent]
+        return [self.cell.join_kernels(*(weight.value for weight in layer.weights[:-1])) for layer in self.recurrent]
 
     def encode_vector(self, x, state, kernels=None):
         """Reads one word in each row by its vector, as `encode_word` does, with fewer operations.
@@ -149,12 +155,14 @@ class PortableNetwork:
         return self._through_layers(read, x, state)
 
     def _through_layers(self, read, x, state):
-        """Has each layer read the output of the one before, with its part of the state."""
+        """Has each layer read the output of the one before, recurrent ones with their part of the state."""
         new_state = {}
-        for i, layer in enumerate(self._recurrent):
+        for i, layer in enumerate(self.recurrent):
             names = self.cell.state_names(i)
             x, values = read(layer, x, None if state is None else [state[name] for name in names])
             new_state.update(zip(names, values, strict=True))
+        for layer in self.dense[:-1]:
+            x = layer(x)
         return x, new_state
 
     @property
@@ -165,7 +173,7 @@ class PortableNetwork:
     @property
     def logits_bias(self):
         """The bias of the logits, float32 [V], a Keras variable."""
-        return self._logits.bias
+        return self.dense[-1].bias
 
     def logits(self, hidden):
         """Returns the logits of the next word, float32 [..., V].
@@ -173,7 +181,7 @@ class PortableNetwork:
         Args:
             hidden: float32 [..., H], the output of `encode`.
         """
-        return self._logits(hidden)
+        return self.dense[-1](hidden)
 
 
 def portable_model(model: keras.Model, with_state: bool = True) -> keras.Model:

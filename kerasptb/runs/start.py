@@ -14,7 +14,7 @@ MOST_BYTES = 6_000_000
 _MOST_TOKENS_A_WORD = 1.9
 _GLANCE = 100_000  # characters by which that is judged
 _OF_WORDS = ("auto", "ptb", "sample")
-_OF_SHAPE = ("units", "embedding_size", "tie_embeddings")
+_OF_SHAPE = ("units", "embedding_size", "tie_embeddings", "projection")
 
 
 def recorded_start(start_from):

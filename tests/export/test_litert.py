@@ -85,9 +85,11 @@ def test_eight_bit_weights_take_a_quarter_and_cost_little(tmp_path, vocabulary):
     assert 0 < difference.mean() < 0.02
 
 
-def test_a_tied_matrix_is_stored_once_and_each_word_has_a_scale(tmp_path, vocabulary):
+@pytest.mark.parametrize("projection", [False, True])
+def test_a_tied_matrix_is_stored_once_and_each_word_has_a_scale(tmp_path, vocabulary, projection):
     words = Vocabulary([*vocabulary.words, *(f"word{i}" for i in range(2000))])
-    model = LanguageModel(len(words), 64, (32, 64), 1, 5, init_scale=0.3, tie_embeddings=True, seed=2)
+    options = {"init_scale": 0.3, "tie_embeddings": True, "projection": projection, "seed": 2}
+    model = LanguageModel(len(words), 64, (32, 96 if projection else 64), 1, 5, **options)
     embeddings = model.get_layer("embedding").embeddings
     # The vectors of rare words are short: with one scale for all of them nothing would be left of these.
     embeddings.assign(embeddings * np.geomspace(1, 0.001, len(words), dtype="float32")[:, np.newaxis])

@@ -55,11 +55,12 @@ def test_word_by_word_equals_the_whole_row(session):
         np.testing.assert_allclose(state[name], whole_state[name], atol=1e-6, err_msg=name)
 
 
-def test_one_layer_is_exported_too(tmp_path):
+@pytest.mark.parametrize("projection", [False, True])
+def test_one_layer_is_exported_too(tmp_path, projection):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
     words = Vocabulary(["<unk>", "<eos>", *"abcdefg"])
-    model = LanguageModel(len(words), 4, 5, 3, 2, init_scale=1.0, seed=1)
+    model = LanguageModel(len(words), 4, 5, 3, 2, init_scale=1.0, seed=1, projection=projection)
     path = export_onnx(model, tmp_path / "model.onnx", words)
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(

@@ -33,6 +33,27 @@ def test_each_regularisation_is_where_it_belongs():
     assert layers["lstm_1_dropout"].activity_regularizer.alpha == 2.0
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_projection_takes_the_last_output_to_the_embedding_s_size(tied):
+    model = LanguageModel(V, 6, (8, 9), B, T, tie_embeddings=tied, projection=True, init_scale=1.0, **REGULARIZED)
+    layers = {layer.name: layer for layer in model.layers}
+    assert [layers[name].rate for name in ("lstm_1_dropout", "projection_dropout")] == [0.4, 0.4]
+    assert layers["projection_dropout"].noise_shape == (None, 1, None)
+    assert layers["projection_dropout"].activity_regularizer is None
+    layers["projection"].bias.assign(np.linspace(-1, 1, 6))
+    x = np.arange(B * T, dtype="int32").reshape(B, T) % V
+    h = layers["embedding"](x)
+    for name in ("lstm_0", "lstm_1"):
+        h = layers[name](h)
+    model.reset_evaluation_states()
+    kernel, bias = layers["projection"].get_weights()
+    projected = np.asarray(h, "float64") @ kernel + bias
+    np.testing.assert_allclose(model.encode(x), projected, atol=1e-6)
+    matrix = layers["embedding"].get_weights()[0].T if tied else layers["logits"].get_weights()[0]
+    logits = projected @ matrix + np.asarray(layers["logits"].bias)
+    np.testing.assert_allclose(model.predict(x, verbose=0), logits, atol=1e-6)
+
+
 def test_regularisation_adds_the_penalties_of_the_last_layer_to_the_loss():
     model = LanguageModel(V, 6, (8, 6), B, T, tie_embeddings=True, seed=1, init_scale=1.0, **REGULARIZED)
     plain = LanguageModel(V, 6, (8, 6), B, T, tie_embeddings=True, seed=1, init_scale=1.0)

@@ -94,6 +94,7 @@ def test_step_is_one_program_with_our_kernels_and_no_loop(gpus, gpu):
     [
         ({}, {}, True),
         ({"tie_embeddings": True}, {"optimizer": "adam"}, True),
+        ({"tie_embeddings": True, "projection": True, "units": 9}, {}, True),
         ({"backend": "auto"}, {}, True),
         ({"backend": "keras"}, {}, False),
         ({"backend": "reference"}, {}, False),

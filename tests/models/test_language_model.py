@@ -204,8 +204,9 @@ def test_other_backends_of_keras_are_refused_by_name(monkeypatch):
         LanguageModel(V, 6, 6, B, T)
 
 
-def test_the_fused_cost_of_tied_embeddings_is_that_of_the_logits():
-    model = LanguageModel(V, 6, (8, 6), B, T, tie_embeddings=True, seed=1)
+@pytest.mark.parametrize("projection", [False, True])
+def test_the_fused_cost_of_tied_embeddings_is_that_of_the_logits(projection):
+    model = LanguageModel(V, 6, (8, 9 if projection else 6), B, T, tie_embeddings=True, projection=projection, seed=1)
     tokens = np.random.default_rng(0).integers(0, V, (B, T)).astype("int32")
     targets = np.roll(tokens, -1, axis=1)
     gradients = []

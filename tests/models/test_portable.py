@@ -123,9 +123,23 @@ def test_tied_embeddings_are_exported_as_two_matrices():
     np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)
 
 
-@pytest.mark.parametrize(("layer", "tied"), [("embedding", False), ("embedding", True), ("logits", False)])
+def test_a_projection_is_exported_and_found_again_in_the_weights():
+    model = LanguageModel(40, 8, (12, 9), 3, 12, tie_embeddings=True, projection=True, init_scale=1.0, seed=5)
+    network = PortableNetwork(model)
+    outputs = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})
+    np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)
+    again = PortableNetwork.from_weights([weight.numpy() for weight in network.weights])
+    assert [layer.name for layer in again.layers] == ["embedding", "lstm_0", "lstm_1", "projection", "logits"]
+    (hidden, _), (expected, _) = again.encode(TOKENS), network.encode(TOKENS)
+    np.testing.assert_array_equal(again.logits(hidden), network.logits(expected))
+
+
+@pytest.mark.parametrize(
+    ("layer", "tied"), [("embedding", False), ("embedding", True), ("logits", False), ("projection", True)]
+)
 def test_low_rank_adaptations_are_in_the_exported_matrices(layer, tied):
-    model = LanguageModel(40, 8, (12, 8), 3, 12, tie_embeddings=tied, init_scale=0.5, seed=5)
+    options = {"tie_embeddings": tied, "projection": layer == "projection", "init_scale": 0.5, "seed": 5}
+    model = LanguageModel(40, 8, (12, 8), 3, 12, **options)
     before = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})["logits"]
     model.get_layer(layer).enable_lora(2)
     for weight in model.get_layer(layer).trainable_weights:

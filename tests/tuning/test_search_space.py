@@ -13,6 +13,10 @@ from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, bounds_table, coun
 SIZES = list(range(32, 513, 32))
 
 
+def _fits(limit, vocabulary_size=10000):
+    return lambda widths: count_parameters(vocabulary_size, widths[0], widths[1:]) <= limit
+
+
 def test_the_notebook_has_the_default_limit():
     assert count_parameters(10000, 200, (256, 128)) == NOTEBOOK_PARAMETERS == 3_955_088
 
@@ -29,6 +33,13 @@ def test_parameters_of_tied_embeddings_are_counted_as_the_model_counts_them(unit
     assert count_parameters(50, 6, units, tie_embeddings=True) == model.count_params()
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_parameters_of_a_projection_are_counted_as_the_model_counts_them(tied):
+    arguments = {"vocabulary_size": 50, "embedding_size": 6, "units": (8, 12), "batch_size": 2, "num_steps": 3}
+    arguments |= {"tie_embeddings": tied, "projection": True}
+    assert count_parameters(**arguments) == kerasptb.LanguageModel(**arguments).count_params()
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     wanted=st.lists(st.sampled_from(SIZES), min_size=2, max_size=4),
@@ -37,7 +48,7 @@ def test_parameters_of_tied_embeddings_are_counted_as_the_model_counts_them(unit
 )
 def test_widths_are_the_largest_that_fit(wanted, limit, vocabulary_size):
     allowed = [SIZES] * len(wanted)
-    widths = shrink_widths(vocabulary_size, wanted, allowed, limit)
+    widths = shrink_widths(wanted, allowed, _fits(limit, vocabulary_size))
     assert count_parameters(vocabulary_size, widths[0], widths[1:]) <= limit
     for i, (width, want) in enumerate(zip(widths, wanted, strict=True)):
         assert width in SIZES
@@ -48,12 +59,12 @@ def test_widths_are_the_largest_that_fit(wanted, limit, vocabulary_size):
 
 
 def test_widths_that_fit_stay():
-    assert shrink_widths(10000, [128, 256, 128], [SIZES] * 3, NOTEBOOK_PARAMETERS) == [128, 256, 128]
+    assert shrink_widths([128, 256, 128], [SIZES] * 3, _fits(NOTEBOOK_PARAMETERS)) == [128, 256, 128]
 
 
 def test_widths_shrink_in_proportion():
     # The widths are twice too large, and both shrink.
-    assert shrink_widths(10000, [320, 320], [SIZES] * 2, 3_700_000) == [160, 160]
+    assert shrink_widths([320, 320], [SIZES] * 2, _fits(3_700_000)) == [160, 160]
 
 
 def test_batches_are_made_smaller_until_the_texts_fill_one():
@@ -147,6 +158,21 @@ def test_models_that_are_always_tied_are_counted_so():
     space.prepare()
     values = {"embedding_size": 288, "units_0": 288}  # 3,554,704 parameters; with two matrices too many
     assert space.fit_sample(values) == values
+
+
+def test_the_last_layer_of_a_tied_model_with_a_projection_has_a_size_of_its_own():
+    space = LanguageModelSpace(preset="tuned", projection=True, units=(64, 512), embedding_size=[64])
+    space.prepare(max_parameters=1_500_000)
+    fitted = space.fit_sample({"units_0": 512})
+    # 10,000 (64 + 1) + 4 · 416 (64 + 416 + 1) + (416 + 1) 64 = 1,477,072; with 448 there are 1,598,032
+    assert fitted == {"units_0": 416}
+    hp = kt.HyperParameters()
+    hp.values |= fitted
+    arguments = space.model_arguments(hp)
+    assert (arguments["units"], arguments["projection"]) == ((416,), True)
+    assert count_parameters(**arguments) == kerasptb.LanguageModel(**arguments).count_params()
+    with pytest.raises(ValueError, match=r"Expected projection as True or False. Received: projection=\[False, True\]"):
+        LanguageModelSpace(preset="tuned", projection=[False, True])
 
 
 def test_a_limit_is_within_itself():
