@@ -58,6 +58,8 @@ def train(
     learning_rate: float | None = None,
     early_stopping: int | None = None,
     start_from: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
+    teacher_weight: float | None = None,
     freeze: Iterable[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -106,6 +108,10 @@ def train(
             regularisation, and its preset, where nothing else is named, and a text in subwords is cut by its tokenizer.
             `None` for "english" if that helps: for a text in English of less than a million words that is read in
             subwords, with the preset "auto", and no sizes of layers, tokenizer or size of one named; else for none.
+        teacher: folder of a run, or "english", from whose distribution of the next word the model learns besides the
+            text, see `LanguageModel.distill`; over the same tokens. A text in subwords is cut by its tokenizer, where
+            no other is named. `None` for none.
+        teacher_weight: weight of that distribution, from 0 to 1; the text has the rest. `None` for 0.5.
         freeze: names of layers whose weights stay, such as `["embedding"]`; `None` for none.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
@@ -139,7 +145,7 @@ def train(
     reading: dict[str, Any] = {"tokens": tokens, "vocabulary_size": vocabulary_size, "keep_lines": keep_lines}
     if tokenizer is not None:
         reading["vocabulary"] = tokenizer if isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)
-    named["start_from"] = recorded_start(start_from)
+    named["start_from"], named["teacher"] = recorded_start(start_from), recorded_start(teacher)
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     if epochs is not None and minutes is not None and not resume:

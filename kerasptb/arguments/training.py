@@ -44,6 +44,17 @@ class TrainingArguments(Arguments):
         None,
         optional=True,
     )
+    teacher: str | None = argument(
+        Text(),
+        "learn from the distribution of a run's model too, or of english, over the same tokens",
+        None,
+        optional=True,
+        option=True,
+        metavar="RUN",
+    )
+    teacher_weight: float = argument(
+        Number(0, 1), "weight of the teacher's distribution; the text has the rest", 0.5, option=True, shown="0.5"
+    )
     freeze: tuple[str, ...] | None = argument(
         Several(Text()),
         "layers whose weights stay, such as embedding lstm_0",

@@ -56,9 +56,12 @@ class ResetStates(keras.callbacks.Callback):
 
 
 def stateful_layers(model):
-    """Returns the model's built recurrent layers with `stateful=True`, also those in nested models and wrappers."""
+    """Returns the model's built recurrent layers with `stateful=True`, also those in nested models and wrappers.
+
+    The teacher of a LanguageModel is one more, the last.
+    """
     return [
         layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in [*model._flatten_layers(include_self=False), getattr(model, "teacher", None)]
         if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
     ]

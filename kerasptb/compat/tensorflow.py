@@ -6,6 +6,9 @@ from tensorflow.compiler.tf2xla.python import xla as _xla
 
 # Whether any gradient tape records: a public tape knows only of itself.
 from tensorflow.python.eager.record import could_possibly_record as could_possibly_record
+
+# A context in which no gradient tape records: a public tape pauses only itself.
+from tensorflow.python.eager.record import stop_recording as stop_recording
 from tensorflow.python.framework.ops import gradient_registry as _gradient_registry
 from tensorflow.python.ops import control_flow_util as _control_flow
 from tensorflow.python.ops.resource_variable_ops import default_variable_creator_v2 as _default_variable_creator

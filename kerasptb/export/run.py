@@ -39,7 +39,7 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
     settings = dataclasses.replace(
         run.settings,
         model=dataclasses.replace(run.settings.model, backend="auto", precision="float32"),
-        training=dataclasses.replace(run.settings.training, start_from=None),
+        training=dataclasses.replace(run.settings.training, start_from=None, teacher=None),
         # Whoever gets it reads texts of their own, whose lines are not those of its text.
         data=dataclasses.replace(run.settings.data, location=None, source=run.settings.data.name, keep_lines=False),
     )

@@ -23,6 +23,7 @@ from kerasptb.metrics import Perplexity
 from kerasptb.models.graph import build_graph
 from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, portable_model
+from kerasptb.models.teacher import Teacher
 from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
@@ -152,6 +153,7 @@ class LanguageModel(Trainer):
             setattr(self, argument, getattr(arguments, argument))
         self._ended = _ByThread()
         self._tokenizer: Tokenizer | None = None
+        self.teacher: Teacher | None = None
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -240,6 +242,37 @@ class LanguageModel(Trainer):
         )
         self._default_arguments = tuple(item for item in asked.items() if item[1] is None or item[1] == "auto")
 
+    def distill(self, teacher: "LanguageModel | None", weight: float = 0.5) -> None:
+        """Lets `fit` learn from the distribution of a trained model too (Hinton et al., 2015).
+
+        The loss of a word is then its cross-entropy against the mean of its target and of what the teacher expects
+        there, see `ops.logits.LogitFactors.learn_from`; metrics are of the targets alone. The teacher reads each batch
+        in the step, from its own state after the batch before, and is not changed. Its logits are never stored. The
+        model's config and files know nothing of it.
+
+        Args:
+            teacher: a trained `LanguageModel` over the same tokens, of any sizes; `None` for none, as in a new model.
+            weight: of its distribution in that mean, from 0 to 1; the target's is `1 - weight`.
+
+        Raises:
+            ValueError: for a weight out of range, a teacher over other tokens, or on another backend than TensorFlow.
+        """
+        self.train_function = None
+        if teacher is None:
+            self.teacher = None
+            return
+        if _ON_JAX:
+            raise ValueError("A teacher needs KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND=jax")
+        if not 0 <= weight <= 1:
+            raise ValueError(f"`weight` must be a number of at least 0 and at most 1. Received: weight={weight!r}")
+        digests = [each.tokenizer and each.tokenizer.digest for each in (self, teacher)]
+        if teacher.vocabulary_size != self.vocabulary_size or (all(digests) and digests[0] != digests[1]):
+            raise ValueError(
+                "Expected a teacher over the same tokens, those of one tokenizer. Received: one of "
+                f"{teacher.vocabulary_size:,} tokens, for a model of {self.vocabulary_size:,}"
+            )
+        self.teacher = Teacher(teacher, weight, self.batch_size)
+
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile`, serialised, with `None` for default loss, metrics and `jit_compile`."""
         config = super().get_compile_config()
@@ -310,7 +343,10 @@ class LanguageModel(Trainer):
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns the logits [B, T, V] of tokens, int32 [B, T], also if they are given in a dict or a list of one."""
         (tokens,), (mask,) = keras.tree.flatten(inputs), keras.tree.flatten(mask)
-        return super().call(tokens, training=training, mask=mask)
+        logits = super().call(tokens, training=training, mask=mask)
+        if training and self.teacher is not None:
+            self.teacher.teach(tokens, logits)
+        return logits
 
     def encode(self, tokens: Tensor, training: bool = False) -> Tensor:
         """Returns the input of the logits layer, [B, T, H] in the model's compute dtype.

@@ -20,7 +20,7 @@ from keras import ops
 
 from kerasptb.compat.keras import get_tensor_attr, set_tensor_attr
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
-from kerasptb.ops.tensors import is_traced, word_ids
+from kerasptb.ops.tensors import is_traced, matmul, without_gradients, word_ids
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ATTRIBUTE = "_kerasptb_factors"
@@ -52,6 +52,20 @@ class LogitFactors:
         self.transpose_kernel, self.backend, self.precision = transpose_kernel, backend, precision
         self._targets, self._losses = None, None
         self._ignored: int | None = None
+        self._teacher: tuple[LogitFactors, float] | None = None
+
+    def learn_from(self, teacher: "LogitFactors", weight: float) -> None:
+        """Lets `cross_entropy` be that against the mean of the targets and a teacher's distributions.
+
+        With the teacher's distribution q and the target y of a word, the loss is the cross-entropy against
+        `(1 - weight) onehot(y) + weight q`, as in Hinton et al., 2015, "Distilling the Knowledge in a Neural Network",
+        at temperature 1. `losses_of` stays that of the targets.
+
+        Args:
+            teacher: its `LogitFactors`, of the same words and vocabulary; no gradient flows into them.
+            weight: from 0 to 1.
+        """
+        self._teacher = teacher, weight
 
     def cross_entropy(
         self,
@@ -88,7 +102,30 @@ class LogitFactors:
             return_losses=True,
         )
         self._targets, self._losses = targets, losses
-        return loss
+        if self._teacher is None:
+            return loss
+        further = self._towards_teacher(words) * (1.0 if weights is None else ops.cast(weights, self.kernel.dtype))
+        return loss + scale * (ops.sum(further) if reduction == "sum" else further)
+
+    def _towards_teacher(self, words):
+        """Returns what a word's loss has more than against its target alone: weight Σ_v (onehot(y) - q)_v z_v.
+
+        The logits z = h W + b are linear in W, so Σ_v d_v z_v = h · (W d) + b · d, and no softmax of them is needed.
+        """
+        teacher, weight = self._teacher
+        words, h = ops.reshape(words, (-1,)), ops.reshape(self.h, (-1, self.h.shape[-1]))
+        with without_gradients():
+            at_targets = ops.stack([ops.arange(ops.shape(words)[0], dtype="int32"), ops.cast(words, "int32")], axis=-1)
+            q = ops.stop_gradient(ops.softmax(teacher.logits()))
+            difference = ops.scatter_update(q, at_targets, ops.take_along_axis(q, words[:, None], axis=-1)[:, 0] - 1.0)
+        vectors = matmul(difference, self.kernel, transpose_b=not self.transpose_kernel)
+        along = ops.sum(ops.cast(h, self.kernel.dtype) * vectors, axis=-1) + ops.matmul(difference, self.bias)
+        return ops.reshape(-weight * along, ops.shape(self.h)[:-1])
+
+    def logits(self) -> Tensor:
+        """Returns the logits of all words, float [N, V]."""
+        h = ops.cast(ops.reshape(self.h, (-1, self.h.shape[-1])), self.kernel.dtype)
+        return matmul(h, self.kernel, transpose_b=self.transpose_kernel) + self.bias
 
     def losses_of(self, targets: Tensor, ignore_class: int | None = None) -> Tensor | None:
         """Returns the words' losses [...], without gradient, if a loss has computed those of this tensor, else None.

@@ -211,6 +211,11 @@ def may_be_differentiated():
     return tf_private.could_possibly_record()
 
 
+def without_gradients():
+    """Returns a context through which no gradient flows, and in which nothing is kept for one; with TensorFlow."""
+    return tf_private.stop_recording() if _ON_TENSORFLOW else contextlib.nullcontext()
+
+
 def is_traced(x):
     """Returns whether a tensor stands for those of a program that is being traced, for more than its shape."""
     if in_symbolic_scope():

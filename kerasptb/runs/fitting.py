@@ -6,6 +6,7 @@ import keras
 
 from kerasptb.ops import platform as platforms
 from kerasptb.runs.recipe import make_trainer
+from kerasptb.runs.run import load_run
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
@@ -17,7 +18,7 @@ _FLOP_PER_EXECUTION = 5e11
 
 
 def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
-    """Compiles the model of a run, and returns the callbacks of its recipe.
+    """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe.
 
     Args:
         model: the `LanguageModel`.
@@ -27,6 +28,10 @@ def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
         done: number of batches of the epoch that are done: a resumed training begins a call of the step function where
             the checkpoint lies.
     """
+    training = settings.training
+    if training.teacher is not None:
+        teacher = load_run(training.teacher).load_model(backend=model.backend, precision=model.precision)
+        model.distill(teacher, training.teacher_weight)
     optimizer, of_recipe = make_trainer(settings, steps_per_epoch)
     steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), done)
     model.compile(optimizer, steps_per_execution=steps_per_execution)

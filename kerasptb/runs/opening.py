@@ -19,7 +19,7 @@ from kerasptb.runs.budget import plan_training
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
 from kerasptb.runs.recipe import check_texts, precision_of, settings_of_recipe, with_tokens
-from kerasptb.runs.run import Run, create_run, load_resumed
+from kerasptb.runs.run import Run, create_run, load_resumed, load_run
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.runs.start import choose_start
 from kerasptb.utils import peers
@@ -94,6 +94,11 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     corpus = load_corpus(data, **reading)
     preset = preset or ("notebook" if corpus.vocabulary.kind == "words" else "auto")
     arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source)
+    if training.teacher is not None and load_run(training.teacher).vocabulary.digest != corpus.vocabulary.digest:
+        raise DataError(
+            "Expected a teacher over the same tokens: --tokenizer takes that of its run. Received: "
+            f"{training.teacher}, with other {corpus.vocabulary.kind} than {corpus.source} is read in"
+        )
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
         raise DataError(

@@ -31,8 +31,8 @@ def recorded_start(start_from):
 def choose_start(data, asked, reading):
     """Returns what a new training begins with, and what follows from it.
 
-    A text that is read in subwords is cut by the tokenizer of the run that the training begins with, unless another is
-    named. If nothing is named at all, a small text in English begins with the model of English.
+    A text that is read in subwords is cut by the tokenizer of the teacher, or of the run that the training begins with,
+    unless another is named. If nothing is named at all, a small text in English begins with the model of English.
 
     Args:
         data: the text, as `load_corpus` takes it.
@@ -44,21 +44,21 @@ def choose_start(data, asked, reading):
         asked: the settings, with the start that was chosen.
         reading: the arguments of `load_corpus`.
     """
-    start = asked["training"].get("start_from")
-    if start == NO_START:
-        return None, _with_start(asked, None), reading
-    source = None if start is None else load_run(start)
+    start, teacher, preset = (asked["training"].get(name) for name in ("start_from", "teacher", "preset"))
+    asked = _with_start(asked, None if start == NO_START else start)
+    source = None if start in (None, NO_START) else load_run(start)
+    cutting = source if teacher is None else load_run(teacher)
     if isinstance(data, Corpus) or set(reading) - {"keep_lines"} or data in _OF_WORDS:
         return source, asked, reading
-    if source is not None:
-        if source.vocabulary.kind != "subwords" or usual_tokens(find_corpus(data)) != "subwords":
+    if cutting is not None:
+        if cutting.vocabulary.kind != "subwords" or usual_tokens(find_corpus(data)) != "subwords":
             return source, asked, reading
-    elif asked["training"].get("preset") in (None, "auto") and not set(_OF_SHAPE) & set(asked["model"]):
-        source = _english_for(find_corpus(data))
-    if source is None:
+    elif start is None and preset in (None, "auto") and not set(_OF_SHAPE) & set(asked["model"]):
+        source = cutting = _english_for(find_corpus(data))
+    if cutting is None:
         return None, asked, reading
-    asked = _with_start(asked, start or ENGLISH)
-    return source, asked, {**reading, "vocabulary": source.vocabulary}  # then the model knows each of them
+    asked = asked if source is None else _with_start(asked, start or ENGLISH)
+    return source, asked, {**reading, "vocabulary": cutting.vocabulary}  # then the model knows each of them
 
 
 def _english_for(raw):
