@@ -26,7 +26,7 @@ from kerasptb.runs.progress import ProgressBar
 from kerasptb.runs.recipe import make_batches
 from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.settings import asked_settings
-from kerasptb.runs.start import recorded_start
+from kerasptb.runs.start import recorded_run, recorded_start
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, write_json
 from kerasptb.utils.interrupts import Signals
@@ -145,7 +145,7 @@ def train(
     reading: dict[str, Any] = {"tokens": tokens, "vocabulary_size": vocabulary_size, "keep_lines": keep_lines}
     if tokenizer is not None:
         reading["vocabulary"] = tokenizer if isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)
-    named["start_from"], named["teacher"] = recorded_start(start_from), recorded_start(teacher)
+    named["start_from"], named["teacher"] = recorded_start(start_from), recorded_run(teacher)
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     if epochs is not None and minutes is not None and not resume:
@@ -242,6 +242,8 @@ def _explain(job, report):
     report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
     if job.choice:
         report(job.choice)
+    if (training := run.settings.training).teacher is not None:
+        report(f"Teacher: {training.teacher}, weight {training.teacher_weight:g}")
     if (workers := peers.count()) > 1:
         report(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
     if (note := platforms.drawback(model.precision)) is not None:

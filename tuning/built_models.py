@@ -49,7 +49,7 @@ def _refusal(received):
 def _description(model):
     """Returns all that decides how a model is trained, but its weights' values, in nested dicts."""
     compiled = model.get_compile_config()
-    description = {name: compiled[name] for name in _COMPILED}
+    description = {**{name: compiled[name] for name in _COMPILED}, "teacher": model.teacher is not None}
     for layer in model.layers:
         # A TiedDense refuses to give its config, because the layer could not be made from it.
         config = keras.layers.Layer.get_config(layer) if isinstance(layer, TiedDense) else layer.get_config()

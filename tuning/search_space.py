@@ -113,7 +113,7 @@ class LanguageModelSpace(kt.HyperModel):
         init_scale: weights begin uniform in ±init_scale.
         preset: name of the recipe that is varied.
         **others: further settings: arguments of `kerasptb.LanguageModel` that regularise, such as `hidden_dropout` (by
-            0.05) or `activation_regularization` (log), and settings of the recipe's training.
+            0.05) or `activation_regularization` (log), `projection` (a value), and settings of the recipe's training.
 
     Raises:
         ValueError: if a range is empty, if its ends are not a whole number of steps apart or (widths) not multiples of

@@ -48,7 +48,7 @@ class ModelArguments(Arguments):
     )
     units: tuple[int, ...] = argument(
         Several(Whole()),
-        "sizes of the LSTM layers; with tied embeddings and no projection the last is the embedding's",
+        "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
         option=True,
         shown="the preset's",
         metavar="H",

@@ -7,10 +7,16 @@ import dataclasses
 from kerasptb.arguments.fields import Arguments, argument
 from kerasptb.arguments.kinds import Number, Several, Text, Whole
 
+_TEACHER_WEIGHT = 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingArguments(Arguments):
-    """How a model is trained, whatever its recipe."""
+    """How a model is trained, whatever its recipe.
+
+    Raises:
+        ValueError: for a value out of range, or a teacher's weight without a teacher.
+    """
 
     preset: str = argument(Text(), "recipe of the model and its training")
     epochs: int = argument(Whole(), "number of epochs in all", option=True, shown="the preset's", fixed=False)
@@ -52,9 +58,15 @@ class TrainingArguments(Arguments):
         option=True,
         metavar="RUN",
     )
-    teacher_weight: float = argument(
-        Number(0, 1), "weight of the teacher's distribution; the text has the rest", 0.5, option=True, shown="0.5"
+    teacher_weight: float | None = argument(
+        Number(0, 1),
+        "weight of the teacher's distribution; the text has the rest",
+        None,
+        optional=True,
+        option=True,
+        shown="0.5",
     )
+    teacher_digest: str | None = argument(Text(), "SHA-256 of the teacher's weights", None, optional=True)
     freeze: tuple[str, ...] | None = argument(
         Several(Text()),
         "layers whose weights stay, such as embedding lstm_0",
@@ -63,3 +75,10 @@ class TrainingArguments(Arguments):
         option=True,
         metavar="LAYER",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher is None and self.teacher_weight is not None:
+            raise ValueError(f"A teacher's weight needs a teacher. Received: teacher_weight={self.teacher_weight:g}")
+        if self.teacher is not None and self.teacher_weight is None:
+            object.__setattr__(self, "teacher_weight", _TEACHER_WEIGHT)

@@ -58,10 +58,11 @@ class ResetStates(keras.callbacks.Callback):
 def stateful_layers(model):
     """Returns the model's built recurrent layers with `stateful=True`, also those in nested models and wrappers.
 
-    The teacher of a LanguageModel is one more, the last.
+    The teachers of LanguageModels are further ones, the last.
     """
+    layers = list(model._flatten_layers())
     return [
         layer
-        for layer in [*model._flatten_layers(include_self=False), getattr(model, "teacher", None)]
+        for layer in [*layers[1:], *(getattr(layer, "teacher", None) for layer in layers)]
         if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
     ]

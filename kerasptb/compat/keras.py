@@ -60,6 +60,14 @@ def outermost_layer():
     return None if context is None else context.entry_layer
 
 
+def clear_losses(model):
+    """Drops what a model's layers have left for its loss.
+
+    Publicly a call does so for the outermost model alone: in the layers of any other such penalties add up.
+    """
+    model._clear_losses()
+
+
 def is_exported():
     """Whether this call is traced for an export: in Keras and TensorFlow only the call stack shows it.
 

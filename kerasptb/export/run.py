@@ -10,6 +10,7 @@ from kerasptb.runs import Run, load_run
 from kerasptb.runs.files import METRICS, QUANTIZED
 from kerasptb.runs.quantized import save_quantized
 from kerasptb.runs.settings import CONFIG
+from kerasptb.runs.teacher import NO_TEACHER
 from kerasptb.utils.files import write_json
 
 
@@ -39,7 +40,7 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
     settings = dataclasses.replace(
         run.settings,
         model=dataclasses.replace(run.settings.model, backend="auto", precision="float32"),
-        training=dataclasses.replace(run.settings.training, start_from=None, teacher=None),
+        training=dataclasses.replace(run.settings.training, start_from=None, **NO_TEACHER),
         # Whoever gets it reads texts of their own, whose lines are not those of its text.
         data=dataclasses.replace(run.settings.data, location=None, source=run.settings.data.name, keep_lines=False),
     )

@@ -39,7 +39,8 @@ _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in (
 class LanguageModel(Trainer):
     """A functional Keras model that reads words and returns the logits of each next word.
 
-    `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]`, as in Zaremba et al., 2014,
+    `Embedding [V, D] → dropout → (LSTM → dropout) for each layer → Dense [H, V]` (with `projection` another dense layer
+    and dropout before the last), as in Zaremba et al., 2014,
     "Recurrent Neural Network Regularization": dropout on the embeddings and on each layer's output. What AWD-LSTM
     (Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models") and variational dropout (Gal and
     Ghahramani, 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks") add is off by
@@ -223,11 +224,13 @@ class LanguageModel(Trainer):
 
         Raises:
             ValueError: under a `tf.distribute` strategy: the recurrent state has the rows of a whole batch. For a loss
-                that expects probabilities: the model's outputs are logits.
+                that expects probabilities: the model's outputs are logits. With a teacher, for a loss that reads them.
         """
         # A config names no defaults; of `jit_compile` it has the wish, since another machine makes its own choice.
         asked = {"loss": loss, "metrics": metrics, "jit_compile": jit_compile}
         loss = SequenceCrossEntropy() if loss is None else keras.tree.map_structure(from_factors, loss)
+        if self.teacher is not None:
+            self.teacher.check_loss(loss)
         if metrics is None and not weighted_metrics:
             metrics = [Perplexity(ignore_class=getattr(loss, "ignore_class", None))]
         reads_logits = self._reads_logits(loss, (metrics, weighted_metrics))
@@ -247,31 +250,28 @@ class LanguageModel(Trainer):
 
         The loss of a word is then its cross-entropy against the mean of its target and of what the teacher expects
         there, see `ops.logits.LogitFactors.learn_from`; metrics are of the targets alone. The teacher reads each batch
-        in the step, from its own state after the batch before, and is not changed. Its logits are never stored. The
-        model's config and files know nothing of it.
+        in the step, from its own state after the batch before, and is not changed. Three arrays [B T, V] are in memory
+        meanwhile. The model's config and files know nothing of it.
 
         Args:
             teacher: a trained `LanguageModel` over the same tokens, of any sizes; `None` for none, as in a new model.
             weight: of its distribution in that mean, from 0 to 1; the target's is `1 - weight`.
 
         Raises:
-            ValueError: for a weight out of range, a teacher over other tokens, or on another backend than TensorFlow.
+            ValueError: for a weight out of range, a teacher over other tokens, a loss that reads the logits, or on
+                another backend than TensorFlow.
         """
-        self.train_function = None
-        if teacher is None:
-            self.teacher = None
-            return
-        if _ON_JAX:
-            raise ValueError("A teacher needs KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND=jax")
-        if not 0 <= weight <= 1:
-            raise ValueError(f"`weight` must be a number of at least 0 and at most 1. Received: weight={weight!r}")
-        digests = [each.tokenizer and each.tokenizer.digest for each in (self, teacher)]
-        if teacher.vocabulary_size != self.vocabulary_size or (all(digests) and digests[0] != digests[1]):
-            raise ValueError(
-                "Expected a teacher over the same tokens, those of one tokenizer. Received: one of "
-                f"{teacher.vocabulary_size:,} tokens, for a model of {self.vocabulary_size:,}"
-            )
-        self.teacher = Teacher(teacher, weight, self.batch_size)
+        found = None if teacher is None else Teacher(teacher, weight, self)
+        if found is not None and self.compiled:
+            found.check_loss(self.loss)
+        self.teacher = found
+        self.forget_functions()
+
+    def reset_states(self) -> None:
+        """Zeroes the recurrent states of training and of evaluation, and that of a teacher."""
+        super().reset_states()
+        if self.teacher is not None:
+            self.teacher.reset_state()
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile`, serialised, with `None` for default loss, metrics and `jit_compile`."""
@@ -349,13 +349,13 @@ class LanguageModel(Trainer):
         return logits
 
     def encode(self, tokens: Tensor, training: bool = False) -> Tensor:
-        """Returns the input of the logits layer, [B, T, H] in the model's compute dtype.
+        """Returns the input of the logits layer, [B, T, H], or [B, T, D] with a projection, in the compute dtype.
 
         Args:
             tokens: int32 [B, T].
             training: whether to apply dropout and continue from the training state.
         """
-        x = self.get_layer("embedding")(tokens)
+        x = self.get_layer("embedding")(tokens, training=training)
         for layer in self._encoding_layers():
             x = layer(x, training=training)
         return x
@@ -369,10 +369,10 @@ class LanguageModel(Trainer):
                 or the result of `get_initial_state`.
 
         Returns:
-            hidden: the input of the logits layer, [B, T, H] in the model's compute dtype.
+            hidden: the input of the logits layer, as `encode` returns it.
             state: the state after the last word.
         """
-        x, before, after = self.get_layer("embedding")(tokens), iter(state), []
+        x, before, after = self.get_layer("embedding")(tokens, training=False), iter(state), []
         for layer in self._encoding_layers():
             if isinstance(layer, StatefulLSTM):
                 x, *of_layer = layer(x, training=False, state=next(before))

@@ -161,9 +161,20 @@ class PortableNetwork:
             names = self.cell.state_names(i)
             x, values = read(layer, x, None if state is None else [state[name] for name in names])
             new_state.update(zip(names, values, strict=True))
+        return self._projected(x), new_state
+
+    def hidden_of(self, state):
+        """Returns what `encode` and its like returned with a state, of the last word: float32 [B, H], or [B, D].
+
+        Args:
+            state: dict of float32 [B, H], after the word.
+        """
+        return self._projected(state[self.cell.output_state(state)])
+
+    def _projected(self, x):
         for layer in self.dense[:-1]:
             x = layer(x)
-        return x, new_state
+        return x
 
     @property
     def embeddings(self):

@@ -1,18 +1,17 @@
 """A trained model whose distribution of the next word another one learns from."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 
-from kerasptb.compat.keras import in_symbolic_scope
+from kerasptb.arguments import Number
+from kerasptb.compat.keras import clear_losses, in_symbolic_scope, without_autocast
+from kerasptb.losses import LOSSES_OF_FACTORS
 from kerasptb.ops.logits import factors_of
 from kerasptb.ops.tensors import without_gradients
 from kerasptb.utils.types import Tensor
 
-if TYPE_CHECKING:
-    from kerasptb.models.language_model import LanguageModel
+_WEIGHT = Number(0, 1)
 
 
 class Teacher:
@@ -24,27 +23,43 @@ class Teacher:
     Args:
         model: the trained `LanguageModel`.
         weight: of its distribution, see `ops.logits.LogitFactors.learn_from`.
-        batch_size: rows B of the batches.
+        student: the `LanguageModel` that learns.
 
     Attributes:
-        states: list of Keras variables [B, H]: h and c of each of the model's LSTM layers.
+        states: list of Keras variables [B, H], h and c of each of the model's LSTM layers; B rows of a batch.
+
+    Raises:
+        ValueError: for what cannot teach the student; see `LanguageModel.distill`.
     """
 
     stateful = True
 
-    def __init__(self, model: LanguageModel, weight: float, batch_size: int) -> None:
-        self._model, self._weight = model, weight
-        self._initial = model.get_initial_state(batch_size)
+    def __init__(self, model: keras.Model, weight: float, student: keras.Model) -> None:
+        self._model, self._weight = model, _checked(model, weight, student)
+        self._initial = model.get_initial_state(student.batch_size)
         self.states = [
-            keras.Variable(zeros, trainable=False, name="teacher_state") for zeros in keras.tree.flatten(self._initial)
+            keras.Variable(zeros, trainable=False, dtype=zeros.dtype, name="teacher_state")
+            for zeros in keras.tree.flatten(self._initial)
         ]
+
+    def reset_state(self) -> None:
+        """Zeroes the state."""
+        for variable in self.states:
+            variable.assign(keras.ops.zeros_like(variable.value))
+
+    def check_loss(self, loss: Any) -> None:
+        """Raises ValueError for a loss, or a structure of them, that does not ask the logits what they are made of."""
+        losses = [each for each in keras.tree.flatten(loss) if each is not None]
+        if others := [each for each in losses if not isinstance(each, LOSSES_OF_FACTORS)]:
+            names = " or ".join(each.__name__ for each in LOSSES_OF_FACTORS)
+            raise ValueError(f"A model that learns from a teacher needs the loss {names}. Received: loss={others[0]!r}")
 
     def teach(self, tokens: Tensor, logits: Tensor) -> None:
         """Lets the loss of a step's logits be that of learning from the teacher too.
 
         Args:
             tokens: int32 [B, T], what the step reads.
-            logits: [B, T, V], those of the model that learns; they carry their factors.
+            logits: [B, T, V], those of the student; they carry their factors.
 
         Raises:
             ValueError: if they do not.
@@ -58,8 +73,30 @@ class Teacher:
                 "activation or quantization. Received: logits that carry no factors"
             )
         with without_gradients():
-            state = keras.tree.pack_sequence_as(self._initial, [variable.value for variable in self.states])
-            hidden, after = self._model.stateless_encode(tokens, state)
+            with without_autocast():
+                values = [keras.ops.convert_to_tensor(variable) for variable in self.states]
+            hidden, after = self._model.stateless_encode(tokens, keras.tree.pack_sequence_as(self._initial, values))
             for variable, value in zip(self.states, keras.tree.flatten(after), strict=True):
                 variable.assign(value)
+            clear_losses(self._model)  # it is not this model's step
         factors.learn_from(self._model.get_layer("logits").factors(hidden), self._weight)
+
+
+def _checked(model, weight, student):
+    """Returns the weight; raises ValueError for what cannot teach."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"A teacher needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}")
+    if model is student or not hasattr(model, "stateless_encode"):
+        raise ValueError(f"Expected another LanguageModel as the teacher. Received: {model!r}")
+    if model.vocabulary_size != student.vocabulary_size:
+        raise ValueError(
+            "Expected a teacher over the same tokens. Received: one of "
+            f"{model.vocabulary_size:,} tokens, for a model of {student.vocabulary_size:,}"
+        )
+    tokenizers = model.tokenizer, student.tokenizer
+    if None not in tokenizers and tokenizers[0].digest != tokenizers[1].digest:
+        raise ValueError("Expected a teacher over the same tokens. Received: one with another tokenizer")
+    try:
+        return _WEIGHT.read(weight)
+    except ValueError:
+        raise ValueError(f"`weight` must be {_WEIGHT.expected}. Received: weight={weight!r}") from None

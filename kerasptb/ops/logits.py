@@ -104,7 +104,9 @@ class LogitFactors:
         self._targets, self._losses = targets, losses
         if self._teacher is None:
             return loss
-        further = self._towards_teacher(words) * (1.0 if weights is None else ops.cast(weights, self.kernel.dtype))
+        further = self._towards_teacher(words)
+        if weights is not None:
+            further *= ops.stop_gradient(ops.cast(weights, further.dtype))
         return loss + scale * (ops.sum(further) if reduction == "sum" else further)
 
     def _towards_teacher(self, words):
@@ -116,7 +118,7 @@ class LogitFactors:
         words, h = ops.reshape(words, (-1,)), ops.reshape(self.h, (-1, self.h.shape[-1]))
         with without_gradients():
             at_targets = ops.stack([ops.arange(ops.shape(words)[0], dtype="int32"), ops.cast(words, "int32")], axis=-1)
-            q = ops.stop_gradient(ops.softmax(teacher.logits()))
+            q = ops.stop_gradient(ops.cast(ops.softmax(teacher.logits()), self.kernel.dtype))
             difference = ops.scatter_update(q, at_targets, ops.take_along_axis(q, words[:, None], axis=-1)[:, 0] - 1.0)
         vectors = matmul(difference, self.kernel, transpose_b=not self.transpose_kernel)
         along = ops.sum(ops.cast(h, self.kernel.dtype) * vectors, axis=-1) + ops.matmul(difference, self.bias)

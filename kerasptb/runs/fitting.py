@@ -6,7 +6,7 @@ import keras
 
 from kerasptb.ops import platform as platforms
 from kerasptb.runs.recipe import make_trainer
-from kerasptb.runs.run import load_run
+from kerasptb.runs.teacher import load_teacher
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
@@ -28,12 +28,11 @@ def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
         done: number of batches of the epoch that are done: a resumed training begins a call of the step function where
             the checkpoint lies.
     """
-    training = settings.training
-    if training.teacher is not None:
-        teacher = load_run(training.teacher).load_model(backend=model.backend, precision=model.precision)
-        model.distill(teacher, training.teacher_weight)
+    teacher = load_teacher(settings.training, model)
+    if teacher is not None:
+        model.distill(teacher, settings.training.teacher_weight)
     optimizer, of_recipe = make_trainer(settings, steps_per_epoch)
-    steps_per_execution = math.gcd(_steps_per_execution(model, callbacks), done)
+    steps_per_execution = math.gcd(_steps_per_execution(model, teacher, callbacks), done)
     model.compile(optimizer, steps_per_execution=steps_per_execution)
     if settings.batches.jitter:
         # The batches are of few lengths: what is faster for batches of one length is faster for these.
@@ -57,7 +56,7 @@ def freeze(model, names):
         model.get_layer(name).trainable = False
 
 
-def _steps_per_execution(model, callbacks):
+def _steps_per_execution(model, teacher, callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = keras.callbacks.Callback
     # A LambdaCallback has its hooks as attributes of the instance.
@@ -69,5 +68,6 @@ def _steps_per_execution(model, callbacks):
         return 1
     if platforms.visible_gpus():
         return _STEPS_PER_EXECUTION_ON_GPU
-    flop_of_step = 6 * model.count_params() * model.batch_size * model.num_steps
+    flop_of_word = 6 * model.count_params() + (2 * teacher.count_params() if teacher else 0)
+    flop_of_step = flop_of_word * model.batch_size * model.num_steps
     return max(min(_STEPS_PER_EXECUTION, int(_FLOP_PER_EXECUTION / flop_of_step)), 1)

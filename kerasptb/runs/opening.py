@@ -19,9 +19,10 @@ from kerasptb.runs.budget import plan_training
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
 from kerasptb.runs.recipe import check_texts, precision_of, settings_of_recipe, with_tokens
-from kerasptb.runs.run import Run, create_run, load_resumed, load_run
+from kerasptb.runs.run import Run, create_run, load_resumed
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.runs.start import choose_start
+from kerasptb.runs.teacher import with_teacher
 from kerasptb.utils import peers
 from kerasptb.utils.files import new_folder, write_json
 
@@ -94,11 +95,7 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     corpus = load_corpus(data, **reading)
     preset = preset or ("notebook" if corpus.vocabulary.kind == "words" else "auto")
     arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source)
-    if training.teacher is not None and load_run(training.teacher).vocabulary.digest != corpus.vocabulary.digest:
-        raise DataError(
-            "Expected a teacher over the same tokens: --tokenizer takes that of its run. Received: "
-            f"{training.teacher}, with other {corpus.vocabulary.kind} than {corpus.source} is read in"
-        )
+    training = with_teacher(training, corpus.vocabulary, workers)
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
         raise DataError(
@@ -158,6 +155,7 @@ def _resume(data, asked, reading, out, workers):
             f"Received: {corpus.source}, another text or vocabulary"
             f"{' (each version of Python has a sample of its own)' if text.name == corpus.name == 'sample' else ''}"
         )
+    with_teacher(run.settings.training, run.vocabulary, workers)
     return Job(run, corpus, LanguageModel(**run.settings.model.as_dict()))
 
 

@@ -162,6 +162,7 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
     if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
         recipe.pop("learning_rate", None)  # the optimizer's own is the default
     batches = parts["batches"]
+    training.pop("teacher_digest", None)  # it is taken anew
     if training.get("start_from", "") is None:
         training["start_from"] = NO_START  # as that run began, whatever suits the text
     if "minutes" in named:  # the epochs that fit are found anew
@@ -207,8 +208,8 @@ def _reading(path, data, training, named):
         tokenizer = path.parent / "tokenizer.json"
         if "data" not in named and tokenizer.exists():
             return {**lines, "tokenizer": tokenizer}  # which may have been given
-        if training.get("start_from", NO_START) != NO_START:
-            return lines  # another text is cut by the tokenizer of what the training begins with
+        if training.get("teacher") or training.get("start_from", NO_START) != NO_START:
+            return lines  # another text is cut by the tokenizer of the teacher, or of what the training begins with
     return {**lines, "tokens": data.get("tokens"), "vocabulary_size": data.get("vocabulary_limit")}
 
 

@@ -7,6 +7,7 @@ from kerasptb.data.corpus import usual_tokens
 from kerasptb.data.sources import find_corpus
 from kerasptb.runs.run import ENGLISH, is_in_the_package, load_run
 from kerasptb.runs.settings import NO_START
+from kerasptb.runs.teacher import open_teacher
 
 # Texts of more bytes, some million words, gain nothing by it; those of which English's subwords write a word with more
 # of them are in another language, or no prose (docs/own-text.md).
@@ -25,7 +26,18 @@ def recorded_start(start_from):
     """
     if start_from is None or (str(start_from) == NO_START and not Path(start_from).exists()):
         return start_from
-    return ENGLISH if is_in_the_package(start_from) else str(Path(start_from).absolute())
+    return recorded_run(start_from)
+
+
+def recorded_run(folder):
+    """Returns how a run is recorded in the settings of another, in any working directory; `None` for `None`.
+
+    Args:
+        folder: a run folder, or "english".
+    """
+    if folder is None:
+        return None
+    return ENGLISH if is_in_the_package(folder) else str(Path(folder).absolute())
 
 
 def choose_start(data, asked, reading):
@@ -47,7 +59,7 @@ def choose_start(data, asked, reading):
     start, teacher, preset = (asked["training"].get(name) for name in ("start_from", "teacher", "preset"))
     asked = _with_start(asked, None if start == NO_START else start)
     source = None if start in (None, NO_START) else load_run(start)
-    cutting = source if teacher is None else load_run(teacher)
+    cutting = source if teacher is None else open_teacher(teacher)
     if isinstance(data, Corpus) or set(reading) - {"keep_lines"} or data in _OF_WORDS:
         return source, asked, reading
     if cutting is not None:

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from kerasptb.data import UnknownWordError
 from kerasptb.data.kinds import load_tokenizer
-from kerasptb.models import lstm
 from kerasptb.models.portable import PortableNetwork
 from kerasptb.serving.errors import BadRequestError, ServingError
 
@@ -203,7 +202,7 @@ class Predictor:
         return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), self._packed(state)
 
     def _traced_next(self, states):
-        return self._log_softmax(self._split(states)[lstm.output_state(self._state_sizes)])
+        return self._log_softmax(self._network.hidden_of(self._split(states)))
 
     def _log_softmax(self, hidden):
         return tf.nn.log_softmax(self._network.logits(hidden))

@@ -257,6 +257,10 @@ class StatefulTrainer(StatefulModel):
             x = self._with_checked_batches(adapter, step)
         return x
 
+    def forget_functions(self) -> None:
+        """Lets the next call of `fit` and its like trace its steps anew."""
+        self.train_function = self.test_function = self.predict_function = None
+
     # For backends.
 
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:

@@ -121,6 +121,11 @@ class Trainer(StatefulTrainer):
         planned = [layer for layer in self.layers if hasattr(layer, "plan")]
         return all(layer.plan((*batch, layer.input.shape[-1])).implementation == "native" for layer in planned)
 
+    def forget_functions(self) -> None:
+        """Lets the next call of `fit` and its like trace its steps anew, for batches of any shape."""
+        super().forget_functions()
+        self._traced = _TracedFunctions()
+
     def elements_per_call(self) -> int:
         """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them."""
         return 1 if self._traced.group_size("train_function") else super().elements_per_call()

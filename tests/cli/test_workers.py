@@ -105,6 +105,8 @@ def test_no_worker_begins_unless_all_of_them_have_rows(make_run, error_of, tmp_p
         said = error_of(["train", "--workers", "1000", *options])
         assert f"Expected a batch whose rows 1000 workers divide. Received: batch_size={rows}" in said
     assert "name it with --out" in error_of(["train", "--workers", "2", "--resume"])
+    said = error_of(["train", "--workers", "2", "--teacher", run])
+    assert "A teacher needs one worker. Received: --teacher and --workers" in said
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,25 @@ def test_methods_of_the_jax_trainer(name):
     assert "_jax_state_synced" in vars(JAXTrainer())
 
 
+def test_losses_of_inner_layers_are_cleared():
+    layer = keras.layers.Dense(1, activity_regularizer="l2")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    layer(keras.ops.ones((1, 2)))
+    assert model.losses
+    keras_names.clear_losses(model)
+    assert not model.losses
+
+
+def test_nothing_is_recorded_where_recording_stops():
+    x = tf.Variable(2.0)
+    with tf.GradientTape() as tape:
+        with tensorflow_names.stop_recording():
+            assert not tensorflow_names.could_possibly_record()
+            y = x * x
+        z = y + 3 * x
+    assert tape.gradient(z, x) == 3
+
+
 def test_compiled_metrics_are_one_metric():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     assert model._compile_metrics is None
@@ -106,7 +125,7 @@ def test_a_scope_without_autocast():
 
 def test_names_of_tensorflow():
     names = [name for name in vars(tensorflow_names) if not name.startswith("_")]
-    assert len(names) == 7
+    assert len(names) == 8
     assert all(callable(getattr(tensorflow_names, name)) for name in names)
     assert tensorflow_names.could_possibly_record() is False
     with tf.GradientTape():

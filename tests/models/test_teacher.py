@@ -89,6 +89,65 @@ def test_word_weights_count_for_both_parts():
     assert first == pytest.approx(-np.sum(mixed * log_softmax(of_student, axis=-1)) / B, rel=1e-5)
 
 
+def test_a_teacher_reads_every_word_and_leaves_no_penalties_behind():
+    student = student_model()
+    teacher = teacher_model(word_dropout=0.5, activation_regularization=2.0, keep_prob=0.5)
+    student.distill(teacher, 1.0)
+    student.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    seeds = [np.array(variable) for variable in teacher.non_trainable_variables]
+    found = student.train_on_batch(X[0], Y[0])[0]
+    assert not teacher.losses
+    assert len(seeds) == 4  # of the words, and of dropout in three places
+    for variable, seed in zip(teacher.non_trainable_variables, seeds, strict=True):
+        np.testing.assert_array_equal(variable, seed)
+    assert found == pytest.approx(expected_losses(student, teacher, 1.0)[0], rel=1e-5)
+
+
+def test_a_reset_is_the_teacher_s_too_and_validation_leaves_its_state():
+    student, teacher = student_model(), teacher_model()
+    student.distill(teacher, 1.0)
+    student.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    first = student.train_on_batch(X[0], Y[0])[0]
+    student.evaluate(X[1], Y[1], verbose=0)
+    expected = expected_losses(student, teacher, 1.0)
+    assert student.train_on_batch(X[1], Y[1])[0] == pytest.approx(expected[1], rel=1e-5)
+    student.reset_states()
+    assert student.train_on_batch(X[0], Y[0])[0] == first == pytest.approx(expected[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "scale"),
+    [
+        (kerasptb.losses.SparseCategoricalCrossentropy(), 1 / T),
+        (kerasptb.losses.SparseCategoricalCrossentropy(ignore_class=-1), 1 / T),
+        (kerasptb.losses.SparseCategoricalCrossentropy(reduction="sum"), B),
+        (kerasptb.losses.SequenceCrossEntropy(reduction="sum"), B),
+    ],
+    ids=["mean", "ignoring", "sum of words", "sum of rows"],
+)
+def test_any_loss_that_asks_for_factors_is_taught(loss, scale):
+    student, teacher = student_model(), teacher_model()
+    student.distill(teacher, 0.7)
+    student.compile(keras.optimizers.SGD(0.0), loss, jit_compile=False)
+    assert student.train_on_batch(X[0], Y[0])[0] == pytest.approx(expected_losses(student, teacher, 0.7)[0] * scale)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+def test_other_dtype_policies_learn_from_a_float32_teacher(policy):
+    student, teacher = student_model(dtype=policy), teacher_model()
+    student.distill(teacher, 0.7)
+    student.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    rel = 2e-2 if policy == "mixed_bfloat16" else 1e-5
+    assert student.train_on_batch(X[0], Y[0])[0] == pytest.approx(expected_losses(student, teacher, 0.7)[0], rel=rel)
+
+
+def test_steps_of_one_program_are_taught(native_library):
+    student, teacher = student_model(), teacher_model()
+    student.distill(teacher, 0.7)
+    running = np.cumsum(expected_losses(student, teacher, 0.7)) / [1, 2, 3]
+    assert fitted(student, True, epochs=2, steps_per_execution=3) == pytest.approx([running[-1]] * 2, rel=1e-5)
+
+
 def test_metrics_and_evaluation_are_of_the_targets_alone():
     results = []
     for learns in (False, True):
@@ -117,12 +176,18 @@ def test_nothing_of_the_teacher_changes_and_it_is_no_part_of_the_student(tmp_pat
     assert keras.saving.load_model(tmp_path / "student.keras").teacher is None
 
 
-def test_it_is_let_go():
-    student = student_model()
-    student.distill(teacher_model(), 1.0)
-    with_teacher = fitted(student)
-    student.distill(None)
-    assert fitted(student) == fitted(student_model()) != with_teacher
+def test_it_is_let_go_by_steps_of_every_shape():
+    student, alone = student_model(), student_model()
+    for model in (student, alone):
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    shapes = (slice(None), slice(0, 3))
+    found = []
+    for teacher in (None, teacher_model(), None):
+        student.distill(teacher, 1.0)
+        student.reset_states()
+        found.append([student.train_on_batch(X[0][:, shape], Y[0][:, shape])[0] for shape in shapes])
+    assert found[0] == found[2] == [alone.train_on_batch(X[0][:, shape], Y[0][:, shape])[0] for shape in shapes]
+    assert all(abs(a - b) > 0.01 for a, b in zip(found[0], found[1], strict=True))
 
 
 def test_a_teacher_that_cannot_teach_is_refused():
@@ -131,7 +196,13 @@ def test_a_teacher_that_cannot_teach_is_refused():
         student.distill(teacher_model(), 1.5)
     with pytest.raises(ValueError, match=r"the same tokens.* Received: one of 7 tokens, for a model of 23"):
         student.distill(kerasptb.LanguageModel(7, 5, 9, 2, 3))
+    for wrong in (student, "runs/small"):
+        with pytest.raises(ValueError, match=r"Expected another LanguageModel as the teacher. Received"):
+            student.distill(wrong)
     teacher = teacher_model()
+    student.distill(teacher)
+    with pytest.raises(ValueError, match=r"needs the loss SequenceCrossEntropy or Sparse.* Received: loss"):
+        student.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     for i, model in enumerate((student, teacher)):
         model.tokenizer = Vocabulary([f"{i}{word}" for word in range(V)])
     with pytest.raises(ValueError, match="the same tokens"):

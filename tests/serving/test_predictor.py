@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.data import Vocabulary
-from kerasptb.generation import suggest
+from kerasptb.generation import encode_text, suggest
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import PortableNetwork
 from kerasptb.serving.errors import BadRequestError, ServingError
 from kerasptb.serving.predictor import Predictor
@@ -46,6 +47,17 @@ def test_the_distribution_is_that_of_predict_next(predictor, loaded, texts):
         assert abs(got.sum() - 1) < 1e-5
         got = [got[predictor.tokenizer.word_to_id[name]] for name in names]
         np.testing.assert_allclose(got, answer["probabilities"].numpy()[0], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("units", [9, 8])
+def test_a_projection_is_read_from_a_state_too(vocabulary, units):
+    model = LanguageModel(len(vocabulary), 8, units, 1, 5, init_scale=1.0, tie_embeddings=True, projection=True, seed=4)
+    predictor = Predictor(PortableNetwork(model), vocabulary)
+    context = after(predictor, "the company said")
+    expected = model.next_word_probabilities(encode_text(vocabulary, "the company said")[np.newaxis])[0]
+    np.testing.assert_allclose(np.exp(context.next_log_probabilities), expected, atol=TOLERANCE)
+    (resumed,) = predictor.resume([context.state])
+    np.testing.assert_allclose(np.exp(resumed.next_log_probabilities), expected, atol=TOLERANCE)
 
 
 def test_many_texts_together_equal_each_alone(predictor, texts):

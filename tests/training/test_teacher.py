@@ -7,8 +7,9 @@ import pytest
 from small_trainings import SMALL, TINY, FailAt, assert_equal_weights, small_corpus, train
 
 import kerasptb
-from kerasptb.data import Corpus, DataError, Vocabulary
+from kerasptb.data import Corpus, Vocabulary
 from kerasptb.runs import RunError
+from kerasptb.runs.settings import arguments_of
 
 WIDE = {"units": (16,), "embedding_size": 8}
 
@@ -49,10 +50,12 @@ def test_a_teacher_over_other_tokens_is_refused_before_anything_is_written(teach
     corpus = small_corpus()
     words = Vocabulary([f"other{i}" for i in range(10)] + ["<eos>", "<unk>"])
     other = Corpus(corpus.train, corpus.valid, corpus.test, words, name="other", source="elsewhere")
-    with pytest.raises(DataError, match=r"the same tokens.* with other words than elsewhere is read in"):
+    with pytest.raises(RunError, match=r"the same tokens.* with other words than this text's words"):
         kerasptb.train(other, teacher=teacher.folder, out=tmp_path / "run", verbose=0)
-    with pytest.raises(RunError, match="nowhere"):
+    with pytest.raises(RunError, match=r"A teacher is a run with weights.*nowhere"):
         train(tmp_path / "run", teacher=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"A teacher's weight needs a teacher. Received: teacher_weight=0.3"):
+        train(tmp_path / "run", teacher_weight=0.3)
     assert not (tmp_path / "run").exists()
 
 
@@ -63,6 +66,14 @@ def test_a_text_is_cut_by_the_teacher_s_tokenizer(no_steps, tmp_path):
     run = kerasptb.train(tmp_path / "novel.txt", out=tmp_path / "run", teacher=first.folder, **arguments)
     assert run.vocabulary == first.vocabulary
     assert run.config["training"]["start_from"] is None
-    shutil.rmtree(first.folder)
-    with pytest.raises(RunError, match="teacher"):
+    (tmp_path / "other.txt").write_text("A cat sat there, and there sat a dog upon the mat of the cat.\n" * 60)
+    like_it = arguments_of(run.folder / "config.json", data=tmp_path / "other.txt", out=tmp_path / "other", verbose=0)
+    assert kerasptb.train(**like_it).vocabulary == first.vocabulary
+    before = run.metrics
+    shutil.copyfile(kerasptb.load_run(tmp_path / "other").weights_path("best"), first.weights_path("best"))
+    with pytest.raises(RunError, match=r"has the weights it had. Received: .*teacher, with others"):
         kerasptb.train(out=run.folder, resume=True, epochs=2, verbose=0)
+    shutil.rmtree(first.folder)
+    with pytest.raises(RunError, match="A teacher is a run with weights"):
+        kerasptb.train(out=run.folder, resume=True, epochs=2, verbose=0)
+    assert kerasptb.load_run(run.folder).metrics == before
