@@ -1,11 +1,12 @@
 """Bits a byte of a text's held-out part in equal minutes: words, subwords, characters; and two without minutes.
 
-    python -m benchmarks.own_text TEXT [--minutes 10] [--only NAME …] [--vocabulary-size N …] [--csv FILE]
+    python -m benchmarks.own_text TEXT [--minutes 10] [--only NAME …] [--vocabulary-size N …] [--units H …] [--csv FILE]
 
 TEXT is novel, book or manuals (benchmarks/texts.py), or a file. A row each:
 
 - `words`, `subwords`, `characters`: `--preset` in bfloat16, `train(minutes=…)`. Characters are read in rows of 140,
-  words and subwords in rows of the preset's. A run that is there already is not trained again.
+  words and subwords in rows of the preset's. A run that is there already is not trained again. `--units` names other
+  sizes of layers; the embedding has that of the last.
 - `Kneser-Ney`: KenLM's modified Kneser-Ney of order 5 (Heafield et al., 2013) on the subwords; needs `lmplz` and
   `query` of github.com/kpu/kenlm on the PATH. A paragraph is a sentence, or the text is one: the better of both.
 - `PPMd`: PPMd var. H (Shkarin, 2002; `pip install pyppmd`), which has read the training text: what the test text adds
@@ -34,6 +35,9 @@ def measure(data, tokens, size, options):
     if tokens == "characters":
         settings["num_steps"] = 140
     name = f"{Path(data).stem}-{tokens}-{len(corpus.vocabulary)}-{options.preset}-{options.seed}-{options.minutes:g}"
+    if options.units:
+        settings |= {"units": options.units, "embedding_size": options.units[-1]}
+        name += f"-{'-'.join(map(str, options.units))}"
     begin, minutes = time.perf_counter(), None
     if (options.out / name).exists():
         run = kerasptb.load_run(options.out / name)
@@ -44,6 +48,7 @@ def measure(data, tokens, size, options):
     return {
         "tokens": len(corpus.vocabulary),
         "tokens_a_word": round(corpus.counts["test"].tokens / corpus.counts["test"].words, 3),
+        "units": " ".join(map(str, run.settings.model.units)),
         "parameters": run.metrics["parameters"],
         "passes": round(len(run.history) / run.settings.batches.parts, 1),
         "minutes": minutes,
@@ -133,6 +138,7 @@ def main(arguments=None):
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="NAME")
     parser.add_argument("--vocabulary-size", type=int, nargs="+", help="several subwords, a row each")
+    parser.add_argument("--units", type=int, nargs="+", metavar="H")
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/own-text"))
@@ -151,7 +157,7 @@ def main(arguments=None):
 
 
 _COLUMNS = (
-    "text", "kind", "tokens", "tokens_a_word", "order", "parameters", "passes", "minutes", "valid_bits_a_byte",
+    "text", "kind", "tokens", "tokens_a_word", "order", "units", "parameters", "passes", "minutes", "valid_bits_a_byte",
     "test_bits_a_byte", "test_perplexity_of_a_word", "test_unknown", "machine",
 )  # fmt: skip
 
