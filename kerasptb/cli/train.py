@@ -61,8 +61,8 @@ def execute(options):
     if (config := values.pop("config")) is not None:
         values = arguments_of(config, **values)
     if options.workers > 1:
-        if options.teacher is not None:
-            raise ValueError("A teacher needs one worker. Received: --teacher and --workers")
+        if values.get("teacher") is not None:
+            raise ValueError(f"A teacher needs one worker. Received: --workers {options.workers} with a teacher")
         if (size := _batch_size(**values)) is not None:
             check_divides(size, options.workers)  # before the first of them begins
         return run_together(options)

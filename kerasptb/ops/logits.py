@@ -115,19 +115,22 @@ class LogitFactors:
         The logits z = h W + b are linear in W, so Σ_v d_v z_v = h · (W d) + b · d, and no softmax of them is needed.
         """
         teacher, weight = self._teacher
-        words, h = ops.reshape(words, (-1,)), ops.reshape(self.h, (-1, self.h.shape[-1]))
+        words = ops.reshape(words, (-1,))
         with without_gradients():
             at_targets = ops.stack([ops.arange(ops.shape(words)[0], dtype="int32"), ops.cast(words, "int32")], axis=-1)
             q = ops.stop_gradient(ops.cast(ops.softmax(teacher.logits()), self.kernel.dtype))
             difference = ops.scatter_update(q, at_targets, ops.take_along_axis(q, words[:, None], axis=-1)[:, 0] - 1.0)
         vectors = matmul(difference, self.kernel, transpose_b=not self.transpose_kernel)
-        along = ops.sum(ops.cast(h, self.kernel.dtype) * vectors, axis=-1) + ops.matmul(difference, self.bias)
+        along = ops.sum(self._rows() * vectors, axis=-1) + ops.matmul(difference, self.bias)
         return ops.reshape(-weight * along, ops.shape(self.h)[:-1])
 
     def logits(self) -> Tensor:
         """Returns the logits of all words, float [N, V]."""
-        h = ops.cast(ops.reshape(self.h, (-1, self.h.shape[-1])), self.kernel.dtype)
-        return matmul(h, self.kernel, transpose_b=self.transpose_kernel) + self.bias
+        return matmul(self._rows(), self.kernel, transpose_b=self.transpose_kernel) + self.bias
+
+    def _rows(self):
+        """Returns h as [N, D], in the kernel's dtype."""
+        return ops.cast(ops.reshape(self.h, (-1, self.h.shape[-1])), self.kernel.dtype)
 
     def losses_of(self, targets: Tensor, ignore_class: int | None = None) -> Tensor | None:
         """Returns the words' losses [...], without gradient, if a loss has computed those of this tensor, else None.

@@ -68,6 +68,6 @@ def _steps_per_execution(model, teacher, callbacks):
         return 1
     if platforms.visible_gpus():
         return _STEPS_PER_EXECUTION_ON_GPU
-    flop_of_word = 6 * model.count_params() + (2 * teacher.count_params() if teacher else 0)
+    flop_of_word = 6 * model.count_params() + (0 if teacher is None else 2 * teacher.count_params())
     flop_of_step = flop_of_word * model.batch_size * model.num_steps
     return max(min(_STEPS_PER_EXECUTION, int(_FLOP_PER_EXECUTION / flop_of_step)), 1)

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -105,8 +106,10 @@ def test_no_worker_begins_unless_all_of_them_have_rows(make_run, error_of, tmp_p
         said = error_of(["train", "--workers", "1000", *options])
         assert f"Expected a batch whose rows 1000 workers divide. Received: batch_size={rows}" in said
     assert "name it with --out" in error_of(["train", "--workers", "2", "--resume"])
-    said = error_of(["train", "--workers", "2", "--teacher", run])
-    assert "A teacher needs one worker. Received: --teacher and --workers" in said
+    (tmp_path / "taught.json").write_text(json.dumps({"training": {"preset": "small", "teacher": str(run)}}))
+    for options in (["--teacher", run], ["--config", tmp_path / "taught.json"]):
+        said = error_of(["train", "--workers", "2", *options])
+        assert "A teacher needs one worker. Received: --workers 2 with a teacher" in said
 
 
 @pytest.mark.parametrize(
