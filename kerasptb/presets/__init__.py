@@ -7,9 +7,9 @@ docstring names the paper, what differs from it, and the command. A new file is 
 
 It may also hold `TOKENS`, what a text is cut into where nothing is said; `MINUTES`, which it takes where neither epochs
 nor minutes are named; `PRECISION`, where the machine has it; `STARTED`, settings of a training that begins with the
-weights of a run; two functions that return arguments of `LanguageModel`: `sized(num_tokens, num_steps)`, by the text's
-length, and `fitted(passes)`, by how often the text is read; and `most_passes(num_tokens, started)`, how often that is
-at most, however many minutes there are.
+weights of a run; functions that return arguments of `LanguageModel`: `sized(num_tokens, num_steps)`, by the text's
+length, `grown(num_tokens, passes)`, by how often that would be read in the minutes, and `fitted(passes)`, by how often
+it is read; and `most_passes(num_tokens, started)`, how often it is read at most, however many minutes there are.
 """
 
 from kerasptb.presets.preset import PRESETS, Preset, get_preset, summary_of

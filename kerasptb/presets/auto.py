@@ -1,7 +1,8 @@
 """A recipe for the size of a text and the minutes that there are: `small`, regularised as often as the text is read.
 
-In bfloat16, where the processor multiplies it. With `--epochs` the text is read so often; else with `--minutes`, 30
-unless said. A text that is read once or twice is hardly learned by heart, and much dropout slows its reading down.
+Larger layers, 400 and 400 or 512 and 512, where there is time for them and no other model to begin with. In bfloat16,
+where the processor multiplies it. With `--epochs` the text is read so often; else with `--minutes`, 30 unless said. A
+text that is read once or twice is hardly learned by heart, and much dropout slows its reading down.
 
     kerasptb train --preset auto --data novel.txt --minutes 30
 """
@@ -25,6 +26,9 @@ _RATES = [name for name in MODEL if name.endswith(("_dropout", "_regularization"
 # words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on PTB.
 _SHORT = 300_000  # tokens
 _MOST_PASSES, _MOST_STARTED = (40, 100), (6, 12)  # of a short text, and of a longer one
+# The width of both layers and the embedding, from so many tokens on that `small`'s layers would read in the minutes:
+# docs/own-text.md has figures. More readings than so many do not count, for larger layers learn a text by heart sooner.
+_WIDTHS, _MOST_COUNTED = ((16_000_000, 400), (32_000_000, 512)), 28
 _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows
 
 
@@ -33,6 +37,20 @@ def sized(num_tokens, num_steps, rows=MODEL["batch_size"]):
     while rows > 1 and num_tokens < _STEPS * rows * num_steps:
         rows //= 2
     return {"batch_size": rows}
+
+
+def grown(num_tokens, passes):
+    """Returns the model's arguments where the layers of `MODEL` would read a text so often in the minutes, a dict.
+
+    Larger layers read fewer tokens, and each teaches them more.
+
+    Args:
+        num_tokens: length of the training text.
+        passes: so often, a float.
+    """
+    read = num_tokens * min(passes, _MOST_COUNTED)
+    width = max((width for least, width in _WIDTHS if read >= least), default=None)
+    return {} if width is None else {"embedding_size": width, "units": (width, width)}
 
 
 def most_passes(num_tokens, started):

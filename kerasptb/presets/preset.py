@@ -98,6 +98,15 @@ class Preset:
         """
         return self._recipe.most_passes(num_tokens, started) if hasattr(self._recipe, "most_passes") else math.inf
 
+    def grown(self, num_tokens: int, passes: float) -> dict[str, Any]:
+        """Returns the arguments of `LanguageModel` for larger layers, if the minutes are enough for them, as a dict.
+
+        Args:
+            num_tokens: of the training text.
+            passes: how often a model of the recipe's own sizes would read it in the minutes.
+        """
+        return self._recipe.grown(num_tokens, passes) if hasattr(self._recipe, "grown") else {}
+
     def fitted(self, passes: float) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel` that depend on how often a training reads the text, as a dict.
 

@@ -12,6 +12,7 @@ from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
 from kerasptb.runs.fitting import compile_model, freeze
 from kerasptb.runs.recipe import make_batches
+from kerasptb.runs.start import OF_SHAPE
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
 _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
@@ -92,8 +93,13 @@ def plan_training(corpus, settings, named, deadline, callbacks=()):
         speed = time_training(corpus, settings, callbacks)
         most = recipe.most_passes(len(corpus.train), started=settings.training.start_from is not None)
         most = math.inf if settings.batches.steps_per_epoch is not None else most  # epochs read a part of the text
+        layers = larger_layers(settings, corpus, named, speed, deadline - time.monotonic(), most)
+        if layers:
+            model = ModelArguments(**with_changes(settings.model.as_dict(), layers))
+            settings = dataclasses.replace(settings, model=model)
+            speed = time_training(corpus, settings, callbacks)
         settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
-        choice = describe_choice(settings, speed, most)
+        choice = describe_choice(settings, speed, most, layers)
     passes = settings.training.epochs / settings.batches.parts
     model = ModelArguments(**with_changes({**settings.model.as_dict(), **recipe.fitted(passes)}, named))
     return dataclasses.replace(settings, model=model), choice
@@ -119,6 +125,24 @@ def time_training(corpus, settings, callbacks=()):
     model.evaluate(calls, verbose=0)
     validation = (time.perf_counter() - begin) * len(valid) / len(calls)
     return Speed(stopwatch.step, validation, stopwatch.begin)
+
+
+def larger_layers(settings, corpus, named, speed, seconds, most=math.inf):
+    """Returns the model's arguments for larger layers, a dict; empty if the recipe's are best, or not free to choose.
+
+    Args:
+        settings: the `RunSettings`.
+        corpus: the `Corpus`.
+        named: dict of the model's arguments that are not to be chosen.
+        speed: the `Speed`, with the recipe's layers.
+        seconds: that are left.
+        most: the most passes over the text.
+    """
+    training, model = settings.training, settings.model
+    if set(OF_SHAPE) & set(named) or training.start_from is not None or training.teacher is not None:
+        return {}
+    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
+    return get_preset(training.preset).grown(len(corpus.train), min(seconds / (steps * speed.step), most))
 
 
 def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
@@ -150,8 +174,15 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     )
 
 
-def describe_choice(settings, speed, most=math.inf):
-    """Returns a line on what was chosen by `fill_minutes`, and why."""
+def describe_choice(settings, speed, most=math.inf, layers=()):
+    """Returns a line on what was chosen, and why.
+
+    Args:
+        settings: the `RunSettings`, with what was chosen.
+        speed: the `Speed`.
+        most: the most passes over the text.
+        layers: dict of the sizes that were chosen, if any.
+    """
     training, batches = settings.training, settings.batches
     text = "the text" if batches.parts == 1 else f"a part of the text, of {batches.parts}"
     if batches.steps_per_epoch is not None:
@@ -159,4 +190,5 @@ def describe_choice(settings, speed, most=math.inf):
     why = f"a step takes {1e3 * speed.step:.1f} ms"
     if training.epochs > most * batches.parts - 0.5:
         why += f" and it is read {most:g} times at most"
-    return f"Minutes: {training.minutes:g}, for {training.epochs} epochs of {text}, since {why}"
+    sizes = f"layers of {' and '.join(map(str, settings.model.units))}, " if layers else ""
+    return f"Minutes: {training.minutes:g}, for {sizes}{training.epochs} epochs of {text}, since {why}"

@@ -15,7 +15,7 @@ MOST_BYTES = 6_000_000
 _MOST_TOKENS_A_WORD = 1.9
 _GLANCE = 100_000  # characters by which that is judged
 _OF_WORDS = ("auto", "ptb", "sample")
-_OF_SHAPE = ("units", "embedding_size", "tie_embeddings", "projection")
+OF_SHAPE = ("units", "embedding_size", "tie_embeddings", "projection")
 
 
 def recorded_start(start_from):
@@ -65,7 +65,7 @@ def choose_start(data, asked, reading):
     if cutting is not None:
         if cutting.vocabulary.kind != "subwords" or usual_tokens(find_corpus(data)) != "subwords":
             return source, asked, reading
-    elif start is None and preset in (None, "auto") and not set(_OF_SHAPE) & set(asked["model"]):
+    elif start is None and preset in (None, "auto") and not set(OF_SHAPE) & set(asked["model"]):
         source = cutting = _english_for(find_corpus(data))
     if cutting is None:
         return None, asked, reading

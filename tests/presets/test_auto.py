@@ -29,6 +29,14 @@ def test_a_text_that_is_read_seldom_is_regularised_little():
     assert (auto.minutes, get_preset("small").minutes) == (30, None)
 
 
+def test_larger_layers_where_many_tokens_are_read():
+    auto = get_preset("auto")
+    assert auto.grown(2_000_000, 7.9) == auto.grown(570_000, 1000) == auto.grown(10**8, 0.1) == {}
+    assert auto.grown(2_000_000, 8) == auto.grown(575_000, 1000) == {"embedding_size": 400, "units": (400, 400)}
+    assert auto.grown(2_000_000, 16) == auto.grown(10**9, 100) == {"embedding_size": 512, "units": (512, 512)}
+    assert get_preset("small").grown(10**9, 100) == {}
+
+
 def test_a_short_text_is_not_read_again_and_again():
     auto = get_preset("auto")
     assert [auto.most_passes(130_000, started) for started in (False, True)] == [40, 6]

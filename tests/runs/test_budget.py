@@ -1,9 +1,11 @@
 import dataclasses
+import time
 
 import pytest
 
 from kerasptb.arguments import BatchArguments, ModelArguments, TrainingArguments
-from kerasptb.runs.budget import Speed, describe_choice, fill_minutes
+from kerasptb.presets import get_preset
+from kerasptb.runs.budget import Speed, describe_choice, fill_minutes, plan_training
 from kerasptb.runs.settings import RunSettings
 
 
@@ -59,6 +61,38 @@ def test_a_choice_says_why():
     assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 7) == (
         "Minutes: 30, for 6 epochs of the text, since a step takes 50.0 ms"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "minutes", "named", "training", "units", "passes"),
+    [
+        (3_000_000, 20, {}, {}, (400, 400), 3.7),  # 24,000 steps of 0.05 s and 1,120 tokens: 27 million
+        (3_000_000, 30, {}, {}, (512, 512), 3.5),  # 40 million
+        (3_000_000, 10, {}, {}, (256, 256), 4.4),  # 13 million
+        (200_000, 30, {}, {}, (256, 256), 40),  # 8 million
+        (500_000, 30, {}, {}, (256, 256), 80),  # 40 million, but in more than 28 readings
+        (3_000_000, 30, {"units": (256, 256)}, {}, (256, 256), 13.3),
+        (3_000_000, 30, {}, {"start_from": "runs/other"}, (256, 256), 12),
+        (3_000_000, 30, {}, {"teacher": "runs/other"}, (256, 256), 13.3),
+    ],
+)
+def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, named, training, units, passes):
+    recipe, timed = get_preset("auto"), []
+
+    def time_training(corpus, settings, callbacks):
+        timed.append(settings.model.units)
+        return Speed({256: 0.05, 400: 0.12, 512: 0.19}[settings.model.units[0]], 0.1, 2.0)
+
+    monkeypatch.setattr("kerasptb.runs.budget.time_training", time_training)
+    training = TrainingArguments(preset="auto", epochs=60, minutes=minutes, **training)
+    model = ModelArguments(**recipe.model_arguments(50))
+    settings = RunSettings(model, BatchArguments(), training, recipe.training_arguments(), None, {})
+    settings, choice = plan_training(Texts(words), settings, named, time.monotonic() + 60 * minutes)
+    model = settings.model
+    assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
+    assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)
+    assert (f"for layers of {units[0]} and {units[1]}, " in choice) == (units != (256, 256))
+    assert model.output_dropout == pytest.approx(recipe.fitted(passes)["output_dropout"], abs=2e-3)
 
 
 def test_named_steps_stay():
