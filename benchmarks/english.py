@@ -63,7 +63,10 @@ def train(options):
             seed=1,
             out=options.run,
             verbose=2,
-            model_arguments={name: small.MODEL[name] * _SHARE for name in _RATES},
+            model_arguments={
+                **{name: small.MODEL[name] for name in ("units", "embedding_size")},  # to be small to hand on
+                **{name: small.MODEL[name] * _SHARE for name in _RATES},
+            },
         )
 
 

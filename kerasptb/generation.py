@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, s
 
 if TYPE_CHECKING:
     from kerasptb.models import LanguageModel
+
+
+_LONGEST = 40  # tokens of a word that is sampled, so that it ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,17 +131,19 @@ def generate(
         temperature: divisor of the logits. Below 1 probable words become more probable, above 1 less; 0 always takes
             the most probable word.
         seed: seed of the sampling, an int; `None` draws one.
-        exclude: words that are never sampled, or one word.
+        exclude: words that are never sampled, or one word. Of subwords or characters, also words that begin with the
+            token of one are not.
         top_k: number of most probable words that are sampled from; `None` for all (Fan et al., 2018).
         top_p: least probability of the most probable words that are sampled from, in (0, 1], at this temperature:
             nucleus sampling (Holtzman et al., 2020). `None` for 1.
 
     Returns:
-        List of `num_words` words; sentences, or paragraphs, end in `<eos>`.
+        List of `num_words` words; sentences, or paragraphs, end in `<eos>`. One of more than 40 tokens counts as
+        several, so that the list is shorter then.
 
     Raises:
-        ValueError: if `num_words` or `temperature` is negative, `top_k` is below 1 or `top_p` not in (0, 1], and as in
-            `suggest`.
+        ValueError: if `num_words` or `temperature` is negative, `top_k` is below 1 or `top_p` not in (0, 1]; if a word
+            to exclude has several tokens; and as in `suggest`.
     """
     ids = _sampled(model, vocabulary, prompt, num_words, temperature, seed, exclude, top_k, top_p)
     words: list[bytearray] = []
@@ -191,7 +197,7 @@ def _sampled(model, vocabulary, prompt, num_words, temperature, seed, exclude, t
         raise ValueError(f"`top_p` must be above 0 and at most 1. Received: top_p={top_p}")
     random, pieces = np.random.default_rng(seed), pieces_of(vocabulary)
     excluded = _excluded_ids(model, vocabulary, exclude)
-    tokens, sampled, left, state = encode_text(vocabulary, prompt.rstrip(" ")), [], num_words, None
+    tokens, sampled, left, length, state = encode_text(vocabulary, prompt.rstrip(" ")), [], num_words, 0, None
     while left or not pieces.are_words:
         (of_next,), state = model.stateless_next_word_probabilities(tokens[np.newaxis], state)
         probabilities = of_next.astype(np.float64)
@@ -199,10 +205,11 @@ def _sampled(model, vocabulary, prompt, num_words, temperature, seed, exclude, t
         if not sampled:
             probabilities[pieces.going_on] = 0.0  # the prompt's last word is whole
         token = sample(probabilities, temperature, random, top_k, top_p)
-        if pieces.ends_word[token]:
+        if pieces.ends_word[token] or length == _LONGEST:
             if not left:
                 break
-            left -= 1
+            left, length = left - 1, 0
+        length += 1
         sampled.append(token)
         tokens = np.array([token], np.int32)
     return sampled
@@ -213,8 +220,22 @@ def _words_of(exclude):
 
 
 def _excluded_ids(model, vocabulary, exclude):
-    """Returns the ids of the excluded words; raises if no word is left, or the vocabulary's size is not the model's."""
-    excluded = [vocabulary.token_to_id[word] for word in _words_of(exclude) if word in vocabulary]
+    """Returns the ids of the excluded words.
+
+    Raises if one has several tokens, if no word is left, or if the vocabulary's size is not the model's.
+    """
+    words, pieces = _words_of(exclude), pieces_of(vocabulary)
+    if pieces.are_words:
+        excluded = [vocabulary.token_to_id[word] for word in words if word in vocabulary]
+    else:
+        named = {EOS: vocabulary.eos_id, UNK: vocabulary.unk_id}
+        excluded = [named[word] for word in words & set(named) if named[word] is not None]
+        found = {text.strip(): [] for text in words - set(named)}
+        for index in np.flatnonzero(pieces.ends_word):
+            found.get(pieces.written[index].strip(), []).append(index)
+        if several := sorted(word for word, ids in found.items() if not ids):
+            raise DataError(f"Expected words that are one of the {vocabulary.kind}. Received: exclude={several}")
+        excluded += itertools.chain.from_iterable(found.values())
     if len(excluded) == len(vocabulary):
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={vocabulary.tokens}")
     vocabulary.check_size(model.vocabulary_size)

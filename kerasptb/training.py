@@ -11,6 +11,8 @@ import keras
 import numpy as np
 
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
+from kerasptb.callbacks.checkpoint import check_minutes
+from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Subwords, Tokenizer
 from kerasptb.data.counts import describe
 from kerasptb.data.sources import TextSource
@@ -60,7 +62,7 @@ def train(
     start_from: str | os.PathLike[str] | None = None,
     teacher: str | os.PathLike[str] | None = None,
     teacher_weight: float | None = None,
-    freeze: Iterable[str] | None = None,
+    freeze: str | Iterable[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_minutes: float = 5.0,
@@ -91,7 +93,8 @@ def train(
         vocabulary_size: the most tokens, see `load_corpus`; `None` for all words, or for what suits the text's size.
         keep_lines: whether each line is a paragraph, see `load_corpus`; `None` for not, or as the resumed run has it.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
-        precision: see `LanguageModel`; `None` for "float32", or the precision of Keras' global dtype policy.
+        precision: see `LanguageModel`; `None` for the preset's where this machine has it ("bfloat16" with "auto" and
+            "characters"), else for "float32", or the precision of Keras' global dtype policy.
         seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
             `None` draws one, which is recorded in the run's config.json.
         units: sizes of the LSTM layers, ints; `None` for the preset's.
@@ -105,14 +108,16 @@ def train(
             trains all epochs.
         start_from: folder of a run whose weights to begin with, token by token: see `models.transfer.transfer_weights`;
             "english", for the model in this package; or "none". The model then has that run's sizes and
-            regularisation, and its preset, where nothing else is named, and a text in subwords is cut by its tokenizer.
+            regularisation, and its preset, where nothing else is named, and a text in subwords is cut by its tokenizer,
+            unless `tokens` or another tokenizer is named.
             `None` for "english" if that helps: for a text in English of less than a million words that is read in
-            subwords, with the preset "auto", and no sizes of layers, tokenizer or size of one named; else for none.
+            subwords, with the preset "auto", and no sizes of layers, tokens, tokenizer or size of one, or teacher
+            named; else for none.
         teacher: folder of a run, or "english", from whose distribution of the next word the model learns besides the
             text, see `LanguageModel.distill`; over the same tokens. A text in subwords is cut by its tokenizer, where
-            no other is named. `None` for none.
+            no other is named. It needs TensorFlow, and one process. `None` for none.
         teacher_weight: weight of that distribution, from 0 to 1; the text has the rest. `None` for 0.5.
-        freeze: names of layers whose weights stay, such as `["embedding"]`; `None` for none.
+        freeze: names of layers whose weights stay, such as `["embedding"]`, or one name; `None` for none.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
             The run keeps its settings and its text; an argument that contradicts them is an error.
@@ -146,10 +151,12 @@ def train(
     if tokenizer is not None:
         reading["vocabulary"] = tokenizer if isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)
     named["start_from"], named["teacher"] = recorded_start(start_from), recorded_run(teacher)
+    freeze = [freeze] if isinstance(freeze, str) else freeze
     named["freeze"] = None if freeze is None else [str(name) for name in freeze]
     asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
     if epochs is not None and minutes is not None and not resume:
         raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
+    check_minutes(checkpoint_minutes)
     verbose = verbose if peers.is_first() else 0
     report = print if verbose else lambda *_, **__: None
     job = open_job(data, asked, reading, out, resume, begin, callbacks)
@@ -199,12 +206,18 @@ def _fit(job, recorder, callbacks, verbose, report):
     batches, valid_batches = make_batches(job.corpus, settings, recorder.epoch)
     of_recipe = compile_model(model, settings, len(batches), callbacks, recorder.batch)
     _explain(job, report)
+    epochs, patience = settings.training.epochs, settings.training.early_stopping
+    if patience is not None and recorder.history:
+        values = [row["val_perplexity"] for row in recorder.history]
+        if has_stalled(values, patience):
+            epochs = recorder.epoch  # it was ended already
+            report(f"The last {patience} epochs were not the best, so the training has ended.")
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(job.run.folder / files.LOGS, write_graph=False)]
     model.fit(
         batches,
-        epochs=settings.training.epochs,
+        epochs=epochs,
         initial_epoch=recorder.epoch,
         validation_data=valid_batches,
         callbacks=[
@@ -291,10 +304,12 @@ def _finish(job, recorder, interrupted, report):
     )
     report(f"The test text: {describe(counts, strict.perplexity)}")
     minutes = run.settings.training.minutes
-    if minutes is not None and job.begin is not None and len(recorder.history) > 1:
+    if minutes is not None and job.begin is not None:
         taken = (time.monotonic() - job.begin) / 60
         if taken > _LATE * minutes:
-            report(f"It took {taken:.1f} minutes: the machine was busier than when its steps were timed.")
+            least = "so long takes an epoch with what follows it, or "
+            why = "the machine was busier than when its steps were timed"
+            report(f"It took {taken:.1f} minutes: {least if len(recorder.history) == 1 else ''}{why}.")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / files.METRICS}, {run.folder / files.CURVES}")

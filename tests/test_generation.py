@@ -186,6 +186,38 @@ def test_words_that_are_left_out_are_the_callers_choice(model):
     assert len(generate(model, VOCABULARY, "the", 4, exclude=twice)) == 4
 
 
+class Constant:
+    """A model that expects the same after any text: each of some characters with its probability."""
+
+    vocabulary_size = 256
+
+    def __init__(self, characters, text, probabilities):
+        self.of_next = np.zeros((1, 256), "float32")
+        self.of_next[0, characters.encode(text)[-len(text) :]] = probabilities
+
+    def stateless_next_word_probabilities(self, tokens, state):
+        return self.of_next, state
+
+
+def test_a_word_that_does_not_end_counts_as_several():
+    characters = Subwords.characters()
+    words = generate(Constant(characters, "a ", (0.9, 0.1)), characters, "b", 3, temperature=0)
+    assert words == ["a" * 119]  # with its space three times 40
+
+
+def test_words_of_one_piece_can_be_left_out():
+    subwords = Subwords.train(["the cat sat on the mat"] * 9, 270)
+    model = LanguageModel(len(subwords), 5, 5, batch_size=1, num_steps=5, init_scale=0.1, seed=0)
+    options = {"num_words": 300, "seed": 1, "temperature": 0.7}
+    bias = np.full(len(subwords), -9.0, "float32")
+    bias[subwords.encode("the cat the.\n")] = 2.0
+    model.get_layer("logits").bias.assign(bias)
+    assert {"the", "<eos>", "."} < set(generate(model, subwords, "", **options))
+    assert not {"the", "<eos>"} & set(generate(model, subwords, "", exclude=["the", "<eos>", "<unk>"], **options))
+    with pytest.raises(DataError, match=r"Expected words that are one of the subwords\. Received: exclude=\['zebra'\]"):
+        generate(model, subwords, "", exclude=["the", "zebra"], **options)
+
+
 def test_characters_begin_a_paragraph_without_a_space_and_a_space_at_the_end_says_nothing():
     characters = Subwords.characters()
     model = LanguageModel(256, 4, 4, batch_size=1, num_steps=4, seed=2)

@@ -196,7 +196,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         epochs = len(record.curve) if stopped else record.planned_epochs
         new = {
             "model_arguments": {"seed": self.settings.seed, **arguments},
-            "preset": getattr(self.hypermodel, "preset", None),
+            "preset": getattr(self.hypermodel, "preset", "notebook"),
             "training_arguments": training,
             "steps_per_epoch": self.settings.steps_per_epoch,
         }

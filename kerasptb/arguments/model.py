@@ -97,7 +97,12 @@ class ModelArguments(Arguments):
         Choice(get_args(Backend)), "what runs the LSTMs and the loss", "auto", option=True, shown="auto"
     )
     precision: str | None = argument(
-        Choice(get_args(Precision)), "of the matrix products", None, optional=True, option=True, shown="float32"
+        Choice(get_args(Precision)),
+        "of the matrix products",
+        None,
+        optional=True,
+        option=True,
+        shown="the preset's, or float32",
     )
     seed: int | None = argument(
         Whole(0),

@@ -26,6 +26,7 @@ class TrainingArguments(Arguments):
         None,
         optional=True,
         option=True,
+        shown="30 with auto, where no epochs are named",
         metavar="N",
     )
     optimizer: str | None = argument(

@@ -28,6 +28,12 @@ logger = logging.getLogger(__name__)
 _LATEST, _BEFORE = "resume.npz", "resume.before.npz"
 
 
+def check_minutes(minutes: float) -> None:
+    """Raises a `ValueError` unless checkpoints can be so many minutes apart."""
+    if not 0 <= minutes < float("inf"):
+        raise ValueError(f"Expected minutes of at least 0. Received: minutes={minutes}")
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Writes all that a training depends on, within its epochs too, and goes on from there to the same bits.
 
@@ -69,8 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike[str], minutes: float = 5.0) -> None:
         super().__init__()
-        if not 0 <= minutes < float("inf"):
-            raise ValueError(f"Expected minutes of at least 0. Received: minutes={minutes}")
+        check_minutes(minutes)
         self.folder = Path(folder)
         self.minutes = minutes
         self._progress = Progress()

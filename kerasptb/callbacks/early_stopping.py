@@ -8,6 +8,16 @@ from kerasptb.callbacks.resumable import Resumable
 from kerasptb.data.batching import check_sizes
 
 
+def has_stalled(values: list[float], patience: int) -> bool:
+    """Returns whether so many epochs have followed the best one.
+
+    Args:
+        values: the metric of each epoch, of which lower values are better.
+        patience: number of epochs.
+    """
+    return len(values) - 1 - values.index(min(values)) >= patience
+
+
 class EarlyStopping(Resumable, keras.callbacks.Callback):
     """Ends the training after some epochs without a lower validation perplexity.
 
@@ -36,6 +46,5 @@ class EarlyStopping(Resumable, keras.callbacks.Callback):
                 f"{', '.join(logs)}"
             )
         super().on_epoch_end(epoch, logs)
-        values = [*self.past(epoch), float(logs[self.monitor])]
-        if len(values) - 1 - values.index(min(values)) >= self.patience:
+        if has_stalled([*self.past(epoch), float(logs[self.monitor])], self.patience):
             self.model.stop_training = True

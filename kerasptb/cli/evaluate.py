@@ -16,7 +16,7 @@ from kerasptb.runs import load_run
 def add_parser(commands):
     command = arguments.add_command(commands, "evaluate", execute, "perplexity of a run on a split")
     arguments.add_shared(command, "run")
-    command.add_argument("--data", help=f"{arguments.DATA_HELP} (default: the run's)")
+    arguments.add_data(command, "the run's")
     command.add_argument("--split", choices=("train", "valid", "test"), help="the text to read (default: test)")
     ways = command.add_mutually_exclusive_group()
     ways.add_argument(

@@ -81,6 +81,6 @@ def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=
         return size
     source = None if start_from in (None, NO_START) else load_run(start_from).settings
     preset = preset or (source and source.training.preset)
-    if preset in (None, "auto"):
+    if preset is None or get_preset(preset).sized(num_tokens=1, num_steps=1):
         return None
     return source.model.batch_size if source else get_preset(preset).model_arguments()["batch_size"]

@@ -160,15 +160,17 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     test_share = len(corpus.test) / len(corpus.valid)
-    left = seconds - speed.begin - _END_SECONDS - _READS_OF_TEST * test_share * speed.validation
+    validation = speed.validation
+    left = seconds - speed.begin - _END_SECONDS - _READS_OF_TEST * test_share * validation
     if batches.steps_per_epoch is not None or batches.jitter or batches.parts > 1:
         steps = min(batches.steps_per_epoch or steps, steps // batches.parts)
     else:
         whole = min(left, most * steps * speed.step)
-        longest = max(min(_EPOCH_SECONDS, whole / _EPOCHS), speed.validation / _VALIDATION_SHARE)
+        longest = max(min(_EPOCH_SECONDS, whole / _EPOCHS), validation / _VALIDATION_SHARE)
+        longest = min(longest, max(left - validation, validation, speed.step))  # one, in what a long text leaves
         parts = max(min(round(steps * speed.step / longest), steps), 1)
         steps, batches = steps // parts, dataclasses.replace(batches, parts=parts)
-    epochs = max(round(min(left / (steps * speed.step + speed.validation), most * batches.parts)), 1)
+    epochs = max(round(min(left / (steps * speed.step + validation), most * batches.parts)), 1)
     return dataclasses.replace(
         settings, batches=batches, training=dataclasses.replace(settings.training, epochs=epochs)
     )

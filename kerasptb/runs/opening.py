@@ -26,6 +26,8 @@ from kerasptb.runs.teacher import with_teacher
 from kerasptb.utils import peers
 from kerasptb.utils.files import new_folder, write_json
 
+_CHOSEN = ("precision", "seed")
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -87,6 +89,9 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     """Makes a run folder; raises before that for what cannot be trained."""
     data = "auto" if data is None else data
     reading = {name: value for name, value in reading.items() if value is not None}
+    # A settings file may hold `null` for what is drawn or chosen.
+    model = {name: value for name, value in asked["model"].items() if value is not None or name not in _CHOSEN}
+    asked = {**asked, "model": model}
     preset = asked["training"].get("preset")
     source, asked, reading = choose_start(data, asked, with_tokens(preset, data, reading))
     if preset is None and source is not None:

@@ -160,7 +160,8 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         text = f"{path} has the settings of another preset, {preset}."
         raise RunError(f"{text} Received: preset={named['preset']}")
     if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
-        recipe.pop("learning_rate", None)  # the optimizer's own is the default
+        for name in ("learning_rate", "weight_decay"):  # the optimizer's own are the defaults
+            recipe.pop(name, None)
     batches = parts["batches"]
     training.pop("teacher_digest", None)  # it is taken anew
     if training.get("start_from", "") is None:

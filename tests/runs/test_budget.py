@@ -29,7 +29,8 @@ def settings_of(**batches):
         (2_000_011, 1811, 0.01, 2, 36),  # 10,000 steps of 0.01 s in two parts of 50 s: 36 of 50.5 s in 1,800
         (2_000_011, 611, 0.1, 20, 12),  # parts of 50 s, 12 of them
         (2_000_011, 71, 0.1, 200, 11),  # parts of 5 s, a twelfth of the minute, and a validation
-        (2_000_011, 5, 0.1, 200, 1),  # no time at all: ten times as long as a validation
+        (2_000_011, 14, 0.1, 400, 1),  # one epoch of 2.5 s and its validation
+        (2_000_011, 5, 0.1, 2000, 1),  # no time at all: as long as a validation
     ],
 )
 def test_epochs_fill_the_time(words, seconds, step, parts, epochs):

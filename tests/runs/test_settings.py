@@ -151,9 +151,10 @@ def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_
         arguments_of(path)
 
 
-def test_another_optimizer_has_a_rate_of_its_own(run):
-    assert "learning_rate" in arguments_of(run.folder, optimizer="adamw")["training_arguments"]
-    assert "learning_rate" not in arguments_of(run.folder, optimizer="sgd")["training_arguments"]
+def test_another_optimizer_has_a_rate_and_a_weight_decay_of_its_own(run):
+    rate_and_decay = {"learning_rate", "weight_decay"}
+    assert rate_and_decay <= set(arguments_of(run.folder, optimizer="adamw")["training_arguments"])
+    assert not rate_and_decay & set(arguments_of(run.folder, optimizer="sgd")["training_arguments"])
 
 
 def test_what_is_named_twice_is_refused():

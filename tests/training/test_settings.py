@@ -34,6 +34,22 @@ def test_what_people_change_has_arguments(no_steps, tmp_path):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, optimizer="sgd", verbose=0)
 
 
+def test_null_in_a_settings_file_is_what_is_drawn_or_chosen(no_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
+    null = {"precision": None, "seed": None}
+    run = kerasptb.train(
+        subword_corpus(tmp_path), model_arguments=null, steps_per_epoch=1, out=tmp_path / "run", **SIZE | {"seed": None}
+    )
+    assert run.config["model"]["precision"] in ("bfloat16", "float32")
+    assert isinstance(run.config["model"]["seed"], int)
+
+
+def test_what_a_checkpoint_cannot_take_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected minutes of at least 0\. Received: minutes=inf"):
+        train(tmp_path / "run", epochs=1, checkpoint_minutes=float("inf"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_optimizer_without_a_rate_has_its_own(no_steps, tmp_path):
     run = train(tmp_path / "run", epochs=1, optimizer="rmsprop")
     assert run.config["recipe"]["learning_rate"] == pytest.approx(0.001)

@@ -83,7 +83,7 @@ def test_a_run_of_subwords_cuts_the_text_that_begins_with_it(make_run, tmp_path,
 
 @pytest.mark.slow
 def test_a_tuned_run_resumes_to_the_bit(trained, tmp_path):
-    options = {"start_from": trained(tmp_path / "source").folder, "freeze": ["lstm_0"], "seed": 2, "verbose": 0}
+    options = {"start_from": trained(tmp_path / "source").folder, "freeze": "lstm_0", "seed": 2, "verbose": 0}
     whole = kerasptb.train(other_corpus(), epochs=2, out=tmp_path / "whole", **options)
     kerasptb.train(other_corpus(), epochs=1, out=tmp_path / "part", **options)
     part = kerasptb.train(other_corpus(), epochs=2, out=tmp_path / "part", resume=True, verbose=0)

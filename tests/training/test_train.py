@@ -99,6 +99,9 @@ def test_early_stopping_ends_a_training(tmp_path):
     run = train(tmp_path / "run", epochs=9, early_stopping=2, learning_rate=1e-9)
     best = min(range(len(run.history)), key=lambda i: run.history[i]["val_perplexity"])
     assert len(run.history) == best + 3 < 9
+    (run.folder / "metrics.json").unlink()  # it was killed while it evaluated
+    again = kerasptb.train(small_corpus(), out=run.folder, resume=True, verbose=0)
+    assert (again.history, again.metrics) == (run.history, run.metrics)
 
 
 def test_what_a_callback_adds_to_the_logs_is_in_the_history(no_steps, tmp_path):

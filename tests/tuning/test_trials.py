@@ -340,6 +340,20 @@ def test_training_arguments_complete_what_was_compiled(no_steps, texts, tmp_path
     assert chosen == {"learning_rate": 0.25, "global_clipnorm": 3.0, "decay": 0.5, "constant_epochs": 1}
 
 
+def test_models_of_ones_own_are_trained_as_the_notebooks_whatever_the_tokens(no_steps, tmp_path):
+    (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
+
+    def build(hp):
+        hp.Int("x", 0, 9)
+        model = kerasptb.build_language_model(256, 8, 8, batch_size=5, num_steps=5)
+        model.compile()
+        return model
+
+    corpus = kerasptb.load_corpus(tmp_path / "novel.txt", tokens="characters")
+    run = toy(corpus, tmp_path, build, trials=1, epochs=1).run
+    assert run.config["training"]["preset"] == "notebook"
+
+
 def test_epochs_are_the_searchs_to_give(texts, tmp_path, corpus):
     with pytest.raises(tuning.SearchError, match="gives each trial its epochs"):
         toy(texts, tmp_path, OwnDecay(len(corpus.vocabulary), epochs=1), trials=1, epochs=1)
