@@ -74,13 +74,14 @@ def execute(options):
 
 
 def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=False, model_arguments=None, **others):
-    """Returns the rows of a batch that `train` would train with, without Keras; `None` where the text decides it."""
+    """Returns the rows of a batch that `train` would train with; `None` where the text decides it."""
     if resume:
         return load_resumed(out).settings.model.batch_size
     if size := batch_size or (model_arguments or {}).get("batch_size"):
         return size
     source = None if start_from in (None, NO_START) else load_run(start_from).settings
     preset = preset or (source and source.training.preset)
-    if preset is None or get_preset(preset).sized(num_tokens=1, num_steps=1):
+    # "auto" is asked first, for a recipe's file imports Keras.
+    if preset in (None, "auto") or get_preset(preset).sized(num_tokens=1, num_steps=1):
         return None
     return source.model.batch_size if source else get_preset(preset).model_arguments()["batch_size"]
