@@ -14,7 +14,7 @@ from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.callbacks.checkpoint import check_minutes
 from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Subwords, Tokenizer
-from kerasptb.data.counts import describe
+from kerasptb.data.counts import describe, finite
 from kerasptb.data.sources import TextSource
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
@@ -282,7 +282,7 @@ def _finish(job, recorder, interrupted, report):
         "valid_perplexity": best["val_perplexity"],
         "test_perplexity": test,
         "test_perplexity_every_word": strict.perplexity,
-        "test_word_perplexity": counts.word_perplexity(strict.perplexity),
+        "test_word_perplexity": finite(counts.word_perplexity(strict.perplexity)),
         "test_bits_per_byte": counts.bits_per_byte(strict.perplexity),
         "test_unknown_share": counts.unknown_share,
         "best_epoch": best["epoch"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
-from kerasptb.data.counts import describe
+from kerasptb.data.counts import describe, finite
 from kerasptb.data.files import read_utf8
 from kerasptb.runs import load_run
 
@@ -100,7 +100,7 @@ def execute(options):
             results.append(
                 {
                     **dataclasses.asdict(evaluation),
-                    "word_perplexity": counts.word_perplexity(evaluation.perplexity),
+                    "word_perplexity": finite(counts.word_perplexity(evaluation.perplexity)),
                     "bits_per_byte": counts.bits_per_byte(evaluation.perplexity),
                     "method": f"every word, {adapts}" if adapts else method,
                 }

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from kerasptb.cli.lines import read_lines
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
+from kerasptb.data.counts import finite
 from kerasptb.data.files import read_utf8
 
 _FORM = """Without --nbest a line for each sentence: log10 of its probability, its words, those of them that are
@@ -56,7 +56,7 @@ def execute(options):
     from kerasptb.evaluation import score_sentences
 
     def score(sentences):
-        return score_sentences(model, run.vocabulary, sentences)
+        return score_sentences(model, run.vocabulary, sentences, run.settings.data.of_words)
 
     if options.nbest:
         _rescore(options, score, references)
@@ -95,7 +95,7 @@ def _score(options, score):
         sys.stdout.flush()
     totals |= _perplexities(totals, log10_probability)
     if options.json:
-        print(json.dumps({"totals": {name: _finite(value) for name, value in totals.items()}}))
+        print(json.dumps({"totals": {name: finite(value) for name, value in totals.items()}}))
         return
     print(
         f"{totals['sentences']:,} sentences, {totals['words']:,} words, {totals['unknown']:,} unknown\n"
@@ -130,16 +130,12 @@ def _as_json(scored, verbose):
         "log10_probability": scored.log10_probability,
         "words": scored.num_words,
         "unknown": scored.num_unknown,
-        "perplexity": _finite(scored.perplexity),
+        "perplexity": finite(scored.perplexity),
     }
     if verbose:
         pairs = zip(scored.tokens, scored.token_log10_probabilities.tolist(), strict=True)
         row["tokens"] = [{"token": token, "log10_probability": value} for token, value in pairs]
     return json.dumps(row)
-
-
-def _finite(number):
-    return number if math.isfinite(number) else None  # JSON knows no others
 
 
 def _rescore(options, score, references):

@@ -42,6 +42,8 @@ class Corpus:
         location: what `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
             corpus that was not read from anywhere.
         keep_lines: whether each line was read as a paragraph, see `load_corpus`.
+        of_words: whether it is a text of words that was read as subwords or characters, with one space between two
+            words.
         counts: mapping from "train", "valid" and "test" to the text's `TextCounts`; `None` to count what the ids write.
     """
 
@@ -54,6 +56,7 @@ class Corpus:
     is_sample: bool = False
     location: str | None = None
     keep_lines: bool = False
+    of_words: bool = False
     counts: dict[str, TextCounts] | None = None
 
     @functools.cached_property
@@ -208,7 +211,8 @@ class _Reading:
             return self._corpus(ids, corpus.vocabulary, corpus.counts, corpus.digest)
 
     def _corpus(self, ids, tokenizer, counts, digest=None):
-        corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, keep_lines=self.keep_lines, **self.raw.place)
+        reading = {"keep_lines": self.keep_lines, "of_words": self.of_words}
+        corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, **reading, **self.raw.place)
         if digest is not None:
             corpus.__dict__["digest"] = digest  # known already
         return corpus

@@ -119,10 +119,8 @@ def encode_paragraphs(
     ids, counted = {}, {}
     for split in SPLITS:
         paragraphs, texts = read(split)
-        counter = _Counter(texts)
+        counter = _Counter(texts, files[split].path)
         ids[split] = _collect(tokenizer.encode_paragraphs(counter), _path(folder, split))
-        if not counter.words:
-            raise DataError(f"Expected a text of at least one word. {files[split].path} is empty.")
         # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
         unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
         counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes, unknown, paragraphs.joined)
@@ -139,10 +137,10 @@ def num_subwords(num_bytes: int) -> int:
 
 
 class _Counter:
-    """Counts the words and bytes of the paragraphs that pass."""
+    """Counts the words and bytes of the paragraphs of a file that pass; raises a DataError if none does."""
 
-    def __init__(self, paragraphs):
-        self._paragraphs = paragraphs
+    def __init__(self, paragraphs, path):
+        self._paragraphs, self._path = paragraphs, path
         self.words = self.bytes = 0
 
     def __iter__(self):
@@ -150,6 +148,12 @@ class _Counter:
             self.words += len(paragraph.split()) + 1
             self.bytes += len(paragraph.encode()) + 1
             yield paragraph
+        if not self.words:
+            raise _empty(self._path)
+
+
+def _empty(path):
+    return DataError(f"Expected a text of at least one word. {path} is empty.")
 
 
 def iter_words(file: SplitFile) -> Iterator[list[str]]:
@@ -177,7 +181,7 @@ def _numbered(file: SplitFile, numbers: dict[str, int]) -> Iterator[np.ndarray]:
         has_words = has_words or bool((ids != numbers.get(EOS, -1)).any())
         yield ids
     if not has_words:
-        raise DataError(f"Expected a text of at least one word. {file.path} is empty.")
+        raise _empty(file.path)
 
 
 def _path(folder: Path | None, split: str) -> Path | None:

@@ -156,6 +156,12 @@ def check_regular(path: Path) -> None:
         raise DataError(f"Expected a file, not a folder, a pipe or a device. Received: {path}")
 
 
+def check_no_binary(text: str, path: str | Path) -> None:
+    """Raises a `DataError` for a piece of a file that no text has."""
+    if "\0" in text:
+        raise DataError(f"Expected a text. {path} is binary: it has a byte of 0.")
+
+
 def read_utf8(path: Path, kind: str) -> str:
     """Returns the content of a file.
 

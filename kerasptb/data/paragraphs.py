@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import SplitFile
+from kerasptb.data.files import SplitFile, check_no_binary
 
 # A line is full if the next one's first word would have made it longer than this share of the margin.
 _FULL = 0.9
@@ -29,8 +29,7 @@ def iter_lines(file: SplitFile) -> Iterator[str]:
     """
     part = ""
     for text in file.text():
-        if "\0" in text:
-            raise DataError(f"Expected a text. {file.path} is binary: it has a byte of 0.")
+        check_no_binary(text, file.path)
         *lines, part = (part + text).split("\n")
         if len(part) > _LONGEST_LINE:
             raise DataError(f"Expected lines. {file.path} has one of more than {_LONGEST_LINE:,} characters.")

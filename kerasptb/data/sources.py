@@ -176,18 +176,22 @@ def read_path(path: Path) -> RawCorpus:
         FileNotFoundError: a file is missing.
     """
     if is_text(path) and path.is_file():
-        return _of_texts([path], str(path.absolute()), path.resolve().name)
+        return _of_texts([path], str(path.absolute()), _own_name(path))
     named = candidates(path) if path.is_dir() else []
     if path.is_dir() and not named and (texts := texts_of(path)):
-        return _of_texts(texts, str(path.absolute()), path.resolve().name)
+        return _of_texts(texts, str(path.absolute()), _own_name(path))
     files = read_files(path)
     is_ptb = all(_is_published(split, file) for split, file in files.items())
-    name = "ptb" if is_ptb else path.resolve().name
-    if not is_ptb and name in ("auto", "ptb", "sample"):
-        name = f"own-{name}"  # these three names mean other texts
+    name = "ptb" if is_ptb else _own_name(path)
     paths = tuple(path / name for name in named) if named else (path,)
     location = str(path.absolute())
     return RawCorpus(**files, name=name, source=str(path), is_sample=False, location=location, paths=paths)
+
+
+def _own_name(path):
+    """Returns the name of a folder or file; "auto", "ptb" and "sample" mean other texts."""
+    name = path.resolve().name
+    return f"own-{name}" if name in ("auto", "ptb", "sample") else name
 
 
 def _of_texts(paths, location, name):

@@ -15,6 +15,7 @@ from kerasptb.data.files import (
     SplitFile,
     SplitFiles,
     archive_errors,
+    check_no_binary,
     check_regular,
     check_size,
     file_of,
@@ -26,7 +27,6 @@ _COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
 # Where training ends, and where validation ends, as parts of the text.
 _CUTS = {"train": 0.9, "valid": 0.95, "test": 1.0}
 _CHUNK_BYTES = 1 << 16
-_MARK = "\ufeff".encode()
 
 
 def is_text(path: Path) -> bool:
@@ -71,12 +71,12 @@ def split_file(file: SplitFile) -> SplitFiles:
         file: the text, of which what `open` returns can seek.
     """
     with file.open() as opened:
-        for separator in (b"\n\n", b"\n", b" "):
+        for separator in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
             ends = [
                 _next(opened, int(share * file.size), separator) if share < 1 else file.size for share in _CUTS.values()
             ]
             bounds = list(itertools.pairwise([0, *ends]))
-            if all(begin < end for begin, end in bounds):
+            if not any(_is_blank(opened, begin, end) for begin, end in bounds):
                 break
         else:
             raise DataError(
@@ -125,18 +125,33 @@ def _next(file: io.BufferedIOBase | io.RawIOBase, place: int, separator: bytes) 
     return place
 
 
+def _is_blank(file: io.BufferedIOBase | io.RawIOBase, begin: int, end: int) -> bool:
+    """Returns whether there is nothing but white space from one place to another."""
+    file.seek(begin)
+    while begin < end and (chunk := file.read(min(_CHUNK_BYTES, end - begin))):
+        if not chunk.isspace():
+            return False
+        begin += len(chunk)
+    return True
+
+
 def _joined(paths, name):
-    """Returns the texts one after the other, an empty line between them, in a file without a name."""
+    """Returns the texts one after the other, an empty line between them, in a file without a name.
+
+    Each is decoded here, where a file that is no text can still be named.
+    """
     with contextlib.ExitStack() as at_errors:
         joined = at_errors.enter_context(tempfile.TemporaryFile())
         for path in paths:
-            with archive_errors(path), _COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as text:
-                if joined.tell():
-                    joined.write(b"\n\n")
-                piece = text.read(_CHUNK_BYTES).removeprefix(_MARK)
-                while piece:
-                    joined.write(piece)
-                    check_size(path, joined.tell())
-                    piece = text.read(_CHUNK_BYTES)
+            unpack = _COMPRESSED.get(path.suffix.lower())
+            if joined.tell():
+                joined.write(b"\n\n")
+            begin = joined.tell()
+            with archive_errors(path):
+                for piece in SplitFile(str(path), 0, functools.partial(unpack or open, path, "rb")).text():
+                    check_no_binary(piece, path)
+                    joined.write(piece.encode())
+                    if unpack:
+                        check_size(path, joined.tell() - begin)
         at_errors.pop_all()
     return file_of(joined, name)

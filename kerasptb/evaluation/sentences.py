@@ -60,7 +60,9 @@ def perplexity_of(log10_probability: float, num_words: int) -> float:
         return math.inf
 
 
-def score_sentences(model: LanguageModel, tokenizer: Tokenizer, sentences: Iterable[str]) -> Iterator[SentenceScore]:
+def score_sentences(
+    model: LanguageModel, tokenizer: Tokenizer, sentences: Iterable[str], of_words: bool = False
+) -> Iterator[SentenceScore]:
     """Yields what a model says of sentences, in their order.
 
     Each is read as a line of the training text is, after the end of another, from a zero state. They are read in
@@ -70,6 +72,7 @@ def score_sentences(model: LanguageModel, tokenizer: Tokenizer, sentences: Itera
         model: a `LanguageModel`. It need not be compiled.
         tokenizer: its `Tokenizer`.
         sentences: texts without line ends; read in blocks of some thousand.
+        of_words: whether they are read with one space between two words, see `Corpus.of_words`.
 
     Yields:
         `SentenceScore`s.
@@ -83,7 +86,7 @@ def score_sentences(model: LanguageModel, tokenizer: Tokenizer, sentences: Itera
         raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
     sentences = iter(sentences)
     while block := list(itertools.islice(sentences, _BLOCK)):
-        rows = [np.append(_encoded(tokenizer, sentence), tokenizer.eos_id) for sentence in block]
+        rows = [np.append(_encoded(tokenizer, sentence, of_words), tokenizer.eos_id) for sentence in block]
         for sentence, ids, values in zip(block, rows, _log_probabilities(model, rows, tokenizer.eos_id), strict=True):
             yield SentenceScore(
                 sentence,
@@ -94,10 +97,10 @@ def score_sentences(model: LanguageModel, tokenizer: Tokenizer, sentences: Itera
             )
 
 
-def _encoded(tokenizer, sentence):
+def _encoded(tokenizer, sentence, of_words):
     if "\n" in sentence:
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
-    return tokenizer.encode(sentence.rstrip())  # as the lines of a text are read
+    return tokenizer.encode(" ".join(sentence.split()) if of_words else sentence.rstrip())  # as lines are read
 
 
 def _log_probabilities(model, rows, eos_id):
@@ -109,6 +112,8 @@ def _log_probabilities(model, rows, eos_id):
         padded = -(-len(rows[order[-1]]) // _UNIT) * _UNIT
         rows_together = _power_of_two(max(_TOGETHER // min(padded, _LONGEST), 1))
         together = order[-rows_together:]
+        if padded > _LONGEST:  # each is read to the end of the longest
+            together = [i for i in together if 2 * len(rows[i]) > padded]
         del order[-len(together) :]
         # The last few of a block are filled up, so that there are few shapes.
         targets = np.full((_power_of_two(2 * len(together) - 1), padded), eos_id, "int32")

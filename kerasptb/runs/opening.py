@@ -121,6 +121,7 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
         vocabulary_limit=reading.get("vocabulary_size"),
         tokens=corpus.vocabulary.kind,
         keep_lines=corpus.keep_lines,
+        of_words=corpus.of_words,
     )
     if training.minutes is not None and workers > 1:
         raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
@@ -130,9 +131,10 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
     model = LanguageModel(**settings.model.as_dict())
     arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
     settings = dataclasses.replace(settings, model=arguments)
+    made = None
     if out is None:
-        out = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    return Job(create_run(out, settings, corpus.vocabulary), corpus, model, source, begin, choice)
+        out, made = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"), True
+    return Job(create_run(out, settings, corpus.vocabulary, made), corpus, model, source, begin, choice)
 
 
 def _resume(data, asked, reading, out, workers):

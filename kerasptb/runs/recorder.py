@@ -34,7 +34,8 @@ class Recorder(Checkpoint):
         try:
             super().__init__(run.folder, minutes)
         except ValueError as error:
-            raise RunError(f"{error} The weights of the run are whole.") from None
+            whole = "The best weights of the run are whole." if is_whole(run.weights_path("best")) else ""
+            raise RunError(f"{error} {whole}".rstrip()) from None
         # A run that failed while writing its first epoch has weights, but no history: it starts again.
         if not self.history and run.weights_path("last").exists() and (run.folder / files.HISTORY).exists():
             raise RunError(

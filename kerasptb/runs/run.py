@@ -206,7 +206,7 @@ class Run:
         from kerasptb.evaluation import score_sentences  # noqa: PLC0415
 
         sentences = [sentences] if isinstance(sentences, str) else sentences
-        return list(score_sentences(self.model, self.vocabulary, sentences))
+        return list(score_sentences(self.model, self.vocabulary, sentences, self.settings.data.of_words))
 
     def evaluate(
         self,
@@ -323,13 +323,16 @@ def _check_vocabulary(vocabulary, data):
         raise ValueError(f"its {vocabulary.kind} or their order are not those of the training")
 
 
-def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer) -> Run:
+def create_run(
+    folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
+) -> Run:
     """Makes a run folder with its settings and vocabulary.
 
     Args:
         folder: the folder; created with its parents. It may exist if it is empty.
         settings: the `RunSettings`.
         vocabulary: the `Tokenizer`.
+        made: whether the folder was made for the run, and goes if it fails; `None` for what its absence says.
 
     Returns:
         A `Run`.
@@ -341,7 +344,7 @@ def create_run(folder: str | os.PathLike[str], settings: RunSettings, vocabulary
     config = settings.to_config()
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
     folder = Path(folder)
-    made = not folder.exists()
+    made = not folder.exists() if made is None else made
     make_folder(folder)
     with lock_run(folder):  # or two processes might both find it empty
         # One that was killed here has left its vocabulary, or the beginning of it.

@@ -16,7 +16,7 @@ from kerasptb.utils.files import atomic_write
 logger = logging.getLogger(__name__)
 
 _DIGEST = "kerasptb_sha256"
-_REMEDY = "--resume writes it anew; or name the run's other weights."
+_REMEDY = '--resume writes it anew; in a script load_model(weights="last") or ("best") reads the other weights.'
 
 
 def save_weights(model, *paths):

@@ -1,10 +1,12 @@
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasptb.data import DataError, UnknownWordError, Vocabulary, encoding, files
-from kerasptb.data.encoding import encode_words, iter_words, num_subwords
+from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary, encoding, files
+from kerasptb.data.encoding import encode_paragraphs, encode_words, iter_words, num_subwords
 from kerasptb.data.files import SplitFile
 
 
@@ -33,8 +35,9 @@ def test_byte_order_mark_and_line_ends_are_as_the_original_reads_them():
 @pytest.mark.parametrize("content", [b"", b"\n\n", b" \t ", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_empty_file_is_named(content, split):
-    with pytest.raises(DataError, match=rf"x/{split}\.txt is empty"):
-        encode_words(texts(**{split: content}))
+    for encode in (encode_words, functools.partial(encode_paragraphs, tokenizer=Subwords.characters())):
+        with pytest.raises(DataError, match=rf"x/{split}\.txt is empty"):
+            encode(texts(**{split: content}))
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])

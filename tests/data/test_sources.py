@@ -137,6 +137,11 @@ def test_a_folder_of_a_name_that_stands_for_another_text_is_told_apart(tmp_path,
     for split in ("train", "valid", "test"):
         (tmp_path / word / f"{split}.txt").write_text("one two <unk>\n")
     assert find_corpus(tmp_path / word).name == f"own-{word}"
+    for split in ("train", "valid", "test"):
+        (tmp_path / word / f"{split}.txt").unlink()
+    for name in ("a.md", "b.txt"):
+        (tmp_path / word / name).write_text("one two <unk>\n" * 50)
+    assert find_corpus(tmp_path / word).name == f"own-{word}"
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch):

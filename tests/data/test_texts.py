@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb.data import DataError
+from kerasptb.data import DataError, files
 from kerasptb.data.files import SplitFile
 from kerasptb.data.texts import split_file
 
@@ -67,6 +67,24 @@ def test_a_text_is_cut_at_the_ends_of_paragraphs(tmp_path):
     assert all(part.endswith(b"\n\n") for part in cut)
 
 
+def test_a_text_with_the_line_ends_of_windows_is_cut_at_the_ends_of_paragraphs(tmp_path):
+    path = tmp_path / "all.txt"
+    path.write_bytes(b"one two\r\nthree\r\n\r\n" * 100)
+    cut = parts(path).values()
+    assert [len(part.split()) for part in cut] == [273, 15, 12]
+    assert all(part.endswith(b"\r\n\r\n") for part in cut)
+
+
+def test_no_part_is_blank(tmp_path):
+    path = tmp_path / "all.txt"
+    # The last empty lines: between the cuts, and at the end.
+    path.write_text("one\n" * 220 + "\n" + "two\n" * 3 + "\n" + "three four\n" * 5 + "\n\n")
+    assert [part.split()[-1] for part in parts(path).values()] == [b"one", b"four", b"four"]
+    # The last line's end, and a line without anything.
+    path.write_text("one\n" * 200 + "two three four five six seven eight nine ten eleven twelve\n\n")
+    assert [len(part.split()) for part in parts(path).values()] == [201, 3, 7]
+
+
 def test_texts_are_read_one_after_the_other_compressed_or_not(tmp_path):
     book = "".join(f"Chapter {number} of a book.\n\n" for number in range(100))
     folder = tmp_path / "books"
@@ -99,3 +117,31 @@ def test_what_is_no_text_is_told(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=reason):
         kerasptb.load_corpus(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"text\0binary\n", "is binary"),
+        (b"one\ncaf\xe9\n", r"is not: byte 7 \(line 2\) is 0xe9"),
+        ("one\n".encode("utf-16"), r"is not: byte 0 \(line 1\) is 0xff"),
+    ],
+    ids=["binary", "latin-1", "utf-16"],
+)
+def test_of_several_texts_the_one_that_is_none_is_named(tmp_path, content, reason):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("a line of a text\n" * 20)
+    (tmp_path / "b.txt").write_bytes(content)
+    with pytest.raises(DataError, match=rf"/b\.txt {reason}"):
+        kerasptb.load_corpus(tmp_path)
+
+
+def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 1_000)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("a line of a text\n" * 100)
+    assert kerasptb.load_corpus(tmp_path, tokens="words").count("test").words > 50
+    with gzip.open(tmp_path / "c.txt.gz", "wt") as file:
+        file.write("a line of a text\n" * 100)
+    with pytest.raises(DataError, match=r"c\.txt\.gz unpacks to 1,700 bytes or more"):
+        kerasptb.load_corpus(tmp_path, tokens="words")

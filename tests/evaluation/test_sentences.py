@@ -72,6 +72,28 @@ def test_subwords_are_counted_as_words():
     assert scored.perplexity == pytest.approx(10 ** (-scored.log10_probability / 4))
 
 
+def test_sentences_of_words_have_one_space_between_two():
+    tokenizer = Subwords.characters()
+    model = LanguageModel(len(tokenizer), 4, (5,), batch_size=1, num_steps=2, seed=1)
+    (spaced, plain) = score_sentences(model, tokenizer, [" a  b ", "a b"], of_words=True)
+    assert (spaced.sentence, spaced.tokens) == (" a  b ", plain.tokens)
+    assert spaced.log10_probability == plain.log10_probability
+    (as_written,) = score_sentences(model, tokenizer, [" a  b "])
+    assert len(as_written.tokens) == len(plain.tokens) + 2
+
+
+def test_one_long_sentence_leaves_the_others_short(model, monkeypatch):
+    shapes = []
+
+    def read(model, tokens, targets):
+        shapes.append(targets.shape)
+        return np.zeros(targets.shape, "float32")
+
+    monkeypatch.setattr(sentences, "_read", read)
+    list(score_sentences(model, Vocabulary(WORDS), ["a b c"] * 40 + ["a " * 999]))
+    assert sorted(shapes) == [(1, 1000), (64, 8)]
+
+
 def test_what_cannot_be_scored_is_named(model):
     with pytest.raises(DataError, match="sentences without line ends"):
         list(score_sentences(model, Vocabulary(WORDS), ["a\nb"]))

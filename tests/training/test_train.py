@@ -10,6 +10,7 @@ import pytest
 from small_trainings import SMALL, assert_equal_weights, small_corpus, train
 
 import kerasptb
+from kerasptb.data.counts import TextCounts
 from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
@@ -193,6 +194,15 @@ def test_a_test_text_too_short_for_a_batch_leaves_out_that_figure_alone(figures,
     assert run.metrics["test_perplexity"] is None
     assert run.metrics["test_perplexity_every_word"] > 1
     assert "test (too short for 4 streams) (in 4 streams; every word:" in capsys.readouterr().out
+
+
+def test_a_perplexity_of_words_beyond_all_numbers_is_none(no_steps, tmp_path, capsys):
+    counts = {split: TextCounts(100_000, 1, 100_000) for split in ("train", "valid", "test")}  # without white space
+    corpus = dataclasses.replace(small_corpus(), counts=counts)
+    run = kerasptb.train(corpus, out=tmp_path / "run", epochs=1, batch_size=4, num_steps=5, model_arguments=SMALL)
+    assert run.metrics["test_word_perplexity"] is None
+    assert run.metrics["test_bits_per_byte"] == pytest.approx(math.log2(run.metrics["test_perplexity_every_word"]))
+    assert "perplexity of a word inf, " in capsys.readouterr().out
 
 
 class _Batches(keras.callbacks.Callback):
