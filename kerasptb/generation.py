@@ -65,7 +65,8 @@ def suggest(
     pieces = pieces_of(vocabulary)
     most = len(vocabulary) - len(_excluded_ids(model, vocabulary, exclude)) if pieces.are_words else math.inf
     if not 1 <= k <= most:
-        raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
+        range_of_k = f"from 1 to {most}" if pieces.are_words else "at least 1"
+        raise ValueError(f"`k` must be {range_of_k}. Received: k={k}")
     whole, prefix = vocabulary.split_typed(text) if complete else (text.rstrip(" "), "")
     reader = _Reader(model)
     context = reader.read(encode_text(vocabulary, whole))

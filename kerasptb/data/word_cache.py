@@ -153,7 +153,7 @@ class TypedWords:
 
         Returns:
             of_model: what remains for the model's probabilities.
-            shares: mapping from each word in the cache to its share.
+            shares: mapping from each word in the cache to its share, `<eos>` among them.
         """
         of_model, shares, words = 1.0, dict[str, float](), self.words
         places = list(range(len(words)))
@@ -168,7 +168,6 @@ class TypedWords:
             shares = {word: share * left for word, share in shares.items()}
             for word, count in counts.items():
                 shares[word] = shares.get(word, 0.0) + count * left / (k * len(counts))
-        shares.pop(EOS, None)
         return of_model, shares
 
 

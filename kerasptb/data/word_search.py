@@ -298,7 +298,9 @@ class _Found(dict):
         except UnicodeDecodeError:
             return  # a part of a character is no word
         word = EOS if text == "\n" else text.strip()
-        if word not in self._exclude:
+        # Bytes may write a sign behind a word, as they write a letter.
+        glued = text != written and is_of_word(word[0]) and not all(map(is_of_word, word))
+        if word not in self._exclude and not glued:
             self[word] = self.get(word, 0.0) + float(probability)
 
 

@@ -214,7 +214,7 @@ class _Learned(_Suggestions):
         mixed = {word: probability * of_model for word, probability in found}
         begins = _fold(prefix.lstrip())
         for word, share in self.shares.items():
-            if word in mixed or (_fold(word).startswith(begins) and word not in self.exclude):
+            if word in mixed or (word != EOS and _fold(word).startswith(begins) and word not in self.exclude):
                 mixed[word] = mixed.get(word, 0.0) + share
         return heapq.nlargest(k, mixed, key=mixed.__getitem__)
 

@@ -92,14 +92,21 @@ def atomic_file(path, suffix, vocabulary):
     if path.suffix != suffix:
         raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
     beside = vocabulary_path(path, vocabulary)
-    if path.exists() or path.is_symlink():
-        raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-    # Exports of one run to several formats may share the tokenizer's file.
-    if beside.exists() and type(vocabulary).load(beside) != vocabulary:
-        raise ExportError(f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}")
+
+    def check():
+        if path.exists() or path.is_symlink():
+            raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
+        # Exports of one run to several formats may share the tokenizer's file.
+        if beside.exists() and type(vocabulary).load(beside) != vocabulary:
+            raise ExportError(
+                f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}"
+            )
+
+    check()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _disk_errors(path), atomic_write(path) as temporary:
         yield temporary
+        check()  # another export may have written there meanwhile
         vocabulary.save(beside)
 
 

@@ -38,7 +38,7 @@ class IdReader(tf.Module):
             tokens: int32 [B, T].
 
         Returns:
-            tokens: int32 [B, T], padded with zeros.
+            tokens: int32 [B, L], padded with zeros; L of the longest.
             lengths: int32 [B], the number of ids of each row.
         """
         lengths = tf.math.count_nonzero(tokens >= 0, axis=1, dtype=tf.int32)
@@ -48,7 +48,7 @@ class IdReader(tf.Module):
             f"Expected rows of ids from 0 to {self._size - 1}, at least one in each, and only {self.padding} after them"
         )
         with checked(tf.reduce_all(fits) & tf.reduce_all(lengths > 0) & (tf.size(tokens) > 0), message, tokens):
-            return tf.maximum(tokens, 0), tf.identity(lengths)
+            return tf.maximum(tokens[:, : tf.reduce_max(lengths)], 0), tf.identity(lengths)
 
     def decode(self, tokens):
         """Returns ids as they are, int32 of the same shape."""

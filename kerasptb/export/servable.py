@@ -4,7 +4,7 @@ import inspect
 
 import tensorflow as tf
 
-from kerasptb.data import UNK, Vocabulary
+from kerasptb.data import Vocabulary
 from kerasptb.export.ids import IdReader
 from kerasptb.export.text import TextReader, checked
 from kerasptb.utils.untracked import Untracked
@@ -36,7 +36,7 @@ class Servable(tf.Module):
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self._network = Untracked(network)
-        self._num_suggestible = len(vocabulary) - (UNK in vocabulary)
+        self._num_suggestible = len(vocabulary) - (self.reader.unk_id >= 0)
 
         text, prompt, k = self.reader.text, self.reader.prompt, _scalar("k")
         tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")

@@ -15,7 +15,7 @@ def resolve(
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
-        vocabulary: the `Tokenizer` of a model; `None` for a run's own.
+        vocabulary: the `Tokenizer`; `None` for the run's, or the one that the model was saved with.
 
     Returns:
         A `LanguageModel`, in float32 and without native operations if it comes from a run, and a `Tokenizer`.
@@ -29,8 +29,10 @@ def resolve(
         vocabulary = run_or_model.vocabulary if vocabulary is None else vocabulary
         # Only the weights are needed, so the exporting machine need not support what the training ran on.
         run_or_model = run_or_model.load_model(backend="keras", precision="float32")
+    elif vocabulary is None:
+        vocabulary = run_or_model.tokenizer
     if vocabulary is None:
-        raise ExportError("A model alone does not know its tokens: give its `vocabulary`. Received: vocabulary=None")
+        raise ExportError("This model does not know its tokens: give its `vocabulary`. Received: vocabulary=None")
     try:
         vocabulary.check_size(run_or_model.vocabulary_size)
     except DataError as error:

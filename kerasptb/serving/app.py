@@ -36,6 +36,7 @@ DEFAULT_RATE = 100
 _PAGE = Path(__file__).parent / "page"
 _PROBLEMS = {
     400: "The body is not JSON.",
+    408: "The body came too slowly.",
     413: "The body is too large.",
     421: "The server is not asked for by this name.",
     422: "The body is JSON, but not what was expected.",

@@ -40,6 +40,8 @@ class Batcher:
         """
         if self._stopping:
             raise BusyError(_STOPPING)
+        if len(self._waiting) >= self._max_waiting:  # those whose caller has given up do not count
+            self._waiting = collections.deque(pair for pair in self._waiting if not pair[1].done())
         if len(self._waiting) >= self._max_waiting:
             raise BusyError(f"{self._max_waiting} requests are waiting already. Try again later.")
         future = asyncio.get_running_loop().create_future()

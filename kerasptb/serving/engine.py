@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from kerasptb.data import UNK
+from kerasptb.data import EOS, UNK
 from kerasptb.data.typed_text import fold_case, read_part, read_words
 from kerasptb.data.word_cache import MAX_CHARACTERS, WINDOW, TypedWords, WordCache
 from kerasptb.data.word_search import NextWords, pieces_of, search_words, typed_words
@@ -303,7 +303,11 @@ def _with_typed(found, cache, prefix, k):
     """Returns `NextWords` with those of `TypedWords`. What the search did not find has no probability of the model."""
     of_model, shares = cache.shares()
     begun = fold_case(prefix.removeprefix(" "))
-    shares = {word: share for word, share in shares.items() if fold_case(word).startswith(begun)}
+    shares = {
+        word: share
+        for word, share in shares.items()
+        if (not prefix if word == EOS else fold_case(word).startswith(begun))  # no prefix is typed of a line's end
+    }
     words = {word: of_model * probability for word, probability in found.words}
     words |= {word: words.get(word, 0.0) + share for word, share in shares.items()}
     total = of_model * found.prefix_probability + sum(shares.values())

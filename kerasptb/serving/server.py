@@ -84,6 +84,7 @@ def serve(
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
+            ws="none",  # what speaks it would take connections from those that are counted
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=5,

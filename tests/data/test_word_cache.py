@@ -124,7 +124,9 @@ def test_shares_of_words_that_need_no_vocabulary():
     assert of_model == pytest.approx(first * second**2)
     assert shares["cat"] == pytest.approx(2 / 87 * second**2)
     assert shares["sat"] == pytest.approx((1 / 87 * second + 1 / 9) * second + 1 / 9)
-    assert set(shares) == {"the", "cat", "sat"}
+    assert shares["<eos>"] == pytest.approx(2 / 87 * second**2)
+    assert set(shares) == {"the", "cat", "sat", "<eos>"}
+    assert of_model + sum(shares.values()) == pytest.approx(1.0)
 
 
 @settings(deadline=None, max_examples=40)

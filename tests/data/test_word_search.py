@@ -78,6 +78,30 @@ def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
     assert not begins_paragraph(Vocabulary(["the"]), "")
 
 
+def test_a_sign_of_several_bytes_is_no_part_of_the_word_before_it():
+    characters = Subwords.characters()
+    ids = {byte: characters.pieces.index(bytes([byte])) for byte in " the\u201d\u00e9".encode()}
+    following = {None: " ", " ": "t", "t": "h", "h": "e\u00e9", "e": " \u201d", "\udca9": " \u201d"}
+    within = ((0xE2, 0x80), (0x80, 0x9D), (0x9D, 0x20), (0xC3, 0xA9))
+    inside = {chr(0xDC00 + byte): after for byte, after in within}  # a lone byte is a surrogate
+
+    def values(last):
+        chances = np.full(256, 1e-9)
+        firsts = [inside[last]] if last in inside else [each.encode()[0] for each in following[last]]
+        for byte in firsts:
+            chances[ids[byte]] = 1 / len(firsts)
+        return np.log(chances)
+
+    search = search_words(pieces_of(characters), None, values, " t", 4)
+    words = run_search(search, lambda all_: [each.written[-1] for each in all_]).words
+    assert [word for word, probability in words if probability > 0.01] == ["the", "th\u00e9"]
+    # Without a letter before them they are a sign.
+    following[" "] = "\u201d"
+    search = search_words(pieces_of(characters), None, values, " ", 1)
+    ((word, _),) = run_search(search, lambda all_: [each.written[-1] for each in all_]).words
+    assert word == "\u201d"
+
+
 def test_words_that_are_all_but_impossible_cost_no_further_round():
     rounds = []
     search = search_words(

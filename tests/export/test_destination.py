@@ -35,6 +35,15 @@ def test_two_exports_into_one_folder_do_not_meet(tmp_path):
         pass
 
 
+def test_a_file_that_another_export_wrote_meanwhile_stays(tmp_path):
+    path, words = tmp_path / "model.onnx", Vocabulary(["a", "<unk>"])
+    with pytest.raises(ExportError, match="which exists"), atomic_file(path, ".onnx", words) as temporary:
+        temporary.write_text("second")
+        path.write_text("first")
+    assert [child.name for child in tmp_path.iterdir()] == ["model.onnx"]
+    assert path.read_text() == "first"
+
+
 @pytest.mark.parametrize("kind", ["empty folder", "link", "working directory"])
 def test_a_folder_that_is_there_takes_the_export_and_stays_what_it_is(tmp_path, monkeypatch, kind):
     (tmp_path / "other").mkdir()

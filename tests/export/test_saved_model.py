@@ -193,9 +193,12 @@ def test_an_export_that_fails_leaves_nothing_behind(tmp_path, model, vocabulary,
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model):
+def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model, vocabulary):
     with pytest.raises(ExportError, match="Received: vocabulary=None"):
         export_saved_model(model, tmp_path / "exported")
+    known = LanguageModel(**model.get_config())
+    known.tokenizer = vocabulary
+    assert resolve(known) == (known, vocabulary)
     with pytest.raises(ExportError, match=r"vocabulary, of 53 words\. Received: one of 2"):
         export_saved_model(model, tmp_path / "exported", Vocabulary(["a", "<unk>"]))
 

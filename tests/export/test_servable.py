@@ -290,6 +290,8 @@ def test_ids_are_read_and_written_where_tokens_are_no_words(of_ids, subword_mode
         for token in generated[i]:
             assert token == subword_model.next_word_probabilities(tokens)[0].argmax()
             tokens = np.append(tokens, [[token]], axis=1)
+    alone = of_ids.score([[*rows[1], -1, -1]])
+    assert alone["tokens"].shape == alone["log_probabilities"].shape == (1, len(rows[1]) - 1)
     stepped = of_ids.step([rows[0]], 3, **of_ids.initial_state(1))
     assert stepped["tokens"].numpy().tolist() == predicted["tokens"].numpy()[:1, :3].tolist()
 

@@ -88,6 +88,35 @@ def test_too_many_waiting_is_refused_at_once():
     assert asyncio.run(run()) == [0, 1, 2]
 
 
+def test_those_who_gave_up_leave_their_places_to_others():
+    started, release = threading.Event(), threading.Event()
+
+    def wait(items):
+        started.set()
+        assert release.wait(10)
+        return items
+
+    async def run():
+        batcher = Batcher(wait, max_batch=1, max_waiting=2)
+        first = asyncio.create_task(batcher.submit(0))
+        while not started.is_set():
+            await asyncio.sleep(0.001)
+        for _ in range(2):
+            waiting = [asyncio.create_task(batcher.submit(i)) for i in (1, 2)]
+            await asyncio.sleep(0)
+            for task in waiting:
+                task.cancel()
+            await asyncio.sleep(0)
+        last = asyncio.create_task(batcher.submit(3))
+        await asyncio.sleep(0)
+        release.set()
+        results = await asyncio.gather(first, last)
+        batcher.close()
+        return results
+
+    assert asyncio.run(run()) == [0, 3]
+
+
 def test_a_caller_that_gives_up_does_not_stop_the_others():
     release = threading.Event()
 

@@ -166,10 +166,15 @@ def test_words_of_the_writer_are_suggested(client):
 
     def probability(learn):
         answer = post(client, "suggest", text=text, k=100, learn=learn)
-        assert answer["prefix_probability"] == pytest.approx(1.0, abs=0.3)
+        assert answer["prefix_probability"] == pytest.approx(1.0, abs=1e-3)
         return dict(zip(words_of(answer), probabilities(answer), strict=True)).get("zebra", 0.0)
 
     assert probability(learn=True) > probability(learn=False) + 0.02
+    # A line's end is learned too, and no word that is typed begins so.
+    ended = post(client, "suggest", text="yes\nno\nyes\nno\nyes", complete=False, learn=True)
+    assert words_of(ended)[0] == "<eos>"
+    assert ended["prefix_probability"] == pytest.approx(1.0, abs=1e-3)
+    assert "<eos>" not in words_of(post(client, "stream", text="yes\nno\nyes", prefix="<", learn=True))
 
 
 def test_a_stream_learns_as_the_whole_text_does(client):
