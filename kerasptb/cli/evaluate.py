@@ -17,7 +17,11 @@ def add_parser(commands):
     command = arguments.add_command(commands, "evaluate", execute, "perplexity of a run on a split")
     arguments.add_shared(command, "run")
     arguments.add_data(command, "the run's")
-    command.add_argument("--split", choices=("train", "valid", "test"), help="the text to read (default: test)")
+    command.add_argument(
+        "--split",
+        choices=("train", "valid", "test", "all"),
+        help="the part to read (default: test; of a text that is not in three parts the last twentieth)",
+    )
     ways = command.add_mutually_exclusive_group()
     ways.add_argument(
         "--batch-size",

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import operator
 import os
 from pathlib import Path
 from typing import get_args
@@ -68,26 +69,29 @@ class Corpus:
         """Returns a split's ids, int32 [N].
 
         Args:
-            name: "train", "valid" or "test".
+            name: "train", "valid" or "test"; "all" for the three, one after the other.
 
         Raises:
             DataError: for another name.
         """
-        if name not in ("train", "valid", "test"):
-            raise DataError(f"Expected a split named 'train', 'valid' or 'test'. Received: {name!r}")
-        return getattr(self, name)
+        parts = [getattr(self, split) for split in _splits(name)]
+        return np.concatenate(parts) if parts[1:] else parts[0]
 
     def count(self, name: str) -> TextCounts:
         """Returns the `TextCounts` of a split.
 
         Args:
-            name: "train", "valid" or "test".
-
-        Raises:
-            DataError: for another name.
+            name: as for `split`, like what is raised.
         """
-        ids = self.split(name)
-        return _counted(ids, self.vocabulary) if self.counts is None else self.counts[name]
+        if self.counts is None:
+            return _counted(self.split(name), self.vocabulary)
+        return functools.reduce(operator.add, map(self.counts.__getitem__, _splits(name)))
+
+
+def _splits(name):
+    if name != "all" and name not in SPLITS:
+        raise DataError(f"Expected a split named 'train', 'valid', 'test' or 'all'. Received: {name!r}")
+    return SPLITS if name == "all" else (name,)
 
 
 def load_corpus(

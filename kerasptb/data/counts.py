@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,10 @@ class TextCounts:
     bytes: int
     unknown: int = 0
     joined: int = 0
+
+    def __add__(self, other: "TextCounts") -> "TextCounts":
+        """Returns the sizes of this text and another after it."""
+        return TextCounts(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
 
     def word_perplexity(self, perplexity: float) -> float:
         """Returns the perplexity of a word where that of a token is `perplexity`."""

@@ -211,7 +211,7 @@ class Run:
     def evaluate(
         self,
         data: Corpus | TextSource | None = None,
-        split: Literal["train", "valid", "test"] = "test",
+        split: Literal["train", "valid", "test", "all"] = "test",
         adapt: Literal["dynamic", "continuous cache"] | None = None,
     ) -> TextEvaluation:
         """Measures the model on a text, each word after all before it.

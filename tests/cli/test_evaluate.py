@@ -52,6 +52,10 @@ def test_evaluate_takes_a_split_and_sizes(run, texts, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["split"] == "valid"
     assert [(r["batch_size"], r["num_steps"], r["num_words"]) for r in result["results"]] == [(3, 7, 3 * 7 * 18)]
+    corpus = kerasptb.load_run(run).load_corpus(texts)
+    assert main(["evaluate", run, "--data", str(texts), "--split", "all", "--json"]) == 0
+    every_word, _ = json.loads(capsys.readouterr().out)["results"]
+    assert every_word["num_words"] == len(corpus.train) + len(corpus.valid) + len(corpus.test) - 1
 
 
 def test_evaluate_gives_the_strict_figure_of_a_text_too_short_for_the_runs_streams(run, tmp_path, capsys):

@@ -30,7 +30,7 @@ def test_corpus(tmp_path):
         assert corpus.split(split).dtype == np.int32
     assert corpus.name == tmp_path.name
     assert not corpus.is_sample
-    with pytest.raises(DataError, match=r"'train', 'valid' or 'test'\. Received: 'dev'"):
+    with pytest.raises(DataError, match=r"'train', 'valid', 'test' or 'all'\. Received: 'dev'"):
         corpus.split("dev")
 
 
@@ -106,9 +106,13 @@ def test_the_figures_of_a_text_do_not_depend_on_its_tokens(tmp_path, tokens):
     corpus = load_corpus(tmp_path, tokens=tokens)
     assert (corpus.count("train").words, corpus.count("train").bytes) == (8, 28)
     assert corpus.count("train").tokens == len(corpus.train)
+    whole = corpus.count("all")
+    assert (whole.words, whole.bytes, whole.unknown) == (8 + 3 + 2, 28 + 8 + 4, corpus.count("train").unknown)
+    np.testing.assert_array_equal(corpus.split("all"), np.concatenate([corpus.train, corpus.valid, corpus.test]))
     # Of a corpus that was made of ids, the same is counted from what they write.
     made = dataclasses.replace(corpus, counts=None)
-    assert [made.count(split) for split in ("train", "valid")] == [corpus.count(split) for split in ("train", "valid")]
+    for split in ("train", "valid", "all"):
+        assert made.count(split) == corpus.count(split)
     # One bit a byte is one bit a byte: 2 ** (bytes / words) a word.
     perplexity = 2 ** (28 / len(corpus.train))
     assert corpus.count("train").bits_per_byte(perplexity) == pytest.approx(1)
