@@ -23,7 +23,7 @@ help:
 	@echo "make docs       build the site of docs/ and of the docstrings, into site/"
 	@echo "make bench      measure against other implementations (installs PyTorch)"
 	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
-	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md"
+	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md, also what it needs"
 	@echo "make wheel      build a wheel with the native library inside, into dist/"
 	@echo "make clean      remove $(VENV) and caches"
 

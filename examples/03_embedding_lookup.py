@@ -35,7 +35,7 @@ def main(argv=None):
     parser.add_argument("--data", default="auto", help="auto, ptb, sample, a folder or an archive")
     parser.add_argument("--text", default="the number of the zyzzyva", help="words to look up")
     options = parser.parse_args(argv)
-    vocabulary = kerasptb.load_corpus(options.data).vocabulary
+    vocabulary = kerasptb.load_corpus(options.data, tokens="words").vocabulary
 
     ids = vocabulary.encode(options.text.split())
     print(f"vocabulary of V = {len(vocabulary):,} words; the most frequent: {' '.join(vocabulary.words[:5])}")

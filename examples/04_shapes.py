@@ -43,7 +43,7 @@ BATCH_SIZE, NUM_STEPS = 60, 20
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Follow one batch through the model.")
     parser.add_argument("--data", default="auto", help="auto, ptb, sample, a folder or an archive")
-    corpus = kerasptb.load_corpus(parser.parse_args(argv).data)
+    corpus = kerasptb.load_corpus(parser.parse_args(argv).data, tokens="words")
     vocabulary = corpus.vocabulary
 
     batches = kerasptb.make_dataset(corpus.train, BATCH_SIZE, NUM_STEPS)

@@ -26,7 +26,7 @@ class TrainingArguments(Arguments):
         None,
         optional=True,
         option=True,
-        shown="30 with auto, where no epochs are named",
+        shown="30 with auto in one process, where no epochs are named",
         metavar="N",
     )
     optimizer: str | None = argument(

@@ -44,7 +44,7 @@ path = option_type(Text())
 
 _SHARED = {
     "run": {"metavar": "RUN", "help": "run folder, or english for the model that comes with this package"},
-    "--json": {"action": "store_true", "help": "print one JSON object"},
+    "--json": {"action": "store_true", "help": "print JSON: an object, or one a line where lines are read"},
     "--tokens": {
         "choices": get_args(Tokens),
         "help": "what a text is cut into (default: words if <unk> is often in its training text, else subwords)",

@@ -36,7 +36,8 @@ class _Command(argparse.ArgumentParser):
 
 def _make_parser():
     parser = argparse.ArgumentParser(
-        prog="kerasptb", description="Train, evaluate and use LSTM language models on the Penn Treebank."
+        prog="kerasptb",
+        description="Train, evaluate and use LSTM language models, on the Penn Treebank or a text of your own.",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"kerasptb {__version__}")

@@ -99,7 +99,7 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
         reading = with_tokens(preset, data, reading)
     corpus = load_corpus(data, **reading)
     preset = preset or ("notebook" if corpus.vocabulary.kind == "words" else "auto")
-    arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source)
+    arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source, workers)
     training = with_teacher(training, corpus.vocabulary, workers)
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:

@@ -8,7 +8,6 @@ from kerasptb.ops.plan import default_precision
 from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import decay_of, rate_of, with_optimizer
 from kerasptb.presets import get_preset
-from kerasptb.utils import peers
 
 # What a model that takes a run's weights does not take of it: they are the text's, the machine's, or drawn.
 _NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "name")
@@ -27,7 +26,7 @@ def with_tokens(preset, data, reading):
     return reading if tokens is None or said else {**reading, "tokens": tokens}
 
 
-def settings_of_recipe(preset, asked, num_tokens, source=None):
+def settings_of_recipe(preset, asked, num_tokens, source=None, workers=1):
     """Returns the settings of a new training: the recipe's, with what is asked for in their place.
 
     Args:
@@ -35,6 +34,7 @@ def settings_of_recipe(preset, asked, num_tokens, source=None):
         asked: the result of `asked_settings`.
         num_tokens: of the training text, by which a recipe may choose.
         source: the `Run` whose weights the model begins with, and whose sizes and regularisation it has; or `None`.
+        workers: number of processes that train together.
 
     Returns:
         Dict of the model's arguments, `BatchArguments`, `TrainingArguments`, and the dict of the recipe's settings.
@@ -52,7 +52,7 @@ def settings_of_recipe(preset, asked, num_tokens, source=None):
     batches = BatchArguments(**{**recipe.batch_arguments(), **asked["batches"]})
     named = asked["training"]
     # Several processes are not timed.
-    minutes = {"minutes": recipe.minutes} if "epochs" not in named and peers.count() == 1 else {}
+    minutes = {"minutes": recipe.minutes} if "epochs" not in named and workers == 1 else {}
     training = TrainingArguments(**{"epochs": recipe.epochs, **minutes, **named, "preset": preset})
     of_recipe = recipe.training_arguments() | ({} if source is None else recipe.started)
     if unknown := sorted(set(asked["recipe"]) - set(of_recipe)):
