@@ -58,6 +58,8 @@ class Checkpoint(keras.callbacks.Callback):
         batch: number of batches of that epoch which are done.
         history: list of dicts, the results of the whole epochs, each with its "epoch" from 1.
 
+    It comes last in the list of callbacks: at an epoch's end it writes what those before it have made of the optimizer.
+
     The batches that are done are read again, without training on them, so the data must yield the same batches each
     time. With `make_dataset(jitter=True)` or several `parts`, whose epochs differ, say where it begins:
     `epoch=checkpoint.epoch`.

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import keras
 from keras import ops
 
-from kerasptb.compat.keras import in_symbolic_scope, is_exported, without_autocast
+from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported, without_autocast
 from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.dropout import run as run_dropout
@@ -65,7 +65,7 @@ class FusedLSTM(keras.layers.LSTM):
             begins in a row; or [B], for the first step.
 
     Returns:
-        As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`. With `return_state=True`, a list of
+        As `keras.layers.LSTM`: [B, H], or [B, T, H] with `return_sequences=True`. With `return_state=True`, a tuple of
         this output, h_T [B, H] and c_T [B, H].
 
     Raises:
@@ -140,6 +140,8 @@ class FusedLSTM(keras.layers.LSTM):
         # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
         state = begin or self.get_initial_state(ops.shape(sequences)[0])
         state = [ops.convert_to_tensor(x, self.cell.compute_dtype) for x in state]
+        if mask is None and resets is not None:
+            mask = get_keras_mask(sequences)  # of several tensors Keras hands on no mask
         mask = mask[0] if isinstance(mask, list | tuple) else mask
         given = {name: m for name, m in (("mask", mask), ("resets", resets)) if m is not None}
         check_masks(given, sequences.shape, self.units, resets_of_rows=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kerasptb.compat.keras import in_symbolic_scope, is_exported
+from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported
 from kerasptb.layers.evaluation_states import EvaluationStates
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.utils.types import Tensor
@@ -73,9 +73,17 @@ class StatefulLSTM(FusedLSTM):
                 f"Received: an export of {self.name}"
             )
         if state is not None:
+            mask = get_keras_mask(sequences) if mask is None else mask  # of several tensors Keras hands on no mask
             output, after = self._run_from(state, sequences, mask, training, resets)
             return (output, *after)
         return super().call(sequences, initial_state, mask, training, resets)
+
+    def compute_output_shape(
+        self, sequences_shape: Sequence[int | None], initial_state_shape: Any = None, state_shape: Any = None
+    ) -> Any:
+        """Returns the shapes of what a call returns."""
+        shapes = super().compute_output_shape(sequences_shape, initial_state_shape)
+        return shapes if state_shape is None or self.return_state else (shapes, *map(tuple, state_shape))
 
     def _state_to_continue(self, sequences, training):
         if not training:

@@ -53,6 +53,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         """Returns the cost, reduced over the batch."""
         if y_true is None:
             raise ValueError("Expected tokens and targets, the next words. Received: tokens alone")
+        y_pred = y_pred if hasattr(y_pred, "shape") else ops.convert_to_tensor(y_pred)
         _check_rank(y_pred)
         weights = get_keras_mask(y_pred)
         sample_weight = None if sample_weight is None else ops.convert_to_tensor(sample_weight)

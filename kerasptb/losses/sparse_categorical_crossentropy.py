@@ -47,6 +47,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Returns the loss, reduced."""
+        y_pred = y_pred if hasattr(y_pred, "shape") else ops.convert_to_tensor(y_pred)
         factors = factors_for(self, y_pred) if self.from_logits else None
         shape = ops.shape(y_pred if factors is None else factors.h)[:-1]
         if sample_weight is not None:  # Keras would take the weights of B rows for those of B steps

@@ -155,7 +155,8 @@ def run(plan, x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     """Runs an LSTM as planned, on the tensors and masks of `lstm`."""
     for name in ("recurrent_mask", "input_mask"):
         if name in masks:
-            masks[name] = ops.cast(masks[name], x.dtype)  # those of a layer's policy may have fewer bits
+            # Those of a layer's policy may have fewer bits.
+            masks[name] = ops.stop_gradient(ops.cast(masks[name], x.dtype))
     if "input_mask" in masks and len(masks["input_mask"].shape) == 2:
         x = x * masks.pop("input_mask")[:, None]
     tensors = (x, h0, c0, kernel, recurrent_kernel, bias)

@@ -177,7 +177,8 @@ def available_here(config):
 
     A model can thus be loaded anywhere; a warning says what is replaced.
     """
-    backend, precision = config.get("backend", "auto"), config.get("precision") or "float32"
+    backend = config.get("backend", "auto")
+    precision = config.get("precision") or default_precision(backend, keras.dtype_policies.get(config.get("dtype")))
     replaced = {}
     if precision != "float32" and (reason := platforms.why_not_native(precision)) is not None:
         replaced["precision"] = "float32"

@@ -58,6 +58,11 @@ class PolyakAveraging(keras.optimizers.Optimizer):
             momentum = ops.where(ops.logical_or(last, start == 0), momentum, 1.0)
         return momentum
 
+    def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
+        """Puts the averages in the weights' place, as `fit` does at its end, if there was a step to average."""
+        if int(self.iterations) > 0:
+            super().finalize_variable_values(var_list)
+
     def _update_model_variables_moving_average(self, trainable_variables):
         self._average(zip(trainable_variables, self._model_variables_moving_average, strict=True))
 

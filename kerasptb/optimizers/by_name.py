@@ -33,6 +33,8 @@ def with_optimizer(
     further: dict[str, Any] = {}
     if config.get("polyak_averaging") and issubclass(kind, PolyakAveraging):
         further["polyak_averaging"] = True
+    elif config.get("use_ema") and not config.get("polyak_averaging"):
+        further |= {"use_ema": True, "ema_momentum": config["ema_momentum"]}
     if weight_decay is not None:
         further["weight_decay"] = weight_decay
     return kind(learning_rate=rate, global_clipnorm=config["global_clipnorm"], **further)

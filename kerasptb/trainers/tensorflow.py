@@ -169,7 +169,8 @@ class Trainer(StatefulTrainer):
     def _is_one_program(self, data, step):
         """Whether the steps of a call can be one XLA program: their only effects are on variables then."""
         return (
-            can_be_grouped(data)
+            step != "predict_step"  # Keras makes the function of its steps
+            and can_be_grouped(data)
             and self.jit_compile is True
             and self.steps_per_execution > 1
             and getattr(type(self), step) is getattr(Trainer, step)

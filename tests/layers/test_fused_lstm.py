@@ -184,6 +184,8 @@ def test_the_mask_of_an_embedding_arrives():
         outputs.append(keras.Sequential([embedding, layer])(tokens))
     assert_equal(*outputs)
     np.testing.assert_array_equal(outputs[0][1, 0], outputs[0][1, 3])
+    with_resets = ours(embedding(tokens), resets=np.zeros((3, 4), bool))  # a second tensor
+    assert_equal(with_resets, outputs[0])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -442,6 +444,11 @@ def test_unusable_library_is_said_when_the_layer_is_made(monkeypatch):
             {"precision": "float32", "backend": "auto"},
         ),
         ({"backend": "native"}, {"bfloat16": "No AVX512-BF16."}, {}),
+        (
+            {"backend": "native", "dtype": "mixed_bfloat16"},
+            {"bfloat16": "No AVX512-BF16."},
+            {"precision": "float32"},
+        ),
     ],
 )
 def test_what_was_named_elsewhere_is_replaced_where_it_cannot_be_had(named, reasons, replaced, monkeypatch):
@@ -454,9 +461,8 @@ def test_what_was_named_elsewhere_is_replaced_where_it_cannot_be_had(named, reas
                 loaded = kind.from_config(saved)
         else:
             loaded = kind.from_config(saved)
-        assert (loaded.backend, loaded.precision) == tuple(
-            {"backend": "auto", "precision": None, **named, **replaced}.values()
-        )
+        expected = {"backend": "auto", "precision": None, **named, **replaced}
+        assert (loaded.backend, loaded.precision) == (expected["backend"], expected["precision"])
 
 
 def test_unknown_backend():

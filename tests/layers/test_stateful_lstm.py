@@ -1,5 +1,6 @@
 import copy
 
+import keras
 import numpy as np
 import pytest
 
@@ -29,6 +30,12 @@ def layer():
     layer.build((2, 5, 3))
     layer.from_zero = {state: call(layer, *state) for state in STATES}
     return layer
+
+
+def test_a_call_with_a_state_has_its_outputs_in_a_functional_model():
+    layer, x, state = StatefulLSTM(4), keras.Input((5, 3), batch_size=2), [keras.Input((4,), batch_size=2)] * 2
+    outputs = layer(x, state=state)
+    assert [tuple(each.shape) for each in outputs] == [(2, 4)] * 3
 
 
 def begun_anew(layer):

@@ -11,6 +11,7 @@ from kerasptb.losses import SequenceCrossEntropy
 def test_uniform_logits_cost_num_steps_times_log_vocabulary():
     loss = SequenceCrossEntropy()(np.zeros((3, 20), "int32"), np.zeros((3, 20, 10000), "float32"))
     assert float(loss) == pytest.approx(20 * math.log(10000), rel=1e-6)
+    assert float(SequenceCrossEntropy()([[1]], [[[0.0, 0.0]]])) == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (3, 5, 2, 7)])

@@ -28,6 +28,15 @@ def trained(optimizer, steps, jit_compile, start_after=None):
     return variable, values
 
 
+@pytest.mark.parametrize("settings", [{"polyak_averaging": True}, {"use_ema": True}], ids=["polyak", "ema"])
+def test_without_a_step_the_weights_stay(settings):
+    variable, _ = trained(ClippedSGD(0.3, **settings), 0, False)
+    optimizer = ClippedSGD(0.3, **settings)
+    optimizer.build([variable])
+    optimizer.finalize_variable_values([variable])
+    np.testing.assert_array_equal(variable, [1.0, -2.0, 3.0])
+
+
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=["sgd", "adamw"])
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
 def test_the_average_is_the_mean_of_the_weights_since_it_began(native_library, make, jit_compile):

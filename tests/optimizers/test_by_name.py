@@ -28,6 +28,8 @@ def test_decays_as_it_is_told():
 def test_keeps_averages_that_it_can_keep(name):
     optimizer = with_optimizer(ClippedSGD(polyak_averaging=True), name)
     assert getattr(optimizer, "polyak_averaging", False) == (name != "adam")
+    optimizer = with_optimizer(ClippedSGD(use_ema=True, ema_momentum=0.75), name)
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.75)
 
 
 def test_knows_the_default_rates():

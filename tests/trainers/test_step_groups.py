@@ -66,6 +66,11 @@ def trained(steps_per_execution, data=BATCHES, calls=None, **options):
     return model, model.fit(data, **fit).history
 
 
+def test_predictions_are_those_of_single_steps():
+    found, expected = (compiled_model(size).predict(BATCHES, verbose=0) for size in (4, 1))
+    np.testing.assert_array_equal(found, expected)
+
+
 @functools.cache
 def in_single_steps(**options):
     """A model and a history as by `trained`, and the losses that a callback saw: once for all sizes of groups."""

@@ -49,7 +49,7 @@ def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
     kinds = [reset * ops.cast(resets, "int32")] if resets is not None else []
     kinds += [skipped * ops.cast(ops.logical_not(mask), "int32")] if mask is not None else []
     kinds = sum(kinds[1:], kinds[0]) if kinds else ops.zeros((0,), "int32")
-    factors = [ops.zeros((0,)) if recurrent_mask is None else recurrent_mask]
+    factors = [ops.zeros((0,), "float32") if recurrent_mask is None else recurrent_mask]
     return [kinds, *factors, *([] if input_mask is None else [input_mask])]
 
 
