@@ -166,6 +166,10 @@ CONTENDERS = {
     "Keras": ("float32", plain_keras),
     "Keras, unrolled": ("float32", lambda i: plain_keras(i, unroll=True)),
     "Keras, jit": ("float32", lambda i: plain_keras(i, jit_compile=True)),
+    "Keras, jit, 16 steps an execution": (
+        "float32",
+        lambda i: plain_keras(i, jit_compile=True, steps_per_execution=16),
+    ),
     "Keras, 16 steps an execution": ("float32", lambda i: plain_keras(i, steps_per_execution=16)),
     "Keras, mixed_bfloat16": ("bfloat16", lambda i: plain_keras(i, policy="mixed_bfloat16")),
     "PyTorch": ("float32", pytorch),

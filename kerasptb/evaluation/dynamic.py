@@ -247,6 +247,9 @@ def _search(cross_entropy, start, max_evaluations):
         return known[settings]
 
     best, lowest = start, measure(start)
+    while lowest == math.inf and len(known) < max_evaluations:  # it diverges: slower
+        best = dataclasses.replace(best, learning_rate=float(f"{best.learning_rate / 2:.3g}"))
+        lowest = measure(best)
     for factors in ({"learning_rate": 2.0, "decay": 3.0}, {"learning_rate": 1.4, "decay": 1.7}):
         for name, factor in factors.items():
             for direction in (factor, 1 / factor):

@@ -54,8 +54,8 @@ def damage(path, how):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["truncated", "emptied", "scrambled"])
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["truncated", "emptied", "scrambled"])
 @pytest.mark.fast_cases(6)
 def test_a_damaged_file_is_named_or_does_not_matter(request, copy, sound, error_of, capsys, name, how):
     damage(copy / name, how)

@@ -2,6 +2,7 @@ import json
 
 import keras
 
+import kerasptb
 from kerasptb.cli import main
 
 
@@ -13,7 +14,7 @@ def test_info_says_that_a_folder_named_is_not_there(capsys, monkeypatch, tmp_pat
 
 def test_info_is_one_json_object(capsys):
     assert main(["info", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["versions"]["kerasptb"] == "0.1.0"
+    assert json.loads(capsys.readouterr().out)["versions"]["kerasptb"] == kerasptb.__version__
     assert main(["info"]) == 0
     assert "native" in capsys.readouterr().out
 

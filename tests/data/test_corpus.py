@@ -91,10 +91,12 @@ def test_words_that_occur_once_train_the_unknown_word_that_other_texts_need(tmp_
         ("a b c\n", "subwords"),
         ("a\n" * 4997 + "<unk>\n", "words"),  # 10,000 bytes
         ("a\n" * 4998 + "<unk>\n", "subwords"),
-        (("a\n" * 4000 + "<unk>\n") * 2200 + "a\n" * (1 << 22), "words"),  # by the first 16 MB
+        (("a\n" * 4000 + "<unk>\n") * 9 + "a\n" * (1 << 18), "words"),  # by the beginning of a long text
     ],
 )
-def test_a_text_with_a_word_for_the_unknown_is_read_as_words_and_any_other_as_subwords(tmp_path, text, kind):
+def test_a_text_with_a_word_for_the_unknown_is_read_as_words_and_others_as_subwords(tmp_path, monkeypatch, text, kind):
+    monkeypatch.setattr("kerasptb.data.corpus._JUDGED", 1 << 16)
+    monkeypatch.setattr("kerasptb.data.files._CHUNK_BYTES", 1 << 14)
     write(tmp_path, train=text, valid="a b\n", test="a b\n")
     corpus = load_corpus(tmp_path)
     assert corpus.vocabulary.kind == kind

@@ -206,10 +206,11 @@ def test_tuning_goes_downhill_from_the_published_settings():
 
 
 def test_tuning_leaves_settings_that_diverge():
-    found = dynamic._search(
-        lambda settings: math.nan if settings.decay < 0.1 else settings.decay, published_settings(), 9
-    )
-    assert found.decay > 0.1 or math.isnan(found.decay) is False
+    def cross_entropy(settings):
+        return math.nan if settings.learning_rate > 4e-5 else -settings.learning_rate
+
+    assert math.isnan(cross_entropy(published_settings()))
+    assert dynamic._search(cross_entropy, published_settings(), 9).learning_rate == 3e-5
 
 
 def test_tuning_reads_the_first_words_and_finds_what_is_best_of_what_it_read(monkeypatch):

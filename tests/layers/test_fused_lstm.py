@@ -375,15 +375,8 @@ def test_fit_of_arrays_whose_last_batch_is_short():
     assert model.predict(x, batch_size=7, verbose=0).shape == (30, 1)
 
 
-def test_native_is_what_auto_runs(monkeypatch):
-    calls = []
-    monkeypatch.setattr(native.loader, "load", lambda: calls.append(1))
-    pair("auto")[0](inputs())
-    assert calls
-
-
 def test_float64_and_bfloat16_run_under_auto():
-    for dtype, tolerance in (("float64", 1e-12), ("mixed_bfloat16", 0.1)):
+    for dtype, tolerance in (("float64", 1e-12), ("mixed_bfloat16", 0.01)):
         ours, theirs = FusedLSTM(H, dtype=dtype), keras.layers.LSTM(H, dtype=dtype)
         assert_equal(ours(inputs()).shape, theirs(inputs()).shape)
         theirs.set_weights(ours.get_weights())

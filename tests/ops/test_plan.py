@@ -188,7 +188,9 @@ def test_others(plan, arguments, where, implementation, reason):
     check(plan(*arguments, platform=where), implementation, reason)
 
 
-@pytest.mark.parametrize("plan", [plan_dropout, plan_global_norm, plan_clipped_sgd, plan_lstm, plan_cross_entropy])
+@pytest.mark.parametrize(
+    "plan", [plan_dropout, plan_global_norm, plan_clipped_sgd, plan_clipped_adamw, plan_lstm, plan_cross_entropy]
+)
 def test_plans_are_asked_alike(plan):
     first, *others = inspect.signature(plan).parameters.values()
     assert first.name in ("shape", "shapes")

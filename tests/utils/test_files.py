@@ -51,12 +51,14 @@ def test_files_are_as_readable_as_any_of_the_users_even_those_of_other_threads(t
 
         thread = threading.Thread(target=write)
         thread.start()
-        for i in range(2000):
-            (tmp_path / f"other{i % 10}").write_text("")
-            assert (tmp_path / f"other{i % 10}").stat().st_mode & 0o777 == 0o640
-            (tmp_path / f"other{i % 10}").unlink()
-        done.set()
-        thread.join()
+        try:
+            for i in range(2000):
+                (tmp_path / f"other{i % 10}").write_text("")
+                assert (tmp_path / f"other{i % 10}").stat().st_mode & 0o777 == 0o640
+                (tmp_path / f"other{i % 10}").unlink()
+        finally:
+            done.set()
+            thread.join()
         assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o640
     finally:
         os.umask(umask)
