@@ -16,6 +16,7 @@ nothing else, on any machine that shares the folder.
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
 from kerasptb.utils.files import read_json, write_json
@@ -64,11 +65,14 @@ class Record:
     @classmethod
     def load(cls, folder):
         """Returns the record in a trial's folder, a new one if there is none."""
-        return cls(**(read_json(Path(folder) / RECORD) or {}))
+        values = read_json(Path(folder) / RECORD) or {}
+        curve = [math.nan if value is None else value for value in values.get("curve", [])]
+        return cls(**{**values, "curve": curve})
 
     def save(self, folder):
         """Writes the record into a trial's folder."""
-        write_json(Path(folder) / RECORD, dataclasses.asdict(self))
+        curve = [value if math.isfinite(value) else None for value in self.curve]  # JSON knows no others
+        write_json(Path(folder) / RECORD, {**dataclasses.asdict(self), "curve": curve})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -229,15 +229,19 @@ class LanguageModelSpace(kt.HyperModel):
         self.backend = backend or "auto"
         self.precision = precision or "float32"
         self.seed = seed
-        layers = max(_allowed("num_layers", self.bounds["num_layers"]))
+        # A tied layer alone is as wide as the embedding, so that more layers may be smaller.
         smallest = {
-            tied: self._count([min(sizes) for sizes in self._widths_allowed(layers, tied)], tied)
+            tied: max(
+                (self._count([min(sizes) for sizes in self._widths_allowed(layers, tied)], tied), layers)
+                for layers in _allowed("num_layers", self.bounds["num_layers"])
+            )
             for tied in self._ties_possible()
         }
-        self._ties = [tied for tied, parameters in smallest.items() if parameters <= max_parameters]
+        self._ties = [tied for tied, (parameters, _) in smallest.items() if parameters <= max_parameters]
         if not self._ties:
+            parameters, layers = min(smallest.values())
             raise ValueError(
-                f"The smallest model of the space with {layers} layers has {min(smallest.values()):,} parameters; "
+                f"The smallest model of the space with {layers} layers has {parameters:,} parameters; "
                 f"widen the space downwards or allow more. Received: max_parameters={max_parameters}"
             )
 
@@ -456,7 +460,8 @@ class LanguageModelSpace(kt.HyperModel):
         if name == "tie_embeddings":
             return hp.Boolean(name) if len(self._ties) > 1 else self._ties[0]
         if isinstance(bounds, list):
-            return hp.Choice(as_name or name, bounds, ordered=True)
+            value = hp.Choice(as_name or name, bounds, ordered=True)
+            return bool(value) if isinstance(bounds[0], bool) else value  # KerasTuner makes them 0 and 1
         if not isinstance(bounds, tuple):
             return bounds
         if name in _INTEGERS:
@@ -588,6 +593,11 @@ def _check_bounds(name, bounds):
         raise ValueError(f"Expected projection as True or False. Received: projection={bounds}")
     if isinstance(bounds, list) and not bounds:
         raise ValueError(f"Expected at least one choice of {name}. Received: {name}=[]")
+    field = _FIELDS[name]
+    if not isinstance(field.kind, Several):
+        for value in bounds if isinstance(bounds, tuple | list) else [bounds]:
+            if value is not None:
+                field.read(value)
     if isinstance(bounds, tuple):
         if len(bounds) != 2 or not bounds[0] <= bounds[1]:
             raise ValueError(

@@ -93,6 +93,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         record = Record.load(folder)
         record.tuner, record.host = self.tuner_id, socket.gethostname()
         record.attempts += 1
+        record.ended, record.reason = False, None  # those of an attempt whose end nobody heard of
         record.planned_epochs = trial.hyperparameters.values.get("tuner/epochs", self.settings.epochs)
         record.save(folder)
         if record.attempts > MAX_ATTEMPTS:
@@ -154,6 +155,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         else:
             record = Record.load(folder)
             record.seconds = max(record.seconds, time.time() - begun)
+            # KerasTuner writes all of them into a file that holds no others.
+            metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
             self.oracle.update_trial(trial.trial_id, metrics)
             trial.status = COMPLETED
             _write_hparams(folder, trial, metrics)

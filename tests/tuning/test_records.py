@@ -1,3 +1,5 @@
+import math
+
 from kerasptb.tuning.records import Record, best_trial, read_trials, reset_attempts
 from kerasptb.utils.files import write_json
 
@@ -34,3 +36,6 @@ def test_attempts_are_forgotten_and_nothing_else(tmp_path):
     path = write_trial(tmp_path, 0, "RUNNING", None, Record(attempts=3, curve=[9.0], seconds=4.5))
     reset_attempts(tmp_path)
     assert Record.load(path) == Record(attempts=0, curve=[9.0], seconds=4.5)
+    Record(curve=[9.0, float("inf"), 8.0]).save(path)  # of a training that is not ours
+    first, second, third = Record.load(path).curve
+    assert (first, math.isnan(second), third) == (9.0, True, 8.0)

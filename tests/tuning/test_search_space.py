@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasptb
+from kerasptb.arguments import ModelArguments
 from kerasptb.presets import get_preset
 from kerasptb.tuning import LanguageModelSpace
 from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, bounds_table, count_parameters, shrink_widths
@@ -244,7 +245,7 @@ def test_a_space_above_the_notebooks_size_is_held_to_the_searchs_limit_alone():
 
 
 def test_bounds_that_cannot_be_drawn_from_are_told_at_once():
-    with pytest.raises(ValueError, match="min_value"):
+    with pytest.raises(ValueError, match="`learning_rate` must be a number above 0"):
         LanguageModelSpace(learning_rate=(0.0, 1.0))
 
 
@@ -317,6 +318,20 @@ def test_the_notebooks_space_takes_regularisation():
     arguments = space.model_arguments(hp)
     assert {"variational_dropout", "recurrent_kernel_dropout"} <= {parameter.name for parameter in hp.space}
     assert arguments["recurrent_kernel_dropout"] == 0.0
+    assert ModelArguments(**{**arguments, "vocabulary_size": 10}).variational_dropout is False
+
+
+@pytest.mark.parametrize("bounds", [{"output_dropout": (0.5, 1.0)}, {"keep_prob": [0.0, 0.5]}, {"batch_size": [0]}])
+def test_bounds_are_values_that_a_training_takes(bounds):
+    with pytest.raises(ValueError, match=rf"`{next(iter(bounds))}` must be .*Received"):
+        LanguageModelSpace(**bounds)
+
+
+def test_one_tied_layer_may_be_larger_than_two():
+    space = LanguageModelSpace(embedding_size=(256, 320), units=(64, 512), tie_embeddings=True)
+    with pytest.raises(ValueError, match="with 1 layers has 3,095,312 parameters"):
+        space.prepare(10_000, max_parameters=3_000_000)
+    space.prepare(10_000, max_parameters=3_100_000)
 
 
 def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():

@@ -103,7 +103,7 @@ def cache_dir():
         NativeBuildError: if the user has no home folder for a cache.
     """
     if folder := os.environ.get("KERASPTB_CACHE"):
-        return Path(folder)
+        return Path(folder).absolute()
     try:
         return user_cache() / "native"
     except RuntimeError as error:
@@ -284,7 +284,7 @@ def _build_into(folder, verbose, report):
         library = Path(scratch) / "library.so"
         strip = () if extra or platform.system() != "Linux" else ("-Wl,--no-undefined", "-Wl,--strip-all")
         if strip and (SOURCES / EXPORTS).is_file():
-            strip = (*strip, f"-Wl,--version-script={SOURCES / EXPORTS}")
+            strip = (*strip, "-Xlinker", f"--version-script={SOURCES / EXPORTS}")
         objects = [f"{scratch}/{name}.o" for name, _, _ in units]
         # -ldl: before glibc 2.34, dlopen is in a separate library.
         system = ("-ldl",) if platform.system() == "Linux" else ()
@@ -388,7 +388,12 @@ def _lock(folder):
     except OSError as error:
         raise _unwritable(error) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise NativeBuildError(
+                f"The file system of {folder} has no locks: {error.strerror}. Set KERASPTB_CACHE to another folder."
+            ) from error
         yield
 
 

@@ -36,7 +36,9 @@ bool first_time(uintptr_t page) {
   static std::mutex mutex;
   static uintptr_t pages[kMaxMoved];  // the first `count`, sorted; no container, since a hint must not fail
   static size_t count = 0;
-  std::lock_guard<std::mutex> lock(mutex);
+  // After a fork it may be held by a thread that is no more; it is only a hint.
+  std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+  if (!lock) return false;
   uintptr_t* place = std::lower_bound(pages, pages + count, page);
   if ((place != pages + count && *place == page) || count == kMaxMoved) return false;
   std::copy_backward(place, pages + count, pages + count + 1);

@@ -52,7 +52,8 @@ KERASPTB_NOINLINE void drop_groups(const Dropout& a, Range groups) {
           continue;
         }
         const Float factors = numbers.of[j] <= last_kept ? Float{} + scale : Float{};
-        for (int64_t k = i < 0 ? -i : 0; k < kLanes && i + k < a.size; ++k) a.y[i + k] = a.x[i + k] * factors[k];
+        for (int64_t k = i < 0 ? -i : 0; k < kLanes && i + k < a.size; ++k)
+          a.y[i + k] = factors[k] != 0.0f ? a.x[i + k] * factors[k] : 0.0f;  // of NaN too
       }
     }
 }
