@@ -152,7 +152,7 @@ def test_shapes_at_every_step_and_a_first_cost_near_20_ln_v(sample):
 
 
 def test_words_and_shapes_of_a_text_as_it_is_written(tmp_path):
-    for split, repeats in (("train", 300), ("valid", 60), ("test", 60)):
+    for split, repeats in (("train", 600), ("valid", 60), ("test", 60)):
         (tmp_path / f"{split}.txt").write_text("The cat (a zebra) sat.\n" * repeats)
     check_shapes(run("04_shapes.py", "--data", str(tmp_path)), 6)
     assert line_of(run("03_embedding_lookup.py", "--data", str(tmp_path), "--text", "The cat"), "read back") == (

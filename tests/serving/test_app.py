@@ -271,7 +271,9 @@ def test_openapi_describes_every_route_and_its_problems(client):
         for operation in methods.values():
             assert operation["summary"], path
             if path.startswith("/v1"):
-                expected = {"200", "400", "413", "421", "422", "429", "503"} | ({"409"} if "stream" in path else set())
+                expected = {"200", "400", "408", "413", "421", "422", "429", "503"} | (
+                    {"409"} if "stream" in path else set()
+                )
                 assert set(operation["responses"]) == expected
     assert client.get("/docs").status_code == 404  # its page would load scripts from elsewhere
 
