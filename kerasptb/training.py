@@ -14,7 +14,7 @@ from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.callbacks.checkpoint import check_minutes
 from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Subwords, Tokenizer
-from kerasptb.data.counts import describe, finite
+from kerasptb.data.counts import describe
 from kerasptb.data.sources import TextSource
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
@@ -30,7 +30,7 @@ from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.settings import asked_settings
 from kerasptb.runs.start import recorded_run, recorded_start
 from kerasptb.utils import peers
-from kerasptb.utils.files import atomic_write, write_json
+from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, Precision, Tokens
 

@@ -19,7 +19,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from kerasptb.utils.files import read_json, write_json
+from kerasptb.utils.files import finite, read_json, write_json
 
 SEARCH = "search.json"
 PROJECT = "trials"
@@ -71,8 +71,7 @@ class Record:
 
     def save(self, folder):
         """Writes the record into a trial's folder."""
-        curve = [value if math.isfinite(value) else None for value in self.curve]  # JSON knows no others
-        write_json(Path(folder) / RECORD, {**dataclasses.asdict(self), "curve": curve})
+        write_json(Path(folder) / RECORD, {**dataclasses.asdict(self), "curve": list(map(finite, self.curve))})
 
 
 @dataclasses.dataclass(frozen=True)

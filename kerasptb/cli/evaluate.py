@@ -8,9 +8,10 @@ from pathlib import Path
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
-from kerasptb.data.counts import describe, finite
+from kerasptb.data.counts import describe
 from kerasptb.data.files import read_utf8
 from kerasptb.runs import load_run
+from kerasptb.utils.files import finite
 
 
 def add_parser(commands):

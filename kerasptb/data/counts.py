@@ -47,11 +47,6 @@ class TextCounts:
         return self.unknown / self.words
 
 
-def finite(figure: float) -> float | None:
-    """Returns a figure as JSON holds it, which knows no infinity and no NaN: `None` for these."""
-    return figure if math.isfinite(figure) else None
-
-
 def describe(counts: TextCounts, perplexity: float) -> str:
     """Returns the figures of a text that do not depend on its tokens, for people to read.
 

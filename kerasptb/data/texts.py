@@ -1,6 +1,7 @@
 """Texts as people have them, one file or several, compressed or not, cut into the three texts of a corpus."""
 
 import contextlib
+import dataclasses
 import functools
 import gzip
 import io
@@ -148,7 +149,8 @@ def _joined(paths, name):
                 joined.write(b"\n\n")
             begin = joined.tell()
             with archive_errors(path):
-                for piece in SplitFile(str(path), 0, functools.partial(unpack or open, path, "rb")).text():
+                text = dataclasses.replace(SplitFile.on_disk(path), open=functools.partial(unpack or open, path, "rb"))
+                for piece in text.text():
                     check_no_binary(piece, path)
                     joined.write(piece.encode())
                     if unpack:

@@ -5,6 +5,7 @@ import csv
 import errno
 import itertools
 import json
+import math
 import os
 import tempfile
 import tokenize
@@ -116,6 +117,11 @@ def write_json(path, value):
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text)
+
+
+def finite(figure):
+    """Returns a figure as JSON holds it, which knows no infinity and no NaN: `None` for these."""
+    return figure if math.isfinite(figure) else None
 
 
 def read_json(path):

@@ -63,7 +63,8 @@ def test_an_exception_of_the_function_reaches_every_caller_and_the_next_call_goe
     assert third == 3
 
 
-def test_too_many_waiting_is_refused_at_once():
+def held_batcher():
+    """A `Batcher` in which two may wait, an event that its first call has begun, and one that lets calls end."""
     started, release = threading.Event(), threading.Event()
 
     def wait(items):
@@ -71,8 +72,12 @@ def test_too_many_waiting_is_refused_at_once():
         assert release.wait(10)
         return items
 
+    return Batcher(wait, max_batch=1, max_waiting=2), started, release
+
+
+def test_too_many_waiting_is_refused_at_once():
     async def run():
-        batcher = Batcher(wait, max_batch=1, max_waiting=2)
+        batcher, started, release = held_batcher()
         accepted = [asyncio.create_task(batcher.submit(0))]
         while not started.is_set():
             await asyncio.sleep(0.001)
@@ -89,15 +94,8 @@ def test_too_many_waiting_is_refused_at_once():
 
 
 def test_those_who_gave_up_leave_their_places_to_others():
-    started, release = threading.Event(), threading.Event()
-
-    def wait(items):
-        started.set()
-        assert release.wait(10)
-        return items
-
     async def run():
-        batcher = Batcher(wait, max_batch=1, max_waiting=2)
+        batcher, started, release = held_batcher()
         first = asyncio.create_task(batcher.submit(0))
         while not started.is_set():
             await asyncio.sleep(0.001)
