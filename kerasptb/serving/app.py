@@ -124,18 +124,23 @@ def _add_routes(app):
         The answer's `state` goes into the next request, with `learn` the last words typed in it.
         """
         engine = app.state.engine
-        predictor, tokenizer, before, cache = engine.predictor, engine.predictor.tokenizer, None, None
+        predictor, tokenizer = engine.predictor, engine.predictor.tokenizer
+        before, cache, begins = predictor.initial, None, True
         if request.state is not None:
-            before, cache = decode_state(request.state, predictor.fingerprint, predictor.state_size, tokenizer)
-        context = await engine.extend(before, request.text)
+            before, cache, begins = decode_state(request.state, predictor.fingerprint, predictor.state_size, tokenizer)
+        context = await engine.extend(before, request.text, begins)
         cache = await engine.remember(request.text, cache) if request.learn else None
-        begins = begins_paragraph(tokenizer, request.text or ("" if before is None else " "))
-        prefix = request.prefix if begins else tokenizer.typed_after(request.prefix)
-        suggestions, total = await engine.rank(context, prefix, request.k, cache, begins)
+        if written := request.text.rstrip(" "):
+            begins = written.endswith("\n")
+        prefix = tokenizer.typed_after(request.prefix)
+        if begins and request.prefix:
+            prefix = tokenizer.first + request.prefix
+        is_spaceless = begins and not tokenizer.first
+        suggestions, total = await engine.rank(context, prefix, request.k, cache, is_spaceless)
         return schemas.StreamResponse(
             suggestions=_suggested(suggestions),
             prefix_probability=total,
-            state=encode_state(context.state, predictor.fingerprint, cache),
+            state=encode_state(context.state, predictor.fingerprint, cache, begins),
         )
 
     @app.post("/v1/score", responses=problems, tags=["API"], summary="Score each word of a text")

@@ -89,21 +89,20 @@ class SuggestionEngine:
         """
         return await self._context_of(await self._in_thread_if_long(self._encode, text))
 
-    async def extend(self, context, text):
+    async def extend(self, context, text, begins=False):
         """Returns the `Context` after more text, without remembering it.
 
         Args:
-            context: a `Context`, the float32 [S] state of one, or `None` at the beginning.
+            context: a `Context`, or the float32 [S] state of one.
             text: the text that follows; its first and last words are whole.
+            begins: whether the text begins a paragraph.
 
         Raises:
             BadRequestError: if a word is unknown to a vocabulary without `<unk>`.
             BusyError: if too many requests are waiting.
         """
-        if context is None:
-            ids, context = await self._in_thread_if_long(self._encode, text.rstrip(" ")), self.predictor.initial
-        else:
-            ids = await self._in_thread_if_long(self.predictor.encode_further, text)
+        encode = self._encode if begins else self.predictor.encode_further
+        ids = await self._in_thread_if_long(encode, text.rstrip(" "))
         if isinstance(context, np.ndarray):
             context = await self._resume.submit(context)
         for start, end in spans(0, len(ids)):

@@ -1,11 +1,11 @@
 """A recurrent state as text, which a client passes from one request to the next.
 
-A token is the base64 form of a version, the fingerprint of the model, the state as little-endian float32, and a digest
-of these. In version 2 the last words that were typed follow the state: of a model of words (see `WordCache`) how many,
-their ids, and the words that the model does not know; else (see `TypedWords`) the words. The digest detects a damaged
-token. It is not a signature: a client that invents a state gets the predictions of that state, and no other client is
-affected. So any server of the same model accepts it, also after a restart. Nor is it a secret: whoever has a token can
-read these words in it.
+A token is the base64 form of a byte of flags, the fingerprint of the model, the state as little-endian float32, and a
+digest of these. The first flag says that a paragraph begins after it. With the second the last words that were typed
+follow the state: of a model of words (see `WordCache`) how many, their ids, and the words that the model does not know;
+else (see `TypedWords`) the words. The digest detects a damaged token. It is not a signature: a client that invents a
+state gets the predictions of that state, and no other client is affected. So any server of the same model accepts it,
+also after a restart. Nor is it a secret: whoever has a token can read these words in it.
 """
 
 import base64
@@ -18,7 +18,7 @@ from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, TypedWords
 from kerasptb.data.word_search import pieces_of
 from kerasptb.serving.errors import StateError
 
-_STATE_ALONE, _WITH_WORDS = b"\x01", b"\x02"
+_BEGINS, _WITH_WORDS = 1, 2
 _DIGEST_SIZE = 8
 # A cell's state grows by at most 1 per word. Far larger numbers would give NaN in place of probabilities.
 _LARGEST = 1e6
@@ -27,23 +27,23 @@ _MAX_TYPED_BYTES = 32_000
 _AGAIN = "Begin again without a state."
 
 
-def encode_state(state, fingerprint, cache=None):
+def encode_state(state, fingerprint, cache=None, begins=False):
     """Returns a state as a token, of letters, digits, `-` and `_`.
 
     Args:
         state: float32 [S].
         fingerprint: hexadecimal digest of the model.
         cache: the `WordCache` or `TypedWords` of the words typed before; `None` for none.
+        begins: whether a paragraph begins after it.
     """
-    content = bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
-    if cache is None:
-        content = _STATE_ALONE + content
-    elif isinstance(cache, TypedWords):
-        content = _WITH_WORDS + content + _newest("\n".join(cache.words).encode())
-    else:
+    flags = (_BEGINS if begins else 0) | (0 if cache is None else _WITH_WORDS)
+    content = bytes([flags]) + bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
+    if isinstance(cache, TypedWords):
+        content += _newest("\n".join(cache.words).encode())
+    elif cache is not None:
         ids = cache.ids.astype(_id_type(len(cache.vocabulary)))
         words = "\n".join(cache.new_words).encode()
-        content = _WITH_WORDS + content + np.array(len(ids), "<u2").tobytes() + ids.tobytes() + words
+        content += np.array(len(ids), "<u2").tobytes() + ids.tobytes() + words
     return base64.urlsafe_b64encode(content + _digest(content)).rstrip(b"=").decode()
 
 
@@ -59,6 +59,7 @@ def decode_state(token, fingerprint, state_size, tokenizer):
     Returns:
         state: float32 [S].
         cache: the `WordCache` or `TypedWords` of the words typed before; `None` if there is none in the token.
+        begins: whether a paragraph begins after it.
 
     Raises:
         StateError: if it is not a token, is damaged, or belongs to another model.
@@ -68,20 +69,21 @@ def decode_state(token, fingerprint, state_size, tokenizer):
     except (binascii.Error, ValueError):
         content = b""
     content, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    if content[:1] not in (_STATE_ALONE, _WITH_WORDS) or digest != _digest(content):
+    if not content or content[0] > _BEGINS | _WITH_WORDS or digest != _digest(content):
         raise StateError(f"`state` is not what an earlier answer gave, whole and unchanged. {_AGAIN}")
     model = bytes.fromhex(fingerprint)
     if not content.startswith(model, 1):
         raise StateError(f"`state` belongs to another model than the one served here, {fingerprint}. {_AGAIN}")
     begin, end = 1 + len(model), 1 + len(model) + 4 * state_size
     state, words = content[begin:end], content[end:]
-    with_words = content[:1] == _WITH_WORDS
+    with_words = bool(content[0] & _WITH_WORDS)
     # Anyone can compute the digest, so neither size nor values can be trusted.
     whole = len(state) == 4 * state_size and bool(words) == with_words
     if not whole or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
         raise StateError(f"`state` does not hold {state_size} numbers such as a model's state has. {_AGAIN}")
     decode = _decode_words if pieces_of(tokenizer).are_words else _decode_typed
-    return np.frombuffer(state, "<f4").astype(np.float32), decode(words, tokenizer) if with_words else None
+    cache = decode(words, tokenizer) if with_words else None
+    return np.frombuffer(state, "<f4").astype(np.float32), cache, bool(content[0] & _BEGINS)
 
 
 def largest_token(state_size, vocabulary_size):

@@ -135,7 +135,7 @@ def token(data):
             sent[provider.ConsumeIntInRange(0, len(sent) - 1)] = chr(provider.ConsumeIntInRange(0, 300))
         sent = "".join(sent)
     try:
-        state, cache = decode_state(sent, fingerprint, 8, WORDS)
+        state, cache, _ = decode_state(sent, fingerprint, 8, WORDS)
     except StateError:
         return
     assert state.shape == (8,)

@@ -109,16 +109,16 @@ def serving(predictor):
 
 
 class Subworded:
-    """A tiny model of subwords, far from even like `model`."""
+    """A tiny model of subwords, or of what another tokenizer has, far from even like `model`."""
 
-    def __init__(self):
+    def __init__(self, tokenizer=None):
         from kerasptb.data import Subwords
         from kerasptb.models import LanguageModel
         from kerasptb.models.portable import PortableNetwork
         from kerasptb.serving.predictor import Predictor
 
         lines = ["The cat sat on the mat, and the cat's hat sat on it.", "A dog, (the dog) that sat, ran to the cat."]
-        self.tokenizer = Subwords.train(lines * 3, 290)
+        self.tokenizer = tokenizer or Subwords.train(lines * 3, 290)
         self.model = LanguageModel(len(self.tokenizer), 8, (11, 9), batch_size=1, num_steps=5, init_scale=1.0, seed=4)
         self.model.compile()
         # The bytes that no word here has are all but impossible, as after a training.
@@ -135,3 +135,11 @@ class Subworded:
 @pytest.fixture(scope="session")
 def subworded():
     return Subworded()
+
+
+@pytest.fixture(scope="session")
+def spelled():
+    """A tiny model of characters."""
+    from kerasptb.data import Subwords
+
+    return Subworded(Subwords.characters())

@@ -21,9 +21,21 @@ def forged(content):
 
 
 def test_a_state_comes_back_to_the_bit():
-    state, cache = decode_state(encode_state(STATE, FINGERPRINT), FINGERPRINT, 4, VOCABULARY)
+    state, cache, begins = decode_state(encode_state(STATE, FINGERPRINT), FINGERPRINT, 4, VOCABULARY)
     assert state.tobytes() == STATE.tobytes()
-    assert cache is None
+    assert (cache, begins) == (None, False)
+
+
+def test_a_paragraph_that_begins_comes_back_with_the_state():
+    for cache in (None, WordCache(VOCABULARY, [0], [])):
+        token = encode_state(STATE, FINGERPRINT, cache, begins=True)
+        assert decode_state(token, FINGERPRINT, 4, VOCABULARY)[2] is True
+
+
+def test_unknown_flags_are_refused():
+    content = b"\x04" + bytes.fromhex(FINGERPRINT) + STATE.tobytes()
+    with pytest.raises(StateError, match="whole and unchanged"):
+        decode_state(forged(content), FINGERPRINT, 4, VOCABULARY)
 
 
 def test_a_token_is_safe_in_a_url():
@@ -67,7 +79,7 @@ def test_words_come_back_with_the_state(size, ids, new_words):
     vocabulary = Vocabulary([*VOCABULARY.words, *(f"w{i}" for i in range(size - 3))])
     ids = [i if i < 3 else i - 3 + size for i in ids]
     token = encode_state(STATE, FINGERPRINT, WordCache(vocabulary, ids, new_words))
-    state, cache = decode_state(token, FINGERPRINT, 4, vocabulary)
+    state, cache, _ = decode_state(token, FINGERPRINT, 4, vocabulary)
     assert state.tobytes() == STATE.tobytes()
     assert (cache.ids.tolist(), list(cache.new_words)) == (ids, new_words)
     assert len(token) <= largest_token(4, size)
@@ -111,7 +123,7 @@ def test_a_vocabulary_without_unk_has_no_new_words():
 def test_words_written_out_come_back_but_for_the_oldest_of_very_many():
     characters = Subwords.characters()
     words = (EOS, "the", "caf\u00e9", ",", "zebra")
-    _, cache = decode_state(encode_state(STATE, FINGERPRINT, TypedWords(words)), FINGERPRINT, 4, characters)
+    _, cache, _ = decode_state(encode_state(STATE, FINGERPRINT, TypedWords(words)), FINGERPRINT, 4, characters)
     assert cache.words == words
     many = [f"{i:04}" + "\U0001d51e" * (MAX_CHARACTERS - 4) for i in range(WINDOW)]
     token = encode_state(STATE, FINGERPRINT, TypedWords(many))

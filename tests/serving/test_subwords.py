@@ -111,6 +111,27 @@ def test_a_stream_equals_the_whole_text(client):
     assert begun["prefix_probability"] == pytest.approx(expected["prefix_probability"], rel=1e-4)
 
 
+@pytest.mark.parametrize("model", ["subworded", "spelled"])
+def test_a_stream_knows_where_a_paragraph_begins(model, request):
+    texts = {  # and what was written until then, with the beginning of a word
+        "The cat sat": "The cat sat th",
+        "\n": "The cat sat\nth",
+        "": "The cat sat\nth",
+        '"The cat': 'The cat sat\n"The cat th',
+        "\n\n": 'The cat sat\n"The cat\nth',
+        "the": 'The cat sat\n"The cat\nthe th',
+    }
+    with TestClient(create_app(request.getfixturevalue(model).predictor, rate=None)) as client:
+        state = None
+        for text, written in texts.items():
+            answer = post(client, "stream", state=state, text=text, prefix="th", k=4)
+            state = answer["state"]
+            whole = post(client, "suggest", text=written, k=4)
+            assert (text, words_of(answer)) == (text, words_of(whole))
+            np.testing.assert_allclose(probabilities(answer), probabilities(whole), rtol=1e-4)
+            assert answer["prefix_probability"] == pytest.approx(whole["prefix_probability"], rel=1e-4)
+
+
 def test_each_word_is_scored_with_its_pieces(client, subworded):
     text = "The  cat's hat,\n\n(on) caf\u00e9 "
     answer = post(client, "score", text=text)
