@@ -14,7 +14,7 @@ from kerasptb.data import EOS, UNK, Tokenizer
 from kerasptb.data.ptb_words import NUMBER
 from kerasptb.data.typed_text import fold_case
 from kerasptb.data.word_cache import TypedWords
-from kerasptb.data.word_search import Beginning, WordPieces, is_of_word, pieces_of, search_words
+from kerasptb.data.word_search import Beginning, WordPieces, begins_paragraph, is_of_word, pieces_of, search_words
 from kerasptb.evaluation.reading import Context, Reader
 from kerasptb.models import LanguageModel
 
@@ -43,6 +43,7 @@ class Unit:
         context: how many of the text's pieces come before that.
         end: how many until its last letter; `None` if none ends there.
         is_named: False if it stands for a word that the text does not name: `<unk>` or `N`.
+        begins: whether it begins a paragraph without a space before it, see `begins_paragraph`.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Unit:
     context: int = 0
     end: int | None = None
     is_named: bool = True
+    begins: bool = False
 
     @property
     def is_word(self) -> bool:
@@ -58,13 +60,13 @@ class Unit:
 
     @property
     def can_be_shown(self) -> bool:
-        """Whether keys may show it: a word, or a sign after a space."""
+        """Whether keys may show it: a word, or a sign after a space or at the beginning."""
         return self.is_named and (self.is_word or not self.shown_from)
 
     @property
     def shown_from(self) -> int:
         """How many of its letters are typed at least before keys can show it."""
-        return 0 if self.lead.endswith(" ") else 1
+        return 0 if self.begins or self.lead.endswith(" ") else 1
 
 
 def read_parts(tokenizer: Tokenizer, ids: np.ndarray) -> Iterator[list[Unit | None]]:
@@ -89,7 +91,8 @@ def read_parts(tokenizer: Tokenizer, ids: np.ndarray) -> Iterator[list[Unit | No
         last = bisect.bisect_left(ends, places[end])
         lead = written[ends[context] : places[start]].decode(errors="surrogateescape")
         name = text[start:end]
-        return Unit(name, lead, context, last if ends[last] == places[end] else None, name not in unnamed)
+        begins = not lead and begins_paragraph(tokenizer, text[start - 1 : start])
+        return Unit(name, lead, context, last if ends[last] == places[end] else None, name not in unnamed, begins)
 
     for kind, group in itertools.groupby(range(len(text)), lambda i: "\n" if text[i] == "\n" else text[i].isspace()):
         if kind == "\n":
@@ -159,9 +162,9 @@ def _searches(reader, pieces, ids, units, keys, learn):
             of_rows = reader.contexts(hidden[rows], [each[rows] for each in states])
             for i, row, context, cache in zip(some, rows, of_rows, caches, strict=False):
                 if cache is None:
-                    suggest = _Suggestions(pieces, context, exclude, least.of(row, units[i], start))
+                    suggest = _Suggestions(pieces, context, exclude, units[i].begins, least.of(row, units[i], start))
                 else:
-                    suggest = _Learned(pieces, context, exclude, 0.0, *cache.shares())
+                    suggest = _Learned(pieces, context, exclude, units[i].begins, 0.0, *cache.shares())
                 yield i, _find(units[i], keys, suggest)
 
 
@@ -188,6 +191,7 @@ class _Suggestions:
     pieces: WordPieces
     context: Context
     exclude: tuple[str, ...]
+    begins: bool = False
     at_least: float = 0.0
 
     def __call__(self, prefix, k):
@@ -196,7 +200,7 @@ class _Suggestions:
 
     def _search(self, prefix, k):
         found = yield from search_words(
-            self.pieces, self.context, _log_probabilities, prefix, k, self.exclude, at_least=self.at_least
+            self.pieces, self.context, _log_probabilities, prefix, k, self.exclude, self.begins, self.at_least
         )
         return found.words
 
@@ -210,7 +214,9 @@ class _Learned(_Suggestions):
 
     def __call__(self, prefix, k):
         found = yield from self._search(prefix, k + _MORE)
-        of_model = self.of_model / max(self.pieces.end_probability(self.context.log_probabilities), 1e-30)
+        # The space that is typed says that a word has ended.
+        ended = 1.0 if self.begins else self.pieces.end_probability(self.context.log_probabilities)
+        of_model = self.of_model / max(ended, 1e-30)
         mixed = {word: probability * of_model for word, probability in found}
         begins = _fold(prefix.lstrip())
         for word, share in self.shares.items():

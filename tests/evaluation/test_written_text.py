@@ -177,6 +177,16 @@ def test_characters_are_typed_too(native_library):
     assert evaluate_keyboard_on_text(model, characters, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_keys_show_the_first_word_of_a_paragraph_in_characters(native_library, learn):
+    characters = Subwords.characters()
+    model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=0.0)
+    # "t" is the likeliest word, everywhere.
+    model.get_layer("logits").bias.assign([3.0 if piece in b"t \n" else -9.0 for piece in characters.pieces])
+    result = evaluate_keyboard_on_text(model, characters, "t t\nt t\nt", learn=learn)
+    assert (result.num_words, result.top1, result.num_keystrokes) == (5, 1.0, 5)
+
+
 @pytest.mark.slow
 def test_dynamic_evaluation_and_the_continuous_cache_read_subwords(model, subwords):
     ids = subwords.encode_typed(TEXT)
