@@ -1,11 +1,12 @@
 """Perplexity against minutes: a table and a picture of trained runs.
 
-    python -m benchmarks.models RUN … [--csv FILE] [--curves FILE] [--picture FILE]
+    python -m benchmarks.models RUN … [--add]
 
 Reads run folders that `kerasptb train` wrote on this machine. A row a run: parameters, epochs, TFLOP, perplexities, and
 minutes of training, without validation: at the median words per second of the epochs, so that what other work on the
-machine delayed does not count, and as they were. `--curves` has a row for each epoch, and `--picture` draws them:
-validation by epoch, and the test text, which played no part in any choice, at the end.
+machine delayed does not count, and as they were. `--add` writes the rows into results/models.csv and a row for each
+epoch into results/models-curves.csv, beside those of other machines' runs, and draws all of them: validation by epoch,
+and the test text, which played no part in any choice, at the end.
 """
 
 import argparse
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from benchmarks import machine
 
+TABLE, CURVES = (Path(__file__).parent / "results" / name for name in ("models.csv", "models-curves.csv"))
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "models.png"
 PTB_TEXT = 929_589  # words of the training text
 # Test perplexity, and minutes where the paper names them with the hardware.
 PUBLISHED = (
@@ -87,19 +90,20 @@ def describe(run):
     }
 
 
-def picture(curves, tests, path):
-    """Draws the curves: validation perplexity against minutes, and the test text's at the end."""
+def picture(table, curves, path):
+    """Draws the curves: validation perplexity against minutes, and the test text's at the end; rows of the two files."""
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import ScalarFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
     original = [{"minutes": epoch * ORIGINAL_WORDS / ORIGINAL_RATE / 60, "valid": valid} for epoch, valid in ORIGINAL]
-    curves, tests = {"the original's API": original, **curves}, [ORIGINAL_TEST, *tests]
-    for (name, rows), test in zip(curves.items(), tests, strict=True):
-        (line,) = axes.plot([row["minutes"] for row in rows], [row["valid"] for row in rows], label=name)
-        axes.plot(rows[-1]["minutes"], test, "*", ms=11, color=line.get_color())
-        axes.annotate(f"test {test:.1f}", (rows[-1]["minutes"], test), xytext=(6, -4), textcoords="offset points")
+    tests = {"the original's API": ORIGINAL_TEST, **{row["run"]: float(row["test"]) for row in table}}
+    for name, test in tests.items():
+        rows = [row for row in curves if row["run"] == name] or original
+        minutes = [float(row["minutes"]) for row in rows]
+        (line,) = axes.plot(minutes, [float(row["valid"]) for row in rows], label=f"{name}: {test:.1f}")
+        axes.plot(minutes[-1], test, "*", ms=11, color=line.get_color())
     for name, test, minutes in PUBLISHED:
         if minutes is None:
             axes.axhline(test, lw=0.7, ls=":", color="gray")
@@ -115,7 +119,7 @@ def picture(curves, tests, path):
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("perplexity: validation by epoch, test at the end")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.legend(title="test")
     figure.savefig(path, dpi=120, format="png")
 
 
@@ -127,27 +131,29 @@ def write(path, rows):
         writer.writerows(rows)
 
 
+def added(path, rows):
+    """Returns the rows of a file with those of some runs, which take the place of these runs' before, and writes it."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["run"] not in {new["run"] for new in rows}] + rows
+    write(path, rows)
+    return rows
+
+
 def main(arguments=None):
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
-    parser.add_argument("--csv", type=Path, help="file to write the table to")
-    parser.add_argument("--curves", type=Path, help="file to write a row for each epoch to")
-    parser.add_argument("--picture", type=Path, help="PNG file to draw the curves into")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, whose names the rows have")
+    parser.add_argument("--add", action="store_true", help="add them to the table, the curves and the picture")
     options = parser.parse_args(arguments)
     from kerasptb.runs import load_run  # noqa: PLC0415
 
     runs = [load_run(folder) for folder in options.runs]
-    rows = [{**describe(run), "machine": machine.processor()} for run in runs]
+    rows = [{"run": run.folder.name, **describe(run), "machine": machine.processor()} for run in runs]
     for row in rows:
         print(", ".join(f"{key} {value}" for key, value in row.items()))
-    curves = {f"{row['preset']}, seed {row['seed']}": curve(run) for row, run in zip(rows, runs, strict=True)}
-    if options.csv:
-        write(options.csv, rows)
-    if options.curves:
-        write(options.curves, [{"run": name, **row} for name, rows in curves.items() for row in rows])
-    if options.picture:
-        picture(curves, [row["test"] for row in rows], options.picture)
+    if options.add:
+        curves = added(CURVES, [{"run": run.folder.name, **row} for run in runs for row in curve(run)])
+        picture(added(TABLE, rows), curves, PICTURE)
 
 
 if __name__ == "__main__":
