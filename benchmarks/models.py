@@ -91,7 +91,7 @@ def describe(run):
 
 
 def picture(table, curves, path):
-    """Draws the curves: validation perplexity against minutes, and the test text's at the end; rows of the two files."""
+    """Draws rows of the two files: validation perplexity against minutes, and the test text's at the end."""
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import ScalarFormatter  # noqa: PLC0415
 
