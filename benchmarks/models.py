@@ -31,7 +31,7 @@ PUBLISHED = (
 # The tutorial's own API (tests/original), run once, seed 1: epoch and validation perplexity, and test perplexity at the
 # end. Its words per second are those of benchmarks/results/training-zen5-2-cores.csv.
 ORIGINAL = (1, 239.0), (2, 179.3), (3, 154.5), (4, 142.1), (5, 137.8), (6, 126.2), (7, 123.8), (8, 123.3), (15, 121.84)
-ORIGINAL_TEST, ORIGINAL_WORDS, ORIGINAL_RATE = 118.06, 774 * 1200, 16_117
+ORIGINAL_NAME, ORIGINAL_TEST, ORIGINAL_WORDS, ORIGINAL_RATE = "the original's API", 118.06, 774 * 1200, 16_117
 
 
 def tflop(config, words, epochs):
@@ -97,12 +97,13 @@ def picture(table, curves, path):
 
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
-    original = [{"minutes": epoch * ORIGINAL_WORDS / ORIGINAL_RATE / 60, "valid": valid} for epoch, valid in ORIGINAL]
-    tests = {"the original's API": ORIGINAL_TEST, **{row["run"]: float(row["test"]) for row in table}}
+    points = {ORIGINAL_NAME: [(epoch * ORIGINAL_WORDS / ORIGINAL_RATE / 60, valid) for epoch, valid in ORIGINAL]}
+    for row in curves:
+        points.setdefault(row["run"], []).append((float(row["minutes"]), float(row["valid"])))
+    tests = {ORIGINAL_NAME: ORIGINAL_TEST, **{row["run"]: float(row["test"]) for row in table}}
     for name, test in tests.items():
-        rows = [row for row in curves if row["run"] == name] or original
-        minutes = [float(row["minutes"]) for row in rows]
-        (line,) = axes.plot(minutes, [float(row["valid"]) for row in rows], label=f"{name}: {test:.1f}")
+        minutes, valid = zip(*points[name], strict=True)
+        (line,) = axes.plot(minutes, valid, label=f"{name}: {test:.1f}")
         axes.plot(minutes[-1], test, "*", ms=11, color=line.get_color())
     for name, test, minutes in PUBLISHED:
         if minutes is None:
@@ -133,8 +134,9 @@ def write(path, rows):
 
 def added(path, rows):
     """Returns the rows of a file with those of some runs, which take the place of these runs' before, and writes it."""
+    runs = {row["run"] for row in rows}
     with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["run"] not in {new["run"] for new in rows}] + rows
+        rows = [row for row in csv.DictReader(file) if row["run"] not in runs] + rows
     write(path, rows)
     return rows
 

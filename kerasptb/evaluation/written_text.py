@@ -60,7 +60,7 @@ class Unit:
 
     @property
     def can_be_shown(self) -> bool:
-        """Whether keys may show it: a word, or a sign after a space or at the beginning."""
+        """Whether keys may show it: a word, or a sign after a space or that begins a paragraph."""
         return self.is_named and (self.is_word or not self.shown_from)
 
     @property

@@ -130,13 +130,12 @@ def _add_routes(app):
             before, cache, begins = decode_state(request.state, predictor.fingerprint, predictor.state_size, tokenizer)
         context = await engine.extend(before, request.text, begins)
         cache = await engine.remember(request.text, cache) if request.learn else None
-        if written := request.text.rstrip(" "):
-            begins = written.endswith("\n")
+        written = request.text.rstrip(" ") or ("\n" if begins else " ")
+        begins = written.endswith("\n")
         prefix = tokenizer.typed_after(request.prefix)
         if begins and request.prefix:
             prefix = tokenizer.first + request.prefix
-        is_spaceless = begins and not tokenizer.first
-        suggestions, total = await engine.rank(context, prefix, request.k, cache, is_spaceless)
+        suggestions, total = await engine.rank(context, prefix, request.k, cache, begins_paragraph(tokenizer, written))
         return schemas.StreamResponse(
             suggestions=_suggested(suggestions),
             prefix_probability=total,
