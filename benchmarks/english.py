@@ -100,7 +100,7 @@ def typed(options):
         with tempfile.TemporaryDirectory() as folder:
             results = {"Presage": type_units(units_of_text(text), Presage(_PRESAGE_ENGLISH, folder).suggest)[0]}
         for learn in (False, True):
-            result = evaluate_keyboard_on_text(model, run.vocabulary, text, learn=learn, keep_lines=True)
+            result = evaluate_keyboard_on_text(model, text, learn=learn, keep_lines=True)
             results["learning" if learn else "as trained"] = result
         for keyboard, result in results.items():
             row = {name: round(value, 4) for name, value in dataclasses.asdict(result).items()}

@@ -32,9 +32,10 @@ import numpy as np
 
 from benchmarks import machine
 from kerasptb.data import EOS, UNK, Subwords
+from kerasptb.data.tokenizer import TypedWord
+from kerasptb.data.written_text import is_of_word
 from kerasptb.evaluation import Typist, evaluate_keyboard
-from kerasptb.evaluation.keyboard import TypedCounts
-from kerasptb.evaluation.written_text import Shown, Unit, read_parts
+from kerasptb.evaluation.keyboard import Shown, TypedCounts
 from kerasptb.export import export_litert
 from kerasptb.runs import load_run
 
@@ -177,19 +178,19 @@ def count_trigrams(lines, folder):
 
 
 def units_of_text(text):
-    """Yields what stands between white space in a text, a list of `Unit`s each; `[None]` for a line's end."""
-    tokenizer, begins = Subwords.characters(), True
-    for part in read_parts(tokenizer, tokenizer.encode_typed(text)):
+    """Yields what stands between white space in a text, a list of `TypedWord`s each; `[None]` for a line's end."""
+    characters, begins = Subwords.characters(), True
+    for part in characters.parts_of(characters.encode_typed(text)):
         if begins and None not in part:  # the keys show a line's first word, too
-            part[0] = dataclasses.replace(part[0], lead=" ")
+            part[0] = dataclasses.replace(part[0], shown_from=0)
         begins = None in part
         yield part
 
 
 def units_of_words(words):
-    """Yields the same of a text of words, each a `Unit` as a whole."""
+    """Yields the same of a text of words, each a `TypedWord` as a whole."""
     for word in words:
-        yield [None if word == EOS else Unit(word, " ", is_named=word not in (UNK, "N"))]
+        yield [None if word == EOS else TypedWord(word, word, " ", is_named=word not in (UNK, "N"))]
 
 
 def type_units(parts, suggest):
@@ -206,8 +207,9 @@ def type_units(parts, suggest):
             continue
         shown = []
         for unit in part:
-            when = Shown(possible=unit.can_be_shown)
-            for letters in range(unit.shown_from if unit.can_be_shown else len(unit.text), len(unit.text)):
+            may_be_shown = unit.is_named and (is_of_word(unit.text[0]) or not unit.shown_from)
+            when = Shown(possible=may_be_shown)
+            for letters in range(unit.shown_from if may_be_shown else len(unit.text), len(unit.text)):
                 begin = time.perf_counter()
                 words = suggest(line + unit.text[:letters])
                 seconds.append(time.perf_counter() - begin)
@@ -282,8 +284,8 @@ def main():
     for run in runs:
         model = run.load_model()
         name = run.settings.training.preset
-        add(name, evaluate_keyboard(model, corpus.vocabulary, ids), parameters=model.count_params())
-        add(f"{name}, learning", evaluate_keyboard(model, corpus.vocabulary, ids, learn=True))
+        add(name, evaluate_keyboard(model, ids), parameters=model.count_params())
+        add(f"{name}, learning", evaluate_keyboard(model, ids, learn=True))
         result, measured = type_with_litert(run, corpus.vocabulary, ids)
         add(f"{name}, LiteRT, 8 bits", result, **measured)
     if options.csv:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from kerasptb.data.word_search import pieces_of, run_search, search_words
 from kerasptb.export import export_litert
+from kerasptb.reading import Context, Writer, run_search
 from kerasptb.runs import load_run
 
 
@@ -39,19 +39,19 @@ class Keyboard:
         self._step = Interpreter(str(path), num_threads=1).get_signature_runner("step")
         inputs = self._step.get_input_details().items()
         self._zero = {name: np.zeros(each["shape"], "float32") for name, each in inputs if name != "tokens"}
-        self._tokenizer, self._pieces = tokenizer, pieces_of(tokenizer)
-        self._ids, self._context, self.calls = [], self._zero, 0
+        self._tokenizer, self._writer = tokenizer, Writer(tokenizer)
+        self._ids, self._context, self.calls = [], Context(self._zero, None), 0
 
     def suggest(self, text, k=3):
         """Returns pairs of words, of which the last of the text is the beginning, and their probabilities."""
-        whole, prefix = self._tokenizer.split_typed(text)
-        ids = self._tokenizer.encode_typed(whole).tolist()
+        typed = self._writer.split(text)
+        ids = self._tokenizer.encode_typed(typed.whole).tolist()
         if ids[: len(self._ids)] != self._ids:
-            self._ids, self._context = [], self._zero
+            self._ids, self._context = [], Context(self._zero, None)
         for token in ids[len(self._ids) :]:
             (self._context,) = self._read([token], [self._context])
         self._ids = ids
-        search = search_words(self._pieces, self._context, _log_probabilities, prefix, k)
+        search = self._writer.keys(self._context, typed.prefix, k, typed.begins)
         found = run_search(
             search, lambda asked: self._read([each.piece for each in asked], [each.context for each in asked])
         )
@@ -59,13 +59,11 @@ class Keyboard:
 
     def _read(self, tokens, contexts):
         self.calls += 1
-        state = {name: np.concatenate([each[name] for each in contexts]) for name in self._zero}
+        state = {name: np.concatenate([each.state[name] for each in contexts]) for name in self._zero}
         result = self._step(tokens=np.array(tokens, "int32")[:, np.newaxis], **state)
-        return [{name: value[i : i + 1] for name, value in result.items()} for i in range(len(tokens))]
-
-
-def _log_probabilities(context):
-    return np.log(context["probabilities"][0])
+        with np.errstate(divide="ignore"):
+            rows = np.log(result.pop("probabilities"))
+        return [Context({name: value[i : i + 1] for name, value in result.items()}, row) for i, row in enumerate(rows)]
 
 
 def type_text(keyboard, text):

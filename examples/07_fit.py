@@ -21,7 +21,7 @@ def train_and_test(data, epochs, steps):
     train = kerasptb.make_dataset(corpus.train, batch_size=60, num_steps=20).take(steps)
     valid = kerasptb.make_dataset(corpus.valid, batch_size=60, num_steps=20)
     test = kerasptb.make_dataset(corpus.test, batch_size=60, num_steps=20)
-    model = kerasptb.LanguageModel.from_preset("notebook", vocabulary_size=len(corpus.vocabulary), seed=1)
+    model = kerasptb.LanguageModel.from_preset("notebook", tokenizer=corpus.vocabulary, seed=1)
     model.compile()  # the original's cost and its gradient descent; stock Keras losses and optimizers work too
     callbacks = [kerasptb.callbacks.ResetStates(), kerasptb.callbacks.LearningRateDecay()]
     history = model.fit(train, validation_data=valid, epochs=epochs, callbacks=callbacks).history

@@ -80,7 +80,7 @@ def main(argv=None):
         run = kerasptb.load_run(run.folder)
         model = run.load_model(batch_size=1)
         for text in options.text or (TEXTS if options.data is None else [""]):
-            suggestions = kerasptb.suggest(model, run.vocabulary, text, k=5)
+            suggestions = kerasptb.suggest(model, text, k=5)
             print(f"{text:27}", "  ".join(f"{s.word} {s.probability:.2f}" for s in suggestions))
 
 

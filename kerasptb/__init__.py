@@ -4,7 +4,7 @@
 import kerasptb
 
 corpus = kerasptb.load_corpus("auto")
-model = kerasptb.LanguageModel.from_preset("notebook", vocabulary_size=len(corpus.vocabulary))
+model = kerasptb.LanguageModel.from_preset("notebook", tokenizer=corpus.vocabulary)
 model.compile()
 model.fit(kerasptb.make_dataset(corpus.train, batch_size=60, num_steps=20), epochs=15)
 ```

@@ -4,7 +4,6 @@ from . import callbacks as callbacks
 from . import data as data
 from . import evaluation as evaluation
 from . import export as export
-from . import generation as generation
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
@@ -12,6 +11,7 @@ from . import models as models
 from . import ops as ops
 from . import optimizers as optimizers
 from . import presets as presets
+from . import reading as reading
 from . import regularizers as regularizers
 from . import runs as runs
 from . import training as training
@@ -31,12 +31,13 @@ from .export import export_onnx as export_onnx
 from .export import export_run as export_run
 from .export import export_saved_model as export_saved_model
 from .export import export_sherpa_onnx as export_sherpa_onnx
-from .generation import generate as generate
-from .generation import suggest as suggest
 from .models import LanguageModel as LanguageModel
 from .models import build_language_model as build_language_model
 from .models.tf1_checkpoint import load_tf1_checkpoint as load_tf1_checkpoint
 from .ops.native import NativeUnavailableError as NativeUnavailableError
+from .reading import generate as generate
+from .reading import suggest as suggest
+from .reading.network_reader import load_saved_model as load_saved_model
 from .runs import Run as Run
 from .runs import RunError as RunError
 from .runs import load_run as load_run

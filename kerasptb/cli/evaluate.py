@@ -68,48 +68,26 @@ def add_parser(commands):
 
 def execute(options):
     _check(options)
-    run = load_run(options.run)
-    if options.keyboard and options.continuous_cache and run.vocabulary.kind != "words":
-        raise ValueError(f"--keyboard takes --continuous-cache for a run of words. Received: {run.vocabulary.kind}.")
-    options.split, options.keys = options.split or "test", options.keys or 3
-    if options.text is not None:
-        _type_own_text(options, run)
+    run = load_run(options.run).using(**arguments.overrides(options))
+    options.split = options.split or "test"
+    if options.keyboard:
+        _type(options, run)
         return
     corpus = run.load_corpus(options.data)
-    ids = corpus.split(options.split)
-    adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
-    corpus_of_run = run.load_corpus() if adapts and corpus.digest != run.settings.data.digest else corpus
     import_keras()
-    from kerasptb.evaluation import evaluate_both, evaluate_split
-
-    model = run.load_model(**arguments.overrides(options))
-    if options.keyboard:
-        _type(options, run, model, corpus, ids, corpus_of_run)
-        return
-    if adapts:
-        evaluations = [_adapting(options, run, model, ids, corpus_of_run)]
-    elif options.batch_size is None:
-        evaluations = evaluate_both(model, ids, options.num_steps)
-        if evaluations[1] is None:
-            print(
-                f"The text is too short for {model.batch_size} streams: only the figure of every word is given.",
-                file=sys.stderr,
-            )
-    else:
-        every_word = options.batch_size == 1
-        evaluations = [evaluate_split(model, ids, options.batch_size, options.num_steps, every_word)]
-    results, counts = [], corpus.count(options.split)
-    for evaluation in evaluations:
-        if evaluation is not None:
-            method = "every word" if evaluation.batch_size == 1 else "streams from a zero state, remainder dropped"
-            results.append(
-                {
-                    **dataclasses.asdict(evaluation),
-                    "word_perplexity": finite(counts.word_perplexity(evaluation.perplexity)),
-                    "bits_per_byte": counts.bits_per_byte(evaluation.perplexity),
-                    "method": f"every word, {adapts}" if adapts else method,
-                }
-            )
+    adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
+    counts, results = corpus.count(options.split), []
+    for batch_size in _batch_sizes(options, run, corpus, adapts):
+        found = run.evaluate(corpus, options.split, adapts, batch_size, options.num_steps, _say)
+        method = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
+        results.append(
+            {
+                **dataclasses.asdict(found.evaluation),
+                "word_perplexity": finite(found.word_perplexity),
+                "bits_per_byte": found.bits_per_byte,
+                "method": f"every word, {adapts}" if adapts else method,
+            }
+        )
     if options.json:
         print(
             json.dumps(
@@ -123,6 +101,21 @@ def execute(options):
             f"{result['method']}{_settings(result)}; {result['num_words']:,} {run.vocabulary.kind})\n"
             f"  {describe(counts, result['perplexity'])}"
         )
+
+
+def _batch_sizes(options, run, corpus, adapts):
+    """Returns in how many streams the text is read: in each number of them once."""
+    if adapts or options.batch_size is not None:
+        return [options.batch_size or 1]
+    streams = run.settings.model.batch_size
+    if len(corpus.split(options.split)) < streams * ((options.num_steps or run.settings.model.num_steps) + 1):
+        _say(f"The text is too short for {streams} streams: only the figure of every word is given.")
+        return [1]
+    return sorted({1, streams})
+
+
+def _say(text):
+    print(text, file=sys.stderr)
 
 
 def _check(options):
@@ -139,25 +132,20 @@ def _check(options):
         raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
 
 
-def _type(options, run, model, corpus, ids, corpus_of_run):
-    from kerasptb.evaluation import cache_settings, evaluate_keyboard
-
-    cache = None
-    if options.continuous_cache:
-        cache = cache_settings(run.adaptation_path, model, corpus_of_run, lambda text: print(text, file=sys.stderr))
-    result = evaluate_keyboard(model, corpus.vocabulary, ids, options.keys, cache, options.learn)
-    _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
-
-
-def _type_own_text(options, run):
-    text = read_utf8(Path(options.text), "text").removeprefix("\ufeff")
+def _type(options, run):
+    keys = options.keys or 3
+    if options.text is not None:
+        text = read_utf8(Path(options.text), "text").removeprefix("\ufeff")
+        import_keras()
+        result = run.evaluate_keyboard(text=text, keys=keys, learn=options.learn)
+        _report_typing(options, result, options.text, {"text": options.text})
+        return
+    corpus = run.load_corpus(options.data)
     import_keras()
-    from kerasptb.evaluation import evaluate_keyboard_on_text
-
-    model = run.load_model(**arguments.overrides(options))
-    keep_lines = run.settings.data.keep_lines
-    result = evaluate_keyboard_on_text(model, run.vocabulary, text, options.keys, options.learn, keep_lines)
-    _report_typing(options, result, options.text, {"text": options.text})
+    result = run.evaluate_keyboard(
+        corpus, options.split, None, keys, options.learn, options.continuous_cache, report=_say
+    )
+    _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
 
 
 def _report_typing(options, result, name, described):
@@ -168,16 +156,6 @@ def _report_typing(options, result, name, described):
         f"{printable(name)} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes "
         f"saved (at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
         f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
-    )
-
-
-def _adapting(options, run, model, ids, corpus):
-    """Returns the evaluation by the method that the options name."""
-    from kerasptb.evaluation import evaluate_run_continuous_cache, evaluate_run_dynamic
-
-    evaluate = evaluate_run_dynamic if options.dynamic else evaluate_run_continuous_cache
-    return evaluate(
-        run.adaptation_path, model, ids, corpus, options.num_steps, lambda text: print(text, file=sys.stderr)
     )
 
 

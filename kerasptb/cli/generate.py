@@ -26,22 +26,11 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.generation import generate_text
     from kerasptb.runs import load_run
 
-    run = load_run(options.run)
+    run = load_run(options.run).using(batch_size=1, **arguments.overrides(options))
     import_keras()
-    model = run.load_model(batch_size=1, **arguments.overrides(options))
+    settings = {name: getattr(options, name) for name in ("temperature", "seed", "top_k", "top_p")}
     prompts = itertools.chain.from_iterable(read_lines(None)) if options.prompt == "-" else [options.prompt]
     for prompt in prompts:
-        text = generate_text(
-            model,
-            run.vocabulary,
-            prompt,
-            options.words,
-            options.temperature,
-            options.seed,
-            top_k=options.top_k,
-            top_p=options.top_p,
-        )
-        print(printable(text), flush=True)
+        print(printable(run.generate(prompt, options.words, **settings)), flush=True)

@@ -49,19 +49,13 @@ def execute(options):
     from kerasptb.runs import load_run
 
     _check(options)
-    run = load_run(options.run)
+    run = load_run(options.run).using(**arguments.overrides(options))
     references = None if options.tune is None else _references(options.tune)
     import_keras()
-    model = run.load_model(**arguments.overrides(options))
-    from kerasptb.evaluation import score_sentences
-
-    def score(sentences):
-        return score_sentences(model, run.vocabulary, sentences, run.settings.data.of_words)
-
     if options.nbest:
-        _rescore(options, score, references)
+        _rescore(options, run.score, references)
     else:
-        _score(options, score)
+        _score(options, run.score)
 
 
 def _check(options):
@@ -81,7 +75,7 @@ def _score(options, score):
     totals = dict.fromkeys(("sentences", "words", "unknown"), 0)
     log10_probability = 0.0
     for lines in read_lines(options.file):
-        scores = score(line for line in lines if line.strip())
+        scores = iter(score(line for line in lines if line.strip()))
         for line in lines:
             if not line.strip():  # an answer to each line, but none of a sentence
                 print("null" if options.json else "")

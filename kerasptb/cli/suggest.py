@@ -29,17 +29,13 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.data import UNK
-    from kerasptb.generation import suggest
     from kerasptb.runs import load_run
 
-    run = load_run(options.run)
+    run = load_run(options.run).using(batch_size=1, **arguments.overrides(options))
     import_keras()
-    k = options.k or min(5, len(set(run.vocabulary.tokens) - {UNK}))
-    model = run.load_model(batch_size=1, **arguments.overrides(options))
     is_one = options.text != "-"
     for text in [options.text] if is_one else itertools.chain.from_iterable(read_lines(None)):
-        suggestions = suggest(model, run.vocabulary, text, k, complete=options.complete)
+        suggestions = run.suggest(text, options.k, complete=options.complete)
         if options.json:
             rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
             print(json.dumps({"text": text, "suggestions": rows}), flush=True)

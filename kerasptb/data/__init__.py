@@ -9,7 +9,6 @@ from kerasptb.data.reader import ptb_iterator, ptb_raw_data
 from kerasptb.data.subwords import Subwords
 from kerasptb.data.tokenizer import EOS, UNK, Tokenizer
 from kerasptb.data.vocabulary import Vocabulary
-from kerasptb.data.word_search import WordPieces, run_search, search_words
 
 __all__ = [
     "EOS",
@@ -20,13 +19,10 @@ __all__ = [
     "Tokenizer",
     "UnknownWordError",
     "Vocabulary",
-    "WordPieces",
     "load_corpus",
     "load_tokenizer",
     "make_dataset",
     "ptb_iterator",
     "ptb_raw_data",
-    "run_search",
-    "search_words",
     "tokenize",
 ]

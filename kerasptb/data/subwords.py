@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from kerasptb.data import sentence_piece
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
-from kerasptb.data.tokenizer import Tokenizer, Unit, digest_of
-from kerasptb.data.word_search import split_typed, typed_after
+from kerasptb.data.paragraphs import Paragraphs
+from kerasptb.data.tokenizer import Parts, Tokenizer, Unit, WordsThatBegin, digest_of
+from kerasptb.data.written_text import read_parts, split_typed, typed_after, typed_words
 from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
@@ -185,7 +186,7 @@ class Subwords(Tokenizer):
         return "\n".join([text.rstrip(" ") + line, *(each.removeprefix(self.first) for each in lines)])
 
     def typed_after(self, text: str) -> str:
-        """Returns a text that is typed after a whole word, see `word_search.typed_after`."""
+        """Returns a text that is typed after a whole word, see `written_text.typed_after`."""
         return typed_after(text)
 
     def encode_further(self, text: str) -> np.ndarray:
@@ -226,8 +227,22 @@ class Subwords(Tokenizer):
             if ids
         ]
 
-    def split_typed(self, text: str, others: Collection[str] = ()) -> tuple[str, str]:
-        """Splits a text where the word that is being typed begins, see `word_search.split_typed`."""
+    def words_typed(self, text: str) -> Iterator[str]:
+        """Yields the words and signs of a text, see `written_text.typed_words`."""
+        return typed_words(text)
+
+    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+        """Returns the ids of a text and its parts, each a word with the signs at it."""
+        lines = (line.removesuffix("\r") for line in text.split("\n"))
+        ids = self.encode_typed("\n".join(Paragraphs(keep_lines).read(lines)))
+        return ids, self.parts_of(ids)
+
+    def parts_of(self, ids: np.ndarray) -> Parts:
+        """Returns the parts of a text of ids, see `written_text.read_parts`."""
+        return read_parts([self.pieces[index] for index in ids.tolist()], self.first)
+
+    def split_typed(self, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
+        """Splits a text where the word that is being typed begins, see `written_text.split_typed`."""
         return split_typed(text, self.first)
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -5,12 +5,13 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Collection, Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.prefixes import PrefixIndex
 from kerasptb.utils.types import Tokens
 
 EOS = "<eos>"
@@ -30,6 +31,42 @@ class Unit:
     start: int
     end: int
     tokens: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class TypedWord:
+    """A word or a sign of punctuation as a person types it, letter by letter.
+
+    Attributes:
+        text: its characters.
+        word: what it is read as; `None` if it is not read.
+        lead: what a search for it begins with before its first letter: the space before it, or nothing. If no token
+            ends there, the characters before that are in the same token.
+        context: how many of the text's tokens come before that.
+        end: how many until its last letter; `None` if none ends there.
+        shown_from: how many of its letters are typed at least before keys can show it.
+        is_named: False if it stands for a word that the text does not name: `<unk>` or `N`.
+        begins: whether it begins a paragraph without a space before it.
+    """
+
+    text: str
+    word: str | None
+    lead: str
+    context: int = 0
+    end: int | None = None
+    shown_from: int = 0
+    is_named: bool = True
+    begins: bool = False
+
+
+Parts = list[list[TypedWord | None]]
+
+
+class WordsThatBegin(Protocol):
+    """What finds words by how they begin."""
+
+    def beginning(self, prefix: str) -> np.ndarray:
+        """Returns something for each word that begins with a prefix, whatever the case."""
 
 
 class Tokenizer(abc.ABC):
@@ -71,6 +108,17 @@ class Tokenizer(abc.ABC):
     def token_to_id(self) -> dict[str, int]:
         """The id of each token."""
         return {token: index for index, token in enumerate(self.tokens)}
+
+    @functools.cached_property
+    def written(self) -> tuple[str, ...]:
+        """The `pieces` as texts; bytes that are no whole character are surrogates."""
+        return tuple(piece.decode(errors="surrogateescape") for piece in self.pieces)
+
+    @functools.cached_property
+    def prefixes(self) -> PrefixIndex:
+        """Finds tokens by how what they write begins; what names no word is never found."""
+        named = zip(self.tokens, self.written, strict=True)
+        return PrefixIndex("" if token in self.unnamed else text for token, text in named)
 
     @abc.abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -135,12 +183,37 @@ class Tokenizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def split_typed(self, text: str, others: Collection[str] = ()) -> tuple[str, str]:
+    def words_typed(self, text: str) -> Iterator[str]:
+        """Yields the words that are read in a text that a person typed, as keys show them; `<eos>` for a line's end.
+
+        Args:
+            text: any text; each of its words is whole.
+        """
+
+    @abc.abstractmethod
+    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+        """Returns the ids of a text that a person types, and what stands between white space in it.
+
+        Args:
+            text: any text.
+            keep_lines: of subwords and characters, whether each line is a paragraph; else wrapped lines are joined.
+
+        Returns:
+            ids: int32 [T], as of `encode_typed`.
+            parts: list of lists of `TypedWord`; `[None]` for a line's end.
+        """
+
+    @abc.abstractmethod
+    def parts_of(self, ids: np.ndarray) -> Parts:
+        """Returns the parts of a text of ids, int32 [N], as `typed_parts` does."""
+
+    @abc.abstractmethod
+    def split_typed(self, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
         """Splits a text into what is whole, and the beginning of the word that is being typed.
 
         Args:
             text: any text, of which the last word is unfinished unless something else follows it.
-            others: words beside a vocabulary's that may be typed, as `fold_case` gives them.
+            others: finds words beside a vocabulary's that may be typed; `None` for none.
 
         Returns:
             The two parts. The second has the space before the word; it is "" if anything may come.

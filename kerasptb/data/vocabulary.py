@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.files import read_utf8
 from kerasptb.data.ptb_words import NUMBER
-from kerasptb.data.tokenizer import EOS, UNK, Tokenizer, Unit, digest_of
-from kerasptb.data.typed_text import LINE_END, PrefixIndex, read_words
+from kerasptb.data.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin, digest_of
+from kerasptb.data.typed_text import LINE_END, read_part, read_words, split_words
 from kerasptb.utils.files import atomic_write
 
+# Parts of a text that are remembered with their words, and characters of a part.
+_MAX_PARTS, _MAX_PART_CHARACTERS = 50_000, 40
 # Words, and the white space between them, which contains the line ends.
 _UNIT = re.compile(r"\S+|\s+")
 
@@ -209,13 +211,53 @@ class Vocabulary(Tokenizer):
                 units.append(Unit(match.start(), match.end(), tokens))
         return units
 
-    @functools.cached_property
-    def _index(self):
-        return PrefixIndex(self)
+    def words_typed(self, text: str) -> Iterator[str]:
+        """Yields the words of a text: as the vocabulary has them, else as they were typed."""
+        return (word for word, _ in read_words(self, text))
 
-    def split_typed(self, text: str, others: Collection[str] = ()) -> tuple[str, str]:
-        """Splits a text as `PrefixIndex.split` does."""
-        whole, prefix = self._index.split(text, others)
+    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+        """Returns the ids of a text and its parts; each line is a sentence. Signs that it lacks are not read."""
+        words, parts = list[str](), list[list[TypedWord | None]]()
+        for line in LINE_END.split(text):
+            if EOS in self:
+                words.append(EOS)
+                parts.append([None])
+            for part in line.split():
+                parts.append(list(self._typed_part(part, len(words))))
+                words.extend(typed.word for typed in parts[-1] if typed and typed.word)
+        return self.encode(words), parts
+
+    def _typed_part(self, part, context):
+        done = 0
+        for word, typed in self.read_part(part):
+            start = part.replace("’", "'").index(typed.replace("’", "'"), done)
+            yield from (TypedWord(sign, None, " ", context) for sign in part[done:start])
+            done, is_named = start + len(typed), word not in self.unnamed
+            yield TypedWord(part[start:done], word, " ", context, context + 1, int(start > 0), is_named)
+            context += 1
+        yield from (TypedWord(sign, None, " ", context) for sign in part[done:])
+
+    def parts_of(self, ids: np.ndarray) -> Parts:
+        """Returns the parts of a text: each word is one."""
+        words = enumerate(self.to_words(ids))
+        return [
+            [None if word == EOS else TypedWord(word, word, " ", i, i + 1, 0, word not in self.unnamed)]
+            for i, word in words
+        ]
+
+    @functools.cached_property
+    def read_part(self) -> Callable[[str], tuple[tuple[str, str], ...]]:
+        """Reads a part of a text without white space, as `typed_text.read_part`; the last ones are remembered.
+
+        The same parts come again with every keystroke.
+        """
+        read = functools.partial(read_part, self)
+        remembered = functools.lru_cache(_MAX_PARTS)(read)
+        return lambda part: (remembered if len(part) <= _MAX_PART_CHARACTERS else read)(part)
+
+    def split_typed(self, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
+        """Splits a text as `typed_text.split_words` does."""
+        whole, prefix = split_words(self.prefixes, text, others)
         return whole, prefix and f" {prefix}"
 
     def save(self, path: str | os.PathLike) -> None:

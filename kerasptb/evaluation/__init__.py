@@ -15,7 +15,13 @@ from kerasptb.evaluation.dynamic import (
     published_settings,
     tune_dynamic,
 )
-from kerasptb.evaluation.keyboard import KeyboardEvaluation, Typist, evaluate_keyboard, evaluate_keyboard_on_text
+from kerasptb.evaluation.keyboard import (
+    KeyboardEvaluation,
+    Typist,
+    check_cached,
+    evaluate_keyboard,
+    evaluate_keyboard_on_text,
+)
 from kerasptb.evaluation.nbest import (
     Hypothesis,
     Tuning,
@@ -42,6 +48,7 @@ __all__ = [
     "Weights",
     "by_utterance",
     "cache_settings",
+    "check_cached",
     "check_references",
     "evaluate_both",
     "evaluate_continuous_cache",

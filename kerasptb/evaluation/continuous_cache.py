@@ -142,7 +142,7 @@ def _read(model, ids, window, thetas, num_steps=None):
         of_caches: float64 [len(thetas), N - 1], the probabilities of the words in the cache; NaN where it is empty.
         num_steps: words of a row.
     """
-    ids = checked_text(model, ids)
+    ids = checked_text(model.vocabulary_size, ids)
     check_sizes(window=window, num_steps=num_steps or 1)
     num_steps = min(num_steps or ROW, len(ids) - 1)
     losses, of_caches, cache = [], [], None

@@ -109,7 +109,7 @@ def evaluate_dynamic(
         ValueError: on another backend than TensorFlow; for word ids out of range; if all layers are frozen.
     """
     settings = settings or published_settings()
-    ids = checked_text(model, ids)
+    ids = checked_text(model.vocabulary_size, ids)
     statistics = _statistics_of(model, train_ids, settings.num_steps, statistics)
     cross_entropy = _Adaptation(model, statistics).cross_entropy(ids, settings)
     perplexity = _perplexity(cross_entropy, len(ids) - 1)
@@ -143,7 +143,7 @@ def tune_dynamic(
     """
     check_sizes(max_words=max_words, max_evaluations=max_evaluations)
     start = published_settings(num_steps)
-    valid_ids = checked_text(model, valid_ids)[: max_words + 1]
+    valid_ids = checked_text(model.vocabulary_size, valid_ids)[: max_words + 1]
     adaptation = _Adaptation(model, _statistics_of(model, train_ids, num_steps, statistics))
     return _search(lambda settings: adaptation.cross_entropy(valid_ids, settings), start, max_evaluations)
 
@@ -168,7 +168,7 @@ def gradient_statistics(
         DataError, ValueError: as `evaluate_dynamic`.
     """
     variables = _variables(model)
-    train_ids = checked_text(model, train_ids)
+    train_ids = checked_text(model.vocabulary_size, train_ids)
     check_sizes(num_steps=num_steps, batch_size=batch_size)
     batch_size = max(min(batch_size, len(train_ids) // (num_steps + 1)), 1)
     num_batches = count_batches(len(train_ids), batch_size, num_steps)

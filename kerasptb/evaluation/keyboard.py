@@ -24,25 +24,30 @@ stands between white space, and its characters are those that stand there, and a
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any
 
-import keras
 import numpy as np
 
-from kerasptb.data import EOS, DataError, Tokenizer, Vocabulary
+from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
-from kerasptb.data.paragraphs import Paragraphs
-from kerasptb.data.typed_text import LINE_END, PrefixIndex, fold_case, read_part
-from kerasptb.data.word_cache import WordCache
+from kerasptb.data.tokenizer import TypedWord
+from kerasptb.data.written_text import is_of_word
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
-from kerasptb.evaluation.reading import read_rows
-from kerasptb.evaluation.written_text import Shown, Unit, find_units, read_parts
+from kerasptb.evaluation.reading import read_blocks
 from kerasptb.models import LanguageModel
+from kerasptb.reading import Beginning, Context, Memory, Reader, Writer, open_reader, pieces_of, run_search
 
-_NOTHING = "Expected a text with at least one word to type. Received: none"
-# Scores, of words times V, that are in memory at once: with what is made of them some 40 MB.
-_BLOCK_SCORES = 2_500_000
+# V floats for each of the words that are looked for at once; each has some such rows in memory.
+_SCORES = 4_000_000
+# Keys whose words the shares top1 and top3 are of.
+_RANKS = 3
+# Rows of the text whose logits are in memory at once.
+_ROWS = 256
+# The text's own tokens are read with other roundings.
+_ROUNDING = 1 - 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,26 +75,37 @@ class KeyboardEvaluation:
     keys: int
 
 
-class TypedCounts:
-    """What was typed so far.
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """When keys show a word.
 
-    Args:
-        keys: number of words shown at a time.
+    Attributes:
+        rank: how many words they show before it when none of its letters is typed; `None` if it is not among them.
+        typed: how many of its letters are typed before they show it; `None` if they never do.
+        possible: whether they could show it.
     """
+
+    rank: int | None = None
+    typed: int | None = None
+    possible: bool = False
+
+
+class TypedCounts:
+    """What was typed so far with a number of keys."""
 
     def __init__(self, keys: int) -> None:
         self._keys = keys
         self._words = self._characters = self._keystrokes = self._at_best = self._top1 = self._top3 = 0
 
-    def add(self, units: Sequence[Unit], shown: Sequence[Shown]) -> None:
-        """Adds what stands between two spaces, its units and when keys show each."""
-        for unit, when in zip(units, shown, strict=True):
-            in_full = len(unit.text) + (unit is units[-1])  # the space after it all
+    def add(self, words: Sequence[TypedWord], shown: Sequence[Shown]) -> None:
+        """Adds what stands between two spaces, its words and signs and when keys show each."""
+        for word, when in zip(words, shown, strict=True):
+            in_full = len(word.text) + (word is words[-1])  # the space after it all
             self._characters += in_full
-            self._keystrokes += in_full if when.typed is None else min(max(when.typed, unit.shown_from) + 1, in_full)
-            self._at_best += min(unit.shown_from + 1, in_full) if when.possible else in_full
-        word = next((i for i, unit in enumerate(units) if unit.is_word), 0)
-        rank = None if units[word].shown_from else shown[word].rank
+            self._keystrokes += in_full if when.typed is None else min(max(when.typed, word.shown_from) + 1, in_full)
+            self._at_best += min(word.shown_from + 1, in_full) if when.possible else in_full
+        first = next((i for i, word in enumerate(words) if is_of_word(word.text[0])), 0)
+        rank = None if words[first].shown_from else shown[first].rank
         self._words += 1
         self._top1 += rank is not None and rank < 1
         self._top3 += rank is not None and rank < 3
@@ -110,7 +126,7 @@ class TypedCounts:
 
 
 class Typist:
-    """Types a text with the suggestions of any model, and counts.
+    """Types a text of words with the suggestions of any model, and counts.
 
     Args:
         vocabulary: the `Vocabulary` that the suggestions are from.
@@ -119,68 +135,31 @@ class Typist:
 
     def __init__(self, vocabulary: Vocabulary, keys: int = 3) -> None:
         check_sizes(keys=keys)
-        self._words, self._eos_id, self._keys = vocabulary.words, vocabulary.eos_id, keys
-        self._index = PrefixIndex(vocabulary)
-        self._place = np.full(len(vocabulary), -1)
-        self._place[self._index.sorted_ids] = np.arange(len(self._index.sorted_ids))
-        self._spans: dict[int, np.ndarray] = {}
-        self._counts = TypedCounts(keys)
+        self._vocabulary, self._writer = vocabulary, Writer(vocabulary)
+        self._keys, self._counts = keys, TypedCounts(keys)
 
     def type(self, scores: np.ndarray, ids: np.ndarray) -> None:
         """Types words, each with a space after it.
 
         Args:
-            scores: as in `find`.
+            scores: float [N, V]; the words with the highest are shown, of equals the one with the lower id.
             ids: int32 [N], the words to type.
         """
-        for word, shown in zip(ids, self.find(scores, ids), strict=True):
-            if word != self._eos_id:
-                self._counts.add([Unit(self._words[word], " ")], [shown])
-
-    def find(self, scores: np.ndarray, ids: np.ndarray) -> list[Shown]:
-        """Returns when the keys show words.
-
-        Args:
-            scores: float [N, V]; the words with the highest are shown, of equals the one with the lower id. A word of
-                minus infinity is not shown.
-            ids: int32 [N], the words.
-        """
-        ids = np.asarray(ids)
-        scores = np.asarray(scores)[:, self._index.sorted_ids]
-        places = self._place[ids]
-        of_word = np.take_along_axis(scores, np.maximum(places, 0)[:, np.newaxis], axis=1)
-        before = (scores > of_word) | ((scores == of_word) & (self._index.sorted_ids < ids[:, np.newaxis]))
-        # Column k: how many of the first k words are shown before the one to type.
-        counts = np.zeros((len(ids), scores.shape[1] + 1), "int32")
-        np.cumsum(before, axis=1, out=counts[:, 1:])
-        known = (places >= 0) & (of_word[:, 0] > -np.inf)
-        return [
-            self._find(word, row) if possible else Shown()
-            for word, row, possible in zip(ids, counts, known, strict=True)
-        ]
-
-    def _find(self, word, row):
-        first, end = self._spans_of(word)
-        ranks = row[end] - row[first]
-        shown = np.flatnonzero(ranks < self._keys)
-        return Shown(int(ranks[0]), int(shown[0]) if len(shown) else None, possible=True)
+        parts = self._vocabulary.parts_of(np.asarray(ids))
+        for row, (word,), index in zip(np.asarray(scores), parts, ids, strict=True):
+            if word is not None:
+                context = Context(np.zeros(0, "float32"), row)
+                letters = range(len(word.text)) if word.is_named and row[index] > -np.inf else ()
+                shown = run_search(_find(self._writer, word, self._keys, context, letters), _unread)
+                self._counts.add([word], [shown])
 
     def result(self) -> KeyboardEvaluation:
         """Returns the `KeyboardEvaluation` of all words typed so far."""
         return self._counts.result()
 
-    def _spans_of(self, word):
-        """Returns where the words that begin as a word does begin and end, after 0, 1, ... of its letters."""
-        if word not in self._spans:
-            text = self._words[word]
-            spans = [(0, len(self._index.sorted_ids)), *(self._index.span(text[:n]) for n in range(1, len(text)))]
-            self._spans[word] = np.array(spans).T
-        return self._spans[word]
-
 
 def evaluate_keyboard(
-    model: LanguageModel,
-    vocabulary: Tokenizer,
+    model: LanguageModel | Reader,
     ids: Sequence[int] | np.ndarray,
     keys: int = 3,
     cache: CacheSettings | None = None,
@@ -191,8 +170,7 @@ def evaluate_keyboard(
     Each word but the first is typed after all the words before it, read from a zero state.
 
     Args:
-        model: a `LanguageModel`. It need not be compiled.
-        vocabulary: its `Tokenizer`.
+        model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
         ids: int32 [N], the text, of at least two words.
         keys: number of words shown at a time.
         cache: `CacheSettings` of a continuous cache of the words typed before, for a `Vocabulary`; `None` for none.
@@ -203,130 +181,211 @@ def evaluate_keyboard(
 
     Raises:
         DataError: if the text is too short, or has no word to type.
-        ValueError: for ids out of range, a vocabulary of another size than the model's, or a `cache` with `learn` or
-            with subwords.
+        ValueError: for ids out of range, a model that does not know its tokenizer, or a `cache` with `learn` or with
+            subwords.
     """
-    vocabulary.check_size(model.vocabulary_size)
-    ids = checked_text(model, ids)
-    if isinstance(vocabulary, Vocabulary):
-        words = [vocabulary.words[i] for i in ids]
-        parts = [[(None if word == EOS else Unit(word, " "), (word, word))] for word in words]
-        return _type_words(model, vocabulary, parts, keys, cache, learn)
-    return _type_pieces(model, vocabulary, ids, keys, cache, learn)
+    reader = open_reader(model)
+    if cache is not None:
+        check_cached(reader.tokenizer)
+    ids = checked_text(len(reader.tokenizer), ids)
+    return _type(reader, ids, reader.tokenizer.parts_of(ids), keys, cache, learn)
 
 
 def evaluate_keyboard_on_text(
-    model: LanguageModel,
-    vocabulary: Tokenizer,
-    text: str,
-    keys: int = 3,
-    learn: bool = False,
-    keep_lines: bool = False,
+    model: LanguageModel | Reader, text: str, keys: int = 3, learn: bool = False, keep_lines: bool = False
 ) -> KeyboardEvaluation:
     """Types a text as a person wrote it with a model's suggestions.
 
     Args:
         model: as in `evaluate_keyboard`, like the other arguments, the result and what is raised.
-        vocabulary: its `Tokenizer`.
-        text: the text. For a `Vocabulary` a sentence a line, read as `generation.encode_text` says; words that it
-            lacks, and numbers, are typed with their own letters.
+        text: the text. For a `Vocabulary` a sentence a line, read as its `encode_typed` says; words that it lacks, and
+            numbers, are typed with their own letters.
         keys: number of words shown at a time.
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
         keep_lines: of subwords and characters, whether each line is a paragraph, as in `load_corpus`.
     """
-    vocabulary.check_size(model.vocabulary_size)
-    if isinstance(vocabulary, Vocabulary):
-        end = [[(None, (EOS, EOS))]] if EOS in vocabulary else []
-        lines = ([_read_units(vocabulary, part) for part in line.split()] for line in LINE_END.split(text))
-        return _type_words(model, vocabulary, [part for line in lines for part in end + line], keys, None, learn)
-    text = "\n".join(Paragraphs(keep_lines).read(line.removesuffix("\r") for line in text.split("\n")))
-    return _type_pieces(model, vocabulary, vocabulary.encode_typed(text), keys, None, learn)
+    reader = open_reader(model)
+    return _type(reader, *reader.tokenizer.typed_parts(text, keep_lines), keys, None, learn)
 
 
-def _read_units(vocabulary, part):
-    """Returns what stands between two spaces: its words with what `read_part` reads, other characters with `None`."""
-    units, done = [], 0
-    for word, typed in read_part(vocabulary, part):
-        start = part.replace("’", "'").index(typed.replace("’", "'"), done)
-        units += [(Unit(sign, ""), None) for sign in part[done:start]]
-        done = start + len(typed)
-        units.append((Unit(part[start:done], "" if start else " "), (word, typed)))
-    return units + [(Unit(sign, ""), None) for sign in part[done:]]
+def check_cached(tokenizer: Tokenizer) -> None:
+    """Raises a ValueError unless a continuous cache can make words more probable: each is a token."""
+    if not pieces_of(tokenizer).are_words:
+        raise ValueError(f"Expected a continuous cache for a model of words. Received: one of {tokenizer.kind}.")
 
 
-def _type_words(model, vocabulary, parts, keys, cache, learn):
-    """Types a text of words.
-
-    A part is a list of pairs: a `Unit`, `None` for a line's end; and the word that it is read as with what is typed for
-    it, `None` if it is not read.
-    """
+def _type(reader, ids, parts, keys, cache, learn):
+    """Types the parts of a text of ids; what no token comes before is read only."""
+    check_sizes(keys=keys)
     if learn and cache is not None:
         raise ValueError("Expected a continuous cache or learning from what was typed. Received: both.")
-    if all(unit is None for part in parts[1:] for unit, _ in part):
-        raise DataError(_NOTHING)
-    pairs = [pair for part in parts for _, pair in part if pair]
-    found = iter([None, *_find_words(model, vocabulary, pairs, keys, cache, learn)])  # the first is read only
+    typed = [part for part in parts if None not in part and part[0].context > 0]
+    if not typed:
+        raise DataError("Expected a text with at least one word to type. Received: none")
+    shown = _find_all(reader, ids, parts, keys, cache, learn)
     counts = TypedCounts(keys)
+    for part in typed:
+        counts.add(part, [shown.get(id(word), Shown()) for word in part])
+    return counts.result()
+
+
+def _find_all(reader, ids, parts, keys, cache, learn):
+    """Returns when keys show the words of a text, a dict from the `id` of each that they may show to its `Shown`."""
+    is_unnamed = any(not word.is_named for part in parts for word in part if word)
+    exclude = (UNK[0],) if is_unnamed and not reader.tokenizer.unnamed else ()
+    writer = Writer(reader.tokenizer, (*Writer(reader.tokenizer).exclude, *exclude))
+    words = list(_searched(writer, parts, learn))
+    searches = _searches(reader, writer, ids, words, keys, cache, learn)
+    return dict(run_searches(searches, reader.after, max(_SCORES // len(reader.tokenizer), 1)))
+
+
+def _searched(writer, parts, learn):
+    """Yields the words that keys may show, each with the letters typed when they may, and the memory before it."""
+    memory = Memory() if learn else None
     for part in parts:
-        units, shown = [unit for unit, _ in part], [next(found) if pair else Shown() for _, pair in part]
-        if None not in units and None not in shown:
-            counts.add(units, shown)
-    return counts.result()
+        for i, word in enumerate(part):
+            if word is not None and word.context and (letters := _letters(writer, part, i, memory)):
+                yield word, letters, memory
+            if memory is not None and (word is None or word.word is not None):
+                memory = memory.extended([EOS if word is None else word.word])
 
 
-def _type_pieces(model, tokenizer, ids, keys, cache, learn):
-    """Types a text of pieces, which are ids, int32 [N]."""
-    check_sizes(keys=keys)
-    if cache is not None:
-        raise ValueError(f"Expected a continuous cache for a model of words. Received: one of {tokenizer.kind}.")
-    parts = list(read_parts(tokenizer, ids))
-    typed = [None not in part and part[0].context > 0 for part in parts]  # the first is read only
-    if not any(typed):
-        raise DataError(_NOTHING)
-    found = iter(find_units(model, tokenizer, ids, [unit for part in parts for unit in part], keys, learn))
-    counts = TypedCounts(keys)
-    for part, is_typed in zip(parts, typed, strict=True):
-        shown = list(itertools.islice(found, len(part)))
-        if is_typed:
-            counts.add(part, shown)
-    return counts.result()
+def _letters(writer, part, i, memory):
+    """Returns how many letters of a word may be typed when keys show it; none of what keys never show.
+
+    In a word with others before it, such as "n't" of "don't", only those after which the keys look for it.
+    """
+    word = part[i]
+    by_itself = is_of_word(word.text[0]) or not word.shown_from
+    if word.word is None or not word.is_named or not by_itself or not writer.can_show(_forms(word), memory):
+        return []
+    before, letters = "".join(each.text for each in part[:i]), range(word.shown_from, len(word.text))
+    return [n for n in letters if not i or writer.split(before + word.text[:n], memory=memory).whole == before]
 
 
-def _find_words(model, vocabulary, words, keys, cache, learn):
-    """Yields when keys show each word but the first, of pairs of each and what is typed for it."""
-    ids = checked_text(model, vocabulary.encode(word for word, _ in words))
-    new = dict.fromkeys(fold_case(word) for word, _ in words if word not in vocabulary)
-    everything = Vocabulary([*vocabulary.words, *new])
-    typist, of_writer, done = Typist(everything, keys), WordCache(vocabulary).extended(words[:1]), 1
-    for probabilities in _distributions(model, ids, cache):
-        pairs = words[done : done + len(probabilities)]
-        done += len(pairs)
-        scores = np.full((len(probabilities), len(everything)), -np.inf, "float32")
-        scores[:, : len(vocabulary)] = probabilities
-        if learn:
-            for row, pair in zip(scores, pairs, strict=True):
-                mixed = of_writer.probabilities(row[: len(vocabulary)])
-                row[: len(vocabulary)] = mixed[: len(vocabulary)]
-                row[[everything.word_to_id[word] for word in of_writer.folded]] = mixed[len(vocabulary) :]
-                of_writer = of_writer.extended([pair])
-        numbers = [everything.word_to_id[word if word in vocabulary else fold_case(word)] for word, _ in pairs]
-        yield from typist.find(scores, np.array(numbers))
+def _forms(word):
+    """Returns what on a key serves for a word: shift makes small letters capitals, but no key makes capitals small."""
+    before = word.lead.lstrip()
+    return {before + word.text, before + word.text.lower(), word.word}
 
 
-def _distributions(model, ids, cache):
-    """Yields the probabilities of the next word after each word but the last, float [N, V], in blocks of a few."""
-    typed = None
-    for factors, states, targets in read_rows(model, ids):
-        kernel, bias = (keras.ops.convert_to_numpy(each).astype("float32") for each in (factors.kernel, factors.bias))
-        kernel = kernel.T if factors.transpose_kernel else kernel
-        size = max(_BLOCK_SCORES // len(bias), 1)
-        for first in range(0, len(states), size):
-            block = slice(first, first + size)
-            scores = states[block] @ kernel + bias
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-            scores /= scores.sum(axis=1, keepdims=True)
-            if cache is not None:
-                typed = typed or Cache(cache.window, states.shape[1])
-                scores *= 1 - cache.weight
-                scores += cache.weight * typed.distributions(states[block], targets[block], cache.theta, len(bias))
-            yield scores
+def _searches(reader, writer, ids, words, keys, cache, learn):
+    """Yields the `id` of each word, and a search which returns its `Shown`."""
+    places = np.array([word.context for word, _, _ in words], int)
+    following = np.append(ids[1:], 0)
+    mixture = None if cache is None else _Mixture(reader, cache)
+    for start, hidden, states in read_blocks(reader, ids, with_states=not writer.pieces.are_words):
+        of_block = following[start : start + len(hidden)]
+        of_pieces = not (learn or writer.pieces.are_words)
+        least = _Least(reader, writer, of_block, hidden) if of_pieces else _LeastOfWords(writer, of_block)
+        for first in range(0, len(hidden), _ROWS):
+            some = slice(first, first + _ROWS)
+            begin, end = np.searchsorted(places, [start + first + 1, start + min(first + _ROWS, len(hidden)) + 1])
+            rows = places[begin:end] - start - 1
+            if mixture is None:
+                contexts = reader.contexts(hidden[rows], states[rows])
+            else:
+                contexts = mixture.contexts(hidden[some], of_block[some], rows - first)
+            for (word, letters, memory), row, context in zip(words[begin:end], rows, contexts, strict=True):
+                at_least = least.of(row, word, start, context)
+                yield id(word), _find(writer, word, keys, context, letters, memory, at_least)
+
+
+def _find(writer, word, keys, context, letters, memory=None, at_least=0.0):
+    """Searches when the keys show a word; a generator as `search_words`, which returns a `Shown`."""
+    forms, rank, possible = _forms(word), None, len(letters) > 0
+    for typed in letters:
+        found = yield from writer.keys(
+            context, word.lead + word.text[:typed], max(keys, _RANKS), word.begins, memory, at_least
+        )
+        place = next((i for i, (each, _) in enumerate(found.words) if each in forms), None)
+        if typed == 0:
+            rank = place
+        if place is not None and place < keys:
+            return Shown(rank, typed, possible=True)
+    return Shown(rank, possible=possible)
+
+
+class _Mixture:
+    """The distributions of words after a model's states, mixed with those of a continuous cache."""
+
+    def __init__(self, reader, settings):
+        self._reader, self._settings, self._cache = reader, settings, None
+
+    def contexts(self, hidden, following, rows):
+        """Returns the `Context`s at some rows, of words alone: none is read further from there."""
+        theta, weight = self._settings.theta, self._settings.weight
+        self._cache = self._cache or Cache(self._settings.window, hidden.shape[1])
+        probabilities = np.exp(self._reader.log_probabilities(hidden)) * (1 - weight)
+        probabilities += weight * self._cache.distributions(hidden, following, theta, probabilities.shape[1])
+        with np.errstate(divide="ignore"):
+            return [Context(np.zeros(0, "float32"), row) for row in np.log(probabilities[rows])]
+
+
+class _LeastOfWords:
+    """What a word that is a token is as probable as: others that are less need not be looked for."""
+
+    def __init__(self, writer, following):
+        self._of_words, self._following = writer.pieces.are_words, following
+        self._unk_id = writer.tokenizer.unk_id
+
+    def of(self, row, word, start, context):
+        token = self._following[row]
+        if not self._of_words or token == self._unk_id:
+            return 0.0
+        return math.exp(float(context.log_probabilities[token])) * _ROUNDING
+
+
+class _Least:
+    """The same of words of pieces, by those that write them in the text."""
+
+    def __init__(self, reader, writer, following, hidden):
+        of_tokens, self._ends = np.zeros(len(hidden)), np.zeros(len(hidden))
+        for first in range(0, len(hidden), _ROWS):
+            some = slice(first, first + _ROWS)
+            rows = reader.log_probabilities(hidden[some])
+            self._ends[some] = [writer.pieces.end_probability(row) for row in rows]
+            of_tokens[some] = rows[np.arange(len(rows)), following[some]]
+        self._sums, self._pieces = np.cumsum([0.0, *of_tokens]), writer.pieces
+
+    def of(self, row, word, start, context):
+        if word.end is None or word.end - start > len(self._ends):
+            return 0.0  # its end is in the next block
+        last = word.end - start - 1
+        given = self._pieces.log_given(context.log_probabilities, word.lead, word.begins)
+        return math.exp(self._sums[last] - self._sums[row] - given) * self._ends[last] * _ROUNDING
+
+
+def _unread(_):
+    """Words of one token need no reading."""
+    raise AssertionError
+
+
+def run_searches(
+    searches: Iterable[tuple[Any, Generator[list[Beginning], list[Any], Any]]],
+    read: Callable[[list[Beginning]], list[Any]],
+    num_parallel: int,
+) -> Iterator[tuple[Any, Any]]:
+    """Runs many searches, which read together. Yields the name and the result of each, in the order in which they end.
+
+    Args:
+        searches: pairs of a name and a generator like `search_words`.
+        read: returns the contexts after `Beginning`s.
+        num_parallel: how many run at once.
+    """
+    searches = iter(searches)
+    waiting: list[tuple[Any, Generator[list[Beginning], list[Any], Any], list[Beginning]]] = []
+    contexts: Iterator[Any] = iter(())
+    while True:
+        answers: list[Any] = [list(itertools.islice(contexts, len(asked))) for _, _, asked in waiting]
+        running = [(name, search) for name, search, _ in waiting]
+        running += itertools.islice(searches, num_parallel - len(running))
+        if not running:
+            return
+        waiting = []
+        for (name, search), answer in itertools.zip_longest(running, answers):
+            try:
+                waiting.append((name, search, search.send(answer)))
+            except StopIteration as end:
+                yield name, end.value
+        contexts = iter(read([each for _, _, asked in waiting for each in asked]))

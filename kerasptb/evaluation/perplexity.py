@@ -143,11 +143,11 @@ def _long_row(num_words):
     return max(num_words // max(rows, 1), 1)
 
 
-def checked_text(model: LanguageModel, ids: npt.ArrayLike) -> np.ndarray:
+def checked_text(vocabulary_size: int, ids: npt.ArrayLike) -> np.ndarray:
     """Returns a text as int32 [N].
 
     Args:
-        model: a `LanguageModel`.
+        vocabulary_size: the model's number V of words.
         ids: integers [N].
 
     Raises:
@@ -157,9 +157,9 @@ def checked_text(model: LanguageModel, ids: npt.ArrayLike) -> np.ndarray:
     ids = as_ids(ids)  # raises for what is not one row of integers
     if len(ids) < 2:
         raise DataError(f"Expected a text of at least two words: the first is not predicted. Received: {len(ids)}")
-    wrong = ids[(ids < 0) | (ids >= model.vocabulary_size)]
+    wrong = ids[(ids < 0) | (ids >= vocabulary_size)]
     if wrong.size:
         raise ValueError(
-            f"Expected a text of word ids in [0, {model.vocabulary_size}), the model's vocabulary. Received: {wrong[0]}"
+            f"Expected a text of word ids in [0, {vocabulary_size}), the model's vocabulary. Received: {wrong[0]}"
         )
     return ids

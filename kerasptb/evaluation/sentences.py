@@ -5,11 +5,11 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 
-import keras
 import numpy as np
 
-from kerasptb.data import DataError, Tokenizer
+from kerasptb.data import DataError
 from kerasptb.models import LanguageModel
+from kerasptb.reading import Reader, open_reader
 
 # Sentences that are sorted by length, and tokens that are read together.
 _BLOCK, _TOGETHER = 4096, 1 << 13
@@ -61,7 +61,7 @@ def perplexity_of(log10_probability: float, num_words: int) -> float:
 
 
 def score_sentences(
-    model: LanguageModel, tokenizer: Tokenizer, sentences: Iterable[str], of_words: bool = False
+    model: LanguageModel | Reader, sentences: Iterable[str], of_words: bool = False
 ) -> Iterator[SentenceScore]:
     """Yields what a model says of sentences, in their order.
 
@@ -69,8 +69,7 @@ def score_sentences(
     batches of about equal length; the result does not depend on which, but for rounding.
 
     Args:
-        model: a `LanguageModel`. It need not be compiled.
-        tokenizer: its `Tokenizer`.
+        model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
         sentences: texts without line ends; read in blocks of some thousand.
         of_words: whether they are read with one space between two words, see `Corpus.of_words`.
 
@@ -78,16 +77,18 @@ def score_sentences(
         `SentenceScore`s.
 
     Raises:
-        DataError: the tokenizer is of another size than the model, or has no end of a line; or a sentence has one.
+        DataError: the tokenizer has no end of a line; or a sentence has one.
+        ValueError: the model does not know its tokenizer.
         UnknownWordError: a word is unknown, and there is no `<unk>`.
     """
-    tokenizer.check_size(model.vocabulary_size)
+    reader = open_reader(model)
+    tokenizer = reader.tokenizer
     if tokenizer.eos_id is None:
         raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
     sentences = iter(sentences)
     while block := list(itertools.islice(sentences, _BLOCK)):
         rows = [np.append(_encoded(tokenizer, sentence, of_words), tokenizer.eos_id) for sentence in block]
-        for sentence, ids, values in zip(block, rows, _log_probabilities(model, rows, tokenizer.eos_id), strict=True):
+        for sentence, ids, values in zip(block, rows, _log_probabilities(reader, rows, tokenizer.eos_id), strict=True):
             yield SentenceScore(
                 sentence,
                 len(sentence.split()),
@@ -103,7 +104,7 @@ def _encoded(tokenizer, sentence, of_words):
     return tokenizer.encode(" ".join(sentence.split()) if of_words else sentence.rstrip())  # as lines are read
 
 
-def _log_probabilities(model, rows, eos_id):
+def _log_probabilities(reader, rows, eos_id):
     """Returns those of the tokens of rows, natural logarithms: a list of float64 [T]."""
     results = [np.zeros(0)] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -120,21 +121,19 @@ def _log_probabilities(model, rows, eos_id):
         for row, i in zip(targets, together, strict=False):
             row[: len(rows[i])] = rows[i]
         tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
-        values = _read(model, tokens, targets)
+        values = _read(reader, tokens, targets)
         for row, i in zip(values, together, strict=False):
             results[i] = row[: len(rows[i])].astype("float64")
     return results
 
 
-def _read(model, tokens, targets):
+def _read(reader, tokens, targets):
     """Returns the log probability of each target, float32 [B, T]."""
-    state, parts = model.get_initial_state(len(tokens)), []
+    states, parts = np.zeros((len(tokens), reader.state_size), "float32"), []
     for start in range(0, tokens.shape[1], _LONGEST):
         piece = slice(start, start + _LONGEST)
-        hidden, state = model.stateless_encode(keras.ops.convert_to_tensor(tokens[:, piece]), state)
-        factors = model.get_layer("logits").factors(hidden)
-        losses = factors.cross_entropy(keras.ops.convert_to_tensor(targets[:, piece]), reduction="none")
-        parts.append(-keras.ops.convert_to_numpy(losses))
+        values, states = reader.log_likelihoods(tokens[:, piece], targets[:, piece], states)
+        parts.append(values)
     return np.concatenate(parts, axis=1)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasptb.data import Tokenizer
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
@@ -18,7 +17,6 @@ from kerasptb.runs import Run
 def export_litert(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     path: str | os.PathLike[str],
-    vocabulary: Tokenizer | None = None,
     quantize: bool = False,
 ) -> Path:
     """Writes a trained model as a LiteRT file that reads one token per call in each row.
@@ -35,7 +33,6 @@ def export_litert(
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.tflite`.
-        vocabulary: the `Tokenizer` of a model; a run has its own.
         quantize: whether to store the weights in 8 bits, a quarter of the size, with one scale for each output of a
             matrix, and one for all embeddings. Tied embeddings are stored once, with a scale for each token. Biases,
             state and sums stay float32.
@@ -44,14 +41,14 @@ def export_litert(
         The file, a `Path`.
 
     Raises:
-        ExportError: if the file exists or has another suffix, the vocabulary is missing or of another size, or Keras
+        ExportError: if the file exists or has another suffix, a model does not know its tokenizer, or Keras
             runs on another backend than TensorFlow.
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
     check_backend("A LiteRT file")
-    model, vocabulary = resolve(run_or_model, vocabulary)
-    with atomic_file(path, ".tflite", vocabulary) as temporary:
+    model, tokenizer = resolve(run_or_model)
+    with atomic_file(path, ".tflite", tokenizer) as temporary:
         temporary.write_bytes(_convert(PortableNetwork(model), quantize))
     return Path(path)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data import Tokenizer
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
@@ -21,7 +20,6 @@ _IR_VERSION = 8
 def export_onnx(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     path: str | os.PathLike[str],
-    vocabulary: Tokenizer | None = None,
 ) -> Path:
     """Writes a trained model as a float32 ONNX file, with the state as inputs and outputs.
 
@@ -33,20 +31,19 @@ def export_onnx(
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.onnx`.
-        vocabulary: the `Tokenizer` of a model; a run has its own.
 
     Returns:
         The file, a `Path`.
 
     Raises:
-        ExportError: if the package onnx is not installed, the file exists or has another suffix, or the vocabulary
-            is missing or of another size.
+        ExportError: if the package onnx is not installed, the file exists or has another suffix, or a model
+            does not know its tokenizer.
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
     onnx = import_onnx()
-    model, vocabulary = resolve(run_or_model, vocabulary)
-    with atomic_file(path, ".onnx", vocabulary) as temporary:
+    model, tokenizer = resolve(run_or_model)
+    with atomic_file(path, ".onnx", tokenizer) as temporary:
         temporary.write_bytes(_make_model(onnx, PortableNetwork(model)).SerializeToString())
     return Path(path)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.data import Tokenizer
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
@@ -18,7 +17,6 @@ from kerasptb.runs import Run
 def export_saved_model(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     folder: str | os.PathLike[str],
-    vocabulary: Tokenizer | None = None,
 ) -> Path:
     """Writes a trained model as a SavedModel that reads raw text and needs nothing but TensorFlow.
 
@@ -54,13 +52,12 @@ def export_saved_model(
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         folder: the folder to write; new or empty. TensorFlow Serving wants it to be named with a version number, such
             as `models/ptb/1`. It is written under a temporary name and renamed.
-        vocabulary: the `Tokenizer` of a model; a run has its own.
 
     Returns:
         The folder, a `Path`.
 
     Raises:
-        ExportError: if the folder holds anything, the vocabulary is missing or of another size, or Keras runs on a
+        ExportError: if the folder holds anything, a model does not know its tokenizer, or Keras runs on a
             backend other than TensorFlow.
         RunError: if the run has no weights yet.
         OSError: if the folder cannot be written.
@@ -73,10 +70,10 @@ def export_saved_model(
     check_backend("A SavedModel")
     check_path(folder)
     with atomic_folder(folder) as temporary:
-        model, vocabulary = resolve(run_or_model, vocabulary)
+        model, tokenizer = resolve(run_or_model)
         with tempfile.TemporaryDirectory() as assets:
-            path = Path(assets, vocabulary.FILE)
-            vocabulary.save(path)
-            servable = Servable(PortableNetwork(model), vocabulary, path)
+            path = Path(assets, tokenizer.FILE)
+            tokenizer.save(path)
+            servable = Servable(PortableNetwork(model), tokenizer, path)
             tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)
     return Path(folder)

@@ -4,12 +4,11 @@ import inspect
 
 import tensorflow as tf
 
-from kerasptb.data import Vocabulary
 from kerasptb.export.ids import IdReader
 from kerasptb.export.text import TextReader, checked
 from kerasptb.utils.untracked import Untracked
 
-# The number of suggestions if a request gives none, as in `generation.suggest`.
+# The number of suggestions if a request gives none, as in `reading.suggest`.
 _DEFAULT_K = 5
 # A request must not be able to fill the server's memory.
 _MAX_GENERATED = 10_000
@@ -25,18 +24,18 @@ class Servable(tf.Module):
 
     Args:
         network: a `PortableNetwork`.
-        vocabulary: a `Tokenizer` of the same size.
-        vocabulary_path: the file that its `save` wrote; it must exist until the model is saved.
+        tokenizer: a `Tokenizer` of the same size.
+        path: the file that its `save` wrote; it must exist until the model is saved.
     """
 
-    def __init__(self, network, vocabulary, vocabulary_path):
+    def __init__(self, network, tokenizer, path):
         super().__init__(name="language_model")
-        reader = TextReader if isinstance(vocabulary, Vocabulary) else IdReader
-        self.reader = reader(vocabulary, vocabulary_path)
+        reader = TextReader if TextReader.can_read(tokenizer) else IdReader
+        self.reader = reader(tokenizer, path)
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self._network = Untracked(network)
-        self._num_suggestible = len(vocabulary) - (self.reader.unk_id >= 0)
+        self._num_suggestible = len(tokenizer) - (self.reader.unk_id >= 0)
 
         text, prompt, k = self.reader.text, self.reader.prompt, _scalar("k")
         tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")

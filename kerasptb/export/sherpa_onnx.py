@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data import Tokenizer
 from kerasptb.data.files import read_utf8
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.onnx import checked_model, import_onnx, network_nodes
@@ -23,7 +22,6 @@ from kerasptb.runs import Run
 def export_sherpa_onnx(
     run_or_model: Run | str | os.PathLike[str] | LanguageModel,
     path: str | os.PathLike[str],
-    vocabulary: Tokenizer | None = None,
     *,
     stateful: bool = True,
     tokens: str | os.PathLike[str] | None = None,
@@ -38,7 +36,6 @@ def export_sherpa_onnx(
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
         path: the file to write; it must not exist, and its name must end in `.onnx`.
-        vocabulary: the `Tokenizer` of a model; a run has its own.
         stateful: which of the two forms.
         tokens: the recogniser's tokens.txt, to check that its ids are those of the model; `None` for no check.
 
@@ -52,8 +49,8 @@ def export_sherpa_onnx(
         OSError: if a file cannot be read or written.
     """
     onnx = import_onnx()
-    model, vocabulary = resolve(run_or_model, vocabulary)
-    if vocabulary.eos_id is None:
+    model, tokenizer = resolve(run_or_model)
+    if tokenizer.eos_id is None:
         raise ExportError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
     if stateful and len(set(model.units)) != 1:
         raise ExportError(
@@ -61,15 +58,15 @@ def export_sherpa_onnx(
             f"--preset small, or --units 400 400. Received: units={model.units}"
         )
     if tokens is not None:
-        _check_tokens(vocabulary, Path(tokens))
+        _check_tokens(tokenizer, Path(tokens))
     make_model = _with_state if stateful else _without_state
-    with atomic_file(path, ".onnx", vocabulary) as temporary:
-        content = make_model(onnx, PortableNetwork(model), vocabulary.eos_id)
+    with atomic_file(path, ".onnx", tokenizer) as temporary:
+        content = make_model(onnx, PortableNetwork(model), tokenizer.eos_id)
         temporary.write_bytes(content.SerializeToString())
     return Path(path)
 
 
-def _check_tokens(vocabulary, path):
+def _check_tokens(tokenizer, path):
     """Raises an `ExportError` unless the lines of a tokens.txt, `symbol id`, are the vocabulary's tokens.
 
     Behind them there may be the symbols by which a lexicon's graph tells words apart, `#0` and so on.
@@ -77,21 +74,21 @@ def _check_tokens(vocabulary, path):
     found = {}
     for number, line in enumerate(read_utf8(path, "tokens").rstrip("\n").split("\n"), start=1):
         symbol, _, index = line.rstrip("\r").rpartition(" ")
-        if re.fullmatch(r"#\d+", symbol) and index.isdecimal() and int(index) >= len(vocabulary):
+        if re.fullmatch(r"#\d+", symbol) and index.isdecimal() and int(index) >= len(tokenizer):
             continue
         if not (symbol.strip() and index.isdecimal()):
             raise ExportError(
                 f"Expected lines of a symbol and its id. Received: line {number} of {path}, {line[:60]!r}"
             )
         found[int(index)] = symbol.strip()
-    for index, token in enumerate(vocabulary.tokens):
+    for index, token in enumerate(tokenizer.tokens):
         if found.get(index) != token:
             raise ExportError(
                 f"Expected a model of the recogniser's tokens: train it with --tokenizer. {path} has "
                 f"{found.get(index)!r} as id {index}, the model {token!r}."
             )
-    if len(found) != len(vocabulary):
-        raise ExportError(f"Expected a model of the {len(found)} tokens of {path}. Received: one of {len(vocabulary)}")
+    if len(found) != len(tokenizer):
+        raise ExportError(f"Expected a model of the {len(found)} tokens of {path}. Received: one of {len(tokenizer)}")
 
 
 def _metadata(network, eos_id, comment):

@@ -1,8 +1,8 @@
-"""Text to word ids and back with TensorFlow's string operations, as `generation.encode_text` does it in Python."""
+"""Text to word ids and back with TensorFlow's string operations, as `Vocabulary.encode_typed` does it in Python."""
 
 import tensorflow as tf
 
-from kerasptb.data import EOS, UNK
+from kerasptb.data import EOS, UNK, Vocabulary
 from kerasptb.data.ptb_words import CLITICS, NUMBER, is_word_character
 from kerasptb.models.portable import ExportError
 
@@ -32,7 +32,7 @@ _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
 class TextReader(tf.Module):
     """A vocabulary in the graph.
 
-    Words are found as in `generation.encode_text`: if the vocabulary holds a word as it is written, or in lower case,
+    Words are found as in `Vocabulary.encode_typed`: if the vocabulary holds a word as it is written, or in lower case,
     that entry is taken. Other words are split as in the Penn Treebank, and their parts are looked up likewise. Unknown
     numbers become `N`, other unknown words `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before
     it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD.
@@ -68,6 +68,11 @@ class TextReader(tf.Module):
         self._words = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(path), tf.int64, line.LINE_NUMBER, tf.string, line.WHOLE_LINE), ""
         )
+
+    @staticmethod
+    def can_read(tokenizer):
+        """Returns whether TensorFlow's operations find a tokenizer's tokens in a text: the words of a vocabulary."""
+        return isinstance(tokenizer, Vocabulary)
 
     def signatures(self):
         """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""

@@ -82,10 +82,11 @@ class LanguageModel(Trainer):
         projection: whether a dense layer takes the last output to the embedding's size D before the logits, and
             `output_dropout` is applied before and after it, as in Melis et al., 2017, "On the State of the Art of
             Evaluation in Neural Language Models". The LSTM may then be wide where V is large.
+        tokenizer: the `Tokenizer` whose ids it reads, of V tokens, for what asks the model for words; `None` for none.
 
     Attributes:
         tokenizer: the `Tokenizer` whose ids it reads, or `None`. `save` writes it into the .keras file, from where
-            `keras.models.load_model` reads it. A run's model has it.
+            `keras.models.load_model` reads it.
 
     Call arguments:
         tokens: int32 [B, T], word ids in [0, V).
@@ -138,6 +139,7 @@ class LanguageModel(Trainer):
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
         projection: bool = False,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         values = locals()
         if keras.backend.backend() not in ("tensorflow", "jax"):
@@ -153,7 +155,7 @@ class LanguageModel(Trainer):
         for argument in _OWN_ARGUMENTS:
             setattr(self, argument, getattr(arguments, argument))
         self._ended = _ByThread()
-        self._tokenizer: Tokenizer | None = None
+        self.tokenizer = tokenizer
         self.teacher: Teacher | None = None
 
     @property
@@ -185,12 +187,16 @@ class LanguageModel(Trainer):
         Args:
             preset: a name in `kerasptb.presets.PRESETS`, such as "notebook".
             **overrides: arguments of the constructor that replace the recipe's, such as `batch_size=1`. `keep_prob`
-                replaces the rates of dropout that it stands for.
+                replaces the rates of dropout that it stands for, and a `tokenizer` has its own `vocabulary_size`.
 
         Raises:
             ValueError: if there is no such preset.
         """
-        return cls(**with_changes(presets.get_preset(preset).model_arguments(), overrides))
+        tokenizer = overrides.pop("tokenizer", None)
+        if tokenizer is not None:
+            overrides.setdefault("vocabulary_size", len(tokenizer))
+        arguments = with_changes(presets.get_preset(preset).model_arguments(), overrides)
+        return cls(**arguments, tokenizer=tokenizer)
 
     def compile(
         self,
@@ -321,12 +327,7 @@ class LanguageModel(Trainer):
             probabilities: float32 numpy array [B, V].
             state: as in `stateless_encode`.
         """
-        if _ON_JAX and not getattr(self, "_jax_state_synced", True):
-            # Keras' trainer has taken the values out of the variables. A callback's `self.model` puts them back.
-            raise RuntimeError(
-                "With JAX a model cannot be asked while it trains, but in a callback, as `self.model`. "
-                "Received: a call during `fit`"
-            )
+        self.check_can_be_asked()
         tokens = np.asarray(tokens)
         if tokens.ndim != 2:
             raise ValueError(
@@ -339,6 +340,15 @@ class LanguageModel(Trainer):
             hidden, state = self.stateless_encode(tokens[:, start:end], state)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32"))), state
+
+    def check_can_be_asked(self) -> None:
+        """Raises a RuntimeError while another thread trains the model with JAX."""
+        if _ON_JAX and not getattr(self, "_jax_state_synced", True):
+            # Keras' trainer has taken the values out of the variables. A callback's `self.model` puts them back.
+            raise RuntimeError(
+                "With JAX a model cannot be asked while it trains, but in a callback, as `self.model`. "
+                "Received: a call during `fit`"
+            )
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns the logits [B, T, V] of tokens, int32 [B, T], also if they are given in a dict or a list of one."""

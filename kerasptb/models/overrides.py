@@ -6,6 +6,7 @@ from typing import Any, TypedDict, TypeVar
 
 import keras
 
+from kerasptb.data import Tokenizer
 from kerasptb.utils.types import Backend, Precision
 
 
@@ -35,6 +36,7 @@ class Overrides(TypedDict, total=False):
     activation_regularization: float
     temporal_activation_regularization: float
     projection: bool
+    tokenizer: Tokenizer | None
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -7,12 +7,12 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kerasptb.arguments import with_changes
-from kerasptb.data import Corpus, Tokenizer, load_corpus, load_tokenizer
+from kerasptb.data import UNK, Corpus, Tokenizer, load_corpus, load_tokenizer
 from kerasptb.data.sources import TextSource, is_there
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.files import ADAPTATION, HISTORY, METRICS, QUANTIZED, VOCABULARIES, lock_run, remove
@@ -20,10 +20,11 @@ from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import make_folder, write_json
 
 if TYPE_CHECKING:
-    from kerasptb.evaluation import SentenceScore
-    from kerasptb.generation import Suggestion
+    from kerasptb.evaluation import Evaluation, KeyboardEvaluation, SentenceScore
     from kerasptb.models import LanguageModel
+    from kerasptb.reading import Suggestion
 
+Split = Literal["train", "valid", "test", "all"]
 ENGLISH = "english"
 _IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
 
@@ -39,12 +40,14 @@ class Run:
         settings: the `RunSettings`.
         vocabulary: the `Tokenizer` that the model was trained with, such as a `Vocabulary` of words.
         made: whether `create_run` has made the folder, which was not there before.
+        overrides: what `load_model` takes in place of the run's settings, see `using`.
     """
 
     folder: Path
     settings: RunSettings
     vocabulary: Tokenizer
     made: bool = False
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -101,6 +104,8 @@ class Run:
         """
         if data is None:
             return self._load_own_corpus()
+        if isinstance(data, Corpus) and data.vocabulary == self.vocabulary:
+            return data
         return load_corpus(data, vocabulary=self.vocabulary, keep_lines=self.settings.data.keep_lines)
 
     def _load_own_corpus(self):
@@ -151,12 +156,21 @@ class Run:
             raise RunError(
                 f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
             )
-        changes = overrides if batch_size is None else {**overrides, "batch_size": batch_size}
-        model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes))
+        changes = {**self.overrides, **overrides}
+        if batch_size is not None:
+            changes["batch_size"] = batch_size
+        model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes), tokenizer=self.vocabulary)
         load_weights(model, path)
-        model.tokenizer = self.vocabulary
         model.compile()
         return model
+
+    def using(self, **overrides: Any) -> Run:
+        """Returns the run with arguments of `LanguageModel` in place of its own for what is asked of its model.
+
+        Args:
+            **overrides: such as `backend="keras"`.
+        """
+        return dataclasses.replace(self, overrides={**self.overrides, **overrides})
 
     @functools.cached_property
     def model(self) -> LanguageModel:
@@ -167,20 +181,21 @@ class Run:
         """
         return self.load_model()
 
-    def suggest(self, text: str, k: int = 5, **settings: Any) -> list[Suggestion]:
+    def suggest(self, text: str, k: int | None = None, **settings: Any) -> list[Suggestion]:
         """Returns the most probable next words after a text.
 
         Args:
             text: the text so far.
-            k: number of words.
-            **settings: further arguments of `generation.suggest`, such as `complete=True`.
+            k: number of words; `None` for 5, or as many as there are.
+            **settings: further arguments of `reading.suggest`, such as `complete=True`.
 
         Returns:
-            List of `generation.Suggestion`.
+            List of `reading.Suggestion`.
         """
-        from kerasptb.generation import suggest  # noqa: PLC0415
+        from kerasptb.reading import suggest  # noqa: PLC0415
 
-        return suggest(self.model, self.vocabulary, text, k, **settings)
+        k = min(5, len(set(self.vocabulary.tokens) - {UNK})) if k is None else k
+        return suggest(self.model, text, k, **settings)
 
     def generate(self, prompt: str = "", num_words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.
@@ -188,11 +203,11 @@ class Run:
         Args:
             prompt: its beginning.
             num_words: number of words after that.
-            **settings: further arguments of `generation.generate_text`, such as `temperature=0.8`.
+            **settings: further arguments of `reading.generate_text`, such as `temperature=0.8`.
         """
-        from kerasptb.generation import generate_text  # noqa: PLC0415
+        from kerasptb.reading import generate_text  # noqa: PLC0415
 
-        return generate_text(self.model, self.vocabulary, prompt, num_words, **settings)
+        return generate_text(self.model, prompt, num_words, **settings)
 
     def score(self, sentences: str | Iterable[str]) -> list[SentenceScore]:
         """Returns what the model says of sentences, see `evaluation.score_sentences`.
@@ -206,20 +221,26 @@ class Run:
         from kerasptb.evaluation import score_sentences  # noqa: PLC0415
 
         sentences = [sentences] if isinstance(sentences, str) else sentences
-        return list(score_sentences(self.model, self.vocabulary, sentences, self.settings.data.of_words))
+        return list(score_sentences(self.model, sentences, self.settings.data.of_words))
 
     def evaluate(
         self,
         data: Corpus | TextSource | None = None,
-        split: Literal["train", "valid", "test", "all"] = "test",
+        split: Split = "test",
         adapt: Literal["dynamic", "continuous cache"] | None = None,
+        batch_size: int = 1,
+        num_steps: int | None = None,
+        report: Callable[[str], Any] = print,
     ) -> TextEvaluation:
-        """Measures the model on a text, each word after all before it.
+        """Measures the model on a text; at batch size 1 each word after all before it.
 
         Args:
             data: what `load_corpus` takes; `None` for the text that the run was trained on.
             split: which part of it.
             adapt: how the model adapts to the text meanwhile, see docs/evaluation.md; `None` for not at all.
+            batch_size: number of streams that the text is read as, each from a zero state.
+            num_steps: words of a row; with "dynamic" those of a segment. `None` for what suits the way.
+            report: called with a line of text before settings of `adapt` are tuned.
 
         Returns:
             A `TextEvaluation`.
@@ -230,22 +251,65 @@ class Run:
             evaluate_split,
         )
 
+        ways = {"dynamic": evaluate_run_dynamic, "continuous cache": evaluate_run_continuous_cache}
+        if adapt not in (None, *ways):
+            raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
         corpus = self.load_corpus(data)
         ids, counts = corpus.split(split), corpus.count(split)
         if adapt is None:
-            found = evaluate_split(self.model, ids, every_word=True)
+            found = evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
         else:
-            ways = {"dynamic": evaluate_run_dynamic, "continuous cache": evaluate_run_continuous_cache}
-            if adapt not in ways:
-                raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
-            of_run = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
-            found = ways[adapt](self.adaptation_path, self.model, ids, of_run)
+            found = ways[adapt](self.adaptation_path, self.model, ids, self._own_corpus(corpus), num_steps, report)
         return TextEvaluation(
             found.perplexity,
             counts.word_perplexity(found.perplexity),
             counts.bits_per_byte(found.perplexity),
             counts.unknown_share,
+            found,
         )
+
+    def evaluate_keyboard(
+        self,
+        data: Corpus | TextSource | None = None,
+        split: Split = "test",
+        text: str | None = None,
+        keys: int = 3,
+        learn: bool = False,
+        continuous_cache: bool = False,
+        report: Callable[[str], Any] = print,
+    ) -> KeyboardEvaluation:
+        """Types a text with the model's suggestions, see `evaluation.evaluate_keyboard`.
+
+        Args:
+            data: what `load_corpus` takes; `None` for the text that the run was trained on.
+            split: which part of it.
+            text: a text as a person wrote it, in place of both.
+            keys: number of words shown at a time.
+            learn: whether the suggestions learn from the words typed before.
+            continuous_cache: whether words become more probable that came before in a state like the present one.
+            report: called with a line of text before the settings of the cache are tuned.
+
+        Returns:
+            A `KeyboardEvaluation`.
+        """
+        from kerasptb.evaluation import (  # noqa: PLC0415
+            cache_settings,
+            check_cached,
+            evaluate_keyboard,
+            evaluate_keyboard_on_text,
+        )
+
+        if text is not None:
+            return evaluate_keyboard_on_text(self.model, text, keys, learn, self.settings.data.keep_lines)
+        corpus, cache = self.load_corpus(data), None
+        if continuous_cache:
+            check_cached(self.vocabulary)
+            cache = cache_settings(self.adaptation_path, self.model, self._own_corpus(corpus), report)
+        return evaluate_keyboard(self.model, corpus.split(split), keys, cache, learn)
+
+    def _own_corpus(self, corpus):
+        """Returns the text that the run was trained on: a corpus as it is, if it is that."""
+        return corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,12 +321,14 @@ class TextEvaluation:
         word_perplexity: of a word, however it was cut into tokens.
         bits_per_byte: of the text.
         unknown_share: the share of its words that are `<unk>`, in [0, 1].
+        evaluation: the `evaluation.Evaluation`: how it was read.
     """
 
     perplexity: float
     word_perplexity: float
     bits_per_byte: float
     unknown_share: float
+    evaluation: Evaluation
 
 
 def load_resumed(out: str | os.PathLike[str] | None) -> Run:

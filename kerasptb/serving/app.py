@@ -13,8 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import kerasptb
-from kerasptb.data import EOS
-from kerasptb.data.word_search import begins_paragraph
+from kerasptb.data import EOS, DataError
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
@@ -45,11 +44,12 @@ _PROBLEMS = {
 }
 
 
-def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
+def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
     """Returns the ASGI application that serves a model: the page at `/`, the API below `/v1/`.
 
     Args:
-        predictor: a `Predictor`.
+        reader: a `NetworkReader`.
+        name: "english" for the model that comes with this package.
         rate: requests a second that one address may make; `None` for any number.
         allowed_hosts: names that the header Host may have, besides this machine's own; `None` for any.
 
@@ -59,8 +59,7 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
     """
 
     def max_bytes():
-        predictor = app.state.engine.predictor
-        return MAX_BODY_BYTES + largest_token(predictor.state_size, len(predictor.tokenizer))
+        return MAX_BODY_BYTES + largest_token(app.state.engine.state_size)
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
@@ -75,10 +74,11 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.engine = SuggestionEngine(predictor)
+    app.state.engine, app.state.name = SuggestionEngine(reader), name
     _add_routes(app)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(BadRequestError, _refuse_bad)
+    app.add_exception_handler(DataError, _refuse_text)
     app.add_exception_handler(BusyError, _refuse_busy)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _fail)
@@ -93,14 +93,9 @@ def create_app(predictor, rate=DEFAULT_RATE, allowed_hosts=None):
     return app
 
 
-def replace_model(app, predictor):
-    """Has further requests answered by another model; those that have begun are by the one before.
-
-    Args:
-        app: what `create_app` returned.
-        predictor: a `Predictor`.
-    """
-    before, app.state.engine = app.state.engine, SuggestionEngine(predictor)
+def replace_model(app, reader):
+    """Has further requests answered by the model of another reader; those that have begun are by the one before."""
+    before, app.state.engine = app.state.engine, SuggestionEngine(reader)
     before.close()  # what it still does for requests that have begun, it does in new threads
 
 
@@ -111,10 +106,9 @@ def _add_routes(app):
     async def suggest(request: schemas.SuggestRequest) -> schemas.SuggestResponse:
         """Suggests the next word, or words that the unfinished one at the end may become."""
         engine = app.state.engine
-        written, prefix, cache = await engine.split(request.text, request.complete, request.learn)
-        begins = begins_paragraph(engine.predictor.tokenizer, written)
-        suggestions, total = await engine.rank(await engine.context(written), prefix, request.k, cache, begins)
-        prefix = prefix.removeprefix(" ")
+        typed, memory = await engine.split(request.text, request.complete, request.learn)
+        suggestions, total = await engine.keys(await engine.context(typed.whole), typed, request.k, memory)
+        prefix = typed.prefix.removeprefix(" ")
         return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
 
     @app.post("/v1/stream", responses=problems | of_state, tags=["API"], summary="Suggest words, a few words at a time")
@@ -124,22 +118,17 @@ def _add_routes(app):
         The answer's `state` goes into the next request, with `learn` the last words typed in it.
         """
         engine = app.state.engine
-        predictor, tokenizer = engine.predictor, engine.predictor.tokenizer
-        before, cache, begins = predictor.initial, None, True
+        before, memory, begins = engine.initial, None, True
         if request.state is not None:
-            before, cache, begins = decode_state(request.state, predictor.fingerprint, predictor.state_size, tokenizer)
+            before, memory, begins = decode_state(request.state, engine.fingerprint, engine.state_size)
         context = await engine.extend(before, request.text, begins)
-        cache = await engine.remember(request.text, cache) if request.learn else None
-        written = request.text.rstrip(" ") or ("\n" if begins else " ")
-        begins = written.endswith("\n")
-        prefix = tokenizer.typed_after(request.prefix)
-        if begins and request.prefix:
-            prefix = tokenizer.first + request.prefix
-        suggestions, total = await engine.rank(context, prefix, request.k, cache, begins_paragraph(tokenizer, written))
+        memory = await engine.remember(request.text, memory) if request.learn else None
+        typed = engine.typed_after(request.text.rstrip(" ") or ("\n" if begins else " "), request.prefix)
+        suggestions, total = await engine.keys(context, typed, request.k, memory)
         return schemas.StreamResponse(
             suggestions=_suggested(suggestions),
             prefix_probability=total,
-            state=encode_state(context.state, predictor.fingerprint, cache, begins),
+            state=encode_state(context.state, engine.fingerprint, memory, typed.whole.endswith("\n")),
         )
 
     @app.post("/v1/score", responses=problems, tags=["API"], summary="Score each word of a text")
@@ -147,7 +136,7 @@ def _add_routes(app):
         """Gives the log probability of each word after those before it."""
         engine = app.state.engine
         units, values = await engine.score(request.text)
-        return _scored(request, units, values, engine.predictor.tokenizer)
+        return _scored(request, units, values, engine.tokenizer)
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["Server"], summary="Whether the server answers")
@@ -156,14 +145,14 @@ def _add_routes(app):
 
     @app.get("/version", tags=["Server"], summary="What is served")
     async def version() -> schemas.Version:
-        predictor = app.state.engine.predictor
+        engine = app.state.engine
         return schemas.Version(
             kerasptb=kerasptb.__version__,
             tensorflow=tf.__version__,
-            model=predictor.fingerprint,
-            name=predictor.name,
-            tokens=predictor.tokenizer.kind,
-            vocabulary_size=len(predictor.tokenizer),
+            model=engine.fingerprint,
+            name=app.state.name,
+            tokens=engine.tokenizer.kind,
+            vocabulary_size=len(engine.tokenizer),
         )
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
@@ -224,6 +213,10 @@ async def _refuse_invalid(request: Request, error: RequestValidationError) -> JS
 
 async def _refuse_bad(request: Request, error: BadRequestError) -> JSONResponse:
     return _problem(error.status, str(error))
+
+
+async def _refuse_text(request: Request, error: DataError) -> JSONResponse:
+    return _problem(422, str(error))
 
 
 async def _refuse_busy(request: Request, error: BusyError) -> JSONResponse:

@@ -15,11 +15,8 @@ from kerasptb.serving.errors import ServingError
 logger = logging.getLogger(__name__)
 
 
-def load_predictor(folder):
-    """Returns the `Predictor` of a run or of an exported model.
-
-    Args:
-        folder: a run folder, "english", or a SavedModel that `kerasptb export` wrote.
+def load_reader(folder):
+    """Returns the `NetworkReader` of a run folder, of "english", or of a SavedModel that `kerasptb export` wrote.
 
     Raises:
         ServingError: if it is none of them.
@@ -27,16 +24,20 @@ def load_predictor(folder):
     """
     # TensorFlow is slow to import.
     from kerasptb.export.source import resolve  # noqa: PLC0415
-    from kerasptb.models.portable import PortableNetwork, check_backend  # noqa: PLC0415
-    from kerasptb.runs.run import ENGLISH, is_in_the_package  # noqa: PLC0415
-    from kerasptb.serving.predictor import Predictor  # noqa: PLC0415
+    from kerasptb.models.portable import ExportError, PortableNetwork, check_backend  # noqa: PLC0415
+    from kerasptb.reading.network_reader import NetworkReader, load_saved_model  # noqa: PLC0415
 
     check_backend("A server's model")
-    folder = Path(folder)
-    if (folder / "saved_model.pb").exists():
-        return Predictor.load(folder)
-    model, tokenizer = resolve(folder)
-    return Predictor(PortableNetwork(model), tokenizer, ENGLISH if is_in_the_package(folder) else "")
+    try:
+        if (Path(folder) / "saved_model.pb").exists():
+            reader = load_saved_model(folder)
+        else:
+            model, tokenizer = resolve(folder)
+            reader = NetworkReader(PortableNetwork(model), tokenizer)
+    except ExportError as error:
+        raise ServingError(str(error)) from None
+    reader.warm_up()  # which should not delay the first request
+    return reader
 
 
 def serve(
@@ -70,6 +71,7 @@ def serve(
     try:
         import uvicorn  # noqa: PLC0415
 
+        from kerasptb.runs.run import ENGLISH, is_in_the_package  # noqa: PLC0415
         from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
         from kerasptb.serving.protocol import BoundedProtocol  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -80,7 +82,8 @@ def serve(
     with _listen(host, port) as listening, _hangups() as hangups:
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
-        app = create_app(load_predictor(folder), rate, allowed_hosts if is_own or allowed_hosts else None)
+        name = ENGLISH if is_in_the_package(folder) else ""
+        app = create_app(load_reader(folder), name, rate, allowed_hosts if is_own or allowed_hosts else None)
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
@@ -153,7 +156,7 @@ def _make_server(config, app, folder, hangups):
     Args:
         config: uvicorn's.
         app: what `create_app` returned.
-        folder: as of `load_predictor`.
+        folder: as of `load_reader`.
         hangups: a list to which each hang-up adds an item.
     """
     import uvicorn  # noqa: PLC0415  (of the extra `serve`)
@@ -183,11 +186,11 @@ async def _load_anew(app, folder):
     from kerasptb.serving.app import replace_model  # noqa: PLC0415  (of the extra `serve`)
 
     try:
-        predictor = await asyncio.to_thread(load_predictor, folder)
+        reader = await asyncio.to_thread(load_reader, folder)
     except Exception as error:
         logger.warning("%s cannot be served; the model loaded before still is. %s", folder, error)
     else:
-        replace_model(app, predictor)
+        replace_model(app, reader)
         print(f"Serving {folder} as it is now", flush=True)
 
 

@@ -2,63 +2,57 @@
 
 A token is the base64 form of a byte of flags, the fingerprint of the model, the state as little-endian float32, and a
 digest of these. The first flag says that a paragraph begins after it. With the second the last words that were typed
-follow the state: of a model of words (see `WordCache`) how many, their ids, and the words that the model does not know;
-else (see `TypedWords`) the words. The digest detects a damaged token. It is not a signature: a client that invents a
-state gets the predictions of that state, and no other client is affected. So any server of the same model accepts it,
-also after a restart. Nor is it a secret: whoever has a token can read these words in it.
+(see `Memory`) follow the state, compressed, one a line. The digest detects a damaged token. It is not a signature: a
+client that invents a state gets the predictions of that state, and no other client is affected. So any server of the
+same model accepts it, also after a restart. Nor is it a secret: whoever has a token can read these words in it.
 """
 
 import base64
 import binascii
 import hashlib
+import zlib
 
 import numpy as np
 
-from kerasptb.data.word_cache import MAX_CHARACTERS, MAX_NEW, WINDOW, TypedWords, WordCache
-from kerasptb.data.word_search import pieces_of
+from kerasptb.reading.memory import MAX_CHARACTERS, WINDOW, Memory
 from kerasptb.serving.errors import StateError
 
 _BEGINS, _WITH_WORDS = 1, 2
 _DIGEST_SIZE = 8
 # A cell's state grows by at most 1 per word. Far larger numbers would give NaN in place of probabilities.
 _LARGEST = 1e6
-# So many bytes of words that are written out are kept: those of 2,000 words and more in most languages.
-_MAX_TYPED_BYTES = 32_000
+# So many bytes of words are kept: those of 2,000 words and more in most languages.
+_MAX_WORD_BYTES = 32_000
 _AGAIN = "Begin again without a state."
 
 
-def encode_state(state, fingerprint, cache=None, begins=False):
+def encode_state(state, fingerprint, memory=None, begins=False):
     """Returns a state as a token, of letters, digits, `-` and `_`.
 
     Args:
         state: float32 [S].
         fingerprint: hexadecimal digest of the model.
-        cache: the `WordCache` or `TypedWords` of the words typed before; `None` for none.
+        memory: the `Memory` of the words typed before; `None` for none.
         begins: whether a paragraph begins after it.
     """
-    flags = (_BEGINS if begins else 0) | (0 if cache is None else _WITH_WORDS)
+    flags = (_BEGINS if begins else 0) | (0 if memory is None else _WITH_WORDS)
     content = bytes([flags]) + bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
-    if isinstance(cache, TypedWords):
-        content += _newest("\n".join(cache.words).encode())
-    elif cache is not None:
-        ids = cache.ids.astype(_id_type(len(cache.vocabulary)))
-        words = "\n".join(cache.new_words).encode()
-        content += np.array(len(ids), "<u2").tobytes() + ids.tobytes() + words
+    if memory is not None:
+        content += zlib.compress(_newest("\n".join(memory.words).encode()), 1)
     return base64.urlsafe_b64encode(content + _digest(content)).rstrip(b"=").decode()
 
 
-def decode_state(token, fingerprint, state_size, tokenizer):
+def decode_state(token, fingerprint, state_size):
     """Returns what is in a token.
 
     Args:
         token: the result of `encode_state`.
         fingerprint: hexadecimal digest of the model that the state is for.
         state_size: number S of floats.
-        tokenizer: the model's `Tokenizer`.
 
     Returns:
         state: float32 [S].
-        cache: the `WordCache` or `TypedWords` of the words typed before; `None` if there is none in the token.
+        memory: the `Memory` of the words typed before; `None` if there is none in the token.
         begins: whether a paragraph begins after it.
 
     Raises:
@@ -81,64 +75,30 @@ def decode_state(token, fingerprint, state_size, tokenizer):
     whole = len(state) == 4 * state_size and bool(words) == with_words
     if not whole or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
         raise StateError(f"`state` does not hold {state_size} numbers such as a model's state has. {_AGAIN}")
-    decode = _decode_words if pieces_of(tokenizer).are_words else _decode_typed
-    cache = decode(words, tokenizer) if with_words else None
-    return np.frombuffer(state, "<f4").astype(np.float32), cache, bool(content[0] & _BEGINS)
+    memory = _decode_words(words) if with_words else None
+    return np.frombuffer(state, "<f4").astype(np.float32), memory, bool(content[0] & _BEGINS)
 
 
-def largest_token(state_size, vocabulary_size):
-    """Returns how many characters a token can have.
-
-    Args:
-        state_size: number S of floats of a state.
-        vocabulary_size: number V of tokens.
-    """
-    words = 2 + WINDOW * _id_type(vocabulary_size).itemsize + MAX_NEW * (4 * MAX_CHARACTERS + 1)
-    return (4 * (64 + 4 * state_size + words)) // 3
+def largest_token(state_size):
+    """Returns how many characters a token of a state of so many floats can have."""
+    return (4 * (64 + 4 * state_size + _MAX_WORD_BYTES + _MAX_WORD_BYTES // 100)) // 3  # incompressible words
 
 
-def _decode_words(content, vocabulary):
-    """Returns the `WordCache` of the part of a token after the state."""
-    id_type = _id_type(len(vocabulary))
-    num_words = int.from_bytes(content[:2], "little")
-    end = 2 + num_words * id_type.itemsize
+def _decode_words(content):
+    """Returns the `Memory` of the part of a token after the state."""
     try:
-        new_words = content[end:].decode().split("\n") if len(content) > end else []
-    except UnicodeDecodeError:
-        new_words = [""]
-    ids = content[2:end]
-    sound = (
-        2 <= end <= len(content)
-        and num_words <= WINDOW
-        and len(new_words) <= MAX_NEW
-        and all(0 < len(word) <= MAX_CHARACTERS and word.split() == [word] for word in new_words)
-        and (vocabulary.unk_id is not None or not new_words)
-        and (np.frombuffer(ids, id_type) < len(vocabulary) + len(new_words)).all()
-    )
-    if not sound:
-        raise StateError(f"`state` does not hold words such as an answer's state has. {_AGAIN}")
-    return WordCache(vocabulary, np.frombuffer(ids, id_type), new_words)
-
-
-def _decode_typed(content, _):
-    """Returns the `TypedWords` of the part of a token after the state."""
-    try:
-        words = content.decode().split("\n")
-    except UnicodeDecodeError:
+        words = zlib.decompressobj().decompress(content, _MAX_WORD_BYTES + 1).decode().split("\n")
+    except (zlib.error, UnicodeDecodeError):
         words = [""]
     sound = len(words) <= WINDOW and all(len(word) <= MAX_CHARACTERS and word.split() == [word] for word in words)
     if not sound:
         raise StateError(f"`state` does not hold words such as an answer's state has. {_AGAIN}")
-    return TypedWords(words)
+    return Memory(words)
 
 
 def _newest(words):
-    """Returns lines, one a word, without the oldest of more than `_MAX_TYPED_BYTES`."""
-    return words if len(words) <= _MAX_TYPED_BYTES else words[-_MAX_TYPED_BYTES:].partition(b"\n")[2]
-
-
-def _id_type(vocabulary_size):
-    return np.dtype("<u2" if vocabulary_size + MAX_NEW <= 2**16 else "<u4")
+    """Returns lines, one a word, without the oldest of more than `_MAX_WORD_BYTES`."""
+    return words if len(words) <= _MAX_WORD_BYTES else words[-_MAX_WORD_BYTES:].partition(b"\n")[2]
 
 
 def _digest(content):

@@ -161,12 +161,12 @@ def test_evaluate_types_as_on_a_keyboard(run, tmp_path, capsys):
         results[option] = json.loads(capsys.readouterr().out)["keyboard"]
     loaded = kerasptb.load_run(run)
     corpus = loaded.load_corpus()
-    expected = evaluate_keyboard(loaded.load_model(), corpus.vocabulary, corpus.test)
+    expected = evaluate_keyboard(loaded.load_model(), corpus.test)
     assert results[()] == dataclasses.asdict(expected)
     assert expected.num_words == np.count_nonzero(corpus.test[1:] != corpus.vocabulary.eos_id)
     assert results["--keys=1",]["keystroke_savings"] < expected.keystroke_savings < expected.savings_ceiling
     kept = json.loads((tmp_path / "run" / "adaptation.json").read_text())["continuous_cache"]["settings"]
-    cached = evaluate_keyboard(loaded.load_model(), corpus.vocabulary, corpus.test, cache=CacheSettings(**kept))
+    cached = evaluate_keyboard(loaded.load_model(), corpus.test, cache=CacheSettings(**kept))
     assert results["--continuous-cache",] == dataclasses.asdict(cached)
     assert main(["evaluate", run, "--keyboard"]) == 0
     assert capsys.readouterr().out.startswith(f"test typed with 3 suggestions: {expected.keystroke_savings:.1%} of")
@@ -188,7 +188,7 @@ def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
         results[option] = answer["keyboard"]
     loaded = kerasptb.load_run(run)
     for learn in (False, True):
-        expected = evaluate_keyboard_on_text(loaded.load_model(), loaded.vocabulary, text, learn=learn)
+        expected = evaluate_keyboard_on_text(loaded.load_model(), text, learn=learn)
         assert results[("--learn",) if learn else ()] == dataclasses.asdict(expected)
     assert results["--learn",]["savings_ceiling"] > results[()]["savings_ceiling"]
     assert main(["evaluate", run, "--keyboard", "--text", str(path)]) == 0
@@ -212,9 +212,11 @@ def test_evaluate_types_by_subwords(no_steps, tmp_path, capsys, error_of):
     assert main(["evaluate", str(run), "--keyboard", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["keyboard"]
     loaded = kerasptb.load_run(run)
-    expected = evaluate_keyboard(loaded.load_model(), loaded.vocabulary, loaded.load_corpus().test)
+    expected = evaluate_keyboard(loaded.load_model(), loaded.load_corpus().test)
     assert result == dataclasses.asdict(expected)
     assert main(["evaluate", str(run), "--keyboard", "--learn", "--text", str(text), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["keyboard"]
     assert (result["num_words"], result["num_characters"]) == (5 * 40, 23 * 40)
-    assert "for a run of words. Received: subwords" in error_of(["evaluate", run, "--keyboard", "--continuous-cache"])
+    assert "for a model of words. Received: one of subwords" in error_of(
+        ["evaluate", run, "--keyboard", "--continuous-cache"]
+    )

@@ -4,8 +4,8 @@ import pytest
 import kerasptb
 from kerasptb.data import DataError, Vocabulary
 from kerasptb.data.typed_text import read_words
-from kerasptb.data.word_cache import WordCache
 from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard, evaluate_keyboard_on_text
+from kerasptb.reading import Context, Memory, Writer, run_search
 
 WORDS = ("the", "<eos>", "<unk>", "N", "then", "they", "a", "an", "and", "U.S.", "us")
 VOCABULARY = Vocabulary(WORDS)
@@ -60,7 +60,7 @@ def test_of_equal_scores_the_more_frequent_word_is_shown():
 
 def test_against_typing_letter_by_letter(native_library):
     """A model of random weights, and its own suggestions."""
-    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    model = kerasptb.LanguageModel(len(WORDS), 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=VOCABULARY)
     ids = np.random.default_rng(0).integers(0, len(WORDS), 60)
     keystrokes, shown_first = 0, 0
     for t in range(1, len(ids)):
@@ -76,14 +76,14 @@ def test_against_typing_letter_by_letter(native_library):
                 break
         else:
             keystrokes += len(word) + 1
-    result = evaluate_keyboard(model, VOCABULARY, ids, keys=2)
+    result = evaluate_keyboard(model, ids, keys=2)
     assert result.num_keystrokes == keystrokes
     assert result.num_words == sum(ids[1:] != 1)
     assert shown_first / result.num_words <= result.top3  # of three
 
 
 def test_with_a_cache_of_the_words_typed_before(native_library):
-    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    model = kerasptb.LanguageModel(len(WORDS), 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=VOCABULARY)
     ids = np.random.default_rng(0).choice(len(WORDS), 50, p=np.arange(1, 12) / 66)
     scores = []
     for t in range(1, len(ids)):
@@ -93,9 +93,9 @@ def test_with_a_cache_of_the_words_typed_before(native_library):
         scores.append(0.4 * own + 0.6 * counts)
     typist = Typist(VOCABULARY)
     typist.type(np.array(scores), ids[1:])
-    result = evaluate_keyboard(model, VOCABULARY, ids, cache=CacheSettings(theta=0.0, weight=0.6, window=9))
+    result = evaluate_keyboard(model, ids, cache=CacheSettings(theta=0.0, weight=0.6, window=9))
     assert result == typist.result()
-    assert result != evaluate_keyboard(model, VOCABULARY, ids)
+    assert result != evaluate_keyboard(model, ids)
 
 
 def test_a_word_that_is_never_shown_is_typed_in_full():
@@ -113,7 +113,7 @@ TEXT = "The zebra and us.\nThey then, a Zebra and 1989 a zebra\nzeta zebra and t
 @pytest.mark.parametrize("learn", [False, True])
 def test_a_text_of_ones_own(native_library, learn):
     """Typed letter by letter, and what was typed before read anew for each word."""
-    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    model = kerasptb.LanguageModel(len(WORDS), 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=VOCABULARY)
     pairs = [("<eos>", "<eos>"), *read_words(VOCABULARY, TEXT)]
     ids, keystrokes, best, characters, first = VOCABULARY.encode(word for word, _ in pairs), 0, 0, 0, 0
     before_sign = [pairs.index(("us", "us")), pairs.index(("then", "then"))]  # "us." and "then,"
@@ -123,21 +123,18 @@ def test_a_text_of_ones_own(native_library, learn):
             continue
         # A sign takes the place of a space that a suggestion wrote, and has a space after it.
         in_full, of_sign = (len(typed), 2) if t in before_sign else (len(typed) + 1, 0)
-        cache = WordCache(VOCABULARY).extended(pairs[:t] if learn else ())
-        p = cache.probabilities(model.next_word_probabilities(ids[:t][np.newaxis])[0])
-        order = [cache.word(i) for i in np.argsort(-p, kind="stable")]
-        order = [each.lower() for each in order if each not in ("<unk>", "<eos>", "N")]
-        needed = [
-            n + 1
-            for n in range(len(typed))
-            if word.lower() in [w for w in order if w.startswith(typed[:n].lower())][:3]
-        ]
-        shown = word.lower() in order and word != "N"
+        memory = Memory(()).extended(word for word, _ in pairs[:t]) if learn else None
+        p = np.log(model.next_word_probabilities(ids[:t][np.newaxis])[0])
+        found = run_search(Writer(VOCABULARY).keys(Context(np.zeros(0), p), "", 99, memory=memory), None)
+        order, forms = [each for each, _ in found.words], {typed, typed.lower(), word}  # no key makes a capital small
+        begun = ([w for w in order if w.lower().startswith(typed[:n].lower())] for n in range(len(typed)))
+        needed = [n + 1 for n, words in enumerate(begun) if forms & set(words[:3])]
+        shown = bool(forms & set(order)) and word != "N"
         keystrokes += of_sign + (min([*needed, in_full]) if shown else in_full)
         best += of_sign + (1 if shown else in_full)
         characters += of_sign + in_full
-        first += shown and order[0] == word.lower()
-    result = evaluate_keyboard_on_text(model, VOCABULARY, TEXT, learn=learn)
+        first += shown and order[0] in forms
+    result = evaluate_keyboard_on_text(model, TEXT, learn=learn)
     assert (result.num_keystrokes, result.num_characters) == (keystrokes, characters)
     assert result.savings_ceiling == pytest.approx(1 - best / characters)
     assert result.top1 * result.num_words == pytest.approx(first)
@@ -146,36 +143,40 @@ def test_a_text_of_ones_own(native_library, learn):
 
 def test_a_clitic_is_typed_where_it_stands(native_library):
     vocabulary = Vocabulary(["<eos>", "<unk>", "do", "n't", "go"])
-    model = kerasptb.LanguageModel(5, embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
-    result = evaluate_keyboard_on_text(model, vocabulary, '"don\u2019t go"', keys=4)
-    # Every word of the vocabulary is on a key: `"`, d and do, n and n't, go, `"`, the space.
-    assert (result.num_words, result.num_characters, result.num_keystrokes) == (2, 11, 1 + 2 + 2 + 1 + 2)
+    model = kerasptb.LanguageModel(5, 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=vocabulary)
+    result = evaluate_keyboard_on_text(model, '"don\u2019t go"', keys=4)
+    # Every word of the vocabulary is on a key: `"`, d and do, n't, go, `"`, the space. The keys look for n't after n'.
+    assert (result.num_words, result.num_characters, result.num_keystrokes) == (2, 11, 1 + 2 + 3 + 1 + 2)
     assert result.savings_ceiling == pytest.approx(1 - 8 / 11)
     assert result.top3 <= 0.5  # nothing is shown after a quotation mark before the first letter
 
 
 def test_learning_from_ids(native_library):
-    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3, seed=1)
+    model = kerasptb.LanguageModel(len(WORDS), 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=VOCABULARY)
     ids = np.random.default_rng(0).choice(len(WORDS), 50, p=np.arange(1, 12) / 66)
-    scores = []
+    keystrokes = 0
     for t in range(1, len(ids)):
-        cache = WordCache(VOCABULARY, ids[:t])
-        scores.append(cache.probabilities(model.next_word_probabilities(ids[:t][np.newaxis].astype("int32"))[0]))
-    typist = Typist(VOCABULARY)
-    typist.type(np.array(scores), ids[1:])
-    assert evaluate_keyboard(model, VOCABULARY, ids, learn=True) == typist.result()
+        if (word := WORDS[ids[t]]) == "<eos>":
+            continue
+        memory = Memory().extended(WORDS[i] for i in ids[:t])
+        p = np.log(model.next_word_probabilities(ids[:t][np.newaxis].astype("int32"))[0])
+        found = run_search(Writer(VOCABULARY).keys(Context(np.zeros(0), p), "", 99, memory=memory), None)
+        order = [each for each, _ in found.words]
+        begun = ([w for w in order if w.lower().startswith(word[:n].lower())] for n in range(len(word)))
+        keystrokes += min([n + 1 for n, words in enumerate(begun) if word in words[:3]], default=len(word) + 1)
+    assert evaluate_keyboard(model, ids, learn=True).num_keystrokes == keystrokes
 
 
 def test_what_cannot_be_typed():
-    model = kerasptb.LanguageModel(len(WORDS), embedding_size=8, units=8, batch_size=2, num_steps=3)
-    with pytest.raises(ValueError, match=r"the model's vocabulary, of 11 words\. Received: one of 3"):
-        evaluate_keyboard(model, Vocabulary(["a", "b", "c"]), [0, 1, 2])
+    model = kerasptb.LanguageModel(len(WORDS), 8, 8, batch_size=2, num_steps=3, tokenizer=VOCABULARY)
+    with pytest.raises(ValueError, match="knows its tokenizer"):
+        evaluate_keyboard(kerasptb.LanguageModel(3, 8, 8, batch_size=2, num_steps=3), [0, 1, 2])
     with pytest.raises(DataError, match="at least two words"):
-        evaluate_keyboard(model, VOCABULARY, [0])
+        evaluate_keyboard(model, [0])
     for text in ("  ", "\n\n"):
         with pytest.raises(DataError, match="at least one word to type"):
-            evaluate_keyboard_on_text(model, VOCABULARY, text)
+            evaluate_keyboard_on_text(model, text)
     with pytest.raises(ValueError, match=r"Received: both"):
-        evaluate_keyboard(model, VOCABULARY, [0, 1], cache=CacheSettings(0.1, 0.1), learn=True)
+        evaluate_keyboard(model, [0, 1], cache=CacheSettings(0.1, 0.1), learn=True)
     with pytest.raises(ValueError, match="keys"):
         Typist(VOCABULARY, keys=0)

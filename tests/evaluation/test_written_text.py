@@ -5,7 +5,6 @@ import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.tokenizer import EOS
-from kerasptb.data.word_search import pieces_of
 from kerasptb.evaluation import (
     CacheSettings,
     DynamicSettings,
@@ -13,12 +12,11 @@ from kerasptb.evaluation import (
     evaluate_dynamic,
     evaluate_keyboard,
     evaluate_keyboard_on_text,
+    keyboard,
     reading,
-    written_text,
 )
-from kerasptb.evaluation.written_text import find_units, read_parts
-from kerasptb.generation import suggest
 from kerasptb.models import LanguageModel
+from kerasptb.reading import ModelReader, pieces_of, search_words, suggest
 
 LINES = ["The cat (a cat) sat.", "", 'It cost $ 5: the café\'s "hat!"']
 TEXT = "\n".join(LINES)
@@ -31,7 +29,7 @@ def subwords():
 
 @pytest.fixture(scope="module")
 def model(subwords, native_library):
-    return LanguageModel(len(subwords), 6, (6,), batch_size=2, num_steps=5, init_scale=2.0, seed=3)
+    return LanguageModel(len(subwords), 6, (6,), batch_size=2, num_steps=5, init_scale=2.0, seed=3, tokenizer=subwords)
 
 
 class Phone:
@@ -57,7 +55,7 @@ class Phone:
 
 def test_against_a_phone(model, subwords):
     def suggestions(text):
-        return [each.word for each in suggest(model, subwords, text, k=3, exclude=(), complete=True)]
+        return [each.word for each in suggest(model, text, k=3, exclude=(), complete=True)]
 
     phone = Phone(suggestions, keys=2)
     for line in filter(None, LINES):
@@ -77,7 +75,7 @@ def test_against_a_phone(model, subwords):
             phone.letter(" ")
         phone.text, phone.space_is_there = phone.text[:-1] + "\n", False
     assert phone.text == "".join(f"{line}\n" for line in LINES if line)
-    result = evaluate_keyboard_on_text(model, subwords, TEXT, keys=2)
+    result = evaluate_keyboard_on_text(model, TEXT, keys=2)
     assert result.num_keystrokes == phone.pressed
     assert result.num_characters == sum(len(part) + 1 for part in TEXT.split())
     assert result.num_words == len(TEXT.split())
@@ -86,12 +84,12 @@ def test_against_a_phone(model, subwords):
 
 def test_the_parts_of_a_text(subwords):
     ids = subwords.encode_typed("The cat (a café's).\nIt")
-    parts = list(read_parts(subwords, ids))
+    parts = subwords.parts_of(ids)
     texts = [[unit and unit.text for unit in part] for part in parts]
     assert texts == [[None], ["The"], ["cat"], ["(", "a"], ["café's", ")", "."], [None], ["It"]]
     units = [unit for part in parts for unit in part if unit]
     assert [unit.text for unit in units if unit.lead == " "] == ["The", "cat", "(", "café's", "It"]
-    assert [unit.text for unit in units if not unit.can_be_shown] == [")", "."]
+    assert [unit.text for unit in units if unit.shown_from] == ["a", ")", "."]
     for unit in units:
         if unit.end is not None:
             written = b"".join(subwords.pieces[i] for i in ids[unit.context : unit.end])
@@ -102,14 +100,14 @@ def test_words_and_subwords_type_the_same(model, subwords):
     """The same words and characters; what names no word is typed in full, and on no key."""
     text = "it cost <unk> 's cat\nthe N cats <unk> sat N\n"
     vocabulary = Vocabulary.from_tokens([*text.split(), EOS])
-    of_words = LanguageModel(len(vocabulary), 4, (4,), batch_size=1, num_steps=5, seed=0)
+    of_words = LanguageModel(len(vocabulary), 4, (4,), batch_size=1, num_steps=5, seed=0, tokenizer=vocabulary)
     for learn in (False, True):
         ids = vocabulary.encode(text)
         results = [
-            evaluate_keyboard(of_words, vocabulary, ids, learn=learn),
-            evaluate_keyboard(model, subwords, subwords.encode(text), learn=learn),
-            evaluate_keyboard_on_text(model, subwords, TEXT, learn=learn),
-            evaluate_keyboard_on_text(of_words, vocabulary, TEXT, learn=learn),
+            evaluate_keyboard(of_words, ids, learn=learn),
+            evaluate_keyboard(model, subwords.encode(text), learn=learn),
+            evaluate_keyboard_on_text(model, TEXT, learn=learn),
+            evaluate_keyboard_on_text(of_words, TEXT, learn=learn),
         ]
         sizes = [(each.num_words, each.num_characters) for each in results]
         assert sizes[0] == sizes[1] == (10, len(text) - len("it "))  # the first word is read only
@@ -122,45 +120,49 @@ def test_words_and_subwords_type_the_same(model, subwords):
 @pytest.mark.slow
 def test_words_typed_before_are_shown_even_if_the_model_would_not(model, subwords):
     text = "Quagga sat.\nThe quagga sat.\nThe quagga sat."
-    as_trained, learned = (evaluate_keyboard_on_text(model, subwords, text, learn=learn) for learn in (False, True))
+    as_trained, learned = (evaluate_keyboard_on_text(model, text, learn=learn) for learn in (False, True))
     assert learned.num_keystrokes < as_trained.num_keystrokes
     assert learned.top1 > as_trained.top1
     # The last line is known word by word: three keys, the full stop and the space after it.
-    before = evaluate_keyboard_on_text(model, subwords, text[: text.rindex("\n")], learn=True)
+    before = evaluate_keyboard_on_text(model, text[: text.rindex("\n")], learn=True)
     assert learned.num_keystrokes - before.num_keystrokes == 5
 
 
 def test_the_result_is_the_same_in_any_blocks(model, subwords, monkeypatch):
     ids = subwords.encode_typed(TEXT)
-    units = [unit for part in read_parts(subwords, ids) for unit in part]
-    expected = find_units(model, subwords, ids, units, 2, learn=False)
-    for module, name, value in ((reading, "_BLOCK", 7), (written_text, "_SCORES", 1), (reading, "_ROWS", 2)):
+    parts = subwords.parts_of(ids)
+
+    def find():
+        shown = keyboard._find_all(ModelReader(model), ids, parts, 2, None, learn=False)
+        return [shown.get(id(unit)) for part in parts for unit in part]
+
+    expected = find()
+    for module, name, value in ((reading, "_BLOCK", 7), (keyboard, "_SCORES", 1), (keyboard, "_ROWS", 2)):
         monkeypatch.setattr(module, name, value)
-    assert find_units(model, subwords, ids, units, 2, learn=False) == expected
-    assert {shown.typed for shown in expected} > {None, 0, 1}
+    assert find() == expected
+    assert {shown.typed for shown in expected if shown} > {None, 0, 1}
 
 
 def test_contexts_are_those_of_a_text_that_is_read_from_the_beginning(model, subwords, monkeypatch):
     monkeypatch.setattr(reading, "_BLOCK", 10)
-    ids, reader, places = subwords.encode_typed(TEXT)[:25], reading.Reader(model), []
-    for start, hidden, states in reader.blocks(ids):
+    ids, reader, places = subwords.encode_typed(TEXT)[:25], ModelReader(model), []
+    for start, hidden, states in reading.read_blocks(reader, ids):
         places.append(start)
         for i, context in enumerate(reader.contexts(hidden, states)):
             probabilities, state = model.stateless_next_word_probabilities(ids[np.newaxis, : start + i + 1])
             np.testing.assert_allclose(np.exp(context.log_probabilities), probabilities[0], rtol=1e-4)
-            for mine, expected in zip(context.state, (each for layer in state for each in layer), strict=True):
-                np.testing.assert_allclose(mine, expected[0], atol=1e-5)
+            expected = np.concatenate([each[0] for layer in state for each in layer])
+            np.testing.assert_allclose(context.state, expected, atol=1e-5)
     assert places == [0, 10, 20]
 
 
 def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model, subwords):
-    pieces, reader = pieces_of(subwords), reading.Reader(model)
-    _, hidden, states = next(reader.blocks(subwords.encode_typed("The")))
-    context = reader.contexts(hidden, states)[-1]
+    pieces, reader = pieces_of(subwords), ModelReader(model)
+    context = reader.read_typed("The")
 
     def search(**how):
-        made = written_text.search_words(pieces, context, lambda each: each.log_probabilities, " c", 9, **how)
-        return next(result for _, result in written_text.run_searches([(0, made)], reader.extend, 1)).words
+        made = search_words(pieces, context, " c", 9, **how)
+        return next(result for _, result in keyboard.run_searches([(0, made)], reader.after, 1)).words
 
     everything = search()
     least = everything[3][1]
@@ -170,20 +172,20 @@ def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model
 @pytest.mark.slow
 def test_characters_are_typed_too(native_library):
     characters = Subwords.characters()
-    model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=2.0, seed=0)
-    result = evaluate_keyboard_on_text(model, characters, "a cat's hat", learn=True)
+    model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=2.0, seed=0, tokenizer=characters)
+    result = evaluate_keyboard_on_text(model, "a cat's hat", learn=True)
     assert (result.num_words, result.num_characters) == (3, 12)
     # A long word that was typed before is completed, however many characters are typed of it.
-    assert evaluate_keyboard_on_text(model, characters, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
+    assert evaluate_keyboard_on_text(model, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
 
 
 @pytest.mark.parametrize("learn", [False, True])
 def test_keys_show_the_first_word_of_a_paragraph_in_characters(native_library, learn):
     characters = Subwords.characters()
-    model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=0.0)
+    model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=0.0, tokenizer=characters)
     # "t" is the likeliest word, everywhere.
     model.get_layer("logits").bias.assign([3.0 if piece in b"t \n" else -9.0 for piece in characters.pieces])
-    result = evaluate_keyboard_on_text(model, characters, "t t\nt t\nt", learn=learn)
+    result = evaluate_keyboard_on_text(model, "t t\nt t\nt", learn=learn)
     assert (result.num_words, result.top1, result.num_keystrokes) == (5, 1.0, 5)
 
 
@@ -205,8 +207,8 @@ def test_dynamic_evaluation_and_the_continuous_cache_read_subwords(model, subwor
 
 def test_what_cannot_be_typed(model, subwords):
     with pytest.raises(ValueError, match=r"for a model of words\. Received: one of subwords"):
-        evaluate_keyboard(model, subwords, [1, 2, 3], cache=CacheSettings(0.1, 0.1))
+        evaluate_keyboard(model, [1, 2, 3], cache=CacheSettings(0.1, 0.1))
     with pytest.raises(DataError, match="at least one word to type"):
-        evaluate_keyboard_on_text(model, subwords, " \n\n")
+        evaluate_keyboard_on_text(model, " \n\n")
     with pytest.raises(ValueError, match="keys"):
-        evaluate_keyboard(model, subwords, [1, 2, 3], keys=0)
+        evaluate_keyboard(model, [1, 2, 3], keys=0)

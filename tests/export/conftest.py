@@ -29,7 +29,17 @@ def model(vocabulary):
     """A model of two layers whose probabilities are far from even, so that a wrong word shows."""
     from kerasptb.models import LanguageModel
 
-    model = LanguageModel(len(vocabulary), 8, (11, 9), batch_size=3, num_steps=5, init_scale=1.0, keep_prob=0.5, seed=4)
+    model = LanguageModel(
+        len(vocabulary),
+        8,
+        (11, 9),
+        batch_size=3,
+        num_steps=5,
+        init_scale=1.0,
+        keep_prob=0.5,
+        seed=4,
+        tokenizer=vocabulary,
+    )
     model.compile()
     return model
 
@@ -39,7 +49,7 @@ def saved_model(model, vocabulary, tmp_path_factory):
     """The folder of the model as a SavedModel."""
     from kerasptb.export import export_saved_model
 
-    return export_saved_model(model, tmp_path_factory.mktemp("exports") / "saved_model", vocabulary)
+    return export_saved_model(model, tmp_path_factory.mktemp("exports") / "saved_model")
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +73,7 @@ def subword_model(subwords):
     """A model of one layer, whose probabilities are far from even."""
     from kerasptb.models import LanguageModel
 
-    model = LanguageModel(len(subwords), 8, 9, batch_size=3, num_steps=5, init_scale=1.0, seed=4)
+    model = LanguageModel(len(subwords), 8, 9, batch_size=3, num_steps=5, init_scale=1.0, seed=4, tokenizer=subwords)
     model.compile()
     return model
 
@@ -74,6 +84,6 @@ def subword_exports(subword_model, subwords, tmp_path_factory):
     from kerasptb.export import export_litert, export_saved_model
 
     folder = tmp_path_factory.mktemp("subwords")
-    export_saved_model(subword_model, folder / "models" / "novel" / "1", subwords)
-    export_litert(subword_model, folder / "novel.tflite", subwords)
+    export_saved_model(subword_model, folder / "models" / "novel" / "1")
+    export_litert(subword_model, folder / "novel.tflite")
     return folder

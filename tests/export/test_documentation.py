@@ -126,7 +126,7 @@ def test_the_snippets_run(name, targets, model, vocabulary, tmp_path, monkeypatc
     function_of(name)(model, targets[name], vocabulary)
     exec(compile(snippet, "docs/export.md", "exec"), {})
     exclude = ("<unk>",) if name == "saved-model" else ()
-    expected = kerasptb.suggest(model, vocabulary, "the company said", 3, exclude=exclude)
+    expected = kerasptb.suggest(model, "the company said", 3, exclude=exclude)
     assert str([suggestion.word for suggestion in expected]) in capsys.readouterr().out
 
 
@@ -155,7 +155,7 @@ def test_the_snippets_of_subwords_take_text_and_find_whole_words(
     likeliest = str([subwords.decode([token]) for token in best])
     assert capsys.readouterr().out == f"{likeliest} Once upon a{subwords.pieces[best[0]].decode(errors='replace')}\n"
     exec(compile(words, "docs/export.md", "exec"), names)
-    expected = kerasptb.suggest(subword_model, subwords, "Once upon a ti", 3, complete=True)
+    expected = kerasptb.suggest(subword_model, "Once upon a ti", 3, complete=True)
     found = ast.literal_eval(capsys.readouterr().out)
     assert [word for word, _ in found] == [suggestion.word for suggestion in expected]
     assert all(word.startswith("ti") for word, _ in found)

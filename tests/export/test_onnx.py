@@ -13,7 +13,7 @@ TOKENS = np.random.default_rng(0).integers(0, 53, (3, 12)).astype("int32")
 @pytest.fixture(scope="module")
 def path(model, vocabulary, tmp_path_factory):
     pytest.importorskip("onnx", reason="onnx is not installed")
-    return export_onnx(model, tmp_path_factory.mktemp("onnx") / "model.onnx", vocabulary)
+    return export_onnx(model, tmp_path_factory.mktemp("onnx") / "model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_one_layer_is_exported_too(tmp_path, projection):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
     words = Vocabulary(["<unk>", "<eos>", *"abcdefg"])
-    model = LanguageModel(len(words), 4, 5, 3, 2, init_scale=1.0, seed=1, projection=projection)
-    path = export_onnx(model, tmp_path / "model.onnx", words)
+    model = LanguageModel(len(words), 4, 5, 3, 2, init_scale=1.0, seed=1, projection=projection, tokenizer=words)
+    path = export_onnx(model, tmp_path / "model.onnx")
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(
         run(session, TOKENS % 9)[0], model.predict(TOKENS % 9, batch_size=3, verbose=0), atol=1e-5
@@ -74,7 +74,7 @@ def test_the_words_are_beside_it(path, vocabulary):
 
 def test_a_tokenizer_is_beside_it_where_tokens_are_no_words(subword_model, subwords, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
-    path = export_onnx(subword_model, tmp_path / "novel.onnx", subwords)
+    path = export_onnx(subword_model, tmp_path / "novel.onnx")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["novel.onnx", "novel.tokenizer.json"]
     assert Subwords.load(tmp_path / "novel.tokenizer.json") == subwords
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -86,12 +86,12 @@ def test_a_tokenizer_is_beside_it_where_tokens_are_no_words(subword_model, subwo
 def test_without_onnx_the_error_says_what_to_install(model, vocabulary, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match=r"pip install onnx onnxruntime"):
-        export_onnx(model, tmp_path / "model.onnx", vocabulary)
+        export_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_files_that_exist_are_kept(path, model, vocabulary):
     before = path.read_bytes()
     with pytest.raises(ExportError, match=r"model\.onnx, which exists"):
-        export_onnx(model, path, vocabulary)
+        export_onnx(model, path)
     assert path.read_bytes() == before

@@ -13,11 +13,10 @@ from absl.testing import flagsaver
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.tools import saved_model_cli
 
-from kerasptb.data import Vocabulary, load_corpus, load_tokenizer
+from kerasptb.data import DataError, Vocabulary, load_corpus, load_tokenizer
 from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.export import ExportError, export_litert, export_saved_model
 from kerasptb.export.source import resolve
-from kerasptb.generation import encode_text
 from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
@@ -46,7 +45,7 @@ def test_a_process_with_nothing_but_tensorflow_gives_the_answers_of_the_trained_
     assert process.returncode == 0, process.stderr
     answers = json.loads(process.stdout)
     assert answers["keras_modules"] == ["keras", "kerasptb", "tf_keras"]  # the three that are blocked, nothing else
-    tokens = encode_text(vocabulary, TEXT)
+    tokens = vocabulary.encode_typed(TEXT)
     probabilities = model.next_word_probabilities(tokens[np.newaxis])[0]
     expected = {word: probabilities[i] for i, word in enumerate(vocabulary.words) if word != "<unk>"}
     assert answers["whole"] == pytest.approx(expected, abs=1e-5)
@@ -85,9 +84,9 @@ def test_saved_model_cli_runs_it(saved_model, loaded, capsys):
 def test_the_graph_holds_no_cudnn_and_no_native_operation(request, tmp_path, vocabulary, backend, precision):
     if backend == "native":
         request.getfixturevalue("native_library")
-    model = LanguageModel(len(vocabulary), 4, (5, 3), 2, 3, backend=backend, precision=precision)
+    model = LanguageModel(len(vocabulary), 4, (5, 3), 2, 3, backend=backend, precision=precision, tokenizer=vocabulary)
     model.predict(np.zeros((2, 3), "int32"), verbose=0)
-    found = operations(export_saved_model(model, tmp_path / "exported", vocabulary))
+    found = operations(export_saved_model(model, tmp_path / "exported"))
     assert "MatMul" in found
     foreign = ("cudnn", "xla", "custom", "pyfunc", "kerasptb", "mkl")
     assert not [name for name in found if any(part in name.lower() for part in foreign)]
@@ -119,7 +118,7 @@ def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, mo
     assert not (tmp_path / "exported").exists()
     save_weights(model, run.weights_path("best"))
     for source in (run, run.folder):
-        found, words = resolve(source, None)
+        found, words = resolve(source)
         assert words == vocabulary
         for weights, expected in zip(found.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(weights, expected)
@@ -127,7 +126,7 @@ def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, mo
     assert export_saved_model(str(run.folder), folder) == folder
     loaded = tf.saved_model.load(str(folder))
     result = loaded.predict_next(["the"], 1)
-    probabilities = model.next_word_probabilities(encode_text(vocabulary, "the")[np.newaxis])[0]
+    probabilities = model.next_word_probabilities(vocabulary.encode_typed("the")[np.newaxis])[0]
     assert float(result["probabilities"][0, 0]) == pytest.approx(probabilities.max(), abs=1e-5)
 
 
@@ -159,14 +158,14 @@ def test_nothing_is_written_over(tmp_path, model, vocabulary, kind):
         target.symlink_to(tmp_path / "nowhere")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ExportError, match=r"new or empty folder.*Received: .*target"):
-        export_saved_model(model, target, vocabulary)
+        export_saved_model(model, target)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["a[1]", "a\\b"])
 def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, model, vocabulary, name):
     with pytest.raises(ExportError, match=rf"with the character {re.escape(name[1])}\. Received: "):
-        export_saved_model(model, tmp_path / name, vocabulary)
+        export_saved_model(model, tmp_path / name)
     with pytest.raises(ExportError, match=r"Received: "):
         model.export(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -175,8 +174,8 @@ def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, model, 
 def test_another_backend_of_keras_is_named(tmp_path, model, vocabulary, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     for export in (
-        lambda: export_saved_model(model, tmp_path / "exported", vocabulary),
-        lambda: export_litert(model, tmp_path / "exported.tflite", vocabulary),
+        lambda: export_saved_model(model, tmp_path / "exported"),
+        lambda: export_litert(model, tmp_path / "exported.tflite"),
         lambda: model.export(tmp_path / "exported"),
     ):
         with pytest.raises(ExportError, match="Received: KERAS_BACKEND=jax"):
@@ -189,35 +188,28 @@ def test_an_export_that_fails_leaves_nothing_behind(tmp_path, model, vocabulary,
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(OSError, match="no space"):
-        export_saved_model(model, tmp_path / "exported", vocabulary)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_model_needs_a_vocabulary_of_its_size(tmp_path, model, vocabulary):
-    with pytest.raises(ExportError, match="Received: vocabulary=None"):
         export_saved_model(model, tmp_path / "exported")
-    known = LanguageModel(**model.get_config())
-    known.tokenizer = vocabulary
-    assert resolve(known) == (known, vocabulary)
-    with pytest.raises(ExportError, match=r"vocabulary, of 53 words\. Received: one of 2"):
-        export_saved_model(model, tmp_path / "exported", Vocabulary(["a", "<unk>"]))
-
-
-def test_a_tokenizer_of_another_size_is_told_in_a_line(tmp_path, subword_model, vocabulary, subwords):
-    with pytest.raises(ExportError) as told:
-        export_litert(subword_model, tmp_path / "exported.tflite", vocabulary)
-    size = len(subwords)
-    assert str(told.value) == f"Expected the model's vocabulary, of {size} words. Received: one of 53"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_needs_a_tokenizer_of_its_size(tmp_path, model, vocabulary):
+    unknown = LanguageModel(**model.get_config())
+    with pytest.raises(ExportError, match="give a `tokenizer` where it is made"):
+        export_saved_model(unknown, tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+    unknown.tokenizer = vocabulary
+    assert resolve(unknown) == (unknown, vocabulary)
+    with pytest.raises(DataError, match=r"vocabulary, of 53 words\. Received: one of 2"):
+        LanguageModel(**model.get_config(), tokenizer=Vocabulary(["a", "<unk>"]))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("KERASPTB_DATA"), reason="KERASPTB_DATA names no folder with the Penn Treebank")
 def test_the_perplexity_of_ptb_through_score_is_that_of_evaluate(tmp_path):
     corpus = load_corpus("ptb")
-    model = LanguageModel(len(corpus.vocabulary), 8, (8, 8), 1, 20, init_scale=0.5, seed=1)
+    model = LanguageModel(len(corpus.vocabulary), 8, (8, 8), 1, 20, init_scale=0.5, seed=1, tokenizer=corpus.vocabulary)
     model.compile()
-    loaded = tf.saved_model.load(str(export_saved_model(model, tmp_path / "exported", corpus.vocabulary)))
+    loaded = tf.saved_model.load(str(export_saved_model(model, tmp_path / "exported")))
     ids = corpus.test[:20_000]
     result = loaded.score([corpus.vocabulary.decode(ids).replace(" <eos>", "\n")])
     assert int(result["num_words"][0]) == 20_000

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasptb.data import Subwords
 from kerasptb.evaluation import evaluate_perplexity
-from kerasptb.generation import encode_text, generate, suggest
+from kerasptb.reading import generate, suggest
 
 TEXTS = ["", "the company said", "The cat doesn't", "zebra zebra", "Mr. quick brown fox of the market 's over\nit is"]
 
@@ -25,7 +25,7 @@ def probabilities_by_word(result):
 def test_all_probabilities_are_those_of_the_trained_model(loaded, model, vocabulary):
     result = probabilities_by_word(loaded.predict_next(TEXTS, len(vocabulary) - 1))
     for text, row in zip(TEXTS, result, strict=True):
-        expected = model.next_word_probabilities(encode_text(vocabulary, text)[np.newaxis])[0]
+        expected = model.next_word_probabilities(vocabulary.encode_typed(text)[np.newaxis])[0]
         assert set(row) == set(vocabulary.words) - {"<unk>"}
         for word, probability in row.items():
             assert probability == pytest.approx(expected[vocabulary.word_to_id[word]], abs=1e-5)
@@ -34,7 +34,7 @@ def test_all_probabilities_are_those_of_the_trained_model(loaded, model, vocabul
 @pytest.mark.parametrize("text", TEXTS)
 def test_suggestions_are_those_of_suggest(loaded, model, vocabulary, text):
     result = loaded.predict_next([text], 4)
-    expected = suggest(model, vocabulary, text, 4)
+    expected = suggest(model, text, 4)
     assert words(result["words"]) == [[suggestion.word for suggestion in expected]]
     np.testing.assert_allclose(
         result["probabilities"][0], [suggestion.probability for suggestion in expected], atol=1e-5
@@ -45,14 +45,14 @@ def test_unk_is_not_suggested_even_if_it_is_the_likeliest(vocabulary, tmp_path):
     from kerasptb.export import export_saved_model
     from kerasptb.models import LanguageModel
 
-    model = LanguageModel(len(vocabulary), 4, 4, 1, 1, seed=0)
+    model = LanguageModel(len(vocabulary), 4, 4, 1, 1, seed=0, tokenizer=vocabulary)
     bias = np.zeros(len(vocabulary), "float32")
     bias[vocabulary.unk_id] = 5.0
     model.get_layer("logits").bias.assign(bias)
-    loaded = tf.saved_model.load(str(export_saved_model(model, tmp_path / "exported", vocabulary)))
+    loaded = tf.saved_model.load(str(export_saved_model(model, tmp_path / "exported")))
     result = loaded.predict_next(["the"], len(vocabulary) - 1)
     assert "<unk>" not in words(result["words"])[0]
-    unk_probability = model.next_word_probabilities(encode_text(vocabulary, "the")[np.newaxis])[0, vocabulary.unk_id]
+    unk_probability = model.next_word_probabilities(vocabulary.encode_typed("the")[np.newaxis])[0, vocabulary.unk_id]
     assert float(tf.reduce_sum(result["probabilities"])) == pytest.approx(1 - unk_probability, abs=1e-5)
     assert unk_probability > 0.5
     generated = loaded.generate([""] * 20, 20, 1.0, 0)["words"]
@@ -102,7 +102,7 @@ def state_arguments(state):
 def test_scores_are_the_log_probabilities_of_each_word_given_those_before(loaded, model, vocabulary):
     text = "The quick zebra doesn't sit"
     result = loaded.score([text])
-    tokens = encode_text(vocabulary, text)
+    tokens = vocabulary.encode_typed(text)
     assert words(result["words"]) == [["the", "quick", "<unk>", "does", "n't", "<unk>"]]
     assert result["num_words"].numpy().tolist() == [6]
     expected = [np.log(model.next_word_probabilities(tokens[np.newaxis, : i + 1])[0, tokens[i + 1]]) for i in range(6)]
@@ -131,7 +131,7 @@ def test_rows_without_words_score_one(loaded):
 def test_greedy_generation_is_that_of_generate(loaded, model, vocabulary):
     result = loaded.generate(["the company", "", "Mr. fox of the"], 12, 0.0, 0)
     for row, prompt in zip(words(result["words"]), ["the company", "", "Mr. fox of the"], strict=True):
-        assert row == generate(model, vocabulary, prompt, 12, temperature=0)
+        assert row == generate(model, prompt, 12, temperature=0)
 
 
 def test_the_seed_decides_what_is_drawn(loaded):
@@ -146,7 +146,7 @@ def test_the_seed_decides_what_is_drawn(loaded):
 def test_words_are_drawn_as_often_as_the_model_says(loaded, model, vocabulary, temperature):
     num_draws = 4000
     drawn = words(loaded.generate(["the cat"] * num_draws, 1, temperature, 3)["words"])
-    probabilities = model.next_word_probabilities(encode_text(vocabulary, "the cat")[np.newaxis])[0].astype("float64")
+    probabilities = model.next_word_probabilities(vocabulary.encode_typed("the cat")[np.newaxis])[0].astype("float64")
     probabilities[vocabulary.unk_id] = 0
     probabilities **= 1 / temperature
     probabilities /= probabilities.sum()

@@ -17,8 +17,12 @@ def vocabulary():
 
 
 @pytest.fixture(scope="module")
-def model():
-    return LanguageModel(len(WORDS), 6, (8, 8), batch_size=2, num_steps=3, init_scale=1.0, seed=0)
+def model(vocabulary):
+    return model_of(vocabulary)
+
+
+def model_of(vocabulary, units=(8, 8)):
+    return LanguageModel(len(WORDS), 6, units, batch_size=2, num_steps=3, init_scale=1.0, seed=0, tokenizer=vocabulary)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def session(tmp_path_factory, model, vocabulary):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
     def load(**form):
-        path = export_sherpa_onnx(model, tmp_path_factory.mktemp("onnx") / "lm.onnx", vocabulary, **form)
+        path = export_sherpa_onnx(model, tmp_path_factory.mktemp("onnx") / "lm.onnx", **form)
         return runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     return load
@@ -40,7 +44,7 @@ def test_token_by_token_the_log_probabilities_are_those_of_the_model(session, mo
     about = loaded.get_modelmeta().custom_metadata_map
     sizes = {name: int(about[name]) for name in ("num_layers", "hidden_size", "sos_id", "vocab_size")}
     assert sizes == {"num_layers": 2, "hidden_size": 8, "sos_id": 1, "vocab_size": 23}
-    for sentence, scored in zip(SENTENCES, score_sentences(model, vocabulary, SENTENCES), strict=True):
+    for sentence, scored in zip(SENTENCES, score_sentences(model, SENTENCES), strict=True):
         state = [np.zeros((2, 1, 8), "float32")] * 2
         token, values = sizes["sos_id"], []
         for following in [*vocabulary.encode(sentence), 1]:
@@ -68,7 +72,7 @@ def test_whole_sentences_have_their_cost(session, model, vocabulary):
     assert [value.name for value in loaded.get_inputs()] == ["x", "x_lens"]
     rows = [vocabulary.encode(sentence) for sentence in SENTENCES]
     lengths = np.array(list(map(len, rows)), "int64")
-    scored = list(score_sentences(model, vocabulary, SENTENCES))
+    scored = list(score_sentences(model, SENTENCES))
     expected = [-each.log10_probability * np.log(10) for each in scored]
     for padding in (0, 5, 22):
         x = np.full((len(rows), lengths.max()), padding, "int64")
@@ -80,13 +84,13 @@ def test_whole_sentences_have_their_cost(session, model, vocabulary):
 
 def test_layers_of_several_widths_have_no_state_in_one_tensor(tmp_path, vocabulary):
     pytest.importorskip("onnx", reason="onnx is not installed")
-    model = LanguageModel(len(WORDS), 6, (8, 6), batch_size=2, num_steps=3, seed=0)
+    model = model_of(vocabulary, (8, 6))
     with pytest.raises(ExportError, match=r"layers of one width.*--preset small.*Received: units=\(8, 6\)"):
-        export_sherpa_onnx(model, tmp_path / "lm.onnx", vocabulary)
-    assert export_sherpa_onnx(model, tmp_path / "lm.onnx", vocabulary, stateful=False).exists()
+        export_sherpa_onnx(model, tmp_path / "lm.onnx")
+    assert export_sherpa_onnx(model, tmp_path / "lm.onnx", stateful=False).exists()
     words = Vocabulary([*WORDS[:1], "other", *WORDS[2:]])
     with pytest.raises(ExportError, match="no <eos>"):
-        export_sherpa_onnx(model, tmp_path / "other.onnx", words, stateful=False)
+        export_sherpa_onnx(model_of(words), tmp_path / "other.onnx", stateful=False)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_ids_are_checked_against_the_recognisers(tmp_path, model, vocabulary, ch
     (tmp_path / "tokens.txt").write_text("\n".join(change(lines)) + "\n")
 
     def export():
-        return export_sherpa_onnx(model, tmp_path / "lm.onnx", vocabulary, tokens=tmp_path / "tokens.txt")
+        return export_sherpa_onnx(model, tmp_path / "lm.onnx", tokens=tmp_path / "tokens.txt")
 
     if message is None:
         assert export().exists()

@@ -21,14 +21,16 @@ def runtime():
 
 @pytest.fixture(scope="module")
 def model():
-    return LanguageModel(len(WORDS), 16, (16, 16), batch_size=2, num_steps=3, init_scale=1.0, seed=0)
+    return LanguageModel(
+        len(WORDS), 16, (16, 16), batch_size=2, num_steps=3, init_scale=1.0, seed=0, tokenizer=Vocabulary(WORDS)
+    )
 
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sherpa")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    export_sherpa_onnx(model, folder / "lm.onnx", Vocabulary(WORDS))
+    export_sherpa_onnx(model, folder / "lm.onnx")
     return folder
 
 
@@ -66,7 +68,7 @@ def test_the_log_probabilities_are_those_of_keras(hear, folder, model):
         found = hear(logits, lm=str(folder / "lm.onnx"), lm_scale=0.5)
         words = [WORDS[i] for i in ids]
         assert found["tokens"] == words
-        (scored,) = score_sentences(model, Vocabulary(WORDS), [" ".join(words)])
+        (scored,) = score_sentences(model, [" ".join(words)])
         expected = scored.token_log10_probabilities[:-1] * np.log(10)
         np.testing.assert_allclose(found["lm_probs"], expected, rtol=0, atol=1e-4)
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
 from kerasptb.export.text import TextReader
-from kerasptb.generation import encode_text
 from kerasptb.models.portable import ExportError
 
 SENTENCES = [
@@ -51,7 +50,7 @@ def read(reader, text):
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_the_graph_reads_a_text_as_python_does(reader, vocabulary, text):
-    assert read(reader, text) == encode_text(vocabulary, text).tolist()
+    assert read(reader, text) == vocabulary.encode_typed(text).tolist()
 
 
 _PIECES = st.sampled_from(
@@ -63,7 +62,7 @@ _PIECES = st.sampled_from(
 @given(st.lists(_PIECES, max_size=12).map("".join))
 @example("can't've")
 def test_the_graph_reads_any_mix_of_pieces_as_python_does(reader, vocabulary, text):
-    assert read(reader, text) == encode_text(vocabulary, text).tolist()
+    assert read(reader, text) == vocabulary.encode_typed(text).tolist()
 
 
 OWN_WORDS = "<eos> <unk> In in Paris , « » . — N'T don't 'm Inc Inc. ' - नमस्ते cafe\u0301 İz ız IZ 3.5 $ 字 ſ ( [ ] ^ \\"
@@ -84,7 +83,7 @@ def own(tmp_path_factory):
 @example("«In Paris, (don't) नमस्ते! cafe\u0301, [3.5] 'In' — ^İz IZ\\")
 def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
     vocabulary, reader = own
-    assert read(reader, text) == encode_text(vocabulary, text).tolist()
+    assert read(reader, text) == vocabulary.encode_typed(text).tolist()
 
 
 @pytest.mark.parametrize("locale", ["tr_TR.UTF-8", pytest.param("lt_LT.UTF-8", marks=pytest.mark.slow)])
@@ -105,11 +104,11 @@ def test_the_graph_reads_capitals_alike_in_every_locale(tmp_path, locale):
 def test_the_graph_parts_words_where_python_does(reader, vocabulary):
     spaces = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
     text = "".join(f"Mr.{space}" for space in spaces)  # splitting leaves none of the spaces
-    assert read(reader, text) == encode_text(vocabulary, text).tolist()
+    assert read(reader, text) == vocabulary.encode_typed(text).tolist()
 
 
 def test_an_end_of_line_at_the_end_ends_the_sentence(reader, vocabulary):
-    assert read(reader, "the cat\n") == [*encode_text(vocabulary, "the cat").tolist(), vocabulary.eos_id]
+    assert read(reader, "the cat\n") == [*vocabulary.encode_typed("the cat").tolist(), vocabulary.eos_id]
 
 
 def test_texts_of_a_batch_are_padded_with_zeros(reader, vocabulary):
@@ -123,7 +122,7 @@ def test_texts_of_a_batch_are_padded_with_zeros(reader, vocabulary):
 def test_bytes_that_are_no_utf8_are_read_as_an_unknown_sign(reader, vocabulary):
     eos, the, unk = (vocabulary.word_to_id[word] for word in ("<eos>", "the", "<unk>"))
     assert read(reader, b"the \xff\xfe the") == [eos, the, the]
-    assert read(reader, b"the a\xffb") == encode_text(vocabulary, "the a\ufffdb").tolist() == [eos, the, 6, unk]
+    assert read(reader, b"the a\xffb") == vocabulary.encode_typed("the a\ufffdb").tolist() == [eos, the, 6, unk]
 
 
 def test_words_and_ids_go_both_ways(reader, vocabulary):
@@ -150,7 +149,7 @@ def test_without_eos_texts_begin_with_their_first_word(tmp_path):
     vocabulary = Vocabulary(["<unk>", "a", "b"])
     vocabulary.save(tmp_path / "vocabulary.txt")
     reader = TextReader(vocabulary, tmp_path / "vocabulary.txt")
-    assert read(reader, "a b\na") == [1, 2, 1] == encode_text(vocabulary, "a b\na").tolist()
+    assert read(reader, "a b\na") == [1, 2, 1] == vocabulary.encode_typed("a b\na").tolist()
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least one word"):
         reader.encode(tf.constant(["a", " "]))
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kerasptb.serving.state_token", "tarfile"]):
+    from kerasptb.data.word_cache import WordCache
+
     import kerasptb
     from kerasptb.data import DataError, Vocabulary, load_corpus
-    from kerasptb.data.word_cache import WordCache
     from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
     from kerasptb.runs import RunError, load_run
     from kerasptb.serving.errors import StateError

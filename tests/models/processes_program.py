@@ -31,7 +31,7 @@ history = model.fit(
     callbacks=[ResetStates()],
 ).history
 predicted = model.predict(kerasptb.make_dataset(IDS[:60], 4, 7).take(1), verbose=0)
-vocabulary = Vocabulary([*map(str, range(48)), "<eos>", "<unk>"])
+model.tokenizer = Vocabulary([*map(str, range(48)), "<eos>", "<unk>"])
 refused = ""
 try:
     model.predict(IDS[:24].reshape(4, 6), batch_size=4, verbose=0)
@@ -60,7 +60,7 @@ print(
             "evaluated": model.evaluate(kerasptb.make_dataset(IDS[:200], 4, 7), verbose=0),
             "every word": kerasptb.evaluate_perplexity(model, IDS[:200], every_word=True),
             "predicted": np.asarray(predicted).sum(axis=(1, 2)).tolist(),
-            "suggested": [each.probability for each in kerasptb.suggest(model, vocabulary, "1 2 3", k=5)],
+            "suggested": [each.probability for each in kerasptb.suggest(model, "1 2 3", k=5)],
             "refused": refused,
             "told": told,
         }

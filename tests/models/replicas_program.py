@@ -45,13 +45,13 @@ def used(model):
     """What a model says when it is used."""
     few = kerasptb.make_dataset(IDS[:200], 4, 7)
     three = kerasptb.make_dataset(IDS[:200], 3, 7)  # rows that two replicas cannot divide
-    vocabulary = Vocabulary([*map(str, range(48)), "<eos>", "<unk>"])
+    model.tokenizer = Vocabulary([*map(str, range(48)), "<eos>", "<unk>"])
     return [
         model.evaluate(few, verbose=0),
         model.evaluate(three, verbose=0),
         kerasptb.evaluate_perplexity(model, IDS[:200], every_word=True),
         np.asarray(model.predict(IDS[:24].reshape(4, 6), batch_size=4, verbose=0)),
-        [each.probability for each in kerasptb.suggest(model, vocabulary, "1 2 3", k=5)],
+        [each.probability for each in kerasptb.suggest(model, "1 2 3", k=5)],
     ]
 
 

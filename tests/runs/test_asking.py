@@ -8,8 +8,8 @@ import pytest
 
 from kerasptb.data import Corpus, DataError, Subwords, Vocabulary
 from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, evaluate_perplexity, score_sentences
-from kerasptb.generation import generate_text, suggest
 from kerasptb.models import LanguageModel
+from kerasptb.reading import generate_text, suggest
 from kerasptb.runs import RunError
 from kerasptb.runs.weights import save_weights
 
@@ -25,12 +25,12 @@ def run(make_run, tmp_path):
 
 
 def test_a_run_answers_as_its_model_does(run):
-    model, vocabulary = run.load_model(), run.vocabulary
-    assert run.suggest("a b", k=3) == suggest(model, vocabulary, "a b", 3)
-    assert run.suggest("a", 2, complete=True) == suggest(model, vocabulary, "a", 2, complete=True)
-    assert run.generate("a", 7, seed=3) == generate_text(model, vocabulary, "a", 7, seed=3)
+    model = run.load_model()
+    assert run.suggest("a b", k=3) == suggest(model, "a b", 3)
+    assert run.suggest("a", 2, complete=True) == suggest(model, "a", 2, complete=True)
+    assert run.generate("a", 7, seed=3) == generate_text(model, "a", 7, seed=3)
     (one,) = run.score("a c nobody")
-    (same,) = score_sentences(model, vocabulary, ["a c nobody"])
+    (same,) = score_sentences(model, ["a c nobody"])
     assert one.log10_probability == same.log10_probability
     assert [each.sentence for each in run.score(["a", "b"])] == ["a", "b"]
     assert run.model is run.model
@@ -65,8 +65,7 @@ def test_a_run_adapts_with_settings_that_it_keeps(run, monkeypatch):
 def test_a_keras_file_holds_the_tokenizer(tmp_path, kind):
     tokenizers = {"words": Vocabulary(WORDS), "subwords": Subwords.train(["the cat sat"] * 3, 262), None: None}
     tokenizer = tokenizers[kind]
-    model = LanguageModel(vocabulary_size=len(tokenizer or WORDS), **SIZES)
-    model.tokenizer = tokenizer
+    model = LanguageModel(vocabulary_size=len(tokenizer or WORDS), **SIZES, tokenizer=tokenizer)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.tokenizer == tokenizer

@@ -86,14 +86,13 @@ def test_the_server_says_its_name(english):
     from fastapi.testclient import TestClient
 
     from kerasptb.serving.app import create_app
-    from kerasptb.serving.server import load_predictor
+    from kerasptb.serving.server import load_reader
 
-    with TestClient(create_app(load_predictor("english"), rate=None)) as client:
+    with TestClient(create_app(load_reader("english"), "english", rate=None)) as client:
         assert client.get("/version").json()["name"] == "english"
         answer = client.post("/v1/suggest", json={"text": "I would li", "k": 3}).json()
     assert answer["prefix"] == "li"
     assert answer["suggestions"][0]["word"] == "like"
-    assert load_predictor(english.folder).name == ""
 
 
 def test_a_training_begins_with_it(tmp_path, monkeypatch, capsys, no_steps, no_figures):

@@ -16,7 +16,9 @@ def package(make_run, tmp_path_factory):
     """A model of English as it is in the package, but small."""
     folder = tmp_path_factory.mktemp("package")
     subwords = Subwords.train([ENGLISH] * 2, 300)
-    model = kerasptb.LanguageModel(len(subwords), 6, (6,), batch_size=4, num_steps=5, tie_embeddings=True, seed=3)
+    model = kerasptb.LanguageModel(
+        len(subwords), 6, (6,), batch_size=4, num_steps=5, tie_embeddings=True, seed=3, tokenizer=subwords
+    )
     model.compile()
     training = {"preset": "auto", "epochs": 1}
     run = make_run(folder / "run", subwords, model.get_config(), data={"tokens": "subwords"}, training=training)

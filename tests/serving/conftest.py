@@ -4,64 +4,16 @@ import threading
 import time
 
 import pytest
+from small_readers import model, reader, saved_model, spelled, subworded, texts, vocabulary
 
-WORDS = (
-    "the <unk> N <eos> of to a in and 's that for it on n't by do does ca mr. u.s. company compare year yes "
-    "'re they 'll i 'd well-known café 日本 3 cat dog sat mat over quick brown fox then thus Anna %"
-)
-TEXTS = (
-    "",
-    "   ",
-    "the cat",
-    "The Cat sat on the mat ",
-    "I don't, they'll\nMr. Fox can't  do\tthat\n",
-    "\n\nA well-known café — 日本 \U0001f600 in 1987, 3.5% \x00 \u2028 of\u00a0it",
-    "a,b,c the\r\ncat\r\n",
-)
-
-
-@pytest.fixture(scope="session")
-def vocabulary():
-    from kerasptb.data import Vocabulary
-
-    return Vocabulary(WORDS.split())
-
-
-@pytest.fixture(scope="session")
-def model(vocabulary):
-    """A model of two layers whose probabilities are far from even, so that a wrong word shows."""
-    from kerasptb.models import LanguageModel
-
-    model = LanguageModel(len(vocabulary), 8, (11, 9), batch_size=1, num_steps=5, init_scale=1.0, seed=4)
-    model.compile()
-    return model
-
-
-@pytest.fixture(scope="session")
-def saved_model(model, vocabulary, tmp_path_factory):
-    """The folder of the model as a SavedModel."""
-    from kerasptb.export import export_saved_model
-
-    return export_saved_model(model, tmp_path_factory.mktemp("serving") / "saved_model", vocabulary)
-
-
-@pytest.fixture(scope="session")
-def predictor(saved_model):
-    from kerasptb.serving.predictor import Predictor
-
-    return Predictor.load(saved_model)
-
-
-@pytest.fixture(scope="session")
-def texts():
-    return TEXTS
+__all__ = ["model", "reader", "saved_model", "spelled", "subworded", "texts", "vocabulary"]
 
 
 class Server:
     """The application on a port of its own, which can be stopped and started again at the same address."""
 
-    def __init__(self, predictor, **settings):
-        self._predictor, self._settings = predictor, settings
+    def __init__(self, reader, **settings):
+        self._reader, self._settings = reader, settings
         self._port = 0
 
     @property
@@ -75,7 +27,7 @@ class Server:
 
         self._socket = socket.create_server(("127.0.0.1", self._port))
         self._port = self._socket.getsockname()[1]
-        app = create_app(self._predictor, **self._settings)
+        app = create_app(self._reader, **self._settings)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
@@ -92,12 +44,12 @@ class Server:
 
 
 @pytest.fixture
-def serving(predictor):
-    """A context manager of a running `Server`, of another predictor if one is given."""
+def serving(reader):
+    """A context manager of a running `Server`, of another reader if one is given."""
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
     @contextlib.contextmanager
-    def run(of=predictor, **settings):
+    def run(of=reader, **settings):
         server = Server(of, **settings)
         server.start()
         try:
@@ -106,40 +58,3 @@ def serving(predictor):
             server.stop()
 
     return run
-
-
-class Subworded:
-    """A tiny model of subwords, or of what another tokenizer has, far from even like `model`."""
-
-    def __init__(self, tokenizer=None):
-        from kerasptb.data import Subwords
-        from kerasptb.models import LanguageModel
-        from kerasptb.models.portable import PortableNetwork
-        from kerasptb.serving.predictor import Predictor
-
-        lines = ["The cat sat on the mat, and the cat's hat sat on it.", "A dog, (the dog) that sat, ran to the cat."]
-        self.tokenizer = tokenizer or Subwords.train(lines * 3, 290)
-        self.model = LanguageModel(len(self.tokenizer), 8, (11, 9), batch_size=1, num_steps=5, init_scale=1.0, seed=4)
-        self.model.compile()
-        # The bytes that no word here has are all but impossible, as after a training.
-        written = {bytes([byte]) for line in lines for byte in line.encode()}
-        chances = {True: 1.0, False: -9.0} | dict.fromkeys([b"\n", b",", b"."], 4.0)
-        pieces = self.tokenizer.pieces
-        self.model.get_layer("logits").bias.assign(
-            [3.0 if len(piece) > 1 else chances.get(piece, chances[piece in written]) for piece in pieces]
-        )
-        self.network = PortableNetwork(self.model)
-        self.predictor = Predictor(self.network, self.tokenizer)
-
-
-@pytest.fixture(scope="session")
-def subworded():
-    return Subworded()
-
-
-@pytest.fixture(scope="session")
-def spelled():
-    """A tiny model of characters."""
-    from kerasptb.data import Subwords
-
-    return Subworded(Subwords.characters())

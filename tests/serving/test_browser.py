@@ -113,11 +113,11 @@ def page(browser, serving):
         assert [entry for entry in complaints if not expected or expected not in entry["message"]] == []
 
 
-def best(predictor, text, beginning="", count=3):
+def best(reader, text, beginning="", count=3):
     """The words that the keys should show."""
-    context = predictor.extend([(predictor.initial, predictor.encode(text))])[0]
-    vocabulary = predictor.tokenizer.tokens
-    ranked = [vocabulary[i] for i in context.next_log_probabilities.argsort()[::-1]]
+    context = reader.read_typed(text)
+    vocabulary = reader.tokenizer.tokens
+    ranked = [vocabulary[i] for i in context.log_probabilities.argsort()[::-1]]
     if beginning:
         ranked = [word for word in ranked if word.lower().startswith(beginning) and word not in ("N", "<eos>")]
     else:
@@ -126,8 +126,8 @@ def best(predictor, text, beginning="", count=3):
     return [word for word in ranked if word != "<unk>"][:count]
 
 
-def test_an_empty_field_has_suggestions(page, predictor):
-    expected = [word for word in best(predictor, "", count=10) if word != "<eos>"][:3]
+def test_an_empty_field_has_suggestions(page, reader):
+    expected = [word for word in best(reader, "", count=10) if word != "<eos>"][:3]
     page.wait(lambda: len(page.words) == 3)
     assert [word.lower() for word in page.words] == [word.lower() for word in expected]
     assert page.words[0][0].isupper() or not expected[0][0].isalpha()
@@ -138,18 +138,18 @@ def test_an_empty_field_has_suggestions(page, predictor):
     assert page.coloured == []
 
 
-def test_suggestions_follow_the_text(page, predictor):
+def test_suggestions_follow_the_text(page, reader):
     page.type("The cat ")
-    expected = ["." if word == "<eos>" else word for word in best(predictor, "The cat ")]
+    expected = ["." if word == "<eos>" else word for word in best(reader, "The cat ")]
     page.wait(lambda: page.words == expected)
     page.type("sat on ")
-    expected = ["." if word == "<eos>" else word for word in best(predictor, "The cat sat on ")]
+    expected = ["." if word == "<eos>" else word for word in best(reader, "The cat sat on ")]
     page.wait(lambda: page.words == expected)
 
 
-def test_a_tapped_word_completes_the_prefix_and_keeps_its_casing(page, predictor):
+def test_a_tapped_word_completes_the_prefix_and_keeps_its_casing(page, reader):
     page.type("On Th")
-    expected = ["Th" + word[2:] for word in best(predictor, "On", "th")]
+    expected = ["Th" + word[2:] for word in best(reader, "On", "th")]
     page.wait(lambda: page.words == expected)
     page.keys[1].click()
     assert page.value == f"On {expected[1]} "
@@ -187,10 +187,10 @@ def test_a_word_is_put_where_the_caret_is(page):
     assert page.value == f"on {first}  mat"
 
 
-def test_surprise_is_shown_for_each_whole_word(page, predictor):
+def test_surprise_is_shown_for_each_whole_word(page, reader):
     page.type("The cat, zebra don't mat")
     page.wait(lambda: len(page.coloured) == 4)
-    values = predictor.score(predictor.encode("The cat, zebra don't "))
+    values = reader.score(reader.begin(), reader.tokenizer.encode_typed("The cat, zebra don't ")[1:])
     bits = [-value / 0.6931472 for value in (values[0], values[1], values[2], values[3] + values[4])]
     for (word, strength), expected, value in zip(page.coloured, ("The", "cat,", "zebra", "don't"), bits, strict=True):
         assert word == expected
@@ -443,7 +443,7 @@ def test_how_a_word_is_put_into_a_text_as_it_is_written(page, word, prefix, befo
 
 
 def test_a_text_as_it_is_written(browser, serving, subworded):
-    with serving(of=subworded.predictor, rate=None) as server:
+    with serving(of=subworded.reader, rate=None) as server:
         page = Page(browser, server.url)
         name = f"a language model of {len(subworded.tokenizer)} subwords"
         page.wait(lambda: browser.find_element(By.ID, "model").text == name)
@@ -464,11 +464,11 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
 
 @pytest.mark.parametrize("width", [390, 1000])
 def test_the_model_of_english_is_named_and_begun_with(browser, serving, width):
-    from kerasptb.serving.server import load_predictor
+    from kerasptb.serving.server import load_reader
 
     browser.set_window_size(width, 800)
     try:
-        with serving(load_predictor("english")) as server:
+        with serving(load_reader("english"), name="english") as server:
             page = Page(browser, server.url)
             page.wait(lambda: page.browser.find_element(By.ID, "model").text)
             name = "the model of English that comes with kerasptb, of 8,000 subwords"

@@ -23,7 +23,7 @@ from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.runs.weights import save_weights
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import _allow_many_connections, _listen, _make_server, load_predictor
+from kerasptb.serving.server import _allow_many_connections, _listen, _make_server, load_reader
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -35,7 +35,7 @@ def ask(url, path, body=None, headers=()):
         return json.load(response)
 
 
-def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model, predictor, tmp_path):
+def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model, reader, tmp_path):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     folder = Path(shutil.copytree(saved_model, tmp_path / "model"))
     command = [sys.executable, "-m", "kerasptb", "serve", str(folder), "--port", "0", "--rate", "3"]
@@ -59,13 +59,13 @@ def test_the_command_serves_a_saved_model_until_it_is_interrupted(saved_model, p
             assert int(refused.value.headers["Retry-After"]) >= 1
             refused.value.close()
             # Another model in the folder is served at a signal, and one that is broken is not.
-            assert ask(url, "version")["model"] == predictor.fingerprint
+            assert ask(url, "version")["model"] == reader.fingerprint
             vocabulary = folder / "assets" / "vocabulary.txt"
-            Vocabulary(predictor.tokenizer.tokens[::-1]).save(vocabulary)
+            Vocabulary(reader.tokenizer.tokens[::-1]).save(vocabulary)
             process.send_signal(signal.SIGHUP)
             assert process.stdout.readline() == f"Serving {folder} as it is now\n"
             other = ask(url, "version")["model"]
-            assert other != predictor.fingerprint
+            assert other != reader.fingerprint
             vocabulary.unlink()
             process.send_signal(signal.SIGHUP)
             assert process.stderr.readline().startswith(
@@ -192,9 +192,9 @@ def test_a_body_that_goes_on_after_its_refusal_keeps_no_connection(monkeypatch, 
                 time.sleep(0.02)
 
 
-def test_a_connection_goes_on_after_a_refusal(predictor):
+def test_a_connection_goes_on_after_a_refusal(reader):
     app = pytest.importorskip("kerasptb.serving.app", reason="the extra `serve` is not installed")
-    app = app.create_app(predictor, rate=0.25, allowed_hosts=())
+    app = app.create_app(reader, rate=0.25, allowed_hosts=())
     body, headers = b'{"text": ""}', {"Content-Type": "application/json"}
     with listening_with(app) as address, contextlib.closing(http.client.HTTPConnection(*address, 20)) as client:
         connections = []
@@ -333,8 +333,8 @@ def test_as_many_connections_as_may_be():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_many_clients_at_once_are_answered_as_one(serving, predictor):
-    texts = [f"the {word} " for word in predictor.tokenizer.tokens if word[0].isalpha()]
+def test_many_clients_at_once_are_answered_as_one(serving, reader):
+    texts = [f"the {word} " for word in reader.tokenizer.tokens if word[0].isalpha()]
     with serving(rate=None) as server:
         alone = [ask(server.url, "v1/suggest", {"text": text}) for text in texts]
     with serving(rate=None) as server:
@@ -354,11 +354,11 @@ def test_many_clients_at_once_are_answered_as_one(serving, predictor):
             assert abs(row["probability"] - row_of_other["probability"]) < 1e-6
 
 
-def test_a_run_is_served_as_its_export(model, vocabulary, predictor, make_run, tmp_path):
+def test_a_run_is_served_as_its_export(model, vocabulary, reader, make_run, tmp_path):
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
     run = make_run(tmp_path / "run", vocabulary, {name: getattr(model, name) for name in arguments})
     save_weights(model, run.weights_path("best"))
-    assert load_predictor(run.folder).fingerprint == predictor.fingerprint
+    assert load_reader(run.folder).fingerprint == reader.fingerprint
 
 
 def test_the_guides_client_works(serving, capsys):
@@ -420,7 +420,7 @@ def test_who_closes_the_terminal_stops_the_server(monkeypatch):
 def test_an_address_of_version_6_stands_in_brackets(monkeypatch, tmp_path, capsys):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     nothing = SimpleNamespace(state=SimpleNamespace(engine=None), run=lambda sockets: None)
-    for name in ("server.load_predictor", "app.create_app", "server._make_server"):
+    for name in ("server.load_reader", "app.create_app", "server._make_server"):
         monkeypatch.setattr(f"kerasptb.serving.{name}", lambda *_: nothing)
     monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: socket.create_server(("127.0.0.1", 0)))
     serve(tmp_path, host="::1", port=0)
@@ -432,11 +432,11 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     seen = []
 
-    def create_app(predictor, rate, hosts):
+    def create_app(reader, name, rate, hosts):
         seen.append(rate)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kerasptb.serving.server.load_predictor", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda folder: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, port=0, rate=asked)
@@ -465,7 +465,7 @@ def test_a_client_is_whom_a_proxy_names_that_is_known(monkeypatch, tmp_path, pro
         raise KeyboardInterrupt
 
     app.state = SimpleNamespace(engine=None)
-    monkeypatch.setattr("kerasptb.serving.server.load_predictor", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda folder: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", lambda *_: app)
     monkeypatch.setattr("kerasptb.serving.server._make_server", make_server)
     serve(tmp_path, port=0, proxies=proxies)
@@ -486,14 +486,14 @@ def test_at_this_machine_s_own_address_no_foreign_name_is_allowed(monkeypatch, t
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     seen = []
 
-    def create_app(predictor, rate, hosts):
+    def create_app(reader, name, rate, hosts):
         seen.append(hosts)
         raise KeyboardInterrupt
 
     # Nothing listens beyond this machine here.
     name = SimpleNamespace(getsockname=lambda: (host, 0), close=lambda: None)
     monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: contextlib.nullcontext(name))
-    monkeypatch.setattr("kerasptb.serving.server.load_predictor", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda folder: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, host=host, port=0, allowed_hosts=given)

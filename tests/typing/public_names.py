@@ -24,8 +24,8 @@ def a_script(folder: Path) -> None:
     assert_type(corpus.train, np.ndarray)
     assert_type(corpus.vocabulary, kerasptb.data.Tokenizer)
     assert_type(kerasptb.evaluate_perplexity(model, corpus.test, num_steps=20), float)
-    assert_type(kerasptb.suggest(model, corpus.vocabulary, "the")[0], kerasptb.generation.Suggestion)
-    assert_type(kerasptb.generate(model, corpus.vocabulary, top_k=10), list[str])
+    assert_type(kerasptb.suggest(model, "the")[0], kerasptb.reading.Suggestion)
+    assert_type(kerasptb.generate(model, top_k=10), list[str])
     assert_type(kerasptb.explain(model)[0].reason, str | None)
     assert_type(kerasptb.export_onnx(run, folder / "model.onnx"), Path)
     assert_type(kerasptb.presets.PRESETS["small"], Preset)
@@ -41,7 +41,7 @@ def mistakes(model: kerasptb.LanguageModel, vocabulary: kerasptb.Vocabulary) -> 
     kerasptb.train("sample", epoch=3)  # type: ignore[call-arg]
     kerasptb.LanguageModel.from_preset("notebook", batch=1)  # type: ignore[call-arg]
     kerasptb.LanguageModel.from_preset("notebook", batch_size="1")  # type: ignore[arg-type]
-    kerasptb.suggest(model, "the", vocabulary)  # type: ignore[arg-type]
+    kerasptb.suggest(model, vocabulary)  # type: ignore[arg-type]
     kerasptb.layers.Dense("10")  # type: ignore[arg-type]
     kerasptb.load_corpus("ptb").vocab  # type: ignore[attr-defined]  # noqa: B018
     model.fit(epoch=3, callbacks=1)  # type: ignore[arg-type]

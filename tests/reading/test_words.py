@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_words, split_typed
 
 from kerasptb.data import Subwords, Vocabulary
-from kerasptb.data.word_search import begins_paragraph, pieces_of, run_search, search_words, split_typed
 
 # What a small model may write, and how likely, whatever came before.
 CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t": 0.15, ",": 0.15, "\n": 0.1}

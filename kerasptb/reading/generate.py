@@ -1,0 +1,168 @@
+"""Text sampled from a model, word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from kerasptb.data import EOS, UNK, DataError
+from kerasptb.models import LanguageModel
+from kerasptb.reading.reader import Context, Reader, open_reader
+from kerasptb.reading.words import pieces_of
+
+_LONGEST = 40  # tokens of a word that is sampled, so that it ends
+
+
+def generate(
+    model: LanguageModel | Reader,
+    prompt: str = "",
+    num_words: int = 50,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    exclude: str | Iterable[str] = (UNK,),
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> list[str]:
+    """Returns words sampled from the model one after another.
+
+    Args:
+        model: as in `suggest`.
+        prompt: the text that the words continue, see `suggest`.
+        num_words: number of words to sample. Of subwords, signs of punctuation and ends of paragraphs count too.
+        temperature: divisor of the logits. Below 1 probable words become more probable, above 1 less; 0 always takes
+            the most probable word.
+        seed: seed of the sampling, an int; `None` draws one.
+        exclude: words that are never sampled, or one word. Of subwords or characters, also words that begin with the
+            token of one are not.
+        top_k: number of most probable words that are sampled from; `None` for all (Fan et al., 2018).
+        top_p: least probability of the most probable words that are sampled from, in (0, 1], at this temperature:
+            nucleus sampling (Holtzman et al., 2020). `None` for 1.
+
+    Returns:
+        List of `num_words` words; sentences, or paragraphs, end in `<eos>`. One of more than 40 tokens counts as
+        several, so that the list is shorter then.
+
+    Raises:
+        ValueError: if `num_words` or `temperature` is negative, `top_k` is below 1 or `top_p` not in (0, 1]; if a word
+            to exclude has several tokens; and as in `suggest`.
+    """
+    reader = open_reader(model)
+    words: list[bytearray] = []
+    pieces = pieces_of(reader.tokenizer)
+    for token in _sampled(reader, prompt, num_words, temperature, seed, exclude, top_k, top_p):
+        if pieces.ends_word[token]:
+            words.append(bytearray())
+        words[-1].extend(reader.tokenizer.pieces[token])
+    written = [word.decode(errors="replace") for word in words]
+    return [EOS if word == "\n" else word.strip() for word in written]
+
+
+def generate_text(
+    model: LanguageModel | Reader,
+    prompt: str = "",
+    num_words: int = 50,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    exclude: str | Iterable[str] = (UNK,),
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> str:
+    """Returns a prompt and the words that `generate` samples after it as a text, with its spaces and line ends.
+
+    Args:
+        model: as in `generate`, like the other arguments and what is raised.
+        prompt: the text that the words continue.
+        num_words: number of words to sample.
+        temperature: divisor of the logits.
+        seed: seed of the sampling.
+        exclude: words that are never sampled.
+        top_k: number of most probable tokens that are sampled from.
+        top_p: least probability of those.
+    """
+    reader = open_reader(model)
+    ids = list(_sampled(reader, prompt, num_words, temperature, seed, exclude, top_k, top_p))
+    return reader.tokenizer.continued(prompt, ids)
+
+
+def _sampled(reader, prompt, num_words, temperature, seed, exclude, top_k, top_p):
+    """Yields the ids of so many words, sampled one after another."""
+    _check(num_words, temperature, top_k, top_p)
+    random, pieces = np.random.default_rng(seed), pieces_of(reader.tokenizer)
+    excluded = _excluded_ids(reader.tokenizer, {exclude} if isinstance(exclude, str) else set(exclude))
+    context: Context = reader.read_typed(prompt.rstrip(" "))
+    left, length, begins = num_words, 0, True
+    while left or not pieces.are_words:
+        probabilities = np.exp(context.log_probabilities, dtype="float64")
+        probabilities[excluded] = 0.0
+        if begins:
+            probabilities[pieces.going_on] = 0.0  # the prompt's last word is whole
+        token = sample(probabilities, temperature, random, top_k, top_p)
+        if pieces.ends_word[token] or length == _LONGEST:
+            if not left:
+                return
+            left, length = left - 1, 0
+        length, begins = length + 1, False
+        yield token
+        (context,) = reader.extend([context], [token])
+
+
+def _check(num_words, temperature, top_k, top_p):
+    if num_words < 0:
+        raise ValueError(f"`num_words` must be 0 or more. Received: num_words={num_words}")
+    if not temperature >= 0 or np.isinf(temperature):
+        raise ValueError(f"`temperature` must be 0 or more, and finite. Received: temperature={temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"`top_k` must be 1 or more. Received: top_k={top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` must be above 0 and at most 1. Received: top_p={top_p}")
+
+
+def _excluded_ids(tokenizer, words):
+    """Returns the ids of words, each of one token; raises if a word has several, or if no word is left."""
+    pieces = pieces_of(tokenizer)
+    found = {word: [] for word in words}
+    named = {tokenizer.eos_id: EOS, tokenizer.unk_id: UNK}
+    for index in np.flatnonzero(pieces.ends_word).tolist():
+        found.get(named.get(index) or pieces.written[index].strip(), []).append(index)
+    optional = words if pieces.are_words else {EOS, UNK}
+    if several := sorted(word for word, ids in found.items() if not ids and word not in optional):
+        raise DataError(f"Expected words that are one of the {tokenizer.kind}. Received: exclude={several}")
+    excluded = [index for ids in found.values() for index in ids]
+    if len(excluded) == len(tokenizer):
+        raise DataError(f"Every word of the vocabulary is left out. Received: exclude={tokenizer.tokens}")
+    return excluded
+
+
+def sample(
+    probabilities: np.ndarray,
+    temperature: float,
+    random: np.random.Generator,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> int:
+    """Returns an index drawn from a distribution sharpened or flattened by a temperature.
+
+    Args:
+        probabilities: float64 [V], non-negative; need not sum to one.
+        temperature: 0 takes the most probable index.
+        random: `numpy.random.Generator`.
+        top_k: number of most probable indices to draw from; `None` for all.
+        top_p: least probability of the most probable indices to draw from; `None` for all.
+    """
+    if temperature == 0:
+        return int(np.argmax(probabilities))
+    with np.errstate(divide="ignore", over="ignore"):
+        logits = np.log(probabilities)
+        weights = np.exp((logits - logits.max()) / temperature)
+    weights /= weights.sum()
+    if top_k is not None or top_p is not None:
+        ranked = np.argsort(-weights, kind="stable")[:top_k]
+        if top_p is not None:
+            # One more than those that do not reach it.
+            ranked = ranked[: 1 + np.searchsorted(np.cumsum(weights[ranked]) / weights[ranked].sum(), top_p)]
+        weights = np.where(np.isin(np.arange(len(weights)), ranked), weights, 0)
+        weights /= weights.sum()
+    return int(random.choice(len(weights), p=weights))

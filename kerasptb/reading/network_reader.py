@@ -1,0 +1,113 @@
+"""A reader of what was exported: plain layers as TensorFlow functions, on any processor."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kerasptb.data import Tokenizer
+from kerasptb.data.kinds import load_tokenizer
+from kerasptb.models.portable import ExportError, PortableNetwork
+from kerasptb.reading.reader import Reader
+
+
+class NetworkReader(Reader):
+    """Reads with a `PortableNetwork`, in float32.
+
+    Args:
+        network: the network.
+        tokenizer: its `Tokenizer`.
+    """
+
+    def __init__(self, network: PortableNetwork, tokenizer: Tokenizer) -> None:
+        sizes = network.state_sizes
+        dense = [(layer.kernel.numpy(), layer.bias.numpy()) for layer in network.dense]
+        output = list(sizes).index(network.cell.output_state(sizes))
+        super().__init__(tokenizer, dense, list(sizes.values()), output)
+        self._network, self._kernels = network, network.join_kernels()
+        states = tf.TensorSpec([None, self.state_size])
+        one_each, texts = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
+        self._step = tf.function(self._traced_step, input_signature=[one_each, states])
+        self._read = tf.function(self._traced_read, input_signature=[texts, states])
+        self._score = tf.function(self._traced_score, input_signature=[texts, texts, states])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of weights and tokenizer, the same in every process that has the same model."""
+        digest = hashlib.blake2b(self.tokenizer.digest.encode(), digest_size=8)
+        for weight in self._network.weights:
+            digest.update(weight.numpy().tobytes())
+        return digest.hexdigest()
+
+    def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `Reader.encode` says."""
+        if tokens.shape[1] == 1:
+            hidden, states = self._step(tokens[:, 0], states)
+            return hidden.numpy()[:, np.newaxis], states.numpy()
+        hidden, states = self._read(tokens, states)
+        return hidden.numpy(), states.numpy()
+
+    def log_likelihoods(
+        self, tokens: np.ndarray, targets: np.ndarray, states: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `Reader.log_likelihoods` says."""
+        values, states = self._score(tokens, targets, states)
+        return values.numpy(), states.numpy()
+
+    def warm_up(self) -> None:
+        """Traces the functions, which their first calls would do."""
+        context, tokens = self.begin(), np.zeros(2, "int32")
+        self.resume([self.extend([context], [0])[0].state])
+        self.read(context, tokens)
+        self.score(context, tokens)
+
+    def _traced_step(self, tokens, states):
+        """Reads a token a row, [B], in one product of x and h."""
+        vectors = tf.gather(self._network.embeddings.value, tokens)
+        hidden, state = self._network.encode_vector(vectors, self._split(states), self._kernels)
+        return hidden, self._packed(state)
+
+    def _traced_read(self, tokens, states):
+        hidden, state = self._network.encode(tokens, self._split(states))
+        return hidden, self._packed(state)
+
+    def _traced_score(self, tokens, targets, states):
+        hidden, states = self._traced_read(tokens, states)
+        return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._network.logits(hidden)), states
+
+    def _split(self, states):
+        sizes = self._network.state_sizes
+        return dict(zip(sizes, tf.split(states, list(sizes.values()), axis=1), strict=True))
+
+    def _packed(self, state):
+        return tf.concat([state[name] for name in self._network.state_sizes], axis=1)
+
+
+def load_saved_model(folder: str | os.PathLike[str]) -> NetworkReader:
+    """Opens a SavedModel that `kerasptb.export_saved_model` wrote: suggestions and scores take what it returns.
+
+    Args:
+        folder: its folder, which is no longer needed afterwards.
+
+    Returns:
+        A `NetworkReader`.
+
+    Raises:
+        ExportError: if the folder holds no such SavedModel.
+    """
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        network = PortableNetwork.from_weights([weight.numpy() for weight in loaded.weights])
+        tokenizer = load_tokenizer(Path(folder, "assets"))
+        tokenizer.check_size(network.vocabulary_size)
+    except (OSError, LookupError, AttributeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ExportError(
+            f"Expected a folder made by `kerasptb train` or `kerasptb export`. Received: {folder} ({reason})"
+        ) from None
+    return NetworkReader(network, tokenizer)

@@ -1,0 +1,61 @@
+"""Next words: suggestions after a text, as a phone's keyboard gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from math import inf
+
+from kerasptb.data import UNK, DataError
+from kerasptb.models import LanguageModel
+from kerasptb.reading.reader import Reader, open_reader
+from kerasptb.reading.words import run_search
+from kerasptb.reading.writer import Writer
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A word that may come next.
+
+    Attributes:
+        word: the word.
+        probability: the model's probability of it, in [0, 1].
+    """
+
+    word: str
+    probability: float
+
+
+def suggest(
+    model: LanguageModel | Reader, text: str, k: int = 5, exclude: str | Iterable[str] = (UNK,), complete: bool = False
+) -> list[Suggestion]:
+    """Returns the most probable next words after a text.
+
+    Args:
+        model: a `LanguageModel` that knows its tokenizer, or what `load_saved_model` returns.
+        text: the text so far, read as the beginning of a sentence or paragraph, see `Tokenizer.encode_typed`; may be
+            empty.
+        k: number of suggestions, at least 1; of a vocabulary of words, at most V.
+        exclude: words that are never suggested, or one word. The probabilities are not rescaled for the words left out.
+        complete: whether the last word of the text is unfinished, unless something else than a letter follows it, and
+            the suggestions are words that begin so, whatever the case.
+
+    Returns:
+        List of k `Suggestion`, the most probable first; fewer if fewer words begin so. A word of several pieces has the
+        probability that they come, and that the word ends there; the end of a paragraph is `<eos>`.
+
+    Raises:
+        ValueError: if `k` is out of range, if the model does not know its tokenizer, or if that has no `<unk>` and the
+            text contains a word that is not in it.
+    """
+    reader = open_reader(model)
+    writer = Writer(reader.tokenizer, {exclude} if isinstance(exclude, str) else set(exclude))
+    most = writer.most_words
+    if most == 0:
+        raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
+    if not 1 <= k <= most:
+        raise ValueError(f"`k` must be {f'from 1 to {most}' if most < inf else 'at least 1'}. Received: k={k}")
+    typed = writer.split(text, complete)
+    context = reader.read_typed(typed.whole)
+    found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
+    return [Suggestion(word, probability) for word, probability in found.words]

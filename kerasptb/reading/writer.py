@@ -1,0 +1,144 @@
+"""What a person types, and what is on the keys meanwhile: `suggest`, the server and the keyboard's evaluation ask here.
+
+docs/keyboard.md defines it. The keys show the likeliest words that begin as typed, after the text before them; none of
+`<eos>`, `<unk>` and what else names no word. With a memory of the words typed before, theirs are mixed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import heapq
+import math
+from collections.abc import Collection, Generator
+from typing import Any
+
+import numpy as np
+
+from kerasptb.data import EOS, UNK, Tokenizer
+from kerasptb.data.written_text import begins_paragraph
+from kerasptb.reading.memory import WINDOW, Memory
+from kerasptb.reading.reader import Context
+from kerasptb.reading.words import NextWords, pieces_of, search_words
+
+
+@dataclasses.dataclass(frozen=True)
+class Typed:
+    """A text as far as it is typed.
+
+    Attributes:
+        whole: the text up to the last whole word.
+        prefix: the beginning of the word that is being typed, with the space before it; "" if anything may come.
+        begins: whether that word comes without a space before it, as a paragraph's first does in some tokenizers.
+    """
+
+    whole: str
+    prefix: str
+    begins: bool
+
+
+class Writer:
+    """Splits what is typed, remembers its words, and finds what is on the keys.
+
+    Args:
+        tokenizer: a `Tokenizer`.
+        exclude: words that are never on a key; `None` for those that nobody can type.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, exclude: Collection[str] | None = None) -> None:
+        self.tokenizer, self.pieces = tokenizer, pieces_of(tokenizer)
+        self.exclude = frozenset((EOS, UNK, *tokenizer.unnamed) if exclude is None else exclude)
+
+    @property
+    def most_words(self) -> float:
+        """How many words can be on keys; infinite if they are of pieces."""
+        if not self.pieces.are_words:
+            return math.inf
+        return len(self.tokenizer) - len(self.exclude.intersection(self.tokenizer.tokens))
+
+    def split(self, text: str, complete: bool = True, memory: Memory | None = None) -> Typed:
+        """Returns a text as `Typed`.
+
+        Args:
+            text: any text.
+            complete: whether its last word is unfinished, unless something else than a letter follows it.
+            memory: the words before, any of which may be the one that is being typed; `None` for none.
+        """
+        whole, prefix = text.rstrip(" "), ""
+        if complete:
+            whole, prefix = self.tokenizer.split_typed(text, memory)
+        return self.typed(whole, prefix)
+
+    def typed(self, whole: str, prefix: str) -> Typed:
+        """Returns a text whose whole words and the beginning after them are known as `Typed`."""
+        return Typed(whole, prefix, begins_paragraph(self.tokenizer, whole))
+
+    def remember(self, text: str, memory: Memory | None = None) -> Memory:
+        """Returns the `Memory` after more text, whose last word is whole; before the first a line has ended."""
+        parts = text.rsplit(None, WINDOW + 1)  # one more, so that the first of them does not seem to begin a line
+        last = text[len(parts[0]) :] if len(parts) > WINDOW + 1 else text
+        return (Memory() if memory is None else memory).extended(self.tokenizer.words_typed(last))
+
+    def can_show(self, forms: Collection[str], memory: Memory | None) -> bool:
+        """Whether keys can ever show a word, in one of its forms: words of pieces always, others if they are known."""
+        remembered = () if memory is None else memory
+        return not self.pieces.are_words or any(form in self.tokenizer or form in remembered for form in forms)
+
+    def keys(
+        self,
+        context: Context,
+        prefix: str,
+        k: int,
+        begins: bool = False,
+        memory: Memory | None = None,
+        at_least: float = 0.0,
+    ) -> Generator[list[Any], list[Context], NextWords]:
+        """Finds the k words on the keys; a generator as `search_words`, whose caller reads.
+
+        Args:
+            context: the `Context` after the whole words.
+            prefix: see `Typed`, like `begins`.
+            k: number of words.
+            begins: whether the word comes without a space.
+            memory: the words typed before; `None` for none.
+            at_least: the least probability of a word that is looked for.
+
+        Raises:
+            DataError: if nothing was read yet and the model does not know how a text begins.
+        """
+        search = functools.partial(search_words, self.pieces, context, prefix, k, self.exclude, begins, at_least)
+        if memory is None:
+            return (yield from search())
+        ids = memory.ids(self.tokenizer.token_to_id if self.pieces.are_words else {})
+        found = yield from search(left_out=ids[ids >= 0], beside=memory)
+        return self._mixed(found, context, prefix, k, memory, ids)
+
+    def _mixed(self, found, context, prefix, k, memory, ids):
+        """Returns what was found, mixed with a memory. A word that was not found has no probability of the model."""
+        of_model, shares = memory.shares
+        places = memory.beginning(prefix.removeprefix(" "))
+        places = np.setdiff1d(places, memory.places_of(self.exclude), assume_unique=True)
+        model = self._of_model(found, context, memory, places, ids)
+        mixed = of_model * model + shares[places]
+        best = np.argsort(-mixed, kind="stable")[:k]
+        words = [(word, of_model * probability) for word, probability in found.words if word not in memory]
+        words += [(memory.lexicon[places[i]], float(mixed[i])) for i in best]
+        beside = model.sum() if self.pieces.are_words else 0.0  # which the search has left out
+        total = of_model * (found.prefix_probability + beside) + shares[places].sum()
+        return NextWords(heapq.nlargest(k, words, key=lambda pair: pair[1]), min(float(total), 1.0))
+
+    def _of_model(self, found, context, memory, places, ids):
+        """Returns the model's probabilities of the words at some places of a memory, float [M].
+
+        Words of pieces have what was found. Words that are tokens have their own, and those that the model cannot
+        write share that of `<unk>`.
+        """
+        if not self.pieces.are_words:
+            known = dict(found.words)
+            return np.array([known.get(memory.lexicon[place], 0.0) for place in places])
+        logs, unk_id = context.log_probabilities, self.tokenizer.unk_id
+        values = np.where(ids[places] >= 0, np.exp(logs[ids[places]]), 0.0)
+        if unk_id is not None:
+            new = np.where(ids < 0, memory.counts, 0)
+            values += np.exp(float(logs[unk_id])) / max(new.sum() + np.count_nonzero(new), 1) * new[places]
+        return values

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from kerasptb.data import DataError, Subwords, Vocabulary
+from kerasptb.models import LanguageModel
+from kerasptb.reading import Reader, generate, sample, suggest
+
+VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LanguageModel(
+        len(VOCABULARY), 5, (6,), batch_size=1, num_steps=5, init_scale=2.0, seed=0, tokenizer=VOCABULARY
+    )
+
+
+def test_generation_repeats_with_its_seed(model):
+    first, again, other = (generate(model, "the", 40, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(first) == 40
+    assert "<unk>" not in first
+
+
+def test_temperature_zero_takes_the_most_probable_word_each_time(model):
+    words, text = generate(model, "the", 6, temperature=0), ["the"]
+    for word in words:
+        # Read anew from the beginning: generation goes on from its state instead.
+        assert suggest(model, " ".join(text), k=1)[0].word == word
+        text.append(word)
+
+
+def test_sampling_follows_the_distribution_and_its_temperature():
+    random = np.random.default_rng(0)
+    probabilities = np.array([0.2, 0.0, 0.8])
+    drawn = np.array([sample(probabilities, 1.0, random) for _ in range(4000)])
+    assert np.mean(drawn == 2) == pytest.approx(0.8, abs=0.025)  # four standard deviations
+    assert not np.any(drawn == 1)
+    # At temperature 1/2 probabilities are squared: 0.04 against 0.64.
+    sharper = np.array([sample(probabilities, 0.5, random) for _ in range(4000)])
+    assert np.mean(sharper == 2) == pytest.approx(0.64 / 0.68, abs=0.016)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_words": -1},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        *({"temperature": value} for value in (-0.1, float("nan"), float("inf"))),
+    ],
+)
+def test_arguments_out_of_range_are_named(model, arguments):
+    with pytest.raises(ValueError, match="Received"):
+        generate(model, "the", **arguments)
+
+
+def test_sampling_takes_the_most_probable_words_and_renormalises_them():
+    probabilities, random = np.array([0.1, 0.4, 0.2, 0.3]), np.random.default_rng(0)
+
+    def shares(**limits):
+        drawn = [sample(probabilities, 1.0, random, **limits) for _ in range(4000)]
+        return np.bincount(drawn, minlength=4) / 4000
+
+    for limits, expected in (
+        ({"top_k": 2}, [0, 4 / 7, 0, 3 / 7]),
+        ({"top_p": 0.7}, [0, 4 / 7, 0, 3 / 7]),  # exactly reached
+        ({"top_p": 0.71}, [0, 4 / 9, 2 / 9, 3 / 9]),
+        ({"top_p": 0.01}, [0, 1, 0, 0]),
+        ({"top_k": 3, "top_p": 0.75}, [0, 4 / 7, 0, 3 / 7]),  # of the three: 7/9
+        ({"top_k": 9, "top_p": 1.0}, probabilities),
+    ):
+        np.testing.assert_allclose(shares(**limits), expected, atol=0.03, err_msg=str(limits))
+    # The temperature comes first: 0.4 and 0.3 squared are 16 and 9 of 30.
+    assert {sample(probabilities, 0.5, random, top_p=0.5) for _ in range(100)} == {1}
+
+
+def test_a_temperature_near_zero_takes_the_most_probable_word():
+    probabilities = np.array([0.2, 0.5, 0.3])
+    assert sample(probabilities, 1e-320, np.random.default_rng(0)) == 1
+
+
+def test_words_that_are_left_out_are_the_callers_choice(model):
+    assert {s.word for s in suggest(model, "the", k=10, exclude=())} == set(VOCABULARY.words)
+    words = generate(model, "the", 1, temperature=0, exclude=())
+    assert words[0] == suggest(model, "the", k=1, exclude=())[0].word
+    for without in ((words[0], "zebra"), ("<unk>", "cat")):
+        assert suggest(model, "the", k=1, exclude=without)[0].word not in without
+        assert not set(generate(model, "the", 40, seed=1, exclude=without)) & set(without)
+    suggestions = suggest(model, "the", k=9, exclude=words[0])  # one word, not its letters
+    assert words[0] not in {s.word for s in suggestions}
+    # Named twice, a word is left out once.
+    twice = ["<unk>"] * len(VOCABULARY)
+    assert len(suggest(model, "the", k=9, exclude=twice)) == 9
+    assert len(generate(model, "the", 4, exclude=twice)) == 4
+
+
+class Constant(Reader):
+    """Expects the same after any text: each of some characters with its probability."""
+
+    def __init__(self, characters, text, probabilities):
+        bias = np.full(256, -np.inf, "float32")
+        bias[characters.encode(text)[-len(text) :]] = np.log(probabilities)
+        super().__init__(characters, [(np.zeros((1, 256), "float32"), bias)], [1], 0)
+
+    def encode(self, tokens, states):
+        return np.zeros((*tokens.shape, 1), "float32"), states
+
+    def log_likelihoods(self, tokens, targets, states):
+        raise NotImplementedError
+
+
+def test_a_word_that_does_not_end_counts_as_several():
+    characters = Subwords.characters()
+    words = generate(Constant(characters, "a ", (0.9, 0.1)), "b", 3, temperature=0)
+    assert words == ["a" * 119]  # with its space three times 40
+
+
+def test_words_of_one_piece_can_be_left_out():
+    subwords = Subwords.train(["the cat sat on the mat"] * 9, 270)
+    model = LanguageModel(len(subwords), 5, 5, batch_size=1, num_steps=5, init_scale=0.1, seed=0, tokenizer=subwords)
+    options = {"num_words": 300, "seed": 1, "temperature": 0.7}
+    bias = np.full(len(subwords), -9.0, "float32")
+    bias[subwords.encode("the cat the.\n")] = 2.0
+    model.get_layer("logits").bias.assign(bias)
+    assert {"the", "<eos>", "."} < set(generate(model, "", **options))
+    assert not {"the", "<eos>"} & set(generate(model, "", exclude=["the", "<eos>", "<unk>"], **options))
+    with pytest.raises(DataError, match=r"Expected words that are one of the subwords\. Received: exclude=\['zebra'\]"):
+        generate(model, "", exclude=["the", "zebra"], **options)

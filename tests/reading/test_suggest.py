@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from kerasptb.data import DataError, Subwords, Vocabulary
+from kerasptb.models import LanguageModel
+from kerasptb.reading import generate, suggest
+
+VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LanguageModel(
+        len(VOCABULARY), 5, (6,), batch_size=1, num_steps=5, init_scale=2.0, seed=0, tokenizer=VOCABULARY
+    )
+
+
+def test_suggestions_are_the_most_probable_words_without_unk(model):
+    probabilities = model.next_word_probabilities([VOCABULARY.encode_typed("the cat")])[0]
+    suggestions = suggest(model, "the cat", k=9)
+    assert [s.word for s in suggestions] == [VOCABULARY.words[i] for i in np.argsort(-probabilities) if i != 0]
+    expected = sorted(probabilities[1:], reverse=True)
+    np.testing.assert_allclose([s.probability for s in suggestions], expected, rtol=1e-6)
+    assert sum(s.probability for s in suggestions) == pytest.approx(1 - probabilities[0], rel=1e-5)
+
+
+def test_equally_probable_words_come_in_the_order_of_their_ids():
+    model = LanguageModel(len(VOCABULARY), 5, (6,), batch_size=1, num_steps=5, init_scale=0.0, tokenizer=VOCABULARY)
+    assert [s.word for s in suggest(model, "the", k=9)] == list(VOCABULARY.words[1:])
+
+
+def test_k_is_checked(model):
+    for k in (0, 10):
+        with pytest.raises(ValueError, match=f"from 1 to 9. Received: k={k}"):
+            suggest(model, "the", k=k)
+
+
+def test_characters_begin_a_paragraph_without_a_space_and_a_space_at_the_end_says_nothing():
+    characters = Subwords.characters()
+    model = LanguageModel(256, 4, 4, batch_size=1, num_steps=4, seed=2, tokenizer=characters)
+    bias = np.full(256, -9.0, "float32")
+    bias[characters.encode("ab .\n")] = 2.0
+    model.get_layer("logits").bias.assign(bias)
+    for text in ("", "ab\n"):
+        assert {"a", "b"} < {suggestion.word for suggestion in suggest(model, text, 4)}
+    assert suggest(model, "ab ", 5) == suggest(model, "ab", 5)
+
+
+@pytest.mark.parametrize("ask", [suggest, generate])
+def test_a_model_that_does_not_know_its_tokenizer_is_told(ask):
+    with pytest.raises(ValueError, match="give it as `tokenizer` where the model is made"):
+        ask(LanguageModel(3, 5, (6,), batch_size=1, num_steps=5), "the")
+
+
+@pytest.mark.parametrize("ask", [suggest, generate])
+def test_a_vocabulary_of_which_nothing_is_left_is_told(ask):
+    model = LanguageModel(1, 5, (6,), batch_size=1, num_steps=5, tokenizer=Vocabulary(["<unk>"]))
+    with pytest.raises(DataError, match=r"Every word of the vocabulary is left out\. Received: exclude=\('<unk>',\)"):
+        ask(model, "the")
