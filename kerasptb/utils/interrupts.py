@@ -25,8 +25,7 @@ class Signals:
 
     def __init__(self):
         self.held = []
-        self._holds = False
-        self._within = None
+        self._holds = self._lets_second_through = False
         self._installed = False
         self._before = {}
 
@@ -46,15 +45,11 @@ class Signals:
         if self._installed:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-        self._installed, self._within = False, None
+        self._installed = False
 
-    def hold(self, within=None):
-        """Delays signals from here on, until `deliver`.
-
-        Args:
-            within: a frame of the call stack; once it has ended, by an error for instance, nothing is delayed.
-        """
-        self._holds, self._within = True, within
+    def hold(self, all_of_them=True):
+        """Delays signals from here on, until `deliver`; or only the first, where none may come to deliver it."""
+        self._holds, self._lets_second_through = True, not all_of_them
 
     @property
     def number(self):
@@ -81,7 +76,7 @@ class Signals:
         self.uninstall()
 
     def _handle(self, number, frame):
-        if self._holds and (self._within is None or _is_running(self._within, frame)):
+        if self._holds and not (self.held and self._lets_second_through):
             self.held.append((number, frame))
         else:
             self._deliver(number, frame)
@@ -92,12 +87,6 @@ class Signals:
             handler(number, frame)
         else:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-def _is_running(frame, innermost):
-    while innermost is not None and innermost is not frame:
-        innermost = innermost.f_back
-    return innermost is frame
 
 
 @contextlib.contextmanager
