@@ -148,7 +148,7 @@ class FusedLSTM(keras.layers.LSTM):
         if resets is not None and len(resets.shape) == 1:
             state, resets = [ops.where(resets[:, None], ops.zeros_like(x), x) for x in state], None
         plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None, training=bool(training))
-        warn_if_slower(plan, self.backend)
+        warn_if_slower(plan)
         if resets is not None:
             self._check_ours()
         if plan.implementation == "keras" and resets is None and not self._is_ours():

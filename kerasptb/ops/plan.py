@@ -27,6 +27,7 @@ from kerasptb.utils.types import Backend
 
 BACKENDS = get_args(Backend)
 PRECISIONS = platforms.PRECISIONS
+_KERAS_NAMED = '`backend="keras"` was named.'
 _reported: set[str] = set()
 
 
@@ -92,7 +93,7 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
     check_names(backend, precision)
     where = "gpu" if platform.gpu else "cpu"
     if backend == "keras":
-        return Plan("keras", platform=where, reason='`backend="keras"` was named.')
+        return Plan("keras", platform=where, reason=_KERAS_NAMED)
     others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
     if limit is None and backend != "reference":
         limit = next((sentence for sentence, holds in (limits or {}).items() if holds), None)
@@ -144,18 +145,13 @@ def note_as_reported(reason):
     _reported.add(_essence(reason))
 
 
-def warn_if_slower(plan, backend="auto"):
+def warn_if_slower(plan):
     """Warns, once a process and reason, if "auto" runs Keras' own for a reason that the user can change.
 
     Called where a call is about to run. Silent are a backend that was named, GPUs, exports, and Keras asking for
     shapes.
     """
-    if (
-        plan.implementation != "keras"
-        or plan.platform == "gpu"
-        or backend != "auto"
-        or _essence(plan.reason) in _reported
-    ):
+    if plan.implementation != "keras" or plan.platform == "gpu" or _essence(plan.reason) in (_KERAS_NAMED, *_reported):
         return
     if in_symbolic_scope() or is_exported():
         return
