@@ -16,10 +16,11 @@ from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.data import Tokenizer, load_tokenizer
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.two_states import TwoStates
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
+from kerasptb.models import lstm
 from kerasptb.models.graph import build_graph
 from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, portable_model
@@ -84,6 +85,7 @@ class LanguageModel(Trainer):
             Evaluation in Neural Language Models". The LSTM may then be wide where V is large.
 
     Attributes:
+        cell: what its recurrent layers are, the module `kerasptb.models.lstm`.
         tokenizer: the `Tokenizer` whose ids it reads, or `None`. `save` writes it into the .keras file, from where
             `keras.models.load_model` reads it. A run's model has it.
 
@@ -103,6 +105,7 @@ class LanguageModel(Trainer):
     (2, 5, 100)
     """
 
+    cell = lstm
     embedding_size: int
     units: tuple[int, ...]
     num_steps: int
@@ -147,7 +150,7 @@ class LanguageModel(Trainer):
             )
         arguments = ModelArguments(**ModelArguments.named(values))
         policy = _policy(dtype)
-        tokens, logits = build_graph(arguments, policy)
+        tokens, logits = build_graph(arguments, policy, self.cell)
         super().__init__(inputs=tokens, outputs=logits, name=arguments.name)
         self.dtype_policy = policy
         for argument in _OWN_ARGUMENTS:
@@ -374,7 +377,7 @@ class LanguageModel(Trainer):
         """
         x, before, after = self.get_layer("embedding")(tokens, training=False), iter(state), []
         for layer in self._encoding_layers():
-            if isinstance(layer, StatefulLSTM):
+            if isinstance(layer, TwoStates):
                 x, *of_layer = layer(x, training=False, state=next(before))
                 after.append(of_layer)
             else:

@@ -9,10 +9,8 @@ import numpy as np
 from keras import ops
 
 from kerasptb.layers.stateful_lstm import StatefulLSTM
-from kerasptb.ops.lstm import apply_gates
+from kerasptb.ops.lstm import GATES, apply_gates
 
-# The blocks of a layer's weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
-GATES = "ifco"
 # Kernel, recurrent kernel and bias, of every layer.
 NUM_WEIGHTS = 3
 # The tensors of a layer's state, [B, H] each, as Keras orders them. The first is the layer's output too.
@@ -54,6 +52,11 @@ def make_portable_layer(units, name):
 def count_parameters(features, units):
     """Returns the number of a layer's parameters: for each gate kernel [D, H], recurrent kernel [H, H], bias [H]."""
     return len(GATES) * units * (features + units + 1)
+
+
+def units_of(weights):
+    """Returns the number of units H of a layer's weights, arrays."""
+    return weights[1].shape[0]
 
 
 def state_names(i):

@@ -37,7 +37,7 @@ class PortableNetwork:
         model: a `LanguageModel`.
 
     Attributes:
-        cell: what its recurrent layers are: the module `kerasptb.models.lstm`.
+        cell: what its recurrent layers are, a module such as `kerasptb.models.lstm`.
         state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
             of each layer, from the embedding on), to its size H.
         recurrent: the recurrent layers.
@@ -47,7 +47,7 @@ class PortableNetwork:
     """
 
     def __init__(self, model):
-        self.tied = model.tie_embeddings
+        self.tied, self.cell = model.tie_embeddings, model.cell
         self._build(model.vocabulary_size, model.embedding_size, model.units, model.projection)
         for layer in self.recurrent:
             layer.set_weights(model.get_layer(layer.name).get_weights())
@@ -59,27 +59,24 @@ class PortableNetwork:
             layer.set_weights([keras.ops.convert_to_numpy(each) for each in (trained.kernel, trained.bias)])
 
     @classmethod
-    def from_weights(cls, weights):
-        """Returns the network of the `weights` of another.
-
-        Args:
-            weights: float32 arrays in the order of `weights`.
-        """
+    def from_weights(cls, weights, cell=lstm):
+        """Returns the network of the `weights` of another, float32 arrays, and of its cell."""
         embeddings, *between, _, bias = weights
         network = cls.__new__(cls)
-        network.tied = False
-        num_layers, of_projection = divmod(len(between), lstm.NUM_WEIGHTS)
-        kernels = between[: num_layers * lstm.NUM_WEIGHTS : lstm.NUM_WEIGHTS]
-        units = [each.shape[-1] // len(lstm.GATES) for each in kernels]
+        network.tied, network.cell = False, cell
+        n = cell.NUM_WEIGHTS
+        num_layers, of_projection = divmod(len(between), n)
+        units = [cell.units_of(between[i * n : (i + 1) * n]) for i in range(num_layers)]
         network._build(len(bias), embeddings.shape[1], units, of_projection > 0)
         for variable, value in zip(network.weights, weights, strict=True):
             variable.assign(value)
         return network
 
     def _build(self, vocabulary_size, embedding_size, units, projection):
-        self.vocabulary_size, self.cell, self.state_sizes = vocabulary_size, lstm, lstm.state_sizes(units)
+        cell = self.cell
+        self.vocabulary_size, self.state_sizes = vocabulary_size, cell.state_sizes(units)
         self._embedding = keras.layers.Embedding(vocabulary_size, embedding_size, dtype="float32", name="embedding")
-        self.recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(units)]
+        self.recurrent = [cell.make_portable_layer(size, cell.layer_name(i)) for i, size in enumerate(units)]
         dense = {"projection": embedding_size} if projection else {}
         dense["logits"] = vocabulary_size
         self.dense = [keras.layers.Dense(size, dtype="float32", name=name) for name, size in dense.items()]

@@ -22,6 +22,9 @@ from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 from kerasptb.utils.types import Backend, Precision, Tensor
 
+# The blocks of the weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
+GATES = "ifco"
+
 
 @do_not_convert
 def lstm(

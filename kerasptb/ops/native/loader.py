@@ -79,6 +79,14 @@ def load() -> None:
             raise
 
 
+def function(name: str, *types: Any) -> Any:
+    """Returns a function of the library that takes values of these types of ctypes. Loads the library."""
+    load()
+    found = getattr(_library, name)
+    found.argtypes = types
+    return found
+
+
 def status() -> Status:
     """Loads the library if possible, and returns a `Status`."""
     try:
@@ -113,24 +121,6 @@ def few_words_limit(features, vocabulary_size, precision="float32"):
     """
     load()
     return _library.kerasptb_few_words_limit(precision.encode(), features, vocabulary_size)
-
-
-def lstm_saved(precision, batch, steps, features, units, operands=1):
-    """Returns the shape and the dtype of each array that the LSTM layer saves for its gradient on a processor.
-
-    They are gates and cells; in bfloat16 the rows come before them, those of each gate if it has operands of its own: 4
-    then, else 1. Loads the library.
-    """
-    load()
-    sizes, dtypes = (ctypes.c_int64 * 9)(), (ctypes.c_char_p * 3)()
-    count = _library.kerasptb_lstm_saved(precision.encode(), batch, steps, features, units, operands, sizes, dtypes)
-    return [(tuple(sizes[3 * i : 3 * i + 3]), dtypes[i].decode()) for i in range(count)]
-
-
-def lstm_kinds_of_steps():
-    """Returns the bits that stand for a reset and for a skipped step in `src/lstm/recurrence.h`. Loads the library."""
-    load()
-    return _library.kerasptb_lstm_reset(), _library.kerasptb_lstm_skipped()
 
 
 def why_not_cuda(device=0):
@@ -193,8 +183,6 @@ def _load():
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
     library.kerasptb_few_words_limit.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64]
     library.kerasptb_few_words_limit.restype = ctypes.c_int64
-    pointers = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_char_p)]
-    library.kerasptb_lstm_saved.argtypes = [ctypes.c_char_p, *[ctypes.c_int64] * 5, *pointers]
     library.kerasptb_why_not_cuda.restype = ctypes.c_char_p
     library.kerasptb_cuda_max_units.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.kerasptb_cuda_max_units.restype = ctypes.c_int64
