@@ -358,10 +358,7 @@ class LanguageModel(Trainer):
             tokens: int32 [B, T].
             training: whether to apply dropout and continue from the training state.
         """
-        x = self.get_layer("embedding")(tokens, training=training)
-        for layer in self._encoding_layers():
-            x = layer(x, training=training)
-        return x
+        return self._encode(tokens, training)[0]
 
     def stateless_encode(self, tokens: Tensor, state: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
         """Returns what `encode` does in evaluation, from a state that is passed: the model's own stay as they are.
@@ -375,14 +372,7 @@ class LanguageModel(Trainer):
             hidden: the input of the logits layer, as `encode` returns it.
             state: the state after the last word.
         """
-        x, before, after = self.get_layer("embedding")(tokens, training=False), iter(state), []
-        for layer in self._encoding_layers():
-            if isinstance(layer, TwoStates):
-                x, *of_layer = layer(x, training=False, state=next(before))
-                after.append(of_layer)
-            else:
-                x = layer(x, training=False)
-        return x, after
+        return self._encode(tokens, False, state)
 
     def get_initial_state(self, batch_size: int) -> list[list[Tensor]]:
         """Returns a zero state for `stateless_encode`: for each LSTM layer h and c, each [B, H].
@@ -507,10 +497,17 @@ class LanguageModel(Trainer):
         apart = not self.tie_embeddings and type(self).call is LanguageModel.call
         return self.get_layer("embedding") if apart else None
 
-    def _encoding_layers(self):
-        """The layers between the embedding and the logits."""
-        names = [layer.name for layer in self.layers]
-        return self.layers[names.index("embedding") + 1 : names.index("logits")]
+    def _encode(self, tokens, training, state=None):
+        """Returns the input of the logits layer, and the state after the words if one before them was given."""
+        first, last = (self.layers.index(self.get_layer(name)) for name in ("embedding", "logits"))
+        x, before, after = tokens, iter(state or ()), []
+        for layer in self.layers[first:last]:
+            if state is not None and isinstance(layer, TwoStates):
+                x, *of_layer = layer(x, training=training, state=next(before))
+                after.append(of_layer)
+            else:
+                x = layer(x, training=training)
+        return x, after
 
     def _reads_logits(self, loss, metrics):
         """Whether a training step reads the logits, as far as is known."""
