@@ -412,19 +412,11 @@ def yields_settings(hypermodel):
 
 
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, **others):
-    """Returns the number of parameters of a `kerasptb.LanguageModel`.
+    """Returns the number of parameters of a `kerasptb.LanguageModel` of these arguments.
 
     `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. With a projection
     there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix where the embeddings are
     tied.
-
-    Args:
-        vocabulary_size: V.
-        embedding_size: D.
-        units: the layers' sizes H_1, …, H_n, or the size of one layer.
-        tie_embeddings: whether the logits' matrix is the embedding's.
-        projection: whether the last output is projected to the embedding's size.
-        **others: further arguments of the model, on which the number does not depend.
     """
     units = np.atleast_1d(units).tolist()
     size = embedding_size if projection else units[-1]
@@ -438,13 +430,9 @@ def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=Fals
 def shrink_widths(wanted, allowed, fits):
     """Returns the wanted widths, reduced as little as possible to those of a model that fits.
 
-    All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
-    model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
-
-    Args:
-        wanted: the sizes of the embedding and of each layer.
-        allowed: for each of them, its possible sizes, rising.
-        fits: function of the widths, whether their model has few enough parameters; that of the smallest must.
+    All widths shrink by one factor and are rounded down to allowed sizes, which rise. Then they grow again, step by
+    step, while the model fits; the width that lost the largest share grows first. In the result no width could be one
+    step larger. The smallest must fit.
     """
 
     def at_most(sizes, bound):

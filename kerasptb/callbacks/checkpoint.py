@@ -278,11 +278,7 @@ def _variables(model):
 
 
 def _read_arrays(path):
-    """Returns the arrays of a file that `numpy.savez` wrote; never more of them than the file holds.
-
-    Raises:
-        ValueError, and what else is in `DAMAGE`: for any other file.
-    """
+    """Returns the arrays of a file of `numpy.savez`, never more than it holds; raises one of `DAMAGE` for any other."""
     check_regular(path)
     with zipfile.ZipFile(path) as archive:
         if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:

@@ -17,14 +17,7 @@ _NORMAL, _UNKNOWN, _USER_DEFINED = 1, 2, 4
 
 
 def convert(content: bytes) -> str:
-    """Returns the tokenizer.json of a model.
-
-    Args:
-        content: the file's.
-
-    Raises:
-        DataError: it is no such file, or one with rules that are not known here.
-    """
+    """Returns the tokenizer.json of a model; raises DataError for no such file, or rules that are not known here."""
     import tokenizers  # noqa: PLC0415
     from tokenizers import decoders, models, normalizers, pre_tokenizers  # noqa: PLC0415
 

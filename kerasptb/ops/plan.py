@@ -32,20 +32,14 @@ _reported: set[str] = set()
 
 
 class Plan(NamedTuple):
-    """What runs for a call.
+    """What runs for a call."""
 
-    Attributes:
-        implementation: "reference", "keras", "native"; or, with the framework's products around a native kernel,
-            "native_recurrence" of the LSTM and "native_softmax" of the cross-entropy.
-        precision: of the matrix products, one of `PRECISIONS`.
-        platform: what it is for, "cpu" or "gpu".
-        reason: one line on why nothing faster runs; `None` if this is the fastest.
-    """
-
+    # "reference", "keras", "native"; or, with the framework's products around a native kernel, "native_recurrence" of
+    # the LSTM and "native_softmax" of the cross-entropy.
     implementation: str
-    precision: str = "float32"
-    platform: Literal["cpu", "gpu"] = "cpu"
-    reason: str | None = None
+    precision: str = "float32"  # of the products
+    platform: Literal["cpu", "gpu"] = "cpu"  # what it is for
+    reason: str | None = None  # why nothing faster runs, one line; None if this is the fastest
 
     @property
     def is_native(self) -> bool:
@@ -74,17 +68,9 @@ def check_names(backend, precision):
 def choose(backend, precision="float32", *, limits=None, limit=None, platform=None):
     """Returns the `Plan` of a call from what limits it: the rule of every operation's `plan`.
 
-    Args:
-        backend: one of `BACKENDS`.
-        precision: one of `PRECISIONS`; or a Keras dtype policy, for its `default_precision`, which names none.
-        limits: dict from sentences on why the native library cannot serve this call to whether they hold; the first
-            that holds is told.
-        limit: a sentence on why Keras' implementation alone can serve this call, or `None`.
-        platform: a `Platform`; `None` for this process's.
-
-    Raises:
-        ValueError: for unknown names, or if a limit keeps the named backend from serving the call.
-        NativeUnavailableError: if `"native"`, or a precision that only it has, is named and it cannot be used.
+    A limit is a sentence: the first of `limits` that holds keeps the native library from serving the call, and `limit`
+    all but Keras' own. A dtype policy as precision stands for its `default_precision`, and names none. A named backend
+    or precision that cannot serve the call raises ValueError, or NativeUnavailableError if it cannot be used at all.
     """
     platform = platform or platforms.this_process()
     named = backend != "auto" or (isinstance(precision, str) and precision != "float32")
@@ -111,16 +97,9 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
 
 
 def default_precision(backend="auto", policy=None, platform=None):
-    """Returns the precision of the matrix products where none was named.
+    """Returns the precision of the products where none was named, from a dtype policy (`None` for the global one).
 
-    Args:
-        backend: one of `BACKENDS`.
-        policy: a Keras dtype policy; `None` for the global one.
-        platform: a `Platform`; `None` for this process's.
-
-    Returns:
-        `"bfloat16"` under the policy `mixed_bfloat16`, if the backend is `"native"`, or is `"auto"` and the native
-        library supports bfloat16; else `"float32"`.
+    "bfloat16" under `mixed_bfloat16`, if the backend is "native", or is "auto" and the library has it; else "float32".
     """
     policy = keras.config.dtype_policy() if policy is None else policy
     if policy.name != "mixed_bfloat16" or backend not in ("auto", "native"):

@@ -16,15 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_predictor(folder):
-    """Returns the `Predictor` of a run or of an exported model.
-
-    Args:
-        folder: a run folder, "english", or a SavedModel that `kerasptb export` wrote.
-
-    Raises:
-        ServingError: if it is none of them.
-        RunError: if the run has no weights yet.
-    """
+    """Returns the `Predictor` of a run folder, "english" or a SavedModel of ours; raises ServingError for any other."""
     # TensorFlow is slow to import.
     from kerasptb.export.source import resolve  # noqa: PLC0415
     from kerasptb.models.portable import PortableNetwork, check_backend  # noqa: PLC0415
@@ -114,8 +106,7 @@ def _network(proxy):
 def _allow_many_connections():
     """Raises the process' limit of open files, often 1,024, as far as is allowed.
 
-    Returns:
-        How many connections one address may have: a quarter of the files, and as many as a proxy needs at most.
+    Returns how many connections one address may have: a quarter of the files, and as many as a proxy needs at most.
     """
     most = 1024
     try:
@@ -147,14 +138,8 @@ def _hangups():
 def _make_server(config, app, folder, hangups):
     """Returns a uvicorn server of a folder's model.
 
-    When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up it loads the folder
-    anew, or stops if its terminal is gone.
-
-    Args:
-        config: uvicorn's.
-        app: what `create_app` returned.
-        folder: as of `load_predictor`.
-        hangups: a list to which each hang-up adds an item.
+    When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up, an item of
+    `hangups`, it loads the folder anew, or stops if its terminal is gone.
     """
     import uvicorn  # noqa: PLC0415  (of the extra `serve`)
 

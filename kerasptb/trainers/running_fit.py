@@ -10,8 +10,7 @@ import keras
 class RunningFit:
     """The `fit` of a model while it runs: it can be let begin in a later epoch, and read batches without training.
 
-    Args:
-        model: a `keras.Model`. One of our trainers also says when its `fit` has ended, and may read groups of batches.
+    Of any `keras.Model`; one of our trainers also says when its `fit` has ended, and may read groups of batches.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -28,11 +27,9 @@ class RunningFit:
         self._model._initial_epoch = epoch
 
     def only_read(self, logs: dict[str, Any], on_metrics: Callable[[], None]) -> None:
-        """Reads batches without training until `train`.
+        """Reads batches without training until `train`; a step returns these logs meanwhile.
 
-        Args:
-            logs: what a step returns meanwhile.
-            on_metrics: called once the variables of the model's metrics exist, if they wait for a batch.
+        `on_metrics` is called once the variables of the model's metrics exist, if they wait for a batch.
         """
         of_trainer = getattr(self._model, "elements_per_call", None)
         elements = of_trainer() if of_trainer else self._model.steps_per_execution

@@ -244,11 +244,7 @@ class StatefulTrainer(StatefulModel):
                 raise ValueError(f"{word_ids_expected(name, self.vocabulary_size)} {ids[wrong][0]}")
 
     def _checked(self, step, x, y=None, sample_weight=None):
-        """Returns data whose word ids are checked before a step is given them, in the form in which Keras takes them.
-
-        Raises:
-            ValueError: for an id out of range in arrays, and for data that are known to have no batch.
-        """
+        """Returns data, as Keras takes them, whose word ids are checked before a step gets them; raises for none."""
         if array_of(x) is not None:
             self.check_word_ids((x, y))
         elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):

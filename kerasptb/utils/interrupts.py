@@ -18,13 +18,10 @@ class Signals:
     Otherwise they do what they did before, except that SIGTERM raises `Terminated` where it would have killed the
     process. A signal that was ignored stays so. Only Python's main thread handles signals: in another one this class
     does nothing.
-
-    Attributes:
-        held: the arguments of the handlers of what has come and is delayed.
     """
 
     def __init__(self):
-        self.held = []
+        self.held = []  # the arguments of the handlers of what has come and is delayed
         self._holds = self._lets_second_through = False
         self._installed = False
         self._before = {}
@@ -57,11 +54,7 @@ class Signals:
         return self.held[0][0] if self.held else 0
 
     def deliver(self, number=None):
-        """Does what a signal asks for; the delay goes on.
-
-        Args:
-            number: the signal's, 0 for none; `None` for that of the first one that is held.
-        """
+        """Does what a signal asks for, by its number; 0 is none, `None` the first that is held. The delay goes on."""
         number = self.number if number is None else int(number)
         if number:
             frame = self.held[0][1] if self.held else None

@@ -44,25 +44,15 @@ class NativeUnavailableError(RuntimeError):
 
 
 class Status(NamedTuple):
-    """Whether the native library can be used.
+    """Whether the native library can be used."""
 
-    Attributes:
-        available: whether it is loaded and its handlers are registered.
-        reason: one line on why it is not available; if it is, the processor level and the threads that it uses.
-        path: the file, or None.
-    """
-
-    available: bool
-    reason: str
+    available: bool  # it is loaded and its handlers are registered
+    reason: str  # one line on why it is not; if it is, the processor level and the threads
     path: Path | None
 
 
 def load() -> None:
-    """Loads and registers the native library once; later calls return immediately.
-
-    Raises:
-        NativeUnavailableError: if it is not built, its build failed, it is damaged, or the framework refuses it.
-    """
+    """Loads and registers the native library once; raises NativeUnavailableError where it cannot be used."""
     global _library, _path, _failure  # noqa: PLW0603
     if _library is not None:
         return
@@ -124,13 +114,7 @@ def few_words_limit(features, vocabulary_size, precision="float32"):
 
 
 def why_not_cuda(device=0):
-    """Returns one line on why the CUDA kernels cannot run on a GPU, or None if they can.
-
-    Loads the library, but does not ask a framework.
-
-    Args:
-        device: number of the GPU, as CUDA's driver counts the visible ones.
-    """
+    """Returns why the CUDA kernels cannot run on a GPU, by its number in CUDA, or None. Loads the library alone."""
     load()
     if (problem := build.cuda_problem(_path)) is not None:
         return f"The native library has no CUDA code. {problem}"
@@ -143,10 +127,6 @@ def cuda_max_units(precision="float32", device=0):
 
     In bfloat16 the driver is asked, once, how many the GPU has room for. If the process has not used the GPU yet, this
     creates a context and releases it again.
-
-    Args:
-        precision: `"float32"` or `"bfloat16"`.
-        device: number of the GPU, as CUDA's driver counts the visible ones.
     """
     load()
     return _library.kerasptb_cuda_max_units(precision.encode(), device)
