@@ -1,4 +1,7 @@
-"""A checked download of the three PTB files."""
+"""A checked download of the three PTB files.
+
+By urllib: pooch, which checks digests too, knows one address of a file and no end in time, and needs requests.
+"""
 
 import hashlib
 import http.client

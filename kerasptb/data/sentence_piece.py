@@ -1,7 +1,9 @@
 """SentencePiece's models as the tokenizer.json of Hugging Face's library.
 
 A `.model` is a message of Google's protocol buffers; its fields are in sentencepiece_model.proto
-(google/sentencepiece). Here are those that decide how a text is cut.
+(google/sentencepiece). Here are those that decide how a text is cut. They are read without the package protobuf, which
+needs code that is generated from that file, and does not come with JAX; tokenizers' `from_spm` needs both, and takes
+unigrams alone.
 """
 
 import struct

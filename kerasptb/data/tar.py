@@ -1,7 +1,8 @@
 """The places of the files in a tar.
 
 Python's own reader is not used for other people's archives: before 3.11.10 and 3.12.6 a header of some kB takes it
-minutes or gigabytes (CVE-2024-6232). Here time and memory grow with a header's size alone.
+minutes or gigabytes (CVE-2024-6232), and later ones read a header of any size whole. Here time and memory grow with a
+header's size alone, which is limited.
 """
 
 import tarfile

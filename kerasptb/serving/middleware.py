@@ -52,7 +52,7 @@ class AllowedHosts:
 
     A page of another site can make its own name lead to this machine ("DNS rebinding"). The browser then takes this
     server for that site, and lets the page read its answers. The header Host still has the site's name. "localhost" and
-    loopback addresses are always allowed.
+    loopback addresses are always allowed: Starlette's `TrustedHostMiddleware` has a list of names, but not of these.
     """
 
     def __init__(self, app, hosts=()):
