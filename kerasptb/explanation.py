@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasptb.compat.keras import compiled_metrics, get_keras_mask
 from kerasptb.ops.logits import factors_of
+from kerasptb.ops.plan import Plan
 
 
 class Row(NamedTuple):
@@ -121,7 +122,7 @@ def _cost(model, plans):
         targets = ops.zeros(logits.shape[:-1], "int32")
         if (factors := factors_of(logits)) is None:
             return read._replace(reason=f"The logits of {last.name} carry no factors (see `kerasptb.ops.logits`).")
-        factors.backend, factors.precision = "keras", "float32"  # nothing native for one word
+        factors.plan = Plan("reference")  # nothing native for one word
         errors = []
         loss_reads = [
             loss for loss in losses if not _asks(factors, "cross_entropy", _function(loss), targets, logits, errors)

@@ -13,14 +13,10 @@ _COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 def arguments_of(model):
-    """Returns what `kerasptb.train` takes as `model_arguments` and `training_arguments` to train a model like this one.
+    """Returns the `model_arguments` and `training_arguments` with which `train` trains a model like this one.
 
-    Args:
-        model: a `kerasptb.LanguageModel`.
-
-    Raises:
-        ValueError: if it would be trained differently from how this model was compiled. A model that is made from the
-            arguments is compared with it, so that nothing that may differ needs a rule of its own.
+    A model that is made from them is compared with it, so that nothing that may differ needs a rule of its own; raises
+    ValueError if it would be trained differently.
     """
     if type(model) is not kerasptb.LanguageModel or not model.compiled:
         raise _refusal(f"a {type(model).__name__}{'' if model.compiled else ' that is not compiled'}")

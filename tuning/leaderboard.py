@@ -35,20 +35,12 @@ _COLUMNS = (
 
 
 def rank(trials):
-    """Returns the trials in order: completed ones first, by rising perplexity.
-
-    Args:
-        trials: list of `TrialView`.
-    """
+    """Returns the trials in order: completed ones first, by rising perplexity."""
     return sorted(trials, key=order)
 
 
 def setting_names(trials):
-    """Returns the names of all settings that any trial has: sizes first, the others in alphabetical order.
-
-    Args:
-        trials: list of `TrialView`.
-    """
+    """Returns the names of all settings that any trial has: sizes first, the others in alphabetical order."""
     names = {name for trial in trials for name in trial.values}
     sizes = [name for name in ("num_layers", "embedding_size") if name in names]
     sizes += sorted((name for name in names if re.fullmatch(r"units_\d+", name)), key=lambda name: int(name[6:]))
@@ -59,10 +51,6 @@ def write_csv(trials, path):
     """Writes a row for each trial, in the order of `rank`; the cell of a setting that a trial lacks is empty.
 
     A setting with the name of another column, such as "epochs", is in the column "hp/epochs".
-
-    Args:
-        trials: list of `TrialView`.
-        path: the file.
     """
     names = setting_names(trials)
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
@@ -87,12 +75,7 @@ def write_csv(trials, path):
 
 
 def format_table(trials, rows=10):
-    """Returns a text of 80 columns: a table of the best trials, the best one's settings, why each failed trial did.
-
-    Args:
-        trials: list of `TrialView`.
-        rows: number of trials to show.
-    """
+    """Returns a text of 80 columns: a table of the best trials, the best one's settings, why each failed trial did."""
     completed = [trial for trial in rank(trials) if trial.score is not None]
     lines = [["", "trial", "perplexity", "parameters", "words/s", "time", "epochs"]]
     for i, trial in enumerate(completed[:rows]):
@@ -123,19 +106,11 @@ def format_table(trials, rows=10):
 
 
 def save_best(folder, trials, text, report):
-    """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model.
+    """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model; returns the run.
 
     A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
     FOLDER/best-1 or the next free number otherwise. While a training runs in FOLDER/best, nothing changes there.
-
-    Args:
-        folder: the search's folder.
-        trials: list of `TrialView`.
-        text: dict of the arguments of `kerasptb.load_corpus`, for the script.
-        report: function that prints.
-
-    Returns:
-        The `kerasptb.Run`; `None` if no trial has completed, or the best one left no run folder.
+    Returns None if no trial has completed, or the best one left no run folder.
     """
     folder = Path(folder)
     best = best_trial(trials)

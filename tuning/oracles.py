@@ -35,23 +35,14 @@ FAILING = "trials failed for one reason"
 
 
 class SearchOracle:
-    """Mixin for a `keras_tuner.Oracle`; see the module's docstring.
+    """Mixin for a `keras_tuner.Oracle`; see the module's docstring."""
 
-    Attributes:
-        fit_sample: function from a dict of sampled values to one within the limit; `None` for none.
-        deadline: time (seconds since 1970) after which no trial begins; `None` for none.
-        max_failures: number of failures for one reason after which the search ends.
-        keep_running: whether `reload` leaves the running trials with their workers, which go on with them.
-        restarted: whether `reload` continues the same session: its failures count, and its `stop_reason` holds.
-        stop_reason: why the search ended early; `None` if it did not.
-    """
-
-    fit_sample = None
-    deadline = None
-    max_failures = 3
-    keep_running = False
-    restarted = False
-    stop_reason = None
+    fit_sample = None  # function from a dict of sampled values to one within the limit
+    deadline = None  # time, in seconds since 1970, after which no trial begins
+    max_failures = 3  # for one reason, after which the search ends
+    keep_running = False  # whether `reload` leaves the running trials with their workers, which go on with them
+    restarted = False  # whether `reload` continues the same session: its failures count, and its `stop_reason` holds
+    stop_reason = None  # why the search ended early
 
     def __init__(self, **kwargs):
         # KerasTuner's own limit raises while it holds a lock, which is then never released: a chief would hang.
@@ -199,18 +190,7 @@ class HyperbandOracle(SearchOracle, kt.oracles.HyperbandOracle):
 
 
 def make_oracle(tuner, trials, epochs, seed, **attributes):
-    """Returns the oracle of a search.
-
-    Args:
-        tuner: "random", "bayesian" or "hyperband".
-        trials: number of trials in all.
-        epochs: number of epochs of a whole training.
-        seed: seed of the draws, an int.
-        **attributes: attributes of `SearchOracle`.
-
-    Raises:
-        ValueError: if there is no such tuner.
-    """
+    """Returns the `SearchOracle` of a search, of so many trials; the seed is that of its draws."""
     # KerasTuner treats a seed of 0 as no seed.
     arguments = {"objective": kt.Objective(OBJECTIVE, "min"), "seed": seed + 1}
     if tuner == "random":

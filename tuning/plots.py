@@ -19,16 +19,9 @@ _CLIP = 1.5
 
 
 def plot_search(trials, folder):
-    """Draws perplexity against parameters, and against each setting, into two PNG files.
+    """Draws perplexity against parameters, and against each setting, into two PNG files; returns their paths.
 
-    Trials far worse than the best are triangles at the upper edge.
-
-    Args:
-        trials: list of `TrialView`.
-        folder: where the files go; made if it does not exist.
-
-    Returns:
-        List of the paths written; empty if no trial has completed.
+    Trials far worse than the best are triangles at the upper edge. Without a completed trial there are none.
     """
     completed = [trial for trial in trials if trial.score is not None]
     if not completed:

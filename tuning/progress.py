@@ -15,12 +15,6 @@ class Progress:
     """Prints a line for each trial that ends and, on a terminal, a status line that is kept up to date.
 
     A context manager: it reads the folder every two seconds while its body runs, and once more at the end.
-
-    Args:
-        folder: the search's folder.
-        trials: number of trials in all.
-        deadline: time (seconds since 1970) at which the search ends; `None` for none.
-        stream: where to print; `None` for standard output.
     """
 
     def __init__(self, folder, trials, deadline=None, stream=None):
@@ -81,11 +75,7 @@ class Progress:
 
 
 def describe_trial(trial):
-    """Returns the state of a trial, in a few words.
-
-    Args:
-        trial: a `TrialView`.
-    """
+    """Returns the state of a trial, in a few words."""
     record = trial.record
     if trial.status == "RUNNING":
         perplexity = f", perplexity {record.curve[-1]:.1f}" if record.curve else ""
@@ -98,13 +88,7 @@ def describe_trial(trial):
 
 
 def seconds_left(trials, num_trials, deadline=None):
-    """Returns an estimate of the seconds left, from ended trials and the deadline; `None` if there is neither.
-
-    Args:
-        trials: list of `TrialView`.
-        num_trials: number of trials in all.
-        deadline: time (seconds since 1970) at which the search ends; `None` for none.
-    """
+    """Returns an estimate of the seconds left, from ended trials and the deadline; `None` if there is neither."""
     seconds = [trial.record.seconds for trial in trials if trial.record.ended]
     limit = None if deadline is None else max(deadline - time.time(), 0.0)
     if not seconds:

@@ -30,37 +30,22 @@ OBJECTIVE = "val_perplexity"
 
 @dataclasses.dataclass
 class Record:
-    """The record of a trial, beside KerasTuner's own file.
+    """The record of a trial, beside KerasTuner's own file."""
 
-    Attributes:
-        tuner: KerasTuner's tuner id of the process that ran it last.
-        host: name of that process's machine.
-        attempts: number of times that this session of the search began the trial without ending it.
-        planned_epochs: number of epochs that it should train.
-        curve: validation perplexity after each epoch, at the trial's own batch size.
-        rates: learning rate of each epoch, or `None`.
-        seconds: time it took, all attempts together.
-        parameters: number of parameters of its model; `None` if not known.
-        words_per_second: median speed of its epochs; `None` if not known.
-        train_perplexity: training perplexity of the best epoch; `None` if not known.
-        stopped: why it ended before its last epoch; `None` if it did not.
-        reason: why it failed; `None` if it did not.
-        ended: whether it has completed or failed.
-    """
-
-    tuner: str = ""
-    host: str = ""
-    attempts: int = 0
-    planned_epochs: int = 0
+    tuner: str = ""  # KerasTuner's id of the process that ran it last
+    host: str = ""  # name of that process's machine
+    attempts: int = 0  # how often this session of the search began the trial without ending it
+    planned_epochs: int = 0  # number of epochs that it should train
+    # Validation perplexity after each epoch, at the trial's own batch size.
     curve: list = dataclasses.field(default_factory=list)
-    rates: list = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-    parameters: int | None = None
-    words_per_second: float | None = None
-    train_perplexity: float | None = None
-    stopped: str | None = None
-    reason: str | None = None
-    ended: bool = False
+    rates: list = dataclasses.field(default_factory=list)  # learning rate of each epoch, or None
+    seconds: float = 0.0  # all attempts together
+    parameters: int | None = None  # of its model; None if not known
+    words_per_second: float | None = None  # median of its epochs
+    train_perplexity: float | None = None  # of the best epoch
+    stopped: str | None = None  # why it ended before its last epoch
+    reason: str | None = None  # why it failed
+    ended: bool = False  # whether it has completed or failed
 
     @classmethod
     def load(cls, folder):
@@ -76,22 +61,13 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class TrialView:
-    """A trial as the people who look at a search see it.
+    """A trial as the people who look at a search see it."""
 
-    Attributes:
-        trial_id: KerasTuner's id, digits.
-        folder: its folder.
-        status: "RUNNING", "COMPLETED", "FAILED" or "INVALID".
-        values: dict of its settings.
-        score: validation perplexity; `None` unless it completed.
-        record: its `Record`.
-    """
-
-    trial_id: str
+    trial_id: str  # KerasTuner's, digits
     folder: Path
-    status: str
-    values: dict
-    score: float | None
+    status: str  # "RUNNING", "COMPLETED", "FAILED" or "INVALID"
+    values: dict  # its settings
+    score: float | None  # validation perplexity; None unless it completed
     record: Record
 
 

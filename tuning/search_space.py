@@ -2,63 +2,23 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import keras
 import keras_tuner as kt
 import numpy as np
 
 import kerasptb
-from kerasptb.arguments import (
-    RECIPE_ARGUMENTS,
-    WIDTH_STEP,
-    Argument,
-    ModelArguments,
-    Sampling,
-    Several,
-    Whole,
-    with_changes,
-)
-from kerasptb.models import lstm
+from kerasptb.arguments import RECIPE_ARGUMENTS, ModelArguments, with_changes
+from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
+from kerasptb.tuning import bounds as of_setting
+from kerasptb.tuning.bounds import FIELDS, Bounds, allowed
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
 
-# What a setting may be: a value, a range with both ends, or choices; `None` is the default.
-Bounds: TypeAlias = float | tuple[float, float] | list[int] | list[float] | None
-
-# What a search may vary: `units` and `num_layers` stand for the model's `units`.
-_FIELDS = {
-    "num_layers": Argument(
-        "num_layers",
-        Whole(),
-        "number of LSTM layers",
-        sampling=Sampling(
-            1,
-            bounds=(1, 2),
-            reason="the vocabulary's matrices take most parameters; a third layer makes all layers narrow",
-        ),
-    ),
-    **{name: field for name, field in ModelArguments.fields().items() if field.sampling is not None},
-    **RECIPE_ARGUMENTS,
-}
-# Whole numbers; a width is that of one of the model's `units`.
-_INTEGERS = tuple(name for name, field in _FIELDS.items() if isinstance(field.kind, Whole | Several))
-# What the notebook's space leaves to the search, in the order in which KerasTuner draws.
-_SEARCHED = (
-    "num_layers",
-    "units",
-    "embedding_size",
-    "tie_embeddings",
-    "keep_prob",
-    "learning_rate",
-    "decay",
-    "constant_epochs",
-    "global_clipnorm",
-    "batch_size",
-    "num_steps",
-    "init_scale",
-)
+# The recipe around which the fields have bounds of their own.
+_NOTEBOOK = "notebook"
 
 
 class LanguageModelSpace(kt.HyperModel):
@@ -134,21 +94,24 @@ class LanguageModelSpace(kt.HyperModel):
         batch_size: Bounds = None,
         num_steps: Bounds = None,
         init_scale: Bounds = None,
-        preset: str = "notebook",
+        preset: str = _NOTEBOOK,
         **others: Any,
     ) -> None:
-        named = {name: value for name, value in locals().items() if name in _FIELDS}
+        arguments = {name: value for name, value in locals().items() if name in FIELDS}
         super().__init__()
         self.preset = preset
         recipe = get_preset(preset)
         self._training_settings = tuple(recipe.training_arguments())
-        named = {name: bounds for name, bounds in {**named, **others}.items() if bounds is not None}
-        known = [name for name in _FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
+        named = {name: bounds for name, bounds in {**arguments, **others}.items() if bounds is not None}
+        known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
         if unknown := sorted(set(named) - set(known)):
             raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
-        self.bounds = with_changes(_notebook_bounds() if preset == "notebook" else _values_of(recipe), named)
+        of_fields = {name: of_setting.default(name) for name in arguments}
+        unnamed = of_fields if preset == _NOTEBOOK else _values_of(recipe)
+        self._has_one_shape = not of_setting.leaves_choice(unnamed["units"])
+        self.bounds = with_changes(unnamed, named)
         for name, bounds in self.bounds.items():
-            _check_bounds(name, bounds)
+            of_setting.check(name, bounds)
         if not self._ties_possible():
             raise ValueError(
                 "Tied embeddings need a size that both an embedding and a layer may have. "
@@ -170,24 +133,11 @@ class LanguageModelSpace(kt.HyperModel):
             num_tokens: of the training text, by which "auto" chooses the rows of a batch; `None` for a long text.
             epochs: of a trial, by which "auto" regularises; `None` for the recipe's number.
         """
-        if preset == "notebook":
-            return cls()
         recipe = get_preset(preset)
         values = {**_values_of(recipe), **recipe.fitted(epochs or recipe.epochs)}
         fixed = {} if num_tokens is None else recipe.sized(num_tokens, values["num_steps"])
-        bounds: dict[str, Any] = {}
-        for name, value in values.items():
-            sampling = _FIELDS[name].sampling
-            if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):
-                continue
-            if sampling.log:
-                bounds[name] = float(f"{value / sampling.around:.3g}"), float(f"{value * sampling.around:.3g}")
-            else:
-                low, high = (0.1, 1.0) if name == "keep_prob" else (0.0, 0.9)
-                middle = max(round(value / sampling.step), 1) * sampling.step
-                ends = max(middle - sampling.around, low), min(middle + sampling.around, high)
-                bounds[name] = round(ends[0], 2), round(ends[1], 2)
-        return cls(preset=preset, **fixed, **bounds)
+        ranges = {} if preset == _NOTEBOOK else {name: of_setting.around(name, value) for name, value in values.items()}
+        return cls(preset=preset, **{**fixed, **{name: ends for name, ends in ranges.items() if ends is not None}})
 
     def prepare(
         self,
@@ -215,7 +165,7 @@ class LanguageModelSpace(kt.HyperModel):
                 its smallest batch.
         """
         own_settings = type(self).settings is not LanguageModelSpace.settings  # which may draw smaller batches
-        rows, steps = (min(_allowed(name, self.bounds[name])) for name in ("batch_size", "num_steps"))
+        rows, steps = (min(self._allowed(name)) for name in ("batch_size", "num_steps"))
         if rows * (steps + 1) > num_words and not own_settings:
             raise ValueError(
                 f"The smallest batches of the space, batch_size={rows} and num_steps={steps}, need texts of "
@@ -233,7 +183,7 @@ class LanguageModelSpace(kt.HyperModel):
         smallest = {
             tied: max(
                 (self._count([min(sizes) for sizes in self._widths_allowed(layers, tied)], tied), layers)
-                for layers in _allowed("num_layers", self.bounds["num_layers"])
+                for layers in self._allowed("num_layers")
             )
             for tied in self._ties_possible()
         }
@@ -257,7 +207,7 @@ class LanguageModelSpace(kt.HyperModel):
             "global_clipnorm" for the notebook's), and those of the regularisation that the space has.
         """
         num_layers = self._declare(hp, "num_layers")
-        most = max(_allowed("num_layers", self.bounds["num_layers"]))
+        most = max(self._allowed("num_layers"))
         units = [self._declare(hp, "units", "units_0")]
         for i in range(1, most):
             if "num_layers" in hp.values:
@@ -376,8 +326,8 @@ class LanguageModelSpace(kt.HyperModel):
         wanted = [values.get(name, self.bounds[name]) for name in names]
         if not all(isinstance(size, int) for size in wanted):
             return values
-        allowed = (_allowed(name, self.bounds[name]) for name in names)
-        rows, steps = ([size for size in sizes if size <= want] for sizes, want in zip(allowed, wanted, strict=True))
+        sizes_of = map(self._allowed, names)
+        rows, steps = ([size for size in sizes if size <= want] for sizes, want in zip(sizes_of, wanted, strict=True))
         fitting = [(b, t) for b in rows for t in steps if b * (t + 1) <= self.num_words]
         if not fitting:
             return values
@@ -400,34 +350,23 @@ class LanguageModelSpace(kt.HyperModel):
         return fitted
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the bounds in a form for JSON: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
-        preset = {} if self.preset == "notebook" else {"preset": self.preset}
-        return preset | {
-            name: {"range": list(bounds)}
-            if isinstance(bounds, tuple)
-            else {"choices": bounds}
-            if isinstance(bounds, list)
-            else bounds
-            for name, bounds in self.bounds.items()
-        }
+        """Returns the recipe and the bounds for JSON: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
+        return {"preset": self.preset, **{name: of_setting.to_config(bounds) for name, bounds in self.bounds.items()}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Returns the space with the bounds that `get_config` returned."""
+        return cls(**{name: of_setting.from_config(bounds) for name, bounds in config.items()})
 
-        def decode(bounds):
-            if not isinstance(bounds, dict):
-                return bounds
-            return tuple(bounds["range"]) if "range" in bounds else bounds["choices"]
-
-        return cls(**{name: decode(bounds) for name, bounds in config.items()})
+    def _allowed(self, name):
+        return allowed(name, self.bounds[name])
 
     def _widths_allowed(self, num_layers, tied):
         """Returns the possible sizes of the embedding and of each layer, without a last one that has the former's."""
-        units = _allowed("units", self.bounds["units"])
+        units = self._allowed("units")
         if self._joins(tied):
             return [self._tied_widths(), *[units] * (num_layers - 1)]
-        return [_allowed("embedding_size", self.bounds["embedding_size"]), *[units] * num_layers]
+        return [self._allowed("embedding_size"), *[units] * num_layers]
 
     def _joins(self, tied):
         """Whether the last layer has the embedding's size."""
@@ -441,9 +380,9 @@ class LanguageModelSpace(kt.HyperModel):
 
     def _tied_widths(self):
         """Returns the sizes that an embedding and a layer may both have, rising."""
-        sizes, units = (_allowed(name, self.bounds[name]) for name in ("embedding_size", "units"))
-        if self.preset != "notebook" and not isinstance(self.bounds["units"], tuple | list):
-            return sizes  # the last layer has the embedding's size, the others those of `units`
+        sizes, units = map(self._allowed, ("embedding_size", "units"))
+        if self._has_one_shape and not of_setting.leaves_choice(self.bounds["units"]):
+            return sizes  # as in the recipe, the last layer has the embedding's size, the others those of `units`
         return [size for size in sizes if size in units]
 
     def _ties_wanted(self):
@@ -459,18 +398,7 @@ class LanguageModelSpace(kt.HyperModel):
             bounds = (max(self.epochs // 5, 1), max(2 * self.epochs // 3, 1))
         if name == "tie_embeddings":
             return hp.Boolean(name) if len(self._ties) > 1 else self._ties[0]
-        if isinstance(bounds, list):
-            value = hp.Choice(as_name or name, bounds, ordered=True)
-            return bool(value) if isinstance(bounds[0], bool) else value  # KerasTuner makes them 0 and 1
-        if not isinstance(bounds, tuple):
-            return bounds
-        if name in _INTEGERS:
-            return hp.Int(as_name or name, *bounds, **_sampling(name))
-        low, high = bounds
-        # KerasTuner counts steps by `//`. As 0.5 // 0.05 is 9, it would never draw the end of the range.
-        high += 1e-6 * _sampling(name).get("step", 0)
-        # Six digits are enough: 0.6500000000000001 becomes 0.65.
-        return float(f"{hp.Float(as_name or name, low, high, **_sampling(name)):.6g}")
+        return of_setting.draw(hp, name, bounds, as_name or name)
 
 
 def overrides_fit(hypermodel):
@@ -484,39 +412,27 @@ def yields_settings(hypermodel):
 
 
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, **others):
-    """Returns the number of parameters of a `kerasptb.LanguageModel`.
+    """Returns the number of parameters of a `kerasptb.LanguageModel` of these arguments.
 
     `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. With a projection
     there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix where the embeddings are
     tied.
-
-    Args:
-        vocabulary_size: V.
-        embedding_size: D.
-        units: the layers' sizes H_1, …, H_n, or the size of one layer.
-        tie_embeddings: whether the logits' matrix is the embedding's.
-        projection: whether the last output is projected to the embedding's size.
-        **others: further arguments of the model, on which the number does not depend.
     """
     units = np.atleast_1d(units).tolist()
     size = embedding_size if projection else units[-1]
     parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else size))
     parameters += (units[-1] + 1) * embedding_size if projection else 0
     for below, size in zip([embedding_size, *units], units, strict=False):
-        parameters += lstm.count_parameters(below, size)
+        parameters += LanguageModel.cell.count_parameters(below, size)
     return int(parameters)  # NumPy's numbers are welcome, but JSON cannot hold them
 
 
 def shrink_widths(wanted, allowed, fits):
     """Returns the wanted widths, reduced as little as possible to those of a model that fits.
 
-    All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
-    model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
-
-    Args:
-        wanted: the sizes of the embedding and of each layer.
-        allowed: for each of them, its possible sizes, rising.
-        fits: function of the widths, whether their model has few enough parameters; that of the smallest must.
+    All widths shrink by one factor and are rounded down to allowed sizes, which rise. Then they grow again, step by
+    step, while the model fits; the width that lost the largest share grows first. In the result no width could be one
+    step larger. The smallest must fit.
     """
 
     def at_most(sizes, bound):
@@ -540,77 +456,10 @@ def shrink_widths(wanted, allowed, fits):
     return widths
 
 
-def _allowed(name, bounds):
-    """Returns the possible values of a whole-numbered setting, rising."""
-    if isinstance(bounds, list):
-        return sorted(bounds)
-    if isinstance(bounds, tuple):
-        return list(range(bounds[0], bounds[1] + 1, _FIELDS[name].sampling.step))
-    return [bounds]
-
-
-def _sampling(name):
-    """How KerasTuner draws from a range, as its arguments."""
-    sampling = _FIELDS[name].sampling
-    return {"sampling": "log"} if sampling.log else {"step": sampling.step}
-
-
-def _notebook_bounds():
-    return {name: _FIELDS[name].sampling.bounds for name in _SEARCHED}
-
-
 def _values_of(recipe):
     """A recipe's own settings, as bounds that leave nothing to the search."""
     model = recipe.model_arguments()
     del model["vocabulary_size"]
     units = model.pop("units")
-    plain = {name: _FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
+    plain = {name: FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
     return {**plain, "num_layers": len(units), "units": units[0], **model, **recipe.training_arguments()}
-
-
-def bounds_table():
-    """Returns the table of the default space's bounds and their reasons, in Markdown."""
-    lines = ["| setting | default | reason |", "|---|---|---|"]
-    for name, bounds in _notebook_bounds().items():
-        sampling = _FIELDS[name].sampling
-        if name == "constant_epochs":
-            shown = "a fifth to two thirds of the epochs"
-        elif bounds == [False, True]:
-            shown = "both"
-        elif isinstance(bounds, list):
-            shown = ", ".join(map(str, bounds))
-        else:
-            by = ", log" if sampling.log else f", by {sampling.step:g}" if sampling.step != 1 else ""
-            shown = f"{bounds[0]:g} to {bounds[1]:g}{by}"
-        lines.append(f"| `{name}` | {shown} | {sampling.reason} |")
-    return "\n".join(lines)
-
-
-def _check_bounds(name, bounds):
-    if name == "tie_embeddings" and not {*(bounds if isinstance(bounds, list) else [bounds])} <= {False, True}:
-        raise ValueError(f"Expected tie_embeddings as True, False or a list of both. Received: tie_embeddings={bounds}")
-    if name == "projection" and not isinstance(bounds, bool):
-        raise ValueError(f"Expected projection as True or False. Received: projection={bounds}")
-    if isinstance(bounds, list) and not bounds:
-        raise ValueError(f"Expected at least one choice of {name}. Received: {name}=[]")
-    field = _FIELDS[name]
-    if not isinstance(field.kind, Several):
-        for value in bounds if isinstance(bounds, tuple | list) else [bounds]:
-            if value is not None:
-                field.read(value)
-    if isinstance(bounds, tuple):
-        if len(bounds) != 2 or not bounds[0] <= bounds[1]:
-            raise ValueError(
-                f"Expected {name} as (low, high), a list of choices, or a value. Received: {name}={bounds}"
-            )
-        step = _FIELDS[name].sampling.step
-        if step == WIDTH_STEP and (bounds[0] % step or bounds[1] % step or bounds[0] < step):
-            raise ValueError(
-                f"A range of {name} goes in steps of {step}: expected ends that are multiples of it; a list of choices "
-                f"takes any. Received: {name}={bounds}"
-            )
-        if step and abs((steps := (bounds[1] - bounds[0]) / step) - round(steps)) > 1e-6:
-            raise ValueError(
-                f"A range of {name} goes in steps of {step}: expected ends that are a whole number of them apart; a "
-                f"list of choices takes any. Received: {name}={bounds}"
-            )

@@ -80,12 +80,7 @@ START_ARGUMENTS = {
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings(SearchArguments):
-    """What all processes of a search share.
-
-    Attributes:
-        folder: the search's folder.
-        deadline: time (seconds since 1970) at which it ends; `None` for none.
-    """
+    """What all processes of a search share."""
 
     folder: Path = dataclasses.field(kw_only=True)
     deadline: float | None = dataclasses.field(default=None, kw_only=True)

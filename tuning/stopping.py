@@ -21,24 +21,16 @@ TIME_LIMIT = "time limit"
 class TrialEarlyStopping(keras.callbacks.Callback):
     """Ends a trial that is no longer worth its time, and keeps the trial's record up to date.
 
-    The rules, which are checked after each epoch:
+    The rules, which are checked after each epoch (the first two if it is to `judge`):
 
     1. *Worse than the median.* As in the median stopping rule of Golovin et al., 2017, "Google Vizier", section 3.2:
        the trial's lowest perplexity so far is above the median of what at least five completed trials had reached at
        the same epoch. The rule holds from a third of the epochs on, and once the learning rate has fallen for two
        epochs: with a constant rate a good model looks bad.
     2. *Plateau.* The learning rate is falling, and the last two epochs have lowered the perplexity by less than 0.1%.
-    3. *No time.* The search's time limit is over.
+    3. *No time.* The search's deadline, in seconds since 1970, is over.
 
     A stopped trial counts as completed, with its best epoch. Its record says why it stopped.
-
-    Args:
-        folder: the trial's folder; its record is written after each epoch.
-        search_folder: the search's folder, whose other trials it is compared with.
-        record: the trial's `Record`.
-        epochs: number of epochs that it is to train.
-        judge: whether rules 1 and 2 apply.
-        deadline: time (seconds since 1970) of rule 3; `None` for none.
     """
 
     def __init__(self, folder, search_folder, record, epochs, judge=True, deadline=None):

@@ -46,13 +46,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
     """A KerasTuner tuner that trains each trial into a run folder, and records the result.
 
     If the space builds a `kerasptb.LanguageModel`, `kerasptb.train` trains it. An interrupted trial goes on after its
-    latest checkpoint. A `HyperModel` with a `fit` of its own trains its models itself; see `tuning.tune`.
-
-    Args:
-        oracle: the oracle. A worker uses only its objective and limits: the chief's oracle draws the trials.
-        hypermodel: the space.
-        corpus: a `kerasptb.Corpus`.
-        settings: the `SearchSettings`.
+    latest checkpoint. A `HyperModel` with a `fit` of its own trains its models itself; see `tuning.tune`. A worker uses
+    only its oracle's objective and limits: the chief's draws the trials.
     """
 
     def __init__(self, oracle, hypermodel, corpus, settings):
@@ -77,18 +72,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             keras.utils.set_random_seed(self.settings.seed)  # otherwise `kerasptb.train` sets it
 
     def run_trial(self, trial):
-        """Trains a trial.
-
-        Args:
-            trial: a `keras_tuner` trial.
-
-        Returns:
-            Dict of metrics with "val_perplexity".
-
-        Raises:
-            TrialRejectedError: if its model has more parameters than allowed.
-            Exception: whatever the training raised.
-        """
+        """Trains a trial; returns its metrics, or raises TrialRejectedError for a model that is too large."""
         folder = Path(self.get_trial_dir(trial.trial_id))
         record = Record.load(folder)
         record.tuner, record.host = self.tuner_id, socket.gethostname()
@@ -282,14 +266,7 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
     """Runs this process's part of a search to its end: the whole search, the chief's part, or a worker's.
 
     KerasTuner decides which one, by the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
-    `KERASTUNER_ORACLE_PORT`.
-
-    Args:
-        settings: the `SearchSettings`.
-        space: a `keras_tuner.HyperModel`, or a function from hyperparameters to a model.
-        corpus: a `kerasptb.Corpus`; a chief needs none.
-        keep_running: see `SearchOracle`.
-        restarted: see `SearchOracle`.
+    `KERASTUNER_ORACLE_PORT`. A chief needs no corpus.
     """
     oracle = make_oracle(
         settings.tuner,
@@ -311,12 +288,9 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
 
 
 def evaluation_batches(ids):
-    """Returns the batch size and number of steps at which all trials of a search are compared.
+    """Returns the batch size and number of steps at which all trials of a search are compared, on a validation text.
 
     They are 60 and 20, so that the results compare with the notebook's, and smaller if the text is too short.
-
-    Args:
-        ids: int32 [N], the validation text.
     """
     num_steps = min(_EVALUATION_STEPS, len(ids) - 1)
     return min(_EVALUATION_BATCH, len(ids) // (num_steps + 1)), num_steps
@@ -335,11 +309,7 @@ def describe_failure(error):
 
 
 class _KeepBestWeights(keras.callbacks.Callback):
-    """Saves the weights of the epoch with the lowest perplexity.
-
-    Attributes:
-        perplexity: the lowest perplexity so far; `None` if no epoch has had one.
-    """
+    """Saves the weights of the epoch with the lowest perplexity."""
 
     def __init__(self, path):
         super().__init__()

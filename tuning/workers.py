@@ -43,12 +43,8 @@ class _Member:
 class LocalCluster:
     """A chief and workers on this machine.
 
-    Args:
-        settings: the `SearchSettings`.
-        space: the search space. It is pickled for the processes, so its class must stand in a module, or in a script
-            that is guarded by `if __name__ == "__main__":`.
-        corpus: the `kerasptb.Corpus`.
-        num_workers: number of workers.
+    The space is pickled for the processes, so its class must stand in a module, or in a script that is guarded by
+    `if __name__ == "__main__":`.
     """
 
     def __init__(self, settings, space, corpus, num_workers):
@@ -64,11 +60,7 @@ class LocalCluster:
         self._context = multiprocessing.get_context("spawn")
 
     def run(self):
-        """Runs the search to its end.
-
-        Raises:
-            WorkersFailedError: if the chief or a worker died again and again.
-        """
+        """Runs the search to its end; raises WorkersFailedError if the chief or a worker died again and again."""
         (self._settings.folder / LOGS).mkdir(exist_ok=True)
         try:
             for member in (self._chief, *self._workers):

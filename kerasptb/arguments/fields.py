@@ -10,57 +10,34 @@ REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()  #
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How a search varies an argument.
+    """How a search varies an argument."""
 
-    Attributes:
-        step: a (low, high) range goes in multiples of it; `None` for any number.
-        log: whether the logarithm is uniform, where ratios matter.
-        bounds: what the notebook's space leaves to the search; `None` for nothing, or for what the space says itself.
-        around: of a space around a recipe, how far from its value, with `log` a factor; `None` for not at all.
-        reason: why the bounds are what they are.
-    """
-
-    step: float | None = None
-    log: bool = False
+    step: float | None = None  # a (low, high) range goes in multiples of it; None for any number
+    log: bool = False  # whether the logarithm is uniform, where ratios matter
+    # What the notebook's space leaves to the search; None for nothing, or for what the space says itself.
     bounds: tuple[float, float] | list | None = None
+    # Of a space around a recipe, how far from its value, with `log` a factor; None for not at all.
     around: float | None = None
-    reason: str = ""
+    reason: str = ""  # why the bounds are what they are
 
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """What an argument is.
-
-    Attributes:
-        name: its name.
-        kind: which values it takes, see `kinds`.
-        help: one line on what it is.
-        default: its value where none is named; `REQUIRED` if one must be.
-        optional: whether it may be `None`.
-        option: whether the command line has an option for it.
-        shown: what its help says of the default.
-        metavar: what its help calls the value.
-        sampling: how a search varies it; `None` if none does.
-        fixed: whether what is resumed keeps it.
-    """
+    """What an argument is."""
 
     name: str
-    kind: Any
-    help: str
-    default: Any = REQUIRED
-    optional: bool = False
-    option: bool = False
-    shown: str | None = None
-    metavar: str | None = None
-    sampling: Sampling | None = None
-    fixed: bool = True
+    kind: Any  # which values it takes, see `kinds`
+    help: str  # one line on what it is
+    default: Any = REQUIRED  # REQUIRED if a value must be named
+    optional: bool = False  # whether it may be None
+    option: bool = False  # whether the command line has an option for it
+    shown: str | None = None  # what its help says of the default
+    metavar: str | None = None  # what its help calls the value
+    sampling: Sampling | None = None  # how a search varies it; None if none does
+    fixed: bool = True  # whether what is resumed keeps it
 
     def read(self, value: Any) -> Any:
-        """Returns a value in its canonical form.
-
-        Raises:
-            ValueError: for one that the argument does not take.
-        """
+        """Returns a value in its canonical form; raises ValueError for one that the argument does not take."""
         if value is None and self.optional:
             return None
         try:
@@ -79,11 +56,7 @@ def argument(kind: Any, help: str, default: Any = REQUIRED, **others: Any) -> An
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Base of frozen values whose fields are made by `argument`; each value is checked, and canonical.
-
-    Raises:
-        ValueError: for a value that its field does not take; the message names it.
-    """
+    """Base of frozen values whose fields are made by `argument`; each value is checked, and canonical."""
 
     def __post_init__(self) -> None:
         for name, field in self.fields().items():
@@ -121,16 +94,7 @@ class Arguments:
 
 
 def read_part(fields: Mapping[str, Argument], config: Any, part: str) -> dict[str, Any]:
-    """Returns the values of a part of a config, checked.
-
-    Args:
-        fields: the arguments by name.
-        config: what JSON holds, which should be a dict.
-        part: name of the part, for messages.
-
-    Raises:
-        ValueError: for a config of another form, an unknown key, or a value that its field does not take.
-    """
+    """Returns the checked values of a part of a config; raises ValueError if it is no dict of these fields' values."""
     if not isinstance(config, dict):
         raise ValueError(f"`{part}` must be an object of settings. Received: {part}={shortened(config)}")
     if unknown := sorted(set(config) - set(fields)):

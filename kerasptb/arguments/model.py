@@ -32,11 +32,7 @@ class _Policy:
 
 @dataclasses.dataclass(frozen=True)
 class ModelArguments(Arguments):
-    """What a `LanguageModel` is made from, in the order of its constructor; see there.
-
-    Raises:
-        ValueError: for a value out of range, or sizes that do not fit each other.
-    """
+    """What a `LanguageModel` is made from, in the order of its constructor; see there."""
 
     vocabulary_size: int = argument(Whole(), "number V of words")
     embedding_size: int = argument(
@@ -167,11 +163,6 @@ _OF_KEEP_PROB = ("input_dropout", "hidden_dropout", "output_dropout")
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns arguments of a model with some replaced, a dict. `keep_prob` replaces the rates that it stands for.
-
-    Args:
-        arguments: such as a preset's.
-        changes: in their place.
-    """
+    """Returns arguments of a model with some replaced, a dict. `keep_prob` replaces the rates that it stands for."""
     without = _OF_KEEP_PROB if "keep_prob" in changes else ()
     return {name: value for name, value in arguments.items() if name not in without} | dict(changes)

@@ -12,11 +12,7 @@ _TEACHER_WEIGHT = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class TrainingArguments(Arguments):
-    """How a model is trained, whatever its recipe.
-
-    Raises:
-        ValueError: for a value out of range, or a teacher's weight without a teacher.
-    """
+    """How a model is trained, whatever its recipe."""
 
     preset: str = argument(Text(), "recipe of the model and its training")
     epochs: int = argument(Whole(), "number of epochs in all", option=True, shown="the preset's", fixed=False)

@@ -19,6 +19,7 @@ import numpy as np
 
 from kerasptb.callbacks.progress import Progress
 from kerasptb.callbacks.reset_states import stateful_layers
+from kerasptb.trainers.running_fit import RunningFit
 from kerasptb.utils import peers
 from kerasptb.utils.files import DAMAGE, atomic_write, check_regular, make_folder
 from kerasptb.utils.interrupts import Signals
@@ -43,7 +44,8 @@ class Checkpoint(keras.callbacks.Callback):
     `BackupAndRestore` keeps neither the state nor the place within an epoch.
 
     Ctrl-C and SIGTERM wait for the end of the step or of what is being written, and in an epoch a checkpoint is written
-    first. SIGTERM then ends the process with status 143, by an exception (`SystemExit`).
+    first. SIGTERM then ends the process with status 143, by an exception (`SystemExit`). With a model of Keras' own
+    trainer only the first signal waits: where `fit` has raised nothing tells that it has ended, until `close`.
 
     Of several processes that train together (Keras on JAX) the first one writes, and all read what it has written. A
     signal to one of them reaches all: every other second they agree whether a checkpoint is due or one has come.
@@ -86,7 +88,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._written = time.monotonic()
         self._signals = Signals()
         self._wishes = peers.Agreement()
-        self._train_function = None
+        self._fit: Any = None  # a RunningFit, once one has begun
 
     @property
     def epoch(self) -> int:
@@ -112,15 +114,17 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores what the folder has, and makes `fit` begin in that epoch."""
+        self.close()  # what a `fit` that has raised may have left
+        self._fit = RunningFit(self._model)
         self._signals.install()
-        self._signals.hold(within=_frame_of_fit())
+        self._signals.hold(all_of_them=self._fit.at_end(self.close))
         self._written = time.monotonic()
         places = peers.gathered([self.epoch, self.batch])
         if (places != places[0]).any():
             raise ValueError(f"Expected processes that see the same checkpoints. Received: {places.tolist()} as places")
         if self._values:
             self._restore()
-            self._model._initial_epoch = self.epoch
+            self._fit.begin_in(self.epoch)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins an epoch, or goes on with it."""
@@ -128,16 +132,16 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Restores what other callbacks and Keras have reset at the epoch's begin, and passes over what is done."""
-        if self._values and self._train_function is None:
+        if self._values and not self._fit.only_reads:
             self._restore()
-            self._pass_over()
+            self._fit.only_read(self._logs, on_metrics=lambda: self._restore("m"))
         if batch >= self.batch:
             self._go_on()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint if it is time, or if the training is asked to end."""
         due, asked = self._wishes.of_any(time.monotonic() - self._written >= 60 * self.minutes, self._signals.number)
-        if self._train_function is None:
+        if not self._fit.only_reads:
             self._progress.batch, self._logs = batch + 1, logs or {}
             if asked or due:
                 self._write()
@@ -166,9 +170,9 @@ class Checkpoint(keras.callbacks.Callback):
     def close(self) -> None:
         """Undoes what the callback has changed of the process and the model: for a `fit` that has raised."""
         self._signals.uninstall()
-        if self._model is not None:
-            self._go_on()
-            self._model._initial_epoch = None
+        if self._fit is not None:
+            self._fit.train()
+            self._fit.begin_in(None)
 
     def write_epoch(self, row: dict[str, float]) -> None:
         """Writes the checkpoint at the end of an epoch, whose results are `row`; signals wait meanwhile."""
@@ -181,31 +185,11 @@ class Checkpoint(keras.callbacks.Callback):
     def _signal_of_any(self):
         return peers.gathered([self._signals.number]).max()
 
-    def _pass_over(self):
-        """Makes the step function only read its batches."""
-        self._train_function = self._model.train_function
-        # Our trainers' data may come in groups of batches.
-        of_trainer = getattr(self._model, "elements_per_call", None)
-        elements = of_trainer() if of_trainer else self._model.steps_per_execution
-
-        def passing(*arguments):  # an iterator; on JAX a state before it, which the function also returns
-            *state, iterator = arguments
-            for batch in itertools.islice(iterator, elements):
-                if not self._has_metrics():
-                    self._model._symbolic_build(data_batch=batch)  # Keras makes metrics when it has seen a batch
-                    self._restore("m")
-            return (self._logs, *state) if state else self._logs
-
-        self._model.train_function = passing
-
     def _go_on(self):
         """Makes the step function train again."""
-        if self._train_function is not None:
-            self._model.train_function, self._train_function = self._train_function, None
+        if self._fit.only_reads:
+            self._fit.train()
             self._values = {}
-
-    def _has_metrics(self):
-        return len(self._model.metrics_variables) >= sum(key.startswith("m") for key in self._values)
 
     def _restore(self, kinds="vsm"):
         model, steps = self.model, self._model.steps_per_execution
@@ -219,7 +203,7 @@ class Checkpoint(keras.callbacks.Callback):
         for kind in kinds:
             variables = _variables(model)[kind]
             saved = [self._values[key] for key in self._values if key.startswith(kind)]
-            if kind == "m" and not self._has_metrics():
+            if kind == "m" and len(variables) < len(saved):
                 continue  # Keras has not made them yet
             if [value.shape for value in saved] != [tuple(variable.shape) for variable in variables]:
                 raise ValueError(f"Expected a checkpoint of this model and optimizer. Received: that in {self.folder}")
@@ -277,14 +261,6 @@ class Checkpoint(keras.callbacks.Callback):
         self._written = time.monotonic()
 
 
-def _frame_of_fit():
-    """Returns the frame of the call of `fit`, or of what calls a callback in its place."""
-    frame = sys._getframe()
-    while frame is not None and frame.f_code.co_name != "fit":
-        frame = frame.f_back
-    return frame or sys._getframe(3)
-
-
 def _variables(model):
     """Returns the variables that a training depends on, in a fixed order, by kind.
 
@@ -302,11 +278,7 @@ def _variables(model):
 
 
 def _read_arrays(path):
-    """Returns the arrays of a file that `numpy.savez` wrote; never more of them than the file holds.
-
-    Raises:
-        ValueError, and what else is in `DAMAGE`: for any other file.
-    """
+    """Returns the arrays of a file of `numpy.savez`, never more than it holds; raises one of `DAMAGE` for any other."""
     check_regular(path)
     with zipfile.ZipFile(path) as archive:
         if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:

@@ -9,12 +9,7 @@ from kerasptb.data.batching import check_sizes
 
 
 def has_stalled(values: list[float], patience: int) -> bool:
-    """Returns whether so many epochs have followed the best one.
-
-    Args:
-        values: the metric of each epoch, of which lower values are better.
-        patience: number of epochs.
-    """
+    """Returns whether `patience` epochs have followed the one with the lowest value."""
     return len(values) - 1 - values.index(min(values)) >= patience
 
 

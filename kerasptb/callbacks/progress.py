@@ -11,16 +11,11 @@ class Progress:
 
     Keras gives the callbacks of a `fit` the same dict of parameters; it is in there. So each `fit` begins with a new
     one, unless a `Checkpoint` puts its own in its place, before the training begins.
-
-    Attributes:
-        epoch: number of whole epochs that are done.
-        batch: number of batches of the next one that are done.
-        history: list of dicts, the results of epochs, each with its "epoch" from 1.
     """
 
     def __init__(self) -> None:
-        self.epoch, self.batch = 0, 0
-        self.history: list[dict[str, float]] = []
+        self.epoch, self.batch = 0, 0  # whole epochs that are done, and batches of the next one
+        self.history: list[dict[str, float]] = []  # the results of epochs, each with its "epoch" from 1
 
     @classmethod
     def of(cls, callback: keras.callbacks.Callback) -> Self:

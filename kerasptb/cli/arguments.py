@@ -67,13 +67,7 @@ _SHARED = {
 
 
 def add_fields(command, fields, default=None):
-    """Adds the options of arguments; one that is not named is `None`, and what takes it knows the default.
-
-    Args:
-        command: the command's parser.
-        fields: an iterable of `Argument`s.
-        default: what the help says of the default; `None` for what the field says.
-    """
+    """Adds the options of `Argument`s, with what the help says of the default: what takes an option knows it."""
     for field in fields:
         choices = field.kind.names if isinstance(field.kind, Choice) else None
         shown = default or field.shown

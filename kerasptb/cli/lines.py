@@ -12,14 +12,9 @@ _MOST_WAITING = 4096
 
 
 def read_lines(name: str | None) -> Iterator[list[str]]:
-    """Yields the lines that are there, in lists: as soon as there is one, but many together where many wait.
+    """Yields the lines of a file, or of standard input (`None` or "-"), in lists.
 
-    Args:
-        name: a file; `None` or "-" for standard input.
-
-    Raises:
-        OSError: it cannot be read.
-        DataError: a line is not UTF-8.
+    A list comes as soon as there is a line; where many wait, they are one list.
     """
     file, called = _open(name)
     waiting: queue.Queue = queue.Queue(_MOST_WAITING)

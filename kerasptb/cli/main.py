@@ -8,13 +8,9 @@ from kerasptb.cli.outcome import run
 
 
 def main(arguments=None):
-    """Runs a command.
+    """Runs a command, of the process' arguments for `None`, and returns its status.
 
-    Args:
-        arguments: list of strings; `None` for those of the process.
-
-    Returns:
-        Exit status: 0 success, 1 the work failed, 2 wrong arguments, 130 interrupted, 143 ended by SIGTERM.
+    0 is success, 1 that the work failed, 2 wrong arguments, 130 interrupted, 143 ended by SIGTERM.
     """
     parser = _make_parser()
     try:

@@ -23,15 +23,9 @@ _NOTICE = re.compile(
 def import_keras(prefer_tensorflow=False, joins=False):
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
-    Errors are shown. If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes.
-
-    Args:
-        prefer_tensorflow: makes Keras run on TensorFlow, if that is installed, whatever backend the environment names.
-            Most exports need it, and a run's weights are the same on any backend.
-        joins: whether this process trains with others, if the environment names some, see `peers.join`.
-
-    Raises:
-        RuntimeError: if the backend that the environment names is neither TensorFlow nor JAX, or is not installed.
+    Errors are shown; if `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes. `prefer_tensorflow`
+    makes Keras run on TensorFlow, if that is installed: most exports need it. With `joins` the process may train with
+    others (`peers.join`).
     """
     if prefer_tensorflow and find_spec("tensorflow"):
         os.environ["KERAS_BACKEND"] = "tensorflow"

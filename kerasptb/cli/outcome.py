@@ -11,14 +11,7 @@ from kerasptb.utils.processors import available_processors
 
 
 def run(options):
-    """Runs a command whose arguments have been read.
-
-    Args:
-        options: what the parser returned.
-
-    Returns:
-        Exit status: 0 success, 1 the work failed, 130 interrupted, 143 ended by SIGTERM.
-    """
+    """Runs a command whose arguments have been read; returns the status as `main`."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed before Python began (`>&-`)

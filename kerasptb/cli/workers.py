@@ -24,17 +24,7 @@ _GRACE_SECONDS = 15.0
 
 
 def run_together(options):
-    """Runs a command in several processes that train together.
-
-    Args:
-        options: the command's, with their number `workers`.
-
-    Returns:
-        The exit status of the first process; 1 if another one has ended the training.
-
-    Raises:
-        RuntimeError: if JAX is not installed.
-    """
+    """Runs a command in processes that train together; returns the first one's status, 1 if another has ended it."""
     if find_spec("jax") is None:
         raise RuntimeError("Several workers train with Keras on JAX, which is not installed: pip install jax")
     with tempfile.TemporaryDirectory() as folder:

@@ -31,16 +31,7 @@ _CUT_TOGETHER = 16
 
 
 def count_batches(num_words: int, batch_size: int, num_steps: int) -> int:
-    """Returns the number of batches of a text, `(N // B - 1) // T`.
-
-    Args:
-        num_words: N, the words of the text.
-        batch_size: B, the streams read in parallel.
-        num_steps: T, the words of a stream in one batch.
-
-    Raises:
-        DataError: `batch_size` or `num_steps` is not a positive integer, or the text is too short for one batch.
-    """
+    """Returns the number of batches of a text, `(N // B - 1) // T`; raises DataError if there is none."""
     check_sizes(batch_size=batch_size, num_steps=num_steps)
     num_batches = (num_words // batch_size - 1) // num_steps
     if num_batches < 1:
@@ -53,28 +44,14 @@ def count_batches(num_words: int, batch_size: int, num_steps: int) -> int:
 
 
 def check_sizes(**sizes: int) -> None:
-    """Checks that sizes are positive integers.
-
-    Args:
-        **sizes: the sizes by name.
-
-    Raises:
-        DataError: a size is not a positive integer.
-    """
+    """Raises a DataError unless sizes, by their names, are positive integers."""
     for name, value in sizes.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
 
 
 def as_ids(ids: npt.ArrayLike) -> np.ndarray:
-    """Returns ids as int32 [N], without a copy where that is possible.
-
-    Args:
-        ids: integers [N].
-
-    Raises:
-        DataError: `ids` is not one row of integers that int32 holds.
-    """
+    """Returns ids as int32 [N], without a copy where that is possible; raises DataError for what is no row of ids."""
     array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(f"Expected ids to be one row of integers. Received: shape={array.shape}, dtype={array.dtype}")
@@ -85,15 +62,7 @@ def as_ids(ids: npt.ArrayLike) -> np.ndarray:
 
 
 def as_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
-    """Returns the text as its B streams, the remainder dropped.
-
-    Args:
-        ids: int32 [N].
-        batch_size: B.
-
-    Returns:
-        int32 [B, N // B], a view of `ids`.
-    """
+    """Returns a text [N] as its B streams, a view [B, N // B], the remainder dropped."""
     stream_length = len(ids) // batch_size
     return ids[: batch_size * stream_length].reshape(batch_size, stream_length)
 
@@ -205,13 +174,9 @@ def make_dataset(
 
 
 class Parts:
-    """Batches of equal length, of which each pass reads the next part.
+    """Batches of equal length, of which each pass reads the next of some parts.
 
-    Args:
-        num_batches: number S of batches.
-        num_steps: words T of a row of a batch.
-        parts: number of parts.
-        epoch: number of the first pass, so that a training that goes on sees the passes that it would have seen.
+    `epoch` is the number of the first pass, so that a training that goes on sees the passes that it would have seen.
     """
 
     def __init__(self, num_batches: int, num_steps: int, parts: int = 1, epoch: int = 0):

@@ -1,4 +1,7 @@
-"""A checked download of the three PTB files."""
+"""A checked download of the three PTB files.
+
+By urllib: pooch, which checks digests too, knows one address of a file and no end in time, and needs requests.
+"""
 
 import hashlib
 import http.client
@@ -46,13 +49,7 @@ class DownloadError(DataError):
 
 
 def show_progress(url: str, done: int, total: int | None) -> None:
-    """Shows a download's progress on standard error: a line that is updated on a terminal, else one line per file.
-
-    Args:
-        url: the address.
-        done: bytes read so far.
-        total: total number of bytes, or None.
-    """
+    """Shows a download's bytes on standard error: a line that is updated on a terminal, else one line per file."""
     share = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
     line = f"{url.rsplit('/', 1)[-1]}: {share}"
     if sys.stderr.isatty():
@@ -71,19 +68,11 @@ def download_ptb(
     digests: Mapping[str, str] = PTB_SHA256,
     progress: Progress = show_progress,
 ) -> None:
-    """Downloads the PTB files into a folder, which appears whole or not at all.
+    """Downloads the PTB files into a folder, which appears whole or not at all, and replaces one that exists.
 
-    Args:
-        folder: the folder to make. An existing folder is replaced.
-        answer_timeout: seconds to wait for an address' answer, and for each further piece of a file.
-        total_timeout: seconds for the whole download.
-        addresses: addresses to try in turn: folders, which end in a slash, and archives.
-        digests: mapping from file name to SHA-256, in hexadecimal.
-        progress: called as pieces arrive.
-
-    Raises:
-        DownloadError: no address gave files with the right digests in time.
-        OSError: the folder cannot be written.
+    Addresses, folders that end in a slash and archives, are tried in turn: for `answer_timeout` seconds for an answer
+    and each further piece, `total_timeout` in all. Raises DownloadError if none gave files with the right SHA-256
+    digests.
     """
     deadline = time.monotonic() + total_timeout
     answers = []
@@ -123,12 +112,7 @@ def download_ptb(
 
 
 def has_digests(folder: Path, digests: Mapping[str, str] = PTB_SHA256) -> bool:
-    """Returns whether a folder holds files with these digests.
-
-    Args:
-        folder: the folder, which need not exist.
-        digests: mapping from file name to SHA-256, in hexadecimal.
-    """
+    """Returns whether a folder, which need not exist, holds files with these SHA-256 digests, in hexadecimal."""
     return all(
         (folder / name).is_file() and hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
         for name, digest in digests.items()

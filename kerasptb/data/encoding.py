@@ -39,23 +39,13 @@ def encode_words(
     vocabulary_size: int | None = None,
     folder: Path | None = None,
 ) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in words, and their vocabulary. Each text is read once.
+    """Returns the ids of a corpus' texts in words, their vocabulary, and the `TextCounts`.
 
-    Args:
-        files: the files of "train", "valid" and "test".
-        vocabulary: the vocabulary; `None` makes it from the training text. If the other texts have words that it
-            lacks, and it has no `<unk>`, then words that occur once in it are `<unk>`, so that training knows it.
-        vocabulary_size: the most words of that vocabulary, see `Vocabulary.from_counts`.
-        folder: where to write the ids, little-endian int32, in the files `SPLIT.ids`; `None` keeps them in memory.
-
-    Returns:
-        ids: mapping from split to int32 [N]; with `folder` they are mapped from its files into memory.
-        vocabulary: the vocabulary.
-        counts: mapping from split to its `TextCounts`.
-
-    Raises:
-        DataError: a file is not UTF-8, holds no word, or has a line end while the training text has none.
-        UnknownWordError: a word is outside a given vocabulary that has no `<unk>`.
+    Ids, int32 [N], and counts are by split. Each text is read once. Without a vocabulary one is made from the training
+    text. If the other texts have words that it lacks, and it has no `<unk>`, then words that occur once in it are
+    `<unk>`, so that training knows it. With a folder the ids are written there, little-endian int32, in the files
+    `SPLIT.ids`, and mapped into memory. Raises DataError for a file that is not UTF-8, holds no word, or has a line end
+    while the training text has none, and UnknownWordError.
     """
     numbers, ids, num_known = _Numbers(), {}, 0
     for split in SPLITS:
@@ -92,18 +82,11 @@ def encode_paragraphs(
     of_words: bool = False,
     folder: Path | None = None,
 ) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in subwords or characters, and the tokenizer.
+    """Returns the ids of a corpus' texts in subwords or characters, and the tokenizer, as `encode_words` does.
 
-    Args:
-        files: as for `encode_words`, like the rest of what is returned.
-        tokenizer: the tokenizer; `None` makes one of byte-pair encoding from the training text.
-        vocabulary_size: the most subwords of that; `None` for as many as suit the text's size.
-        keep_lines: whether each line is a paragraph.
-        of_words: whether lines are of words, and are read with one space between two of them.
-        folder: as for `encode_words`.
-
-    Raises:
-        DataError: a file is not UTF-8 or holds no word, or the tokenizer does not give back the training text.
+    Without a tokenizer one of byte-pair encoding is made from the training text, of as many subwords as suit its size
+    unless `vocabulary_size` says. With `keep_lines` each line is a paragraph; lines `of_words` are read with one space
+    between two of them. Raises DataError too if the tokenizer does not give back the training text.
     """
 
     def read(split):
@@ -128,11 +111,7 @@ def encode_paragraphs(
 
 
 def num_subwords(num_bytes: int) -> int:
-    """Returns the number of subwords that are made of a text: more for a longer one, in which more are frequent.
-
-    Args:
-        num_bytes: the size of the training text.
-    """
+    """Returns the number of subwords that are made of a text: more for a longer one, in which more are frequent."""
     return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), _MOST_SUBWORDS)
 
 
@@ -157,12 +136,10 @@ def _empty(path):
 
 
 def iter_words(file: SplitFile) -> Iterator[list[str]]:
-    r"""Yields the words of a text in lists, of the whole the words that the original reader finds.
+    r"""Yields the words of a text in lists: those of `text.replace("\n", " <eos> ").split()`, as the original reader's.
 
-    These are `text.replace("\n", " <eos> ").split()`. A byte order mark is dropped.
-
-    Raises:
-        DataError: the file is not UTF-8, or has no white space for millions of characters.
+    A byte order mark is dropped. Raises DataError for a file that is not UTF-8 or has no white space for millions of
+    characters.
     """
     part = ""
     for text in itertools.chain(file.text(), [""]):

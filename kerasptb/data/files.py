@@ -60,17 +60,11 @@ _CHUNK_BYTES = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class SplitFile:
-    """The file of a split.
+    """The file of a split."""
 
-    Attributes:
-        path: its place, for messages.
-        size: its number of bytes.
-        open: returns it open for reading bytes, from the beginning.
-    """
-
-    path: str
-    size: int
-    open: Callable[[], io.BufferedIOBase | io.RawIOBase]
+    path: str  # for messages
+    size: int  # in bytes
+    open: Callable[[], io.BufferedIOBase | io.RawIOBase]  # returns it open for reading bytes, from the beginning
 
     @classmethod
     def on_disk(cls, path: Path) -> "SplitFile":
@@ -89,11 +83,7 @@ class SplitFile:
                 yield piece
 
     def text(self) -> Iterator[str]:
-        """Yields the text in pieces of some megabytes, without a byte order mark.
-
-        Raises:
-            DataError: the file is not UTF-8.
-        """
+        """Yields the text in pieces of some megabytes, without a byte order mark; raises DataError unless UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         num_bytes, num_lines = 0, 0
         for piece in itertools.chain(self.chunks(), [b""]):
@@ -118,19 +108,11 @@ SplitFiles = dict[str, SplitFile]
 
 
 def read_files(path: Path) -> SplitFiles:
-    """Finds the three text files of a folder or an archive.
+    """Finds the three text files of a folder or an archive, a tar (of any compression) or zip file, by split.
 
-    Args:
-        path: a folder, or a tar (of any compression) or zip file. The files are `ptb.train.txt`, `ptb.valid.txt` and
-            `ptb.test.txt`, or `train.txt`, `valid.txt` and `test.txt`; in a folder they may lie in `data` or
-            `simple-examples/data`, in an archive in any folder.
-
-    Returns:
-        Mapping from "train", "valid" and "test" to the file.
-
-    Raises:
-        DataError: the file is not an archive, is damaged, or unpacks to more than `MAX_ARCHIVE_BYTES`.
-        FileNotFoundError: `path` does not exist, or holds fewer than the three files.
+    They are `ptb.train.txt` and so on, or `train.txt`; in a folder they may lie in `data` or `simple-examples/data`, in
+    an archive in any folder. Raises DataError for an archive that is damaged or unpacks to more than
+    `MAX_ARCHIVE_BYTES`, and FileNotFoundError without all three.
     """
     if path.is_dir():
         selected = choose_names(candidates(path), str(path))
@@ -163,15 +145,7 @@ def check_no_binary(text: str, path: str | Path) -> None:
 
 
 def read_utf8(path: Path, kind: str) -> str:
-    """Returns the content of a file.
-
-    Args:
-        path: the file.
-        kind: what it should be, for messages.
-
-    Raises:
-        DataError: if it is not UTF-8, or no regular file.
-    """
+    """Returns the content of a file; raises DataError, with the kind that it should be, if it is no file of UTF-8."""
     check_regular(path)
     try:
         return path.read_bytes().decode("utf-8")
@@ -186,18 +160,10 @@ def candidates(folder: Path) -> list[str]:
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
-    """Chooses the three files of a corpus among the names of a folder or an archive.
+    """Returns the names of a corpus' three files, all in one folder, by split, among those in a folder or archive.
 
-    Args:
-        names: paths with forward slashes.
-        where: the folder or archive, for messages.
-
-    Returns:
-        Mapping from "train", "valid" and "test" to a name, all three in one folder. The published names are preferred
-        to the plain ones, then folders called `data` to others, then folders nearer the top.
-
-    Raises:
-        FileNotFoundError: no folder holds all three.
+    The published names are preferred to the plain ones, then folders called `data` to others, then folders nearer the
+    top. Raises FileNotFoundError if no folder holds all three.
     """
     # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
     found = {PurePosixPath(name): name for name in names}
@@ -318,9 +284,7 @@ def _copy(content: IO[bytes], size: int, path: str) -> SplitFile:
 def file_of(copy: IO[bytes], path: str) -> SplitFile:
     """Returns what was written to a file without a name, which is closed when nobody holds what is returned.
 
-    Args:
-        copy: the file, of which the descriptor can be read anew; its place is its end.
-        path: what it is, for messages.
+    Its descriptor can be read anew; its place is its end.
     """
     size = copy.tell()
     copy.flush()

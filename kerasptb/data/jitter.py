@@ -16,12 +16,8 @@ import numpy as np
 def jittered_lengths(stream_length: int, num_steps: int) -> np.ndarray:
     """Returns the lengths of a pass over streams, rising: quantiles of normal distributions, in few distinct values.
 
-    Args:
-        stream_length: words of a stream, one more than are predicted.
-        num_steps: T, around which the lengths lie, with the standard deviation `T / 14` (the paper's 5 for 70).
-
-    Returns:
-        int [S]; their sum is at most `stream_length - 1`. Empty if that is less than T.
+    They lie around T, with the standard deviation `T / 14` (the paper's 5 for 70), int [S]. Their sum is at most
+    `stream_length - 1`; there are none if that is less than T.
     """
     unit = max(round(num_steps / 14), 1)
     count = round((stream_length - 1) / (0.975 * num_steps)) + 1
@@ -44,13 +40,9 @@ def _quantiles(mean: int, count: int, unit: int) -> np.ndarray:
 
 
 class Passes:
-    """Batches of the same lengths in another order at each pass.
+    """Batches of the same lengths, int [S], in another order at each pass over the streams, int32 [B, N // B].
 
-    Args:
-        streams: int32 [B, N // B], the text as its B streams.
-        lengths: int [S].
-        seed: of the orders.
-        epoch: number of the first pass, so that a training that goes on sees the passes that it would have seen.
+    `epoch` is the number of the first pass, so that a training that goes on sees the passes that it would have seen.
     """
 
     def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):

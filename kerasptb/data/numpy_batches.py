@@ -9,10 +9,8 @@ import numpy as np
 class NumpyBatches(keras.utils.PyDataset):
     """The batches of `make_dataset` as a sequence of numpy arrays, which Keras' trainers read on every backend.
 
-    Args:
-        streams: int32 [B, N // B], the text as its B streams.
-        passes: what says where batches begin and end, anew after each epoch, by `next_bounds`.
-        rest: whether a shorter batch with the last words follows.
+    `passes` says where batches begin and end, anew after each epoch; with `rest` a shorter one with the last words
+    follows.
     """
 
     def __init__(self, streams, passes, rest=False):

@@ -24,8 +24,7 @@ _LONGEST_LINE = 1 << 22  # characters
 def iter_lines(file: SplitFile) -> Iterator[str]:
     r"""Yields the lines of a text in UTF-8, without their ends `\n` or `\r\n`.
 
-    Raises:
-        DataError: the file is not UTF-8 or is binary, or a line has millions of characters.
+    Raises DataError for a file that is not UTF-8 or is binary, and for a line of millions of characters.
     """
     part = ""
     for text in file.text():
@@ -40,24 +39,16 @@ def iter_lines(file: SplitFile) -> Iterator[str]:
 
 @dataclasses.dataclass
 class Paragraphs:
-    """The paragraphs of texts, and how many lines were joined to make them.
+    """The paragraphs of texts, and how many lines were joined to the one before to make them (`joined`).
 
-    Args:
-        keep_lines: whether each line is a paragraph, whatever its length.
-
-    Attributes:
-        joined: number of lines so far that were joined to the one before.
+    With `keep_lines` each line is a paragraph, whatever its length.
     """
 
     keep_lines: bool = False
     joined: int = 0
 
     def read(self, lines: Iterable[str]) -> Iterator[str]:
-        """Yields the paragraphs of a text, none of them empty, without white space at their ends.
-
-        Args:
-            lines: the lines, without their ends.
-        """
+        """Yields the paragraphs of a text's lines, none of them empty, without white space at their ends."""
         for blank, group in itertools.groupby(lines, lambda line: not line or line.isspace()):
             if blank:
                 continue

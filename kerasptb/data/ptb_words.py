@@ -30,14 +30,10 @@ def tokenize(sentence: str) -> list[str]:
 def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
     r"""Yields each word and each other character of a text as it is written, with whether it is a word.
 
-    Clitics are words of their own. White space and apostrophes outside of words are left out.
+    Clitics are words of their own; `’` is read as `'`. White space and apostrophes outside of words are left out.
 
-    Args:
-        text: any text; `’` is read as `'`.
-
-    Example:
-        >>> list(split_tokens("(Don't go."))
-        [('(', False), ('Do', True), ("n't", True), ('go', True), ('.', False)]
+    >>> list(split_tokens("(Don't go."))
+    [('(', False), ('Do', True), ("n't", True), ('go', True), ('.', False)]
     """
     text = text.replace("’", "'")
     # A combining mark is part of its letter, so the expressions get a letter in its place.

@@ -37,16 +37,9 @@ _SENTENCE_END = re.compile(r"""(?<=[.!?])["”')]*\s+(?=["“'(*]*[A-Z])""")
 
 
 def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
-    """Returns the sample's three texts, with one sentence per line and words separated by spaces.
+    """Returns the sample's three texts by split, with one sentence per line and words separated by spaces.
 
-    Args:
-        topics: mapping from a topic's name to its text in `help()`'s layout; by default Python's own.
-
-    Returns:
-        Mapping from "train", "valid" and "test" to a text.
-
-    Raises:
-        DataError: this Python comes without `pydoc_data`.
+    Topics are mapped to their text in `help()`'s layout; by default Python's own, which some come without (DataError).
     """
     if topics is None:
         try:
@@ -66,11 +59,7 @@ def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def paragraphs(topics: dict[str, str]) -> Iterator[list[list[str]]]:
-    """Yields the paragraphs of prose: lists of sentences, which are lists of words. No sentence occurs twice.
-
-    Args:
-        topics: as for `read_sample`.
-    """
+    """Yields the paragraphs of prose: lists of sentences, which are lists of words. No sentence occurs twice."""
     # Some topics repeat others completely. A sentence in two splits would test what the model has memorised.
     seen = set()
     for name in sorted(topics):
@@ -86,11 +75,7 @@ def paragraphs(topics: dict[str, str]) -> Iterator[list[list[str]]]:
 
 
 def split_sentences(block: str) -> list[str]:
-    """Returns the sentences of a block of text between blank lines; none if it is not prose.
-
-    Args:
-        block: the lines of the block.
-    """
+    """Returns the sentences of a block of text between blank lines; none if it is not prose."""
     if _NOT_PROSE.search(block):
         return []
     text = _FOOTNOTE_OR_ADDRESS.sub("", " ".join(_MARKER.sub("", block).split()))

@@ -1,7 +1,9 @@
 """SentencePiece's models as the tokenizer.json of Hugging Face's library.
 
 A `.model` is a message of Google's protocol buffers; its fields are in sentencepiece_model.proto
-(google/sentencepiece). Here are those that decide how a text is cut.
+(google/sentencepiece). Here are those that decide how a text is cut. They are read without the package protobuf, which
+needs code that is generated from that file, and does not come with JAX; tokenizers' `from_spm` needs both, and takes
+unigrams alone.
 """
 
 import struct
@@ -17,14 +19,7 @@ _NORMAL, _UNKNOWN, _USER_DEFINED = 1, 2, 4
 
 
 def convert(content: bytes) -> str:
-    """Returns the tokenizer.json of a model.
-
-    Args:
-        content: the file's.
-
-    Raises:
-        DataError: it is no such file, or one with rules that are not known here.
-    """
+    """Returns the tokenizer.json of a model; raises DataError for no such file, or rules that are not known here."""
     import tokenizers  # noqa: PLC0415
     from tokenizers import decoders, models, normalizers, pre_tokenizers  # noqa: PLC0415
 

@@ -34,27 +34,16 @@ TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclasses.dataclass(frozen=True)
 class RawCorpus:
-    """Three texts, not yet encoded.
-
-    Attributes:
-        train: the training text.
-        valid: the validation text.
-        test: the test text.
-        name: "ptb" for the published files, "sample", or the name of the folder or archive.
-        source: where the texts came from, for people to read.
-        is_sample: True for the built-in sample.
-        location: what `find_corpus` takes to read the same texts again, from any working directory.
-        paths: the files that were read; none for the sample.
-    """
+    """Three texts, not yet encoded."""
 
     train: SplitFile
     valid: SplitFile
     test: SplitFile
-    name: str
-    source: str
+    name: str  # "ptb" for the published files, "sample", or that of the folder or archive
+    source: str  # where the texts came from, for people to read
     is_sample: bool
-    location: str
-    paths: tuple[Path, ...] = ()
+    location: str  # what `find_corpus` takes to read the same texts again, from any working directory
+    paths: tuple[Path, ...] = ()  # the files that were read; none for the sample
 
     @property
     def files(self) -> SplitFiles:
@@ -68,16 +57,7 @@ class RawCorpus:
 
 
 def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
-    """Reads the texts that `data` names, as `load_corpus` describes.
-
-    Args:
-        data: "auto", "ptb", "sample", a folder, an archive, a text or several.
-        cache_dir: where a download is kept, or None for the default.
-
-    Raises:
-        DataError: an archive is damaged, or PTB is nowhere.
-        FileNotFoundError: a file is missing.
-    """
+    """Reads the texts that `data` names, as `load_corpus` describes; a download is kept in `cache_dir`."""
     if data == "sample":
         return _read_sample()
     if data not in ("auto", "ptb"):
@@ -118,22 +98,14 @@ def default_cache() -> Path:
 
 
 def ptb_cache(cache_dir: Path | None = None) -> Path:
-    """Returns the folder in which a download of PTB is kept.
-
-    Args:
-        cache_dir: the cache, or None for the default.
-    """
+    """Returns the folder in which a download of PTB is kept."""
     return (cache_dir or default_cache()) / "ptb"
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     """Returns the path from which PTB would be read without a download, or None.
 
-    Args:
-        cache_dir: the cache, or None for the default.
-
-    Returns:
-        The path in `KERASPTB_DATA`, whatever it holds; else the cache, if it holds the published files undamaged.
+    It is that in `KERASPTB_DATA`, whatever it holds; else the cache, if it holds the published files undamaged.
     """
     named = os.environ.get(DATA_VARIABLE)
     if named:
@@ -166,15 +138,7 @@ def _read_named(data):
 
 
 def read_path(path: Path) -> RawCorpus:
-    """Reads the three texts of a folder or an archive, or cuts those of one text or of a folder of texts.
-
-    Args:
-        path: the folder, the archive or the text.
-
-    Raises:
-        DataError: an archive is damaged.
-        FileNotFoundError: a file is missing.
-    """
+    """Reads the three texts of a folder or an archive, or cuts those of one text or of a folder of texts."""
     if is_text(path) and path.is_file():
         return _of_texts([path], str(path.absolute()), _own_name(path))
     named = candidates(path) if path.is_dir() else []

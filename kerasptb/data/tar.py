@@ -1,7 +1,8 @@
 """The places of the files in a tar.
 
 Python's own reader is not used for other people's archives: before 3.11.10 and 3.12.6 a header of some kB takes it
-minutes or gigabytes (CVE-2024-6232). Here time and memory grow with a header's size alone.
+minutes or gigabytes (CVE-2024-6232), and later ones read a header of any size whole. Here time and memory grow with a
+header's size alone, which is limited.
 """
 
 import tarfile
@@ -18,19 +19,12 @@ _MAX_DIGITS = 20
 
 
 class TarMember(NamedTuple):
-    """A member of a tar.
+    """A member of a tar."""
 
-    Attributes:
-        name: its path, as it is spelt.
-        offset: the byte at which its content begins.
-        size: number of bytes of its content.
-        is_file: whether it is a plain file: no folder, link or device.
-    """
-
-    name: str
-    offset: int
-    size: int
-    is_file: bool
+    name: str  # its path, as it is spelt
+    offset: int  # the byte at which its content begins
+    size: int  # in bytes
+    is_file: bool  # no folder, link or device
 
 
 def is_tar(file: IO[bytes]) -> bool:
@@ -45,14 +39,10 @@ def is_tar(file: IO[bytes]) -> bool:
 
 
 def tar_members(file: IO[bytes]) -> Iterator[TarMember]:
-    """Yields the members of a tar, each before its content is skipped.
+    """Yields the members of an unpacked tar, each before its content is skipped.
 
-    Args:
-        file: the tar, unpacked.
-
-    Raises:
-        ValueError: the headers are too large or damaged, or a file is stored without its holes ("sparse").
-        EOFError: the tar ends within a header.
+    Raises ValueError for headers that are too large or damaged and for a file without its holes ("sparse"), and
+    EOFError for a tar that ends within a header.
     """
     offset = num_header_bytes = 0
     name, records = None, {}  # what headers told of the next member

@@ -19,12 +19,7 @@ _WORD = rf"('s|'t|'re|'ve|'m|'ll|'d| ?\pL+| ?\pN+| ?[^{_SPACE}\n\pL\pN]+|[{_SPAC
 
 
 class BytePairs(tf.Module):
-    """The subwords or characters that `Subwords` makes of a text, in the graph.
-
-    Args:
-        vocabulary: a `Subwords`.
-        path: its tokenizer.json.
-    """
+    """The subwords or characters that `Subwords`, saved as tokenizer.json, makes of a text, in the graph."""
 
     def __init__(self, vocabulary, path):
         super().__init__(name="byte_pairs")
@@ -71,14 +66,10 @@ class BytePairs(tf.Module):
         }
 
     def encode(self, text):
-        """Returns the ids of texts as `Subwords.encode_typed` does.
+        """Returns the ids of texts, string [B], as `Subwords.encode_typed` does, and how many each has, int32 [B].
 
-        Args:
-            text: string [B], UTF-8; other bytes are read as U+FFFD.
-
-        Returns:
-            tokens: int32 [B, T], the end of a paragraph first, padded with -1.
-            lengths: int32 [B], the number of ids of each text.
+        The ids are int32 [B, T], the end of a paragraph first, padded with -1. Bytes that are not UTF-8 are read as
+        U+FFFD.
         """
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
@@ -96,11 +87,7 @@ class BytePairs(tf.Module):
         return ids.to_tensor(-1), tf.cast(ids.row_lengths(), tf.int32)
 
     def decode(self, tokens):
-        """Returns what ids write, as `Subwords.decode` does, string [B].
-
-        Args:
-            tokens: int32 [B, T]; -1 writes nothing.
-        """
+        """Returns what ids [B, T] write, as `Subwords.decode` does, string [B]; -1 writes nothing."""
         valid = tf.reduce_all((tokens >= -1) & (tokens < self._size))
         with checked(valid, f"Expected ids from 0 to {self._size - 1}, or -1", tokens):
             tokens = tf.where(tokens < 0, self._size, tokens)

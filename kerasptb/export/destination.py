@@ -21,14 +21,8 @@ _MOVING = "moving"
 def atomic_folder(path):
     """Yields a temporary folder, which is renamed to `path` if the body succeeds.
 
-    If `path` is already a folder, the contents are moved into it. It may be a link, the working directory or a mounted
-    volume.
-
-    Args:
-        path: the folder; made with its parents. It may exist if it is empty.
-
-    Raises:
-        ExportError: if `path` is not empty or not a folder, or another export is writing to it.
+    If `path` is already a folder, which must be empty, the contents are moved into it. It may be a link, the working
+    directory or a mounted volume. Raises ExportError for any other, or while another export writes to it.
     """
     path = Path(path)
     there = path.is_dir()
@@ -79,14 +73,7 @@ def _read_lines(path):
 def atomic_file(path, suffix, vocabulary):
     """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the tokenizer beside it.
 
-    Args:
-        path: the file; its folder is made with its parents.
-        suffix: the required suffix of the file's name.
-        vocabulary: the `Tokenizer`, saved as `vocabulary_path(path, vocabulary)`.
-
-    Raises:
-        ExportError: if the name has another suffix, the file exists, or the tokenizer's file holds another.
-        DataError: if the tokenizer's file exists and is none.
+    Raises ExportError if the name has another suffix, the file exists, or the tokenizer's file holds another.
     """
     path = Path(path)
     if path.suffix != suffix:

@@ -9,10 +9,7 @@ from kerasptb.export.text import checked
 class IdReader(tf.Module):
     """A tokenizer that a SavedModel brings as a file, while its graph takes and gives ids.
 
-    Args:
-        vocabulary: a `Tokenizer`.
-        path: the file that its `save` wrote; it must exist until the graph is saved, and is saved with it.
-
+    The file must exist until the graph is saved, and is saved with it.
     """
 
     text = tf.TensorSpec([None, None], tf.int32, name="tokens")
@@ -32,15 +29,7 @@ class IdReader(tf.Module):
         return {} if self._pairs is None else self._pairs.signatures()
 
     def encode(self, tokens):
-        """Returns the ids of rows that end in -1 where others are longer.
-
-        Args:
-            tokens: int32 [B, T].
-
-        Returns:
-            tokens: int32 [B, L], padded with zeros; L of the longest.
-            lengths: int32 [B], the number of ids of each row.
-        """
+        """Returns the ids of rows [B, T] that end in -1 where others are longer, zeros there, and their numbers."""
         lengths = tf.math.count_nonzero(tokens >= 0, axis=1, dtype=tf.int32)
         before_end = tf.sequence_mask(lengths, tf.shape(tokens)[1])
         fits = (tokens < self._size) & (before_end | (tokens == self.padding))

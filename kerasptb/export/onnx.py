@@ -81,17 +81,11 @@ def _make_model(onnx, network):
 
 
 def network_nodes(onnx, network, tokens, initial):
-    """Returns the nodes from tokens to `logits`, float32 [B, T, V], and their constants, a dict of arrays.
+    """Returns the nodes from `tokens`, int [B, T], to `logits`, float32 [B, T, V], and their constants by name.
 
     The graph is built node by node: a Gather, recurrent layers and dense ones. ONNX has an operation for such a layer,
-    which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead.
-
-    Args:
-        onnx: the package.
-        network: the `PortableNetwork`.
-        tokens: name of int [B, T], ids.
-        initial: names of the states to begin with, float32 [1, B, H], in the order of the network's; empty for zeros.
-            Those at the end are `final_h0`, `final_c0` and so on.
+    which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead. `initial` names the
+    states [1, B, H] to begin with, none for zeros; those at the end are `final_h0`, `final_c0` and so on.
     """
     make, cell = onnx.helper, network.cell
     constants = {"embeddings": network.embeddings.numpy(), "second_axis": np.array([1], "int64")}
@@ -128,16 +122,7 @@ def network_nodes(onnx, network, tokens, initial):
 
 
 def checked_model(onnx, nodes, inputs, outputs, constants, metadata=None):
-    """Returns an `onnx.ModelProto` of nodes, after ONNX has checked it.
-
-    Args:
-        onnx: the package.
-        nodes: list of nodes.
-        inputs: list of `ValueInfoProto`.
-        outputs: list of `ValueInfoProto`.
-        constants: dict of arrays.
-        metadata: dict of texts.
-    """
+    """Returns an `onnx.ModelProto` of nodes, constants (a dict of arrays) and texts, after ONNX has checked it."""
     make = onnx.helper
     arrays = [onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()]
     model = make.make_model(

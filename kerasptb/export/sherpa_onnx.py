@@ -106,8 +106,9 @@ def _metadata(network, eos_id, comment):
 def _with_state(onnx, network, eos_id):
     """Returns the `onnx.ModelProto` that is given its state."""
     make, int64, float32 = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
-    names, sizes = list(network.state_sizes), list(network.state_sizes.values())
-    kinds = {"h0": [name for name in names if name[0] == "h"], "c0": [name for name in names if name[0] == "c"]}
+    names, (size, *_) = list(network.state_sizes), network.state_sizes.values()
+    of_layers = [network.cell.state_names(i) for i in range(len(network.recurrent))]
+    kinds = dict(zip(of_layers[0], zip(*of_layers, strict=True), strict=True))  # h0: h0, h1 and so on
     nodes, constants = network_nodes(onnx, network, "x", [f"initial_{name}" for name in names])
     nodes = [
         *(make.make_node("Split", [kind], [f"initial_{name}" for name in of], axis=0) for kind, of in kinds.items()),
@@ -118,7 +119,7 @@ def _with_state(onnx, network, eos_id):
             for kind, of in kinds.items()
         ),
     ]
-    shape = [len(names) // len(kinds), "N", sizes[0]]
+    shape = [len(of_layers), "N", size]
     states = [make.make_tensor_value_info(kind, float32, shape) for kind in kinds]
     next_states = [make.make_tensor_value_info(f"next_{kind}", float32, shape) for kind in kinds]
     inputs = [make.make_tensor_value_info("x", int64, ["N", "L"]), *states]

@@ -30,19 +30,12 @@ _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
 
 
 class TextReader(tf.Module):
-    """A vocabulary in the graph.
+    """A vocabulary in the graph, from the file that `Vocabulary.save` wrote, which must exist until the graph is saved.
 
     Words are found as in `Vocabulary.encode_typed`: if the vocabulary holds a word as it is written, or in lower case,
     that entry is taken. Other words are split as in the Penn Treebank, and their parts are looked up likewise. Unknown
     numbers become `N`, other unknown words `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before
     it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD.
-
-    Args:
-        vocabulary: a `Vocabulary`.
-        path: the file that `Vocabulary.save` wrote; it must exist until the graph is saved, and is saved with it.
-
-    Raises:
-        ExportError: if a word contains the character 0 or 2, which cannot be part of a word here.
     """
 
     text = tf.TensorSpec([None], tf.string, name="text")
@@ -79,15 +72,7 @@ class TextReader(tf.Module):
         return {"encode": (lambda text: dict(zip(("tokens", "lengths"), self.encode(text), strict=True)), self.text)}
 
     def encode(self, text):
-        """Returns the ids of texts.
-
-        Args:
-            text: string [B], UTF-8.
-
-        Returns:
-            tokens: int32 [B, T], the ids of each text, padded with zeros.
-            lengths: int32 [B], the number of ids of each text.
-        """
+        """Returns the ids of texts, string [B], int32 [B, T] padded with zeros, and how many each has, int32 [B]."""
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.identity(text)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
@@ -130,22 +115,12 @@ class TextReader(tf.Module):
         return tf.where(as_written >= 0, as_written, self._ids.lookup(_lower(words)))
 
     def decode(self, tokens):
-        """Returns the words of ids, string of the same shape.
-
-        Args:
-            tokens: int32 of any shape.
-        """
+        """Returns the words of ids, string of the same shape."""
         return self._words.lookup(tf.cast(tokens, tf.int64))
 
 
 def checked(condition, message, received):
-    """Returns a context whose operations run only if a condition holds.
-
-    Args:
-        condition: bool [].
-        message: what was expected.
-        received: the tensor to show in the error.
-    """
+    """Returns a context whose operations run only if a bool holds; an error says what was expected and received."""
     return tf.control_dependencies([tf.debugging.Assert(condition, [f"{message}. Received:", received])])
 
 
@@ -156,12 +131,7 @@ def _lower(text):
 
 
 def _split(words, token):
-    """Returns words split as in the Penn Treebank, with spaces between the parts.
-
-    Args:
-        words: string [N], UTF-8.
-        token: the regular expression of a part.
-    """
+    """Returns words, string [N], split as in the Penn Treebank: spaces between parts, which the expression finds."""
     text = tf.strings.regex_replace(words, "’", "'")
     text = _mark(text)
     text = tf.strings.regex_replace(text, _CLITIC, rf"\1 \2{_MARK}")

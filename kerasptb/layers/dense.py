@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import keras
 
-from kerasptb.compat.keras import outermost_layer, without_autocast
+from kerasptb.compat.keras import in_symbolic_scope, outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors, attach, warn_of_reading
 from kerasptb.ops.plan import Plan, available_here, check_names
@@ -26,19 +26,21 @@ class CarriesFactors:
 
     def plan(self, shape: Sequence[int | None]) -> Plan:
         """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""
+        precision = self.precision or self.dtype_policy
         return plan_cross_entropy(
-            tuple(shape), self.units, self.variable_dtype, backend=self.backend, precision=self._precision()
+            tuple(shape), self.units, self.variable_dtype, backend=self.backend, precision=precision
         )
 
     def factors(self, inputs: Tensor) -> LogitFactors:
         """Returns the `LogitFactors` of the layer's logits of these inputs, float [..., D]."""
         with without_autocast():  # the kernels round operands themselves; sums and gradients stay float32
             kernel, bias = as_tensor(getattr(self, self._matrix)), as_tensor(self.bias)
-        transposed = self._matrix != "kernel"
-        return LogitFactors(inputs, kernel, bias, transposed, self.backend, self._precision())
+        return LogitFactors(inputs, kernel, bias, self._matrix != "kernel", self.plan(inputs.shape))
 
     def _hand_on(self, logits, inputs):
-        """Returns the logits, which then carry their factors."""
+        """Returns the logits, which then carry their factors, unless Keras asks for shapes alone: none may be known."""
+        if in_symbolic_scope():
+            return logits
         attach(logits, self.factors(inputs))
         model = outermost_layer()
         (loss, *others) = keras.tree.flatten(getattr(model, "loss", None)) or [None]
@@ -50,9 +52,6 @@ class CarriesFactors:
                 "write loss=kerasptb.losses.SparseCategoricalCrossentropy(), which computes the same without them",
             )
         return logits
-
-    def _precision(self):
-        return self.precision or self.dtype_policy
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")

@@ -66,11 +66,7 @@ class EvaluationStates:
         return (layer, batch_size) in self._variables
 
     def of(self, layer: keras.Layer, batch_size: int) -> list[keras.Variable]:
-        """Returns the variables of h and c [B, H] of a layer; makes them unless they exist.
-
-        Raises:
-            ValueError: if they are new and the backend does not allow new variables inside of a step.
-        """
+        """Returns the variables of h and c [B, H] of a layer; makes them, where a step allows it, unless they exist."""
         if not self.has(layer, batch_size):
             self._make(layer, batch_size)
         return self._variables[layer, batch_size]

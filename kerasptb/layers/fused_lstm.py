@@ -11,7 +11,7 @@ from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported
 from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.dropout import run as run_dropout
-from kerasptb.ops.lstm import check_masks
+from kerasptb.ops.lstm import GATES, check_masks
 from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.lstm import run as run_lstm
 from kerasptb.ops.plan import Plan, available_here, dtype_limit, warn_if_slower
@@ -148,7 +148,7 @@ class FusedLSTM(keras.layers.LSTM):
         if resets is not None and len(resets.shape) == 1:
             state, resets = [ops.where(resets[:, None], ops.zeros_like(x), x) for x in state], None
         plan = self.plan(sequences.shape, mask=mask is not None, resets=resets is not None, training=bool(training))
-        warn_if_slower(plan, self.backend)
+        warn_if_slower(plan)
         if resets is not None:
             self._check_ours()
         if plan.implementation == "keras" and resets is None and not self._is_ours():
@@ -208,7 +208,7 @@ class FusedLSTM(keras.layers.LSTM):
         drop = plan_dropout(None, self.compute_dtype)
         if plan.is_native and drop.is_native:
             # One operation, whose numbers XLA does not draw anew at each step that reads them.
-            gates = [4] * self._draws_each_gate()
+            gates = [len(GATES)] * self._draws_each_gate()
             ones = {name: ops.ones((*gates, *ops.shape(of[name])), "float32") for name in rates}
             return {name: run_dropout(drop, ones[name], rate, self.cell.seed_generator) for name, rate in rates.items()}
         draw = {"input_mask": self.cell.get_dropout_mask, "recurrent_mask": self.cell.get_recurrent_dropout_mask}
@@ -298,7 +298,7 @@ class FusedLSTM(keras.layers.LSTM):
         # their gradients would be rounded too.
         with without_autocast():
             kernel, recurrent_kernel = as_tensor(self.cell.kernel), as_tensor(self.cell.recurrent_kernel)
-            bias = as_tensor(self.cell.bias) if self.use_bias else ops.zeros((4 * self.units,), kernel.dtype)
+            bias = as_tensor(self.cell.bias) if self.use_bias else ops.zeros((len(GATES) * self.units,), kernel.dtype)
         if training and self.recurrent_kernel_dropout > 0:
             recurrent_kernel = dropout(recurrent_kernel, self.recurrent_kernel_dropout, self.cell.seed_generator)
         return [*(ops.cast(as_tensor(x), kernel.dtype) for x in tensors), kernel, recurrent_kernel, bias]

@@ -71,8 +71,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 def from_factors(loss):
     """Returns our loss for Keras' `SparseCategoricalCrossentropy` of logits, with its settings; any other as it is.
 
-    Raises:
-        ValueError: for a cross-entropy of integer targets that expects probabilities: on logits it trains nonsense.
+    A cross-entropy of integer targets that expects probabilities raises ValueError: on logits it trains nonsense.
     """
     keras_loss = keras.losses.SparseCategoricalCrossentropy
     found = keras_loss() if loss in ("crossentropy", "ce") else loss  # names that only Keras' `compile` knows

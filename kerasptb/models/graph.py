@@ -7,23 +7,17 @@ from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.tied_dense import TiedDense
-from kerasptb.models import lstm
 from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 
 
-def build_graph(arguments, dtype):
-    """Returns the symbolic input and output of a model: tokens [B, T] and logits [B, T, V].
-
-    Args:
-        arguments: the `ModelArguments`.
-        dtype: dtype policy of the layers.
-    """
-    return _Graph(arguments, dtype).build()
+def build_graph(arguments, dtype, cell):
+    """Returns tokens [B, T] and logits [B, T, V], symbolic, from the `ModelArguments`, a dtype policy and a cell."""
+    return _Graph(arguments, dtype, cell).build()
 
 
 class _Graph:
-    def __init__(self, arguments, dtype):
-        self._arguments, self._dtype = arguments, dtype
+    def __init__(self, arguments, dtype, cell):
+        self._arguments, self._dtype, self._cell = arguments, dtype, cell
         self._served_by = {"backend": arguments.backend, "precision": arguments.precision, "dtype": dtype}
         plain = arguments.backend in ("reference", "keras")
         self._dropout_class = keras.layers.Dropout if plain else Dropout
@@ -36,9 +30,9 @@ class _Graph:
         embedding = self._embedding()
         x = self._drop(embedding(tokens), "input_dropout", "embedding_dropout")
         for i, size in enumerate(sizes[:-1]):
-            x = self._recurrent(size, lstm.layer_name(i))(x)
-            x = self._drop(x, "hidden_dropout", f"{lstm.layer_name(i)}_dropout")
-        last = lstm.layer_name(len(sizes) - 1)
+            x = self._recurrent(size, self._cell.layer_name(i))(x)
+            x = self._drop(x, "hidden_dropout", f"{self._cell.layer_name(i)}_dropout")
+        last = self._cell.layer_name(len(sizes) - 1)
         temporal = self._penalty(TemporalActivationRegularization, "temporal_activation_regularization")
         x = self._recurrent(sizes[-1], last, temporal)(x)
         activation = self._penalty(ActivationRegularization, "activation_regularization")
@@ -61,7 +55,7 @@ class _Graph:
 
     def _recurrent(self, size, name, regularizer=None):
         rate, kernel_rate = self._arguments.recurrent_dropout, self._arguments.recurrent_kernel_dropout
-        return lstm.make_layer(
+        return self._cell.make_layer(
             size,
             kernel_initializer=self._uniform(),
             recurrent_initializer=self._uniform(),

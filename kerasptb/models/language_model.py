@@ -16,10 +16,11 @@ from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.data import Tokenizer, load_tokenizer
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.two_states import TwoStates
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
+from kerasptb.models import lstm
 from kerasptb.models.graph import build_graph
 from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, portable_model
@@ -85,6 +86,7 @@ class LanguageModel(Trainer):
         tokenizer: the `Tokenizer` whose ids it reads, of V tokens, for what asks the model for words; `None` for none.
 
     Attributes:
+        cell: what its recurrent layers are, the module `kerasptb.models.lstm`.
         tokenizer: the `Tokenizer` whose ids it reads, or `None`. `save` writes it into the .keras file, from where
             `keras.models.load_model` reads it.
 
@@ -104,6 +106,7 @@ class LanguageModel(Trainer):
     (2, 5, 100)
     """
 
+    cell = lstm
     embedding_size: int
     units: tuple[int, ...]
     num_steps: int
@@ -149,7 +152,7 @@ class LanguageModel(Trainer):
             )
         arguments = ModelArguments(**ModelArguments.named(values))
         policy = _policy(dtype)
-        tokens, logits = build_graph(arguments, policy)
+        tokens, logits = build_graph(arguments, policy, self.cell)
         super().__init__(inputs=tokens, outputs=logits, name=arguments.name)
         self.dtype_policy = policy
         for argument in _OWN_ARGUMENTS:
@@ -365,10 +368,7 @@ class LanguageModel(Trainer):
             tokens: int32 [B, T].
             training: whether to apply dropout and continue from the training state.
         """
-        x = self.get_layer("embedding")(tokens, training=training)
-        for layer in self._encoding_layers():
-            x = layer(x, training=training)
-        return x
+        return self._encode(tokens, training)[0]
 
     def stateless_encode(self, tokens: Tensor, state: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
         """Returns what `encode` does in evaluation, from a state that is passed: the model's own stay as they are.
@@ -382,14 +382,7 @@ class LanguageModel(Trainer):
             hidden: the input of the logits layer, as `encode` returns it.
             state: the state after the last word.
         """
-        x, before, after = self.get_layer("embedding")(tokens, training=False), iter(state), []
-        for layer in self._encoding_layers():
-            if isinstance(layer, StatefulLSTM):
-                x, *of_layer = layer(x, training=False, state=next(before))
-                after.append(of_layer)
-            else:
-                x = layer(x, training=False)
-        return x, after
+        return self._encode(tokens, False, state)
 
     def get_initial_state(self, batch_size: int) -> list[list[Tensor]]:
         """Returns a zero state for `stateless_encode`: for each LSTM layer h and c, each [B, H].
@@ -514,10 +507,17 @@ class LanguageModel(Trainer):
         apart = not self.tie_embeddings and type(self).call is LanguageModel.call
         return self.get_layer("embedding") if apart else None
 
-    def _encoding_layers(self):
-        """The layers between the embedding and the logits."""
-        names = [layer.name for layer in self.layers]
-        return self.layers[names.index("embedding") + 1 : names.index("logits")]
+    def _encode(self, tokens, training, state=None):
+        """Returns the input of the logits layer, and the state after the words if one before them was given."""
+        first, last = (self.layers.index(self.get_layer(name)) for name in ("embedding", "logits"))
+        x, before, after = tokens, iter(state or ()), []
+        for layer in self.layers[first:last]:
+            if state is not None and isinstance(layer, TwoStates):
+                x, *of_layer = layer(x, training=training, state=next(before))
+                after.append(of_layer)
+            else:
+                x = layer(x, training=training)
+        return x, after
 
     def _reads_logits(self, loss, metrics):
         """Whether a training step reads the logits, as far as is known."""

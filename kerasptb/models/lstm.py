@@ -9,10 +9,8 @@ import numpy as np
 from keras import ops
 
 from kerasptb.layers.stateful_lstm import StatefulLSTM
-from kerasptb.ops.lstm import apply_gates
+from kerasptb.ops.lstm import GATES, apply_gates
 
-# The blocks of a layer's weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
-GATES = "ifco"
 # Kernel, recurrent kernel and bias, of every layer.
 NUM_WEIGHTS = 3
 # The tensors of a layer's state, [B, H] each, as Keras orders them. The first is the layer's output too.
@@ -27,13 +25,7 @@ def layer_name(i):
 
 
 def make_layer(units, recurrent_dropout=0.0, **arguments):
-    """Returns the layer of a `LanguageModel`: stateful, with one mask for all gates in dropout of h.
-
-    Args:
-        units: number of units H.
-        recurrent_dropout: rate of dropout on h[t-1].
-        **arguments: further arguments of the layer.
-    """
+    """Returns the layer of a `LanguageModel`: stateful, with one mask for all gates in dropout of h."""
     return StatefulLSTM(
         units,
         return_sequences=True,
@@ -56,17 +48,18 @@ def count_parameters(features, units):
     return len(GATES) * units * (features + units + 1)
 
 
+def units_of(weights):
+    """Returns the number of units H of a layer's weights, arrays."""
+    return weights[1].shape[0]
+
+
 def state_names(i):
     """Returns the names of the state tensors of a model's i-th layer, in the order of `STATES`: "h0" and "c0"."""
     return [f"{state}{i}" for state in STATES]
 
 
 def state_sizes(units):
-    """Returns a dict from the name of each state tensor of a model, layer by layer, to its size.
-
-    Args:
-        units: the layers' sizes.
-    """
+    """Returns a dict from the name of each state tensor, of layers of these sizes, to its size."""
     return {name: size for i, size in enumerate(units) for name in state_names(i)}
 
 
@@ -83,42 +76,22 @@ def reorder_gates(weights, before, after):
 
 
 def join_kernels(kernel, recurrent_kernel):
-    """Returns the matrix of x and h together, [D + H, 4 H].
-
-    Args:
-        kernel: tensor [D, 4 H], as in Keras.
-        recurrent_kernel: tensor [H, 4 H].
-    """
+    """Returns Keras' kernel [D, 4 H] and recurrent kernel [H, 4 H] as one matrix of x and h together, [D + H, 4 H]."""
     return ops.concatenate([kernel, recurrent_kernel], axis=0)
 
 
 def read_step(x, state, kernels, bias):
-    """Reads one step, with one product of x and h together.
+    """Returns h and c after one step, of x [B, D], h and c [B, H], with one product of x and h (`join_kernels`).
 
     Keras' cell multiplies each by a matrix of its own. One product takes half the operations, and in 8 bits the outputs
     of one matrix have half the scales.
-
-    Args:
-        x: float tensor [B, D].
-        state: list of h and c, [B, H].
-        kernels: tensor [D + H, 4 H], see `join_kernels`.
-        bias: tensor [4 H].
-
-    Returns:
-        h and c after the step.
     """
     h, c = state
     return apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c)
 
 
 def onnx_weights(kernel, recurrent_kernel, bias):
-    """Returns a layer's weights as ONNX's operator has them: dict of W [1, 4 H, D], R [1, 4 H, H] and B [1, 8 H].
-
-    Args:
-        kernel: NumPy array [D, 4 H], as in Keras.
-        recurrent_kernel: [H, 4 H].
-        bias: [4 H].
-    """
+    """Returns Keras' weights as ONNX's operator has them: dict of W [1, 4 H, D], R [1, 4 H, H] and B [1, 8 H]."""
     W, R, B = (reorder_gates(weights, GATES, _ONNX_GATES) for weights in (kernel, recurrent_kernel, bias))
     # ONNX has a bias for each of the two products; Keras has one bias, their sum.
     both = np.concatenate([B, np.zeros_like(B)])

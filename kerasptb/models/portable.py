@@ -31,23 +31,12 @@ class PortableNetwork:
     """The layers of a trained model as plain Keras layers, which take and return their state as tensors.
 
     Nothing in it depends on how the model was trained: it has no cuDNN, no native operation, no state of its own and no
-    dropout, and is float32 throughout. The weights are copies.
-
-    Args:
-        model: a `LanguageModel`.
-
-    Attributes:
-        cell: what its recurrent layers are: the module `kerasptb.models.lstm`.
-        state_sizes: dict from the name of each state tensor, "h0", "c0", "h1", "c1" and so on (hidden and cell state
-            of each layer, from the embedding on), to its size H.
-        recurrent: the recurrent layers.
-        dense: the dense layers after them: the projection, if the model has one, and that of the logits.
-        vocabulary_size: number V of words.
-        tied: whether the logits' kernel is the embedding matrix, transposed.
+    dropout, and is float32 throughout. The weights are copies. A state is a dict of float32 [B, H] with the keys of
+    `state_sizes`, "h0", "c0", "h1" and so on. `recurrent` are the layers of the `cell`, `dense` those after them.
     """
 
     def __init__(self, model):
-        self.tied = model.tie_embeddings
+        self.tied, self.cell = model.tie_embeddings, model.cell
         self._build(model.vocabulary_size, model.embedding_size, model.units, model.projection)
         for layer in self.recurrent:
             layer.set_weights(model.get_layer(layer.name).get_weights())
@@ -59,27 +48,24 @@ class PortableNetwork:
             layer.set_weights([keras.ops.convert_to_numpy(each) for each in (trained.kernel, trained.bias)])
 
     @classmethod
-    def from_weights(cls, weights):
-        """Returns the network of the `weights` of another.
-
-        Args:
-            weights: float32 arrays in the order of `weights`.
-        """
+    def from_weights(cls, weights, cell=lstm):
+        """Returns the network of the `weights` of another, float32 arrays, and of its cell."""
         embeddings, *between, _, bias = weights
         network = cls.__new__(cls)
-        network.tied = False
-        num_layers, of_projection = divmod(len(between), lstm.NUM_WEIGHTS)
-        kernels = between[: num_layers * lstm.NUM_WEIGHTS : lstm.NUM_WEIGHTS]
-        units = [each.shape[-1] // len(lstm.GATES) for each in kernels]
+        network.tied, network.cell = False, cell
+        n = cell.NUM_WEIGHTS
+        num_layers, of_projection = divmod(len(between), n)
+        units = [cell.units_of(between[i * n : (i + 1) * n]) for i in range(num_layers)]
         network._build(len(bias), embeddings.shape[1], units, of_projection > 0)
         for variable, value in zip(network.weights, weights, strict=True):
             variable.assign(value)
         return network
 
     def _build(self, vocabulary_size, embedding_size, units, projection):
-        self.vocabulary_size, self.cell, self.state_sizes = vocabulary_size, lstm, lstm.state_sizes(units)
+        cell = self.cell
+        self.vocabulary_size, self.state_sizes = vocabulary_size, cell.state_sizes(units)
         self._embedding = keras.layers.Embedding(vocabulary_size, embedding_size, dtype="float32", name="embedding")
-        self.recurrent = [lstm.make_portable_layer(size, lstm.layer_name(i)) for i, size in enumerate(units)]
+        self.recurrent = [cell.make_portable_layer(size, cell.layer_name(i)) for i, size in enumerate(units)]
         dense = {"projection": embedding_size} if projection else {}
         dense["logits"] = vocabulary_size
         self.dense = [keras.layers.Dense(size, dtype="float32", name=name) for name, size in dense.items()]
@@ -100,16 +86,9 @@ class PortableNetwork:
         return [variable for layer in self.layers for variable in layer.weights]
 
     def encode(self, tokens, state=None, mask=None):
-        """Reads words.
+        """Returns the output [B, T, H], with a projection [B, T, D], and the state after words [B, T].
 
-        Args:
-            tokens: int32 [B, T], word ids; T at least 1.
-            state: dict of float32 [B, H], with the keys of `state_sizes`; `None` begins at zero.
-            mask: bool [B, T], false where there is no word; such steps change neither state nor output.
-
-        Returns:
-            hidden: float32 [B, T, H] of the last recurrent layer, or [B, T, D] of the projection.
-            state: dict of float32 [B, H], after the last word.
+        Without a state it begins at zero. Steps whose mask, bool [B, T], is false change neither state nor output.
         """
 
         def read(layer, x, initial_state):
@@ -119,16 +98,7 @@ class PortableNetwork:
         return self._through_layers(read, self._embedding(tokens), state)
 
     def encode_word(self, tokens, state):
-        """Reads one word in each row, as `encode` does, but without a loop in the graph.
-
-        Args:
-            tokens: int32 [B].
-            state: dict of float32 [B, H], with the keys of `state_sizes`.
-
-        Returns:
-            hidden: float32 [B, H] of the last recurrent layer, or [B, D] of the projection.
-            state: dict of float32 [B, H], after the word.
-        """
+        """Reads a word in each row, int32 [B], as `encode` does, without a loop in the graph: the output is [B, H]."""
         return self._through_layers(lambda layer, x, state: layer.cell(x, state), self._embedding(tokens), state)
 
     def join_kernels(self):
@@ -136,16 +106,7 @@ class PortableNetwork:
         return [self.cell.join_kernels(*(weight.value for weight in layer.weights[:-1])) for layer in self.recurrent]
 
     def encode_vector(self, x, state, kernels=None):
-        """Reads one word in each row by its vector, as `encode_word` does, with fewer operations.
-
-        Args:
-            x: float32 [B, D].
-            state: dict of float32 [B, H], with the keys of `state_sizes`.
-            kernels: what `join_kernels` returned.
-
-        Returns:
-            As `encode_word`.
-        """
+        """As `encode_word`, of the words' vectors [B, D] and by `join_kernels`, in fewer operations."""
         joined = iter(kernels or self.join_kernels())
 
         def read(layer, x, state):
@@ -164,11 +125,7 @@ class PortableNetwork:
         return self._projected(x), new_state
 
     def hidden_of(self, state):
-        """Returns what `encode` and its like returned with a state, of the last word: float32 [B, H], or [B, D].
-
-        Args:
-            state: dict of float32 [B, H], after the word.
-        """
+        """Returns what `encode` and its like returned with a state, of the last word: float32 [B, H], or [B, D]."""
         return self._projected(state[self.cell.output_state(state)])
 
     def _projected(self, x):
@@ -187,11 +144,7 @@ class PortableNetwork:
         return self.dense[-1].bias
 
     def logits(self, hidden):
-        """Returns the logits of the next word, float32 [..., V].
-
-        Args:
-            hidden: float32 [..., H], the output of `encode`.
-        """
+        """Returns the logits of the next word, float32 [..., V], of the output of `encode`."""
         return self.dense[-1](hidden)
 
 

@@ -15,21 +15,10 @@ _WEIGHT = Number(0, 1)
 
 
 class Teacher:
-    """A trained model that reads what another one trains on, from its own state after the batch before.
+    """A trained model that reads what another one, the student, trains on, from its own state after the batch before.
 
     To callbacks it is one more stateful layer (`stateful`, `states`): its state begins at zero when the other's does,
     and is in checkpoints. It has no part in the other's weights, config or files.
-
-    Args:
-        model: the trained `LanguageModel`.
-        weight: of its distribution, see `ops.logits.LogitFactors.learn_from`.
-        student: the `LanguageModel` that learns.
-
-    Attributes:
-        states: list of Keras variables [B, H], h and c of each of the model's LSTM layers; B rows of a batch.
-
-    Raises:
-        ValueError: for what cannot teach the student; see `LanguageModel.distill`.
     """
 
     stateful = True
@@ -55,15 +44,7 @@ class Teacher:
             raise ValueError(f"A model that learns from a teacher needs the loss {names}. Received: loss={others[0]!r}")
 
     def teach(self, tokens: Tensor, logits: Tensor) -> None:
-        """Lets the loss of a step's logits be that of learning from the teacher too.
-
-        Args:
-            tokens: int32 [B, T], what the step reads.
-            logits: [B, T, V], those of the student; they carry their factors.
-
-        Raises:
-            ValueError: if they do not.
-        """
+        """Lets the loss of a step's logits, which carry their factors, be that of learning from the teacher too."""
         if in_symbolic_scope():
             return  # Keras asks for shapes: nothing is read
         factors = factors_of(logits)

@@ -31,32 +31,8 @@ def clipped_adamw(
         v ← v + (1 - beta_2) (g² - v)
         w ← w - learning_rate · √(1 - beta_2ᵗ) / (1 - beta_1ᵗ) · m / (√v + epsilon)
 
-    Norm, rows, averages and memory are those of `clipped_sgd`. A row without a gradient has zeros: its moments decay,
-    and it moves by them.
-
-    Args:
-        weights: list of float32 tensors.
-        means: list of the means m, tensors as `weights`.
-        squares: list of the means of squares v, tensors as `weights`.
-        gradients: as `clipped_sgd` takes them.
-        learning_rate: float scalar.
-        step: number t of the step, counted from 1; int scalar.
-        beta_1: decay of m.
-        beta_2: decay of v.
-        epsilon: added to the root of v.
-        global_clipnorm: largest norm; `None` does not clip.
-        backend: one of `kerasptb.ops.plan.BACKENDS`; "keras" is "reference".
-        **options: keywords, as follows.
-        weight_decays: list of floats, one for each variable; `None` is zeros.
-        averages: list of float32 tensors, as `weights`; `None` for none.
-        average_momentum: float scalar; the new averages are `momentum · average + (1 - momentum) · w`.
-
-    Returns:
-        Lists as `weights`: the new weights, means and squares, and the averages, an empty list without `averages`.
-
-    Raises:
-        ValueError: if the backend is unknown, or is named and cannot serve the call.
-        NativeUnavailableError: if `"native"` is named and the native library cannot be used.
+    Weights, means m and squares v are lists of float32 tensors, and returned so, then the averages; the step t counts
+    from 1. All else is as in `clipped_sgd`. A row without a gradient has zeros: its moments decay, and move it.
     """
     planned = clipped_step.plan_of(weights, gradients, backend)
     numbers = (learning_rate, step, beta_1, beta_2, epsilon, global_clipnorm)

@@ -15,35 +15,19 @@ def clipped_sgd(
     backend="auto",
     **options,
 ):
-    """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, with `‖g‖` over all gradients.
+    """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, `‖g‖` over all gradients; and averages.
 
     Pascanu et al., 2013, "On the difficulty of training recurrent neural networks", section 3.2. A norm that is not
-    finite gives NaN. As in `tf.clip_by_global_norm`, a row that occurs several times enters the norm once for each
-    occurrence. Before the step a variable may decay, `w ← w - learning_rate · weight_decay · w`; after it an average
-    of the variable may follow it.
+    finite gives NaN. Variables are float32 tensors. A gradient has its variable's shape, or is a pair of rows, int32
+    [N], and values, float [N, D], of a matrix [V, D]. A row that occurs several times has the sum of its values, and as
+    in `tf.clip_by_global_norm` enters the norm once for each occurrence; one outside [0, V) is left out.
+
+    The options are `weight_decays`, floats by which a variable decays before the step, `w ← w - learning_rate ·
+    weight_decay · w`; and `averages`, tensors that become `momentum · average + (1 - momentum) · w` after it, with
+    `average_momentum`. Each is `None` for none.
 
     The native kernel reads the gradients once for their norm and once, still in the cache, for the update. It updates
     the memory of `weights` and `averages` itself if XLA compiles the step, and a copy of it otherwise.
-
-    Args:
-        weights: list of float32 tensors.
-        gradients: for each of them a tensor of its shape; or, for a matrix [V, D], a pair of rows, int32 [N], and
-            values, float [N, D], for the gradient of these rows, which is zero elsewhere. A row that occurs several
-            times has the sum of its values; one outside [0, V) is left out.
-        learning_rate: float scalar.
-        global_clipnorm: largest norm; `None` does not clip.
-        backend: one of `kerasptb.ops.plan.BACKENDS`; "keras" is "reference".
-        **options: keywords, as follows.
-        weight_decays: list of floats, one for each variable; `None` is zeros.
-        averages: list of float32 tensors, as `weights`; `None` for none.
-        average_momentum: float scalar; the new averages are `momentum · average + (1 - momentum) · w`.
-
-    Returns:
-        Two lists of float32 tensors: the new weights, and the averages, an empty list without `averages`.
-
-    Raises:
-        ValueError: if the backend is unknown, or is named and cannot serve the call.
-        NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
     planned = clipped_step.plan_of(weights, gradients, backend)
     return run(planned, weights, gradients, learning_rate, global_clipnorm, **options)

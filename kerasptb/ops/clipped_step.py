@@ -9,17 +9,7 @@ from kerasptb.ops.plan import choose
 
 
 def plan(shapes, dtypes, by_rows, *, backend="auto", platform=None):
-    """Returns the `Plan` of a step of all variables, by `clipped_sgd` or `clipped_adamw`.
-
-    It raises as they do if a named backend cannot serve the step.
-
-    Args:
-        shapes: of the variables.
-        dtypes: names of their dtypes.
-        by_rows: for each of them, whether its gradient is that of some rows.
-        backend: one of `kerasptb.ops.plan.BACKENDS`.
-        platform: a `Platform`; `None` for this process's.
-    """
+    """Returns the `Plan` of a step of all variables; `by_rows` says whether each gradient is that of some rows."""
     platform = platform or platforms.this_process()
     limits = {"The native kernels that update all variables are for processors.": platform.gpu}
     for shape, dtype, rows in zip(shapes, dtypes, by_rows, strict=True):
@@ -88,18 +78,9 @@ def averaged(averages, weights, momentum):
 
 
 def call_native(target, scalars, arrays, averages, gradients, weight_decays):
-    """Runs a native step, see `optimizers/trained_variable.h`.
+    """Runs a native step (`optimizers/trained_variable.h`); returns the new arrays, and the averages, empty for none.
 
-    Args:
-        target: name of the handler.
-        scalars: the numbers that it takes, float32 scalars.
-        arrays: lists of the variables' tensors: the weights, and each of the optimizer's own.
-        averages: list of tensors like the weights, or `None`.
-        gradients: as `in_float32` returns them.
-        weight_decays: list of floats, or `None`.
-
-    Returns:
-        The updated `arrays`, and a list of the averages, empty if there are none.
+    Scalars are those of the handler; arrays are lists of the variables' tensors: the weights, then the optimizer's own.
     """
     from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
 

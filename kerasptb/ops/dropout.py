@@ -17,38 +17,18 @@ _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
 @do_not_convert
 def dropout(x, rate, seed, backend="auto"):
-    """Sets elements to zero at random and scales the others by 1 / (1 - rate).
+    """Sets elements to zero at random, with probability `rate`, and scales the others by 1 / (1 - rate).
 
     The draws of "reference" and "native" depend on nothing but the seed and an element's index: Threefry-2x32 of J.
     Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3", as `src/dropout/dropout.h` says. The native
-    gradient draws them anew instead of keeping them. "keras", Keras' dropout, draws other numbers.
-
-    Args:
-        x: float, any shape; with TensorFlow and "native" the first two sizes of several may be open.
-        rate: probability of zero, in [0, 1).
-        seed: a `keras.random.SeedGenerator`; or int [2], with any backend but "keras".
-        backend: one of `kerasptb.ops.plan.BACKENDS`.
-
-    Returns:
-        Of x's shape and dtype.
-
-    Raises:
-        ValueError: if the backend is unknown, or is named and cannot serve the call; if Keras' dropout runs and the
-            seed is not a generator.
-        NativeUnavailableError: if `"native"` is named and the native library cannot be used.
+    gradient draws them anew instead of keeping them. "keras", Keras' dropout, draws other numbers. The seed is a
+    `keras.random.SeedGenerator`, or int [2]; "keras" takes only the former.
     """
     return run(plan(tuple(x.shape), keras.backend.standardize_dtype(x.dtype), backend=backend), x, rate, seed)
 
 
 def plan(shape, dtype="float32", *, backend="auto", platform=None):
-    """Returns the `Plan` of a call of `dropout`; raises as that does if a named backend cannot serve it.
-
-    Args:
-        shape: x's, with None for unknown sizes; `None` if all will be known.
-        dtype: name of x's dtype.
-        backend: as in `dropout`.
-        platform: a `Platform`; `None` for this process's.
-    """
+    """Returns the `Plan` of a call; the shape is x's, with None for unknown sizes, or `None` if all will be known."""
     platform = platform or platforms.this_process()
     fixed = () if shape is None else shape[2:] if len(shape) > 1 else shape
     limits = {

@@ -12,32 +12,15 @@ if _ON_TENSORFLOW:
 
 
 def global_norm(tensors, backend="auto"):
-    """Returns the square root of the sum of squares of all tensors, as of a model's gradients.
+    """Returns the square root of the sum of squares of all float tensors, a float32 scalar; it may be infinite.
 
     The native kernel has no gradient and is for processors; on a GPU "auto" is "keras".
-
-    Args:
-        tensors: list of float tensors of any shapes.
-        backend: one of `kerasptb.ops.plan.BACKENDS`.
-
-    Returns:
-        float32 scalar; infinite if a square overflows.
-
-    Raises:
-        ValueError: if the backend is unknown, or is named and cannot serve the call.
-        NativeUnavailableError: if `"native"` is named and the native library cannot be used.
     """
     return run(plan([tuple(x.shape) for x in tensors], backend=backend), tensors)
 
 
 def plan(shapes, *, backend="auto", platform=None):
-    """Returns the `Plan` of a call of `global_norm`; raises as that does if a named backend cannot serve it.
-
-    Args:
-        shapes: of the tensors, with None for sizes that are not known.
-        backend: as in `global_norm`.
-        platform: a `Platform`; `None` for this process's.
-    """
+    """Returns the `Plan` of a call; the tensors' shapes have None for unknown sizes."""
     platform = platform or platforms.this_process()
     unknown = next((shape for shape in shapes if None in shape), None)
     limits = {

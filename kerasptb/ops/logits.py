@@ -19,9 +19,12 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_tensor_attr, set_tensor_attr
-from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
-from kerasptb.ops.tensors import is_traced, matmul, without_gradients, word_ids
-from kerasptb.utils.types import Backend, Precision, Tensor
+from kerasptb.ops.linear_cross_entropy import check_arguments
+from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
+from kerasptb.ops.linear_cross_entropy import run as run_cross_entropy
+from kerasptb.ops.plan import Plan
+from kerasptb.ops.tensors import as_tensor, is_traced, matmul, without_gradients, word_ids
+from kerasptb.utils.types import Tensor
 
 _ATTRIBUTE = "_kerasptb_factors"
 
@@ -35,8 +38,7 @@ class LogitFactors:
             metric reads it.
         bias: float [V], a tensor.
         transpose_kernel: whether the kernel is [V, D].
-        backend: as in `linear_cross_entropy`.
-        precision: as in `linear_cross_entropy`; or a dtype policy, for that which follows from it.
+        plan: the `Plan` of the cross-entropy (`kerasptb.ops.linear_cross_entropy.plan`); `None` for that of "auto".
     """
 
     def __init__(
@@ -45,11 +47,11 @@ class LogitFactors:
         kernel: Tensor,
         bias: Tensor,
         transpose_kernel: bool = False,
-        backend: Backend = "auto",
-        precision: Precision | keras.DTypePolicy = "float32",
+        plan: Plan | None = None,
     ) -> None:
-        self.h, self.kernel, self.bias = h, kernel, bias
-        self.transpose_kernel, self.backend, self.precision = transpose_kernel, backend, precision
+        self.h, self.kernel, self.bias, self.transpose_kernel = h, kernel, bias, transpose_kernel
+        dtype = keras.backend.standardize_dtype(kernel.dtype)
+        self.plan = plan or plan_cross_entropy(tuple(h.shape), bias.shape[0], dtype)
         self._targets, self._losses = None, None
         self._ignored: int | None = None
         self._teacher: tuple[LogitFactors, float] | None = None
@@ -75,7 +77,7 @@ class LogitFactors:
         scale: float = 1.0,
         ignore_class: int | None = None,
     ) -> Tensor:
-        """Returns the cross-entropy of the logits against targets; arguments and result as `linear_cross_entropy`.
+        """Returns the cross-entropy of the logits against targets, in nats; [...], or a scalar for the sum.
 
         Args:
             targets: int [...], or [..., 1]; whole numbers of a float type serve too.
@@ -88,19 +90,11 @@ class LogitFactors:
         if ignore_class is not None and not 0 <= ignore_class < self.bias.shape[0]:
             words = ops.where(ops.equal(words, ignore_class), ops.zeros_like(words), words)
             self._ignored = ignore_class
-        loss, losses = linear_cross_entropy(
-            ops.cast(self.h, self.kernel.dtype),  # it has a lower precision under a mixed dtype policy
-            self.kernel,
-            self.bias,
-            words,
-            reduction,
-            backend=self.backend,
-            precision=self.precision,
-            scale=scale,
-            transpose_kernel=self.transpose_kernel,
-            weights=weights,
-            return_losses=True,
-        )
+        h = ops.cast(self.h, self.kernel.dtype)  # it has a lower precision under a mixed dtype policy
+        weights = None if weights is None else as_tensor(weights)
+        arguments = h, self.kernel, self.bias, words, reduction, scale, self.transpose_kernel, weights
+        check_arguments(*arguments)
+        loss, losses = run_cross_entropy(self.plan, *arguments)
         self._targets, self._losses = targets, losses
         if self._teacher is None:
             return loss

@@ -22,6 +22,9 @@ from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 from kerasptb.utils.types import Backend, Precision, Tensor
 
+# The blocks of the weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
+GATES = "ifco"
+
 
 @do_not_convert
 def lstm(
@@ -103,21 +106,11 @@ def plan(
     limit=None,
     platform=None,
 ):
-    """Returns the `Plan` of a call of `lstm`; raises as `lstm` does if a named backend cannot serve it.
+    """Returns the `Plan` of a call; x is (B, T, D), with None for unknown sizes, or `None` if all will be known.
 
     "native" is one kernel for the whole layer; with "native_recurrence" the framework computes the products around the
-    recurrence, and a kernel that.
-
-    Args:
-        shape: (B, T, D) of x, with None for sizes that are not known; `None` if all of them will be.
-        units: number of units H.
-        dtype: name of the tensors' dtype.
-        backend: as in `lstm`.
-        precision: of the products, as in `lstm`; or a dtype policy, as in `choose`.
-        masks: names of the arguments of `lstm` that are given, of "mask", "resets", "recurrent_mask" and "input_mask".
-        each_gate: whether a mask has factors of its own for each gate, [4, ...].
-        limit: a sentence on why only Keras' loop serves the caller, or `None`.
-        platform: a `Platform`; `None` for this process's.
+    recurrence, and a kernel that. `masks` names those that are given, `each_gate` says whether one is of each gate, and
+    `limit` why only Keras' loop serves the caller.
     """
     platform = platform or platforms.this_process()
     # While Keras builds a model on JAX, an unknown size is a symbolic expression.
@@ -239,14 +232,7 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
 
 
 def check_masks(masks, shape, units, resets_of_rows=False):
-    """Raises a ValueError for masks, by their names, whose shapes do not fit.
-
-    Args:
-        masks: mapping from arguments of `lstm` to tensors.
-        shape: (B, T, D) of x, with None for sizes that are not known.
-        units: number of units H.
-        resets_of_rows: whether "resets" may be [B] too.
-    """
+    """Raises a ValueError for masks, by names, that do not fit x, (B, T, D). With `resets_of_rows` they may be [B]."""
     B, T, D = shape
     expected = {"mask": [("[B, T]", (B, T))], "resets": [("[B, T]", (B, T))]}
     expected["resets"] += [("[B]", (B,))] * resets_of_rows

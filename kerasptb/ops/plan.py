@@ -27,24 +27,19 @@ from kerasptb.utils.types import Backend
 
 BACKENDS = get_args(Backend)
 PRECISIONS = platforms.PRECISIONS
+_KERAS_NAMED = '`backend="keras"` was named.'
 _reported: set[str] = set()
 
 
 class Plan(NamedTuple):
-    """What runs for a call.
+    """What runs for a call."""
 
-    Attributes:
-        implementation: "reference", "keras", "native"; or, with the framework's products around a native kernel,
-            "native_recurrence" of the LSTM and "native_softmax" of the cross-entropy.
-        precision: of the matrix products, one of `PRECISIONS`.
-        platform: what it is for, "cpu" or "gpu".
-        reason: one line on why nothing faster runs; `None` if this is the fastest.
-    """
-
+    # "reference", "keras", "native"; or, with the framework's products around a native kernel, "native_recurrence" of
+    # the LSTM and "native_softmax" of the cross-entropy.
     implementation: str
-    precision: str = "float32"
-    platform: Literal["cpu", "gpu"] = "cpu"
-    reason: str | None = None
+    precision: str = "float32"  # of the products
+    platform: Literal["cpu", "gpu"] = "cpu"  # what it is for
+    reason: str | None = None  # why nothing faster runs, one line; None if this is the fastest
 
     @property
     def is_native(self) -> bool:
@@ -73,17 +68,9 @@ def check_names(backend, precision):
 def choose(backend, precision="float32", *, limits=None, limit=None, platform=None):
     """Returns the `Plan` of a call from what limits it: the rule of every operation's `plan`.
 
-    Args:
-        backend: one of `BACKENDS`.
-        precision: one of `PRECISIONS`; or a Keras dtype policy, for its `default_precision`, which names none.
-        limits: dict from sentences on why the native library cannot serve this call to whether they hold; the first
-            that holds is told.
-        limit: a sentence on why Keras' implementation alone can serve this call, or `None`.
-        platform: a `Platform`; `None` for this process's.
-
-    Raises:
-        ValueError: for unknown names, or if a limit keeps the named backend from serving the call.
-        NativeUnavailableError: if `"native"`, or a precision that only it has, is named and it cannot be used.
+    A limit is a sentence: the first of `limits` that holds keeps the native library from serving the call, and `limit`
+    all but Keras' own. A dtype policy as precision stands for its `default_precision`, and names none. A named backend
+    or precision that cannot serve the call raises ValueError, or NativeUnavailableError if it cannot be used at all.
     """
     platform = platform or platforms.this_process()
     named = backend != "auto" or (isinstance(precision, str) and precision != "float32")
@@ -92,7 +79,7 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
     check_names(backend, precision)
     where = "gpu" if platform.gpu else "cpu"
     if backend == "keras":
-        return Plan("keras", platform=where, reason='`backend="keras"` was named.')
+        return Plan("keras", platform=where, reason=_KERAS_NAMED)
     others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
     if limit is None and backend != "reference":
         limit = next((sentence for sentence, holds in (limits or {}).items() if holds), None)
@@ -110,16 +97,9 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
 
 
 def default_precision(backend="auto", policy=None, platform=None):
-    """Returns the precision of the matrix products where none was named.
+    """Returns the precision of the products where none was named, from a dtype policy (`None` for the global one).
 
-    Args:
-        backend: one of `BACKENDS`.
-        policy: a Keras dtype policy; `None` for the global one.
-        platform: a `Platform`; `None` for this process's.
-
-    Returns:
-        `"bfloat16"` under the policy `mixed_bfloat16`, if the backend is `"native"`, or is `"auto"` and the native
-        library supports bfloat16; else `"float32"`.
+    "bfloat16" under `mixed_bfloat16`, if the backend is "native", or is "auto" and the library has it; else "float32".
     """
     policy = keras.config.dtype_policy() if policy is None else policy
     if policy.name != "mixed_bfloat16" or backend not in ("auto", "native"):
@@ -144,18 +124,13 @@ def note_as_reported(reason):
     _reported.add(_essence(reason))
 
 
-def warn_if_slower(plan, backend="auto"):
+def warn_if_slower(plan):
     """Warns, once a process and reason, if "auto" runs Keras' own for a reason that the user can change.
 
     Called where a call is about to run. Silent are a backend that was named, GPUs, exports, and Keras asking for
     shapes.
     """
-    if (
-        plan.implementation != "keras"
-        or plan.platform == "gpu"
-        or backend != "auto"
-        or _essence(plan.reason) in _reported
-    ):
+    if plan.implementation != "keras" or plan.platform == "gpu" or _essence(plan.reason) in (_KERAS_NAMED, *_reported):
         return
     if in_symbolic_scope() or is_exported():
         return

@@ -66,19 +66,12 @@ def drawback(precision):
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """What a plan needs to know of a process. The functions are called only for calls that depend on them.
+    """What a plan needs to know of a process. The functions are called only for calls that depend on them."""
 
-    Attributes:
-        gpu: whether Keras runs on GPUs.
-        why_not_native: from a precision to why the native library serves none of its calls, or None.
-        max_units: from a precision to the most units of the CUDA recurrence; used on a GPU only.
-        few_words_limit: from features and vocabulary size to the most words for which the float32 cross-entropy has a
-            kernel that reads the matrix in place; used on a processor only.
-    """
-
-    gpu: bool
-    why_not_native: Callable[[str], str | None]
-    max_units: Callable[[str], int] = max_units
+    gpu: bool  # whether Keras runs on GPUs
+    why_not_native: Callable[[str], str | None]  # of a precision, or None if the native library serves its calls
+    max_units: Callable[[str], int] = max_units  # the most units of the CUDA recurrence in a precision
+    # Of D and V, up to how many words a float32 kernel reads the matrix in place; on a processor.
     few_words_limit: Callable[[int, int], int] = loader.few_words_limit
 
 

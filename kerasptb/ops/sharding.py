@@ -23,28 +23,14 @@ class Passes(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Where the rows of an operation are.
+    """Where the rows of an operation are: a dimension of each argument and result."""
 
-    Attributes:
-        arguments: for each argument the dimension that the rows are in; `None` for one that all rows share.
-        results: likewise for each result; `None` for a sum over the rows.
-    """
-
-    arguments: tuple
-    results: tuple
+    arguments: tuple  # None for one that all rows share
+    results: tuple  # None for a sum over the rows
 
 
 def divided(passes, rows, arguments):
-    """Returns the passes of an operation, divided if there is a distribution that divides its rows.
-
-    Args:
-        passes: `Passes`.
-        rows: the operation's `Rows`.
-        arguments: its arguments, JAX arrays.
-
-    Returns:
-        `Passes`.
-    """
+    """Returns the passes of an operation, divided if there is a distribution that divides the rows of its arguments."""
     division = _division(rows, arguments)
     if division is None:
         return passes
@@ -126,9 +112,6 @@ def place_rows(variable):
     """Divides the rows of a variable, its first dimension, among the replicas: each keeps its own.
 
     It does nothing without a distribution that divides, or if the rows do not divide.
-
-    Args:
-        variable: a `keras.Variable`, such as a recurrent state.
     """
     if (found := data_parallel()) is None or variable.shape[0] % found[0].shape[found[1]]:
         return

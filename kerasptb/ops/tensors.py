@@ -47,18 +47,9 @@ def as_tensor(x):
 
 
 def word_ids(x, name):
-    """Returns ids of words as integers; numbers of a float type must be whole.
+    """Returns ids of words as integers; numbers of a float type must be whole. `name` is theirs in messages.
 
-    Args:
-        x: tensor of any shape.
-        name: what they are, for messages.
-
-    Returns:
-        The ids; of numbers that are not whole, under XLA, which cannot raise, -1.
-
-    Raises:
-        ValueError: for a type of 16 bits, which has not every id, and for a number that is not whole.
-        tf.errors.InvalidArgumentError: for the latter inside a `tf.function`.
+    Raises for a type of 16 bits, which has not every id, and for a number that is not whole. XLA cannot: that is -1.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     if "int" in dtype:
@@ -74,19 +65,9 @@ def word_ids(x, name):
 
 
 def raise_unless(condition, expected, x):
-    """Raises if a condition, a tensor of bools, is false anywhere; not under XLA, nor while JAX traces.
+    """Raises if a bool tensor is false anywhere; not under XLA, nor while JAX traces. A graph waits for the result.
 
-    Args:
-        condition: bool tensor.
-        expected: the beginning of the message.
-        x: tensor of the condition's shape, of which the message names the first wrong element.
-
-    Returns:
-        The condition, which in a graph waits for the check.
-
-    Raises:
-        ValueError: in eager execution.
-        tf.errors.InvalidArgumentError: inside a `tf.function`.
+    The message is `expected` and the first wrong element of x, a tensor of the condition's shape.
     """
     if _ON_TENSORFLOW and not tf.executing_eagerly():
         if compiled_by_xla():  # it would leave the check out, and say so
@@ -144,18 +125,10 @@ def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
 
 
 def differentiable(inference, forward, backward, rows=None):
-    """Returns a function with a custom gradient, built from its inference, forward and backward passes.
+    """Returns a function of tensors with a custom gradient, that can be differentiated once.
 
-    Args:
-        inference: `arguments -> outputs`, a tensor or a tuple of tensors; runs where no gradient can be asked for.
-        forward: `arguments -> (outputs, saved)`: the same outputs, and the tensors that the gradient needs, in any
-            structure.
-        backward: `(saved, upstream) -> gradients`: upstream is a tuple with one gradient for each output; the result
-            has one gradient for each argument, or None for an argument without a gradient, such as integers.
-        rows: `sharding.Rows`, if replicas may divide the rows among themselves.
-
-    Returns:
-        A function of the same arguments, tensors, that can be differentiated once.
+    `inference(*arguments)` returns the outputs, where no gradient can be asked for; `forward` the outputs and what the
+    gradient needs; `backward(saved, upstream)` a gradient for each argument, or None. Replicas may divide `rows`.
     """
     if keras.backend.backend() == "jax":
         return _differentiable_by_jax(Passes(inference, forward, backward), rows)

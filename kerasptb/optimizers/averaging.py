@@ -31,11 +31,7 @@ class PolyakAveraging(keras.optimizers.Optimizer):
             self._average_start = self.add_variable((), initializer="zeros", dtype="int", name="average_start")
 
     def start_averaging(self) -> None:
-        """Begins the mean of the weights with the next step; does nothing if it has begun.
-
-        Raises:
-            ValueError: if the optimizer was not made with `polyak_averaging=True`, or has no variables yet.
-        """
+        """Begins the mean of the weights with the next step, if it has not begun; needs `polyak_averaging=True`."""
         if not (self.polyak_averaging and self.built):
             raise ValueError("Expected an optimizer with polyak_averaging=True that has been built.")
         if not self.is_averaging():

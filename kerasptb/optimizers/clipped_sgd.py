@@ -18,15 +18,10 @@ if _ON_TENSORFLOW:
 
 
 class RowGradient(NamedTuple):
-    """The gradient of a matrix for some of its rows, zero elsewhere: JAX's counterpart of `tf.IndexedSlices`.
+    """The gradient of a matrix for some of its rows, zero elsewhere: JAX's counterpart of `tf.IndexedSlices`."""
 
-    Attributes:
-        rows: int [...], row indices; the gradient of a row that occurs several times is the sum of its values.
-        values: float [..., D], gradients of the rows.
-    """
-
-    rows: Any
-    values: Any
+    rows: Any  # int [...]; one that occurs several times has the sum of its values
+    values: Any  # float [..., D]
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -108,11 +103,7 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
 
 
 def norm_of_gradients(gradients):
-    """Returns the square root of the sum of squares of all gradients, a float32 scalar.
-
-    Args:
-        gradients: list of float tensors of any shape; a `tf.IndexedSlices` or `RowGradient` counts by its values.
-    """
+    """Returns the norm of all gradients, a float32 scalar; `tf.IndexedSlices` and `RowGradient` count by values."""
     rows = (tf.IndexedSlices, RowGradient) if _ON_TENSORFLOW else RowGradient
     return global_norm([g.values if isinstance(g, rows) else g for g in gradients])
 

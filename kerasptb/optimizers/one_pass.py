@@ -14,11 +14,7 @@ if _ON_TENSORFLOW:
 
 
 def clip_norm(value):
-    """Returns the largest norm of the gradients, `None` for one that does not clip: 0, as in Keras.
-
-    Raises:
-        ValueError: for one below 0, or NaN.
-    """
+    """Returns the largest norm of the gradients, `None` for one that does not clip: 0, as in Keras."""
     if value is not None and not value >= 0:
         raise ValueError(f"Expected global_clipnorm to be above 0, or None. Received: global_clipnorm={value}")
     return value or None
@@ -50,18 +46,7 @@ class OnePassStep(PolyakAveraging):
         return []
 
     def _updated(self, plan, arrays, gradients, learning_rate, **options):
-        """Returns the tensors after the step, lists in the order of their variables.
-
-        Args:
-            plan: the step's `Plan`.
-            arrays: lists of tensors before the step: the weights and those of `_slot_lists`.
-            gradients: as `kerasptb.ops.clipped_sgd` takes them.
-            learning_rate: float scalar.
-            **options: `global_clipnorm`, `weight_decays`, `averages` and `average_momentum`, as there.
-
-        Returns:
-            The new `arrays`, and a list of the new averages, empty if there are none.
-        """
+        """Returns the arrays, weights and those of `_slot_lists`, after a step, and the averages; see `clipped_sgd`."""
         raise NotImplementedError
 
     def _backend_apply_gradients(self, grads, trainable_variables):

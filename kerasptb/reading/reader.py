@@ -216,7 +216,9 @@ class ModelReader(Reader):
         self._dtype = flat[0].dtype
         sizes = [each.shape[-1] for each in flat]
         self._ends = np.cumsum(sizes)[:-1]
-        super().__init__(tokenizer_of(model), list(_dense(model)), sizes, len(flat) - len(state[-1]))
+        names = list(model.cell.state_sizes(model.units))
+        output = names.index(model.cell.output_state(names))
+        super().__init__(tokenizer_of(model), list(_dense(model)), sizes, output)
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.encode` says."""

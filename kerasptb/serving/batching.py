@@ -10,17 +10,11 @@ _STOPPING = "The server is stopping. Try again later."
 
 
 class Batcher:
-    """Runs a function of a list in a thread of its own; each call takes all items that are waiting.
+    """Runs a function of a list in a thread of its own; each call takes all items that wait, at most `max_batch`.
 
     There is no timer: a single request starts at once, and the items that arrive during a call are the next call's
-    batch. So a batch waits at most one call, and its size grows with the load. All methods must be called in one event
-    loop.
-
-    Args:
-        function: takes a list of at most `max_batch` items and returns a list of as many results. An exception among
-            the results is raised for its item only.
-        max_batch: the most items of a call.
-        max_waiting: the most items that may wait.
+    batch. So a batch waits at most one call, and its size grows with the load. An exception among the function's
+    results is raised for its item only. All methods must be called in one event loop.
     """
 
     def __init__(self, function, max_batch, max_waiting=1024):
@@ -33,11 +27,7 @@ class Batcher:
         self._stopping = False
 
     async def submit(self, item):
-        """Returns the function's result for an item.
-
-        Raises:
-            BusyError: if too many items are waiting, or the server stops.
-        """
+        """Returns the function's result for an item; raises BusyError if too many wait, or the server stops."""
         if self._stopping:
             raise BusyError(_STOPPING)
         if len(self._waiting) >= self._max_waiting:  # those whose caller has given up do not count

@@ -11,11 +11,7 @@ _PIECE_TOKENS = 64
 
 
 class Recent:
-    """What was used last.
-
-    Args:
-        size: how much is remembered.
-    """
+    """What was used last, up to a size."""
 
     def __init__(self, size):
         self.size = size
@@ -39,11 +35,9 @@ class Recent:
 
 
 class SharedRead:
-    """The reading of a text, which is cancelled when nobody waits for it any more.
+    """The reading of a text, a coroutine, which is cancelled when nobody waits for it any more.
 
-    Args:
-        reading: the coroutine that reads the text.
-        forget: called once, when the coroutine has ended or nobody waits for it any more.
+    `forget` is called once, when it has ended or nobody waits for it any more.
     """
 
     def __init__(self, reading, forget):
@@ -94,12 +88,7 @@ def _bytes(ids):
 
 
 def spans(start, size):
-    """Yields the start and end of each piece in which the rest of a text is read.
-
-    Args:
-        start: number of tokens that have been read.
-        size: number of all.
-    """
+    """Yields the start and end of each piece in which the tokens of a text from `start` on are read."""
     if size - start > SHORT_TOKENS:
         # Pieces end at the same tokens whatever was read before, so that texts with the same beginning share them.
         for end in range((start // _PIECE_TOKENS + 1) * _PIECE_TOKENS, size, _PIECE_TOKENS):

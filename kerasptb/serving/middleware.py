@@ -20,11 +20,7 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds headers to every answer.
-
-    Args:
-        app: the ASGI application within.
-    """
+    """ASGI middleware that adds headers to every answer."""
 
     def __init__(self, app):
         self._app = app
@@ -55,11 +51,8 @@ class AllowedHosts:
     """ASGI middleware that refuses requests that ask for the server by another name, with 421.
 
     A page of another site can make its own name lead to this machine ("DNS rebinding"). The browser then takes this
-    server for that site, and lets the page read its answers. The header Host still has the site's name.
-
-    Args:
-        app: the ASGI application within.
-        hosts: names and addresses that are allowed besides "localhost" and loopback addresses.
+    server for that site, and lets the page read its answers. The header Host still has the site's name. "localhost" and
+    loopback addresses are always allowed: Starlette's `TrustedHostMiddleware` has a list of names, but not of these.
     """
 
     def __init__(self, app, hosts=()):
@@ -93,11 +86,6 @@ class BodyLimit:
 
     Bodies that never end would keep their connections open, until the process may open no more. What is within has the
     whole body of a request that it refuses, so that the next one on the connection can be read.
-
-    Args:
-        app: the ASGI application within.
-        max_bytes: returns the largest size of a body.
-        max_seconds: the longest time for receiving a body.
     """
 
     def __init__(self, app, max_bytes, max_seconds=30.0):
@@ -145,11 +133,7 @@ class BodyLimit:
 
 
 class CancelOnDisconnect:
-    """ASGI middleware that cancels the work for a request when its client has gone.
-
-    Args:
-        app: the ASGI application within.
-    """
+    """ASGI middleware that cancels the work for a request when its client has gone."""
 
     def __init__(self, app):
         self._app = app
@@ -183,16 +167,10 @@ class CancelOnDisconnect:
 
 
 class RateLimit:
-    """ASGI middleware that limits the rate of API requests from each client address; it refuses others with 429.
+    """ASGI middleware that limits the API requests a second from each client address; it refuses others with 429.
 
-    A client that was quiet may make twice as many at once (a token bucket).
-
-    Args:
-        app: the ASGI application within.
-        rate: requests a second.
-        path: the beginning of the paths that are counted.
-        max_clients: number of addresses to remember; the one that was quiet longest is forgotten first.
-        clock: returns the time in seconds.
+    A client that was quiet may make twice as many at once (a token bucket). Of the addresses that are remembered the
+    one that was quiet longest is forgotten first.
     """
 
     def __init__(self, app, rate, path="/v1/", max_clients=10_000, clock=time.monotonic):
@@ -227,14 +205,7 @@ class RateLimit:
 
 
 async def send_problem(send, status, reason, headers=None):
-    """Sends a complete error answer.
-
-    Args:
-        send: the ASGI callable.
-        status: HTTP status.
-        reason: a sentence that says what was wrong.
-        headers: dict of further headers.
-    """
+    """Sends a complete error answer, with a sentence that says what was wrong."""
     body = json.dumps({"error": reason}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

@@ -23,11 +23,7 @@ _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-L
 
 
 class BoundedProtocol(H11Protocol):
-    """The protocol of one connection.
-
-    Attributes:
-        max_connections: how many connections one address may have; further ones are refused with 503.
-    """
+    """The protocol of one connection; an address may have `max_connections`, further ones are refused with 503."""
 
     max_connections = 1024
     _open: ClassVar[collections.Counter[str]] = collections.Counter()  # connections by address

@@ -16,12 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_reader(folder):
-    """Returns the `NetworkReader` of a run folder, of "english", or of a SavedModel that `kerasptb export` wrote.
-
-    Raises:
-        ServingError: if it is none of them.
-        RunError: if the run has no weights yet.
-    """
+    """Returns the `NetworkReader` of a run folder, "english" or a SavedModel of ours; ServingError for others."""
     # TensorFlow is slow to import.
     from kerasptb.export.source import resolve  # noqa: PLC0415
     from kerasptb.models.portable import ExportError, PortableNetwork, check_backend  # noqa: PLC0415
@@ -117,8 +112,7 @@ def _network(proxy):
 def _allow_many_connections():
     """Raises the process' limit of open files, often 1,024, as far as is allowed.
 
-    Returns:
-        How many connections one address may have: a quarter of the files, and as many as a proxy needs at most.
+    Returns how many connections one address may have: a quarter of the files, and as many as a proxy needs at most.
     """
     most = 1024
     try:
@@ -150,14 +144,8 @@ def _hangups():
 def _make_server(config, app, folder, hangups):
     """Returns a uvicorn server of a folder's model.
 
-    When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up it loads the folder
-    anew, or stops if its terminal is gone.
-
-    Args:
-        config: uvicorn's.
-        app: what `create_app` returned.
-        folder: as of `load_reader`.
-        hangups: a list to which each hang-up adds an item.
+    When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up, an item of
+    `hangups`, it loads the folder anew, or stops if its terminal is gone.
     """
     import uvicorn  # noqa: PLC0415  (of the extra `serve`)
 

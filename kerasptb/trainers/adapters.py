@@ -7,13 +7,9 @@ from kerasptb.compat.keras import DataAdapter
 
 
 class AdaptedBatches(DataAdapter):
-    """What another adapter gives, but for its batches.
+    """What another adapter gives, but for its batches: an iterable for each epoch, or a `tf.data.Dataset`.
 
-    Args:
-        adapter: Keras' `DataAdapter` of the data.
-        batches: gives what `get_jax_iterator` does then, for each epoch; `None` for the adapter's.
-        dataset: the `tf.data.Dataset` that `get_tf_dataset` gives then; `None` for the adapter's.
-        element_spec: what is known of the shapes of the batches; `None` if nothing is.
+    `element_spec` is what is known of the shapes of the batches.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.two_states import TwoStates
 from kerasptb.losses import LOSSES_OF_FACTORS
 from kerasptb.utils.types import Tensor
 
@@ -25,9 +25,9 @@ class StatefulModel(keras.Model):
     batch_size: int
     num_steps: int
 
-    def stateful_layers(self) -> list[StatefulLSTM]:
-        """Returns a list of the model's layers with a recurrent state, from the first on."""
-        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLSTM)]
+    def stateful_layers(self) -> list[TwoStates]:
+        """Returns a list of the model's layers with a state of training and one of evaluation, from the first on."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, TwoStates)]
 
     def lookup_layer(self) -> Embedding | None:
         """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""

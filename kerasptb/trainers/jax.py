@@ -179,12 +179,7 @@ _PARTS_OF = {4: _PARTS, 3: (*_PARTS[:2], _PARTS[3]), 2: _PARTS[:2]}  # of traini
 
 
 def store(model, state):
-    """Stores the state whose values Keras will put back into the model's variables.
-
-    Args:
-        model: a model, while Keras' trainer holds the values of its variables.
-        state: tuple of two to four lists of values.
-    """
+    """Stores the state, two to four lists of values, which Keras will put back into the model's variables."""
     model._jax_state = dict(zip(_PARTS_OF[len(state)], state, strict=True))
     model._jax_state_synced = False
 
@@ -193,12 +188,7 @@ def with_states(model, name, make):
     """Makes a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
     States of evaluation that are made inside a step would be missing from the state that the step was given. Of all
-    variables in the state the function knows the layout, so it is made again when there are new ones.
-
-    Args:
-        model: a `Trainer`.
-        name: the attribute that holds the function.
-        make: Keras' method that makes it.
+    variables in the state the function knows the layout, so it is made again, by `make`, when there are new ones.
     """
 
     def run(state, iterator):

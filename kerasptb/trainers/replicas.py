@@ -13,9 +13,6 @@ class Replicas(keras.distribution.DataParallel):
     """A `DataParallel` distribution that gives a batch whose rows do not divide to every replica, whole.
 
     Keras' own refuses it. Evaluation reads a text in one stream, and suggestions are for one text.
-
-    Args:
-        distribution: the `keras.distribution.DataParallel` whose devices to use.
     """
 
     def __init__(self, distribution):
@@ -46,11 +43,7 @@ class Replicas(keras.distribution.DataParallel):
 
 @contextlib.contextmanager
 def in_force():
-    """A context in which `Replicas` stand for the `DataParallel` distribution that is set, if one is.
-
-    Yields:
-        The `Replicas`, or None.
-    """
+    """A context in which `Replicas`, which it yields, stand for a `DataParallel` distribution that is set, if any."""
     distribution = keras.distribution.distribution()
     if isinstance(distribution, Replicas):
         yield distribution

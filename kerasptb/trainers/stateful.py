@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import keras
@@ -31,6 +31,7 @@ class StatefulTrainer(StatefulModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._evaluation, self._prediction = EvaluationStates(), EvaluationStates()
+        self._fit_ends = contextlib.ExitStack()
 
     def fit(
         self,
@@ -93,9 +94,10 @@ class StatefulTrainer(StatefulModel):
             batch_size = self._batch_size_of(x, batch_size)
         self._prepare_function("train_function", _shapes(x, batch_size, kwargs.get("sample_weight")))
         callbacks = with_step_bar(callbacks, verbose)
-        return super().fit(
-            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, False, **kwargs
-        )
+        with contextlib.ExitStack() as self._fit_ends:
+            return super().fit(
+                x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, False, **kwargs
+            )
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto", **kwargs: Any
@@ -242,11 +244,7 @@ class StatefulTrainer(StatefulModel):
                 raise ValueError(f"{word_ids_expected(name, self.vocabulary_size)} {ids[wrong][0]}")
 
     def _checked(self, step, x, y=None, sample_weight=None):
-        """Returns data whose word ids are checked before a step is given them, in the form in which Keras takes them.
-
-        Raises:
-            ValueError: for an id out of range in arrays, and for data that are known to have no batch.
-        """
+        """Returns data, as Keras takes them, whose word ids are checked before a step gets them; raises for none."""
         if array_of(x) is not None:
             self.check_word_ids((x, y))
         elif y is None and sample_weight is None and not isinstance(x, DataAdapter | dict | list | tuple | None):
@@ -261,6 +259,19 @@ class StatefulTrainer(StatefulModel):
         """Lets the next call of `fit` and its like trace its steps anew."""
         self.train_function = self.test_function = self.predict_function = None
 
+    # For callbacks.
+
+    def when_fit_ends(self, call: Callable[[], None]) -> None:
+        """Calls something once the `fit` that runs has ended, also by an error."""
+        self._fit_ends.callback(call)
+
+    def elements_per_call(self) -> int:
+        """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them.
+
+        Known once `fit` has been given its data.
+        """
+        return self.steps_per_execution
+
     # For backends.
 
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
@@ -269,13 +280,6 @@ class StatefulTrainer(StatefulModel):
         `reads_logits` is whether a step reads the logits, whose product XLA computes slower on a busy processor.
         """
         return "auto" if wish is None else wish
-
-    def elements_per_call(self) -> int:
-        """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them.
-
-        Known once `fit` has been given its data.
-        """
-        return self.steps_per_execution
 
     def _with_checked_batches(self, adapter, step):
         """Returns Keras' adapter of data with batches that are checked, for a step of this name."""

@@ -32,12 +32,7 @@ class StepBar(keras.callbacks.ProgbarLogger):
 
 
 def with_step_bar(callbacks: Any, verbose: str | int) -> Any:
-    """Returns callbacks for Keras' trainer, a `StepBar` among them where Keras would add its bar.
-
-    Args:
-        callbacks: as Keras' trainer takes them.
-        verbose: as Keras' trainer takes it.
-    """
+    """Returns callbacks for Keras' trainer, a `StepBar` among them where Keras would add its bar."""
     if not verbose or isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     given: Sequence[keras.callbacks.Callback] = keras.tree.flatten(callbacks or ())

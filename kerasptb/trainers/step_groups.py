@@ -24,12 +24,9 @@ def can_be_grouped(dataset):
 
 
 def function_of_groups(step, results, size):
-    """Returns a function that Keras' trainer can call in place of its own, with an iterator of groups.
+    """Returns a function that Keras' trainer can call in place of its own, with an iterator of groups of `size`.
 
-    Args:
-        step: what one step does with a batch. What it returns is not used.
-        results: returns the logs after the last step.
-        size: batches of a group.
+    `step` takes a batch, and what it returns is not used; `results` returns the logs after the last one.
     """
 
     @tf.function(jit_compile=True)

@@ -146,9 +146,7 @@ class Trainer(StatefulTrainer):
     def _checked_batch(self, batch, rows):
         """Returns a batch, or a group of them, that waits for its checks: a program of XLA cannot raise.
 
-        Args:
-            batch: a tuple of its parts, as a dataset hands them over.
-            rows: what an open number of rows becomes; `None` leaves it.
+        An open number of rows becomes `rows`; `None` leaves it.
         """
         batch = batch if len(batch) > 1 else batch[0]
         checks = [self._in_range(name, ids) for name, ids in self.word_ids(batch).items()]

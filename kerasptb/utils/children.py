@@ -10,22 +10,13 @@ from pathlib import Path
 
 
 def thread_variables(threads):
-    """Returns the environment variables that set a process's number of threads.
-
-    Args:
-        threads: number of threads, for TensorFlow's operations and for the native kernels.
-    """
+    """Returns the environment variables that set a process's threads, of TensorFlow and of the native kernels."""
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERASPTB_THREADS")
     return dict.fromkeys(names, str(threads))
 
 
 def roles(number, threads):
-    """Yields the environment variables of each of the processes that train together on this machine, see `peers.join`.
-
-    Args:
-        number: number of processes.
-        threads: number of threads of each.
-    """
+    """Yields the environment variables of each process that trains with others on this machine, see `peers.join`."""
     shared = {
         "KERAS_BACKEND": "jax",
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
@@ -38,11 +29,7 @@ def roles(number, threads):
 
 @contextlib.contextmanager
 def environment(variables):
-    """A context in which this process, and those that it starts, have these environment variables.
-
-    Args:
-        variables: dict.
-    """
+    """A context in which this process, and those that it starts, have these environment variables."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -73,11 +60,7 @@ def exit_with_parent():
 
 
 def write_to(log):
-    """Makes this process write its output and its errors to the end of a file.
-
-    Args:
-        log: path of the file.
-    """
+    """Makes this process write its output and its errors to the end of a file."""
     with Path(log).open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed before Python began
@@ -87,22 +70,13 @@ def write_to(log):
 
 
 def last_line(log):
-    """Returns the last line of a file that is not blank; None if there is none.
-
-    Args:
-        log: path of the file, which need not exist.
-    """
+    """Returns the last line of a file that is not blank; None if there is none, or no file."""
     lines = Path(log).read_text(errors="replace").split("\n") if Path(log).exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
 
 def terminate(process, seconds=5):
-    """Ends a process, and kills it if it does not end.
-
-    Args:
-        process: a `multiprocessing.Process`, or None.
-        seconds: time that it has to end.
-    """
+    """Ends a process, if there is one, and kills it if it does not end in some seconds."""
     if process is None or not process.is_alive():
         return
     process.terminate()

@@ -33,8 +33,7 @@ DAMAGE = (
 def user_cache():
     """Returns the package's folder in the user's cache: `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`.
 
-    Raises:
-        RuntimeError: if the user has no home folder for a cache.
+    Raises RuntimeError if the user has no home folder for it.
     """
     # The XDG specification: a relative path in the variable is invalid and ignored.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -99,21 +98,13 @@ def _sync(path):
 
 
 def check_regular(path):
-    """Raises a ValueError if there is something else than a file at a path, such as a pipe, which would be waited for.
-
-    Args:
-        path: a `Path`.
-    """
+    """Raises a ValueError if there is something else than a file at a path: a pipe would be waited for."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")
 
 
 def write_json(path, value):
-    """Writes a value as a complete JSON file.
-
-    Raises:
-        ValueError: if it holds NaN or infinity, which JSON does not know.
-    """
+    """Writes a value as a complete JSON file; raises ValueError for NaN or infinity, which JSON does not know."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text)
@@ -136,9 +127,7 @@ def read_json(path):
 class HeldFolder:
     """A folder that is held open: it is this one, whatever becomes of its name.
 
-    Args:
-        path: its name.
-        handle: the number of the open folder; `None` where the system opens none, and so lets nobody rename it.
+    Its handle is `None` where the system opens no folders, and so lets nobody rename it.
     """
 
     def __init__(self, path, handle=None):
@@ -161,14 +150,9 @@ class HeldFolder:
 
 @contextlib.contextmanager
 def lock_folder(folder, busy):
-    """Locks a folder while the body runs, against others that lock it with this function, if the system has locks.
+    """Locks a folder while the body runs, if the system has locks, and yields the `HeldFolder`.
 
-    Args:
-        folder: a folder that exists.
-        busy: the exception to raise if another process holds it.
-
-    Yields:
-        The `HeldFolder`.
+    Raises `busy` if another process that locks it with this function holds it.
     """
     try:
         import fcntl  # noqa: PLC0415  (Windows has none)

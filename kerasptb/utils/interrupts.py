@@ -18,15 +18,11 @@ class Signals:
     Otherwise they do what they did before, except that SIGTERM raises `Terminated` where it would have killed the
     process. A signal that was ignored stays so. Only Python's main thread handles signals: in another one this class
     does nothing.
-
-    Attributes:
-        held: the arguments of the handlers of what has come and is delayed.
     """
 
     def __init__(self):
-        self.held = []
-        self._holds = False
-        self._within = None
+        self.held = []  # the arguments of the handlers of what has come and is delayed
+        self._holds = self._lets_second_through = False
         self._installed = False
         self._before = {}
 
@@ -46,15 +42,11 @@ class Signals:
         if self._installed:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-        self._installed, self._within = False, None
+        self._installed = False
 
-    def hold(self, within=None):
-        """Delays signals from here on, until `deliver`.
-
-        Args:
-            within: a frame of the call stack; once it has ended, by an error for instance, nothing is delayed.
-        """
-        self._holds, self._within = True, within
+    def hold(self, all_of_them=True):
+        """Delays signals from here on, until `deliver`; or only the first, where none may come to deliver it."""
+        self._holds, self._lets_second_through = True, not all_of_them
 
     @property
     def number(self):
@@ -62,11 +54,7 @@ class Signals:
         return self.held[0][0] if self.held else 0
 
     def deliver(self, number=None):
-        """Does what a signal asks for; the delay goes on.
-
-        Args:
-            number: the signal's, 0 for none; `None` for that of the first one that is held.
-        """
+        """Does what a signal asks for, by its number; 0 is none, `None` the first that is held. The delay goes on."""
         number = self.number if number is None else int(number)
         if number:
             frame = self.held[0][1] if self.held else None
@@ -81,7 +69,7 @@ class Signals:
         self.uninstall()
 
     def _handle(self, number, frame):
-        if self._holds and (self._within is None or _is_running(self._within, frame)):
+        if self._holds and not (self.held and self._lets_second_through):
             self.held.append((number, frame))
         else:
             self._deliver(number, frame)
@@ -92,12 +80,6 @@ class Signals:
             handler(number, frame)
         else:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-def _is_running(frame, innermost):
-    while innermost is not None and innermost is not frame:
-        innermost = innermost.f_back
-    return innermost is frame
 
 
 @contextlib.contextmanager

@@ -23,9 +23,6 @@ def join():
 
     It does nothing without these variables, or if they name one process. As `keras.distribution.initialize`, but a
     process that dies is noticed within a minute, and on this machine's own address no other machine is listened to.
-
-    Raises:
-        ValueError: if Keras does not run on JAX, or a variable is missing or no number.
     """
     names = [f"KERAS_DISTRIBUTION_{name}" for name in ("NUM_PROCESSES", "PROCESS_ID", "JOB_ADDRESSES")]
     number, process, addresses = map(os.environ.get, names)
@@ -91,14 +88,7 @@ def is_first():
 
 
 def gathered(values):
-    """Returns the numbers of all processes.
-
-    Args:
-        values: list of n numbers.
-
-    Returns:
-        Float32 [P, n] of P processes.
-    """
+    """Returns the numbers of all P processes, float32 [P, n], of a list of n from each."""
     local = np.asarray(values, "float32")
     if count() == 1:
         return local[None]
@@ -108,17 +98,9 @@ def gathered(values):
 
 
 def by_first(function):
-    """Calls a function in the first process, as if that were alone.
+    """Calls a function in the first process, as if that were alone; all get its result, which JSON can hold.
 
-    Args:
-        function: a function without arguments, whose result JSON can hold.
-
-    Returns:
-        Its result, in all processes.
-
-    Raises:
-        Exception: what the function raises, in the first process.
-        SystemExit: with status 1, in the others then: the first one says why.
+    What it raises ends the others with status 1: the first one says why.
     """
     if count() == 1:
         return function()
@@ -144,11 +126,7 @@ def by_first(function):
 
 
 def whole(variable):
-    """Returns the value of a variable as a numpy array, also if its rows lie in several processes.
-
-    Args:
-        variable: a `keras.Variable`.
-    """
+    """Returns the value of a variable as a numpy array, also if its rows lie in several processes."""
     value = variable.value
     if count() == 1 or value.is_fully_replicated:
         return keras.ops.convert_to_numpy(value)
@@ -161,10 +139,7 @@ class Agreement:
     """What any of the processes wants between two steps, such as a checkpoint, at the same step in all.
 
     An exchange takes milliseconds, as long as some steps. So the processes exchange their wishes every other second;
-    they agree on the number of calls until the next time, as their clocks may differ.
-
-    Args:
-        seconds: time between two exchanges; the first call is one.
+    they agree on the number of calls until the next time, as their clocks may differ. The first call is an exchange.
     """
 
     def __init__(self, seconds=2.0):
@@ -173,11 +148,7 @@ class Agreement:
         self._last = time.monotonic()
 
     def of_any(self, *wishes):
-        """Returns the largest of the processes' numbers for each wish; zeros while it is not time to ask.
-
-        Args:
-            *wishes: numbers.
-        """
+        """Returns the largest of the processes' numbers for each wish; zeros while it is not time to ask."""
         if count() == 1:
             return wishes
         self._left -= 1

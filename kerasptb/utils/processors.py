@@ -10,9 +10,6 @@ def available_processors(root="/"):
 
     These are the processors of its affinity mask, or fewer: containers limit the time on processors by a quota (Linux'
     control groups), which the mask does not show. The quota is rounded up.
-
-    Args:
-        root: root of the file system that describes the quotas.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([count, *(math.ceil(quota / period) for quota, period in _quotas(Path(root)))]))

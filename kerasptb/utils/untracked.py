@@ -5,9 +5,6 @@ class Untracked:
     """Holds a value whose variables must not become variables of the layer or model that refers to it.
 
     Keras and TensorFlow track the contents of attributes, lists and dicts, but do not look into other objects.
-
-    Args:
-        value: anything.
     """
 
     def __init__(self, value):

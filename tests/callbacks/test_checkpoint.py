@@ -46,15 +46,6 @@ def sequential(**arguments):
     return model
 
 
-@pytest.fixture(autouse=True)
-def _signals():
-    """A `fit` that fails leaves the handlers of its checkpoint, until the next or `close`."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def fit(model, *callbacks, epochs=3, **kwargs):
     batches, valid = kerasptb.make_dataset(IDS, 4, 5), kerasptb.make_dataset(IDS[:200], 4, 5)
     arguments = {"epochs": epochs, "validation_data": valid, "verbose": 0, "shuffle": False, **kwargs}
@@ -108,7 +99,26 @@ def test_without_xla_too(tmp_path):
 
 @pytest.mark.slow
 def test_so_does_a_model_of_ones_own(tmp_path):
-    assert assert_goes_on_to_the_bit(tmp_path, 1, 10, sequential) == (1, 11)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert assert_goes_on_to_the_bit(tmp_path, 1, 10, sequential) == (1, 11)
+    finally:
+        signal.signal(signal.SIGTERM, before)  # of a `fit` that has raised Keras' own trainer tells nothing
+
+
+def test_a_training_that_fails_before_it_trains_goes_on_with_the_same_callback(tmp_path):
+    expected, values = uninterrupted(language_model)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(language_model(), Checkpoint(tmp_path, minutes=0), FailAt(1, 9))
+    checkpoint, model = Checkpoint(tmp_path, minutes=60), language_model()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(model, checkpoint, FailAt(1, 4))  # of a batch that is only read
+    assert signal.getsignal(signal.SIGTERM) is before
+    fit(model, checkpoint)
+    assert [row["val_perplexity"] for row in checkpoint.history] == expected["val_perplexity"]
+    for one, other in zip(values_of(model), values, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_epochs_are_kept_whatever_the_minutes(tmp_path):
@@ -270,12 +280,11 @@ def test_a_signal_waits_for_the_step_and_a_checkpoint(tmp_path, capsys, number, 
                 signal.raise_signal(number)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-    checkpoint = Checkpoint(tmp_path)
     try:
         with pytest.raises(error):
-            fit(language_model(), Ask(), checkpoint)
+            fit(language_model(), Ask(), Checkpoint(tmp_path))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # though `fit` has raised
     finally:
-        checkpoint.close()
         signal.signal(signal.SIGINT, before)
     assert f"{tmp_path} has a checkpoint after batch 6 of epoch 1." in capsys.readouterr().err
     assert Checkpoint(tmp_path).batch == 6

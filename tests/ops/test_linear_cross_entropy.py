@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.ops import chunked_cross_entropy
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
 from kerasptb.ops.platform import why_not_native
 
@@ -118,10 +119,10 @@ def test_many_chunks_with_a_ragged_end_give_the_same_as_one(backend, transposed,
     expected = list(exact(arrays, targets, upstream))
     if transposed:
         arrays[1], expected[2] = arrays[1].T, expected[2].T
-    module = __import__(linear_cross_entropy.__module__, fromlist=["_"])
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 0)
-    monkeypatch.setattr(module, "_MIN_CHUNK_ROWS", 9)
-    monkeypatch.setattr(module, "_MAX_FUSED_FEATURES", 0)  # the fused kernel has chunks of its own
+    monkeypatch.setattr(chunked_cross_entropy, "_CHUNK_BYTES", 0)
+    monkeypatch.setattr(chunked_cross_entropy, "_MIN_CHUNK_ROWS", 9)
+    # The fused kernel has chunks of its own.
+    monkeypatch.setattr(sys.modules[linear_cross_entropy.__module__], "_MAX_FUSED_FEATURES", 0)
     found = loss_and_gradients(arrays, targets, upstream, backend=backend, transpose_kernel=transposed)
     for value, wanted in zip(found, expected, strict=True):
         assert relative_error(value, wanted) < 2e-6
@@ -299,13 +300,12 @@ def test_unknown_number_of_words_in_a_graph(native_library, backend, features):
 
 
 def test_without_a_tape_no_gradient_is_made(monkeypatch):
-    module = __import__(linear_cross_entropy.__module__, fromlist=["_"])
     arrays, targets, _ = make_inputs(5, 3, 10)
 
     def forbidden(*_):
         raise AssertionError("gradient work in a forward pass")
 
-    monkeypatch.setattr(module._Keras, "_loss_and_gradients", forbidden)
+    monkeypatch.setattr(chunked_cross_entropy.KerasOperations, "_loss_and_gradients", forbidden)
     linear_cross_entropy(*arrays, targets, reduction="sum", backend="keras")
     with pytest.raises(AssertionError, match="gradient work"):
         loss_and_gradients(arrays, targets, 1.0, reduction="sum", backend="keras")

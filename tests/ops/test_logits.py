@@ -1,5 +1,7 @@
 """Logits that carry their factors: what reads them, what is never computed, and how parts of one's own join."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from kerasptb.layers import Dense, Embedding, FusedLSTM, TiedDense
 from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
 from kerasptb.ops.logits import attach, factors_of, warn_of_reading
+from kerasptb.ops.plan import Plan
 
 B, T, V = 4, 5, 11
 RANDOM = np.random.default_rng(0)
@@ -165,6 +168,24 @@ def test_a_word_that_is_ignored_does_not_count_in_losses_either():
         results.append(float(metric.result()))
     assert results[0] == pytest.approx(results[1], rel=1e-6)
     assert float(metric.num_words) == (Y[:B] != Y[0, 0]).sum() < B * T
+
+
+def test_the_loss_is_planned_once_by_the_layer(monkeypatch):
+    h, targets = RANDOM.normal(size=(B, T, 8)).astype("float32"), tf.constant(Y[:B])
+    layer = Dense(V, backend="reference")
+    logits = layer(h)
+    assert factors_of(logits).plan == layer.plan((B, T, 8)) == Plan("reference", reason=layer.plan((B, T, 8)).reason)
+    monkeypatch.setattr(sys.modules["kerasptb.ops.linear_cross_entropy"], "choose", None)  # no plan is made without
+    expected = keras.ops.sparse_categorical_crossentropy(targets, logits, from_logits=True).numpy()
+    np.testing.assert_allclose(factors_of(logits).cross_entropy(targets, "none").numpy(), expected, rtol=1e-5)
+
+
+def test_a_model_whose_sizes_are_open_is_built_with_a_named_backend(gpus):
+    gpus(None)
+    layer = Dense(V, backend="native")
+    keras.Sequential([keras.Input((None, 8)), layer])  # the kernels of a GPU need static shapes, when they run
+    with pytest.raises(ValueError, match="needs static shapes"):
+        layer.plan((None, None, 8))
 
 
 def test_what_is_no_plain_product_carries_nothing():

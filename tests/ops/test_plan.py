@@ -197,8 +197,6 @@ def test_plans_are_asked_alike(plan):
     named = {parameter.name: parameter for parameter in others if parameter.kind is parameter.KEYWORD_ONLY}
     assert (named["backend"].default, named["platform"].default) == ("auto", None)
     assert list(named)[-1] == "platform"
-    (*_, last) = inspect.getdoc(plan).splitlines()
-    assert last.strip() == "platform: a `Platform`; `None` for this process's."
 
 
 @pytest.mark.parametrize("where", ["cpu", "gpu"])

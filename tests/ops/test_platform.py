@@ -202,7 +202,7 @@ def test_what_only_keras_serves_is_trained_in_a_step_that_xla_compiles(gpus, mon
 
 
 def test_a_gpu_takes_a_training_step_as_one_chunk(gpus, monkeypatch):
-    module, chunks = importlib.import_module("kerasptb.ops.linear_cross_entropy"), []
+    module, chunks = importlib.import_module("kerasptb.ops.chunked_cross_entropy"), []
     chunking = module._chunking
     monkeypatch.setattr(module, "_chunking", lambda *args: chunks.append(chunking(*args)) or chunks[-1])
     h, bias = np.zeros((1200, 1), "float32"), np.zeros(10_000, "float32")

@@ -9,7 +9,8 @@ import kerasptb
 from kerasptb.arguments import ModelArguments
 from kerasptb.presets import get_preset
 from kerasptb.tuning import LanguageModelSpace
-from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, bounds_table, count_parameters, shrink_widths
+from kerasptb.tuning.bounds import FIELDS
+from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
 
 SIZES = list(range(32, 513, 32))
 
@@ -268,6 +269,7 @@ def test_bounds_survive_their_config():
         ({"decay": (0.52, 0.6)}, r"decay goes in steps of 0.05.*Received: decay=\(0.52, 0.6\)"),
         ({"batch_size": []}, r"at least one choice of batch_size"),
         ({"tie_embeddings": "yes"}, r"tie_embeddings as True, False or a list of both. Received: tie_embeddings=yes"),
+        ({"variational_dropout": (False, True)}, r"variational_dropout as True, False or a list of both"),
         ({"tie_embeddings": True, "embedding_size": [100]}, r"both an embedding and a layer may have.*\[100\]"),
     ],
 )
@@ -386,9 +388,20 @@ def test_a_tuner_of_kerastuners_own_searches_a_corpus(corpus, tmp_path):
         assert trial.score == pytest.approx(history["val_perplexity"][0], rel=1e-5)
 
 
+def shown(name, bounds, sampling):
+    """What the documentation says of a setting's bounds."""
+    if name == "constant_epochs":
+        return "a fifth to two thirds of the epochs"
+    if isinstance(bounds, list):
+        return "both" if bounds == [False, True] else ", ".join(map(str, bounds))
+    by = ", log" if sampling.log else f", by {sampling.step:g}" if sampling.step != 1 else ""
+    return f"{bounds[0]:g} to {bounds[1]:g}{by}"
+
+
 def test_the_docstrings_table_is_that_of_the_fields():
-    documented = [line.strip() for line in LanguageModelSpace.__doc__.splitlines() if line.strip().startswith("|")]
-    assert documented == bounds_table().splitlines()
+    _, _, *rows = (line.strip() for line in LanguageModelSpace.__doc__.splitlines() if line.strip().startswith("|"))
+    found = {name: (bounds, FIELDS[name].sampling) for name, bounds in LanguageModelSpace().bounds.items()}
+    assert rows == [f"| `{name}` | {shown(name, *of)} | {of[1].reason} |" for name, of in found.items()]
 
 
 @pytest.mark.parametrize("name", ["sample", "tuned", "zaremba-medium", "tied-650"])

@@ -97,11 +97,7 @@ LINK_FLAGS = ("-shared", "-pthread")
 
 
 def cache_dir():
-    """Returns the folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder.
-
-    Raises:
-        NativeBuildError: if the user has no home folder for a cache.
-    """
+    """Returns the folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder."""
     if folder := os.environ.get("KERASPTB_CACHE"):
         return Path(folder).absolute()
     try:
@@ -118,9 +114,7 @@ def library_dir():
 def find_library():
     """Returns the path of a library that was built here and is complete, else of the one that the wheel brought.
 
-    Raises:
-        FileNotFoundError: if there is neither.
-        NativeBuildError: if the last build failed, or the file is not the one that was built.
+    Raises FileNotFoundError without either, and NativeBuildError if the last build failed or the file is another.
     """
     folder = library_dir()
     last = None
@@ -159,22 +153,10 @@ def _numbers(version):
 
 
 def build(force=False, verbose=False, report=None):
-    """Compiles the native library, unless it already exists.
+    """Compiles the native library, unless it exists or `force`, and returns its path; raises NativeBuildError.
 
-    Several processes may call this at once: one compiles, the others wait and use its result.
-
-    Args:
-        force: whether to compile even if a library of the same sources and compiler is in the cache.
-        verbose: whether to print each command and its output to standard error.
-        report: `report(done, total)`, called before the first file is compiled and after each of them.
-
-    Returns:
-        The library's `pathlib.Path`.
-
-    Raises:
-        NativeBuildError: for a missing compiler, missing XLA headers, a cache folder that cannot be written, or an
-            error from the compiler. An error from nvcc raises nothing: the library is then built without CUDA code,
-            and `cuda_problem` says why.
+    Several processes may call this at once: one compiles, the others wait and use its result. `report(done, total)` is
+    called before the first file is compiled and after each. An error of nvcc leaves out CUDA code; see `cuda_problem`.
     """
     if not force and (path := _up_to_date()) is not None:
         return path
@@ -350,11 +332,9 @@ def _compile_units(compiler, units, scratch, verbose, report):
 
 
 def _compile_cuda(scratch, verbose):
-    """Compiles the CUDA kernels, if there is an nvcc.
+    """Compiles the CUDA kernels, if there is an nvcc; returns None if there are no sources.
 
-    Returns:
-        None if there are no CUDA sources, else a dict: "nvcc" is its version or None; "problem" says why there is no
-        CUDA code, or is None.
+    Else a dict: "nvcc" is its version or None; "problem" says why there is no CUDA code, or is None.
     """
     if not nvcc.kernels(SOURCES):
         return None

@@ -25,27 +25,11 @@ def open_shape(shape):
 
 
 def call(target, arguments, outputs, aliases=None, attributes=None, sized_by=None):
-    """Runs the handler registered under `target`.
+    """Runs the handler `target` and returns a list of tensors; outputs are shapes, or pairs of shape and dtype.
 
-    With TensorFlow sizes may be unknown. XLA then compiles the call (some 10 ms) for each size that comes.
-
-    Args:
-        target: name of the handler, as in the headers in `src/`.
-        arguments: tensors; float32, bfloat16 or int32. Each shape is static, unless `sized_by` is given.
-        outputs: the shape of each output, or a (shape, dtype) pair; dtype float32 unless given. Sizes are ints, or with
-            `sized_by` also `OpenSize`.
-        aliases: dict from the index of an argument to the index of the output that may reuse its memory, if nothing
-            else reads the argument afterwards.
-        attributes: dict of the handler's attributes, bools.
-        sized_by: index of an argument [B, T, ...], if sizes are unknown.
-
-    Returns:
-        A list of tensors.
-
-    Raises:
-        NativeUnavailableError: if the library cannot be loaded.
-        ValueError: if a size is unknown and `sized_by` is not given.
-        tf.errors.InvalidArgumentError, jax.errors.JaxRuntimeError: if the handler refuses its arguments.
+    With TensorFlow sizes may be unknown: `sized_by` is then the index of an argument [B, T, ...], and outputs may have
+    an `OpenSize`. XLA compiles such a call (some 10 ms) for each size that comes. `aliases` maps the index of an
+    argument that nothing else reads afterwards to that of the output that may take its memory.
     """
     loader.load()
     for argument in arguments:

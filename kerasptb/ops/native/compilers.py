@@ -16,11 +16,7 @@ class NativeBuildError(RuntimeError):
 
 
 def find_compiler():
-    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++.
-
-    Raises:
-        NativeBuildError: if there is none.
-    """
+    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++."""
     if wish := os.environ.get("CXX"):
         command = words_of("CXX")
         if command and shutil.which(command[0]):
@@ -36,9 +32,6 @@ def ffi_include_dir():
     """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either.
 
     If both have them, the lower version is used: a framework accepts a library of an older FFI, but not of a newer one.
-
-    Raises:
-        NativeBuildError: if neither is installed, or neither has the headers.
     """
     return _ffi_headers()[1]
 
@@ -81,11 +74,7 @@ def words_of(variable):
 
 
 def run(command, verbose=False):
-    """Runs a compiler's command, a list; returns its standard output.
-
-    Raises:
-        NativeBuildError: if it cannot be started, or fails; its first error is the message.
-    """
+    """Runs a compiler's command, a list; returns its standard output. Its first error is that of a NativeBuildError."""
     if verbose:
         print(shlex.join(command), file=sys.stderr)
     try:

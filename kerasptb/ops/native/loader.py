@@ -44,25 +44,15 @@ class NativeUnavailableError(RuntimeError):
 
 
 class Status(NamedTuple):
-    """Whether the native library can be used.
+    """Whether the native library can be used."""
 
-    Attributes:
-        available: whether it is loaded and its handlers are registered.
-        reason: one line on why it is not available; if it is, the processor level and the threads that it uses.
-        path: the file, or None.
-    """
-
-    available: bool
-    reason: str
+    available: bool  # it is loaded and its handlers are registered
+    reason: str  # one line on why it is not; if it is, the processor level and the threads
     path: Path | None
 
 
 def load() -> None:
-    """Loads and registers the native library once; later calls return immediately.
-
-    Raises:
-        NativeUnavailableError: if it is not built, its build failed, it is damaged, or the framework refuses it.
-    """
+    """Loads and registers the native library once; raises NativeUnavailableError where it cannot be used."""
     global _library, _path, _failure  # noqa: PLW0603
     if _library is not None:
         return
@@ -77,6 +67,14 @@ def load() -> None:
         except NativeUnavailableError as error:
             _failure = (cache, str(error))
             raise
+
+
+def function(name: str, *types: Any) -> Any:
+    """Returns a function of the library that takes values of these types of ctypes. Loads the library."""
+    load()
+    found = getattr(_library, name)
+    found.argtypes = types
+    return found
 
 
 def status() -> Status:
@@ -115,32 +113,8 @@ def few_words_limit(features, vocabulary_size, precision="float32"):
     return _library.kerasptb_few_words_limit(precision.encode(), features, vocabulary_size)
 
 
-def lstm_saved(precision, batch, steps, features, units, operands=1):
-    """Returns the shape and the dtype of each array that the LSTM layer saves for its gradient on a processor.
-
-    They are gates and cells; in bfloat16 the rows come before them, those of each gate if it has operands of its own: 4
-    then, else 1. Loads the library.
-    """
-    load()
-    sizes, dtypes = (ctypes.c_int64 * 9)(), (ctypes.c_char_p * 3)()
-    count = _library.kerasptb_lstm_saved(precision.encode(), batch, steps, features, units, operands, sizes, dtypes)
-    return [(tuple(sizes[3 * i : 3 * i + 3]), dtypes[i].decode()) for i in range(count)]
-
-
-def lstm_kinds_of_steps():
-    """Returns the bits that stand for a reset and for a skipped step in `src/lstm/recurrence.h`. Loads the library."""
-    load()
-    return _library.kerasptb_lstm_reset(), _library.kerasptb_lstm_skipped()
-
-
 def why_not_cuda(device=0):
-    """Returns one line on why the CUDA kernels cannot run on a GPU, or None if they can.
-
-    Loads the library, but does not ask a framework.
-
-    Args:
-        device: number of the GPU, as CUDA's driver counts the visible ones.
-    """
+    """Returns why the CUDA kernels cannot run on a GPU, by its number in CUDA, or None. Loads the library alone."""
     load()
     if (problem := build.cuda_problem(_path)) is not None:
         return f"The native library has no CUDA code. {problem}"
@@ -153,10 +127,6 @@ def cuda_max_units(precision="float32", device=0):
 
     In bfloat16 the driver is asked, once, how many the GPU has room for. If the process has not used the GPU yet, this
     creates a context and releases it again.
-
-    Args:
-        precision: `"float32"` or `"bfloat16"`.
-        device: number of the GPU, as CUDA's driver counts the visible ones.
     """
     load()
     return _library.kerasptb_cuda_max_units(precision.encode(), device)
@@ -193,8 +163,6 @@ def _load():
     library.kerasptb_cpu_level.restype = ctypes.c_char_p
     library.kerasptb_few_words_limit.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64]
     library.kerasptb_few_words_limit.restype = ctypes.c_int64
-    pointers = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_char_p)]
-    library.kerasptb_lstm_saved.argtypes = [ctypes.c_char_p, *[ctypes.c_int64] * 5, *pointers]
     library.kerasptb_why_not_cuda.restype = ctypes.c_char_p
     library.kerasptb_cuda_max_units.argtypes = [ctypes.c_char_p, ctypes.c_int]
     library.kerasptb_cuda_max_units.restype = ctypes.c_int64

@@ -7,6 +7,8 @@ shapes: `lstm.h` and `recurrence.h` in `src/lstm/`.
 Where no gradient can be asked for (as in `evaluate`), the kernels store nothing for it; see `tensors.differentiable`.
 """
 
+import ctypes
+
 from keras import ops
 
 from kerasptb.ops.native import loader
@@ -45,7 +47,7 @@ def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
     """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
     if all(array is None for array in (mask, resets, recurrent_mask, input_mask)):
         return []
-    reset, skipped = loader.lstm_kinds_of_steps()
+    reset, skipped = _kinds_of_steps()
     kinds = [reset * ops.cast(resets, "int32")] if resets is not None else []
     kinds += [skipped * ops.cast(ops.logical_not(mask), "int32")] if mask is not None else []
     kinds = sum(kinds[1:], kinds[0]) if kinds else ops.zeros((0,), "int32")
@@ -58,11 +60,28 @@ def _of_recurrence(special):
     return special[:2] if any(0 not in array.shape for array in special[:2]) else []
 
 
+def _kinds_of_steps():
+    """Returns the bits that stand for a reset and for a skipped step in `src/lstm/recurrence.h`."""
+    return loader.function("kerasptb_lstm_reset")(), loader.function("kerasptb_lstm_skipped")()
+
+
+def saved_arrays(precision, *sizes):
+    """Returns shape and dtype of each array that the layer saves for its gradient on a processor: gates and cells.
+
+    The sizes are B, T, D, H, and 4 if each gate has rows of its own, else 1. In bfloat16 the rows come first.
+    """
+    pointers = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_char_p)
+    ask = loader.function("kerasptb_lstm_saved", ctypes.c_char_p, *[ctypes.c_int64] * 5, *pointers)
+    shapes, dtypes = (ctypes.c_int64 * 9)(), (ctypes.c_char_p * 3)()
+    count = ask(precision.encode(), *sizes, shapes, dtypes)
+    return [(tuple(shapes[3 * i : 3 * i + 3]), dtypes[i].decode()) for i in range(count)]
+
+
 def _saved(precision, B, T, D, H, operands):
     """What the layer saves; of open sizes the library is asked by examples, as its sizes are linear in B and in T."""
     if isinstance(B, int) and isinstance(T, int):
-        return loader.lstm_saved(precision, B, T, D, H, operands)
-    examples = [loader.lstm_saved(precision, *of, D, H, operands) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
+        return saved_arrays(precision, B, T, D, H, operands)
+    examples = [saved_arrays(precision, *of, D, H, operands) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
 
     def open_size(one, two_rows, two_steps, four):
         both = four - two_rows - two_steps + one
@@ -122,7 +141,7 @@ class _Recurrence:
         )
         h_previous = ops.concatenate([h0[:, None], h_seq[:, :-1]], axis=1)
         if special and len(special[0].shape) == 2:
-            is_reset = ops.bitwise_and(special[0], loader.lstm_kinds_of_steps()[0]) > 0
+            is_reset = ops.bitwise_and(special[0], _kinds_of_steps()[0]) > 0
             h_previous = ops.where(is_reset[..., None], ops.zeros_like(h_previous), h_previous)
         dx, dkernel = self._product_gradients(x, kernel, dz, *special[2:])
         masks = [m for m in special[1:2] if len(m.shape) > 1]

@@ -45,16 +45,10 @@ def find():
 
 
 def command(nvcc, sources, fatbin, compiler):
-    """Returns the command, a list of words, that compiles the kernels of a source folder into the file `fatbin`.
+    """Returns the command that compiles a source folder's kernels into `fatbin`, for our GPUs that nvcc knows.
 
-    It compiles for those of our architectures that this nvcc knows, and for all if nvcc does not list them.
-
-    Args:
-        nvcc: path of nvcc.
-        sources: the source folder.
-        fatbin: the file to write.
-        compiler: the host compiler's command, a list of words. The last word before the flags is used, because
-            another program such as `ccache` may come first.
+    Of the host compiler's command the last word before the flags is used: another program, such as `ccache`, may come
+    first.
     """
     *_, program = itertools.takewhile(lambda word: not word.startswith("-"), compiler)
     host = [] if program == "g++" else ["-ccbin", program]  # nvcc uses g++ by default

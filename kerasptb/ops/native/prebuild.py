@@ -19,11 +19,7 @@ GLIBC = "2.28"  # of RHEL 8, Debian 10, Ubuntu 20.04: manylinux_2_28
 
 
 def prebuild():
-    """Compiles the library into the package's folder; returns its path.
-
-    Raises:
-        NativeBuildError: if zig is not installed, or fails.
-    """
+    """Compiles the library into the package's folder, by zig; returns its path."""
     if find_spec("ziglang") is None:
         raise build.NativeBuildError("A library for any glibc is compiled with zig: pip install ziglang")
     machine = platform.machine()

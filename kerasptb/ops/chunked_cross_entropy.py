@@ -1,0 +1,257 @@
+"""How a cross-entropy is computed with its gradients, in chunks of words; see `kerasptb.ops.linear_cross_entropy`.
+
+Its tensors are flat here: h [N, D], targets [N].
+"""
+
+import keras
+from keras import ops
+
+from kerasptb.ops.sharding import Rows
+from kerasptb.ops.tensors import after, differentiable, matmul, matmul_bfloat16
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
+
+# Measured at N = 1,200, D = 128 and V = 10,000 on chunks of 4 to 48 MB of logits: 6 to 16 MB are the fastest. Each
+# chunk adds its share to dW in a pass over D x V floats; smaller chunks need more passes. Larger chunks leave the cache
+# between product and softmax. To limit the passes, a chunk has at least 64 rows, and at least D (D rows are as large as
+# dW).
+_CHUNK_BYTES = 8 * 2**20
+_MIN_CHUNK_ROWS = 64
+# On a GPU, chunks that fit in a cache have no benefit, and each costs a round of launches from the host. There chunks
+# only limit the memory, and a training step of common size is one chunk.
+_GPU_CHUNK_BYTES = 256 * 2**20
+
+
+class WithGradient:
+    """An implementation with its own gradients, based on two methods of its subclasses.
+
+    `_loss(h, kernel, bias, targets)`, the forward pass, returns the loss [N]. `_loss_and_gradients(h, kernel, bias,
+    targets, weights)`, both passes, also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the kernel's
+    shape, and db [V].
+    """
+
+    def loss_per_word(self, h, kernel, bias, targets):
+        """Returns the loss [N]."""
+
+        def forward(*arguments):
+            return self._loss(*arguments), arguments
+
+        def backward(arguments, upstream):
+            return *self._loss_and_gradients(*arguments, upstream[0])[1:], None
+
+        rows = Rows((0, None, None, 0), (0,))
+        return differentiable(self._loss, forward, backward, rows)(h, kernel, bias, targets)
+
+    def loss_sum(self, h, kernel, bias, targets, valid, scale):
+        """Returns the sum of scale times loss, and the loss [N]; NaN where `valid` is false."""
+
+        # Scale and NaN are applied in here. Outside, they would make the upstream gradient unknown at tracing time, and
+        # so cost a pass over dW.
+        def total(losses, valid, scale):
+            return ops.sum(nan_where_invalid(losses, valid) * scale), nan_where_invalid(losses, valid)
+
+        def inference(h, kernel, bias, targets, valid, scale):
+            return total(self._loss(h, kernel, bias, targets), valid, scale)
+
+        def forward(h, kernel, bias, targets, valid, scale):
+            weights = ops.where(valid, scale, 0.0)
+            losses, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
+            return total(losses, valid, scale), gradients
+
+        def backward(gradients, upstream):
+            return *_times_upstream(gradients, upstream[0]), None, None, None
+
+        rows = Rows((0, None, None, 0, 0, 0 if len(scale.shape) else None), (None, 0))
+        return differentiable(inference, forward, backward, rows)(h, kernel, bias, targets, valid, scale)
+
+
+class Chunked(WithGradient):
+    """Processes one chunk of rows at a time; subclasses compute the loss and the gradients of a chunk."""
+
+    def __init__(self, plan, transpose_kernel):
+        self.transpose_kernel = transpose_kernel
+        self.product = matmul if plan.precision == "float32" else matmul_bfloat16
+        self.chunk_bytes = _GPU_CHUNK_BYTES if plan.platform == "gpu" else _CHUNK_BYTES
+
+    def _logits(self, h, kernel):
+        return self.product(h, kernel, transpose_b=self.transpose_kernel)
+
+    def _products(self, h, kernel, d_logits):
+        """Returns dz W^T and h^T dz."""
+        dh = self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
+        factors = (d_logits, h) if self.transpose_kernel else (h, d_logits)
+        # Each product keeps all cores busy. TensorFlow would run both at once, which takes up to a sixth longer.
+        with after(dh):
+            return dh, self.product(*factors, transpose_a=True)
+
+    def _loss(self, h, kernel, bias, targets):
+        num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
+        if _is_one(num_chunks):
+            return self._chunk_loss(h, kernel, bias, targets)
+        h, targets = (_pad_rows(x, num_chunks * rows) for x in (h, targets))
+
+        def step(chunk, loss):
+            chunk_loss = self._chunk_loss(_rows_of(h, chunk, rows), kernel, bias, _rows_of(targets, chunk, rows))
+            return (ops.slice_update(loss, (chunk * rows,), chunk_loss),)
+
+        (loss,) = _for_each_chunk(num_chunks, step, [ops.zeros_like(h[:, 0])])
+        return loss[:num_words]
+
+    def _loss_and_gradients(self, h, kernel, bias, targets, weights):
+        num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
+        if _is_one(num_chunks):
+            return self._chunk_loss_and_gradients(h, kernel, bias, targets, weights)
+        # Padding has weight 0, so it does not change the gradients.
+        h, targets, weights = (_pad_rows(x, num_chunks * rows) for x in (h, targets, weights))
+
+        def step(chunk, loss, dh, d_kernel, d_bias):
+            chunk_h, chunk_targets, chunk_weights = (_rows_of(x, chunk, rows) for x in (h, targets, weights))
+            chunk_loss, chunk_dh, chunk_d_kernel, chunk_d_bias = self._chunk_loss_and_gradients(
+                chunk_h, kernel, bias, chunk_targets, chunk_weights
+            )
+            return (
+                ops.slice_update(loss, (chunk * rows,), chunk_loss),
+                ops.slice_update(dh, _start(chunk * rows, 2), chunk_dh),
+                d_kernel + chunk_d_kernel,
+                d_bias + chunk_d_bias,
+            )
+
+        start = [ops.zeros_like(x) for x in (weights, h, kernel, bias)]
+        loss, dh, d_kernel, d_bias = _for_each_chunk(num_chunks, step, start)
+        return loss[:num_words], dh[:num_words], d_kernel, d_bias
+
+
+class KerasOperations(Chunked):
+    """The framework's matrix products and softmax."""
+
+    def _chunk_loss(self, h, kernel, bias, targets):
+        logits = _add_bias(self._logits(h, kernel), bias)
+        target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        return ops.logsumexp(logits, axis=-1) - target_logit
+
+    def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
+        logits = _add_bias(self._logits(h, kernel), bias)
+        target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        # Keras' softmax warns about a vocabulary of one word, which is valid here.
+        probabilities = tf.nn.softmax(logits) if _ON_TENSORFLOW else ops.softmax(logits, axis=-1)
+        # The largest probability is 1 / sum(exp(z - max z)), so the log-sum-exp costs no second exponential.
+        log_sum_exp = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
+        target_index = ops.stack([ops.arange(ops.shape(targets)[0], dtype="int32"), targets], axis=-1)
+        target_probability = ops.take_along_axis(probabilities, targets[:, None], axis=-1)[:, 0]
+        residual = ops.scatter_update(probabilities, target_index, target_probability - 1.0)
+        # dz = weights * residual, but the weights go into the smaller factors.
+        dh, d_kernel = self._products(h * weights[:, None], kernel, residual)
+        d_bias = ops.matmul(weights[None, :], residual)[0]
+        return log_sum_exp - target_logit, dh * weights[:, None], d_kernel, d_bias
+
+
+class NativeSoftmax(Chunked):
+    """The framework's matrix products, and a native kernel that reads each logit once between them."""
+
+    def _chunk_loss(self, h, kernel, bias, targets):
+        logits = self._logits(h, kernel)
+        return _native_call("softmax_cross_entropy_loss_float32", [logits, bias, targets], [targets.shape])[0]
+
+    def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
+        logits = self._logits(h, kernel)
+        loss, d_logits, d_bias = _native_call(
+            "softmax_cross_entropy_loss_and_gradients_float32",
+            [logits, bias, targets, weights],
+            [targets.shape, logits.shape, bias.shape],
+            aliases={0: 1},  # the gradient of the logits may take their memory
+        )
+        return loss, *self._products(h, kernel, d_logits), d_bias
+
+
+class NativeKernel(WithGradient):
+    """Products and softmax in one native kernel, for processors. It takes no empty tensors."""
+
+    def __init__(self, plan, transpose_kernel):
+        self.attributes = {"transpose_kernel": transpose_kernel}
+        self.precision = plan.precision
+
+    def _loss(self, h, kernel, bias, targets):
+        target = f"linear_cross_entropy_loss_{self.precision}"
+        return _native_call(target, [h, kernel, bias, targets], [targets.shape], attributes=self.attributes)[0]
+
+    def _loss_and_gradients(self, h, kernel, bias, targets, weights):
+        return _native_call(
+            f"linear_cross_entropy_loss_and_gradients_{self.precision}",
+            [h, kernel, bias, targets, weights],
+            [targets.shape, h.shape, kernel.shape, bias.shape],
+            attributes=self.attributes,
+        )
+
+
+def _native_call(target, arguments, shapes, **options):
+    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
+
+    shapes = [calls.open_shape(shape) for shape in shapes]
+    return calls.call(f"kerasptb_{target}", arguments, shapes, sized_by=0, **options)
+
+
+def _chunking(h, bias, chunk_bytes):
+    """Returns N, the number of chunks, and the rows of each chunk; all ints if N is static."""
+    features, vocabulary_size = h.shape[1], bias.shape[0]
+    max_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
+    num_words = ops.shape(h)[0]
+    maximum = max if isinstance(num_words, int) else ops.maximum
+    num_chunks = -(-num_words // max_rows)
+    return num_words, num_chunks, -(-num_words // maximum(num_chunks, 1))
+
+
+def _is_one(num_chunks):
+    return isinstance(num_chunks, int) and num_chunks == 1
+
+
+def _pad_rows(x, num_rows):
+    return ops.pad(x, [(0, num_rows - ops.shape(x)[0])] + [(0, 0)] * (len(x.shape) - 1))
+
+
+def _rows_of(x, chunk, rows):
+    return ops.slice(x, _start(chunk * rows, len(x.shape)), (rows, *x.shape[1:]))
+
+
+def _start(row, rank):
+    """Indices of a row's first element, all of one type: with 64 bits enabled, JAX gives Python's 0 another type."""
+    return (row, *[ops.zeros_like(row)] * (rank - 1)) if ops.is_tensor(row) else (row,) + (0,) * (rank - 1)
+
+
+def _for_each_chunk(num_chunks, step, loop_vars):
+    """Runs `step(chunk, *loop_vars) -> loop_vars` for each chunk, strictly one after the other."""
+
+    def condition(chunk, *_):
+        return chunk < num_chunks
+
+    def body(chunk, *loop_vars):
+        return (chunk + 1, *step(chunk, *loop_vars))
+
+    loop_vars = (ops.convert_to_tensor(0, "int32"), *loop_vars)
+    if _ON_TENSORFLOW:
+        # Parallel iterations would keep more than one chunk of logits in memory.
+        return tf.while_loop(condition, body, loop_vars, parallel_iterations=1)[1:]
+    return ops.while_loop(condition, body, loop_vars)[1:]
+
+
+def _add_bias(logits, bias):
+    # TensorFlow fuses bias_add with the product before it.
+    return tf.nn.bias_add(logits, bias) if _ON_TENSORFLOW else logits + bias
+
+
+def _times_upstream(gradients, upstream):
+    """The gradients times a scalar, without a pass over them if the scalar is known to be 1."""
+    if _ON_TENSORFLOW and tf.get_static_value(upstream) == 1.0:
+        return gradients
+    return [upstream * gradient for gradient in gradients]
+
+
+def nan_where_invalid(loss, valid):
+    """The loss where `valid`, else NaN, through which no gradient flows.
+
+    The NaN is computed, not a constant. Tools that search for NaN (`tf.debugging.enable_check_numerics`,
+    `jax_debug_nans`) would report a constant NaN even if all targets are valid.
+    """
+    mark = ops.sqrt(ops.cast(valid, loss.dtype) - 1.0)  # 0 or NaN
+    return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)

@@ -1,0 +1,129 @@
+"""What a setting of a search may be: a value, a range with both ends, or a list of choices."""
+
+from typing import Any, TypeAlias
+
+from kerasptb.arguments import (
+    RECIPE_ARGUMENTS,
+    WIDTH_STEP,
+    Argument,
+    Flag,
+    ModelArguments,
+    Sampling,
+    Several,
+    Whole,
+)
+
+Bounds: TypeAlias = float | tuple[float, float] | list[int] | list[float] | None
+
+# What a search may vary: `units` and `num_layers` stand for the model's `units`.
+FIELDS = {
+    "num_layers": Argument(
+        "num_layers",
+        Whole(),
+        "number of LSTM layers",
+        sampling=Sampling(
+            1,
+            bounds=(1, 2),
+            reason="the vocabulary's matrices take most parameters; a third layer makes all layers narrow",
+        ),
+    ),
+    **{name: field for name, field in ModelArguments.fields().items() if field.sampling is not None},
+    **RECIPE_ARGUMENTS,
+}
+
+
+def default(name):
+    """Returns what a search around the notebook's recipe varies of a setting."""
+    return FIELDS[name].sampling.bounds
+
+
+def check(name, bounds):
+    """Raises a ValueError for bounds that the setting of this name does not take."""
+    field = FIELDS[name]
+    is_range, choices = isinstance(bounds, tuple), bounds if isinstance(bounds, list) else [bounds]
+    if name == "projection" and not isinstance(bounds, bool):
+        raise ValueError(f"Expected projection as True or False. Received: projection={bounds}")
+    if isinstance(field.kind, Flag) and (is_range or not {*choices} <= {False, True}):
+        raise ValueError(f"Expected {name} as True, False or a list of both. Received: {name}={bounds}")
+    if not choices:
+        raise ValueError(f"Expected at least one choice of {name}. Received: {name}=[]")
+    if not isinstance(field.kind, Several):
+        for value in bounds if is_range else choices:
+            if value is not None:
+                field.read(value)
+    if is_range:
+        _check_range(name, bounds, field.sampling.step)
+
+
+def _check_range(name, bounds, step):
+    if len(bounds) != 2 or not bounds[0] <= bounds[1]:
+        raise ValueError(f"Expected {name} as (low, high), a list of choices, or a value. Received: {name}={bounds}")
+    if step == WIDTH_STEP and (bounds[0] % step or bounds[1] % step or bounds[0] < step):
+        raise ValueError(
+            f"A range of {name} goes in steps of {step}: expected ends that are multiples of it; a list of choices "
+            f"takes any. Received: {name}={bounds}"
+        )
+    if step and abs((steps := (bounds[1] - bounds[0]) / step) - round(steps)) > 1e-6:
+        raise ValueError(
+            f"A range of {name} goes in steps of {step}: expected ends that are a whole number of them apart; a "
+            f"list of choices takes any. Received: {name}={bounds}"
+        )
+
+
+def leaves_choice(bounds):
+    """Returns whether a search draws the setting."""
+    return isinstance(bounds, tuple | list)
+
+
+def allowed(name, bounds):
+    """Returns the possible values of a whole-numbered setting, rising."""
+    if isinstance(bounds, tuple):
+        return list(range(bounds[0], bounds[1] + 1, FIELDS[name].sampling.step))
+    return sorted(bounds) if isinstance(bounds, list) else [bounds]
+
+
+def draw(hp, name, bounds, as_name):
+    """Returns the value that `keras_tuner.HyperParameters` draw within the bounds, by another name."""
+    if isinstance(bounds, list):
+        value = hp.Choice(as_name, bounds, ordered=True)
+        return bool(value) if isinstance(bounds[0], bool) else value  # KerasTuner makes them 0 and 1
+    if not isinstance(bounds, tuple):
+        return bounds
+    (low, high), sampling = bounds, FIELDS[name].sampling
+    how: dict[str, Any] = {"sampling": "log"} if sampling.log else {"step": sampling.step}
+    if isinstance(FIELDS[name].kind, Whole | Several):
+        return hp.Int(as_name, low, high, **how)
+    # KerasTuner counts steps by `//`. As 0.5 // 0.05 is 9, it would never draw the end of the range.
+    high += 1e-6 * how.get("step", 0)
+    # Six digits are enough: 0.6500000000000001 becomes 0.65.
+    return float(f"{hp.Float(as_name, low, high, **how):.6g}")
+
+
+def around(name, value):
+    """Returns the range around a recipe's value, as the field says; `None` if there is none.
+
+    A value that is 0 or the field's default does nothing, and is left so.
+    """
+    kind, sampling = FIELDS[name].kind, FIELDS[name].sampling
+    if sampling is None or sampling.around is None or not value or value == FIELDS[name].default:
+        return None
+    if sampling.log:
+        return float(f"{value / sampling.around:.3g}"), float(f"{value * sampling.around:.3g}")
+    # Shares: from 0.1 on where they must not be 0, up to 0.9 where they must not be 1.
+    low, high = (0.0, 0.9) if kind.without_high else (0.1, 1.0)
+    middle = max(round(value / sampling.step), 1) * sampling.step
+    return round(max(middle - sampling.around, low), 2), round(min(middle + sampling.around, high), 2)
+
+
+def to_config(bounds):
+    """Returns bounds as JSON holds them: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
+    if isinstance(bounds, tuple):
+        return {"range": list(bounds)}
+    return {"choices": bounds} if isinstance(bounds, list) else bounds
+
+
+def from_config(config):
+    """Returns the bounds that `to_config` was given."""
+    if not isinstance(config, dict):
+        return config
+    return tuple(config["range"]) if "range" in config else config["choices"]
