@@ -104,25 +104,24 @@ async function refresh() {
 
 function showSuggestions(answer) {
   const { before, prefix } = offered;
-  const { label, sentences, shown, NAMES } = writing;
+  const { label } = writing;
   const labels = new Set();
   const words = answer.suggestions.filter(({ word }) => {
     // Two words of the model may have the same label, for example at a sentence's beginning.
-    const name = word === "<eos>" ? word : label(word, prefix, before);
-    return shown(word, sentences(before)) && !labels.has(name) && labels.add(name);
+    const name = label(word, prefix, before);
+    return !labels.has(name) && labels.add(name);
   });
   keys.forEach((key, i) => {
     const word = words[i]?.word;
     key.disabled = word === undefined;
     key.dataset.word = word ?? "";
     key.textContent = word === undefined ? "" : label(word, prefix, before);
-    key.setAttribute("aria-label", NAMES.get(word) ?? key.textContent);
   });
   title.textContent = prefix ? `Words that begin with “${prefix}”` : "Next word";
   showBars(answer, before);
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => {
-    const names = keys.filter((key) => !key.disabled).map((key) => key.getAttribute("aria-label"));
+    const names = keys.filter((key) => !key.disabled).map((key) => key.textContent);
     announcement.textContent = names.length ? `Suggestions: ${names.join(", ")}` : "No suggestions";
   }, WAIT_BEFORE_READING_ALOUD_MS);
 }
@@ -140,8 +139,7 @@ function showBars({ suggestions, prefix, prefix_probability: total }, before) {
     const [name, bar, value] = row.children;
     const share = shares[i];
     bar.style.setProperty("--share", share / widest);
-    name.textContent = writing.NAMES.get(word) ?? writing.label(word, prefix, before); // as on the keys
-    name.classList.toggle("class", writing.NAMES.has(word));
+    name.textContent = writing.label(word, prefix, before); // as on the keys
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
 }

@@ -5,12 +5,6 @@ const ABBREVIATION = /(?:^|[\s(])(?:[a-z]|mr|mrs|ms|dr|st|jr|sr|prof|inc|corp|co
 const SENTENCE_END = /[.!?…]["”’')\]]*(?=[ \t])/g;
 const CLITIC = /^(?:n't|'\w{1,2}|%)$/;
 
-/** Names of words that stand for others. */
-export const NAMES = new Map([
-  ["<eos>", "end of sentence"],
-  ["N", "a number"],
-]);
-
 /** The text with a line's end after each sentence, as the model reads it. Its length does not change. */
 export function sentences(text) {
   let result = "";
@@ -25,16 +19,8 @@ export function sentences(text) {
   return result + text.slice(done);
 }
 
-/** Whether a key can show a word of the model: not "N" for any number, and no sentence end without a sentence. */
-export function shown(word, before) {
-  return word !== "N" && (word !== "<eos>" || /\S[^\S\n]*$/.test(before));
-}
-
 /** The label of a key. */
 export function label(word, prefix, before) {
-  if (word === "<eos>") {
-    return ".";
-  }
   return prefix ? completed(word, prefix) : capitalized(word, sentences(before));
 }
 
@@ -48,9 +34,6 @@ export function accepted(word, prefix, before) {
     return { from: before.length - prefix.length, insert: completed(word, prefix) + " " };
   }
   const bare = before.trimEnd();
-  if (word === "<eos>") {
-    return { from: bare.length, insert: /[.!?…]$/.test(bare) ? " " : ". " };
-  }
   // A clitic is written together with the word before it.
   if (CLITIC.test(word) && /\S[ ]*$/.test(before)) {
     return { from: bare.length, insert: word + " " };

@@ -6,33 +6,19 @@ import { capitalized, completed, sentences as withSentenceEnds } from "./words.j
 const CLOSING = /^[.,;:!?…)\]}%’”»]+$/;
 const OPENING = /[([{“‘«¿¡]$/;
 
-/** Names of what cannot be shown as it is. */
-export const NAMES = new Map([["<eos>", "end of paragraph"]]);
-
 /** The text as the model is to read it: as it is. */
 export function sentences(text) {
   return text;
 }
 
-/** Whether a key can show a word: no end of a paragraph that is empty. */
-export function shown(word, before) {
-  return word !== "<eos>" || /\S *$/.test(before);
-}
-
 /** The label of a key. */
 export function label(word, prefix, before) {
-  if (word === "<eos>") {
-    return "↵";
-  }
   return prefix ? completed(word, prefix) : capitalized(word, withSentenceEnds(before));
 }
 
 /** What to insert when a word is accepted, and from where; no space before punctuation, and one after it. */
 export function accepted(word, prefix, before) {
   const bare = before.replace(/ +$/, "");
-  if (word === "<eos>") {
-    return { from: bare.length, insert: "\n" };
-  }
   const isQuote = word === '"';
   if (CLOSING.test(word) || (isQuote && isQuoted(before))) {
     return { from: prefix ? before.length - prefix.length : bare.length, insert: word + " " };

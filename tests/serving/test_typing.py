@@ -1,0 +1,79 @@
+"""The server and the keyboard's evaluation show the same keys: docs/keyboard.md has one definition for both."""
+
+import asyncio
+
+import pytest
+
+from kerasptb.evaluation import evaluate_keyboard_on_text, keyboard
+from kerasptb.reading import Writer
+from kerasptb.serving.engine import SuggestionEngine
+
+KEYS = 3
+TEXTS = {
+    "reader": "The cat sat on the mat\nThe zebra in it, the zebra sat on a company\nthe quick brown zebra they do",
+    "subworded": 'The cat sat on the mat, and the "zebra" sat.\nA dog, (the dog) ran to the zebra\nThe dog\'s hat, a zebra',
+    "spelled": "The cat sat on the mat.\nThe cat, (the dog) sat",
+}
+
+
+def keys_of_evaluation(reader, text, learn, monkeypatch):
+    """What is on the keys at each look of the evaluation: the word that is typed, and the words up to it."""
+    monkeypatch.setattr(keyboard, "_SCORES", 1)  # one word after the other
+    looks, typed, of_writer, of_word = [], [], Writer.keys, keyboard._find
+
+    def keys(self, context, prefix, *others):
+        found = yield from of_writer(self, context, prefix, *others)
+        looks.append((typed[-1], prefix, [word for word, _ in found.words]))
+        return found
+
+    def find(writer, word, *others):
+        typed.append(word)
+        return (yield from of_word(writer, word, *others))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "keys", keys)
+        patch.setattr(keyboard, "_find", find)
+        result = evaluate_keyboard_on_text(reader, text, KEYS, learn, keep_lines=True)
+    return looks, result
+
+
+async def keys_of_server(reader, texts, learn):
+    engine = SuggestionEngine(reader)
+    try:
+        looks = []
+        for text in texts:
+            typed, memory = await engine.split(text, complete=True, learn=learn)
+            words, _ = await engine.keys(await engine.context(typed.whole), typed, KEYS, memory)
+            looks.append((typed.prefix, [each.word for each in words]))
+        return looks
+    finally:
+        engine.close()
+
+
+def starts_of(reader, text):
+    """Where each word and sign of a text begins in it."""
+    _, parts = reader.tokenizer.typed_parts(text, keep_lines=True)
+    end = 0
+    for word in (word for part in parts for word in part if word):
+        start = text.index(word.text, end)
+        yield word, start
+        end = start + len(word.text)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_every_key_is_the_same(kind, learn, request, monkeypatch):
+    of_kind, text = request.getfixturevalue(kind), TEXTS[kind]
+    reader = of_kind if kind == "reader" else of_kind.reader
+    looks, result = keys_of_evaluation(reader, text, learn, monkeypatch)
+    starts = dict(starts_of(reader, text))
+    texts = [text[: starts[word] + len(prefix.removeprefix(word.lead))] for word, prefix, _ in looks]
+    shown = asyncio.run(keys_of_server(reader, texts, learn))
+    assert len(looks) > 20
+    for (word, prefix, words), (server_prefix, server_words), typed in zip(looks, shown, texts, strict=True):
+        assert prefix.strip() == server_prefix.strip(), typed
+        # The evaluation looks for no words that are less probable than the right one.
+        forms = {word.text, word.text.lower(), word.word}
+        found = next((i + 1 for i, each in enumerate(words) if each in forms), KEYS)
+        assert words[: min(found, KEYS)] == server_words[: min(found, KEYS)], typed
+    assert 0 <= result.keystroke_savings < 1
