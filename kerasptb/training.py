@@ -129,9 +129,9 @@ def train(
             alone, 0 for nothing; "auto" for 1.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
         batch_arguments: dict that replaces those of the preset's batches, such as `{"jitter": False}` (see
-            `Preset.batch_arguments`).
+            `presets.Recipe`).
         training_arguments: dict that replaces settings of the preset's training, such as `{"weight_decay": 0.05}` (see
-            `Preset.training_arguments`).
+            `Recipe.training_arguments`).
 
     Returns:
         A `Run`. Its `metrics` contain the perplexities of the best epoch (lowest on the validation text). The test

@@ -15,13 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import keras_tuner as kt
 
 import kerasptb
 from kerasptb.arguments import ModelArguments
-from kerasptb.presets import get_preset
-from kerasptb.runs.recipe import precision_of, with_tokens
+from kerasptb.presets import Facts, get_preset
+from kerasptb.runs.recipe import has_bfloat16, precision_of, with_tokens
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
@@ -332,11 +331,12 @@ def _choose_space(space, record, corpus, named):
         space = "notebook" if corpus.vocabulary.kind == "words" else "auto"
     if not isinstance(space, str):
         return space
+    recipe = get_preset(space, Facts(bfloat16=has_bfloat16(record["backend"] or "auto")))
     if "max_parameters" not in named:
-        model = ModelArguments(**get_preset(space).model_arguments(len(corpus.vocabulary)))
+        model = ModelArguments(**recipe.model_arguments(len(corpus.vocabulary)))
         record["max_parameters"] = max(record["max_parameters"], count_parameters(**model.as_dict()))
     if "precision" not in named:
-        record["precision"] = precision_of(space, record["backend"] or "auto", keras.config.dtype_policy())
+        record["precision"] = precision_of(recipe, record["backend"] or "auto")
     return _around(space, record, corpus)
 
 

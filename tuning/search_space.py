@@ -1,5 +1,6 @@
 """The models and training settings that a search chooses among."""
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, Self, TypeAlias
@@ -20,7 +21,7 @@ from kerasptb.arguments import (
     with_changes,
 )
 from kerasptb.models import lstm
-from kerasptb.presets import get_preset
+from kerasptb.presets import Facts, get_preset
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
 
@@ -172,10 +173,10 @@ class LanguageModelSpace(kt.HyperModel):
         """
         if preset == "notebook":
             return cls()
-        recipe = get_preset(preset)
-        values = {**_values_of(recipe), **recipe.fitted(epochs or recipe.epochs)}
-        fixed = {} if num_tokens is None else recipe.sized(num_tokens, values["num_steps"])
-        bounds: dict[str, Any] = {}
+        plain = get_preset(preset)
+        facts = Facts(num_tokens=num_tokens or math.inf, passes=epochs or plain.epochs)
+        values = _values_of(get_preset(preset, facts))
+        bounds = {name: value for name, value in values.items() if value != _values_of(plain)[name]}
         for name, value in values.items():
             sampling = _FIELDS[name].sampling
             if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):
@@ -187,7 +188,7 @@ class LanguageModelSpace(kt.HyperModel):
                 middle = max(round(value / sampling.step), 1) * sampling.step
                 ends = max(middle - sampling.around, low), min(middle + sampling.around, high)
                 bounds[name] = round(ends[0], 2), round(ends[1], 2)
-        return cls(preset=preset, **fixed, **bounds)
+        return cls(preset=preset, **bounds)
 
     def prepare(
         self,
@@ -561,8 +562,7 @@ def _notebook_bounds():
 
 def _values_of(recipe):
     """A recipe's own settings, as bounds that leave nothing to the search."""
-    model = recipe.model_arguments()
-    del model["vocabulary_size"]
+    model = {**recipe.model, **recipe.fitted}
     units = model.pop("units")
     plain = {name: _FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
     return {**plain, "num_layers": len(units), "units": units[0], **model, **recipe.training_arguments()}

@@ -7,7 +7,7 @@ ask the fields. Nothing here needs Keras.
 from kerasptb.arguments.batches import BatchArguments
 from kerasptb.arguments.fields import REQUIRED, Argument, Arguments, Sampling, argument, as_json, read_part, shortened
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
-from kerasptb.arguments.model import WIDTH_STEP, ModelArguments, with_changes
+from kerasptb.arguments.model import SHAPE, WIDTH_STEP, ModelArguments, with_changes
 from kerasptb.arguments.recipe import RECIPE_ARGUMENTS
 from kerasptb.arguments.text import TextRecord
 from kerasptb.arguments.training import TrainingArguments
@@ -15,6 +15,7 @@ from kerasptb.arguments.training import TrainingArguments
 __all__ = [
     "RECIPE_ARGUMENTS",
     "REQUIRED",
+    "SHAPE",
     "WIDTH_STEP",
     "Argument",
     "Arguments",

@@ -81,7 +81,7 @@ def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=
         return size
     source = None if start_from in (None, NO_START) else load_run(start_from).settings
     preset = preset or (source and source.training.preset)
-    # "auto" is asked first, for a recipe's file imports Keras.
-    if preset in (None, "auto") or get_preset(preset).sized(num_tokens=1, num_steps=1):
+    recipe = None if preset is None else get_preset(preset)
+    if recipe is None or "batch_size" in recipe.fitted:
         return None
-    return source.model.batch_size if source else get_preset(preset).model_arguments()["batch_size"]
+    return source.model.batch_size if source else recipe.model["batch_size"]

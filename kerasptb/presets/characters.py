@@ -2,14 +2,16 @@
 
 5,444,864 parameters with the 256 bytes. PTB by characters is a benchmark of its own (Mikolov et al., 2012, "Subword
 Language Modeling with Neural Networks"): a sentence's words with a space between them, and the line's end. Trained as
-`small`, with less dropout: a character says less than a word, and there are five times as many.
+`small`, with less dropout: a character says less than a word, and there are five times as many. A short text is read in
+fewer rows, and the products are in bfloat16 where the processor multiplies it.
 
     kerasptb train --preset characters --data ptb
 """
 
 from kerasptb.presets import auto, small
+from kerasptb.presets.recipe import Recipe
 
-MODEL = {
+_MODEL = {
     "embedding_size": 128,
     "units": (640, 640),
     "batch_size": 32,
@@ -21,12 +23,15 @@ MODEL = {
     "output_dropout": 0.15,
     "recurrent_kernel_dropout": 0.15,
 }
-EPOCHS = 14
-TOKENS = "characters"
-PRECISION = "bfloat16"
-training = small.training
 
 
-def sized(num_tokens, num_steps):
-    """Returns the model's arguments for a training text of so many characters in rows of so many, a dict."""
-    return auto.sized(num_tokens, num_steps, MODEL["batch_size"])
+def recipe(facts):
+    """Returns the recipe for a text."""
+    return Recipe(
+        model=_MODEL,
+        optimization=small.training,
+        epochs=14,
+        fitted=auto.rows_of(facts, _MODEL),
+        tokens="characters",
+        precision="bfloat16" if facts.bfloat16 else None,
+    )

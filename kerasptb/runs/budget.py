@@ -6,13 +6,11 @@ import time
 
 import keras
 
-from kerasptb.arguments import ModelArguments, with_changes
 from kerasptb.data.batching import count_batches
 from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
 from kerasptb.runs.fitting import compile_model, freeze
 from kerasptb.runs.recipe import make_batches
-from kerasptb.runs.start import OF_SHAPE
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
 _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
@@ -65,14 +63,14 @@ class _Stopwatch(keras.callbacks.Callback):
         self.model.stop_training = now - self._first >= _SECONDS or self._calls >= _MOST_CALLS
 
 
-def plan_training(corpus, settings, named, deadline, callbacks=()):
-    """Returns the settings of a new training with what is chosen by its text and its minutes, and a line on that.
+def plan_training(corpus, settings_by, facts, deadline=None, callbacks=()):
+    """Returns the settings of a new training by its text and its minutes, and a line on what was chosen.
 
     Args:
         corpus: the `Corpus`.
-        settings: the `RunSettings`.
-        named: dict of the model's arguments that are not to be chosen.
-        deadline: when it is to end, in seconds of `time.monotonic`; `None` if it has a number of epochs.
+        settings_by: function from `Facts` to the `RunSettings` that follow from them.
+        facts: the `Facts` before anything is timed.
+        deadline: when minutes end, in seconds of `time.monotonic`.
         callbacks: those that the training has besides the recipe's.
 
     Returns:
@@ -80,29 +78,37 @@ def plan_training(corpus, settings, named, deadline, callbacks=()):
         choice: the line; "" if nothing was chosen.
 
     Raises:
-        ValueError: for a deadline, if the recipe goes by epochs.
+        ValueError: for minutes, if the recipe goes by epochs.
     """
-    recipe, choice = get_preset(settings.training.preset), ""
-    if deadline is not None:
-        if recipe.training(steps_per_epoch=1)[1]:
-            raise ValueError(
-                "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
-                f"Received: minutes={settings.training.minutes:g} with preset={settings.training.preset!r}, which "
-                "counts epochs"
-            )
-        speed = time_training(corpus, settings, callbacks)
-        most = recipe.most_passes(len(corpus.train), started=settings.training.start_from is not None)
-        most = math.inf if settings.batches.steps_per_epoch is not None else most  # epochs read a part of the text
-        layers = larger_layers(settings, corpus, named, speed, deadline - time.monotonic(), most)
-        if layers:
-            model = ModelArguments(**with_changes(settings.model.as_dict(), layers))
-            settings = dataclasses.replace(settings, model=model)
-            speed = time_training(corpus, settings, callbacks)
-        settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
-        choice = describe_choice(settings, speed, most, layers)
+    settings, choice = settings_by(facts), ""
+    if settings.training.minutes is not None:
+        settings, facts, choice = _fit_minutes(corpus, settings_by, facts, deadline, callbacks)
     passes = settings.training.epochs / settings.batches.parts
-    model = ModelArguments(**with_changes({**settings.model.as_dict(), **recipe.fitted(passes)}, named))
+    model = settings_by(dataclasses.replace(facts, passes=passes)).model
     return dataclasses.replace(settings, model=model), choice
+
+
+def _fit_minutes(corpus, settings_by, facts, deadline, callbacks):
+    """Returns the settings that fill the minutes, the facts with what was timed, and a line on it."""
+    settings = settings_by(facts)
+    recipe = get_preset(settings.training.preset, facts)
+    if recipe.training(steps_per_epoch=1)[1]:
+        raise ValueError(
+            "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
+            f"Received: minutes={settings.training.minutes:g} with preset={settings.training.preset!r}, which counts "
+            "epochs"
+        )
+    # Epochs that are cut short read a part of the text.
+    most = recipe.most_passes if settings.batches.steps_per_epoch is None else math.inf
+    speed = time_training(corpus, settings, callbacks)
+    steps = count_batches(len(corpus.train), settings.model.batch_size, settings.model.num_steps)
+    room = min((deadline - time.monotonic()) / (steps * speed.step), most)
+    facts, first = dataclasses.replace(facts, room=room), settings
+    settings = settings_by(facts)
+    if layers := settings.model != first.model:
+        speed = time_training(corpus, settings, callbacks)
+    settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
+    return settings, facts, describe_choice(settings, speed, most, layers)
 
 
 def time_training(corpus, settings, callbacks=()):
@@ -125,24 +131,6 @@ def time_training(corpus, settings, callbacks=()):
     model.evaluate(calls, verbose=0)
     validation = (time.perf_counter() - begin) * len(valid) / len(calls)
     return Speed(stopwatch.step, validation, stopwatch.begin)
-
-
-def larger_layers(settings, corpus, named, speed, seconds, most=math.inf):
-    """Returns the model's arguments for larger layers, a dict; empty if the recipe's are best, or not free to choose.
-
-    Args:
-        settings: the `RunSettings`.
-        corpus: the `Corpus`.
-        named: dict of the model's arguments that are not to be chosen.
-        speed: the `Speed`, with the recipe's layers.
-        seconds: that are left.
-        most: the most passes over the text.
-    """
-    training, model = settings.training, settings.model
-    if set(OF_SHAPE) & set(named) or training.start_from is not None or training.teacher is not None:
-        return {}
-    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
-    return get_preset(training.preset).grown(len(corpus.train), min(seconds / (steps * speed.step), most))
 
 
 def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
@@ -176,14 +164,14 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     )
 
 
-def describe_choice(settings, speed, most=math.inf, layers=()):
+def describe_choice(settings, speed, most=math.inf, layers=False):
     """Returns a line on what was chosen, and why.
 
     Args:
         settings: the `RunSettings`, with what was chosen.
         speed: the `Speed`.
         most: the most passes over the text.
-        layers: dict of the sizes that were chosen, if any.
+        layers: whether the layers were chosen.
     """
     training, batches = settings.training, settings.batches
     text = "the text" if batches.parts == 1 else f"a part of the text, of {batches.parts}"

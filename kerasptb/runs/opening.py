@@ -18,7 +18,7 @@ from kerasptb.ops import platform as platforms
 from kerasptb.runs.budget import plan_training
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
-from kerasptb.runs.recipe import check_texts, precision_of, settings_of_recipe, with_tokens
+from kerasptb.runs.recipe import check_texts, facts_of, settings_of_recipe, with_tokens
 from kerasptb.runs.run import Run, create_run, load_resumed
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.runs.start import choose_start
@@ -99,21 +99,11 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
         reading = with_tokens(preset, data, reading)
     corpus = load_corpus(data, **reading)
     preset = preset or ("notebook" if corpus.vocabulary.kind == "words" else "auto")
-    arguments, batches, training, recipe = settings_of_recipe(preset, asked, len(corpus.train), source, workers)
-    training = with_teacher(training, corpus.vocabulary, workers)
     words = len(corpus.vocabulary)
     if (size := asked["model"].get("vocabulary_size", words)) != words:
         raise DataError(
             f"Expected a model of the text's {words} {corpus.vocabulary.kind}. Received: vocabulary_size={size}"
         )
-    arguments = ModelArguments(**{"seed": random.randrange(2**31), **arguments, "vocabulary_size": words})
-    if arguments.precision is None:
-        # A run records its precision, so that it does not depend on the dtype policy of a later process.
-        precision = precision_of(preset, arguments.backend, keras.dtype_policies.get(arguments.dtype))
-        arguments = dataclasses.replace(arguments, precision=precision)
-    check_divides(arguments.batch_size, workers)
-    # Before a model with a state of so many rows, or a folder, is made.
-    check_texts(corpus, arguments.batch_size, arguments.num_steps)
     text = TextRecord(
         **{name: getattr(corpus, name) for name in ("name", "source", "digest", "is_sample", "location")},
         vocabulary_size=words,
@@ -123,14 +113,27 @@ def _begin(data, asked, reading, out, workers, begin, callbacks):
         keep_lines=corpus.keep_lines,
         of_words=corpus.of_words,
     )
-    if training.minutes is not None and workers > 1:
+    seed, versions = random.randrange(2**31), _versions()
+
+    def settings_by(facts):
+        arguments, batches, training, recipe = settings_of_recipe(preset, facts, asked, source, workers)
+        arguments = ModelArguments(**{"seed": seed, **arguments, "vocabulary_size": words})
+        return RunSettings(arguments, batches, training, recipe, text, versions)
+
+    facts = facts_of(asked, len(corpus.train), source)
+    first = settings_by(facts)
+    taught = with_teacher(first.training, corpus.vocabulary, workers)
+    check_divides(first.model.batch_size, workers)
+    # Before a model with a state of so many rows, or a folder, is made.
+    check_texts(corpus, first.model.batch_size, first.model.num_steps)
+    if taught.minutes is not None and workers > 1:
         raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
-    settings = RunSettings(arguments, batches, training, recipe, text, _versions())
-    deadline = None if training.minutes is None else begin + 60 * training.minutes
-    settings, choice = plan_training(corpus, settings, asked["model"], deadline, callbacks)
+    deadline = None if taught.minutes is None else begin + 60 * taught.minutes
+    settings, choice = plan_training(corpus, settings_by, facts, deadline, callbacks)
     model = LanguageModel(**settings.model.as_dict())
     arguments = ModelArguments(**model.get_config())  # with the name of its dtype policy
-    settings = dataclasses.replace(settings, model=arguments)
+    training = dataclasses.replace(settings.training, teacher_digest=taught.teacher_digest)
+    settings = dataclasses.replace(settings, model=arguments, training=training)
     made = None
     if out is None:
         out, made = new_folder(Path("runs") / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"), True

@@ -45,7 +45,7 @@ class RunSettings:
         model: arguments of `LanguageModel`.
         batches: how the training text becomes batches.
         training: what any training has.
-        recipe: dict of the settings of the preset's own training, see `Preset.training_arguments`.
+        recipe: dict of the settings of the preset's own training, see `Recipe.training_arguments`.
         data: the text.
         versions: dict of what the run began with: the packages' versions, and the "processors".
     """

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kerasptb.arguments import SHAPE
 from kerasptb.data import Corpus
 from kerasptb.data.corpus import usual_tokens
 from kerasptb.data.sources import find_corpus
@@ -15,7 +16,6 @@ MOST_BYTES = 6_000_000
 _MOST_TOKENS_A_WORD = 1.9
 _GLANCE = 100_000  # characters by which that is judged
 _OF_WORDS = ("auto", "ptb", "sample")
-OF_SHAPE = ("units", "embedding_size", "tie_embeddings", "projection")
 
 
 def recorded_start(start_from):
@@ -65,7 +65,7 @@ def choose_start(data, asked, reading):
     if cutting is not None:
         if cutting.vocabulary.kind != "subwords" or usual_tokens(find_corpus(data)) != "subwords":
             return source, asked, reading
-    elif start is None and preset in (None, "auto") and not set(OF_SHAPE) & set(asked["model"]):
+    elif start is None and preset in (None, "auto") and not set(SHAPE) & set(asked["model"]):
         source = cutting = _english_for(find_corpus(data))
     if cutting is None:
         return None, asked, reading

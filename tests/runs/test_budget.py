@@ -4,7 +4,7 @@ import time
 import pytest
 
 from kerasptb.arguments import BatchArguments, ModelArguments, TrainingArguments
-from kerasptb.presets import get_preset
+from kerasptb.presets import Facts, get_preset
 from kerasptb.runs.budget import Speed, describe_choice, fill_minutes, plan_training
 from kerasptb.runs.settings import RunSettings
 
@@ -73,27 +73,37 @@ def test_a_choice_says_why():
         (200_000, 30, {}, {}, (256, 256), 40),  # 8 million
         (500_000, 30, {}, {}, (256, 256), 80),  # 40 million, but in more than 28 readings
         (3_000_000, 30, {"units": (256, 256)}, {}, (256, 256), 13.3),
-        (3_000_000, 30, {}, {"start_from": "runs/other"}, (256, 256), 12),
-        (3_000_000, 30, {}, {"teacher": "runs/other"}, (256, 256), 13.3),
+        (3_000_000, 30, {"units": (256, 256)}, {"started": True}, (256, 256), 12),
+        (3_000_000, 30, {}, {"taught": True}, (256, 256), 13.3),
     ],
 )
 def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, named, training, units, passes):
-    recipe, timed = get_preset("auto"), []
+    timed = []
 
     def time_training(corpus, settings, callbacks):
         timed.append(settings.model.units)
         return Speed({256: 0.05, 400: 0.12, 512: 0.19}[settings.model.units[0]], 0.1, 2.0)
 
+    def settings_by(facts):
+        recipe = get_preset("auto", facts)
+        return RunSettings(
+            ModelArguments(**{**recipe.model_arguments(50), **named}),
+            BatchArguments(),
+            TrainingArguments(preset="auto", epochs=60, minutes=minutes),
+            recipe.training_arguments(),
+            None,
+            {},
+        )
+
     monkeypatch.setattr("kerasptb.runs.budget.time_training", time_training)
-    training = TrainingArguments(preset="auto", epochs=60, minutes=minutes, **training)
-    model = ModelArguments(**recipe.model_arguments(50))
-    settings = RunSettings(model, BatchArguments(), training, recipe.training_arguments(), None, {})
-    settings, choice = plan_training(Texts(words), settings, named, time.monotonic() + 60 * minutes)
+    facts = Facts(words, given=named, **training)
+    settings, choice = plan_training(Texts(words), settings_by, facts, time.monotonic() + 60 * minutes)
     model = settings.model
     assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
     assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)
     assert (f"for layers of {units[0]} and {units[1]}, " in choice) == (units != (256, 256))
-    assert model.output_dropout == pytest.approx(recipe.fitted(passes)["output_dropout"], abs=2e-3)
+    fitted = get_preset("auto", Facts(passes=passes)).fitted
+    assert model.output_dropout == pytest.approx(fitted["output_dropout"], abs=2e-3)
 
 
 def test_named_steps_stay():
