@@ -19,8 +19,10 @@ import keras_tuner as kt
 
 import kerasptb
 from kerasptb.arguments import ModelArguments
+from kerasptb.data.corpus import open_text, read_corpus
+from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
 from kerasptb.presets import Facts, get_preset
-from kerasptb.runs.recipe import has_bfloat16, precision_of, with_tokens
+from kerasptb.runs.recipe import format_by_preset, has_bfloat16, precision_of, usual_preset
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
@@ -130,9 +132,22 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
-    tokenizer = None if tokenizer is None else str(Path(tokenizer).absolute())
-    named = {name: value for name, value in SearchArguments.named(locals()).items() if value is not None}
-    named = {name: SearchArguments.fields()[name].read(value) for name, value in named.items()}
+    named = SearchArguments.asked(
+        trials=trials,
+        epochs=epochs,
+        tuner=tuner,
+        max_parameters=max_parameters,
+        steps_per_epoch=steps_per_epoch,
+        tokens=tokens,
+        tokenizer=None if tokenizer is None else str(Path(tokenizer).absolute()),
+        vocabulary_size=vocabulary_size,
+        keep_lines=keep_lines,
+        backend=backend,
+        precision=precision,
+        seed=seed,
+        early_stopping=early_stopping,
+        max_failures=max_failures,
+    )
     workers = START_ARGUMENTS["workers"].read(workers)
     max_hours = START_ARGUMENTS["max_hours"].read(max_hours)
     role = _role()
@@ -145,14 +160,14 @@ def tune(
     _check_packages(record["tuner"])
     record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
     if isinstance(space, str) and not resume:
-        record["tokens"] = with_tokens(space, data, _reading(record)).get("tokens")
+        record["tokens"] = format_by_preset(data, _format(record), space).tokens
     data, corpus = _read(data, folder, record)
     if not resume:
         space = _choose_space(space, record, corpus, named)
     space = _prepare_space(space, record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
-        record |= {"tokens": vocabulary.kind, "keep_lines": corpus.keep_lines}
+        record |= {"tokens": vocabulary.kind, "keep_lines": bool(corpus.format.keep_lines)}
         if vocabulary.kind == "subwords" or (kerasptb.data.UNK in vocabulary and len(vocabulary) >= 3):
             record["vocabulary_size"] = len(vocabulary)
     record |= {
@@ -304,7 +319,8 @@ def _read(data, folder, record):
     data = record.get("data", "auto") if data is None else data
     begun = record.get("text")
     is_read = begun is not None and isinstance(data, kerasptb.Corpus)
-    corpus = kerasptb.load_corpus(data, **({} if is_read else _reading(record)))
+    format = USUAL if is_read else _format(record)
+    corpus = read_corpus(open_text(data, format), format)
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
@@ -313,12 +329,10 @@ def _read(data, folder, record):
     return data, corpus
 
 
-def _reading(record):
-    """Returns the arguments of `kerasptb.load_corpus` that a search's text is read with."""
-    reading = {name: record[name] for name in ("tokens", "vocabulary_size", "keep_lines") if record[name] is not None}
-    if record["tokenizer"] is not None:
-        reading["vocabulary"] = kerasptb.data.Subwords.load(record["tokenizer"])
-    return reading
+def _format(record):
+    """Returns how a search's text is read."""
+    names = ("tokens", "vocabulary_size", "keep_lines")
+    return TextFormat(tokenizer=open_tokenizer(record["tokenizer"]), **{name: record[name] for name in names})
 
 
 def _settings(folder, record):
@@ -328,7 +342,7 @@ def _settings(folder, record):
 def _choose_space(space, record, corpus, named):
     """Returns the space of a new search, and records what one around a recipe needs, where it is not named."""
     if space is None:
-        space = "notebook" if corpus.vocabulary.kind == "words" else "auto"
+        space = usual_preset(corpus)
     if not isinstance(space, str):
         return space
     recipe = get_preset(space, Facts(bfloat16=has_bfloat16(record["backend"] or "auto")))

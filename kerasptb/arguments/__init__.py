@@ -8,8 +8,7 @@ from kerasptb.arguments.batches import BatchArguments
 from kerasptb.arguments.fields import REQUIRED, Argument, Arguments, Sampling, argument, as_json, read_part, shortened
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
 from kerasptb.arguments.model import SHAPE, WIDTH_STEP, ModelArguments, with_changes
-from kerasptb.arguments.recipe import RECIPE_ARGUMENTS
-from kerasptb.arguments.text import TextRecord
+from kerasptb.arguments.recipe import RECIPE_ARGUMENTS, RecipeArguments
 from kerasptb.arguments.training import TrainingArguments
 
 __all__ = [
@@ -24,10 +23,10 @@ __all__ = [
     "Flag",
     "ModelArguments",
     "Number",
+    "RecipeArguments",
     "Sampling",
     "Several",
     "Text",
-    "TextRecord",
     "TrainingArguments",
     "Whole",
     "argument",

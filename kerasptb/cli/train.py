@@ -34,7 +34,9 @@ def add_parser(commands):
     command.add_argument(
         "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"
     )
-    arguments.add_fields(command, (field for fields in PARTS.values() for field in fields.values() if field.option))
+    arguments.add_fields(
+        command, (field for part in PARTS.values() for field in part.fields().values() if field.option)
+    )
     arguments.add_reading(command)
     command.add_argument("--from", dest="start_from", metavar="RUN", help=TrainingArguments.fields()["start_from"].help)
     command.add_argument("--out", type=arguments.path, metavar="RUN", help="run folder (default: runs/PRESET-TIME)")

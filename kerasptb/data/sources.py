@@ -1,6 +1,7 @@
 """Where texts come from: PTB from the disk or a download, a folder, an archive, the built-in sample."""
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -14,11 +15,16 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, candidates, read_files
 from kerasptb.data.sample import read_sample
 from kerasptb.data.texts import is_text, read_texts, texts_of
+from kerasptb.data.tokenizer import UNK
 from kerasptb.utils.files import user_cache
+from kerasptb.utils.types import Tokens
 
 logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "KERASPTB_DATA"
+
+# A text is judged by so many bytes, and has a word for unknown ones if that stands once in so many.
+_JUDGED, _UNKNOWN_IN = 1 << 24, 10_000
 
 _LARGEST_OF_PTB = 10_000_000  # bytes; the training text has 5 MB
 
@@ -34,7 +40,7 @@ TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclasses.dataclass(frozen=True)
 class RawCorpus:
-    """Three texts, not yet encoded.
+    """Three texts, opened and unpacked, not yet encoded.
 
     Attributes:
         train: the training text.
@@ -60,6 +66,19 @@ class RawCorpus:
     def files(self) -> SplitFiles:
         """The texts by split."""
         return {split: getattr(self, split) for split in SPLITS}
+
+    @functools.cached_property
+    def usual_tokens(self) -> Tokens:
+        """What it is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
+
+        One that comes once in a long text, as in a manual, is no such word.
+        """
+        seen, size = 0, 0
+        for chunk in self.train.chunks():
+            seen, size = seen + chunk.count(UNK.encode()), size + len(chunk)
+            if size >= _JUDGED:
+                break
+        return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
 
     @property
     def place(self) -> dict[str, Any]:

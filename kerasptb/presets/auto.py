@@ -33,33 +33,39 @@ _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer
 
 def recipe(facts):
     """Returns the recipe for a text and the minutes that there are."""
-    rows, layers, rates = rows_of(facts, _SMALL), _layers(facts), _rates(facts.passes)
+    sized, layers, rates = suited(small.RECIPE, facts), _layers(facts), _rates(facts.passes)
     of_short, of_longer = _MOST_STARTED if facts.started else _MOST_PASSES
     settings = {"learning_rate": _STARTED_RATE} if facts.started else {}
-    reasons = [
-        (rows, f"the text has {facts.num_tokens:,} tokens"),
-        (layers, f"smaller ones would read it {round(facts.room or 0, 1):g} times in the minutes"),
-        (rates, f"it is read {round(facts.passes or 0, 1):g} times"),
-        (settings, "more would undo what the weights know that it begins with"),
-    ]
     return dataclasses.replace(
-        small.RECIPE,
+        sized,
         model={**_SMALL, **layers},
-        fitted={**rows, **rates},
+        fitted={**sized.fitted, **rates},
         settings=settings,
-        precision="bfloat16" if facts.bfloat16 else None,
         minutes=_MINUTES,
         most_passes=of_short if facts.num_tokens < _SHORT else of_longer,
-        reasons={name: reason for chosen, reason in reasons for name in chosen if _SMALL.get(name) != chosen[name]},
+        reasons={
+            **sized.reasons,
+            **dict.fromkeys(layers, f"smaller ones would read the text {_times(facts.room)} in the minutes"),
+            **dict.fromkeys(rates, f"the text is read {_times(facts.passes)}"),
+            **dict.fromkeys(settings, "more would undo what the first weights know"),
+        },
     )
 
 
-def rows_of(facts, model):
-    """Returns the batch's rows for a text, a dict: fewer than the model has, if the text is short."""
-    rows, steps = model["batch_size"], facts.given.get("num_steps", model["num_steps"])
+def suited(recipe, facts):
+    """Returns a recipe in the rows that the text is long enough for, and in bfloat16 where that is native."""
+    rows, steps = recipe.model["batch_size"], facts.given.get("num_steps", recipe.model["num_steps"])
     while rows > 1 and facts.num_tokens < _STEPS * rows * steps:
         rows //= 2
-    return {"batch_size": rows}
+    reasons = {"precision": "this processor multiplies it"} if facts.bfloat16 else {}
+    if rows < recipe.model["batch_size"]:
+        reasons["batch_size"] = f"the text has {facts.num_tokens:,} tokens"
+    precision = "bfloat16" if facts.bfloat16 else None
+    return dataclasses.replace(recipe, fitted={"batch_size": rows}, precision=precision, reasons=reasons)
+
+
+def _times(number):
+    return None if number is None else f"{round(number, 1):g} times"
 
 
 def _layers(facts):

@@ -11,27 +11,25 @@ fewer rows, and the products are in bfloat16 where the processor multiplies it.
 from kerasptb.presets import auto, small
 from kerasptb.presets.recipe import Recipe
 
-_MODEL = {
-    "embedding_size": 128,
-    "units": (640, 640),
-    "batch_size": 32,
-    "num_steps": 100,
-    "init_scale": 0.05,
-    "variational_dropout": True,
-    "input_dropout": 0.0,
-    "hidden_dropout": 0.15,
-    "output_dropout": 0.15,
-    "recurrent_kernel_dropout": 0.15,
-}
+_RECIPE = Recipe(
+    model={
+        "embedding_size": 128,
+        "units": (640, 640),
+        "batch_size": 32,
+        "num_steps": 100,
+        "init_scale": 0.05,
+        "variational_dropout": True,
+        "input_dropout": 0.0,
+        "hidden_dropout": 0.15,
+        "output_dropout": 0.15,
+        "recurrent_kernel_dropout": 0.15,
+    },
+    optimization=small.training,
+    epochs=14,
+    tokens="characters",
+)
 
 
 def recipe(facts):
     """Returns the recipe for a text."""
-    return Recipe(
-        model=_MODEL,
-        optimization=small.training,
-        epochs=14,
-        fitted=auto.rows_of(facts, _MODEL),
-        tokens="characters",
-        precision="bfloat16" if facts.bfloat16 else None,
-    )
+    return auto.suited(_RECIPE, facts)

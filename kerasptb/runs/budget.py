@@ -63,35 +63,30 @@ class _Stopwatch(keras.callbacks.Callback):
         self.model.stop_training = now - self._first >= _SECONDS or self._calls >= _MOST_CALLS
 
 
-def plan_training(corpus, settings_by, facts, deadline=None, callbacks=()):
-    """Returns the settings of a new training by its text and its minutes, and a line on what was chosen.
+def fit_training(corpus, settings_by, facts, deadline=None, callbacks=()):
+    """Returns the settings of a new training, with what goes by how often its text is read.
 
     Args:
         corpus: the `Corpus`.
         settings_by: function from `Facts` to the `RunSettings` that follow from them.
         facts: the `Facts` before anything is timed.
-        deadline: when minutes end, in seconds of `time.monotonic`.
+        deadline: when the minutes of the training end, in seconds of `time.monotonic`; `None` if it has none.
         callbacks: those that the training has besides the recipe's.
 
-    Returns:
-        settings: the `RunSettings`.
-        choice: the line; "" if nothing was chosen.
-
     Raises:
-        ValueError: for minutes, if the recipe goes by epochs.
+        ValueError: for a deadline, if the recipe goes by epochs.
     """
-    settings, choice = settings_by(facts), ""
-    if settings.training.minutes is not None:
-        settings, facts, choice = _fit_minutes(corpus, settings_by, facts, deadline, callbacks)
+    settings, reasons = settings_by(facts), {}
+    if deadline is not None:
+        settings, facts, reasons = _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks)
     passes = settings.training.epochs / settings.batches.parts
-    model = settings_by(dataclasses.replace(facts, passes=passes)).model
-    return dataclasses.replace(settings, model=model), choice
+    fitted = settings_by(dataclasses.replace(facts, passes=passes))
+    return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons})
 
 
-def _fit_minutes(corpus, settings_by, facts, deadline, callbacks):
-    """Returns the settings that fill the minutes, the facts with what was timed, and a line on it."""
-    settings = settings_by(facts)
-    recipe = get_preset(settings.training.preset, facts)
+def _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks):
+    """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
+    recipe, model = get_preset(settings.training.preset, facts), settings.model
     if recipe.training(steps_per_epoch=1)[1]:
         raise ValueError(
             "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
@@ -101,14 +96,14 @@ def _fit_minutes(corpus, settings_by, facts, deadline, callbacks):
     # Epochs that are cut short read a part of the text.
     most = recipe.most_passes if settings.batches.steps_per_epoch is None else math.inf
     speed = time_training(corpus, settings, callbacks)
-    steps = count_batches(len(corpus.train), settings.model.batch_size, settings.model.num_steps)
+    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     room = min((deadline - time.monotonic()) / (steps * speed.step), most)
-    facts, first = dataclasses.replace(facts, room=room), settings
+    facts = dataclasses.replace(facts, room=room)
     settings = settings_by(facts)
-    if layers := settings.model != first.model:
+    if settings.model != model:
         speed = time_training(corpus, settings, callbacks)
     settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
-    return settings, facts, describe_choice(settings, speed, most, layers)
+    return settings, facts, why_so_long(settings, speed, most)
 
 
 def time_training(corpus, settings, callbacks=()):
@@ -164,21 +159,15 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     )
 
 
-def describe_choice(settings, speed, most=math.inf, layers=False):
-    """Returns a line on what was chosen, and why.
+def why_so_long(settings, speed, most=math.inf):
+    """Returns why a training has its epochs and parts of the text, a dict.
 
     Args:
         settings: the `RunSettings`, with what was chosen.
         speed: the `Speed`.
         most: the most passes over the text.
-        layers: whether the layers were chosen.
     """
-    training, batches = settings.training, settings.batches
-    text = "the text" if batches.parts == 1 else f"a part of the text, of {batches.parts}"
-    if batches.steps_per_epoch is not None:
-        text = f"{batches.steps_per_epoch} batches"
-    why = f"a step takes {1e3 * speed.step:.1f} ms"
-    if training.epochs > most * batches.parts - 0.5:
-        why += f" and it is read {most:g} times at most"
-    sizes = f"layers of {' and '.join(map(str, settings.model.units))}, " if layers else ""
-    return f"Minutes: {training.minutes:g}, for {sizes}{training.epochs} epochs of {text}, since {why}"
+    minutes = f"{settings.training.minutes:g} minutes at {1e3 * speed.step:.1f} ms a step"
+    is_short = settings.training.epochs > most * settings.batches.parts - 0.5
+    so_often = f"the text is read {most:g} times at most, for which {minutes} are enough"
+    return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")

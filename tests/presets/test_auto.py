@@ -28,7 +28,7 @@ def test_a_text_that_is_read_seldom_is_regularised_little():
     assert less.fitted["output_dropout"] == pytest.approx(0.65 * SMALL["output_dropout"], abs=1e-3)
     assert less.fitted["activation_regularization"] == 0.65
     assert "variational_dropout" not in less.fitted
-    assert less.reasons["output_dropout"] == "it is read 10 times"
+    assert less.reasons["output_dropout"] == "the text is read 10 times"
     assert auto(passes=0.2).fitted["input_dropout"] == pytest.approx(0.307 * SMALL["input_dropout"], abs=1e-3)
 
 
@@ -40,7 +40,7 @@ def test_larger_layers_where_many_tokens_are_read():
     ):  # fmt: skip
         recipe = auto(num_tokens, room=room)
         assert recipe.model == {**SMALL, "embedding_size": width, "units": (width, width)}
-        assert recipe.reasons["units"] == f"smaller ones would read it {room} times in the minutes"
+        assert recipe.reasons["units"] == f"smaller ones would read the text {room} times in the minutes"
     for given in ({"taught": True}, {"given": {"units": (256, 256)}}, {"given": START, "started": True}):
         assert auto(10**9, room=100, **given).model == SMALL
 
