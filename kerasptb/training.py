@@ -24,10 +24,9 @@ from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
 from kerasptb.runs import Run, files, load_run
-from kerasptb.runs.fitting import compile_model, freeze
+from kerasptb.runs.fitting import compile_model, freeze, make_batches
 from kerasptb.runs.plan import open_run, record_resumption, report_differences
 from kerasptb.runs.progress import ProgressBar
-from kerasptb.runs.recipe import make_batches
 from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.request import Request
 from kerasptb.runs.start import recorded_run, recorded_start
@@ -183,7 +182,11 @@ def train(
     if epochs is not None and minutes is not None and not resume:
         raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     check_minutes(checkpoint_minutes)
-    verbose = verbose if peers.is_first() else 0
+    return _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose if peers.is_first() else 0)
+
+
+def _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose):
+    """Plans a training or takes it up again, and goes through it in the run folder, which is locked meanwhile."""
     report = print if verbose else lambda *_, **__: None
     run, plan = open_run(request, out, resume, begin, callbacks)
     with contextlib.ExitStack() as stack:

@@ -345,24 +345,26 @@ def _choose_space(space, record, corpus, named):
         space = usual_preset(corpus)
     if not isinstance(space, str):
         return space
-    recipe = get_preset(space, Facts(bfloat16=has_bfloat16(record["backend"] or "auto")))
+    recipe = get_preset(space, _facts(record, corpus))
     if "max_parameters" not in named:
         model = ModelArguments(**recipe.model_arguments(len(corpus.vocabulary)))
         record["max_parameters"] = max(record["max_parameters"], count_parameters(**model.as_dict()))
     if "precision" not in named:
         record["precision"] = precision_of(recipe, record["backend"] or "auto")
-    return _around(space, record, corpus)
+    return LanguageModelSpace.around(space, _facts(record, corpus))
 
 
-def _around(preset, record, corpus):
-    return LanguageModelSpace.around(preset, len(corpus.train), record["epochs"])
+def _facts(record, corpus):
+    """Returns what a recipe may go by in a search."""
+    has = has_bfloat16(record["backend"] or "auto")
+    return Facts(num_tokens=len(corpus.train), bfloat16=has, passes=record["epochs"])
 
 
 def _prepare_space(space, record, corpus):
     """Returns the space, prepared for the data; raises if it is not the recorded one."""
     recorded = record.get("space")
     if isinstance(space, str):
-        space = _around(space, record, corpus)
+        space = LanguageModelSpace.around(space, _facts(record, corpus))
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
         if recorded["class"] != ours:

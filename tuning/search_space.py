@@ -1,6 +1,5 @@
 """The models and training settings that a search chooses among."""
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any, Self, TypeAlias
@@ -159,7 +158,7 @@ class LanguageModelSpace(kt.HyperModel):
         self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
     @classmethod
-    def around(cls, preset: str, num_tokens: int | None = None, epochs: int | None = None) -> Self:
+    def around(cls, preset: str, facts: Facts | None = None) -> Self:
         """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
@@ -168,15 +167,13 @@ class LanguageModelSpace(kt.HyperModel):
 
         Args:
             preset: name of a recipe in `kerasptb.presets`.
-            num_tokens: of the training text, by which "auto" chooses the rows of a batch; `None` for a long text.
-            epochs: of a trial, by which "auto" regularises; `None` for the recipe's number.
+            facts: what the recipe may go by, such as the text's length and the epochs of a trial; `None` for a long
+                text.
         """
         if preset == "notebook":
             return cls()
-        plain = get_preset(preset)
-        facts = Facts(num_tokens=num_tokens or math.inf, passes=epochs or plain.epochs)
-        values = _values_of(get_preset(preset, facts))
-        bounds = {name: value for name, value in values.items() if value != _values_of(plain)[name]}
+        plain, values = (_values_of(get_preset(preset, each)) for each in (None, facts))
+        bounds = {name: value for name, value in values.items() if value != plain[name]}
         for name, value in values.items():
             sampling = _FIELDS[name].sampling
             if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):

@@ -147,16 +147,7 @@ def load_corpus(
 def open_text(
     data: Corpus | TextSource, format: TextFormat = USUAL, cache_dir: Path | None = None
 ) -> Corpus | RawCorpus:
-    """Opens a text, once for all that is asked of it: it is unpacked, or downloaded, here and not again.
-
-    Args:
-        data: as for `load_corpus`.
-        format: what is said of how it is read.
-        cache_dir: where a download is kept.
-
-    Raises:
-        DataError, FileNotFoundError: as `load_corpus`.
-    """
+    """Opens a text for all that is asked of it: it is unpacked, or downloaded, here and not again."""
     if isinstance(data, Corpus):
         return data
     format.check()
@@ -164,13 +155,7 @@ def open_text(
 
 
 def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | None = None) -> Corpus:
-    """Reads a text that is open, as `load_corpus` does.
-
-    Args:
-        text: the result of `open_text`.
-        format: how it is read.
-        cache_dir: where a large text is kept in its encoded form.
-    """
+    """Reads a text that is open, as `load_corpus` does."""
     if isinstance(text, Corpus):
         has = {"tokens": text.vocabulary.kind, "tokenizer": text.vocabulary, "keep_lines": format.keep_lines}
         if any(value != has.get(name) for name, value in format.named.items()):

@@ -39,23 +39,11 @@ class _Numbers(dict):
 def encode_words(
     files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in words, and their vocabulary. Each text is read once.
+    """Returns the ids of a corpus' texts in words, their vocabulary and `TextCounts`; each text is read once.
 
-    Args:
-        files: the files of "train", "valid" and "test".
-        format: its tokenizer is the vocabulary; `None` makes it from the training text, with the most words that the
-            format allows. If the other texts have words that it lacks, and it has no `<unk>`, then words that occur
-            once in it are `<unk>`, so that training knows it.
-        folder: where to write the ids, little-endian int32, in the files `SPLIT.ids`; `None` keeps them in memory.
-
-    Returns:
-        ids: mapping from split to int32 [N]; with `folder` they are mapped from its files into memory.
-        vocabulary: the vocabulary.
-        counts: mapping from split to its `TextCounts`.
-
-    Raises:
-        DataError: a file is not UTF-8, holds no word, or has a line end while the training text has none.
-        UnknownWordError: a word is outside a given vocabulary that has no `<unk>`.
+    Without a vocabulary one is made from the training text. If the other texts have words that it lacks, and it has no
+    `<unk>`, then words that occur once in it are `<unk>`, so that training knows it. With a folder the ids lie in its
+    files `SPLIT.ids`, little-endian int32, and are mapped into memory.
     """
     numbers, ids, num_known = _Numbers(), {}, 0
     vocabulary = cast(Vocabulary | None, format.tokenizer)
@@ -88,19 +76,10 @@ def encode_words(
 def encode_paragraphs(
     files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in subwords or characters, and the tokenizer.
+    """Returns the ids of a corpus' texts in subwords or characters, their tokenizer and `TextCounts`.
 
     Each text is read once; the training text twice if the tokenizer is made of it, since no piece is known before the
-    last paragraph is counted.
-
-    Args:
-        files: as for `encode_words`, like the rest of what is returned.
-        format: its tokenizer; `None` makes one of byte-pair encoding from the training text, of as many subwords as
-            the format allows, or as suit the text's size. What its lines are.
-        folder: as for `encode_words`.
-
-    Raises:
-        DataError: a file is not UTF-8 or holds no word, or the tokenizer does not give back the training text.
+    last paragraph is counted. With a folder: as `encode_words`.
     """
     tokenizer = cast(Subwords | None, format.tokenizer)
     if tokenizer is None:
@@ -135,11 +114,7 @@ def _faithful(paragraphs, tokenizer):
 
 
 def num_subwords(num_bytes: int) -> int:
-    """Returns the number of subwords that are made of a text: more for a longer one, in which more are frequent.
-
-    Args:
-        num_bytes: the size of the training text.
-    """
+    """Returns the number of subwords of a training text of so many bytes: more for a longer one."""
     return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), _MOST_SUBWORDS)
 
 

@@ -122,19 +122,10 @@ SplitFiles = dict[str, SplitFile]
 
 
 def read_files(path: Path) -> SplitFiles:
-    """Finds the three text files of a folder or an archive.
+    """Finds the three text files of a folder, or of a tar (of any compression) or zip file.
 
-    Args:
-        path: a folder, or a tar (of any compression) or zip file. The files are `ptb.train.txt`, `ptb.valid.txt` and
-            `ptb.test.txt`, or `train.txt`, `valid.txt` and `test.txt`; in a folder they may lie in `data` or
-            `simple-examples/data`, in an archive in any folder.
-
-    Returns:
-        Mapping from "train", "valid" and "test" to the file.
-
-    Raises:
-        DataError: the file is not an archive, is damaged, or unpacks to more than `MAX_ARCHIVE_BYTES`.
-        FileNotFoundError: `path` does not exist, or holds fewer than the three files.
+    They are `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and `test.txt`; in a
+    folder they may lie in `data` or `simple-examples/data`, in an archive in any folder.
     """
     if path.is_dir():
         selected = choose_names(candidates(path), str(path))
@@ -167,15 +158,7 @@ def check_no_binary(text: str, path: str | Path) -> None:
 
 
 def read_utf8(path: Path, kind: str) -> str:
-    """Returns the content of a file.
-
-    Args:
-        path: the file.
-        kind: what it should be, for messages.
-
-    Raises:
-        DataError: if it is not UTF-8, or no regular file.
-    """
+    """Returns the content of a file, of which `kind` says what it should be."""
     check_regular(path)
     try:
         return path.read_bytes().decode("utf-8")
@@ -190,18 +173,10 @@ def candidates(folder: Path) -> list[str]:
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
-    """Chooses the three files of a corpus among the names of a folder or an archive.
+    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive.
 
-    Args:
-        names: paths with forward slashes.
-        where: the folder or archive, for messages.
-
-    Returns:
-        Mapping from "train", "valid" and "test" to a name, all three in one folder. The published names are preferred
-        to the plain ones, then folders called `data` to others, then folders nearer the top.
-
-    Raises:
-        FileNotFoundError: no folder holds all three.
+    The published names are preferred to the plain ones, then folders called `data` to others, then folders nearer the
+    top.
     """
     # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
     found = {PurePosixPath(name): name for name in names}
@@ -351,12 +326,7 @@ class _Part(io.RawIOBase):
 
 
 def file_of(copy: IO[bytes], path: str) -> SplitFile:
-    """Returns what was written to a file without a name, which is closed when nobody holds what is returned.
-
-    Args:
-        copy: the file, of which the descriptor can be read anew; its place is its end.
-        path: what it is, for messages.
-    """
+    """Returns what was written to a file without a name, which is closed when nobody holds what is returned."""
     size = copy.tell()
     copy.flush()
 

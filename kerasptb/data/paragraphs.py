@@ -22,11 +22,7 @@ _LONGEST_LINE = 1 << 22  # characters
 
 
 def iter_lines(file: SplitFile) -> Iterator[str]:
-    r"""Yields the lines of a text in UTF-8, without their ends `\n` or `\r\n`.
-
-    Raises:
-        DataError: the file is not UTF-8 or is binary, or a line has millions of characters.
-    """
+    r"""Yields the lines of a text in UTF-8, without their ends `\n` or `\r\n`."""
     part = ""
     for text in file.text():
         check_no_binary(text, file.path)

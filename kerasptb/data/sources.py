@@ -87,16 +87,7 @@ class RawCorpus:
 
 
 def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
-    """Reads the texts that `data` names, as `load_corpus` describes.
-
-    Args:
-        data: "auto", "ptb", "sample", a folder, an archive, a text or several.
-        cache_dir: where a download is kept, or None for the default.
-
-    Raises:
-        DataError: an archive is damaged, or PTB is nowhere.
-        FileNotFoundError: a file is missing.
-    """
+    """Opens the texts that `data` names, as `load_corpus` describes; a download is kept in the cache folder."""
     if data == "sample":
         return _read_sample()
     if data not in ("auto", "ptb"):
@@ -137,22 +128,14 @@ def default_cache() -> Path:
 
 
 def ptb_cache(cache_dir: Path | None = None) -> Path:
-    """Returns the folder in which a download of PTB is kept.
-
-    Args:
-        cache_dir: the cache, or None for the default.
-    """
+    """Returns the folder in which a download of PTB is kept, in the default cache or another."""
     return (cache_dir or default_cache()) / "ptb"
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     """Returns the path from which PTB would be read without a download, or None.
 
-    Args:
-        cache_dir: the cache, or None for the default.
-
-    Returns:
-        The path in `KERASPTB_DATA`, whatever it holds; else the cache, if it holds the published files undamaged.
+    That is what `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
     """
     named = os.environ.get(DATA_VARIABLE)
     if named:
@@ -185,15 +168,7 @@ def _read_named(data):
 
 
 def read_path(path: Path) -> RawCorpus:
-    """Reads the three texts of a folder or an archive, or cuts those of one text or of a folder of texts.
-
-    Args:
-        path: the folder, the archive or the text.
-
-    Raises:
-        DataError: an archive is damaged.
-        FileNotFoundError: a file is missing.
-    """
+    """Returns the three texts of a folder or an archive, or those cut of one text or of a folder of texts."""
     if is_text(path) and path.is_file():
         return _of_texts([path], str(path.absolute()), _own_name(path))
     named = candidates(path) if path.is_dir() else []

@@ -42,17 +42,9 @@ class StoredTexts:
     def find(
         self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer] | None:
-        """Returns the entry of a text, or None.
+        """Returns the description, ids and tokenizer of a text's entry, or None.
 
-        Args:
-            text: what tells the text and its state, JSON values.
-            made_with: what its own tokenizer was made with, JSON values.
-            vocabulary: the tokenizer that it is to have; `None` for its own.
-
-        Returns:
-            description: dict, as given to `add`.
-            ids: mapping from split to int32 [N], read-only.
-            vocabulary: the tokenizer.
+        An entry has the tokenizer that is given, or was made with the same.
         """
         for folder in self.folder.glob("*"):
             try:
@@ -70,11 +62,7 @@ class StoredTexts:
         return None
 
     def new_entry(self):
-        """Returns a context with a new folder for ids, which is removed at its end unless it was handed to `add`.
-
-        Raises:
-            OSError: if there can be none.
-        """
+        """Returns a context with a new folder for ids, which is removed at its end unless it was handed to `add`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".*"):  # by a process that was killed
             if left.stat().st_mtime < time.time() - 24 * 3600:
@@ -82,17 +70,7 @@ class StoredTexts:
         return tempfile.TemporaryDirectory(dir=self.folder, prefix=".", ignore_cleanup_errors=True)
 
     def add(self, folder, vocabulary, description):
-        """Makes a folder with ids an entry, and removes entries of the same text in an earlier state.
-
-        Args:
-            folder: the folder of a `new_entry`, with the ids in it.
-            vocabulary: the tokenizer.
-            description: dict with the keys "text" and "made_with", as for `find`, "digest", the result of `digest_of`,
-                and whatever `find` is to return.
-
-        Returns:
-            Mapping from split to the ids, read-only.
-        """
+        """Makes a folder of `new_entry` an entry, in place of its text's earlier ones; returns the ids, read-only."""
         folder = Path(folder)
         description = {**description, "words": vocabulary.digest}
         vocabulary.save(folder / vocabulary.FILE)

@@ -46,16 +46,6 @@ def read_texts(paths: Sequence[Path], name: str) -> SplitFiles:
 
     They are cut at the next end of a paragraph: an empty line. If there are too few of them, at the next end of a line,
     and else at the next space.
-
-    Args:
-        paths: the files, in their order.
-        name: what they are, for messages.
-
-    Returns:
-        Mapping from "train", "valid" and "test" to the part.
-
-    Raises:
-        DataError: if they are too short, or a file is damaged.
     """
     for path in paths:
         check_regular(path)
@@ -65,11 +55,7 @@ def read_texts(paths: Sequence[Path], name: str) -> SplitFiles:
 
 
 def split_file(file: SplitFile) -> SplitFiles:
-    """Cuts a text, as `read_texts` does.
-
-    Args:
-        file: the text, of which what `open` returns can seek.
-    """
+    """Cuts a text, of which what `open` returns can seek, as `read_texts` does."""
     with file.open() as opened:
         for separator in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
             ends = [

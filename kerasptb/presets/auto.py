@@ -65,7 +65,8 @@ def suited(recipe, facts):
 
 
 def _times(number):
-    return None if number is None else f"{round(number, 1):g} times"
+    """Returns a number of readings as it is said; `None` for `None`."""
+    return None if number is None else "once" if number == 1 else f"{round(number, 1):g} times"
 
 
 def _layers(facts):

@@ -9,8 +9,7 @@ import keras
 from kerasptb.data.batching import count_batches
 from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
-from kerasptb.runs.fitting import compile_model, freeze
-from kerasptb.runs.recipe import make_batches
+from kerasptb.runs.fitting import compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
 _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
@@ -66,15 +65,8 @@ class _Stopwatch(keras.callbacks.Callback):
 def fit_training(corpus, settings_by, facts, deadline=None, callbacks=()):
     """Returns the settings of a new training, with what goes by how often its text is read.
 
-    Args:
-        corpus: the `Corpus`.
-        settings_by: function from `Facts` to the `RunSettings` that follow from them.
-        facts: the `Facts` before anything is timed.
-        deadline: when the minutes of the training end, in seconds of `time.monotonic`; `None` if it has none.
-        callbacks: those that the training has besides the recipe's.
-
-    Raises:
-        ValueError: for a deadline, if the recipe goes by epochs.
+    `settings_by` gives the `RunSettings` that follow from `Facts`; minutes are filled up to the deadline, in seconds of
+    `time.monotonic`, which a recipe that goes by epochs refuses.
     """
     settings, reasons = settings_by(facts), {}
     if deadline is not None:
@@ -107,13 +99,7 @@ def _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks):
 
 
 def time_training(corpus, settings, callbacks=()):
-    """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away.
-
-    Args:
-        corpus: a `Corpus`.
-        settings: the `RunSettings`. Their number of epochs plays no part.
-        callbacks: those that the training has besides; they are not called.
-    """
+    """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away."""
     stopwatch = _Stopwatch()
     model = LanguageModel(**settings.model.as_dict())
     freeze(model, settings.training.freeze)
@@ -132,13 +118,6 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     """Returns the settings with the epochs, and parts of the text, that take some seconds with what follows them.
 
     They take fewer if the text is short, and the most passes over it are done before.
-
-    Args:
-        settings: the `RunSettings`.
-        corpus: the `Corpus`.
-        speed: the `Speed`.
-        seconds: that are left.
-        most: the most passes over the text.
     """
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
@@ -160,13 +139,7 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
 
 
 def why_so_long(settings, speed, most=math.inf):
-    """Returns why a training has its epochs and parts of the text, a dict.
-
-    Args:
-        settings: the `RunSettings`, with what was chosen.
-        speed: the `Speed`.
-        most: the most passes over the text.
-    """
+    """Returns why a training has its epochs and parts of the text, a dict."""
     minutes = f"{settings.training.minutes:g} minutes at {1e3 * speed.step:.1f} ms a step"
     is_short = settings.training.epochs > most * settings.batches.parts - 0.5
     so_often = f"the text is read {most:g} times at most, for which {minutes} are enough"

@@ -58,19 +58,9 @@ class Plan:
 
 
 def open_run(request, out, resume, begin, callbacks):
-    """Returns the `Run` of a training, begun or resumed, and its `Plan`.
+    """Returns the `Run` of a training, begun or resumed, and its `Plan`; no folder is made for what cannot be trained.
 
     The first of several processes plans, and the others open what it has written.
-
-    Args:
-        request: the `Request`.
-        out: the run folder; `None` for a new one in `runs`.
-        resume: whether to go on with the run in it.
-        begin: when the training was asked for, in seconds of `time.monotonic`.
-        callbacks: those that it has besides the recipe's.
-
-    Raises:
-        ValueError: for what cannot be trained (`RunError`, `DataError`); then no folder has been made.
     """
     opened, workers = [], peers.count()
 
@@ -112,17 +102,7 @@ def _resumed(request, folder, workers):
 
 
 def plan_training(request, workers, begin, callbacks=()):
-    """Returns the `Plan` of a new training.
-
-    Args:
-        request: the `Request`.
-        workers: number of processes that train together.
-        begin: when it was asked for, in seconds of `time.monotonic`.
-        callbacks: those that it has besides the recipe's.
-
-    Raises:
-        ValueError: for what cannot be trained (`RunError`, `DataError`).
-    """
+    """Returns the `Plan` of a new training, which was asked for at the time `begin` of `time.monotonic`."""
     draft = _draft(request, workers)
     facts = draft.facts
     settings = draft.settings(facts)

@@ -1,13 +1,11 @@
-"""What a run's settings stand for: its recipe, optimizer, callbacks and batches."""
+"""What goes by the recipe, the text and the machine, in a training and in a search."""
 
 import keras
 
-from kerasptb.callbacks import EarlyStopping
-from kerasptb.data import Corpus, DataError, make_dataset
+from kerasptb.data import Corpus, DataError
 from kerasptb.data.batching import count_batches
 from kerasptb.ops.plan import default_precision
 from kerasptb.ops.platform import why_not_native
-from kerasptb.optimizers import with_optimizer
 from kerasptb.presets import get_preset
 
 
@@ -34,22 +32,6 @@ def precision_of(recipe, backend="auto", dtype=None):
     return recipe.precision or default_precision(backend, keras.dtype_policies.get(dtype))
 
 
-def make_trainer(settings, steps_per_epoch):
-    """Returns the optimizer and the callbacks of a training.
-
-    Args:
-        settings: the `RunSettings`.
-        steps_per_epoch: number of batches of an epoch.
-    """
-    training = settings.training
-    optimizer, callbacks = get_preset(training.preset).training(steps_per_epoch, training.epochs, **settings.recipe)
-    if training.optimizer is not None:
-        optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
-    if training.early_stopping is not None:
-        callbacks = [*callbacks, EarlyStopping(training.early_stopping)]
-    return optimizer, callbacks
-
-
 def check_texts(corpus, batch_size, num_steps):
     """Raises a `DataError` if a text is too short for a batch, or for an evaluation; the message names it."""
     for name, text in (("training", corpus.train), ("validation", corpus.valid)):
@@ -59,20 +41,3 @@ def check_texts(corpus, batch_size, num_steps):
             raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
-
-
-def make_batches(corpus, settings, epoch=0):
-    """Returns the batches of training, from this epoch on, and those of validation.
-
-    Args:
-        corpus: a `Corpus`.
-        settings: the `RunSettings`.
-        epoch: number of epochs that are done.
-    """
-    model, batches = settings.model, settings.batches
-    size = model.batch_size, model.num_steps
-    passes = {"jitter": batches.jitter, "parts": batches.parts, "seed": model.seed, "epoch": epoch}
-    training = make_dataset(corpus.train, *size, **passes)
-    if batches.steps_per_epoch is not None:
-        training = training.take(batches.steps_per_epoch)
-    return training, make_dataset(corpus.valid, *size)

@@ -23,22 +23,14 @@ _GLANCE = 100_000  # characters by which that is judged
 
 
 def recorded_start(start_from):
-    """Returns how a run records what it begins with, in any working directory; `None` if nothing is named.
-
-    Args:
-        start_from: a run folder, "english", "none", or `None`.
-    """
+    """Returns how a run records what it begins with, in any working directory; `None` if nothing is named."""
     if start_from is None or (str(start_from) == NO_START and not Path(start_from).exists()):
         return start_from
     return recorded_run(start_from)
 
 
 def recorded_run(folder):
-    """Returns how a run is recorded in the settings of another, in any working directory; `None` for `None`.
-
-    Args:
-        folder: a run folder, or "english".
-    """
+    """Returns how a run is recorded in the settings of another, in any working directory; `None` for `None`."""
     if folder is None:
         return None
     return ENGLISH if is_in_the_package(folder) else str(Path(folder).absolute())
@@ -64,14 +56,10 @@ class Start:
 
 
 def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
-    """Returns what a new training begins with.
+    """Returns what a training of a text begins with.
 
     A text that is read in subwords is cut by the tokenizer of the teacher, or of the run that the training begins with,
     unless another is named. If nothing is named at all, a small text in English begins with the model of English.
-
-    Args:
-        text: the text, which is open.
-        request: what is asked for.
     """
     preset, name, teacher = (request.training.get(each) for each in ("preset", "start_from", "teacher"))
     source = None if name in (None, NO_START) else load_run(name)
