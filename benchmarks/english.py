@@ -29,12 +29,13 @@ from benchmarks.keyboard import Presage, type_units, units_of_text
 from kerasptb.data import Corpus
 from kerasptb.evaluation import evaluate_keyboard_on_text, evaluate_split
 from kerasptb.export import export_run
-from kerasptb.presets import small
+from kerasptb.presets import get_preset
 
 _TOKENS = 8000
 # A text of seven million tokens is not learnt by heart in half a dozen readings: a third of `small`'s rates.
 _SHARE = 0.3
-_RATES = [name for name in small.MODEL if name.endswith(("_dropout", "_regularization")) and name[0] != "v"]
+_SMALL = get_preset("small").model
+_RATES = [name for name in _SMALL if name.endswith(("_dropout", "_regularization")) and name[0] != "v"]
 _SMALL_TEXTS = {
     "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
     "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
@@ -64,8 +65,8 @@ def train(options):
             out=options.run,
             verbose=2,
             model_arguments={
-                **{name: small.MODEL[name] for name in ("units", "embedding_size")},  # to be small to hand on
-                **{name: small.MODEL[name] * _SHARE for name in _RATES},
+                **{name: _SMALL[name] for name in ("units", "embedding_size")},  # to be small to hand on
+                **{name: _SMALL[name] * _SHARE for name in _RATES},
             },
         )
 

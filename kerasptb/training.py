@@ -10,31 +10,32 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from kerasptb.arguments import BatchArguments, ModelArguments, RecipeArguments, TrainingArguments
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.callbacks.checkpoint import check_minutes
 from kerasptb.callbacks.early_stopping import has_stalled
-from kerasptb.data import UNK, Corpus, Subwords, Tokenizer
+from kerasptb.data import UNK, Corpus, Tokenizer
 from kerasptb.data.counts import describe
 from kerasptb.data.sources import TextSource
+from kerasptb.data.text_format import TextFormat, open_tokenizer
 from kerasptb.evaluation import evaluate_both
 from kerasptb.explanation import explain
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
 from kerasptb.runs import Run, files, load_run
-from kerasptb.runs.fitting import compile_model, freeze
-from kerasptb.runs.opening import open_job, record_resumption, report_differences
+from kerasptb.runs.fitting import compile_model, freeze, make_batches
+from kerasptb.runs.plan import open_run, record_resumption, report_differences
 from kerasptb.runs.progress import ProgressBar
-from kerasptb.runs.recipe import make_batches
 from kerasptb.runs.recorder import Recorder
-from kerasptb.runs.settings import asked_settings
+from kerasptb.runs.request import Request
 from kerasptb.runs.start import recorded_run, recorded_start
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, Precision, Tokens
 
-_LATE = 1.1  # what a training of some minutes may take, as a share of them, without a word
+_LATE = 0.1  # what a training of some minutes may take longer, as a share of them, without a word
 
 
 def train(
@@ -129,9 +130,9 @@ def train(
             alone, 0 for nothing; "auto" for 1.
         model_arguments: dict of arguments of `LanguageModel` in place of the preset's, such as `{"keep_prob": 0.5}`.
         batch_arguments: dict that replaces those of the preset's batches, such as `{"jitter": False}` (see
-            `Preset.batch_arguments`).
+            `presets.Recipe`).
         training_arguments: dict that replaces settings of the preset's training, such as `{"weight_decay": 0.05}` (see
-            `Preset.training_arguments`).
+            `Recipe.training_arguments`).
 
     Returns:
         A `Run`. Its `metrics` contain the perplexities of the best epoch (lowest on the validation text). The test
@@ -145,33 +146,61 @@ def train(
         SystemExit: for SIGTERM, after writing a checkpoint.
     """
     begin = time.monotonic()
-    named = locals()
-    del named["vocabulary_size"]  # of the model, as in the settings, it is the text's
-    reading: dict[str, Any] = {"tokens": tokens, "vocabulary_size": vocabulary_size, "keep_lines": keep_lines}
-    if tokenizer is not None:
-        reading["vocabulary"] = tokenizer if isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)
-    named["start_from"], named["teacher"] = recorded_start(start_from), recorded_run(teacher)
-    freeze = [freeze] if isinstance(freeze, str) else freeze
-    named["freeze"] = None if freeze is None else [str(name) for name in freeze]
-    asked = asked_settings(named, {"model": model_arguments, "batches": batch_arguments, "recipe": training_arguments})
+    request = Request(
+        data=data,
+        format=TextFormat(
+            tokens=tokens,
+            tokenizer=open_tokenizer(tokenizer),
+            vocabulary_size=vocabulary_size,
+            keep_lines=keep_lines,
+        ),
+        model=ModelArguments.asked(
+            model_arguments,
+            units=units,
+            embedding_size=embedding_size,
+            batch_size=batch_size,
+            num_steps=num_steps,
+            keep_prob=keep_prob,
+            backend=backend,
+            precision=precision,
+            seed=seed,
+        ),
+        batches=BatchArguments.asked(batch_arguments, steps_per_epoch=steps_per_epoch),
+        training=TrainingArguments.asked(
+            preset=preset,
+            epochs=epochs,
+            minutes=minutes,
+            optimizer=optimizer,
+            early_stopping=early_stopping,
+            start_from=recorded_start(start_from),
+            teacher=recorded_run(teacher),
+            teacher_weight=teacher_weight,
+            freeze=freeze if freeze is None or isinstance(freeze, str) else tuple(freeze),
+        ),
+        recipe=RecipeArguments.asked(training_arguments, learning_rate=learning_rate),
+    )
     if epochs is not None and minutes is not None and not resume:
         raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     check_minutes(checkpoint_minutes)
-    verbose = verbose if peers.is_first() else 0
+    return _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose if peers.is_first() else 0)
+
+
+def _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose):
+    """Plans a training or takes it up again, and goes through it in the run folder, which is locked meanwhile."""
     report = print if verbose else lambda *_, **__: None
-    job = open_job(data, asked, reading, out, resume, begin, callbacks)
+    run, plan = open_run(request, out, resume, begin, callbacks)
     with contextlib.ExitStack() as stack:
         held = []
-        peers.by_first(lambda: held.append(stack.enter_context(files.lock_run(job.run.folder))))
+        peers.by_first(lambda: held.append(stack.enter_context(files.lock_run(run.folder))))
         stack.enter_context(Signals())
-        recorder = Recorder(job.run, checkpoint_minutes, *held)
+        recorder = Recorder(run, checkpoint_minutes, *held)
         if resume:
-            report_differences(job, report)
-            job = record_resumption(job, asked["training"].get("epochs"), recorder.epoch, report)
+            report_differences(run, report)
+            run = record_resumption(run, plan.corpus, request.training.get("epochs"), recorder.epoch, report)
         interrupted = False
         try:
-            _begin_with(job, recorder, report)
-            _fit(job, recorder, callbacks, verbose, report)
+            _begin_with(run, plan, recorder, report)
+            _fit(run, plan, recorder, callbacks, verbose, report)
         except KeyboardInterrupt:
             if not recorder.history:
                 raise
@@ -179,33 +208,33 @@ def train(
             report(f"\nInterrupted: {recorder.epoch} whole epochs are kept. Evaluating; interrupt again to leave.")
         finally:
             recorder.close()
-            there = peers.is_first() and held[0].place() == job.run.folder
-            if there and not resume and not (job.run.folder / files.RESUME).exists():
+            there = peers.is_first() and held[0].place() == run.folder
+            if there and not resume and not (run.folder / files.RESUME).exists():
                 # It has nothing that a new start would not make again.
-                files.remove(job.run.folder, itself=job.run.made)
-        _finish(job, recorder, interrupted, report)
-    return job.run
+                files.remove(run.folder, itself=run.made)
+        _finish(run, plan, recorder, interrupted, report)
+    return run
 
 
-def _begin_with(job, recorder, report):
+def _begin_with(run, plan, recorder, report):
     """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
-    model, training = job.model, job.settings.training
+    model, training = plan.model, run.settings.training
     freeze(model, training.freeze)
     if training.start_from is not None and not recorder.epoch and not recorder.batch:
-        source = job.source or load_run(training.start_from)
+        source = plan.source or load_run(training.start_from)
         # Only its weights are read, so any processor will do.
         trained = source.load_model(backend="auto", precision="float32")
-        known = transfer_weights(trained, source.vocabulary, model, job.run.vocabulary)
-        vocabulary = job.run.vocabulary
+        vocabulary = run.vocabulary
+        known = transfer_weights(trained, source.vocabulary, model, vocabulary)
         report(f"Weights of {training.start_from}: {known:,} of {len(vocabulary):,} {vocabulary.kind} are known to it.")
 
 
-def _fit(job, recorder, callbacks, verbose, report):
+def _fit(run, plan, recorder, callbacks, verbose, report):
     """Compiles the model and trains it, from where the recorder is."""
-    settings, model = job.settings, job.model
-    batches, valid_batches = make_batches(job.corpus, settings, recorder.epoch)
+    settings, model = run.settings, plan.model
+    batches, valid_batches = make_batches(plan.corpus, settings, recorder.epoch)
     of_recipe = compile_model(model, settings, len(batches), callbacks, recorder.batch)
-    _explain(job, report)
+    _explain(run, plan, report)
     epochs, patience = settings.training.epochs, settings.training.early_stopping
     if patience is not None and recorder.history:
         values = [row["val_perplexity"] for row in recorder.history]
@@ -214,7 +243,7 @@ def _fit(job, recorder, callbacks, verbose, report):
             report(f"The last {patience} epochs were not the best, so the training has ended.")
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
-        logs = [keras.callbacks.TensorBoard(job.run.folder / files.LOGS, write_graph=False)]
+        logs = [keras.callbacks.TensorBoard(run.folder / files.LOGS, write_graph=False)]
     model.fit(
         batches,
         epochs=epochs,
@@ -234,9 +263,9 @@ def _fit(job, recorder, callbacks, verbose, report):
     )
 
 
-def _explain(job, report):
+def _explain(run, plan, report):
     """Says and writes what is going to run, and why nothing faster does."""
-    run, corpus, model = job.run, job.corpus, job.model
+    corpus, model = plan.corpus, plan.model
     explanation = explain(model)
 
     def write():
@@ -253,8 +282,8 @@ def _explain(job, report):
     if any(shares.values()):
         report(f"Unknown words: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}")
     report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
-    if job.choice:
-        report(job.choice)
+    for choice in run.settings.choices:
+        report(f"Chosen: {choice}")
     if (training := run.settings.training).teacher is not None:
         report(f"Teacher: {training.teacher}, weight {training.teacher_weight:g}")
     if (workers := peers.count()) > 1:
@@ -267,10 +296,9 @@ def _explain(job, report):
     report(f"{explanation}\nRun folder: {run.folder}", flush=True)
 
 
-def _finish(job, recorder, interrupted, report):
+def _finish(run, plan, recorder, interrupted, report):
     """Evaluates the best epoch's weights and writes metrics.json."""
-    run, corpus = job.run, job.corpus
-    model = run.load_model()
+    corpus, model = plan.corpus, run.load_model()
     best = recorder.best
     # The validation text has filled a batch, but the test text may be too short for one: then only `strict` exists.
     strict, streams = evaluate_both(model, corpus.test)
@@ -303,13 +331,11 @@ def _finish(job, recorder, interrupted, report):
         f"every word: {strict.perplexity:.2f})"
     )
     report(f"The test text: {describe(counts, strict.perplexity)}")
-    minutes = run.settings.training.minutes
-    if minutes is not None and job.begin is not None:
-        taken = (time.monotonic() - job.begin) / 60
-        if taken > _LATE * minutes:
-            least = "so long takes an epoch with what follows it, or "
-            why = "the machine was busier than when its steps were timed"
-            report(f"It took {taken:.1f} minutes: {least if len(recorder.history) == 1 else ''}{why}.")
+    late = 0.0 if plan.deadline is None else (time.monotonic() - plan.deadline) / 60
+    if late > _LATE * (run.settings.training.minutes or 0.0):
+        least = "so long takes an epoch with what follows it, or " if len(recorder.history) == 1 else ""
+        taken = run.settings.training.minutes + late
+        report(f"It took {taken:.1f} minutes: {least}the machine was busier than when its steps were timed.")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / files.METRICS}, {run.folder / files.CURVES}")

@@ -1,5 +1,6 @@
 """The pages and the site of them: links lead somewhere, the first page is short, and its script runs."""
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import kerasptb
+from kerasptb.presets import sample
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("tests/*/*.md")])
@@ -87,8 +89,8 @@ def test_the_loop_of_the_models_page_trains_as_the_recipe_says(monkeypatch):
     code = code.replace('"small", precision="bfloat16"', '"sample"').replace('"small"', '"sample"')
     code = code.replace('"ptb"', '"sample"').replace("epochs=preset.epochs", "steps_per_epoch=1, validation_steps=1")
     code = code.replace("steps_per_execution=16", "run_eagerly=True")  # to compile takes most of the time
-    jittered = kerasptb.presets.get_preset("awd-lstm").batch_arguments()
-    monkeypatch.setattr(kerasptb.presets.get_preset("sample"), "batch_arguments", lambda: jittered)
+    jittered = dataclasses.replace(sample.RECIPE, batches=kerasptb.presets.get_preset("awd-lstm").batches)
+    monkeypatch.setattr(sample, "RECIPE", jittered)
     names = {}
     exec(compile(code, "docs/models.md", "exec"), names)
     assert names["model"].history.history["val_perplexity"]

@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import keras_tuner as kt
 
 import kerasptb
 from kerasptb.arguments import ModelArguments
-from kerasptb.presets import get_preset
-from kerasptb.runs.recipe import precision_of, with_tokens
+from kerasptb.data.corpus import open_text, read_corpus
+from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
+from kerasptb.presets import Facts, get_preset
+from kerasptb.runs.recipe import format_by_preset, has_bfloat16, precision_of, usual_preset
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
@@ -131,9 +132,22 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
-    tokenizer = None if tokenizer is None else str(Path(tokenizer).absolute())
-    named = {name: value for name, value in SearchArguments.named(locals()).items() if value is not None}
-    named = {name: SearchArguments.fields()[name].read(value) for name, value in named.items()}
+    named = SearchArguments.asked(
+        trials=trials,
+        epochs=epochs,
+        tuner=tuner,
+        max_parameters=max_parameters,
+        steps_per_epoch=steps_per_epoch,
+        tokens=tokens,
+        tokenizer=None if tokenizer is None else str(Path(tokenizer).absolute()),
+        vocabulary_size=vocabulary_size,
+        keep_lines=keep_lines,
+        backend=backend,
+        precision=precision,
+        seed=seed,
+        early_stopping=early_stopping,
+        max_failures=max_failures,
+    )
     workers = START_ARGUMENTS["workers"].read(workers)
     max_hours = START_ARGUMENTS["max_hours"].read(max_hours)
     role = _role()
@@ -146,14 +160,14 @@ def tune(
     _check_packages(record["tuner"])
     record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
     if isinstance(space, str) and not resume:
-        record["tokens"] = with_tokens(space, data, _reading(record)).get("tokens")
+        record["tokens"] = format_by_preset(data, _format(record), space).tokens
     data, corpus = _read(data, folder, record)
     if not resume:
         space = _choose_space(space, record, corpus, named)
     space = _prepare_space(space, record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
-        record |= {"tokens": vocabulary.kind, "keep_lines": corpus.keep_lines}
+        record |= {"tokens": vocabulary.kind, "keep_lines": bool(corpus.format.keep_lines)}
         if vocabulary.kind == "subwords" or (kerasptb.data.UNK in vocabulary and len(vocabulary) >= 3):
             record["vocabulary_size"] = len(vocabulary)
     record |= {
@@ -305,7 +319,8 @@ def _read(data, folder, record):
     data = record.get("data", "auto") if data is None else data
     begun = record.get("text")
     is_read = begun is not None and isinstance(data, kerasptb.Corpus)
-    corpus = kerasptb.load_corpus(data, **({} if is_read else _reading(record)))
+    format = USUAL if is_read else _format(record)
+    corpus = read_corpus(open_text(data, format), format)
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
@@ -314,12 +329,10 @@ def _read(data, folder, record):
     return data, corpus
 
 
-def _reading(record):
-    """Returns the arguments of `kerasptb.load_corpus` that a search's text is read with."""
-    reading = {name: record[name] for name in ("tokens", "vocabulary_size", "keep_lines") if record[name] is not None}
-    if record["tokenizer"] is not None:
-        reading["vocabulary"] = kerasptb.data.Subwords.load(record["tokenizer"])
-    return reading
+def _format(record):
+    """Returns how a search's text is read."""
+    names = ("tokens", "vocabulary_size", "keep_lines")
+    return TextFormat(tokenizer=open_tokenizer(record["tokenizer"]), **{name: record[name] for name in names})
 
 
 def _settings(folder, record):
@@ -329,26 +342,29 @@ def _settings(folder, record):
 def _choose_space(space, record, corpus, named):
     """Returns the space of a new search, and records what one around a recipe needs, where it is not named."""
     if space is None:
-        space = "notebook" if corpus.vocabulary.kind == "words" else "auto"
+        space = usual_preset(corpus)
     if not isinstance(space, str):
         return space
+    recipe = get_preset(space, _facts(record, corpus))
     if "max_parameters" not in named:
-        model = ModelArguments(**get_preset(space).model_arguments(len(corpus.vocabulary)))
+        model = ModelArguments(**recipe.model_arguments(len(corpus.vocabulary)))
         record["max_parameters"] = max(record["max_parameters"], count_parameters(**model.as_dict()))
     if "precision" not in named:
-        record["precision"] = precision_of(space, record["backend"] or "auto", keras.config.dtype_policy())
-    return _around(space, record, corpus)
+        record["precision"] = precision_of(recipe, record["backend"] or "auto")
+    return LanguageModelSpace.around(space, _facts(record, corpus))
 
 
-def _around(preset, record, corpus):
-    return LanguageModelSpace.around(preset, len(corpus.train), record["epochs"])
+def _facts(record, corpus):
+    """Returns what a recipe may go by in a search."""
+    has = has_bfloat16(record["backend"] or "auto")
+    return Facts(num_tokens=len(corpus.train), bfloat16=has, passes=record["epochs"])
 
 
 def _prepare_space(space, record, corpus):
     """Returns the space, prepared for the data; raises if it is not the recorded one."""
     recorded = record.get("space")
     if isinstance(space, str):
-        space = _around(space, record, corpus)
+        space = LanguageModelSpace.around(space, _facts(record, corpus))
     if space is None:
         ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
         if recorded["class"] != ours:

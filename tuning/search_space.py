@@ -9,11 +9,18 @@ import keras_tuner as kt
 import numpy as np
 
 import kerasptb
-from kerasptb.arguments import RECIPE_ARGUMENTS, ModelArguments, with_changes
-from kerasptb.models import LanguageModel
-from kerasptb.presets import get_preset
-from kerasptb.tuning import bounds as of_setting
-from kerasptb.tuning.bounds import FIELDS, Bounds, allowed
+from kerasptb.arguments import (
+    RECIPE_ARGUMENTS,
+    WIDTH_STEP,
+    Argument,
+    ModelArguments,
+    Sampling,
+    Several,
+    Whole,
+    with_changes,
+)
+from kerasptb.models import lstm
+from kerasptb.presets import Facts, get_preset
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
 
@@ -121,7 +128,7 @@ class LanguageModelSpace(kt.HyperModel):
         self.declare_hyperparameters(kt.HyperParameters())  # raises for what KerasTuner cannot draw
 
     @classmethod
-    def around(cls, preset: str, num_tokens: int | None = None, epochs: int | None = None) -> Self:
+    def around(cls, preset: str, facts: Facts | None = None) -> Self:
         """Returns a space around a recipe: its rate and how it is regularised, the model's sizes as they are.
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
@@ -130,14 +137,25 @@ class LanguageModelSpace(kt.HyperModel):
 
         Args:
             preset: name of a recipe in `kerasptb.presets`.
-            num_tokens: of the training text, by which "auto" chooses the rows of a batch; `None` for a long text.
-            epochs: of a trial, by which "auto" regularises; `None` for the recipe's number.
+            facts: what the recipe may go by, such as the text's length and the epochs of a trial; `None` for a long
+                text.
         """
-        recipe = get_preset(preset)
-        values = {**_values_of(recipe), **recipe.fitted(epochs or recipe.epochs)}
-        fixed = {} if num_tokens is None else recipe.sized(num_tokens, values["num_steps"])
-        ranges = {} if preset == _NOTEBOOK else {name: of_setting.around(name, value) for name, value in values.items()}
-        return cls(preset=preset, **{**fixed, **{name: ends for name, ends in ranges.items() if ends is not None}})
+        if preset == "notebook":
+            return cls()
+        plain, values = (_values_of(get_preset(preset, each)) for each in (None, facts))
+        bounds = {name: value for name, value in values.items() if value != plain[name]}
+        for name, value in values.items():
+            sampling = _FIELDS[name].sampling
+            if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):
+                continue
+            if sampling.log:
+                bounds[name] = float(f"{value / sampling.around:.3g}"), float(f"{value * sampling.around:.3g}")
+            else:
+                low, high = (0.1, 1.0) if name == "keep_prob" else (0.0, 0.9)
+                middle = max(round(value / sampling.step), 1) * sampling.step
+                ends = max(middle - sampling.around, low), min(middle + sampling.around, high)
+                bounds[name] = round(ends[0], 2), round(ends[1], 2)
+        return cls(preset=preset, **bounds)
 
     def prepare(
         self,
@@ -458,8 +476,7 @@ def shrink_widths(wanted, allowed, fits):
 
 def _values_of(recipe):
     """A recipe's own settings, as bounds that leave nothing to the search."""
-    model = recipe.model_arguments()
-    del model["vocabulary_size"]
+    model = {**recipe.model, **recipe.fitted}
     units = model.pop("units")
     plain = {name: FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
     return {**plain, "num_layers": len(units), "units": units[0], **model, **recipe.training_arguments()}

@@ -7,14 +7,14 @@ ask the fields. Nothing here needs Keras.
 from kerasptb.arguments.batches import BatchArguments
 from kerasptb.arguments.fields import REQUIRED, Argument, Arguments, Sampling, argument, as_json, read_part, shortened
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
-from kerasptb.arguments.model import WIDTH_STEP, ModelArguments, with_changes
-from kerasptb.arguments.recipe import RECIPE_ARGUMENTS
-from kerasptb.arguments.text import TextRecord
+from kerasptb.arguments.model import SHAPE, WIDTH_STEP, ModelArguments, with_changes
+from kerasptb.arguments.recipe import RECIPE_ARGUMENTS, RecipeArguments
 from kerasptb.arguments.training import TrainingArguments
 
 __all__ = [
     "RECIPE_ARGUMENTS",
     "REQUIRED",
+    "SHAPE",
     "WIDTH_STEP",
     "Argument",
     "Arguments",
@@ -23,10 +23,10 @@ __all__ = [
     "Flag",
     "ModelArguments",
     "Number",
+    "RecipeArguments",
     "Sampling",
     "Several",
     "Text",
-    "TextRecord",
     "TrainingArguments",
     "Whole",
     "argument",

@@ -73,8 +73,29 @@ class Arguments:
 
     @classmethod
     def named(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns those of the values that have a field, such as of a function's `locals()`."""
+        """Returns those of the values that have a field."""
         return {name: values[name] for name in cls.fields() if name in values}
+
+    @classmethod
+    def asked(cls, further: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
+        """Returns the arguments that are named, in canonical form, a dict.
+
+        Args:
+            further: more of them.
+            **named: by name; `None` for one that is not named.
+
+        Raises:
+            ValueError: for a name that no field has, one that is named twice, or a value that its field does not take.
+        """
+        fields, more = cls.fields(), dict(further or {})
+        if unknown := sorted(set(more) - set(fields)):
+            raise ValueError(f"Expected arguments among {sorted(fields)}. Received: {unknown}")
+        values = {name: fields[name].read(value) for name, value in named.items() if value is not None}
+        asked = {**values, **{name: fields[name].read(value) for name, value in more.items()}}
+        if twice := [name for name in values if values[name] != asked[name]]:
+            received = " and ".join(f"{twice[0]}={value!r}" for value in (named[twice[0]], more[twice[0]]))
+            raise ValueError(f"{twice[0]} is named twice, as an argument and among further ones. Received: {received}")
+        return asked
 
     @classmethod
     def from_config(cls, config: Any, part: str) -> Self:

@@ -1,61 +1,63 @@
 """The arguments of recipes: those that the `training` functions of `kerasptb.presets` may have, with their defaults."""
 
-from kerasptb.arguments.fields import Argument, Sampling
+from __future__ import annotations
+
+import dataclasses
+
+from kerasptb.arguments.fields import Arguments, Sampling, argument
 from kerasptb.arguments.kinds import Number, Whole
 
 _ABOVE_0 = Number(0, without_low=True)
 
-RECIPE_ARGUMENTS = {
-    field.name: field
-    for field in (
-        Argument(
-            "learning_rate",
-            _ABOVE_0,
-            "largest learning rate",
-            option=True,
-            shown="the preset's",
-            sampling=Sampling(
-                log=True,
-                bounds=(0.5, 2.0),
-                around=3,
-                reason="around the notebook's 1.0, in a range that clipping keeps stable",
-            ),
-        ),
-        Argument(
-            "decay",
-            Number(0, 1, without_low=True),
-            "factor of the rate in each epoch after the `constant_epochs`, or when validation stalls",
-            sampling=Sampling(
-                0.05,
-                bounds=(0.4, 0.9),
-                reason="the notebook's is 0.5; published schedules with dropout divide by 1.15 to 1.2",
-            ),
-        ),
-        Argument(
-            "constant_epochs",
-            Whole(0),
-            "number of epochs at the first rate",
-            sampling=Sampling(1, reason="some epochs must be left for the rate to fall"),
-        ),
-        Argument(
-            "patience", Whole(), "epochs without a lower perplexity before something changes", sampling=Sampling(1)
-        ),
-        Argument(
-            "warmup_fraction", Number(0, 1), "share of the steps in which the rate rises", sampling=Sampling(0.05)
-        ),
-        Argument(
-            "global_clipnorm",
-            _ABOVE_0,
-            "largest global norm of the gradients of the cost summed over time",
-            optional=True,
-            sampling=Sampling(log=True, bounds=(2.0, 10.0), reason="around the notebook's 5"),
-        ),
-        Argument(
-            "weight_decay",
-            Number(0),
-            "rate of the weights' decay, relative to the learning rate",
-            optional=True,
-            sampling=Sampling(log=True, around=3),
+
+@dataclasses.dataclass(frozen=True)
+class RecipeArguments(Arguments):
+    """What a recipe's training may be asked for; each has some of these."""
+
+    learning_rate: float = argument(
+        _ABOVE_0,
+        "largest learning rate",
+        option=True,
+        shown="the preset's",
+        sampling=Sampling(
+            log=True,
+            bounds=(0.5, 2.0),
+            around=3,
+            reason="around the notebook's 1.0, in a range that clipping keeps stable",
         ),
     )
-}
+    decay: float = argument(
+        Number(0, 1, without_low=True),
+        "factor of the rate in each epoch after the `constant_epochs`, or when validation stalls",
+        sampling=Sampling(
+            0.05,
+            bounds=(0.4, 0.9),
+            reason="the notebook's is 0.5; published schedules with dropout divide by 1.15 to 1.2",
+        ),
+    )
+    constant_epochs: int = argument(
+        Whole(0),
+        "number of epochs at the first rate",
+        sampling=Sampling(1, reason="some epochs must be left for the rate to fall"),
+    )
+    patience: int = argument(
+        Whole(), "epochs without a lower perplexity before something changes", sampling=Sampling(1)
+    )
+    warmup_fraction: float = argument(
+        Number(0, 1), "share of the steps in which the rate rises", sampling=Sampling(0.05)
+    )
+    global_clipnorm: float | None = argument(
+        _ABOVE_0,
+        "largest global norm of the gradients of the cost summed over time",
+        optional=True,
+        sampling=Sampling(log=True, bounds=(2.0, 10.0), reason="around the notebook's 5"),
+    )
+    weight_decay: float | None = argument(
+        Number(0),
+        "rate of the weights' decay, relative to the learning rate",
+        optional=True,
+        sampling=Sampling(log=True, around=3),
+    )
+
+
+RECIPE_ARGUMENTS = RecipeArguments.fields()

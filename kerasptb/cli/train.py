@@ -34,7 +34,9 @@ def add_parser(commands):
     command.add_argument(
         "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"
     )
-    arguments.add_fields(command, (field for fields in PARTS.values() for field in fields.values() if field.option))
+    arguments.add_fields(
+        command, (field for part in PARTS.values() for field in part.fields().values() if field.option)
+    )
     arguments.add_reading(command)
     command.add_argument("--from", dest="start_from", metavar="RUN", help=TrainingArguments.fields()["start_from"].help)
     command.add_argument("--out", type=arguments.path, metavar="RUN", help="run folder (default: runs/PRESET-TIME)")
@@ -81,7 +83,7 @@ def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=
         return size
     source = None if start_from in (None, NO_START) else load_run(start_from).settings
     preset = preset or (source and source.training.preset)
-    # "auto" is asked first, for a recipe's file imports Keras.
-    if preset in (None, "auto") or get_preset(preset).sized(num_tokens=1, num_steps=1):
+    recipe = None if preset is None else get_preset(preset)
+    if recipe is None or "batch_size" in recipe.fitted:
         return None
-    return source.model.batch_size if source else get_preset(preset).model_arguments()["batch_size"]
+    return source.model.batch_size if source else recipe.model["batch_size"]

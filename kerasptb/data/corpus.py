@@ -6,7 +6,6 @@ import logging
 import operator
 import os
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -16,16 +15,14 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.files import SPLITS
 from kerasptb.data.sources import RawCorpus, TextSource, default_cache, find_corpus
 from kerasptb.data.stored import StoredTexts, digest_of
-from kerasptb.data.subwords import Subwords
-from kerasptb.data.tokenizer import UNK, Tokenizer
+from kerasptb.data.text_format import USUAL, TextFormat
+from kerasptb.data.tokenizer import Tokenizer
 from kerasptb.utils.types import Tokens
 
 logger = logging.getLogger(__name__)
 
 # A text of so many bytes is kept encoded in the cache folder, and not in memory.
 STORED_BYTES = 1 << 26
-# A text is judged by so many bytes, and has a word for unknown ones if that stands once in so many.
-_JUDGED, _UNKNOWN_IN = 1 << 24, 10_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,9 +39,7 @@ class Corpus:
         is_sample: True for the built-in sample, whose perplexity cannot be compared with published figures.
         location: what `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
             corpus that was not read from anywhere.
-        keep_lines: whether each line was read as a paragraph, see `load_corpus`.
-        of_words: whether it is a text of words that was read as subwords or characters, with one space between two
-            words.
+        format: the `TextFormat` in which it was read.
         counts: mapping from "train", "valid" and "test" to the text's `TextCounts`; `None` to count what the ids write.
     """
 
@@ -56,8 +51,7 @@ class Corpus:
     source: str
     is_sample: bool = False
     location: str | None = None
-    keep_lines: bool = False
-    of_words: bool = False
+    format: TextFormat = USUAL
     counts: dict[str, TextCounts] | None = None
 
     @functools.cached_property
@@ -145,97 +139,68 @@ def load_corpus(
             nowhere and cannot be downloaded; or the arguments contradict each other.
         FileNotFoundError: a file is missing.
     """
-    named = {"tokens": tokens, "vocabulary": vocabulary, "vocabulary_size": vocabulary_size}
-    named = {name: value for name, value in named.items() if value is not None}
-    if isinstance(data, Corpus):
-        has = {"tokens": data.vocabulary.kind, "vocabulary": data.vocabulary}
-        if any(value != has.get(name) for name, value in named.items()):
-            raise DataError(f"A Corpus keeps its {len(data.vocabulary)} {data.vocabulary.kind}. Received: {named}")
-        return data
-    if vocabulary is not None and len(named) > 1:
-        raise DataError(f"Expected a vocabulary, or what to make one of. Received: {named}")
-    if tokens not in (None, *get_args(Tokens)):
-        raise DataError(f"Expected tokens that are {', '.join(get_args(Tokens))}. Received: tokens={tokens!r}")
-    if tokens == "characters":
-        if vocabulary_size is not None:
-            raise DataError(f"Characters are the 256 bytes. Received: vocabulary_size={vocabulary_size}")
-        vocabulary = Subwords.characters()
+    format = TextFormat(tokens, vocabulary, vocabulary_size, keep_lines)
     cache_dir = None if cache_dir is None else Path(cache_dir)
-    raw = find_corpus(data, cache_dir)
-    usual = usual_tokens(raw)
-    if tokens is None:
-        tokens = usual if vocabulary is None else vocabulary.kind
-    of_words = usual == "words" and tokens != "words"
-    reading = _Reading(raw, tokens, vocabulary, vocabulary_size, keep_lines or of_words, of_words)
-    if sum(file.size for file in raw.files.values()) < STORED_BYTES:
-        return reading.encode()
+    return read_corpus(open_text(data, format, cache_dir), format, cache_dir)
+
+
+def open_text(
+    data: Corpus | TextSource, format: TextFormat = USUAL, cache_dir: Path | None = None
+) -> Corpus | RawCorpus:
+    """Opens a text for all that is asked of it: it is unpacked, or downloaded, here and not again."""
+    if isinstance(data, Corpus):
+        return data
+    format.check()
+    return find_corpus(data, cache_dir)
+
+
+def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | None = None) -> Corpus:
+    """Reads a text that is open, as `load_corpus` does."""
+    if isinstance(text, Corpus):
+        has = {"tokens": text.vocabulary.kind, "tokenizer": text.vocabulary, "keep_lines": format.keep_lines}
+        if any(value != has.get(name) for name, value in format.named.items()):
+            kept = f"{len(text.vocabulary)} {text.vocabulary.kind}"
+            raise DataError(f"A Corpus keeps its {kept}. Received: {format.named}")
+        return text
+    format = format.of_text(text.usual_tokens)
+    if sum(file.size for file in text.files.values()) < STORED_BYTES:
+        return _encoded(text, format)
     stored = StoredTexts(cache_dir or default_cache())
     try:
-        return reading.stored(stored)
+        return _stored(text, format, stored)
     except OSError as error:  # the text itself, if it is that, raises again
-        logger.warning("%s stays in memory: %s cannot be written (%s).", raw.source, stored.folder, error.strerror)
-        return reading.encode()
+        logger.warning("%s stays in memory: %s cannot be written (%s).", text.source, stored.folder, error.strerror)
+        return _encoded(text, format)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """A text, and how it is read: see `load_corpus`."""
-
-    raw: RawCorpus
-    tokens: Tokens
-    vocabulary: Tokenizer | None
-    vocabulary_size: int | None
-    keep_lines: bool
-    of_words: bool
-
-    def encode(self, folder=None):
-        """Returns the corpus, its ids in memory, or in the files of a folder."""
-        if self.tokens == "words":
-            read = encode_words(self.raw.files, self.vocabulary, self.vocabulary_size, folder)
-        else:
-            how = self.vocabulary, self.vocabulary_size, self.keep_lines, self.of_words
-            read = encode_paragraphs(self.raw.files, *how, folder)
-        return self._corpus(*read)
-
-    def stored(self, texts):
-        """Returns the corpus with ids that lie in the cache folder, where they are found, or encoded once."""
-        files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in self.raw.paths]
-        text = {"location": self.raw.location, "files": files}
-        text |= {"keep_lines": self.keep_lines, "of_words": self.of_words}
-        made_with = [self.tokens, self.vocabulary_size] if self.vocabulary is None else []
-        if found := texts.find(text, made_with, self.vocabulary):
-            description, ids, tokenizer = found
-            counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
-            return self._corpus(ids, tokenizer, counts, description["digest"])
-        with texts.new_entry() as folder:
-            corpus = self.encode(Path(folder))
-            counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
-            description = {"text": text, "made_with": made_with, "counts": counts, "digest": corpus.digest}
-            ids = texts.add(folder, corpus.vocabulary, description)
-            return self._corpus(ids, corpus.vocabulary, corpus.counts, corpus.digest)
-
-    def _corpus(self, ids, tokenizer, counts, digest=None):
-        reading = {"keep_lines": self.keep_lines, "of_words": self.of_words}
-        corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, **reading, **self.raw.place)
-        if digest is not None:
-            corpus.__dict__["digest"] = digest  # known already
-        return corpus
+def _encoded(raw, format, folder=None):
+    """Returns the corpus of a text, its ids in memory, or in the files of a folder."""
+    encode = encode_words if format.tokens == "words" else encode_paragraphs
+    return _corpus(raw, format, *encode(raw.files, format, folder))
 
 
-def usual_tokens(raw: RawCorpus) -> Tokens:
-    """Returns what a text is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
+def _stored(raw, format, texts):
+    """Returns the corpus of a text with ids that lie in the cache folder, where they are found, or encoded once."""
+    files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in raw.paths]
+    text = {"location": raw.location, "files": files, "keep_lines": format.keep_lines, "of_words": format.of_words}
+    made_with = [format.tokens, format.vocabulary_size] if format.tokenizer is None else []
+    if found := texts.find(text, made_with, format.tokenizer):
+        description, ids, tokenizer = found
+        counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
+        return _corpus(raw, format, ids, tokenizer, counts, description["digest"])
+    with texts.new_entry() as folder:
+        corpus = _encoded(raw, format, Path(folder))
+        counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
+        description = {"text": text, "made_with": made_with, "counts": counts, "digest": corpus.digest}
+        ids = texts.add(folder, corpus.vocabulary, description)
+        return _corpus(raw, format, ids, corpus.vocabulary, corpus.counts, corpus.digest)
 
-    One that comes once in a long text, as in a manual, is no such word.
 
-    Args:
-        raw: the `RawCorpus`.
-    """
-    seen, size = 0, 0
-    for chunk in raw.train.chunks():
-        seen, size = seen + chunk.count(UNK.encode()), size + len(chunk)
-        if size >= _JUDGED:
-            break
-    return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
+def _corpus(raw, format, ids, tokenizer, counts, digest=None):
+    corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, format=format, **raw.place)
+    if digest is not None:
+        corpus.__dict__["digest"] = digest  # known already
+    return corpus
 
 
 def _counted(ids, tokenizer):

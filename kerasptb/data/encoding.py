@@ -7,6 +7,7 @@ pieces of a tokenizer, which is made of the training text's.
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.files import SPLITS, SplitFile, SplitFiles
 from kerasptb.data.paragraphs import Paragraphs, iter_lines
 from kerasptb.data.subwords import Subwords
+from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.data.tokenizer import EOS, UNK
 from kerasptb.data.vocabulary import Vocabulary
 
 # Number of subwords of texts of fewer bytes.
 _NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (50_000_000, 8_000))
 _MOST_SUBWORDS = 16_000
+_COMPARED = 100  # paragraphs of a training text that a tokenizer must give back
 _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
@@ -34,20 +37,16 @@ class _Numbers(dict):
 
 
 def encode_words(
-    files: SplitFiles,
-    vocabulary: Vocabulary | None = None,
-    vocabulary_size: int | None = None,
-    folder: Path | None = None,
+    files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in words, their vocabulary, and the `TextCounts`.
+    """Returns the ids of a corpus' texts in words, their vocabulary and `TextCounts`; each text is read once.
 
-    Ids, int32 [N], and counts are by split. Each text is read once. Without a vocabulary one is made from the training
-    text. If the other texts have words that it lacks, and it has no `<unk>`, then words that occur once in it are
-    `<unk>`, so that training knows it. With a folder the ids are written there, little-endian int32, in the files
-    `SPLIT.ids`, and mapped into memory. Raises DataError for a file that is not UTF-8, holds no word, or has a line end
-    while the training text has none, and UnknownWordError.
+    Without a vocabulary one is made from the training text. If the other texts have words that it lacks, and it has no
+    `<unk>`, then words that occur once in it are `<unk>`, so that training knows it. With a folder the ids lie in its
+    files `SPLIT.ids`, little-endian int32, and are mapped into memory.
     """
     numbers, ids, num_known = _Numbers(), {}, 0
+    vocabulary = cast(Vocabulary | None, format.tokenizer)
     for split in SPLITS:
         ids[split] = _collect(_numbered(files[split], numbers), _path(folder, split))
         num_known = num_known or len(numbers)
@@ -62,7 +61,7 @@ def encode_words(
         if len(numbers) > num_known and UNK not in counts:
             once = {word for word, count in counts.items() if count == 1} - {EOS}
             counts = {word: count for word, count in counts.items() if word not in once} | {UNK: len(once)}
-        vocabulary = Vocabulary.from_counts(counts, vocabulary_size)
+        vocabulary = Vocabulary.from_counts(counts, format.vocabulary_size)
     unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
     new = np.array([vocabulary.word_to_id.get(word, unk_id) for word in numbers], "<i4")
     lengths = np.array([0 if word == EOS else len(word.encode()) + 1 for word in numbers])
@@ -75,43 +74,47 @@ def encode_words(
 
 
 def encode_paragraphs(
-    files: SplitFiles,
-    tokenizer: Subwords | None = None,
-    vocabulary_size: int | None = None,
-    keep_lines: bool = False,
-    of_words: bool = False,
-    folder: Path | None = None,
+    files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in subwords or characters, and the tokenizer, as `encode_words` does.
+    """Returns the ids of a corpus' texts in subwords or characters, their tokenizer and `TextCounts`.
 
-    Without a tokenizer one of byte-pair encoding is made from the training text, of as many subwords as suit its size
-    unless `vocabulary_size` says. With `keep_lines` each line is a paragraph; lines `of_words` are read with one space
-    between two of them. Raises DataError too if the tokenizer does not give back the training text.
+    Each text is read once; the training text twice if the tokenizer is made of it, since no piece is known before the
+    last paragraph is counted. With a folder: as `encode_words`.
     """
-
-    def read(split):
-        paragraphs, lines = Paragraphs(keep_lines), iter_lines(files[split])
-        if of_words:
-            lines = (" ".join(line.split()) for line in lines)
-        return paragraphs, paragraphs.read(lines)
-
+    tokenizer = cast(Subwords | None, format.tokenizer)
     if tokenizer is None:
-        size = vocabulary_size or num_subwords(files["train"].size)
-        tokenizer = Subwords.train(read("train")[1], size)
-    tokenizer.check_faithful(itertools.islice(read("train")[1], 100))
+        size = format.vocabulary_size or num_subwords(files["train"].size)
+        tokenizer = Subwords.train(_paragraphs(files["train"], format)[1], size)
     ids, counted = {}, {}
     for split in SPLITS:
-        paragraphs, texts = read(split)
+        paragraphs, texts = _paragraphs(files[split], format)
         counter = _Counter(texts, files[split].path)
-        ids[split] = _collect(tokenizer.encode_paragraphs(counter), _path(folder, split))
+        faithful = _faithful(counter, tokenizer) if split == "train" else counter
+        ids[split] = _collect(tokenizer.encode_paragraphs(faithful), _path(folder, split))
         # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
         unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
         counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes, unknown, paragraphs.joined)
     return ids, tokenizer, counted
 
 
+def _paragraphs(file, format):
+    """Returns the `Paragraphs` of a file, which know in the end how many lines were joined, and an iterator of them."""
+    paragraphs, lines = Paragraphs(bool(format.keep_lines)), iter_lines(file)
+    if format.of_words:
+        lines = (" ".join(line.split()) for line in lines)
+    return paragraphs, paragraphs.read(lines)
+
+
+def _faithful(paragraphs, tokenizer):
+    """Yields paragraphs, of which the tokenizer must give back the first hundred."""
+    for number, paragraph in enumerate(paragraphs):
+        if number < _COMPARED:
+            tokenizer.check_faithful([paragraph])
+        yield paragraph
+
+
 def num_subwords(num_bytes: int) -> int:
-    """Returns the number of subwords that are made of a text: more for a longer one, in which more are frequent."""
+    """Returns the number of subwords of a training text of so many bytes: more for a longer one."""
     return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), _MOST_SUBWORDS)
 
 

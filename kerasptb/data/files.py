@@ -76,6 +76,10 @@ class SplitFile:
         """Returns a file in memory."""
         return cls(path, len(content), functools.partial(io.BytesIO, content))
 
+    def part(self, begin: int, end: int, path: str) -> "SplitFile":
+        """Returns the file's bytes from one place to another."""
+        return SplitFile(path, end - begin, functools.partial(_Part, self, begin, end))
+
     def chunks(self) -> Iterator[bytes]:
         """Yields the content in pieces of some megabytes."""
         with self.open() as file:
@@ -108,11 +112,10 @@ SplitFiles = dict[str, SplitFile]
 
 
 def read_files(path: Path) -> SplitFiles:
-    """Finds the three text files of a folder or an archive, a tar (of any compression) or zip file, by split.
+    """Finds the three text files of a folder, or of a tar (of any compression) or zip file.
 
-    They are `ptb.train.txt` and so on, or `train.txt`; in a folder they may lie in `data` or `simple-examples/data`, in
-    an archive in any folder. Raises DataError for an archive that is damaged or unpacks to more than
-    `MAX_ARCHIVE_BYTES`, and FileNotFoundError without all three.
+    They are `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and `test.txt`; in a
+    folder they may lie in `data` or `simple-examples/data`, in an archive in any folder.
     """
     if path.is_dir():
         selected = choose_names(candidates(path), str(path))
@@ -145,7 +148,7 @@ def check_no_binary(text: str, path: str | Path) -> None:
 
 
 def read_utf8(path: Path, kind: str) -> str:
-    """Returns the content of a file; raises DataError, with the kind that it should be, if it is no file of UTF-8."""
+    """Returns the content of a file, of which `kind` says what it should be."""
     check_regular(path)
     try:
         return path.read_bytes().decode("utf-8")
@@ -160,10 +163,10 @@ def candidates(folder: Path) -> list[str]:
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
-    """Returns the names of a corpus' three files, all in one folder, by split, among those in a folder or archive.
+    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive.
 
     The published names are preferred to the plain ones, then folders called `data` to others, then folders nearer the
-    top. Raises FileNotFoundError if no folder holds all three.
+    top.
     """
     # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
     found = {PurePosixPath(name): name for name in names}
@@ -235,62 +238,90 @@ def _read_tar(path: Path) -> SplitFiles | None:
 
 
 def _files_of_tar(file: IO[bytes], path: Path) -> SplitFiles:
-    members = {}
+    places: dict[str, tuple[int, int]] = {}
     total = 0
-    for member in tar_members(file):
-        # Checked before the member is skipped, because skipping decompresses it.
-        total += member.size
-        check_size(path, total)
-        # Only plain files: a link could name a file outside the archive.
-        if member.is_file and _is_corpus_name(member.name):
-            members[member.name] = member
-    selected = choose_names(members, str(path))
-    # Files are read in the archive's order: a compressed archive is then rewound once, not for every file.
-    names = sorted(selected.values(), key=lambda name: members[name].offset)
-    copies = {}
-    for name in names:
-        file.seek(members[name].offset)
-        copies[name] = _copy(file, members[name].size, f"{path}/{name}")
-    return {split: copies[name] for split, name in selected.items()}
+    with temporary_file() as copy:
+        for member in tar_members(file):
+            # Checked before the member is skipped, because skipping decompresses it.
+            total += member.size
+            check_size(path, total)
+            # Only plain files: a link could name a file outside the archive. All that may be chosen are copied, so that
+            # a compressed archive is unpacked once.
+            if member.is_file and _is_corpus_name(member.name):
+                places[member.name] = _copy(file, member.size, copy, f"{path}/{member.name}")
+        return _chosen(copy, places, path)
 
 
 def _read_zip(path: Path) -> SplitFiles:
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive, temporary_file() as copy:
         # Member names are matched unchanged. A folder's name ends in a slash and so never matches.
         members = {info.filename: info for info in archive.infolist() if _is_corpus_name(info.filename)}
-        selected = choose_names(members, str(path))
+        selected = choose_names(members, str(path)).values()
         # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
-        check_size(path, sum(members[name].file_size for name in selected.values()))
-        copies = {}
-        for split, name in selected.items():
+        check_size(path, sum(members[name].file_size for name in selected))
+        places = {}
+        for name in selected:
             with archive.open(members[name]) as content:
-                copies[split] = _copy(content, members[name].file_size, f"{path}/{name}")
-        return copies
+                places[name] = _copy(content, members[name].file_size, copy, f"{path}/{name}")
+        return _chosen(copy, places, path)
 
 
-def _copy(content: IO[bytes], size: int, path: str) -> SplitFile:
-    """Returns a file with the next bytes of an archive."""
+def _copy(content: IO[bytes], size: int, copy: IO[bytes], path: str) -> tuple[int, int]:
+    """Copies the next bytes of an archive; returns where they begin and end in the copy."""
+    begin = copy.tell()
+    while missing := begin + size - copy.tell():
+        piece = content.read(min(missing, 2**18))
+        if not piece:
+            raise EOFError(f"{path} ends after {copy.tell() - begin:,} of {size:,} bytes")
+        copy.write(piece)
+    return begin, begin + size
+
+
+def _chosen(copy: IO[bytes], places: dict[str, tuple[int, int]], path: Path) -> SplitFiles:
+    """Returns the three texts of a corpus among copies of an archive's members."""
+    selected, whole = choose_names(places, str(path)), file_of(copy, str(path))
+    return {split: whole.part(*places[name], f"{path}/{name}") for split, name in selected.items()}
+
+
+@contextlib.contextmanager
+def temporary_file() -> Iterator[IO[bytes]]:
+    """Yields a file without a name, which is closed if the body fails; else it is the body's, see `file_of`."""
     with contextlib.ExitStack() as at_errors:
-        copy = at_errors.enter_context(tempfile.TemporaryFile())
-        while missing := size - copy.tell():
-            piece = content.read(min(missing, 2**18))
-            if not piece:
-                raise EOFError(f"{path} ends after {copy.tell():,} of {size:,} bytes")
-            copy.write(piece)
+        yield at_errors.enter_context(tempfile.TemporaryFile())
         at_errors.pop_all()
-    return file_of(copy, path)
+
+
+class _Part(io.RawIOBase):
+    """The bytes of a file from one place to another, open for reading."""
+
+    def __init__(self, whole: SplitFile, begin: int, end: int):
+        super().__init__()
+        self._whole = whole  # what it is copied from may be removed with it
+        self._file = whole.open()
+        self._place, self._end = begin, end
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self._file.seek(self._place)  # which another part may have moved
+        piece = self._file.read(min(len(buffer), self._end - self._place))
+        buffer[: len(piece)] = piece
+        self._place += len(piece)
+        return len(piece)
+
+    def close(self):
+        self._file.close()
+        super().close()
 
 
 def file_of(copy: IO[bytes], path: str) -> SplitFile:
-    """Returns what was written to a file without a name, which is closed when nobody holds what is returned.
-
-    Its descriptor can be read anew; its place is its end.
-    """
+    """Returns what was written to a file without a name, which is closed when nobody holds what is returned."""
     size = copy.tell()
     copy.flush()
 
     def reopen():
-        file = os.fdopen(os.dup(copy.fileno()), "rb")
+        file = os.fdopen(os.dup(copy.fileno()), "rb", buffering=0)  # all share one place
         file.seek(0)
         return file
 

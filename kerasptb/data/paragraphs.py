@@ -22,10 +22,7 @@ _LONGEST_LINE = 1 << 22  # characters
 
 
 def iter_lines(file: SplitFile) -> Iterator[str]:
-    r"""Yields the lines of a text in UTF-8, without their ends `\n` or `\r\n`.
-
-    Raises DataError for a file that is not UTF-8 or is binary, and for a line of millions of characters.
-    """
+    r"""Yields the lines of a text in UTF-8, without their ends `\n` or `\r\n`."""
     part = ""
     for text in file.text():
         check_no_binary(text, file.path)

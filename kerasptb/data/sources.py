@@ -1,6 +1,7 @@
 """Where texts come from: PTB from the disk or a download, a folder, an archive, the built-in sample."""
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -14,11 +15,16 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, candidates, read_files
 from kerasptb.data.sample import read_sample
 from kerasptb.data.texts import is_text, read_texts, texts_of
+from kerasptb.data.tokenizer import UNK
 from kerasptb.utils.files import user_cache
+from kerasptb.utils.types import Tokens
 
 logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "KERASPTB_DATA"
+
+# A text is judged by so many bytes, and has a word for unknown ones if that stands once in so many.
+_JUDGED, _UNKNOWN_IN = 1 << 24, 10_000
 
 _LARGEST_OF_PTB = 10_000_000  # bytes; the training text has 5 MB
 
@@ -34,7 +40,18 @@ TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclasses.dataclass(frozen=True)
 class RawCorpus:
-    """Three texts, not yet encoded."""
+    """Three texts, opened and unpacked, not yet encoded.
+
+    Attributes:
+        train: the training text.
+        valid: the validation text.
+        test: the test text.
+        name: "ptb" for the published files, "sample", or the name of the folder or archive.
+        source: where the texts came from, for people to read.
+        is_sample: True for the built-in sample.
+        location: what `find_corpus` takes to read the same texts again, from any working directory.
+        paths: the files that were read; none for the sample.
+    """
 
     train: SplitFile
     valid: SplitFile
@@ -50,6 +67,19 @@ class RawCorpus:
         """The texts by split."""
         return {split: getattr(self, split) for split in SPLITS}
 
+    @functools.cached_property
+    def usual_tokens(self) -> Tokens:
+        """What it is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
+
+        One that comes once in a long text, as in a manual, is no such word.
+        """
+        seen, size = 0, 0
+        for chunk in self.train.chunks():
+            seen, size = seen + chunk.count(UNK.encode()), size + len(chunk)
+            if size >= _JUDGED:
+                break
+        return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
+
     @property
     def place(self) -> dict[str, Any]:
         """The other attributes by name."""
@@ -57,7 +87,7 @@ class RawCorpus:
 
 
 def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
-    """Reads the texts that `data` names, as `load_corpus` describes; a download is kept in `cache_dir`."""
+    """Opens the texts that `data` names, as `load_corpus` describes; a download is kept in the cache folder."""
     if data == "sample":
         return _read_sample()
     if data not in ("auto", "ptb"):
@@ -98,14 +128,14 @@ def default_cache() -> Path:
 
 
 def ptb_cache(cache_dir: Path | None = None) -> Path:
-    """Returns the folder in which a download of PTB is kept."""
+    """Returns the folder in which a download of PTB is kept, in the default cache or another."""
     return (cache_dir or default_cache()) / "ptb"
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     """Returns the path from which PTB would be read without a download, or None.
 
-    It is that in `KERASPTB_DATA`, whatever it holds; else the cache, if it holds the published files undamaged.
+    That is what `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
     """
     named = os.environ.get(DATA_VARIABLE)
     if named:
@@ -138,7 +168,7 @@ def _read_named(data):
 
 
 def read_path(path: Path) -> RawCorpus:
-    """Reads the three texts of a folder or an archive, or cuts those of one text or of a folder of texts."""
+    """Returns the three texts of a folder or an archive, or those cut of one text or of a folder of texts."""
     if is_text(path) and path.is_file():
         return _of_texts([path], str(path.absolute()), _own_name(path))
     named = candidates(path) if path.is_dir() else []

@@ -38,10 +38,9 @@ class StoredTexts:
     def find(
         self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer] | None:
-        """Returns the entry of a text: the description that `add` was given, the ids by split, and the tokenizer.
+        """Returns the description, ids and tokenizer of a text's entry, or None.
 
-        JSON values tell the text and its state, and what its own tokenizer was made with; `vocabulary` is another that
-        it is to have. Returns None if there is none.
+        An entry has the tokenizer that is given, or was made with the same.
         """
         for folder in self.folder.glob("*"):
             try:
@@ -67,11 +66,7 @@ class StoredTexts:
         return tempfile.TemporaryDirectory(dir=self.folder, prefix=".", ignore_cleanup_errors=True)
 
     def add(self, folder, vocabulary, description):
-        """Makes a folder with ids (`new_entry`) an entry, and removes those of the same text in an earlier state.
-
-        The description has "text" and "made_with", as for `find`, "digest" (`digest_of`), and whatever `find` is to
-        return. Returns the ids by split, read-only.
-        """
+        """Makes a folder of `new_entry` an entry, in place of its text's earlier ones; returns the ids, read-only."""
         folder = Path(folder)
         description = {**description, "words": vocabulary.digest}
         vocabulary.save(folder / vocabulary.FILE)

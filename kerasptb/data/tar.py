@@ -75,10 +75,10 @@ def tar_members(file: IO[bytes]) -> Iterator[TarMember]:
                 size = 0
             name = records.get(b"path", name)
             name = header.name if name is None else name.decode("utf-8", "surrogateescape")
+            if size < 0:
+                raise ValueError("a negative size")
             yield TarMember(name, offset, size, header.isreg())
             name, records = None, {}
-        if size < 0:
-            raise ValueError("a negative size")
         offset += -(-size // _BLOCK) * _BLOCK
 
 

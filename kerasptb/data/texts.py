@@ -1,13 +1,11 @@
 """Texts as people have them, one file or several, compressed or not, cut into the three texts of a corpus."""
 
-import contextlib
 import dataclasses
 import functools
 import gzip
 import io
 import itertools
 import lzma
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from kerasptb.data.files import (
     check_regular,
     check_size,
     file_of,
+    temporary_file,
 )
 
 _TEXTS = (".txt", ".md")
@@ -46,7 +45,7 @@ def read_texts(paths: Sequence[Path], name: str) -> SplitFiles:
     """Cuts texts, one after the other, into the first 90 % for training, the next 5 for validation, and the test.
 
     They are cut at the next end of a paragraph: an empty line. If there are too few of them, at the next end of a line,
-    and else at the next space. Raises DataError, with their name, if they are too short.
+    and else at the next space.
     """
     for path in paths:
         check_regular(path)
@@ -56,7 +55,7 @@ def read_texts(paths: Sequence[Path], name: str) -> SplitFiles:
 
 
 def split_file(file: SplitFile) -> SplitFiles:
-    """Cuts a text, which must be able to seek, as `read_texts` does."""
+    """Cuts a text, of which what `open` returns can seek, as `read_texts` does."""
     with file.open() as opened:
         for separator in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
             ends = [
@@ -71,33 +70,9 @@ def split_file(file: SplitFile) -> SplitFiles:
                 f"Received: {file.path}, of {file.size:,} bytes"
             )
     return {
-        split: SplitFile(f"{file.path} (its {split} part)", end - begin, functools.partial(_Part, file, begin, end))
+        split: file.part(begin, end, f"{file.path} (its {split} part)")
         for split, (begin, end) in zip(_CUTS, bounds, strict=True)
     }
-
-
-class _Part(io.RawIOBase):
-    """The bytes of a file from one place to another, open for reading."""
-
-    def __init__(self, whole: SplitFile, begin: int, end: int):
-        super().__init__()
-        self._whole = whole  # what it is copied from may be removed with it
-        self._file = whole.open()
-        self._file.seek(begin)
-        self._left = end - begin
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        piece = self._file.read(min(len(buffer), self._left))
-        buffer[: len(piece)] = piece
-        self._left -= len(piece)
-        return len(piece)
-
-    def close(self):
-        self._file.close()
-        super().close()
 
 
 def _next(file: io.BufferedIOBase | io.RawIOBase, place: int, separator: bytes) -> int:
@@ -127,8 +102,7 @@ def _joined(paths, name):
 
     Each is decoded here, where a file that is no text can still be named.
     """
-    with contextlib.ExitStack() as at_errors:
-        joined = at_errors.enter_context(tempfile.TemporaryFile())
+    with temporary_file() as joined:
         for path in paths:
             unpack = _COMPRESSED.get(path.suffix.lower())
             if joined.tell():
@@ -141,5 +115,4 @@ def _joined(paths, name):
                     joined.write(piece.encode())
                     if unpack:
                         check_size(path, joined.tell() - begin)
-        at_errors.pop_all()
-    return file_of(joined, name)
+        return file_of(joined, name)

@@ -7,21 +7,20 @@ text that is read once or twice is hardly learned by heart, and much dropout slo
     kerasptb train --preset auto --data novel.txt --minutes 30
 """
 
+import dataclasses
+
+from kerasptb.arguments import SHAPE
 from kerasptb.presets import small
 
-MODEL = small.MODEL
-EPOCHS = small.EPOCHS
-MINUTES = 30.0
-PRECISION = "bfloat16"
+_SMALL = small.RECIPE.model
+_MINUTES = 30.0
 # The rate of `small` undoes in the first readings what the weights of another run know: docs/own-text.md has figures.
-STARTED = {"learning_rate": 0.001}
-training = small.training
-
+_STARTED_RATE = 0.001
 # As often the text is read with the whole of `small`'s rates and penalties; before that, with a share of them. On An
 # Anarchist FAQ (benchmarks/texts.py), read twice in 5 minutes: bits a byte of valid 1.417 with all, 1.379 with 0.4 of
 # them, 1.408 with none.
 _WHOLE, _LEAST = 20, 0.3
-_RATES = [name for name in MODEL if name.endswith(("_dropout", "_regularization")) and name != "variational_dropout"]
+_RATES = [name for name in _SMALL if name.endswith(("_dropout", "_regularization")) and name != "variational_dropout"]
 # docs/own-text.md has figures, of `benchmarks.english starts`: from English 6 passes are best for 100,000 and 157,000
 # words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on PTB.
 _SHORT = 300_000  # tokens
@@ -32,39 +31,56 @@ _WIDTHS, _MOST_COUNTED = ((16_000_000, 400), (32_000_000, 512)), 28
 _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows
 
 
-def sized(num_tokens, num_steps, rows=MODEL["batch_size"]):
-    """Returns the model's arguments for a training text of so many tokens in rows of so many, a dict."""
-    while rows > 1 and num_tokens < _STEPS * rows * num_steps:
+def recipe(facts):
+    """Returns the recipe for a text and the minutes that there are."""
+    sized, layers, rates = suited(small.RECIPE, facts), _layers(facts), _rates(facts.passes)
+    of_short, of_longer = _MOST_STARTED if facts.started else _MOST_PASSES
+    settings = {"learning_rate": _STARTED_RATE} if facts.started else {}
+    return dataclasses.replace(
+        sized,
+        model={**_SMALL, **layers},
+        fitted={**sized.fitted, **rates},
+        settings=settings,
+        minutes=_MINUTES,
+        most_passes=of_short if facts.num_tokens < _SHORT else of_longer,
+        reasons={
+            **sized.reasons,
+            **dict.fromkeys(layers, f"smaller ones would read the text {_times(facts.room)} in the minutes"),
+            **dict.fromkeys(rates, f"the text is read {_times(facts.passes)}"),
+            **dict.fromkeys(settings, "more would undo what the first weights know"),
+        },
+    )
+
+
+def suited(recipe, facts):
+    """Returns a recipe in the rows that the text is long enough for, and in bfloat16 where that is native."""
+    rows, steps = recipe.model["batch_size"], facts.given.get("num_steps", recipe.model["num_steps"])
+    while rows > 1 and facts.num_tokens < _STEPS * rows * steps:
         rows //= 2
-    return {"batch_size": rows}
+    reasons = {"precision": "this processor multiplies it"} if facts.bfloat16 else {}
+    if rows < recipe.model["batch_size"]:
+        reasons["batch_size"] = f"the text has {facts.num_tokens:,} tokens"
+    precision = "bfloat16" if facts.bfloat16 else None
+    return dataclasses.replace(recipe, fitted={"batch_size": rows}, precision=precision, reasons=reasons)
 
 
-def grown(num_tokens, passes):
-    """Returns the model's arguments where the layers of `MODEL` would read a text so often in the minutes, a dict.
+def _times(number):
+    """Returns a number of readings as it is said; `None` for `None`."""
+    return None if number is None else "once" if number == 1 else f"{round(number, 1):g} times"
 
-    Larger layers read fewer tokens, and each teaches them more.
 
-    Args:
-        num_tokens: length of the training text.
-        passes: so often, a float.
-    """
-    read = num_tokens * min(passes, _MOST_COUNTED)
+def _layers(facts):
+    """Returns larger layers, a dict, if there is room: they read fewer tokens, and each teaches them more."""
+    if facts.room is None or facts.taught or set(SHAPE) & set(facts.given):
+        return {}
+    read = facts.num_tokens * min(facts.room, _MOST_COUNTED)
     width = max((width for least, width in _WIDTHS if read >= least), default=None)
     return {} if width is None else {"embedding_size": width, "units": (width, width)}
 
 
-def most_passes(num_tokens, started):
-    """Returns how often a training text of so many tokens is read at most.
-
-    Args:
-        num_tokens: its length.
-        started: whether the model begins with the weights of a run.
-    """
-    of_short, of_longer = _MOST_STARTED if started else _MOST_PASSES
-    return of_short if num_tokens < _SHORT else of_longer
-
-
-def fitted(passes):
-    """Returns the model's arguments where the text is read so often, a dict."""
+def _rates(passes):
+    """Returns the regularisation of a text that is read so often, a dict."""
+    if passes is None:
+        return {}
     share = min(_LEAST + (1 - _LEAST) * passes / _WHOLE, 1.0)
-    return {name: round(MODEL[name] * share, 3) for name in _RATES}
+    return {name: round(_SMALL[name] * share, 3) for name in _RATES}

@@ -16,28 +16,33 @@ the weight decay 1.2e-6 is 1.2e-6 · 70. What differs:
 
 from kerasptb.callbacks import AveragedWeights
 from kerasptb.optimizers import ClippedSGD
-
-MODEL = {
-    "embedding_size": 400,
-    "units": (1150, 1150, 400),
-    "batch_size": 20,
-    "num_steps": 70,
-    "init_scale": 0.04,
-    "tie_embeddings": True,
-    "variational_dropout": True,
-    "word_dropout": 0.1,
-    "input_dropout": 0.4,
-    "hidden_dropout": 0.25,
-    "output_dropout": 0.4,
-    "recurrent_kernel_dropout": 0.5,
-    "activation_regularization": 2.0,
-    "temporal_activation_regularization": 1.0,
-}
-BATCHES = {"jitter": True}
-EPOCHS = 500
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=30 / 70, weight_decay=1.2e-6 * 70, global_clipnorm=0.25 * 70, patience=5):
     """Returns the optimizer and the callbacks."""
     optimizer = ClippedSGD(learning_rate, global_clipnorm, weight_decay=weight_decay, polyak_averaging=True)
     return optimizer, [AveragedWeights(patience)]
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 400,
+        "units": (1150, 1150, 400),
+        "batch_size": 20,
+        "num_steps": 70,
+        "init_scale": 0.04,
+        "tie_embeddings": True,
+        "variational_dropout": True,
+        "word_dropout": 0.1,
+        "input_dropout": 0.4,
+        "hidden_dropout": 0.25,
+        "output_dropout": 0.4,
+        "recurrent_kernel_dropout": 0.5,
+        "activation_regularization": 2.0,
+        "temporal_activation_regularization": 1.0,
+    },
+    optimization=training,
+    epochs=500,
+    batches={"jitter": True},
+)

@@ -9,12 +9,17 @@ all of one length.
 
 from kerasptb.optimizers import ClippedAdamW, OneCycle
 from kerasptb.presets import awd_lstm
-
-MODEL = {**awd_lstm.MODEL, "batch_size": 40, "num_steps": 35}
-EPOCHS = 60
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=0.003, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0):
     """Returns the optimizer and the callbacks."""
     rate = OneCycle(learning_rate, total_steps, warmup_fraction)
     return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
+
+
+RECIPE = Recipe(
+    model={**awd_lstm.RECIPE.model, "batch_size": 40, "num_steps": 35},
+    optimization=training,
+    epochs=60,
+)

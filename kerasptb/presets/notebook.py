@@ -8,20 +8,25 @@ Regularization", in the form that notebooks made popular: an embedding of 200, L
 
 from kerasptb.callbacks import LearningRateDecay
 from kerasptb.optimizers import ClippedSGD
-
-MODEL = {
-    "embedding_size": 200,
-    "units": (256, 128),
-    "batch_size": 60,
-    "num_steps": 20,
-    "keep_prob": 1.0,
-    "init_scale": 0.1,
-    "tie_embeddings": False,
-}
-EPOCHS = 15
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=1.0, constant_epochs=5, decay=0.5, global_clipnorm=5.0):
     """Returns the optimizer and the callbacks."""
     decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
     return ClippedSGD(learning_rate, global_clipnorm), [decayed]
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 200,
+        "units": (256, 128),
+        "batch_size": 60,
+        "num_steps": 20,
+        "keep_prob": 1.0,
+        "init_scale": 0.1,
+        "tie_embeddings": False,
+    },
+    optimization=training,
+    epochs=15,
+)

@@ -6,19 +6,22 @@ Trained as `small`, with less dropout, since it has less to forget.
     kerasptb train --preset phone --precision bfloat16
 """
 
+import dataclasses
+
 from kerasptb.presets import small
 
-MODEL = {
-    **small.MODEL,
-    "embedding_size": 96,
-    "units": (192, 96),
-    "word_dropout": 0.0,
-    "input_dropout": 0.1,
-    "hidden_dropout": 0.1,
-    "output_dropout": 0.15,
-    "recurrent_kernel_dropout": 0.1,
-    "activation_regularization": 0.5,
-    "temporal_activation_regularization": 0.5,
-}
-EPOCHS = 60
-training = small.training
+RECIPE = dataclasses.replace(
+    small.RECIPE,
+    model={
+        **small.RECIPE.model,
+        "embedding_size": 96,
+        "units": (192, 96),
+        "word_dropout": 0.0,
+        "input_dropout": 0.1,
+        "hidden_dropout": 0.1,
+        "output_dropout": 0.15,
+        "recurrent_kernel_dropout": 0.1,
+        "activation_regularization": 0.5,
+        "temporal_activation_regularization": 0.5,
+    },
+)

@@ -7,20 +7,25 @@ text take another recipe.
 """
 
 from kerasptb.optimizers import ClippedAdamW, OneCycle
-
-MODEL = {
-    "embedding_size": 200,
-    "units": (200,),
-    "batch_size": 10,
-    "num_steps": 20,
-    "keep_prob": 0.5,
-    "init_scale": 0.1,
-    "tie_embeddings": True,
-}
-EPOCHS = 12
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=0.02, weight_decay=0.01, warmup_fraction=0.25, global_clipnorm=1.0):
     """Returns the optimizer and the callbacks."""
     rate = OneCycle(learning_rate, total_steps, warmup_fraction)
     return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 200,
+        "units": (200,),
+        "batch_size": 10,
+        "num_steps": 20,
+        "keep_prob": 0.5,
+        "init_scale": 0.1,
+        "tie_embeddings": True,
+    },
+    optimization=training,
+    epochs=12,
+)

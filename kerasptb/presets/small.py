@@ -7,27 +7,32 @@ Models"), weaker, as a small model needs it, with AdamW and one cycle of the lea
 """
 
 from kerasptb.optimizers import ClippedAdamW, OneCycle
-
-MODEL = {
-    "embedding_size": 256,
-    "units": (256, 256),
-    "batch_size": 32,
-    "num_steps": 35,
-    "init_scale": 0.05,
-    "tie_embeddings": True,
-    "variational_dropout": True,
-    "word_dropout": 0.05,
-    "input_dropout": 0.25,
-    "hidden_dropout": 0.2,
-    "output_dropout": 0.35,
-    "recurrent_kernel_dropout": 0.2,
-    "activation_regularization": 1.0,
-    "temporal_activation_regularization": 1.0,
-}
-EPOCHS = 60
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=0.005, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0):
     """Returns the optimizer and the callbacks."""
     rate = OneCycle(learning_rate, total_steps, warmup_fraction)
     return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 256,
+        "units": (256, 256),
+        "batch_size": 32,
+        "num_steps": 35,
+        "init_scale": 0.05,
+        "tie_embeddings": True,
+        "variational_dropout": True,
+        "word_dropout": 0.05,
+        "input_dropout": 0.25,
+        "hidden_dropout": 0.2,
+        "output_dropout": 0.35,
+        "recurrent_kernel_dropout": 0.2,
+        "activation_regularization": 1.0,
+        "temporal_activation_regularization": 1.0,
+    },
+    optimization=training,
+    epochs=60,
+)

@@ -10,20 +10,25 @@ for the embedding and Glorot's range for the layers.
 
 from kerasptb.callbacks import ReduceLROnPlateau
 from kerasptb.optimizers import ClippedSGD
-
-MODEL = {
-    "embedding_size": 650,
-    "units": (650, 650),
-    "batch_size": 32,
-    "num_steps": 35,
-    "keep_prob": 0.5,
-    "init_scale": 0.05,
-    "tie_embeddings": True,
-}
-EPOCHS = 40
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=1.0, decay=0.25, patience=1, global_clipnorm=0.2 * 35):
     """Returns the optimizer and the callbacks."""
     lowered = ReduceLROnPlateau(factor=decay, patience=patience)
     return ClippedSGD(learning_rate, global_clipnorm), [lowered]
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 650,
+        "units": (650, 650),
+        "batch_size": 32,
+        "num_steps": 35,
+        "keep_prob": 0.5,
+        "init_scale": 0.05,
+        "tie_embeddings": True,
+    },
+    optimization=training,
+    epochs=40,
+)

@@ -7,20 +7,25 @@
 
 from kerasptb.callbacks import LearningRateDecay
 from kerasptb.optimizers import ClippedSGD
-
-MODEL = {
-    "embedding_size": 288,
-    "units": (288,),
-    "batch_size": 20,
-    "num_steps": 30,
-    "keep_prob": 0.6,
-    "init_scale": 0.0427641,
-    "tie_embeddings": True,
-}
-EPOCHS = 15
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=1.00043, constant_epochs=8, decay=0.4, global_clipnorm=3.81239):
     """Returns the optimizer and the callbacks."""
     decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
     return ClippedSGD(learning_rate, global_clipnorm), [decayed]
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 288,
+        "units": (288,),
+        "batch_size": 20,
+        "num_steps": 30,
+        "keep_prob": 0.6,
+        "init_scale": 0.0427641,
+        "tie_embeddings": True,
+    },
+    optimization=training,
+    epochs=15,
+)

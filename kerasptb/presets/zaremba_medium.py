@@ -9,20 +9,25 @@ gradients clipped at 5.
 
 from kerasptb.callbacks import LearningRateDecay
 from kerasptb.optimizers import ClippedSGD
-
-MODEL = {
-    "embedding_size": 650,
-    "units": (650, 650),
-    "batch_size": 20,
-    "num_steps": 35,
-    "keep_prob": 0.5,
-    "init_scale": 0.05,
-    "tie_embeddings": False,
-}
-EPOCHS = 39
+from kerasptb.presets.recipe import Recipe
 
 
 def training(total_steps, learning_rate=1.0, constant_epochs=6, decay=1 / 1.2, global_clipnorm=5.0):
     """Returns the optimizer and the callbacks."""
     decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
     return ClippedSGD(learning_rate, global_clipnorm), [decayed]
+
+
+RECIPE = Recipe(
+    model={
+        "embedding_size": 650,
+        "units": (650, 650),
+        "batch_size": 20,
+        "num_steps": 35,
+        "keep_prob": 0.5,
+        "init_scale": 0.05,
+        "tie_embeddings": False,
+    },
+    optimization=training,
+    epochs=39,
+)

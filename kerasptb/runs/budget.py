@@ -6,13 +6,10 @@ import time
 
 import keras
 
-from kerasptb.arguments import ModelArguments, with_changes
 from kerasptb.data.batching import count_batches
 from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
-from kerasptb.runs.fitting import compile_model, freeze
-from kerasptb.runs.recipe import make_batches
-from kerasptb.runs.start import OF_SHAPE
+from kerasptb.runs.fitting import compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
 _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
@@ -65,54 +62,44 @@ class _Stopwatch(keras.callbacks.Callback):
         self.model.stop_training = now - self._first >= _SECONDS or self._calls >= _MOST_CALLS
 
 
-def plan_training(corpus, settings, named, deadline, callbacks=()):
-    """Returns the settings of a new training with what is chosen by its text and its minutes, and a line on that.
+def fit_training(corpus, settings_by, facts, deadline=None, callbacks=()):
+    """Returns the settings of a new training, with what goes by how often its text is read.
 
-    Args:
-        corpus: the `Corpus`.
-        settings: the `RunSettings`.
-        named: dict of the model's arguments that are not to be chosen.
-        deadline: when it is to end, in seconds of `time.monotonic`; `None` if it has a number of epochs.
-        callbacks: those that the training has besides the recipe's.
-
-    Returns:
-        settings: the `RunSettings`.
-        choice: the line; "" if nothing was chosen.
-
-    Raises:
-        ValueError: for a deadline, if the recipe goes by epochs.
+    `settings_by` gives the `RunSettings` that follow from `Facts`; minutes are filled up to the deadline, in seconds of
+    `time.monotonic`, which a recipe that goes by epochs refuses.
     """
-    recipe, choice = get_preset(settings.training.preset), ""
+    settings, reasons = settings_by(facts), {}
     if deadline is not None:
-        if recipe.training(steps_per_epoch=1)[1]:
-            raise ValueError(
-                "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
-                f"Received: minutes={settings.training.minutes:g} with preset={settings.training.preset!r}, which "
-                "counts epochs"
-            )
-        speed = time_training(corpus, settings, callbacks)
-        most = recipe.most_passes(len(corpus.train), started=settings.training.start_from is not None)
-        most = math.inf if settings.batches.steps_per_epoch is not None else most  # epochs read a part of the text
-        layers = larger_layers(settings, corpus, named, speed, deadline - time.monotonic(), most)
-        if layers:
-            model = ModelArguments(**with_changes(settings.model.as_dict(), layers))
-            settings = dataclasses.replace(settings, model=model)
-            speed = time_training(corpus, settings, callbacks)
-        settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
-        choice = describe_choice(settings, speed, most, layers)
+        settings, facts, reasons = _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks)
     passes = settings.training.epochs / settings.batches.parts
-    model = ModelArguments(**with_changes({**settings.model.as_dict(), **recipe.fitted(passes)}, named))
-    return dataclasses.replace(settings, model=model), choice
+    fitted = settings_by(dataclasses.replace(facts, passes=passes))
+    return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons})
+
+
+def _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks):
+    """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
+    recipe, model = get_preset(settings.training.preset, facts), settings.model
+    if recipe.training(steps_per_epoch=1)[1]:
+        raise ValueError(
+            "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
+            f"Received: minutes={settings.training.minutes:g} with preset={settings.training.preset!r}, which counts "
+            "epochs"
+        )
+    # Epochs that are cut short read a part of the text.
+    most = recipe.most_passes if settings.batches.steps_per_epoch is None else math.inf
+    speed = time_training(corpus, settings, callbacks)
+    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
+    room = min((deadline - time.monotonic()) / (steps * speed.step), most)
+    facts = dataclasses.replace(facts, room=room)
+    settings = settings_by(facts)
+    if settings.model != model:
+        speed = time_training(corpus, settings, callbacks)
+    settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
+    return settings, facts, why_so_long(settings, speed, most)
 
 
 def time_training(corpus, settings, callbacks=()):
-    """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away.
-
-    Args:
-        corpus: a `Corpus`.
-        settings: the `RunSettings`. Their number of epochs plays no part.
-        callbacks: those that the training has besides; they are not called.
-    """
+    """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away."""
     stopwatch = _Stopwatch()
     model = LanguageModel(**settings.model.as_dict())
     freeze(model, settings.training.freeze)
@@ -127,35 +114,10 @@ def time_training(corpus, settings, callbacks=()):
     return Speed(stopwatch.step, validation, stopwatch.begin)
 
 
-def larger_layers(settings, corpus, named, speed, seconds, most=math.inf):
-    """Returns the model's arguments for larger layers, a dict; empty if the recipe's are best, or not free to choose.
-
-    Args:
-        settings: the `RunSettings`.
-        corpus: the `Corpus`.
-        named: dict of the model's arguments that are not to be chosen.
-        speed: the `Speed`, with the recipe's layers.
-        seconds: that are left.
-        most: the most passes over the text.
-    """
-    training, model = settings.training, settings.model
-    if set(OF_SHAPE) & set(named) or training.start_from is not None or training.teacher is not None:
-        return {}
-    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
-    return get_preset(training.preset).grown(len(corpus.train), min(seconds / (steps * speed.step), most))
-
-
 def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     """Returns the settings with the epochs, and parts of the text, that take some seconds with what follows them.
 
     They take fewer if the text is short, and the most passes over it are done before.
-
-    Args:
-        settings: the `RunSettings`.
-        corpus: the `Corpus`.
-        speed: the `Speed`.
-        seconds: that are left.
-        most: the most passes over the text.
     """
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
@@ -176,21 +138,9 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     )
 
 
-def describe_choice(settings, speed, most=math.inf, layers=()):
-    """Returns a line on what was chosen, and why.
-
-    Args:
-        settings: the `RunSettings`, with what was chosen.
-        speed: the `Speed`.
-        most: the most passes over the text.
-        layers: dict of the sizes that were chosen, if any.
-    """
-    training, batches = settings.training, settings.batches
-    text = "the text" if batches.parts == 1 else f"a part of the text, of {batches.parts}"
-    if batches.steps_per_epoch is not None:
-        text = f"{batches.steps_per_epoch} batches"
-    why = f"a step takes {1e3 * speed.step:.1f} ms"
-    if training.epochs > most * batches.parts - 0.5:
-        why += f" and it is read {most:g} times at most"
-    sizes = f"layers of {' and '.join(map(str, settings.model.units))}, " if layers else ""
-    return f"Minutes: {training.minutes:g}, for {sizes}{training.epochs} epochs of {text}, since {why}"
+def why_so_long(settings, speed, most=math.inf):
+    """Returns why a training has its epochs and parts of the text, a dict."""
+    minutes = f"{settings.training.minutes:g} minutes at {1e3 * speed.step:.1f} ms a step"
+    is_short = settings.training.epochs > most * settings.batches.parts - 0.5
+    so_often = f"the text is read {most:g} times at most, for which {minutes} are enough"
+    return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")

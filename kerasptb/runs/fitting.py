@@ -1,11 +1,14 @@
-"""How a run's model is compiled for its training."""
+"""What a run's settings stand for: its batches, and its model compiled with optimizer, callbacks and teacher."""
 
 import math
 
 import keras
 
+from kerasptb.callbacks import EarlyStopping
+from kerasptb.data import make_dataset
 from kerasptb.ops import platform as platforms
-from kerasptb.runs.recipe import make_trainer
+from kerasptb.optimizers import with_optimizer
+from kerasptb.presets import get_preset
 from kerasptb.runs.teacher import load_teacher
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
@@ -20,18 +23,12 @@ _FLOP_PER_EXECUTION = 5e11
 def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
     """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe.
 
-    Args:
-        model: the `LanguageModel`.
-        settings: the `RunSettings`.
-        steps_per_epoch: number of batches of an epoch.
-        callbacks: those that the training has besides.
-        done: number of batches of the epoch that are done: a resumed training begins a call of the step function where
-            the checkpoint lies.
+    A training that is resumed after some batches of an epoch begins a call of the step function where these end.
     """
     teacher = load_teacher(settings.training, model)
     if teacher is not None:
         model.distill(teacher, settings.training.teacher_weight)
-    optimizer, of_recipe = make_trainer(settings, steps_per_epoch)
+    optimizer, of_recipe = _make_trainer(settings, steps_per_epoch)
     steps_per_execution = math.gcd(_steps_per_execution(model, teacher, callbacks), done)
     model.compile(optimizer, steps_per_execution=steps_per_execution)
     if settings.batches.jitter:
@@ -41,19 +38,33 @@ def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
 
 
 def freeze(model, names):
-    """Lets the weights of layers stay as they are.
-
-    Args:
-        model: the `LanguageModel`.
-        names: of the layers; `None` for none.
-
-    Raises:
-        ValueError: there is no such layer, or it has no weights.
-    """
+    """Lets the weights of layers stay as they are; raises a ValueError for a layer that has none."""
     for name in names or ():
         if name not in (known := [layer.name for layer in model.layers if layer.weights]):
             raise ValueError(f"Expected layers to freeze among {known}. Received: {name!r}")
         model.get_layer(name).trainable = False
+
+
+def make_batches(corpus, settings, epoch=0):
+    """Returns the batches of training, from an epoch on, and those of validation."""
+    model, batches = settings.model, settings.batches
+    size = model.batch_size, model.num_steps
+    passes = {"jitter": batches.jitter, "parts": batches.parts, "seed": model.seed, "epoch": epoch}
+    training = make_dataset(corpus.train, *size, **passes)
+    if batches.steps_per_epoch is not None:
+        training = training.take(batches.steps_per_epoch)
+    return training, make_dataset(corpus.valid, *size)
+
+
+def _make_trainer(settings, steps_per_epoch):
+    """Returns the optimizer and the callbacks of a training."""
+    training = settings.training
+    optimizer, callbacks = get_preset(training.preset).training(steps_per_epoch, training.epochs, **settings.recipe)
+    if training.optimizer is not None:
+        optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
+    if training.early_stopping is not None:
+        callbacks = [*callbacks, EarlyStopping(training.early_stopping)]
+    return optimizer, callbacks
 
 
 def _steps_per_execution(model, teacher, callbacks):

@@ -1,97 +1,35 @@
-"""What a run's settings stand for: its recipe, optimizer, callbacks and batches."""
+"""What goes by the recipe, the text and the machine, in a training and in a search."""
 
-from kerasptb.arguments import BatchArguments, TrainingArguments, with_changes
-from kerasptb.callbacks import EarlyStopping
-from kerasptb.data import Corpus, DataError, make_dataset
+import keras
+
+from kerasptb.data import Corpus, DataError
 from kerasptb.data.batching import count_batches
 from kerasptb.ops.plan import default_precision
 from kerasptb.ops.platform import why_not_native
-from kerasptb.optimizers import decay_of, rate_of, with_optimizer
 from kerasptb.presets import get_preset
 
-# What a model that takes a run's weights does not take of it: they are the text's, the machine's, or drawn.
-_NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "name")
+
+def format_by_preset(text, format, preset):
+    """Returns how a text is read: in the tokens of a recipe, where one is named and nothing else says them."""
+    if preset is None or isinstance(text, Corpus):
+        return format
+    return format.or_tokens(get_preset(preset).tokens)
 
 
-def with_tokens(preset, data, reading):
-    """Returns the arguments of `load_corpus` with what a recipe cuts a text into, where nothing says it, a dict.
-
-    Args:
-        preset: name of the recipe, or `None`.
-        data: the text, as `load_corpus` takes it.
-        reading: dict of the arguments that are named.
-    """
-    tokens = None if preset is None else get_preset(preset).tokens
-    said = isinstance(data, Corpus) or {"tokens", "vocabulary", "vocabulary_size"} & set(reading)
-    return reading if tokens is None or said else {**reading, "tokens": tokens}
+def usual_preset(corpus):
+    """Returns the recipe of a text for which none is named."""
+    return "notebook" if corpus.vocabulary.kind == "words" else "auto"
 
 
-def settings_of_recipe(preset, asked, num_tokens, source=None, workers=1):
-    """Returns the settings of a new training: the recipe's, with what is asked for in their place.
-
-    Args:
-        preset: name of the recipe.
-        asked: the result of `asked_settings`.
-        num_tokens: of the training text, by which a recipe may choose.
-        source: the `Run` whose weights the model begins with, and whose sizes and regularisation it has; or `None`.
-        workers: number of processes that train together.
-
-    Returns:
-        Dict of the model's arguments, `BatchArguments`, `TrainingArguments`, and the dict of the recipe's settings.
-
-    Raises:
-        ValueError: if the recipe does not have such a setting.
-    """
-    recipe = get_preset(preset)
-    model = recipe.model_arguments()
-    if source is not None:
-        arguments = source.settings.model.as_dict()
-        model = with_changes(model, {name: value for name, value in arguments.items() if name not in _NOT_INHERITED})
-    model |= recipe.sized(num_tokens, asked["model"].get("num_steps", model["num_steps"]))
-    model = with_changes(model, asked["model"])
-    batches = BatchArguments(**{**recipe.batch_arguments(), **asked["batches"]})
-    named = asked["training"]
-    # Several processes are not timed.
-    minutes = {"minutes": recipe.minutes} if "epochs" not in named and workers == 1 else {}
-    training = TrainingArguments(**{"epochs": recipe.epochs, **minutes, **named, "preset": preset})
-    of_recipe = recipe.training_arguments() | ({} if source is None else recipe.started)
-    if unknown := sorted(set(asked["recipe"]) - set(of_recipe)):
-        raise ValueError(f"Expected training arguments among {sorted(of_recipe)}. Received: {unknown}")
-    if training.optimizer is not None:
-        of_recipe["learning_rate"] = rate_of(training.optimizer)
-        if "weight_decay" in of_recipe:
-            of_recipe["weight_decay"] = decay_of(training.optimizer)
-    return model, batches, training, {**of_recipe, **asked["recipe"]}
+def has_bfloat16(backend="auto", dtype=None):
+    """Returns whether a model has native kernels for bfloat16 here, of a backend and a dtype policy."""
+    is_plain = keras.dtype_policies.get(dtype).name == "float32"
+    return backend in ("auto", "native") and is_plain and why_not_native("bfloat16") is None
 
 
-def precision_of(preset, backend, policy):
-    """Returns the precision of a new training that names none.
-
-    Args:
-        preset: name of the recipe.
-        backend: of the model.
-        policy: its dtype policy.
-    """
-    wish = get_preset(preset).precision
-    if wish and backend in ("auto", "native") and policy.name == "float32" and why_not_native(wish) is None:
-        return wish
-    return default_precision(backend, policy)
-
-
-def make_trainer(settings, steps_per_epoch):
-    """Returns the optimizer and the callbacks of a training.
-
-    Args:
-        settings: the `RunSettings`.
-        steps_per_epoch: number of batches of an epoch.
-    """
-    training = settings.training
-    optimizer, callbacks = get_preset(training.preset).training(steps_per_epoch, training.epochs, **settings.recipe)
-    if training.optimizer is not None:
-        optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
-    if training.early_stopping is not None:
-        callbacks = [*callbacks, EarlyStopping(training.early_stopping)]
-    return optimizer, callbacks
+def precision_of(recipe, backend="auto", dtype=None):
+    """Returns the precision of a new training that names none, of a backend and a dtype policy."""
+    return recipe.precision or default_precision(backend, keras.dtype_policies.get(dtype))
 
 
 def check_texts(corpus, batch_size, num_steps):
@@ -103,20 +41,3 @@ def check_texts(corpus, batch_size, num_steps):
             raise DataError(str(error).replace("The text", f"The {name} text", 1)) from None
     if len(corpus.test) < 2:
         raise DataError(f"Expected a test text of at least two words. Received: {len(corpus.test)}")
-
-
-def make_batches(corpus, settings, epoch=0):
-    """Returns the batches of training, from this epoch on, and those of validation.
-
-    Args:
-        corpus: a `Corpus`.
-        settings: the `RunSettings`.
-        epoch: number of epochs that are done.
-    """
-    model, batches = settings.model, settings.batches
-    size = model.batch_size, model.num_steps
-    passes = {"jitter": batches.jitter, "parts": batches.parts, "seed": model.seed, "epoch": epoch}
-    training = make_dataset(corpus.train, *size, **passes)
-    if batches.steps_per_epoch is not None:
-        training = training.take(batches.steps_per_epoch)
-    return training, make_dataset(corpus.valid, *size)

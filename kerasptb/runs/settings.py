@@ -5,49 +5,52 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from kerasptb.arguments import (
-    RECIPE_ARGUMENTS,
+    Arguments,
     BatchArguments,
     ModelArguments,
-    TextRecord,
+    RecipeArguments,
     TrainingArguments,
     as_json,
     read_part,
     shortened,
     with_changes,
 )
+from kerasptb.data import Tokenizer
 from kerasptb.data.sources import is_there
 from kerasptb.runs.damage import RunError
+from kerasptb.runs.request import Request
+from kerasptb.runs.text import TextRecord
 from kerasptb.utils.files import check_regular
 
 CONFIG = "config.json"
 NO_START = "none"  # as what a training begins with: nothing, whatever the text
 
 # The parts that a training is asked for, and their arguments.
-PARTS = {
-    "model": ModelArguments.fields(),
-    "batches": BatchArguments.fields(),
-    "training": TrainingArguments.fields(),
-    "recipe": RECIPE_ARGUMENTS,
+PARTS: dict[str, type[Arguments]] = {
+    "model": ModelArguments,
+    "batches": BatchArguments,
+    "training": TrainingArguments,
+    "recipe": RecipeArguments,
 }
-_OF_CONFIG = (*PARTS, "data", "versions")
+_OF_CONFIG = (*PARTS, "data", "versions", "reasons")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """The settings of a run.
+    """The settings of a run: what was planned for it.
 
     Attributes:
         model: arguments of `LanguageModel`.
         batches: how the training text becomes batches.
         training: what any training has.
-        recipe: dict of the settings of the preset's own training, see `Preset.training_arguments`.
+        recipe: dict of the settings of the preset's own training, see `Recipe.training_arguments`.
         data: the text.
         versions: dict of what the run began with: the packages' versions, and the "processors".
+        reasons: dict of why what was chosen is what it is, by the names of settings; what follows "since".
     """
 
     model: ModelArguments
@@ -56,6 +59,7 @@ class RunSettings:
     recipe: dict[str, Any]
     data: TextRecord
     versions: dict[str, str]
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
@@ -65,16 +69,14 @@ class RunSettings:
             ValueError: for an unknown key, one that is missing, or a value that its field does not take.
         """
         config = _with_known_parts(config)
-        versions = config.get("versions", {})
-        if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
-            raise ValueError(f"`versions` must be names with texts. Received: versions={shortened(versions)}")
         return cls(
             ModelArguments.from_config(config.get("model", {}), "model"),
             BatchArguments.from_config(config.get("batches", {}), "batches"),
             TrainingArguments.from_config(config.get("training", {}), "training"),
-            read_part(RECIPE_ARGUMENTS, config.get("recipe", {}), "recipe"),
+            read_part(RecipeArguments.fields(), config.get("recipe", {}), "recipe"),
             TextRecord.from_config(config.get("data", {}), "data"),
-            versions,
+            _texts(config, "versions"),
+            _texts(config, "reasons"),
         )
 
     def to_config(self) -> dict[str, Any]:
@@ -82,45 +84,35 @@ class RunSettings:
         parts = {name: getattr(self, name) for name in _OF_CONFIG}
         return {name: dict(part) if isinstance(part, dict) else part.to_config() for name, part in parts.items()}
 
-    def check_asked(self, asked: Mapping[str, Mapping[str, Any]]) -> None:
+    @property
+    def choices(self) -> list[str]:
+        """What was chosen and why: a line for each reason."""
+        parts = self.to_config()
+        values = {name: value for part in ("data", *PARTS) for name, value in parts[part].items()}
+        lines = []
+        for reason in dict.fromkeys(self.reasons.values()):
+            chosen = [f"{name} {values[name]}" for name, why in self.reasons.items() if why == reason]
+            lines.append(f"{', '.join(chosen)}, since {reason}")
+        return lines
+
+    def check_asked(self, request: Request, tokenizer: Tokenizer) -> None:
         """Raises ValueError if what is asked of a resumed training contradicts these settings.
 
         Args:
-            asked: the result of `asked_settings`.
+            request: what is asked for.
+            tokenizer: that of the run.
         """
-        for part, values in asked.items():
-            recorded = getattr(self, part)
-            for name, value in values.items():
+        for part, arguments in PARTS.items():
+            recorded, fields = getattr(self, part), arguments.fields()
+            for name, value in getattr(request, part).items():
                 kept = recorded.get(name) if isinstance(recorded, dict) else getattr(recorded, name)
                 asks = None if name == "start_from" and value == NO_START else value
-                if kept != asks and PARTS[part][name].fixed:
+                if kept != asks and fields[name].fixed:
                     raise ValueError(f"{name}={as_json(kept)!r}. Received: {name}={as_json(value)!r}")
-
-
-def asked_settings(values: Mapping[str, Any], further: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict]:
-    """Returns the settings that a training is asked for, in canonical form: a dict for each of `PARTS`.
-
-    Args:
-        values: by name, `None` for those that are not named.
-        further: by part, dicts of more of them.
-
-    Raises:
-        ValueError: for a name that no field has, one that is named twice, or a value that its field does not take.
-    """
-    asked: dict[str, dict] = {}
-    for part, fields in PARTS.items():
-        more = dict(further.get(part) or {})
-        if unknown := sorted(set(more) - set(fields)):
-            raise ValueError(f"Expected arguments of the {part} among {sorted(fields)}. Received: {unknown}")
-        named = {name: values[name] for name in fields if values.get(name) is not None}
-        asked[part] = {name: fields[name].read(value) for name, value in {**named, **more}.items()}
-        for name in set(named) & set(more):
-            if fields[name].read(named[name]) != asked[part][name]:
-                raise ValueError(
-                    f"{name} is named twice, as an argument and among those of the {part}. "
-                    f"Received: {name}={named[name]!r} and {name}={more[name]!r}"
-                )
-    return asked
+        has = dataclasses.replace(self.data.format, tokenizer=tokenizer)
+        for name, value in request.format.named.items():
+            if value != getattr(has, name):
+                raise ValueError(f"{name}={getattr(has, name)!r}. Received: {name}={value!r}")
 
 
 def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any]:
@@ -148,7 +140,7 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
             path = path / CONFIG
             check_regular(path)  # what is named itself may be a pipe
         found = _with_known_parts(json.loads(path.read_text(encoding="utf-8")))
-        parts = {name: read_part(fields, found.get(name, {}), name) for name, fields in PARTS.items()}
+        parts = {name: read_part(part.fields(), found.get(name, {}), name) for name, part in PARTS.items()}
         data = read_part(TextRecord.fields(), found.get("data", {}), "data")
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"Expected a JSON file in the form of a run's {CONFIG}. Received: {path} ({error})") from None
@@ -172,7 +164,7 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
     elif "epochs" in {**training, **named}:
         training.pop("minutes", None)
     reading = _reading(path, data, training, named)
-    changes = {name: named[name] for name in PARTS["model"] if name in named}
+    changes = ModelArguments.named(named)
     model = {name: value for name, value in with_changes(model, changes).items() if name not in changes}
     return {
         **training,
@@ -190,6 +182,13 @@ def check_divides(batch_size: int, workers: int) -> None:
     """Raises ValueError unless so many workers can each have rows of a batch, the same number."""
     if batch_size % workers:
         raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
+
+
+def _texts(config, part):
+    values = config.get(part, {})
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise ValueError(f"`{part}` must be names with texts. Received: {part}={shortened(values)}")
+    return values
 
 
 def _with_known_parts(config):

@@ -24,16 +24,9 @@ def open_teacher(folder):
 
 
 def with_teacher(training, vocabulary, workers=1):
-    """Returns the settings of a training with the digest of its teacher's weights, once it is known that it can teach.
+    """Returns the settings of a training with the digest of its teacher's weights, if it can teach.
 
-    Args:
-        training: the `TrainingArguments`. A digest that they have is that of a training that is resumed.
-        vocabulary: the `Tokenizer` of its text.
-        workers: number of processes that train together.
-
-    Raises:
-        ValueError: with Keras on JAX.
-        RunError: if there is no such run, it has no weights, other ones than before, or another vocabulary.
+    One that a resumed training has recorded must be the same.
     """
     if training.teacher is None:
         return training

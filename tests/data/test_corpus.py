@@ -95,7 +95,7 @@ def test_words_that_occur_once_train_the_unknown_word_that_other_texts_need(tmp_
     ],
 )
 def test_a_text_with_a_word_for_the_unknown_is_read_as_words_and_others_as_subwords(tmp_path, monkeypatch, text, kind):
-    monkeypatch.setattr("kerasptb.data.corpus._JUDGED", 1 << 16)
+    monkeypatch.setattr("kerasptb.data.sources._JUDGED", 1 << 16)
     monkeypatch.setattr("kerasptb.data.files._CHUNK_BYTES", 1 << 14)
     write(tmp_path, train=text, valid="a b\n", test="a b\n")
     corpus = load_corpus(tmp_path)
@@ -135,7 +135,7 @@ def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
     assert load_corpus(corpus) is corpus
     assert load_corpus(corpus, vocabulary=corpus.vocabulary, tokens="words") is corpus
     for arguments in ({"vocabulary_size": 3}, {"vocabulary": Vocabulary(["a", "<unk>"])}):
-        with pytest.raises(DataError, match=r"keeps its 4 words\. Received: .*vocabulary"):
+        with pytest.raises(DataError, match=r"keeps its 4 words\. Received: .*(vocabulary_size|tokenizer)"):
             load_corpus(corpus, **arguments)
     with pytest.raises(DataError, match="a vocabulary, or what to make one of"):
         load_corpus(tmp_path, vocabulary=corpus.vocabulary, vocabulary_size=3)

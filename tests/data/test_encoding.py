@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary, encoding, files
 from kerasptb.data.encoding import encode_paragraphs, encode_words, iter_words, num_subwords
 from kerasptb.data.files import SplitFile
+from kerasptb.data.text_format import TextFormat
 
 
 def texts(**given):
@@ -35,7 +36,10 @@ def test_byte_order_mark_and_line_ends_are_as_the_original_reads_them():
 @pytest.mark.parametrize("content", [b"", b"\n\n", b" \t ", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_empty_file_is_named(content, split):
-    for encode in (encode_words, functools.partial(encode_paragraphs, tokenizer=Subwords.characters())):
+    for encode in (
+        encode_words,
+        functools.partial(encode_paragraphs, format=TextFormat(tokenizer=Subwords.characters())),
+    ):
         with pytest.raises(DataError, match=rf"x/{split}\.txt is empty"):
             encode(texts(**{split: content}))
 
@@ -69,14 +73,16 @@ def test_blocks_do_not_matter(tmp_path, monkeypatch, block):
     monkeypatch.setattr(files, "_CHUNK_BYTES", 5)
     contents = texts(train=b"b a b c\nb a d\n", valid=b"a zebra\n", test=b"c b")
     (in_memory, vocabulary, _), (mapped, other, _) = (
-        encode_words(contents, None, 4, folder) for folder in (None, tmp_path)
+        encode_words(contents, TextFormat(vocabulary_size=4), folder) for folder in (None, tmp_path)
     )
     assert vocabulary.words == other.words == ("b", "<eos>", "<unk>", "a")
     for split, expected in {"train": [0, 3, 0, 2, 1, 0, 3, 2, 1], "valid": [3, 2, 1], "test": [2, 0]}.items():
         assert in_memory[split].tolist() == mapped[split].tolist() == expected
         assert np.fromfile(tmp_path / f"{split}.ids", "<i4").tolist() == expected
     with pytest.raises(UnknownWordError, match=r"'dog' \(x/test\.txt, line 3\)"):
-        encode_words(texts(test=b"a\na b\nb a dog a"), Vocabulary(["a", "b", "train", "text", "<eos>"]))
+        encode_words(
+            texts(test=b"a\na b\nb a dog a"), TextFormat(tokenizer=Vocabulary(["a", "b", "train", "text", "<eos>"]))
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import lzma
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, files
+from kerasptb.data.corpus import open_text
 from kerasptb.data.files import SplitFile
 from kerasptb.data.texts import split_file
 
@@ -145,3 +147,14 @@ def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeyp
         file.write("a line of a text\n" * 100)
     with pytest.raises(DataError, match=r"c\.txt\.gz unpacks to 1,700 bytes or more"):
         kerasptb.load_corpus(tmp_path, tokens="words")
+
+
+def test_parts_of_a_copy_are_read_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_CHUNK_BYTES", 7)
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"".join(b"line %d\n" % i for i in range(100, 300))))
+    parts = open_text(path).files.values()
+    pieces = itertools.zip_longest(*(file.chunks() for file in parts), fillvalue=b"")
+    found = [b"".join(each) for each in zip(*pieces, strict=True)]
+    assert found == [b"".join(file.chunks()) for file in parts]
+    assert [len(text) for text in found] == [1629, 90, 81]

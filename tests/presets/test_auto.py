@@ -2,50 +2,64 @@ import math
 
 import pytest
 
-from kerasptb.presets import get_preset
+from kerasptb.presets import Facts, get_preset
 
-SMALL = get_preset("small").model_arguments()
+SMALL = get_preset("small").model
+START = {"units": (9,), "embedding_size": 9}
+
+
+def auto(num_tokens=math.inf, **facts):
+    return get_preset("auto", Facts(num_tokens, **facts))
 
 
 @pytest.mark.parametrize(("num_tokens", "rows"), [(10**8, 32), (112_000, 32), (111_999, 16), (20_000, 4), (300, 1)])
 def test_short_texts_are_read_in_few_rows(num_tokens, rows):
-    auto = get_preset("auto")
-    assert auto.model_arguments() == SMALL
-    assert auto.sized(num_tokens, 35) == {"batch_size": rows}
+    recipe = auto(num_tokens)
+    assert recipe.model_arguments() == {"vocabulary_size": 10_000, **SMALL, "batch_size": rows}
     assert rows == 1 or num_tokens // (rows * 35) >= 100
-    assert auto.sized(num_tokens, 70)["batch_size"] == max(rows // 2, 1) or num_tokens == 10**8
-    assert get_preset("small").sized(num_tokens, 35) == {}
+    assert ("batch_size" in recipe.reasons) == (rows < 32)
+    longer = auto(num_tokens, given={"num_steps": 70}).fitted["batch_size"]
+    assert longer == max(rows // 2, 1) or num_tokens == 10**8
 
 
 def test_a_text_that_is_read_seldom_is_regularised_little():
-    auto = get_preset("auto")
-    assert {**SMALL, **auto.fitted(60)} == {**SMALL, **auto.fitted(20)} == SMALL
-    less = auto.fitted(10)  # 0.3, and half of the rest
-    assert less["output_dropout"] == pytest.approx(0.65 * SMALL["output_dropout"], abs=1e-3)
-    assert less["activation_regularization"] == 0.65
-    assert "variational_dropout" not in less
-    assert auto.fitted(0.2)["input_dropout"] == pytest.approx(0.307 * SMALL["input_dropout"], abs=1e-3)
-    assert get_preset("small").fitted(1) == {}
-    assert (auto.minutes, get_preset("small").minutes) == (30, None)
+    assert {**SMALL, **auto(passes=60).fitted} == {**SMALL, **auto(passes=20).fitted} == SMALL
+    less = auto(passes=10)  # 0.3, and half of the rest
+    assert less.fitted["output_dropout"] == pytest.approx(0.65 * SMALL["output_dropout"], abs=1e-3)
+    assert less.fitted["activation_regularization"] == 0.65
+    assert "variational_dropout" not in less.fitted
+    assert less.reasons["output_dropout"] == "the text is read 10 times"
+    assert auto(passes=0.2).fitted["input_dropout"] == pytest.approx(0.307 * SMALL["input_dropout"], abs=1e-3)
 
 
 def test_larger_layers_where_many_tokens_are_read():
-    auto = get_preset("auto")
-    assert auto.grown(2_000_000, 7.9) == auto.grown(570_000, 1000) == auto.grown(10**8, 0.1) == {}
-    assert auto.grown(2_000_000, 8) == auto.grown(575_000, 1000) == {"embedding_size": 400, "units": (400, 400)}
-    assert auto.grown(2_000_000, 16) == auto.grown(10**9, 100) == {"embedding_size": 512, "units": (512, 512)}
-    assert get_preset("small").grown(10**9, 100) == {}
+    for num_tokens, room in ((2_000_000, 7.9), (570_000, 1000), (10**8, 0.1), (10**8, None)):
+        assert auto(num_tokens, room=room).model == SMALL
+    for num_tokens, room, width in (
+        (2_000_000, 8, 400), (575_000, 1000, 400), (2_000_000, 16, 512), (10**9, 100, 512)
+    ):  # fmt: skip
+        recipe = auto(num_tokens, room=room)
+        assert recipe.model == {**SMALL, "embedding_size": width, "units": (width, width)}
+        assert recipe.reasons["units"] == f"smaller ones would read the text {room} times in the minutes"
+    for given in ({"taught": True}, {"given": {"units": (256, 256)}}, {"given": START, "started": True}):
+        assert auto(10**9, room=100, **given).model == SMALL
 
 
 def test_a_short_text_is_not_read_again_and_again():
-    auto = get_preset("auto")
-    assert [auto.most_passes(130_000, started) for started in (False, True)] == [40, 6]
-    assert [auto.most_passes(10**6, started) for started in (False, True)] == [100, 12]
-    assert get_preset("small").most_passes(1000, started=True) == math.inf
+    assert [auto(130_000, started=started).most_passes for started in (False, True)] == [40, 6]
+    assert [auto(10**6, started=started).most_passes for started in (False, True)] == [100, 12]
 
 
 def test_a_model_that_begins_with_weights_is_trained_at_a_lower_rate():
-    auto, small = get_preset("auto"), get_preset("small")
-    assert set(auto.started) <= set(auto.training_arguments())
-    assert auto.started["learning_rate"] < auto.training_arguments()["learning_rate"] == 0.005
-    assert small.started == {}
+    assert auto().training_arguments() == get_preset("small").training_arguments()
+    assert auto(started=True).training_arguments() == {**auto().training_arguments(), "learning_rate": 0.001}
+
+
+def test_what_no_fact_changes_is_the_same_recipe():
+    facts = Facts(1000, {"num_steps": 5}, started=True, bfloat16=True, room=1000, passes=1)
+    for name in ("notebook", "small", "medium"):
+        assert get_preset(name, facts) is get_preset(name)
+    assert get_preset("small").minutes is None
+    assert (auto().minutes, auto().precision, auto(bfloat16=True).precision) == (30, None, "bfloat16")
+    characters = get_preset("characters", facts)
+    assert (characters.tokens, characters.precision, characters.fitted) == ("characters", "bfloat16", {"batch_size": 2})

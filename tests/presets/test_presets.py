@@ -1,5 +1,6 @@
 """Every recipe's file: what it says, the model that it makes, and that it trains."""
 
+import importlib
 import subprocess
 import sys
 
@@ -43,9 +44,9 @@ def test_recipes_of_a_size_keep_it():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_docstring_names_the_command(name):
-    preset = get_preset(name)
-    assert f"kerasptb train --preset {name}" in preset.summary
-    assert preset.summary.startswith(summary_of(name)[:60])
+    docstring = importlib.import_module(f"kerasptb.presets.{name.replace('-', '_')}").__doc__
+    assert f"kerasptb train --preset {name}" in docstring
+    assert docstring.startswith(summary_of(name)[:60])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_awd_lstm_s_steps_are_as_long_as_its_docstring_says(num_steps, norm, len
 
 
 def test_refuses_settings_that_the_recipe_does_not_have():
-    with pytest.raises(ValueError, match=r"Expected settings of tuned among \['constant_.*Received: \['warmth'"):
+    with pytest.raises(ValueError, match=r"Expected settings of the training among \['constant_.*Received: \['warmth'"):
         get_preset("tuned").training(10, warmth=3)
 
 
@@ -106,7 +107,7 @@ def test_every_setting_is_a_field_that_takes_its_value(name):
     assert read_part(ModelArguments.fields(), model, "model") == model
     training = preset.training_arguments()
     assert read_part(RECIPE_ARGUMENTS, training, "recipe") == training
-    assert read_part(BatchArguments.fields(), preset.batch_arguments(), "batches") == preset.batch_arguments()
+    assert read_part(BatchArguments.fields(), preset.batches, "batches") == preset.batches
 
 
 def test_keep_prob_replaces_the_rates_of_a_recipe():

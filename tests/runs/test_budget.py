@@ -4,9 +4,10 @@ import time
 import pytest
 
 from kerasptb.arguments import BatchArguments, ModelArguments, TrainingArguments
-from kerasptb.presets import get_preset
-from kerasptb.runs.budget import Speed, describe_choice, fill_minutes, plan_training
+from kerasptb.presets import Facts, get_preset
+from kerasptb.runs.budget import Speed, fill_minutes, fit_training, why_so_long
 from kerasptb.runs.settings import RunSettings
+from kerasptb.runs.text import TextRecord
 
 
 class Texts:
@@ -16,10 +17,13 @@ class Texts:
         self.train, self.valid, self.test = range(words), range(2000), range(1000)
 
 
+TEXT = TextRecord("text", "made up", "0", vocabulary_size=50, vocabulary_digest="0")
+
+
 def settings_of(**batches):
     model = ModelArguments(vocabulary_size=50, embedding_size=8, units=(8,), batch_size=10, num_steps=20)
     training = TrainingArguments(preset="small", epochs=60)
-    return RunSettings(model, BatchArguments(**batches), training, {}, None, {})
+    return RunSettings(model, BatchArguments(**batches), training, {}, TEXT, {})
 
 
 @pytest.mark.parametrize(
@@ -55,13 +59,18 @@ def test_a_short_text_is_not_read_more_often_than_it_helps(seconds, parts, epoch
 
 
 def test_a_choice_says_why():
-    settings = dataclasses.replace(settings_of(), training=TrainingArguments(preset="auto", epochs=6, minutes=30.0))
-    assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 6) == (
-        "Minutes: 30, for 6 epochs of the text, since a step takes 50.0 ms and it is read 6 times at most"
+    training = TrainingArguments(preset="auto", epochs=6, minutes=30.0)
+    model = dataclasses.replace(settings_of().model, input_dropout=0.1, output_dropout=0.1)
+    settings = dataclasses.replace(settings_of(), training=training, model=model)
+    speed = Speed(0.05, 0.25, 0.0)
+    assert why_so_long(settings, speed, 6)["epochs"] == (
+        "the text is read 6 times at most, for which 30 minutes at 50.0 ms a step are enough"
     )
-    assert describe_choice(settings, Speed(0.05, 0.25, 0.0), 7) == (
-        "Minutes: 30, for 6 epochs of the text, since a step takes 50.0 ms"
-    )
+    reasons = dict.fromkeys(("input_dropout", "output_dropout"), "it is read 6 times") | why_so_long(settings, speed, 7)
+    assert dataclasses.replace(settings, reasons=reasons).choices == [
+        "input_dropout 0.1, output_dropout 0.1, since it is read 6 times",
+        "epochs 6, parts 1, since so many fit into 30 minutes at 50.0 ms a step",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,27 +82,38 @@ def test_a_choice_says_why():
         (200_000, 30, {}, {}, (256, 256), 40),  # 8 million
         (500_000, 30, {}, {}, (256, 256), 80),  # 40 million, but in more than 28 readings
         (3_000_000, 30, {"units": (256, 256)}, {}, (256, 256), 13.3),
-        (3_000_000, 30, {}, {"start_from": "runs/other"}, (256, 256), 12),
-        (3_000_000, 30, {}, {"teacher": "runs/other"}, (256, 256), 13.3),
+        (3_000_000, 30, {"units": (256, 256)}, {"started": True}, (256, 256), 12),
+        (3_000_000, 30, {}, {"taught": True}, (256, 256), 13.3),
     ],
 )
 def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, named, training, units, passes):
-    recipe, timed = get_preset("auto"), []
+    timed = []
 
     def time_training(corpus, settings, callbacks):
         timed.append(settings.model.units)
         return Speed({256: 0.05, 400: 0.12, 512: 0.19}[settings.model.units[0]], 0.1, 2.0)
 
+    def settings_by(facts):
+        recipe = get_preset("auto", facts)
+        return RunSettings(
+            ModelArguments(**{**recipe.model_arguments(50), **named}),
+            BatchArguments(),
+            TrainingArguments(preset="auto", epochs=60, minutes=minutes),
+            recipe.training_arguments(),
+            TEXT,
+            {},
+            recipe.reasons,
+        )
+
     monkeypatch.setattr("kerasptb.runs.budget.time_training", time_training)
-    training = TrainingArguments(preset="auto", epochs=60, minutes=minutes, **training)
-    model = ModelArguments(**recipe.model_arguments(50))
-    settings = RunSettings(model, BatchArguments(), training, recipe.training_arguments(), None, {})
-    settings, choice = plan_training(Texts(words), settings, named, time.monotonic() + 60 * minutes)
+    facts = Facts(words, given=named, **training)
+    settings = fit_training(Texts(words), settings_by, facts, time.monotonic() + 60 * minutes)
     model = settings.model
     assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
     assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)
-    assert (f"for layers of {units[0]} and {units[1]}, " in choice) == (units != (256, 256))
-    assert model.output_dropout == pytest.approx(recipe.fitted(passes)["output_dropout"], abs=2e-3)
+    assert ("units" in settings.reasons) == (units != (256, 256))
+    fitted = get_preset("auto", Facts(passes=passes)).fitted
+    assert model.output_dropout == pytest.approx(fitted["output_dropout"], abs=2e-3)
 
 
 def test_named_steps_stay():

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 import kerasptb
+from kerasptb.arguments import ModelArguments
 from kerasptb.cli import main
+from kerasptb.data.text_format import TextFormat
 from kerasptb.runs import RunError
-from kerasptb.runs.settings import RunSettings, arguments_of, asked_settings
+from kerasptb.runs.request import Request
+from kerasptb.runs.settings import RunSettings, arguments_of
 
 WORDS = [f"w{i}" for i in range(12)] + ["<unk>"]
 
@@ -158,10 +161,9 @@ def test_another_optimizer_has_a_rate_and_a_weight_decay_of_its_own(run):
 
 
 def test_what_is_named_twice_is_refused():
-    named = {"keep_prob": 0.5, "learning_rate": None}
-    assert asked_settings(named, {"model": {"keep_prob": np.float32(0.5)}})["model"] == {"keep_prob": 0.5}
+    assert ModelArguments.asked({"keep_prob": np.float32(0.5)}, keep_prob=0.5, seed=None) == {"keep_prob": 0.5}
     with pytest.raises(ValueError, match=r"keep_prob is named twice.* Received: keep_prob=0.5 and keep_prob=0.7"):
-        asked_settings(named, {"model": {"keep_prob": 0.7}})
+        ModelArguments.asked({"keep_prob": 0.7}, keep_prob=0.5)
 
 
 def test_settings_are_what_their_config_says(run):
@@ -177,9 +179,13 @@ def test_settings_are_what_their_config_says(run):
         ({"batches": {"jitter": True}}, r"jitter=False\. Received: jitter=True"),
         ({"recipe": {"weight_decay": 0.1}}, r"weight_decay=0\.02\. Received: weight_decay=0\.1"),
         ({"training": {"early_stopping": 3}}, r"early_stopping=None\. Received: early_stopping=3"),
+        ({"format": TextFormat(tokens="subwords")}, r"tokens='words'\. Received: tokens='subwords'"),
+        ({"format": TextFormat(vocabulary_size=9)}, r"vocabulary_size=10\. Received: vocabulary_size=9"),
     ],
 )
 def test_what_contradicts_a_run_is_told(run, asked, text):
-    run.settings.check_asked({"training": {"epochs": 99, "preset": "small"}, "model": {"units": (8, 6)}})
+    same = Request(training={"epochs": 99, "preset": "small"}, model={"units": (8, 6)})
+    run.settings.check_asked(same, run.vocabulary)
+    run.settings.check_asked(Request(format=TextFormat(tokenizer=run.vocabulary)), run.vocabulary)
     with pytest.raises(ValueError, match=text):
-        run.settings.check_asked(asked)
+        run.settings.check_asked(Request(**asked), run.vocabulary)

@@ -1,10 +1,14 @@
 import pytest
 
 import kerasptb
+from kerasptb.arguments import ModelArguments, TrainingArguments
 from kerasptb.data import Subwords
+from kerasptb.data.corpus import open_text
+from kerasptb.data.text_format import TextFormat
 from kerasptb.export import export_run
 from kerasptb.runs import run as runs
-from kerasptb.runs.settings import arguments_of, asked_settings
+from kerasptb.runs.request import Request
+from kerasptb.runs.settings import arguments_of
 from kerasptb.runs.start import choose_start, recorded_start
 from kerasptb.runs.weights import save_weights
 
@@ -37,12 +41,19 @@ def in_a_folder(package, tmp_path, monkeypatch, no_start):
     (tmp_path / "words.txt").write_text("the cat <unk> on the mat\n" * 50)
 
 
-def asked(**named):
-    return asked_settings({"start_from": recorded_start(named.pop("start_from", None)), **named}, {})
+def start_of(data, named, **format):
+    """The `Start` of a training of a text, read in a format, of which something is named."""
+    named = {**named, "start_from": recorded_start(named.get("start_from"))}
+    request = Request(
+        model=ModelArguments.asked(units=named.pop("units", None)),
+        training=TrainingArguments.asked(**named),
+        format=TextFormat(**format),
+    )
+    return choose_start(open_text(data), request)
 
 
 @pytest.mark.parametrize(
-    ("data", "named", "reading", "begins"),
+    ("data", "named", "format", "begins"),
     [
         ("english.txt", {}, {}, True),
         ("english.txt", {"preset": "auto", "epochs": 3}, {"keep_lines": True}, True),
@@ -57,31 +68,33 @@ def asked(**named):
         ("sample", {}, {}, False),
     ],
 )
-def test_a_small_text_in_english_begins_with_english(package, data, named, reading, begins):
-    source, settings, read = choose_start(data, asked(**named), reading)
-    assert (source is not None) == begins
-    assert settings["training"].get("start_from") == ("english" if begins else None)
+def test_a_small_text_in_english_begins_with_english(package, data, named, format, begins):
+    start = start_of(data, named, **format)
+    assert (start.source is not None) == begins
+    assert start.name == ("english" if begins else None)
+    assert ("start_from" in start.reasons) == begins
+    tokenizer = start.source.vocabulary if begins else None
+    assert start.format == TextFormat(**format, tokenizer=tokenizer)
     if begins:
-        assert source.folder == package
-        assert read == {**reading, "vocabulary": source.vocabulary}
-    else:
-        assert read == reading
+        assert (start.source.folder, start.preset) == (package, "auto")
 
 
 def test_a_run_that_is_named_goes_first(package):
-    source, settings, read = choose_start("long.txt", asked(start_from="english"), {})
-    assert settings["training"]["start_from"] == "english"
-    assert read["vocabulary"] == source.vocabulary
-    source, _, read = choose_start("english.txt", asked(start_from="english"), {"tokens": "characters"})
-    assert source.folder == package
-    assert read == {"tokens": "characters"}
+    start = start_of("long.txt", {"start_from": "english"})
+    assert (start.name, start.format.tokenizer) == ("english", start.source.vocabulary)
+    start = start_of("english.txt", {"start_from": "english"}, tokens="characters")
+    assert start.source.folder == package
+    assert start.format == TextFormat(tokens="characters")
     assert recorded_start(package) == str(package)
     assert recorded_start("none") == "none"
 
 
 def test_what_was_chosen_is_recorded_and_trained_again(capsys, no_steps, no_figures, no_pictures):
     run = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, out="run")
-    assert "Weights of english: 280 of 280 subwords are known to it." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Weights of english: 280 of 280 subwords are known to it." in told
+    assert "Chosen: start_from english, since the text is small, and in English\n" in told
+    assert run.config["reasons"]["start_from"] == "the text is small, and in English"
     assert run.config["training"]["start_from"] == "english"
     assert run.config["model"]["units"] == [6]
     again = kerasptb.train(**arguments_of(run.folder, out="again"))

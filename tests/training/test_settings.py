@@ -212,12 +212,16 @@ def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
     batches, training = run.config["batches"], run.config["training"]
     # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
     assert (training["minutes"], training["epochs"], batches["parts"]) == (2, 9, 1)
+    assert run.config["reasons"]["epochs"] == "so many fit into 2 minutes at 500.0 ms a step"
     assert len(run.history) == 9
     again = kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=2, verbose=0)
     assert again.config == run.config
     with pytest.raises(RunError, match=r"has minutes=2\.0\. Received: minutes=3"):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=3, verbose=0)
-    same = kerasptb.train(**arguments_of(run.folder, data=small_corpus(), out=tmp_path / "same", verbose=0))
+    longer = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=10, verbose=0)
+    assert set(run.config["reasons"]) - set(longer.config["reasons"]) == {"epochs"}
+    arguments = arguments_of(run.folder, epochs=9, data=small_corpus(), out=tmp_path / "same", verbose=0)
+    same = kerasptb.train(**arguments)
     assert same.config["training"] == {**training, "minutes": None}
     given = arguments_of(run.folder, data=small_corpus(), out=tmp_path / "other", verbose=0, minutes=1)
     assert kerasptb.train(**given).config["training"]["epochs"] == 8  # of 6 s, a half of the text, in 46 s

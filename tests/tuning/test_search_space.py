@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import kerasptb
 from kerasptb.arguments import ModelArguments
-from kerasptb.presets import get_preset
+from kerasptb.presets import Facts, get_preset
 from kerasptb.tuning import LanguageModelSpace
 from kerasptb.tuning.bounds import FIELDS
 from kerasptb.tuning.search_space import NOTEBOOK_PARAMETERS, count_parameters, shrink_widths
@@ -300,7 +300,7 @@ def test_a_space_of_another_recipe_keeps_what_it_does_not_name():
     found = space.settings(hp)
     assert {parameter.name for parameter in hp.space} == {"learning_rate", "output_dropout"}
     preset = get_preset("small")
-    arguments = {**space.model_arguments(hp), "output_dropout": preset.model_arguments()["output_dropout"]}
+    arguments = {**space.model_arguments(hp), "output_dropout": preset.model["output_dropout"]}
     assert {name: arguments[name] for name in preset.model_arguments()} == preset.model_arguments()
     assert found["output_dropout"] == 0.3
     assert space.training_arguments(hp) == {**preset.training_arguments(), "learning_rate": found["learning_rate"]}
@@ -351,10 +351,10 @@ def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
 
 
 def test_a_space_around_auto_is_for_the_text_and_the_epochs():
-    auto = get_preset("auto")
-    space = LanguageModelSpace.around("auto", num_tokens=30_000, epochs=5)
-    assert space.bounds["batch_size"] == auto.sized(30_000, 35)["batch_size"] == 8
-    assert auto.fitted(5)["output_dropout"] == pytest.approx(0.166, abs=0.001)
+    facts = Facts(30_000, passes=5)
+    fitted, space = get_preset("auto", facts).fitted, LanguageModelSpace.around("auto", facts)
+    assert space.bounds["batch_size"] == fitted["batch_size"] == 8
+    assert fitted["output_dropout"] == pytest.approx(0.166, abs=0.001)
     assert (space.bounds["output_dropout"], space.bounds["word_dropout"]) == ((0.0, 0.3), (0.0, 0.2))
     assert space.bounds["num_steps"] == 35
 

@@ -6,7 +6,7 @@ from typing import assert_type
 import numpy as np
 
 import kerasptb
-from kerasptb.presets import Preset
+from kerasptb.presets import Recipe
 from kerasptb.serving import serve
 
 
@@ -28,7 +28,7 @@ def a_script(folder: Path) -> None:
     assert_type(kerasptb.generate(model, top_k=10), list[str])
     assert_type(kerasptb.explain(model)[0].reason, str | None)
     assert_type(kerasptb.export_onnx(run, folder / "model.onnx"), Path)
-    assert_type(kerasptb.presets.PRESETS["small"], Preset)
+    assert_type(kerasptb.presets.get_preset("small"), Recipe)
     assert_type(kerasptb.layers.FusedLSTM(4).plan((2, 5, 3)).is_native, bool)
     assert_type(kerasptb.callbacks.Checkpoint(folder).history, list[dict[str, float]])
     assert_type(kerasptb.tuning.tune("ptb", trials=3), kerasptb.tuning.SearchResult | None)
