@@ -9,18 +9,11 @@ import keras_tuner as kt
 import numpy as np
 
 import kerasptb
-from kerasptb.arguments import (
-    RECIPE_ARGUMENTS,
-    WIDTH_STEP,
-    Argument,
-    ModelArguments,
-    Sampling,
-    Several,
-    Whole,
-    with_changes,
-)
-from kerasptb.models import lstm
+from kerasptb.arguments import RECIPE_ARGUMENTS, ModelArguments, with_changes
+from kerasptb.models import LanguageModel
 from kerasptb.presets import Facts, get_preset
+from kerasptb.tuning import bounds as of_setting
+from kerasptb.tuning.bounds import FIELDS, Bounds, allowed
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
 
@@ -140,22 +133,10 @@ class LanguageModelSpace(kt.HyperModel):
             facts: what the recipe may go by, such as the text's length and the epochs of a trial; `None` for a long
                 text.
         """
-        if preset == "notebook":
-            return cls()
         plain, values = (_values_of(get_preset(preset, each)) for each in (None, facts))
-        bounds = {name: value for name, value in values.items() if value != plain[name]}
-        for name, value in values.items():
-            sampling = _FIELDS[name].sampling
-            if sampling is None or sampling.around is None or not value or (name == "keep_prob" and value == 1):
-                continue
-            if sampling.log:
-                bounds[name] = float(f"{value / sampling.around:.3g}"), float(f"{value * sampling.around:.3g}")
-            else:
-                low, high = (0.1, 1.0) if name == "keep_prob" else (0.0, 0.9)
-                middle = max(round(value / sampling.step), 1) * sampling.step
-                ends = max(middle - sampling.around, low), min(middle + sampling.around, high)
-                bounds[name] = round(ends[0], 2), round(ends[1], 2)
-        return cls(preset=preset, **bounds)
+        chosen = {name: value for name, value in values.items() if value != plain[name]}
+        ranges = {} if preset == _NOTEBOOK else {name: of_setting.around(name, value) for name, value in values.items()}
+        return cls(preset=preset, **{**chosen, **{name: ends for name, ends in ranges.items() if ends is not None}})
 
     def prepare(
         self,

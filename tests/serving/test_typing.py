@@ -11,7 +11,7 @@ from kerasptb.serving.engine import SuggestionEngine
 KEYS = 3
 TEXTS = {
     "reader": "The cat sat on the mat\nThe zebra in it, the zebra sat on a company\nthe quick brown zebra they do",
-    "subworded": 'The cat sat on the mat, and the "zebra" sat.\nA dog, (the dog) ran to the zebra\nThe dog\'s hat, a zebra',
+    "subworded": 'The cat sat on the mat, and the "zebra" sat.\nA dog, (the dog) ran to the zebra\nThe dog\'s zebra',
     "spelled": "The cat sat on the mat.\nThe cat, (the dog) sat",
 }
 
