@@ -96,12 +96,13 @@ def typed(options):
     """Prints a row for each text and keyboard."""
     run, rows = kerasptb.load_run(options.run), []
     model = run.load_model()
+    model.tokenizer = dataclasses.replace(run.text_format, keep_lines=True)
     for name in _TYPED:
         text = first_words(options.folder / f"{name}.txt", _TYPED_WORDS)
         with tempfile.TemporaryDirectory() as folder:
             results = {"Presage": type_units(units_of_text(text), Presage(_PRESAGE_ENGLISH, folder).suggest)[0]}
         for learn in (False, True):
-            result = evaluate_keyboard_on_text(model, text, learn=learn, keep_lines=True)
+            result = evaluate_keyboard_on_text(model, text, learn=learn)
             results["learning" if learn else "as trained"] = result
         for keyboard, result in results.items():
             row = {name: round(value, 4) for name, value in dataclasses.asdict(result).items()}

@@ -54,6 +54,12 @@ class Corpus:
     format: TextFormat = USUAL
     counts: dict[str, TextCounts] | None = None
 
+    @property
+    def text_format(self) -> TextFormat:
+        """The `TextFormat` of a model of the text: the tokenizer, and how lines are read."""
+        lines = {name: getattr(self.format, name) for name in ("keep_lines", "of_words")}
+        return TextFormat(tokenizer=self.vocabulary, **lines)
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the vocabulary and the ids: the same wherever the same text is read."""

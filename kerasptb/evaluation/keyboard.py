@@ -192,7 +192,7 @@ def evaluate_keyboard(
 
 
 def evaluate_keyboard_on_text(
-    model: LanguageModel | Reader, text: str, keys: int = 3, learn: bool = False, keep_lines: bool = False
+    model: LanguageModel | Reader, text: str, keys: int = 3, learn: bool = False
 ) -> KeyboardEvaluation:
     """Types a text as a person wrote it with a model's suggestions.
 
@@ -202,10 +202,10 @@ def evaluate_keyboard_on_text(
             numbers, are typed with their own letters.
         keys: number of words shown at a time.
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
-        keep_lines: of subwords and characters, whether each line is a paragraph, as in `load_corpus`.
     """
     reader = open_reader(model)
-    return _type(reader, *reader.tokenizer.typed_parts(text, keep_lines), keys, None, learn)
+    parts = reader.tokenizer.typed_parts(text, bool(reader.text_format.keep_lines))
+    return _type(reader, *parts, keys, None, learn)
 
 
 def check_cached(tokenizer: Tokenizer) -> None:

@@ -60,9 +60,7 @@ def perplexity_of(log10_probability: float, num_words: int) -> float:
         return math.inf
 
 
-def score_sentences(
-    model: LanguageModel | Reader, sentences: Iterable[str], of_words: bool = False
-) -> Iterator[SentenceScore]:
+def score_sentences(model: LanguageModel | Reader, sentences: Iterable[str]) -> Iterator[SentenceScore]:
     """Yields what a model says of sentences, in their order.
 
     Each is read as a line of the training text is, after the end of another, from a zero state. They are read in
@@ -71,7 +69,6 @@ def score_sentences(
     Args:
         model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
         sentences: texts without line ends; read in blocks of some thousand.
-        of_words: whether they are read with one space between two words, see `Corpus.of_words`.
 
     Yields:
         `SentenceScore`s.
@@ -87,7 +84,7 @@ def score_sentences(
         raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
     sentences = iter(sentences)
     while block := list(itertools.islice(sentences, _BLOCK)):
-        rows = [np.append(_encoded(tokenizer, sentence, of_words), tokenizer.eos_id) for sentence in block]
+        rows = [np.append(_encoded(reader.text_format, sentence), tokenizer.eos_id) for sentence in block]
         for sentence, ids, values in zip(block, rows, _log_probabilities(reader, rows, tokenizer.eos_id), strict=True):
             yield SentenceScore(
                 sentence,
@@ -98,10 +95,11 @@ def score_sentences(
             )
 
 
-def _encoded(tokenizer, sentence, of_words):
+def _encoded(text_format, sentence):
     if "\n" in sentence:
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
-    return tokenizer.encode(" ".join(sentence.split()) if of_words else sentence.rstrip())  # as lines are read
+    line = " ".join(sentence.split()) if text_format.of_words else sentence.rstrip()  # as lines are read
+    return text_format.tokenizer.encode(line)
 
 
 def _log_probabilities(reader, rows, eos_id):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kerasptb.data.kinds import save_format
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
@@ -72,8 +73,7 @@ def export_saved_model(
     with atomic_folder(folder) as temporary:
         model, tokenizer = resolve(run_or_model)
         with tempfile.TemporaryDirectory() as assets:
-            path = Path(assets, tokenizer.FILE)
-            tokenizer.save(path)
-            servable = Servable(PortableNetwork(model), tokenizer, path)
+            files = save_format(model.text_format, Path(assets))
+            servable = Servable(PortableNetwork(model), tokenizer, *files)
             tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)
     return Path(folder)

@@ -25,13 +25,14 @@ class Servable(tf.Module):
     Args:
         network: a `PortableNetwork`.
         tokenizer: a `Tokenizer` of the same size.
-        path: the file that its `save` wrote; it must exist until the model is saved.
+        path: the file that its `save` wrote.
+        others: further files that are saved with it. All must exist until the model is saved.
     """
 
-    def __init__(self, network, tokenizer, path):
+    def __init__(self, network, tokenizer, path, *others):
         super().__init__(name="language_model")
         reader = TextReader if TextReader.can_read(tokenizer) else IdReader
-        self.reader = reader(tokenizer, path)
+        self.reader, self.others = reader(tokenizer, path), [tf.saved_model.Asset(str(each)) for each in others]
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self._network = Untracked(network)

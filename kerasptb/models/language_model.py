@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
-from kerasptb.data import Tokenizer, load_tokenizer
+from kerasptb.data import Tokenizer
+from kerasptb.data.kinds import load_format, save_format
+from kerasptb.data.text_format import TextFormat
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.two_states import TwoStates
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
@@ -83,11 +85,13 @@ class LanguageModel(Trainer):
         projection: whether a dense layer takes the last output to the embedding's size D before the logits, and
             `output_dropout` is applied before and after it, as in Melis et al., 2017, "On the State of the Art of
             Evaluation in Neural Language Models". The LSTM may then be wide where V is large.
-        tokenizer: the `Tokenizer` whose ids it reads, of V tokens, for what asks the model for words; `None` for none.
+        tokenizer: the `Tokenizer` whose ids it reads, of V tokens, for what asks the model for words; or a `TextFormat`
+            with one, such as that of a corpus, which says how lines are read too. `None` for none.
 
     Attributes:
         cell: what its recurrent layers are, the module `kerasptb.models.lstm`.
-        tokenizer: the `Tokenizer` whose ids it reads, or `None`. `save` writes it into the .keras file, from where
+        tokenizer: the `Tokenizer` whose ids it reads, or `None`; a `TextFormat` may be assigned too.
+        text_format: the `TextFormat` with the tokenizer, or `None`. `save` writes it into the .keras file, from where
             `keras.models.load_model` reads it.
 
     Call arguments:
@@ -142,7 +146,7 @@ class LanguageModel(Trainer):
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
         projection: bool = False,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | TextFormat | None = None,
     ) -> None:
         values = locals()
         if keras.backend.backend() not in ("tensorflow", "jax"):
@@ -164,23 +168,24 @@ class LanguageModel(Trainer):
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The `Tokenizer` whose ids the model reads, or `None`."""
-        return self._tokenizer
+        return None if self.text_format is None else self.text_format.tokenizer
 
     @tokenizer.setter
-    def tokenizer(self, tokenizer: Tokenizer | None) -> None:
-        if tokenizer is not None:
-            tokenizer.check_size(self.vocabulary_size)
-        self._tokenizer = tokenizer
+    def tokenizer(self, tokenizer: Tokenizer | TextFormat | None) -> None:
+        format = TextFormat(tokenizer=tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer
+        if format is not None and format.tokenizer is not None:
+            format.tokenizer.check_size(self.vocabulary_size)
+        self.text_format = format
 
     def save_assets(self, dir_path: str) -> None:
         """Writes the tokenizer into a .keras file; Keras calls this."""
-        if self._tokenizer is not None:
-            self._tokenizer.save(Path(dir_path) / self._tokenizer.FILE)
+        if self.text_format is not None:
+            save_format(self.text_format, Path(dir_path))
 
     def load_assets(self, dir_path: str) -> None:
         """Reads the tokenizer from a .keras file; Keras calls this."""
         with contextlib.suppress(FileNotFoundError):
-            self.tokenizer = load_tokenizer(Path(dir_path))
+            self.tokenizer = load_format(Path(dir_path))
 
     @classmethod
     @showing_overrides
@@ -197,7 +202,8 @@ class LanguageModel(Trainer):
         """
         tokenizer = overrides.pop("tokenizer", None)
         if tokenizer is not None:
-            overrides.setdefault("vocabulary_size", len(tokenizer))
+            given = tokenizer.tokenizer if isinstance(tokenizer, TextFormat) else tokenizer
+            overrides.setdefault("vocabulary_size", len(given or ()))
         arguments = with_changes(presets.get_preset(preset).model_arguments(), overrides)
         return cls(**arguments, tokenizer=tokenizer)
 

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, TypeVar
 import keras
 
 from kerasptb.data import Tokenizer
+from kerasptb.data.text_format import TextFormat
 from kerasptb.utils.types import Backend, Precision
 
 
@@ -36,7 +37,7 @@ class Overrides(TypedDict, total=False):
     activation_regularization: float
     temporal_activation_regularization: float
     projection: bool
-    tokenizer: Tokenizer | None
+    tokenizer: Tokenizer | TextFormat | None
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

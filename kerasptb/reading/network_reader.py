@@ -6,12 +6,14 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
 from kerasptb.data import Tokenizer
-from kerasptb.data.kinds import load_tokenizer
+from kerasptb.data.kinds import load_format
+from kerasptb.data.text_format import TextFormat
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.reading.reader import Reader
 
@@ -21,14 +23,14 @@ class NetworkReader(Reader):
 
     Args:
         network: the network.
-        tokenizer: its `Tokenizer`.
+        text_format: the `TextFormat` with its tokenizer.
     """
 
-    def __init__(self, network: PortableNetwork, tokenizer: Tokenizer) -> None:
+    def __init__(self, network: PortableNetwork, text_format: TextFormat) -> None:
         sizes = network.state_sizes
         dense = [(layer.kernel.numpy(), layer.bias.numpy()) for layer in network.dense]
         output = list(sizes).index(network.cell.output_state(sizes))
-        super().__init__(tokenizer, dense, list(sizes.values()), output)
+        super().__init__(text_format, dense, list(sizes.values()), output)
         self._network, self._kernels = network, network.join_kernels()
         states = tf.TensorSpec([None, self.state_size])
         one_each, texts = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
@@ -103,11 +105,11 @@ def load_saved_model(folder: str | os.PathLike[str]) -> NetworkReader:
     try:
         loaded = tf.saved_model.load(str(folder))
         network = PortableNetwork.from_weights([weight.numpy() for weight in loaded.weights])
-        tokenizer = load_tokenizer(Path(folder, "assets"))
-        tokenizer.check_size(network.vocabulary_size)
+        text_format = load_format(Path(folder, "assets"))
+        cast(Tokenizer, text_format.tokenizer).check_size(network.vocabulary_size)
     except (OSError, LookupError, AttributeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ExportError(
             f"Expected a folder made by `kerasptb train` or `kerasptb export`. Received: {folder} ({reason})"
         ) from None
-    return NetworkReader(network, tokenizer)
+    return NetworkReader(network, text_format)

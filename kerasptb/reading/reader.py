@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kerasptb.data import DataError, Tokenizer
+from kerasptb.data import DataError
+from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
 
 # Rows of log probabilities that are in memory at once when a text is scored: 20 MB at V = 10,000.
@@ -64,24 +65,29 @@ class Reader(abc.ABC):
     Shapes: B rows, T tokens, S numbers of a state, D inputs of the logits layer, V tokens of the vocabulary.
 
     Args:
-        tokenizer: the `Tokenizer` of the model.
+        text_format: how the model's text is read: a `TextFormat` with its tokenizer.
         dense: kernel [D, V] and bias [V] of the layers after the recurrent ones, float32, that of the logits last.
         state_sizes: sizes of the tensors of a state, in order.
         output: which of them is the output of the last recurrent layer.
 
     Attributes:
-        tokenizer: the same.
+        text_format: the same.
+        tokenizer: its `Tokenizer`.
         state_size: S.
     """
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        text_format: TextFormat,
         dense: Sequence[tuple[np.ndarray, np.ndarray]],
         state_sizes: Sequence[int],
         output: int,
     ) -> None:
-        self.tokenizer = tokenizer
+        if text_format.tokenizer is None:
+            raise ValueError(
+                "Expected a model that knows its tokenizer: give it as `tokenizer` where the model is made"
+            )
+        self.text_format, self.tokenizer = text_format, text_format.tokenizer
         *self._projections, (self._kernel, self._bias) = dense
         self.state_size = sum(state_sizes)
         end = sum(state_sizes[: output + 1])
@@ -218,7 +224,7 @@ class ModelReader(Reader):
         self._ends = np.cumsum(sizes)[:-1]
         names = list(model.cell.state_sizes(model.units))
         output = names.index(model.cell.output_state(names))
-        super().__init__(tokenizer_of(model), list(_dense(model)), sizes, output)
+        super().__init__(model.text_format or USUAL, list(_dense(model)), sizes, output)
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.encode` says."""
@@ -254,17 +260,6 @@ def open_reader(model: LanguageModel | Reader) -> Reader:
         ValueError: if the model does not know its tokenizer.
     """
     return model if isinstance(model, Reader) else ModelReader(model)
-
-
-def tokenizer_of(model: LanguageModel) -> Tokenizer:
-    """Returns the tokenizer of a model.
-
-    Raises:
-        ValueError: if it has none.
-    """
-    if model.tokenizer is None:
-        raise ValueError("Expected a model that knows its tokenizer: give it as `tokenizer` where the model is made.")
-    return model.tokenizer
 
 
 def _dense(model):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kerasptb.arguments import with_changes
 from kerasptb.data import UNK, Corpus, Tokenizer, load_corpus, load_tokenizer
 from kerasptb.data.sources import TextSource, is_there
+from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.files import ADAPTATION, HISTORY, METRICS, QUANTIZED, VOCABULARIES, lock_run, remove
 from kerasptb.runs.settings import CONFIG, RunSettings
@@ -57,6 +58,12 @@ class Run:
         own training), "data" and "versions".
         """
         return self.settings.to_config()
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How its text was read: a `TextFormat` with the tokenizer."""
+        text = self.settings.data
+        return TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, of_words=text.of_words)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -159,7 +166,7 @@ class Run:
         changes = {**self.overrides, **overrides}
         if batch_size is not None:
             changes["batch_size"] = batch_size
-        model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes), tokenizer=self.vocabulary)
+        model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes), tokenizer=self.text_format)
         load_weights(model, path)
         model.compile()
         return model
@@ -221,7 +228,7 @@ class Run:
         from kerasptb.evaluation import score_sentences  # noqa: PLC0415
 
         sentences = [sentences] if isinstance(sentences, str) else sentences
-        return list(score_sentences(self.model, sentences, self.settings.data.of_words))
+        return list(score_sentences(self.model, sentences))
 
     def evaluate(
         self,
@@ -300,7 +307,7 @@ class Run:
         )
 
         if text is not None:
-            return evaluate_keyboard_on_text(self.model, text, keys, learn, self.settings.data.keep_lines)
+            return evaluate_keyboard_on_text(self.model, text, keys, learn)
         corpus, cache = self.load_corpus(data), None
         if continuous_cache:
             check_cached(self.vocabulary)

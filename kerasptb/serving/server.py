@@ -27,8 +27,8 @@ def load_reader(folder):
         if (Path(folder) / "saved_model.pb").exists():
             reader = load_saved_model(folder)
         else:
-            model, tokenizer = resolve(folder)
-            reader = NetworkReader(PortableNetwork(model), tokenizer)
+            model, _ = resolve(folder)
+            reader = NetworkReader(PortableNetwork(model), model.text_format)
     except ExportError as error:
         raise ServingError(str(error)) from None
     reader.warm_up()  # which should not delay the first request

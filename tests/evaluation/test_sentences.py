@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary
+from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import score_sentences, sentences
 from kerasptb.models import LanguageModel
 
@@ -79,10 +80,11 @@ def test_subwords_are_counted_as_words():
 def test_sentences_of_words_have_one_space_between_two():
     tokenizer = Subwords.characters()
     model = LanguageModel(len(tokenizer), 4, (5,), batch_size=1, num_steps=2, seed=1, tokenizer=tokenizer)
-    (spaced, plain) = score_sentences(model, [" a  b ", "a b"], of_words=True)
+    (as_written,) = score_sentences(model, [" a  b "])
+    model.tokenizer = TextFormat(tokenizer=tokenizer, of_words=True)
+    (spaced, plain) = score_sentences(model, [" a  b ", "a b"])
     assert (spaced.sentence, spaced.tokens) == (" a  b ", plain.tokens)
     assert spaced.log10_probability == plain.log10_probability
-    (as_written,) = score_sentences(model, [" a  b "])
     assert len(as_written.tokens) == len(plain.tokens) + 2
 
 

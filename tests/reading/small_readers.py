@@ -79,7 +79,7 @@ class Subworded:
             [3.0 if len(piece) > 1 else chances.get(piece, chances[piece in written]) for piece in pieces]
         )
         self.network = PortableNetwork(self.model)
-        self.reader = NetworkReader(self.network, self.tokenizer)
+        self.reader = NetworkReader(self.network, self.model.text_format)
 
 
 @pytest.fixture(scope="session")

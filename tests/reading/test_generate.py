@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
+from kerasptb.data.text_format import TextFormat
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, generate, sample, suggest
 
@@ -102,7 +103,7 @@ class Constant(Reader):
     def __init__(self, characters, text, probabilities):
         bias = np.full(256, -np.inf, "float32")
         bias[characters.encode(text)[-len(text) :]] = np.log(probabilities)
-        super().__init__(characters, [(np.zeros((1, 256), "float32"), bias)], [1], 0)
+        super().__init__(TextFormat(tokenizer=characters), [(np.zeros((1, 256), "float32"), bias)], [1], 0)
 
     def encode(self, tokens, states):
         return np.zeros((*tokens.shape, 1), "float32"), states

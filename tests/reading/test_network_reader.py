@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.data import UnknownWordError, Vocabulary
+from kerasptb.data.text_format import TextFormat
 from kerasptb.export import export_saved_model
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork
@@ -62,7 +63,7 @@ def test_a_projection_is_read_from_a_state_too(vocabulary, units):
         seed=4,
         tokenizer=vocabulary,
     )
-    reader = NetworkReader(PortableNetwork(model), vocabulary)
+    reader = NetworkReader(PortableNetwork(model), TextFormat(tokenizer=vocabulary))
     context = reader.read_typed("the company said")
     expected = model.next_word_probabilities(vocabulary.encode_typed("the company said")[np.newaxis])[0]
     np.testing.assert_allclose(np.exp(context.log_probabilities), expected, atol=TOLERANCE)
@@ -117,8 +118,10 @@ def test_suggestions_and_samples_are_those_of_the_trained_model(reader, model):
 
 
 def test_the_fingerprint_is_the_models(reader, model, vocabulary, tmp_path):
-    assert NetworkReader(PortableNetwork(model), vocabulary).fingerprint == reader.fingerprint  # as of a run
-    other = NetworkReader(PortableNetwork(model), Vocabulary(reversed(vocabulary.words)))
+    assert (
+        NetworkReader(PortableNetwork(model), TextFormat(tokenizer=vocabulary)).fingerprint == reader.fingerprint
+    )  # as of a run
+    other = NetworkReader(PortableNetwork(model), TextFormat(tokenizer=Vocabulary(reversed(vocabulary.words))))
     assert other.fingerprint != reader.fingerprint
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Corpus, DataError, Subwords, Vocabulary
+from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, evaluate_perplexity, score_sentences
 from kerasptb.models import LanguageModel
 from kerasptb.reading import generate_text, suggest
@@ -66,10 +67,13 @@ def test_a_keras_file_holds_the_tokenizer(tmp_path, kind):
     tokenizers = {"words": Vocabulary(WORDS), "subwords": Subwords.train(["the cat sat"] * 3, 262), None: None}
     tokenizer = tokenizers[kind]
     model = LanguageModel(vocabulary_size=len(tokenizer or WORDS), **SIZES, tokenizer=tokenizer)
+    if kind == "subwords":  # how lines are read is there too
+        model.tokenizer = TextFormat(tokenizer=tokenizer, keep_lines=True, of_words=False)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.tokenizer == tokenizer
     assert type(loaded.tokenizer) is type(tokenizer)
+    assert loaded.text_format is None or bool(loaded.text_format.keep_lines) == (kind == "subwords")
     for found, wanted in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
 

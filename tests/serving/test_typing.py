@@ -1,9 +1,11 @@
 """The server and the keyboard's evaluation show the same keys: docs/keyboard.md has one definition for both."""
 
 import asyncio
+import copy
 
 import pytest
 
+from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import evaluate_keyboard_on_text, keyboard
 from kerasptb.reading import Writer
 from kerasptb.serving.engine import SuggestionEngine
@@ -33,7 +35,7 @@ def keys_of_evaluation(reader, text, learn, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "keys", keys)
         patch.setattr(keyboard, "_find", find)
-        result = evaluate_keyboard_on_text(reader, text, KEYS, learn, keep_lines=True)
+        result = evaluate_keyboard_on_text(reader, text, KEYS, learn)
     return looks, result
 
 
@@ -64,7 +66,8 @@ def starts_of(reader, text):
 @pytest.mark.parametrize("kind", TEXTS)
 def test_every_key_is_the_same(kind, learn, request, monkeypatch):
     of_kind, text = request.getfixturevalue(kind), TEXTS[kind]
-    reader = of_kind if kind == "reader" else of_kind.reader
+    reader = copy.copy(of_kind if kind == "reader" else of_kind.reader)
+    reader.text_format = TextFormat(tokenizer=reader.tokenizer, keep_lines=True)
     looks, result = keys_of_evaluation(reader, text, learn, monkeypatch)
     starts = dict(starts_of(reader, text))
     texts = [text[: starts[word] + len(prefix.removeprefix(word.lead))] for word, prefix, _ in looks]
