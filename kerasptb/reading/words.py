@@ -4,9 +4,9 @@ A word of letters, digits, apostrophes and hyphens is the pieces that write it, 
 probability is that of its pieces, times that the next piece does not go on with it. In a vocabulary of words each piece
 is a word, and whatever follows ends it. A sign of punctuation, or the end of a paragraph, is a word of one piece.
 
-The search reads the likeliest beginning of a word first, in rounds of a few. What a beginning is as probable as bounds
-all words that begin so, and the k-th word that was found tells which need no reading. The search is a generator that
-asks its caller for the contexts after pieces, so that it does not matter how the caller reads.
+The search is best-first: in each round the model reads the likeliest beginnings of words, all at once. No word is
+likelier than its beginning, so that the search ends when none that waits is likelier than the k-th word. It is a
+generator that asks its caller for the contexts after pieces, so that it does not matter how the caller reads.
 """
 
 import dataclasses
@@ -25,11 +25,28 @@ from kerasptb.reading.reader import Beginning, Context
 
 # Words of pieces that begin with more characters are not looked for.
 _MAX_PREFIX = 40
-# Nor those of a smaller share of the probability of the prefix.
+# Nor are words of a smaller share of the prefix's probability.
 _LEAST_SHARE = 1e-5
-# Beginnings that are read in a round, and in a search.
-_WIDTH, _MOST_ROWS = 16, 500
+# Beginnings that are read of those that write as much of a prefix: a letter may be small or a capital.
+_WAYS = 4
+# A search of equally likely pieces ends after so many beginnings, with so many more for each word that is asked for.
+_MOST_ROWS, _ROWS_A_WORD = 64, 16
 _NONE = np.zeros(0, int)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pace:
+    """Shares of the k-th word's probability: of what a round is for, of what is read in it; and its number of rows."""
+
+    round: float
+    row: float
+    width: Callable[[int], int]
+
+
+# Bytes write a word in one way, which has all of its probability. Of several ways, each may have less than the k-th
+# word although they have more together. Rows are cheap beside a round, but most beginnings in bytes end no word.
+_ONE_WAY = _Pace(1.0, 1.0, lambda k: k + 2)
+_WAYS_ADD_UP = _Pace(0.7, 0.1, lambda k: 2 * k + 12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +72,7 @@ class WordPieces:
         written: V strings, what the pieces write.
         ends_word: bool [V], whether a piece does not go on with a word: it begins with white space or punctuation.
         are_words: whether none goes on with a word, so that each is one.
+        has_ways: whether a word may be written in several ways.
         is_whole: bool [V], whether a piece is a word that ends at once: of a vocabulary of words, or a sign.
         going_on: int [M], the ids of those that go on with a word.
         after_space: int [M], the ids of those that do not begin with white space.
@@ -64,6 +82,7 @@ class WordPieces:
         self.written, self._prefixes = tokenizer.written, tokenizer.prefixes
         self.ends_word = np.array([not text or not is_of_word(text[0]) for text in self.written])
         self.are_words = bool(self.ends_word.all())
+        self.has_ways = not self.are_words and max(map(len, tokenizer.pieces)) > 1
         self.is_whole = np.array([self.are_words or _is_sign(text) for text in self.written])
         self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
         self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
@@ -132,7 +151,11 @@ def search_words(
     left_out: np.ndarray = _NONE,
     beside: Container[str] = (),
 ) -> Generator[list[Beginning], list[Context], NextWords]:
-    """Finds the likeliest next words.
+    """Finds the likeliest next words, exactly among those of at least 1e-5 of the probability of the prefix.
+
+    Where a word has several ways to be written, its probability is the sum of those of 0.7 of the k-th word's, and of
+    others that were met. Two limits keep a search short where much is equally likely: of the beginnings that write as
+    much of the prefix four are read, and 64 + 16 k others.
 
     Args:
         pieces: the `WordPieces`.
@@ -143,7 +166,7 @@ def search_words(
         exclude: words that are left out.
         begins: whether a word comes without a space before it, see `begins_paragraph`.
         at_least: the least probability of a word that is looked for.
-        left_out: ids of pieces that no word begins with, int [M].
+        left_out: ids of words of a vocabulary that are left out too, int [M]: the caller knows them.
         beside: words that do not count towards k, and are returned too if the search meets them.
 
     Yields:
@@ -154,19 +177,14 @@ def search_words(
     """
     if len(prefix) > _MAX_PREFIX and not pieces.are_words:
         return NextWords([], 0.0)
-    first = context.known().copy()
-    before = -pieces.log_given(first, prefix, begins)
-    first[pieces.ids_of(exclude)] = first[left_out] = -np.inf
     if pieces.are_words:
-        return _likeliest_words(pieces, first, prefix, k, at_least)
+        return _likeliest_words(pieces, context.known(), prefix, k, at_least, [*pieces.ids_of(exclude), *left_out])
+    before = -pieces.log_given(context.known(), prefix, begins)
     search = _Search(pieces, prefix, k, exclude, begins, at_least, beside)
-    search.follow(Beginning("", before, context, -1), context, first)
+    search.read([(Beginning("", before, context, -1), context)])
     while asked := search.take():
         contexts = yield asked
-        for beginning, after in zip(asked, contexts, strict=True):
-            search.end(beginning, after.log_probabilities)
-        for beginning, after in zip(asked, contexts, strict=True):
-            search.follow(beginning, after, after.log_probabilities)
+        search.read(list(zip(asked, contexts, strict=True)))
     return search.result()
 
 
@@ -182,9 +200,10 @@ def run_search(
         return end.value
 
 
-def _likeliest_words(pieces, log_probabilities, prefix, k, at_least):
+def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
     """Returns the `NextWords` of a vocabulary of words: nothing has to be read."""
-    ids = pieces.fitting(prefix)
+    log_probabilities, ids = log_probabilities.copy(), pieces.fitting(prefix)
+    log_probabilities[left_out] = -np.inf
     values = log_probabilities[ids]
     total = _mass(values)
     likely = np.flatnonzero(values > _log(at_least))
@@ -197,78 +216,110 @@ class _Search:
 
     def __init__(self, pieces, prefix, k, exclude, begins, at_least, beside):
         self._pieces, self._prefix, self._k, self._begins, self._at_least = pieces, prefix, k, begins, at_least
-        self._exclude, self._beside = exclude, beside
-        self._words, self._met = {}, {}
-        self._waiting, self._count, self._left = [], itertools.count(), _MOST_ROWS
-        # The likeliest beginning that writes so many letters of the prefix; of the whole prefix, all together.
-        self._reached = [0.0] * (len(prefix) + 1)
+        self._exclude, self._beside = frozenset(exclude), beside
+        self._words, self._met, self._total = {}, {}, 0.0
+        self._waiting, self._order = [], itertools.count()
+        self._ways = [_WAYS] * len(prefix)
+        self._left = _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * len(prefix)
+        self._pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
 
-    def follow(self, beginning, after, following):
-        """Adds what may follow a beginning: words that end at once, and longer beginnings, which wait."""
-        written, before = beginning.written, beginning.log_probability
-        ids = self._ids_after(written)
-        values = following[ids]
-        if not written or len(written) < len(self._prefix):
-            self._reach(written, ids, values, before)
-        likely = np.flatnonzero(values > _log(max(self._least(), _LEAST_SHARE * self._reached[-1])) - before)
-        ids, values = ids[likely], values[likely]
-        whole = self._pieces.is_whole[ids] & self._covers(written, ids)
-        for index, value in zip(ids[whole].tolist(), values[whole].tolist(), strict=True):
-            self._add(written + self._pieces.written[index], math.exp(before + value))
-        self._wait(beginning, after, _likeliest(ids[~whole], values[~whole], self._left))
+    def read(self, beginnings):
+        """Takes pairs of a `Beginning` that was read and the `Context` after it."""
+        for beginning, after in beginnings:
+            self._end(beginning, after.log_probabilities)
+        least = self._least() * self._pace.row
+        for beginning, after in beginnings:
+            self._follow(beginning, after, least)
 
     def take(self):
-        """Returns the likeliest of those that wait and may be of a word among the likeliest."""
-        taken, least = [], _log(self._least())
-        width = min(_WIDTH, self._left)
-        while self._waiting and len(taken) < width and -self._waiting[0][0] > least:
+        """Returns the likeliest beginnings that wait, if one of them may change the words that are returned."""
+        least, taken = self._least(), []
+        if not self._waits_for(least * self._pace.round):
+            return taken
+        while self._waits_for(least * self._pace.row) and len(taken) < min(self._pace.width(self._k), self._left):
             value, _, before, after, index, others = heapq.heappop(self._waiting)
             self._wait(before, after, others)
             beginning = Beginning(before.written + self._pieces.written[index], -value, after, index)
-            share = max(self._reached[min(len(beginning.written), len(self._prefix)) :])
-            if math.exp(-value) > _LEAST_SHARE * share:
+            if self._is_worth_reading(beginning):
                 taken.append(beginning)
         self._left -= len(taken)
         return taken
 
-    def end(self, beginning, following):
-        """Adds the word that a beginning is if it ends there."""
+    def result(self):
+        """Returns `NextWords`."""
+        words = heapq.nlargest(self._k, self._words.items(), key=_probability)
+        words = sorted([*words, *self._met.items()], key=_probability, reverse=True)
+        return NextWords(words, min(self._total, 1.0))
+
+    def _end(self, beginning, following):
+        """Adds the word that ends after a beginning."""
         if len(beginning.written) >= len(self._prefix) and beginning.written.strip():
             ended = self._pieces.end_probability(following)
             self._add(beginning.written, math.exp(beginning.log_probability) * ended)
 
-    def result(self):
-        """Returns the `NextWords`."""
-        words = heapq.nlargest(self._k, self._words.items(), key=lambda pair: pair[1])
-        words = sorted([*words, *self._met.items()], key=lambda pair: -pair[1])
-        return NextWords(words, min(self._reached[-1], 1.0))
+    def _follow(self, beginning, after, least):
+        """Adds what may follow a beginning: words that end at once, and longer beginnings, which wait."""
+        written, before = beginning.written, beginning.log_probability
+        ids, values = self._next(written, after.log_probabilities)
+        if not written or len(written) < len(self._prefix):
+            self._total += math.exp(before) * _mass(values[self._covers(written, ids)])
+        if not written.strip():
+            ids, values = self._without_beside(beginning, ids, values)
+        likely = np.flatnonzero(values > _log(max(least, _LEAST_SHARE * self._total)) - before)
+        ids, values = ids[likely], values[likely]
+        ends = self._pieces.is_whole[ids] & self._covers(written, ids)
+        self._add_whole(beginning, ids[ends], values[ends])
+        self._wait(beginning, after, _likeliest(ids[~ends], values[~ends], self._left))
 
-    def _ids_after(self, written):
+    def _next(self, written, following):
+        """Returns the ids of the pieces that may follow what is written, and their log probabilities."""
         rest = self._prefix[len(written) :]
         if rest or not (written or self._begins):
-            return self._pieces.fitting(rest)
-        return self._pieces.going_on if written.strip() else self._pieces.after_space
+            ids = self._pieces.fitting(rest)
+        else:
+            ids = self._pieces.going_on if written.strip() else self._pieces.after_space
+        if self._exclude and not written.strip():
+            following = following.copy()
+            following[self._pieces.ids_of(self._exclude)] = -np.inf
+        return ids, following[ids]
 
     def _covers(self, written, ids):
         return self._pieces.covers(ids, self._prefix[len(written) :])
 
-    def _reach(self, written, ids, values, before):
-        covers = self._covers(written, ids)
-        self._reached[-1] += math.exp(before) * _mass(values[covers])
-        for index, value in zip(ids[~covers].tolist(), values[~covers].tolist(), strict=True):
-            size = len(written) + len(self._pieces.written[index])
-            self._reached[size] = max(self._reached[size], math.exp(before + value))
+    def _without_beside(self, beginning, ids, values):
+        """Adds the words of `beside` that are one piece; returns the other pieces and their log probabilities."""
+        words = [word for word in self._pieces.whole if word in self._beside]
+        beside = np.isin(ids, self._pieces.ids_of(words)) & self._covers(beginning.written, ids)
+        self._add_whole(beginning, ids[beside], values[beside])
+        return ids[~beside], values[~beside]
 
     def _wait(self, before, after, others):
-        """Lets the next of others, the likeliest first, wait in the place of all."""
+        """Lets the first of the pairs of a piece and its log probability wait, and the rest behind it."""
         for index, value in others:
-            entry = (-before.log_probability - value, next(self._count), before, after, index, others)
+            entry = (-before.log_probability - value, next(self._order), before, after, index, others)
             heapq.heappush(self._waiting, entry)
-            break
+            return
+
+    def _waits_for(self, least):
+        return bool(self._waiting) and math.exp(-self._waiting[0][0]) > least
+
+    def _is_worth_reading(self, beginning):
+        """Returns whether it is likely enough, and among the likeliest that write so much of the prefix."""
+        size = len(beginning.written)
+        if math.exp(beginning.log_probability) <= _LEAST_SHARE * self._total:
+            return False
+        if size < len(self._prefix):
+            self._ways[size] -= 1
+        return size >= len(self._prefix) or self._ways[size] >= 0
 
     def _least(self):
+        """Returns the least probability of a word that may be returned."""
         likeliest = heapq.nlargest(self._k, self._words.values())
-        return max(self._at_least, likeliest[-1] if len(likeliest) == self._k else 0.0)
+        return max(self._at_least, likeliest[-1]) if len(likeliest) == self._k else self._at_least
+
+    def _add_whole(self, beginning, ids, values):
+        for index, value in zip(ids.tolist(), values.tolist(), strict=True):
+            self._add(beginning.written + self._pieces.written[index], math.exp(beginning.log_probability + value))
 
     def _add(self, written, probability):
         word = word_of(written)
@@ -287,15 +338,19 @@ def _likeliest(ids, values, most):
 
 
 def word_of(written: str) -> str:
-    """Returns the word that is written; "" for a part of a character, and for a letter with a sign behind it."""
+    """Returns the word that is written; "" if it is none: a part of a character, or a word and a sign behind it."""
     try:
         text = written.encode(errors="surrogateescape").decode()
     except UnicodeDecodeError:
         return ""  # a part of a character is no word
     word = EOS if text == "\n" else text.strip()
     # Bytes may write a sign behind a word, as they write a letter.
-    glued = text != written and is_of_word(word[0]) and not all(map(is_of_word, word))
+    glued = text != written and is_of_word(word[:1] or " ") and not all(map(is_of_word, word))
     return "" if glued else word
+
+
+def _probability(pair):
+    return pair[1]
 
 
 def _log(probability):
