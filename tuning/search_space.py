@@ -137,12 +137,26 @@ class LanguageModelSpace(kt.HyperModel):
         preset: str = "notebook",
         **others: Any,
     ) -> None:
-        named = {name: value for name, value in locals().items() if name in _FIELDS}
         super().__init__()
         self.preset = preset
         recipe = get_preset(preset)
         self._training_settings = tuple(recipe.training_arguments())
-        named = {name: bounds for name, bounds in {**named, **others}.items() if bounds is not None}
+        named = {
+            "num_layers": num_layers,
+            "units": units,
+            "embedding_size": embedding_size,
+            "tie_embeddings": tie_embeddings,
+            "keep_prob": keep_prob,
+            "learning_rate": learning_rate,
+            "decay": decay,
+            "constant_epochs": constant_epochs,
+            "global_clipnorm": global_clipnorm,
+            "batch_size": batch_size,
+            "num_steps": num_steps,
+            "init_scale": init_scale,
+            **others,
+        }
+        named = {name: bounds for name, bounds in named.items() if bounds is not None}
         known = [name for name in _FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
         if unknown := sorted(set(named) - set(known)):
             raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
@@ -482,19 +496,11 @@ def yields_settings(hypermodel):
 
 
 def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, **others):
-    """Returns the number of parameters of a `kerasptb.LanguageModel`.
+    """Returns the number of parameters of a `kerasptb.LanguageModel` of these arguments.
 
     `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. With a projection
     there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix where the embeddings are
     tied.
-
-    Args:
-        vocabulary_size: V.
-        embedding_size: D.
-        units: the layers' sizes H_1, …, H_n, or the size of one layer.
-        tie_embeddings: whether the logits' matrix is the embedding's.
-        projection: whether the last output is projected to the embedding's size.
-        **others: further arguments of the model, on which the number does not depend.
     """
     units = np.atleast_1d(units).tolist()
     size = embedding_size if projection else units[-1]
@@ -506,15 +512,10 @@ def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=Fals
 
 
 def shrink_widths(wanted, allowed, fits):
-    """Returns the wanted widths, reduced as little as possible to those of a model that fits.
+    """Returns the wanted widths, reduced as little as possible to allowed ones, rising lists, of a model that fits.
 
     All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
     model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
-
-    Args:
-        wanted: the sizes of the embedding and of each layer.
-        allowed: for each of them, its possible sizes, rising.
-        fits: function of the widths, whether their model has few enough parameters; that of the smallest must.
     """
 
     def at_most(sizes, bound):

@@ -77,18 +77,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             keras.utils.set_random_seed(self.settings.seed)  # otherwise `kerasptb.train` sets it
 
     def run_trial(self, trial):
-        """Trains a trial.
-
-        Args:
-            trial: a `keras_tuner` trial.
-
-        Returns:
-            Dict of metrics with "val_perplexity".
-
-        Raises:
-            TrialRejectedError: if its model has more parameters than allowed.
-            Exception: whatever the training raised.
-        """
+        """Trains a trial, unless its model has too many parameters; returns metrics with "val_perplexity", a dict."""
         folder = Path(self.get_trial_dir(trial.trial_id))
         record = Record.load(folder)
         record.tuner, record.host = self.tuner_id, socket.gethostname()
@@ -282,14 +271,7 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
     """Runs this process's part of a search to its end: the whole search, the chief's part, or a worker's.
 
     KerasTuner decides which one, by the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
-    `KERASTUNER_ORACLE_PORT`.
-
-    Args:
-        settings: the `SearchSettings`.
-        space: a `keras_tuner.HyperModel`, or a function from hyperparameters to a model.
-        corpus: a `kerasptb.Corpus`; a chief needs none.
-        keep_running: see `SearchOracle`.
-        restarted: see `SearchOracle`.
+    `KERASTUNER_ORACLE_PORT`. A chief needs no corpus; `keep_running` and `restarted` are the `SearchOracle`'s.
     """
     oracle = make_oracle(
         settings.tuner,
@@ -311,12 +293,9 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
 
 
 def evaluation_batches(ids):
-    """Returns the batch size and number of steps at which all trials of a search are compared.
+    """Returns the batch size and number of steps at which all trials of a search are compared on a text.
 
     They are 60 and 20, so that the results compare with the notebook's, and smaller if the text is too short.
-
-    Args:
-        ids: int32 [N], the validation text.
     """
     num_steps = min(_EVALUATION_STEPS, len(ids) - 1)
     return min(_EVALUATION_BATCH, len(ids) // (num_steps + 1)), num_steps
