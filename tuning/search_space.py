@@ -97,11 +97,24 @@ class LanguageModelSpace(kt.HyperModel):
         preset: str = _NOTEBOOK,
         **others: Any,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name in FIELDS}
         super().__init__()
         self.preset = preset
         recipe = get_preset(preset)
         self._training_settings = tuple(recipe.training_arguments())
+        arguments = {
+            "num_layers": num_layers,
+            "units": units,
+            "embedding_size": embedding_size,
+            "tie_embeddings": tie_embeddings,
+            "keep_prob": keep_prob,
+            "learning_rate": learning_rate,
+            "decay": decay,
+            "constant_epochs": constant_epochs,
+            "global_clipnorm": global_clipnorm,
+            "batch_size": batch_size,
+            "num_steps": num_steps,
+            "init_scale": init_scale,
+        }
         named = {name: bounds for name, bounds in {**arguments, **others}.items() if bounds is not None}
         known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
         if unknown := sorted(set(named) - set(known)):
@@ -427,11 +440,10 @@ def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=Fals
 
 
 def shrink_widths(wanted, allowed, fits):
-    """Returns the wanted widths, reduced as little as possible to those of a model that fits.
+    """Returns the wanted widths, reduced as little as possible to allowed ones, rising lists, of a model that fits.
 
-    All widths shrink by one factor and are rounded down to allowed sizes, which rise. Then they grow again, step by
-    step, while the model fits; the width that lost the largest share grows first. In the result no width could be one
-    step larger. The smallest must fit.
+    All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
+    model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
     """
 
     def at_most(sizes, bound):

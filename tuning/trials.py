@@ -72,7 +72,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             keras.utils.set_random_seed(self.settings.seed)  # otherwise `kerasptb.train` sets it
 
     def run_trial(self, trial):
-        """Trains a trial; returns its metrics, or raises TrialRejectedError for a model that is too large."""
+        """Trains a trial, unless its model has too many parameters; returns metrics with "val_perplexity", a dict."""
         folder = Path(self.get_trial_dir(trial.trial_id))
         record = Record.load(folder)
         record.tuner, record.host = self.tuner_id, socket.gethostname()
@@ -266,7 +266,7 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
     """Runs this process's part of a search to its end: the whole search, the chief's part, or a worker's.
 
     KerasTuner decides which one, by the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
-    `KERASTUNER_ORACLE_PORT`. A chief needs no corpus.
+    `KERASTUNER_ORACLE_PORT`. A chief needs no corpus; `keep_running` and `restarted` are the `SearchOracle`'s.
     """
     oracle = make_oracle(
         settings.tuner,
@@ -288,7 +288,7 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
 
 
 def evaluation_batches(ids):
-    """Returns the batch size and number of steps at which all trials of a search are compared, on a validation text.
+    """Returns the batch size and number of steps at which all trials of a search are compared on a text.
 
     They are 60 and 20, so that the results compare with the notebook's, and smaller if the text is too short.
     """

@@ -224,10 +224,10 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     model = SimpleNamespace(**arguments, count_params=lambda: 1)
     ids = np.zeros(3, "int32")
     corpus = Corpus(ids, ids, ids, Vocabulary(["a"]), "text", "a text")
-    settings = SimpleNamespace(training=TrainingArguments(preset="notebook", epochs=1))
+    settings = SimpleNamespace(training=TrainingArguments(preset="notebook", epochs=1), choices=[])
     run = SimpleNamespace(settings=settings, folder=tmp_path)
     monkeypatch.setattr(training, "explain", lambda model: Explanation())
-    training._explain(SimpleNamespace(run=run, corpus=corpus, model=model, choice=""), print)
+    training._explain(run, SimpleNamespace(corpus=corpus, model=model), print)
     assert (f"Precision bfloat16x3 is {note}." in capsys.readouterr().out) == slow
 
 
