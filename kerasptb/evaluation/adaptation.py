@@ -112,16 +112,7 @@ def cache_settings(
 
 
 def _kept_settings(path, method, kind, tuned_for, tune, report):
-    """Returns the settings that the file keeps for this method, or tunes and keeps them.
-
-    Args:
-        path: the file.
-        method: their key in the file.
-        kind: class of the settings.
-        tuned_for: dict of what they depend on.
-        tune: function that returns them.
-        report: called with a line of text.
-    """
+    """Returns the settings that a file keeps for a method and what they depend on, or tunes and keeps them."""
     kept = read_json(path)
     entry = kept.get(method) if isinstance(kept, dict) else None
     if isinstance(entry, dict) and entry.get("tuned_for") == tuned_for:

@@ -121,13 +121,7 @@ def tune_continuous_cache(
 
 
 def _mixed(losses, of_cache, weight):
-    """Returns the words' losses, float64 [N], of the mixture of two distributions.
-
-    Args:
-        losses: float [N], those of the model.
-        of_cache: float [N], the probabilities of the words in the cache; NaN where it is empty.
-        weight: that of the cache.
-    """
+    """Returns the words' losses, float64 [N], of a model mixed with probabilities in a cache; NaN if it is empty."""
     empty = np.isnan(of_cache)
     with np.errstate(divide="ignore"):  # of words that the cache does not hold, and of a weight of 0
         mixed = -np.logaddexp(np.log1p(-weight) - losses, np.log(weight) + np.log(np.where(empty, 0.0, of_cache)))
@@ -135,12 +129,10 @@ def _mixed(losses, of_cache, weight):
 
 
 def _read(model, ids, window, thetas, num_steps=None):
-    """Reads a text once.
+    """Reads a text once; returns the model's losses, float64 [N - 1], and what the cache makes of it.
 
-    Returns:
-        losses: float64 [N - 1], of the model.
-        of_caches: float64 [len(thetas), N - 1], the probabilities of the words in the cache; NaN where it is empty.
-        num_steps: words of a row.
+    That is the probabilities of the words for each theta, [len(thetas), N - 1], NaN where it is empty; and the number
+    of words of a row.
     """
     ids = checked_text(model.vocabulary_size, ids)
     check_sizes(window=window, num_steps=num_steps or 1)
@@ -157,27 +149,16 @@ def _read(model, ids, window, thetas, num_steps=None):
 
 
 class Cache:
-    """The last states, and the words that came after them.
-
-    Args:
-        window: positions to keep.
-        units: size H of a state.
-    """
+    """The last states, [window, H], and the words that came after them."""
 
     def __init__(self, window: int, units: int) -> None:
         self._window = window
         self._states, self._words = np.zeros((0, units), "float32"), np.zeros(0, "int32")
 
     def probabilities(self, states: np.ndarray, words: np.ndarray, thetas: Sequence[float]) -> np.ndarray:
-        """Returns the probability of each word after its state, then adds both.
+        """Returns the probability of each word, int32 [T], after its state, [T, H], for each theta, then adds both.
 
-        Args:
-            states: float32 [T, H].
-            words: int32 [T].
-            thetas: list of numbers.
-
-        Returns:
-            float64 [len(thetas), T]; NaN where no position is in the cache.
+        It is float64 [len(thetas), T], NaN where no position is in the cache.
         """
         after, inside, terms = self._add(states, words, thetas)
         matches = np.nonzero((after == words[:, np.newaxis]) & inside)
@@ -189,28 +170,19 @@ class Cache:
         return np.array(results)
 
     def distributions(self, states: np.ndarray, words: np.ndarray, theta: float, vocabulary_size: int) -> np.ndarray:
-        """Returns the probabilities of all words after each state, then adds the states and their words.
+        """Returns the probabilities of all V words after each state, float64 [T, V], then adds states and words.
 
-        Args:
-            states: float32 [T, H].
-            words: int32 [T].
-            theta: a number.
-            vocabulary_size: number V of words.
-
-        Returns:
-            float64 [T, V]; zeros where no position is in the cache.
+        They are zeros where no position is in the cache.
         """
         after, _, (terms,) = self._add(states, words, [theta])
         found = np.stack([np.bincount(after, row, minlength=vocabulary_size) for row in terms])
         return found / np.maximum(found.sum(axis=1, keepdims=True), np.finfo("float32").tiny)
 
     def _add(self, states, words, thetas):
-        """Adds states and words.
+        """Adds states and words, and compares each state with those before it.
 
-        Returns:
-            after: int32 [P], the words at all positions.
-            inside: bool [T, P], whether a position is before t and in its window.
-            terms: for each theta float32 [T, P], exp(theta h_t . h_i) but for a factor of each t; 0 where not inside.
+        Returns the words at all P positions; whether a position is before t and in its window, [T, P]; and for each
+        theta exp(theta h_t . h_i) but for a factor of each t, 0 where not inside.
         """
         keys, after = np.concatenate([self._states, states]), np.concatenate([self._words, words])
         now = np.arange(len(states))[:, np.newaxis] + len(self._words)

@@ -190,12 +190,7 @@ def gradient_statistics(
 
 
 class _Adaptation:
-    """The program in which a model follows a text, compiled once for evaluations with any rates.
-
-    Args:
-        model: a `LanguageModel`.
-        statistics: the result of `gradient_statistics`.
-    """
+    """The program in which a model follows a text, compiled once for evaluations with any rates."""
 
     def __init__(self, model, statistics):
         self._model, self._variables = model, _variables(model)

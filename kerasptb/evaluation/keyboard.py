@@ -366,12 +366,9 @@ def run_searches(
     read: Callable[[list[Beginning]], list[Any]],
     num_parallel: int,
 ) -> Iterator[tuple[Any, Any]]:
-    """Runs many searches, which read together. Yields the name and the result of each, in the order in which they end.
+    """Runs many named searches, like `search_words`, so many at once, which read together.
 
-    Args:
-        searches: pairs of a name and a generator like `search_words`.
-        read: returns the contexts after `Beginning`s.
-        num_parallel: how many run at once.
+    Yields the name and the result of each, in the order in which they end.
     """
     searches = iter(searches)
     waiting: list[tuple[Any, Generator[list[Beginning], list[Any], Any], list[Beginning]]] = []

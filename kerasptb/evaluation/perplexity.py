@@ -144,16 +144,7 @@ def _long_row(num_words):
 
 
 def checked_text(vocabulary_size: int, ids: npt.ArrayLike) -> np.ndarray:
-    """Returns a text as int32 [N].
-
-    Args:
-        vocabulary_size: the model's number V of words.
-        ids: integers [N].
-
-    Raises:
-        DataError: for fewer than two words.
-        ValueError: for a word id out of the model's range.
-    """
+    """Returns a text as int32 [N]; raises a DataError for fewer than two words, a ValueError for one out of range."""
     ids = as_ids(ids)  # raises for what is not one row of integers
     if len(ids) < 2:
         raise DataError(f"Expected a text of at least two words: the first is not predicted. Received: {len(ids)}")

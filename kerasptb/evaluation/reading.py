@@ -18,17 +18,9 @@ _BLOCK = 1 << 15
 def read_rows(
     model: LanguageModel, ids: np.ndarray, num_steps: int = ROW
 ) -> Iterator[tuple[LogitFactors, np.ndarray, np.ndarray]]:
-    """Yields a text in rows, read from a zero state at batch size 1; the state goes on from row to row.
+    """Yields a text in rows of T words, read from a zero state at batch size 1; the state goes on from row to row.
 
-    Args:
-        model: a `LanguageModel`. It need not be compiled.
-        ids: int32 [N], see `perplexity.checked_text`.
-        num_steps: words T of a row.
-
-    Yields:
-        factors: the `LogitFactors` of the logits [1, T, V] of the row's next words.
-        states: float32 [T, H], the inputs of the logits layer.
-        targets: int32 [T], the next words.
+    Of each row the `LogitFactors` of the logits [1, T, V], their inputs, float32 [T, H], and the next words, int32 [T].
     """
     state = model.get_initial_state(1)
     for start in range(0, len(ids) - 1, num_steps):
@@ -43,16 +35,9 @@ def read_blocks(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yields a text in long blocks, read from a zero state.
 
-    Args:
-        reader: a `Reader`.
-        ids: int32 [N].
-        with_states: whether the states after each token are needed. Then a block is read twice: in a few rows, one
-            after the other, then in all of these at once, step by step.
-
-    Yields:
-        start: the index of the first token.
-        hidden: float32 [T, D], the inputs of the logits layer after each token.
-        states: float32 [T, S], after each token; [T, 0] if they are not needed.
+    Of each the index of the first token, the input of the logits layer after each token, float32 [T, D], and the
+    states, float32 [T, S], or [T, 0] if they are not needed. With them a block is read twice: in a few rows, one after
+    the other, then in all of these at once, step by step.
     """
     state = np.zeros((1, reader.state_size), "float32")
     for start in range(0, len(ids), _BLOCK):

@@ -45,17 +45,11 @@ _PROBLEMS = {
 
 
 def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
-    """Returns the ASGI application that serves a model: the page at `/`, the API below `/v1/`.
+    """Returns the ASGI application that serves a `NetworkReader`: the page at `/`, the API below `/v1/`.
 
-    Args:
-        reader: a `NetworkReader`.
-        name: "english" for the model that comes with this package.
-        rate: requests a second that one address may make; `None` for any number.
-        allowed_hosts: names that the header Host may have, besides this machine's own; `None` for any.
-
-    Returns:
-        A `FastAPI`. Its description is at `/openapi.json`. There is no interactive page for it, because the usual
-        pages load scripts from other servers.
+    The name is "english" for the model of the package, the rate that of requests a second from one address, and allowed
+    hosts are names that the header Host may have beside this machine's own; `None` for any. Its description is at
+    `/openapi.json`; there is no interactive page for it, because the usual pages load scripts from other servers.
     """
 
     def max_bytes():
@@ -107,9 +101,12 @@ def _add_routes(app):
         """Suggests the next word, or words that the unfinished one at the end may become."""
         engine = app.state.engine
         typed, memory = await engine.split(request.text, request.complete, request.learn)
-        suggestions, total = await engine.keys(await engine.context(typed.whole), typed, request.k, memory)
-        prefix = typed.prefix.removeprefix(" ")
-        return schemas.SuggestResponse(suggestions=_suggested(suggestions), prefix=prefix, prefix_probability=total)
+        found = await engine.keys(await engine.context(typed.whole), typed, request.k, memory)
+        return schemas.SuggestResponse(
+            suggestions=_suggested(found),
+            prefix=typed.prefix.removeprefix(" "),
+            prefix_probability=found.prefix_probability,
+        )
 
     @app.post("/v1/stream", responses=problems | of_state, tags=["API"], summary="Suggest words, a few words at a time")
     async def stream(request: schemas.StreamRequest) -> schemas.StreamResponse:
@@ -124,10 +121,10 @@ def _add_routes(app):
         context = await engine.extend(before, request.text, begins)
         memory = await engine.remember(request.text, memory) if request.learn else None
         typed = engine.typed_after(request.text.rstrip(" ") or ("\n" if begins else " "), request.prefix)
-        suggestions, total = await engine.keys(context, typed, request.k, memory)
+        found = await engine.keys(context, typed, request.k, memory)
         return schemas.StreamResponse(
-            suggestions=_suggested(suggestions),
-            prefix_probability=total,
+            suggestions=_suggested(found),
+            prefix_probability=found.prefix_probability,
             state=encode_state(context.state, engine.fingerprint, memory, typed.whole.endswith("\n")),
         )
 
@@ -166,8 +163,8 @@ def _described(problems):
     return {status: {"model": schemas.Problem, "description": reason} for status, reason in problems.items()}
 
 
-def _suggested(suggestions):
-    return [schemas.SuggestedWord(word=each.word, probability=each.probability) for each in suggestions]
+def _suggested(found):
+    return [schemas.SuggestedWord(word=word, probability=probability) for word, probability in found.words]
 
 
 def _name(tokenizer, token):

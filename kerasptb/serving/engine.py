@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from kerasptb.reading import Suggestion, Writer
+from kerasptb.reading import Writer
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.shared_reader import BatchedReader, RememberingReader
 
@@ -18,11 +18,8 @@ class SuggestionEngine:
     """Answers for texts as they are typed. All methods must be called in one event loop.
 
     A keystroke within a word does not read the text again. A new word costs a step for each of its tokens, which is
-    batched with all requests that wait at the time.
-
-    Args:
-        reader: a `NetworkReader`.
-        max_contexts: as of `RememberingReader`.
+    batched with all requests that wait at the time. Methods raise a `BusyError` if too many requests are waiting, and a
+    `DataError` if a word is unknown to a vocabulary without `<unk>`, or nothing was read that a word could follow.
     """
 
     def __init__(self, reader, max_contexts=None):
@@ -49,25 +46,13 @@ class SuggestionEngine:
             batcher.close()
 
     async def context(self, text):
-        """Returns the `Context` after a text whose last word is whole.
-
-        Raises:
-            UnknownWordError: if a word is unknown to a vocabulary without `<unk>`.
-            BusyError: if too many requests are waiting.
-        """
+        """Returns the `Context` after a text whose last word is whole."""
         return await self._remembering.context(await self._in_thread_if_long(self._encode, text))
 
     async def extend(self, context, text, begins=False):
-        """Returns the `Context` after more text, without remembering it.
+        """Returns the `Context` after one, or its state, and more text of whole words, without remembering it.
 
-        Args:
-            context: a `Context`, or the float32 [S] state of one.
-            text: the text that follows; its first and last words are whole.
-            begins: whether the text begins a paragraph.
-
-        Raises:
-            UnknownWordError: if a word is unknown to a vocabulary without `<unk>`.
-            BusyError: if too many requests are waiting.
+        `begins` says whether the text begins a paragraph.
         """
         encode = self._encode if begins else self.tokenizer.encode_further
         ids = await self._in_thread_if_long(encode, text.rstrip(" "))
@@ -76,19 +61,9 @@ class SuggestionEngine:
         return await self._remembering.read_on(context, ids)
 
     async def score(self, text):
-        """Reads a text and returns the log probability of each of its tokens.
+        """Returns the `Unit`s of a text, and for each of their tokens its log probability.
 
-        Args:
-            text: any text. Spaces at its end are left out.
-
-        Returns:
-            units: list of `Unit`.
-            log_probabilities: list with a float for each token of the units; None for the first one if nothing comes
-                before it.
-
-        Raises:
-            UnknownWordError: if a word is unknown to a vocabulary without `<unk>`.
-            BusyError: if too many requests are waiting.
+        That is None for the first one if nothing comes before it. Spaces at the text's end are left out.
         """
         units = await self._texts.submit((self.tokenizer.units_typed, text.rstrip(" ")))
         if not units:
@@ -97,19 +72,9 @@ class SuggestionEngine:
         return units, [None if np.isnan(value) else value for value in values.tolist()]
 
     async def split(self, text, complete, learn):
-        """Splits a text into the finished part and the beginning of the word that is being typed.
+        """Returns a text as `Typed`, and the `Memory` of its whole words, `None` unless it is to learn.
 
-        Args:
-            text: any text.
-            complete: whether the last word is unfinished unless something else than a letter follows it.
-            learn: whether to return the words of the finished part, too.
-
-        Returns:
-            typed: the text as `Typed`.
-            memory: the `Memory` of the finished part; `None` unless `learn`.
-
-        Raises:
-            BusyError: if too many requests are waiting.
+        `complete` says whether its last word is unfinished, unless something else than a letter follows it.
         """
         unfinished = text.rsplit(None, 1)[-1] if complete and text and not text[-1].isspace() else ""
         whole = len(text) - len(unfinished)
@@ -126,39 +91,18 @@ class SuggestionEngine:
         return self._writer.typed(whole, spaced)
 
     async def remember(self, text, memory=None):
-        """Returns the `Memory` after more text whose last word is whole; `None` at the beginning.
-
-        Raises:
-            BusyError: if too many requests are waiting.
-        """
+        """Returns the `Memory` after more text whose last word is whole; `None` is that at the beginning."""
         return await self._memories.submit((self._writer.remember, text, memory))
 
     async def keys(self, context, typed, k, memory=None):
-        """Returns the k words on the keys.
-
-        Args:
-            context: the `Context` after the whole words of what is typed.
-            typed: the text as `Typed`.
-            k: number of suggestions; fewer if there are fewer words.
-            memory: the words typed before, which become more probable; `None` for none.
-
-        Returns:
-            suggestions: list of `Suggestion`, the most probable first. The probabilities are not renormalised over the
-                words that are left.
-            total: probability that the next word begins with the prefix.
-
-        Raises:
-            DataError: if nothing was read yet and the model does not know how a text begins.
-            BusyError: if too many requests are waiting.
-        """
+        """Returns the `NextWords` on k keys after the `Context` of whole words, for a text as `Typed`."""
         search = self._writer.keys(context, typed.prefix, k, typed.begins, memory)
         try:
             beginnings = next(search)
             while True:
                 beginnings = search.send(await self._remembering.after(beginnings))
         except StopIteration as end:
-            found = end.value
-        return [Suggestion(word, probability) for word, probability in found.words], found.prefix_probability
+            return end.value
 
     def _batchers(self):
         return *self._reader.batchers, self._texts, self._memories

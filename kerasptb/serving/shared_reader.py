@@ -23,11 +23,7 @@ _MAX_LONG_WAITING = 32
 
 
 class BatchedReader:
-    """Reads what arrives while the model is busy together, in its next call.
-
-    Args:
-        reader: a `Reader`.
-    """
+    """Has a `Reader` read what arrives while it is busy together, in its next call."""
 
     def __init__(self, reader):
         self.tokenizer, self.state_size = reader.tokenizer, reader.state_size
@@ -62,14 +58,11 @@ class BatchedReader:
 
 
 class RememberingReader:
-    """Remembers the contexts after texts and after beginnings of words.
+    """Remembers the contexts after texts and after beginnings of words, as a `BatchedReader` reads them.
 
-    The context after a text is remembered under a digest of its ids. Clients are not distinguished: a text that was
-    read before, by any client, is answered from memory, and another text gets the same answer a little later.
-
-    Args:
-        reader: a `BatchedReader`.
-        max_contexts: number of texts to remember; `None` for 512, or fewer with more than 32,000 tokens.
+    The context after a text is remembered under a digest of its ids, so many of them: 512 unless said, or fewer with
+    more than 32,000 tokens. Clients are not distinguished: a text that was read before, by any client, is answered from
+    memory, and another text gets the same answer a little later.
     """
 
     def __init__(self, reader, max_contexts=None):

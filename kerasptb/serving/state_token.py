@@ -29,11 +29,7 @@ _AGAIN = "Begin again without a state."
 def encode_state(state, fingerprint, memory=None, begins=False):
     """Returns a state as a token, of letters, digits, `-` and `_`.
 
-    Args:
-        state: float32 [S].
-        fingerprint: hexadecimal digest of the model.
-        memory: the `Memory` of the words typed before; `None` for none.
-        begins: whether a paragraph begins after it.
+    `memory` is that of the words typed before, and `begins` says whether a paragraph begins after it.
     """
     flags = (_BEGINS if begins else 0) | (0 if memory is None else _WITH_WORDS)
     content = bytes([flags]) + bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
@@ -43,20 +39,9 @@ def encode_state(state, fingerprint, memory=None, begins=False):
 
 
 def decode_state(token, fingerprint, state_size):
-    """Returns what is in a token.
+    """Returns the state in a token, float32 [S], the `Memory` or `None`, and whether a paragraph begins.
 
-    Args:
-        token: the result of `encode_state`.
-        fingerprint: hexadecimal digest of the model that the state is for.
-        state_size: number S of floats.
-
-    Returns:
-        state: float32 [S].
-        memory: the `Memory` of the words typed before; `None` if there is none in the token.
-        begins: whether a paragraph begins after it.
-
-    Raises:
-        StateError: if it is not a token, is damaged, or belongs to another model.
+    Raises a `StateError` if it is not a token, is damaged, or belongs to another model.
     """
     try:
         content = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)

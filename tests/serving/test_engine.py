@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from kerasptb.reading import Typed
+from kerasptb.reading import NextWords, Typed
 from kerasptb.reading.memory import WINDOW
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
@@ -256,20 +256,19 @@ def test_the_best_are_ranked_and_their_total_known(reader):
     async def use(engine):
         context = await engine.context("the ")
         asked = ((" C", 2), ("", 1000), (" zz", 3))
-        ranked = [await engine.keys(context, Typed("the ", prefix, False), k) for prefix, k in asked]
-        return context, *ranked[0], *ranked[1], ranked[2]
+        return context, [await engine.keys(context, Typed("the ", prefix, False), k) for prefix, k in asked]
 
-    context, two, total, every, nearly_one, nothing = with_engine(reader, use)
+    context, (two, every, nothing) = with_engine(reader, use)
     words = reader.tokenizer.tokens
     probabilities = dict(zip(words, np.exp(context.log_probabilities).tolist(), strict=True))
     with_c = sorted((probabilities[word], word) for word in ("ca", "company", "compare", "café", "cat"))
-    assert [suggestion.word for suggestion in two] == [word for _, word in with_c[:-3:-1]]
-    assert abs(total - sum(value for value, _ in with_c)) < TOLERANCE
+    assert [word for word, _ in two.words] == [word for _, word in with_c[:-3:-1]]
+    assert abs(two.prefix_probability - sum(value for value, _ in with_c)) < TOLERANCE
     untyped = ("<unk>", "<eos>", "N")
-    assert {each.word for each in every} == set(words) - set(untyped)
-    assert abs(nearly_one - (1 - sum(probabilities[word] for word in untyped))) < 1e-5
-    assert all(a.probability >= b.probability for a, b in itertools.pairwise(every))
-    assert nothing == ([], 0.0)
+    assert {word for word, _ in every.words} == set(words) - set(untyped)
+    assert abs(every.prefix_probability - (1 - sum(probabilities[word] for word in untyped))) < 1e-5
+    assert all(a >= b for (_, a), (_, b) in itertools.pairwise(every.words))
+    assert nothing == NextWords([], 0.0)
 
 
 def test_the_memory_is_that_of_the_last_words_whatever_was_cut(reader):
@@ -307,7 +306,7 @@ def test_equally_likely_words_come_in_the_order_of_their_ids(reader):
 
     async def use(engine):
         context = dataclasses.replace(await engine.context("the "), log_probabilities=values)
-        return [[word.word for word in (await engine.keys(context, typed, k))[0]] for k in range(1, len(values) - 2)]
+        return [[word for word, _ in (await engine.keys(context, typed, k)).words] for k in range(1, len(values) - 2)]
 
     words = reader.tokenizer.tokens
     ranked = [words[i] for i in sorted(range(len(words)), key=lambda i: (-values[i], i))]
@@ -318,7 +317,7 @@ def test_equally_likely_words_come_in_the_order_of_their_ids(reader):
 def test_the_total_of_rounded_probabilities_is_one_at_most(reader):
     values = np.full(len(reader.tokenizer), np.log(1.001 / (len(reader.tokenizer) - 3)), "float32")
     context = dataclasses.replace(reader.begin(), log_probabilities=values)
-    assert with_engine(reader, lambda engine: engine.keys(context, Typed("", "", False), 3))[1] == 1.0
+    assert with_engine(reader, lambda engine: engine.keys(context, Typed("", "", False), 3)).prefix_probability == 1.0
 
 
 def test_without_eos_nothing_is_known_of_the_first_word(tmp_path):

@@ -45,8 +45,8 @@ async def keys_of_server(reader, texts, learn):
         looks = []
         for text in texts:
             typed, memory = await engine.split(text, complete=True, learn=learn)
-            words, _ = await engine.keys(await engine.context(typed.whole), typed, KEYS, memory)
-            looks.append((typed.prefix, [each.word for each in words]))
+            found = await engine.keys(await engine.context(typed.whole), typed, KEYS, memory)
+            looks.append((typed.prefix, [word for word, _ in found.words]))
         return looks
     finally:
         engine.close()
