@@ -36,8 +36,8 @@ from .models import build_language_model as build_language_model
 from .models.tf1_checkpoint import load_tf1_checkpoint as load_tf1_checkpoint
 from .ops.native import NativeUnavailableError as NativeUnavailableError
 from .reading import generate as generate
+from .reading import load_saved_model as load_saved_model
 from .reading import suggest as suggest
-from .reading.network_reader import load_saved_model as load_saved_model
 from .runs import Run as Run
 from .runs import RunError as RunError
 from .runs import load_run as load_run

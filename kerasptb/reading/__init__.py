@@ -1,29 +1,8 @@
-"""What comes next: what a model knows after a text, the words on the keys, samples and scores."""
+"""What comes next: what a model knows after a text, the words on the keys, and samples."""
 
-from kerasptb.reading.generate import generate, generate_text, sample
-from kerasptb.reading.memory import Memory
-from kerasptb.reading.reader import Beginning, Context, ModelReader, Reader, open_reader
-from kerasptb.reading.suggest import Suggestion, suggest
-from kerasptb.reading.words import NextWords, WordPieces, pieces_of, run_search, search_words
-from kerasptb.reading.writer import Typed, Writer
+import lazy_loader
 
-__all__ = [
-    "Beginning",
-    "Context",
-    "Memory",
-    "ModelReader",
-    "NextWords",
-    "Reader",
-    "Suggestion",
-    "Typed",
-    "WordPieces",
-    "Writer",
-    "generate",
-    "generate_text",
-    "open_reader",
-    "pieces_of",
-    "run_search",
-    "sample",
-    "search_words",
-    "suggest",
-]
+# The search for words and the writer serve where there is no Keras: names are imported when they are first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+del lazy_loader

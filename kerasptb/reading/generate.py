@@ -8,7 +8,8 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError
 from kerasptb.models import LanguageModel
-from kerasptb.reading.reader import Context, Reader, open_reader
+from kerasptb.reading.context import Context
+from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.words import pieces_of
 
 _LONGEST = 40  # tokens of a word that is sampled, so that it ends

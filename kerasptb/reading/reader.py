@@ -8,55 +8,17 @@ wrapped around it and knows no model.
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from kerasptb.data import DataError
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
+from kerasptb.reading.context import Beginning, Context
 
 # Rows of log probabilities that are in memory at once when a text is scored: 20 MB at V = 10,000.
 _SCORED_TOGETHER = 512
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Context:
-    """What a model knows after some tokens.
-
-    Attributes:
-        state: float32 [S], the states of all recurrent layers.
-        log_probabilities: float32 [V], natural logarithms, of the next token; `None` if nothing was read yet and the
-            tokenizer has no token that a text begins after.
-    """
-
-    state: np.ndarray
-    log_probabilities: np.ndarray | None
-
-    def known(self) -> np.ndarray:
-        """Returns the log probabilities; raises a `DataError` if there are none."""
-        if self.log_probabilities is None:
-            raise DataError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
-        return self.log_probabilities
-
-
-@dataclasses.dataclass(frozen=True)
-class Beginning:
-    """The beginning of a word, after a text.
-
-    Attributes:
-        written: its characters; bytes that are no whole character yet are surrogates.
-        log_probability: of its pieces.
-        context: the `Context` before its last piece.
-        piece: the id of its last piece.
-    """
-
-    written: str
-    log_probability: float
-    context: Context
-    piece: int
 
 
 class Reader(abc.ABC):

@@ -21,7 +21,7 @@ import numpy as np
 
 from kerasptb.data import EOS, Tokenizer
 from kerasptb.data.written_text import is_of_word
-from kerasptb.reading.reader import Beginning, Context
+from kerasptb.reading.context import Beginning, Context
 
 # Words of pieces that begin with more characters are not looked for.
 _MAX_PREFIX = 40

@@ -171,11 +171,12 @@ def test_large_vocabulary(tmp_path):
     assert corpus.vocabulary.decode(corpus.valid) == "w7 字 <eos>"
 
 
-def test_reading_text_needs_no_tensorflow():
+def test_reading_text_and_finding_words_need_no_tensorflow():
     # The package's own __init__ may import what it likes: it is replaced by an empty one.
     code = (
         "import sys, types; package = types.ModuleType('kerasptb'); package.__path__ = sys.argv[1:]; "
         "sys.modules['kerasptb'] = package; import kerasptb.data as data; data.load_corpus('sample'); "
+        "from kerasptb.reading import Writer; Writer(data.Subwords.characters()); "
         "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     package = Path(data.__file__).parents[1]

@@ -123,7 +123,7 @@ def test_the_snippets_run(name, targets, model, vocabulary, tmp_path, monkeypatc
     for package in re.findall(r"^(?:from|import) (\w+)", snippet, re.MULTILINE):
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
-    function_of(name)(model, targets[name], vocabulary)
+    function_of(name)(model, targets[name])
     exec(compile(snippet, "docs/export.md", "exec"), {})
     exclude = ("<unk>",) if name == "saved-model" else ()
     expected = kerasptb.suggest(model, "the company said", 3, exclude=exclude)

@@ -15,11 +15,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kerasptb.serving.state_token", "tarfile"]):
-    from kerasptb.data.word_cache import WordCache
-
     import kerasptb
     from kerasptb.data import DataError, Vocabulary, load_corpus
     from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
+    from kerasptb.reading import Memory
     from kerasptb.runs import RunError, load_run
     from kerasptb.serving.errors import StateError
     from kerasptb.serving.state_token import decode_state, encode_state
@@ -130,13 +129,13 @@ def token(data):
     fingerprint = "ab" * 8
     sent = provider.ConsumeUnicode(400)
     if provider.ConsumeBool():
-        cache = WordCache(WORDS, [0, 1, 2, 3], ["zebra", "gnu"]) if provider.ConsumeBool() else None
+        cache = Memory(["the", "zebra", "gnu"]) if provider.ConsumeBool() else None
         sent = list(encode_state([0.5] * 8, fingerprint, cache))
         for _ in range(provider.ConsumeIntInRange(0, 4)):
             sent[provider.ConsumeIntInRange(0, len(sent) - 1)] = chr(provider.ConsumeIntInRange(0, 300))
         sent = "".join(sent)
     try:
-        state, cache, _ = decode_state(sent, fingerprint, 8, WORDS)
+        state, cache, _ = decode_state(sent, fingerprint, 8)
     except StateError:
         return
     assert state.shape == (8,)
