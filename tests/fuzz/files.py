@@ -129,19 +129,20 @@ def token(data):
     fingerprint = "ab" * 8
     sent = provider.ConsumeUnicode(400)
     if provider.ConsumeBool():
-        cache = Memory(["the", "zebra", "gnu"]) if provider.ConsumeBool() else None
-        sent = list(encode_state([0.5] * 8, fingerprint, cache))
+        memory = Memory(["the", "zebra", "gnu"]) if provider.ConsumeBool() else None
+        sent = list(encode_state([0.5] * 8, fingerprint, memory))
         for _ in range(provider.ConsumeIntInRange(0, 4)):
             sent[provider.ConsumeIntInRange(0, len(sent) - 1)] = chr(provider.ConsumeIntInRange(0, 300))
         sent = "".join(sent)
     try:
-        state, cache, _ = decode_state(sent, fingerprint, 8)
+        state, memory, _ = decode_state(sent, fingerprint, 8)
     except StateError:
         return
     assert state.shape == (8,)
     assert abs(state).max() <= 1e6
-    if cache is not None:
-        assert cache.probabilities([0.5, 0.5]).sum() < 1.01
+    if memory is not None:
+        of_model, shares = memory.shares
+        assert of_model + shares.sum() < 1.01
 
 
 TARGETS = (vocabulary, text, archive, run, checkpoint, token)
