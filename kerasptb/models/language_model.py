@@ -18,7 +18,6 @@ from kerasptb.data import Tokenizer
 from kerasptb.data.kinds import load_format, save_format
 from kerasptb.data.text_format import TextFormat
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.two_states import TwoStates
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
@@ -31,6 +30,7 @@ from kerasptb.ops.plan import available_here
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.trainers import Trainer
+from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
@@ -518,7 +518,7 @@ class LanguageModel(Trainer):
         first, last = (self.layers.index(self.get_layer(name)) for name in ("embedding", "logits"))
         x, before, after = tokens, iter(state or ()), []
         for layer in self.layers[first:last]:
-            if state is not None and isinstance(layer, TwoStates):
+            if state is not None and isinstance(layer, StatefulLayer):
                 x, *of_layer = layer(x, training=training, state=next(before))
                 after.append(of_layer)
             else:

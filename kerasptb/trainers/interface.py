@@ -1,13 +1,38 @@
 """What the trainers need of a model."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 
 from kerasptb.layers.embedding import Embedding
-from kerasptb.layers.two_states import TwoStates
 from kerasptb.losses import LOSSES_OF_FACTORS
 from kerasptb.utils.types import Tensor
+
+
+@runtime_checkable
+class StatefulLayer(Protocol):
+    """A recurrent layer with a state of training and others of evaluation, whatever its cell: all that is asked of it.
+
+    A layer that has these methods is one, such as `StatefulLSTM`.
+    """
+
+    def get_initial_state(self, batch_size: int) -> list[Tensor]:
+        """Returns a state of zeros, each [B, H]."""
+
+    def reset_state(self) -> None:
+        """Zeroes the states of training and of evaluation."""
+
+    def reset_evaluation_state(self, batch_size: int | None = None) -> None:
+        """Zeroes the states of evaluation, or that of batches of this size."""
+
+    def has_evaluation_states(self, batch_size: int) -> bool:
+        """Returns whether the state of evaluation for batches of this size exists."""
+
+    def make_evaluation_states(self, batch_size: int) -> None:
+        """Makes the state of evaluation for batches of this size, unless it exists."""
+
+    def state_variables(self) -> list[keras.Variable]:
+        """Returns a list of the variables of all its states."""
 
 
 class StatefulModel(keras.Model):
@@ -25,9 +50,9 @@ class StatefulModel(keras.Model):
     batch_size: int
     num_steps: int
 
-    def stateful_layers(self) -> list[TwoStates]:
-        """Returns a list of the model's layers with a state of training and one of evaluation, from the first on."""
-        return [layer for layer in self._flatten_layers() if isinstance(layer, TwoStates)]
+    def stateful_layers(self) -> list[StatefulLayer]:
+        """Returns a list of the model's layers with a state of training and others of evaluation, from the first on."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLayer)]
 
     def lookup_layer(self) -> Embedding | None:
         """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""

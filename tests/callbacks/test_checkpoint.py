@@ -46,6 +46,15 @@ def sequential(**arguments):
     return model
 
 
+@pytest.fixture(autouse=True)
+def _signals():
+    """Where a `fit` of Keras' own trainer has raised, the handlers of its checkpoint stay until `close`."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def fit(model, *callbacks, epochs=3, **kwargs):
     batches, valid = kerasptb.make_dataset(IDS, 4, 5), kerasptb.make_dataset(IDS[:200], 4, 5)
     arguments = {"epochs": epochs, "validation_data": valid, "verbose": 0, "shuffle": False, **kwargs}
@@ -99,11 +108,7 @@ def test_without_xla_too(tmp_path):
 
 @pytest.mark.slow
 def test_so_does_a_model_of_ones_own(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        assert assert_goes_on_to_the_bit(tmp_path, 1, 10, sequential) == (1, 11)
-    finally:
-        signal.signal(signal.SIGTERM, before)  # of a `fit` that has raised Keras' own trainer tells nothing
+    assert assert_goes_on_to_the_bit(tmp_path, 1, 10, sequential) == (1, 11)
 
 
 def test_a_training_that_fails_before_it_trains_goes_on_with_the_same_callback(tmp_path):
