@@ -64,6 +64,7 @@ def serve(
         OSError: if the address cannot be listened at.
     """
     try:
+        import threadpoolctl  # noqa: PLC0415
         import uvicorn  # noqa: PLC0415
 
         from kerasptb.runs.run import ENGLISH, is_in_the_package  # noqa: PLC0415
@@ -72,6 +73,8 @@ def serve(
     except ModuleNotFoundError as error:
         packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
         raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
+    # NumPy's threads wait for each other in loops: beside other work a product of a few rows takes ten times as long.
+    threadpoolctl.threadpool_limits(1, user_api="blas")
     trusted = [_network(proxy) for proxy in proxies]
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     with _listen(host, port) as listening, _hangups() as hangups:
