@@ -46,7 +46,7 @@ class _Pace:
 # Bytes write a word in one way, which has all of its probability. Of several ways, each may have less than the k-th
 # word although they have more together. Rows are cheap beside a round, but most beginnings in bytes end no word.
 _ONE_WAY = _Pace(1.0, 1.0, lambda k: k + 2)
-_WAYS_ADD_UP = _Pace(0.7, 0.1, lambda k: 2 * k + 12)
+_WAYS_ADD_UP = _Pace(0.7, 0.1, lambda k: 3 * k)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +106,11 @@ class WordPieces:
             return self._ending
         ids = self._prefixes.beginning(prefix)
         return ids if self.are_words else np.sort(np.append(ids, self._prefixes.beginning_of(prefix)))
+
+    def going_on_above(self, log_probabilities: np.ndarray, least: float) -> np.ndarray:
+        """Returns the ids of the pieces that go on with a word whose log probability is above the least, int [M]."""
+        likely = np.flatnonzero(log_probabilities > least)
+        return likely[~self.ends_word[likely]]
 
     def covers(self, ids: np.ndarray, prefix: str) -> np.ndarray:
         """Returns which of the pieces that fit write a whole prefix, bool [M]."""
@@ -259,29 +264,33 @@ class _Search:
 
     def _follow(self, beginning, after, least):
         """Adds what may follow a beginning: words that end at once, and longer beginnings, which wait."""
-        written, before = beginning.written, beginning.log_probability
-        ids, values = self._next(written, after.log_probabilities)
+        written, before, following = beginning.written, beginning.log_probability, after.log_probabilities
+        if written.strip() and len(written) >= len(self._prefix):
+            ids = self._pieces.going_on_above(following, self._log_least(least) - before)
+            self._wait(beginning, after, _likeliest(ids, following[ids], self._left))
+            return
+        ids, values = self._next(written, following)
         if not written or len(written) < len(self._prefix):
             self._total += math.exp(before) * _mass(values[self._covers(written, ids)])
         if not written.strip():
             ids, values = self._without_beside(beginning, ids, values)
-        likely = np.flatnonzero(values > _log(max(least, _LEAST_SHARE * self._total)) - before)
+        likely = np.flatnonzero(values > self._log_least(least) - before)
         ids, values = ids[likely], values[likely]
         ends = self._pieces.is_whole[ids] & self._covers(written, ids)
         self._add_whole(beginning, ids[ends], values[ends])
         self._wait(beginning, after, _likeliest(ids[~ends], values[~ends], self._left))
 
     def _next(self, written, following):
-        """Returns the ids of the pieces that may follow what is written, and their log probabilities."""
+        """Returns the ids of the pieces that may follow what has no letter yet, or less than the prefix, and values."""
         rest = self._prefix[len(written) :]
-        if rest or not (written or self._begins):
-            ids = self._pieces.fitting(rest)
-        else:
-            ids = self._pieces.going_on if written.strip() else self._pieces.after_space
+        ids = self._pieces.fitting(rest) if rest or not (written or self._begins) else self._pieces.after_space
         if self._exclude and not written.strip():
             following = following.copy()
             following[self._pieces.ids_of(self._exclude)] = -np.inf
         return ids, following[ids]
+
+    def _log_least(self, least):
+        return _log(max(least, _LEAST_SHARE * self._total))
 
     def _covers(self, written, ids):
         return self._pieces.covers(ids, self._prefix[len(written) :])
