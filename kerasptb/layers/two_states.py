@@ -77,11 +77,7 @@ class TwoStates(keras.layers.RNN):
         self.reset_evaluation_state()
 
     def reset_evaluation_state(self, batch_size: int | None = None) -> None:
-        """Zeroes the state of evaluation.
-
-        Args:
-            batch_size: rows B of the batches whose state to zero; `None` for all sizes.
-        """
+        """Zeroes the state of evaluation for batches of this number of rows; `None` for all."""
         self._states_in_use().reset(batch_size)
 
     def _states_in_use(self):
@@ -104,14 +100,7 @@ class TwoStates(keras.layers.RNN):
         return self._states_in_use().has(self, batch_size)
 
     def make_evaluation_states(self, batch_size: int) -> None:
-        """Makes the state of evaluation for batches of this size, unless it exists.
-
-        Args:
-            batch_size: rows B of the batches, an int.
-
-        Raises:
-            ValueError: inside a step, if the backend does not allow new variables there.
-        """
+        """Makes the state of evaluation for batches of this size, unless it exists; with JAX not inside a step."""
         self._states_in_use().of(self, batch_size)
 
     def state_variables(self) -> list[keras.Variable]:
