@@ -192,13 +192,11 @@ def translation_units():
         name, root = "-".join(path.with_suffix("").parts), f"-I{SOURCES}"
         if source.name.endswith("_float32.cc"):
             levels = ("baseline", "avx2", "avx512") if x86 else ("baseline",)
-        elif path.parts[0] == "ffi":
-            units.append((name, source, (root, "-isystem", str(ffi_include_dir()))))
-            continue
         elif source.name.endswith("_bfloat16.cc"):
             levels = ("avx512bf16", "amx") if x86 else ()
         else:
-            units.append((name, source, (root,)))
+            headers = ("-isystem", str(ffi_include_dir())) if path.parts[0] == "ffi" else ()
+            units.append((name, source, (root, *headers)))
             continue
         for level in levels:
             units.append((f"{name}-{level}", source, (root, *LEVELS[level], f"-DKERASPTB_LEVEL={level}")))
