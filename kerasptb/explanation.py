@@ -12,21 +12,13 @@ from kerasptb.ops.plan import Plan
 
 
 class Row(NamedTuple):
-    """What one part of a model runs on.
+    """What one part of a model runs on."""
 
-    Attributes:
-        name: of the layer; "cost" for the loss, "step" for the step of `fit`.
-        kind: name of the class.
-        implementation: as in `kerasptb.ops.plan.Plan`; of the step "XLA", "graph" or "eager".
-        precision: of the matrix products; `None` for the step.
-        reason: one line on why nothing faster runs; `None` if this is the fastest.
-    """
-
-    name: str
-    kind: str
-    implementation: str
-    precision: str | None = None
-    reason: str | None = None
+    name: str  # of the layer; "cost" for the loss, "step" for the step of `fit`
+    kind: str  # name of the class
+    implementation: str  # as in `kerasptb.ops.plan.Plan`; of the step "XLA", "graph" or "eager"
+    precision: str | None = None  # of the matrix products; None for the step
+    reason: str | None = None  # one line on why nothing faster runs; None if this is the fastest
 
 
 class Explanation(list[Row]):
@@ -146,15 +138,12 @@ def _cost(model, plans):
 
 
 def _asks(factors, name, function, targets, logits, errors):
-    """Whether the function, of a loss or a metric, has an answer from the factors' method of this name.
-
-    What it raises is added to the errors. It may be right to: its targets may be others than the ids of words.
-    """
+    """Whether the function, of a loss or a metric, has an answer from the factors' method of this name; adds errors."""
     method, answers = getattr(factors, name), []
     setattr(factors, name, lambda *args, **kwargs: answers.append(method(*args, **kwargs)) or answers[-1])
     try:
         function(targets, logits)
-    except Exception as error:  # of any type: a loss or metric may be the user's
+    except Exception as error:  # of any type: it may be the user's, for other targets than the ids of words
         line = str(error).partition("\n")[0].rstrip(".")
         of = _name(getattr(function, "__self__", function))
         errors.append(f"Tried on one word, {of} raised {type(error).__name__}: {line}.")

@@ -15,13 +15,7 @@ from kerasptb.utils.processors import available_processors
 
 
 def collect():
-    """Returns the information as a dict that JSON can represent.
-
-    Keys: "versions", "machine", "devices", "backends" (for each backend and precision, why it cannot be used, or None),
-    "notes" (drawbacks of precisions that can be used), "cuda" (why the CUDA kernels cannot run on the first GPU,
-    whether or not Keras' backend sees it, or None), "lstm" (what `backend="auto"` runs, and why) and "data" (where PTB
-    would be read from, or None).
-    """
+    """Returns the information as a dict that JSON can represent: reasons why something cannot be used, or None."""
     gpus = [f"GPU {number}" for number in platforms.visible_gpus()]
     missing = {f"native, {precision}": platforms.why_not_native(precision) for precision in platforms.PRECISIONS}
     found = find_local_ptb()
@@ -36,7 +30,7 @@ def collect():
         "machine": {"platform": platform.platform(), "cpus": available_processors()},
         "devices": gpus or ["CPU only"],
         "backends": {"reference": None, "keras": None, **missing},
-        "notes": {
+        "notes": {  # drawbacks of what can be used
             name: note
             for (name, reason), precision in zip(missing.items(), platforms.PRECISIONS, strict=True)
             if reason is None and (note := platforms.drawback(precision)) is not None

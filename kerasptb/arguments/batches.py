@@ -13,7 +13,7 @@ class BatchArguments(Arguments):
     """How the training text becomes batches."""
 
     steps_per_epoch: int | None = argument(
-        Whole(), "only the first N batches of each epoch", None, optional=True, option=True, metavar="N"
+        Whole(), "only the first N batches of each epoch", None, option=True, metavar="N"
     )
     jitter: bool = argument(Flag(), "whether batches have lengths around `num_steps`, see `make_dataset`", False)
     parts: int = argument(Whole(), "parts of the text, of which each epoch reads the next, see `make_dataset`", 1)

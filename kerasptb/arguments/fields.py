@@ -49,9 +49,9 @@ class Argument:
 
 
 def argument(kind: Any, help: str, default: Any = REQUIRED, **others: Any) -> Any:
-    """Returns the dataclass field of an argument; see `Argument`."""
-    default = dataclasses.MISSING if default is REQUIRED else default
-    return dataclasses.field(default=default, metadata={"kind": kind, "help": help, **others})
+    """Returns the dataclass field of an argument; see `Argument`. One whose default is None is optional."""
+    metadata = {"kind": kind, "help": help, "optional": default is None, **others}
+    return dataclasses.field(default=dataclasses.MISSING if default is REQUIRED else default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Arguments:
     @functools.cache
     def fields(cls) -> dict[str, Argument]:
         """Returns the arguments by name, in the order of the fields."""
-        found = dataclasses.fields(cls)
-        found = [f for f in found if "kind" in f.metadata]
+        found = [f for f in dataclasses.fields(cls) if "kind" in f.metadata]
         defaults = {f.name: REQUIRED if f.default is dataclasses.MISSING else f.default for f in found}
         return {f.name: Argument(f.name, default=defaults[f.name], **f.metadata) for f in found}
 
@@ -78,15 +77,7 @@ class Arguments:
 
     @classmethod
     def asked(cls, further: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
-        """Returns the arguments that are named, in canonical form, a dict.
-
-        Args:
-            further: more of them.
-            **named: by name; `None` for one that is not named.
-
-        Raises:
-            ValueError: for a name that no field has, one that is named twice, or a value that its field does not take.
-        """
+        """Returns the arguments that are named, in canonical form; `None` is one that is not, `further` has more."""
         fields, more = cls.fields(), dict(further or {})
         if unknown := sorted(set(more) - set(fields)):
             raise ValueError(f"Expected arguments among {sorted(fields)}. Received: {unknown}")

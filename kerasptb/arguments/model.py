@@ -98,7 +98,6 @@ class ModelArguments(Arguments):
         Choice(get_args(Precision)),
         "of the matrix products",
         None,
-        optional=True,
         option=True,
         shown="the preset's, or float32",
     )
@@ -106,7 +105,6 @@ class ModelArguments(Arguments):
         Whole(0),
         "seed of the weights and of dropout, which makes the run repeatable",
         None,
-        optional=True,
         option=True,
         shown="drawn, and recorded",
     )
@@ -120,15 +118,11 @@ class ModelArguments(Arguments):
             reason="one matrix less leaves room for wider layers; the last is as wide as the embedding",
         ),
     )
-    dtype: str | None = argument(_Policy(), "Keras dtype policy of the layers", None, optional=True)
-    input_dropout: float | None = argument(
-        _RATE, "rate of dropout on the words' vectors", None, optional=True, sampling=_BY_RATE
-    )
-    hidden_dropout: float | None = argument(
-        _RATE, "rate of dropout between the LSTM layers", None, optional=True, sampling=_BY_RATE
-    )
+    dtype: str | None = argument(_Policy(), "Keras dtype policy of the layers", None)
+    input_dropout: float | None = argument(_RATE, "rate of dropout on the words' vectors", None, sampling=_BY_RATE)
+    hidden_dropout: float | None = argument(_RATE, "rate of dropout between the LSTM layers", None, sampling=_BY_RATE)
     output_dropout: float | None = argument(
-        _RATE, "rate of dropout on the last layer's output", None, optional=True, sampling=_BY_RATE
+        _RATE, "rate of dropout on the last layer's output", None, sampling=_BY_RATE
     )
     variational_dropout: bool = argument(
         Flag(), "whether dropout draws one mask for all steps of a batch", False, sampling=Sampling()

@@ -20,7 +20,6 @@ class TrainingArguments(Arguments):
         Number(0, without_low=True),
         "train for about N minutes on this machine, by the time of some steps, in place of --epochs",
         None,
-        optional=True,
         option=True,
         shown="30 with auto in one process, where no epochs are named",
         metavar="N",
@@ -29,14 +28,12 @@ class TrainingArguments(Arguments):
         Text(),
         "sgd, adamw or another Keras optimizer, in place of the preset's; name its --learning-rate too",
         None,
-        optional=True,
         option=True,
     )
     early_stopping: int | None = argument(
         Whole(),
         "end after N epochs without a lower validation perplexity",
         None,
-        optional=True,
         option=True,
         metavar="N",
     )
@@ -45,13 +42,11 @@ class TrainingArguments(Arguments):
         "begin with the weights of a run, or of english, token by token, in a model of its sizes; or none (default: "
         "english for a small text in English)",
         None,
-        optional=True,
     )
     teacher: str | None = argument(
         Text(),
         "learn from the distribution of a run's model too, or of english, over the same tokens",
         None,
-        optional=True,
         option=True,
         metavar="RUN",
     )
@@ -59,16 +54,14 @@ class TrainingArguments(Arguments):
         Number(0, 1),
         "weight of the teacher's distribution; the text has the rest",
         None,
-        optional=True,
         option=True,
         shown="0.5",
     )
-    teacher_digest: str | None = argument(Text(), "SHA-256 of the teacher's weights", None, optional=True)
+    teacher_digest: str | None = argument(Text(), "SHA-256 of the teacher's weights", None)
     freeze: tuple[str, ...] | None = argument(
         Several(Text()),
         "layers whose weights stay, such as embedding lstm_0",
         None,
-        optional=True,
         option=True,
         metavar="LAYER",
     )

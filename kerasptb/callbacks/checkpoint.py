@@ -55,11 +55,6 @@ class Checkpoint(keras.callbacks.Callback):
             the training goes on from the one before, with a line in the log.
         minutes: time between two checkpoints within an epoch. One more is written at the end of each epoch.
 
-    Attributes:
-        epoch: number of whole epochs in the folder: that in which the training goes on, from 0.
-        batch: number of batches of that epoch which are done.
-        history: list of dicts, the results of the whole epochs, each with its "epoch" from 1.
-
     It comes last in the list of callbacks: at an epoch's end it writes what those before it have made of the optimizer.
 
     The batches that are done are read again, without training on them, so the data must yield the same batches each
@@ -92,17 +87,17 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def epoch(self) -> int:
-        """Number of whole epochs in the folder."""
+        """Number of whole epochs in the folder: that in which the training goes on, from 0."""
         return self._progress.epoch
 
     @property
     def batch(self) -> int:
-        """Number of batches of the next epoch that are done."""
+        """Number of batches of that epoch which are done."""
         return self._progress.batch
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The results of the whole epochs, a list of dicts."""
+        """The results of the whole epochs, a list of dicts, each with its "epoch" from 1."""
         return self._progress.before(self.epoch)
 
     # Keras' hooks, in the order in which they are called.
@@ -262,10 +257,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _variables(model):
-    """Returns the variables that a training depends on, in a fixed order, by kind.
-
-    With JAX the model's variables include the recurrent states; here these are apart, and those of evaluation left out.
-    """
+    """Returns the variables that a training depends on, in a fixed order, by kind; none of evaluation's states."""
     layers = stateful_layers(model)
     states = [variable for layer in layers for variable in keras.tree.flatten(layer.states)]
     further = [part.state_variables() for part in (model, *layers) if hasattr(part, "state_variables")]

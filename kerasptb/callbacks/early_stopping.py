@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerasptb.callbacks.resumable import Resumable
+from kerasptb.callbacks.progress import Resumable
 from kerasptb.data.batching import check_sizes
 
 

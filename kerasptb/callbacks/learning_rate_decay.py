@@ -65,14 +65,7 @@ class LearningRateDecay(keras.callbacks.Callback):
             self._is_taken_at_begin = present != lowered
 
     def rate(self, epoch: int) -> float:
-        """Returns the learning rate of an epoch, a float.
-
-        Args:
-            epoch: number of the epoch, counted from 0.
-
-        Raises:
-            ValueError: if the base rate is not known yet: none was given, and training has not begun.
-        """
+        """Returns the learning rate of an epoch, its number from 0; raises ValueError while the base is not known."""
         return float(self._base() * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
 
     def _base(self):

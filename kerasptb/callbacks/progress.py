@@ -1,4 +1,4 @@
-"""How far a training has come: one object for the callbacks of a `fit` that count."""
+"""How far a training has come: one object for the callbacks of a `fit` that count, also if it was resumed."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Self
@@ -9,8 +9,8 @@ import keras
 class Progress:
     """The epochs of a training so far, those before it was resumed included.
 
-    Keras gives the callbacks of a `fit` the same dict of parameters; it is in there. So each `fit` begins with a new
-    one, unless a `Checkpoint` puts its own in its place, before the training begins.
+    It is in the dict of parameters that Keras gives the callbacks of a `fit`: a new one, unless a `Checkpoint` puts its
+    own in its place.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,7 @@ class Progress:
         params["progress"] = self
 
     def begin_epoch(self, epoch: int) -> None:
-        """Says that an epoch begins, its number from 0. What was done of it and of later ones, but for a part, is void.
-
-        Like `record`, each callback that counts calls this: what is said twice is said once.
-        """
+        """Begins an epoch, its number from 0. What was done of it and of later ones, but for a part, is void."""
         self.history[:] = self.before(epoch)
         if epoch != self.epoch:
             self.epoch, self.batch = epoch, 0
@@ -46,3 +43,24 @@ class Progress:
     def before(self, epoch: int) -> list[dict[str, float]]:
         """Returns the results of the epochs before an epoch, its number from 0."""
         return [row for row in self.history if row["epoch"] <= epoch]
+
+
+class Resumable(keras.callbacks.Callback):
+    """Knows the epochs before, also those of the training that a `Checkpoint` goes on with; beside a Keras callback."""
+
+    monitor: str  # name of a metric in the logs of an epoch
+
+    def past(self, epoch: int) -> list[float]:
+        """Returns the monitored values of the epochs before an epoch, its number from 0."""
+        return [row[self.monitor] for row in Progress.of(self).before(epoch) if self.monitor in row]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begins an epoch."""
+        super().on_epoch_begin(epoch, logs)
+        Progress.of(self).begin_epoch(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the epoch's value."""
+        super().on_epoch_end(epoch, logs)
+        if self.monitor in (logs := logs or {}):
+            Progress.of(self).record(epoch, {self.monitor: float(logs[self.monitor])})

@@ -56,10 +56,7 @@ class ResetStates(keras.callbacks.Callback):
 
 
 def stateful_layers(model):
-    """Returns the model's built recurrent layers with `stateful=True`, also those in nested models and wrappers.
-
-    The teachers of LanguageModels are further ones, the last.
-    """
+    """Returns the model's built recurrent layers with `stateful=True`, also nested ones, and the teachers of models."""
     layers = list(model._flatten_layers())
     return [
         layer

@@ -44,35 +44,25 @@ _EXPORTING_MODULES = ("keras.src.export.", "tensorflow.python.saved_model.save")
 
 
 def without_autocast():
-    """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype.
-
-    Publicly this is decided for each weight when it is made, and Keras' layers make theirs.
-    """
+    """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype."""
+    # Publicly this is decided for each weight when it is made, and Keras' layers make theirs.
     return _backend.AutocastScope(None)
 
 
 def outermost_layer():
-    """Returns the layer or model whose call this is part of, None outside of calls: its loss is given the outputs.
-
-    A layer is not told which models it is in.
-    """
+    """Returns the layer or model whose call this is part of, None outside of calls: no layer is told its models."""
     context = _global_state.get_global_attribute("current_call_ctx")
     return None if context is None else context.entry_layer
 
 
 def clear_losses(model):
-    """Drops what a model's layers have left for its loss.
-
-    Publicly a call does so for the outermost model alone: in the layers of any other such penalties add up.
-    """
+    """Drops what a model's layers have left for its loss; publicly a call does so for the outermost model alone."""
     model._clear_losses()
 
 
 def is_exported():
-    """Whether this call is traced for an export: in Keras and TensorFlow only the call stack shows it.
-
-    TensorFlow's `in_save_context` comes too late: Keras' export archive traces its endpoints before that.
-    """
+    """Whether this call is traced for an export: in Keras and TensorFlow only the call stack shows it."""
+    # TensorFlow's `in_save_context` comes too late: Keras' export archive traces its endpoints before that.
     frame = sys._getframe()
     while frame is not None and not frame.f_globals.get("__name__", "").startswith(_EXPORTING_MODULES):
         frame = frame.f_back

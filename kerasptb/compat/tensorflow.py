@@ -24,10 +24,8 @@ xla_call_module = _xla.gen_xla_ops.xla_call_module
 
 
 def keep_gradient_with_graph(operation):
-    """Lets a custom gradient live as long as the graph of its operation, and the graphs around it.
-
-    TensorFlow keeps it for ever, in a registry, and by it the graph and all that it has captured, such as weights.
-    """
+    """Lets a custom gradient live as long as the graph of its operation, and the graphs around it."""
+    # TensorFlow keeps it for ever, in a registry, and by it the graph and all that it has captured, such as weights.
     name, graph = operation.get_attr("_gradient_op_type").decode(), operation.graph
     entry = _gradient_registry._registry[name]
     function = entry["type"]

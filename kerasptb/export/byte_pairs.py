@@ -68,8 +68,7 @@ class BytePairs(tf.Module):
     def encode(self, text):
         """Returns the ids of texts, string [B], as `Subwords.encode_typed` does, and how many each has, int32 [B].
 
-        The ids are int32 [B, T], the end of a paragraph first, padded with -1. Bytes that are not UTF-8 are read as
-        U+FFFD.
+        The ids are int32 [B, T], the end of a paragraph first, padded with -1.
         """
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")

@@ -21,8 +21,7 @@ _MOVING = "moving"
 def atomic_folder(path):
     """Yields a temporary folder, which is renamed to `path` if the body succeeds.
 
-    If `path` is already a folder, which must be empty, the contents are moved into it. It may be a link, the working
-    directory or a mounted volume. Raises ExportError for any other, or while another export writes to it.
+    If `path` is an empty folder, also a link or a mounted volume, the contents are moved into it.
     """
     path = Path(path)
     there = path.is_dir()
@@ -71,10 +70,7 @@ def _read_lines(path):
 
 @contextlib.contextmanager
 def atomic_file(path, suffix, vocabulary):
-    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the tokenizer beside it.
-
-    Raises ExportError if the name has another suffix, the file exists, or the tokenizer's file holds another.
-    """
+    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the tokenizer beside it."""
     path = Path(path)
     if path.suffix != suffix:
         raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")

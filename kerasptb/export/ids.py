@@ -7,10 +7,7 @@ from kerasptb.export.text import checked
 
 
 class IdReader(tf.Module):
-    """A tokenizer that a SavedModel brings as a file, while its graph takes and gives ids.
-
-    The file must exist until the graph is saved, and is saved with it.
-    """
+    """A tokenizer that a SavedModel brings as a file, saved with it, while its graph takes and gives ids."""
 
     text = tf.TensorSpec([None, None], tf.int32, name="tokens")
     prompt = tf.TensorSpec([None, None], tf.int32, name="prompt")

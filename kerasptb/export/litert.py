@@ -1,5 +1,6 @@
 """A trained run as a LiteRT (TensorFlow Lite) file for phones and other small machines."""
 
+import functools
 import os
 import tempfile
 from pathlib import Path
@@ -57,18 +58,15 @@ def _convert(network, quantize):
     """Returns the bytes of the file."""
     module = tf.Module()
     module.weights = [variable.value for variable in network.weights]
-
-    rows = _Rows(network) if quantize and network.tied else None
+    vectors, logits = functools.partial(tf.gather, network.embeddings.value), network.logits
+    if quantize and network.tied:
+        rows = _Rows(network)
+        vectors, logits = rows.vectors, rows.logits
 
     def step(tokens, *state):
         state = dict(zip(network.state_sizes, state, strict=True))
-        if rows is None:
-            hidden, state = network.encode_vector(tf.gather(network.embeddings.value, tokens[:, 0]), state)
-            logits = network.logits(hidden)
-        else:
-            hidden, state = network.encode_vector(rows.of(tokens[:, 0]), state)
-            logits = rows.logits(hidden)
-        return {"probabilities": tf.nn.softmax(logits), **state}
+        hidden, state = network.encode_vector(vectors(tokens[:, 0]), state)
+        return {"probabilities": tf.nn.softmax(logits(hidden)), **state}
 
     signature = tf.function(
         step,
@@ -87,10 +85,9 @@ def _convert(network, quantize):
 
 
 class _Rows:
-    """The matrix of tied embeddings in 8 bits, with a scale for each row.
+    """The matrix of tied embeddings in 8 bits, with a scale for each row, which the converter stores once.
 
-    The converter stores the integers once, for the lookup and for the product. Left to itself it would store two
-    matrices, because it gives a table one scale, and the outputs of a product one each.
+    Left to itself it would store two matrices, because it gives a table one scale, and the outputs of a product each.
     """
 
     def __init__(self, network):
@@ -100,7 +97,7 @@ class _Rows:
         self._integers = np.round(matrix / self._scales[:, np.newaxis]).astype("int8")
         self._bias = network.logits_bias
 
-    def of(self, tokens):
+    def vectors(self, tokens):
         """Returns the vectors of words; the converter keeps these scales, a vector, in 8 bits of their own."""
         scales = tf.gather(tf.constant(self._scales), tokens)
         return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * tf.expand_dims(scales, 1)

@@ -83,10 +83,9 @@ def _make_model(onnx, network):
 def network_nodes(onnx, network, tokens, initial):
     """Returns the nodes from `tokens`, int [B, T], to `logits`, float32 [B, T, V], and their constants by name.
 
-    The graph is built node by node: a Gather, recurrent layers and dense ones. ONNX has an operation for such a layer,
-    which runtimes execute fast. A converter of TensorFlow's graph would produce a loop instead. `initial` names the
-    states [1, B, H] to begin with, none for zeros; those at the end are `final_h0`, `final_c0` and so on.
+    `initial` names the states [1, B, H] to begin with, none for zeros; those at the end are `final_h0`, `final_c0`, ...
     """
+    # Node by node: runtimes execute ONNX's operation of a recurrent layer fast. A converter would produce a loop.
     make, cell = onnx.helper, network.cell
     constants = {"embeddings": network.embeddings.numpy(), "second_axis": np.array([1], "int64")}
     # ONNX's recurrent operations are time-major: [T, B, D].

@@ -17,16 +17,9 @@ _SCORED_TOGETHER = 512
 
 
 class Servable(tf.Module):
-    """A language model and its tokenizer as stateless TensorFlow functions.
+    """A `PortableNetwork` and its tokenizer as stateless TensorFlow functions, which `export_saved_model` describes.
 
-    The functions are `signatures` of the SavedModel, and its attributes when it is loaded in Python.
-    `export_saved_model` describes their inputs and outputs.
-
-    Args:
-        network: a `PortableNetwork`.
-        tokenizer: a `Tokenizer` of the same size.
-        path: the file that its `save` wrote.
-        others: further files that are saved with it. All must exist until the model is saved.
+    The files, the tokenizer's and others that are saved with it, must exist until the model is saved.
     """
 
     def __init__(self, network, tokenizer, path, *others):
@@ -45,13 +38,8 @@ class Servable(tf.Module):
         self.step = _function(self._step, tokens, k, *state)
         self.initial_state = _function(self._initial_state, _scalar("batch"))
         self.score = _function(self._score, text)
-        self.generate = _function(
-            self._generate,
-            prompt,
-            _scalar(f"num_{self.reader.written}"),
-            _scalar("temperature", tf.float32),
-            _scalar("seed"),
-        )
+        count, temperature = _scalar(f"num_{self.reader.written}"), _scalar("temperature", tf.float32)
+        self.generate = _function(self._generate, prompt, count, temperature, _scalar("seed"))
         for name, (function, spec) in self.reader.signatures().items():
             setattr(self, name, _function(function, spec))
         self._names = ["predict_next", "step", "initial_state", "score", "generate", *self.reader.signatures()]
@@ -161,12 +149,7 @@ class Servable(tf.Module):
         return tf.where(temperature > 0, drawn[:, 0], tf.argmax(logits, axis=1, output_type=tf.int32))
 
     def _log_probabilities(self, hidden, targets):
-        """Returns the log probability of each target, float32 [N], with only some rows of logits in memory.
-
-        Args:
-            hidden: float32 [N, H].
-            targets: int32 [N].
-        """
+        """Returns the log probability of each target, int32 [N], with only some rows of logits in memory."""
         num_rows = tf.shape(targets)[0]
         together = tf.clip_by_value(num_rows, 1, _SCORED_TOGETHER)
         num_parts = tf.maximum(-(-num_rows // together), 1)

@@ -43,10 +43,8 @@ def export_sherpa_onnx(
         The file, a `Path`.
 
     Raises:
-        ExportError: as `export_onnx`; if the ids are others than the recogniser's; if the vocabulary has no end of a
-            line; or, with state, if the layers are of several widths.
-        RunError: if the run has no weights yet.
-        OSError: if a file cannot be read or written.
+        ExportError: as `export_onnx`, like the others; if the ids are others than the recogniser's; if the vocabulary
+            has no end of a line; or, with state, if the layers are of several widths.
     """
     onnx = import_onnx()
     model, tokenizer = resolve(run_or_model)
@@ -67,15 +65,12 @@ def export_sherpa_onnx(
 
 
 def _check_tokens(tokenizer, path):
-    """Raises an `ExportError` unless the lines of a tokens.txt, `symbol id`, are the vocabulary's tokens.
-
-    Behind them there may be the symbols by which a lexicon's graph tells words apart, `#0` and so on.
-    """
+    """Raises an `ExportError` unless the lines of a tokens.txt, `symbol id`, are the vocabulary's tokens."""
     found = {}
     for number, line in enumerate(read_utf8(path, "tokens").rstrip("\n").split("\n"), start=1):
         symbol, _, index = line.rstrip("\r").rpartition(" ")
         if re.fullmatch(r"#\d+", symbol) and index.isdecimal() and int(index) >= len(tokenizer):
-            continue
+            continue  # one by which a lexicon's graph tells words apart
         if not (symbol.strip() and index.isdecimal()):
             raise ExportError(
                 f"Expected lines of a symbol and its id. Received: line {number} of {path}, {line[:60]!r}"
@@ -92,15 +87,8 @@ def _check_tokens(tokenizer, path):
 
 
 def _metadata(network, eos_id, comment):
-    return {
-        "model_type": "rnnlm",
-        "version": "1",
-        "model_author": "kerasptb",
-        "comment": comment,
-        "sos_id": str(eos_id),
-        "eos_id": str(eos_id),
-        "vocab_size": str(network.vocabulary_size),
-    }
+    about = {"model_type": "rnnlm", "version": "1", "model_author": "kerasptb", "comment": comment}
+    return about | {"sos_id": str(eos_id), "eos_id": str(eos_id), "vocab_size": str(network.vocabulary_size)}
 
 
 def _with_state(onnx, network, eos_id):

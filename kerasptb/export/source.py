@@ -9,11 +9,7 @@ from kerasptb.runs import Run, load_run
 
 
 def resolve(run_or_model: Run | str | os.PathLike[str] | LanguageModel) -> tuple[LanguageModel, Tokenizer]:
-    """Returns the model to export and its tokenizer; that of a run is in float32, without native operations.
-
-    Raises:
-        ExportError: if a model does not know its tokenizer.
-    """
+    """Returns the model to export and its tokenizer; that of a run is in float32, without native operations."""
     if isinstance(run_or_model, str | os.PathLike):
         run_or_model = load_run(run_or_model)
     if isinstance(run_or_model, Run):

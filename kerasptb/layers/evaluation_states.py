@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,9 +18,8 @@ _IN_USE: contextvars.ContextVar[Any] = contextvars.ContextVar("evaluation_states
 class EvaluationStates:
     """h and c of each stateful layer of an evaluation, in variables, by the number of rows of its batches.
 
-    A compiled step reads and writes variables, so one for each evaluation at a time. An evaluation takes the object
-    (`alone`), zeroes it (`reset`), and runs its steps with it (`used_by`). Keras does not track the variables: state is
-    not a weight, and some are made after the layers are built. A copy begins without any.
+    An evaluation takes the object (`alone`), zeroes it (`reset`), and runs its steps with it (`used_by`). Keras does
+    not track the variables: state is not a weight, and some are made after the layers are built. A copy has none.
     """
 
     def __init__(self) -> None:
@@ -35,11 +34,9 @@ class EvaluationStates:
         """Returns the states with which a step of an evaluation runs at present, in this thread; else None."""
         return _IN_USE.get()
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> contextlib.AbstractContextManager:
         """A context that one thread is in at a time: an evaluation, from its reset to its last step."""
-        with self._evaluating:
-            yield
+        return self._evaluating
 
     def used_by(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that runs, or is traced, with these states in use."""

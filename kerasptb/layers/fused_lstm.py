@@ -264,11 +264,7 @@ class FusedLSTM(keras.layers.LSTM):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The layer's variables; with JAX also those of its recurrent state.
-
-        Keras' JAX trainer carries only these variables from step to step. The state variables are not weights, so they
-        are not saved.
-        """
+        """The layer's variables; with JAX also those of its recurrent state, since its steps carry no others."""
         if keras.backend.backend() != "jax":
             return super().variables
         return [*super().variables, *self.state_variables()]

@@ -64,11 +64,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Makes the bias.
-
-        Raises:
-            ValueError: if the inputs do not have the embedding's size, or the embedding has no matrix yet.
-        """
+        """Makes the bias, for inputs of the embedding's size; raises ValueError for others."""
         if input_shape[-1] != self._embedding.output_dim:
             raise ValueError(
                 f"Expected inputs of the embedding's size, [..., {self._embedding.output_dim}]. "
@@ -83,11 +79,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
 
     @property
     def embeddings(self) -> keras.Variable:
-        """The embedding's matrix, a variable [V, D].
-
-        Raises:
-            ValueError: if the embedding has been quantized: its integers are not the matrix.
-        """
+        """The embedding's matrix, a variable [V, D]; raises ValueError if it has been quantized."""
         if getattr(self._embedding, "quantization_mode", None) is not None:
             raise ValueError(
                 "A TiedDense layer needs its embedding's matrix in floating point. "
@@ -113,11 +105,8 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the layer's arguments, while its model is saved: Keras then notes which objects are the same.
-
-        Raises:
-            NotImplementedError: elsewhere, such as in `clone_model`, where the copy would have a matrix of its own.
-        """
+        """Returns the layer's arguments, while its model is saved; raises NotImplementedError elsewhere."""
+        # Keras then notes which objects are the same. In `clone_model` the copy would have a matrix of its own.
         embedding = keras.saving.serialize_keras_object(self._embedding)
         if "shared_object_id" not in embedding:
             raise NotImplementedError(

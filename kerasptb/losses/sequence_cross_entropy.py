@@ -77,7 +77,7 @@ class SequenceCrossEntropy(keras.losses.Loss):
         # Keras would apply the weights to the result of `call`, which has only one cost for each sequence.
         losses = self._word_losses(y_true, y_pred) if factors is None else factors.cross_entropy(y_true, "none")
         weights = ops.ones_like(losses) if weights is None else ops.cast(weights, self.dtype)
-        return _WeightedSum(self.reduction, self.name, self.dtype)(weights, losses, sample_weight)
+        return _WeightedSum(self.name, self.reduction, self.dtype)(weights, losses, sample_weight)
 
     def _sum(self, factors, y_true, weights, sample_weight):
         """The cost in one operation, which computes the gradients with it."""
@@ -107,9 +107,6 @@ def _check_rank(y_pred):
 
 class _WeightedSum(keras.losses.Loss):
     """Sums `y_pred`, the costs of words, over time, weighted by `y_true`."""
-
-    def __init__(self, reduction, name, dtype):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def call(self, y_true, y_pred):
         return ops.sum(y_true * y_pred, axis=-1)

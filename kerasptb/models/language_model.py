@@ -90,7 +90,6 @@ class LanguageModel(Trainer):
 
     Attributes:
         cell: what its recurrent layers are, the module `kerasptb.models.lstm`.
-        tokenizer: the `Tokenizer` whose ids it reads, or `None`; a `TextFormat` may be assigned too.
         text_format: the `TextFormat` with the tokenizer, or `None`. `save` writes it into the .keras file, from where
             `keras.models.load_model` reads it.
 
@@ -167,7 +166,7 @@ class LanguageModel(Trainer):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """The `Tokenizer` whose ids the model reads, or `None`."""
+        """The `Tokenizer` whose ids the model reads, or `None`; a `TextFormat` may be assigned too."""
         return None if self.text_format is None else self.text_format.tokenizer
 
     @tokenizer.setter
@@ -326,15 +325,11 @@ class LanguageModel(Trainer):
     def stateless_next_word_probabilities(
         self, tokens: npt.ArrayLike, state: Sequence[Sequence[Tensor]] | None = None
     ) -> tuple[np.ndarray, Sequence[Sequence[Tensor]]]:
-        """Returns what `next_word_probabilities` does, and the state after the last word.
+        """Returns what `next_word_probabilities` does, and the state after the last word, as `stateless_encode` does.
 
         Args:
             tokens: as in `next_word_probabilities`, like what is raised.
             state: the state after the words before; `None` for zeros.
-
-        Returns:
-            probabilities: float32 numpy array [B, V].
-            state: as in `stateless_encode`.
         """
         self.check_can_be_asked()
         tokens = np.asarray(tokens)
@@ -391,11 +386,7 @@ class LanguageModel(Trainer):
         return self._encode(tokens, False, state)
 
     def get_initial_state(self, batch_size: int) -> list[list[Tensor]]:
-        """Returns a zero state for `stateless_encode`: for each LSTM layer h and c, each [B, H].
-
-        Args:
-            batch_size: number of rows B.
-        """
+        """Returns a zero state of `batch_size` rows B for `stateless_encode`: for each LSTM layer h and c, [B, H]."""
         return [layer.get_initial_state(batch_size) for layer in self.stateful_layers()]
 
     def reset_evaluation_states(self) -> None:
@@ -465,11 +456,7 @@ class LanguageModel(Trainer):
         portable_model(self, with_state=False).export(filepath, format, verbose, input_signature, **kwargs)
 
     def quantize(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuses: a quantized model could not be saved, and its cost could not be computed.
-
-        Raises:
-            ValueError: always, naming the export that quantizes.
-        """
+        """Raises ValueError: a quantized model could not be saved, and its cost could not be computed."""
         raise ValueError(
             "A LanguageModel is quantized when it is exported: use kerasptb.export_litert(..., quantize=True)."
         )
@@ -544,7 +531,7 @@ def build_language_model(
     num_steps: int = 20,
     **kwargs: Any,
 ) -> LanguageModel:
-    """Builds a `LanguageModel`; the defaults are the original tutorial's.
+    """Builds a `LanguageModel`, not compiled; the defaults are the original tutorial's, of 3,955,088 parameters.
 
     Args:
         vocabulary_size: number V of words.
@@ -553,9 +540,6 @@ def build_language_model(
         batch_size: rows B of a training batch.
         num_steps: words T of a row.
         **kwargs: further arguments of `LanguageModel`.
-
-    Returns:
-        A `LanguageModel`, not compiled. With the defaults it has 3,955,088 parameters.
     """
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
 
@@ -580,10 +564,7 @@ class _ByThread(threading.local):
 
 
 def _pieces(length):
-    """Splits a length into powers of two of at least 32, the largest first, and a rest.
-
-    TensorFlow and JAX compile the native operations for each shape. This way rows of any length need few shapes.
-    """
+    """Splits a length into powers of two of at least 32, the largest first, and a rest: few shapes are compiled."""
     start = 0
     while length - start >= 32:
         end = start + 2 ** ((length - start).bit_length() - 1)

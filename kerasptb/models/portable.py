@@ -28,11 +28,10 @@ def check_path(path):
 
 
 class PortableNetwork:
-    """The layers of a trained model as plain Keras layers, which take and return their state as tensors.
+    """A trained model as plain Keras layers, with copies of its weights, that take and return their state.
 
-    Nothing in it depends on how the model was trained: it has no cuDNN, no native operation, no state of its own and no
-    dropout, and is float32 throughout. The weights are copies. A state is a dict of float32 [B, H] with the keys of
-    `state_sizes`, "h0", "c0", "h1" and so on. `recurrent` are the layers of the `cell`, `dense` those after them.
+    A state is a dict of float32 [B, H] with the keys of `state_sizes`, "h0", "c0", "h1" and so on. `recurrent` are the
+    layers of the `cell`, `dense` those after them.
     """
 
     def __init__(self, model):
@@ -122,16 +121,9 @@ class PortableNetwork:
             names = self.cell.state_names(i)
             x, values = read(layer, x, None if state is None else [state[name] for name in names])
             new_state.update(zip(names, values, strict=True))
-        return self._projected(x), new_state
-
-    def hidden_of(self, state):
-        """Returns what `encode` and its like returned with a state, of the last word: float32 [B, H], or [B, D]."""
-        return self._projected(state[self.cell.output_state(state)])
-
-    def _projected(self, x):
         for layer in self.dense[:-1]:
             x = layer(x)
-        return x
+        return x, new_state
 
     @property
     def embeddings(self):

@@ -17,8 +17,7 @@ _WEIGHT = Number(0, 1)
 class Teacher:
     """A trained model that reads what another one, the student, trains on, from its own state after the batch before.
 
-    To callbacks it is one more stateful layer (`stateful`, `states`): its state begins at zero when the other's does,
-    and is in checkpoints. It has no part in the other's weights, config or files.
+    To callbacks it is one more stateful layer (`stateful`, `states`), whose state is in checkpoints.
     """
 
     stateful = True

@@ -248,42 +248,43 @@ def _select_variables(shapes: Mapping[str, tuple], scope: str | None, prefix: st
                 f"{_found(shapes, shapes)} Received: scope={scope!r}"
             )
 
-    def only(pattern, what):
-        candidates = [name for name in names if pattern.search(name)]
-        if not candidates:
+    def only(matches, what):
+        if not matches:
             raise ValueError(f"The checkpoint {prefix!r} has no variable {what}. {_found(names, shapes)}")
-        if len(candidates) > 1:
-            raise ValueError(_ambiguous(candidates, prefix, scope))
-        return candidates[0]
+        if len(matches) > 1:
+            raise ValueError(
+                f"The checkpoint {prefix!r} has several variables for the same place, "
+                f"{', '.join(repr(match.string) for match in matches)}: name the scope of the model that is meant. "
+                f"Received: scope={scope!r}"
+            )
+        return matches[0]
 
-    embedding = only(_EMBEDDING, "'embedding' [V, D]")
-    kernels: dict[int, list[re.Match[str]]] = {}
-    biases: dict[int, list[re.Match[str]]] = {}
-    for found, pattern in ((kernels, _KERNEL), (biases, _BIAS)):
-        for match in filter(None, map(pattern.search, names)):
-            layer = [int(number) for number in _LAYER.findall(match["cell"])][-1:] or [0]
-            found.setdefault(layer[0], []).append(match)
-    num_layers = max([*kernels, *biases], default=0) + 1
-    for layer in range(num_layers):
-        for found, what in ((kernels, "kernel"), (biases, "bias")):
-            candidates = [match.string for match in found.get(layer, [])]
-            if not candidates:
-                wanted = f"'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/{what}'"
-                shape = "[D + H, 4 * H]" if what == "kernel" else "[4 * H]"
-                raise ValueError(
-                    f"The checkpoint {prefix!r} has no variable {wanted} {shape}, the {what} of layer {layer}. "
-                    f"{_found(names, shapes)}"
-                )
-            if len(candidates) > 1:
-                raise ValueError(_ambiguous(candidates, prefix, scope))
-        _check_plain_cell(kernels[layer][0]["cell"], names, shapes, prefix)
+    def of_layer(matches, layer, what, shape):
+        wanted = f"'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/{what}' {shape}, the {what} of layer {layer}"
+        return only([match for match in matches if _layer_of(match) == layer], wanted)
+
+    def all_of(pattern):
+        return [match for match in map(pattern.search, names) if match]
+
+    embedding = only(all_of(_EMBEDDING), "'embedding' [V, D]")
+    kernels, biases = [], []
+    of_kernels, of_biases = all_of(_KERNEL), all_of(_BIAS)
+    for layer in range(max(map(_layer_of, of_kernels + of_biases), default=0) + 1):
+        kernels.append(of_layer(of_kernels, layer, "kernel", "[D + H, 4 * H]"))
+        biases.append(of_layer(of_biases, layer, "bias", "[4 * H]"))
+        _check_plain_cell(kernels[-1]["cell"], names, shapes, prefix)
     return _Variables(
-        embedding=embedding,
-        kernels=[kernels[layer][0].string for layer in range(num_layers)],
-        biases=[biases[layer][0].string for layer in range(num_layers)],
-        softmax_w=only(_SOFTMAX_W, "'softmax_w' [H, V]"),
-        softmax_b=only(_SOFTMAX_B, "'softmax_b' [V]"),
+        embedding=embedding.string,
+        kernels=[match.string for match in kernels],
+        biases=[match.string for match in biases],
+        softmax_w=only(all_of(_SOFTMAX_W), "'softmax_w' [H, V]").string,
+        softmax_b=only(all_of(_SOFTMAX_B), "'softmax_b' [V]").string,
     )
+
+
+def _layer_of(match):
+    """Returns the number of the layer of a kernel or a bias: the last one in its cell's name, 0 without any."""
+    return int([0, *_LAYER.findall(match["cell"])][-1])
 
 
 def _check_plain_cell(cell: str, names: Iterable[str], shapes: Mapping[str, tuple], prefix: str) -> None:
@@ -326,14 +327,6 @@ def _check_shapes(variables: _Variables, shapes: Mapping[str, tuple], prefix: st
     expect(variables.softmax_w, (features, vocabulary_size), "[H of the last LSTM, V of the embedding]")
     expect(variables.softmax_b, (vocabulary_size,), "[V of the embedding]")
     return {"vocabulary_size": vocabulary_size, "embedding_size": embedding_size, "units": tuple(units)}
-
-
-def _ambiguous(candidates: list[str], prefix: str, scope: str | None) -> str:
-    """Returns the message for several variables that match the same place."""
-    return (
-        f"The checkpoint {prefix!r} has several variables for the same place, {', '.join(map(repr, candidates))}: "
-        f"name the scope of the model that is meant. Received: scope={scope!r}"
-    )
 
 
 def _found(names: Iterable[str], shapes: Mapping[str, tuple]) -> str:

@@ -6,6 +6,7 @@ Its tensors are flat here: h [N, D], targets [N].
 import keras
 from keras import ops
 
+from kerasptb.ops.native import calls
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import after, differentiable, matmul, matmul_bfloat16
 
@@ -25,11 +26,9 @@ _GPU_CHUNK_BYTES = 256 * 2**20
 
 
 class WithGradient:
-    """An implementation with its own gradients, based on two methods of its subclasses.
+    """An implementation with its own gradients: of a subclass's `_loss`, [N], and its `_loss_and_gradients`.
 
-    `_loss(h, kernel, bias, targets)`, the forward pass, returns the loss [N]. `_loss_and_gradients(h, kernel, bias,
-    targets, weights)`, both passes, also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the kernel's
-    shape, and db [V].
+    The latter also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the kernel's shape, and db [V].
     """
 
     def loss_per_word(self, h, kernel, bias, targets):
@@ -186,8 +185,6 @@ class NativeKernel(WithGradient):
 
 
 def _native_call(target, arguments, shapes, **options):
-    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
-
     shapes = [calls.open_shape(shape) for shape in shapes]
     return calls.call(f"kerasptb_{target}", arguments, shapes, sized_by=0, **options)
 
@@ -248,10 +245,8 @@ def _times_upstream(gradients, upstream):
 
 
 def nan_where_invalid(loss, valid):
-    """The loss where `valid`, else NaN, through which no gradient flows.
-
-    The NaN is computed, not a constant. Tools that search for NaN (`tf.debugging.enable_check_numerics`,
-    `jax_debug_nans`) would report a constant NaN even if all targets are valid.
-    """
+    """The loss where `valid`, else NaN, through which no gradient flows."""
+    # The NaN is computed: tools that search for NaN (`tf.debugging.enable_check_numerics`, `jax_debug_nans`) would
+    # report a constant one even if all targets are valid.
     mark = ops.sqrt(ops.cast(valid, loss.dtype) - 1.0)  # 0 or NaN
     return ops.where(valid, loss, 0.0) + ops.stop_gradient(mark)

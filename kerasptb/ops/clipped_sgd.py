@@ -7,14 +7,7 @@ from kerasptb.ops import clipped_step
 plan = clipped_step.plan
 
 
-def clipped_sgd(
-    weights,
-    gradients,
-    learning_rate,
-    global_clipnorm=None,
-    backend="auto",
-    **options,
-):
+def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend="auto", **options):
     """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, `‖g‖` over all gradients; and averages.
 
     Pascanu et al., 2013, "On the difficulty of training recurrent neural networks", section 3.2. A norm that is not
@@ -25,9 +18,6 @@ def clipped_sgd(
     The options are `weight_decays`, floats by which a variable decays before the step, `w ← w - learning_rate ·
     weight_decay · w`; and `averages`, tensors that become `momentum · average + (1 - momentum) · w` after it, with
     `average_momentum`. Each is `None` for none.
-
-    The native kernel reads the gradients once for their norm and once, still in the cache, for the update. It updates
-    the memory of `weights` and `averages` itself if XLA compiles the step, and a copy of it otherwise.
     """
     planned = clipped_step.plan_of(weights, gradients, backend)
     return run(planned, weights, gradients, learning_rate, global_clipnorm, **options)

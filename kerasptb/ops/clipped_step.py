@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.global_norm import run as run_global_norm
+from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 
 
@@ -80,10 +81,8 @@ def averaged(averages, weights, momentum):
 def call_native(target, scalars, arrays, averages, gradients, weight_decays):
     """Runs a native step (`optimizers/trained_variable.h`); returns the new arrays, and the averages, empty for none.
 
-    Scalars are those of the handler; arrays are lists of the variables' tensors: the weights, then the optimizer's own.
+    The arrays are lists of the variables' tensors: the weights, then the optimizer's own.
     """
-    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
-
     weights, *state = arrays
     updated = [weights, *([] if averages is None else [averages]), *state]
     decays = ops.convert_to_tensor(weight_decays or [0.0] * len(weights), "float32")

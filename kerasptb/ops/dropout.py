@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import platform as platforms
+from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 from kerasptb.ops.sharding import Rows, first_of_replica
 from kerasptb.ops.tensors import differentiable, do_not_convert
@@ -78,8 +79,6 @@ def _threefry(counters, key):
 
 
 def _native(x, rate, seed):
-    from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
-
     keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
 
     def drop(x, seed):

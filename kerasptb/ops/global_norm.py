@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasptb.ops import platform as platforms
+from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -12,10 +13,7 @@ if _ON_TENSORFLOW:
 
 
 def global_norm(tensors, backend="auto"):
-    """Returns the square root of the sum of squares of all float tensors, a float32 scalar; it may be infinite.
-
-    The native kernel has no gradient and is for processors; on a GPU "auto" is "keras".
-    """
+    """Returns the square root of the sum of squares of all float tensors, a float32 scalar; it may be infinite."""
     return run(plan([tuple(x.shape) for x in tensors], backend=backend), tensors)
 
 
@@ -34,8 +32,6 @@ def run(plan, tensors):
     """Computes the norm of a list of float tensors as planned, by this `plan` or that of the step it is part of."""
     tensors = [ops.cast(x, "float32") for x in tensors]
     if plan.implementation == "native":
-        from kerasptb.ops.native import calls  # noqa: PLC0415  (imports private parts of TensorFlow: only when used)
-
         # One operation that keeps all cores busy. Of TensorFlow's, one for each tensor, those of the layers above run
         # while a layer's gradient should, and wait for each other: at the notebook's sizes a step took 1 ms longer.
         return calls.call("kerasptb_global_norm_float32", tensors, [()])[0]

@@ -98,10 +98,7 @@ def linear_cross_entropy(
 
 
 def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="float32", platform=None):
-    """Returns the `Plan` of a call whose h is [..., D], with None for unknown sizes; raises if a named backend cannot.
-
-    "native" is one kernel for products and softmax; with "native_softmax" the framework computes the products.
-    """
+    """Returns the `Plan` of a call, h is [..., D], with None for unknown sizes; raises if a named backend cannot."""
     platform = platform or platforms.this_process()
     is_open = shape[-1] is None or (platform.gpu and None in shape)
     limits = {
@@ -200,10 +197,7 @@ def check_arguments(h, kernel, bias, targets, reduction, scale, transpose_kernel
 
 
 def _checked_targets(targets, vocabulary_size):
-    """Raises for targets outside `[0, V)`; returns which are valid, and int32 targets with 0 for invalid ones.
-
-    Only under XLA, which cannot raise, are there invalid ones.
-    """
+    """Returns which targets are in `[0, V)`, and int32 targets with 0 for the others; raises for any, but under XLA."""
     if keras.backend.standardize_dtype(targets.dtype) in ("int8", "uint8", "int16", "uint16"):
         targets = ops.cast(targets, "int32")  # V may not fit in the narrower type
     valid = ops.logical_and(targets >= 0, targets < vocabulary_size)

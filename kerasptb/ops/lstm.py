@@ -18,6 +18,7 @@ from keras import ops
 
 from kerasptb.compat.keras import lstm_loop, rnn_loop
 from kerasptb.ops import platform as platforms
+from kerasptb.ops.native import lstm as native
 from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, do_not_convert
 from kerasptb.utils.types import Backend, Precision, Tensor
@@ -108,9 +109,8 @@ def plan(
 ):
     """Returns the `Plan` of a call; x is (B, T, D), with None for unknown sizes, or `None` if all will be known.
 
-    "native" is one kernel for the whole layer; with "native_recurrence" the framework computes the products around the
-    recurrence, and a kernel that. `masks` names those that are given, `each_gate` says whether one is of each gate, and
-    `limit` why only Keras' loop serves the caller.
+    `masks` names those that are given, `each_gate` says whether one is of each gate, and `limit` why only Keras' loop
+    serves the caller.
     """
     platform = platform or platforms.this_process()
     # While Keras builds a model on JAX, an unknown size is a symbolic expression.
@@ -157,8 +157,6 @@ def run(plan, x, h0, c0, kernel, recurrent_kernel, bias, **masks):
         return _reference(*tensors, **masks)
     if plan.implementation == "keras":
         return _keras(*tensors, **masks)
-    from kerasptb.ops.native import lstm as native  # noqa: PLC0415  (needs TensorFlow or JAX)
-
     return native.lstm(plan, *tensors, **masks)
 
 

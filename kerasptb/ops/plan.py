@@ -68,9 +68,8 @@ def check_names(backend, precision):
 def choose(backend, precision="float32", *, limits=None, limit=None, platform=None):
     """Returns the `Plan` of a call from what limits it: the rule of every operation's `plan`.
 
-    A limit is a sentence: the first of `limits` that holds keeps the native library from serving the call, and `limit`
-    all but Keras' own. A dtype policy as precision stands for its `default_precision`, and names none. A named backend
-    or precision that cannot serve the call raises ValueError, or NativeUnavailableError if it cannot be used at all.
+    The first sentence of `limits` that holds keeps the native library from serving the call, and `limit` all but Keras'
+    own. A dtype policy as precision stands for its `default_precision`, and names none.
     """
     platform = platform or platforms.this_process()
     named = backend != "auto" or (isinstance(precision, str) and precision != "float32")
@@ -97,10 +96,7 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
 
 
 def default_precision(backend="auto", policy=None, platform=None):
-    """Returns the precision of the products where none was named, from a dtype policy (`None` for the global one).
-
-    "bfloat16" under `mixed_bfloat16`, if the backend is "native", or is "auto" and the library has it; else "float32".
-    """
+    """Returns "bfloat16" where a dtype policy (`None`: the global one) and the backend allow it, else "float32"."""
     policy = keras.config.dtype_policy() if policy is None else policy
     if policy.name != "mixed_bfloat16" or backend not in ("auto", "native"):
         return "float32"
@@ -110,10 +106,8 @@ def default_precision(backend="auto", policy=None, platform=None):
 
 
 def dtype_limit(policy):
-    """Returns one line on why the native kernels cannot serve layers of a dtype policy, or None if they can.
-
-    Their weights must be float32; what is computed in fewer bits is cast around the kernels.
-    """
+    """Returns one line on why the native kernels cannot serve layers of a dtype policy, or None if they can."""
+    # The weights must be float32; what is computed in fewer bits is cast around the kernels.
     if policy.variable_dtype == "float32" and policy.compute_dtype in ("float32", "bfloat16", "float16"):
         return None
     return f"The native backend takes float32. Received: dtype policy {policy.name}."
@@ -125,11 +119,7 @@ def note_as_reported(reason):
 
 
 def warn_if_slower(plan):
-    """Warns, once a process and reason, if "auto" runs Keras' own for a reason that the user can change.
-
-    Called where a call is about to run. Silent are a backend that was named, GPUs, exports, and Keras asking for
-    shapes.
-    """
+    """Warns, once a process and reason, if "auto" is about to run Keras' own for a reason that the user can change."""
     if plan.implementation != "keras" or plan.platform == "gpu" or _essence(plan.reason) in (_KERAS_NAMED, *_reported):
         return
     if in_symbolic_scope() or is_exported():
@@ -148,10 +138,7 @@ def _essence(reason):
 
 
 def available_here(config):
-    """Returns a saved config with another "backend" or "precision" where this process does not have the saved one.
-
-    A model can thus be loaded anywhere; a warning says what is replaced.
-    """
+    """Returns a saved config with "backend" and "precision" replaced, with a warning, where this process lacks them."""
     backend = config.get("backend", "auto")
     precision = config.get("precision") or default_precision(backend, keras.dtype_policies.get(config.get("dtype")))
     replaced = {}

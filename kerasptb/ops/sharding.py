@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 import keras
 
+_ON_JAX = keras.backend.backend() == "jax"
+if _ON_JAX:
+    import jax
+
 _inside: list[str] = []  # the axes of the divisions that are being traced
 
 
@@ -34,15 +38,11 @@ def divided(passes, rows, arguments):
     division = _division(rows, arguments)
     if division is None:
         return passes
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     mesh, axis = division
     by_replica = jax.sharding.PartitionSpec(axis)
 
     def spec(dimension):
-        return (
-            jax.sharding.PartitionSpec() if dimension is None else jax.sharding.PartitionSpec(*[None] * dimension, axis)
-        )
+        return jax.sharding.PartitionSpec(*(() if dimension is None else (*[None] * dimension, axis)))
 
     of_arguments = tuple(map(spec, rows.arguments))
     of_results = tuple(map(spec, rows.results))
@@ -86,22 +86,15 @@ def divided(passes, rows, arguments):
 
 
 def first_of_replica(shape):
-    """Returns the index of the first element of this replica's array of this shape in the array of all replicas.
-
-    `None` outside of a divided operation, where it is all.
-    """
+    """Returns where this replica's array of a shape begins in that of all, counted in elements; `None` if it is all."""
     if not _inside:
         return None
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     return jax.lax.axis_index(_inside[-1]) * math.prod(shape)
 
 
 def data_parallel():
     """Returns the mesh and the axis of the `DataParallel` distribution that is in force, for JAX; else None."""
-    if keras.backend.backend() != "jax":
-        return None
-    distribution = keras.distribution.distribution()
+    distribution = keras.distribution.distribution() if _ON_JAX else None
     if not isinstance(distribution, keras.distribution.DataParallel):
         return None
     mesh, axis = distribution.device_mesh.backend_mesh, distribution.batch_dim_name
@@ -109,10 +102,7 @@ def data_parallel():
 
 
 def place_rows(variable):
-    """Divides the rows of a variable, its first dimension, among the replicas: each keeps its own.
-
-    It does nothing without a distribution that divides, or if the rows do not divide.
-    """
+    """Divides the rows of a variable, its first dimension, among the replicas, if there are any and the rows divide."""
     if (found := data_parallel()) is None or variable.shape[0] % found[0].shape[found[1]]:
         return
     mesh = keras.distribution.distribution().device_mesh
@@ -124,8 +114,6 @@ def on_every_replica(*arrays):
     """Returns arrays of divided rows such that each replica has all of them, if there are replicas."""
     if (found := data_parallel()) is None:
         return arrays
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     whole = jax.sharding.NamedSharding(found[0], jax.sharding.PartitionSpec())
     return tuple(jax.lax.with_sharding_constraint(array, whole) for array in arrays)
 
@@ -134,8 +122,6 @@ def _division(rows, arguments):
     """Returns mesh and axis if the rows can be divided and are not divided already, else None."""
     if rows is None or (found := data_parallel()) is None:
         return None
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     mesh, axis = found
     if axis in jax.sharding.get_abstract_mesh().manual_axes:
         return None

@@ -11,33 +11,27 @@ from keras import ops
 from kerasptb.compat.keras import in_symbolic_scope
 from kerasptb.ops.sharding import Passes, divided
 
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_ON_TENSORFLOW, _ON_JAX = (keras.backend.backend() == name for name in ("tensorflow", "jax"))
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
     from kerasptb.compat import tensorflow as tf_private
-
+if _ON_JAX:
+    import jax
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
 def do_not_convert(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Returns a function that TensorFlow's AutoGraph does not convert, nor what it calls.
-
-    AutoGraph would needlessly rewrite each function at every trace, and warn about those that it cannot rewrite.
-    """
-    if not _ON_TENSORFLOW:
-        return function
-    return tf.autograph.experimental.do_not_convert(function)
+    """Returns a function that AutoGraph does not convert at every trace, nor what it calls: it would warn of some."""
+    return tf.autograph.experimental.do_not_convert(function) if _ON_TENSORFLOW else function
 
 
 def as_tensor(x):
-    """Returns a tensor; a variable is read now.
-
-    Keras' own conversion leaves a TensorFlow variable as it is. A custom gradient would then read it only when the
-    gradient is computed. By then a layer may have assigned a new state, or an optimizer may have updated the weights.
-    """
+    """Returns a tensor; a variable is read now."""
+    # Keras' own conversion leaves a TensorFlow variable as it is. A custom gradient would then read it only when the
+    # gradient is computed. By then a layer may have assigned a new state, or an optimizer have updated the weights.
     if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
     value = getattr(x, "value", x)
@@ -85,13 +79,11 @@ def raise_unless(condition, expected, x):
 
 
 def after(*inputs):
-    """Returns a context whose operations wait for these tensors, even if they do not read them.
-
-    Keras' loop over a dataset of unknown length ends with a step that gets no data. In a graph, operations of that step
-    that do not depend on the data would still run, such as counting a batch of a static size.
-    """
+    """Returns a context whose operations wait for these tensors, even if they do not read them."""
     if not _ON_TENSORFLOW:
         return contextlib.nullcontext()
+    # Keras' loop over a dataset of unknown length ends with a step that gets no data. In a graph, operations of that
+    # step that do not depend on the data would still run, such as counting a batch of a static size.
     return tf.control_dependencies([x for x in inputs if isinstance(x, tf.Tensor)])
 
 
@@ -104,17 +96,13 @@ def matmul(a, b, transpose_a=False, transpose_b=False):
 
 
 def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
-    """Returns the product of two float32 matrices, rounded to bfloat16 first; sums and result are float32.
-
-    XLA has such a product. It is used there because XLA on a GPU may drop a cast to bfloat16 and back. TensorFlow's own
-    product of bfloat16 has bfloat16 results, which would round the sums, so there the rounded operands are multiplied
-    as float32. A GPU may use TF32 for this without loss, since TF32 represents every bfloat16 number.
-    """
+    """Returns the product of two float32 matrices, rounded to bfloat16 first; sums and result are float32."""
+    # XLA has such a product, and on a GPU may drop a cast to bfloat16 and back. TensorFlow's own product of bfloat16
+    # has bfloat16 results, which would round the sums, so there the rounded operands are multiplied as float32. A GPU
+    # may use TF32 for this without loss, since TF32 represents every bfloat16 number.
     rounded = [ops.cast(x, "bfloat16") for x in (a, b)]
     contracted = ([0 if transpose_a else 1], [1 if transpose_b else 0])
-    if keras.backend.backend() == "jax":
-        import jax  # noqa: PLC0415  (the other backends do without)
-
+    if _ON_JAX:
         return jax.lax.dot_general(*rounded, (contracted, ([], [])), preferred_element_type="float32")
     if compiled_by_xla():
         dimensions = tf_private.dot_dimensions(
@@ -130,7 +118,7 @@ def differentiable(inference, forward, backward, rows=None):
     `inference(*arguments)` returns the outputs, where no gradient can be asked for; `forward` the outputs and what the
     gradient needs; `backward(saved, upstream)` a gradient for each argument, or None. Replicas may divide `rows`.
     """
-    if keras.backend.backend() == "jax":
+    if _ON_JAX:
         return _differentiable_by_jax(Passes(inference, forward, backward), rows)
 
     def outputs_and_gradient(*arguments):
@@ -159,8 +147,6 @@ def differentiable(inference, forward, backward, rows=None):
 
 
 def _differentiable_by_jax(passes, rows):
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     def run(*arguments):
         inference, forward, backward = divided(passes, rows, arguments)
 
@@ -175,13 +161,8 @@ def _differentiable_by_jax(passes, rows):
 
 
 def may_be_differentiated():
-    """Returns whether a gradient tape may be recording. If not, a forward pass keeps nothing for a gradient.
-
-    A tape outside a `tf.function` is not visible inside it; if it asks for a gradient, the forward pass runs again.
-    """
-    if not _ON_TENSORFLOW:
-        return True
-    return tf_private.could_possibly_record()
+    """Returns whether a gradient tape may be recording; inside a `tf.function` one outside of it is not seen."""
+    return not _ON_TENSORFLOW or tf_private.could_possibly_record()
 
 
 def without_gradients():
@@ -195,15 +176,11 @@ def is_traced(x):
         return False
     if _ON_TENSORFLOW:
         return tf.is_symbolic_tensor(x)
-    if keras.backend.backend() != "jax":
-        return False
-    import jax  # noqa: PLC0415  (the other backends do without)
-
-    return isinstance(x, jax.core.Tracer)
+    return _ON_JAX and isinstance(x, jax.core.Tracer)
 
 
 def compiled_by_xla():
     """Returns whether TensorFlow is tracing a function with `jit_compile=True`, or a part of one."""
-    if not _ON_TENSORFLOW:
+    if not _ON_TENSORFLOW or tf.executing_eagerly():
         return False
-    return not tf.executing_eagerly() and tf_private.in_xla_context(tf.compat.v1.get_default_graph())
+    return tf_private.in_xla_context(tf.compat.v1.get_default_graph())

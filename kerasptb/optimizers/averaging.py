@@ -13,10 +13,8 @@ from kerasptb.utils.types import Tensor
 class PolyakAveraging(keras.optimizers.Optimizer):
     """Lets an optimizer keep the mean of the weights after each step since `start_averaging`; a base beside Keras' own.
 
-    Polyak and Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"; with a start that validation
-    decides it is NT-ASGD (Merity et al., 2017). The means are the variables of Keras' moving average (`use_ema`), with
-    another factor: until the start they are the weights themselves. When `fit` ends, Keras puts them in the weights'
-    place. `callbacks.AveragedWeights` evaluates them, and starts them.
+    Polyak and Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging". The means are the variables of
+    Keras' moving average (`use_ema`), with another factor: until the start they are the weights themselves.
     """
 
     polyak_averaging = False

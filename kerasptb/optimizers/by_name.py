@@ -41,20 +41,12 @@ def with_optimizer(
 
 
 def rate_of(name: str) -> float:
-    """Returns the default learning rate of the optimizer of that name, a float.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
+    """Returns the default learning rate of the optimizer of that name, as in `with_optimizer`."""
     return float(_class_of(name)().learning_rate)
 
 
 def decay_of(name: str) -> float:
-    """Returns the default weight decay of the optimizer of that name, a float.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
+    """Returns the default weight decay of the optimizer of that name, as in `with_optimizer`."""
     return float(_class_of(name)().weight_decay or 0.0)
 
 

@@ -79,15 +79,6 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
         return [self._momentums, self._velocities]
 
     def _updated(self, plan, arrays, gradients, learning_rate, **options):
-        *arrays, averages = run_clipped_adamw(
-            plan,
-            *arrays,
-            gradients,
-            learning_rate,
-            self.iterations + 1,
-            self.beta_1,
-            self.beta_2,
-            self.epsilon,
-            **options,
-        )
+        numbers = (learning_rate, self.iterations + 1, self.beta_1, self.beta_2, self.epsilon)
+        *arrays, averages = run_clipped_adamw(plan, *arrays, gradients, *numbers, **options)
         return arrays, averages

@@ -130,12 +130,10 @@ def _subtract_in_place(variable, gradient, learning_rate):
 
 
 def _summed_by_row(gradient, learning_rate):
-    """`learning_rate * gradient`, an IndexedSlices in which each row occurs once.
-
-    If a row occurs several times, the scatter would add its parts in whatever order the threads run, so trainings with
-    the same seed would end with different weights. Under XLA nothing is summed here: XLA's scatter on a CPU has a fixed
-    order, and XLA compiles `tf.unique` to several sorts and a loop over the rows.
-    """
+    """`learning_rate * gradient`, an IndexedSlices in which each row occurs once."""
+    # The scatter would add the parts of a row in whatever order the threads run, so trainings with the same seed would
+    # end with different weights. XLA's scatter on a CPU has a fixed order, and XLA compiles `tf.unique` to several
+    # sorts and a loop over the rows.
     values, rows = tf.cast(gradient.values, learning_rate.dtype), gradient.indices
     if not compiled_by_xla():
         rows, row_of_slice = tf.unique(rows)

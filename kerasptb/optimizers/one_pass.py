@@ -21,13 +21,10 @@ def clip_norm(value):
 
 
 class OnePassStep(PolyakAveraging):
-    """Lets an optimizer clip, decay, update and average all variables in one pass; a base beside Keras' own.
+    """Lets an optimizer clip, decay, update and average all variables in one native operation; a base beside Keras'.
 
-    This is one native operation, in a step that XLA compiles for TensorFlow on a processor: only XLA lets it update the
-    variables' own memory, and XLA's own operations, one for each variable, would wait for its threads. Elsewhere Keras'
-    methods do each part.
-
-    A subclass has `_updated`, and `_slot_lists` if it has variables of its own.
+    Only in a step that XLA compiles on a processor: XLA lets it update the variables' own memory, and XLA's operations,
+    one for each variable, would wait for its threads. A subclass has `_updated`, and `_slot_lists` for its variables.
     """
 
     _plan: Plan | None = None  # of the step that is being traced, if it is one pass

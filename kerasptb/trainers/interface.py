@@ -39,16 +39,11 @@ class StatefulModel(keras.Model):
     """A functional `keras.Model` that reads word ids [B, T] and has recurrent state: all that a trainer asks it.
 
     A model sets the attributes. The methods have answers that fit most models, and may be overridden.
-
-    Attributes:
-        vocabulary_size: number V of words.
-        batch_size: rows of a training batch, and of any batch whose size is not known beforehand.
-        num_steps: words of a row of a training batch, as far as they are known beforehand.
     """
 
-    vocabulary_size: int
-    batch_size: int
-    num_steps: int
+    vocabulary_size: int  # V
+    batch_size: int  # rows of a training batch, and of any batch whose size is not known beforehand
+    num_steps: int  # words of a row of a training batch, as far as they are known beforehand
 
     def stateful_layers(self) -> list[StatefulLayer]:
         """Returns a list of the model's layers with a state of training and others of evaluation, from the first on."""
@@ -59,11 +54,7 @@ class StatefulModel(keras.Model):
         return None
 
     def word_ids(self, batch: Any) -> dict[str, Tensor]:
-        """Returns what of a batch are word ids in [0, V), as a dict: the "inputs", and "targets" that our losses read.
-
-        Args:
-            batch: (x,), (x, y) or (x, y, sample_weight).
-        """
+        """Returns what of a batch are word ids in [0, V): a dict of "inputs", and "targets" that our losses read."""
         x, y, *_ = keras.utils.unpack_x_y_sample_weight(batch)
         losses = keras.tree.flatten(self.loss)
         ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)

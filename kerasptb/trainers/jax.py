@@ -38,19 +38,14 @@ def _synced_at_errors(name):
 class Trainer(StatefulTrainer):
     """A step of training that keeps sparse gradients sparse, and a model that keeps its values whatever is raised.
 
-    Keras' trainer takes the values out of the variables while it trains or evaluates. Afterwards it puts back the
-    values of the last execution that it has seen end. An error before that, such as refused data or Ctrl-C, would leave
-    the model without values. While Keras waits for a result, it also blocks Ctrl-C. The recurrent states of evaluation
-    must be among the values that a step receives, so they are made before the step.
+    Keras' trainer takes the values out of the variables while it trains or evaluates, and puts back those of the last
+    execution that it has seen end: an error before that, such as Ctrl-C, would leave the model without values.
     """
 
     def train_step(self, state: Any, data: Any) -> tuple[Any, Any]:
-        """One training step: Keras' own, but for two things.
-
-        Metrics are updated inside of the differentiated function, which the factors of logits do not leave. The
-        embedding is looked up outside of it: its gradient then has B T rows, as in TensorFlow, instead of the size of
-        the whole matrix.
-        """
+        """One training step, as `keras.Model.train_step`; the gradient of the embedding has B T rows."""
+        # Metrics are updated inside of the differentiated function, which the factors of logits do not leave; the
+        # embedding is looked up outside of it.
         trainable, non_trainable, optimizer_variables, metrics_variables = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         (tokens,) = keras.tree.flatten(x)
@@ -101,11 +96,8 @@ class Trainer(StatefulTrainer):
         return distribution.own_rows(batch) if isinstance(distribution, replicas.Replicas) else batch
 
     def _look_up(self, tokens, trainable):
-        """Returns the embedding to look up apart, the position of its matrix, and the vectors; or None three times.
-
-        A regularizer needs the gradient of the matrix or of the rows; with LoRA the matrix is computed from three
-        variables.
-        """
+        """Returns the embedding to look up apart, the position of its matrix, and the vectors; or None three times."""
+        # A regularizer needs the gradient of the matrix or of the rows; LoRA computes the matrix from three variables.
         embedding = self.lookup_layer()
         if embedding is None or embedding.lora_enabled or embedding.activity_regularizer is not None:
             return None, None, None
@@ -187,8 +179,8 @@ def store(model, state):
 def with_states(model, name, make):
     """Makes a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
-    States of evaluation that are made inside a step would be missing from the state that the step was given. Of all
-    variables in the state the function knows the layout, so it is made again, by `make`, when there are new ones.
+    Those made inside a step would be missing from what it was given. The function knows the layout of all variables, so
+    it is made again, by `make`, when there are new ones.
     """
 
     def run(state, iterator):

@@ -10,10 +10,7 @@ import keras
 
 
 class Replicas(keras.distribution.DataParallel):
-    """A `DataParallel` distribution that gives a batch whose rows do not divide to every replica, whole.
-
-    Keras' own refuses it. Evaluation reads a text in one stream, and suggestions are for one text.
-    """
+    """A `DataParallel` distribution that gives a batch whose rows do not divide, such as one text, to every replica."""
 
     def __init__(self, distribution):
         super().__init__(device_mesh=distribution.device_mesh, auto_shard_dataset=False)

@@ -8,10 +8,7 @@ import keras
 
 
 class RunningFit:
-    """The `fit` of a model while it runs: it can be let begin in a later epoch, and read batches without training.
-
-    Of any `keras.Model`; one of our trainers also says when its `fit` has ended, and may read groups of batches.
-    """
+    """The `fit` of a model while it runs: it can be let begin in a later epoch, and read batches without training."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -27,7 +24,7 @@ class RunningFit:
         self._model._initial_epoch = epoch
 
     def only_read(self, logs: dict[str, Any], on_metrics: Callable[[], None]) -> None:
-        """Reads batches without training until `train`; a step returns these logs meanwhile.
+        """Reads batches without training until `train`, in steps that return these logs.
 
         `on_metrics` is called once the variables of the model's metrics exist, if they wait for a batch.
         """

@@ -3,7 +3,8 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import keras
@@ -11,18 +12,15 @@ import numpy as np
 
 from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
 from kerasptb.layers.evaluation_states import EvaluationStates
-from kerasptb.trainers.adapters import AdaptedBatches
 from kerasptb.trainers.interface import StatefulModel
 from kerasptb.trainers.step_bar import with_step_bar
 from kerasptb.utils.types import Tensor
 
 
 class StatefulTrainer(StatefulModel):
-    """A `StatefulModel` whose `fit` and its like run on whole batches, in order.
+    """A `StatefulModel` whose `fit` and its like run on whole batches, in order, and in steps of static shapes.
 
-    A recurrent state has one row for each row of a batch, and native operations need static shapes. Keras' trainers
-    leave the batch size open where it can change between batches. What a backend's trainer does about that is in its
-    subclass (`trainers/tensorflow.py`, `trainers/jax.py`), which overrides the methods under "for backends".
+    A backend's trainer (`trainers/tensorflow.py`, `trainers/jax.py`) overrides the methods under "for backends".
     """
 
     test_function: Any
@@ -187,11 +185,9 @@ class StatefulTrainer(StatefulModel):
             self.predict_function = self._prediction.used_by(self.predict_function)
         return self.predict_function
 
-    @contextlib.contextmanager
-    def evaluation_alone(self) -> Iterator[None]:
+    def evaluation_alone(self) -> AbstractContextManager:
         """A context in which no other thread evaluates: `test_on_batch` goes on from where `evaluate` has ended."""
-        with self._evaluation.alone():
-            yield
+        return self._evaluation.alone()
 
     def make_evaluation_states(self, batch_size: int) -> None:
         """Makes the recurrent states of `evaluate` and `predict` for batches of this size, unless they exist."""
@@ -211,11 +207,7 @@ class StatefulTrainer(StatefulModel):
         self.reset_evaluation_states()
 
     def reset_evaluation_states(self) -> None:
-        """Zeroes the recurrent states of evaluation; the training state stays as it is.
-
-        They are the states of `evaluate`, `predict` and of calls of the model. An evaluation in another thread ends
-        first.
-        """
+        """Zeroes the states of `evaluate`, `predict` and calls of the model, after one in another thread."""
         for layer in self.stateful_layers():
             layer.reset_evaluation_state()
         for states in (self._evaluation, self._prediction):
@@ -228,11 +220,7 @@ class StatefulTrainer(StatefulModel):
         return [*of_layers, *self._evaluation.variables(), *self._prediction.variables()]
 
     def check_word_ids(self, batch: Any) -> None:
-        """Checks the word ids of a batch of arrays: a step that XLA compiles cannot raise.
-
-        Raises:
-            ValueError: for one that is out of range or not a whole number, or if there is none.
-        """
+        """Raises ValueError unless a batch of arrays has word ids in range: a step that XLA compiles cannot raise."""
         for name, given in self.word_ids(batch).items():
             ids = np.asarray(given)
             if not ids.size:
@@ -252,7 +240,8 @@ class StatefulTrainer(StatefulModel):
             adapter = get_data_adapter(x, shuffle=False)
             if adapter.num_batches == 0:
                 raise ValueError("Expected at least one batch. Received: data without any")
-            x = self._with_checked_batches(adapter, step)
+            self._check_batches(adapter, step)
+            return adapter
         return x
 
     def forget_functions(self) -> None:
@@ -266,30 +255,25 @@ class StatefulTrainer(StatefulModel):
         self._fit_ends.callback(call)
 
     def elements_per_call(self) -> int:
-        """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them.
-
-        Known once `fit` has been given its data.
-        """
+        """Returns how many elements of its iterator, batches or groups of them, a call of `train_function` takes."""
         return self.steps_per_execution
 
     # For backends.
 
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
-        """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`.
-
-        `reads_logits` is whether a step reads the logits, whose product XLA computes slower on a busy processor.
-        """
+        """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`."""
         return "auto" if wish is None else wish
 
-    def _with_checked_batches(self, adapter, step):
-        """Returns Keras' adapter of data with batches that are checked, for a step of this name."""
+    def _check_batches(self, adapter, step):
+        """Gives Keras' adapter of data, made for one call, batches that are checked, for a step of this name."""
+        batches = adapter.get_jax_iterator
 
         def checked():
-            for batch in adapter.get_jax_iterator():
+            for batch in batches():
                 self.check_word_ids(batch)
                 yield self._own_rows(batch)
 
-        return AdaptedBatches(adapter, batches=checked)
+        adapter.get_jax_iterator = checked
 
     def _own_rows(self, batch):
         """Returns what of a batch this process computes."""
@@ -335,10 +319,7 @@ def word_ids_expected(name, vocabulary_size):
 
 
 def array_of(x):
-    """The array that is the model's one input, given directly or in a dict or list; None for any other data.
-
-    An array is anything that Keras cuts into batches, also of another framework.
-    """
+    """The array, all that Keras cuts into batches, that is the one input or in a dict or list; None for other data."""
     if isinstance(x, dict | list | tuple) and len(x) == 1:
         (x,) = x.values() if isinstance(x, dict) else x
     return x if x is not None and can_slice_array(x) else None
@@ -346,15 +327,13 @@ def array_of(x):
 
 def _shape(x, sample_weight=None):
     array = array_of(x)
-    return np.shape(x if array is None else array), _shape_of_weights(sample_weight)
-
-
-def _shape_of_weights(sample_weight):
-    return None if sample_weight is None else np.shape(sample_weight)[1:]
+    of_weights = None if sample_weight is None else np.shape(sample_weight)[1:]
+    return np.shape(x if array is None else array), of_weights
 
 
 def _shapes(x, batch_size, sample_weight=None):
     """What is known about the shapes of a batch beforehand; None if nothing is."""
-    if (array := array_of(x)) is None:
+    if array_of(x) is None:
         return getattr(x, "element_spec", None)
-    return (batch_size, *array.shape[1:]), _shape_of_weights(sample_weight)
+    (_, *of_row), of_weights = _shape(x, sample_weight)
+    return (batch_size, *of_row), of_weights

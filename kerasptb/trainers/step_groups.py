@@ -24,10 +24,7 @@ def can_be_grouped(dataset):
 
 
 def function_of_groups(step, results, size):
-    """Returns a function that Keras' trainer can call in place of its own, with an iterator of groups of `size`.
-
-    `step` takes a batch, and what it returns is not used; `results` returns the logs after the last one.
-    """
+    """Returns a function for Keras' trainer: `step` takes each batch of a group of `size`, `results` gives the logs."""
 
     @tf.function(jit_compile=True)
     @do_not_convert

@@ -9,7 +9,6 @@ import tensorflow as tf
 from kerasptb.compat.keras import model_supports_jit
 from kerasptb.ops import platform as platforms
 from kerasptb.ops import tensors
-from kerasptb.trainers.adapters import AdaptedBatches
 from kerasptb.trainers.stateful import StatefulTrainer, word_ids_expected
 from kerasptb.trainers.step_groups import Groups, can_be_grouped, function_of_groups
 
@@ -22,11 +21,7 @@ class Trainer(StatefulTrainer):
         self._traced, self._chose_xla = _TracedFunctions(), False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Configures training; takes what `keras.Model.compile` does.
-
-        Raises:
-            ValueError: if the model was made under a `tf.distribute` strategy.
-        """
+        """Configures training as `keras.Model.compile` does; refuses a model made under a `tf.distribute` strategy."""
         # Keras trains under the strategy that the model was made under, wherever it is compiled.
         with self.distribute_strategy.scope():
             if tf.distribute.has_strategy():
@@ -78,11 +73,9 @@ class Trainer(StatefulTrainer):
 
     @contextlib.contextmanager
     def _compiling_where_faster(self, name):
-        """A context in which Keras makes a function that XLA compiles only if it is asked to or if that is faster.
-
-        Prediction reads the logits. For open shapes XLA would compile the program again for every shape that comes.
-        """
+        """A context in which Keras makes a function that XLA compiles only if it is asked to or if that is faster."""
         compiled = self.jit_compile
+        # Prediction reads the logits. For open shapes XLA would compile the program again for every shape that comes.
         if self._chose_xla and (name == "predict_function" or self._traced.is_open(name)):
             self.jit_compile = False
         try:
@@ -130,24 +123,21 @@ class Trainer(StatefulTrainer):
         """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them."""
         return 1 if self._traced.group_size("train_function") else super().elements_per_call()
 
-    def _with_checked_batches(self, adapter, step):
+    def _check_batches(self, adapter, step):
         dataset = adapter.get_tf_dataset()
         if not isinstance(dataset, tf.data.Dataset):  # one that a strategy has distributed
-            return adapter
+            return
         if grouped := self._is_one_program(dataset, step):
             dataset = dataset.batch(self.steps_per_execution)
         rows = None if grouped else self.batch_size
         dataset = dataset.map(lambda *batch: self._checked_batch(batch, rows))
         spec = dataset.element_spec
-        spec = Groups(spec, self.steps_per_execution) if grouped else spec
-        return AdaptedBatches(adapter, dataset=dataset, element_spec=spec)
+        adapter.element_spec = Groups(spec, self.steps_per_execution) if grouped else spec
+        adapter.get_tf_dataset = lambda: dataset
 
     @tensors.do_not_convert
     def _checked_batch(self, batch, rows):
-        """Returns a batch, or a group of them, that waits for its checks: a program of XLA cannot raise.
-
-        An open number of rows becomes `rows`; `None` leaves it.
-        """
+        """Returns a batch, or a group of them, after its checks; an open number of rows becomes `rows`, if not None."""
         batch = batch if len(batch) > 1 else batch[0]
         checks = [self._in_range(name, ids) for name, ids in self.word_ids(batch).items()]
         with tf.control_dependencies(checks):
@@ -179,10 +169,7 @@ class Trainer(StatefulTrainer):
         )
 
     def _prepare_function(self, name, shape):
-        """Installs the step function that was traced for batches of this shape, or None if there is none yet.
-
-        Keras would retrace the current function and leave open the dimensions that differ.
-        """
+        # Keras would retrace the current function and leave open the dimensions that differ.
         if (metrics := self._compile_metrics) is not None and not metrics.built:
             # Now, not while a step is traced: its variables could not wait for the data there.
             metrics.build(keras.KerasTensor((self.batch_size, None), "int32"), self.output)
@@ -190,11 +177,9 @@ class Trainer(StatefulTrainer):
 
 
 class _TracedFunctions:
-    """The step functions of a model, by the shape of the batches that they were traced for.
+    """The step functions of a model, by the shape of the batches that they were traced for; Keras does not track them.
 
-    Validation and evaluation, or batches of two lengths, may alternate. Tracing takes long, and TensorFlow never frees
-    all of a trace's memory, so the functions stay. They are in an object of this class because Keras tracks the
-    contents of lists and dicts, but not those of other objects.
+    Shapes may alternate, tracing takes long, and TensorFlow never frees all of a trace's memory: the functions stay.
     """
 
     _MAX = 32  # functions of each kind of step, the latest ones

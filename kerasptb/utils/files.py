@@ -31,10 +31,7 @@ DAMAGE = (
 
 
 def user_cache():
-    """Returns the package's folder in the user's cache: `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`.
-
-    Raises RuntimeError if the user has no home folder for it.
-    """
+    """Returns the package's folder in `XDG_CACHE_HOME`, by default `~/.cache`; raises RuntimeError without a home."""
     # The XDG specification: a relative path in the variable is invalid and ignored.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "kerasptb"
@@ -56,8 +53,8 @@ def new_folder(path):
 def atomic_write(path):
     """Yields a temporary path, which replaces `path` if the body succeeds; a power cut afterwards does not undo it.
 
-    The temporary file has the name of `path` and is in a hidden folder next to it, `.NAME.…`. A killed process may
-    leave this folder behind. Errors of the file system name `path`.
+    It is in a hidden folder next to `path`, which a killed process may leave behind. Errors of the file system name
+    `path`.
     """
     path = Path(path)
     try:
@@ -125,10 +122,7 @@ def read_json(path):
 
 
 class HeldFolder:
-    """A folder that is held open: it is this one, whatever becomes of its name.
-
-    Its handle is `None` where the system opens no folders, and so lets nobody rename it.
-    """
+    """A folder that is held open, whatever becomes of its name; without a handle where the system opens no folders."""
 
     def __init__(self, path, handle=None):
         self._path, self._handle = Path(path), handle
@@ -150,10 +144,7 @@ class HeldFolder:
 
 @contextlib.contextmanager
 def lock_folder(folder, busy):
-    """Locks a folder while the body runs, if the system has locks, and yields the `HeldFolder`.
-
-    Raises `busy` if another process that locks it with this function holds it.
-    """
+    """Locks a folder while the body runs, if the system has locks, and yields the `HeldFolder`; raises `busy`."""
     try:
         import fcntl  # noqa: PLC0415  (Windows has none)
     except ImportError:

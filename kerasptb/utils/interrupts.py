@@ -15,9 +15,8 @@ class Terminated(SystemExit):
 class Signals:
     """Handles Ctrl-C and SIGTERM in its context, or between `install` and `uninstall`, and delays them while it holds.
 
-    Otherwise they do what they did before, except that SIGTERM raises `Terminated` where it would have killed the
-    process. A signal that was ignored stays so. Only Python's main thread handles signals: in another one this class
-    does nothing.
+    Otherwise they do what they did before, but SIGTERM raises `Terminated` where it would have killed the process. In
+    another than Python's main thread this class does nothing.
     """
 
     def __init__(self):

@@ -12,6 +12,11 @@ import time
 import keras
 import numpy as np
 
+_ON_JAX = keras.backend.backend() == "jax"
+if _ON_JAX:
+    import jax
+    from jax.experimental import multihost_utils
+
 # Seconds after which a process that does not answer is given up, and for which one that ends waits for the others.
 # JAX's own would be 100 and 300.
 _HEARTBEAT_SECONDS = 30
@@ -19,16 +24,16 @@ _SHUTDOWN_SECONDS = 10
 
 
 def join():
-    """Joins the processes that Keras' environment variables name (`KERAS_DISTRIBUTION_...`), and sets `DataParallel`.
+    """Joins the processes, if any, that Keras' variables `KERAS_DISTRIBUTION_...` name, and sets `DataParallel`.
 
-    It does nothing without these variables, or if they name one process. As `keras.distribution.initialize`, but a
-    process that dies is noticed within a minute, and on this machine's own address no other machine is listened to.
+    As `keras.distribution.initialize`, but a process that dies is noticed within a minute, and on this machine's own
+    address no other machine is listened to.
     """
     names = [f"KERAS_DISTRIBUTION_{name}" for name in ("NUM_PROCESSES", "PROCESS_ID", "JOB_ADDRESSES")]
     number, process, addresses = map(os.environ.get, names)
     if number in (None, "1"):
         return
-    if keras.backend.backend() != "jax":
+    if not _ON_JAX:
         raise ValueError(
             f"Several processes train together with Keras on JAX alone: set KERAS_BACKEND=jax. Received: {names[0]}="
             f"{number} with Keras on {keras.backend.backend()}"
@@ -38,8 +43,6 @@ def join():
             f"Expected {', '.join(names[:2])}, two numbers, and {names[2]}, a host and port. "
             f"Received: {number}, {process}, {addresses}"
         )
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     coordinator = addresses.partition(",")[0]
     is_local = coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]")
     jax.distributed.initialize(
@@ -71,20 +74,14 @@ def _without_output():
 
 def count():
     """Returns the number of processes that train together: those of the `keras.distribution` that is set."""
-    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
+    if not _ON_JAX or keras.distribution.distribution() is None:
         return 1
-    import jax  # noqa: PLC0415  (the other backends do without)
-
     return jax.process_count()
 
 
 def is_first():
     """Returns whether this is the process that writes and speaks for all."""
-    if count() == 1:
-        return True
-    import jax  # noqa: PLC0415  (the other backends do without)
-
-    return jax.process_index() == 0
+    return count() == 1 or jax.process_index() == 0
 
 
 def gathered(values):
@@ -92,20 +89,13 @@ def gathered(values):
     local = np.asarray(values, "float32")
     if count() == 1:
         return local[None]
-    from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
-
     return multihost_utils.process_allgather(local)
 
 
 def by_first(function):
-    """Calls a function in the first process, as if that were alone; all get its result, which JSON can hold.
-
-    What it raises ends the others with status 1: the first one says why.
-    """
+    """Calls a function in the first process, as if that were alone; all get its result, which JSON can hold."""
     if count() == 1:
         return function()
-    from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
-
     raised, message = None, b""
     if is_first():
         distribution = keras.distribution.distribution()
@@ -119,7 +109,7 @@ def by_first(function):
             keras.distribution.set_distribution(distribution)
     length = int(gathered([len(message)])[0, 0])
     if not length:
-        raise raised or SystemExit(1)
+        raise raised or SystemExit(1)  # the first one says why
     # All must give an array of the same size.
     padded = np.resize(np.frombuffer(message, "uint8"), length)
     return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
@@ -130,16 +120,14 @@ def whole(variable):
     value = variable.value
     if count() == 1 or value.is_fully_replicated:
         return keras.ops.convert_to_numpy(value)
-    from jax.experimental import multihost_utils  # noqa: PLC0415  (the other backends do without)
-
     return multihost_utils.process_allgather(value, tiled=True)
 
 
 class Agreement:
     """What any of the processes wants between two steps, such as a checkpoint, at the same step in all.
 
-    An exchange takes milliseconds, as long as some steps. So the processes exchange their wishes every other second;
-    they agree on the number of calls until the next time, as their clocks may differ. The first call is an exchange.
+    An exchange takes as long as some steps. So it is every other second, after a number of calls that they agree on, as
+    their clocks may differ. The first call is an exchange.
     """
 
     def __init__(self, seconds=2.0):

@@ -6,11 +6,8 @@ from pathlib import Path
 
 
 def available_processors(root="/"):
-    """Returns the number of processors that this process may use, at least 1.
-
-    These are the processors of its affinity mask, or fewer: containers limit the time on processors by a quota (Linux'
-    control groups), which the mask does not show. The quota is rounded up.
-    """
+    """Returns the number of processors that this process may use, at least 1."""
+    # Containers limit the time on processors by a quota of Linux' control groups, which the mask does not show.
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([count, *(math.ceil(quota / period) for quota, period in _quotas(Path(root)))]))
 

@@ -9,23 +9,15 @@ import importlib
 
 import wrapt
 
-_CLASSES = {
-    "ActivationRegularization": "kerasptb.regularizers",
-    "ClippedAdamW": "kerasptb.optimizers",
-    "ClippedSGD": "kerasptb.optimizers",
-    "Dense": "kerasptb.layers",
-    "Dropout": "kerasptb.layers",
-    "Embedding": "kerasptb.layers",
-    "FusedLSTM": "kerasptb.layers",
-    "LanguageModel": "kerasptb.models",
-    "OneCycle": "kerasptb.optimizers",
-    "Perplexity": "kerasptb.metrics",
-    "SequenceCrossEntropy": "kerasptb.losses",
-    "SparseCategoricalCrossentropy": "kerasptb.losses",
-    "StatefulLSTM": "kerasptb.layers",
-    "TemporalActivationRegularization": "kerasptb.regularizers",
-    "TiedDense": "kerasptb.layers",
+_ROOMS = {
+    "layers": ("Dense", "Dropout", "Embedding", "FusedLSTM", "StatefulLSTM", "TiedDense"),
+    "losses": ("SequenceCrossEntropy", "SparseCategoricalCrossentropy"),
+    "metrics": ("Perplexity",),
+    "models": ("LanguageModel",),
+    "optimizers": ("ClippedAdamW", "ClippedSGD", "OneCycle"),
+    "regularizers": ("ActivationRegularization", "TemporalActivationRegularization"),
 }
+_CLASSES = {name: f"kerasptb.{room}" for room, names in _ROOMS.items() for name in names}
 
 
 class _StandIn:

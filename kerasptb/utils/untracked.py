@@ -2,10 +2,7 @@
 
 
 class Untracked:
-    """Holds a value whose variables must not become variables of the layer or model that refers to it.
-
-    Keras and TensorFlow track the contents of attributes, lists and dicts, but do not look into other objects.
-    """
+    """Holds a value whose variables Keras and TensorFlow must not track: they do not look into such an object."""
 
     def __init__(self, value):
         self.value = value

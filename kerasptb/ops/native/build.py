@@ -112,10 +112,7 @@ def library_dir():
 
 
 def find_library():
-    """Returns the path of a library that was built here and is complete, else of the one that the wheel brought.
-
-    Raises FileNotFoundError without either, and NativeBuildError if the last build failed or the file is another.
-    """
+    """Returns the path of a library that was built here and is complete, else of the one that the wheel brought."""
     folder = library_dir()
     last = None
     while (record := _read_json(folder / "build.json")) is not None:
@@ -155,8 +152,8 @@ def _numbers(version):
 def build(force=False, verbose=False, report=None):
     """Compiles the native library, unless it exists or `force`, and returns its path; raises NativeBuildError.
 
-    Several processes may call this at once: one compiles, the others wait and use its result. `report(done, total)` is
-    called before the first file is compiled and after each. An error of nvcc leaves out CUDA code; see `cuda_problem`.
+    Of several processes one compiles, the others wait. `report(done, total)` is called before the first file and after
+    each. An error of nvcc leaves out CUDA code; see `cuda_problem`.
     """
     if not force and (path := _up_to_date()) is not None:
         return path
@@ -195,13 +192,11 @@ def translation_units():
         name, root = "-".join(path.with_suffix("").parts), f"-I{SOURCES}"
         if source.name.endswith("_float32.cc"):
             levels = ("baseline", "avx2", "avx512") if x86 else ("baseline",)
-        elif path.parts[0] == "ffi":
-            units.append((name, source, (root, "-isystem", str(ffi_include_dir()))))
-            continue
         elif source.name.endswith("_bfloat16.cc"):
             levels = ("avx512bf16", "amx") if x86 else ()
         else:
-            units.append((name, source, (root,)))
+            headers = ("-isystem", str(ffi_include_dir())) if path.parts[0] == "ffi" else ()
+            units.append((name, source, (root, *headers)))
             continue
         for level in levels:
             units.append((f"{name}-{level}", source, (root, *LEVELS[level], f"-DKERASPTB_LEVEL={level}")))
@@ -278,11 +273,8 @@ def _build_into(folder, verbose, report):
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"
         library.replace(path)
-    record = {
-        **{"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()},
-        **{"left_out": left_out, "cuda": cuda},
-    }
-    write_json(folder / "build.json", record)
+    record = {"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()}
+    write_json(folder / "build.json", record | {"left_out": left_out, "cuda": cuda})
     with contextlib.suppress(OSError):
         (folder / "failed.json").unlink(missing_ok=True)
         for old in folder.glob("libkerasptb-*.so"):
@@ -332,10 +324,7 @@ def _compile_units(compiler, units, scratch, verbose, report):
 
 
 def _compile_cuda(scratch, verbose):
-    """Compiles the CUDA kernels, if there is an nvcc; returns None if there are no sources.
-
-    Else a dict: "nvcc" is its version or None; "problem" says why there is no CUDA code, or is None.
-    """
+    """Compiles the CUDA kernels, if there are sources: returns the version of "nvcc", and the "problem" or None."""
     if not nvcc.kernels(SOURCES):
         return None
     if (path := nvcc.find()) is None:

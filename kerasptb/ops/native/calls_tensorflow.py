@@ -54,17 +54,15 @@ with contextlib.suppress(KeyError):  # another package has registered one
 
 @functools.lru_cache(maxsize=1024)
 def _module(target, inputs, outputs, aliases, attributes, sized_by):
-    """Returns the StableHLO text of one call.
-
-    If sizes are unknown, the call has the shapes of its results as further operands. When TensorFlow compiles the
-    program, it knows the sizes: it fills in these shapes and the types that depend on them, and drops the operands.
-    """
+    """Returns the StableHLO text of one call."""
     operands = [f"%arg{i}" for i in range(len(inputs))]
     operand_types = [_tensor_type(*entry) for entry in inputs]
     output_types = ", ".join(_tensor_type(*entry) for entry in outputs)
     parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(operands, operand_types, strict=True))
     lines, module_attributes, call_attributes = [], "", ""
     if any(None in shape for shape, _ in inputs):
+        # The shapes of the results are further operands. TensorFlow knows the sizes when it compiles the program: it
+        # fills in these shapes and the types that depend on them, and drops the operands.
         lines = _size_lines(f"%arg{sized_by}", operand_types[sized_by])
         for i, (shape, _) in enumerate(outputs):
             lines += _shape_lines(f"%shape{i}", shape)

@@ -29,10 +29,7 @@ def find_compiler():
 
 
 def ffi_include_dir():
-    """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either.
-
-    If both have them, the lower version is used: a framework accepts a library of an older FFI, but not of a newer one.
-    """
+    """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either."""
     return _ffi_headers()[1]
 
 
@@ -56,7 +53,7 @@ def _ffi_headers():
             numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
             if None not in numbers:
                 found.append((tuple(int(number[1]) for number in numbers), include))
-    if found:
+    if found:  # a framework accepts a library of an older FFI, but not of a newer one
         return min(found, key=lambda entry: entry[0])
     if not installed:
         raise NativeBuildError("Neither TensorFlow nor JAX is installed: the native library needs their FFI headers.")

@@ -105,10 +105,7 @@ def thread_count() -> int:
 
 
 def few_words_limit(features, vocabulary_size, precision="float32"):
-    """Returns up to how many words the linear cross-entropy takes the float32 kernel for few words. Loads the library.
-
-    It depends on the processor's level. `precision` is the one asked for, one of `PRECISIONS`.
-    """
+    """Returns up to how many words the linear cross-entropy takes its float32 kernel for few. Loads the library."""
     load()
     return _library.kerasptb_few_words_limit(precision.encode(), features, vocabulary_size)
 
@@ -123,12 +120,9 @@ def why_not_cuda(device=0):
 
 
 def cuda_max_units(precision="float32", device=0):
-    """Returns the most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library.
-
-    In bfloat16 the driver is asked, once, how many the GPU has room for. If the process has not used the GPU yet, this
-    creates a context and releases it again.
-    """
+    """Returns the most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library."""
     load()
+    # In bfloat16 the driver is asked, once; in a process that has not used the GPU, in a context of this call alone.
     return _library.kerasptb_cuda_max_units(precision.encode(), device)
 
 

@@ -18,10 +18,7 @@ from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
 
 def lstm(plan, x, h0, c0, kernel, recurrent_kernel, bias, **masks):
-    """See `kerasptb.ops.lstm`; the tensors are float32, and a mask of the inputs is of each gate.
-
-    With TensorFlow the batch size may be unknown, and on a processor the number of steps.
-    """
+    """See `kerasptb.ops.lstm`; the tensors are float32, and a mask of the inputs is of each gate."""
     x, h0, c0 = _with_one_batch(x, h0, c0)
     passes = (_RECURRENCES if plan.implementation == "native_recurrence" else _LAYERS)[plan.precision]
     special = _special(**masks)
@@ -104,11 +101,7 @@ def _with_one_batch(*tensors):
 
 
 class _Recurrence:
-    """Kernels of the recurrence alone, and `product` for the products around it.
-
-    Each method takes and returns tensors in the order of `lstm`'s arguments; those of `_special` may follow, of which
-    the kernels get what is of the recurrence, on a processor.
-    """
+    """Kernels of the recurrence alone, which get of `_special` what is its own, and `product` for those around it."""
 
     def __init__(self, precision, product):
         self.precision, self.product = precision, product

@@ -45,11 +45,8 @@ def find():
 
 
 def command(nvcc, sources, fatbin, compiler):
-    """Returns the command that compiles a source folder's kernels into `fatbin`, for our GPUs that nvcc knows.
-
-    Of the host compiler's command the last word before the flags is used: another program, such as `ccache`, may come
-    first.
-    """
+    """Returns the command that compiles a source folder's kernels into `fatbin`, for our GPUs that nvcc knows."""
+    # The last word before the flags: another program, such as `ccache`, may come first.
     *_, program = itertools.takewhile(lambda word: not word.startswith("-"), compiler)
     host = [] if program == "g++" else ["-ccbin", program]  # nvcc uses g++ by default
     known = re.findall(r"compute_(\d+)\b", _answer(nvcc, "--list-gpu-arch"))
