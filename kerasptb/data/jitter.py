@@ -48,6 +48,9 @@ class Passes:
     def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):
         self._streams, self._lengths, self._seed, self._epoch = streams, lengths, seed, epoch
 
+    def __len__(self) -> int:
+        return len(self._lengths)
+
     def __call__(self):
         """Yields the batches of the next pass: pairs (x, y), each int32 [B, T]."""
         for start, end in itertools.pairwise(self.next_bounds()):

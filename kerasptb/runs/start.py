@@ -82,8 +82,9 @@ def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
 
 def _english_for(raw):
     """Returns the model of English in the package, if a training on a text should begin with it; else `None`."""
-    if raw.train.size >= MOST_BYTES or not is_in_the_package(ENGLISH):
+    text = raw.files["train"]
+    if text.size >= MOST_BYTES or not is_in_the_package(ENGLISH):
         return None
-    english, words = load_run(ENGLISH), next(raw.train.text(), "")[:_GLANCE].split()
+    english, words = load_run(ENGLISH), next(text.text(), "")[:_GLANCE].split()
     is_like_it = len(english.vocabulary.encode(" ".join(words))) <= _MOST_TOKENS_A_WORD * len(words)
     return english if is_like_it else None
