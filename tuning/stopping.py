@@ -35,12 +35,8 @@ class TrialEarlyStopping(keras.callbacks.Callback):
 
     def __init__(self, folder, search_folder, record, epochs, judge=True, deadline=None):
         super().__init__()
-        self.folder = folder
-        self.search_folder = search_folder
-        self.record = record
-        self.epochs = epochs
-        self.judge = judge
-        self.deadline = deadline
+        self.folder, self.search_folder, self.record = folder, search_folder, record
+        self.epochs, self.judge, self.deadline = epochs, judge, deadline
         self._began = time.time() - record.seconds
 
     def on_epoch_end(self, epoch, logs=None):

@@ -22,17 +22,11 @@ _END_SECONDS, _READS_OF_TEST = 8.0, 4
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """What parts of a training take, in seconds.
-
-    Attributes:
-        step: a step.
-        validation: reading the validation text.
-        begin: until the first step is done.
-    """
+    """What parts of a training take, in seconds."""
 
     step: float
-    validation: float
-    begin: float
+    validation: float  # reading the validation text
+    begin: float  # until the first step is done
 
 
 class _Stopwatch(keras.callbacks.Callback):

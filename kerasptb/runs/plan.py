@@ -40,21 +40,13 @@ _NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "n
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A training that may begin, or go on.
+    """A training that may begin, or go on."""
 
-    Attributes:
-        settings: the `RunSettings`: all that is recorded.
-        corpus: the `Corpus`.
-        model: the `LanguageModel`, with weights as at the beginning.
-        source: the `Run` whose weights it begins with, if it has been opened.
-        deadline: when its minutes end, in seconds of `time.monotonic`; `None` if it has none, or goes on.
-    """
-
-    settings: RunSettings
+    settings: RunSettings  # all that is recorded
     corpus: Corpus
-    model: LanguageModel
-    source: Run | None = None
-    deadline: float | None = None
+    model: LanguageModel  # with weights as at the beginning
+    source: Run | None = None  # whose weights it begins with, if it has been opened
+    deadline: float | None = None  # when its minutes end, in seconds of `time.monotonic`; None if it goes on
 
 
 def open_run(request, out, resume, begin, callbacks):

@@ -38,21 +38,13 @@ def recorded_run(folder):
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a new training begins with, and what follows from it.
+    """What a new training begins with, and what follows from it."""
 
-    Attributes:
-        source: the `Run` whose weights to begin with, or `None`.
-        name: how that is recorded.
-        preset: the recipe that is named, or that of the source; `None` for what suits the text.
-        format: how the text is read.
-        reasons: dict of why what was chosen is what it is, by the names of settings.
-    """
-
-    source: Run | None
-    name: str | None
-    preset: str | None
-    format: TextFormat
-    reasons: dict[str, str]
+    source: Run | None  # whose weights to begin with
+    name: str | None  # how that is recorded
+    preset: str | None  # the recipe that is named, or that of the source; None for what suits the text
+    format: TextFormat  # how the text is read
+    reasons: dict[str, str]  # why what was chosen is what it is, by the names of settings
 
 
 def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
