@@ -20,13 +20,13 @@ import tarfile
 import tempfile
 import weakref
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.tar import is_tar, tar_members
+from kerasptb.utils.files import DAMAGE
 
 SPLITS = ("train", "valid", "test")
 
@@ -41,19 +41,7 @@ PLACES = ("", "data/", "simple-examples/data/")
 MAX_ARCHIVE_BYTES = 2 << 30
 
 # What Python's readers of archives raise for damaged ones.
-_DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    LookupError,
-)
+_DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError, struct.error)
 
 _CHUNK_BYTES = 1 << 22
 
@@ -194,13 +182,10 @@ def archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        if isinstance(error, DataError):
-            raise
         # bz2 and gzip report damage as an OSError without a number; errors of the disk have one, and so has a place
         # before a file's beginning.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise
-        if isinstance(error, FileNotFoundError):
+        number = getattr(error, "errno", None)
+        if isinstance(error, DataError | FileNotFoundError) or number not in (None, errno.EINVAL):
             raise
         raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
 

@@ -1,6 +1,7 @@
 """The progress of a training on a terminal: one line an epoch, which fits the terminal."""
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -9,6 +10,7 @@ from kerasptb.trainers.step_bar import StepBar
 
 _BAR_WIDTH = 10
 _SECONDS = 0.1  # between two updates
+_COLOUR = re.compile(r"\x1b\[\d+m")
 _FIGURES = {
     "perplexity": "perplexity {:.2f}",
     "val_perplexity": "valid {:.2f}",
@@ -83,7 +85,7 @@ class ProgressBar(StepBar):
         line = f"Epoch {self._epoch:{len(str(self.epochs))}}/{self.epochs}"
         width = len(line)
         for part in filter(None, parts):
-            visible = _visible(part) + 2
+            visible = len(_COLOUR.sub("", part)) + 2
             if width + visible > most:
                 break
             line, width = f"{line}  {part}", width + visible
@@ -95,12 +97,6 @@ class ProgressBar(StepBar):
 
 def _is_terminal():
     return sys.stdout is not None and (sys.stdout.isatty() or "ipykernel" in sys.modules)
-
-
-def _visible(text):
-    for code in ("\x1b[32m", "\x1b[37m", "\x1b[0m"):
-        text = text.replace(code, "")
-    return len(text)
 
 
 def _duration(seconds):
