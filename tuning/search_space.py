@@ -313,14 +313,12 @@ class LanguageModelSpace(kt.HyperModel):
         return model.fit(batches, epochs=epochs, validation_data=valid, callbacks=callbacks, verbose=verbose, **kwargs)
 
     def fit_sample(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Returns the sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
+        """Returns a sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
 
         Args:
-            values: dict, a tuner's sample: names of settings and their values.
-
-        Returns:
-            The dict, with "embedding_size" and "units_0", …, "batch_size" and "num_steps" made smaller where
-            necessary. It is unchanged where a subclass has other settings in their place.
+            values: dict, a tuner's sample: names of settings and their values. "embedding_size" and "units_0", …,
+                "batch_size" and "num_steps" are made smaller where necessary, unless a subclass has others in their
+                place.
         """
         return self._fit_batches(self._fit_widths(values))
 

@@ -320,8 +320,7 @@ def _as_metrics(result):
         history = result.history
         if history.get(OBJECTIVE):
             # If the training diverged from the start, no epoch has a finite number, and any of them will do.
-            numbers = np.nan_to_num(history[OBJECTIVE], nan=np.inf)
-            best = int(np.argmin(numbers))
+            best = int(np.argmin(np.nan_to_num(history[OBJECTIVE], nan=np.inf)))
             return {name: float(values[best]) for name, values in history.items() if len(values) > best}
         result = sorted(history)
     elif isinstance(result, dict) and OBJECTIVE in result:

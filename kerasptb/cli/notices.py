@@ -23,9 +23,8 @@ _NOTICE = re.compile(
 def import_keras(prefer_tensorflow=False, joins=False):
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
-    Errors are shown; if `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes. `prefer_tensorflow`
-    makes Keras run on TensorFlow, if that is installed: most exports need it. With `joins` the process may train with
-    others (`peers.join`).
+    If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes. Keras runs on TensorFlow, if that is
+    preferred and installed; with `joins` the process may train with others (`peers.join`).
     """
     if prefer_tensorflow and find_spec("tensorflow"):
         os.environ["KERAS_BACKEND"] = "tensorflow"

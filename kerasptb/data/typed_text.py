@@ -66,10 +66,7 @@ def _starts(index, run):
 
 
 def _word_start(run):
-    start = len(run)
-    while start > 0 and is_word_character(run[start - 1]):
-        start -= 1
-    return start
+    return next((i for i in range(len(run), 0, -1) if not is_word_character(run[i - 1])), 0)
 
 
 def _known(vocabulary, word):

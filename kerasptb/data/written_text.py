@@ -31,9 +31,7 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
     The last word is unfinished unless something else than a letter follows it. What a tokenizer puts before a
     paragraph's first word is `first`, " " or "".
     """
-    start = len(text)
-    while start and is_of_word(text[start - 1]):
-        start -= 1
+    start = next((i for i in range(len(text), 0, -1) if not is_of_word(text[i - 1])), 0)
     before = text[start - 1 : start] if start else "\n"
     if before == " ":
         return text[: start - 1], text[start - 1 :]
