@@ -33,10 +33,7 @@ def setting_names(trials):
 
 
 def write_csv(trials, path):
-    """Writes a row for each trial, in the order of `rank`; the cell of a setting that a trial lacks is empty.
-
-    A setting with the name of another column, such as "epochs", is in the column "hp/epochs".
-    """
+    """Writes a row for each trial, in the order of `rank`; a setting with the name of another column is "hp/NAME"."""
     rows, names = [], setting_names(trials)
     for i, trial in enumerate(rank(trials)):
         record = trial.record

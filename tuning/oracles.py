@@ -113,10 +113,7 @@ class SearchOracle:
         write_json(self._get_oracle_fname(), self.get_state())
 
     def reload(self):
-        """Restores the state from the project's folder.
-
-        It replaces KerasTuner's method, which reads brackets in the folder's name as a pattern.
-        """
+        """Restores the state from the project's folder, in whose name KerasTuner would read brackets as a pattern."""
         for path in sorted(Path(self._project_dir).glob("trial_*/trial.json")):
             trial = kt.engine.trial.Trial.load(str(path))
             self.trials[trial.trial_id] = trial

@@ -19,10 +19,7 @@ _CLIP = 1.5
 
 
 def plot_search(trials, folder):
-    """Draws perplexity against parameters, and against each setting, into two PNG files; returns their paths.
-
-    Trials far worse than the best are triangles at the upper edge. Without a completed trial there are none.
-    """
+    """Draws perplexity against parameters, and against each setting, into two PNG files, if any trial has completed."""
     completed = [trial for trial in trials if trial.score is not None]
     if not completed:
         return []

@@ -12,10 +12,7 @@ _INTERVAL = 2.0
 
 
 class Progress:
-    """Prints a line for each trial that ends and, on a terminal, a status line that is kept up to date.
-
-    A context manager: it reads the folder every two seconds while its body runs, and once more at the end.
-    """
+    """Prints a line for each trial that ends and, on a terminal, a status line, while its body runs."""
 
     def __init__(self, folder, trials, deadline=None, stream=None):
         self._folder, self._trials, self._deadline = folder, trials, deadline

@@ -308,13 +308,11 @@ def _resume(folder, named):
 
 
 def _read(data, folder, record):
-    """Returns `data` or its default, and the corpus; raises if the search has begun with another text.
-
-    "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
-    """
+    """Returns `data` or its default, and the corpus; raises if the search has begun with another text."""
     data, begun = record.get("data", "auto") if data is None else data, record.get("text")
     format = USUAL if begun is not None and isinstance(data, kerasptb.Corpus) else _format(record)
     corpus = read_corpus(open_text(data, format), format)
+    # "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "

@@ -211,9 +211,7 @@ class LanguageModelSpace(kt.HyperModel):
             hp: a `keras_tuner.HyperParameters`.
 
         Returns:
-            Dict with the keys "embedding_size", "units" (a tuple), "tie_embeddings", "batch_size", "num_steps",
-            "keep_prob", "init_scale", those of the recipe's training ("learning_rate", "constant_epochs", "decay" and
-            "global_clipnorm" for the notebook's), and those of the regularisation that the space has.
+            Dict of the space's settings by name, "units" a tuple, and "num_layers" not among them.
         """
         num_layers, most = self._declare(hp, "num_layers"), max(self._allowed("num_layers"))
         units = [self._declare(hp, "units", "units_0")]

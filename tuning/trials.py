@@ -254,10 +254,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
 
 
 def run_process(settings, space, corpus, keep_running=False, restarted=False):
-    """Runs this process's part of a search to its end: the whole, or a chief's or worker's by KerasTuner's variables.
-
-    A chief needs no corpus; `keep_running` and `restarted` are the `SearchOracle`'s.
-    """
+    """Runs this process's part of a search to its end: KerasTuner's variables say which. A chief needs no corpus."""
     oracle = make_oracle(
         settings.tuner,
         settings.trials,

@@ -41,11 +41,7 @@ class _Member:
 
 
 class LocalCluster:
-    """A chief and workers on this machine.
-
-    The space is pickled for the processes, so its class must stand in a module, or in a script that is guarded by
-    `if __name__ == "__main__":`.
-    """
+    """A chief and workers on this machine, for which the space is pickled: its class must stand in a module."""
 
     def __init__(self, settings, space, corpus, num_workers):
         self._settings = settings

@@ -49,10 +49,7 @@ def import_keras(prefer_tensorflow=False, joins=False):
 
 @contextlib.contextmanager
 def without_notices():
-    """Keeps TensorFlow's notices off the file descriptor of standard error while the body runs.
-
-    A separate process filters the lines, so that the last lines are shown even if this process crashes.
-    """
+    """Keeps TensorFlow's notices off standard error while the body runs, by another process: a crash loses no line."""
     sys.stderr.flush()
     screen = os.dup(2)
     reading, writing = os.pipe()

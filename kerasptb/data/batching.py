@@ -197,10 +197,7 @@ def _of_varying_length(passes, batch_size):
 
 
 class Parts:
-    """Batches of equal length, of which each pass reads the next of some parts.
-
-    `epoch` is the number of the first pass, so that a training that goes on sees the passes that it would have seen.
-    """
+    """Batches of equal length, of which each pass, from number `epoch` on, reads the next of some parts."""
 
     def __init__(self, num_batches: int, num_steps: int, parts: int = 1, epoch: int = 0):
         self._num_batches, self._num_steps, self._parts, self._epoch = num_batches, num_steps, parts, epoch

@@ -134,11 +134,7 @@ def _empty(path):
 
 
 def iter_words(file: SplitFile) -> Iterator[list[str]]:
-    r"""Yields the words of a text in lists: those of `text.replace("\n", " <eos> ").split()`, as the original reader's.
-
-    A byte order mark is dropped. Raises DataError for a file that is not UTF-8 or has no white space for millions of
-    characters.
-    """
+    r"""Yields the words of `text.replace("\n", " <eos> ").split()` in lists; DataError for one of megabytes."""
     part = ""
     for text in itertools.chain(file.text(), [""]):
         words = (part + text).replace("\n", f" {EOS} ").split()

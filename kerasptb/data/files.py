@@ -151,15 +151,11 @@ def candidates(folder: Path) -> list[str]:
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
-    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive.
-
-    The published names are preferred to the plain ones, then folders called `data` to others, then folders nearer the
-    top.
-    """
+    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive."""
     # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
     found = {PurePosixPath(name): name for name in names}
     partial = []
-    for pattern in PATTERNS:
+    for pattern in PATTERNS:  # then folders called `data` come first, then those nearer the top
         wanted = {split: pattern.format(split) for split in SPLITS}
         folders = {path.parent for path in found if path.name in wanted.values()}
         for folder in sorted(folders, key=lambda folder: (folder.name not in ("", "data"), len(folder.parts), folder)):

@@ -40,10 +40,7 @@ def _quantiles(mean: int, count: int, unit: int) -> np.ndarray:
 
 
 class Passes:
-    """Batches of the same lengths, int [S], in another order at each pass over the streams, int32 [B, N // B].
-
-    `epoch` is the number of the first pass, so that a training that goes on sees the passes that it would have seen.
-    """
+    """Batches of the same lengths, int [S], in another order at each pass, from number `epoch` on, over the streams."""
 
     def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):
         self._streams, self._lengths, self._seed, self._epoch = streams, lengths, seed, epoch

@@ -7,11 +7,7 @@ import numpy as np
 
 
 class NumpyBatches(keras.utils.PyDataset):
-    """The batches of `make_dataset` as a sequence of numpy arrays, which Keras' trainers read on every backend.
-
-    `passes` says where batches begin and end, anew after each epoch; with `rest` a shorter one with the last words
-    follows.
-    """
+    """The batches of `make_dataset` as arrays, for Keras on any backend; with `rest` a shorter one follows."""
 
     def __init__(self, streams, passes, rest=False):
         super().__init__()

@@ -51,10 +51,7 @@ class RawCorpus:
 
     @functools.cached_property
     def usual_tokens(self) -> Tokens:
-        """What it is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
-
-        One that comes once in a long text, as in a manual, is no such word.
-        """
+        """What it is cut into if nothing is said: words if one for unknown words stands in it often, else subwords."""
         seen, size = 0, 0
         for chunk in self.files["train"].chunks():
             seen, size = seen + chunk.count(UNK.encode()), size + len(chunk)
@@ -114,10 +111,7 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
-    """Returns the path from which PTB would be read without a download, or None.
-
-    That is what `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
-    """
+    """Returns what `KERASPTB_DATA` names, else the cache's folder if the published files are in it whole, or None."""
     if named := os.environ.get(DATA_VARIABLE):
         return Path(named).expanduser()
     folder = ptb_cache(cache_dir)

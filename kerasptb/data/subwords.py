@@ -26,10 +26,8 @@ _SPACE = "\u2581"  # how SentencePiece writes it
 
 
 def _byte_letters() -> dict[str, int]:
-    """Returns the byte of each letter in which byte-level tokenizers write bytes (Radford et al., 2019).
-
-    A byte that is a visible character of Latin-1 is written as that character, the others as those from U+0100 on.
-    """
+    """Returns the byte of each letter in which byte-level tokenizers write bytes (Radford et al., 2019)."""
+    # A visible character of Latin-1 stands for its byte, those from U+0100 on for the others.
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

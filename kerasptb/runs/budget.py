@@ -109,10 +109,7 @@ def time_training(corpus, settings, callbacks=()):
 
 
 def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
-    """Returns the settings with the epochs, and parts of the text, that take some seconds with what follows them.
-
-    They take fewer if the text is short, and the most passes over it are done before.
-    """
+    """Returns the settings with the epochs, and parts of the text, that fill some seconds, or are the most passes."""
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     test_share = len(corpus.test) / len(corpus.valid)

@@ -22,14 +22,12 @@ _FLOP_PER_EXECUTION = 5e11
 
 
 def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
-    """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe.
-
-    A training that is resumed after some batches of an epoch begins a call of the step function where these end.
-    """
+    """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe."""
     teacher = load_teacher(settings.training, model)
     if teacher is not None:
         model.distill(teacher, settings.training.teacher_weight)
     optimizer, of_recipe = _make_trainer(settings, steps_per_epoch)
+    # One that is resumed after some batches of an epoch begins a call of the step function where these end.
     steps_per_execution = math.gcd(_steps_per_execution(model, teacher, callbacks), done)
     model.compile(optimizer, steps_per_execution=steps_per_execution)
     if settings.batches.jitter:

@@ -50,17 +50,14 @@ class Plan:
 
 
 def open_run(request, out, resume, begin, callbacks):
-    """Returns the `Run` of a training, begun or resumed, and its `Plan`; no folder is made for what cannot be trained.
-
-    The first of several processes plans, and the others open what it has written.
-    """
+    """Returns the `Run` of a training, begun or resumed, and its `Plan`; what cannot be trained gets no folder."""
     opened, workers = [], peers.count()
 
     def by_first():
         opened.extend(_resumed(request, out, workers) if resume else _begun(request, out, workers, begin, callbacks))
         return str(opened[0].folder)
 
-    folder = peers.by_first(by_first)
+    folder = peers.by_first(by_first)  # which plans, and the others open what it has written
     return opened if workers == 1 else _resumed(Request(request.data), folder, workers)
 
 

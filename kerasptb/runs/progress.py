@@ -20,11 +20,7 @@ _FIGURES = {
 
 
 class ProgressBar(StepBar):
-    """Shows a bar that stays on its line, and leaves the epoch's results there.
-
-    The environment variable `NO_COLOR`, if it is not empty, turns colours off (https://no-color.org). Where the output
-    is no terminal, or with `verbose=2`, only the results are written.
-    """
+    """Shows a bar that stays on its line, if on a terminal and not with `verbose=2`, and leaves the epoch's results."""
 
     def __init__(self):
         super().__init__()
@@ -70,6 +66,7 @@ class ProgressBar(StepBar):
             return f"step {done}"
         full = _BAR_WIDTH * done // self.target
         bar = "━" * full, "━" * (_BAR_WIDTH - full)
+        # https://no-color.org
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             bar = bar[0], "─" * len(bar[1])
         else:
