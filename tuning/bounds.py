@@ -100,10 +100,7 @@ def draw(hp, name, bounds, as_name):
 
 
 def around(name, value):
-    """Returns the range around a recipe's value, as the field says; `None` if there is none.
-
-    A value that is 0 or the field's default does nothing, and is left so.
-    """
+    """Returns the range around a recipe's value, as the field says; `None` if there is none, or it does nothing."""
     kind, sampling = FIELDS[name].kind, FIELDS[name].sampling
     if sampling is None or sampling.around is None or not value or value == FIELDS[name].default:
         return None

@@ -23,9 +23,8 @@ def arguments_of(model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about LoRA, which is a difference
         config = model.get_config()
-    arguments = {name: value for name, value in config.items() if value is not None}
-    for state in ("frozen", "trainable"):  # in the config, but no arguments
-        arguments.pop(state, None)
+    states = ("frozen", "trainable")  # in the config, but no arguments
+    arguments = {name: value for name, value in config.items() if value is not None and name not in states}
     optimizer = model.optimizer
     training = {"learning_rate": float(optimizer.learning_rate), "global_clipnorm": optimizer.global_clipnorm}
     plain = kerasptb.LanguageModel(**arguments)

@@ -1,7 +1,6 @@
 """The results of a search: a table, a CSV file, the best model as a run folder and as a script."""
 
 import contextlib
-import csv
 import itertools
 import pprint
 import re
@@ -10,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import kerasptb
-from kerasptb.runs import RunError, lock_run
+from kerasptb.runs import RunError, lock_run, write_rows
 from kerasptb.tuning.progress import duration
 from kerasptb.tuning.records import RUN, best_trial, order
 from kerasptb.utils.files import atomic_write
@@ -18,20 +17,6 @@ from kerasptb.utils.files import atomic_write
 CSV = "leaderboard.csv"
 BEST = "best"
 SCRIPT = "best_model.py"
-
-_COLUMNS = (
-    "rank",
-    "trial",
-    "status",
-    "valid_perplexity",
-    "train_perplexity",
-    "parameters",
-    "words_per_second",
-    "seconds",
-    "epochs",
-    "stopped",
-    "reason",
-)
 
 
 def rank(trials):
@@ -48,30 +33,25 @@ def setting_names(trials):
 
 
 def write_csv(trials, path):
-    """Writes a row for each trial, in the order of `rank`; the cell of a setting that a trial lacks is empty.
-
-    A setting with the name of another column, such as "epochs", is in the column "hp/epochs".
-    """
-    names = setting_names(trials)
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*_COLUMNS, *(f"hp/{name}" if name in _COLUMNS else name for name in names)])
-        for i, trial in enumerate(rank(trials)):
-            record = trial.record
-            row = [
-                i + 1 if trial.score is not None else None,
-                trial.trial_id,
-                trial.status.lower(),
-                trial.score,
-                record.train_perplexity,
-                record.parameters,
-                record.words_per_second,
-                round(record.seconds, 1),
-                len(record.curve),
-                record.stopped,
-                record.reason,
-            ]
-            writer.writerow([*row, *(trial.values.get(name) for name in names)])
+    """Writes a row for each trial, in the order of `rank`; a setting with the name of another column is "hp/NAME"."""
+    rows, names = [], setting_names(trials)
+    for i, trial in enumerate(rank(trials)):
+        record = trial.record
+        row = {
+            "rank": i + 1 if trial.score is not None else None,
+            "trial": trial.trial_id,
+            "status": trial.status.lower(),
+            "valid_perplexity": trial.score,
+            "train_perplexity": record.train_perplexity,
+            "parameters": record.parameters,
+            "words_per_second": record.words_per_second,
+            "seconds": round(record.seconds, 1),
+            "epochs": len(record.curve),
+            "stopped": record.stopped,
+            "reason": record.reason,
+        }
+        rows.append(row | {f"hp/{name}" if name in row else name: trial.values.get(name) for name in names})
+    write_rows(path, rows)
 
 
 def format_table(trials, rows=10):
@@ -106,11 +86,10 @@ def format_table(trials, rows=10):
 
 
 def save_best(folder, trials, text, report):
-    """Copies the best trial's run folder to FOLDER/best and writes the script that rebuilds its model; returns the run.
+    """Copies the best trial's run folder, if it left one, to FOLDER/best, with a script for its model; returns the run.
 
     A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
     FOLDER/best-1 or the next free number otherwise. While a training runs in FOLDER/best, nothing changes there.
-    Returns None if no trial has completed, or the best one left no run folder.
     """
     folder = Path(folder)
     best = best_trial(trials)

@@ -113,26 +113,19 @@ class SearchOracle:
         write_json(self._get_oracle_fname(), self.get_state())
 
     def reload(self):
-        """Restores the state from the project's folder.
-
-        It replaces KerasTuner's method, which reads brackets in the folder's name as a pattern.
-        """
+        """Restores the state from the project's folder, in whose name KerasTuner would read brackets as a pattern."""
         for path in sorted(Path(self._project_dir).glob("trial_*/trial.json")):
             trial = kt.engine.trial.Trial.load(str(path))
             self.trials[trial.trial_id] = trial
         state = json.loads(Path(self._get_oracle_fname()).read_text())
         self.set_state(state)
-        running = {tuner_id: self.trials[trial_id] for tuner_id, trial_id in state["ongoing_trials"].items()}
-        self.ongoing_trials = running if self.keep_running else {}
-        if not self.keep_running:
-            self._retry_queue += [trial.trial_id for trial in running.values()]
-        # A trial's end is written before the state, so the queue may hold ended trials.
-        self._retry_queue = [name for name in self._retry_queue if self.trials[name].status not in (COMPLETED, FAILED)]
-        known = {*self._retry_queue, *(trial.trial_id for trial in self.ongoing_trials.values())}
-        for trial in self.trials.values():
-            # The process was killed after it had written this trial's folder, and before it wrote the state.
-            if trial.status == RUNNING and trial.trial_id not in known:
-                self._retry_queue.append(trial.trial_id)
+        ongoing = state["ongoing_trials"] if self.keep_running else {}
+        self.ongoing_trials = {tuner_id: self.trials[trial_id] for tuner_id, trial_id in ongoing.items()}
+        # A trial's end is written before the state, so the queue may hold ended trials; a trial's folder, too, so that
+        # the state may lack a trial that runs.
+        running = [name for name, trial in self.trials.items() if trial.status == RUNNING]
+        queue = [name for name in self._retry_queue if self.trials[name].status not in (COMPLETED, FAILED)]
+        self._retry_queue = [*queue, *(name for name in running if name not in {*queue, *ongoing.values()})]
 
     def _save_trial(self, trial):
         write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())

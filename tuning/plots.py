@@ -19,26 +19,20 @@ _CLIP = 1.5
 
 
 def plot_search(trials, folder):
-    """Draws perplexity against parameters, and against each setting, into two PNG files; returns their paths.
-
-    Trials far worse than the best are triangles at the upper edge. Without a completed trial there are none.
-    """
+    """Draws perplexity against parameters, and against each setting, into two PNG files, if any trial has completed."""
     completed = [trial for trial in trials if trial.score is not None]
     if not completed:
         return []
-    folder = Path(folder)
+    folder, written = Path(folder), []
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    sized = [trial for trial in completed if trial.record.parameters]
-    if sized:
+    if sized := [trial for trial in completed if trial.record.parameters]:
         figure = Figure(figsize=(7, 5), layout="constrained")
         axes = figure.subplots()
         _scatter(axes, [trial.record.parameters for trial in sized], sized, "parameters")
         for trial in sized:
             axes.annotate(trial.trial_id, (trial.record.parameters, _shown(trial, sized)), fontsize=7, alpha=0.7)
         written.append(_save(figure, folder / PARAMETERS))
-    names = setting_names(completed)
-    if names:
+    if names := setting_names(completed):
         rows = math.ceil(len(names) / _COLUMNS)
         figure = Figure(figsize=(3.2 * _COLUMNS, 2.8 * rows), layout="constrained")
         grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharey=True)

@@ -12,15 +12,10 @@ _INTERVAL = 2.0
 
 
 class Progress:
-    """Prints a line for each trial that ends and, on a terminal, a status line that is kept up to date.
-
-    A context manager: it reads the folder every two seconds while its body runs, and once more at the end.
-    """
+    """Prints a line for each trial that ends and, on a terminal, a status line, while its body runs."""
 
     def __init__(self, folder, trials, deadline=None, stream=None):
-        self._folder = folder
-        self._trials = trials
-        self._deadline = deadline
+        self._folder, self._trials, self._deadline = folder, trials, deadline
         self._stream = stream or sys.stdout
         self._reported = {trial.trial_id for trial in read_trials(folder) if trial.record.ended}
         self._over = threading.Event()
@@ -64,12 +59,10 @@ class Progress:
 
     def _summary(self, trials):
         ended = sum(trial.record.ended for trial in trials)
-        best = best_trial(trials)
         parts = [f"{ended} of {self._trials} ended"]
-        if best:
+        if best := best_trial(trials):
             parts.append(f"best {best.score:.2f} (trial {best.trial_id})")
-        left = seconds_left(trials, self._trials, self._deadline)
-        if left is not None:
+        if (left := seconds_left(trials, self._trials, self._deadline)) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 

@@ -233,14 +233,13 @@ def _run(settings, space, corpus, workers, role, resume):
         return
     from kerasptb.tuning.trials import run_process  # noqa: PLC0415  (with workers, this process trains nothing)
 
-    if role == "chief":
-        host = os.environ["KERASTUNER_ORACLE_IP"]
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            print(
-                f"Warning: the chief listens on {host}, and asks nobody who they are: whoever reaches the port can "
-                "steer the search. Use a private network.",
-                file=sys.stderr,
-            )
+    host = os.environ.get("KERASTUNER_ORACLE_IP")
+    if role == "chief" and host not in ("127.0.0.1", "localhost", "::1"):
+        print(
+            f"Warning: the chief listens on {host}, and asks nobody who they are: whoever reaches the port can steer "
+            "the search. Use a private network.",
+            file=sys.stderr,
+        )
     # A resumed chief leaves the running trials to the workers that have them.
     run_process(settings, space, corpus, keep_running=role == "chief" and resume)
 
@@ -265,8 +264,7 @@ def _role():
     """Returns what KerasTuner's environment variables make this process: "chief", "worker", or `None`."""
     if "KERASTUNER_ORACLE_IP" not in os.environ:
         return None
-    missing = [name for name in ("KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID") if name not in os.environ]
-    if missing:
+    if missing := [name for name in ("KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID") if name not in os.environ]:
         raise ValueError(f"Expected {' and '.join(missing)} beside KERASTUNER_ORACLE_IP in the environment.")
     return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
 
@@ -276,8 +274,7 @@ def _check_packages(tuner):
     needed = {"tensorboard": "tensorboard"}
     if tuner == "bayesian":
         needed |= {"sklearn": "scikit-learn", "scipy": "scipy"}
-    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
-    if missing:
+    if missing := [package for module, package in needed.items() if importlib.util.find_spec(module) is None]:
         raise SearchError(f"The search needs packages that are not installed: pip install {' '.join(missing)}")
 
 
@@ -296,8 +293,7 @@ def _resume(folder, named):
     if record is None:
         raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
-    gone = [name for name in oracle.get("start_order", []) if not (folder / PROJECT / f"trial_{name}").exists()]
-    if gone:
+    if gone := [name for name in oracle.get("start_order", []) if not (folder / PROJECT / f"trial_{name}").exists()]:
         raise SearchError(
             f"A search goes on with all its trials. Received: {folder}, in which the folders of trials "
             f"{', '.join(gone)} are missing."
@@ -312,15 +308,11 @@ def _resume(folder, named):
 
 
 def _read(data, folder, record):
-    """Returns `data` or its default, and the corpus; raises if the search has begun with another text.
-
-    "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
-    """
-    data = record.get("data", "auto") if data is None else data
-    begun = record.get("text")
-    is_read = begun is not None and isinstance(data, kerasptb.Corpus)
-    format = USUAL if is_read else _format(record)
+    """Returns `data` or its default, and the corpus; raises if the search has begun with another text."""
+    data, begun = record.get("data", "auto") if data is None else data, record.get("text")
+    format = USUAL if begun is not None and isinstance(data, kerasptb.Corpus) else _format(record)
     corpus = read_corpus(open_text(data, format), format)
+    # "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
@@ -385,10 +377,8 @@ def _prepare_space(space, record, corpus):
     if isinstance(space, type) or not (isinstance(space, kt.HyperModel) or callable(space)):
         raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
     # A space of the user's own decides what it builds and how it trains.
-    without_effect = ["backend", "precision"]
-    if isinstance(space, kt.HyperModel) and overrides_fit(space):
-        without_effect.append("steps_per_epoch")
-    for name in without_effect:
+    trains = isinstance(space, kt.HyperModel) and overrides_fit(space)
+    for name in ("backend", "precision", *(["steps_per_epoch"] if trains else [])):
         if record[name] is not None:
             raise ValueError(f"A space of your own has its own {name}. Received: {name}={record[name]!r}")
     return space
@@ -402,8 +392,7 @@ def _describe(space):
 
 def _summarize(settings, record, report):
     """Writes what a search has found so far; returns its `SearchResult`."""
-    folder = settings.folder
-    trials = read_trials(folder)
+    folder, trials = settings.folder, read_trials(settings.folder)
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
@@ -426,16 +415,15 @@ def _summarize(settings, record, report):
 
 def _check(result, report):
     """Raises if the search failed; KerasTuner itself ends silently when every trial has failed."""
-    completed = [trial for trial in result.trials if trial.score is not None]
-    reasons = dict.fromkeys(trial.record.reason for trial in result.trials if trial.status == "FAILED")
-    if result.stop_reason and FAILING in result.stop_reason:
-        why = result.stop_reason.rstrip(".")
-        raise SearchError(f"The search ended early: {why}. What it had found is in {result.folder}")
-    if not completed:
-        why = "; ".join(str(reason) for reason in reasons) or result.stop_reason or "none has ended"
+    early = f"The search ended early: {(result.stop_reason or '').rstrip('.')}."
+    if FAILING in early:
+        raise SearchError(f"{early} What it had found is in {result.folder}")
+    if all(trial.score is None for trial in result.trials):
+        reasons = dict.fromkeys(str(trial.record.reason) for trial in result.trials if trial.status == "FAILED")
+        why = "; ".join(reasons) or result.stop_reason or "none has ended"
         raise SearchError(f"No trial of the search has completed: {why}. See {result.folder}")
     if result.stop_reason:
-        report(f"The search ended early: {result.stop_reason.rstrip('.')}.")
+        report(early)
     return result
 
 

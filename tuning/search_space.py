@@ -1,5 +1,6 @@
 """The models and training settings that a search chooses among."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Self
@@ -184,13 +185,9 @@ class LanguageModelSpace(kt.HyperModel):
                 f"{rows * (steps + 1):,} words; narrow the space to smaller ones. Received: a text of training or "
                 f"validation of {num_words:,} words"
             )
-        self.num_words = num_words
-        self.vocabulary_size = vocabulary_size
-        self.epochs = epochs
-        self.max_parameters = max_parameters
-        self.backend = backend or "auto"
-        self.precision = precision or "float32"
-        self.seed = seed
+        self.vocabulary_size, self.num_words = vocabulary_size, num_words
+        self.epochs, self.max_parameters = epochs, max_parameters
+        self.backend, self.precision, self.seed = backend or "auto", precision or "float32", seed
         # A tied layer alone is as wide as the embedding, so that more layers may be smaller.
         smallest = {
             tied: max(
@@ -214,19 +211,14 @@ class LanguageModelSpace(kt.HyperModel):
             hp: a `keras_tuner.HyperParameters`.
 
         Returns:
-            Dict with the keys "embedding_size", "units" (a tuple), "tie_embeddings", "batch_size", "num_steps",
-            "keep_prob", "init_scale", those of the recipe's training ("learning_rate", "constant_epochs", "decay" and
-            "global_clipnorm" for the notebook's), and those of the regularisation that the space has.
+            Dict of the space's settings by name, "units" a tuple, and "num_layers" not among them.
         """
-        num_layers = self._declare(hp, "num_layers")
-        most = max(self._allowed("num_layers"))
+        num_layers, most = self._declare(hp, "num_layers"), max(self._allowed("num_layers"))
         units = [self._declare(hp, "units", "units_0")]
         for i in range(1, most):
-            if "num_layers" in hp.values:
-                # With fewer layers the setting is inactive: it is None, and no tuner counts it.
-                with hp.conditional_scope("num_layers", list(range(i + 1, most + 1))):
-                    units.append(self._declare(hp, "units", f"units_{i}"))
-            else:
+            # With fewer layers the setting is inactive: it is None, and no tuner counts it.
+            scope = hp.conditional_scope("num_layers", list(range(i + 1, most + 1)))
+            with scope if "num_layers" in hp.values else contextlib.nullcontext():
                 units.append(self._declare(hp, "units", f"units_{i}"))
         others = [name for name in self.bounds if name not in ("num_layers", "units")]
         settings = {"units": tuple(units[:num_layers]), **{name: self._declare(hp, name) for name in others}}
@@ -293,11 +285,8 @@ class LanguageModelSpace(kt.HyperModel):
             corpus: the `kerasptb.Corpus`.
             epochs: number of epochs; `None` for that of `prepare`.
             callbacks: those of KerasTuner.
-            verbose: as in `keras.Model.fit`.
+            verbose: as in `keras.Model.fit`, like what is returned.
             **kwargs: further arguments of `keras.Model.fit`.
-
-        Returns:
-            A `keras.callbacks.History`.
 
         Raises:
             keras_tuner.errors.FatalValueError: if batches are given in place of a corpus, or the space was prepared for
@@ -322,14 +311,12 @@ class LanguageModelSpace(kt.HyperModel):
         return model.fit(batches, epochs=epochs, validation_data=valid, callbacks=callbacks, verbose=verbose, **kwargs)
 
     def fit_sample(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Returns the sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
+        """Returns a sample, made smaller until its model has at most `max_parameters` and its batches fit the texts.
 
         Args:
-            values: dict, a tuner's sample: names of settings and their values.
-
-        Returns:
-            The dict, with "embedding_size" and "units_0", …, "batch_size" and "num_steps" made smaller where
-            necessary. It is unchanged where a subclass has other settings in their place.
+            values: dict, a tuner's sample: names of settings and their values. "embedding_size" and "units_0", …,
+                "batch_size" and "num_steps" are made smaller where necessary, unless a subclass has others in their
+                place.
         """
         return self._fit_batches(self._fit_widths(values))
 
@@ -397,12 +384,9 @@ class LanguageModelSpace(kt.HyperModel):
             return sizes  # as in the recipe, the last layer has the embedding's size, the others those of `units`
         return [size for size in sizes if size in units]
 
-    def _ties_wanted(self):
-        ties = self.bounds["tie_embeddings"]
-        return sorted(set(ties)) if isinstance(ties, list) else [ties]
-
     def _ties_possible(self):
-        return [tied for tied in self._ties_wanted() if not self._joins(tied) or self._tied_widths()]
+        wanted = sorted(set(self._allowed("tie_embeddings")))
+        return [tied for tied in wanted if not self._joins(tied) or self._tied_widths()]
 
     def _declare(self, hp, name, as_name=None):
         bounds = self.bounds[name]

@@ -19,28 +19,16 @@ TIME_LIMIT = "time limit"
 
 
 class TrialEarlyStopping(keras.callbacks.Callback):
-    """Ends a trial that is no longer worth its time, and keeps the trial's record up to date.
+    """Ends a trial that is no longer worth its time, and keeps the trial's record up to date, with why it stopped.
 
-    The rules, which are checked after each epoch (the first two if it is to `judge`):
-
-    1. *Worse than the median.* As in the median stopping rule of Golovin et al., 2017, "Google Vizier", section 3.2:
-       the trial's lowest perplexity so far is above the median of what at least five completed trials had reached at
-       the same epoch. The rule holds from a third of the epochs on, and once the learning rate has fallen for two
-       epochs: with a constant rate a good model looks bad.
-    2. *Plateau.* The learning rate is falling, and the last two epochs have lowered the perplexity by less than 0.1%.
-    3. *No time.* The search's deadline, in seconds since 1970, is over.
-
-    A stopped trial counts as completed, with its best epoch. Its record says why it stopped.
+    It stops after its deadline, in seconds since 1970, and if it is to `judge`, when the trial is worse than the median
+    of others or on a plateau. Such a trial counts as completed, with its best epoch.
     """
 
     def __init__(self, folder, search_folder, record, epochs, judge=True, deadline=None):
         super().__init__()
-        self.folder = folder
-        self.search_folder = search_folder
-        self.record = record
-        self.epochs = epochs
-        self.judge = judge
-        self.deadline = deadline
+        self.folder, self.search_folder, self.record = folder, search_folder, record
+        self.epochs, self.judge, self.deadline = epochs, judge, deadline
         self._began = time.time() - record.seconds
 
     def on_epoch_end(self, epoch, logs=None):
@@ -60,7 +48,8 @@ class TrialEarlyStopping(keras.callbacks.Callback):
         if self.deadline and time.time() > self.deadline:
             return TIME_LIMIT
         if not self.judge or (has_rate and decayed_epochs(self.record.rates) < DECAYED_EPOCHS):
-            return None
+            return None  # with a constant rate a good model looks bad
+        # The median stopping rule of Golovin et al., 2017, "Google Vizier", section 3.2.
         if epochs >= max(2, self.epochs // 3):
             others = [lowest(curve, epochs) for curve in completed_curves(self.search_folder, self.folder)]
             if len(others) >= MIN_TRIALS and lowest(self.record.curve, epochs) > statistics.median(others):

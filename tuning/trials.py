@@ -43,11 +43,9 @@ class TrialRejectedError(ValueError):
 
 
 class TrialRunner(kt.engine.base_tuner.BaseTuner):
-    """A KerasTuner tuner that trains each trial into a run folder, and records the result.
+    """A KerasTuner tuner that trains each trial into a run folder by `kerasptb.train`, and records the result.
 
-    If the space builds a `kerasptb.LanguageModel`, `kerasptb.train` trains it. An interrupted trial goes on after its
-    latest checkpoint. A `HyperModel` with a `fit` of its own trains its models itself; see `tuning.tune`. A worker uses
-    only its oracle's objective and limits: the chief's draws the trials.
+    An interrupted trial goes on after its latest checkpoint. A space with a `fit` of its own trains its models itself.
     """
 
     def __init__(self, oracle, hypermodel, corpus, settings):
@@ -119,8 +117,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
 
     def _try_run_and_update_trial(self, trial, *fit_args, **fit_kwargs):
         """Runs a trial and reports it; replaces KerasTuner's method, which turns every error into a silent INVALID."""
-        folder = Path(self.get_trial_dir(trial.trial_id))
-        begun = time.time()
+        folder, begun, metrics, reason = Path(self.get_trial_dir(trial.trial_id)), time.time(), {}, None
         try:
             metrics = self.run_trial(trial)
         except Exception as error:
@@ -132,19 +129,16 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
                     record.save(folder)
                 raise
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            record = Record.load(folder)
-            record.seconds = max(record.seconds, time.time() - begun)
-            record.reason = describe_failure(error)
-            trial.status, trial.message = FAILED, record.reason
-        else:
-            record = Record.load(folder)
-            record.seconds = max(record.seconds, time.time() - begun)
+            reason = describe_failure(error)
+        record = Record.load(folder)
+        record.seconds = max(record.seconds, time.time() - begun)
+        trial.status, trial.message = (COMPLETED, None) if reason is None else (FAILED, reason)
+        if reason is None:
             # KerasTuner writes all of them into a file that holds no others.
             metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
             self.oracle.update_trial(trial.trial_id, metrics)
-            trial.status = COMPLETED
             _write_hparams(folder, trial, metrics)
-        record.attempts, record.ended = 0, True
+        record.attempts, record.ended, record.reason = 0, True, reason
         record.save(folder)
 
     def _limit_parameters(self, parameters, folder, record):
@@ -173,8 +167,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             training = {**training, **self.hypermodel.training_arguments(trial.hyperparameters)}
         if "epochs" in training:
             raise ValueError("A search gives each trial its epochs. Received: training_arguments with 'epochs'")
-        run_folder = folder / RUN
-        judged = len(record.curve)
+        run_folder, judged = folder / RUN, len(record.curve)
         resume = self._prepare_resume(trial, run_folder, record)
         # A trial that a rule stopped before it was interrupted is only evaluated, if the run has its last epoch.
         stopped = resume and record.stopped not in (None, TIME_LIMIT) and len(record.curve) >= judged
@@ -196,21 +189,19 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             verbose=0,
             **({} if resume else new),
         )
-        if run.metrics["interrupted"]:
+        metrics = run.metrics
+        if metrics["interrupted"]:
             # An interrupted `train` returns what it has. Here the trial must be taken up again.
             raise KeyboardInterrupt
-        record.words_per_second = run.metrics["words_per_second"]
-        record.train_perplexity = run.metrics["train_perplexity"]
+        record.words_per_second, record.train_perplexity = metrics["words_per_second"], metrics["train_perplexity"]
         record.save(folder)
-        batch_size, num_steps = evaluation_batches(self.corpus.valid)
-        best = run.load_model()
-        perplexity = kerasptb.evaluate_perplexity(best, self.corpus.valid, batch_size, num_steps)
+        valid = self.corpus.valid
         return {
-            OBJECTIVE: perplexity,
-            "perplexity": run.metrics["train_perplexity"],
-            "words_per_second": run.metrics["words_per_second"],
+            OBJECTIVE: kerasptb.evaluate_perplexity(run.load_model(), valid, *evaluation_batches(valid)),
+            "perplexity": record.train_perplexity,
+            "words_per_second": record.words_per_second,
             "parameters": record.parameters,
-            "epochs": run.metrics["epochs"],
+            "epochs": metrics["epochs"],
         }
 
     def _train_by_own_fit(self, trial, model, folder, record):
@@ -263,11 +254,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
 
 
 def run_process(settings, space, corpus, keep_running=False, restarted=False):
-    """Runs this process's part of a search to its end: the whole search, the chief's part, or a worker's.
-
-    KerasTuner decides which one, by the environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
-    `KERASTUNER_ORACLE_PORT`. A chief needs no corpus; `keep_running` and `restarted` are the `SearchOracle`'s.
-    """
+    """Runs this process's part of a search to its end: KerasTuner's variables say which. A chief needs no corpus."""
     oracle = make_oracle(
         settings.tuner,
         settings.trials,
@@ -288,10 +275,7 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
 
 
 def evaluation_batches(ids):
-    """Returns the batch size and number of steps at which all trials of a search are compared on a text.
-
-    They are 60 and 20, so that the results compare with the notebook's, and smaller if the text is too short.
-    """
+    """Returns the batch size and steps at which all trials are compared on a text: the notebook's, or fewer."""
     num_steps = min(_EVALUATION_STEPS, len(ids) - 1)
     return min(_EVALUATION_BATCH, len(ids) // (num_steps + 1)), num_steps
 
@@ -333,8 +317,7 @@ def _as_metrics(result):
         history = result.history
         if history.get(OBJECTIVE):
             # If the training diverged from the start, no epoch has a finite number, and any of them will do.
-            numbers = np.nan_to_num(history[OBJECTIVE], nan=np.inf)
-            best = int(np.argmin(numbers))
+            best = int(np.argmin(np.nan_to_num(history[OBJECTIVE], nan=np.inf)))
             return {name: float(values[best]) for name, values in history.items() if len(values) > best}
         result = sorted(history)
     elif isinstance(result, dict) and OBJECTIVE in result:

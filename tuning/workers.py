@@ -41,11 +41,7 @@ class _Member:
 
 
 class LocalCluster:
-    """A chief and workers on this machine.
-
-    The space is pickled for the processes, so its class must stand in a module, or in a script that is guarded by
-    `if __name__ == "__main__":`.
-    """
+    """A chief and workers on this machine, for which the space is pickled: its class must stand in a module."""
 
     def __init__(self, settings, space, corpus, num_workers):
         self._settings = settings
@@ -54,8 +50,8 @@ class LocalCluster:
         self._chiefs_work = pickle.dumps((settings, space, None))
         self._threads = max(available_processors() // num_workers, 1)
         self._address = ("127.0.0.1", children.free_port())
-        self._chief = _Member("chief")
-        self._workers = [_Member(f"tuner{i}") for i in range(num_workers)]
+        self._members = [_Member(name) for name in ("chief", *(f"tuner{i}" for i in range(num_workers)))]
+        self._chief, *self._workers = self._members
         self._ended = 0
         self._context = multiprocessing.get_context("spawn")
 
@@ -63,16 +59,16 @@ class LocalCluster:
         """Runs the search to its end; raises WorkersFailedError if the chief or a worker died again and again."""
         (self._settings.folder / LOGS).mkdir(exist_ok=True)
         try:
-            for member in (self._chief, *self._workers):
+            for member in self._members:
                 self._start(member)
             while not self._poll():
                 time.sleep(_POLL_SECONDS)
             # A worker that the chief has told to stop may still be leaving.
             deadline = time.monotonic() + _GRACE_SECONDS
-            for member in (*self._workers, self._chief):
+            for member in reversed(self._members):
                 member.process.join(max(deadline - time.monotonic(), 0))
         finally:
-            for member in (*self._workers, self._chief):
+            for member in reversed(self._members):
                 children.terminate(member.process)
 
     def _poll(self):
@@ -80,13 +76,13 @@ class LocalCluster:
         ended = sum(trial.record.ended for trial in read_trials(self._settings.folder))
         if ended != self._ended:
             self._ended = ended
-            for member in (self._chief, *self._workers):
+            for member in self._members:
                 member.deaths = 0
-        for member in (self._chief, *self._workers):
+        for member in self._members:
             if member.done or member.process.is_alive():
                 continue
-            if member.process.exitcode == 0:
-                member.done = True
+            member.done = member.process.exitcode == 0
+            if member.done:
                 continue
             member.deaths += 1
             if member.deaths >= _MAX_DEATHS:

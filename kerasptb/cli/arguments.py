@@ -4,6 +4,7 @@ import argparse
 from typing import get_args
 
 from kerasptb.arguments import Choice, ModelArguments, Number, Several, Text, Whole
+from kerasptb.runs import load_run
 from kerasptb.utils.types import Tokens
 
 DATA_HELP = (
@@ -123,7 +124,7 @@ def add_backend(command):
     add_fields(command, (fields["backend"], fields["precision"]), default="the run's")
 
 
-def overrides(options):
-    """Returns those that were given: they replace the run's, such as float32 on a processor without bfloat16."""
+def open_run(options, **overrides):
+    """Returns the run of a command, with these in place of its own, such as float32 on a processor without bfloat16."""
     asked = {"backend": options.backend, "precision": options.precision}
-    return {name: value for name, value in asked.items() if value is not None}
+    return load_run(options.run).using(**overrides, **{n: value for n, value in asked.items() if value is not None})

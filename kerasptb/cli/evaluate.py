@@ -10,7 +10,6 @@ from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.data.counts import describe
 from kerasptb.data.files import read_utf8
-from kerasptb.runs import load_run
 from kerasptb.utils.files import finite
 
 
@@ -68,7 +67,7 @@ def add_parser(commands):
 
 def execute(options):
     _check(options)
-    run = load_run(options.run).using(**arguments.overrides(options))
+    run = arguments.open_run(options)
     options.split = options.split or "test"
     if options.keyboard:
         _type(options, run)
@@ -89,11 +88,8 @@ def execute(options):
             }
         )
     if options.json:
-        print(
-            json.dumps(
-                {"split": options.split, "data": corpus.name, "unknown_share": counts.unknown_share, "results": results}
-            )
-        )
+        named = {"split": options.split, "data": corpus.name, "unknown_share": counts.unknown_share}
+        print(json.dumps({**named, "results": results}))
         return
     for result in results:
         print(
@@ -133,28 +129,23 @@ def _check(options):
 
 
 def _type(options, run):
-    keys = options.keys or 3
-    if options.text is not None:
-        text = read_utf8(Path(options.text), "text").removeprefix("\ufeff")
-        import_keras()
-        result = run.evaluate_keyboard(text=text, keys=keys, learn=options.learn)
-        _report_typing(options, result, options.text, {"text": options.text})
-        return
-    corpus = run.load_corpus(options.data)
+    if options.text is None:
+        corpus, text = run.load_corpus(options.data), None
+        named = {"split": options.split, "data": corpus.name}
+    else:
+        corpus, text = None, read_utf8(Path(options.text), "text").removeprefix("\ufeff")
+        named = {"text": options.text}
     import_keras()
     result = run.evaluate_keyboard(
-        corpus, options.split, None, keys, options.learn, options.continuous_cache, report=_say
+        corpus, options.split, text, options.keys or 3, options.learn, options.continuous_cache, report=_say
     )
-    _report_typing(options, result, options.split, {"split": options.split, "data": corpus.name})
-
-
-def _report_typing(options, result, name, described):
     if options.json:
-        print(json.dumps({**described, "keyboard": dataclasses.asdict(result)}))
+        print(json.dumps({**named, "keyboard": dataclasses.asdict(result)}))
         return
     print(
-        f"{printable(name)} typed with {result.keys} suggestions: {result.keystroke_savings:.1%} of the keystrokes "
-        f"saved (at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
+        f"{printable(options.text or options.split)} typed with {result.keys} suggestions: "
+        f"{result.keystroke_savings:.1%} of the keystrokes saved "
+        f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
         f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
     )
 

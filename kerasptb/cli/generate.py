@@ -26,9 +26,7 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.runs import load_run
-
-    run = load_run(options.run).using(batch_size=1, **arguments.overrides(options))
+    run = arguments.open_run(options, batch_size=1)
     import_keras()
     settings = {name: getattr(options, name) for name in ("temperature", "seed", "top_k", "top_p")}
     prompts = itertools.chain.from_iterable(read_lines(None)) if options.prompt == "-" else [options.prompt]

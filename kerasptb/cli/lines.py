@@ -12,10 +12,7 @@ _MOST_WAITING = 4096
 
 
 def read_lines(name: str | None) -> Iterator[list[str]]:
-    """Yields the lines of a file, or of standard input (`None` or "-"), in lists.
-
-    A list comes as soon as there is a line; where many wait, they are one list.
-    """
+    """Yields the lines of a file, or of standard input (`None` or "-"), in lists: those that wait, at least one."""
     file, called = _open(name)
     waiting: queue.Queue = queue.Queue(_MOST_WAITING)
 

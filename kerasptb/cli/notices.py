@@ -23,9 +23,8 @@ _NOTICE = re.compile(
 def import_keras(prefer_tensorflow=False, joins=False):
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
-    Errors are shown; if `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes. `prefer_tensorflow`
-    makes Keras run on TensorFlow, if that is installed: most exports need it. With `joins` the process may train with
-    others (`peers.join`).
+    If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes. Keras runs on TensorFlow, if that is
+    preferred and installed; with `joins` the process may train with others (`peers.join`).
     """
     if prefer_tensorflow and find_spec("tensorflow"):
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -50,10 +49,7 @@ def import_keras(prefer_tensorflow=False, joins=False):
 
 @contextlib.contextmanager
 def without_notices():
-    """Keeps TensorFlow's notices off the file descriptor of standard error while the body runs.
-
-    A separate process filters the lines, so that the last lines are shown even if this process crashes.
-    """
+    """Keeps TensorFlow's notices off standard error while the body runs, by another process: a crash loses no line."""
     sys.stderr.flush()
     screen = os.dup(2)
     reading, writing = os.pipe()

@@ -46,10 +46,8 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.runs import load_run
-
     _check(options)
-    run = load_run(options.run).using(**arguments.overrides(options))
+    run = arguments.open_run(options)
     references = None if options.tune is None else _references(options.tune)
     import_keras()
     if options.nbest:
@@ -60,9 +58,7 @@ def execute(options):
 
 def _check(options):
     of_nbest = {"--weight": options.weight, "--bonus": options.bonus, "--all": options.all or None}
-    named = [name for name, value in of_nbest.items() if value is not None]
-    if options.tune is not None and not options.nbest:
-        named.append("--tune")
+    named = [name for name, value in {**of_nbest, "--tune": options.tune}.items() if value is not None]
     if named and not options.nbest:
         raise ValueError(f"{', '.join(named)}: these are of --nbest, which chooses among hypotheses.")
     if options.tune is not None and (options.weight is not None or options.bonus is not None):
@@ -72,6 +68,8 @@ def _check(options):
 
 
 def _score(options, score):
+    from kerasptb.evaluation import perplexity_of
+
     totals = dict.fromkeys(("sentences", "words", "unknown"), 0)
     log10_probability = 0.0
     for lines in read_lines(options.file):
@@ -87,7 +85,9 @@ def _score(options, score):
             log10_probability += scored.log10_probability
             print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
         sys.stdout.flush()
-    totals |= _perplexities(totals, log10_probability)
+    totals["log10_probability"] = log10_probability
+    totals["perplexity"] = perplexity_of(log10_probability, totals["words"] + totals["sentences"])
+    totals["perplexity_of_words"] = perplexity_of(log10_probability, totals["words"])
     if options.json:
         print(json.dumps({"totals": {name: finite(value) for name, value in totals.items()}}))
         return
@@ -96,17 +96,6 @@ def _score(options, score):
         f"logprob= {log10_probability:.4f} ppl= {totals['perplexity']:.4f} ppl1= {totals['perplexity_of_words']:.4f}",
         file=sys.stderr,
     )
-
-
-def _perplexities(totals, log10_probability):
-    from kerasptb.evaluation import perplexity_of
-
-    words, sentences = totals["words"], totals["sentences"]
-    return {
-        "log10_probability": log10_probability,
-        "perplexity": perplexity_of(log10_probability, words + sentences),
-        "perplexity_of_words": perplexity_of(log10_probability, words),
-    }
 
 
 def _as_text(scored, verbose):

@@ -29,9 +29,7 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.runs import load_run
-
-    run = load_run(options.run).using(batch_size=1, **arguments.overrides(options))
+    run = arguments.open_run(options, batch_size=1)
     import_keras()
     is_one = options.text != "-"
     for text in [options.text] if is_one else itertools.chain.from_iterable(read_lines(None)):

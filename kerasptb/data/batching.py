@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.jitter import Passes, jittered_lengths
 
 if TYPE_CHECKING:
     import keras
@@ -133,17 +134,35 @@ def make_dataset(
     check_sizes(parts=parts)
     if parts > max(num_batches, 1):
         raise DataError(f"Expected at most as many parts as batches, {num_batches}. Received: parts={parts}")
+    passes: Passes | Parts = Parts(num_batches, num_steps, parts, epoch)
     if jitter:
-        return _jittered(streams, num_steps, seed, epoch)
+        passes = Passes(streams, jittered_lengths(streams.shape[1], num_steps), seed, epoch)
     full = num_batches * num_steps
     has_rest = every_word and full < streams.shape[1] - 1
-    in_parts = Parts(num_batches, num_steps, parts, epoch)
     if keras.backend.backend() != "tensorflow":
         from kerasptb.data.numpy_batches import NumpyBatches  # noqa: PLC0415
 
-        return NumpyBatches(streams, in_parts, has_rest)
+        return NumpyBatches(streams, passes, has_rest)
     import tensorflow as tf  # noqa: PLC0415
 
+    dataset = _of_varying_length(passes, batch_size) if jitter else _of_equal_length(streams, passes, num_steps)
+    if has_rest:
+        rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
+        with tf.device("CPU:0"):
+            dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
+    # Slices of an array have nothing to tune, and the tuning thread can delay the end of an epoch: `fit` then waits
+    # until that thread next wakes up (0.01 (2^k - 1) s after its start). Measured with TensorFlow 2.21: 10.2 s for an
+    # epoch of 8.1 s.
+    # Nor is anything prefetched: handing a slice over from another thread takes longer than slicing.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def _of_equal_length(streams, passes, num_steps):
+    import tensorflow as tf  # noqa: PLC0415
+
+    batch_size = len(streams)
     if streams.flags.writeable:  # a text that is mapped from a file is read-only, and stays there
         streams = streams.copy()
 
@@ -158,29 +177,33 @@ def make_dataset(
         return tuple(tf.ensure_shape(each, (None, batch_size, num_steps)) for each in found)
 
     def next_part():
-        bounds = in_parts.next_bounds()
-        for i in range(0, len(bounds) - 1, _CUT_TOGETHER):
-            yield bounds[i], bounds[min(i + _CUT_TOGETHER, len(bounds) - 1)]
+        bounds = passes.next_bounds()
+        for i in range(0, len(passes), _CUT_TOGETHER):
+            yield bounds[i], bounds[min(i + _CUT_TOGETHER, len(passes))]
 
     # The batches stay in the host's memory even if there is an accelerator.
     with tf.device("CPU:0"):
         bound = tf.TensorSpec((), tf.int64)
         dataset = tf.data.Dataset.from_generator(next_part, output_signature=(bound, bound)).map(batches).unbatch()
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches // parts))
-        if has_rest:
-            rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
-            dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
-    return _untuned(dataset)
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(passes)))
+
+
+def _of_varying_length(passes, batch_size):
+    import tensorflow as tf  # noqa: PLC0415
+
+    spec = tf.TensorSpec((batch_size, None), tf.int32)
+    dataset = tf.data.Dataset.from_generator(passes, output_signature=(spec, spec))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(passes)))
 
 
 class Parts:
-    """Batches of equal length, of which each pass reads the next of some parts.
-
-    `epoch` is the number of the first pass, so that a training that goes on sees the passes that it would have seen.
-    """
+    """Batches of equal length, of which each pass, from number `epoch` on, reads the next of some parts."""
 
     def __init__(self, num_batches: int, num_steps: int, parts: int = 1, epoch: int = 0):
         self._num_batches, self._num_steps, self._parts, self._epoch = num_batches, num_steps, parts, epoch
+
+    def __len__(self) -> int:
+        return self._num_batches // self._parts
 
     def next_bounds(self) -> list[int]:
         """Returns where the next pass begins in a stream, and where each of its S // parts batches ends."""
@@ -189,35 +212,3 @@ class Parts:
         self._epoch += 1
         first = part * size + (rest if reading % 2 else 0)
         return [i * self._num_steps for i in range(first, first + size + 1)]
-
-
-def _jittered(streams: np.ndarray, num_steps: int, seed: int, epoch: int) -> "tf.data.Dataset | keras.utils.PyDataset":
-    """Returns the dataset of `make_dataset(jitter=True)`."""
-    import keras  # noqa: PLC0415
-
-    from kerasptb.data.jitter import Passes, jittered_lengths  # noqa: PLC0415
-
-    batch_size, stream_length = streams.shape
-    lengths = jittered_lengths(stream_length, num_steps)
-    passes = Passes(streams, lengths, seed, epoch)
-    if keras.backend.backend() != "tensorflow":
-        from kerasptb.data.numpy_batches import NumpyBatches  # noqa: PLC0415
-
-        return NumpyBatches(streams, passes)
-    import tensorflow as tf  # noqa: PLC0415
-
-    spec = tf.TensorSpec((batch_size, None), tf.int32)
-    dataset = tf.data.Dataset.from_generator(passes, output_signature=(spec, spec))
-    return _untuned(dataset.apply(tf.data.experimental.assert_cardinality(len(lengths))))
-
-
-def _untuned(dataset):
-    import tensorflow as tf  # noqa: PLC0415
-
-    # Slices of an array have nothing to tune, and the tuning thread can delay the end of an epoch: `fit` then waits
-    # until that thread next wakes up (0.01 (2^k - 1) s after its start). Measured with TensorFlow 2.21: 10.2 s for an
-    # epoch of 8.1 s.
-    # Nor is anything prefetched: handing a slice over from another thread takes longer than slicing.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)

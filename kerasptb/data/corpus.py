@@ -78,11 +78,7 @@ class Corpus:
         return np.concatenate(parts) if parts[1:] else parts[0]
 
     def count(self, name: str) -> TextCounts:
-        """Returns the `TextCounts` of a split.
-
-        Args:
-            name: as for `split`, like what is raised.
-        """
+        """Returns the `TextCounts` of a split, as `split` takes and raises."""
         if self.counts is None:
             return _counted(self.split(name), self.vocabulary)
         return functools.reduce(operator.add, map(self.counts.__getitem__, _splits(name)))

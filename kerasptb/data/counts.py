@@ -11,20 +11,13 @@ class TextCounts:
 
     A perplexity P of the `tokens` of a text is one of P ** (tokens / words) of its words, and log2(P) * tokens / bytes
     bits a byte.
-
-    Attributes:
-        tokens: number of tokens.
-        words: number of words between white space, and of ends of lines or paragraphs.
-        bytes: number of bytes in UTF-8 of the words, with a space or a line end after each.
-        unknown: number of words that are `<unk>`.
-        joined: number of lines that were joined to the one before, because the text is wrapped.
     """
 
     tokens: int
-    words: int
-    bytes: int
-    unknown: int = 0
-    joined: int = 0
+    words: int  # between white space, and ends of lines or paragraphs
+    bytes: int  # in UTF-8, of the words with a space or a line end after each
+    unknown: int = 0  # words that are `<unk>`
+    joined: int = 0  # lines that were joined to the one before, because the text is wrapped
 
     def __add__(self, other: "TextCounts") -> "TextCounts":
         """Returns the sizes of this text and another after it."""
@@ -48,12 +41,7 @@ class TextCounts:
 
 
 def describe(counts: TextCounts, perplexity: float) -> str:
-    """Returns the figures of a text that do not depend on its tokens, for people to read.
-
-    Args:
-        counts: the text's sizes.
-        perplexity: that of a token.
-    """
+    """Returns the figures of a text that do not depend on its tokens, for people to read."""
     of_word, of_byte = counts.word_perplexity(perplexity), counts.bits_per_byte(perplexity)
     figures = f"perplexity of a word {of_word:.2f}, {of_byte:.3f} bits a byte"
     return f"{figures} ({counts.unknown_share:.1%} of the words unknown)" if counts.unknown else figures

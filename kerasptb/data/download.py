@@ -3,10 +3,10 @@
 By urllib: pooch, which checks digests too, knows one address of a file and no end in time, and needs requests.
 """
 
+import concurrent.futures
 import hashlib
 import http.client
 import logging
-import queue
 import sys
 import tempfile
 import threading
@@ -168,27 +168,19 @@ def _open(url: str, timeout: float) -> http.client.HTTPResponse:
     """Calls `urlopen` with a time limit that, unlike its own, also covers the look-up of the host's name."""
     if timeout <= 0:
         raise TimeoutError("the time for the download is over")
-    answer: queue.SimpleQueue = queue.SimpleQueue()
-    given_up = threading.Event()
+    answer: concurrent.futures.Future = concurrent.futures.Future()
 
     def ask() -> None:
         try:
-            response = urllib.request.urlopen(url, timeout=timeout)
+            answer.set_result(urllib.request.urlopen(url, timeout=timeout))
         except Exception as error:
-            response = error
-        if given_up.is_set() and hasattr(response, "close"):
-            response.close()
-        answer.put(response)
+            answer.set_exception(error)
 
     threading.Thread(target=ask, name="kerasptb-download", daemon=True).start()
-    try:
-        response = answer.get(timeout=timeout)
-    except queue.Empty:
-        given_up.set()
-        raise TimeoutError(f"no answer in {timeout:.0f} s") from None
-    if isinstance(response, Exception):
-        raise response
-    return response
+    if not concurrent.futures.wait([answer], timeout).done:
+        answer.add_done_callback(lambda late: late.exception() or late.result().close())
+        raise TimeoutError(f"no answer in {timeout:.0f} s")
+    return answer.result()
 
 
 def _describe(error: Exception) -> str:

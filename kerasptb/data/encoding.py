@@ -4,6 +4,7 @@ Words are numbered as they come, and renumbered by the vocabulary. Other texts a
 pieces of a tokenizer, which is made of the training text's.
 """
 
+import collections
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,14 +29,6 @@ _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
 
-class _Numbers(dict):
-    """Numbers words in the order in which they first come."""
-
-    def __missing__(self, word):
-        number = self[word] = len(self)
-        return number
-
-
 def encode_words(
     files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
@@ -45,7 +38,9 @@ def encode_words(
     `<unk>`, then words that occur once in it are `<unk>`, so that training knows it. With a folder the ids lie in its
     files `SPLIT.ids`, little-endian int32, and are mapped into memory.
     """
-    numbers, ids, num_known = _Numbers(), {}, 0
+    # Words are numbered in the order in which they first come.
+    numbers: dict[str, int] = collections.defaultdict(itertools.count().__next__)
+    ids, num_known = {}, 0
     vocabulary = cast(Vocabulary | None, format.tokenizer)
     for split in SPLITS:
         ids[split] = _collect(_numbered(files[split], numbers), _path(folder, split))
@@ -139,11 +134,7 @@ def _empty(path):
 
 
 def iter_words(file: SplitFile) -> Iterator[list[str]]:
-    r"""Yields the words of a text in lists: those of `text.replace("\n", " <eos> ").split()`, as the original reader's.
-
-    A byte order mark is dropped. Raises DataError for a file that is not UTF-8 or has no white space for millions of
-    characters.
-    """
+    r"""Yields the words of `text.replace("\n", " <eos> ").split()` in lists; DataError for one of megabytes."""
     part = ""
     for text in itertools.chain(file.text(), [""]):
         words = (part + text).replace("\n", f" {EOS} ").split()

@@ -8,11 +8,7 @@ class DataError(ValueError):
 
 
 class UnknownWordError(DataError):
-    """A word is outside the vocabulary, and the vocabulary has no `<unk>` to replace it.
-
-    Attributes:
-        word: the word.
-    """
+    """A word, the attribute `word`, is outside the vocabulary, and the vocabulary has no `<unk>` to replace it."""
 
     def __init__(self, word: str, where: str = "") -> None:
         self.word = word

@@ -20,13 +20,13 @@ import tarfile
 import tempfile
 import weakref
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.tar import is_tar, tar_members
+from kerasptb.utils.files import DAMAGE
 
 SPLITS = ("train", "valid", "test")
 
@@ -41,19 +41,7 @@ PLACES = ("", "data/", "simple-examples/data/")
 MAX_ARCHIVE_BYTES = 2 << 30
 
 # What Python's readers of archives raise for damaged ones.
-_DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    LookupError,
-)
+_DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError, struct.error)
 
 _CHUNK_BYTES = 1 << 22
 
@@ -163,15 +151,11 @@ def candidates(folder: Path) -> list[str]:
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
-    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive.
-
-    The published names are preferred to the plain ones, then folders called `data` to others, then folders nearer the
-    top.
-    """
+    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive."""
     # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
     found = {PurePosixPath(name): name for name in names}
     partial = []
-    for pattern in PATTERNS:
+    for pattern in PATTERNS:  # then folders called `data` come first, then those nearer the top
         wanted = {split: pattern.format(split) for split in SPLITS}
         folders = {path.parent for path in found if path.name in wanted.values()}
         for folder in sorted(folders, key=lambda folder: (folder.name not in ("", "data"), len(folder.parts), folder)):
@@ -194,13 +178,10 @@ def archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        if isinstance(error, DataError):
-            raise
         # bz2 and gzip report damage as an OSError without a number; errors of the disk have one, and so has a place
         # before a file's beginning.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise
-        if isinstance(error, FileNotFoundError):
+        number = getattr(error, "errno", None)
+        if isinstance(error, DataError | FileNotFoundError) or number not in (None, errno.EINVAL):
             raise
         raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
 

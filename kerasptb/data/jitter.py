@@ -40,13 +40,13 @@ def _quantiles(mean: int, count: int, unit: int) -> np.ndarray:
 
 
 class Passes:
-    """Batches of the same lengths, int [S], in another order at each pass over the streams, int32 [B, N // B].
-
-    `epoch` is the number of the first pass, so that a training that goes on sees the passes that it would have seen.
-    """
+    """Batches of the same lengths, int [S], in another order at each pass, from number `epoch` on, over the streams."""
 
     def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):
         self._streams, self._lengths, self._seed, self._epoch = streams, lengths, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
 
     def __call__(self):
         """Yields the batches of the next pass: pairs (x, y), each int32 [B, T]."""

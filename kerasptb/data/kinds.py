@@ -15,9 +15,6 @@ _LINES = "lines.json"
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Reads the tokenizer that `save` wrote under its `FILE` in a folder.
 
-    Args:
-        folder: the folder.
-
     Raises:
         DataError: the file is damaged.
         FileNotFoundError: there is none.

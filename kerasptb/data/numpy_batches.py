@@ -7,11 +7,7 @@ import numpy as np
 
 
 class NumpyBatches(keras.utils.PyDataset):
-    """The batches of `make_dataset` as a sequence of numpy arrays, which Keras' trainers read on every backend.
-
-    `passes` says where batches begin and end, anew after each epoch; with `rest` a shorter one with the last words
-    follows.
-    """
+    """The batches of `make_dataset` as arrays, for Keras on any backend; with `rest` a shorter one follows."""
 
     def __init__(self, streams, passes, rest=False):
         super().__init__()
@@ -27,10 +23,7 @@ class NumpyBatches(keras.utils.PyDataset):
         index = range(len(self))[index]
         self._is_read = self._is_read or index == len(self) - 1
         start, end = self._bounds[index : index + 2]
-        return (
-            np.ascontiguousarray(self._streams[:, start:end]),
-            np.ascontiguousarray(self._streams[:, start + 1 : end + 1]),
-        )
+        return tuple(np.ascontiguousarray(self._streams[:, start + i : end + i]) for i in (0, 1))
 
     def on_epoch_end(self):
         """Begins the next pass; Keras calls this after each epoch, and with JAX before the first one too."""

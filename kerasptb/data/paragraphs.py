@@ -36,10 +36,7 @@ def iter_lines(file: SplitFile) -> Iterator[str]:
 
 @dataclasses.dataclass
 class Paragraphs:
-    """The paragraphs of texts, and how many lines were joined to the one before to make them (`joined`).
-
-    With `keep_lines` each line is a paragraph, whatever its length.
-    """
+    """The paragraphs of texts, with `keep_lines` their lines, and how many lines were joined to the one before."""
 
     keep_lines: bool = False
     joined: int = 0

@@ -15,11 +15,7 @@ def fold_case(text: str) -> str:
 
 
 class PrefixIndex:
-    """Finds which of some texts begin with a prefix.
-
-    Args:
-        texts: the texts; their indices are what is found.
-    """
+    """Finds which of some texts begin with a prefix, by their indices."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         folded = list(map(fold_case, texts))

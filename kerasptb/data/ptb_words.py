@@ -14,10 +14,7 @@ _NUMERAL = re.compile(r"\d+(?:[.-]\d+)*")
 
 
 def tokenize(sentence: str) -> list[str]:
-    r"""Returns the words of a sentence, split as in PTB.
-
-    Args:
-        sentence: English text.
+    r"""Returns the words of an English sentence, split as in PTB.
 
     Example:
         >>> tokenize('It doesn\'t return "None", but 3.12 well-known *values*.')

@@ -23,8 +23,7 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
         training file becomes `<unk>`; PTB has no such word.
 
     Raises:
-        DataError: a file is empty, is not UTF-8, or holds an unknown word while there is no `<unk>`.
-        FileNotFoundError: a file is missing.
+        DataError, FileNotFoundError: as `load_corpus`.
     """
     ids, vocabulary, _ = encode_words(read_path(Path(data_path)).files)
     return ids["train"].tolist(), ids["valid"].tolist(), ids["test"].tolist(), len(vocabulary)

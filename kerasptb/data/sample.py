@@ -37,10 +37,7 @@ _SENTENCE_END = re.compile(r"""(?<=[.!?])["”')]*\s+(?=["“'(*]*[A-Z])""")
 
 
 def read_sample(topics: dict[str, str] | None = None) -> dict[str, str]:
-    """Returns the sample's three texts by split, with one sentence per line and words separated by spaces.
-
-    Topics are mapped to their text in `help()`'s layout; by default Python's own, which some come without (DataError).
-    """
+    """Returns the sample's three texts, a sentence a line, of topics in `help()`'s layout: by default Python's own."""
     if topics is None:
         try:
             from pydoc_data.topics import topics as own  # noqa: PLC0415

@@ -12,7 +12,7 @@ from typing import Any
 
 from kerasptb.data.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import SPLITS, SplitFile, SplitFiles, candidates, read_files
+from kerasptb.data.files import SplitFile, SplitFiles, candidates, read_files
 from kerasptb.data.sample import read_sample
 from kerasptb.data.texts import is_text, read_texts, texts_of
 from kerasptb.data.tokenizer import UNK
@@ -40,41 +40,20 @@ TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclasses.dataclass(frozen=True)
 class RawCorpus:
-    """Three texts, opened and unpacked, not yet encoded.
+    """Three texts, opened and unpacked, not yet encoded."""
 
-    Attributes:
-        train: the training text.
-        valid: the validation text.
-        test: the test text.
-        name: "ptb" for the published files, "sample", or the name of the folder or archive.
-        source: where the texts came from, for people to read.
-        is_sample: True for the built-in sample.
-        location: what `find_corpus` takes to read the same texts again, from any working directory.
-        paths: the files that were read; none for the sample.
-    """
-
-    train: SplitFile
-    valid: SplitFile
-    test: SplitFile
+    files: SplitFiles
     name: str  # "ptb" for the published files, "sample", or that of the folder or archive
     source: str  # where the texts came from, for people to read
-    is_sample: bool
     location: str  # what `find_corpus` takes to read the same texts again, from any working directory
     paths: tuple[Path, ...] = ()  # the files that were read; none for the sample
-
-    @property
-    def files(self) -> SplitFiles:
-        """The texts by split."""
-        return {split: getattr(self, split) for split in SPLITS}
+    is_sample: bool = False
 
     @functools.cached_property
     def usual_tokens(self) -> Tokens:
-        """What it is cut into if nothing is said: words if it has a word for unknown ones, else subwords.
-
-        One that comes once in a long text, as in a manual, is no such word.
-        """
+        """What it is cut into if nothing is said: words if one for unknown words stands in it often, else subwords."""
         seen, size = 0, 0
-        for chunk in self.train.chunks():
+        for chunk in self.files["train"].chunks():
             seen, size = seen + chunk.count(UNK.encode()), size + len(chunk)
             if size >= _JUDGED:
                 break
@@ -82,7 +61,7 @@ class RawCorpus:
 
     @property
     def place(self) -> dict[str, Any]:
-        """The other attributes by name."""
+        """What a `Corpus` has of it, by name."""
         return {name: getattr(self, name) for name in ("name", "source", "is_sample", "location")}
 
 
@@ -92,8 +71,7 @@ def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
         return _read_sample()
     if data not in ("auto", "ptb"):
         return _read_named(data)
-    path = find_local_ptb(cache_dir)
-    if path is not None:
+    if (path := find_local_ptb(cache_dir)) is not None:
         raw = _read_local_ptb(path)
         if data == "ptb" and raw.name != "ptb":
             logger.warning("The files in %s are not the published Penn Treebank files.", raw.source)
@@ -133,12 +111,8 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
 
 
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
-    """Returns the path from which PTB would be read without a download, or None.
-
-    That is what `KERASPTB_DATA` names, whatever it holds; else the cache, if it holds the published files undamaged.
-    """
-    named = os.environ.get(DATA_VARIABLE)
-    if named:
+    """Returns what `KERASPTB_DATA` names, else the cache's folder if the published files are in it whole, or None."""
+    if named := os.environ.get(DATA_VARIABLE):
         return Path(named).expanduser()
     folder = ptb_cache(cache_dir)
     try:
@@ -179,7 +153,7 @@ def read_path(path: Path) -> RawCorpus:
     name = "ptb" if is_ptb else _own_name(path)
     paths = tuple(path / name for name in named) if named else (path,)
     location = str(path.absolute())
-    return RawCorpus(**files, name=name, source=str(path), is_sample=False, location=location, paths=paths)
+    return RawCorpus(files, name, str(path), location, paths)
 
 
 def _own_name(path):
@@ -192,7 +166,7 @@ def _of_texts(paths, location, name):
     what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} texts from {paths[0]} to {paths[-1]}"
     files = read_texts(paths, what)
     source = f"{what}, of which the last tenth is half validation, half test"
-    return RawCorpus(**files, name=name, source=source, is_sample=False, location=location, paths=tuple(paths))
+    return RawCorpus(files, name, source, location, tuple(paths))
 
 
 def _read_local_ptb(path: Path) -> RawCorpus:
@@ -213,8 +187,7 @@ def _is_published(split: str, file: SplitFile) -> bool:
 
 
 def _read_sample() -> RawCorpus:
-    texts = {
-        split: SplitFile.of_bytes(text.encode(), f"the sample's {split} text") for split, text in read_sample().items()
-    }
+    texts = read_sample().items()
+    files = {split: SplitFile.of_bytes(text.encode(), f"the sample's {split} text") for split, text in texts}
     source = "the built-in sample (pydoc_data.topics)"
-    return RawCorpus(**texts, name="sample", source=source, is_sample=True, location="sample", paths=())
+    return RawCorpus(files, "sample", source, "sample", is_sample=True)

@@ -38,23 +38,14 @@ class StoredTexts:
     def find(
         self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer] | None:
-        """Returns the description, ids and tokenizer of a text's entry, or None.
-
-        An entry has the tokenizer that is given, or was made with the same.
-        """
+        """Returns the description, ids and tokenizer of a text's entry, with this tokenizer or one made so, or None."""
+        key, value = ("made_with", made_with) if vocabulary is None else ("words", vocabulary.digest)
         for folder in self.folder.glob("*"):
-            try:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # being removed, or damaged
                 description = json.loads((folder / _DESCRIPTION).read_text())
-                if description["text"] != text:
-                    continue
-                if vocabulary is not None and description["words"] != vocabulary.digest:
-                    continue
-                if vocabulary is None and description["made_with"] != made_with:
-                    continue
-                found = vocabulary or load_tokenizer(folder)
-                return description, _checked(folder, found, description), found
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # being removed, or damaged
+                if description["text"] == text and description[key] == value:
+                    found = vocabulary or load_tokenizer(folder)
+                    return description, _checked(folder, found, description), found
         return None
 
     def new_entry(self):

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from kerasptb.data import sentence_piece
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
 from kerasptb.data.paragraphs import Paragraphs
-from kerasptb.data.tokenizer import Parts, Tokenizer, Unit, WordsThatBegin, digest_of
-from kerasptb.data.written_text import read_parts, split_typed, typed_after, typed_words
+from kerasptb.data.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
+from kerasptb.data.written_text import is_of_word, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
@@ -25,10 +26,8 @@ _SPACE = "\u2581"  # how SentencePiece writes it
 
 
 def _byte_letters() -> dict[str, int]:
-    """Returns the byte of each letter in which byte-level tokenizers write bytes (Radford et al., 2019).
-
-    A byte that is a visible character of Latin-1 is written as that character, the others as those from U+0100 on.
-    """
+    """Returns the byte of each letter in which byte-level tokenizers write bytes (Radford et al., 2019)."""
+    # A visible character of Latin-1 stands for its byte, those from U+0100 on for the others.
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
@@ -84,7 +83,7 @@ class Subwords(Tokenizer):
         self.first = " " if self._first_piece().startswith(b" ") else ""
         plain = not settings["model"].get("merges", True) and len(self) == 256 and not self.first
         self.kind = "characters" if plain else "subwords"
-        self._ids_of_bytes = self._table_of_bytes() if plain else None
+        self._ids_of_bytes = np.array([pieces.index(bytes([i])) for i in range(256)], "<i4") if plain else None
 
     @property
     def digest(self) -> str:
@@ -121,9 +120,6 @@ class Subwords(Tokenizer):
     def load(cls, path: str | os.PathLike[str]) -> "Subwords":
         """Reads a tokenizer.json, or a SentencePiece model.
 
-        Args:
-            path: the file.
-
         Raises:
             DataError: it is none that `Subwords` takes.
         """
@@ -135,20 +131,12 @@ class Subwords(Tokenizer):
             raise DataError(f"{path} is not a tokenizer.json or .model that can be used. {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the tokenizer.json, completely or not at all.
-
-        Args:
-            path: the file.
-        """
+        """Writes the tokenizer.json, completely or not at all."""
         with atomic_write(path) as temporary:
             temporary.write_text(self._content, encoding="utf-8", newline="\n")
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the ids of a text, int32 [N]; an empty line is nothing.
-
-        Args:
-            text: any text. Each line is a paragraph.
-        """
+        """Returns the ids of a text, int32 [N]; each line is a paragraph, and an empty one nothing."""
         *whole, rest = text.split("\n")
         ids = list(self.encode_paragraphs(line for line in whole if line))
         if rest:
@@ -156,11 +144,7 @@ class Subwords(Tokenizer):
         return np.concatenate([np.zeros(0, "<i4"), *ids])
 
     def encode_paragraphs(self, paragraphs: Iterable[str]) -> Iterator[np.ndarray]:
-        """Yields the ids of paragraphs, each with its end, int32 [N], in pieces of many paragraphs.
-
-        Args:
-            paragraphs: texts without line ends.
-        """
+        """Yields the ids of paragraphs, each with its end, int32 [N], in pieces of many paragraphs."""
         paragraphs = iter(paragraphs)
         for first in paragraphs:
             batch, size = [first], len(first)
@@ -174,20 +158,15 @@ class Subwords(Tokenizer):
         return np.concatenate([[self.eos_id], self.encode(text)]).astype("int32")
 
     def continued(self, text: str, ids: Iterable[int]) -> str:
-        """Returns a text and what ids write after it; a paragraph ends in a line end.
-
-        Args:
-            text: the text as it was typed.
-            ids: integers [N], what follows.
-        """
+        """Returns a text and what ids, integers [N], write after it; a paragraph ends in a line end."""
         line, *lines = self._written_lines(ids)
         if not text or text.endswith("\n"):
             line = line.removeprefix(self.first)
         return "\n".join([text.rstrip(" ") + line, *(each.removeprefix(self.first) for each in lines)])
 
     def typed_after(self, text: str) -> str:
-        """Returns a text that is typed after a whole word, see `written_text.typed_after`."""
-        return typed_after(text)
+        """Returns a text that is typed after a whole word: with a space before a letter or a digit, else as it is."""
+        return f" {text}" if text and unicodedata.category(text[0])[0] in "LN" else text
 
     def encode_further(self, text: str) -> np.ndarray:
         """Returns the ids of a text that a person typed after a whole word, without spaces at its end, int32 [T]."""
@@ -228,8 +207,12 @@ class Subwords(Tokenizer):
         ]
 
     def words_typed(self, text: str) -> Iterator[str]:
-        """Yields the words and signs of a text, see `written_text.typed_words`."""
-        return typed_words(text)
+        """Yields the words of a text as keys show them: signs of punctuation are words, a line's end is `<eos>`."""
+        for of_word, run in itertools.groupby(text, is_of_word):
+            if of_word:
+                yield "".join(run)
+            else:
+                yield from (EOS if sign == "\n" else sign for sign in run if sign == "\n" or not sign.isspace())
 
     def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text and its parts, each a word with the signs at it."""
@@ -246,11 +229,7 @@ class Subwords(Tokenizer):
         return split_typed(text, self.first)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of ids; bytes that are no UTF-8, as of a character that was cut, become U+FFFD.
-
-        Args:
-            ids: integers [N].
-        """
+        """Returns the text of ids; bytes that are no UTF-8, as of a character that was cut, become U+FFFD."""
         return "\n".join(line.removeprefix(self.first) for line in self._written_lines(ids))
 
     def _written_lines(self, ids):
@@ -258,11 +237,7 @@ class Subwords(Tokenizer):
         return written.decode(errors="replace").split("\n")
 
     def check_faithful(self, paragraphs: Iterable[str]) -> None:
-        """Raises a `DataError` if some paragraph does not come back from its ids.
-
-        Args:
-            paragraphs: some of a text.
-        """
+        """Raises a `DataError` if some paragraph does not come back from its ids."""
         for paragraph in paragraphs:
             back = self.decode(self.encode(paragraph))
             if back != paragraph:
@@ -282,9 +257,6 @@ class Subwords(Tokenizer):
 
     def _first_piece(self):
         return self.pieces[self._tokenizer.encode("a", add_special_tokens=False).ids[0]]
-
-    def _table_of_bytes(self):
-        return np.array([self.pieces.index(bytes([byte])) for byte in range(256)], "<i4")
 
 
 def _byte_pairs(first, paragraphs, size):

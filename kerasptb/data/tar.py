@@ -39,11 +39,7 @@ def is_tar(file: IO[bytes]) -> bool:
 
 
 def tar_members(file: IO[bytes]) -> Iterator[TarMember]:
-    """Yields the members of an unpacked tar, each before its content is skipped.
-
-    Raises ValueError for headers that are too large or damaged and for a file without its holes ("sparse"), and
-    EOFError for a tar that ends within a header.
-    """
+    """Yields the members of an unpacked tar, each before its content is skipped; ValueError, EOFError for a bad one."""
     offset = num_header_bytes = 0
     name, records = None, {}  # what headers told of the next member
     while True:

@@ -14,20 +14,13 @@ from kerasptb.utils.types import Tokens
 
 @dataclasses.dataclass(frozen=True)
 class TextFormat:
-    """How a text is read; `None` where nothing is said of it.
+    """How a text is read; `None` where nothing is said of it."""
 
-    Attributes:
-        tokens: what it is cut into, see `load_corpus`.
-        tokenizer: the `Tokenizer` that cuts it.
-        vocabulary_size: the most tokens of a tokenizer that is made of the text.
-        keep_lines: whether each of its lines is a paragraph.
-        of_words: whether its lines are of words, and read as subwords or characters with one space between two words.
-    """
-
-    tokens: Tokens | None = None
-    tokenizer: Tokenizer | None = None
-    vocabulary_size: int | None = None
-    keep_lines: bool | None = None
+    tokens: Tokens | None = None  # what it is cut into, see `load_corpus`
+    tokenizer: Tokenizer | None = None  # which cuts it
+    vocabulary_size: int | None = None  # the most tokens of a tokenizer that is made of the text
+    keep_lines: bool | None = None  # whether each of its lines is a paragraph
+    # Whether its lines are of words, and read as subwords or characters with one space between two words.
     of_words: bool | None = None
 
     @property
@@ -55,11 +48,7 @@ class TextFormat:
         return self if self.says_tokens else dataclasses.replace(self, tokens=tokens)
 
     def of_text(self, usual_tokens: Tokens) -> Self:
-        """Returns the whole format of a text, of which only a tokenizer may still have to be made.
-
-        Args:
-            usual_tokens: what the text is cut into if nothing is said.
-        """
+        """Returns the whole format of a text, cut into the usual tokens if nothing is said; it may lack a tokenizer."""
         tokenizer = Subwords.characters() if self.tokens == "characters" else self.tokenizer
         tokens = self.tokens or (usual_tokens if tokenizer is None else tokenizer.kind)
         of_words = usual_tokens == "words" and tokens != "words"
@@ -71,9 +60,5 @@ USUAL = TextFormat()
 
 
 def open_tokenizer(tokenizer: Tokenizer | str | os.PathLike[str] | None) -> Tokenizer | None:
-    """Returns a tokenizer, read if it is named by its file: a tokenizer.json or a SentencePiece .model.
-
-    Raises:
-        DataError: if the file holds none.
-    """
+    """Returns a tokenizer, read if it is named by its file: a tokenizer.json or a SentencePiece .model."""
     return tokenizer if tokenizer is None or isinstance(tokenizer, Tokenizer) else Subwords.load(tokenizer)

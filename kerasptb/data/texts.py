@@ -98,10 +98,7 @@ def _is_blank(file: io.BufferedIOBase | io.RawIOBase, begin: int, end: int) -> b
 
 
 def _joined(paths, name):
-    """Returns the texts one after the other, an empty line between them, in a file without a name.
-
-    Each is decoded here, where a file that is no text can still be named.
-    """
+    """Returns the texts one after the other, an empty line between, each decoded here, where it can still be named."""
     with temporary_file() as joined:
         for path in paths:
             unpack = _COMPRESSED.get(path.suffix.lower())

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from kerasptb.data.batching import as_ids
 from kerasptb.data.errors import DataError
 from kerasptb.data.prefixes import PrefixIndex
 from kerasptb.utils.types import Tokens
@@ -20,43 +21,27 @@ UNK = "<unk>"
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A part of a text as it was typed, a word or a line's end, and what is read in it.
+    """A part of a text as it was typed, a word or a line's end, and what is read in it."""
 
-    Attributes:
-        start: offset of its beginning in the text.
-        end: offset after its end.
-        tokens: int32 [T], the ids; of a vocabulary of words two for "don't", none for a comma.
-    """
-
-    start: int
-    end: int
-    tokens: np.ndarray
+    start: int  # offset of its beginning in the text
+    end: int  # offset after its end
+    tokens: np.ndarray  # int32 [T], the ids; of a vocabulary of words two for "don't", none for a comma
 
 
 @dataclasses.dataclass(frozen=True)
 class TypedWord:
-    """A word or a sign of punctuation as a person types it, letter by letter.
-
-    Attributes:
-        text: its characters.
-        word: what it is read as; `None` if it is not read.
-        lead: what a search for it begins with before its first letter: the space before it, or nothing. If no token
-            ends there, the characters before that are in the same token.
-        context: how many of the text's tokens come before that.
-        end: how many until its last letter; `None` if none ends there.
-        shown_from: how many of its letters are typed at least before keys can show it.
-        is_named: False if it stands for a word that the text does not name: `<unk>` or `N`.
-        begins: whether it begins a paragraph without a space before it.
-    """
+    """A word or a sign of punctuation as a person types it, letter by letter."""
 
     text: str
-    word: str | None
+    word: str | None  # what it is read as; None if it is not read
+    # What a search for it begins with before its first letter: the space before it, or nothing. If no token ends there,
+    # the characters before that are in the same token.
     lead: str
-    context: int = 0
-    end: int | None = None
-    shown_from: int = 0
-    is_named: bool = True
-    begins: bool = False
+    context: int = 0  # how many of the text's tokens come before that
+    end: int | None = None  # how many until its last letter; None if none ends there
+    shown_from: int = 0  # how many of its letters are typed at least before keys can show it
+    is_named: bool = True  # False if it stands for a word that the text does not name: `<unk>` or `N`
+    begins: bool = False  # whether it begins a paragraph without a space before it
 
 
 Parts = list[list[TypedWord | None]]
@@ -143,18 +128,12 @@ class Tokenizer(abc.ABC):
             int32 [T], T at least 1.
 
         Raises:
-            UnknownWordError: as `encode`.
-            DataError: there is nothing to begin with.
+            DataError: as `encode`, or there is nothing to begin with.
         """
 
     @abc.abstractmethod
     def continued(self, text: str, ids: Iterable[int]) -> str:
-        """Returns a text and what ids write after it.
-
-        Args:
-            text: the text as it was typed.
-            ids: integers [N], what follows.
-        """
+        """Returns a text as it was typed, and what ids, integers [N], write after it."""
 
     @abc.abstractmethod
     def typed_after(self, text: str) -> str:
@@ -162,33 +141,15 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def encode_further(self, text: str) -> np.ndarray:
-        """Returns the ids of a text that a person typed after a whole word, int32 [T].
-
-        Args:
-            text: any text; may be empty. See `typed_after`.
-
-        Raises:
-            UnknownWordError: as `encode`.
-        """
+        """Returns the ids of a text that a person typed after a whole word, int32 [T]; it raises as `encode`."""
 
     @abc.abstractmethod
     def units_typed(self, text: str) -> list[Unit]:
-        """Returns the parts of a text in which something is read: together what `encode_typed` reads after `eos_id`.
-
-        Args:
-            text: any text.
-
-        Raises:
-            UnknownWordError: as `encode`.
-        """
+        """Returns the parts of a text in which something is read: together what `encode_typed` reads after `eos_id`."""
 
     @abc.abstractmethod
     def words_typed(self, text: str) -> Iterator[str]:
-        """Yields the words that are read in a text that a person typed, as keys show them; `<eos>` for a line's end.
-
-        Args:
-            text: any text; each of its words is whole.
-        """
+        """Yields the words of a text that a person typed, all whole, as keys show them; `<eos>` for a line's end."""
 
     @abc.abstractmethod
     def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
@@ -224,11 +185,7 @@ class Tokenizer(abc.ABC):
         """Writes the tokenizer to a file, completely or not at all."""
 
     def check_size(self, size: int) -> None:
-        """Raises a `DataError` unless it has as many tokens as a model.
-
-        Args:
-            size: the model's number V of tokens.
-        """
+        """Raises a `DataError` unless it has as many tokens as a model, V."""
         if len(self) != size:
             raise DataError(f"Expected the model's vocabulary, of {size} {self.kind}. Received: one of {len(self)}")
 
@@ -244,9 +201,7 @@ class Tokenizer(abc.ABC):
         return [self.tokens[index] for index in self._checked(ids)]
 
     def _checked(self, ids):
-        array = np.asarray(ids)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise DataError(f"Expected one row of integer ids. Received: shape={array.shape}, dtype={array.dtype}")
+        array = as_ids(ids)
         if array.size and (array.min() < 0 or array.max() >= len(self)):
             wrong = next(index for index in array.tolist() if not 0 <= index < len(self))
             raise DataError(f"Expected ids between 0 and {len(self) - 1}. Received: {wrong}")

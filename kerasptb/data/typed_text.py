@@ -15,15 +15,9 @@ LINE_END = re.compile(r"\r\n|[\r\n]")
 
 
 def read_words(vocabulary: Any, text: str) -> Iterator[tuple[str, str]]:
-    """Yields the words of a text that a person typed.
+    """Yields the words of a text that a person typed, as a `Vocabulary` has them, else as they were typed.
 
-    Args:
-        vocabulary: a `Vocabulary`.
-        text: any text, read as its `encode_typed` says.
-
-    Yields:
-        word: the word as the vocabulary has it, or as it was typed if it is not in the vocabulary.
-        typed: the characters that were typed for it; `’` may have become `'`.
+    With each come the characters that were typed for it; `’` may have become `'`.
     """
     for i, line in enumerate(LINE_END.split(text)):
         if i and EOS in vocabulary:
@@ -39,19 +33,11 @@ def read_part(vocabulary: Tokenizer, part: str) -> tuple[tuple[str, str], ...]:
 
 
 def split_words(index: PrefixIndex, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
-    """Splits a text into the finished part and the beginning of the word that is being typed.
+    """Splits a text into the finished part and the beginning of the word that is being typed, as `split_typed`.
 
     The last word is unfinished unless white space follows it. At an apostrophe it is split as in the Penn Treebank
-    (`it` and `'s`, `do` and `n't`). Punctuation in front (`"the`, `and/or`) is not part of it unless a word of the
-    vocabulary begins so. After other punctuation (`hello,`) a new word begins.
-
-    Args:
-        index: of what the words write, each with a space before it.
-        text: any text.
-        others: finds further words that may be typed; `None` for none.
-
-    Returns:
-        The two parts, whose concatenation is the text. The second may be empty.
+    (`it` and `'s`, `do` and `n't`). Punctuation in front (`"the`, `and/or`) is not part of it unless a word begins so:
+    one in the index of what words write, or of the others. After other punctuation (`hello,`) a new word begins.
     """
     if not text or text[-1].isspace():
         return text, ""
@@ -80,10 +66,7 @@ def _starts(index, run):
 
 
 def _word_start(run):
-    start = len(run)
-    while start > 0 and is_word_character(run[start - 1]):
-        start -= 1
-    return start
+    return next((i for i in range(len(run), 0, -1) if not is_word_character(run[i - 1])), 0)
 
 
 def _known(vocabulary, word):

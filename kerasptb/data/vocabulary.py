@@ -25,11 +25,7 @@ _UNIT = re.compile(r"\S+|\s+")
 
 
 def iter_tokens(text: str) -> Iterator[str]:
-    r"""Yields the words of `text` as the original reader splits it: `"\n"` becomes `<eos>`, other whitespace separates.
-
-    The result is that of `text.replace("\n", " <eos> ").split()`. The text is split line by line, so that a large
-    corpus is never held in memory as one list of words.
-    """
+    r"""Yields the words of `text.replace("\n", " <eos> ").split()`, without a list of all, as the original reader's."""
     # newline="\n": no other character ends a line. "\r\n" is whitespace and a line end, as in the original reader.
     for line in io.StringIO(text, newline="\n"):
         yield from line.replace("\n", f" {EOS} ").split()
@@ -78,10 +74,10 @@ class Vocabulary(Tokenizer):
 
     @classmethod
     def from_tokens(cls, tokens: Iterable[str], size: int | None = None) -> "Vocabulary":
-        """Returns the vocabulary of a text: ids by decreasing count, words of equal count in order of code points.
+        """Returns the vocabulary of the words of a text, `<eos>` among them if it is to have an id.
 
         Args:
-            tokens: the words of the text, `<eos>` among them if it is to have an id.
+            tokens: the words.
             size: as for `from_counts`.
         """
         return cls.from_counts(Counter(tokens), size)
@@ -149,11 +145,7 @@ class Vocabulary(Tokenizer):
         return self.to_tokens(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the words of ids as one text, separated by spaces; `<eos>` stays a word.
-
-        Args:
-            ids: integers [N], each in 0 .. V - 1.
-        """
+        """Returns the words of ids, as `to_tokens` takes them, with spaces between them; `<eos>` stays a word."""
         return " ".join(self.to_words(ids))
 
     def encode_typed(self, text: str) -> np.ndarray:
@@ -166,26 +158,15 @@ class Vocabulary(Tokenizer):
                 other unknown words `<unk>`. Punctuation that is not in the vocabulary is dropped. A line's end is
                 `<eos>`.
 
-        Returns:
-            int32 [T], T at least 1.
-
-        Raises:
-            UnknownWordError: a word is not in a vocabulary without `<unk>`.
-            DataError: nothing can be read from the text, and there is no `<eos>` to begin with.
+        Returns and raises as `Tokenizer.encode_typed`.
         """
-        words = [EOS] if EOS in self else []
-        words.extend(word for word, _ in read_words(self, text))
+        words = [*([EOS] if EOS in self else []), *self.words_typed(text)]
         if not words:
             raise DataError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
         return self.encode(words)
 
     def continued(self, text: str, ids: Iterable[int]) -> str:
-        """Returns a text and the words that follow as lines, one for each sentence.
-
-        Args:
-            text: the text as it was typed.
-            ids: integers [N], the words; a sentence ends in `<eos>`.
-        """
+        """Returns a text and the words that follow, integers [N], as lines: one for each sentence."""
         lines = [line.split() for line in LINE_END.split(text)]
         for word in self.to_tokens(ids):
             if word == EOS:
@@ -200,16 +181,12 @@ class Vocabulary(Tokenizer):
 
     def encode_further(self, text: str) -> np.ndarray:
         """Returns the ids of the words of a text that a person typed, as `encode_typed` reads them, int32 [T]."""
-        return self.encode([word for word, _ in read_words(self, text)])
+        return self.encode(self.words_typed(text))
 
     def units_typed(self, text: str) -> list[Unit]:
         """Returns the parts of a text between white space that hold words, and the white space with line ends."""
-        units = []
-        for match in _UNIT.finditer(text):
-            tokens = self.encode_further(match.group())
-            if len(tokens):
-                units.append(Unit(match.start(), match.end(), tokens))
-        return units
+        units = (Unit(*match.span(), self.encode_further(match.group())) for match in _UNIT.finditer(text))
+        return [unit for unit in units if len(unit.tokens)]
 
     def words_typed(self, text: str) -> Iterator[str]:
         """Yields the words of a text: as the vocabulary has them, else as they were typed."""
@@ -239,18 +216,14 @@ class Vocabulary(Tokenizer):
 
     def parts_of(self, ids: np.ndarray) -> Parts:
         """Returns the parts of a text: each word is one."""
-        words = enumerate(self.to_words(ids))
         return [
             [None if word == EOS else TypedWord(word, word, " ", i, i + 1, 0, word not in self.unnamed)]
-            for i, word in words
+            for i, word in enumerate(self.to_words(ids))
         ]
 
     @functools.cached_property
     def read_part(self) -> Callable[[str], tuple[tuple[str, str], ...]]:
-        """Reads a part of a text without white space, as `typed_text.read_part`; the last ones are remembered.
-
-        The same parts come again with every keystroke.
-        """
+        """Reads a part of a text as `typed_text.read_part`; the last are remembered: each keystroke has them again."""
         read = functools.partial(read_part, self)
         remembered = functools.lru_cache(_MAX_PARTS)(read)
         return lambda part: (remembered if len(part) <= _MAX_PART_CHARACTERS else read)(part)
@@ -261,22 +234,13 @@ class Vocabulary(Tokenizer):
         return whole, prefix and f" {prefix}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the words to a UTF-8 text file, one per line, in order of their ids.
-
-        The file is first written completely under a temporary name beside `path`, and then renamed.
-
-        Args:
-            path: the file. Its folder must exist.
-        """
+        """Writes the words to a UTF-8 text file, completely or not at all, one per line, in order of their ids."""
         with atomic_write(path) as temporary:
             temporary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Vocabulary":
         """Reads a vocabulary that `save` wrote: UTF-8, one word a line.
-
-        Args:
-            path: the file.
 
         Raises:
             DataError: the file is not UTF-8, is empty, or holds a line that is not one word.

@@ -3,12 +3,12 @@
 import bisect
 import itertools
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from kerasptb.data.ptb_words import NUMBER
-from kerasptb.data.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord
+from kerasptb.data.tokenizer import UNK, Parts, Tokenizer, TypedWord
 
 # What stands for words that the text does not name, in texts that have it.
 _UNNAMED = (UNK, NUMBER)
@@ -20,35 +20,18 @@ def is_of_word(character: str) -> bool:
     return category[0] in "LMN" or category == "Cs" or character in "'’-"
 
 
-def typed_words(text: str) -> Iterator[str]:
-    """Yields the words of a text as keys show them: signs of punctuation are words, a line's end is `<eos>`."""
-    for of_word, run in itertools.groupby(text, is_of_word):
-        if of_word:
-            yield "".join(run)
-        else:
-            yield from (EOS if sign == "\n" else sign for sign in run if sign == "\n" or not sign.isspace())
-
-
 def begins_paragraph(tokenizer: Tokenizer, text: str) -> bool:
     """Returns whether the word after a text comes without a space, as a paragraph's first does in some tokenizers."""
     return not tokenizer.first and (not text or text.endswith("\n"))
 
 
-def typed_after(text: str) -> str:
-    """Returns a text that is typed after a whole word: with a space before a letter or a digit, else as it is."""
-    return f" {text}" if text and unicodedata.category(text[0])[0] in "LN" else text
-
-
 def split_typed(text: str, first: str) -> tuple[str, str]:
     """Splits a text into what is whole, and the beginning of the word that is being typed, with the space before it.
 
-    Args:
-        text: any text, of which the last word is unfinished unless something else than a letter follows it.
-        first: what a tokenizer puts before a paragraph's first word: " " or "".
+    The last word is unfinished unless something else than a letter follows it. What a tokenizer puts before a
+    paragraph's first word is `first`, " " or "".
     """
-    start = len(text)
-    while start and is_of_word(text[start - 1]):
-        start -= 1
+    start = next((i for i in range(len(text), 0, -1) if not is_of_word(text[i - 1])), 0)
     before = text[start - 1 : start] if start else "\n"
     if before == " ":
         return text[: start - 1], text[start - 1 :]
@@ -56,12 +39,7 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
 
 
 def read_parts(pieces: Sequence[bytes], first: str) -> Parts:
-    """Returns what stands between white space in a text: the words and signs of each part; `[None]` for a line's end.
-
-    Args:
-        pieces: what the tokens of the text write.
-        first: what a tokenizer puts before a paragraph's first word: " " or "".
-    """
+    """Returns what stands between white space in a text of pieces: words and signs; `[None]` for a line's end."""
     words = _Words(pieces, first)
     text, parts = words.text, list[list[TypedWord | None]]()
     for kind, group in itertools.groupby(range(len(text)), lambda i: "\n" if text[i] == "\n" else text[i].isspace()):

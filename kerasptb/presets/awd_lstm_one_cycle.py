@@ -7,19 +7,12 @@ all of one length.
     kerasptb train --preset awd-lstm-one-cycle --precision bfloat16
 """
 
-from kerasptb.optimizers import ClippedAdamW, OneCycle
-from kerasptb.presets import awd_lstm
+from kerasptb.presets import awd_lstm, small
 from kerasptb.presets.recipe import Recipe
-
-
-def training(total_steps, learning_rate=0.003, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0):
-    """Returns the optimizer and the callbacks."""
-    rate = OneCycle(learning_rate, total_steps, warmup_fraction)
-    return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
-
 
 RECIPE = Recipe(
     model={**awd_lstm.RECIPE.model, "batch_size": 40, "num_steps": 35},
-    optimization=training,
+    optimization=small.training,
+    settings={"learning_rate": 0.003},
     epochs=60,
 )

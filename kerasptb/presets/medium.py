@@ -6,33 +6,14 @@ Models") with AdamW and one cycle of the learning rate.
     kerasptb train --preset medium --precision bfloat16
 """
 
-from kerasptb.optimizers import ClippedAdamW, OneCycle
-from kerasptb.presets.recipe import Recipe
+import dataclasses
 
+from kerasptb.presets import awd_lstm_one_cycle
 
-def training(total_steps, learning_rate=0.004, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0):
-    """Returns the optimizer and the callbacks."""
-    rate = OneCycle(learning_rate, total_steps, warmup_fraction)
-    return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
+_LARGE = awd_lstm_one_cycle.RECIPE
 
-
-RECIPE = Recipe(
-    model={
-        "embedding_size": 400,
-        "units": (800, 400),
-        "batch_size": 32,
-        "num_steps": 35,
-        "init_scale": 0.04,
-        "tie_embeddings": True,
-        "variational_dropout": True,
-        "word_dropout": 0.1,
-        "input_dropout": 0.4,
-        "hidden_dropout": 0.25,
-        "output_dropout": 0.4,
-        "recurrent_kernel_dropout": 0.4,
-        "activation_regularization": 2.0,
-        "temporal_activation_regularization": 1.0,
-    },
-    optimization=training,
-    epochs=60,
+RECIPE = dataclasses.replace(
+    _LARGE,
+    model={**_LARGE.model, "units": (800, 400), "batch_size": 32, "recurrent_kernel_dropout": 0.4},
+    settings={"learning_rate": 0.004},
 )

@@ -86,11 +86,7 @@ class Recipe:
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def model_arguments(self, vocabulary_size: int = 10000) -> dict[str, Any]:
-        """Returns the arguments of `LanguageModel` as a dict.
-
-        Args:
-            vocabulary_size: number V of words.
-        """
+        """Returns the arguments of `LanguageModel` for V words, a dict."""
         return {"vocabulary_size": vocabulary_size, **self.model, **self.fitted}
 
     def training_arguments(self) -> dict[str, Any]:

@@ -6,15 +6,8 @@ text take another recipe.
     kerasptb train --preset sample --data sample
 """
 
-from kerasptb.optimizers import ClippedAdamW, OneCycle
+from kerasptb.presets import small
 from kerasptb.presets.recipe import Recipe
-
-
-def training(total_steps, learning_rate=0.02, weight_decay=0.01, warmup_fraction=0.25, global_clipnorm=1.0):
-    """Returns the optimizer and the callbacks."""
-    rate = OneCycle(learning_rate, total_steps, warmup_fraction)
-    return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
-
 
 RECIPE = Recipe(
     model={
@@ -26,6 +19,7 @@ RECIPE = Recipe(
         "init_scale": 0.1,
         "tie_embeddings": True,
     },
-    optimization=training,
+    optimization=small.training,
+    settings={"learning_rate": 0.02, "weight_decay": 0.01, "global_clipnorm": 1.0},
     epochs=12,
 )

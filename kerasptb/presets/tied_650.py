@@ -10,6 +10,7 @@ for the embedding and Glorot's range for the layers.
 
 from kerasptb.callbacks import ReduceLROnPlateau
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.presets import zaremba_medium
 from kerasptb.presets.recipe import Recipe
 
 
@@ -20,15 +21,7 @@ def training(total_steps, learning_rate=1.0, decay=0.25, patience=1, global_clip
 
 
 RECIPE = Recipe(
-    model={
-        "embedding_size": 650,
-        "units": (650, 650),
-        "batch_size": 32,
-        "num_steps": 35,
-        "keep_prob": 0.5,
-        "init_scale": 0.05,
-        "tie_embeddings": True,
-    },
+    model={**zaremba_medium.RECIPE.model, "batch_size": 32, "tie_embeddings": True},
     optimization=training,
     epochs=40,
 )

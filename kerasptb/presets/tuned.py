@@ -5,16 +5,8 @@
     kerasptb train --preset tuned --precision bfloat16
 """
 
-from kerasptb.callbacks import LearningRateDecay
-from kerasptb.optimizers import ClippedSGD
+from kerasptb.presets import notebook
 from kerasptb.presets.recipe import Recipe
-
-
-def training(total_steps, learning_rate=1.00043, constant_epochs=8, decay=0.4, global_clipnorm=3.81239):
-    """Returns the optimizer and the callbacks."""
-    decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
-    return ClippedSGD(learning_rate, global_clipnorm), [decayed]
-
 
 RECIPE = Recipe(
     model={
@@ -26,6 +18,7 @@ RECIPE = Recipe(
         "init_scale": 0.0427641,
         "tie_embeddings": True,
     },
-    optimization=training,
+    optimization=notebook.training,
+    settings={"learning_rate": 1.00043, "constant_epochs": 8, "decay": 0.4, "global_clipnorm": 3.81239},
     epochs=15,
 )

@@ -7,16 +7,8 @@ gradients clipped at 5.
     kerasptb train --preset zaremba-medium --precision bfloat16
 """
 
-from kerasptb.callbacks import LearningRateDecay
-from kerasptb.optimizers import ClippedSGD
+from kerasptb.presets import notebook
 from kerasptb.presets.recipe import Recipe
-
-
-def training(total_steps, learning_rate=1.0, constant_epochs=6, decay=1 / 1.2, global_clipnorm=5.0):
-    """Returns the optimizer and the callbacks."""
-    decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
-    return ClippedSGD(learning_rate, global_clipnorm), [decayed]
-
 
 RECIPE = Recipe(
     model={
@@ -28,6 +20,7 @@ RECIPE = Recipe(
         "init_scale": 0.05,
         "tie_embeddings": False,
     },
-    optimization=training,
+    optimization=notebook.training,
+    settings={"constant_epochs": 6, "decay": 1 / 1.2},
     epochs=39,
 )

@@ -22,17 +22,11 @@ _END_SECONDS, _READS_OF_TEST = 8.0, 4
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """What parts of a training take, in seconds.
-
-    Attributes:
-        step: a step.
-        validation: reading the validation text.
-        begin: until the first step is done.
-    """
+    """What parts of a training take, in seconds."""
 
     step: float
-    validation: float
-    begin: float
+    validation: float  # reading the validation text
+    begin: float  # until the first step is done
 
 
 class _Stopwatch(keras.callbacks.Callback):
@@ -115,10 +109,7 @@ def time_training(corpus, settings, callbacks=()):
 
 
 def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
-    """Returns the settings with the epochs, and parts of the text, that take some seconds with what follows them.
-
-    They take fewer if the text is short, and the most passes over it are done before.
-    """
+    """Returns the settings with the epochs, and parts of the text, that fill some seconds, or are the most passes."""
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     test_share = len(corpus.test) / len(corpus.valid)

@@ -12,12 +12,7 @@ class RunError(ValueError):
 
 @contextlib.contextmanager
 def damage(path, remedy):
-    """Makes a `RunError` of what reading a damaged file raises; what is no file at all is not read.
-
-    Args:
-        path: the file, a `Path`.
-        remedy: what to do, a sentence.
-    """
+    """Makes a `RunError` with the remedy, a sentence, of what reading a damaged file raises; no pipe is waited for."""
     try:
         check_regular(path)
         yield

@@ -65,9 +65,7 @@ _FILES = {
 def remove(folder: str | os.PathLike[str], itself: bool = True) -> None:
     """Removes the files of a run from its folder, and nothing else that is there.
 
-    Args:
-        folder: the folder.
-        itself: whether to remove it too, if nothing is left in it, unless it is a link or the working directory.
+    The folder goes too, if `itself`, and if nothing is left in it, unless it is a link or the working directory.
     """
     folder = Path(folder)
     for name in _FILES:
@@ -82,9 +80,6 @@ def remove(folder: str | os.PathLike[str], itself: bool = True) -> None:
 @contextlib.contextmanager
 def lock_run(folder: str | os.PathLike[str]) -> Iterator[HeldFolder]:
     """Locks the run folder for this training while the body runs; first removes unfinished files of killed trainings.
-
-    Args:
-        folder: the run folder.
 
     Yields:
         The `HeldFolder`, which knows where the folder is.
@@ -102,15 +97,9 @@ def lock_run(folder: str | os.PathLike[str]) -> Iterator[HeldFolder]:
         yield held
 
 
-def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the epochs as a complete CSV file.
-
-    Args:
-        path: the file.
-        history: list of dicts, as in `Run.history`.
-    """
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows, such as those of `Run.history`, as a complete CSV file; a value may be in some of them only."""
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        # A callback may have added a value to only some epochs.
-        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows(rows)

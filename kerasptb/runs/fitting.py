@@ -1,5 +1,6 @@
 """What a run's settings stand for: its batches, and its model compiled with optimizer, callbacks and teacher."""
 
+import itertools
 import math
 
 import keras
@@ -21,14 +22,12 @@ _FLOP_PER_EXECUTION = 5e11
 
 
 def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
-    """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe.
-
-    A training that is resumed after some batches of an epoch begins a call of the step function where these end.
-    """
+    """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe."""
     teacher = load_teacher(settings.training, model)
     if teacher is not None:
         model.distill(teacher, settings.training.teacher_weight)
     optimizer, of_recipe = _make_trainer(settings, steps_per_epoch)
+    # One that is resumed after some batches of an epoch begins a call of the step function where these end.
     steps_per_execution = math.gcd(_steps_per_execution(model, teacher, callbacks), done)
     model.compile(optimizer, steps_per_execution=steps_per_execution)
     if settings.batches.jitter:
@@ -69,14 +68,10 @@ def _make_trainer(settings, steps_per_epoch):
 
 def _steps_per_execution(model, teacher, callbacks):
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-    plain = keras.callbacks.Callback
-    # A LambdaCallback has its hooks as attributes of the instance.
-    if any(
-        getattr(getattr(callback, hook), "__func__", None) is not getattr(plain, hook)
-        for callback in callbacks
-        for hook in hooks
-    ):
-        return 1
+    for callback, hook in itertools.product(callbacks, hooks):
+        # A LambdaCallback has its hooks as attributes of the instance.
+        if getattr(getattr(callback, hook), "__func__", None) is not getattr(keras.callbacks.Callback, hook):
+            return 1
     if platforms.visible_gpus():
         return _STEPS_PER_EXECUTION_ON_GPU
     flop_of_word = 6 * model.count_params() + (0 if teacher is None else 2 * teacher.count_params())

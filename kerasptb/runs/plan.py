@@ -40,35 +40,24 @@ _NOT_INHERITED = ("vocabulary_size", "seed", "backend", "precision", "dtype", "n
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A training that may begin, or go on.
+    """A training that may begin, or go on."""
 
-    Attributes:
-        settings: the `RunSettings`: all that is recorded.
-        corpus: the `Corpus`.
-        model: the `LanguageModel`, with weights as at the beginning.
-        source: the `Run` whose weights it begins with, if it has been opened.
-        deadline: when its minutes end, in seconds of `time.monotonic`; `None` if it has none, or goes on.
-    """
-
-    settings: RunSettings
+    settings: RunSettings  # all that is recorded
     corpus: Corpus
-    model: LanguageModel
-    source: Run | None = None
-    deadline: float | None = None
+    model: LanguageModel  # with weights as at the beginning
+    source: Run | None = None  # whose weights it begins with, if it has been opened
+    deadline: float | None = None  # when its minutes end, in seconds of `time.monotonic`; None if it goes on
 
 
 def open_run(request, out, resume, begin, callbacks):
-    """Returns the `Run` of a training, begun or resumed, and its `Plan`; no folder is made for what cannot be trained.
-
-    The first of several processes plans, and the others open what it has written.
-    """
+    """Returns the `Run` of a training, begun or resumed, and its `Plan`; what cannot be trained gets no folder."""
     opened, workers = [], peers.count()
 
     def by_first():
         opened.extend(_resumed(request, out, workers) if resume else _begun(request, out, workers, begin, callbacks))
         return str(opened[0].folder)
 
-    folder = peers.by_first(by_first)
+    folder = peers.by_first(by_first)  # which plans, and the others open what it has written
     return opened if workers == 1 else _resumed(Request(request.data), folder, workers)
 
 

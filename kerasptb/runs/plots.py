@@ -5,12 +5,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 
 def plot_curves(history, path):
-    """Draws the perplexities and the learning rate of each epoch into a PNG file.
-
-    Args:
-        history: list of dicts with "epoch", "perplexity", "val_perplexity" and "learning_rate", as `Run.history`.
-        path: the file; its suffix does not matter.
-    """
+    """Draws the perplexities and the learning rate of each epoch of a `Run.history` into a PNG file."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     perplexity, rate = figure.subplots(2, sharex=True, height_ratios=[3, 1])

@@ -1,6 +1,7 @@
 """The progress of a training on a terminal: one line an epoch, which fits the terminal."""
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -9,6 +10,7 @@ from kerasptb.trainers.step_bar import StepBar
 
 _BAR_WIDTH = 10
 _SECONDS = 0.1  # between two updates
+_COLOUR = re.compile(r"\x1b\[\d+m")
 _FIGURES = {
     "perplexity": "perplexity {:.2f}",
     "val_perplexity": "valid {:.2f}",
@@ -18,11 +20,7 @@ _FIGURES = {
 
 
 class ProgressBar(StepBar):
-    """Shows a bar that stays on its line, and leaves the epoch's results there.
-
-    The environment variable `NO_COLOR`, if it is not empty, turns colours off (https://no-color.org). Where the output
-    is no terminal, or with `verbose=2`, only the results are written.
-    """
+    """Shows a bar that stays on its line, if on a terminal and not with `verbose=2`, and leaves the epoch's results."""
 
     def __init__(self):
         super().__init__()
@@ -68,6 +66,7 @@ class ProgressBar(StepBar):
             return f"step {done}"
         full = _BAR_WIDTH * done // self.target
         bar = "━" * full, "━" * (_BAR_WIDTH - full)
+        # https://no-color.org
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             bar = bar[0], "─" * len(bar[1])
         else:
@@ -83,7 +82,7 @@ class ProgressBar(StepBar):
         line = f"Epoch {self._epoch:{len(str(self.epochs))}}/{self.epochs}"
         width = len(line)
         for part in filter(None, parts):
-            visible = _visible(part) + 2
+            visible = len(_COLOUR.sub("", part)) + 2
             if width + visible > most:
                 break
             line, width = f"{line}  {part}", width + visible
@@ -95,12 +94,6 @@ class ProgressBar(StepBar):
 
 def _is_terminal():
     return sys.stdout is not None and (sys.stdout.isatty() or "ipykernel" in sys.modules)
-
-
-def _visible(text):
-    for code in ("\x1b[32m", "\x1b[37m", "\x1b[0m"):
-        text = text.replace(code, "")
-    return len(text)
 
 
 def _duration(seconds):

@@ -18,13 +18,6 @@ def save_quantized(model, path):
 
     A row is a token of the embeddings, or an input of a layer. Its scale is the largest magnitude in it, by 127, as in
     symmetric post-training quantization (Jacob et al., 2018).
-
-    Args:
-        model: a Keras model.
-        path: the file, whose name ends in `.npz`.
-
-    Raises:
-        OSError: if there is no room for it.
     """
     arrays = {}
     for weight in model.weights:
@@ -39,15 +32,7 @@ def save_quantized(model, path):
 
 
 def load_quantized(model, path):
-    """Reads a model's weights that `save_quantized` wrote.
-
-    Args:
-        model: a Keras model of the same layers.
-        path: the file.
-
-    Raises:
-        RunError: if the file is damaged, or of another model; then the model's weights are as before.
-    """
+    """Reads weights that `save_quantized` wrote of the same layers; after a `RunError` the model's are as before."""
     values = []
     with damage(path, _REMEDY), zipfile.ZipFile(path) as archive:
         for weight in model.weights:

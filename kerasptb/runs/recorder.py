@@ -16,14 +16,7 @@ from kerasptb.utils.files import atomic_write
 class Recorder(Checkpoint):
     """The checkpoints of a run and, after each epoch, its weights, history and curves; the first process writes them.
 
-    Args:
-        run: the `kerasptb.Run` of the training.
-        minutes: as in `Checkpoint`.
-        held: the `HeldFolder` that the first process has of the run; `None` in the others.
-
-    Raises:
-        RunError: if the run cannot be resumed. While it trains, if its folder is no longer where it was: if it was
-            renamed, after a checkpoint there.
+    That one has a `HeldFolder` of the run. If the folder is renamed, it ends the training after a checkpoint there.
     """
 
     _results = ("perplexity", "val_perplexity", "learning_rate", "words_per_second")
@@ -94,7 +87,7 @@ class Recorder(Checkpoint):
 
     def _write_curves(self):
         def write():
-            files.write_history(self.run.folder / files.HISTORY, self.history)
+            files.write_rows(self.run.folder / files.HISTORY, self.history)
             with atomic_write(self.run.folder / files.CURVES) as temporary:
                 plot_curves(self.history, temporary)
 

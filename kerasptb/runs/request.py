@@ -13,23 +13,14 @@ from kerasptb.data.text_format import USUAL, TextFormat
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a training is asked for: what is named, in canonical form.
+    """What a training is asked for: what is named, in canonical form."""
 
-    Attributes:
-        data: the text, as `load_corpus` takes it; `None` for "auto", or for that of the run that is resumed.
-        format: how it is read.
-        model: arguments of `LanguageModel`.
-        batches: those of `BatchArguments`.
-        training: those of `TrainingArguments`.
-        recipe: settings of the recipe's training.
-    """
-
-    data: Corpus | TextSource | None = None
-    format: TextFormat = USUAL
-    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    batches: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Corpus | TextSource | None = None  # None for "auto", or for the text of the run that is resumed
+    format: TextFormat = USUAL  # how it is read
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # arguments of `LanguageModel`
+    batches: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # those of `BatchArguments`
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # those of `TrainingArguments`
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # settings of the recipe's training
 
     @property
     def named(self) -> frozenset[str]:

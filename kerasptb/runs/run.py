@@ -9,8 +9,9 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import kerasptb
 from kerasptb.arguments import with_changes
 from kerasptb.data import UNK, Corpus, Tokenizer, load_corpus, load_tokenizer
 from kerasptb.data.sources import TextSource, is_there
@@ -19,11 +20,6 @@ from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.files import ADAPTATION, HISTORY, METRICS, QUANTIZED, VOCABULARIES, lock_run, remove
 from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import make_folder, write_json
-
-if TYPE_CHECKING:
-    from kerasptb.evaluation import Evaluation, KeyboardEvaluation, SentenceScore
-    from kerasptb.models import LanguageModel
-    from kerasptb.reading import Suggestion
 
 Split = Literal["train", "valid", "test", "all"]
 ENGLISH = "english"
@@ -137,7 +133,7 @@ class Run:
 
     def load_model(
         self, batch_size: int | None = None, weights: Literal["best", "last"] = "best", **overrides: Any
-    ) -> LanguageModel:
+    ) -> kerasptb.LanguageModel:
         """Returns the trained model, compiled for evaluation.
 
         Args:
@@ -151,8 +147,7 @@ class Run:
         Raises:
             RunError: if the run does not have these weights, for example before the end of its first epoch.
         """
-        from kerasptb.models import LanguageModel  # noqa: PLC0415  (the folder can be read without TensorFlow)
-        from kerasptb.runs.weights import load_weights  # noqa: PLC0415
+        from kerasptb.runs.weights import load_weights  # noqa: PLC0415  (the folder can be read without Keras)
 
         if weights not in ("best", "last"):
             raise ValueError(f'`weights` must be "best" or "last". Received: weights={weights!r}')
@@ -163,32 +158,23 @@ class Run:
             raise RunError(
                 f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
             )
-        changes = {**self.overrides, **overrides}
-        if batch_size is not None:
-            changes["batch_size"] = batch_size
-        model = LanguageModel(**with_changes(self.settings.model.as_dict(), changes), tokenizer=self.text_format)
+        changes = {**self.overrides, **overrides, **({} if batch_size is None else {"batch_size": batch_size})}
+        arguments = with_changes(self.settings.model.as_dict(), changes)
+        model = kerasptb.LanguageModel(**arguments, tokenizer=self.text_format)
         load_weights(model, path)
         model.compile()
         return model
 
     def using(self, **overrides: Any) -> Run:
-        """Returns the run with arguments of `LanguageModel` in place of its own for what is asked of its model.
-
-        Args:
-            **overrides: such as `backend="keras"`.
-        """
+        """Returns the run with arguments of `LanguageModel`, such as `backend="keras"`, in place of its model's own."""
         return dataclasses.replace(self, overrides={**self.overrides, **overrides})
 
     @functools.cached_property
-    def model(self) -> LanguageModel:
-        """The model with the best weights, loaded when it is first asked for: what the methods below use.
-
-        Raises:
-            RunError: if the run has no weights yet, as these methods do.
-        """
+    def model(self) -> kerasptb.LanguageModel:
+        """The model of `load_model`, loaded when it is first asked for: what the methods below use."""
         return self.load_model()
 
-    def suggest(self, text: str, k: int | None = None, **settings: Any) -> list[Suggestion]:
+    def suggest(self, text: str, k: int | None = None, **settings: Any) -> list[kerasptb.reading.Suggestion]:
         """Returns the most probable next words after a text.
 
         Args:
@@ -199,10 +185,8 @@ class Run:
         Returns:
             List of `reading.Suggestion`.
         """
-        from kerasptb.reading import suggest  # noqa: PLC0415
-
         k = min(5, len(set(self.vocabulary.tokens) - {UNK})) if k is None else k
-        return suggest(self.model, text, k, **settings)
+        return kerasptb.suggest(self.model, text, k, **settings)
 
     def generate(self, prompt: str = "", num_words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.
@@ -212,23 +196,12 @@ class Run:
             num_words: number of words after that.
             **settings: further arguments of `reading.generate_text`, such as `temperature=0.8`.
         """
-        from kerasptb.reading import generate_text  # noqa: PLC0415
+        return kerasptb.reading.generate_text(self.model, prompt, num_words, **settings)
 
-        return generate_text(self.model, prompt, num_words, **settings)
-
-    def score(self, sentences: str | Iterable[str]) -> list[SentenceScore]:
-        """Returns what the model says of sentences, see `evaluation.score_sentences`.
-
-        Args:
-            sentences: texts without line ends, or one.
-
-        Returns:
-            List of `evaluation.SentenceScore`.
-        """
-        from kerasptb.evaluation import score_sentences  # noqa: PLC0415
-
+    def score(self, sentences: str | Iterable[str]) -> list[kerasptb.evaluation.SentenceScore]:
+        """Returns what the model says of sentences, or of one, as `evaluation.score_sentences`."""
         sentences = [sentences] if isinstance(sentences, str) else sentences
-        return list(score_sentences(self.model, sentences))
+        return list(kerasptb.evaluation.score_sentences(self.model, sentences))
 
     def evaluate(
         self,
@@ -252,19 +225,17 @@ class Run:
         Returns:
             A `TextEvaluation`.
         """
-        from kerasptb.evaluation import (  # noqa: PLC0415
-            evaluate_run_continuous_cache,
-            evaluate_run_dynamic,
-            evaluate_split,
-        )
-
-        ways = {"dynamic": evaluate_run_dynamic, "continuous cache": evaluate_run_continuous_cache}
+        evaluation = kerasptb.evaluation
+        ways = {
+            "dynamic": evaluation.evaluate_run_dynamic,
+            "continuous cache": evaluation.evaluate_run_continuous_cache,
+        }
         if adapt not in (None, *ways):
             raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
         corpus = self.load_corpus(data)
         ids, counts = corpus.split(split), corpus.count(split)
         if adapt is None:
-            found = evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
+            found = evaluation.evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
         else:
             found = ways[adapt](self.adaptation_path, self.model, ids, self._own_corpus(corpus), num_steps, report)
         return TextEvaluation(
@@ -284,35 +255,29 @@ class Run:
         learn: bool = False,
         continuous_cache: bool = False,
         report: Callable[[str], Any] = print,
-    ) -> KeyboardEvaluation:
+    ) -> kerasptb.evaluation.KeyboardEvaluation:
         """Types a text with the model's suggestions, see `evaluation.evaluate_keyboard`.
 
         Args:
-            data: what `load_corpus` takes; `None` for the text that the run was trained on.
+            data: as for `evaluate`, like `split` and `report`.
             split: which part of it.
             text: a text as a person wrote it, in place of both.
             keys: number of words shown at a time.
             learn: whether the suggestions learn from the words typed before.
             continuous_cache: whether words become more probable that came before in a state like the present one.
-            report: called with a line of text before the settings of the cache are tuned.
+            report: called before the settings of the cache are tuned.
 
         Returns:
             A `KeyboardEvaluation`.
         """
-        from kerasptb.evaluation import (  # noqa: PLC0415
-            cache_settings,
-            check_cached,
-            evaluate_keyboard,
-            evaluate_keyboard_on_text,
-        )
-
+        evaluation = kerasptb.evaluation
         if text is not None:
-            return evaluate_keyboard_on_text(self.model, text, keys, learn)
+            return evaluation.evaluate_keyboard_on_text(self.model, text, keys, learn)
         corpus, cache = self.load_corpus(data), None
         if continuous_cache:
-            check_cached(self.vocabulary)
-            cache = cache_settings(self.adaptation_path, self.model, self._own_corpus(corpus), report)
-        return evaluate_keyboard(self.model, corpus.split(split), keys, cache, learn)
+            evaluation.check_cached(self.vocabulary)
+            cache = evaluation.cache_settings(self.adaptation_path, self.model, self._own_corpus(corpus), report)
+        return evaluation.evaluate_keyboard(self.model, corpus.split(split), keys, cache, learn)
 
     def _own_corpus(self, corpus):
         """Returns the text that the run was trained on: a corpus as it is, if it is that."""
@@ -321,29 +286,17 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class TextEvaluation:
-    """How good a model is on a text.
+    """How good a model is on a text."""
 
-    Attributes:
-        perplexity: of a token.
-        word_perplexity: of a word, however it was cut into tokens.
-        bits_per_byte: of the text.
-        unknown_share: the share of its words that are `<unk>`, in [0, 1].
-        evaluation: the `evaluation.Evaluation`: how it was read.
-    """
-
-    perplexity: float
-    word_perplexity: float
+    perplexity: float  # of a token
+    word_perplexity: float  # of a word, however it was cut into tokens
     bits_per_byte: float
-    unknown_share: float
-    evaluation: Evaluation
+    unknown_share: float  # the share of the words that are `<unk>`, in [0, 1]
+    evaluation: kerasptb.evaluation.Evaluation  # how it was read
 
 
 def load_resumed(out: str | os.PathLike[str] | None) -> Run:
-    """Returns the `Run` that a training is to go on with.
-
-    Raises:
-        RunError: if no folder is named, or it is not a run.
-    """
+    """Returns the `Run` that a training is to go on with; raises a `RunError` if no folder is named, or it is none."""
     if out is None:
         raise RunError("Resuming needs the run's folder: name it with --out.")
     if (Path(out) / QUANTIZED).exists():
@@ -357,9 +310,6 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     Args:
         folder: the folder that a training wrote; or "english", for the model of English in this package, unless a run
             is in a folder of that name.
-
-    Returns:
-        A `Run`.
 
     Raises:
         RunError: if the folder is not a run.
@@ -406,9 +356,6 @@ def create_run(
         settings: the `RunSettings`.
         vocabulary: the `Tokenizer`.
         made: whether the folder was made for the run, and goes if it fails; `None` for what its absence says.
-
-    Returns:
-        A `Run`.
 
     Raises:
         RunError: if the folder is not empty.

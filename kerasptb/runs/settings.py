@@ -63,11 +63,7 @@ class RunSettings:
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
-        """Returns the settings that a config.json holds.
-
-        Raises:
-            ValueError: for an unknown key, one that is missing, or a value that its field does not take.
-        """
+        """Returns the settings that a config.json holds; raises ValueError if one is unknown, wrong or missing."""
         config = _with_known_parts(config)
         return cls(
             ModelArguments.from_config(config.get("model", {}), "model"),
@@ -96,12 +92,7 @@ class RunSettings:
         return lines
 
     def check_asked(self, request: Request, tokenizer: Tokenizer) -> None:
-        """Raises ValueError if what is asked of a resumed training contradicts these settings.
-
-        Args:
-            request: what is asked for.
-            tokenizer: that of the run.
-        """
+        """Raises ValueError if what is asked of a resumed training contradicts these settings, or its tokenizer."""
         for part, arguments in PARTS.items():
             recorded, fields = getattr(self, part), arguments.fields()
             for name, value in getattr(request, part).items():

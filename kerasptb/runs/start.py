@@ -38,21 +38,13 @@ def recorded_run(folder):
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a new training begins with, and what follows from it.
+    """What a new training begins with, and what follows from it."""
 
-    Attributes:
-        source: the `Run` whose weights to begin with, or `None`.
-        name: how that is recorded.
-        preset: the recipe that is named, or that of the source; `None` for what suits the text.
-        format: how the text is read.
-        reasons: dict of why what was chosen is what it is, by the names of settings.
-    """
-
-    source: Run | None
-    name: str | None
-    preset: str | None
-    format: TextFormat
-    reasons: dict[str, str]
+    source: Run | None  # whose weights to begin with
+    name: str | None  # how that is recorded
+    preset: str | None  # the recipe that is named, or that of the source; None for what suits the text
+    format: TextFormat  # how the text is read
+    reasons: dict[str, str]  # why what was chosen is what it is, by the names of settings
 
 
 def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
@@ -82,8 +74,9 @@ def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
 
 def _english_for(raw):
     """Returns the model of English in the package, if a training on a text should begin with it; else `None`."""
-    if raw.train.size >= MOST_BYTES or not is_in_the_package(ENGLISH):
+    text = raw.files["train"]
+    if text.size >= MOST_BYTES or not is_in_the_package(ENGLISH):
         return None
-    english, words = load_run(ENGLISH), next(raw.train.text(), "")[:_GLANCE].split()
+    english, words = load_run(ENGLISH), next(text.text(), "")[:_GLANCE].split()
     is_like_it = len(english.vocabulary.encode(" ".join(words))) <= _MOST_TOKENS_A_WORD * len(words)
     return english if is_like_it else None

@@ -24,10 +24,7 @@ def open_teacher(folder):
 
 
 def with_teacher(training, vocabulary, workers=1):
-    """Returns the settings of a training with the digest of its teacher's weights, if it can teach.
-
-    One that a resumed training has recorded must be the same.
-    """
+    """Returns the settings of a training with the digest of its teacher's weights, which stays what is recorded."""
     if training.teacher is None:
         return training
     if workers > 1 or (backend := keras.backend.backend()) != "tensorflow":

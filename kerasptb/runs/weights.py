@@ -20,15 +20,7 @@ _REMEDY = '--resume writes it anew; in a script load_model(weights="last") or ("
 
 
 def save_weights(model, *paths):
-    """Writes a model's weights, with their digest in the same file, to each of the paths; the files are replaced whole.
-
-    Args:
-        model: a Keras model.
-        *paths: the files.
-
-    Raises:
-        OSError: if there is no room for them.
-    """
+    """Writes a model's weights, with their digest in the same file, to each path; the files are replaced whole."""
     # In memory: HDF5 kills the process if the disk is full.
     content = io.BytesIO()
     store = H5IOStore(content, mode="w")
@@ -42,15 +34,7 @@ def save_weights(model, *paths):
 
 
 def load_weights(model, path):
-    """Reads a model's weights.
-
-    Args:
-        model: a Keras model.
-        path: the file, of `save_weights`, or of `save_quantized` if its name ends in `.npz`.
-
-    Raises:
-        RunError: if the file is damaged, or holds values that are not finite.
-    """
+    """Reads a model's weights, of `save_weights`, or of `save_quantized` if the file's name ends in `.npz`."""
     if path.suffix == ".npz":
         load_quantized(model, path)
         return
@@ -71,11 +55,7 @@ def is_whole(path):
 
 
 def mend_weights(path, copy):
-    """Writes a file of weights that is damaged or gone anew from its copy, or the copy from it, with a line in the log.
-
-    Raises:
-        RunError: if neither is whole.
-    """
+    """Writes a file of weights that is damaged or gone anew from its copy, or the copy from it, and logs it."""
     for file, other in ((path, copy), (copy, path)):
         if is_whole(file):
             continue

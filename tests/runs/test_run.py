@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.runs import RunError, load_run, lock_run, remove, write_history
+from kerasptb.runs import RunError, load_run, lock_run, remove, write_rows
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
 MODEL = {"vocabulary_size": 2, "embedding_size": 3, "units": [3], "batch_size": 2, "num_steps": 2}
@@ -32,7 +32,7 @@ def test_a_run_comes_back_from_its_folder(tmp_path, create):
 def test_history_keeps_every_bit(tmp_path, create):
     run = create(tmp_path)
     rows = [{"epoch": 1, "perplexity": float(np.float32(1 / 3))}, {"epoch": 2, "perplexity": 1e-17}]
-    write_history(tmp_path / "history.csv", rows)
+    write_rows(tmp_path / "history.csv", rows)
     assert run.history == rows
 
 
@@ -204,7 +204,7 @@ def test_there_are_two_weights(tmp_path, create):
 def test_epochs_may_have_values_of_their_own(tmp_path, create):
     history = [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0, "extra": 7.0}, {"epoch": 3, "loss": 1.5}]
     run = create(tmp_path / "run")
-    write_history(run.folder / "history.csv", history)
+    write_rows(run.folder / "history.csv", history)
     assert run.history == history
 
 
