@@ -234,8 +234,7 @@ def _find_all(reader, ids, parts, keys, cache, learn):
     is_unnamed = any(not word.is_named for part in parts for word in part if word)
     exclude = (UNK[0],) if is_unnamed and not reader.tokenizer.unnamed else ()
     writer = Writer(reader.tokenizer, (*Writer(reader.tokenizer).exclude, *exclude))
-    words = list(_searched(writer, parts, learn))
-    searches = _searches(reader, writer, ids, words, keys, cache, learn)
+    searches = _searches(reader, writer, ids, _searched(writer, parts, learn), keys, cache, learn)
     return dict(run_searches(searches, reader.after, max(_SCORES // len(reader.tokenizer), 1)))
 
 
@@ -271,22 +270,25 @@ def _forms(word):
 
 def _searches(reader, writer, ids, words, keys, cache, learn):
     """Yields the `id` of each word, and a search which returns its `Shown`."""
-    places = np.array([word.context for word, _, _ in words], int)
     following = np.append(ids[1:], 0)
     mixture = None if cache is None else _Mixture(reader, cache)
+    word_at = next(words, None)
     for start, hidden, states in read_blocks(reader, ids, with_states=not writer.pieces.are_words):
         of_block = following[start : start + len(hidden)]
         of_pieces = not (learn or writer.pieces.are_words)
         least = _Least(reader, writer, of_block, hidden) if of_pieces else _LeastOfWords(writer, of_block)
         for first in range(0, len(hidden), _ROWS):
             some = slice(first, first + _ROWS)
-            begin, end = np.searchsorted(places, [start + first + 1, start + min(first + _ROWS, len(hidden)) + 1])
-            rows = places[begin:end] - start - 1
+            here, end = [], start + min(first + _ROWS, len(hidden))
+            while word_at is not None and word_at[0].context <= end:
+                here.append(word_at)
+                word_at = next(words, None)
+            rows = np.array([word.context for word, _, _ in here], int) - start - 1
             if mixture is None:
                 contexts = reader.contexts(hidden[rows], states[rows])
             else:
                 contexts = mixture.contexts(hidden[some], of_block[some], rows - first)
-            for (word, letters, memory), row, context in zip(words[begin:end], rows, contexts, strict=True):
+            for (word, letters, memory), row, context in zip(here, rows, contexts, strict=True):
                 at_least = least.of(row, word, start, context)
                 yield id(word), _find(writer, word, keys, context, letters, memory, at_least)
 
