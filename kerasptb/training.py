@@ -236,11 +236,10 @@ def _fit(run, plan, recorder, callbacks, verbose, report):
     of_recipe = compile_model(model, settings, len(batches), callbacks, recorder.batch)
     _explain(run, plan, report)
     epochs, patience = settings.training.epochs, settings.training.early_stopping
-    if patience is not None and recorder.history:
-        values = [row["val_perplexity"] for row in recorder.history]
-        if has_stalled(values, patience):
-            epochs = recorder.epoch  # it was ended already
-            report(f"The last {patience} epochs were not the best, so the training has ended.")
+    values = [row["val_perplexity"] for row in recorder.history]
+    if patience is not None and values and has_stalled(values, patience):
+        epochs = recorder.epoch  # it was ended already
+        report(f"The last {patience} epochs were not the best, so the training has ended.")
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(run.folder / files.LOGS, write_graph=False)]
@@ -265,7 +264,7 @@ def _fit(run, plan, recorder, callbacks, verbose, report):
 
 def _explain(run, plan, report):
     """Says and writes what is going to run, and why nothing faster does."""
-    corpus, model = plan.corpus, plan.model
+    corpus, model, training = plan.corpus, plan.model, run.settings.training
     explanation = explain(model)
 
     def write():
@@ -273,18 +272,18 @@ def _explain(run, plan, report):
             temporary.write_text(f"{explanation}\n")
 
     peers.by_first(write)
-    sizes = ", ".join(f"{name} {len(corpus.split(name)):,}" for name in ("train", "valid", "test"))
-    report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: {sizes}; vocabulary {len(corpus.vocabulary):,})")
     counts = {name: corpus.count(name) for name in ("train", "valid", "test")}
+    sizes = ", ".join(f"{name} {count.tokens:,}" for name, count in counts.items())
+    report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: {sizes}; vocabulary {len(corpus.vocabulary):,})")
     if joined := sum(count.joined for count in counts.values()):
         report(f"The text is wrapped: {joined:,} lines were joined to the one before. --keep-lines leaves them.")
     shares = {name: count.unknown_share for name, count in counts.items()}
     if any(shares.values()):
         report(f"Unknown words: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}")
-    report(f"Model: {model.count_params():,} parameters, preset {run.settings.training.preset}, seed {model.seed}")
+    report(f"Model: {model.count_params():,} parameters, preset {training.preset}, seed {model.seed}")
     for choice in run.settings.choices:
         report(f"Chosen: {choice}")
-    if (training := run.settings.training).teacher is not None:
+    if training.teacher is not None:
         report(f"Teacher: {training.teacher}, weight {training.teacher_weight:g}")
     if (workers := peers.count()) > 1:
         report(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")

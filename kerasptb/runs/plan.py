@@ -239,12 +239,8 @@ def record_resumption(run, corpus, epochs, done, report):
 def report_differences(run, report):
     """Says what has changed since the run began, and with it the last bits of what is computed."""
     now = _versions()
-    changes = [
-        f"{name} {value} (now {now.get(name, 'none')})"
-        for name, value in run.settings.versions.items()
-        if now.get(name) != value
-    ]
-    if changes:
+    other = {name: value for name, value in run.settings.versions.items() if now.get(name) != value}
+    if changes := [f"{name} {value} (now {now.get(name, 'none')})" for name, value in other.items()]:
         report(f"The run began with {'; '.join(changes)}. Its last bits may be others than without an interruption.")
 
 
