@@ -13,6 +13,8 @@ With masks, at a row of the batch and a step t, in this order:
 S. Hochreiter, J. Schmidhuber: Long Short-Term Memory, 1997; with the forget gate of F. Gers, 2000.
 """
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -194,24 +196,12 @@ def _product(a, matrix, mask):
 
 def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
     """Runs the loop of `keras.layers.LSTM`."""
-    try:
-        if masks:
-            raise NotImplementedError
-        h_T, h_seq, (_, c_T) = lstm_loop(
-            x,
-            h0,
-            c0,
-            None,
-            kernel=kernel,
-            recurrent_kernel=recurrent_kernel,
-            bias=bias,
-            activation=keras.activations.tanh,
-            recurrent_activation=keras.activations.sigmoid,
-            return_sequences=True,
-        )
-        return h_seq, h_T, c_T
-    except NotImplementedError:  # Keras raises this where cuDNN cannot be used
-        pass
+    if not masks:
+        activations = {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
+        weights = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
+        with contextlib.suppress(NotImplementedError):  # Keras raises this where cuDNN cannot be used
+            h_T, h_seq, (_, c_T) = lstm_loop(x, h0, c0, None, **weights, **activations, return_sequences=True)
+            return h_seq, h_T, c_T
 
     constant = {name: masks.pop(name) for name in ("recurrent_mask", "input_mask") if name in masks}
     by_step = list(masks)
@@ -232,15 +222,22 @@ def _keras(x, h0, c0, kernel, recurrent_kernel, bias, **masks):
 def check_masks(masks, shape, units, resets_of_rows=False):
     """Raises a ValueError for masks, by names, that do not fit x, (B, T, D). With `resets_of_rows` they may be [B]."""
     B, T, D = shape
-    expected = {"mask": [("[B, T]", (B, T))], "resets": [("[B, T]", (B, T))]}
-    expected["resets"] += [("[B]", (B,))] * resets_of_rows
-    expected["recurrent_mask"] = [("[B, H]", (B, units)), ("[4, B, H]", (4, B, units))]
-    expected["input_mask"] = [("[B, D]", (B, D)), ("[4, B, D]", (4, B, D))]
+    expected = {
+        "mask": {"[B, T]": (B, T)},
+        "resets": {"[B, T]": (B, T), **({"[B]": (B,)} if resets_of_rows else {})},
+        "recurrent_mask": {"[B, H]": (B, units), "[4, B, H]": (4, B, units)},
+        "input_mask": {"[B, D]": (B, D), "[4, B, D]": (4, B, D)},
+    }
     for name, value in masks.items():
-        found = tuple(value.shape)
-        if not any(_fits(found, wanted) for _, wanted in expected[name]):
-            wanted = " or ".join(f"{letters}, here {shape}" for letters, shape in expected[name])
-            raise ValueError(f"`{name}` must be {wanted}. Received: {name} of shape {found}")
+        _check_shape(name, value, expected[name])
+
+
+def _check_shape(name, tensor, expected):
+    """Raises a ValueError unless a tensor has one of the shapes, which are by their letters."""
+    found = tuple(tensor.shape)
+    if not any(_fits(found, shape) for shape in expected.values()):
+        wanted = " or ".join(f"{letters}, here {shape}" for letters, shape in expected.items())
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name} of shape {found}")
 
 
 def _fits(found, wanted):
@@ -259,16 +256,10 @@ def _check_shapes(tensors):
         )
     B, _, D = x.shape
     H = recurrent_kernel.shape[0]
-    expected = {
-        "h0": ("[B, H]", (B, H)),
-        "c0": ("[B, H]", (B, H)),
-        "kernel": ("[D, 4H]", (D, 4 * H)),
-        "bias": ("[4H]", (4 * H,)),
-    }
-    for name, (letters, shape) in expected.items():
-        found = tuple(tensors[name].shape)
-        if not _fits(found, shape):
-            raise ValueError(f"`{name}` must be {letters}, here {shape}. Received: {name} of shape {found}")
+    state = {"[B, H]": (B, H)}
+    expected = {"h0": state, "c0": state, "kernel": {"[D, 4H]": (D, 4 * H)}, "bias": {"[4H]": (4 * H,)}}
+    for name, shapes in expected.items():
+        _check_shape(name, tensors[name], shapes)
     dtypes = {name: keras.backend.standardize_dtype(tensor.dtype) for name, tensor in tensors.items()}
     if len(set(dtypes.values())) > 1:
         raise ValueError(f"All tensors must have one dtype. Received: {dtypes}")

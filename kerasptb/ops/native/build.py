@@ -116,12 +116,10 @@ def find_library():
     folder = library_dir()
     last = None
     while (record := _read_json(folder / "build.json")) is not None:
-        path = folder / str(record.get("file"))
-        with contextlib.suppress(OSError):
-            if hashlib.sha256(path.read_bytes()).hexdigest() == record.get("sha256"):
-                return path
+        if (path := _sound(folder, record)) is not None:
+            return path
         if record == last:
-            raise NativeBuildError(f"The library in the cache is damaged: {path}.")
+            raise NativeBuildError(f"The library in the cache is damaged: {folder / str(record.get('file'))}.")
         last = record  # another process may have installed a new library meanwhile
     if (path := _prebuilt()) is not None:
         return path
@@ -138,9 +136,14 @@ def _prebuilt():
     libc, version = platform.libc_ver()
     if libc != "glibc" or _numbers(version) < _numbers(record["glibc"]):
         return None
-    path = PREBUILT / record["file"]
+    return _sound(PREBUILT, record)
+
+
+def _sound(folder, record):
+    """Returns the path of the library that a folder's record names, or None if it is not what was built."""
+    path = folder / str(record.get("file"))
     with contextlib.suppress(OSError):
-        if hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() == record.get("sha256"):
             return path
     return None
 

@@ -90,14 +90,14 @@ def run(command, verbose=False):
 
 
 @functools.cache
-def _version_of(command, _identity):
-    return (run([*command, "--version"]).splitlines() or ["a compiler that does not tell its version"])[0]
+def _version_lines(command, _identity):
+    return run([*command, "--version"]).strip().splitlines() or ["a compiler that does not tell its version"]
 
 
 def compiler_version(compiler):
     """Returns what identifies a compiler's command, a list: the version that it reports, and its flags."""
     path = Path(shutil.which(compiler[0]))
-    version = _version_of(tuple(compiler), path.stat().st_mtime_ns)
+    version = _version_lines(tuple(compiler), path.stat().st_mtime_ns)[0]
     flags = [word for word in compiler if word.startswith("-")]
     return f"{version}, {shlex.join(flags)}" if flags else version
 
@@ -107,11 +107,6 @@ def nvcc_version(path):
     if path is None:
         return None
     try:
-        return _nvcc_build(path, Path(path).stat().st_mtime_ns)
+        return _version_lines((path,), Path(path).stat().st_mtime_ns)[-1]
     except NativeBuildError as error:
         return str(error).splitlines()[0]
-
-
-@functools.cache
-def _nvcc_build(path, _identity):
-    return (run([path, "--version"]).strip().splitlines() or [""])[-1]

@@ -69,11 +69,11 @@ def load() -> None:
             raise
 
 
-def function(name: str, *types: Any) -> Any:
-    """Returns a function of the library that takes values of these types of ctypes. Loads the library."""
+def function(name: str, *types: Any, returns: Any = ctypes.c_int) -> Any:
+    """Returns a function of the library that takes and returns values of these types of ctypes. Loads the library."""
     load()
     found = getattr(_library, name)
-    found.argtypes = types
+    found.argtypes, found.restype = types, returns
     return found
 
 
@@ -88,8 +88,7 @@ def status() -> Status:
 
 def cpu_level() -> str:
     """Returns the instruction set that the kernels use, one of `CPU_LEVELS`. Loads the library."""
-    load()
-    return _library.kerasptb_cpu_level().decode()
+    return function("kerasptb_cpu_level", returns=ctypes.c_char_p)().decode()
 
 
 def levels_left_out():
@@ -100,14 +99,13 @@ def levels_left_out():
 
 def thread_count() -> int:
     """Returns the number of threads that the kernels use. Loads the library."""
-    load()
-    return _library.kerasptb_thread_count()
+    return function("kerasptb_thread_count")()
 
 
 def few_words_limit(features, vocabulary_size, precision="float32"):
     """Returns up to how many words the linear cross-entropy takes its float32 kernel for few. Loads the library."""
-    load()
-    return _library.kerasptb_few_words_limit(precision.encode(), features, vocabulary_size)
+    limit = function("kerasptb_few_words_limit", ctypes.c_char_p, *[ctypes.c_int64] * 2, returns=ctypes.c_int64)
+    return limit(precision.encode(), features, vocabulary_size)
 
 
 def why_not_cuda(device=0):
@@ -115,15 +113,15 @@ def why_not_cuda(device=0):
     load()
     if (problem := build.cuda_problem(_path)) is not None:
         return f"The native library has no CUDA code. {problem}"
-    reason = _library.kerasptb_why_not_cuda(device).decode()
+    reason = function("kerasptb_why_not_cuda", ctypes.c_int, returns=ctypes.c_char_p)(device).decode()
     return f"The CUDA kernels cannot run on GPU {device}: {reason}." if reason else None
 
 
 def cuda_max_units(precision="float32", device=0):
     """Returns the most units that the CUDA recurrence takes in float32 or bfloat16. Loads the library."""
-    load()
     # In bfloat16 the driver is asked, once; in a process that has not used the GPU, in a context of this call alone.
-    return _library.kerasptb_cuda_max_units(precision.encode(), device)
+    most = function("kerasptb_cuda_max_units", ctypes.c_char_p, ctypes.c_int, returns=ctypes.c_int64)
+    return most(precision.encode(), device)
 
 
 def _load():
@@ -154,12 +152,6 @@ def _load():
     library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
     library.kerasptb_handler.restype = ctypes.c_void_p
     library.kerasptb_set_processors(available_processors())
-    library.kerasptb_cpu_level.restype = ctypes.c_char_p
-    library.kerasptb_few_words_limit.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64]
-    library.kerasptb_few_words_limit.restype = ctypes.c_int64
-    library.kerasptb_why_not_cuda.restype = ctypes.c_char_p
-    library.kerasptb_cuda_max_units.argtypes = [ctypes.c_char_p, ctypes.c_int]
-    library.kerasptb_cuda_max_units.restype = ctypes.c_int64
     (_register_with_tensorflow if host == "tensorflow" else _register_with_jax)(library)
     return library, path
 
