@@ -132,12 +132,15 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             reason = describe_failure(error)
         record = Record.load(folder)
         record.seconds = max(record.seconds, time.time() - begun)
-        trial.status, trial.message = (COMPLETED, None) if reason is None else (FAILED, reason)
         if reason is None:
             # KerasTuner writes all of them into a file that holds no others.
             metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
             self.oracle.update_trial(trial.trial_id, metrics)
+            # Not before: a trial that is written as completed, and killed here, would have no score.
+            trial.status = COMPLETED
             _write_hparams(folder, trial, metrics)
+        else:
+            trial.status, trial.message = FAILED, reason
         record.attempts, record.ended, record.reason = 0, True, reason
         record.save(folder)
 
