@@ -1,11 +1,9 @@
 """The build, on a library of one small source: what it keeps, what it notices, what it says."""
 
-import concurrent.futures
 import ctypes
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -300,29 +298,3 @@ def test_flags_of_unmatched_quotes(monkeypatch):
     monkeypatch.setenv("KERASPTB_CXXFLAGS", "-O1 '-g")
     with pytest.raises(build.NativeBuildError, match="Received: KERASPTB_CXXFLAGS=-O1 '-g"):
         build.build()
-
-
-@pytest.mark.slow
-def test_kernels_share_no_symbols_across_levels(emulated_amx, compile_once, tmp_path, monkeypatch):
-    """Weak symbols have their level's name: of others the linker might keep the copy for AVX-512 for all levels."""
-    monkeypatch.undo()
-    compile_once()
-    # What is out of line in the library, with -O3, is with -O1 too. tests/ops/native/test_amx_emulated.py needs these
-    # files as well.
-    compiler = [*build.find_compiler(), *build.COMMON_FLAGS, *shlex.split(emulated_amx), "-O1"]
-
-    def shared_symbols(unit):
-        name, source, flags = unit
-        object_file = tmp_path / f"{name}.o"
-        build.run([*compiler, *flags, "-c", str(source), "-o", str(object_file)])
-        level = name.rsplit("-", 1)[-1]
-        names = subprocess.run(["nm", object_file], check=True, capture_output=True, text=True).stdout.splitlines()
-        weak = [line for line in names if line.split()[-2] in "WVu" and "personality" not in line]
-        return [line for line in weak if f"8kerasptb{len(level)}{level}" not in line]
-
-    # A symbol is shared in at least one unit above the baseline, whose own are on any processor what they should be.
-    levels = [unit for unit in build.translation_units() if any(f.startswith("-DKERASPTB_LEVEL") for f in unit[2])]
-    kernels = [unit for unit in levels if not unit[0].endswith("-baseline")]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip([unit[0] for unit in kernels], pool.map(shared_symbols, kernels), strict=True))
-    assert found == {name: [] for name in found}

@@ -186,14 +186,3 @@ def test_packages_of_cuda_are_found_beside_each_other(tmp_path, monkeypatch):
     (tmp_path / "nvidia" / "cu13").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert tmp_path / "nvidia" / "cu13" / "bin" in nvcc._folders_of_packages()
-
-
-@pytest.mark.slow
-def test_real_nvcc_compiles_the_kernels(tmp_path, monkeypatch):
-    monkeypatch.undo()
-    if (path := nvcc.find()) is None:
-        pytest.skip("no nvcc")
-    build.run(nvcc.command(path, build.SOURCES, tmp_path / "kernels.fatbin", build.find_compiler()))
-    content = (tmp_path / "kernels.fatbin").read_bytes()
-    for name in (b"kerasptb_lstm_recurrence_forward_float32_256", b"kerasptb_lstm_recurrence_backward_float32_256"):
-        assert name in content

@@ -67,6 +67,11 @@ def assert_in_registers(found, architectures):
         assert registers <= most, key
 
 
+def test_every_kernel_is_in_the_code(code):
+    content = (code[0] / "kernels.fatbin").read_bytes()
+    assert {kernel for kernel in KERNELS if kernel.encode() in content} == KERNELS
+
+
 def test_every_kernel_stays_in_registers(code):
     assert_in_registers(resources(code[1]), nvcc.ARCHITECTURES)
 
