@@ -42,21 +42,17 @@ class SearchArguments(Arguments):
         option=True,
         shown=f"{NOTEBOOK_PARAMETERS}, the notebook's number, or a larger preset's",
     )
-    steps_per_epoch: int | None = argument(
-        Whole(), _BATCHES["steps_per_epoch"].help, None, optional=True, option=True, metavar="N"
-    )
-    tokens: str | None = argument(Choice(get_args(Tokens)), "what the text is cut into", None, optional=True)
-    tokenizer: str | None = argument(Text(), "a tokenizer.json to cut it with", None, optional=True)
-    vocabulary_size: int | None = argument(Whole(), "the most tokens to keep", None, optional=True)
-    keep_lines: bool | None = argument(Flag(), "whether each of its lines is a paragraph", None, optional=True)
-    backend: str | None = argument(
-        _MODEL["backend"].kind, _MODEL["backend"].help, None, optional=True, option=True, shown="auto"
-    )
+    steps_per_epoch: int | None = argument(Whole(), _BATCHES["steps_per_epoch"].help, None, option=True, metavar="N")
+    tokens: str | None = argument(Choice(get_args(Tokens)), "what the text is cut into", None)
+    tokenizer: str | None = argument(Text(), "a tokenizer.json to cut it with", None)
+    vocabulary_size: int | None = argument(Whole(), "the most tokens to keep", None)
+    keep_lines: bool | None = argument(Flag(), "whether each of its lines is a paragraph", None)
+    backend: str | None = argument(_MODEL["backend"].kind, _MODEL["backend"].help, None, option=True, shown="auto")
     precision: str | None = argument(
-        _MODEL["precision"].kind, _MODEL["precision"].help, None, optional=True, option=True, shown="the recipe's"
+        _MODEL["precision"].kind, _MODEL["precision"].help, None, option=True, shown="the recipe's"
     )
     seed: int | None = argument(
-        Whole(0), "of the draws and of every training", None, optional=True, option=True, shown="drawn, and recorded"
+        Whole(0), "of the draws and of every training", None, option=True, shown="drawn, and recorded"
     )
     early_stopping: bool = argument(Flag(), "whether hopeless trials end early", True, fixed=False)
     max_failures: int = argument(

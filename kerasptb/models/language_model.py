@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, Unpack
 
@@ -200,9 +200,9 @@ class LanguageModel(Trainer):
             ValueError: if there is no such preset.
         """
         tokenizer = overrides.pop("tokenizer", None)
-        if tokenizer is not None:
-            given = tokenizer.tokenizer if isinstance(tokenizer, TextFormat) else tokenizer
-            overrides.setdefault("vocabulary_size", len(given or ()))
+        given = tokenizer.tokenizer if isinstance(tokenizer, TextFormat) else tokenizer
+        if given is not None:
+            overrides.setdefault("vocabulary_size", len(given))
         arguments = with_changes(presets.get_preset(preset).model_arguments(), overrides)
         return cls(**arguments, tokenizer=tokenizer)
 
@@ -340,7 +340,7 @@ class LanguageModel(Trainer):
         self.check_word_ids((tokens,))
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
         state = self.get_initial_state(tokens.shape[0]) if state is None else state
-        for start, end in _pieces(tokens.shape[1]):
+        for start, end in few_lengths(tokens.shape[1]):
             hidden, state = self.stateless_encode(tokens[:, start:end], state)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32"))), state
@@ -544,6 +544,20 @@ def build_language_model(
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
 
 
+def few_lengths(length: int) -> Iterator[tuple[int, int]]:
+    """Yields begin and end of the parts to read a text in: powers of two of at least 32, the largest first, and a rest.
+
+    TensorFlow and JAX compile the native operations for each shape. This way texts of any length need few.
+    """
+    start = 0
+    while length - start >= 32:
+        end = start + 2 ** ((length - start).bit_length() - 1)
+        yield start, end
+        start = end
+    if start < length:
+        yield start, length
+
+
 def _policy(dtype):
     try:
         return keras.dtype_policies.get(dtype)
@@ -561,14 +575,3 @@ class _ByThread(threading.local):
 
     def __reduce__(self):
         return type(self), ()
-
-
-def _pieces(length):
-    """Splits a length into powers of two of at least 32, the largest first, and a rest: few shapes are compiled."""
-    start = 0
-    while length - start >= 32:
-        end = start + 2 ** ((length - start).bit_length() - 1)
-        yield start, end
-        start = end
-    if start < length:
-        yield start, length

@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
+from kerasptb.models.language_model import few_lengths
 from kerasptb.reading.context import Beginning, Context
 
 # Rows of log probabilities that are in memory at once when a text is scored: 20 MB at V = 10,000.
@@ -206,7 +207,7 @@ class ModelReader(Reader):
         tokens, parts = keras.ops.convert_to_tensor(tokens, "int32"), []
         arrays = [keras.ops.convert_to_tensor(each, self._dtype) for each in np.split(states, self._ends, axis=1)]
         state = keras.tree.pack_sequence_as(self._structure, arrays)
-        for start, end in _pieces(tokens.shape[1]):
+        for start, end in few_lengths(tokens.shape[1]):
             hidden, state = self._model.stateless_encode(tokens[:, start:end], state)
             parts.append(hidden)
         return keras.ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], state
@@ -236,17 +237,3 @@ def _dense(model):
 
 def _numpy(tensor):
     return np.asarray(keras.ops.convert_to_numpy(tensor)).astype("float32", copy=False)
-
-
-def _pieces(length):
-    """Yields powers of two of at least 32, the largest first, and a rest, that make up a length.
-
-    TensorFlow and JAX compile the native operations for each shape. This way rows of any length need few shapes.
-    """
-    start = 0
-    while length - start >= 32:
-        end = start + 2 ** ((length - start).bit_length() - 1)
-        yield start, end
-        start = end
-    if start < length:
-        yield start, length

@@ -20,12 +20,12 @@ class TextRecord(Arguments):
     digest: str = argument(Text(), "SHA-256 of its vocabulary and ids")
     vocabulary_size: int = argument(Whole(), "number V of its words")
     vocabulary_digest: str = argument(Text(), "SHA-256 of its vocabulary")
-    vocabulary_limit: int | None = argument(Whole(), "the most words that were to be kept", None, optional=True)
+    vocabulary_limit: int | None = argument(Whole(), "the most words that were to be kept", None)
     tokens: str = argument(Choice(get_args(Tokens)), "what it is cut into", "words")
     keep_lines: bool = argument(Flag(), "whether each of its lines is a paragraph", False)
     of_words: bool = argument(Flag(), "whether it was read with one space between two words", False)
     is_sample: bool = argument(Flag(), "whether it is the built-in sample", False)
-    location: str | None = argument(Text(), "what reads it again", None, optional=True)
+    location: str | None = argument(Text(), "what reads it again", None)
 
     @classmethod
     def of(cls, corpus: Corpus) -> Self:

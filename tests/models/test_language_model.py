@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from small_models import TRAIN, VALID, B, T, V, compiled_model, losses_of, small_model
 
-from kerasptb.data import make_dataset
+from kerasptb.data import Vocabulary, make_dataset
+from kerasptb.data.text_format import TextFormat
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.models import LanguageModel, build_language_model
 from kerasptb.ops import platform as platforms
@@ -53,6 +54,14 @@ def test_untrained_model_costs_num_steps_times_log_vocabulary():
     cost, perplexity = compiled_model().evaluate(make_dataset(VALID, B, T), verbose=0)
     assert cost == pytest.approx(T * math.log(V), rel=5e-3)
     assert perplexity == pytest.approx(V, rel=1e-2)
+
+
+def test_preset_takes_the_size_of_its_tokenizer():
+    words = Vocabulary(["<eos>", "a", "b"])
+    assert LanguageModel.from_preset("notebook", tokenizer=words).vocabulary_size == 3
+    assert LanguageModel.from_preset("notebook", tokenizer=TextFormat(tokenizer=words)).tokenizer is words
+    # Without a tokenizer the preset's own.
+    assert LanguageModel.from_preset("notebook", tokenizer=TextFormat(keep_lines=True)).vocabulary_size == 10_000
 
 
 @pytest.mark.parametrize(
