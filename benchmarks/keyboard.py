@@ -32,8 +32,8 @@ import numpy as np
 
 from benchmarks import machine
 from kerasptb.data import EOS, UNK, Subwords
-from kerasptb.data.tokenizer import TypedWord
-from kerasptb.data.written_text import is_of_word
+from kerasptb.data.tokenizers.tokenizer import TypedWord
+from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation import Typist, evaluate_keyboard
 from kerasptb.evaluation.keyboard import Shown, TypedCounts
 from kerasptb.export import export_litert

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from kerasptb.data.sample import read_sample
-from kerasptb.data.tokenizer import EOS
-from kerasptb.data.written_text import begins_paragraph, is_of_word
+from kerasptb.data.sources.sample import read_sample
+from kerasptb.data.tokenizers.tokenizer import EOS
+from kerasptb.data.tokenizers.written_text import begins_paragraph, is_of_word
 from kerasptb.reading import pieces_of, run_search, search_words
 from kerasptb.serving.server import load_reader
 

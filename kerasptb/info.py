@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 import kerasptb
-from kerasptb.data.sources import find_local_ptb
+from kerasptb.data.sources.raw_corpus import find_local_ptb
 from kerasptb.models import lstm
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import loader

@@ -91,7 +91,7 @@ _TRAINING_PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 def no_start():
     """Lets trainings on a test's little texts begin with nothing, not with the model of English in the package."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kerasptb.runs.start.MOST_BYTES", 0)
+        patch.setattr("kerasptb.training.start.MOST_BYTES", 0)
         yield patch
 
 
@@ -128,7 +128,7 @@ def make_run():
 def no_pictures():
     """Lets trainings write an empty file for the picture of their curves, which takes a sixth of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kerasptb.runs.recorder.plot_curves", lambda history, path: Path(path).touch())
+        patch.setattr("kerasptb.training.recorder.plot_curves", lambda history, path: Path(path).touch())
         yield patch
 
 
@@ -139,7 +139,7 @@ def no_figures():
 
     figure = Evaluation(perplexity=2.0, num_words=1, batch_size=1, num_steps=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kerasptb.training.evaluate_both", lambda model, ids: (figure, figure))
+        patch.setattr("kerasptb.training.training.evaluate_both", lambda model, ids: (figure, figure))
         yield patch
 
 

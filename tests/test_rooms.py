@@ -20,7 +20,8 @@ ROOMS = (
     ("reading", "explanation", "info"),
     ("evaluation",),
     ("runs",),
-    ("export", "training"),
+    ("training",),
+    ("export",),
     ("serving", "tuning"),
     ("cli",),
 )

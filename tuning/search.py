@@ -22,7 +22,7 @@ from kerasptb.arguments import ModelArguments
 from kerasptb.data.corpus import open_text, read_corpus
 from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
 from kerasptb.presets import Facts, get_preset
-from kerasptb.runs.recipe import format_by_preset, has_bfloat16, precision_of, usual_preset
+from kerasptb.training.recipe import format_by_preset, has_bfloat16, precision_of, usual_preset
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
@@ -168,8 +168,7 @@ def tune(
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
         record |= {"tokens": vocabulary.kind, "keep_lines": bool(corpus.format.keep_lines)}
-        if vocabulary.kind == "subwords" or (kerasptb.data.UNK in vocabulary and len(vocabulary) >= 3):
-            record["vocabulary_size"] = len(vocabulary)
+        record["vocabulary_size"] = vocabulary.limit
     record |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
         "text": {"source": corpus.source, "digest": corpus.digest},

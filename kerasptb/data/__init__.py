@@ -3,12 +3,12 @@
 from kerasptb.data.batching import make_dataset
 from kerasptb.data.corpus import Corpus, load_corpus
 from kerasptb.data.errors import DataError, UnknownWordError
-from kerasptb.data.kinds import load_tokenizer
-from kerasptb.data.ptb_words import tokenize
 from kerasptb.data.reader import ptb_iterator, ptb_raw_data
-from kerasptb.data.subwords import Subwords
-from kerasptb.data.tokenizer import EOS, UNK, Tokenizer
-from kerasptb.data.vocabulary import Vocabulary
+from kerasptb.data.text_format import load_tokenizer
+from kerasptb.data.tokenizers.ptb_words import tokenize
+from kerasptb.data.tokenizers.subwords import Subwords
+from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Tokenizer
+from kerasptb.data.tokenizers.vocabulary import Vocabulary
 
 __all__ = [
     "EOS",

@@ -12,11 +12,11 @@ import numpy as np
 from kerasptb.data.counts import TextCounts
 from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import SPLITS
-from kerasptb.data.sources import RawCorpus, TextSource, default_cache, find_corpus
+from kerasptb.data.sources.files import SPLITS
+from kerasptb.data.sources.raw_corpus import RawCorpus, TextSource, default_cache, find_corpus
 from kerasptb.data.stored import StoredTexts, digest_of
 from kerasptb.data.text_format import USUAL, TextFormat
-from kerasptb.data.tokenizer import Tokenizer
+from kerasptb.data.tokenizers.tokenizer import Tokenizer
 from kerasptb.utils.types import Tokens
 
 logger = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ import numpy as np
 
 from kerasptb.data.counts import TextCounts
 from kerasptb.data.errors import DataError, UnknownWordError
-from kerasptb.data.files import SPLITS, SplitFile, SplitFiles
-from kerasptb.data.paragraphs import Paragraphs, iter_lines
-from kerasptb.data.subwords import Subwords
+from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles
+from kerasptb.data.sources.paragraphs import Paragraphs, iter_lines
 from kerasptb.data.text_format import USUAL, TextFormat
-from kerasptb.data.tokenizer import EOS, UNK
-from kerasptb.data.vocabulary import Vocabulary
+from kerasptb.data.tokenizers.subwords import Subwords
+from kerasptb.data.tokenizers.tokenizer import EOS, UNK
+from kerasptb.data.tokenizers.vocabulary import Vocabulary
 
 # Number of subwords of texts of fewer bytes.
 _NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (50_000_000, 8_000))

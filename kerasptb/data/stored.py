@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.files import SPLITS
-from kerasptb.data.kinds import load_tokenizer
-from kerasptb.data.tokenizer import Tokenizer
+from kerasptb.data.sources.files import SPLITS
+from kerasptb.data.text_format import load_tokenizer
+from kerasptb.data.tokenizers.tokenizer import Tokenizer
 
 _DESCRIPTION = "text.json"
 _BLOCK = 1 << 22

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.subwords import Subwords
-from kerasptb.data.tokenizer import Tokenizer
+from kerasptb.data.tokenizers.subwords import Subwords
+from kerasptb.data.tokenizers.tokenizer import Tokenizer
+from kerasptb.data.tokenizers.vocabulary import Vocabulary
+from kerasptb.utils.files import write_json
 from kerasptb.utils.types import Tokens
+
+_LINES = "lines.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +61,35 @@ class TextFormat:
         keep_lines = bool(self.keep_lines) or of_words
         return dataclasses.replace(self, tokens=tokens, tokenizer=tokenizer, keep_lines=keep_lines, of_words=of_words)
 
+    def save(self, folder: Path) -> list[Path]:
+        """Writes it into a folder, and returns the files: its tokenizer, and what of it is unusual; none without it."""
+        if self.tokenizer is None:
+            return []
+        self.tokenizer.save(folder / self.tokenizer.FILE)
+        lines = {name: True for name in ("keep_lines", "of_words") if getattr(self, name)}
+        if lines:
+            write_json(folder / _LINES, lines)
+        return [folder / name for name in (self.tokenizer.FILE, *([_LINES] if lines else []))]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote; raises as `load_tokenizer`."""
+        tokenizer, path = load_tokenizer(folder), folder / _LINES
+        return cls(tokenizer=tokenizer, **(json.loads(path.read_text()) if path.exists() else {}))
+
 
 USUAL = TextFormat()
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Reads the tokenizer that `save` wrote under its `FILE` in a folder, of whichever kind it is.
+
+    Raises:
+        DataError: the file is damaged.
+        FileNotFoundError: there is none.
+    """
+    subwords = folder / Subwords.FILE
+    return Subwords.load(subwords) if subwords.exists() else Vocabulary.load(folder / Vocabulary.FILE)
 
 
 def open_tokenizer(tokenizer: Tokenizer | str | os.PathLike[str] | None) -> Tokenizer | None:

@@ -10,7 +10,7 @@ from kerasptb.runs import Run, load_run
 from kerasptb.runs.files import METRICS, QUANTIZED
 from kerasptb.runs.quantized import save_quantized
 from kerasptb.runs.settings import CONFIG
-from kerasptb.runs.teacher import NO_TEACHER
+from kerasptb.training.teacher import NO_TEACHER
 from kerasptb.utils.files import write_json
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasptb.data.kinds import save_format
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
@@ -73,7 +72,7 @@ def export_saved_model(
     with atomic_folder(folder) as temporary:
         model, tokenizer = resolve(run_or_model)
         with tempfile.TemporaryDirectory() as assets:
-            files = save_format(model.text_format, Path(assets))
+            files = model.text_format.save(Path(assets)) if model.text_format else []
             servable = Servable(PortableNetwork(model), tokenizer, *files)
             tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)
     return Path(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data.files import read_utf8
+from kerasptb.data.sources.files import read_utf8
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.onnx import checked_model, import_onnx, network_nodes
 from kerasptb.export.source import resolve

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK, Vocabulary
-from kerasptb.data.ptb_words import CLITICS, NUMBER, is_word_character
+from kerasptb.data.tokenizers.ptb_words import CLITICS, NUMBER, is_word_character
 from kerasptb.models.portable import ExportError
 
 _LINE_END = r"\r\n|[\r\n]"

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.data import Tokenizer
-from kerasptb.data.kinds import load_format, save_format
 from kerasptb.data.text_format import TextFormat
 from kerasptb.layers.embedding import Embedding
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
@@ -179,12 +178,12 @@ class LanguageModel(Trainer):
     def save_assets(self, dir_path: str) -> None:
         """Writes the tokenizer into a .keras file; Keras calls this."""
         if self.text_format is not None:
-            save_format(self.text_format, Path(dir_path))
+            self.text_format.save(Path(dir_path))
 
     def load_assets(self, dir_path: str) -> None:
         """Reads the tokenizer from a .keras file; Keras calls this."""
         with contextlib.suppress(FileNotFoundError):
-            self.tokenizer = load_format(Path(dir_path))
+            self.tokenizer = TextFormat.load(Path(dir_path))
 
     @classmethod
     @showing_overrides

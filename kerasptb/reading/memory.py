@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from kerasptb.data import EOS, UNK
-from kerasptb.data.prefixes import fold_case
+from kerasptb.data.tokenizers.prefixes import fold_case
 
 # The last words that are remembered, of so many characters.
 WINDOW = 2000

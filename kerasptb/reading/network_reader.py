@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from kerasptb.data import Tokenizer
-from kerasptb.data.kinds import load_format
 from kerasptb.data.text_format import TextFormat
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.reading.reader import Reader
@@ -105,7 +104,7 @@ def load_saved_model(folder: str | os.PathLike[str]) -> NetworkReader:
     try:
         loaded = tf.saved_model.load(str(folder))
         network = PortableNetwork.from_weights([weight.numpy() for weight in loaded.weights])
-        text_format = load_format(Path(folder, "assets"))
+        text_format = TextFormat.load(Path(folder, "assets"))
         cast(Tokenizer, text_format.tokenizer).check_size(network.vocabulary_size)
     except (OSError, LookupError, AttributeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]

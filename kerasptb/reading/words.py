@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import EOS, Tokenizer
-from kerasptb.data.written_text import is_of_word
+from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.reading.context import Beginning, Context
 
 # Words of pieces that begin with more characters are not looked for.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import EOS, UNK, Tokenizer
-from kerasptb.data.written_text import begins_paragraph
+from kerasptb.data.tokenizers.written_text import begins_paragraph
 from kerasptb.reading.context import Context
 from kerasptb.reading.memory import WINDOW, Memory
 from kerasptb.reading.words import NextWords, pieces_of, search_words

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import kerasptb
 from kerasptb.arguments import with_changes
 from kerasptb.data import UNK, Corpus, Tokenizer, load_corpus, load_tokenizer
-from kerasptb.data.sources import TextSource, is_there
+from kerasptb.data.sources.raw_corpus import TextSource, is_there
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.files import ADAPTATION, HISTORY, METRICS, QUANTIZED, VOCABULARIES, lock_run, remove

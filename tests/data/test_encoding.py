@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary, encoding, files
+from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary, encoding
 from kerasptb.data.encoding import encode_paragraphs, encode_words, iter_words, num_subwords
-from kerasptb.data.files import SplitFile
+from kerasptb.data.sources import files
+from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.text_format import TextFormat
 
 

@@ -3,7 +3,7 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, Vocabulary
-from kerasptb.data.typed_text import read_words
+from kerasptb.data.tokenizers.typed_text import read_words
 from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard, evaluate_keyboard_on_text
 from kerasptb.reading import Context, Memory, Writer, run_search
 

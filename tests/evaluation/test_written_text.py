@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
-from kerasptb.data.tokenizer import EOS
+from kerasptb.data.tokenizers.tokenizer import EOS
 from kerasptb.evaluation import (
     CacheSettings,
     DynamicSettings,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb import info, training
+from kerasptb import info
 from kerasptb.arguments import TrainingArguments
 from kerasptb.data import Corpus, Vocabulary
 from kerasptb.explanation import Explanation
@@ -18,6 +18,7 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import loader
 from kerasptb.ops.plan import choose
+from kerasptb.training import training
 
 OLD = "The CUDA kernels cannot run on GPU 0: needs compute capability 9.0 (thread-block clusters); this GPU has 8.0."
 

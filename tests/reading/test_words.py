@@ -8,8 +8,8 @@ import pytest
 from hypothesis import strategies as st
 
 from kerasptb.data import EOS, Subwords, Vocabulary
-from kerasptb.data.prefixes import PrefixIndex
-from kerasptb.data.written_text import begins_paragraph, is_of_word, split_typed
+from kerasptb.data.tokenizers.prefixes import PrefixIndex
+from kerasptb.data.tokenizers.written_text import begins_paragraph, is_of_word, split_typed
 from kerasptb.reading import Context, pieces_of, run_search, search_words, words
 
 # What a small model may write, and how likely, whatever came before.

@@ -14,8 +14,8 @@ import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import make_dataset
 from kerasptb.runs import RunError
-from kerasptb.runs.recorder import Recorder
 from kerasptb.runs.weights import save_weights
+from kerasptb.training.recorder import Recorder
 
 
 def test_a_failure_in_the_first_epoch_keeps_its_checkpoint(no_steps, tmp_path):
@@ -176,7 +176,7 @@ def test_an_interrupt_while_an_epoch_is_written_comes_after_it(tmp_path, monkeyp
             signal.raise_signal(signal.SIGINT)
         save_weights(*args)
 
-    monkeypatch.setattr("kerasptb.runs.recorder.save_weights", interrupted)
+    monkeypatch.setattr("kerasptb.training.recorder.save_weights", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     try:
         run = train(tmp_path / "run", training_arguments={"learning_rate": 0.1})
@@ -238,7 +238,7 @@ def test_an_interrupt_that_is_ignored_stays_ignored(no_steps, tmp_path, monkeypa
         signal.raise_signal(signal.SIGINT)
         save_weights(*args)
 
-    monkeypatch.setattr("kerasptb.runs.recorder.save_weights", interrupted)
+    monkeypatch.setattr("kerasptb.training.recorder.save_weights", interrupted)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a background job
     try:
         run = train(tmp_path / "run", epochs=2)

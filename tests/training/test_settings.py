@@ -12,8 +12,8 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import lstm as native_lstm
 from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
-from kerasptb.runs.budget import Speed
 from kerasptb.runs.settings import arguments_of
+from kerasptb.training.budget import Speed
 
 
 def test_the_step_is_compiled_where_that_is_faster(begin, native_library):
@@ -35,7 +35,7 @@ def test_what_people_change_has_arguments(no_steps, tmp_path):
 
 
 def test_null_in_a_settings_file_is_what_is_drawn_or_chosen(no_steps, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
     null = {"precision": None, "seed": None}
     run = kerasptb.train(
         subword_corpus(tmp_path), model_arguments=null, steps_per_epoch=1, out=tmp_path / "run", **SIZE | {"seed": None}
@@ -207,7 +207,7 @@ def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(
 
 
 def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(0.5, 0.5, 3.0))
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(0.5, 0.5, 3.0))
     run = train(tmp_path / "run", preset="small", epochs=None, minutes=2, **TINY)
     batches, training = run.config["batches"], run.config["training"]
     # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
@@ -229,9 +229,9 @@ def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_some_steps_are_timed(tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasptb.runs.budget._SECONDS", 0.2)
-    monkeypatch.setattr("kerasptb.runs.budget._END_SECONDS", 0.0)
-    monkeypatch.setattr("kerasptb.runs.budget._MOST_CALLS", 6)
+    monkeypatch.setattr("kerasptb.training.budget._SECONDS", 0.2)
+    monkeypatch.setattr("kerasptb.training.budget._END_SECONDS", 0.0)
+    monkeypatch.setattr("kerasptb.training.budget._MOST_CALLS", 6)
     run = train(tmp_path / "run", preset="small", epochs=None, minutes=0.1, **TINY)
     assert len(run.history) > 1
     assert run.history[-1]["learning_rate"] < 0.01 * max(row["learning_rate"] for row in run.history)  # the cycle's end
@@ -285,7 +285,7 @@ def test_a_text_of_ones_own_takes_the_recipe_for_its_size(no_steps, tmp_path, mo
     assert (model["input_dropout"], model["output_dropout"]) == pytest.approx((0.0925, 0.1295), abs=1e-3)
     kept = kerasptb.train(corpus, epochs=2, keep_prob=0.9, out=tmp_path / "kept", **SIZE).config["model"]
     assert (kept["keep_prob"], kept["input_dropout"], kept["word_dropout"]) == (0.9, None, 0.018)  # 0.37 of 0.05
-    monkeypatch.setattr("kerasptb.runs.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
     timed = kerasptb.train(corpus, out=tmp_path / "timed", steps_per_epoch=1, **SIZE)
     assert timed.config["training"]["minutes"] == 30
     assert len(timed.history) == 18

@@ -1,0 +1,311 @@
+"""The three text files of a corpus, in a folder or in an archive.
+
+An archive is never extracted to names of its own: what is read of it lies in temporary files without a name, so no
+name, link or mode in it can touch the disk.
+"""
+
+import bz2
+import codecs
+import contextlib
+import dataclasses
+import errno
+import functools
+import gzip
+import io
+import itertools
+import lzma
+import os
+import struct
+import tarfile
+import tempfile
+import weakref
+import zipfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from kerasptb.data.errors import DataError
+from kerasptb.data.sources.tar import is_tar, tar_members
+from kerasptb.utils.files import DAMAGE
+
+SPLITS = ("train", "valid", "test")
+
+# File names, the published ones first.
+PATTERNS = ("ptb.{}.txt", "{}.txt")
+
+# Places inside a folder, the nearest first.
+PLACES = ("", "data/", "simple-examples/data/")
+
+# A guard against archives made to fill the disk. It is four times the size of WikiText-103, the largest text in common
+# use for word-level models.
+MAX_ARCHIVE_BYTES = 2 << 30
+
+# What Python's readers of archives raise for damaged ones.
+_DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError, struct.error)
+
+_CHUNK_BYTES = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitFile:
+    """The file of a split."""
+
+    path: str  # for messages
+    size: int  # in bytes
+    open: Callable[[], io.BufferedIOBase | io.RawIOBase]  # returns it open for reading bytes, from the beginning
+
+    @classmethod
+    def on_disk(cls, path: Path) -> "SplitFile":
+        """Returns the file at a path."""
+        return cls(str(path), path.stat().st_size, lambda: path.open("rb"))
+
+    @classmethod
+    def of_bytes(cls, content: bytes, path: str) -> "SplitFile":
+        """Returns a file in memory."""
+        return cls(path, len(content), functools.partial(io.BytesIO, content))
+
+    def part(self, begin: int, end: int, path: str) -> "SplitFile":
+        """Returns the file's bytes from one place to another."""
+        return SplitFile(path, end - begin, functools.partial(_Part, self, begin, end))
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yields the content in pieces of some megabytes."""
+        with self.open() as file:
+            while piece := file.read(_CHUNK_BYTES):
+                yield piece
+
+    def text(self) -> Iterator[str]:
+        """Yields the text in pieces of some megabytes, without a byte order mark; raises DataError unless UTF-8."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        num_bytes, num_lines = 0, 0
+        for piece in itertools.chain(self.chunks(), [b""]):
+            undecoded = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                place = num_bytes - undecoded + error.start
+                line = num_lines + error.object.count(b"\n", 0, error.start) + 1
+                raise DataError(
+                    f"Expected a text in UTF-8. {self.path} is not: byte {place} (line {line}) is "
+                    f"0x{error.object[error.start]:02x}. Convert the file to UTF-8."
+                ) from None
+            if text:
+                yield text if num_bytes else text.removeprefix("\ufeff")
+            num_bytes += len(piece)
+            num_lines += piece.count(b"\n")
+
+
+# Split name -> its file.
+SplitFiles = dict[str, SplitFile]
+
+
+def read_files(path: Path) -> SplitFiles:
+    """Finds the three text files of a folder, or of a tar (of any compression) or zip file.
+
+    They are `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and `test.txt`; in a
+    folder they may lie in `data` or `simple-examples/data`, in an archive in any folder.
+    """
+    if path.is_dir():
+        selected = choose_names(candidates(path), str(path))
+        return {split: SplitFile.on_disk(path / name) for split, name in selected.items()}
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
+    check_regular(path)
+    with archive_errors(path):
+        # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
+        if (files := _read_tar(path)) is not None:
+            return files
+        if zipfile.is_zipfile(path):
+            return _read_zip(path)
+    raise DataError(
+        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. A text must have a "
+        "name that ends in .txt or .md, or in one of these and .gz or .xz."
+    )
+
+
+def check_regular(path: Path) -> None:
+    """Raises a `DataError` for what is there but no file: a pipe cannot be read twice, a device may have no end."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"Expected a file, not a folder, a pipe or a device. Received: {path}")
+
+
+def check_no_binary(text: str, path: str | Path) -> None:
+    """Raises a `DataError` for a piece of a file that no text has."""
+    if "\0" in text:
+        raise DataError(f"Expected a text. {path} is binary: it has a byte of 0.")
+
+
+def read_utf8(path: Path, kind: str) -> str:
+    """Returns the content of a file, of which `kind` says what it should be."""
+    check_regular(path)
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"Expected a {kind} in UTF-8. {path} is not, from byte {error.start} on.") from None
+
+
+def candidates(folder: Path) -> list[str]:
+    """Returns the files in a folder that have the name of a text of a corpus."""
+    names = [f"{place}{pattern.format(split)}" for place in PLACES for pattern in PATTERNS for split in SPLITS]
+    return [name for name in names if (folder / name).is_file()]
+
+
+def choose_names(names: Collection[str], where: str) -> dict[str, str]:
+    """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive."""
+    # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
+    found = {PurePosixPath(name): name for name in names}
+    partial = []
+    for pattern in PATTERNS:  # then folders called `data` come first, then those nearer the top
+        wanted = {split: pattern.format(split) for split in SPLITS}
+        folders = {path.parent for path in found if path.name in wanted.values()}
+        for folder in sorted(folders, key=lambda folder: (folder.name not in ("", "data"), len(folder.parts), folder)):
+            selected = {split: found[folder / name] for split, name in wanted.items() if folder / name in found}
+            if len(selected) == len(wanted):
+                return selected
+            missing = [wanted[split] for split in SPLITS if split not in selected]
+            partial.append(
+                f"{' and '.join(missing)} missing in {where}{'' if folder == PurePosixPath() else f'/{folder}'}"
+            )
+    raise FileNotFoundError(
+        "Expected ptb.train.txt, ptb.valid.txt and ptb.test.txt, or train.txt, valid.txt and test.txt. "
+        f"Received: {partial[0] if partial else f'{where}, which holds none of them'}."
+    )
+
+
+@contextlib.contextmanager
+def archive_errors(path: Path) -> Iterator[None]:
+    """Turns the many errors of damaged, encrypted or exotic archives into one."""
+    try:
+        yield
+    except _DAMAGE as error:
+        # bz2 and gzip report damage as an OSError without a number; errors of the disk have one, and so has a place
+        # before a file's beginning.
+        number = getattr(error, "errno", None)
+        if isinstance(error, DataError | FileNotFoundError) or number not in (None, errno.EINVAL):
+            raise
+        raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
+
+
+def _is_corpus_name(name: str) -> bool:
+    """Returns whether an archive's member has the name of a corpus file and lies inside the archive's own tree."""
+    path = PurePosixPath(name)
+    wanted = {pattern.format(split) for pattern in PATTERNS for split in SPLITS}
+    return path.name in wanted and not path.is_absolute() and ".." not in path.parts
+
+
+def check_size(path: Path, num_bytes: int) -> None:
+    """Raises a `DataError` if more bytes were unpacked from a file than `MAX_ARCHIVE_BYTES`."""
+    if num_bytes > MAX_ARCHIVE_BYTES:
+        raise DataError(
+            f"{path} unpacks to {num_bytes:,} bytes or more, above the limit of {MAX_ARCHIVE_BYTES:,} for archives. "
+            "Unpack it and name the folder."
+        )
+
+
+def _read_tar(path: Path) -> SplitFiles | None:
+    """Returns the files of a tar; None if it is none."""
+    for open_file in (open, gzip.open, bz2.open, lzma.open):
+        with open_file(path, "rb") as opened:
+            file = cast(IO[bytes], opened)
+            try:
+                if not is_tar(file):
+                    continue
+            except _DAMAGE as error:
+                if getattr(error, "errno", None) is not None:
+                    raise
+                continue  # of another compression
+            return _files_of_tar(file, path)
+    return None
+
+
+def _files_of_tar(file: IO[bytes], path: Path) -> SplitFiles:
+    places: dict[str, tuple[int, int]] = {}
+    total = 0
+    with temporary_file() as copy:
+        for member in tar_members(file):
+            # Checked before the member is skipped, because skipping decompresses it.
+            total += member.size
+            check_size(path, total)
+            # Only plain files: a link could name a file outside the archive. All that may be chosen are copied, so that
+            # a compressed archive is unpacked once.
+            if member.is_file and _is_corpus_name(member.name):
+                places[member.name] = _copy(file, member.size, copy, f"{path}/{member.name}")
+        return _chosen(copy, places, path)
+
+
+def _read_zip(path: Path) -> SplitFiles:
+    with zipfile.ZipFile(path) as archive, temporary_file() as copy:
+        # Member names are matched unchanged. A folder's name ends in a slash and so never matches.
+        members = {info.filename: info for info in archive.infolist() if _is_corpus_name(info.filename)}
+        selected = choose_names(members, str(path)).values()
+        # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
+        check_size(path, sum(members[name].file_size for name in selected))
+        places = {}
+        for name in selected:
+            with archive.open(members[name]) as content:
+                places[name] = _copy(content, members[name].file_size, copy, f"{path}/{name}")
+        return _chosen(copy, places, path)
+
+
+def _copy(content: IO[bytes], size: int, copy: IO[bytes], path: str) -> tuple[int, int]:
+    """Copies the next bytes of an archive; returns where they begin and end in the copy."""
+    begin = copy.tell()
+    while missing := begin + size - copy.tell():
+        piece = content.read(min(missing, 2**18))
+        if not piece:
+            raise EOFError(f"{path} ends after {copy.tell() - begin:,} of {size:,} bytes")
+        copy.write(piece)
+    return begin, begin + size
+
+
+def _chosen(copy: IO[bytes], places: dict[str, tuple[int, int]], path: Path) -> SplitFiles:
+    """Returns the three texts of a corpus among copies of an archive's members."""
+    selected, whole = choose_names(places, str(path)), file_of(copy, str(path))
+    return {split: whole.part(*places[name], f"{path}/{name}") for split, name in selected.items()}
+
+
+@contextlib.contextmanager
+def temporary_file() -> Iterator[IO[bytes]]:
+    """Yields a file without a name, which is closed if the body fails; else it is the body's, see `file_of`."""
+    with contextlib.ExitStack() as at_errors:
+        yield at_errors.enter_context(tempfile.TemporaryFile())
+        at_errors.pop_all()
+
+
+class _Part(io.RawIOBase):
+    """The bytes of a file from one place to another, open for reading."""
+
+    def __init__(self, whole: SplitFile, begin: int, end: int):
+        super().__init__()
+        self._whole = whole  # what it is copied from may be removed with it
+        self._file = whole.open()
+        self._place, self._end = begin, end
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self._file.seek(self._place)  # which another part may have moved
+        piece = self._file.read(min(len(buffer), self._end - self._place))
+        buffer[: len(piece)] = piece
+        self._place += len(piece)
+        return len(piece)
+
+    def close(self):
+        self._file.close()
+        super().close()
+
+
+def file_of(copy: IO[bytes], path: str) -> SplitFile:
+    """Returns what was written to a file without a name, which is closed when nobody holds what is returned."""
+    size = copy.tell()
+    copy.flush()
+
+    def reopen():
+        file = os.fdopen(os.dup(copy.fileno()), "rb", buffering=0)  # all share one place
+        file.seek(0)
+        return file
+
+    file = SplitFile(path, size, reopen)
+    weakref.finalize(file, copy.close)
+    return file

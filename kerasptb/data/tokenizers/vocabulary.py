@@ -1,0 +1,262 @@
+"""Words and their ids."""
+
+import functools
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kerasptb.data.batching import check_sizes
+from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.sources.files import read_utf8
+from kerasptb.data.tokenizers.ptb_words import NUMBER
+from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin, digest_of
+from kerasptb.data.tokenizers.typed_text import LINE_END, read_part, read_words, split_words
+from kerasptb.utils.files import atomic_write
+
+# Parts of a text that are remembered with their words, and characters of a part.
+_MAX_PARTS, _MAX_PART_CHARACTERS = 50_000, 40
+# Words, and the white space between them, which contains the line ends.
+_UNIT = re.compile(r"\S+|\s+")
+
+
+def iter_tokens(text: str) -> Iterator[str]:
+    r"""Yields the words of `text.replace("\n", " <eos> ").split()`, without a list of all, as the original reader's."""
+    # newline="\n": no other character ends a line. "\r\n" is whitespace and a line end, as in the original reader.
+    for line in io.StringIO(text, newline="\n"):
+        yield from line.replace("\n", f" {EOS} ").split()
+
+
+class Vocabulary(Tokenizer):
+    """The tokenizer of words between white space: an immutable two-way table of words and ids.
+
+    Args:
+        words: the words in order of their ids. They must be distinct, not empty and without whitespace.
+
+    Attributes:
+        words: tuple of V words; `words[id]` is the word of an id. Also called `tokens`.
+        word_to_id: mapping from word to id. Also called `token_to_id`.
+
+    Raises:
+        DataError: a word is repeated, is empty or contains whitespace, or there is no word at all.
+
+    Example:
+        >>> vocabulary = Vocabulary.from_tokens("the cat saw the dog <unk>".split())
+        >>> vocabulary.words
+        ('the', '<unk>', 'cat', 'dog', 'saw')
+        >>> vocabulary.encode("the dog saw the mouse")
+        array([0, 3, 4, 0, 1], dtype=int32)
+        >>> vocabulary.decode([0, 2, 4])
+        'the cat saw'
+    """
+
+    FILE = "vocabulary.txt"
+
+    kind = "words"
+    spells = False
+    unnamed = frozenset((UNK, NUMBER))
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.tokens = self.words = tuple(words)
+        self.word_to_id = self.token_to_id
+        self.eos_id, self.unk_id = self.word_to_id.get(EOS), self.word_to_id.get(UNK)
+        self.limit = len(self.words) if self.unk_id is not None and len(self.words) >= 3 else None
+        if not self.words:
+            raise DataError("Expected a vocabulary of at least one word. Received: words=()")
+        if len(self.word_to_id) != len(self.words):
+            repeated = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise DataError(f"Expected every word of a vocabulary once. Received {repeated!r} more than once.")
+        for word in self.words:
+            if word.split() != [word]:
+                raise DataError(f"Expected words without whitespace, none of them empty. Received: {word!r}")
+
+    @classmethod
+    def from_tokens(cls, tokens: Iterable[str], size: int | None = None) -> "Vocabulary":
+        """Returns the vocabulary of the words of a text, `<eos>` among them if it is to have an id.
+
+        Args:
+            tokens: the words.
+            size: as for `from_counts`.
+        """
+        return cls.from_counts(Counter(tokens), size)
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], size: int | None = None) -> "Vocabulary":
+        """Returns the vocabulary of counted words: ids by decreasing count, then by word.
+
+        Args:
+            counts: mapping from word to its number of occurrences.
+            size: the most words to keep, at least 3. `<unk>` is always kept, `<eos>` if it is in `counts`, and then the
+                most frequent of the others. Words that are left out count as `<unk>`. `None` keeps exactly the words
+                in `counts`.
+
+        Raises:
+            DataError: `size` is not an integer of at least 3.
+        """
+        if size is not None:
+            check_sizes(size=size)
+            if size < 3:
+                raise DataError(f"Expected a size of at least 3: {UNK}, {EOS} and one word. Received: size={size}")
+            counts = _most_frequent(counts, size)
+        return cls(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the words in their order, in hexadecimal."""
+        return digest_of("\n".join(self.words))
+
+    @functools.cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """What each word writes: a space and itself, and `<eos>` a line end."""
+        return tuple(b"\n" if word == EOS else f" {word}".encode() for word in self.words)
+
+    def encode(self, text: str | Iterable[str]) -> np.ndarray:
+        r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
+
+        Args:
+            text: a text, whose line ends (`"\n"`) become `<eos>`; or an iterable of words, which are not split.
+
+        Returns:
+            int32 [N].
+
+        Raises:
+            UnknownWordError: a word is outside a vocabulary that has no `<unk>`.
+            DataError: a word is not a string, for example if ids are passed.
+        """
+        tokens = iter_tokens(text) if isinstance(text, str) else text
+        get, unk_id = self.word_to_id.get, self.unk_id
+
+        def find(token: str) -> int:
+            index = get(token)
+            if index is not None:
+                return index
+            if not isinstance(token, str):
+                raise DataError(f"Expected a text or its words. Received: {token!r} of {type(token)} among the words.")
+            if unk_id is None:
+                raise UnknownWordError(token)
+            return unk_id
+
+        return np.fromiter(map(find, tokens), np.int32)
+
+    def to_words(self, ids: Iterable[int]) -> list[str]:
+        """Returns the words of ids, as `to_tokens` does."""
+        return self.to_tokens(ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the words of ids, as `to_tokens` takes them, with spaces between them; `<eos>` stays a word."""
+        return " ".join(self.to_words(ids))
+
+    def encode_typed(self, text: str) -> np.ndarray:
+        """Returns the ids of a text that a person typed, after the `<eos>` that comes before every sentence.
+
+        Args:
+            text: any text. Each part between white space is looked up in the vocabulary as it is written, then in lower
+                case ("Mr."). If it is not there, it is split as in the Penn Treebank, and its parts are looked up in
+                the same way: first without the punctuation around it, then word by word. Unknown numbers become `N`,
+                other unknown words `<unk>`. Punctuation that is not in the vocabulary is dropped. A line's end is
+                `<eos>`.
+
+        Returns and raises as `Tokenizer.encode_typed`.
+        """
+        words = [*([EOS] if EOS in self else []), *self.words_typed(text)]
+        if not words:
+            raise DataError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
+        return self.encode(words)
+
+    def continued(self, text: str, ids: Iterable[int]) -> str:
+        """Returns a text and the words that follow, integers [N], as lines: one for each sentence."""
+        lines = [line.split() for line in LINE_END.split(text)]
+        for word in self.to_tokens(ids):
+            if word == EOS:
+                lines.append([])
+            else:
+                lines[-1].append(word)
+        return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
+
+    def typed_after(self, text: str) -> str:
+        """Returns a text with a space before it: each word has one."""
+        return text and f" {text}"
+
+    def encode_further(self, text: str) -> np.ndarray:
+        """Returns the ids of the words of a text that a person typed, as `encode_typed` reads them, int32 [T]."""
+        return self.encode(self.words_typed(text))
+
+    def units_typed(self, text: str) -> list[Unit]:
+        """Returns the parts of a text between white space that hold words, and the white space with line ends."""
+        units = (Unit(*match.span(), self.encode_further(match.group())) for match in _UNIT.finditer(text))
+        return [unit for unit in units if len(unit.tokens)]
+
+    def words_typed(self, text: str) -> Iterator[str]:
+        """Yields the words of a text: as the vocabulary has them, else as they were typed."""
+        return (word for word, _ in read_words(self, text))
+
+    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+        """Returns the ids of a text and its parts; each line is a sentence. Signs that it lacks are not read."""
+        words, parts = list[str](), list[list[TypedWord | None]]()
+        for line in LINE_END.split(text):
+            if EOS in self:
+                words.append(EOS)
+                parts.append([None])
+            for part in line.split():
+                parts.append(list(self._typed_part(part, len(words))))
+                words.extend(typed.word for typed in parts[-1] if typed and typed.word)
+        return self.encode(words), parts
+
+    def _typed_part(self, part, context):
+        done = 0
+        for word, typed in self.read_part(part):
+            start = part.replace("’", "'").index(typed.replace("’", "'"), done)
+            yield from (TypedWord(sign, None, " ", context) for sign in part[done:start])
+            done, is_named = start + len(typed), word not in self.unnamed
+            yield TypedWord(part[start:done], word, " ", context, context + 1, int(start > 0), is_named)
+            context += 1
+        yield from (TypedWord(sign, None, " ", context) for sign in part[done:])
+
+    def parts_of(self, ids: np.ndarray) -> Parts:
+        """Returns the parts of a text: each word is one."""
+        return [
+            [None if word == EOS else TypedWord(word, word, " ", i, i + 1, 0, word not in self.unnamed)]
+            for i, word in enumerate(self.to_words(ids))
+        ]
+
+    @functools.cached_property
+    def read_part(self) -> Callable[[str], tuple[tuple[str, str], ...]]:
+        """Reads a part of a text as `typed_text.read_part`; the last are remembered: each keystroke has them again."""
+        read = functools.partial(read_part, self)
+        remembered = functools.lru_cache(_MAX_PARTS)(read)
+        return lambda part: (remembered if len(part) <= _MAX_PART_CHARACTERS else read)(part)
+
+    def split_typed(self, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
+        """Splits a text as `typed_text.split_words` does."""
+        whole, prefix = split_words(self.prefixes, text, others)
+        return whole, prefix and f" {prefix}"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the words to a UTF-8 text file, completely or not at all, one per line, in order of their ids."""
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Vocabulary":
+        """Reads a vocabulary that `save` wrote: UTF-8, one word a line.
+
+        Raises:
+            DataError: the file is not UTF-8, is empty, or holds a line that is not one word.
+        """
+        text = read_utf8(Path(path), "vocabulary")
+        try:
+            return cls(text.removesuffix("\n").split("\n") if text else ())
+        except DataError as error:
+            raise DataError(f"{path} is not a vocabulary file of one word a line. {error}") from None
+
+
+def _most_frequent(counts, size):
+    always = {UNK: counts.get(UNK, 0)} | ({EOS: counts[EOS]} if EOS in counts else {})
+    others = sorted(counts.keys() - always.keys(), key=lambda word: (-counts[word], word))
+    kept = others[: size - len(always)]
+    always[UNK] += sum(counts[word] for word in others[len(kept) :])
+    return always | {word: counts[word] for word in kept}

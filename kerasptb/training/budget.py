@@ -1,0 +1,137 @@
+"""How many epochs a training of some minutes has, by the time of a few of its steps."""
+
+import dataclasses
+import math
+import time
+
+import keras
+
+from kerasptb.data.batching import count_batches
+from kerasptb.models import LanguageModel
+from kerasptb.presets import get_preset
+from kerasptb.training.fitting import compile_model, freeze, make_batches
+
+# Calls of the step function that are not timed, seconds that are, and the most calls.
+_UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
+# An epoch, after which words can be suggested, is at most so long, and at most that share of the training: so many are
+# rounded to a whole number with little loss. But a validation is at most that share of an epoch.
+_EPOCH_SECONDS, _EPOCHS, _VALIDATION_SHARE = 50.0, 12, 0.1
+# After the last epoch: the model is loaded, and the test text is read twice, once in one row.
+_END_SECONDS, _READS_OF_TEST = 8.0, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """What parts of a training take, in seconds."""
+
+    step: float
+    validation: float  # reading the validation text
+    begin: float  # until the first step is done
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """Times calls of the step function, and ends the training."""
+
+    def __init__(self):
+        super().__init__()
+        self._begin, self._calls, self._steps, self._done = time.perf_counter(), 0, 0, 0
+        self.begin = self.step = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._done = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = min(batch + 1, self.params["steps"])  # the last call of an epoch may have fewer steps
+        steps, self._done = done - self._done, done
+        for value in (logs or {}).values():
+            float(value)  # a backend may still be at work on it
+        now = time.perf_counter()
+        self._calls += 1
+        if self._calls <= _UNTIMED:
+            self.begin = self.begin or now - self._begin
+            self._first = now
+            return
+        self._steps += steps
+        self.step = (now - self._first) / self._steps
+        self.model.stop_training = now - self._first >= _SECONDS or self._calls >= _MOST_CALLS
+
+
+def fit_training(corpus, settings_by, facts, deadline=None, callbacks=()):
+    """Returns the settings of a new training, with what goes by how often its text is read.
+
+    `settings_by` gives the `RunSettings` that follow from `Facts`; minutes are filled up to the deadline, in seconds of
+    `time.monotonic`, which a recipe that goes by epochs refuses.
+    """
+    settings, reasons = settings_by(facts), {}
+    if deadline is not None:
+        settings, facts, reasons = _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks)
+    passes = settings.training.epochs / settings.batches.parts
+    fitted = settings_by(dataclasses.replace(facts, passes=passes))
+    return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons})
+
+
+def _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks):
+    """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
+    recipe, model = get_preset(settings.training.preset, facts), settings.model
+    if recipe.training(steps_per_epoch=1)[1]:
+        raise ValueError(
+            "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
+            f"Received: minutes={settings.training.minutes:g} with preset={settings.training.preset!r}, which counts "
+            "epochs"
+        )
+    # Epochs that are cut short read a part of the text.
+    most = recipe.most_passes if settings.batches.steps_per_epoch is None else math.inf
+    speed = time_training(corpus, settings, callbacks)
+    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
+    room = min((deadline - time.monotonic()) / (steps * speed.step), most)
+    facts = dataclasses.replace(facts, room=room)
+    settings = settings_by(facts)
+    if settings.model != model:
+        speed = time_training(corpus, settings, callbacks)
+    settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
+    return settings, facts, why_so_long(settings, speed, most)
+
+
+def time_training(corpus, settings, callbacks=()):
+    """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away."""
+    stopwatch = _Stopwatch()
+    model = LanguageModel(**settings.model.as_dict())
+    freeze(model, settings.training.freeze)
+    batches, valid = make_batches(corpus, settings)
+    compile_model(model, settings, len(batches), callbacks)
+    model.fit(batches, epochs=_MOST_CALLS, callbacks=[stopwatch], verbose=0)
+    calls = valid.take(2 * model.steps_per_execution)
+    model.evaluate(calls, verbose=0)
+    begin = time.perf_counter()
+    model.evaluate(calls, verbose=0)
+    validation = (time.perf_counter() - begin) * len(valid) / len(calls)
+    return Speed(stopwatch.step, validation, stopwatch.begin)
+
+
+def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
+    """Returns the settings with the epochs, and parts of the text, that fill some seconds, or are the most passes."""
+    batches, model = settings.batches, settings.model
+    steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
+    test_share = len(corpus.test) / len(corpus.valid)
+    validation = speed.validation
+    left = seconds - speed.begin - _END_SECONDS - _READS_OF_TEST * test_share * validation
+    if batches.steps_per_epoch is not None or batches.jitter or batches.parts > 1:
+        steps = min(batches.steps_per_epoch or steps, steps // batches.parts)
+    else:
+        whole = min(left, most * steps * speed.step)
+        longest = max(min(_EPOCH_SECONDS, whole / _EPOCHS), validation / _VALIDATION_SHARE)
+        longest = min(longest, max(left - validation, validation, speed.step))  # one, in what a long text leaves
+        parts = max(min(round(steps * speed.step / longest), steps), 1)
+        steps, batches = steps // parts, dataclasses.replace(batches, parts=parts)
+    epochs = max(round(min(left / (steps * speed.step + validation), most * batches.parts)), 1)
+    return dataclasses.replace(
+        settings, batches=batches, training=dataclasses.replace(settings.training, epochs=epochs)
+    )
+
+
+def why_so_long(settings, speed, most=math.inf):
+    """Returns why a training has its epochs and parts of the text, a dict."""
+    minutes = f"{settings.training.minutes:g} minutes at {1e3 * speed.step:.1f} ms a step"
+    is_short = settings.training.epochs > most * settings.batches.parts - 0.5
+    so_often = f"the text is read {most:g} times at most, for which {minutes} are enough"
+    return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")

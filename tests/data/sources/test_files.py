@@ -1,0 +1,233 @@
+import bz2
+import io
+import random
+import re
+import tarfile
+import zipfile
+
+import pytest
+
+from kerasptb.data import DataError
+from kerasptb.data.sources import files
+from kerasptb.data.sources.files import read_files
+
+CONTENTS = {"train": b"train text\n", "valid": b"valid text\n", "test": b"test text\n"}
+
+
+def published(prefix="", pattern="ptb.{}.txt"):
+    return {prefix + pattern.format(split): data for split, data in CONTENTS.items()}
+
+
+def write_tar(path, members, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for member, data in members:
+            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def write_zip(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+
+
+def write_folder(path, members):
+    for name, data in members:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+
+
+def link(name, target, kind):
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.linkname = target
+    return info
+
+
+def contents(path):
+    return {split: b"".join(file.chunks()) for split, file in read_files(path).items()}
+
+
+@pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
+@pytest.mark.parametrize("prefix", ["", "data/", "simple-examples/data/"])
+def test_folder(prefix, pattern, tmp_path):
+    write_folder(tmp_path, published(prefix, pattern).items())
+    assert contents(tmp_path) == CONTENTS
+    assert read_files(tmp_path)["valid"].path == str(tmp_path / prefix / pattern.format("valid"))
+
+
+@pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
+@pytest.mark.parametrize("prefix", ["", "./data/", "./simple-examples/data/", "a/b/c/"])
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_archive(write, prefix, pattern, tmp_path):
+    path = tmp_path / "archive"
+    write(path, published(prefix, pattern).items())
+    assert contents(path) == CONTENTS
+    assert read_files(path)["test"].path == f"{path}/{prefix}{pattern.format('test')}"
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_tar_of_any_compression(mode, tmp_path):
+    write_tar(tmp_path / "archive", published().items(), mode)
+    assert contents(tmp_path / "archive") == CONTENTS
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip, write_folder])
+def test_published_names_in_a_data_folder_come_first(write, tmp_path):
+    other = dict.fromkeys(("simple-examples/train.txt", "simple-examples/ptb.char.train.txt"), b"other")
+    plain = dict.fromkeys(published("simple-examples/data/", "{}.txt"), b"other")
+    path = tmp_path / "x"
+    if write is write_folder:
+        path.mkdir()
+    write(path, [*other.items(), *plain.items(), *published("simple-examples/data/").items()])
+    assert contents(path) == CONTENTS
+
+
+@pytest.mark.parametrize(
+    "evil", ["../ptb.train.txt", "/tmp/ptb.train.txt", "a/../../ptb.train.txt", "../../etc/cron.d/x"]
+)
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_names_that_leave_the_archive_are_passed_over(write, evil, tmp_path):
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    path = folder / "archive"
+    write(path, [(evil, b"evil\n"), *published("data/").items()])
+    assert contents(path) == CONTENTS
+    # Nor can they stand in for a missing file.
+    write(path, [(evil, b"evil\n"), *list(published().items())[1:]])
+    with pytest.raises(FileNotFoundError, match=r"ptb\.train\.txt missing in"):
+        read_files(path)
+    # Nor be a corpus of their own.
+    write(
+        path,
+        [(name.replace("data/", f"{evil.rpartition('/')[0]}/"), data) for name, data in published("data/").items()],
+    )
+    with pytest.raises(FileNotFoundError, match="which holds none of them"):
+        read_files(path)
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["inner", "archive"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_links_and_devices_are_no_files(kind, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    path = tmp_path / "archive.tgz"
+    rest = list(published().items())[1:]
+    write_tar(path, [(link("ptb.train.txt", str(secret), kind), b""), *rest])
+    with pytest.raises(FileNotFoundError, match=r"ptb\.train\.txt missing"):
+        read_files(path)
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_huge_archives_are_refused(write, tmp_path, monkeypatch):
+    path = tmp_path / "archive"
+    write(path, published().items())
+    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 30)
+    with pytest.raises(DataError, match=r"unpacks to 32 bytes or more, above the limit of 30"):
+        read_files(path)
+
+
+def test_huge_member_of_another_name_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "archive.tgz"
+    write_tar(path, [("zeros", bytes(10_000)), *published().items()])
+    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 9_999)
+    with pytest.raises(DataError, match="unpacks to 10,000 bytes or more"):
+        read_files(path)
+
+
+def test_zip_that_understates_a_size_is_refused(tmp_path):
+    path = tmp_path / "archive.zip"
+    write_zip(path, {**published(), "ptb.test.txt": b"x" * 5000}.items())
+    data = path.read_bytes()
+    assert data.count((5000).to_bytes(4, "little")) == 2
+    path.write_bytes(data.replace((5000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(DataError, match="Expected a readable archive"):
+        read_files(path)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_damaged_tar(mode, tmp_path):
+    path = tmp_path / "archive"
+    write_tar(path, [("zeros", bytes(range(256)) * 400), *published().items()], mode)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises((DataError, FileNotFoundError)) as error:
+        read_files(path)
+    assert str(path) in str(error.value)
+
+
+def test_damaged_zip(tmp_path):
+    path = tmp_path / "archive.zip"
+    write_zip(path, published().items())
+    data = bytearray(path.read_bytes())
+    data[45] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="Expected a readable archive"):
+        read_files(path)
+
+
+def test_a_zip_whose_places_lie_before_its_beginning_is_told(tmp_path):
+    path = tmp_path / "a.zip"
+    write_zip(path, published().items())
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (2**31).to_bytes(4, "little")  # where the directory is said to begin
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="Expected a readable archive"):
+        read_files(path)
+
+
+def test_a_zip_with_a_password_is_told(tmp_path):
+    path = tmp_path / "archive.zip"
+    write_zip(path, published().items())
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for match in re.finditer(re.escape(signature), bytes(data)):
+            data[match.start() + flags] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"Expected a readable archive.*encrypted"):
+        read_files(path)
+
+
+def test_a_tar_with_a_changed_byte_is_told(tmp_path):
+    path = tmp_path / "archive"
+    write_tar(path, [*published().items(), ("noise", random.Random(0).randbytes(100_000))], "w:xz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="Expected a readable archive"):
+        read_files(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"plain text\n", bz2.compress(b"not a tar"), b"PK\x05\x06" + bytes(18)])
+def test_not_an_archive(data, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with pytest.raises((DataError, FileNotFoundError), match=r"Expected .*file"):
+        read_files(path)
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip, write_folder])
+@pytest.mark.parametrize("missing", ["train", "valid", "test"])
+def test_missing_file_is_named(write, missing, tmp_path):
+    path = tmp_path / "x"
+    if write is write_folder:
+        path.mkdir()
+    write(path, [(name, data) for name, data in published("data/").items() if missing not in name])
+    with pytest.raises(FileNotFoundError, match=rf"Received: ptb\.{missing}\.txt missing in .*x/data\."):
+        read_files(path)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="which holds none of them"):
+        read_files(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere, which does not exist"):
+        read_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_the_folder_nearest_the_top_comes_first(write, tmp_path):
+    deeper = dict.fromkeys(published("a/b/"), b"other")
+    write(tmp_path / "x", [*deeper.items(), *published("c/").items()])
+    assert contents(tmp_path / "x") == CONTENTS

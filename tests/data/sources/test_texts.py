@@ -1,0 +1,161 @@
+import gzip
+import itertools
+import lzma
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.data import DataError
+from kerasptb.data.corpus import open_text
+from kerasptb.data.sources import files
+from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.texts import split_file
+
+
+def parts(path):
+    return {split: b"".join(file.chunks()) for split, file in split_file(SplitFile.on_disk(path)).items()}
+
+
+def test_a_text_is_cut_at_the_ends_of_lines(tmp_path):
+    path = tmp_path / "all.txt"
+    path.write_bytes(b"".join(b"line %d\n" % i for i in range(100, 300)))  # lines of nine bytes
+    cut = parts(path)
+    assert b"".join(cut.values()) == path.read_bytes()
+    # 0.9 of 1,800 bytes lies at a line's beginning, whose end is the next one.
+    assert [len(part) for part in cut.values()] == [1629, 90, 81]
+    assert all(part.endswith(b"\n") for part in cut.values())
+    assert [file.size for file in split_file(SplitFile.on_disk(path)).values()] == [1629, 90, 81]
+
+
+def test_a_text_of_one_line_is_cut_at_spaces(tmp_path):
+    path = tmp_path / "text8.txt"
+    path.write_text(" ".join(["word"] * 1000))
+    cut = parts(path)
+    assert [len(part.split()) for part in cut.values()] == [900, 50, 50]
+    assert b"".join(cut.values()) == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", "one\n", "one two three"])
+def test_a_text_that_is_too_short_is_told(tmp_path, content):
+    path = tmp_path / "all.txt"
+    path.write_text(content)
+    with pytest.raises(DataError, match="long enough"):
+        split_file(SplitFile.on_disk(path))
+
+
+def test_a_single_text_is_a_corpus(tmp_path):
+    path = tmp_path / "All.TXT"
+    path.write_text("the cat sat\n" * 200)
+    corpus = kerasptb.load_corpus(path, tokens="words")
+    assert [len(corpus.split(name)) for name in ("train", "valid", "test")] == [4 * 181, 4 * 10, 4 * 9]
+    assert list(corpus.vocabulary.words) == ["<eos>", "cat", "sat", "the"]
+    assert "last tenth is half validation, half test" in corpus.source
+    assert kerasptb.load_corpus(corpus.location, tokens="words").digest == corpus.digest
+
+
+def test_a_text_of_too_few_lines_is_cut_at_spaces(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("A title\n" + "one two three four five " * 400)
+    cut = parts(path).values()
+    assert b"".join(cut) == path.read_bytes()
+    assert [len(part.split()) for part in cut] == [1802, 100, 100]
+
+
+def test_a_text_is_cut_at_the_ends_of_paragraphs(tmp_path):
+    path = tmp_path / "all.md"
+    path.write_text("one two\nthree\n\n" * 100)
+    cut = parts(path).values()
+    assert [len(part.split()) for part in cut] == [273, 15, 12]
+    assert all(part.endswith(b"\n\n") for part in cut)
+
+
+def test_a_text_with_the_line_ends_of_windows_is_cut_at_the_ends_of_paragraphs(tmp_path):
+    path = tmp_path / "all.txt"
+    path.write_bytes(b"one two\r\nthree\r\n\r\n" * 100)
+    cut = parts(path).values()
+    assert [len(part.split()) for part in cut] == [273, 15, 12]
+    assert all(part.endswith(b"\r\n\r\n") for part in cut)
+
+
+def test_no_part_is_blank(tmp_path):
+    path = tmp_path / "all.txt"
+    # The last empty lines: between the cuts, and at the end.
+    path.write_text("one\n" * 220 + "\n" + "two\n" * 3 + "\n" + "three four\n" * 5 + "\n\n")
+    assert [part.split()[-1] for part in parts(path).values()] == [b"one", b"four", b"four"]
+    # The last line's end, and a line without anything.
+    path.write_text("one\n" * 200 + "two three four five six seven eight nine ten eleven twelve\n\n")
+    assert [len(part.split()) for part in parts(path).values()] == [201, 3, 7]
+
+
+def test_texts_are_read_one_after_the_other_compressed_or_not(tmp_path):
+    book = "".join(f"Chapter {number} of a book.\n\n" for number in range(100))
+    folder = tmp_path / "books"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.txt").write_text("\ufeff" + book)
+    with gzip.open(folder / "b.md.gz", "wt") as file:
+        file.write(book)
+    with lzma.open(folder / "more" / "c.txt.xz", "wt") as file:
+        file.write(book)
+    (folder / ".hidden.txt").write_text("hidden")
+    (folder / "picture.png").write_bytes(b"\0")
+    corpus = kerasptb.load_corpus(folder)
+    text = corpus.vocabulary.decode(np.concatenate([corpus.train, corpus.valid, corpus.test]))
+    assert text == book.replace("\n\n", "\n") * 3
+    named = kerasptb.load_corpus([folder / "a.txt", folder / "b.md.gz", folder / "more" / "c.txt.xz"])
+    assert named.digest == corpus.digest == kerasptb.load_corpus(named.location).digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.txt.gz", b"no gzip", "readable archive"),
+        ("a.txt", b"text\0binary\n" * 200, "is binary"),
+        ("a.txt", b"caf\xe9\n" * 200, "in UTF-8"),
+        ("a.png", b"picture", "end.* in .txt or .md"),
+    ],
+    ids=["compressed", "binary", "latin-1", "picture"],
+)
+def test_what_is_no_text_is_told(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        kerasptb.load_corpus(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"text\0binary\n", "is binary"),
+        (b"one\ncaf\xe9\n", r"is not: byte 7 \(line 2\) is 0xe9"),
+        ("one\n".encode("utf-16"), r"is not: byte 0 \(line 1\) is 0xff"),
+    ],
+    ids=["binary", "latin-1", "utf-16"],
+)
+def test_of_several_texts_the_one_that_is_none_is_named(tmp_path, content, reason):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("a line of a text\n" * 20)
+    (tmp_path / "b.txt").write_bytes(content)
+    with pytest.raises(DataError, match=rf"/b\.txt {reason}"):
+        kerasptb.load_corpus(tmp_path)
+
+
+def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 1_000)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("a line of a text\n" * 100)
+    assert kerasptb.load_corpus(tmp_path, tokens="words").count("test").words > 50
+    with gzip.open(tmp_path / "c.txt.gz", "wt") as file:
+        file.write("a line of a text\n" * 100)
+    with pytest.raises(DataError, match=r"c\.txt\.gz unpacks to 1,700 bytes or more"):
+        kerasptb.load_corpus(tmp_path, tokens="words")
+
+
+def test_parts_of_a_copy_are_read_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_CHUNK_BYTES", 7)
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"".join(b"line %d\n" % i for i in range(100, 300))))
+    parts = open_text(path).files.values()
+    pieces = itertools.zip_longest(*(file.chunks() for file in parts), fillvalue=b"")
+    found = [b"".join(each) for each in zip(*pieces, strict=True)]
+    assert found == [b"".join(file.chunks()) for file in parts]
+    assert [len(text) for text in found] == [1629, 90, 81]

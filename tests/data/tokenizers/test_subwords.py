@@ -1,0 +1,130 @@
+import doctest
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasptb.data import DataError
+from kerasptb.data.text_format import load_tokenizer
+from kerasptb.data.tokenizers import subwords
+from kerasptb.data.tokenizers.subwords import Subwords
+
+TEXT = ["the cat sat on the mat", "The cat's hat, the rat's mat.", "Straße, naïve café: 1,234 – \u4f60\u597d"]
+TOKENIZERS = {"subwords": Subwords.train(TEXT, 280), "characters": Subwords.characters()}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return Subwords.train(TEXT * 3, 300)
+
+
+def test_examples_run():
+    result = doctest.testmod(subwords)
+    assert (result.failed, result.attempted) == (0, 3)
+
+
+@settings(max_examples=200)
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["subwords", "characters"]))
+def test_any_text_comes_back(text, kind):
+    tokenizer = TOKENIZERS[kind]
+    assert tokenizer.kind == kind
+    lines = [line for line in text.split("\n") if line]
+    end = "\n" if lines and text.endswith("\n") else ""
+    assert tokenizer.decode(tokenizer.encode(text)) == "\n".join(lines) + end
+
+
+def test_what_is_read_at_once_is_read_in_parts(trained):
+    whole = np.concatenate(list(trained.encode_paragraphs(TEXT)))
+    assert whole.dtype == np.int32
+    assert whole.tolist() == trained.encode("".join(f"{line}\n" for line in TEXT)).tolist()
+    assert (whole == trained.eos_id).sum() == 3
+    assert trained.decode(whole) == "".join(f"{line}\n" for line in TEXT)
+    # A word is the same at the beginning of a paragraph and within.
+    the = trained.token_to_id["\u0120the"]
+    assert trained.encode("the cat on the").tolist().count(the) == 2
+
+
+def test_a_text_that_spells_a_token_means_its_letters(trained):
+    content = json.loads(trained._content)
+    content["added_tokens"] = [
+        {
+            "id": len(trained),
+            "content": "<pad>",
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+    ]
+    with_pad = Subwords(json.dumps(content))
+    assert len(with_pad) == len(trained) + 1
+    assert with_pad.encode("a <pad>").tolist() == trained.encode("a <pad>").tolist()
+
+
+def test_a_tokenizer_is_saved_and_loaded_as_it_was(trained, tmp_path):
+    trained.save(tmp_path / "tokenizer.json")
+    loaded = load_tokenizer(tmp_path)
+    assert (loaded, loaded.digest, loaded.tokens) == (trained, trained.digest, trained.tokens)
+    # Others read the file too.
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert other.encode(TEXT[1]).ids == trained.encode(TEXT[1]).tolist()
+    assert other.decode(other.encode(TEXT[2]).ids) == TEXT[2]
+
+
+def test_pieces_write_the_bytes_of_their_tokens(trained):
+    assert trained.pieces[trained.token_to_id["\u0120the"]] == b" the"
+    assert trained.pieces[trained.eos_id] == b"\n"
+    assert sorted(Subwords.characters().pieces) == [bytes([byte]) for byte in range(256)]
+
+
+@pytest.mark.parametrize("size", [256, 0, -1, "many"])
+def test_too_few_subwords_are_refused(size):
+    with pytest.raises(DataError, match="size"):
+        Subwords.train(TEXT, size)
+
+
+def test_a_tokenizer_of_sentence_pieces_is_taken_and_one_that_loses_letters_is_not():
+    tokenizer = tokenizers.SentencePieceBPETokenizer()
+    tokenizer.train_from_iterator(TEXT * 3, 200, special_tokens=["<unk>", "</s>"], show_progress=False)
+    pieces = Subwords(tokenizer.to_str())
+    assert pieces.pieces[pieces.eos_id] == b"\n"
+    assert pieces.decode(pieces.encode("the cat sat\nthe mat\n")) == "the cat sat\nthe mat\n"
+    pieces.check_faithful(TEXT)
+    with pytest.raises(DataError, match=r"gives back what it read.*'zebra"):
+        pieces.check_faithful(["zebra"])
+    lower = tokenizers.BertWordPieceTokenizer()
+    lower.train_from_iterator(TEXT, 200, show_progress=False)
+    with pytest.raises(DataError, match="pieces are of bytes"):
+        Subwords(lower.to_str())
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1, 2]"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"tokenizer\.json is not a tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["subwords", "characters"])
+@pytest.mark.parametrize("text", ["the cat, don't  sit ", "caf\u00e9 \u65e5\u672c\n\nthe\n (cat) \n", "", "\n", " the"])
+def test_the_parts_of_a_text_are_all_that_is_read(kind, text):
+    tokenizer = Subwords.characters() if kind == "characters" else Subwords.train(TEXT, 280)
+    units = tokenizer.units_typed(text)
+    read = [token for unit in units for token in unit.tokens]
+    assert read == tokenizer.encode_typed(text)[1:].tolist()
+    for unit in units:
+        part = tokenizer.decode(unit.tokens)
+        assert part.strip(" ") == text[unit.start : unit.end].strip(" ")
+
+
+def test_a_text_after_a_word_is_read_as_in_the_whole():
+    subwords = Subwords.train([" ".join(TEXT)] * 3, 300)
+    for tokenizer in (subwords, Subwords.characters()):
+        whole = tokenizer.encode_typed("the cat sat, (on) it's\nthe mat")
+        parts = ("cat", "sat", ", ", " (on)", "it", "'s", "\nthe", "mat", "")
+        further = [tokenizer.encode_further(part) for part in parts]
+        assert np.concatenate([tokenizer.encode_typed("the"), *further]).tolist() == whole.tolist()

@@ -1,0 +1,90 @@
+import gzip
+import tarfile
+import time
+
+import pytest
+
+from kerasptb.data import Subwords
+from kerasptb.data.sources import files, texts
+from kerasptb.data.text_format import TextFormat
+from kerasptb.runs.request import Request
+from kerasptb.training.budget import Speed
+from kerasptb.training.plan import plan_training
+
+TEXT = "".join(f"It was the {word} of times.\n\n" for word in ("best", "worst", "age", "end") * 100)
+SIZE = {"units": (8,), "embedding_size": 8, "batch_size": 2, "num_steps": 5, "seed": 1}
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "novel.txt.gz"
+    path.write_bytes(gzip.compress(TEXT.encode()))
+    return path
+
+
+def test_several_processes_are_not_timed(text, monkeypatch):
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(100.0, 0.1, 3.0))
+    request = Request(text, TextFormat(vocabulary_size=280), {**SIZE, "batch_size": 4}, training={"preset": "auto"})
+    begin = time.monotonic()
+    alone, together = (plan_training(request, workers, begin) for workers in (1, 2))
+    assert (alone.settings.training.minutes, alone.deadline) == (30, begin + 1800)
+    assert (together.settings.training.minutes, together.settings.training.epochs, together.deadline) == (
+        None,
+        60,
+        None,
+    )
+
+
+def test_what_is_chosen_has_its_reason_and_what_is_named_none(text):
+    request = Request(text, model={**SIZE, "seed": 1, "word_dropout": 0.5, "keep_prob": 0.8}, training={"epochs": 10})
+    settings = plan_training(request, workers=1, begin=0.0).settings
+    seldom = "the text is read 10 times"
+    expected = {
+        "tokens": "<unk> is seldom or never in the text",
+        "preset": "the text is read in subwords",
+        **dict.fromkeys(("recurrent_kernel_dropout", "activation_regularization"), seldom),
+        "temporal_activation_regularization": seldom,
+    }
+    if settings.model.precision == "bfloat16":
+        expected["precision"] = "this processor multiplies it"
+    assert settings.reasons == expected
+    assert settings.choices[0] == "tokens subwords, since <unk> is seldom or never in the text"
+    assert settings.model.recurrent_kernel_dropout == pytest.approx(0.65 * 0.2)
+    assert settings.to_config()["reasons"] == expected
+
+
+@pytest.mark.parametrize("kind", ["compressed", "archive"])
+def test_a_text_is_unpacked_once_and_read_twice_for_subwords_of_its_own(text, tmp_path, monkeypatch, kind):
+    if kind == "archive":
+        (tmp_path / "texts").mkdir()
+        for split in ("train", "valid", "test"):
+            (tmp_path / "texts" / f"{split}.txt").write_text(TEXT)
+        text = tmp_path / "texts.tgz"
+        with tarfile.open(text, "w:gz") as tar:
+            tar.add(tmp_path / "texts", "texts")
+    unpacked, read, opened = [], [], gzip.open
+
+    def unpack(*arguments):
+        file = opened(*arguments)
+        unpacked.append(file)
+        return file
+
+    lines = files.SplitFile.text
+
+    def count(file):
+        read.append(file.path)
+        return lines(file)
+
+    monkeypatch.setattr(gzip, "open", unpack)
+    monkeypatch.setitem(texts._COMPRESSED, ".gz", unpack)
+    monkeypatch.setattr(files.SplitFile, "text", count)
+    request = Request(text, model=SIZE, training={"epochs": 1})
+    plan_training(request, workers=1, begin=0.0)
+    assert len(unpacked) == 1
+    of_splits = [path for path in read if path != str(text)]  # the whole is decoded once, to be unpacked
+    assert len(of_splits) == 4
+    read.clear()
+    cut = TextFormat(tokenizer=Subwords.train([TEXT], 270))
+    plan_training(Request(text, cut, SIZE, training={"epochs": 1, "preset": "auto"}), workers=1, begin=0.0)
+    assert len(unpacked) == 2
+    assert len([path for path in read if path in of_splits]) == 3
