@@ -102,12 +102,15 @@ class SplitFile:
             undecoded = len(decoder.getstate()[0])
             try:
                 text = decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                place = num_bytes - undecoded + error.start
-                line = num_lines + error.object.count(b"\n", 0, error.start) + 1
+            except UnicodeError as error:
+                why = str(error)  # UTF-16 without a mark has no place
+                if isinstance(error, UnicodeDecodeError):
+                    place = num_bytes - undecoded + error.start
+                    line = num_lines + error.object.count(b"\n", 0, error.start) + 1
+                    why = f"byte {place} (line {line}) is 0x{error.object[error.start]:02x}"
                 raise DataError(
-                    f"Expected a text in {encoding.upper()}. {self.path} is not: byte {place} (line {line}) is "
-                    f"0x{error.object[error.start]:02x}. Convert the file to UTF-8, or name its --encoding."
+                    f"Expected a text in {encoding.upper()}. {self.path} is not: {why}. Convert the file to UTF-8, or "
+                    "name its --encoding."
                 ) from None
             if text:
                 yield text if num_bytes else text.removeprefix("\ufeff")

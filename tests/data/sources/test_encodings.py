@@ -45,6 +45,8 @@ def test_an_encoding_that_is_named_is_taken(caplog):
     assert caplog.text == ""
     with pytest.raises(DataError, match=r"Expected a text in ASCII\. letter is not: byte 16 \(line 1\) is 0xc3"):
         read(GERMAN.encode(), encoding="ascii")
+    with pytest.raises(DataError, match=r"in UTF-16\. letter is not: UTF-16 stream does not start with BOM\. Convert"):
+        read(GERMAN.encode(), encoding="utf-16")
     with pytest.raises(DataError, match=r"that Python knows, such as cp1252\. Received: base64"):
         Source("letter", encoding="base64")
 

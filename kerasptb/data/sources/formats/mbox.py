@@ -1,6 +1,7 @@
 """Mail in an mbox file: what its authors wrote, without headers, quotations, signatures and attachments."""
 
 import email
+import email.header
 import email.policy
 import email.utils
 import itertools
@@ -49,7 +50,13 @@ def _parsed(lines):
 
 
 def _author(message):
-    name, address = email.utils.parseaddr(str(message["From"] or ""))
+    # As it is spelt: Python's parser of such headers raises for damaged ones (IndexError, AttributeError).
+    raw = next((value for name, value in message.raw_items() if name.lower() == "from"), "")
+    try:
+        decoded = str(email.header.make_header(email.header.decode_header(raw)))
+    except (ValueError, LookupError):  # of an unknown encoding
+        decoded = raw
+    name, address = email.utils.parseaddr(decoded)
     return name or address
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import sys
 import zipfile
 
@@ -127,6 +128,22 @@ def test_of_mail_what_its_authors_wrote_is_read(ends):
     assert paragraphs(mailbox, author="Ana") == ["Olá, Bruno.\nFrom here on all is well."]
     with pytest.raises(DataError, match=r"an author of file: Ana, bruno@example\.org\. Received: Eva"):
         paragraphs(mailbox, author="Eva")
+
+
+@pytest.mark.parametrize(
+    ("header", "author"),
+    [
+        ("Ana <", "Ana"),
+        ("Ana[ <ana@\xe7xample.org>", "Ana[ "),
+        ("=?utf-8?q?Ant=C3=B3nio?= <a@b.c>", "António"),
+        ("", ""),
+    ],
+)
+def test_damaged_headers_do_no_harm(header, author):
+    mail = f"From x 2026\nFrom: {header}\n\nHello\n".encode("latin-1")
+    assert paragraphs(mail) == ["Hello"]
+    with pytest.raises(DataError, match=rf"an author of file: {re.escape(author)}.*\. Received: Eva"):
+        paragraphs(mail, author="Eva")
 
 
 @pytest.mark.parametrize(
