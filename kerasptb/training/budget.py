@@ -131,7 +131,7 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
 
 def why_so_long(settings, speed, most=math.inf):
     """Returns why a training has its epochs and parts of the text, a dict."""
-    minutes = f"{settings.training.minutes:g} minutes at {1e3 * speed.step:.1f} ms a step"
+    minutes = f"the minutes, at {1e3 * speed.step:.1f} ms a step"
     is_short = settings.training.epochs > most * settings.batches.parts - 0.5
-    so_often = f"the text is read {most:g} times at most, for which {minutes} are enough"
+    so_often = f"the text is read {most:g} times at most, which takes less than {minutes}"
     return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")
