@@ -1,6 +1,5 @@
 """How good a model is on a text."""
 
-from kerasptb.evaluation.adaptation import cache_settings, evaluate_run_continuous_cache, evaluate_run_dynamic
 from kerasptb.evaluation.continuous_cache import (
     CacheEvaluation,
     CacheSettings,
@@ -47,7 +46,6 @@ __all__ = [
     "Typist",
     "Weights",
     "by_utterance",
-    "cache_settings",
     "check_cached",
     "check_references",
     "evaluate_both",
@@ -56,8 +54,6 @@ __all__ = [
     "evaluate_keyboard",
     "evaluate_keyboard_on_text",
     "evaluate_perplexity",
-    "evaluate_run_continuous_cache",
-    "evaluate_run_dynamic",
     "evaluate_split",
     "gradient_statistics",
     "perplexity_of",
