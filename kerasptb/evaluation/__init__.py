@@ -1,13 +1,7 @@
 """How good a model is on a text."""
 
-from kerasptb.evaluation.continuous_cache import (
-    CacheEvaluation,
-    CacheSettings,
-    evaluate_continuous_cache,
-    tune_continuous_cache,
-)
+from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
 from kerasptb.evaluation.dynamic import (
-    DynamicEvaluation,
     DynamicSettings,
     evaluate_dynamic,
     gradient_statistics,
@@ -30,13 +24,18 @@ from kerasptb.evaluation.nbest import (
     tune_weights,
     word_errors,
 )
-from kerasptb.evaluation.perplexity import Evaluation, evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.evaluation.perplexity import (
+    AdaptedEvaluation,
+    Evaluation,
+    evaluate_both,
+    evaluate_perplexity,
+    evaluate_split,
+)
 from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_sentences
 
 __all__ = [
-    "CacheEvaluation",
+    "AdaptedEvaluation",
     "CacheSettings",
-    "DynamicEvaluation",
     "DynamicSettings",
     "Evaluation",
     "Hypothesis",

@@ -11,7 +11,7 @@ import numpy as np
 from kerasptb.data import Corpus
 from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
 from kerasptb.evaluation.dynamic import DynamicSettings, evaluate_dynamic, gradient_statistics, tune_dynamic
-from kerasptb.evaluation.perplexity import Evaluation
+from kerasptb.evaluation.perplexity import AdaptedEvaluation
 from kerasptb.models import LanguageModel
 from kerasptb.utils.files import read_json, write_json
 
@@ -28,8 +28,8 @@ class Adaptation:
 
     def evaluate(
         self, way: Literal["dynamic", "continuous cache"], ids: Sequence[int] | np.ndarray, num_steps: int | None
-    ) -> Evaluation:
-        """Returns the `DynamicEvaluation` or the `CacheEvaluation` of a text, as their functions do."""
+    ) -> AdaptedEvaluation:
+        """Evaluates a text as `evaluate_dynamic` or `evaluate_continuous_cache` does."""
         if way == "continuous cache":
             return evaluate_continuous_cache(self._model, ids, self.cache_settings(), num_steps)
         num_steps, model, corpus = num_steps or 20, self._model, self._corpus
@@ -37,10 +37,10 @@ class Adaptation:
         settings = self._kept(
             "dynamic",
             DynamicSettings,
-            lambda: tune_dynamic(model, corpus.valid, None, num_steps, statistics),
+            lambda: tune_dynamic(model, corpus.valid, statistics, num_steps),
             num_steps=num_steps,
         )
-        return evaluate_dynamic(model, ids, None, settings, statistics)
+        return evaluate_dynamic(model, ids, statistics, settings)
 
     def cache_settings(self) -> CacheSettings:
         """Returns the settings of the continuous cache."""

@@ -343,17 +343,9 @@ def _check_vocabulary(vocabulary, data):
 def create_run(
     folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
 ) -> Run:
-    """Makes a run folder with its settings and vocabulary.
+    """Makes a run folder, with its parents, or uses an empty one; raises a `RunError` if it is not empty.
 
-    Args:
-        folder: the folder; created with its parents. It may exist if it is empty.
-        settings: the `RunSettings`.
-        vocabulary: the `Tokenizer`.
-        made: whether the folder was made for the run, and goes if it fails; `None` for what its absence says.
-
-    Raises:
-        RunError: if the folder is not empty.
-        OSError: if it cannot be written.
+    `made` is whether it was made for the run, and goes if that fails; `None` for what its absence says.
     """
     config = settings.to_config()
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
