@@ -132,7 +132,6 @@ def _draft(request, workers):
         preset=start.preset or usual_preset(corpus, request.training.get("minutes")),
         workers=workers,
         seed=random.randrange(2**31),
-        versions=_versions(),
         reasons={**reasons, **start.reasons},
     )
 
@@ -147,7 +146,6 @@ class _Draft:
     preset: str
     workers: int
     seed: int
-    versions: dict[str, str]
     reasons: dict[str, str]
 
     @property
@@ -173,7 +171,7 @@ class _Draft:
             training=training,
             recipe=of_recipe,
             data=TextRecord.of(self.corpus),
-            versions=self.versions,
+            versions=_versions(),
             reasons=self._reasons(recipe, {**model.as_dict(), **of_recipe}),
         )
 
