@@ -13,6 +13,7 @@ from typing import Any
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, read_files
+from kerasptb.data.sources.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.sample import read_sample
 from kerasptb.data.sources.texts import is_text, read_texts, texts_of
 from kerasptb.data.tokenizers.tokenizer import UNK
@@ -58,6 +59,11 @@ class RawCorpus:
             if size >= _JUDGED:
                 break
         return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
+
+    @functools.cached_property
+    def is_wrapped(self) -> bool:
+        """Whether all of it together is wrapped prose, whose lines are joined."""
+        return is_wrapped(pieces_of(self.files.values()))
 
     @property
     def place(self) -> dict[str, Any]:
