@@ -72,6 +72,15 @@ class TextFormat:
         judged = tokens != "words" and self.keep_lines is None and self.wrapped is None
         return dataclasses.replace(whole, wrapped=text.is_wrapped) if judged else whole
 
+    def describe_lines(self, joined: int) -> str | None:
+        """Returns what became of a text's lines and why, for people; `None` if it was asked, or is of the tokens."""
+        if self.wrapped is False:
+            return "Each line is a paragraph, since the whole text is no wrapped prose. --no-keep-lines joins some."
+        if joined:
+            why = "since the text is wrapped prose" if self.wrapped else "as was asked"
+            return f"Lines are joined into paragraphs, {joined:,} to the one before, {why}. --keep-lines leaves them."
+        return None
+
     def save(self, folder: Path) -> list[Path]:
         """Writes it into a folder, and returns the files: its tokenizer, and what of it is unusual; none without it."""
         if self.tokenizer is None:

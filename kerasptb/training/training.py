@@ -275,7 +275,7 @@ def _explain(run, plan, report):
     counts = {name: corpus.count(name) for name in ("train", "valid", "test")}
     sizes = ", ".join(f"{name} {count.tokens:,}" for name, count in counts.items())
     report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    if (lines := _lines(corpus.format, sum(count.joined for count in counts.values()))) is not None:
+    if lines := corpus.format.describe_lines(sum(count.joined for count in counts.values())):
         report(lines)
     shares = {name: count.unknown_share for name, count in counts.items()}
     if any(shares.values()):
@@ -293,16 +293,6 @@ def _explain(run, plan, report):
         for row in explanation:
             note_as_reported(row.reason)
     report(f"{explanation}\nRun folder: {run.folder}", flush=True)
-
-
-def _lines(format, joined):
-    """Returns what became of the lines of a text, and why; `None` if that was asked, or is of the tokens."""
-    if format.wrapped is False:
-        return "Each line is a paragraph, since the text as a whole is no wrapped prose. --no-keep-lines joins some."
-    if joined:
-        why = "since the text is wrapped prose" if format.wrapped else "as was asked"
-        return f"Lines are joined into paragraphs, {joined:,} to the one before, {why}. --keep-lines leaves them."
-    return None
 
 
 def _finish(run, plan, recorder, interrupted, report):

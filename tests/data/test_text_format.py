@@ -36,6 +36,19 @@ def test_what_is_said_of_lines_comes_before_what_was_found(keep_lines, wrapped, 
     assert TextFormat(keep_lines=keep_lines, wrapped=wrapped).keeps_lines == keeps
 
 
+def test_what_became_of_lines_is_said_with_the_reason():
+    joined = TextFormat(wrapped=True).describe_lines(1234)
+    assert joined.startswith(
+        "Lines are joined into paragraphs, 1,234 to the one before, since the text is wrapped prose"
+    )
+    assert "--keep-lines leaves them" in joined
+    assert "as was asked" in TextFormat(keep_lines=False).describe_lines(7)
+    kept = TextFormat(wrapped=False).describe_lines(0)
+    assert kept.startswith("Each line is a paragraph, since the whole text is no wrapped prose. --no-keep-lines")
+    assert TextFormat("words").describe_lines(0) is None
+    assert TextFormat(keep_lines=True).describe_lines(0) is None
+
+
 def test_characters_need_no_tokenizer_to_be_made():
     text = SimpleNamespace(usual_tokens="subwords", is_wrapped=False)
     assert TextFormat("characters").of_text(text).tokenizer == Subwords.characters()
