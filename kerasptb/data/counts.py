@@ -8,8 +8,9 @@ import operator
 
 from kerasptb.data.scripts import count_unspaced
 
-# A text with more characters a word than this has no words between its spaces.
-_MOST_CHARACTERS = 20
+# A text with more characters a word has no words between its spaces; one of a script that is written without spaces
+# counts as several, so that Chinese whose words were parted by spaces has some, and a short line as it is written none.
+_MOST_CHARACTERS, _OF_UNSPACED = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TextCounts:
     @property
     def has_words(self) -> bool:
         """Whether what stands between its spaces are words, as they are not in Chinese, Japanese or Thai."""
-        return 2 * self.unspaced < self.characters <= _MOST_CHARACTERS * self.words
+        return has_words(self.words, self.characters, self.unspaced)
 
     def word_perplexity(self, perplexity: float) -> float:
         """Returns the perplexity of a word where that of a token is `perplexity`; NaN for a text without words."""
@@ -57,6 +58,11 @@ class TextCounts:
     def unknown_share(self) -> float:
         """The share of the words that are `<unk>`, in [0, 1]."""
         return self.unknown / self.words
+
+
+def has_words(words: int, characters: int, unspaced: int) -> bool:
+    """Returns whether what stands between the spaces of a text with these `TextCounts` are words."""
+    return characters + (_OF_UNSPACED - 1) * unspaced <= _MOST_CHARACTERS * words
 
 
 def count_text(paragraph: str) -> tuple[int, int, int, int]:

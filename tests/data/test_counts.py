@@ -16,7 +16,8 @@ def test_sizes_of_a_paragraph_and_its_end():
     [
         (TextCounts(100, 50, 250, 250), "perplexity of a word 16.00, 0.800 bits a byte"),
         (TextCounts(100, 50, 250, 250, unknown=5), "perplexity of a word 16.00, 0.800 bits a byte (10.0% of the words"),
-        (TextCounts(100, 50, 600, 200, unspaced=100), "perplexity of a character 2.00, 0.333 bits a byte"),
+        (TextCounts(100, 20, 600, 200, unspaced=199), "perplexity of a character 2.00, 0.333 bits a byte"),
+        (TextCounts(100, 100, 600, 280, unspaced=180), "perplexity of a word 4.00, 0.333 bits a byte"),  # with spaces
         (TextCounts(100, 4, 100, 100), "perplexity of a character 4.00, 2.000 bits a byte"),  # no white space
     ],
 )
