@@ -98,7 +98,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 10
+    assert len(SCRIPTS) == 11
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
