@@ -42,7 +42,7 @@ class ModelArguments(Arguments):
         "size of a word's vector",
         option=True,
         shown="the preset's",
-        sampling=Sampling(WIDTH_STEP, bounds=(64, 320), reason="320 alone is four fifths of the notebook's parameters"),
+        sampling=Sampling(WIDTH_STEP),
     )
     units: tuple[int, ...] = argument(
         Several(Whole()),
@@ -50,47 +50,19 @@ class ModelArguments(Arguments):
         option=True,
         shown="the preset's",
         metavar="H",
-        sampling=Sampling(
-            WIDTH_STEP,
-            bounds=(64, 512),
-            reason="blocks of the native kernels; below a last layer of 128, 512 still fit",
-        ),
+        sampling=Sampling(WIDTH_STEP),
     )
-    batch_size: int = argument(
-        Whole(),
-        "rows of a batch",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(
-            1, bounds=[20, 30, 40, 60], reason="the smaller, the more steps an epoch has; below 20 a core idles"
-        ),
-    )
-    num_steps: int = argument(
-        Whole(),
-        "words of a row",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(1, bounds=[20, 25, 30, 35], reason="what the published models of this kind use"),
-    )
+    batch_size: int = argument(Whole(), "rows of a batch", option=True, shown="the preset's", sampling=Sampling(1))
+    num_steps: int = argument(Whole(), "words of a row", option=True, shown="the preset's", sampling=Sampling(1))
     keep_prob: float = argument(
         Number(_LEAST_KEEP_PROB, 1),
         "probability of keeping a unit in dropout",
         1.0,
         option=True,
         shown="the preset's",
-        sampling=Sampling(
-            0.05,
-            bounds=(0.5, 1.0),
-            around=0.15,
-            reason="1 is the notebook's; 0.5 suits five times its size (Zaremba et al., 2014)",
-        ),
+        sampling=_BY_RATE,
     )
-    init_scale: float = argument(
-        Number(0),
-        "weights begin uniform within ± this",
-        0.1,
-        sampling=Sampling(log=True, bounds=(0.04, 0.1), reason="published from 0.04 (1500 units) to 0.1 (200 units)"),
-    )
+    init_scale: float = argument(Number(0), "weights begin uniform within ± this", 0.1, sampling=Sampling(log=True))
     backend: str = argument(
         Choice(get_args(Backend)), "what runs the LSTMs and the loss", "auto", option=True, shown="auto"
     )
@@ -109,15 +81,7 @@ class ModelArguments(Arguments):
         shown="drawn, and recorded",
     )
     name: str = argument(Text(), "name of the model", "language_model")
-    tie_embeddings: bool = argument(
-        Flag(),
-        "whether the logits use the embedding matrix",
-        False,
-        sampling=Sampling(
-            bounds=[False, True],
-            reason="one matrix less leaves room for wider layers; the last is as wide as the embedding",
-        ),
-    )
+    tie_embeddings: bool = argument(Flag(), "whether the logits use the embedding matrix", False, sampling=Sampling())
     dtype: str | None = argument(_Policy(), "Keras dtype policy of the layers", None)
     input_dropout: float | None = argument(_RATE, "rate of dropout on the words' vectors", None, sampling=_BY_RATE)
     hidden_dropout: float | None = argument(_RATE, "rate of dropout between the LSTM layers", None, sampling=_BY_RATE)
