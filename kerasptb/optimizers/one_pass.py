@@ -43,7 +43,7 @@ class OnePassStep(PolyakAveraging):
         return []
 
     def _updated(self, plan, arrays, gradients, learning_rate, **options):
-        """Returns the arrays, weights and those of `_slot_lists`, after a step, and the averages; see `clipped_sgd`."""
+        """Returns the arrays, weights and those of `_slot_lists`, after a step, and the averages."""
         raise NotImplementedError
 
     def _backend_apply_gradients(self, grads, trainable_variables):

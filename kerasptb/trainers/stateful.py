@@ -11,18 +11,25 @@ import keras
 import numpy as np
 
 from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
+from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.evaluation_states import EvaluationStates
-from kerasptb.trainers.interface import StatefulModel
+from kerasptb.losses import LOSSES_OF_FACTORS
+from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.trainers.step_bar import with_step_bar
 from kerasptb.utils.types import Tensor
 
 
-class StatefulTrainer(StatefulModel):
-    """A `StatefulModel` whose `fit` and its like run on whole batches, in order, and in steps of static shapes.
+class StatefulTrainer(keras.Model):
+    """A functional `keras.Model` that reads word ids [B, T] and has recurrent state; a model sets the attributes.
 
-    A backend's trainer (`trainers/tensorflow.py`, `trainers/jax.py`) overrides the methods under "for backends".
+    `fit` and its like run on whole batches, in order, and in steps of static shapes. A model may override the methods
+    under "what a model is asked", and a backend's trainer (`trainers/tensorflow.py`, `trainers/jax.py`) those under
+    "for backends".
     """
 
+    vocabulary_size: int  # V
+    batch_size: int  # rows of a training batch, and of any batch whose size is not known beforehand
+    num_steps: int  # words of a row of a training batch, as far as they are known beforehand
     test_function: Any
     predict_function: Any
 
@@ -247,6 +254,27 @@ class StatefulTrainer(StatefulModel):
     def forget_functions(self) -> None:
         """Lets the next call of `fit` and its like trace its steps anew."""
         self.train_function = self.test_function = self.predict_function = None
+
+    # What a model is asked.
+
+    def stateful_layers(self) -> list[StatefulLayer]:
+        """Returns a list of the model's layers with a state of training and others of evaluation, from the first on."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLayer)]
+
+    def lookup_layer(self) -> Embedding | None:
+        """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
+        return None
+
+    def word_ids(self, batch: Any) -> dict[str, Tensor]:
+        """Returns what of a batch are word ids in [0, V): a dict of "inputs", and "targets" that our losses read."""
+        x, y, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        losses = keras.tree.flatten(self.loss)
+        ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)
+        return {"inputs": keras.tree.flatten(x)[0], **({"targets": keras.tree.flatten(y)[0]} if ours else {})}
+
+    def ignored(self, name: str) -> int | None:
+        """Returns the id out of range that word ids of this name may have, or None."""
+        return getattr(keras.tree.flatten(self.loss)[0], "ignore_class", None) if name == "targets" else None
 
     # For callbacks.
 
