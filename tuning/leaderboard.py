@@ -11,17 +11,12 @@ from pathlib import Path
 import kerasptb
 from kerasptb.runs import RunError, lock_run, write_rows
 from kerasptb.tuning.progress import duration
-from kerasptb.tuning.records import RUN, best_trial, order
+from kerasptb.tuning.records import RUN, best_trial, rank
 from kerasptb.utils.files import atomic_write
 
 CSV = "leaderboard.csv"
 BEST = "best"
 SCRIPT = "best_model.py"
-
-
-def rank(trials):
-    """Returns the trials in order: completed ones first, by rising perplexity."""
-    return sorted(trials, key=order)
 
 
 def setting_names(trials):

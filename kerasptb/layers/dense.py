@@ -13,13 +13,11 @@ from kerasptb.ops.tensors import as_tensor
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 
-class CarriesFactors:
-    """A mixin of layers over the vocabulary: what a loss needs beside logits, and how it is computed from that."""
+class CarriesFactors(keras.layers.Layer):
+    """A base of layers over the vocabulary: what a loss needs beside logits, and how it is computed from that."""
 
     units: int
     bias: Any
-    variable_dtype: str
-    dtype_policy: Any
     _matrix = "kernel"  # the name of W, [D, V]; any other is of its transpose
 
     def __init__(self, *args: Any, backend: Backend, precision: Precision | None, **kwargs: Any) -> None:

@@ -105,7 +105,7 @@ class FusedLSTM(keras.layers.LSTM):
             self._check_ours()
         # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
         # Keras' cuDNN operation prevents it.
-        if self.expected_backend() != "keras":
+        if self.plan().implementation != "keras":
             self.supports_jit = True
 
     # fmt: on
@@ -257,10 +257,6 @@ class FusedLSTM(keras.layers.LSTM):
             each_gate=bool(drawn) and self._draws_each_gate(),
             limit=self._limit(backend),
         )
-
-    def expected_backend(self) -> str:
-        """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
-        return self.plan().backend
 
     @property
     def variables(self) -> list[keras.Variable]:

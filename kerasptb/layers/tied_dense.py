@@ -13,7 +13,7 @@ from kerasptb.utils.untracked import Untracked
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class TiedDense(CarriesFactors, keras.layers.Layer):
+class TiedDense(CarriesFactors):
     """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: both train the same matrix.
 
     Press and Wolf, 2017, "Using the Output Embedding to Improve Language Models"; Inan et al., 2017, "Tying Word

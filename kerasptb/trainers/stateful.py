@@ -178,19 +178,17 @@ class StatefulTrainer(keras.Model):
             self._prepare_function("predict_function", _shape(x))
             return super().predict_on_batch(x)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
+        return self._made("train", super().make_train_function, force)
+
     def make_test_function(self, force: bool = False) -> Any:
         """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = self._evaluation.used_by(self.test_function)
-        return self.test_function
+        return self._made("test", super().make_test_function, force)
 
     def make_predict_function(self, force: bool = False) -> Any:
         """Makes the function that `predict` calls for each iteration, as `keras.Model.make_predict_function` does."""
-        if self.predict_function is None or force:
-            super().make_predict_function(force)
-            self.predict_function = self._prediction.used_by(self.predict_function)
-        return self.predict_function
+        return self._made("predict", super().make_predict_function, force)
 
     def evaluation_alone(self) -> AbstractContextManager:
         """A context in which no other thread evaluates: `test_on_batch` goes on from where `evaluate` has ended."""
@@ -291,6 +289,15 @@ class StatefulTrainer(keras.Model):
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`."""
         return "auto" if wish is None else wish
+
+    def _made(self, kind, make, force):
+        """Returns the function of training, evaluation or prediction; Keras' `make` makes it, unless it exists."""
+        name = f"{kind}_function"
+        if force or getattr(self, name) is None:
+            make(force)
+            if states := {"test": self._evaluation, "predict": self._prediction}.get(kind):
+                setattr(self, name, states.used_by(getattr(self, name)))
+        return getattr(self, name)
 
     def _check_batches(self, adapter, step):
         """Gives Keras' adapter of data, made for one call, batches that are checked, for a step of this name."""
