@@ -4,14 +4,13 @@ import contextlib
 import itertools
 import pprint
 import re
-import shutil
 import textwrap
 from pathlib import Path
 
 import kerasptb
 from kerasptb.runs import RunError, lock_run, write_rows
 from kerasptb.tuning.progress import duration
-from kerasptb.tuning.records import RUN, best_trial, rank
+from kerasptb.tuning.records import RUN, best_trial, copy_folder, rank
 from kerasptb.utils.files import atomic_write
 
 CSV = "leaderboard.csv"
@@ -112,7 +111,7 @@ def _replace_best(folder, trials, best, report):
         numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
         (folder / BEST).rename(numbered)
         report(f"The best so far, which had been trained further, is now {numbered}")
-    _copy_run(best.folder / RUN, folder)
+    copy_folder(best.folder / RUN, folder / BEST)
 
 
 def _history(run_folder):
@@ -121,18 +120,6 @@ def _history(run_folder):
         return kerasptb.load_run(run_folder).history
     except ValueError:
         return []
-
-
-def _copy_run(run_folder, folder):
-    # The new copy replaces the old one only when it is complete.
-    temporary, old = folder / f".{BEST}.new", folder / f".{BEST}.old"
-    for path in (temporary, old):
-        shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(run_folder, temporary)
-    if (folder / BEST).exists():
-        (folder / BEST).rename(old)
-    temporary.rename(folder / BEST)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_script(run, best, text):

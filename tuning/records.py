@@ -17,6 +17,7 @@ nothing else, on any machine that shares the folder.
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 from kerasptb.utils.files import finite, read_json, write_json
@@ -103,6 +104,18 @@ def rank(views):
 def best_trial(views):
     """Returns the completed trial of lowest perplexity, or `None`."""
     return next((view for view in rank(views) if view.score is not None), None)
+
+
+def copy_folder(source, target):
+    """Copies a folder; only when the copy is complete does it replace what was there."""
+    new, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for path in (new, old):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(source, new)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def reset_attempts(folder):

@@ -419,21 +419,17 @@ def shrink_widths(wanted, allowed, fits):
     def at_most(sizes, bound):
         return max([size for size in sizes if size <= bound], default=sizes[0])
 
-    widths = [at_most(sizes, want) for sizes, want in zip(allowed, wanted, strict=True)]
-    if fits(widths):
-        return widths
-    for percent in range(99, -1, -1):
+    def one_larger(widths):
+        for i in sorted(range(len(widths)), key=lambda i: widths[i] / wanted[i]):
+            if larger := [size for size in allowed[i] if widths[i] < size <= wanted[i]]:
+                yield [*widths[:i], larger[0], *widths[i + 1 :]]
+
+    for percent in range(100, -1, -1):
         widths = [at_most(sizes, want * percent / 100) for sizes, want in zip(allowed, wanted, strict=True)]
         if fits(widths):
             break
-    grown = True
-    while grown:
-        grown = False
-        for i in sorted(range(len(widths)), key=lambda i: widths[i] / wanted[i]):
-            larger = [size for size in allowed[i] if widths[i] < size <= wanted[i]]
-            if larger and fits([*widths[:i], larger[0], *widths[i + 1 :]]):
-                widths[i], grown = larger[0], True
-                break
+    while larger := next(filter(fits, one_larger(widths)), None):
+        widths = larger
     return widths
 
 

@@ -21,7 +21,7 @@ import kerasptb
 from kerasptb.runs.weights import save_weights
 from kerasptb.tuning.built_models import arguments_of
 from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
-from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, SEARCH, Record, settings_of
+from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, SEARCH, Record, copy_folder, settings_of
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
 from kerasptb.tuning.stopping import TIME_LIMIT, TrialEarlyStopping
 from kerasptb.utils.files import read_json
@@ -240,11 +240,7 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         """Returns whether there is a run to resume: the trial's or, in Hyperband's later rounds, its predecessor's."""
         predecessor = trial.hyperparameters.values.get("tuner/trial_id")
         if predecessor and not run_folder.exists():
-            # Copied under another name first, so that an incomplete copy is not taken for a run.
-            temporary = run_folder.with_name(f".{RUN}")
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(Path(self.get_trial_dir(predecessor)) / RUN, temporary)
-            temporary.rename(run_folder)
+            copy_folder(Path(self.get_trial_dir(predecessor)) / RUN, run_folder)
         try:
             run = kerasptb.load_run(run_folder)
         except ValueError:

@@ -306,11 +306,8 @@ class FusedLSTM(keras.layers.LSTM):
             raise ValueError(f"{limit} It has no {ours}.")
 
     def _limit_of_settings(self):
-        unsupported = {
-            "activation": self.activation is not keras.activations.tanh,
-            "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
-        }
-        found = [name for name, value in unsupported.items() if value]
+        served = {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
+        found = [name for name, function in served.items() if getattr(self, name) is not function]
         values = ", ".join(f"{name}={keras.activations.serialize(getattr(self, name))!r}" for name in found)
         return f"Only Keras' loop serves an LSTM with {values}." if found else None
 

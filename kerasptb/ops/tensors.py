@@ -142,8 +142,8 @@ def differentiable(inference, forward, backward, rows=None):
 
     def outputs_and_gradient(*arguments):
         # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
-        # anyway, the forward pass runs again.
-        save = may_be_differentiated()
+        # anyway, the forward pass runs again. Inside a `tf.function` a tape outside of it is not seen.
+        save = not _ON_TENSORFLOW or tf_private.could_possibly_record()
         outputs, saved = forward(*arguments) if save else (inference(*arguments), None)
 
         def gradient(*upstream):
@@ -177,11 +177,6 @@ def _differentiable_by_jax(passes, rows):
         return function(*arguments)
 
     return run
-
-
-def may_be_differentiated():
-    """Returns whether a gradient tape may be recording; inside a `tf.function` one outside of it is not seen."""
-    return not _ON_TENSORFLOW or tf_private.could_possibly_record()
 
 
 def without_gradients():

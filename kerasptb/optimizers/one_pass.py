@@ -19,7 +19,8 @@ class OnePassStep(keras.optimizers.Optimizer):
     """Lets an optimizer clip, decay, update and average all variables in one native operation; a base beside Keras'.
 
     Only in a step that XLA compiles on a processor: XLA lets it update the variables' own memory, and XLA's operations,
-    one for each variable, would wait for its threads. A subclass has `_updated`, and `_slot_lists` for its variables.
+    one for each variable, would wait for its threads. A subclass has `_slot_lists`, and `_updated`, which returns
+    the arrays, weights and those of `_slot_lists`, after a step, and the averages.
 
     With `polyak_averaging` it keeps the mean of the weights after each step since `start_averaging` (Polyak and
     Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"). The means are the variables of Keras'
@@ -104,10 +105,6 @@ class OnePassStep(keras.optimizers.Optimizer):
     def _slot_lists(self):
         """Returns lists of the optimizer's own variables for all trainable variables."""
         return []
-
-    def _updated(self, plan, arrays, gradients, learning_rate, **options):
-        """Returns the arrays, weights and those of `_slot_lists`, after a step, and the averages."""
-        raise NotImplementedError
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         self._plan = self._plan_of_one_pass(grads, trainable_variables)
