@@ -51,6 +51,10 @@ def argument(kind: Any, help: str, default: Any = REQUIRED, **others: Any) -> An
     return dataclasses.field(default=dataclasses.MISSING if default is REQUIRED else default, metadata=metadata)
 
 
+# One with an option, whose default the recipe decides.
+preset_argument = functools.partial(argument, option=True, shown="the preset's")
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Base of frozen values whose fields are made by `argument`; each value is checked, and canonical."""

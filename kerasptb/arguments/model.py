@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from kerasptb.arguments.fields import Arguments, Sampling, argument
+from kerasptb.arguments.fields import Arguments, Sampling, argument, preset_argument
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
 from kerasptb.utils.types import Backend, Precision
 
@@ -37,29 +37,19 @@ class ModelArguments(Arguments):
     """What a `LanguageModel` is made from, in the order of its constructor; see there."""
 
     vocabulary_size: int = argument(Whole(), "number V of words")
-    embedding_size: int = argument(
-        Whole(),
-        "size of a word's vector",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(WIDTH_STEP),
-    )
-    units: tuple[int, ...] = argument(
+    embedding_size: int = preset_argument(Whole(), "size of a word's vector", sampling=Sampling(WIDTH_STEP))
+    units: tuple[int, ...] = preset_argument(
         Several(Whole()),
         "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
-        option=True,
-        shown="the preset's",
         metavar="H",
         sampling=Sampling(WIDTH_STEP),
     )
-    batch_size: int = argument(Whole(), "rows of a batch", option=True, shown="the preset's", sampling=Sampling(1))
-    num_steps: int = argument(Whole(), "words of a row", option=True, shown="the preset's", sampling=Sampling(1))
-    keep_prob: float = argument(
+    batch_size: int = preset_argument(Whole(), "rows of a batch", sampling=Sampling(1))
+    num_steps: int = preset_argument(Whole(), "words of a row", sampling=Sampling(1))
+    keep_prob: float = preset_argument(
         Number(_LEAST_KEEP_PROB, 1),
         "probability of keeping a unit in dropout",
         1.0,
-        option=True,
-        shown="the preset's",
         sampling=_BY_RATE,
     )
     init_scale: float = argument(Number(0), "weights begin uniform within ± this", 0.1, sampling=Sampling(log=True))
@@ -67,11 +57,7 @@ class ModelArguments(Arguments):
         Choice(get_args(Backend)), "what runs the LSTMs and the loss", "auto", option=True, shown="auto"
     )
     precision: str | None = argument(
-        Choice(get_args(Precision)),
-        "of the matrix products",
-        None,
-        option=True,
-        shown="the preset's, or float32",
+        Choice(get_args(Precision)), "of the matrix products", None, option=True, shown="the preset's, or float32"
     )
     seed: int | None = argument(
         Whole(0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kerasptb.arguments.fields import Arguments, Sampling, argument
+from kerasptb.arguments.fields import Arguments, Sampling, argument, preset_argument
 from kerasptb.arguments.kinds import Number, Whole
 
 _ABOVE_0 = Number(0, without_low=True)
@@ -14,13 +14,7 @@ _ABOVE_0 = Number(0, without_low=True)
 class RecipeArguments(Arguments):
     """What a recipe's training may be asked for; each has some of these."""
 
-    learning_rate: float = argument(
-        _ABOVE_0,
-        "largest learning rate",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(log=True, around=3),
-    )
+    learning_rate: float = preset_argument(_ABOVE_0, "largest learning rate", sampling=Sampling(log=True, around=3))
     decay: float = argument(
         Number(0, 1, without_low=True),
         "factor of the rate in each epoch after the `constant_epochs`, or when validation stalls",
