@@ -174,8 +174,20 @@ def test_scores_of_several_users_take_turns(counting):
     words = counting.tokenizer.tokens
     long, other = f"the cat sat {long_text(words, 1200)}", f"a dog sat {long_text(words, 600)}"
 
+    go_on, in_pieces = threading.Event(), counting.score_in_pieces
+
+    def slow(context, ids):
+        assert go_on.wait(10)
+        yield from in_pieces(context, ids)
+
+    counting.score_in_pieces = slow
+
     async def use(engine):
-        return await asyncio.gather(*map(engine.score, (long, other, "on the mat")))
+        tasks = [asyncio.create_task(engine.score(text)) for text in (long, other, "on the mat")]
+        while len(engine._reader._scores._waiting) < 2:
+            await asyncio.sleep(0.001)
+        go_on.set()
+        return await asyncio.gather(*tasks)
 
     assert [len(values) for _, values in with_engine(counting, use)] == [1203, 603, 3]
     # A short text waits for one piece of each of the others, not for all of them.
