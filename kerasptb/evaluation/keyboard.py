@@ -25,6 +25,7 @@ stands between white space, and its characters are those that stand there, and a
 import dataclasses
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -235,7 +236,7 @@ def _find_all(reader, ids, parts, keys, cache, learn):
     exclude = (UNK[0],) if is_unnamed and not reader.tokenizer.unnamed else ()
     writer = Writer(reader.tokenizer, (*Writer(reader.tokenizer).exclude, *exclude))
     searches = _searches(reader, writer, ids, _searched(writer, parts, learn), keys, cache, learn)
-    return dict(run_searches(searches, reader.after, max(_SCORES // len(reader.tokenizer), 1)))
+    return dict(run_searches(searches, _ReadOnce(reader), max(_SCORES // len(reader.tokenizer), 1)))
 
 
 def _searched(writer, parts, learn):
@@ -356,6 +357,20 @@ class _Least:
         last = word.end - start - 1
         given = self._pieces.log_given(context.log_probabilities, word.lead, word.begins)
         return math.exp(self._sums[last] - self._sums[row] - given) * self._ends[last] * _ROUNDING
+
+
+class _ReadOnce:
+    """Reads each `Beginning` once while its word is typed: the search after a letter asks for many again."""
+
+    def __init__(self, reader):
+        self._reader, self._after = reader, weakref.WeakKeyDictionary()
+
+    def __call__(self, beginnings):
+        asked = [(self._after.setdefault(each.context, {}), each) for each in beginnings]
+        new = [(after, each) for after, each in asked if each.piece not in after]
+        for (after, each), context in zip(new, self._reader.after([each for _, each in new]), strict=True):
+            after[each.piece] = context
+        return [after[each.piece] for after, each in asked]
 
 
 def _unread(_):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb.data import DataError, Vocabulary
+from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.tokenizers.typed_text import read_words
 from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard, evaluate_keyboard_on_text
-from kerasptb.reading import Context, Memory, Writer, run_search
+from kerasptb.reading import Context, Memory, ModelReader, Writer, run_search
 
 WORDS = ("the", "<eos>", "<unk>", "N", "then", "they", "a", "an", "and", "U.S.", "us")
 VOCABULARY = Vocabulary(WORDS)
@@ -180,3 +180,16 @@ def test_what_cannot_be_typed():
         evaluate_keyboard(model, [0, 1], cache=CacheSettings(0.1, 0.1), learn=True)
     with pytest.raises(ValueError, match="keys"):
         Typist(VOCABULARY, keys=0)
+
+
+def test_nothing_is_read_twice_while_a_word_is_typed(monkeypatch):
+    characters, read, after = Subwords.characters(), [], ModelReader.after
+    model = kerasptb.LanguageModel(len(characters), 8, 8, batch_size=2, num_steps=3, tokenizer=characters)
+
+    def reading(self, beginnings):
+        read.extend((each.context, each.piece) for each in beginnings)
+        return after(self, beginnings)
+
+    monkeypatch.setattr(ModelReader, "after", reading)
+    evaluate_keyboard_on_text(model, "a cab")
+    assert len(set(read)) == len(read) > 20
