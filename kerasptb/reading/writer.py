@@ -119,7 +119,8 @@ class Writer:
         """Returns what was found, mixed with a memory. A word that was not found has no probability of the model."""
         of_model, shares = memory.shares
         places = memory.beginning(prefix.removeprefix(" "))
-        places = np.setdiff1d(places, memory.places_of(self.exclude), assume_unique=True)
+        for place in memory.places_of(self.exclude):  # few, for which NumPy's functions of sets are slow
+            places = places[places != place]
         model = self._of_model(found, context, memory, places, ids)
         mixed = of_model * model + shares[places]
         best = np.argsort(-mixed, kind="stable")[:k]
