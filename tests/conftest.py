@@ -21,7 +21,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([PROGRAMS, *filter(None, [os.environ.
 # Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Before XLA is: its programs are as users have them, but optimizing their code takes longer than the tests run it.
-# `.ci/run` lets XLA do so, by an empty XLA_FLAGS.
+# `.ci/run` lets XLA do so, by an empty XLA_FLAGS, where programs are compared.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # No power is cut: what a test writes need not be on the disk. Waiting for it takes a thirtieth of the trainings' time.

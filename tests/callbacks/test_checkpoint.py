@@ -144,7 +144,7 @@ def test_a_state_that_flows_over_epochs_goes_on(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
+def test_the_latest_two_are_kept_and_a_damaged_one_is_passed_over(no_steps, tmp_path, caplog):
     with pytest.raises(RuntimeError, match="out of luck"):
         fit(language_model(), Checkpoint(tmp_path, minutes=0), FailAt(0, 7))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.before.npz", "resume.npz"]
@@ -221,13 +221,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
         Checkpoint(tmp_path)
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(no_steps, tmp_path):
     fit(language_model(), Checkpoint(tmp_path), epochs=1)
     with pytest.raises(ValueError, match="Expected a checkpoint of this model and optimizer"):
         fit(sequential(), Checkpoint(tmp_path))
 
 
-def test_calls_of_another_length_are_refused(tmp_path):
+def test_calls_of_another_length_are_refused(no_steps, tmp_path):
     with pytest.raises(RuntimeError, match="out of luck"):
         fit(language_model(), Checkpoint(tmp_path, minutes=0), FailAt(0, 6))
     with pytest.raises(ValueError, match=r"to divide the 7 batches that are done\. Received: steps_per_execution=4"):
@@ -278,7 +278,7 @@ def test_the_training_can_be_repeated_in_the_process(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_waits_for_the_step_and_a_checkpoint(tmp_path, capsys, number, error):
+def test_a_signal_waits_for_the_step_and_a_checkpoint(no_steps, tmp_path, capsys, number, error):
     class Ask(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 5:

@@ -16,23 +16,15 @@ def texts(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run(texts, tmp_path_factory):
+def sizes():
+    """Options of a training: a model that is quick, and yet of files that do not fit where a test limits their size."""
+    return ["--batch-size", "6", "--num-steps", "4", "--embedding-size", "16", "--units", "32", "24"]
+
+
+@pytest.fixture(scope="session")
+def run(texts, sizes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    arguments = [
-        "--data",
-        texts,
-        "--epochs",
-        "2",
-        "--batch-size",
-        "6",
-        "--num-steps",
-        "4",
-        "--seed",
-        "1",
-        "--out",
-        folder,
-    ]
-    assert main(["train", *map(str, arguments)]) == 0
+    assert main(["train", "--data", str(texts), *sizes, "--epochs", "2", "--seed", "1", "--out", str(folder)]) == 0
     return str(folder)
 
 

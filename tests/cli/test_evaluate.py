@@ -34,10 +34,10 @@ def test_evaluate_reads_the_runs_own_text(run, texts, capsys):
     assert outputs[2]["results"] != outputs[0]["results"]
 
 
-def test_evaluate_reads_no_text_that_has_changed_since(no_steps, texts, tmp_path, error_of, capsys):
+def test_evaluate_reads_no_text_that_has_changed_since(no_steps, texts, sizes, tmp_path, error_of, capsys):
     text = tmp_path / "text"
     shutil.copytree(texts, text)
-    arguments = ["--batch-size", "6", "--num-steps", "4", "--epochs", "1", "--out", str(tmp_path / "run")]
+    arguments = [*sizes, "--epochs", "1", "--out", str(tmp_path / "run")]
     assert main(["train", "--data", str(text), *arguments]) == 0
     with (text / "test.txt").open("a") as file:
         file.write("one two\n")

@@ -19,7 +19,7 @@ def test_suggest_prints_words_with_probabilities(run, capsys):
     ]
 
 
-def test_suggest_gives_what_there_is_of_a_small_vocabulary(tmp_path, capsys):
+def test_suggest_gives_what_there_is_of_a_small_vocabulary(no_steps, tmp_path, capsys):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("a b <unk>\n" * 20)
     arguments = ["--data", tmp_path, "--batch-size", 2, "--num-steps", 3, "--epochs", 1, "--out", tmp_path / "run"]

@@ -14,8 +14,8 @@ PROGRAM = [sys.executable, "-c", "import sys; from kerasptb.cli import main; sys
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-def test_train_resumes_for_more_epochs(no_steps, texts, tmp_path, capsys):
-    arguments = ["train", "--data", texts, "--batch-size", "6", "--num-steps", "4", "--out", tmp_path / "run"]
+def test_train_resumes_for_more_epochs(no_steps, texts, sizes, tmp_path, capsys):
+    arguments = ["train", "--data", texts, *sizes, "--out", tmp_path / "run"]
     assert main(list(map(str, [*arguments, "--epochs", 1]))) == 0
     assert "Best epoch 1" in capsys.readouterr().out
     assert main(list(map(str, [*arguments, "--epochs", 2, "--resume"]))) == 0
@@ -29,8 +29,8 @@ def test_train_resumes_for_more_epochs(no_steps, texts, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_training_into_a_file_writes_a_line_an_epoch(texts, tmp_path):
-    options = ["--data", texts, "--batch-size", "6", "--num-steps", "4", "--epochs", "3", "--out", tmp_path / "run"]
+def test_training_into_a_file_writes_a_line_an_epoch(texts, sizes, tmp_path):
+    options = ["--data", texts, *sizes, "--epochs", "3", "--out", tmp_path / "run"]
     result = subprocess.run([*PROGRAM, "train", *options], capture_output=True, text=True, env=ENVIRONMENT, check=True)
     lines = [line for line in result.stdout.splitlines() if line.startswith("Epoch ")]
     assert [line.split("  ")[0] for line in lines] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
@@ -46,8 +46,8 @@ def test_training_into_a_file_writes_a_line_an_epoch(texts, tmp_path):
     ],
 )
 @pytest.mark.slow
-def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_path, command, expected):
-    options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
+def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, sizes, tmp_path, command, expected):
+    options = ["--data", str(texts), *sizes, "--out", str(tmp_path / "run")]
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -62,19 +62,8 @@ def test_a_reader_that_has_seen_enough_ends_a_training_with_status_1(texts, tmp_
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_training_with_a_checkpoint(texts, tmp_path):
-    options = [
-        "--data",
-        texts,
-        "--batch-size",
-        "6",
-        "--num-steps",
-        "4",
-        "--epochs",
-        "100000",
-        "--out",
-        tmp_path / "run",
-    ]
+def test_sigterm_ends_a_training_with_a_checkpoint(texts, sizes, tmp_path):
+    options = ["--data", texts, *sizes, "--epochs", "100000", "--out", tmp_path / "run"]
     with subprocess.Popen(
         [*PROGRAM, "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as process:
@@ -90,8 +79,8 @@ def test_sigterm_ends_a_training_with_a_checkpoint(texts, tmp_path):
 
 
 @pytest.mark.slow
-def test_train_needs_no_standard_output(texts, tmp_path):
-    options = ["--data", str(texts), "--out", str(tmp_path / "run"), "--batch-size", "4", "--num-steps", "5"]
+def test_train_needs_no_standard_output(texts, sizes, tmp_path):
+    options = ["--data", str(texts), *sizes, "--out", str(tmp_path / "run")]
     command = shlex.join([*PROGRAM, "train", *options, "--epochs", "1"]) + " >&-"
     result = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False)
     assert (result.returncode, result.stderr) == (0, "")

@@ -46,7 +46,7 @@ def wait_for(condition):
 
 @pytest.mark.slow
 def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_workers(
-    train, texts, tmp_path, monkeypatch
+    train, texts, sizes, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("kerasptb.cli.workers._GRACE_SECONDS", 4)
     deaths = []
@@ -56,7 +56,7 @@ def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_w
         os.kill(multiprocessing.active_children()[1].pid, signal.SIGKILL)
 
     folder, alone = tmp_path / "run", tmp_path / "alone"
-    options = ["--data", texts, "--batch-size", "6", "--num-steps", "4", "--seed", "1", "--keep-prob", "0.7"]
+    options = ["--data", texts, *sizes, "--seed", "1", "--keep-prob", "0.7"]
     status, said = train(*options, "--epochs", "6", "--checkpoint-minutes", "0", act=kill)
     assert time.monotonic() - deaths[0] < 60
     assert status == 1

@@ -37,7 +37,7 @@ def test_a_run_is_trained_and_resumed(run_under_jax, tmp_path):
 
 
 def test_two_replicas_train_as_one_device(run_under_jax, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2", prepend=" ")
     assert run_under_jax(PROGRAM.with_name("replicas_program.py")).split("\n")[-2] == "as on one device"
 
 

@@ -1,4 +1,4 @@
-"""The operations under JAX, eagerly and compiled, against their references; test_jax.py runs it in its own process."""
+"""The operations under JAX, compiled and in float32 also eagerly, against their references; see test_jax.py."""
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,10 @@ def compare(function, inputs, backend, precision, allowed):
     """Value and every gradient, relative to the largest number of each tensor in the reference."""
     numbers = tuple(i for i, x in enumerate(inputs) if x.dtype == jnp.float32)
     if function not in references:  # each is always compared on the same inputs
-        references[function] = jax.value_and_grad(function("reference", "float32"), numbers)(*inputs)
+        references[function] = jax.jit(jax.value_and_grad(function("reference", "float32"), numbers))(*inputs)
     expected = references[function]
-    for wrap in (lambda f: f, jax.jit):
+    # Eagerly each small operation is a program, which takes longer to compile than the whole.
+    for wrap in (jax.jit, lambda f: f) if (backend, precision) == ("native", "float32") else (jax.jit,):
         found = wrap(jax.value_and_grad(function(backend, precision), numbers))(*inputs)
         without_gradient = wrap(function(backend, precision))(*inputs)
         tensors = [(found[0], expected[0]), (without_gradient, expected[0]), *zip(found[1], expected[1], strict=True)]
@@ -116,9 +117,10 @@ of_examples = jax.vmap(jax.grad(total_of_lstm("native", "float32"), 3), (0, 0, 0
 one = lambda x: x[:, None]  # noqa: E731
 upstream = upstream[0][:1], upstream[1][:1], upstream[2][:1]
 gradients = of_examples(*map(one, of_lstm[:3]), *of_lstm[3:])
+of_row = jax.jit(jax.grad(total_of_lstm("reference", "float32"), 3))
 for i in range(B):
     row = [x[i : i + 1] for x in of_lstm[:3]]
-    expected = jax.grad(total_of_lstm("reference", "float32"), 3)(*row, *of_lstm[3:])
+    expected = of_row(*row, *of_lstm[3:])
     assert jnp.abs(gradients[i] - expected).max() <= 2e-6 * jnp.abs(expected).max()
 upstream = normal(B, T, H), normal(B, H), normal(B, H)
 

@@ -1,13 +1,17 @@
-"""Read by every Python that the tests start: for Keras on TensorFlow scikit-learn, pyplot and JAX are not installed.
+"""Read by every Python that the tests start: for Keras and TensorFlow some packages are not installed.
 
-Keras and TensorFlow import the three if they can, for parts that nothing here uses, which takes half as long as they
-themselves do. Whoever else imports them gets them, and so does Keras on JAX.
+They import these if they can, for parts that nothing here uses, which takes as long as all of NumPy does. Whoever else
+imports them gets them, and so do the backends that need them.
+
+Garbage is looked for less often: a sixth of the import of Keras and TensorFlow is to look through what stays.
 """
 
+import gc
 import os
 import sys
 
-_LEFT_OUT = ("sklearn", "matplotlib.pyplot", *(["jax"] if os.environ.get("KERAS_BACKEND") != "jax" else []))
+_NEEDED = {"jax": {"jax"}, "numpy": {"scipy"}}.get(os.environ.get("KERAS_BACKEND"), set())
+_LEFT_OUT = {"IPython", "jax", "matplotlib", "scipy", "sklearn"} - _NEEDED
 
 
 class _NotInstalled:
@@ -25,3 +29,4 @@ def _module(frame):
 
 
 sys.meta_path.insert(0, _NotInstalled())
+gc.set_threshold(50_000, 20, 100)

@@ -91,13 +91,13 @@ class Page:
     def wait(self, condition, seconds=15):
         return WebDriverWait(self.browser, seconds, 0.02, ignored_exceptions=(Exception,)).until(lambda _: condition())
 
-    def accepted(self, *arguments, module="words"):
-        """Returns what `accepted` of words.js gives, or of another module."""
+    def accepted(self, module, word, prefix, before):
+        """Returns what `accepted` of a module gives."""
         script = """
             const [module, word, prefix, before, done] = arguments;
             import(`./static/${module}.js`).then(({ accepted }) => done(accepted(word, prefix, before)));
         """
-        return self.browser.execute_async_script(script, module, *arguments)
+        return self.browser.execute_async_script(script, module, word, prefix, before)
 
 
 @pytest.fixture
@@ -377,9 +377,9 @@ def test_names_for_those_who_listen(page):
     assert [key.accessible_name for key in page.keys] == page.words
 
 
-@pytest.mark.parametrize(
-    ("word", "prefix", "before", "value"),
-    [
+# By the script that puts a word: the word, the beginning that it completes, the text before the caret, and after it.
+PUT = {
+    "words": [
         ("the", "", "", "The "),
         ("the", "", "on", "on the "),
         ("the", "", "on ", "on the "),
@@ -399,15 +399,7 @@ def test_names_for_those_who_listen(page):
         ("%", "", "5 ", "5% "),
         ("i", "", "and ", "and I "),
     ],
-)
-def test_how_a_word_is_put(page, word, prefix, before, value):
-    change = page.accepted(word, prefix, before)
-    assert before[: change["from"]] + change["insert"] == value
-
-
-@pytest.mark.parametrize(
-    ("word", "prefix", "before", "value"),
-    [
+    "written": [
         ("the", "", "", "The "),
         ("the", "", "on", "on the "),
         ("the", "", "on ", "on the "),
@@ -427,10 +419,14 @@ def test_how_a_word_is_put(page, word, prefix, before, value):
         ("and", "", 'said "no" ', 'said "no" and '),
         ("\u2013", "", "it ", "it \u2013 "),
     ],
-)
-def test_how_a_word_is_put_into_a_text_as_it_is_written(page, word, prefix, before, value):
-    change = page.accepted(word, prefix, before, module="written")
-    assert before[: change["from"]] + change["insert"] == value
+}
+
+
+@pytest.mark.parametrize("module", PUT)
+def test_how_a_word_is_put(page, module):
+    for word, prefix, before, value in PUT[module]:
+        change = page.accepted(module, word, prefix, before)
+        assert before[: change["from"]] + change["insert"] == value
 
 
 def test_a_text_as_it_is_written(browser, serving, subworded):
