@@ -204,7 +204,8 @@ def evaluate_keyboard_on_text(
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
     reader = open_reader(model)
-    parts = reader.tokenizer.typed_parts(text, bool(reader.text_format.keep_lines))
+    format = reader.text_format
+    parts = reader.tokenizer.typed_parts(format.signs.read(text), bool(format.keep_lines))
     return _type(reader, *parts, keys, None, learn)
 
 

@@ -55,7 +55,7 @@ def suggest(
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
     if not 1 <= k <= most:
         raise ValueError(f"`k` must be {f'from 1 to {most}' if most < inf else 'at least 1'}. Received: k={k}")
-    typed = writer.split(text, complete)
+    typed = writer.split(reader.text_format.signs.read(text), complete)
     context = reader.read_typed(typed.whole)
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
     return [Suggestion(word, probability) for word, probability in found.words]

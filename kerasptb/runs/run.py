@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import kerasptb
 from kerasptb.arguments import with_changes
-from kerasptb.data import UNK, Corpus, Tokenizer, load_corpus, load_tokenizer
+from kerasptb.data import UNK, Corpus, Tokenizer, load_tokenizer
+from kerasptb.data.corpus import open_text, read_corpus
 from kerasptb.data.sources.raw_corpus import TextSource, is_there
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.damage import RunError, damage
@@ -58,8 +59,8 @@ class Run:
     @property
     def text_format(self) -> TextFormat:
         """How its text was read: a `TextFormat` with the tokenizer."""
-        text = self.settings.data
-        return TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, of_words=text.of_words)
+        format = self.settings.data.format
+        return dataclasses.replace(format, tokens=None, tokenizer=self.vocabulary, vocabulary_size=None)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -109,7 +110,8 @@ class Run:
             return self._load_own_corpus()
         if isinstance(data, Corpus) and data.vocabulary == self.vocabulary:
             return data
-        return load_corpus(data, vocabulary=self.vocabulary, keep_lines=self.settings.data.keep_lines)
+        format = dataclasses.replace(self.text_format, of_words=None)
+        return read_corpus(open_text(data, format), format)
 
     def _load_own_corpus(self):
         text = self.settings.data

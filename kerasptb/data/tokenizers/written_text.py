@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerasptb.data.signs import begins_word
 from kerasptb.data.tokenizers.ptb_words import NUMBER
-from kerasptb.data.tokenizers.tokenizer import UNK, Parts, Tokenizer, TypedWord
+from kerasptb.data.tokenizers.tokenizer import UNK, Parts, TypedWord
 
+# Characters before a word that tell how it begins.
+_FEW = 8
 # What stands for words that the text does not name, in texts that have it.
 _UNNAMED = (UNK, NUMBER)
 
@@ -20,9 +23,12 @@ def is_of_word(character: str) -> bool:
     return category[0] in "LMN" or category == "Cs" or character in "'’-"
 
 
-def begins_paragraph(tokenizer: Tokenizer, text: str) -> bool:
-    """Returns whether the word after a text comes without a space, as a paragraph's first does in some tokenizers."""
-    return not tokenizer.first and (not text or text.endswith("\n"))
+def comes_unspaced(text: str, first: str) -> bool:
+    """Returns whether the word after a text comes without a space: after an opening quote or bracket, as in `("`.
+
+    Where a tokenizer puts nothing before a paragraph's first word, `first` being "", that comes so too.
+    """
+    return not first if not text or text.endswith("\n") else not text[-1].isspace() and begins_word(text)
 
 
 def split_typed(text: str, first: str) -> tuple[str, str]:
@@ -71,7 +77,7 @@ class _Words:
         last = bisect.bisect_left(ends, places[end])
         lead = self._written[ends[context] : places[start]].decode(errors="surrogateescape")
         name = text[start:end]
-        begins = not lead and not self._first and text[start - 1 : start] in ("", "\n")
+        begins = not lead and comes_unspaced(text[max(start - _FEW, 0) : start], self._first)
         return TypedWord(
             text=name,
             word=name,
