@@ -47,7 +47,7 @@ _PROBLEMS = {
 def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
     """Returns the ASGI application that serves a `NetworkReader`: the page at `/`, the API below `/v1/`.
 
-    The name is "english" for the model of the package, the rate that of requests a second from one address, and allowed
+    The name is that of the run's folder, the rate that of requests a second from one address, and allowed
     hosts are names that the header Host may have beside this machine's own; `None` for any. Its description is at
     `/openapi.json`; there is no interactive page for it, because the usual pages load scripts from other servers.
     """

@@ -15,6 +15,7 @@ KEYS = 3
 TEXTS = {
     "reader": 'The cat sat on the mat\nThe zebra in it, "the zebra" sat on a company\nthe (quick brown zebra they do',
     "subworded": 'The cat sat on the mat, the "zebra" sat.\n"A dog", ("the dog) ran to\u00a0the cat\nThe dog’s “zebra”',
+    "japanese": "猫は庭で寝ています。犬 は猫を見ています。\n" * 8,
     "spelled": "The cat sat on the mat.\n“The cat, (the “dog”) sat",
 }
 

@@ -16,7 +16,7 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.sources.paragraphs import Paragraphs
 from kerasptb.data.tokenizers import sentence_piece
 from kerasptb.data.tokenizers.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
-from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, read_parts, split_typed
+from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, is_unspaced, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
@@ -264,7 +264,7 @@ class Subwords(Tokenizer):
 
 def _is_letter(character):
     """Returns whether a word with a space before it may begin with a character."""
-    return character != "" and unicodedata.category(character)[0] in "LN"
+    return character != "" and unicodedata.category(character)[0] in "LN" and not is_unspaced(character)
 
 
 def _byte_pairs(first, paragraphs, size):
