@@ -7,6 +7,14 @@ class DataError(ValueError):
     """The data cannot be used as asked; the message is one line that says why and what to do."""
 
 
+class UnreadError(DataError):
+    """A file is not read, for a reason, the attribute `reason`, that stands beside its name where others were read."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"Expected a text. Received: {path}, which is {reason}")
+
+
 class UnknownWordError(DataError):
     """A word, the attribute `word`, is outside the vocabulary, and the vocabulary has no `<unk>` to replace it."""
 
