@@ -112,7 +112,7 @@ def tune(
         tokens: "words", "subwords" or "characters", see `kerasptb.load_corpus`; `None` for what suits the text.
         tokenizer: a tokenizer.json to cut the text with; `None` for one of its own.
         vocabulary_size: the most tokens, see `kerasptb.load_corpus`. `None` for all words, or for what suits the text.
-        keep_lines: whether each line is a paragraph, see `kerasptb.load_corpus`; `None` for not.
+        keep_lines: whether each line is a paragraph, see `kerasptb.load_corpus`; `None` for what suits the text.
         backend: see `kerasptb.LanguageModel`.
         precision: see `kerasptb.LanguageModel`; `None` for "float32", or as a recipe wishes that is named.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
@@ -167,7 +167,7 @@ def tune(
     space = _prepare_space(space, record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
-        record |= {"tokens": vocabulary.kind, "keep_lines": bool(corpus.format.keep_lines)}
+        record |= {"tokens": vocabulary.kind, "keep_lines": corpus.format.keeps_lines}
         record["vocabulary_size"] = vocabulary.limit
     record |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,

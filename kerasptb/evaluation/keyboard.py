@@ -205,7 +205,7 @@ def evaluate_keyboard_on_text(
     """
     reader = open_reader(model)
     format = reader.text_format
-    parts = reader.tokenizer.typed_parts(format.signs.read(text), bool(format.keep_lines))
+    parts = reader.tokenizer.typed_parts(format.signs.read(text), format.keep_lines)
     return _type(reader, *parts, keys, None, learn)
 
 

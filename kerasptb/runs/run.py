@@ -23,6 +23,7 @@ from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import make_folder, write_json
 
 Split = Literal["train", "valid", "test", "all"]
+_WAYS = ["continuous cache", "dynamic"]  # to adapt to a text
 ENGLISH = "english"
 _IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
 
@@ -60,7 +61,7 @@ class Run:
     def text_format(self) -> TextFormat:
         """How its text was read: a `TextFormat` with the tokenizer."""
         format = self.settings.data.format
-        return dataclasses.replace(format, tokens=None, tokenizer=self.vocabulary, vocabulary_size=None)
+        return dataclasses.replace(format, tokens=None, tokenizer=self.vocabulary, vocabulary_size=None, wrapped=None)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -88,11 +89,6 @@ class Run:
         quantized = self.folder / QUANTIZED
         return quantized if weights == "best" and quantized.exists() else self.folder / f"{weights}.weights.h5"
 
-    @property
-    def adaptation_path(self) -> Path:
-        """The file that keeps the settings of evaluations that adapt to the text."""
-        return self.folder / ADAPTATION
-
     def load_corpus(self, data: Corpus | TextSource | None = None) -> Corpus:
         """Reads a text with the run's vocabulary.
 
@@ -110,7 +106,12 @@ class Run:
             return self._load_own_corpus()
         if isinstance(data, Corpus) and data.vocabulary == self.vocabulary:
             return data
-        format = dataclasses.replace(self.text_format, of_words=None)
+        return self._read(data)
+
+    def _read(self, data, wrapped=None):
+        text = self.settings.data
+        signs = text.absent_signs or ()
+        format = TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, wrapped=wrapped, absent_signs=signs)
         return read_corpus(open_text(data, format), format)
 
     def _load_own_corpus(self):
@@ -123,7 +124,7 @@ class Run:
             )
         there = place is not None and is_there(place)
         if there or text.name in ("ptb", "sample"):
-            corpus = self.load_corpus(place if there else text.name)
+            corpus = self._read(place if there else text.name, text.wrapped)
             if corpus.digest == text.digest:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
@@ -227,22 +228,18 @@ class Run:
         Returns:
             A `TextEvaluation`.
         """
-        evaluation = kerasptb.evaluation
-        ways = {
-            "dynamic": evaluation.evaluate_run_dynamic,
-            "continuous cache": evaluation.evaluate_run_continuous_cache,
-        }
-        if adapt not in (None, *ways):
-            raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
-        corpus = self.load_corpus(data)
+        if adapt not in (None, *_WAYS):
+            raise ValueError(f"Expected a way to adapt among {_WAYS}, or None. Received: adapt={adapt!r}")
+        corpus, evaluation = self.load_corpus(data), kerasptb.evaluation
         ids, counts = corpus.split(split), corpus.count(split)
         if adapt is None:
             found = evaluation.evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
         else:
-            found = ways[adapt](self.adaptation_path, self.model, ids, self._own_corpus(corpus), num_steps, report)
+            found = self._adaptation(corpus, report).evaluate(adapt, ids, num_steps)
         return TextEvaluation(
             found.perplexity,
             counts.word_perplexity(found.perplexity),
+            counts.character_perplexity(found.perplexity),
             counts.bits_per_byte(found.perplexity),
             counts.unknown_share,
             found,
@@ -278,12 +275,15 @@ class Run:
         corpus, cache = self.load_corpus(data), None
         if continuous_cache:
             evaluation.check_cached(self.vocabulary)
-            cache = evaluation.cache_settings(self.adaptation_path, self.model, self._own_corpus(corpus), report)
+            cache = self._adaptation(corpus, report).cache_settings()
         return evaluation.evaluate_keyboard(self.model, corpus.split(split), keys, cache, learn)
 
-    def _own_corpus(self, corpus):
-        """Returns the text that the run was trained on: a corpus as it is, if it is that."""
-        return corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
+    def _adaptation(self, corpus, report):
+        """Returns how the model adapts, tuned on the text that the run was trained on: the corpus, if it is that."""
+        from kerasptb.evaluation.adaptation import Adaptation  # noqa: PLC0415  (needs Keras)
+
+        own = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
+        return Adaptation(self.folder / ADAPTATION, self.model, own, report)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +291,8 @@ class TextEvaluation:
     """How good a model is on a text."""
 
     perplexity: float  # of a token
-    word_perplexity: float  # of a word, however it was cut into tokens
+    word_perplexity: float  # of a word, however it was cut into tokens; NaN for a text without words between its spaces
+    character_perplexity: float
     bits_per_byte: float
     unknown_share: float  # the share of the words that are `<unk>`, in [0, 1]
     evaluation: kerasptb.evaluation.Evaluation  # how it was read
@@ -351,17 +352,9 @@ def _check_vocabulary(vocabulary, data):
 def create_run(
     folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
 ) -> Run:
-    """Makes a run folder with its settings and vocabulary.
+    """Makes a run folder, with its parents, or uses an empty one; raises a `RunError` if it is not empty.
 
-    Args:
-        folder: the folder; created with its parents. It may exist if it is empty.
-        settings: the `RunSettings`.
-        vocabulary: the `Tokenizer`.
-        made: whether the folder was made for the run, and goes if it fails; `None` for what its absence says.
-
-    Raises:
-        RunError: if the folder is not empty.
-        OSError: if it cannot be written.
+    `made` is whether it was made for the run, and goes if that fails; `None` for what its absence says.
     """
     config = settings.to_config()
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created

@@ -13,9 +13,10 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.sources.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, choose_names, is_corpus_name
 from kerasptb.data.sources.formats import has_messages
+from kerasptb.data.sources.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.sample import read_sample
 from kerasptb.data.sources.source import Source, TextSource, exists
-from kerasptb.data.sources.texts import STANDARD_INPUT, file_at, is_pipe, members_at, read_text, read_texts
+from kerasptb.data.sources.texts import file_at, is_pipe, members_at, read_text, read_texts
 from kerasptb.data.tokenizers.tokenizer import UNK
 from kerasptb.utils.files import user_cache
 from kerasptb.utils.types import Tokens
@@ -55,6 +56,11 @@ class RawCorpus:
             if size >= _JUDGED:
                 break
         return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
+
+    @functools.cached_property
+    def is_wrapped(self) -> bool:
+        """Whether all of it together is wrapped prose, whose lines are joined."""
+        return is_wrapped(pieces_of(self.files.values()))
 
     @property
     def place(self) -> dict[str, Any]:
@@ -123,12 +129,7 @@ def read_path(path: Path) -> RawCorpus:
 
 
 def _read(source):
-    for path in source.paths:
-        if path != STANDARD_INPUT and not (path and exists(path)):  # "" would be the working directory
-            raise FileNotFoundError(
-                "Expected 'auto', 'ptb', 'sample', a folder, an archive or texts. "
-                f"Received: {path!r}, which does not exist."
-            )
+    source.check_there()
     members = [members_at(path) for path in source.paths]
     if len(members) == 1 and members[0] and (names := _names_of_splits(source.paths[0], members[0])):
         return _of_splits(source, members[0], names)

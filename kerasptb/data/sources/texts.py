@@ -21,14 +21,15 @@ from kerasptb.data.sources.files import (
     temporary_file,
 )
 from kerasptb.data.sources.formats import epub, format_of, plain, texts_of
-from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.source import STANDARD_INPUT, Source
 
 logger = logging.getLogger(__name__)
 
-STANDARD_INPUT = "-"
-
 # Where training ends, and where validation ends, as parts of the text.
 _CUTS = {"train": 0.9, "valid": 0.95, "test": 1.0}
+# What a text is cut after: an empty line, a line's end, a space or a full stop of a script without spaces.
+_SEPARATORS = (b"\n\n", b"\r\n\r\n", b"\n", b" ", "\u3002".encode())
+_MOST_UNEVEN = 1.5  # a part is so many times as long as was asked, or as short
 _CHUNK_BYTES = 1 << 16
 _SHOWN = 10  # names of files that were left out
 
@@ -74,23 +75,33 @@ def _read_pipe(path):
 
 def read_text(files: Sequence[SplitFile], source: Source, name: str) -> SplitFile:
     """Returns texts one after the other, an empty line between; a single one as it is, if it is plain, and in UTF-8."""
+    if len(files) > 1:
+        return _joined(files, source, name)
     with archive_errors(Path(files[0].path)):
-        return _as_it_is(files, source) or _joined(files, source, name)
+        file = _unpacked(files[0])
+        is_plain = format_of(file, source) is plain and encoding_of(file, source.encoding).startswith("utf-8")
+    return file if is_plain else _joined([file], source, name)
 
 
 def read_texts(files: Sequence[SplitFile], source: Source, name: str) -> SplitFiles:
     """Cuts texts, one after the other, into the first 90 % for training, the next 5 for validation, and the test.
 
-    They are cut at the next end of a paragraph: an empty line. If there are too few of them, at the next end of a line,
-    and else at the next space.
+    They are cut at the next end of a paragraph: an empty line. If there are too few of them for parts of about these
+    lengths, at the next end of a line, else at the next space, or full stop of a script without spaces; if all of these
+    are too few, where the parts come nearest, with a warning.
     """
     return split_file(read_text(files, source, name))
 
 
-def _as_it_is(files, source):
-    if len(files) != 1 or files[0].is_compressed or format_of(files[0], source) is not plain:
-        return None
-    return files[0] if encoding_of(files[0], source.encoding).startswith("utf-8") else None
+def _unpacked(file):
+    """Returns a file that can be read twice at little cost: what is compressed is unpacked to one without a name."""
+    if not file.is_compressed:
+        return file
+    with temporary_file() as copy:
+        for piece in file.chunks():
+            check_size(Path(file.path), copy.tell() + len(piece))
+            copy.write(piece)
+        return file_of(copy, file.path)
 
 
 def _joined(files, source, name):
@@ -111,33 +122,56 @@ def _joined(files, source, name):
 
 
 def _write(file, source, joined):
-    size, separator = 0, b"\n\n" if joined.tell() else b""
-    for piece in texts_of(file, source):
-        size += joined.write(separator + piece.encode(errors="replace")) - len(separator)
+    separator = b"\n\n" if joined.tell() else b""
+    for piece in texts_of(_unpacked(file), source):
+        joined.write(separator + piece.encode(errors="replace"))
         separator = b""
-        if file.is_compressed:
-            check_size(Path(file.path), size)
 
 
 def split_file(file: SplitFile) -> SplitFiles:
     """Cuts a text, of which what `open` returns can seek, as `read_texts` does."""
     with file.open() as opened:
-        for separator in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
-            ends = [
-                _next(opened, int(share * file.size), separator) if share < 1 else file.size for share in _CUTS.values()
-            ]
-            bounds = list(itertools.pairwise([0, *ends]))
-            if not any(_is_blank(opened, begin, end) for begin, end in bounds):
-                break
-        else:
-            raise DataError(
-                "Expected a text long enough to cut off its last tenth, for validation and test. "
-                f"Received: {file.path}, of {file.size:,} bytes"
-            )
+        bounds = _most_even(_cut(opened, file.size, separator) for separator in _SEPARATORS)
+    if bounds is None:
+        raise DataError(
+            "Expected a text long enough to cut off its last tenth, for validation and test. "
+            f"Received: {file.path}, of {file.size:,} bytes"
+        )
+    if _unevenness(bounds) > _MOST_UNEVEN:
+        logger.warning(
+            "%s is cut into uneven parts, of %s bytes: it has few ends of paragraphs, lines and words. To cut it "
+            "otherwise, name a folder with train.txt, valid.txt and test.txt.",
+            file.path,
+            ", ".join(f"{end - begin:,}" for begin, end in bounds),
+        )
     return {
         split: file.part(begin, end, f"{file.path} (its {split} part)")
         for split, (begin, end) in zip(_CUTS, bounds, strict=True)
     }
+
+
+def _cut(file, size, separator):
+    """Returns where the parts of a text begin and end, cut after separators; `None` if there is nothing in one."""
+    ends = [_next(file, int(share * size), separator) if share < 1 else size for share in _CUTS.values()]
+    bounds = list(itertools.pairwise([0, *ends]))
+    return None if any(_is_blank(file, begin, end) for begin, end in bounds) else bounds
+
+
+def _most_even(cuts):
+    """Returns the first of some cuts whose parts are as long as was asked, or else the nearest; `None` for none."""
+    found = []
+    for bounds in filter(None, cuts):
+        if _unevenness(bounds) <= _MOST_UNEVEN:
+            return bounds
+        found.append(bounds)
+    return min(found, key=_unevenness, default=None)
+
+
+def _unevenness(bounds):
+    """Returns how many times a part is as long as was asked, or as short, at most."""
+    asked = [end - begin for begin, end in itertools.pairwise([0.0, *_CUTS.values()])]
+    ratios = [(end - begin) / bounds[-1][1] / share for (begin, end), share in zip(bounds, asked, strict=True)]
+    return max(max(ratio, 1 / ratio) for ratio in ratios)
 
 
 def _next(file: io.BufferedIOBase | io.RawIOBase, place: int, separator: bytes) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.paragraphs import Paragraphs
+from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.tokenizers import sentence_piece
 from kerasptb.data.tokenizers.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, is_unspaced, read_parts, split_typed
@@ -217,8 +217,9 @@ class Subwords(Tokenizer):
             else:
                 yield from (EOS if sign == "\n" else sign for sign in run if sign == "\n" or not sign.isspace())
 
-    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+    def typed_parts(self, text: str, keep_lines: bool | None = None) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text and its parts, each a word with the signs at it."""
+        keep_lines = not is_wrapped([text]) if keep_lines is None else keep_lines
         lines = (line.removesuffix("\r") for line in text.split("\n"))
         ids = self.encode_typed("\n".join(Paragraphs(keep_lines).read(lines)))
         return ids, self.parts_of(ids)
