@@ -26,7 +26,7 @@ from kerasptb.data.tokenizers.vocabulary import Vocabulary
 # Number of subwords of texts of fewer bytes.
 _NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (50_000_000, 8_000))
 _MOST_SUBWORDS = 16_000
-_COMPARED = 100  # paragraphs of a training text that a tokenizer must give back
+_COMPARED = 100  # paragraphs of a training text in which a tokenizer must know every letter
 _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
@@ -119,7 +119,7 @@ def _paragraphs(file, format):
 
 
 def _faithful(paragraphs, tokenizer):
-    """Yields paragraphs, of which the tokenizer must give back the first hundred."""
+    """Yields paragraphs; the tokenizer must know every letter of the first hundred."""
     for number, paragraph in enumerate(paragraphs):
         if number < _COMPARED:
             tokenizer.check_faithful([paragraph])

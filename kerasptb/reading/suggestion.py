@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from math import inf
 
 from kerasptb.data import UNK, DataError
 from kerasptb.models import LanguageModel
@@ -35,7 +34,7 @@ def suggest(
         model: a `LanguageModel` that knows its tokenizer, or what `load_saved_model` returns.
         text: the text so far, read as the beginning of a sentence or paragraph, see `Tokenizer.encode_typed`; may be
             empty.
-        k: number of suggestions, at least 1; of a vocabulary of words, at most V.
+        k: number of suggestions, at least 1; of a vocabulary of words at most V, of pieces at most 1,000.
         exclude: words that are never suggested, or one word. The probabilities are not rescaled for the words left out.
         complete: whether the last word of the text is unfinished, unless something else than a letter follows it, and
             the suggestions are words that begin so, whatever the case.
@@ -54,7 +53,7 @@ def suggest(
     if most == 0:
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
     if not 1 <= k <= most:
-        raise ValueError(f"`k` must be {f'from 1 to {most}' if most < inf else 'at least 1'}. Received: k={k}")
+        raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
     typed = writer.split(reader.text_format.signs.read(text), complete)
     context = reader.read_typed(typed.whole)
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)

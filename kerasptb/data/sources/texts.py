@@ -3,6 +3,7 @@
 import io
 import itertools
 import logging
+import operator
 import shutil
 import sys
 from collections.abc import Sequence
@@ -108,17 +109,26 @@ def _joined(files, source, name):
     left_out, named = [], {str(Path(path).expanduser()) for path in source.paths}
     with temporary_file() as joined:
         for file in files:
+            begin = joined.tell()
             try:
                 with archive_errors(Path(file.path)):
                     _write(file, source, joined)
             except UnreadError as error:
                 if file.path in named:
                     raise
-                left_out.append(f"{file.path} ({error.reason})")
+                joined.seek(begin)
+                joined.truncate()
+                left_out.append((error.reason, Path(file.path).name))
         if left_out:
-            more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-            logger.warning("Left out: %s%s.", ", ".join(left_out[:_SHOWN]), more)
+            logger.warning("Left out: %s.", _described(left_out))
         return file_of(joined, name)
+
+
+def _described(left_out):
+    """Returns the names of files that were left out, the first ones, by the reason."""
+    groups = itertools.groupby(sorted(left_out[:_SHOWN]), operator.itemgetter(0))
+    told = [f"{', '.join(name for _, name in group)} ({reason})" for reason, group in groups]
+    return "; ".join([*told, *([f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else [])])
 
 
 def _write(file, source, joined):
