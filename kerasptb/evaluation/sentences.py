@@ -106,7 +106,7 @@ def _encoded(text_format, sentence):
     if "\n" in sentence:
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
     line = " ".join(sentence.split()) if text_format.of_words else sentence.rstrip()  # as lines are read
-    return text_format.tokenizer.encode(line)
+    return text_format.tokenizer.encode(text_format.signs.read(line))
 
 
 def _log_probabilities(reader, rows, eos_id):

@@ -106,7 +106,8 @@ class Reader(abc.ABC):
             UnknownWordError: a word is unknown, and there is no `unk_id`.
             DataError: nothing can be read from the text, and the tokenizer has no `eos_id`.
         """
-        return self.read(Context(np.zeros(self.state_size, "float32"), None), self.tokenizer.encode_typed(text))
+        ids = self.tokenizer.encode_typed(self.text_format.signs.read(text))
+        return self.read(Context(np.zeros(self.state_size, "float32"), None), ids)
 
     def extend(self, contexts: Sequence[Context], tokens: Sequence[int]) -> list[Context]:
         """Returns the `Context`s after one more token each, read together."""

@@ -18,7 +18,7 @@ class Suggestion:
 
     Attributes:
         word: the word.
-        probability: the model's probability of it, in [0, 1].
+        probability: the model's probability of it, in [0, 1]; with `complete` given the letters that it begins with.
     """
 
     word: str
@@ -54,7 +54,8 @@ def suggest(
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
     if not 1 <= k <= most:
         raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
-    typed = writer.split(text, complete)
+    typed = writer.split(reader.text_format.signs.read(text), complete)
     context = reader.read_typed(typed.whole)
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
-    return [Suggestion(word, probability) for word, probability in found.words]
+    given = found.prefix_probability if typed.prefix.strip() else 1.0
+    return [Suggestion(word, min(probability / given, 1.0)) for word, probability in found.words]

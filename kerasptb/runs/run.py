@@ -60,8 +60,8 @@ class Run:
     @property
     def text_format(self) -> TextFormat:
         """How its text was read: a `TextFormat` with the tokenizer."""
-        text = self.settings.data
-        return TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, of_words=text.of_words)
+        format = self.settings.data.format
+        return dataclasses.replace(format, tokens=None, tokenizer=self.vocabulary, vocabulary_size=None, wrapped=None)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -109,7 +109,9 @@ class Run:
         return self._read(data)
 
     def _read(self, data, wrapped=None):
-        format = TextFormat(tokenizer=self.vocabulary, keep_lines=self.settings.data.keep_lines, wrapped=wrapped)
+        text = self.settings.data
+        signs = text.absent_signs or ()
+        format = TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, wrapped=wrapped, absent_signs=signs)
         return read_corpus(open_text(data, format), format)
 
     def _load_own_corpus(self):

@@ -30,6 +30,24 @@ def test_equally_probable_words_come_in_the_order_of_their_ids():
     assert [s.word for s in suggest(model, "the", k=9)] == list(VOCABULARY.words[1:])
 
 
+def test_a_completion_has_its_probability_given_the_letters_that_are_typed(model):
+    chances = {each.word: each.probability for each in suggest(model, "the cat", k=9)}
+    begun = {word: chance for word, chance in chances.items() if word.lower().startswith("n") and word != "N"}
+    found = suggest(model, "the cat n", k=9, complete=True)
+    assert {each.word for each in found} == {"n't"}
+    assert [each.probability for each in found] == pytest.approx([1.0], rel=1e-6)
+    assert sum(begun.values()) < 0.5
+    after_space = {each.word: each.probability for each in suggest(model, "the cat ", k=9, complete=True)}
+    assert after_space == pytest.approx(chances)  # no letter is typed
+
+
+def test_of_a_script_without_spaces_what_follows_is_suggested_not_what_is_written(japanese):
+    for text, complete in (("猫は", True), ("犬は猫を見ています。私は", True), ("猫は", False)):
+        words = [each.word for each in suggest(japanese.model, text, 30, complete=complete)]
+        assert {"犬", "猫", "ています"} <= set(words), words
+        assert not {"猫は", "は", "私は"} & set(words)
+
+
 def test_k_is_checked(model):
     for k in (0, 10):
         with pytest.raises(ValueError, match=f"from 1 to 9. Received: k={k}"):

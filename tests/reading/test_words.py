@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kerasptb.data import EOS, Subwords, Vocabulary
 from kerasptb.data.tokenizers.prefixes import PrefixIndex
-from kerasptb.data.tokenizers.written_text import begins_paragraph, is_of_word, split_typed
+from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, split_typed
 from kerasptb.reading import Context, pieces_of, run_search, search_words, words
 
 # What a small model may write, and how likely, whatever came before.
@@ -90,13 +90,13 @@ def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
         return np.log(chances / chances.sum())
 
     def best(text, prefix):
-        begins = begins_paragraph(characters, text)
+        begins = comes_unspaced(text, characters.first)
         ((word, _),) = searched(characters, text[-1:], values, last, prefix, 1, begins=begins).words
         return word
 
     assert (best("the", ""), best("the", " "), best("the\n", ""), best("the", " t")) == ("the",) * 4
-    assert not begins_paragraph(characters, "the")
-    assert not begins_paragraph(Vocabulary(["the"]), "")
+    assert not comes_unspaced("the", characters.first)
+    assert not comes_unspaced("", Vocabulary(["the"]).first)
 
 
 def test_a_sign_of_several_bytes_is_no_part_of_the_word_before_it():
