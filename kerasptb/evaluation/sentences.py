@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from kerasptb.data import DataError
+from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, open_reader
 
@@ -96,7 +97,7 @@ def score_sentences(model: LanguageModel | Reader, sentences: Iterable[str]) -> 
 
 
 def _encoded(text_format, sentence):
-    if "\n" in sentence:
+    if "\n" in check_text(sentence):
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
     line = " ".join(sentence.split()) if text_format.of_words else sentence.rstrip()  # as lines are read
     return text_format.tokenizer.encode(line)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from math import inf
 
+from kerasptb.arguments import Argument, Whole
 from kerasptb.data import UNK, DataError
+from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.words import run_search
 from kerasptb.reading.writer import Writer
+
+_K = Argument("k", Whole(), "number of words")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +56,9 @@ def suggest(
     most = writer.most_words
     if most == 0:
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
-    if not 1 <= k <= most:
-        raise ValueError(f"`k` must be {f'from 1 to {most}' if most < inf else 'at least 1'}. Received: k={k}")
-    typed = writer.split(text, complete)
+    if _K.read(k) > most:
+        raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
+    typed = writer.split(check_text(text), complete)
     context = reader.read_typed(typed.whole)
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
     return [Suggestion(word, probability) for word, probability in found.words]
