@@ -14,6 +14,7 @@ from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
 from kerasptb.layers.evaluation_states import EvaluationStates
 from kerasptb.trainers.interface import StatefulModel
 from kerasptb.trainers.step_bar import with_step_bar
+from kerasptb.utils.children import check_not_forked
 from kerasptb.utils.types import Tensor
 
 
@@ -27,6 +28,7 @@ class StatefulTrainer(StatefulModel):
     predict_function: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        check_not_forked()
         super().__init__(*args, **kwargs)
         self._evaluation, self._prediction = EvaluationStates(), EvaluationStates()
         self._fit_ends = contextlib.ExitStack()
@@ -68,6 +70,7 @@ class StatefulTrainer(StatefulModel):
                 (from a `tf.data.Dataset` an `InvalidArgumentError`), before a step is given them; for class weights,
                 which Keras applies to rows with one class each.
         """
+        check_not_forked()
         _refuse_class_weights(kwargs.get("class_weight"))
         if shuffle:
             warnings.warn(
@@ -108,6 +111,7 @@ class StatefulTrainer(StatefulModel):
         Raises:
             ValueError: if arrays do not divide into whole batches; for word ids out of range, as in `fit`.
         """
+        check_not_forked()
         with self._evaluation.alone():
             self._evaluation.reset()
             x = self._checked("test_step", x, y, kwargs.get("sample_weight"))
@@ -125,6 +129,7 @@ class StatefulTrainer(StatefulModel):
         Raises:
             ValueError: if arrays do not divide into batches of the given size; for word ids out of range, as in `fit`.
         """
+        check_not_forked()
         with self._prediction.alone():
             self._prediction.reset()
             x = self._checked("predict_step", x)
