@@ -4,13 +4,14 @@ import argparse
 from typing import get_args
 
 from kerasptb.arguments import Choice, ModelArguments, Number, Several, Text, Whole
+from kerasptb.data.sources.source import Source
 from kerasptb.runs import load_run
 from kerasptb.utils.types import Tokens
 
 DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
-    "train, valid and test texts, an archive of them, or any text: .txt or .md, also .gz and .xz, or a folder of them, "
-    "of which the last tenth is half validation, half test"
+    "train, valid and test texts, an archive of them, or files, folders and archives with any text (plain, HTML, EPUB, "
+    "CSV, JSON, mail, chats; - for a pipe), of which the last tenth is half validation, half test"
 )
 
 
@@ -82,6 +83,9 @@ def add_fields(command, fields, default=None):
         )
 
 
+_OF_SOURCE = ("encoding", "column", "author")
+
+
 class _OneOrSeveral(argparse.Action):
     """Stores a single value as such."""
 
@@ -93,6 +97,9 @@ def add_data(command, default):
     """Adds the option of the text, of which several files may be named."""
     text = f"{DATA_HELP} (default: {default})"
     command.add_argument("--data", nargs="+", action=_OneOrSeveral, metavar="TEXT", help=text)
+    command.add_argument("--encoding", help="encoding of --data (default: UTF-8, or what is found)")
+    command.add_argument("--column", help="column of a table, or key of JSON, that holds the text (default: text)")
+    command.add_argument("--author", help="read only this person's messages of a chat or mailbox (default: all)")
 
 
 def add_reading(command):
@@ -109,7 +116,17 @@ def add_command(commands, name, execute, text, **kwargs):
 
 def as_arguments(options):
     """Returns the options of a command as a dict, for a function whose arguments have their names."""
-    return {name: value for name, value in vars(options).items() if name not in ("command", "debug", "name")}
+    others = ("command", "debug", "name", *_OF_SOURCE)
+    values = {name: value for name, value in vars(options).items() if name not in others}
+    return values | ({"data": data_of(options)} if "data" in values else {})
+
+
+def data_of(options):
+    """Returns the text that a command names, and how it is to be read; `None` if it names none."""
+    choices = {name: value for name in _OF_SOURCE if (value := getattr(options, name)) is not None}
+    if choices and options.data is None:
+        raise ValueError(f"Expected the text that is to be read so, with --data. Received: --{', --'.join(choices)}")
+    return Source(options.data, **choices) if choices else options.data
 
 
 def add_shared(command, *names):

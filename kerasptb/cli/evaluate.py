@@ -72,7 +72,7 @@ def execute(options):
     if options.keyboard:
         _type(options, run)
         return
-    corpus = run.load_corpus(options.data)
+    corpus = run.load_corpus(arguments.data_of(options))
     import_keras()
     adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
     counts, results = corpus.count(options.split), []
@@ -130,7 +130,7 @@ def _check(options):
 
 def _type(options, run):
     if options.text is None:
-        corpus, text = run.load_corpus(options.data), None
+        corpus, text = run.load_corpus(arguments.data_of(options)), None
         named = {"split": options.split, "data": corpus.name}
     else:
         corpus, text = None, read_utf8(Path(options.text), "text").removeprefix("\ufeff")

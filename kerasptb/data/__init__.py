@@ -4,6 +4,7 @@ from kerasptb.data.batching import make_dataset
 from kerasptb.data.corpus import Corpus, load_corpus
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.reader import ptb_iterator, ptb_raw_data
+from kerasptb.data.sources.source import Source
 from kerasptb.data.text_format import load_tokenizer
 from kerasptb.data.tokenizers.ptb_words import tokenize
 from kerasptb.data.tokenizers.subwords import Subwords
@@ -15,6 +16,7 @@ __all__ = [
     "UNK",
     "Corpus",
     "DataError",
+    "Source",
     "Subwords",
     "Tokenizer",
     "UnknownWordError",

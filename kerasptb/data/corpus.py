@@ -111,9 +111,10 @@ def load_corpus(
             a folder: with `ptb.train.txt`, `ptb.valid.txt` and `ptb.test.txt`, or `train.txt`, `valid.txt` and
             `test.txt`, in it or in its `data` or `simple-examples/data`;
             an archive: a tar (`simple-examples.tgz`) or zip file that holds such a folder;
-            a text: a file whose name ends in `.txt` or `.md`, or in one of these and `.gz` or `.xz`; a folder of texts,
-            which are read in the order of their names, or a sequence of texts. Of all of it the first 90 % is the
-            training text, the next 5 the validation text, the last 5 the test text, cut at the ends of paragraphs;
+            a text: any other file, folder or archive with plain text, HTML, EPUB, tables, mail or chats in it (see
+            `docs/own-text.md`), a sequence of them, or a `data.Source`, which says more of them. A folder's files are
+            read in the order of their names. Of all of it the first 90 % is the training text, the next 5 the
+            validation text, the last 5 the test text, cut at the ends of paragraphs;
             a `Corpus`, which is returned unchanged; nothing that says how to read a text must be given with it.
         tokens: what the text is cut into. "words": what stands between white space, and `<eos>` at each line's end.
             "subwords": pieces of words, and of a word as a whole where it is frequent; made of the training text by
@@ -137,8 +138,8 @@ def load_corpus(
         64 MiB or more are mapped from the cache folder, read-only, and found there the next time.
 
     Raises:
-        DataError: a file is empty, is not UTF-8, or holds a word outside a vocabulary that has no `<unk>`; "ptb" is
-            nowhere and cannot be downloaded; or the arguments contradict each other.
+        DataError: a file is empty, has no text that is known how to read, or holds a word outside a vocabulary that has
+            no `<unk>`; "ptb" is nowhere and cannot be downloaded; or the arguments contradict each other.
         FileNotFoundError: a file is missing.
     """
     format = TextFormat(tokens, vocabulary, vocabulary_size, keep_lines)
@@ -165,7 +166,7 @@ def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | 
             raise DataError(f"A Corpus keeps its {kept}. Received: {format.named}")
         return text
     format = format.of_text(text.usual_tokens)
-    if sum(file.size for file in text.files.values()) < STORED_BYTES:
+    if text.location is None or sum(file.size for file in text.files.values()) < STORED_BYTES:
         return _encoded(text, format)
     stored = StoredTexts(cache_dir or default_cache())
     try:

@@ -22,6 +22,14 @@ def check_text(text: str) -> str:
     return text
 
 
+class UnreadError(DataError):
+    """A file is not read, for a reason, the attribute `reason`, that stands beside its name where others were read."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"Expected a text. Received: {path}, which is {reason}")
+
+
 class UnknownWordError(DataError):
     """A word, the attribute `word`, is outside the vocabulary, and the vocabulary has no `<unk>` to replace it."""
 

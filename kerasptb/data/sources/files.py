@@ -22,7 +22,7 @@ import weakref
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.tar import is_tar, tar_members
@@ -45,6 +45,9 @@ _DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError, struct.error)
 
 _CHUNK_BYTES = 1 << 22
 
+# What opens a text that is compressed, by what its name ends in.
+COMPRESSIONS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+
 
 @dataclasses.dataclass(frozen=True)
 class SplitFile:
@@ -56,8 +59,9 @@ class SplitFile:
 
     @classmethod
     def on_disk(cls, path: Path) -> "SplitFile":
-        """Returns the file at a path."""
-        return cls(str(path), path.stat().st_size, lambda: path.open("rb"))
+        """Returns the file at a path, unpacked as it is read if its name says that it is compressed."""
+        unpack = COMPRESSIONS.get(path.suffix.lower(), open)
+        return cls(str(path), path.stat().st_size, functools.partial(unpack, path, "rb"))
 
     @classmethod
     def of_bytes(cls, content: bytes, path: str) -> "SplitFile":
@@ -68,26 +72,45 @@ class SplitFile:
         """Returns the file's bytes from one place to another."""
         return SplitFile(path, end - begin, functools.partial(_Part, self, begin, end))
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it is unpacked as it is read."""
+        return PurePosixPath(self.path.lower()).suffix in COMPRESSIONS
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends in, in small letters, without what says that it is compressed."""
+        name = PurePosixPath(self.path.lower())
+        return (name.with_suffix("") if self.is_compressed else name).suffix
+
+    def head(self, size: int = 1 << 16) -> bytes:
+        """Returns the first bytes."""
+        with self.open() as file:
+            return file.read(size) or b""
+
     def chunks(self) -> Iterator[bytes]:
         """Yields the content in pieces of some megabytes."""
         with self.open() as file:
             while piece := file.read(_CHUNK_BYTES):
                 yield piece
 
-    def text(self) -> Iterator[str]:
-        """Yields the text in pieces of some megabytes, without a byte order mark; raises DataError unless UTF-8."""
-        decoder = codecs.getincrementaldecoder("utf-8")()
+    def text(self, encoding: str = "utf-8") -> Iterator[str]:
+        """Yields the text in pieces of some megabytes, without a byte order mark; a DataError if it is no such text."""
+        decoder = codecs.getincrementaldecoder(encoding)()
         num_bytes, num_lines = 0, 0
         for piece in itertools.chain(self.chunks(), [b""]):
             undecoded = len(decoder.getstate()[0])
             try:
                 text = decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                place = num_bytes - undecoded + error.start
-                line = num_lines + error.object.count(b"\n", 0, error.start) + 1
+            except UnicodeError as error:
+                why = str(error)  # UTF-16 without a mark has no place
+                if isinstance(error, UnicodeDecodeError):
+                    place = num_bytes - undecoded + error.start
+                    line = num_lines + error.object.count(b"\n", 0, error.start) + 1
+                    why = f"byte {place} (line {line}) is 0x{error.object[error.start]:02x}"
                 raise DataError(
-                    f"Expected a text in UTF-8. {self.path} is not: byte {place} (line {line}) is "
-                    f"0x{error.object[error.start]:02x}. Convert the file to UTF-8."
+                    f"Expected a text in {encoding.upper()}. {self.path} is not: {why}. Convert the file to UTF-8, or "
+                    "name its --encoding."
                 ) from None
             if text:
                 yield text if num_bytes else text.removeprefix("\ufeff")
@@ -110,23 +133,27 @@ def read_files(path: Path) -> SplitFiles:
         return {split: SplitFile.on_disk(path / name) for split, name in selected.items()}
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder or an archive. Received: {path}, which does not exist.")
+    members = open_archive(path)
+    if members is None:
+        raise DataError(f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them.")
+    return {split: members[name] for split, name in choose_names(members, str(path)).items()}
+
+
+def open_archive(path: Path) -> dict[str, SplitFile] | None:
+    """Returns the files in a tar (of any compression) or zip file, by name; `None` for another file."""
     check_regular(path)
     with archive_errors(path):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
         if (files := _read_tar(path)) is not None:
             return files
-        if zipfile.is_zipfile(path):
-            return _read_zip(path)
-    raise DataError(
-        f"Expected a folder, a tar or a zip file. Received: {path}, which is none of them. A text must have a "
-        "name that ends in .txt or .md, or in one of these and .gz or .xz."
-    )
+        return _read_zip(path) if zipfile.is_zipfile(path) else None
 
 
-def check_regular(path: Path) -> None:
-    """Raises a `DataError` for what is there but no file: a pipe cannot be read twice, a device may have no end."""
+def check_regular(path: Path) -> Path:
+    """Returns a path; raises a `DataError` for what is there but no file, such as a device, which may have no end."""
     if path.exists() and not path.is_file():
         raise DataError(f"Expected a file, not a folder, a pipe or a device. Received: {path}")
+    return path
 
 
 def check_no_binary(text: str, path: str | Path) -> None:
@@ -186,11 +213,15 @@ def archive_errors(path: Path) -> Iterator[None]:
         raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
 
 
-def _is_corpus_name(name: str) -> bool:
-    """Returns whether an archive's member has the name of a corpus file and lies inside the archive's own tree."""
+def is_corpus_name(name: str) -> bool:
+    """Returns whether a file has the name of one of a corpus."""
+    return PurePosixPath(name).name in {pattern.format(split) for pattern in PATTERNS for split in SPLITS}
+
+
+def _is_inside(name):
+    """Returns whether an archive's member lies inside the archive's own tree."""
     path = PurePosixPath(name)
-    wanted = {pattern.format(split) for pattern in PATTERNS for split in SPLITS}
-    return path.name in wanted and not path.is_absolute() and ".." not in path.parts
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def check_size(path: Path, num_bytes: int) -> None:
@@ -202,8 +233,8 @@ def check_size(path: Path, num_bytes: int) -> None:
         )
 
 
-def _read_tar(path: Path) -> SplitFiles | None:
-    """Returns the files of a tar; None if it is none."""
+def _read_tar(path: Path) -> dict[str, SplitFile] | None:
+    """Returns the files in a tar; `None` if it is none."""
     for open_file in (open, gzip.open, bz2.open, lzma.open):
         with open_file(path, "rb") as opened:
             file = cast(IO[bytes], opened)
@@ -218,7 +249,7 @@ def _read_tar(path: Path) -> SplitFiles | None:
     return None
 
 
-def _files_of_tar(file: IO[bytes], path: Path) -> SplitFiles:
+def _files_of_tar(file: IO[bytes], path: Path) -> dict[str, SplitFile]:
     places: dict[str, tuple[int, int]] = {}
     total = 0
     with temporary_file() as copy:
@@ -226,25 +257,28 @@ def _files_of_tar(file: IO[bytes], path: Path) -> SplitFiles:
             # Checked before the member is skipped, because skipping decompresses it.
             total += member.size
             check_size(path, total)
-            # Only plain files: a link could name a file outside the archive. All that may be chosen are copied, so that
-            # a compressed archive is unpacked once.
-            if member.is_file and _is_corpus_name(member.name):
+            # Only plain files: a link could name a file outside the archive. All of them are copied, so that a
+            # compressed archive is unpacked once.
+            if member.is_file and _is_inside(member.name):
                 places[member.name] = _copy(file, member.size, copy, f"{path}/{member.name}")
-        return _chosen(copy, places, path)
+        return _files_in(copy, places, path)
 
 
-def _read_zip(path: Path) -> SplitFiles:
+def _read_zip(path: Path) -> dict[str, SplitFile]:
     with zipfile.ZipFile(path) as archive, temporary_file() as copy:
-        # Member names are matched unchanged. A folder's name ends in a slash and so never matches.
-        members = {info.filename: info for info in archive.infolist() if _is_corpus_name(info.filename)}
-        selected = choose_names(members, str(path)).values()
+        infos = (info for info in archive.infolist() if not info.is_dir() and _is_inside(info.filename))
+        members = {info.filename: info for info in infos}
+        if "[Content_Types].xml" in members or "mimetype" in members:
+            raise DataError(f"Expected a text. {path} is a document of an office program: save it as a text, or HTML.")
+        if any(map(is_corpus_name, members)):
+            members = {name: members[name] for name in choose_names(members, str(path)).values()}
         # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
-        check_size(path, sum(members[name].file_size for name in selected))
+        check_size(path, sum(info.file_size for info in members.values()))
         places = {}
-        for name in selected:
-            with archive.open(members[name]) as content:
-                places[name] = _copy(content, members[name].file_size, copy, f"{path}/{name}")
-        return _chosen(copy, places, path)
+        for name, info in members.items():
+            with archive.open(info) as content:
+                places[name] = _copy(content, info.file_size, copy, f"{path}/{name}")
+        return _files_in(copy, places, path)
 
 
 def _copy(content: IO[bytes], size: int, copy: IO[bytes], path: str) -> tuple[int, int]:
@@ -258,10 +292,10 @@ def _copy(content: IO[bytes], size: int, copy: IO[bytes], path: str) -> tuple[in
     return begin, begin + size
 
 
-def _chosen(copy: IO[bytes], places: dict[str, tuple[int, int]], path: Path) -> SplitFiles:
-    """Returns the three texts of a corpus among copies of an archive's members."""
-    selected, whole = choose_names(places, str(path)), file_of(copy, str(path))
-    return {split: whole.part(*places[name], f"{path}/{name}") for split, name in selected.items()}
+def _files_in(copy: IO[bytes], places: dict[str, tuple[int, int]], path: Path) -> dict[str, SplitFile]:
+    """Returns the files that were copied from an archive to one without a name, by their names."""
+    whole = file_of(copy, str(path))
+    return {name: whole.part(*place, f"{path}/{name}") for name, place in places.items()}
 
 
 @contextlib.contextmanager

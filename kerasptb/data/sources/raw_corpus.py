@@ -1,4 +1,4 @@
-"""Where texts come from: PTB from the disk or a download, a folder, an archive, the built-in sample."""
+"""Where texts come from: PTB from the disk or a download, files of many kinds, the built-in sample."""
 
 import dataclasses
 import functools
@@ -6,15 +6,16 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.download import PTB_SHA256, download_ptb, has_digests
-from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, read_files
+from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, choose_names, is_corpus_name
+from kerasptb.data.sources.formats import has_messages
 from kerasptb.data.sources.sample import read_sample
-from kerasptb.data.sources.texts import is_text, read_texts, texts_of
+from kerasptb.data.sources.source import Source, TextSource, exists
+from kerasptb.data.sources.texts import STANDARD_INPUT, file_at, is_pipe, members_at, read_text, read_texts
 from kerasptb.data.tokenizers.tokenizer import UNK
 from kerasptb.utils.files import user_cache
 from kerasptb.utils.types import Tokens
@@ -34,10 +35,6 @@ AUTO_TIMEOUTS: dict[str, Any] = {"answer_timeout": 5.0, "total_timeout": 30.0}
 PTB_TIMEOUTS: dict[str, Any] = {"answer_timeout": 20.0, "total_timeout": 600.0}
 
 
-# What `load_corpus` takes, but a `Corpus`.
-TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-
 @dataclasses.dataclass(frozen=True)
 class RawCorpus:
     """Three texts, opened and unpacked, not yet encoded."""
@@ -45,7 +42,7 @@ class RawCorpus:
     files: SplitFiles
     name: str  # "ptb" for the published files, "sample", or that of the folder or archive
     source: str  # where the texts came from, for people to read
-    location: str  # what `find_corpus` takes to read the same texts again, from any working directory
+    location: str | None  # what `find_corpus` takes to read them again, from any working directory; None for a pipe
     paths: tuple[Path, ...] = ()  # the files that were read; none for the sample
     is_sample: bool = False
 
@@ -70,7 +67,7 @@ def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
     if data == "sample":
         return _read_sample()
     if data not in ("auto", "ptb"):
-        return _read_named(data)
+        return _read(Source.of(data))
     if (path := find_local_ptb(cache_dir)) is not None:
         raw = _read_local_ptb(path)
         if data == "ptb" and raw.name != "ptb":
@@ -93,8 +90,7 @@ def find_corpus(data: TextSource, cache_dir: Path | None = None) -> RawCorpus:
 
 def is_there(location: str) -> bool:
     """Returns whether the files of a `RawCorpus.location` exist."""
-    # Several joined may be longer than a name can be, for which `Path.exists` raises.
-    return os.path.exists(location) or all(map(os.path.exists, location.split(os.pathsep)))  # noqa: PTH110
+    return all(map(exists, Source.of(location).paths))
 
 
 def default_cache() -> Path:
@@ -121,52 +117,70 @@ def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
         return None
 
 
-def _read_named(data):
-    """Reads what a user names; several paths as a sequence, or as `RawCorpus.location` has them."""
-    named = [data] if isinstance(data, str | os.PathLike) else list(data)
-    if len(named) == 1 and not os.path.exists(Path(named[0]).expanduser()):  # noqa: PTH110  (as in `is_there`)
-        named = os.fspath(named[0]).split(os.pathsep)
-    paths = [Path(name).expanduser() for name in named]
-    for name, path in zip(named, paths, strict=True):
-        if not os.fspath(name) or not path.exists():  # "" would be the working directory
+def read_path(path: Path) -> RawCorpus:
+    """Returns the three texts of a folder or an archive, or those cut of what else a path names."""
+    return _read(Source(path))
+
+
+def _read(source):
+    for path in source.paths:
+        if path != STANDARD_INPUT and not (path and exists(path)):  # "" would be the working directory
             raise FileNotFoundError(
                 "Expected 'auto', 'ptb', 'sample', a folder, an archive or texts. "
-                f"Received: {os.fspath(name)!r}, which does not exist."
+                f"Received: {path!r}, which does not exist."
             )
-    if len(paths) == 1:
-        return read_path(paths[0])
-    for path in paths:
-        if not is_text(path):
-            raise DataError(f"Expected several texts, whose names end in .txt or .md. Received: {path} among them.")
-    return _of_texts(paths, os.pathsep.join(str(path.absolute()) for path in paths), f"{len(paths)} texts")
+    members = [members_at(path) for path in source.paths]
+    if len(members) == 1 and members[0] and (names := _names_of_splits(source.paths[0], members[0])):
+        return _of_splits(source, members[0], names)
+    several = zip(source.paths, members, strict=True)
+    return _of_texts(source, [file for path, found in several for file in (found or {"": file_at(path)}).values()])
 
 
-def read_path(path: Path) -> RawCorpus:
-    """Returns the three texts of a folder or an archive, or those cut of one text or of a folder of texts."""
-    if is_text(path) and path.is_file():
-        return _of_texts([path], str(path.absolute()), _own_name(path))
-    named = candidates(path) if path.is_dir() else []
-    if path.is_dir() and not named and (texts := texts_of(path)):
-        return _of_texts(texts, str(path.absolute()), _own_name(path))
-    files = read_files(path)
+def _names_of_splits(path, members):
+    """Returns the names of a corpus' texts, near the top of a folder, anywhere in an archive; {} if none is there."""
+    place = Path(path).expanduser()
+    names = candidates(place) if place.is_dir() else [name for name in members if is_corpus_name(name)]
+    return choose_names(names, str(place)) if names else {}
+
+
+def _of_splits(source, members, names):
+    files = {split: members[name] for split, name in names.items()}
     is_ptb = all(_is_published(split, file) for split, file in files.items())
-    name = "ptb" if is_ptb else _own_name(path)
-    paths = tuple(path / name for name in named) if named else (path,)
-    location = str(path.absolute())
-    return RawCorpus(files, name, str(path), location, paths)
+    if source.choices:
+        files = {split: read_text([file], source, file.path) for split, file in files.items()}
+    path = Path(source.paths[0]).expanduser()
+    paths = tuple(path / name for name in names.values()) if path.is_dir() else (path,)
+    return RawCorpus(files, "ptb" if is_ptb else _own_name(path), str(path), source.absolute().location, paths)
+
+
+def _of_texts(source, files):
+    if not files:
+        raise FileNotFoundError(f"Expected a text. Received: {source.paths[0]}, which holds none.")
+    what = files[0].path if len(files) == 1 else f"{len(files)} texts from {files[0].path} to {files[-1].path}"
+    splits = read_texts(files, source, what)
+    is_lost = any(map(is_pipe, source.paths))  # what a pipe held cannot be read again
+    location = None if is_lost else source.absolute().location
+    paths = sorted({path for file in files if (path := _on_disk(file))})
+    name, cut = _name_of(source, files), "of which the last tenth is half validation, half test"
+    return RawCorpus(splits, name, f"{what}, {cut}", location, tuple(paths))
+
+
+def _name_of(source, files):
+    if any(map(has_messages, files)):
+        return "messages"
+    return f"{len(source.paths)} texts" if len(source.paths) > 1 else _own_name(Path(source.paths[0]).expanduser())
+
+
+def _on_disk(file):
+    """Returns the path of a file, or of the archive that it is in; `None` for a pipe."""
+    path = Path(file.path)
+    return next((each for each in (path, *path.parents) if each.is_file()), None)
 
 
 def _own_name(path):
     """Returns the name of a folder or file; "auto", "ptb" and "sample" mean other texts."""
     name = path.resolve().name
     return f"own-{name}" if name in ("auto", "ptb", "sample") else name
-
-
-def _of_texts(paths, location, name):
-    what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} texts from {paths[0]} to {paths[-1]}"
-    files = read_texts(paths, what)
-    source = f"{what}, of which the last tenth is half validation, half test"
-    return RawCorpus(files, name, source, location, tuple(paths))
 
 
 def _read_local_ptb(path: Path) -> RawCorpus:

@@ -1,57 +1,122 @@
-"""Texts as people have them, one file or several, compressed or not, cut into the three texts of a corpus."""
+"""Texts as people have them, of one file or several, cut into the three texts of a corpus."""
 
-import dataclasses
-import functools
-import gzip
 import io
 import itertools
-import lzma
+import logging
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kerasptb.data.errors import DataError
+from kerasptb.data.errors import DataError, UnreadError
+from kerasptb.data.sources.encodings import encoding_of
 from kerasptb.data.sources.files import (
     SplitFile,
     SplitFiles,
     archive_errors,
-    check_no_binary,
     check_regular,
     check_size,
     file_of,
+    open_archive,
     temporary_file,
 )
+from kerasptb.data.sources.formats import epub, format_of, plain, texts_of
+from kerasptb.data.sources.source import Source
 
-_TEXTS = (".txt", ".md")
-_COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
+logger = logging.getLogger(__name__)
+
+STANDARD_INPUT = "-"
 
 # Where training ends, and where validation ends, as parts of the text.
 _CUTS = {"train": 0.9, "valid": 0.95, "test": 1.0}
 _CHUNK_BYTES = 1 << 16
+_SHOWN = 10  # names of files that were left out
 
 
-def is_text(path: Path) -> bool:
-    """Returns whether a name is that of a text: `.txt` or `.md`, or one of these and `.gz` or `.xz`."""
-    name = path.name.lower()
-    return name.endswith(tuple(text + suffix for text in _TEXTS for suffix in ("", *_COMPRESSED)))
+def is_pipe(path: str) -> bool:
+    """Returns whether what a path names can be read once."""
+    return path == STANDARD_INPUT or Path(path).expanduser().is_fifo()
 
 
-def texts_of(folder: Path) -> list[Path]:
-    """Returns the texts in a folder and its folders, by name; hidden ones are left out."""
-    paths = sorted(path for path in folder.rglob("*") if is_text(path) and path.is_file())
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+def members_at(path: str) -> dict[str, SplitFile] | None:
+    """Returns the files in a folder or an archive, by name, no hidden ones; `None` if a path names a file or a pipe."""
+    found = None if is_pipe(path) else _members(Path(path).expanduser())
+    if found is None:
+        return None
+    return {name: found[name] for name in sorted(found) if not any(map(_is_hidden, Path(name).parts))}
 
 
-def read_texts(paths: Sequence[Path], name: str) -> SplitFiles:
+def _members(path):
+    if path.is_dir():
+        return {str(each.relative_to(path)): SplitFile.on_disk(each) for each in path.rglob("*") if each.is_file()}
+    with archive_errors(check_regular(path)):
+        return None if epub.recognises(SplitFile.on_disk(path)) else open_archive(path)
+
+
+def file_at(path: str) -> SplitFile:
+    """Returns the file that a path names; what a pipe holds is copied."""
+    return _read_pipe(path) if is_pipe(path) else SplitFile.on_disk(Path(path).expanduser())
+
+
+def _is_hidden(part):
+    return part.startswith((".", "__MACOSX"))
+
+
+def _read_pipe(path):
+    with temporary_file() as copy:
+        if path == STANDARD_INPUT:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            return file_of(copy, "the standard input")
+        with open(path, "rb") as pipe:  # noqa: PTH123
+            shutil.copyfileobj(pipe, copy)
+        return file_of(copy, path)
+
+
+def read_text(files: Sequence[SplitFile], source: Source, name: str) -> SplitFile:
+    """Returns texts one after the other, an empty line between; a single one as it is, if it is plain, and in UTF-8."""
+    with archive_errors(Path(files[0].path)):
+        return _as_it_is(files, source) or _joined(files, source, name)
+
+
+def read_texts(files: Sequence[SplitFile], source: Source, name: str) -> SplitFiles:
     """Cuts texts, one after the other, into the first 90 % for training, the next 5 for validation, and the test.
 
     They are cut at the next end of a paragraph: an empty line. If there are too few of them, at the next end of a line,
     and else at the next space.
     """
-    for path in paths:
-        check_regular(path)
-    [first, *others] = paths
-    plain = not others and first.suffix.lower() not in _COMPRESSED
-    return split_file(SplitFile.on_disk(first) if plain else _joined(paths, name))
+    return split_file(read_text(files, source, name))
+
+
+def _as_it_is(files, source):
+    if len(files) != 1 or files[0].is_compressed or format_of(files[0], source) is not plain:
+        return None
+    return files[0] if encoding_of(files[0], source.encoding).startswith("utf-8") else None
+
+
+def _joined(files, source, name):
+    left_out, named = [], {str(Path(path).expanduser()) for path in source.paths}
+    with temporary_file() as joined:
+        for file in files:
+            try:
+                with archive_errors(Path(file.path)):
+                    _write(file, source, joined)
+            except UnreadError as error:
+                if file.path in named:
+                    raise
+                left_out.append(f"{file.path} ({error.reason})")
+        if left_out:
+            more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+            logger.warning("Left out: %s%s.", ", ".join(left_out[:_SHOWN]), more)
+        return file_of(joined, name)
+
+
+def _write(file, source, joined):
+    size, separator = 0, b"\n\n" if joined.tell() else b""
+    for piece in texts_of(file, source):
+        size += joined.write(separator + piece.encode(errors="replace")) - len(separator)
+        separator = b""
+        if file.is_compressed:
+            check_size(Path(file.path), size)
 
 
 def split_file(file: SplitFile) -> SplitFiles:
@@ -95,21 +160,3 @@ def _is_blank(file: io.BufferedIOBase | io.RawIOBase, begin: int, end: int) -> b
             return False
         begin += len(chunk)
     return True
-
-
-def _joined(paths, name):
-    """Returns the texts one after the other, an empty line between, each decoded here, where it can still be named."""
-    with temporary_file() as joined:
-        for path in paths:
-            unpack = _COMPRESSED.get(path.suffix.lower())
-            if joined.tell():
-                joined.write(b"\n\n")
-            begin = joined.tell()
-            with archive_errors(path):
-                text = dataclasses.replace(SplitFile.on_disk(path), open=functools.partial(unpack or open, path, "rb"))
-                for piece in text.text():
-                    check_no_binary(piece, path)
-                    joined.write(piece.encode())
-                    if unpack:
-                        check_size(path, joined.tell() - begin)
-        return file_of(joined, name)

@@ -74,7 +74,7 @@ def test_variable_that_names_nothing_is_an_error(data, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"variable KERASPTB_DATA names .*nowhere\. .*does not exist"):
         find_corpus(data)
     (tmp_path / "nowhere").write_text("no archive")
-    with pytest.raises(DataError, match=r"variable KERASPTB_DATA names .*nowhere\. .*a tar or a zip"):
+    with pytest.raises(DataError, match=r"variable KERASPTB_DATA names .*nowhere\. .*a text long enough"):
         find_corpus(data)
 
 

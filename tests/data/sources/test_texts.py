@@ -1,6 +1,8 @@
 import gzip
+import io
 import itertools
 import lzma
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,9 +10,19 @@ import pytest
 import kerasptb
 from kerasptb.data import DataError
 from kerasptb.data.corpus import open_text
+from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources import files
 from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.texts import split_file
+
+
+def _zip(members):
+    """The bytes of an archive."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
 
 
 def parts(path):
@@ -110,11 +122,11 @@ def test_texts_are_read_one_after_the_other_compressed_or_not(tmp_path):
     ("name", "content", "reason"),
     [
         ("a.txt.gz", b"no gzip", "readable archive"),
-        ("a.txt", b"text\0binary\n" * 200, "is binary"),
-        ("a.txt", b"caf\xe9\n" * 200, "in UTF-8"),
-        ("a.png", b"picture", "end.* in .txt or .md"),
+        ("a.txt", b"text\0binary\n" * 200, r"a\.txt, which is no text, or none that is known how to read"),
+        ("a.txt", b"caf\xe9\n" + "café\n".encode() * 200, r"byte 3 \(line 1\) is 0xe9.*--encoding"),
+        ("a.docx", _zip({"[Content_Types].xml": b"<Types/>"}), r"office program: save it as a text, or HTML"),
     ],
-    ids=["compressed", "binary", "latin-1", "picture"],
+    ids=["compressed", "binary", "damaged", "office"],
 )
 def test_what_is_no_text_is_told(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
@@ -125,18 +137,38 @@ def test_what_is_no_text_is_told(tmp_path, name, content, reason):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"text\0binary\n", "is binary"),
-        (b"one\ncaf\xe9\n", r"is not: byte 7 \(line 2\) is 0xe9"),
-        ("one\n".encode("utf-16"), r"is not: byte 0 \(line 1\) is 0xff"),
+        (b"one" + b"x" * 70_000 + b"\0binary\n", "is binary"),
+        (b"one\n" + "café\n".encode() * 9 + b"caf\xe9\n", r"is not: byte 61 \(line 11\) is 0xe9"),
     ],
-    ids=["binary", "latin-1", "utf-16"],
+    ids=["binary", "damaged"],
 )
-def test_of_several_texts_the_one_that_is_none_is_named(tmp_path, content, reason):
+def test_of_several_texts_the_one_that_is_damaged_is_named(tmp_path, content, reason):
     for name in ("a.txt", "b.txt", "c.txt"):
         (tmp_path / name).write_text("a line of a text\n" * 20)
     (tmp_path / "b.txt").write_bytes(content)
     with pytest.raises(DataError, match=rf"/b\.txt {reason}"):
         kerasptb.load_corpus(tmp_path)
+
+
+def test_what_has_no_text_in_a_folder_or_an_archive_is_left_out_and_said(tmp_path, caplog):
+    members = {f"{number:02}.png": b"\0" for number in range(11)} | {
+        "a.txt": b"one\n\n" * 50, "b.csv": b"id,words\n1,two\n", "c": b"three\n\n" * 50, ".d": b"four\n"
+    }  # fmt: skip
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, content in members.items():
+        (folder / name).write_bytes(content)
+    (tmp_path / "archive.zip").write_bytes(_zip(members))
+    for path in (folder, tmp_path / "archive.zip"):
+        caplog.clear()
+        found = b"".join(b"".join(file.chunks()) for file in open_text(path).files.values())
+        assert found.split() == [b"one"] * 50 + [b"three"] * 50
+        assert f"Left out: {path}/00.png (no text, or none" in caplog.text
+        assert "09.png" in caplog.text
+        assert "10.png" not in caplog.text
+        assert ", and 2 more." in caplog.text
+    with pytest.raises(UnreadError, match=r"a table: --column names what to read of it, one of: id, words"):
+        open_text([folder / "a.txt", folder / "b.csv"])
 
 
 def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeypatch):

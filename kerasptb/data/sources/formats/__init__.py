@@ -1,0 +1,46 @@
+"""The kinds of files that have a text in them, a file each; the first that recognises a file reads it."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from kerasptb.data.errors import UnreadError
+from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.formats import chat, epub, html, mbox, plain, table, telegram
+from kerasptb.data.sources.source import Source
+
+
+class Format(Protocol):
+    """A kind of files: a module of this package."""
+
+    def recognises(self, file: SplitFile) -> bool:
+        """Returns whether a file is of this kind."""
+
+    def texts(self, file: SplitFile, source: Source) -> Iterator[str]:
+        """Yields what is to be read of a file, in pieces; an empty line parts its paragraphs."""
+
+
+FORMATS: tuple[Format, ...] = (epub, mbox, telegram, table, html, chat, plain)
+
+
+def has_messages(file: SplitFile) -> bool:
+    """Returns whether a file is somebody's chat or mail, whose name may say whose."""
+    return any(format.recognises(file) for format in (mbox, telegram, chat))
+
+
+def texts_of(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields what is to be read of a file, in pieces.
+
+    Raises:
+        UnreadError: nothing in it is a text that is known how to read, or something must be named for it.
+    """
+    return format_of(file, source).texts(file, source)
+
+
+def format_of(file: SplitFile, source: Source) -> Format:
+    """Returns what reads a file; raises an `UnreadError` if nothing does."""
+    for format in FORMATS:
+        if format.recognises(file):
+            return format
+    if source.encoding is not None:  # one like UTF-16, without a mark
+        return plain
+    raise UnreadError(file.path, "no text, or none that is known how to read")

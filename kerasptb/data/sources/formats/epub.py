@@ -1,0 +1,52 @@
+"""Books in EPUB: their chapters in the order of reading, without their tables of contents."""
+
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+from kerasptb.data.errors import DataError
+from kerasptb.data.sources.files import SplitFile, archive_errors, check_size
+from kerasptb.data.sources.formats.html import page_text
+from kerasptb.data.sources.source import Source
+
+_CONTAINER = "META-INF/container.xml"
+
+
+def recognises(file: SplitFile) -> bool:
+    """Returns whether a file begins as an EPUB does."""
+    head = file.head(128)
+    return head.startswith(b"PK") and b"application/epub+zip" in head
+
+
+def texts(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields the chapters of a book."""
+    with archive_errors(Path(file.path)), file.open() as opened, zipfile.ZipFile(opened) as book:
+        check_size(Path(file.path), sum(member.file_size for member in book.infolist()))
+        try:
+            chapters = _chapters(book)
+        except (KeyError, AttributeError, ElementTree.ParseError) as error:
+            raise DataError(f"Expected an EPUB. {file.path} is damaged: {error}") from None
+        for name in chapters:
+            yield page_text(book.read(name), f"{file.path}/{name}", source.encoding, main_content=False) + "\n\n"
+
+
+def _chapters(book):
+    """Returns the names of the pages of a book in the order of reading."""
+    place = _parsed(book, _CONTAINER).find(".//{*}rootfile").get("full-path")
+    package = _parsed(book, place)
+    pages = {
+        item.get("id"): unquote(item.get("href"))
+        for item in package.iterfind(".//{*}manifest/{*}item")
+        if "html" in item.get("media-type", "") and "nav" not in (item.get("properties") or "").split()
+    }
+    order = [item.get("idref") for item in package.iterfind(".//{*}spine/{*}itemref")]
+    folder, members = posixpath.dirname(place), set(book.namelist())
+    names = [posixpath.normpath(posixpath.join(folder, pages[each])) for each in order if each in pages]
+    return [name for name in names if name in members]
+
+
+def _parsed(book, name):
+    return ElementTree.fromstring(book.read(name))

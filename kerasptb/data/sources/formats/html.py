@@ -1,0 +1,34 @@
+"""Pages of HTML: what is read of them, without navigation."""
+
+from collections.abc import Iterator
+
+from kerasptb.data.errors import UnreadError
+from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.source import Source
+
+
+def recognises(file: SplitFile) -> bool:
+    """Returns whether a file is a page by its name, or by how it begins."""
+    begins = file.head(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return file.suffix in (".html", ".htm", ".xhtml") or begins.startswith((b"<!doctype html", b"<html"))
+
+
+def texts(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields the main text of a page; all of it, if none of it seems to be that."""
+    page = b"".join(file.chunks())
+    for is_main in (True, False):
+        text = page_text(page, file.path, source.encoding, main_content=is_main)
+        if text.strip():
+            yield f"{text}\n\n"
+            return
+
+
+def page_text(page: bytes, path: str, encoding: str | None = None, *, main_content: bool) -> str:
+    """Returns the text of a page; its encoding is what is named, or what the page says, or what is found."""
+    try:
+        from resiliparse.extract.html2text import extract_plain_text  # noqa: PLC0415  (an extra)
+        from resiliparse.parse.encoding import bytes_to_str, detect_encoding  # noqa: PLC0415
+    except ImportError:
+        raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
+    html = bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8")
+    return str(extract_plain_text(html, main_content=main_content, list_bullets=False, alt_texts=False))

@@ -1,0 +1,30 @@
+"""Plain text, whatever its name is."""
+
+from collections.abc import Iterator
+
+from kerasptb.data.sources.encodings import MARKS, encoding_of
+from kerasptb.data.sources.files import SplitFile, check_no_binary
+from kerasptb.data.sources.source import Source
+
+
+def recognises(file: SplitFile) -> bool:
+    """Returns whether a file has no byte of 0, which no text has but in UTF-16 and UTF-32."""
+    head = file.head()
+    return b"\0" not in head or head.startswith(MARKS)
+
+
+def texts(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields the text as it is."""
+    for piece in file.text(encoding_of(file, source.encoding)):
+        check_no_binary(piece, file.path)
+        yield piece
+
+
+def lines(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields the lines of a plain text, with their ends."""
+    part = ""
+    for piece in texts(file, source):
+        *whole, part = (part + piece).split("\n")
+        yield from (f"{line}\n" for line in whole)
+    if part:
+        yield part

@@ -1,0 +1,56 @@
+"""Tables and records: CSV, and JSON, an object a line or a list of objects; of each row the cell of one column."""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from kerasptb.data.errors import DataError, UnreadError
+from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.formats import plain
+from kerasptb.data.sources.source import Source
+
+_USUAL = "text"  # the column that is read if none is named
+_DELIMITERS = ",;\t|"
+_LONGEST_CELL = 1 << 24  # characters
+
+
+def recognises(file: SplitFile) -> bool:
+    """Returns whether a file's name is that of a table or of records."""
+    return file.suffix in (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+
+
+def texts(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields the cells of the source's column that are not empty."""
+    rows = _table(file, source) if file.suffix in (".csv", ".tsv") else _records(file, source)
+    first = next(rows, {})
+    column = source.column or _USUAL
+    if column not in first:
+        names = ", ".join(str(name) for name in first) or "none"
+        raise UnreadError(file.path, f"a table: --column names what to read of it, one of: {names}")
+    for row in itertools.chain([first], rows):
+        if text := str(row.get(column) or "").strip():
+            yield f"{text}\n\n"
+
+
+def _table(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
+    lines = plain.lines(file, source)
+    head = next(lines, "")
+    delimiter = max(_DELIMITERS, key=head.count)
+    csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield from csv.DictReader(itertools.chain([head], lines), delimiter=delimiter)
+    except csv.Error as error:
+        raise DataError(f"Expected a table. {file.path} is damaged: {error}") from None
+
+
+def _records(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
+    is_list = file.head(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    parts = ["".join(plain.texts(file, source))] if is_list else plain.lines(file, source)
+    try:
+        for part in parts:
+            records = json.loads(part) if part.strip() else []
+            yield from (record for record in (records if is_list else [records]) if isinstance(record, dict))
+    except ValueError as error:
+        raise DataError(f"Expected JSON, an object a line or a list of objects. {file.path} is not: {error}") from None

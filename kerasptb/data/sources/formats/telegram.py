@@ -1,0 +1,31 @@
+"""Chats as Telegram exports them in JSON: the messages, without times and names."""
+
+import json
+from collections.abc import Iterator
+
+from kerasptb.data.errors import DataError
+from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.formats.chat import messages_of
+from kerasptb.data.sources.source import Source
+
+
+def recognises(file: SplitFile) -> bool:
+    """Returns whether a file begins as an export does, of a chat or of all of them."""
+    head = file.head()
+    return file.suffix == ".json" and b'"messages"' in head and b'"type"' in head and head.lstrip().startswith(b"{")
+
+
+def texts(file: SplitFile, source: Source) -> Iterator[str]:
+    """Yields the messages."""
+    try:
+        content = json.loads(b"".join(file.chunks()))
+        chats = content["chats"]["list"] if "chats" in content else [content]
+        messages = [(each.get("from"), _written(each["text"])) for chat in chats for each in chat["messages"]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise DataError(f"Expected a chat as Telegram exports it. {file.path} is damaged.") from None
+    return messages_of(messages, file.path, source)
+
+
+def _written(text):
+    """Returns a message's text: a string, or parts of which links and the like are objects."""
+    return text if isinstance(text, str) else "".join(part if isinstance(part, str) else part["text"] for part in text)

@@ -1,0 +1,94 @@
+"""What names a text: its files, and what is to be known to read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from typing import Self
+
+from kerasptb.data.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Files that hold a text, and how they are read.
+
+    Attributes:
+        paths: the files, folders and archives, strings; "-" is the standard input.
+        encoding: the encoding of texts, as Python names it; `None` for what a byte order mark says, else UTF-8, else
+            what is found.
+        column: the column of a table, or the key of JSON lines, that holds the text.
+        author: whose messages of a chat or mailbox are read; `None` for everybody's.
+
+    Raises:
+        DataError: no path is named, or the encoding is unknown.
+
+    Example:
+        >>> Source("reviews.csv", column="review").location
+        '{"paths": ["reviews.csv"], "column": "review"}'
+    """
+
+    paths: tuple[str, ...]
+    encoding: str | None = None
+    column: str | None = None
+    author: str | None = None
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        encoding: str | None = None,
+        column: str | None = None,
+        author: str | None = None,
+    ) -> None:
+        several = (paths,) if isinstance(paths, str | os.PathLike) else paths
+        values = {"encoding": encoding, "column": column, "author": author}
+        for name, value in {"paths": tuple(os.fspath(path) for path in several), **values}.items():
+            object.__setattr__(self, name, value)
+        if not self.paths:
+            raise DataError("Expected a text. Received: no path")
+        _check_encoding(encoding)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What is said of how it is read, by name."""
+        values = {"encoding": self.encoding, "column": self.column, "author": self.author}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def location(self) -> str:
+        """One string that `of` takes: the paths alone, if nothing else is said."""
+        if self.choices:
+            return json.dumps({"paths": self.paths, **self.choices}, ensure_ascii=False)
+        return os.pathsep.join(self.paths)
+
+    @classmethod
+    def of(cls, data: TextSource) -> Source:
+        """Returns the source that a user names, or of a `location`."""
+        if isinstance(data, Source):
+            return data
+        if isinstance(data, str | os.PathLike) and not exists(data):
+            named = os.fspath(data)
+            return cls(**json.loads(named)) if named.startswith('{"paths"') else cls(named.split(os.pathsep))
+        return cls(data)
+
+    def absolute(self) -> Self:
+        """Returns the source as it is named from any working directory."""
+        return dataclasses.replace(self, paths=tuple(os.path.abspath(os.path.expanduser(p)) for p in self.paths))  # noqa: PTH100, PTH111
+
+
+# What `load_corpus` takes, but a `Corpus`.
+TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Source
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a path is there; a text that is no path, of any length, is not."""
+    return os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111  (`Path.exists` raises for long names)
+
+
+def _check_encoding(encoding):
+    try:
+        "".encode(encoding or "utf-8")
+    except LookupError:
+        raise DataError(f"Expected an encoding that Python knows, such as cp1252. Received: {encoding}") from None

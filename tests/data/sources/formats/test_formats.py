@@ -1,0 +1,238 @@
+"""Files of every kind, as they reach a user, and the paragraphs that are read of them."""
+
+import gzip
+import io
+import json
+import re
+import sys
+import zipfile
+
+import pytest
+
+from kerasptb.data import DataError, Source
+from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.formats import format_of, texts_of
+
+WHATSAPP = """\
+30/11/2026, 21:09 - Messages and calls are end-to-end encrypted. No one outside of this chat can read them.
+30/11/2026, 21:09 - Ana: Olá! Tudo bem?
+30/11/2026, 21:10 - Bruno: Tudo: e você?
+Segunda linha.
+30/11/2026, 21:11 - Ana: <Media omitted>
+30/11/2026, 21:12 - Ana: IMG-20261130-WA0001.jpg (file attached)
+30/11/2026, 21:13 - Bruno added Carla
+30/11/2026, 21:14 - Ana: Até logo \u200e<This message was edited>
+"""
+IPHONE = """\
+[30.11.26, 21:09:01] Ana: Hallo
+\u200e[30.11.26, 21:09:30] Bruno: \u200eBild weggelassen
+[30.11.26, 21:10:02] Bruno: Na, wie geht’s?
+[30.11.26, 21:10:30] Ana: Gut
+"""
+AMERICAN = "".join(f"12/31/26, 9:0{i}\u202fPM - Ann B.: message {i}\n" for i in range(4))
+SIGNAL = "".join(f"[2026-11-30, 15:3{i}] Me: message {i}\n" for i in range(4))
+LOG = "".join(f"2026-11-30 12:00:0{i} - INFO: started {i}\n" for i in range(4))
+TELEGRAM = {
+    "name": "Bruno", "type": "personal_chat",
+    "messages": [
+        {"type": "service", "actor": "Ana", "action": "phone_call", "text": ""},
+        {"type": "message", "from": "Ana", "text": "Olá"},
+        {"type": "message", "from": "Bruno", "text": ["see ", {"type": "link", "text": "kerasptb"}, "!"]},
+    ],
+}  # fmt: skip
+MBOX = """\
+From ana@example.org Mon Nov 30 21:09:00 2026
+From: Ana <ana@example.org>
+Subject: hello
+Content-Type: text/plain; charset=iso-8859-1
+Content-Transfer-Encoding: 8bit
+
+Olá, Bruno.
+From here on all is well.
+
+--\x20
+Ana, Porto
+
+From bruno@example.org Mon Nov 30 22:09:00 2026
+From: bruno@example.org
+MIME-Version: 1.0
+Content-Type: multipart/alternative; boundary=xx
+
+--xx
+Content-Type: text/plain; charset=utf-8
+
+Ana wrote:
+> Olá, Bruno.
+
+Two things:
+one, two.
+--xx
+Content-Type: text/html
+
+<p>never read</p>
+--xx--
+"""
+PAGE = """\
+<!doctype html><html><head><meta charset="iso-8859-1"><title>T</title><style>p{}</style><script>x=1</script></head>
+<body><nav><ul><li><a href="/">Home</a></li><li><a href="/b">About</a></li></ul></nav>
+<main><article><h1>A day</h1><p>We went to the
+sea &amp; the caf\xe9 was shut.</p><p>Then we came home, and it was late, and all was well.</p></article></main>
+<footer><a href="/x">Privacy</a></footer></body></html>
+"""
+
+
+def file(content, name="file"):
+    return SplitFile.of_bytes(content if isinstance(content, bytes) else content.encode(), name)
+
+
+def paragraphs(content, name="file", **choices):
+    """What is read of a file's content."""
+    text = "".join(texts_of(file(content, name), Source(name, **choices)))
+    return [paragraph for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+@pytest.mark.parametrize(
+    ("chat", "messages", "author", "authors"),
+    [
+        (WHATSAPP, ["Olá! Tudo bem?", "Tudo: e você?\nSegunda linha.", "Até logo"], "Ana", [0, 2]),
+        (IPHONE, ["Hallo", "Na, wie geht’s?", "Gut"], "Bruno", [1]),
+        (AMERICAN, [f"message {i}" for i in range(4)], "Ann B.", [0, 1, 2, 3]),
+        (SIGNAL, [f"message {i}" for i in range(4)], "Me", [0, 1, 2, 3]),
+    ],
+    ids=["whatsapp", "iphone", "american", "signal"],
+)
+def test_of_a_chat_the_messages_are_read(chat, messages, author, authors):
+    assert paragraphs(chat, "chat.txt") == messages
+    assert paragraphs(chat, "chat.txt", author=author) == [messages[index] for index in authors]
+    with pytest.raises(DataError, match=r"an author of chat\.txt: .*A|M.*\. Received: Nobody"):
+        paragraphs(chat, "chat.txt", author="Nobody")
+
+
+def test_a_log_is_no_chat():
+    assert paragraphs(LOG) == [LOG]
+
+
+def test_of_telegrams_export_the_messages_are_read():
+    everything = {"about": "x", "chats": {"about": "y", "list": [TELEGRAM, TELEGRAM]}}
+    for export, times in ((TELEGRAM, 1), (everything, 2)):
+        assert paragraphs(json.dumps(export), "result.json") == ["Olá", "see kerasptb!"] * times
+        assert paragraphs(json.dumps(export), "result.json", author="Bruno") == ["see kerasptb!"] * times
+    with pytest.raises(DataError, match=r"a chat as Telegram exports it\. result\.json is damaged"):
+        paragraphs(json.dumps(TELEGRAM)[:-2], "result.json")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_of_mail_what_its_authors_wrote_is_read(ends):
+    mailbox = MBOX.replace("\n", ends).encode("iso-8859-1").replace(b"> Ol\xe1", "> Olá".encode())
+    assert paragraphs(mailbox) == ["Olá, Bruno.\nFrom here on all is well.", "Two things:\none, two."]
+    assert paragraphs(mailbox, author="Ana") == ["Olá, Bruno.\nFrom here on all is well."]
+    with pytest.raises(DataError, match=r"an author of file: Ana, bruno@example\.org\. Received: Eva"):
+        paragraphs(mailbox, author="Eva")
+
+
+@pytest.mark.parametrize(
+    ("header", "author"),
+    [
+        ("Ana <", "Ana"),
+        ("Ana[ <ana@\xe7xample.org>", "Ana"),
+        ("=?utf-8?q?Ant=C3=B3nio?= <a@b.c>", "António"),
+        ("", ""),
+    ],
+)
+def test_damaged_headers_do_no_harm(header, author):
+    mail = f"From x 2026\nFrom: {header}\n\nHello\n".encode("latin-1")
+    assert paragraphs(mail) == ["Hello"]
+    with pytest.raises(DataError, match=rf"an author of file: {re.escape(author)}.*\. Received: Eva"):
+        paragraphs(mail, author="Eva")
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ('id,review\n1,"Good, and\ncheap"\n2,\n3,Bad\n', "a.csv"),
+        ('id;review\n1;"Good, and\ncheap"\n2;\n3;Bad\n', "a.csv"),
+        ('\ufeffid\treview\r\n1\t"Good, and\ncheap"\r\n2\t\r\n3\tBad\r\n', "a.tsv"),
+        ('{"id": 1, "review": "Good, and\\ncheap"}\n\n{"id": 2, "review": null}\n{"review": "Bad"}\n', "a.jsonl"),
+        ('[{"id": 1, "review": "Good, and\\ncheap"}, {"id": 2}, 5, {"review": "Bad"}]', "a.json"),
+    ],
+)
+def test_of_a_table_a_column_is_read(content, name):
+    assert paragraphs(content, name, column="review") == ["Good, and\ncheap", "Bad"]
+    assert paragraphs(content.replace("review", "text"), name) == ["Good, and\ncheap", "Bad"]
+    for column in (None, "title"):
+        with pytest.raises(DataError, match=rf"{name}, which is a table: --column names .*one of: id, review"):
+            paragraphs(content, name, column=column)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"), [('{"text": "a"}\n{"text\n', "a.jsonl"), ("[{]", "a.json"), ("5", "a.json")]
+)
+def test_damaged_json_is_told(content, name):
+    with pytest.raises(DataError, match=r"JSON, an object a line or a list of objects|a table: --column.*one of: none"):
+        paragraphs(content, name)
+
+
+def test_of_a_page_its_text_is_read_without_navigation():
+    read = paragraphs(PAGE.encode("iso-8859-1"), "day.html")
+    assert read == [
+        "A day",
+        "We went to the sea & the café was shut.",
+        "Then we came home, and it was late, and all was well.",
+    ]
+    assert paragraphs(PAGE.encode("iso-8859-1"), "without-a-name") == read
+    assert paragraphs("<p>Short</p>", "a.htm") == ["Short"]
+
+
+def book():
+    """An EPUB of two chapters, which are not in the order of their names."""
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
+        '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
+        '<item id="b" href="text/chapter%20b.xhtml" media-type="application/xhtml+xml"/>'
+        '<item id="a" href="text/a.xhtml" media-type="application/xhtml+xml"/>'
+        '<item id="s" href="style.css" media-type="text/css"/></manifest>'
+        '<spine><itemref idref="nav"/><itemref idref="b"/><itemref idref="a"/></spine></package>'
+    )
+    chapter = '<html xmlns="http://www.w3.org/1999/xhtml"><body><p>Chapter {}.</p><p>It was — late.</p></body></html>'
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("mimetype", "application/epub+zip")
+        archive.writestr("META-INF/container.xml", '<c><r><rootfile full-path="OPS/book.opf"/></r></c>')
+        archive.writestr("OPS/book.opf", package)
+        archive.writestr("OPS/nav.xhtml", "<html><body><p>Contents</p></body></html>")
+        archive.writestr("OPS/text/a.xhtml", chapter.format("two"))
+        archive.writestr("OPS/text/chapter b.xhtml", chapter.format("one"))
+    return content.getvalue()
+
+
+def test_of_a_book_the_chapters_are_read_in_order():
+    late = "It was — late."
+    assert paragraphs(book(), "novel.epub") == ["Chapter one.", late, "Chapter two.", late]
+    with pytest.raises(DataError, match=r"novel\.epub is damaged|a readable archive\. novel\.epub is not"):
+        paragraphs(book().replace(b"rootfile", b"rootfilf"), "novel.epub")
+
+
+@pytest.mark.parametrize("name", ["notes", "app.log", "code.py", "a.txt", "README"])
+def test_plain_text_of_any_name_is_read_as_it_is(name):
+    text = "def f(x):\n    return x\n\n\nlast"
+    assert "".join(texts_of(file(text, name), Source(name))) == text
+
+
+def test_compressed_files_are_told_by_the_name_within(tmp_path):
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"text\none\ntwo\n"))
+    assert list(texts_of(SplitFile.on_disk(path), Source(path))) == ["one\n\n", "two\n\n"]
+
+
+def test_what_is_no_text_is_told():
+    with pytest.raises(DataError, match=r"Received: a\.png, which is no text, or none that is known how to read"):
+        format_of(file(b"\x89PNG\0\0", "a.png"), Source("a.png"))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("resiliparse.extract.html2text", "a.html"), ("resiliparse.parse.encoding", "a")]
+)
+def test_without_the_library_it_is_named(monkeypatch, module, name):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DataError, match=r"install kerasptb\[texts\]"):
+        paragraphs("<p>caf\xe9</p>".encode("latin-1"), name)
