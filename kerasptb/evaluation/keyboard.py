@@ -32,6 +32,7 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
+from kerasptb.data.errors import check_text
 from kerasptb.data.tokenizers.tokenizer import TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
@@ -204,7 +205,7 @@ def evaluate_keyboard_on_text(
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
     reader = open_reader(model)
-    parts = reader.tokenizer.typed_parts(text, bool(reader.text_format.keep_lines))
+    parts = reader.tokenizer.typed_parts(check_text(text), bool(reader.text_format.keep_lines))
     return _type(reader, *parts, keys, None, learn)
 
 

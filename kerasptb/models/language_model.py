@@ -149,6 +149,7 @@ class LanguageModel(Trainer):
         tokenizer: Tokenizer | TextFormat | None = None,
     ) -> None:
         values = locals()
+        check_not_forked()
         if keras.backend.backend() not in ("tensorflow", "jax"):
             raise ValueError(
                 "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "

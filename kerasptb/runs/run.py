@@ -200,7 +200,6 @@ class Run:
 
     def score(self, sentences: str | Iterable[str]) -> list[kerasptb.evaluation.SentenceScore]:
         """Returns what the model says of sentences, or of one, as `evaluation.score_sentences`."""
-        sentences = [sentences] if isinstance(sentences, str) else sentences
         return list(kerasptb.evaluation.score_sentences(self.model, sentences))
 
     def evaluate(

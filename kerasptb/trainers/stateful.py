@@ -28,7 +28,6 @@ class StatefulTrainer(StatefulModel):
     predict_function: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        check_not_forked()
         super().__init__(*args, **kwargs)
         self._evaluation, self._prediction = EvaluationStates(), EvaluationStates()
         self._fit_ends = contextlib.ExitStack()

@@ -41,6 +41,11 @@ def test_each_sentence_is_read_by_itself(model):
     np.testing.assert_allclose(empty.token_log10_probabilities, expected(model, [5]), rtol=2e-5)
 
 
+def test_one_sentence_is_not_read_letter_by_letter(model):
+    (scored,) = score_sentences(model, "a b")
+    assert scored.sentence == "a b"
+
+
 @pytest.mark.parametrize("limits", [{}, {"_BLOCK": 3}, {"_TOGETHER": 20}, {"_LONGEST": 8, "_TOGETHER": 16}], ids=str)
 def test_results_do_not_depend_on_what_is_read_together(model, monkeypatch, limits):
     random = np.random.default_rng(0)
