@@ -263,13 +263,14 @@ def _dataset(batches):
 
 def _as_original(weights):
     """Returns Keras' nine arrays as the seven of the original graph, as a dict by their names there."""
-    from kerasptb.models.tf1_checkpoint import keras_to_basic_lstm  # noqa: PLC0415
+    from kerasptb.models.lstm import reorder_gates  # noqa: PLC0415
 
     named = {"model/embedding": weights[0], "model/softmax_w": weights[-2], "model/softmax_b": weights[-1]}
     for layer in range(len(UNITS)):
         cell = f"model/rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell"
-        kernel, bias = keras_to_basic_lstm(*weights[1 + 3 * layer : 4 + 3 * layer])
-        named |= {f"{cell}/kernel": kernel, f"{cell}/bias": bias}
+        *kernels, bias = weights[1 + 3 * layer : 4 + 3 * layer]
+        named[f"{cell}/kernel"] = reorder_gates(np.concatenate(kernels), "ifco", "icfo")
+        named[f"{cell}/bias"] = reorder_gates(bias, "ifco", "icfo")
     return named
 
 

@@ -44,7 +44,6 @@ import numpy as np
 import tensorflow as tf
 
 import kerasptb
-from kerasptb.models.tf1_checkpoint import keras_to_basic_lstm
 
 CLIP = 5.0
 
@@ -58,8 +57,9 @@ def print_variables(model):
     embedding, *lstms, logits = model.layers[1:]
     rows = [("embedding", embedding.embeddings.shape, [path(embedding.embeddings)])]
     for i, lstm in enumerate(lstms):
-        kernel, bias = keras_to_basic_lstm(*lstm.get_weights())
-        rows.append((f"cell_{i}/basic_lstm_cell/kernel", kernel.shape, [path(w) for w in lstm.weights[:2]]))
+        kernel, recurrent_kernel, bias = lstm.get_weights()
+        both = np.concatenate([kernel, recurrent_kernel])
+        rows.append((f"cell_{i}/basic_lstm_cell/kernel", both.shape, [path(w) for w in lstm.weights[:2]]))
         rows.append((f"cell_{i}/basic_lstm_cell/bias", bias.shape, [path(lstm.weights[2])]))
     rows.append(("softmax_w", logits.kernel.shape, [path(logits.kernel)]))
     rows.append(("softmax_b", logits.bias.shape, [path(logits.bias)]))

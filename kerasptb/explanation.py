@@ -60,7 +60,7 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
         lstm_0  StatefulLSTM          native, float32
         logits  Dense                 native, float32
         cost    SequenceCrossEntropy  native, float32  The metrics accuracy read the logits.
-        step    fit                   graph            compile(jit_compile=True) lets XLA compile it: ...
+        step    fit                   graph            In a script, compile(jit_compile=True) lets XLA compile it: ...
     """
     if not model.built:
         raise ValueError(f"Expected a model that is built, as by a call or an Input. Received: {model.name}, not built")
@@ -168,4 +168,4 @@ def _step(model, rows):
         return Row("step", "fit", "graph", reason=f"XLA cannot compile {', '.join(refused)} (`supports_jit`).")
     alone = all(row.implementation == "native" and row.reason is None for row in rows)
     gain = "1 to 3 % faster." if alone else "slower on a processor, until the rows above are native, without a reason."
-    return Row("step", "fit", "graph", reason=f"compile(jit_compile=True) lets XLA compile it: {gain}")
+    return Row("step", "fit", "graph", reason=f"In a script, compile(jit_compile=True) lets XLA compile it: {gain}")

@@ -111,7 +111,7 @@ def native_library():
 @pytest.fixture(scope="session")
 def make_run():
     """Makes a run folder with the settings of a model and little else; `parts` are further parts of its config."""
-    from kerasptb.runs import create_run
+    from kerasptb.runs.run import create_run
     from kerasptb.runs.settings import RunSettings
 
     def make(folder, vocabulary, model, **parts):

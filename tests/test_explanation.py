@@ -170,9 +170,10 @@ def test_the_argument_that_compiles_a_step_is_named():
     model.compile("sgd", SequenceCrossEntropy(), metrics=["accuracy"])
     step = kerasptb.explain(model)[-1]
     assert step[:3] == ("step", "fit", "graph")
-    assert step.reason.startswith("compile(jit_compile=True) lets XLA compile it: slower on a processor, until")
+    advice = "In a script, compile(jit_compile=True) lets XLA compile it: "
+    assert step.reason.startswith(f"{advice}slower on a processor, until")
     model.compile("sgd", SequenceCrossEntropy(), metrics=[Perplexity()])
-    assert kerasptb.explain(model)[-1].reason == "compile(jit_compile=True) lets XLA compile it: 1 to 3 % faster."
+    assert kerasptb.explain(model)[-1].reason == f"{advice}1 to 3 % faster."
     model.compile("sgd", SequenceCrossEntropy(), jit_compile=True)
     assert kerasptb.explain(model)[-1] == Row("step", "fit", "XLA", None, None)
     model.layers[1].supports_jit = False

@@ -17,16 +17,7 @@ Bounds: TypeAlias = float | tuple[float, float] | list[int] | list[float] | None
 
 # What a search may vary: `units` and `num_layers` stand for the model's `units`.
 FIELDS = {
-    "num_layers": Argument(
-        "num_layers",
-        Whole(),
-        "number of LSTM layers",
-        sampling=Sampling(
-            1,
-            bounds=(1, 2),
-            reason="the vocabulary's matrices take most parameters; a third layer makes all layers narrow",
-        ),
-    ),
+    "num_layers": Argument("num_layers", Whole(), "number of LSTM layers", sampling=Sampling(1, bounds=(1, 2))),
     **{name: field for name, field in ModelArguments.fields().items() if field.sampling is not None},
     **RECIPE_ARGUMENTS,
 }

@@ -9,7 +9,8 @@ import textwrap
 from pathlib import Path
 
 import kerasptb
-from kerasptb.runs import RunError, lock_run, write_rows
+from kerasptb.runs import RunError
+from kerasptb.runs.files import lock_run, write_rows
 from kerasptb.tuning.progress import duration
 from kerasptb.tuning.records import RUN, best_trial, order
 from kerasptb.utils.files import atomic_write

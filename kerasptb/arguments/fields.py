@@ -18,7 +18,6 @@ class Sampling:
     bounds: tuple[float, float] | list | None = None
     # Of a space around a recipe, how far from its value, with `log` a factor; None for not at all.
     around: float | None = None
-    reason: str = ""  # why the bounds are what they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +51,10 @@ def argument(kind: Any, help: str, default: Any = REQUIRED, **others: Any) -> An
     """Returns the dataclass field of an argument; see `Argument`. One whose default is None is optional."""
     metadata = {"kind": kind, "help": help, "optional": default is None, **others}
     return dataclasses.field(default=dataclasses.MISSING if default is REQUIRED else default, metadata=metadata)
+
+
+# One with an option, whose default the recipe decides.
+preset_argument = functools.partial(argument, option=True, shown="the preset's")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,6 +138,3 @@ class Several:
     def parse(self, word: str) -> Any:
         """Returns one of several words as a value of the kind."""
         return self.kind.parse(word)
-
-
-Kind = Whole | Number | Flag | Text | Choice | Several

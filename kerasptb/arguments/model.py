@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from kerasptb.arguments.fields import Arguments, Sampling, argument
+from kerasptb.arguments.fields import Arguments, Sampling, argument, preset_argument
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
 from kerasptb.utils.types import Backend, Precision
 
@@ -37,69 +37,31 @@ class ModelArguments(Arguments):
     """What a `LanguageModel` is made from, in the order of its constructor; see there."""
 
     vocabulary_size: int = argument(Whole(), "number V of words")
-    embedding_size: int = argument(
-        Whole(),
-        "size of a word's vector",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(WIDTH_STEP, bounds=(64, 320), reason="320 alone is four fifths of the notebook's parameters"),
+    embedding_size: int = preset_argument(
+        Whole(), "size of a word's vector", sampling=Sampling(WIDTH_STEP, bounds=(64, 320))
     )
-    units: tuple[int, ...] = argument(
+    units: tuple[int, ...] = preset_argument(
         Several(Whole()),
         "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
-        option=True,
-        shown="the preset's",
         metavar="H",
-        sampling=Sampling(
-            WIDTH_STEP,
-            bounds=(64, 512),
-            reason="blocks of the native kernels; below a last layer of 128, 512 still fit",
-        ),
+        sampling=Sampling(WIDTH_STEP, bounds=(64, 512)),
     )
-    batch_size: int = argument(
-        Whole(),
-        "rows of a batch",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(
-            1, bounds=[20, 30, 40, 60], reason="the smaller, the more steps an epoch has; below 20 a core idles"
-        ),
-    )
-    num_steps: int = argument(
-        Whole(),
-        "words of a row",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(1, bounds=[20, 25, 30, 35], reason="what the published models of this kind use"),
-    )
-    keep_prob: float = argument(
+    batch_size: int = preset_argument(Whole(), "rows of a batch", sampling=Sampling(1, bounds=[20, 30, 40, 60]))
+    num_steps: int = preset_argument(Whole(), "words of a row", sampling=Sampling(1, bounds=[20, 25, 30, 35]))
+    keep_prob: float = preset_argument(
         Number(_LEAST_KEEP_PROB, 1),
         "probability of keeping a unit in dropout",
         1.0,
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(
-            0.05,
-            bounds=(0.5, 1.0),
-            around=0.15,
-            reason="1 is the notebook's; 0.5 suits five times its size (Zaremba et al., 2014)",
-        ),
+        sampling=Sampling(0.05, bounds=(0.5, 1.0), around=0.15),
     )
     init_scale: float = argument(
-        Number(0),
-        "weights begin uniform within ± this",
-        0.1,
-        sampling=Sampling(log=True, bounds=(0.04, 0.1), reason="published from 0.04 (1500 units) to 0.1 (200 units)"),
+        Number(0), "weights begin uniform within ± this", 0.1, sampling=Sampling(log=True, bounds=(0.04, 0.1))
     )
     backend: str = argument(
         Choice(get_args(Backend)), "what runs the LSTMs and the loss", "auto", option=True, shown="auto"
     )
     precision: str | None = argument(
-        Choice(get_args(Precision)),
-        "of the matrix products",
-        None,
-        option=True,
-        shown="the preset's, or float32",
+        Choice(get_args(Precision)), "of the matrix products", None, option=True, shown="the preset's, or float32"
     )
     seed: int | None = argument(
         Whole(0),
@@ -110,13 +72,7 @@ class ModelArguments(Arguments):
     )
     name: str = argument(Text(), "name of the model", "language_model")
     tie_embeddings: bool = argument(
-        Flag(),
-        "whether the logits use the embedding matrix",
-        False,
-        sampling=Sampling(
-            bounds=[False, True],
-            reason="one matrix less leaves room for wider layers; the last is as wide as the embedding",
-        ),
+        Flag(), "whether the logits use the embedding matrix", False, sampling=Sampling(bounds=[False, True])
     )
     dtype: str | None = argument(_Policy(), "Keras dtype policy of the layers", None)
     input_dropout: float | None = argument(_RATE, "rate of dropout on the words' vectors", None, sampling=_BY_RATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kerasptb.arguments.fields import Arguments, Sampling, argument
+from kerasptb.arguments.fields import Arguments, Sampling, argument, preset_argument
 from kerasptb.arguments.kinds import Number, Whole
 
 _ABOVE_0 = Number(0, without_low=True)
@@ -14,32 +14,15 @@ _ABOVE_0 = Number(0, without_low=True)
 class RecipeArguments(Arguments):
     """What a recipe's training may be asked for; each has some of these."""
 
-    learning_rate: float = argument(
-        _ABOVE_0,
-        "largest learning rate",
-        option=True,
-        shown="the preset's",
-        sampling=Sampling(
-            log=True,
-            bounds=(0.5, 2.0),
-            around=3,
-            reason="around the notebook's 1.0, in a range that clipping keeps stable",
-        ),
+    learning_rate: float = preset_argument(
+        _ABOVE_0, "largest learning rate", sampling=Sampling(log=True, bounds=(0.5, 2.0), around=3)
     )
     decay: float = argument(
         Number(0, 1, without_low=True),
         "factor of the rate in each epoch after the `constant_epochs`, or when validation stalls",
-        sampling=Sampling(
-            0.05,
-            bounds=(0.4, 0.9),
-            reason="the notebook's is 0.5; published schedules with dropout divide by 1.15 to 1.2",
-        ),
+        sampling=Sampling(0.05, bounds=(0.4, 0.9)),
     )
-    constant_epochs: int = argument(
-        Whole(0),
-        "number of epochs at the first rate",
-        sampling=Sampling(1, reason="some epochs must be left for the rate to fall"),
-    )
+    constant_epochs: int = argument(Whole(0), "number of epochs at the first rate", sampling=Sampling(1))
     patience: int = argument(
         Whole(), "epochs without a lower perplexity before something changes", sampling=Sampling(1)
     )
@@ -50,7 +33,7 @@ class RecipeArguments(Arguments):
         _ABOVE_0,
         "largest global norm of the gradients of the cost summed over time",
         optional=True,
-        sampling=Sampling(log=True, bounds=(2.0, 10.0), reason="around the notebook's 5"),
+        sampling=Sampling(log=True, bounds=(2.0, 10.0)),
     )
     weight_decay: float | None = argument(
         Number(0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kerasptb.arguments.fields import Arguments, argument
+from kerasptb.arguments.fields import Arguments, argument, preset_argument
 from kerasptb.arguments.kinds import Number, Several, Text, Whole
 
 _TEACHER_WEIGHT = 0.5
@@ -15,7 +15,7 @@ class TrainingArguments(Arguments):
     """How a model is trained, whatever its recipe."""
 
     preset: str = argument(Text(), "recipe of the model and its training")
-    epochs: int = argument(Whole(), "number of epochs in all", option=True, shown="the preset's", fixed=False)
+    epochs: int = preset_argument(Whole(), "number of epochs in all", fixed=False)
     minutes: float | None = argument(
         Number(0, without_low=True),
         "train for about N minutes on this machine, by the time of some steps, in place of --epochs",
@@ -31,11 +31,7 @@ class TrainingArguments(Arguments):
         option=True,
     )
     early_stopping: int | None = argument(
-        Whole(),
-        "end after N epochs without a lower validation perplexity",
-        None,
-        option=True,
-        metavar="N",
+        Whole(), "end after N epochs without a lower validation perplexity", None, option=True, metavar="N"
     )
     start_from: str | None = argument(
         Text(),
@@ -51,19 +47,11 @@ class TrainingArguments(Arguments):
         metavar="RUN",
     )
     teacher_weight: float | None = argument(
-        Number(0, 1),
-        "weight of the teacher's distribution; the text has the rest",
-        None,
-        option=True,
-        shown="0.5",
+        Number(0, 1), "weight of the teacher's distribution; the text has the rest", None, option=True, shown="0.5"
     )
     teacher_digest: str | None = argument(Text(), "SHA-256 of the teacher's weights", None)
     freeze: tuple[str, ...] | None = argument(
-        Several(Text()),
-        "layers whose weights stay, such as embedding lstm_0",
-        None,
-        option=True,
-        metavar="LAYER",
+        Several(Text()), "layers whose weights stay, such as embedding lstm_0", None, option=True, metavar="LAYER"
     )
 
     def __post_init__(self) -> None:

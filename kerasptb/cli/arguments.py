@@ -126,7 +126,11 @@ def data_of(options):
     choices = {name: value for name in _OF_SOURCE if (value := getattr(options, name)) is not None}
     if choices and options.data is None:
         raise ValueError(f"Expected the text that is to be read so, with --data. Received: --{', --'.join(choices)}")
-    return Source(options.data, **choices) if choices else options.data
+    if not choices and options.data in (None, "auto", "ptb", "sample"):
+        return options.data
+    source = Source(options.data, **choices)
+    source.check_there()  # before TensorFlow is imported, which takes seconds
+    return source if choices else options.data
 
 
 def add_shared(command, *names):

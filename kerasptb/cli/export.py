@@ -4,7 +4,7 @@ import inspect
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
-from kerasptb.export import FORMATS, function_of
+from kerasptb.export.formats import FORMATS, function_of
 
 
 def add_parser(commands):

@@ -1,14 +1,7 @@
 """How good a model is on a text."""
 
-from kerasptb.evaluation.adaptation import cache_settings, evaluate_run_continuous_cache, evaluate_run_dynamic
-from kerasptb.evaluation.continuous_cache import (
-    CacheEvaluation,
-    CacheSettings,
-    evaluate_continuous_cache,
-    tune_continuous_cache,
-)
+from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
 from kerasptb.evaluation.dynamic import (
-    DynamicEvaluation,
     DynamicSettings,
     evaluate_dynamic,
     gradient_statistics,
@@ -31,13 +24,18 @@ from kerasptb.evaluation.nbest import (
     tune_weights,
     word_errors,
 )
-from kerasptb.evaluation.perplexity import Evaluation, evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.evaluation.perplexity import (
+    AdaptedEvaluation,
+    Evaluation,
+    evaluate_both,
+    evaluate_perplexity,
+    evaluate_split,
+)
 from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_sentences
 
 __all__ = [
-    "CacheEvaluation",
+    "AdaptedEvaluation",
     "CacheSettings",
-    "DynamicEvaluation",
     "DynamicSettings",
     "Evaluation",
     "Hypothesis",
@@ -47,7 +45,6 @@ __all__ = [
     "Typist",
     "Weights",
     "by_utterance",
-    "cache_settings",
     "check_cached",
     "check_references",
     "evaluate_both",
@@ -56,8 +53,6 @@ __all__ = [
     "evaluate_keyboard",
     "evaluate_keyboard_on_text",
     "evaluate_perplexity",
-    "evaluate_run_continuous_cache",
-    "evaluate_run_dynamic",
     "evaluate_split",
     "gradient_statistics",
     "perplexity_of",

@@ -10,14 +10,14 @@ The model itself stays as it is. Nothing here is differentiated, so NumPy comput
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
+from kerasptb.arguments import Arguments, Number, Whole, argument
 from kerasptb.data.batching import check_sizes
-from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.evaluation.perplexity import AdaptedEvaluation, checked_text
 from kerasptb.evaluation.reading import ROW, read_rows
 from kerasptb.models import LanguageModel
 
@@ -29,41 +29,20 @@ _WEIGHTS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 
 
 
 @dataclasses.dataclass(frozen=True)
-class CacheSettings:
-    """How much the cache counts.
+class CacheSettings(Arguments):
+    """How much the cache of the last `window` positions counts: `weight` is lambda, its share in the probability.
 
-    Attributes:
-        theta: how much likeness of states counts; at 0 all positions count alike.
-        weight: lambda, the share of the cache in the probability, in [0, 1).
-        window: positions that the cache holds.
+    The larger `theta`, the more likeness of states counts; at 0 all positions count alike.
     """
 
-    theta: float
-    weight: float
-    window: int = 2000
-
-    def __post_init__(self) -> None:
-        check_sizes(window=self.window)
-        if not 0 <= self.theta < math.inf:
-            raise ValueError(f"Expected theta to be a finite number of at least 0. Received: theta={self.theta!r}")
-        if not 0 <= self.weight < 1:
-            raise ValueError(f"Expected weight to be in [0, 1). Received: weight={self.weight!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class CacheEvaluation(Evaluation):
-    """An `Evaluation` with a continuous cache.
-
-    Attributes:
-        settings: the `CacheSettings`.
-    """
-
-    settings: CacheSettings
+    theta: float = argument(Number(0), "how much likeness of states counts")
+    weight: float = argument(Number(0, 1, without_high=True), "lambda, the share of the cache in the probability")
+    window: int = argument(Whole(), "positions that the cache holds", 2000)
 
 
 def evaluate_continuous_cache(
     model: LanguageModel, ids: Sequence[int] | np.ndarray, settings: CacheSettings, num_steps: int | None = None
-) -> CacheEvaluation:
+) -> AdaptedEvaluation:
     """Returns the perplexity of a text by a model with a cache of the words before.
 
     Every word but the first is scored, at batch size 1, from a zero state; the first of them, for which the cache is
@@ -76,7 +55,7 @@ def evaluate_continuous_cache(
         num_steps: words of a row that the model reads at once, which the result does not depend on; `None` for many.
 
     Returns:
-        A `CacheEvaluation`.
+        An `AdaptedEvaluation`.
 
     Raises:
         DataError: if the text is too short.
@@ -84,15 +63,11 @@ def evaluate_continuous_cache(
     """
     losses, of_cache, num_steps = _read(model, ids, settings.window, [settings.theta], num_steps)
     mean = _mixed(losses, of_cache[0], settings.weight).mean()
-    return CacheEvaluation(float(np.exp(mean)), len(losses), 1, num_steps, settings)
+    return AdaptedEvaluation(float(np.exp(mean)), len(losses), 1, num_steps, settings)
 
 
 def tune_continuous_cache(
-    model: LanguageModel,
-    valid_ids: Sequence[int] | np.ndarray,
-    window: int = 2000,
-    thetas: Sequence[float] = _THETAS,
-    weights: Sequence[float] = _WEIGHTS,
+    model: LanguageModel, valid_ids: Sequence[int] | np.ndarray, window: int = 2000
 ) -> CacheSettings:
     """Finds the theta and the weight with the lowest perplexity of a validation text, among all pairs of a grid.
 
@@ -102,22 +77,17 @@ def tune_continuous_cache(
         model: as in `evaluate_continuous_cache`, like what is raised.
         valid_ids: int32 [N], the validation text.
         window: positions that the cache holds.
-        thetas: values of theta.
-        weights: values of the weight.
 
     Returns:
         `CacheSettings`.
     """
-    grid = [[CacheSettings(float(theta), float(weight), window) for weight in weights] for theta in thetas]
-    if not any(grid):
-        raise ValueError(f"Expected values to try. Received: thetas={thetas!r}, weights={weights!r}")
-    losses, of_caches, _ = _read(model, valid_ids, window, [row[0].theta for row in grid])
-    pairs = [
-        (_mixed(losses, of_cache, settings.weight).mean(), settings)
-        for row, of_cache in zip(grid, of_caches, strict=True)
-        for settings in row
-    ]
-    return min(pairs, key=lambda pair: pair[0])[1]
+    losses, of_caches, _ = _read(model, valid_ids, window, _THETAS)
+    means = {
+        (theta, weight): _mixed(losses, of_cache, weight).mean()
+        for theta, of_cache in zip(_THETAS, of_caches, strict=True)
+        for weight in _WEIGHTS
+    }
+    return CacheSettings(*min(means, key=lambda pair: means[pair]), window)
 
 
 def _mixed(losses, of_cache, weight):

@@ -9,7 +9,6 @@ w0 are the trained weights. MS, for each weight, is the root of the mean square 
 training text, and R is MS divided by the mean, over the variables, of the mean of MS.
 """
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -17,8 +16,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from kerasptb.arguments import Arguments, Number, Whole, argument
 from kerasptb.data.batching import as_streams, check_sizes, count_batches
-from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.evaluation.perplexity import AdaptedEvaluation, checked_text
 from kerasptb.models import LanguageModel
 from kerasptb.ops import tensors
 from kerasptb.utils.interrupts import uninterrupted
@@ -35,25 +35,15 @@ _SEGMENTS_OF_CALL, _BATCHES_OF_CALL = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class DynamicSettings:
-    """How the weights follow the text.
+class DynamicSettings(Arguments):
+    """How the weights follow the text: at a `learning_rate`, and back to the trained ones at the rate `decay`.
 
-    Attributes:
-        learning_rate: rate of the gradient's step.
-        decay: rate of the return to the trained weights.
-        num_steps: words T of a segment.
+    The gradient is that of a segment of `num_steps` words.
     """
 
-    learning_rate: float
-    decay: float
-    num_steps: int = 20
-
-    def __post_init__(self) -> None:
-        check_sizes(num_steps=self.num_steps)
-        for name in ("learning_rate", "decay"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"Expected {name} to be a finite number of at least 0. Received: {name}={value!r}")
+    learning_rate: float = argument(Number(0), "rate of the gradient's step")
+    decay: float = argument(Number(0), "rate of the return to the trained weights")
+    num_steps: int = argument(Whole(), "words T of a segment", 20)
 
 
 _PUBLISHED = {20: DynamicSettings(1.2e-4, 0.02, 20), 5: DynamicSettings(5e-5, 0.002, 5)}
@@ -65,29 +55,15 @@ def published_settings(num_steps: int = 20) -> DynamicSettings:
     Args:
         num_steps: words T of a segment.
     """
-    check_sizes(num_steps=num_steps)
-    nearest = _PUBLISHED[20 if num_steps > 10 else 5]
-    return dataclasses.replace(nearest, num_steps=int(num_steps))
-
-
-@dataclasses.dataclass(frozen=True)
-class DynamicEvaluation(Evaluation):
-    """An `Evaluation` by a model that went on learning.
-
-    Attributes:
-        settings: the `DynamicSettings`.
-    """
-
-    settings: DynamicSettings
+    return dataclasses.replace(_PUBLISHED[20 if num_steps > 10 else 5], num_steps=num_steps)
 
 
 def evaluate_dynamic(
     model: LanguageModel,
     ids: Sequence[int] | np.ndarray,
-    train_ids: Sequence[int] | np.ndarray | None = None,
+    statistics: Sequence[Tensor],
     settings: DynamicSettings | None = None,
-    statistics: Sequence[Tensor] | None = None,
-) -> DynamicEvaluation:
+) -> AdaptedEvaluation:
     """Returns the perplexity of a text by a model that learns from each segment after it has predicted it.
 
     Every word but the first is scored, at batch size 1, from a zero state that goes on from segment to segment. Dropout
@@ -97,12 +73,11 @@ def evaluate_dynamic(
     Args:
         model: a `LanguageModel`, with TensorFlow. It need not be compiled.
         ids: int32 [N], the text, of at least two words.
-        train_ids: int32 [M], the training text, for the gradients' statistics; not needed with `statistics`.
+        statistics: the result of `gradient_statistics`.
         settings: `DynamicSettings`; `None` for the published ones of 20 words a segment. See `tune_dynamic`.
-        statistics: the result of `gradient_statistics`, to compute it once for several evaluations.
 
     Returns:
-        A `DynamicEvaluation`.
+        An `AdaptedEvaluation`.
 
     Raises:
         DataError: if a text is too short.
@@ -110,18 +85,17 @@ def evaluate_dynamic(
     """
     settings = settings or published_settings()
     ids = checked_text(model.vocabulary_size, ids)
-    statistics = _statistics_of(model, train_ids, settings.num_steps, statistics)
     cross_entropy = _Adaptation(model, statistics).cross_entropy(ids, settings)
-    perplexity = _perplexity(cross_entropy, len(ids) - 1)
-    return DynamicEvaluation(perplexity, len(ids) - 1, 1, settings.num_steps, settings)
+    with np.errstate(over="ignore"):
+        perplexity = float(np.exp(cross_entropy / (len(ids) - 1)))
+    return AdaptedEvaluation(perplexity, len(ids) - 1, 1, settings.num_steps, settings)
 
 
 def tune_dynamic(
     model: LanguageModel,
     valid_ids: Sequence[int] | np.ndarray,
-    train_ids: Sequence[int] | np.ndarray | None = None,
+    statistics: Sequence[Tensor],
     num_steps: int = 20,
-    statistics: Sequence[Tensor] | None = None,
     max_words: int = 10_000,
     max_evaluations: int = 10,
 ) -> DynamicSettings:
@@ -130,11 +104,10 @@ def tune_dynamic(
     A search along one of them at a time, from the published values, in steps of a factor that then become smaller.
 
     Args:
-        model: as in `evaluate_dynamic`, like `train_ids`, `statistics` and what is raised.
+        model: as in `evaluate_dynamic`, like `statistics` and what is raised.
         valid_ids: int32 [N], the validation text.
-        train_ids: the training text.
-        num_steps: words T of a segment.
         statistics: of the gradients.
+        num_steps: words T of a segment.
         max_words: read no more than the first words of the validation text.
         max_evaluations: evaluate them no more often than this.
 
@@ -144,7 +117,7 @@ def tune_dynamic(
     check_sizes(max_words=max_words, max_evaluations=max_evaluations)
     start = published_settings(num_steps)
     valid_ids = checked_text(model.vocabulary_size, valid_ids)[: max_words + 1]
-    adaptation = _Adaptation(model, _statistics_of(model, train_ids, num_steps, statistics))
+    adaptation = _Adaptation(model, statistics)
     return _search(lambda settings: adaptation.cross_entropy(valid_ids, settings), start, max_evaluations)
 
 
@@ -214,12 +187,16 @@ class _Adaptation:
         trained = [tf.constant(variable.numpy()) for variable in self._variables]
         arguments = (trained, self._statistics, *rates)
         total, state = 0.0, self._model.get_initial_state(1)
-        with _restored(self._variables, trained):
+        try:
             for start, end, steps in ((0, read, num_steps), (read, len(tokens), len(tokens) - read)):
                 if start < end:
                     segments = (part[start:end].reshape(-1, 1, steps) for part in (tokens, targets))
                     cost, state = _run(self._program, *segments, state, _SEGMENTS_OF_CALL, arguments)
                     total += cost
+        finally:
+            with uninterrupted():
+                for variable, value in zip(self._variables, trained, strict=True):
+                    variable.assign(value)
         return total
 
     def _step(self, tokens, targets, state, trained, statistics, decay, learning_rate):
@@ -272,18 +249,6 @@ def _variables(model):
     return [variable.value for variable in model.trainable_variables]
 
 
-def _statistics_of(model, train_ids, num_steps, statistics):
-    """Returns the statistics that were given, or those of the training text."""
-    if statistics is not None:
-        return statistics
-    _variables(model)  # is it possible at all?
-    if train_ids is None:
-        raise ValueError(
-            "Dynamic evaluation needs the gradients' statistics. Received: neither `train_ids` nor `statistics`"
-        )
-    return gradient_statistics(model, train_ids, num_steps)
-
-
 def _cost_and_gradients(model, variables, tokens, targets, state):
     """Returns the cost, its gradients, and the state after it.
 
@@ -334,20 +299,3 @@ def _run(program, tokens, targets, state, size, arguments=()):
         costs, state = compiled(*inputs)
         total += float(costs.numpy().astype("float64").sum())
     return total, state
-
-
-@contextlib.contextmanager
-def _restored(variables, values):
-    """Gives the variables these values when the body ends, however it ends."""
-    try:
-        yield
-    finally:
-        with uninterrupted():
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-
-
-def _perplexity(cross_entropy, num_words):
-    """Returns exp of the mean; infinity where that is too large, NaN as it is."""
-    mean = cross_entropy / num_words
-    return math.exp(mean) if mean < 700 or math.isnan(mean) else math.inf

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kerasptb.arguments import Arguments
 from kerasptb.data import DataError, make_dataset
 from kerasptb.data.batching import as_ids
 from kerasptb.metrics.perplexity import find_perplexity
@@ -31,6 +32,17 @@ class Evaluation:
     num_words: int
     batch_size: int
     num_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptedEvaluation(Evaluation):
+    """An `Evaluation` of a model that adapted to the text.
+
+    Attributes:
+        settings: the `DynamicSettings` or the `CacheSettings`.
+    """
+
+    settings: Arguments
 
 
 def evaluate_perplexity(
@@ -113,25 +125,20 @@ def _num_counted(metric, num_read):
     return num_read if metric.ignore_class is None else round(float(metric.num_words))
 
 
-def evaluate_both(
-    model: LanguageModel, ids: Sequence[int] | np.ndarray, num_steps: int | None = None
-) -> tuple[Evaluation, Evaluation | None]:
+def evaluate_both(model: LanguageModel, ids: Sequence[int] | np.ndarray) -> tuple[Evaluation, Evaluation | None]:
     """Measures both figures that papers report for a text: the strict one, and that of the original's batches.
 
     Args:
-        model: as in `evaluate_perplexity`.
-        ids: int32 [N], the text, of at least two words.
-        num_steps: as in `evaluate_perplexity`.
+        model: as in `evaluate_perplexity`, like `ids`, of at least two words.
+        ids: the text.
 
     Returns:
         strict: the `Evaluation` of every word.
         streams: the `Evaluation` in as many streams as the model's batches have rows; `None` if the text is too short.
     """
-    strict = evaluate_split(model, ids, 1, num_steps, every_word=True)
-    num_steps = num_steps or model.num_steps
-    if len(ids) < model.batch_size * (num_steps + 1):
-        return strict, None
-    return strict, evaluate_split(model, ids, model.batch_size, num_steps, every_word=model.batch_size == 1)
+    strict = evaluate_split(model, ids, every_word=True)
+    rows, fits = model.batch_size, len(ids) >= model.batch_size * (model.num_steps + 1)
+    return strict, evaluate_split(model, ids, rows, model.num_steps, every_word=rows == 1) if fits else None
 
 
 def _long_row(num_words):

@@ -40,7 +40,7 @@ def atomic_folder(path):
             # may be relative.
             others = [child for child in path.iterdir() if child.name != Path(hidden).name]
             left = [child for child in others if child.name.startswith(prefix)]  # by exports that were killed
-            moved = {name for child in left for name in _read_lines(child / _MOVING)}
+            moved = {name for child in left for file in child.glob(_MOVING) for name in file.read_text().splitlines()}
             if not all(child in left or child.name in moved for child in others):
                 raise taken
             for child in sorted(others, key=left.__contains__):  # what tells of the others last
@@ -64,17 +64,13 @@ def atomic_folder(path):
                 raise taken from None  # another export has written there in the meantime
 
 
-def _read_lines(path):
-    return path.read_text().splitlines() if path.exists() else []
-
-
 @contextlib.contextmanager
 def atomic_file(path, suffix, vocabulary):
     """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the tokenizer beside it."""
     path = Path(path)
     if path.suffix != suffix:
         raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
-    beside = vocabulary_path(path, vocabulary)
+    beside = path.with_suffix(f".{vocabulary.FILE}")  # model.vocabulary.txt for model.tflite
 
     def check():
         if path.exists() or path.is_symlink():
@@ -103,8 +99,3 @@ def _disk_errors(path):
             if os.strerror(number) in error.message:
                 raise OSError(number, os.strerror(number), str(path)) from None
         raise
-
-
-def vocabulary_path(path, vocabulary):
-    """Returns the path of an exported file's tokenizer: `model.vocabulary.txt` for `model.tflite` and words."""
-    return Path(path).with_suffix(f".{vocabulary.FILE}")

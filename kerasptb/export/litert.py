@@ -95,7 +95,7 @@ class _Rows:
         scales = np.abs(matrix).max(axis=1) / 127
         self._scales = np.where(scales > 0, scales, 1).astype("float32")
         self._integers = np.round(matrix / self._scales[:, np.newaxis]).astype("int8")
-        self._bias = network.logits_bias
+        self._bias = network.dense[-1].bias
 
     def vectors(self, tokens):
         """Returns the vectors of words; the converter keeps these scales, a vector, in 8 bits of their own."""

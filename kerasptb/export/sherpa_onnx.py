@@ -122,20 +122,19 @@ def _without_state(onnx, network, eos_id):
     make, int64, float32 = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
     nodes, constants = network_nodes(onnx, network, "begun", [])
     constants |= {
-        "end": np.array([[eos_id]], "int64"),
+        "end": np.array(eos_id, "int64"),
+        "before": np.array([0, 1, 0, 0], "int64"),
+        "after": np.array([0, 0, 0, 1], "int64"),
         "zero": np.array(0, "int64"),
         "one": np.array(1, "int64"),
+        "nothing": np.array(0, "float32"),
         "last_axis": np.array([-1], "int64"),
-        "one_column": np.array([1], "int64"),
     }
     node = make.make_node
     nodes = [
         # An end before each row, and one after it; what is behind that does not count.
-        node("Shape", ["x"], ["rows"], start=0, end=1),
-        node("Concat", ["rows", "one_column"], ["column"], axis=0),
-        node("Expand", ["end", "column"], ["ends"]),
-        node("Concat", ["ends", "x"], ["begun"], axis=1),
-        node("Concat", ["x", "ends"], ["padded"], axis=1),
+        node("Pad", ["x", "before", "end"], ["begun"]),
+        node("Pad", ["x", "after", "end"], ["padded"]),
         node("Shape", ["padded"], ["length_row"], start=1, end=2),
         node("Squeeze", ["length_row"], ["length"]),
         node("Range", ["zero", "length", "one"], ["places"]),
@@ -148,8 +147,7 @@ def _without_state(onnx, network, eos_id):
         node("Unsqueeze", ["targets", "last_axis"], ["indices"]),
         node("GatherElements", ["log_softmax", "indices"], ["found"], axis=2),
         node("Squeeze", ["found", "last_axis"], ["of_tokens"]),
-        node("Cast", ["counts"], ["weights"], to=float32),
-        node("Mul", ["of_tokens", "weights"], ["of_sentence"]),
+        node("Where", ["counts", "of_tokens", "nothing"], ["of_sentence"]),
         node("ReduceSum", ["of_sentence", "last_axis"], ["log_probability"], keepdims=0),
         node("Neg", ["log_probability"], ["nll"]),
     ]

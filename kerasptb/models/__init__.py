@@ -1,13 +1,8 @@
 """Models."""
 
-from kerasptb.models.language_model import LanguageModel, build_language_model
+import lazy_loader
 
-__all__ = ["LanguageModel", "build_language_model", "load_tf1_checkpoint"]
+# __init__.pyi has the public names, of which `load_tf1_checkpoint` needs TensorFlow.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-
-def __getattr__(name):
-    if name == "load_tf1_checkpoint":  # needs TensorFlow, the models do not
-        from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint  # noqa: PLC0415
-
-        return load_tf1_checkpoint
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+del lazy_loader

@@ -10,12 +10,9 @@ from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 
 
-def build_graph(arguments, dtype, cell):
-    """Returns tokens [B, T] and logits [B, T, V], symbolic, from the `ModelArguments`, a dtype policy and a cell."""
-    return _Graph(arguments, dtype, cell).build()
+class Graph:
+    """The layers of a model, from the `ModelArguments`, a dtype policy and a cell."""
 
-
-class _Graph:
     def __init__(self, arguments, dtype, cell):
         self._arguments, self._dtype, self._cell = arguments, dtype, cell
         self._served_by = {"backend": arguments.backend, "precision": arguments.precision, "dtype": dtype}
@@ -24,7 +21,7 @@ class _Graph:
         self._random = None if arguments.seed is None else np.random.default_rng(arguments.seed)
 
     def build(self):
-        """Returns tokens and logits. The layers take their seeds in this order, which therefore must not change."""
+        """Returns tokens [B, T] and logits [B, T, V], symbolic; the layers take their seeds in this order, for ever."""
         sizes = self._arguments.units
         tokens = keras.Input(batch_shape=(self._arguments.batch_size, None), dtype="int32", name="tokens")
         embedding = self._embedding()
@@ -38,7 +35,9 @@ class _Graph:
         activation = self._penalty(ActivationRegularization, "activation_regularization")
         x = self._drop(x, "output_dropout", f"{last}_dropout", activation)
         if self._arguments.projection:
-            x = self._drop(self._projection()(x), "output_dropout", "projection_dropout")
+            size, initializer = self._arguments.embedding_size, self._uniform()
+            x = keras.layers.Dense(size, kernel_initializer=initializer, dtype=self._dtype, name="projection")(x)
+            x = self._drop(x, "output_dropout", "projection_dropout")
         return tokens, self._logits(embedding)(x)
 
     def _embedding(self):
@@ -76,11 +75,6 @@ class _Graph:
             rate, noise_shape, self._next_seed(), activity_regularizer=regularizer, dtype=self._dtype, name=name
         )
         return layer(x)
-
-    def _projection(self):
-        initializer = self._uniform()
-        size = self._arguments.embedding_size
-        return keras.layers.Dense(size, kernel_initializer=initializer, dtype=self._dtype, name="projection")
 
     def _logits(self, embedding):
         if self._arguments.tie_embeddings:

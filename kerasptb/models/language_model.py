@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
 from kerasptb.models import lstm
-from kerasptb.models.graph import build_graph
+from kerasptb.models.graph import Graph
 from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, portable_model
 from kerasptb.models.teacher import Teacher
@@ -156,13 +155,12 @@ class LanguageModel(Trainer):
                 f"Received: KERAS_BACKEND={keras.backend.backend()}"
             )
         arguments = ModelArguments(**ModelArguments.named(values))
-        policy = _policy(dtype)
-        tokens, logits = build_graph(arguments, policy, self.cell)
+        policy = keras.dtype_policies.get(dtype)
+        tokens, logits = Graph(arguments, policy, self.cell).build()
         super().__init__(inputs=tokens, outputs=logits, name=arguments.name)
         self.dtype_policy = policy
         for argument in _OWN_ARGUMENTS:
             setattr(self, argument, getattr(arguments, argument))
-        self._ended = _ByThread()
         self.tokenizer = tokenizer
         self.teacher: Teacher | None = None
 
@@ -306,8 +304,8 @@ class LanguageModel(Trainer):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def next_word_probabilities(self, tokens: npt.ArrayLike, reset: bool = True) -> np.ndarray:
-        """Returns the probability of each word as the next word after each row.
+    def next_word_probabilities(self, tokens: npt.ArrayLike) -> np.ndarray:
+        """Returns the probability of each word as the next word after each row, read from a zero state.
 
         Several threads may call this at the same time. With TensorFlow they may also do so while another thread trains
         or evaluates the model; if XLA compiles the training they wait for each other's variables, for up to a few times
@@ -315,8 +313,6 @@ class LanguageModel(Trainer):
 
         Args:
             tokens: int [B, T], word ids, T at least 1; any B.
-            reset: whether to start from a zero state; `False` continues where this thread's last call with so many rows
-                ended.
 
         Returns:
             float32 numpy array [B, V]; rows sum to one.
@@ -325,9 +321,7 @@ class LanguageModel(Trainer):
             ValueError: if these are not rows of words, or for word ids out of range.
             RuntimeError: with JAX, while another thread trains the model.
         """
-        ended, rows = self._ended.by_rows, np.shape(tokens)[:1]
-        probabilities, ended[rows] = self.stateless_next_word_probabilities(tokens, None if reset else ended.get(rows))
-        return probabilities
+        return self.stateless_next_word_probabilities(tokens)[0]
 
     def stateless_next_word_probabilities(
         self, tokens: npt.ArrayLike, state: Sequence[Sequence[Tensor]] | None = None
@@ -396,15 +390,6 @@ class LanguageModel(Trainer):
     def get_initial_state(self, batch_size: int) -> list[list[Tensor]]:
         """Returns a zero state of `batch_size` rows B for `stateless_encode`: for each LSTM layer h and c, [B, H]."""
         return [layer.get_initial_state(batch_size) for layer in self.stateful_layers()]
-
-    def reset_evaluation_states(self) -> None:
-        """Zeroes the recurrent states of evaluation; the training state stays as it is.
-
-        They are the states of `evaluate` and `predict`, of calls of the model, and this thread's of
-        `next_word_probabilities`. An evaluation in another thread ends first.
-        """
-        super().reset_evaluation_states()
-        self._ended.by_rows.clear()
 
     @do_not_convert
     def compute_cost(self, tokens: Tensor, targets: Tensor, training: bool = False) -> Tensor:
@@ -564,22 +549,3 @@ def few_lengths(length: int) -> Iterator[tuple[int, int]]:
         start = end
     if start < length:
         yield start, length
-
-
-def _policy(dtype):
-    try:
-        return keras.dtype_policies.get(dtype)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"`dtype` must be a Keras dtype policy, such as 'mixed_bfloat16'. Received: dtype={dtype!r}"
-        ) from None
-
-
-class _ByThread(threading.local):
-    """The states in which the last calls of each thread have ended, by the number of rows. A copy has none."""
-
-    def __init__(self):
-        self.by_rows = {}
-
-    def __reduce__(self):
-        return type(self), ()

@@ -1,5 +1,6 @@
 """The model that every export is made from: stateless, of plain Keras layers, in float32."""
 
+import itertools
 from pathlib import Path
 
 import keras
@@ -35,44 +36,32 @@ class PortableNetwork:
     """
 
     def __init__(self, model):
-        self.tied, self.cell = model.tie_embeddings, model.cell
-        self._build(model.vocabulary_size, model.embedding_size, model.units, model.projection)
-        for layer in self.recurrent:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
-        # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among
-        # the weights of its layer. Here each is a copy.
-        self._embedding.set_weights([keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)])
-        for layer in self.dense:
-            trained = model.get_layer(layer.name)
-            layer.set_weights([keras.ops.convert_to_numpy(each) for each in (trained.kernel, trained.bias)])
+        self._build(model.cell, _weights_of(model), model.tie_embeddings)
 
     @classmethod
     def from_weights(cls, weights, cell=lstm):
         """Returns the network of the `weights` of another, float32 arrays, and of its cell."""
-        embeddings, *between, _, bias = weights
         network = cls.__new__(cls)
-        network.tied, network.cell = False, cell
-        n = cell.NUM_WEIGHTS
-        num_layers, of_projection = divmod(len(between), n)
-        units = [cell.units_of(between[i * n : (i + 1) * n]) for i in range(num_layers)]
-        network._build(len(bias), embeddings.shape[1], units, of_projection > 0)
-        for variable, value in zip(network.weights, weights, strict=True):
-            variable.assign(value)
+        network._build(cell, weights)
         return network
 
-    def _build(self, vocabulary_size, embedding_size, units, projection):
-        cell = self.cell
-        self.vocabulary_size, self.state_sizes = vocabulary_size, cell.state_sizes(units)
-        self._embedding = keras.layers.Embedding(vocabulary_size, embedding_size, dtype="float32", name="embedding")
+    def _build(self, cell, weights, tied=False):
+        """Makes the layers that these weights are of, arrays in the order of `weights`."""
+        self.cell, self.tied = cell, tied
+        (self.vocabulary_size, size), between, n = weights[0].shape, weights[1:-2], cell.NUM_WEIGHTS
+        num_layers, of_projection = divmod(len(between), n)
+        units = [cell.units_of(between[i * n : (i + 1) * n]) for i in range(num_layers)]
+        self.state_sizes = cell.state_sizes(units)
+        self._embedding = keras.layers.Embedding(self.vocabulary_size, size, dtype="float32", name="embedding")
         self.recurrent = [cell.make_portable_layer(size, cell.layer_name(i)) for i, size in enumerate(units)]
-        dense = {"projection": embedding_size} if projection else {}
-        dense["logits"] = vocabulary_size
+        dense = {**({"projection": size} if of_projection else {}), "logits": self.vocabulary_size}
         self.dense = [keras.layers.Dense(size, dtype="float32", name=name) for name, size in dense.items()]
         self._embedding.build()
-        size = embedding_size
         for layer in self.layers[1:]:
             layer.build((None, None, size))
             size = layer.units
+        for variable, value in zip(self.weights, weights, strict=True):
+            variable.assign(value)
 
     @property
     def layers(self):
@@ -130,14 +119,20 @@ class PortableNetwork:
         """The embedding matrix, float32 [V, D], a Keras variable."""
         return self._embedding.embeddings
 
-    @property
-    def logits_bias(self):
-        """The bias of the logits, float32 [V], a Keras variable."""
-        return self.dense[-1].bias
-
     def logits(self, hidden):
         """Returns the logits of the next word, float32 [..., V], of the output of `encode`."""
         return self.dense[-1](hidden)
+
+
+def _weights_of(model):
+    """Returns copies of a model's weights, those of `PortableNetwork.weights`."""
+    recurrent = [model.get_layer(model.cell.layer_name(i)).get_weights() for i in range(len(model.units))]
+    dense = [model.get_layer(name) for name in (("projection", "logits") if model.projection else ("logits",))]
+    # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among the
+    # weights of its layer.
+    of_dense = [weight for layer in dense for weight in (layer.kernel, layer.bias)]
+    weights = [model.get_layer("embedding").embeddings, *itertools.chain(*recurrent), *of_dense]
+    return [keras.ops.convert_to_numpy(weight) for weight in weights]
 
 
 def portable_model(model: keras.Model, with_state: bool = True) -> keras.Model:

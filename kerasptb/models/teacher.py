@@ -4,14 +4,14 @@ from typing import Any
 
 import keras
 
-from kerasptb.arguments import Number
+from kerasptb.arguments import Argument, Number
 from kerasptb.compat.keras import clear_losses, in_symbolic_scope, without_autocast
 from kerasptb.losses import LOSSES_OF_FACTORS
 from kerasptb.ops.logits import factors_of
 from kerasptb.ops.tensors import without_gradients
 from kerasptb.utils.types import Tensor
 
-_WEIGHT = Number(0, 1)
+_WEIGHT = Argument("weight", Number(0, 1), "weight of the teacher's distribution")
 
 
 class Teacher:
@@ -76,7 +76,4 @@ def _checked(model, weight, student):
     tokenizers = model.tokenizer, student.tokenizer
     if None not in tokenizers and tokenizers[0].digest != tokenizers[1].digest:
         raise ValueError("Expected a teacher over the same tokens. Received: one with another tokenizer")
-    try:
-        return _WEIGHT.read(weight)
-    except ValueError:
-        raise ValueError(f"`weight` must be {_WEIGHT.expected}. Received: weight={weight!r}") from None
+    return _WEIGHT.read(weight)

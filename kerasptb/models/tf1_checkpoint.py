@@ -18,9 +18,7 @@ versions of the tutorial use, store their weights as `BasicLSTMCell` does.
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,43 +74,9 @@ def basic_lstm_to_keras(
             f"kernel.shape={kernel.shape}, bias.shape={bias.shape}"
         )
     kernel, bias = (lstm.reorder_gates(weights, _TF1_GATES, lstm.GATES) for weights in (kernel, bias))
-    _forget_gate(bias)[:] += bias.dtype.type(forget_bias)
+    forget_gate = np.split(bias, len(lstm.GATES))[lstm.GATES.index("f")]  # a view
+    forget_gate += bias.dtype.type(forget_bias)
     return kernel[:-units], kernel[-units:], bias
-
-
-def keras_to_basic_lstm(
-    kernel: npt.ArrayLike, recurrent_kernel: npt.ArrayLike, bias: npt.ArrayLike, forget_bias: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Converts the weights of a `keras.layers.LSTM` to those of a TensorFlow 1 `BasicLSTMCell`.
-
-    The inverse of `basic_lstm_to_keras`.
-
-    Args:
-        kernel: float [D, 4 * H], gates i, f, c, o.
-        recurrent_kernel: float [H, 4 * H], gates i, f, c, o.
-        bias: float [4 * H], gates i, f, c, o.
-        forget_bias: constant that the cell will add to its forget gate, float; subtracted from the bias.
-
-    Returns:
-        Two float arrays, gates i, j, f, o: kernel [D + H, 4 * H], bias [4 * H].
-
-    Raises:
-        ValueError: if the shapes are not those of one layer.
-    """
-    kernel, recurrent_kernel, bias = np.asarray(kernel), np.asarray(recurrent_kernel), np.asarray(bias)
-    units = len(recurrent_kernel)
-    shapes = (kernel.shape[1:], recurrent_kernel.shape, bias.shape)
-    width = len(lstm.GATES) * units
-    if units < 1 or shapes != ((width,), (units, width), (width,)):
-        raise ValueError(
-            "Expected an LSTM's weights of shapes [D, 4 * H], [H, 4 * H] and [4 * H]. Received: "
-            f"kernel.shape={kernel.shape}, recurrent_kernel.shape={recurrent_kernel.shape}, bias.shape={bias.shape}"
-        )
-    bias = bias.copy()
-    _forget_gate(bias)[:] -= bias.dtype.type(forget_bias)
-    kernel = np.concatenate([kernel, recurrent_kernel])
-    kernel, bias = (lstm.reorder_gates(weights, lstm.GATES, _TF1_GATES) for weights in (kernel, bias))
-    return kernel, bias
 
 
 def load_tf1_checkpoint(
@@ -158,65 +122,101 @@ def load_tf1_checkpoint(
         model.evaluate(kerasptb.make_dataset(corpus.test, batch_size=60, num_steps=20))
         ```
     """
-    prefix = _find_prefix(path)
-    with _reading(path):
-        reader = tf.train.load_checkpoint(prefix)
-        shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-    variables = _select_variables(shapes, scope, prefix)
-    sizes = _check_shapes(variables, shapes, prefix)
-    with _reading(path):
-        arrays = {name: np.asarray(reader.get_tensor(name), "float32") for name in variables.names()}
-
+    checkpoint = _Checkpoint(path, scope)
+    variables = _find_variables(checkpoint)
+    sizes = _check_shapes(checkpoint, variables)
     model = build_language_model(
-        batch_size=batch_size,
-        num_steps=num_steps,
-        keep_prob=keep_prob,
-        backend=backend,
-        precision=precision,
-        **sizes,
+        batch_size=batch_size, num_steps=num_steps, keep_prob=keep_prob, backend=backend, precision=precision, **sizes
     )
-    model.get_layer("embedding").set_weights([arrays[variables.embedding]])
-    for i, (kernel, bias) in enumerate(zip(variables.kernels, variables.biases, strict=True)):
-        weights = basic_lstm_to_keras(arrays[kernel], arrays[bias], forget_bias)
-        model.get_layer(lstm.layer_name(i)).set_weights(weights)
-    model.get_layer("logits").set_weights([arrays[variables.softmax_w], arrays[variables.softmax_b]])
+    cells = [lstm.layer_name(i) for i in range(len(model.units))]
+    for layer, names in variables.items():
+        arrays = [checkpoint.read(name) for name in names]
+        weights = basic_lstm_to_keras(arrays[0], arrays[1], forget_bias) if layer in cells else arrays
+        model.get_layer(layer).set_weights(weights)
     return model
 
 
-class _Variables(NamedTuple):
-    """The names of the model's variables in the checkpoint."""
+class _Checkpoint:
+    """The variables of a checkpoint, those of a scope."""
 
-    embedding: str
-    kernels: list[str]  # one for each layer
-    biases: list[str]
-    softmax_w: str
-    softmax_b: str
+    def __init__(self, path, scope):
+        self._path, self._scope, self._prefix = path, scope, _find_prefix(path)
+        with self._reading():
+            self._reader = tf.train.load_checkpoint(self._prefix)
+            shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
+        under = "" if scope is None else f"{scope.rstrip('/')}/"
+        self.shapes = {name: shapes[name] for name in sorted(shapes) if name.startswith(under)}
+        if under and not self.shapes:
+            raise ValueError(
+                f"The checkpoint {self._prefix!r} has no variable under the scope. {_found(shapes)} "
+                f"Received: scope={scope!r}"
+            )
 
-    def names(self):
-        return [self.embedding, *self.kernels, *self.biases, self.softmax_w, self.softmax_b]
+    def read(self, name):
+        """Returns a variable, float32."""
+        with self._reading():
+            return np.asarray(self._reader.get_tensor(name), "float32")
+
+    def find(self, pattern, layer=None):
+        """Returns the matches of a pattern among the names of variables, those of a layer if its number is given."""
+        matches = filter(None, map(pattern.search, self.shapes))
+        return [match for match in matches if layer is None or _layer_of(match) == layer]
+
+    def only(self, pattern, what, layer=None):
+        """Returns the name of the one variable that matches; raises ValueError with what was found."""
+        names = [match.string for match in self.find(pattern, layer)]
+        if not names:
+            raise ValueError(f"The checkpoint {self._prefix!r} has no variable {what}. {_found(self.shapes)}")
+        if len(names) > 1:
+            raise ValueError(
+                f"The checkpoint {self._prefix!r} has several variables for the same place, "
+                f"{', '.join(map(repr, names))}: name the scope of the model that is meant. "
+                f"Received: scope={self._scope!r}"
+            )
+        return names[0]
+
+    def check_plain_cell(self, cell):
+        """Raises ValueError if a cell has variables that would be lost: peepholes, a projection, normalization."""
+        inside = {name: shape for name, shape in self.shapes.items() if name.startswith(f"{cell}/")}
+        if not all(_INSIDE_PLAIN_CELL.match(name[len(cell) + 1 :]) for name in inside):
+            raise ValueError(
+                f"The cell {cell!r} of the checkpoint {self._prefix!r} is not a plain LSTM: expected a kernel and a "
+                f"bias and nothing else. {_found(inside)}"
+            )
+
+    def check_shape(self, name, shape, because):
+        """Raises ValueError for a variable of another shape."""
+        if self.shapes[name] != shape:
+            raise ValueError(
+                f"The variable {name!r} of the checkpoint {self._prefix!r} should have shape {shape}: {because}. "
+                f"Received: shape={self.shapes[name]}"
+            )
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """Turns TensorFlow's errors for damaged files into a ValueError of one line."""
+        try:
+            yield
+        except (tf.errors.OpError, RuntimeError, IndexError) as error:  # IndexError: its translation of "out of range"
+            raise ValueError(
+                f"The checkpoint cannot be read: its files are incomplete or damaged ({error}). "
+                f"Received: path={self._path!r}"
+            ) from error
 
 
-def _forget_gate(bias):
-    """Returns the forget gate's part of a bias in Keras' order, a view [H]."""
-    return np.split(bias, len(lstm.GATES))[lstm.GATES.index("f")]
-
-
-def _find_prefix(path: str | os.PathLike[str]) -> str:
+def _find_prefix(path):
     """Returns the prefix of the checkpoint's files for a prefix, a file or a folder."""
     text = os.fspath(path)
     if Path(text).is_dir():
-        prefix = tf.train.latest_checkpoint(text)
-        if prefix:
-            return prefix
+        latest = tf.train.latest_checkpoint(text)
         # The file `checkpoint` may name a folder of the machine that wrote it. A single checkpoint is taken anyway.
-        prefixes = [str(index.with_suffix("")) for index in sorted(Path(text).glob("*.index"))]
-        if len(prefixes) == 1:
-            return prefixes[0]
-        found = ", ".join(prefixes) if prefixes else "no checkpoint"
-        raise FileNotFoundError(
-            "Expected a folder with one checkpoint, or whose file 'checkpoint' names one that is there. "
-            f"Found: {found}. Received: path={path!r}"
-        )
+        prefixes = [latest] if latest else [str(index.with_suffix("")) for index in sorted(Path(text).glob("*.index"))]
+        if len(prefixes) != 1:
+            raise FileNotFoundError(
+                "Expected a folder with one checkpoint, or whose file 'checkpoint' names one that is there. "
+                f"Found: {', '.join(prefixes) or 'no checkpoint'}. Received: path={path!r}"
+            )
+        return prefixes[0]
     prefix = _CHECKPOINT_FILE.sub("", text)
     if not (Path(prefix + ".index").is_file() or Path(prefix).is_file()):
         raise FileNotFoundError(
@@ -226,60 +226,19 @@ def _find_prefix(path: str | os.PathLike[str]) -> str:
     return prefix
 
 
-@contextlib.contextmanager
-def _reading(path):
-    """Turns TensorFlow's errors for damaged files into a ValueError of one line."""
-    try:
-        yield
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:  # IndexError: its translation of "out of range"
-        raise ValueError(
-            f"The checkpoint cannot be read: its files are incomplete or damaged ({error}). Received: path={path!r}"
-        ) from error
-
-
-def _select_variables(shapes: Mapping[str, tuple], scope: str | None, prefix: str) -> _Variables:
-    """Finds the model's variables by their names, or raises ValueError with what was found."""
-    names = sorted(shapes)
-    if scope is not None:
-        names = [name for name in names if name.startswith(scope.rstrip("/") + "/")]
-        if not names:
-            raise ValueError(
-                f"The checkpoint {prefix!r} has no variable under the scope. "
-                f"{_found(shapes, shapes)} Received: scope={scope!r}"
-            )
-
-    def only(matches, what):
-        if not matches:
-            raise ValueError(f"The checkpoint {prefix!r} has no variable {what}. {_found(names, shapes)}")
-        if len(matches) > 1:
-            raise ValueError(
-                f"The checkpoint {prefix!r} has several variables for the same place, "
-                f"{', '.join(repr(match.string) for match in matches)}: name the scope of the model that is meant. "
-                f"Received: scope={scope!r}"
-            )
-        return matches[0]
-
-    def of_layer(matches, layer, what, shape):
-        wanted = f"'rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/{what}' {shape}, the {what} of layer {layer}"
-        return only([match for match in matches if _layer_of(match) == layer], wanted)
-
-    def all_of(pattern):
-        return [match for match in map(pattern.search, names) if match]
-
-    embedding = only(all_of(_EMBEDDING), "'embedding' [V, D]")
-    kernels, biases = [], []
-    of_kernels, of_biases = all_of(_KERNEL), all_of(_BIAS)
-    for layer in range(max(map(_layer_of, of_kernels + of_biases), default=0) + 1):
-        kernels.append(of_layer(of_kernels, layer, "kernel", "[D + H, 4 * H]"))
-        biases.append(of_layer(of_biases, layer, "bias", "[4 * H]"))
-        _check_plain_cell(kernels[-1]["cell"], names, shapes, prefix)
-    return _Variables(
-        embedding=embedding.string,
-        kernels=[match.string for match in kernels],
-        biases=[match.string for match in biases],
-        softmax_w=only(all_of(_SOFTMAX_W), "'softmax_w' [H, V]").string,
-        softmax_b=only(all_of(_SOFTMAX_B), "'softmax_b' [V]").string,
-    )
+def _find_variables(checkpoint):
+    """Returns the names of the variables of each layer that has some, by the name of the layer."""
+    variables = {"embedding": [checkpoint.only(_EMBEDDING, "'embedding' [V, D]")]}
+    matches = checkpoint.find(_KERNEL) + checkpoint.find(_BIAS)
+    for i in range(max(map(_layer_of, matches), default=0) + 1):
+        kernel, bias = (f"'rnn/multi_rnn_cell/cell_{i}/basic_lstm_cell/{name}'" for name in ("kernel", "bias"))
+        variables[lstm.layer_name(i)] = [
+            checkpoint.only(_KERNEL, f"{kernel} [D + H, 4 * H], the kernel of layer {i}", i),
+            checkpoint.only(_BIAS, f"{bias} [4 * H], the bias of layer {i}", i),
+        ]
+        checkpoint.check_plain_cell(checkpoint.find(_KERNEL, i)[0]["cell"])
+    softmax_w = checkpoint.only(_SOFTMAX_W, "'softmax_w' [H, V]")
+    return {**variables, "logits": [softmax_w, checkpoint.only(_SOFTMAX_B, "'softmax_b' [V]")]}
 
 
 def _layer_of(match):
@@ -287,50 +246,29 @@ def _layer_of(match):
     return int([0, *_LAYER.findall(match["cell"])][-1])
 
 
-def _check_plain_cell(cell: str, names: Iterable[str], shapes: Mapping[str, tuple], prefix: str) -> None:
-    """Raises ValueError if the cell has variables that would be lost: peepholes, a projection, layer normalization."""
-    inside = [name for name in names if name.startswith(cell + "/")]
-    extra = [name for name in inside if not _INSIDE_PLAIN_CELL.match(name[len(cell) + 1 :])]
-    if extra:
-        raise ValueError(
-            f"The cell {cell!r} of the checkpoint {prefix!r} is not a plain LSTM: expected a kernel and a bias and "
-            f"nothing else. {_found(inside, shapes)}"
-        )
-
-
-def _check_shapes(variables: _Variables, shapes: Mapping[str, tuple], prefix: str) -> dict:
-    """Returns the size arguments of `build_language_model`, or raises ValueError for a variable of a wrong shape."""
-
-    def expect(name, shape, because):
-        if shapes[name] != shape:
-            raise ValueError(
-                f"The variable {name!r} of the checkpoint {prefix!r} should have shape {shape}: {because}. "
-                f"Received: shape={shapes[name]}"
-            )
-
-    table = shapes[variables.embedding]
+def _check_shapes(checkpoint, variables):
+    """Returns the size arguments of `build_language_model`; raises ValueError for a variable of a wrong shape."""
+    (embedding,), *cells, (softmax_w, softmax_b) = variables.values()
+    table = checkpoint.shapes[embedding]
     if len(table) != 2:
-        raise ValueError(
-            f"The variable {variables.embedding!r} of the checkpoint {prefix!r} should have shape [V, D]. "
-            f"Received: shape={table}"
-        )
-    vocabulary_size, embedding_size = table
-    features, units = embedding_size, []
-    source = f"D is the width of {variables.embedding!r}"
-    for kernel, bias in zip(variables.kernels, variables.biases, strict=True):
-        size = max(1, shapes[kernel][-1] // len(lstm.GATES)) if shapes[kernel] else 1
+        checkpoint.check_shape(embedding, "[V, D]", "a row for each word")
+    vocabulary_size, features = table
+    units, source = [], f"D is the width of {embedding!r}"
+    for kernel, bias in cells:
+        *_, width = checkpoint.shapes[kernel] or (0,)
+        size = max(1, width // len(lstm.GATES))
         width = len(lstm.GATES) * size
-        expect(kernel, (features + size, width), f"[D + H, 4 * H], where {source}")
-        expect(bias, (width,), f"[4 * H], as wide as {kernel!r}")
+        checkpoint.check_shape(kernel, (features + size, width), f"[D + H, 4 * H], where {source}")
+        checkpoint.check_shape(bias, (width,), f"[4 * H], as wide as {kernel!r}")
         units.append(size)
         features, source = size, f"D is the H of {kernel!r}"
-    expect(variables.softmax_w, (features, vocabulary_size), "[H of the last LSTM, V of the embedding]")
-    expect(variables.softmax_b, (vocabulary_size,), "[V of the embedding]")
-    return {"vocabulary_size": vocabulary_size, "embedding_size": embedding_size, "units": tuple(units)}
+    checkpoint.check_shape(softmax_w, (features, vocabulary_size), "[H of the last LSTM, V of the embedding]")
+    checkpoint.check_shape(softmax_b, (vocabulary_size,), "[V of the embedding]")
+    return {"vocabulary_size": vocabulary_size, "embedding_size": table[1], "units": tuple(units)}
 
 
-def _found(names: Iterable[str], shapes: Mapping[str, tuple]) -> str:
-    """Returns the names and shapes as the 'Found: ...' of a message."""
-    listed = [f"{name} {list(shapes[name])}" for name in sorted(names)]
+def _found(shapes):
+    """Returns names with their shapes as the 'Found: ...' of a message."""
+    listed = [f"{name} {list(shapes[name])}" for name in sorted(shapes)]
     more = f", and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
     return f"Found: {', '.join(listed[:_MAX_LISTED]) or 'nothing'}{more}."

@@ -79,13 +79,9 @@ def remove(folder: str | os.PathLike[str], itself: bool = True) -> None:
 
 @contextlib.contextmanager
 def lock_run(folder: str | os.PathLike[str]) -> Iterator[HeldFolder]:
-    """Locks the run folder for this training while the body runs; first removes unfinished files of killed trainings.
+    """Locks a run folder while the body runs, and yields the `HeldFolder`; raises a `RunError` if it is in use.
 
-    Yields:
-        The `HeldFolder`, which knows where the folder is.
-
-    Raises:
-        RunError: if another training uses it.
+    It first removes unfinished files of killed trainings.
     """
     folder = Path(folder)
     busy = RunError(f"Another training is at work in {folder}. Wait for its end, or name another --out.")

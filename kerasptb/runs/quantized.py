@@ -1,7 +1,6 @@
 """Weights in 8 bits, for runs that are handed on."""
 
 import math
-import zipfile
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from kerasptb.utils.files import atomic_write
 
 _LARGEST = 127
 _SCALE = "/scale"
+_HEADER = 1024  # bytes that an array's shape and type take at most
 _REMEDY = "Export the run anew."
 
 
@@ -34,33 +34,26 @@ def save_quantized(model, path):
 def load_quantized(model, path):
     """Reads weights that `save_quantized` wrote of the same layers; after a `RunError` the model's are as before."""
     values = []
-    with damage(path, _REMEDY), zipfile.ZipFile(path) as archive:
+    with damage(path, _REMEDY), np.load(path) as arrays:
         for weight in model.weights:
             shape, name = tuple(weight.shape), weight.path
             if len(shape) > 1:
-                scale = _read(archive, name + _SCALE, (shape[0], *(1 for _ in shape[1:])), np.float32)
-                values.append(_read(archive, name, shape, np.int8) * scale)
+                scale = _read(arrays, name + _SCALE, (shape[0], *(1 for _ in shape[1:])), np.float32)
+                values.append(_read(arrays, name, shape, np.int8) * scale)
             else:
-                values.append(_read(archive, name, shape, np.float32))
+                values.append(_read(arrays, name, shape, np.float32))
             if not np.isfinite(values[-1]).all():
                 raise ValueError(f"{name} has values that are not numbers")
     for weight, value in zip(model.weights, values, strict=True):
         weight.assign(value)
 
 
-def _read(archive, name, shape, dtype):
-    """Returns an array of a file that `numpy.savez` wrote; one of another shape, which may be huge, is not read."""
-    try:
-        member = archive.open(f"{name}.npy")
-    except KeyError:
-        raise ValueError(f"it has no {name}: its config.json is of another model") from None
-    with member as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("its format is another")
-        found, is_fortran, its_dtype = np.lib.format.read_array_header_1_0(file)
-        if found != shape or is_fortran or its_dtype != dtype:
-            raise ValueError(f"{name} is {its_dtype} {found}, and its config.json's model has {shape}")
-        content = file.read(its_dtype.itemsize * math.prod(shape))
-        if file.read(1):  # which compares the checksum, at the end
-            raise ValueError(f"{name} is longer than its shape")
-    return np.frombuffer(content, dtype).reshape(shape)
+def _read(arrays, name, shape, dtype):
+    """Returns an array of a file that `numpy.savez` wrote; one of another size, which may be huge, is not read."""
+    if name not in arrays:
+        raise ValueError(f"it has no {name}: its config.json is of another model")
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    value = arrays[name] if arrays.zip.getinfo(f"{name}.npy").file_size <= size + _HEADER else None
+    if value is None or value.shape != shape or value.dtype != dtype:
+        raise ValueError(f"{name} is no {np.dtype(dtype)} {shape}, which its config.json's model has")
+    return value

@@ -22,6 +22,7 @@ from kerasptb.runs.settings import CONFIG, RunSettings
 from kerasptb.utils.files import make_folder, write_json
 
 Split = Literal["train", "valid", "test", "all"]
+_WAYS = ["continuous cache", "dynamic"]  # to adapt to a text
 ENGLISH = "english"
 _IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
 
@@ -86,11 +87,6 @@ class Run:
         """Returns the file of the "best" or the "last" weights."""
         quantized = self.folder / QUANTIZED
         return quantized if weights == "best" and quantized.exists() else self.folder / f"{weights}.weights.h5"
-
-    @property
-    def adaptation_path(self) -> Path:
-        """The file that keeps the settings of evaluations that adapt to the text."""
-        return self.folder / ADAPTATION
 
     def load_corpus(self, data: Corpus | TextSource | None = None) -> Corpus:
         """Reads a text with the run's vocabulary.
@@ -224,19 +220,14 @@ class Run:
         Returns:
             A `TextEvaluation`.
         """
-        evaluation = kerasptb.evaluation
-        ways = {
-            "dynamic": evaluation.evaluate_run_dynamic,
-            "continuous cache": evaluation.evaluate_run_continuous_cache,
-        }
-        if adapt not in (None, *ways):
-            raise ValueError(f"Expected a way to adapt among {sorted(ways)}, or None. Received: adapt={adapt!r}")
-        corpus = self.load_corpus(data)
+        if adapt not in (None, *_WAYS):
+            raise ValueError(f"Expected a way to adapt among {_WAYS}, or None. Received: adapt={adapt!r}")
+        corpus, evaluation = self.load_corpus(data), kerasptb.evaluation
         ids, counts = corpus.split(split), corpus.count(split)
         if adapt is None:
             found = evaluation.evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
         else:
-            found = ways[adapt](self.adaptation_path, self.model, ids, self._own_corpus(corpus), num_steps, report)
+            found = self._adaptation(corpus, report).evaluate(adapt, ids, num_steps)
         return TextEvaluation(
             found.perplexity,
             counts.word_perplexity(found.perplexity),
@@ -275,12 +266,15 @@ class Run:
         corpus, cache = self.load_corpus(data), None
         if continuous_cache:
             evaluation.check_cached(self.vocabulary)
-            cache = evaluation.cache_settings(self.adaptation_path, self.model, self._own_corpus(corpus), report)
+            cache = self._adaptation(corpus, report).cache_settings()
         return evaluation.evaluate_keyboard(self.model, corpus.split(split), keys, cache, learn)
 
-    def _own_corpus(self, corpus):
-        """Returns the text that the run was trained on: a corpus as it is, if it is that."""
-        return corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
+    def _adaptation(self, corpus, report):
+        """Returns how the model adapts, tuned on the text that the run was trained on: the corpus, if it is that."""
+        from kerasptb.evaluation.adaptation import Adaptation  # noqa: PLC0415  (needs Keras)
+
+        own = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
+        return Adaptation(self.folder / ADAPTATION, self.model, own, report)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,17 +342,9 @@ def _check_vocabulary(vocabulary, data):
 def create_run(
     folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
 ) -> Run:
-    """Makes a run folder with its settings and vocabulary.
+    """Makes a run folder, with its parents, or uses an empty one; raises a `RunError` if it is not empty.
 
-    Args:
-        folder: the folder; created with its parents. It may exist if it is empty.
-        settings: the `RunSettings`.
-        vocabulary: the `Tokenizer`.
-        made: whether the folder was made for the run, and goes if it fails; `None` for what its absence says.
-
-    Raises:
-        RunError: if the folder is not empty.
-        OSError: if it cannot be written.
+    `made` is whether it was made for the run, and goes if that fails; `None` for what its absence says.
     """
     config = settings.to_config()
     json.dumps(config)  # raises for values that JSON cannot hold before the folder is created

@@ -34,26 +34,20 @@ class _Stopwatch(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self._begin, self._calls, self._steps, self._done = time.perf_counter(), 0, 0, 0
+        self._begin, self._first, self._calls = time.perf_counter(), (0.0, 0), 0
         self.begin = self.step = 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._done = 0
-
     def on_train_batch_end(self, batch, logs=None):
-        done = min(batch + 1, self.params["steps"])  # the last call of an epoch may have fewer steps
-        steps, self._done = done - self._done, done
         for value in (logs or {}).values():
             float(value)  # a backend may still be at work on it
-        now = time.perf_counter()
+        now, steps = time.perf_counter(), int(self.model.optimizer.iterations)
         self._calls += 1
         if self._calls <= _UNTIMED:
-            self.begin = self.begin or now - self._begin
-            self._first = now
+            self.begin, self._first = self.begin or now - self._begin, (now, steps)
             return
-        self._steps += steps
-        self.step = (now - self._first) / self._steps
-        self.model.stop_training = now - self._first >= _SECONDS or self._calls >= _MOST_CALLS
+        seconds = now - self._first[0]
+        self.step = seconds / (steps - self._first[1])
+        self.model.stop_training = seconds >= _SECONDS or self._calls >= _MOST_CALLS
 
 
 def fit_training(corpus, settings_by, facts, deadline=None, callbacks=()):
@@ -131,7 +125,7 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
 
 def why_so_long(settings, speed, most=math.inf):
     """Returns why a training has its epochs and parts of the text, a dict."""
-    minutes = f"{settings.training.minutes:g} minutes at {1e3 * speed.step:.1f} ms a step"
+    minutes = f"the minutes, at {1e3 * speed.step:.1f} ms a step"
     is_short = settings.training.epochs > most * settings.batches.parts - 0.5
-    so_often = f"the text is read {most:g} times at most, for which {minutes} are enough"
+    so_often = f"the text is read {most:g} times at most, which takes less than {minutes}"
     return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")

@@ -121,7 +121,7 @@ def _draft(request, workers):
     if not isinstance(text, Corpus) and not start.format.says_tokens:
         reasons["tokens"] = f"<unk> is {'often' if kind == 'words' else 'seldom or never'} in the text"
     if start.preset is None:
-        reasons["preset"] = f"the text is read in {kind}"
+        reasons["preset"] = "it fills the minutes" if "minutes" in request.training else f"the text is read in {kind}"
     words = len(corpus.vocabulary)
     if (size := request.model.get("vocabulary_size", words)) != words:
         raise DataError(f"Expected a model of the text's {words} {kind}. Received: vocabulary_size={size}")
@@ -129,10 +129,9 @@ def _draft(request, workers):
         request=request,
         start=start,
         corpus=corpus,
-        preset=start.preset or usual_preset(corpus),
+        preset=start.preset or usual_preset(corpus, request.training.get("minutes")),
         workers=workers,
         seed=random.randrange(2**31),
-        versions=_versions(),
         reasons={**reasons, **start.reasons},
     )
 
@@ -147,7 +146,6 @@ class _Draft:
     preset: str
     workers: int
     seed: int
-    versions: dict[str, str]
     reasons: dict[str, str]
 
     @property
@@ -173,7 +171,7 @@ class _Draft:
             training=training,
             recipe=of_recipe,
             data=TextRecord.of(self.corpus),
-            versions=self.versions,
+            versions=_versions(),
             reasons=self._reasons(recipe, {**model.as_dict(), **of_recipe}),
         )
 

@@ -16,9 +16,9 @@ def format_by_preset(text, format, preset):
     return format.or_tokens(get_preset(preset).tokens)
 
 
-def usual_preset(corpus):
-    """Returns the recipe of a text for which none is named."""
-    return "auto" if corpus.vocabulary.spells else "notebook"
+def usual_preset(corpus, minutes=None):
+    """Returns the recipe of a text for which none is named: that of the tutorial counts epochs, not minutes."""
+    return "auto" if corpus.vocabulary.spells or minutes is not None else "notebook"
 
 
 def has_bfloat16(backend="auto", dtype=None):

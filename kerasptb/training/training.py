@@ -25,6 +25,7 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
 from kerasptb.runs import Run, files, load_run
 from kerasptb.runs.request import Request
+from kerasptb.runs.run import ENGLISH
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 from kerasptb.training.plan import open_run, record_resumption, report_differences
 from kerasptb.training.progress import ProgressBar
@@ -36,6 +37,7 @@ from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, Precision, Tokens
 
 _LATE = 0.1  # what a training of some minutes may take longer, as a share of them, without a word
+_GLANCE, _SHOWN = 100, 40  # tokens of the test text among which words for an example are looked for, its characters
 
 
 def train(
@@ -79,7 +81,7 @@ def train(
         data: what `load_corpus` takes: "auto", "ptb", "sample", a folder, an archive or a `Corpus`. `None` for "auto",
             or for the text of the resumed run.
         preset: name of a recipe in `kerasptb.presets`; `None` for "auto" if the text is read in subwords or characters,
-            else "notebook", or for that of the resumed run.
+            or minutes are named, else "notebook", or for that of the resumed run.
         epochs: total number of epochs; `None` for the preset's. With `resume=True`, a larger number trains longer.
         minutes: about how long the training takes on this machine, in place of `epochs`: as many as fit, by the time of
             some steps before it, or as help a short text (see `presets`). An epoch then reads a part of a long text
@@ -226,7 +228,10 @@ def _begin_with(run, plan, recorder, report):
         trained = source.load_model(backend="auto", precision="float32")
         vocabulary = run.vocabulary
         known = transfer_weights(trained, source.vocabulary, model, vocabulary)
-        report(f"Weights of {training.start_from}: {known:,} of {len(vocabulary):,} {vocabulary.kind} are known to it.")
+        whose = "the model of English in the package" if training.start_from == ENGLISH else training.start_from
+        report(f"Training begins with the weights of {whose} (--from none begins with nothing).")
+        if known < len(vocabulary):
+            report(f"They know {known:,} of the {len(vocabulary):,} {vocabulary.kind}.")
 
 
 def _fit(run, plan, recorder, callbacks, verbose, report):
@@ -283,6 +288,7 @@ def _explain(run, plan, report):
     report(f"Model: {model.count_params():,} parameters, preset {training.preset}, seed {model.seed}")
     for choice in run.settings.choices:
         report(f"Chosen: {choice}")
+    report(_length(run.settings))
     if training.teacher is not None:
         report(f"Teacher: {training.teacher}, weight {training.teacher_weight:g}")
     if (workers := peers.count()) > 1:
@@ -293,6 +299,14 @@ def _explain(run, plan, report):
         for row in explanation:
             note_as_reported(row.reason)
     report(f"{explanation}\nRun folder: {run.folder}", flush=True)
+
+
+def _length(settings):
+    """Returns how long a training is, for people to read."""
+    minutes, epochs, parts = settings.training.minutes, settings.training.epochs, settings.batches.parts
+    about = "" if minutes is None else f"about {minutes:g} minute{'s' * (minutes != 1)}: "
+    part = "the text" if parts == 1 else f"1/{parts} of the text"
+    return f"Length: {about}{epochs} epoch{'s' * (epochs != 1)} of {part}{' each' * (epochs != 1)}"
 
 
 def _finish(run, plan, recorder, interrupted, report):
@@ -342,5 +356,6 @@ def _finish(run, plan, recorder, interrupted, report):
     if interrupted:
         report(f"To go on: kerasptb train --resume --out {folder}")
     else:
-        text = next((word for word in run.vocabulary.tokens if word.isalpha()), UNK)
+        words = [word for word in run.vocabulary.decode(corpus.test[:_GLANCE]).split() if word.isalpha()]
+        text = " ".join(words[:3])[:_SHOWN] or UNK
         report(f"Next words after a text: kerasptb suggest {folder} {shlex.quote(text)}")

@@ -113,9 +113,11 @@ def test_large_states_overflow_nowhere(scale):
             assert row[t] == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
-def test_tuning_finds_the_best_pair_of_the_grid(model):
+def test_tuning_finds_the_best_pair_of_the_grid(model, monkeypatch):
     thetas, weights = (0.0, 0.5, 2.0), (0.05, 0.2, 0.6)
-    found = tune_continuous_cache(model, IDS, 30, thetas, weights)
+    monkeypatch.setattr(continuous_cache, "_THETAS", thetas)
+    monkeypatch.setattr(continuous_cache, "_WEIGHTS", weights)
+    found = tune_continuous_cache(model, IDS, 30)
     by_pair = {
         settings: evaluate_continuous_cache(model, IDS, settings).perplexity
         for settings in [CacheSettings(theta, weight, 30) for theta in thetas for weight in weights]
@@ -134,12 +136,15 @@ def test_the_training_state_and_the_weights_are_not_touched(model):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model: CacheSettings(-0.1, 0.1), r"theta to be a finite number .* Received: theta=-0\.1"),
-        (lambda model: CacheSettings(0.1, 1.0), r"weight to be in \[0, 1\)\. Received: weight=1\.0"),
-        (lambda model: CacheSettings(0.1, 0.1, 0), "window to be a positive integer. Received: window=0"),
+        (lambda model: CacheSettings(-0.1, 0.1), r"`theta` must be a number of at least 0. Received: theta=-0\.1"),
+        (
+            lambda model: CacheSettings(0.1, 1.0),
+            r"`weight` must be a number of at least 0 and below 1\. Received: weight=1\.0",
+        ),
+        (lambda model: CacheSettings(0.1, 0.1, 0), "`window` must be a whole number of at least 1. Received: window=0"),
         (lambda model: evaluate_continuous_cache(model, IDS[:1], CacheSettings(0.1, 0.1)), "two words.* Received: 1"),
         (lambda model: evaluate_continuous_cache(model, -IDS, CacheSettings(0.1, 0.1)), r"\[0, 13\).* Received: -\d"),
-        (lambda model: tune_continuous_cache(model, IDS, weights=()), r"values to try\. Received: .*weights=\(\)"),
+        (lambda model: tune_continuous_cache(model, IDS, 0), "window to be a positive integer. Received: window=0"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_a_line(model, call, message):

@@ -84,7 +84,7 @@ def test_each_segment_has_the_loss_of_the_published_formula(arguments):
     for num_segments, expected_sum in enumerate(summed, start=1):
         num_words = min(4 * num_segments, 30)
         if num_segments in (1, 2, 3, 8):
-            result = evaluate_dynamic(model, IDS[: num_words + 1], None, SETTINGS, statistics)
+            result = evaluate_dynamic(model, IDS[: num_words + 1], statistics, SETTINGS)
             assert result.num_words == num_words
             assert math.log(result.perplexity) * num_words == pytest.approx(expected_sum, rel=2e-5)
     static = plain_dynamic(plain, IDS, expected, DynamicSettings(0, 0.3, 4))
@@ -95,7 +95,7 @@ def test_each_segment_has_the_loss_of_the_published_formula(arguments):
 def test_a_rate_of_zero_is_the_evaluation_of_every_word():
     model = make()
     model.compile()
-    result = evaluate_dynamic(model, IDS, TRAIN, DynamicSettings(0, 0.02, 7))
+    result = evaluate_dynamic(model, IDS, gradient_statistics(model, TRAIN), DynamicSettings(0, 0.02, 7))
     static = evaluate_split(model, IDS, 1, every_word=True)
     assert (result.num_words, result.batch_size, result.num_steps) == (30, 1, 7)
     assert result.perplexity == pytest.approx(static.perplexity, rel=1e-6)
@@ -105,12 +105,10 @@ def test_a_rate_of_zero_is_the_evaluation_of_every_word():
 def test_segments_of_several_calls_go_on_from_one_another(monkeypatch):
     model = make()
     statistics = gradient_statistics(model, TRAIN, 4)
-    at_once = evaluate_dynamic(model, IDS, None, SETTINGS, statistics)
+    at_once = evaluate_dynamic(model, IDS, statistics, SETTINGS)
     monkeypatch.setattr(dynamic, "_SEGMENTS_OF_CALL", 3)  # 7 segments: calls of 3, 3 and 1
     monkeypatch.setattr(dynamic, "_BATCHES_OF_CALL", 2)
-    assert evaluate_dynamic(model, IDS, None, SETTINGS, statistics).perplexity == pytest.approx(
-        at_once.perplexity, 1e-6
-    )
+    assert evaluate_dynamic(model, IDS, statistics, SETTINGS).perplexity == pytest.approx(at_once.perplexity, 1e-6)
     for again, before in zip(gradient_statistics(model, TRAIN, 4), statistics, strict=True):
         np.testing.assert_allclose(again, before, rtol=1e-5)
 
@@ -121,7 +119,7 @@ def test_a_model_that_learns_a_repeated_text_predicts_it_better():
     text = np.tile(np.arange(6, dtype="int32"), 40)
     statistics = gradient_statistics(model, TRAIN, 5)
     perplexities = [
-        evaluate_dynamic(model, text, None, DynamicSettings(rate, 0.0, 5), statistics).perplexity for rate in (0, 1e-3)
+        evaluate_dynamic(model, text, statistics, DynamicSettings(rate, 0.0, 5)).perplexity for rate in (0, 1e-3)
     ]
     assert perplexities[1] < 0.8 * perplexities[0]
 
@@ -153,9 +151,9 @@ def test_the_model_is_afterwards_what_it_was_to_the_bit(error, monkeypatch):
     monkeypatch.setattr(dynamic, "_run", interrupted)
     if error:
         with pytest.raises(error):
-            evaluate_dynamic(model, IDS, None, SETTINGS, statistics)
+            evaluate_dynamic(model, IDS, statistics, SETTINGS)
     else:
-        evaluate_dynamic(model, IDS, None, SETTINGS, statistics)
+        evaluate_dynamic(model, IDS, statistics, SETTINGS)
     assert changed[0]
     for a, b in zip(before, variables_of(model), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -169,14 +167,14 @@ def test_frozen_layers_stay_and_others_follow():
     model.get_layer("embedding").trainable = False
     fewer = gradient_statistics(model, TRAIN, 4)
     assert len(fewer) == len(statistics) - 1
-    assert evaluate_dynamic(model, IDS, None, SETTINGS, fewer).num_words == 30
+    assert evaluate_dynamic(model, IDS, fewer, SETTINGS).num_words == 30
     with pytest.raises(
         ValueError, match=r"`statistics` of the shapes of this model's 8 trainable variables\. Received"
     ):
-        evaluate_dynamic(model, IDS, None, SETTINGS, statistics)
+        evaluate_dynamic(model, IDS, statistics, SETTINGS)
     model.trainable = False
     with pytest.raises(ValueError, match=r"weights that may change\. Received: a model whose layers are frozen"):
-        evaluate_dynamic(model, IDS, TRAIN)
+        evaluate_dynamic(model, IDS, statistics)
 
 
 def test_statistics_of_a_short_text_are_of_fewer_rows():
@@ -225,7 +223,7 @@ def test_tuning_reads_the_first_words_and_finds_what_is_best_of_what_it_read(mon
         return read[settings]
 
     monkeypatch.setattr(dynamic._Adaptation, "cross_entropy", cross_entropy)
-    found = tune_dynamic(model, IDS, None, 4, statistics, max_words=20, max_evaluations=6)
+    found = tune_dynamic(model, IDS, statistics, 4, max_words=20, max_evaluations=6)
     assert len(read) == 6
     assert found == min(read, key=read.get)
     assert found.num_steps == 4
@@ -241,16 +239,21 @@ def test_the_published_settings(num_steps, expected):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model: evaluate_dynamic(model, IDS[:1], TRAIN), "at least two words: the first is .* Received: 1"),
+        (lambda model: evaluate_dynamic(model, IDS[:1], []), "at least two words: the first is .* Received: 1"),
         (
-            lambda model: evaluate_dynamic(model, IDS + 10, TRAIN),
+            lambda model: evaluate_dynamic(model, IDS + 10, []),
             r"word ids in \[0, 13\), the model's .* Received: \d+",
         ),
-        (lambda model: evaluate_dynamic(model, IDS), "neither `train_ids` nor `statistics`"),
         (lambda model: gradient_statistics(model, TRAIN[:4], 5), "too short for one batch"),
-        (lambda model: DynamicSettings(-1.0, 0.02), r"learning_rate to be a finite .* Received: learning_rate=-1\.0"),
-        (lambda model: DynamicSettings(1.0, math.nan), "decay to be a finite .* Received: decay=nan"),
-        (lambda model: DynamicSettings(1.0, 0.02, 0), "num_steps to be a positive integer. Received: num_steps=0"),
+        (
+            lambda model: DynamicSettings(-1.0, 0.02),
+            r"`learning_rate` must be a number of at least 0. Received: learning_rate=-1\.0",
+        ),
+        (lambda model: DynamicSettings(1.0, math.nan), "`decay` must be a number of at least 0. Received: decay=nan"),
+        (
+            lambda model: DynamicSettings(1.0, 0.02, 0),
+            "`num_steps` must be a whole number of at least 1. Received: num_steps=0",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_a_line(call, message):
@@ -272,7 +275,7 @@ model.set_weights([random.normal(size=weight.shape) for weight in model.get_weig
 ids = np.arange(60) % 13
 print(evaluate_continuous_cache(model, ids, CacheSettings(0.5, 0.2, 20), 25).perplexity)
 try:
-    evaluate_dynamic(model, ids, ids)
+    evaluate_dynamic(model, ids, [])
 except ValueError as error:
     print(error)
 """

@@ -197,12 +197,9 @@ def test_dynamic_evaluation_and_the_continuous_cache_read_subwords(model, subwor
     cached = evaluate_continuous_cache(model, ids, CacheSettings(theta=0.1, weight=0.0, window=9))
     assert (cached.num_words, cached.perplexity) == (len(ids) - 1, perplexity)
     statistics = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
-    still = evaluate_dynamic(model, ids, settings=DynamicSettings(1e-9, 0.0, 4), statistics=statistics)
+    still = evaluate_dynamic(model, ids, statistics, DynamicSettings(1e-9, 0.0, 4))
     assert (still.num_words, still.perplexity) == (len(ids) - 1, perplexity)
-    assert (
-        evaluate_dynamic(model, ids, settings=DynamicSettings(0.5, 0.0, 4), statistics=statistics).perplexity
-        != perplexity
-    )
+    assert evaluate_dynamic(model, ids, statistics, DynamicSettings(0.5, 0.0, 4)).perplexity != perplexity
 
 
 def test_what_cannot_be_typed(model, subwords):

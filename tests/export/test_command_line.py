@@ -1,7 +1,7 @@
 import pytest
 
 from kerasptb import cli
-from kerasptb.export import FORMATS
+from kerasptb.export.formats import FORMATS
 from kerasptb.runs.weights import save_weights
 
 

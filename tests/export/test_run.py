@@ -123,9 +123,10 @@ def test_weights_of_another_model_are_refused(exported, run):
     with np.load(path) as file:
         arrays = dict(file)
     name = next(name for name, value in arrays.items() if value.ndim == 2 and not name.endswith("scale"))
-    np.savez(path, **{**arrays, name: arrays[name][:-1]})
-    with pytest.raises(RunError, match=r"is int8 .*, and its config.json's model has .*Export the run anew"):
-        kerasptb.load_run(exported).load_model()
+    for other in (arrays[name][:-1], arrays[name].astype("float16"), np.tile(arrays[name], (1, 9))):
+        np.savez(path, **{**arrays, name: other})
+        with pytest.raises(RunError, match=r"is no int8 .*, which its config.json's model has.*Export the run anew"):
+            kerasptb.load_run(exported).load_model()
     np.savez(path, **{**arrays, name + "/scale": arrays[name + "/scale"] * np.nan})
     with pytest.raises(RunError, match="has values that are not numbers"):
         kerasptb.load_run(exported).load_model()

@@ -23,7 +23,8 @@ from kerasptb.data import load_corpus, make_dataset
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import build_language_model
-from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, keras_to_basic_lstm, load_tf1_checkpoint
+from kerasptb.models.lstm import reorder_gates
+from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, load_tf1_checkpoint
 from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.optimizers.clipped_sgd import norm_of_gradients
@@ -178,8 +179,9 @@ def in_original_layout(model, arrays):
 
     named = {"model/embedding": of("embedding")[0]}
     for layer in range(len(model.units)):
-        kernel, bias = keras_to_basic_lstm(*of(f"lstm_{layer}"))
-        named |= {f"{CELL.format(layer)}/kernel": kernel, f"{CELL.format(layer)}/bias": bias}
+        *kernels, bias = of(f"lstm_{layer}")
+        named[f"{CELL.format(layer)}/kernel"] = reorder_gates(np.concatenate(kernels), "ifco", "icfo")
+        named[f"{CELL.format(layer)}/bias"] = reorder_gates(bias, "ifco", "icfo")
     named["model/softmax_w"], named["model/softmax_b"] = of("logits")
     return named
 

@@ -105,8 +105,9 @@ def test_the_next_word_follows_from_all_before_it(length):
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     np.testing.assert_allclose(model.next_word_probabilities(rows), expected, rtol=1e-5)
     if length > 1:
-        model.next_word_probabilities(rows[:, :1])
-        np.testing.assert_allclose(model.next_word_probabilities(rows[:, 1:], reset=False), expected, rtol=1e-5)
+        _, state = model.stateless_next_word_probabilities(rows[:, :1])
+        found, _ = model.stateless_next_word_probabilities(rows[:, 1:], state)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_takes_one_layer_and_three():
@@ -158,8 +159,8 @@ def test_next_word_probabilities_are_the_softmax_of_the_last_logits():
     np.testing.assert_allclose(model.next_word_probabilities(tokens), expected, rtol=1e-5)
     np.testing.assert_allclose(model.next_word_probabilities(tokens), expected, rtol=1e-5)
     # Read in two pieces, the second from the state of the first.
-    model.next_word_probabilities(tokens[:, :4])
-    np.testing.assert_allclose(model.next_word_probabilities(tokens[:, 4:], reset=False), expected, rtol=1e-5)
+    _, state = model.stateless_next_word_probabilities(tokens[:, :4])
+    np.testing.assert_allclose(model.stateless_next_word_probabilities(tokens[:, 4:], state)[0], expected, rtol=1e-5)
     with pytest.raises(ValueError, match=r"rows of word ids, \[B, T\].*shape \(2,\)"):
         model.next_word_probabilities([1, 2])
     with pytest.raises(ValueError, match="Expected word ids in"):

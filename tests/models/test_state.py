@@ -137,29 +137,6 @@ def test_evaluations_of_several_threads_are_what_they_are_alone():
         assert strict.result() == every_word
 
 
-def test_each_thread_goes_on_from_its_own_words():
-    model = small_model(init_scale=1.0)
-    rows = np.random.default_rng(5).integers(0, V, (2, 1, 6)).astype("int32")
-    expected = [model.next_word_probabilities(row) for row in rows]
-    begun = threading.Barrier(2)
-
-    def ask(row):
-        model.next_word_probabilities(row[:, :4])
-        begun.wait(60)
-        return model.next_word_probabilities(row[:, 4:], reset=False)
-
-    with concurrent.futures.ThreadPoolExecutor(2) as threads:
-        for found, wanted in zip(threads.map(ask, rows), expected, strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    # In this one no call has begun with so many rows, then one has, and then all is forgotten.
-    row = rows[0].repeat(3, axis=0)
-    from_zero = model.next_word_probabilities(row, reset=False)
-    np.testing.assert_allclose(from_zero[:1], expected[0], rtol=1e-5)
-    assert np.abs(model.next_word_probabilities(row, reset=False) - from_zero).max() > 1e-3
-    model.reset_states()
-    np.testing.assert_array_equal(model.next_word_probabilities(row, reset=False), from_zero)
-
-
 def test_a_loop_of_ones_own_is_traced_without_a_warning(caplog):
     model = LanguageModel(V, 6, 6, B, T)
     tokens = tf.zeros((B, T), tf.int32)

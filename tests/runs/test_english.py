@@ -101,4 +101,7 @@ def test_a_training_begins_with_it(tmp_path, monkeypatch, capsys, no_steps, no_f
     run = kerasptb.train("letters.txt", start_from="english", epochs=1, num_steps=5, out="run")
     assert run.vocabulary == kerasptb.load_run("english").vocabulary
     assert run.config["training"]["start_from"] == "english"
-    assert "Weights of english: 8,000 of 8,000 subwords are known to it." in capsys.readouterr().out
+    assert (
+        "begins with the weights of the model of English in the package (--from none begins with nothing).\n"
+        in capsys.readouterr().out
+    )

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.runs import RunError, load_run, lock_run, remove, write_rows
+from kerasptb.runs import RunError, load_run
+from kerasptb.runs.files import lock_run, remove, write_rows
 
 VOCABULARY = Vocabulary(["the", "<unk>"])
 MODEL = {"vocabulary_size": 2, "embedding_size": 3, "units": [3], "batch_size": 2, "num_steps": 2}

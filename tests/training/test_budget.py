@@ -64,12 +64,12 @@ def test_a_choice_says_why():
     settings = dataclasses.replace(settings_of(), training=training, model=model)
     speed = Speed(0.05, 0.25, 0.0)
     assert why_so_long(settings, speed, 6)["epochs"] == (
-        "the text is read 6 times at most, for which 30 minutes at 50.0 ms a step are enough"
+        "the text is read 6 times at most, which takes less than the minutes, at 50.0 ms a step"
     )
     reasons = dict.fromkeys(("input_dropout", "output_dropout"), "it is read 6 times") | why_so_long(settings, speed, 7)
     assert dataclasses.replace(settings, reasons=reasons).choices == [
         "input_dropout 0.1, output_dropout 0.1, since it is read 6 times",
-        "epochs 6, parts 1, since so many fit into 30 minutes at 50.0 ms a step",
+        "epochs 6, parts 1, since so many fit into the minutes, at 50.0 ms a step",
     ]
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from kerasptb.data import Subwords
-from kerasptb.data.sources import files, texts
+from kerasptb.data.sources import files
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import Speed
@@ -35,6 +35,15 @@ def test_several_processes_are_not_timed(text, monkeypatch):
     )
 
 
+def test_minutes_choose_a_recipe_that_fills_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(1.0, 0.1, 3.0))
+    (tmp_path / "words.txt").write_text(TEXT)
+    request = Request(tmp_path / "words.txt", TextFormat("words"), SIZE, training={"minutes": 2.0})
+    settings = plan_training(request, workers=1, begin=time.monotonic()).settings
+    assert (settings.data.tokens, settings.training.preset) == ("words", "auto")
+    assert settings.reasons["preset"] == "it fills the minutes"
+
+
 def test_what_is_chosen_has_its_reason_and_what_is_named_none(text):
     request = Request(text, model={**SIZE, "seed": 1, "word_dropout": 0.5, "keep_prob": 0.8}, training={"epochs": 10})
     settings = plan_training(request, workers=1, begin=0.0).settings
@@ -62,29 +71,27 @@ def test_a_text_is_unpacked_once_and_read_twice_for_subwords_of_its_own(text, tm
         text = tmp_path / "texts.tgz"
         with tarfile.open(text, "w:gz") as tar:
             tar.add(tmp_path / "texts", "texts")
-    unpacked, read, opened = [], [], gzip.open
+    unpacked, read, opened = [], [], gzip.GzipFile.read
 
-    def unpack(*arguments):
-        file = opened(*arguments)
-        unpacked.append(file)
-        return file
+    def unpack(file, *arguments):
+        unpacked.append(len(piece := opened(file, *arguments)))
+        return piece
 
     lines = files.SplitFile.text
 
-    def count(file):
+    def count(file, *arguments):
         read.append(file.path)
-        return lines(file)
+        return lines(file, *arguments)
 
-    monkeypatch.setattr(gzip, "open", unpack)
-    monkeypatch.setitem(texts._COMPRESSED, ".gz", unpack)
+    monkeypatch.setattr(gzip.GzipFile, "read", unpack)
     monkeypatch.setattr(files.SplitFile, "text", count)
     request = Request(text, model=SIZE, training={"epochs": 1})
     plan_training(request, workers=1, begin=0.0)
-    assert len(unpacked) == 1
+    size = sum(unpacked)  # the beginning twice: is it a tar, or another kind of file?
     of_splits = [path for path in read if path != str(text)]  # the whole is decoded once, to be unpacked
     assert len(of_splits) == 4
     read.clear()
     cut = TextFormat(tokenizer=Subwords.train([TEXT], 270))
     plan_training(Request(text, cut, SIZE, training={"epochs": 1, "preset": "auto"}), workers=1, begin=0.0)
-    assert len(unpacked) == 2
+    assert sum(unpacked) == 2 * size
     assert len([path for path in read if path in of_splits]) == 3

@@ -13,6 +13,7 @@ from kerasptb.ops.native import lstm as native_lstm
 from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
 from kerasptb.runs.settings import arguments_of
+from kerasptb.training import budget
 from kerasptb.training.budget import Speed
 
 
@@ -212,7 +213,7 @@ def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
     batches, training = run.config["batches"], run.config["training"]
     # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
     assert (training["minutes"], training["epochs"], batches["parts"]) == (2, 9, 1)
-    assert run.config["reasons"]["epochs"] == "so many fit into 2 minutes at 500.0 ms a step"
+    assert run.config["reasons"]["epochs"] == "so many fit into the minutes, at 500.0 ms a step"
     assert len(run.history) == 9
     again = kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=2, verbose=0)
     assert again.config == run.config
@@ -232,8 +233,16 @@ def test_some_steps_are_timed(tmp_path, monkeypatch):
     monkeypatch.setattr("kerasptb.training.budget._SECONDS", 0.2)
     monkeypatch.setattr("kerasptb.training.budget._END_SECONDS", 0.0)
     monkeypatch.setattr("kerasptb.training.budget._MOST_CALLS", 6)
+    timed, fill = [], budget.fill_minutes
+
+    def fill_as_if(settings, corpus, speed, seconds, most):
+        timed.append(speed)
+        return fill(settings, corpus, Speed(step=0.02, validation=0.1, begin=1.0), 6.0, most)  # whatever else runs here
+
+    monkeypatch.setattr("kerasptb.training.budget.fill_minutes", fill_as_if)
     run = train(tmp_path / "run", preset="small", epochs=None, minutes=0.1, **TINY)
-    assert len(run.history) > 1
+    assert min(timed[0].step, timed[0].validation, timed[0].begin) > 0
+    assert len(run.history) == run.config["training"]["epochs"] > 1
     assert run.history[-1]["learning_rate"] < 0.01 * max(row["learning_rate"] for row in run.history)  # the cycle's end
 
 
@@ -241,7 +250,7 @@ def test_epochs_and_minutes_contradict_each_other(tmp_path):
     with pytest.raises(ValueError, match=r"Expected epochs or minutes\. Received both: epochs=3 and minutes=2"):
         train(tmp_path / "run", minutes=2)
     with pytest.raises(ValueError, match=r"Received: minutes=2 with preset='notebook', which counts epochs"):
-        train(tmp_path / "run", minutes=2, epochs=None)
+        train(tmp_path / "run", preset="notebook", minutes=2, epochs=None)
     assert not (tmp_path / "run").exists()
 
 

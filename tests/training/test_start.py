@@ -100,7 +100,12 @@ def test_a_text_is_cut_as_the_run_that_it_begins_with_if_that_spells_any_text(ma
 def test_what_was_chosen_is_recorded_and_trained_again(capsys, no_steps, no_figures, no_pictures):
     run = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, out="run")
     told = capsys.readouterr().out
-    assert "Weights of english: 280 of 280 subwords are known to it." in told
+    begins = (
+        "Training begins with the weights of the model of English in the package (--from none begins with nothing)."
+    )
+    assert f"{begins}\n" in told
+    assert "Length: 1 epoch of the text\n" in told
+    assert "Next words after a text: kerasptb suggest run 'The cat sat'\n" in told
     assert "Chosen: start_from english, since the text is small, and in English\n" in told
     assert run.config["reasons"]["start_from"] == "the text is small, and in English"
     assert run.config["training"]["start_from"] == "english"

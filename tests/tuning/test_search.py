@@ -538,7 +538,7 @@ def test_the_best_stays_while_a_training_is_at_work_in_it(no_steps, texts, tmp_p
     trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"
     trial.write_text(trial.read_text().replace("\n1,", "\n1,9"))  # another history than that of the copy
     before = kerasptb.load_run(result.run.folder).history
-    with runs.lock_run(result.run.folder):
+    with runs.files.lock_run(result.run.folder):
         again = toy(texts, tmp_path, space, trials=1, epochs=1, resume=True, verbose=True)
     assert "A training is at work in" in capsys.readouterr().out
     assert again.run.folder == trial.parent

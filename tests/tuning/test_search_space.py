@@ -401,7 +401,7 @@ def shown(name, bounds, sampling):
 def test_the_docstrings_table_is_that_of_the_fields():
     _, _, *rows = (line.strip() for line in LanguageModelSpace.__doc__.splitlines() if line.strip().startswith("|"))
     found = {name: (bounds, FIELDS[name].sampling) for name, bounds in LanguageModelSpace().bounds.items()}
-    assert rows == [f"| `{name}` | {shown(name, *of)} | {of[1].reason} |" for name, of in found.items()]
+    assert [row.rpartition(" | ")[0] for row in rows] == [f"| `{name}` | {shown(name, *found[name])}" for name in found]
 
 
 @pytest.mark.parametrize("name", ["sample", "tuned", "zaremba-medium", "tied-650"])

@@ -56,12 +56,13 @@ class SplitFile:
     path: str  # for messages
     size: int  # in bytes
     open: Callable[[], io.BufferedIOBase | io.RawIOBase]  # returns it open for reading bytes, from the beginning
+    is_compressed: bool = False  # whether it is unpacked as it is read; `size` is then that of what is packed
 
     @classmethod
     def on_disk(cls, path: Path) -> "SplitFile":
         """Returns the file at a path, unpacked as it is read if its name says that it is compressed."""
-        unpack = COMPRESSIONS.get(path.suffix.lower(), open)
-        return cls(str(path), path.stat().st_size, functools.partial(unpack, path, "rb"))
+        unpack = COMPRESSIONS.get(path.suffix.lower())
+        return cls(str(path), path.stat().st_size, functools.partial(unpack or open, path, "rb"), unpack is not None)
 
     @classmethod
     def of_bytes(cls, content: bytes, path: str) -> "SplitFile":
@@ -73,15 +74,10 @@ class SplitFile:
         return SplitFile(path, end - begin, functools.partial(_Part, self, begin, end))
 
     @property
-    def is_compressed(self) -> bool:
-        """Whether it is unpacked as it is read."""
-        return PurePosixPath(self.path.lower()).suffix in COMPRESSIONS
-
-    @property
     def suffix(self) -> str:
         """What its name ends in, in small letters, without what says that it is compressed."""
         name = PurePosixPath(self.path.lower())
-        return (name.with_suffix("") if self.is_compressed else name).suffix
+        return (name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix
 
     def head(self, size: int = 1 << 16) -> bytes:
         """Returns the first bytes."""

@@ -15,7 +15,7 @@ from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, choos
 from kerasptb.data.sources.formats import has_messages
 from kerasptb.data.sources.sample import read_sample
 from kerasptb.data.sources.source import Source, TextSource, exists
-from kerasptb.data.sources.texts import STANDARD_INPUT, file_at, is_pipe, members_at, read_text, read_texts
+from kerasptb.data.sources.texts import file_at, is_pipe, members_at, read_text, read_texts
 from kerasptb.data.tokenizers.tokenizer import UNK
 from kerasptb.utils.files import user_cache
 from kerasptb.utils.types import Tokens
@@ -123,12 +123,7 @@ def read_path(path: Path) -> RawCorpus:
 
 
 def _read(source):
-    for path in source.paths:
-        if path != STANDARD_INPUT and not (path and exists(path)):  # "" would be the working directory
-            raise FileNotFoundError(
-                "Expected 'auto', 'ptb', 'sample', a folder, an archive or texts. "
-                f"Received: {path!r}, which does not exist."
-            )
+    source.check_there()
     members = [members_at(path) for path in source.paths]
     if len(members) == 1 and members[0] and (names := _names_of_splits(source.paths[0], members[0])):
         return _of_splits(source, members[0], names)

@@ -10,6 +10,8 @@ from typing import Self
 
 from kerasptb.data.errors import DataError
 
+STANDARD_INPUT = "-"
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -62,6 +64,15 @@ class Source:
         if self.choices:
             return json.dumps({"paths": self.paths, **self.choices}, ensure_ascii=False)
         return os.pathsep.join(self.paths)
+
+    def check_there(self) -> None:
+        """Raises a `FileNotFoundError` that names a path which does not exist."""
+        for path in self.paths:
+            if path != STANDARD_INPUT and not (path and exists(path)):  # "" would be the working directory
+                raise FileNotFoundError(
+                    "Expected 'auto', 'ptb', 'sample', a folder, an archive or texts. "
+                    f"Received: {path!r}, which does not exist."
+                )
 
     @classmethod
     def of(cls, data: TextSource) -> Source:

@@ -21,11 +21,9 @@ from kerasptb.data.sources.files import (
     temporary_file,
 )
 from kerasptb.data.sources.formats import epub, format_of, plain, texts_of
-from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.source import STANDARD_INPUT, Source
 
 logger = logging.getLogger(__name__)
-
-STANDARD_INPUT = "-"
 
 # Where training ends, and where validation ends, as parts of the text.
 _CUTS = {"train": 0.9, "valid": 0.95, "test": 1.0}
@@ -74,8 +72,12 @@ def _read_pipe(path):
 
 def read_text(files: Sequence[SplitFile], source: Source, name: str) -> SplitFile:
     """Returns texts one after the other, an empty line between; a single one as it is, if it is plain, and in UTF-8."""
+    if len(files) > 1:
+        return _joined(files, source, name)
     with archive_errors(Path(files[0].path)):
-        return _as_it_is(files, source) or _joined(files, source, name)
+        file = _unpacked(files[0])
+        is_plain = format_of(file, source) is plain and encoding_of(file, source.encoding).startswith("utf-8")
+    return file if is_plain else _joined([file], source, name)
 
 
 def read_texts(files: Sequence[SplitFile], source: Source, name: str) -> SplitFiles:
@@ -87,10 +89,15 @@ def read_texts(files: Sequence[SplitFile], source: Source, name: str) -> SplitFi
     return split_file(read_text(files, source, name))
 
 
-def _as_it_is(files, source):
-    if len(files) != 1 or files[0].is_compressed or format_of(files[0], source) is not plain:
-        return None
-    return files[0] if encoding_of(files[0], source.encoding).startswith("utf-8") else None
+def _unpacked(file):
+    """Returns a file that can be read twice at little cost: what is compressed is unpacked to one without a name."""
+    if not file.is_compressed:
+        return file
+    with temporary_file() as copy:
+        for piece in file.chunks():
+            check_size(Path(file.path), copy.tell() + len(piece))
+            copy.write(piece)
+        return file_of(copy, file.path)
 
 
 def _joined(files, source, name):
@@ -111,12 +118,10 @@ def _joined(files, source, name):
 
 
 def _write(file, source, joined):
-    size, separator = 0, b"\n\n" if joined.tell() else b""
-    for piece in texts_of(file, source):
-        size += joined.write(separator + piece.encode(errors="replace")) - len(separator)
+    separator = b"\n\n" if joined.tell() else b""
+    for piece in texts_of(_unpacked(file), source):
+        joined.write(separator + piece.encode(errors="replace"))
         separator = b""
-        if file.is_compressed:
-            check_size(Path(file.path), size)
 
 
 def split_file(file: SplitFile) -> SplitFiles:

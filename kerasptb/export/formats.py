@@ -1,0 +1,18 @@
+"""The formats as the command line calls them."""
+
+import importlib
+
+# What each writes.
+FORMATS = {
+    "saved-model": "a folder that takes text, for TensorFlow",
+    "litert": "a .tflite file",
+    "onnx": "an .onnx file",
+    "sherpa-onnx": "an .onnx file for that speech recogniser",
+    "run": "a run folder with weights in 8 bits, to hand on",
+}
+
+
+def function_of(format):
+    """Returns the function that writes one of `FORMATS`, of a run (or a model and its tokenizer) and a path."""
+    name = format.replace("-", "_")
+    return getattr(importlib.import_module(f"kerasptb.export.{name}"), f"export_{name}")
