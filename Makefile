@@ -95,7 +95,7 @@ FUZZ_SECONDS ?= 60
 
 fuzz: $(VENV)/.installed-dev build
 	@$(LOCKED) '$(PIP) "atheris>=3.0"'
-	for target in vocabulary text archive run checkpoint token; do \
+	for target in vocabulary tokenizer text archive run checkpoint token; do \
 	  $(BIN)/python tests/fuzz/files.py $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; done
 	$(BIN)/python tests/fuzz/kernels.py $(FUZZ_SECONDS)
 	$(BIN)/python tests/fuzz/handlers.py $(FUZZ_SECONDS)

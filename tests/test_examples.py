@@ -11,6 +11,7 @@ import shutil
 import zlib
 from pathlib import Path
 
+import keras
 import nbclient
 import nbformat
 import pytest
@@ -97,7 +98,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 10
+    assert len(SCRIPTS) == 11
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
@@ -256,6 +257,21 @@ def test_own_text_takes_the_users_files(tmp_path):
     assert kerasptb.load_run(tmp_path / "run").metrics["epochs"] == 6
     # In the text "uma rosa" is followed by "é" and by "," equally often.
     assert line_of(output, "uma rosa").split()[2] in ("é", ",")
+
+
+@pytest.mark.slow
+def test_a_novel_becomes_one_file_that_suggests(tmp_path):
+    novel = tmp_path / "novel.txt"
+    novel.write_text("It was the best of times, it was the worst of times.\n\n" * 400)
+    output = run(
+        "11_novel.py", "--data", str(novel), "--epochs", "4", "--text", "It was the", "--out", str(tmp_path / "n.keras")
+    )
+    bits = numbers(line_of(output, "Test text"))[-1]
+    assert 0 < bits < 0.5
+    best = line_of(output, "It was the:").split()[3:]
+    assert {best[0], best[2]} == {"best", "worst"}
+    loaded = keras.models.load_model(tmp_path / "n.keras")
+    assert kerasptb.suggest(loaded, "it was the worst of", k=1)[0].word == "times"
 
 
 @pytest.mark.slow

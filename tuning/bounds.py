@@ -17,15 +17,10 @@ Bounds: TypeAlias = float | tuple[float, float] | list[int] | list[float] | None
 
 # What a search may vary: `units` and `num_layers` stand for the model's `units`.
 FIELDS = {
-    "num_layers": Argument("num_layers", Whole(), "number of LSTM layers", sampling=Sampling(1, bounds=(1, 2))),
+    "num_layers": Argument("num_layers", Whole(), "number of LSTM layers", sampling=Sampling(1)),
     **{name: field for name, field in ModelArguments.fields().items() if field.sampling is not None},
     **RECIPE_ARGUMENTS,
 }
-
-
-def default(name):
-    """Returns what a search around the notebook's recipe varies of a setting."""
-    return FIELDS[name].sampling.bounds
 
 
 def check(name, bounds):

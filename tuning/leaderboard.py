@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import pprint
 import re
-import shutil
 import textwrap
 from pathlib import Path
 
@@ -12,17 +11,12 @@ import kerasptb
 from kerasptb.runs import RunError
 from kerasptb.runs.files import lock_run, write_rows
 from kerasptb.tuning.progress import duration
-from kerasptb.tuning.records import RUN, best_trial, order
+from kerasptb.tuning.records import RUN, best_trial, copy_folder, rank
 from kerasptb.utils.files import atomic_write
 
 CSV = "leaderboard.csv"
 BEST = "best"
 SCRIPT = "best_model.py"
-
-
-def rank(trials):
-    """Returns the trials in order: completed ones first, by rising perplexity."""
-    return sorted(trials, key=order)
 
 
 def setting_names(trials):
@@ -118,7 +112,7 @@ def _replace_best(folder, trials, best, report):
         numbered = next(path for i in itertools.count(1) if not (path := folder / f"{BEST}-{i}").exists())
         (folder / BEST).rename(numbered)
         report(f"The best so far, which had been trained further, is now {numbered}")
-    _copy_run(best.folder / RUN, folder)
+    copy_folder(best.folder / RUN, folder / BEST)
 
 
 def _history(run_folder):
@@ -127,18 +121,6 @@ def _history(run_folder):
         return kerasptb.load_run(run_folder).history
     except ValueError:
         return []
-
-
-def _copy_run(run_folder, folder):
-    # The new copy replaces the old one only when it is complete.
-    temporary, old = folder / f".{BEST}.new", folder / f".{BEST}.old"
-    for path in (temporary, old):
-        shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(run_folder, temporary)
-    if (folder / BEST).exists():
-        (folder / BEST).rename(old)
-    temporary.rename(folder / BEST)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_script(run, best, text):

@@ -17,6 +17,7 @@ nothing else, on any machine that shares the folder.
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 from kerasptb.utils.files import finite, read_json, write_json
@@ -95,14 +96,26 @@ def settings_of(values):
     return {name: value for name, value in values.items() if not name.startswith("tuner/")}
 
 
-def order(view):
-    """Returns the key that sorts trials: completed ones first, then by rising perplexity, then by age."""
-    return view.score is None, view.score, len(view.trial_id), view.trial_id
+def rank(views):
+    """Returns the trials in order: completed ones first, by rising perplexity, then by age."""
+    return sorted(views, key=lambda view: (view.score is None, view.score, len(view.trial_id), view.trial_id))
 
 
 def best_trial(views):
     """Returns the completed trial of lowest perplexity, or `None`."""
-    return min((view for view in views if view.score is not None), key=order, default=None)
+    return next((view for view in rank(views) if view.score is not None), None)
+
+
+def copy_folder(source, target):
+    """Copies a folder; only when the copy is complete does it replace what was there."""
+    new, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for path in (new, old):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(source, new)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def reset_attempts(folder):
@@ -112,13 +125,3 @@ def reset_attempts(folder):
             record = Record.load(path)
             record.attempts = 0
             record.save(path)
-
-
-def read_search(folder):
-    """Returns the arguments in search.json, a dict; `None` if the folder holds no search."""
-    return read_json(Path(folder) / SEARCH)
-
-
-def write_search(folder, arguments):
-    """Writes the arguments of a search."""
-    write_json(Path(folder) / SEARCH, arguments)

@@ -26,11 +26,11 @@ from kerasptb.training.recipe import format_by_preset, has_bfloat16, precision_o
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
-from kerasptb.tuning.records import PROJECT, TrialView, read_search, read_trials, reset_attempts, write_search
+from kerasptb.tuning.records import PROJECT, SEARCH, TrialView, rank, read_trials, reset_attempts
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
-from kerasptb.utils.files import lock_folder, new_folder, read_json
+from kerasptb.utils.files import lock_folder, new_folder, read_json, write_json
 from kerasptb.utils.types import Backend, Precision, Tokens
 
 PLOTS = "plots"
@@ -112,7 +112,7 @@ def tune(
         tokens: "words", "subwords" or "characters", see `kerasptb.load_corpus`; `None` for what suits the text.
         tokenizer: a tokenizer.json to cut the text with; `None` for one of its own.
         vocabulary_size: the most tokens, see `kerasptb.load_corpus`. `None` for all words, or for what suits the text.
-        keep_lines: whether each line is a paragraph, see `kerasptb.load_corpus`; `None` for not.
+        keep_lines: whether each line is a paragraph, see `kerasptb.load_corpus`; `None` for what suits the text.
         backend: see `kerasptb.LanguageModel`.
         precision: see `kerasptb.LanguageModel`; `None` for "float32", or as a recipe wishes that is named.
         steps_per_epoch: batches of an epoch, the first ones of the text; `None` for all.
@@ -162,12 +162,10 @@ def tune(
     if isinstance(space, str) and not resume:
         record["tokens"] = format_by_preset(data, _format(record), space).tokens
     data, corpus = _read(data, folder, record)
-    if not resume:
-        space = _choose_space(space, record, corpus, named)
-    space = _prepare_space(space, record, corpus)
+    space = _prepare_space(_choose_space(space, record, corpus, named), record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
-        record |= {"tokens": vocabulary.kind, "keep_lines": bool(corpus.format.keep_lines)}
+        record |= {"tokens": vocabulary.kind, "keep_lines": corpus.format.keeps_lines}
         record["vocabulary_size"] = vocabulary.limit
     record |= {
         "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
@@ -194,7 +192,7 @@ def main(arguments=None):
 
 
 def _search(folder, record, space, corpus, workers, role, resume, verbose):
-    write_search(folder, record)
+    write_json(folder / SEARCH, record)
     reset_attempts(folder)
     settings = _settings(folder, record)
     report = print if verbose else lambda *_, **__: None
@@ -251,12 +249,13 @@ def _work(data, space, out):
         raise ValueError("A worker needs the search's folder, shared with the chief: name it with --out.")
     folder = Path(out)
     give_up = time.time() + _WAIT_FOR_CHIEF
-    while (record := read_search(folder)) is None:
+    while (record := read_json(folder / SEARCH)) is None:
         if time.time() > give_up:
             raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
         time.sleep(1)
     _, corpus = _read(data, folder, record)
-    run_process(_settings(folder, record), _prepare_space(space, record, corpus), corpus)
+    space = _prepare_space(_choose_space(space, record, corpus, {}), record, corpus)
+    run_process(_settings(folder, record), space, corpus)
 
 
 def _role():
@@ -288,7 +287,7 @@ def _begin(folder, named):
 
 def _resume(folder, named):
     """Returns the arguments of the search in the folder, a dict; raises if it does not keep them."""
-    record = read_search(folder)
+    record = read_json(folder / SEARCH)
     if record is None:
         raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
@@ -331,41 +330,39 @@ def _settings(folder, record):
 
 
 def _choose_space(space, record, corpus, named):
-    """Returns the space of a new search, and records what one around a recipe needs, where it is not named."""
-    if space is None:
-        space = usual_preset(corpus)
-    if not isinstance(space, str):
-        return space
-    recipe = get_preset(space, _facts(record, corpus))
+    """Returns the space of a search: what is asked for, or recorded, if both must be the same."""
+    recorded = record.get("space")
+    if space is None and recorded is not None:
+        if recorded["class"] != _describe(LanguageModelSpace)["class"]:
+            raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
+        return LanguageModelSpace.from_config(recorded["config"])
+    space = usual_preset(corpus) if space is None else space
+    if isinstance(space, str):
+        facts = Facts(
+            num_tokens=len(corpus.train), bfloat16=has_bfloat16(record["backend"] or "auto"), passes=record["epochs"]
+        )
+        if recorded is None:
+            _follow_recipe(get_preset(space, facts), record, corpus, named)
+        space = LanguageModelSpace.around(space, facts)
+    if recorded is not None and recorded != (described := _describe(space)):
+        raise SearchError(
+            f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
+            f"Received: {described['class']} {described['config'] or ''}"
+        )
+    return space
+
+
+def _follow_recipe(recipe, record, corpus, named):
+    """Records what a search around a recipe needs, where it is not named."""
     if "max_parameters" not in named:
         model = ModelArguments(**recipe.model_arguments(len(corpus.vocabulary)))
         record["max_parameters"] = max(record["max_parameters"], count_parameters(**model.as_dict()))
     if "precision" not in named:
         record["precision"] = precision_of(recipe, record["backend"] or "auto")
-    return LanguageModelSpace.around(space, _facts(record, corpus))
-
-
-def _facts(record, corpus):
-    """Returns what a recipe may go by in a search."""
-    has = has_bfloat16(record["backend"] or "auto")
-    return Facts(num_tokens=len(corpus.train), bfloat16=has, passes=record["epochs"])
 
 
 def _prepare_space(space, record, corpus):
-    """Returns the space, prepared for the data; raises if it is not the recorded one."""
-    recorded = record.get("space")
-    if isinstance(space, str):
-        space = LanguageModelSpace.around(space, _facts(record, corpus))
-    if space is None:
-        ours = f"{LanguageModelSpace.__module__}.{LanguageModelSpace.__qualname__}"
-        if recorded["class"] != ours:
-            raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
-        space = LanguageModelSpace.from_config(recorded["config"])
-    elif recorded is not None and recorded != (described := _describe(space)):
-        raise SearchError(
-            f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
-            f"Received: {described['class']} {described['config'] or ''}"
-        )
+    """Returns the space, prepared for the data; raises for what no search can draw from."""
     if isinstance(space, LanguageModelSpace):
         space.prepare(
             len(corpus.vocabulary),
@@ -409,7 +406,7 @@ def _summarize(settings, record, report):
             f"kerasptb train --resume --out {shlex.quote(str(run.folder))} --epochs N"
         )
     report(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}", flush=True)
-    return SearchResult(folder, leaderboard.rank(trials), run, oracle.get("stop_reason"))
+    return SearchResult(folder, rank(trials), run, oracle.get("stop_reason"))
 
 
 def _check(result, report):

@@ -18,9 +18,6 @@ from kerasptb.tuning.bounds import FIELDS, Bounds, allowed
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
 from kerasptb.utils.types import Backend, Precision
 
-# The recipe around which the fields have bounds of their own.
-_NOTEBOOK = "notebook"
-
 
 class LanguageModelSpace(kt.HyperModel):
     """The search space of `kerasptb.LanguageModel` and its training.
@@ -95,33 +92,19 @@ class LanguageModelSpace(kt.HyperModel):
         batch_size: Bounds = None,
         num_steps: Bounds = None,
         init_scale: Bounds = None,
-        preset: str = _NOTEBOOK,
+        preset: str = "notebook",
         **others: Any,
     ) -> None:
+        arguments = {**{name: bounds for name, bounds in locals().items() if name in FIELDS}, **others}
         super().__init__()
         self.preset = preset
         recipe = get_preset(preset)
         self._training_settings = tuple(recipe.training_arguments())
-        arguments = {
-            "num_layers": num_layers,
-            "units": units,
-            "embedding_size": embedding_size,
-            "tie_embeddings": tie_embeddings,
-            "keep_prob": keep_prob,
-            "learning_rate": learning_rate,
-            "decay": decay,
-            "constant_epochs": constant_epochs,
-            "global_clipnorm": global_clipnorm,
-            "batch_size": batch_size,
-            "num_steps": num_steps,
-            "init_scale": init_scale,
-        }
-        named = {name: bounds for name, bounds in {**arguments, **others}.items() if bounds is not None}
+        named = {name: bounds for name, bounds in arguments.items() if bounds is not None}
         known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
         if unknown := sorted(set(named) - set(known)):
             raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
-        of_fields = {name: of_setting.default(name) for name in arguments}
-        unnamed = of_fields if preset == _NOTEBOOK else _values_of(recipe)
+        unnamed = recipe.search or _values_of(recipe)
         self._has_one_shape = not of_setting.leaves_choice(unnamed["units"])
         self.bounds = with_changes(unnamed, named)
         for name, bounds in self.bounds.items():
@@ -140,16 +123,19 @@ class LanguageModelSpace(kt.HyperModel):
 
         Learning rate, weight decay and penalties from a third of the recipe's to three times as much, on a logarithmic
         scale; each rate of dropout that the recipe has, or the `keep_prob` that stands for them, from 0.15 below the
-        multiple of 0.05 next to it to 0.15 above that. The notebook's recipe has the default space.
+        multiple of 0.05 next to it to 0.15 above that. A recipe with bounds of its own, the notebook's, has these.
 
         Args:
             preset: name of a recipe in `kerasptb.presets`.
             facts: what the recipe may go by, such as the text's length and the epochs of a trial; `None` for a long
                 text.
         """
-        plain, values = (_values_of(get_preset(preset, each)) for each in (None, facts))
+        recipe = get_preset(preset, facts)
+        if recipe.search:
+            return cls(preset=preset)
+        plain, values = _values_of(get_preset(preset)), _values_of(recipe)
         chosen = {name: value for name, value in values.items() if value != plain[name]}
-        ranges = {} if preset == _NOTEBOOK else {name: of_setting.around(name, value) for name, value in values.items()}
+        ranges = {name: of_setting.around(name, value) for name, value in values.items()}
         return cls(preset=preset, **{**chosen, **{name: ends for name, ends in ranges.items() if ends is not None}})
 
     def prepare(
@@ -433,21 +419,17 @@ def shrink_widths(wanted, allowed, fits):
     def at_most(sizes, bound):
         return max([size for size in sizes if size <= bound], default=sizes[0])
 
-    widths = [at_most(sizes, want) for sizes, want in zip(allowed, wanted, strict=True)]
-    if fits(widths):
-        return widths
-    for percent in range(99, -1, -1):
+    def one_larger(widths):
+        for i in sorted(range(len(widths)), key=lambda i: widths[i] / wanted[i]):
+            if larger := [size for size in allowed[i] if widths[i] < size <= wanted[i]]:
+                yield [*widths[:i], larger[0], *widths[i + 1 :]]
+
+    for percent in range(100, -1, -1):
         widths = [at_most(sizes, want * percent / 100) for sizes, want in zip(allowed, wanted, strict=True)]
         if fits(widths):
             break
-    grown = True
-    while grown:
-        grown = False
-        for i in sorted(range(len(widths)), key=lambda i: widths[i] / wanted[i]):
-            larger = [size for size in allowed[i] if widths[i] < size <= wanted[i]]
-            if larger and fits([*widths[:i], larger[0], *widths[i + 1 :]]):
-                widths[i], grown = larger[0], True
-                break
+    while larger := next(filter(fits, one_larger(widths)), None):
+        widths = larger
     return widths
 
 

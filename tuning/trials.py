@@ -21,9 +21,10 @@ import kerasptb
 from kerasptb.runs.weights import save_weights
 from kerasptb.tuning.built_models import arguments_of
 from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
-from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, Record, read_search, settings_of
+from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, SEARCH, Record, copy_folder, settings_of
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
 from kerasptb.tuning.stopping import TIME_LIMIT, TrialEarlyStopping
+from kerasptb.utils.files import read_json
 
 WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
 
@@ -232,18 +233,14 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             record.planned_epochs,
             judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
             # A worker that began before its chief may have read the deadline of an earlier start.
-            deadline=(read_search(self.settings.folder) or {}).get("deadline", self.settings.deadline),
+            deadline=(read_json(self.settings.folder / SEARCH) or {}).get("deadline", self.settings.deadline),
         )
 
     def _prepare_resume(self, trial, run_folder, record):
         """Returns whether there is a run to resume: the trial's or, in Hyperband's later rounds, its predecessor's."""
         predecessor = trial.hyperparameters.values.get("tuner/trial_id")
         if predecessor and not run_folder.exists():
-            # Copied under another name first, so that an incomplete copy is not taken for a run.
-            temporary = run_folder.with_name(f".{RUN}")
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(Path(self.get_trial_dir(predecessor)) / RUN, temporary)
-            temporary.rename(run_folder)
+            copy_folder(Path(self.get_trial_dir(predecessor)) / RUN, run_folder)
         try:
             run = kerasptb.load_run(run_folder)
         except ValueError:

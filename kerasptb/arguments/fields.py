@@ -14,8 +14,6 @@ class Sampling:
 
     step: float | None = None  # a (low, high) range goes in multiples of it; None for any number
     log: bool = False  # whether the logarithm is uniform, where ratios matter
-    # What the notebook's space leaves to the search; None for nothing, or for what the space says itself.
-    bounds: tuple[float, float] | list | None = None
     # Of a space around a recipe, how far from its value, with `log` a factor; None for not at all.
     around: float | None = None
 

@@ -37,26 +37,22 @@ class ModelArguments(Arguments):
     """What a `LanguageModel` is made from, in the order of its constructor; see there."""
 
     vocabulary_size: int = argument(Whole(), "number V of words")
-    embedding_size: int = preset_argument(
-        Whole(), "size of a word's vector", sampling=Sampling(WIDTH_STEP, bounds=(64, 320))
-    )
+    embedding_size: int = preset_argument(Whole(), "size of a word's vector", sampling=Sampling(WIDTH_STEP))
     units: tuple[int, ...] = preset_argument(
         Several(Whole()),
         "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
         metavar="H",
-        sampling=Sampling(WIDTH_STEP, bounds=(64, 512)),
+        sampling=Sampling(WIDTH_STEP),
     )
-    batch_size: int = preset_argument(Whole(), "rows of a batch", sampling=Sampling(1, bounds=[20, 30, 40, 60]))
-    num_steps: int = preset_argument(Whole(), "words of a row", sampling=Sampling(1, bounds=[20, 25, 30, 35]))
+    batch_size: int = preset_argument(Whole(), "rows of a batch", sampling=Sampling(1))
+    num_steps: int = preset_argument(Whole(), "words of a row", sampling=Sampling(1))
     keep_prob: float = preset_argument(
         Number(_LEAST_KEEP_PROB, 1),
         "probability of keeping a unit in dropout",
         1.0,
-        sampling=Sampling(0.05, bounds=(0.5, 1.0), around=0.15),
+        sampling=_BY_RATE,
     )
-    init_scale: float = argument(
-        Number(0), "weights begin uniform within ± this", 0.1, sampling=Sampling(log=True, bounds=(0.04, 0.1))
-    )
+    init_scale: float = argument(Number(0), "weights begin uniform within ± this", 0.1, sampling=Sampling(log=True))
     backend: str = argument(
         Choice(get_args(Backend)), "what runs the LSTMs and the loss", "auto", option=True, shown="auto"
     )
@@ -71,9 +67,7 @@ class ModelArguments(Arguments):
         shown="drawn, and recorded",
     )
     name: str = argument(Text(), "name of the model", "language_model")
-    tie_embeddings: bool = argument(
-        Flag(), "whether the logits use the embedding matrix", False, sampling=Sampling(bounds=[False, True])
-    )
+    tie_embeddings: bool = argument(Flag(), "whether the logits use the embedding matrix", False, sampling=Sampling())
     dtype: str | None = argument(_Policy(), "Keras dtype policy of the layers", None)
     input_dropout: float | None = argument(_RATE, "rate of dropout on the words' vectors", None, sampling=_BY_RATE)
     hidden_dropout: float | None = argument(_RATE, "rate of dropout between the LSTM layers", None, sampling=_BY_RATE)

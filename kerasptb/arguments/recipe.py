@@ -14,13 +14,11 @@ _ABOVE_0 = Number(0, without_low=True)
 class RecipeArguments(Arguments):
     """What a recipe's training may be asked for; each has some of these."""
 
-    learning_rate: float = preset_argument(
-        _ABOVE_0, "largest learning rate", sampling=Sampling(log=True, bounds=(0.5, 2.0), around=3)
-    )
+    learning_rate: float = preset_argument(_ABOVE_0, "largest learning rate", sampling=Sampling(log=True, around=3))
     decay: float = argument(
         Number(0, 1, without_low=True),
         "factor of the rate in each epoch after the `constant_epochs`, or when validation stalls",
-        sampling=Sampling(0.05, bounds=(0.4, 0.9)),
+        sampling=Sampling(0.05),
     )
     constant_epochs: int = argument(Whole(0), "number of epochs at the first rate", sampling=Sampling(1))
     patience: int = argument(
@@ -33,7 +31,7 @@ class RecipeArguments(Arguments):
         _ABOVE_0,
         "largest global norm of the gradients of the cost summed over time",
         optional=True,
-        sampling=Sampling(log=True, bounds=(2.0, 10.0)),
+        sampling=Sampling(log=True),
     )
     weight_decay: float | None = argument(
         Number(0),

@@ -61,9 +61,9 @@ _SHARED = {
         "as many subwords as suit the text's size)",
     },
     "--keep-lines": {
-        "action": "store_true",
-        "default": None,
-        "help": "each line is a paragraph, also of a text whose lines are wrapped",
+        "action": argparse.BooleanOptionalAction,
+        "help": "each line is a paragraph, or those that are as full as a margin lets them be are joined (default: "
+        "joined if the text as a whole is wrapped prose)",
     },
 }
 

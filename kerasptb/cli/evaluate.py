@@ -83,6 +83,7 @@ def execute(options):
             {
                 **dataclasses.asdict(found.evaluation),
                 "word_perplexity": finite(found.word_perplexity),
+                "character_perplexity": finite(found.character_perplexity),
                 "bits_per_byte": found.bits_per_byte,
                 "method": f"every word, {adapts}" if adapts else method,
             }

@@ -71,7 +71,7 @@ def _score(options, score):
     from kerasptb.evaluation import perplexity_of
 
     totals = dict.fromkeys(("sentences", "words", "unknown"), 0)
-    log10_probability = 0.0
+    log10_probability, have_words = 0.0, True
     for lines in read_lines(options.file):
         scores = iter(score(line for line in lines if line.strip()))
         for line in lines:
@@ -83,11 +83,12 @@ def _score(options, score):
             totals["words"] += scored.num_words
             totals["unknown"] += scored.num_unknown
             log10_probability += scored.log10_probability
+            have_words &= scored.has_words
             print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
         sys.stdout.flush()
     totals["log10_probability"] = log10_probability
-    totals["perplexity"] = perplexity_of(log10_probability, totals["words"] + totals["sentences"])
-    totals["perplexity_of_words"] = perplexity_of(log10_probability, totals["words"])
+    totals["perplexity"] = perplexity_of(log10_probability, have_words * (totals["words"] + totals["sentences"]))
+    totals["perplexity_of_words"] = perplexity_of(log10_probability, have_words * totals["words"])
     if options.json:
         print(json.dumps({"totals": {name: finite(value) for name, value in totals.items()}}))
         return

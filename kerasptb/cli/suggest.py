@@ -17,7 +17,9 @@ def add_parser(commands):
         help="the text so far, in quotes; behind -- if it begins with a dash; - alone for each line of standard input",
     )
     command.add_argument(
-        "-k", type=arguments.positive, help="number of suggestions (default: 5, or as many as there are)"
+        "-k",
+        type=arguments.positive,
+        help="number of suggestions, of subwords at most 1,000 (default: 5, or as many as there are)",
     )
     command.add_argument(
         "--complete",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data.counts import TextCounts
+from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.files import SPLITS
@@ -96,7 +96,7 @@ def load_corpus(
     tokens: Tokens | None = None,
     vocabulary: Tokenizer | None = None,
     vocabulary_size: int | None = None,
-    keep_lines: bool = False,
+    keep_lines: bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Corpus:
     """Reads a corpus from a folder, an archive, a download or the built-in sample.
@@ -127,8 +127,9 @@ def load_corpus(
         vocabulary_size: the most tokens. Of words, at least 3: the most frequent ones, `<unk>` and `<eos>` among them;
             the rest of all three texts becomes `<unk>`; by default every word is kept. Of subwords, at least 257; by
             default as `num_subwords` says for the text's size.
-        keep_lines: of subwords and characters, whether each line is a paragraph. By default the lines of a wrapped
-            text are joined, see `data.paragraphs`.
+        keep_lines: of subwords and characters, whether each line is a paragraph; `False` to join those that are as full
+            as the margin lets them be. `None` for what suits the whole text: they are joined if it is wrapped prose,
+            see `data.sources.paragraphs`.
         cache_dir: where a download is kept, and a large text in its encoded form; by default `~/.cache/kerasptb`, or
             `kerasptb` in `XDG_CACHE_HOME`.
 
@@ -165,7 +166,7 @@ def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | 
             kept = f"{len(text.vocabulary)} {text.vocabulary.kind}"
             raise DataError(f"A Corpus keeps its {kept}. Received: {format.named}")
         return text
-    format = format.of_text(text.usual_tokens)
+    format = format.of_text(text)
     if text.location is None or sum(file.size for file in text.files.values()) < STORED_BYTES:
         return _encoded(text, format)
     stored = StoredTexts(cache_dir or default_cache())
@@ -185,7 +186,8 @@ def _encoded(raw, format, folder=None):
 def _stored(raw, format, texts):
     """Returns the corpus of a text with ids that lie in the cache folder, where they are found, or encoded once."""
     files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in raw.paths]
-    text = {"location": raw.location, "files": files, "keep_lines": format.keep_lines, "of_words": format.of_words}
+    lines = {"keep_lines": format.keep_lines, "of_words": format.of_words, "wrapped": format.wrapped}
+    text = {"location": raw.location, "files": files, **lines}
     made_with = [format.tokens, format.vocabulary_size] if format.tokenizer is None else []
     if found := texts.find(text, made_with, format.tokenizer):
         description, ids, tokenizer = found
@@ -209,7 +211,8 @@ def _corpus(raw, format, ids, tokenizer, counts, digest=None):
 def _counted(ids, tokenizer):
     """Returns the `TextCounts` of what ids write."""
     written = b"".join(map(tokenizer.pieces.__getitem__, ids.tolist()))
+    lines = [line.removeprefix(tokenizer.first.encode()) for line in written.split(b"\n")]
+    sizes = np.sum([count_text(line.decode(errors="surrogateescape")) for line in lines], axis=0)
+    sizes[:3] -= 1  # nothing ends the last line
     unknown = 0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum())
-    ends = written.count(b"\n")
-    words = len(written.split())
-    return TextCounts(len(ids), words + ends, len(written.replace(b"\n ", b"\n").removeprefix(b" ")), unknown)
+    return TextCounts(len(ids), *sizes.tolist(), unknown)

@@ -6,14 +6,16 @@ pieces of a tokenizer, which is made of the training text's.
 
 import collections
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from kerasptb.data.counts import TextCounts
+from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.scripts import count_unspaced
 from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles, check_no_binary
 from kerasptb.data.sources.paragraphs import Paragraphs, iter_lines
 from kerasptb.data.text_format import USUAL, TextFormat
@@ -24,7 +26,7 @@ from kerasptb.data.tokenizers.vocabulary import Vocabulary
 # Number of subwords of texts of fewer bytes.
 _NUM_SUBWORDS = ((500_000, 2_000), (1_500_000, 4_000), (50_000_000, 8_000))
 _MOST_SUBWORDS = 16_000
-_COMPARED = 100  # paragraphs of a training text that a tokenizer must give back
+_COMPARED = 100  # paragraphs of a training text in which a tokenizer must know every letter
 _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
@@ -59,13 +61,27 @@ def encode_words(
         vocabulary = Vocabulary.from_counts(counts, format.vocabulary_size)
     unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
     new = np.array([vocabulary.word_to_id.get(word, unk_id) for word in numbers], "<i4")
-    lengths = np.array([0 if word == EOS else len(word.encode()) + 1 for word in numbers])
+    sizes = np.array([_sizes_of_word(word) for word in numbers])
     counted = {}
     for split, occurs in occurrences.items():
+        ends = _unseparated_ends(ids[split], numbers.get(EOS, -1))
         _renumber(ids[split], new, numbers, files[split].path)
+        num_bytes, characters, unspaced = (occurs @ sizes).tolist()
         num_unknown = int(occurs[new == unk_id].sum())
-        counted[split] = TextCounts(len(ids[split]), len(ids[split]), int(occurs @ lengths), num_unknown)
+        length = len(ids[split])
+        counted[split] = TextCounts(length, length, num_bytes + ends, characters + ends, unspaced, num_unknown)
     return ids, vocabulary, counted
+
+
+def _sizes_of_word(word):
+    """Returns the bytes and characters of a word and the space or line end after it, and those without spaces."""
+    return (0, 0, 0) if word == EOS else (len(word.encode()) + 1, len(word) + 1, count_unspaced(word))
+
+
+def _unseparated_ends(ids, eos):
+    """Returns the number of empty lines, whose ends stand after no word, less 1 if the last word has no end."""
+    pairs = (ids[max(i - 1, 0) : i + _BLOCK] == eos for i in range(0, len(ids), _BLOCK))
+    return int(ids[0] == eos) - int(ids[-1] != eos) + sum(int((pair[1:] & pair[:-1]).sum()) for pair in pairs)
 
 
 def encode_paragraphs(
@@ -88,20 +104,20 @@ def encode_paragraphs(
         ids[split] = _collect(tokenizer.encode_paragraphs(faithful), _path(folder, split))
         # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
         unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
-        counted[split] = TextCounts(len(ids[split]), counter.words, counter.bytes, unknown, paragraphs.joined)
+        counted[split] = TextCounts(len(ids[split]), *counter.sizes, unknown, paragraphs.joined)
     return ids, tokenizer, counted
 
 
 def _paragraphs(file, format):
     """Returns the `Paragraphs` of a file, which know in the end how many lines were joined, and an iterator of them."""
-    paragraphs, lines = Paragraphs(bool(format.keep_lines)), iter_lines(file)
+    paragraphs, lines = Paragraphs(format.keeps_lines), iter_lines(file)
     if format.of_words:
         lines = (" ".join(line.split()) for line in lines)
     return paragraphs, paragraphs.read(lines)
 
 
 def _faithful(paragraphs, tokenizer):
-    """Yields paragraphs, of which the tokenizer must give back the first hundred."""
+    """Yields paragraphs; the tokenizer must know every letter of the first hundred."""
     for number, paragraph in enumerate(paragraphs):
         if number < _COMPARED:
             tokenizer.check_faithful([paragraph])
@@ -114,18 +130,18 @@ def num_subwords(num_bytes: int) -> int:
 
 
 class _Counter:
-    """Counts the words and bytes of the paragraphs of a file that pass; raises a DataError if none does."""
+    """Counts the paragraphs of a file that pass, as `count_text` does; raises a DataError if none does."""
+
+    sizes: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __init__(self, paragraphs, path):
         self._paragraphs, self._path = paragraphs, path
-        self.words = self.bytes = 0
 
     def __iter__(self):
         for paragraph in self._paragraphs:
-            self.words += len(paragraph.split()) + 1
-            self.bytes += len(paragraph.encode()) + 1
+            self.sizes = tuple(map(operator.add, self.sizes, count_text(paragraph)))
             yield paragraph
-        if not self.words:
+        if not any(self.sizes):
             raise _empty(self._path)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self, get_args
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
+from kerasptb.data.sources.raw_corpus import RawCorpus
 from kerasptb.data.tokenizers.subwords import Subwords
 from kerasptb.data.tokenizers.tokenizer import Tokenizer
 from kerasptb.data.tokenizers.vocabulary import Vocabulary
@@ -26,15 +27,21 @@ class TextFormat:
     tokens: Tokens | None = None  # what it is cut into, see `load_corpus`
     tokenizer: Tokenizer | None = None  # which cuts it
     vocabulary_size: int | None = None  # the most tokens of a tokenizer that is made of the text
-    keep_lines: bool | None = None  # whether each of its lines is a paragraph
+    keep_lines: bool | None = None  # whether each of its lines is a paragraph; None for what `wrapped` says
     # Whether its lines are of words, and read as subwords or characters with one space between two words.
     of_words: bool | None = None
+    wrapped: bool | None = None  # whether it was found to be wrapped prose, of which lines are joined
 
     @property
     def named(self) -> dict[str, Any]:
         """What is said, by name, a dict."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def keeps_lines(self) -> bool:
+        """Whether each line is a paragraph, by what is said, or else by what was found."""
+        return self.wrapped is False if self.keep_lines is None else self.keep_lines
 
     @property
     def says_tokens(self) -> bool:
@@ -56,13 +63,26 @@ class TextFormat:
         """Returns the format with these tokens, unless it says what the text is cut into."""
         return self if self.says_tokens else dataclasses.replace(self, tokens=tokens)
 
-    def of_text(self, usual_tokens: Tokens) -> Self:
+    def of_text(self, text: RawCorpus) -> Self:
         """Returns the whole format of a text, cut into the usual tokens if nothing is said; it may lack a tokenizer."""
+        usual_tokens = text.usual_tokens
         tokenizer = Subwords.characters() if self.tokens == "characters" else self.tokenizer
         tokens = self.tokens or (usual_tokens if tokenizer is None else tokenizer.kind)
         of_words = usual_tokens == "words" and tokens != "words"
-        keep_lines = bool(self.keep_lines) or of_words
-        return dataclasses.replace(self, tokens=tokens, tokenizer=tokenizer, keep_lines=keep_lines, of_words=of_words)
+        whole = dataclasses.replace(self, tokens=tokens, tokenizer=tokenizer, of_words=of_words)
+        if of_words:
+            return dataclasses.replace(whole, keep_lines=True)
+        judged = tokens != "words" and self.keep_lines is None and self.wrapped is None
+        return dataclasses.replace(whole, wrapped=text.is_wrapped) if judged else whole
+
+    def describe_lines(self, joined: int) -> str | None:
+        """Returns what became of a text's lines and why, for people; `None` if it was asked, or is of the tokens."""
+        if self.wrapped is False:
+            return "Each line is a paragraph, since the whole text is no wrapped prose. --no-keep-lines joins some."
+        if joined:
+            why = "since the text is wrapped prose" if self.wrapped else "as was asked"
+            return f"Lines are joined into paragraphs, {joined:,} to the one before, {why}. --keep-lines leaves them."
+        return None
 
     def save(self, folder: Path) -> list[Path]:
         """Writes it into a folder, and returns the files: its tokenizer, and what of it is unusual; none without it."""

@@ -41,8 +41,8 @@ from kerasptb.evaluation.reading import read_blocks
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Beginning, Context, Memory, Reader, Writer, open_reader, pieces_of, run_search
 
-# V floats for each of the words that are looked for at once; each has some such rows in memory.
-_SCORES = 4_000_000
+# V floats for each key of the words that are looked for at once; each has up to 50 such rows in memory.
+_SCORES = 1_500_000
 # Keys whose words the shares top1 and top3 are of.
 _RANKS = 3
 # Rows of the text whose logits are in memory at once.
@@ -182,8 +182,8 @@ def evaluate_keyboard(
 
     Raises:
         DataError: if the text is too short, or has no word to type.
-        ValueError: for ids out of range, a model that does not know its tokenizer, or a `cache` with `learn` or with
-            subwords.
+        ValueError: for ids out of range, more keys than words are looked for (1,000 of pieces), a model that does not
+            know its tokenizer, or a `cache` with `learn` or with subwords.
     """
     reader = open_reader(model)
     if cache is not None:
@@ -205,7 +205,7 @@ def evaluate_keyboard_on_text(
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
     reader = open_reader(model)
-    parts = reader.tokenizer.typed_parts(check_text(text), bool(reader.text_format.keep_lines))
+    parts = reader.tokenizer.typed_parts(check_text(text), reader.text_format.keep_lines)
     return _type(reader, *parts, keys, None, learn)
 
 
@@ -235,8 +235,11 @@ def _find_all(reader, ids, parts, keys, cache, learn):
     is_unnamed = any(not word.is_named for part in parts for word in part if word)
     exclude = (UNK[0],) if is_unnamed and not reader.tokenizer.unnamed else ()
     writer = Writer(reader.tokenizer, (*Writer(reader.tokenizer).exclude, *exclude))
+    if keys > writer.most_words and not writer.pieces.are_words:
+        raise ValueError(f"`keys` must be at most {writer.most_words}. Received: keys={keys}")
     searches = _searches(reader, writer, ids, _searched(writer, parts, learn), keys, cache, learn)
-    return dict(run_searches(searches, reader.after, max(_SCORES // len(reader.tokenizer), 1)))
+    num_parallel = _SCORES // (len(reader.tokenizer) * max(keys, _RANKS))
+    return dict(run_searches(searches, reader.after, max(num_parallel, 1)))
 
 
 def _searched(writer, parts, learn):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from kerasptb.data import DataError
+from kerasptb.data.counts import count_text, has_words
 from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, open_reader
@@ -43,9 +44,15 @@ class SentenceScore:
         return float(self.token_log10_probabilities.sum())
 
     @property
+    def has_words(self) -> bool:
+        """Whether what stands between its spaces are words."""
+        words, _, characters, unspaced = count_text(self.sentence)
+        return not unspaced or has_words(words, characters, unspaced)
+
+    @property
     def perplexity(self) -> float:
-        """That of a word, of which the end is one."""
-        return perplexity_of(self.log10_probability, self.num_words + 1)
+        """That of a word, of which the end is one; NaN without words."""
+        return perplexity_of(self.log10_probability, self.num_words + 1 if self.has_words else 0)
 
 
 def perplexity_of(log10_probability: float, num_words: int) -> float:

@@ -42,7 +42,9 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
         model=dataclasses.replace(run.settings.model, backend="auto", precision="float32"),
         training=dataclasses.replace(run.settings.training, start_from=None, **NO_TEACHER),
         # Whoever gets it reads texts of their own, whose lines are not those of its text.
-        data=dataclasses.replace(run.settings.data, location=None, source=run.settings.data.name, keep_lines=False),
+        data=dataclasses.replace(
+            run.settings.data, location=None, source=run.settings.data.name, keep_lines=None, wrapped=None
+        ),
     )
     with atomic_folder(folder) as temporary:
         save_quantized(model, temporary / QUANTIZED)

@@ -13,16 +13,27 @@ from kerasptb.ops.tensors import as_tensor
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 
-class CarriesFactors:
-    """A mixin of layers over the vocabulary, which have `backend` and `precision`: what a loss needs beside logits."""
+class CarriesFactors(keras.layers.Layer):
+    """A base of layers over the vocabulary: what a loss needs beside logits, and how it is computed from that."""
 
     units: int
     bias: Any
-    variable_dtype: str
-    dtype_policy: Any
-    backend: Backend
-    precision: Precision | None
     _matrix = "kernel"  # the name of W, [D, V]; any other is of its transpose
+
+    def __init__(self, *args: Any, backend: Backend, precision: Precision | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_names(backend, precision or "float32")
+        self.backend = backend
+        self.precision = precision
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layer's arguments, for serialisation."""
+        return {**super().get_config(), "backend": self.backend, "precision": self.precision}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
+        return super().from_config(available_here(config))
 
     def plan(self, shape: Sequence[int | None]) -> Plan:
         """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""
@@ -90,11 +101,9 @@ class Dense(CarriesFactors, keras.layers.Dense):
     ) -> None:
         super().__init__(
             units, activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, bias_constraint, lora_rank, lora_alpha, **kwargs,
+            activity_regularizer, kernel_constraint, bias_constraint, lora_rank, lora_alpha, backend=backend,
+            precision=precision, **kwargs,
         )
-        check_names(backend, precision or "float32")
-        self.backend = backend
-        self.precision = precision
 
     # fmt: on
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -112,12 +121,3 @@ class Dense(CarriesFactors, keras.layers.Dense):
         if self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None:
             return None
         return "With an activation, without a bias, or quantized, the layer is Keras' own."
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the layer's arguments, for serialisation."""
-        return {**super().get_config(), "backend": self.backend, "precision": self.precision}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
-        return super().from_config(available_here(config))

@@ -105,7 +105,7 @@ class FusedLSTM(keras.layers.LSTM):
             self._check_ours()
         # Raises early if the named backend cannot be used, and tells Keras whether XLA can compile the model: only
         # Keras' cuDNN operation prevents it.
-        if self.expected_backend() != "keras":
+        if self.plan().implementation != "keras":
             self.supports_jit = True
 
     # fmt: on
@@ -258,10 +258,6 @@ class FusedLSTM(keras.layers.LSTM):
             limit=self._limit(backend),
         )
 
-    def expected_backend(self) -> str:
-        """Returns "reference", "keras" or "native": what serves the layer's calls, unless one has, say, a mask."""
-        return self.plan().backend
-
     @property
     def variables(self) -> list[keras.Variable]:
         """The layer's variables; with JAX also those of its recurrent state, since its steps carry no others."""
@@ -310,11 +306,8 @@ class FusedLSTM(keras.layers.LSTM):
             raise ValueError(f"{limit} It has no {ours}.")
 
     def _limit_of_settings(self):
-        unsupported = {
-            "activation": self.activation is not keras.activations.tanh,
-            "recurrent_activation": self.recurrent_activation is not keras.activations.sigmoid,
-        }
-        found = [name for name, value in unsupported.items() if value]
+        served = {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
+        found = [name for name, function in served.items() if getattr(self, name) is not function]
         values = ", ".join(f"{name}={keras.activations.serialize(getattr(self, name))!r}" for name in found)
         return f"Only Keras' loop serves an LSTM with {values}." if found else None
 

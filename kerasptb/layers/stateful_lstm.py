@@ -123,10 +123,6 @@ class StatefulLSTM(FusedLSTM):
             )
         return self._states_in_use().of(self, batch_size)
 
-    def has_evaluation_states(self, batch_size: int) -> bool:
-        """Returns whether the state of evaluation for batches of this size exists."""
-        return self._states_in_use().has(self, batch_size)
-
     def make_evaluation_states(self, batch_size: int) -> None:
         """Makes the state of evaluation for batches of this size, unless it exists.
 

@@ -7,14 +7,13 @@ import keras
 from keras import ops
 
 from kerasptb.layers.dense import CarriesFactors
-from kerasptb.ops.plan import available_here, check_names
 from kerasptb.ops.tensors import matmul
 from kerasptb.utils.types import Backend, Precision, Tensor
 from kerasptb.utils.untracked import Untracked
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class TiedDense(CarriesFactors, keras.layers.Layer):
+class TiedDense(CarriesFactors):
     """A dense layer `x E^T + bias` whose kernel is an embedding's matrix E, transposed: both train the same matrix.
 
     Press and Wolf, 2017, "Using the Output Embedding to Improve Language Models"; Inan et al., 2017, "Tying Word
@@ -52,10 +51,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         precision: Precision | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        check_names(backend, precision or "float32")
-        self.backend = backend
-        self.precision = precision
+        super().__init__(backend=backend, precision=precision, **kwargs)
         self.supports_masking = True  # as keras.layers.Dense: a word's logits depend on that word's input only
         # The matrix is a weight of the embedding. If it were tracked here too, it would be saved twice.
         self._reference = Untracked(embedding)
@@ -115,8 +111,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
                 "`LanguageModel.from_config(model.get_config())`."
             )
         bias_initializer = keras.initializers.serialize(self.bias_initializer)
-        own = {"embedding": embedding, "bias_initializer": bias_initializer}
-        return {**super().get_config(), **own, "backend": self.backend, "precision": self.precision}
+        return {**super().get_config(), "embedding": embedding, "bias_initializer": bias_initializer}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -124,7 +119,7 @@ class TiedDense(CarriesFactors, keras.layers.Layer):
         # The one that has been loaded before it. Another would be built nowhere, which `build` tells.
         described = {name: part for name, part in config["embedding"].items() if name != "build_config"}
         embedding = keras.saving.deserialize_keras_object(described)
-        return cls(**{**available_here(config), "embedding": embedding})
+        return super().from_config({**config, "embedding": embedding})
 
     @property
     def _embedding(self):

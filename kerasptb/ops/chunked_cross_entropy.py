@@ -67,7 +67,7 @@ class WithGradient:
 
 
 class Chunked(WithGradient):
-    """Processes one chunk of rows at a time; subclasses compute the loss and the gradients of a chunk."""
+    """Processes one chunk of rows at a time; subclasses compute a chunk's loss, a tuple of it, and its gradients."""
 
     def __init__(self, plan, transpose_kernel):
         self.transpose_kernel = transpose_kernel
@@ -86,40 +86,29 @@ class Chunked(WithGradient):
             return dh, self.product(*factors, transpose_a=True)
 
     def _loss(self, h, kernel, bias, targets):
-        num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
-        if _is_one(num_chunks):
-            return self._chunk_loss(h, kernel, bias, targets)
-        h, targets = (_pad_rows(x, num_chunks * rows) for x in (h, targets))
-
-        def step(chunk, loss):
-            chunk_loss = self._chunk_loss(_rows_of(h, chunk, rows), kernel, bias, _rows_of(targets, chunk, rows))
-            return (ops.slice_update(loss, (chunk * rows,), chunk_loss),)
-
-        (loss,) = _for_each_chunk(num_chunks, step, [ops.zeros_like(h[:, 0])])
-        return loss[:num_words]
+        return self._in_chunks(self._chunk_loss, 1, h, kernel, bias, targets)[0]
 
     def _loss_and_gradients(self, h, kernel, bias, targets, weights):
+        return self._in_chunks(self._chunk_loss_and_gradients, 4, h, kernel, bias, targets, weights)
+
+    def _in_chunks(self, of_chunk, count, h, kernel, bias, *others):
+        """Returns what a function of a chunk does, for all rows: the first `count` of loss, dh, dW and db."""
         num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
-        if _is_one(num_chunks):
-            return self._chunk_loss_and_gradients(h, kernel, bias, targets, weights)
+        if isinstance(num_chunks, int) and num_chunks == 1:
+            return of_chunk(h, kernel, bias, *others)
         # Padding has weight 0, so it does not change the gradients.
-        h, targets, weights = (_pad_rows(x, num_chunks * rows) for x in (h, targets, weights))
+        h, *others = (_pad_rows(x, num_chunks * rows) for x in (h, *others))
 
-        def step(chunk, loss, dh, d_kernel, d_bias):
-            chunk_h, chunk_targets, chunk_weights = (_rows_of(x, chunk, rows) for x in (h, targets, weights))
-            chunk_loss, chunk_dh, chunk_d_kernel, chunk_d_bias = self._chunk_loss_and_gradients(
-                chunk_h, kernel, bias, chunk_targets, chunk_weights
-            )
-            return (
-                ops.slice_update(loss, (chunk * rows,), chunk_loss),
-                ops.slice_update(dh, _start(chunk * rows, 2), chunk_dh),
-                d_kernel + chunk_d_kernel,
-                d_bias + chunk_d_bias,
-            )
+        def step(chunk, *results):
+            chunk_h, *of_others = (_rows_of(x, chunk, rows) for x in (h, *others))
+            new = of_chunk(chunk_h, kernel, bias, *of_others)
+            starts = (_start(chunk * rows, 1), _start(chunk * rows, 2))
+            by_row = [ops.slice_update(*of_result) for of_result in zip(results, starts, new, strict=False)]
+            return (*by_row, *map(ops.add, results[2:], new[2:]))
 
-        start = [ops.zeros_like(x) for x in (weights, h, kernel, bias)]
-        loss, dh, d_kernel, d_bias = _for_each_chunk(num_chunks, step, start)
-        return loss[:num_words], dh[:num_words], d_kernel, d_bias
+        start = [ops.zeros_like(x) for x in (h[:, 0], h, kernel, bias)][:count]
+        results = _for_each_chunk(num_chunks, step, start)
+        return *(x[:num_words] for x in results[:2]), *results[2:]
 
 
 class KerasOperations(Chunked):
@@ -128,7 +117,7 @@ class KerasOperations(Chunked):
     def _chunk_loss(self, h, kernel, bias, targets):
         logits = _add_bias(self._logits(h, kernel), bias)
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-        return ops.logsumexp(logits, axis=-1) - target_logit
+        return (ops.logsumexp(logits, axis=-1) - target_logit,)
 
     def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
         logits = _add_bias(self._logits(h, kernel), bias)
@@ -151,7 +140,7 @@ class NativeSoftmax(Chunked):
 
     def _chunk_loss(self, h, kernel, bias, targets):
         logits = self._logits(h, kernel)
-        return _native_call("softmax_cross_entropy_loss_float32", [logits, bias, targets], [targets.shape])[0]
+        return _native_call("softmax_cross_entropy_loss_float32", [logits, bias, targets], [targets.shape])
 
     def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
         logits = self._logits(h, kernel)
@@ -197,10 +186,6 @@ def _chunking(h, bias, chunk_bytes):
     maximum = max if isinstance(num_words, int) else ops.maximum
     num_chunks = -(-num_words // max_rows)
     return num_words, num_chunks, -(-num_words // maximum(num_chunks, 1))
-
-
-def _is_one(num_chunks):
-    return isinstance(num_chunks, int) and num_chunks == 1
 
 
 def _pad_rows(x, num_rows):

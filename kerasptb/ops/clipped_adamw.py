@@ -7,38 +7,6 @@ from kerasptb.ops import clipped_step
 plan = clipped_step.plan
 
 
-def clipped_adamw(
-    weights,
-    means,
-    squares,
-    gradients,
-    learning_rate,
-    step,
-    beta_1=0.9,
-    beta_2=0.999,
-    epsilon=1e-7,
-    global_clipnorm=None,
-    backend="auto",
-    **options,
-):
-    """Returns the variables after a step of Adam, as `keras.optimizers.AdamW` computes it.
-
-    Kingma and Ba, 2015, "Adam: A Method for Stochastic Optimization", in the form before its section 2.1; Loshchilov
-    and Hutter, 2019, "Decoupled Weight Decay Regularization". With the gradient `g` times `min(1, clip / ‖g‖)`:
-
-        w ← w - learning_rate · weight_decay · w
-        m ← m + (1 - beta_1) (g - m)
-        v ← v + (1 - beta_2) (g² - v)
-        w ← w - learning_rate · √(1 - beta_2ᵗ) / (1 - beta_1ᵗ) · m / (√v + epsilon)
-
-    Weights, means m and squares v are lists of float32 tensors, and returned so, then the averages; the step t counts
-    from 1. All else is as in `clipped_sgd`. A row without a gradient has zeros: its moments decay, and move it.
-    """
-    planned = clipped_step.plan_of(weights, gradients, backend)
-    numbers = (learning_rate, step, beta_1, beta_2, epsilon, global_clipnorm)
-    return run(planned, weights, means, squares, gradients, *numbers, **options)
-
-
 def run(
     plan,
     weights,
@@ -56,7 +24,19 @@ def run(
     averages=None,
     average_momentum=0.0,
 ):
-    """Does a step as planned; arguments and results are those of `clipped_adamw`."""
+    """Returns the variables after a step of Adam, as `keras.optimizers.AdamW` computes it.
+
+    Kingma and Ba, 2015, "Adam: A Method for Stochastic Optimization", in the form before its section 2.1; Loshchilov
+    and Hutter, 2019, "Decoupled Weight Decay Regularization". With the gradient `g` times `min(1, clip / ‖g‖)`:
+
+        w ← w - learning_rate · weight_decay · w
+        m ← m + (1 - beta_1) (g - m)
+        v ← v + (1 - beta_2) (g² - v)
+        w ← w - learning_rate · √(1 - beta_2ᵗ) / (1 - beta_1ᵗ) · m / (√v + epsilon)
+
+    Weights, means m and squares v are lists of float32 tensors, and returned so, then the averages; the step t counts
+    from 1. All else is as in `clipped_sgd`. A row without a gradient has zeros: its moments decay, and move it.
+    """
     gradients = clipped_step.in_float32(gradients)
     learning_rate, momentum, step = (ops.cast(x, "float32") for x in (learning_rate, average_momentum, step))
     corrections = [1 - ops.power(ops.cast(beta, "float32"), step) for beta in (beta_1, beta_2)]

@@ -7,22 +7,6 @@ from kerasptb.ops import clipped_step
 plan = clipped_step.plan
 
 
-def clipped_sgd(weights, gradients, learning_rate, global_clipnorm=None, backend="auto", **options):
-    """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, `‖g‖` over all gradients; and averages.
-
-    Pascanu et al., 2013, "On the difficulty of training recurrent neural networks", section 3.2. A norm that is not
-    finite gives NaN. Variables are float32 tensors. A gradient has its variable's shape, or is a pair of rows, int32
-    [N], and values, float [N, D], of a matrix [V, D]. A row that occurs several times has the sum of its values, and as
-    in `tf.clip_by_global_norm` enters the norm once for each occurrence; one outside [0, V) is left out.
-
-    The options are `weight_decays`, floats by which a variable decays before the step, `w ← w - learning_rate ·
-    weight_decay · w`; and `averages`, tensors that become `momentum · average + (1 - momentum) · w` after it, with
-    `average_momentum`. Each is `None` for none.
-    """
-    planned = clipped_step.plan_of(weights, gradients, backend)
-    return run(planned, weights, gradients, learning_rate, global_clipnorm, **options)
-
-
 def run(
     plan,
     weights,
@@ -34,7 +18,17 @@ def run(
     averages=None,
     average_momentum=0.0,
 ):
-    """Does a step as planned; arguments and results are those of `clipped_sgd`."""
+    """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, `‖g‖` over all gradients; and averages.
+
+    Pascanu et al., 2013, "On the difficulty of training recurrent neural networks", section 3.2. A norm that is not
+    finite gives NaN. Variables are float32 tensors. A gradient has its variable's shape, or is a pair of rows, int32
+    [N], and values, float [N, D], of a matrix [V, D]. A row that occurs several times has the sum of its values, and as
+    in `tf.clip_by_global_norm` enters the norm once for each occurrence; one outside [0, V) is left out.
+
+    The options are `weight_decays`, floats by which a variable decays before the step, `w ← w - learning_rate ·
+    weight_decay · w`; and `averages`, tensors that become `momentum · average + (1 - momentum) · w` after it, with
+    `average_momentum`. Each is `None` for none.
+    """
     gradients = clipped_step.in_float32(gradients)
     learning_rate, momentum = (ops.cast(x, "float32") for x in (learning_rate, average_momentum))
     if plan.implementation == "native":

@@ -22,7 +22,7 @@ def plan(shapes, dtypes, by_rows, *, backend="auto", platform=None):
 
 
 def plan_of(weights, gradients, backend="auto"):
-    """Returns the `plan` of a step of these tensors or variables, from gradients as `clipped_sgd` takes them."""
+    """Returns the `Plan` of a step of these tensors or variables, from gradients as `clipped_sgd.run` takes them."""
     return plan(
         [tuple(w.shape) for w in weights],
         [keras.backend.standardize_dtype(w.dtype) for w in weights],

@@ -22,7 +22,7 @@ from keras import ops
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.chunked_cross_entropy import KerasOperations, NativeKernel, NativeSoftmax, nan_where_invalid
 from kerasptb.ops.plan import choose, warn_if_slower
-from kerasptb.ops.tensors import as_tensor, do_not_convert, raise_unless
+from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert, raise_unless
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax. The
@@ -178,22 +178,12 @@ def check_arguments(h, kernel, bias, targets, reduction, scale, transpose_kernel
             f"`h` must be [..., D] and `kernel` {'[V, D]' if transpose_kernel else '[D, V]'}. "
             f"Received: h of shape {tuple(h.shape)}, kernel of shape {tuple(kernel.shape)}"
         )
-    vocabulary_size = kernel.shape[1 - axis]
-    if tuple(bias.shape) != (vocabulary_size,):
-        raise ValueError(f"`bias` must be [V], here [{vocabulary_size}]. Received: bias of shape {tuple(bias.shape)}")
+    check_shape("bias", bias, {"[V]": (kernel.shape[1 - axis],)})
     for name, x in {"targets": targets, **({} if weights is None else {"weights": weights})}.items():
-        if len(x.shape) != len(h.shape) - 1 or any(
-            a != b for a, b in zip(x.shape, h.shape[:-1], strict=True) if a is not None and b is not None
-        ):
-            raise ValueError(
-                f"`{name}` must have h's shape without its last axis. "
-                f"Received: {name} of shape {tuple(x.shape)}, h of shape {tuple(h.shape)}"
-            )
+        check_shape(name, x, {"of h's shape without its last axis": tuple(h.shape[:-1])})
     if "int" not in keras.backend.standardize_dtype(targets.dtype):
         raise ValueError(f"`targets` must be integers. Received: targets of dtype {targets.dtype}")
-    dtypes = [keras.backend.standardize_dtype(x.dtype) for x in (h, kernel, bias)]
-    if len(set(dtypes)) > 1:
-        raise ValueError(f"`h`, `kernel` and `bias` must have one dtype. Received: dtypes {', '.join(dtypes)}")
+    check_one_dtype({"h": h, "kernel": kernel, "bias": bias})
 
 
 def _checked_targets(targets, vocabulary_size):

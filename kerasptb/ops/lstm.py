@@ -22,7 +22,7 @@ from kerasptb.compat.keras import lstm_loop, rnn_loop
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import lstm as native
 from kerasptb.ops.plan import choose
-from kerasptb.ops.tensors import as_tensor, do_not_convert
+from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 # The blocks of the weights, in Keras' order: input gate, forget gate, candidate of the cell state, output gate.
@@ -229,19 +229,7 @@ def check_masks(masks, shape, units, resets_of_rows=False):
         "input_mask": {"[B, D]": (B, D), "[4, B, D]": (4, B, D)},
     }
     for name, value in masks.items():
-        _check_shape(name, value, expected[name])
-
-
-def _check_shape(name, tensor, expected):
-    """Raises a ValueError unless a tensor has one of the shapes, which are by their letters."""
-    found = tuple(tensor.shape)
-    if not any(_fits(found, shape) for shape in expected.values()):
-        wanted = " or ".join(f"{letters}, here {shape}" for letters, shape in expected.items())
-        raise ValueError(f"`{name}` must be {wanted}. Received: {name} of shape {found}")
-
-
-def _fits(found, wanted):
-    return len(found) == len(wanted) and all(a == b for a, b in zip(found, wanted, strict=True) if None not in (a, b))
+        check_shape(name, value, expected[name])
 
 
 def _check_shapes(tensors):
@@ -259,7 +247,5 @@ def _check_shapes(tensors):
     state = {"[B, H]": (B, H)}
     expected = {"h0": state, "c0": state, "kernel": {"[D, 4H]": (D, 4 * H)}, "bias": {"[4H]": (4 * H,)}}
     for name, shapes in expected.items():
-        _check_shape(name, tensors[name], shapes)
-    dtypes = {name: keras.backend.standardize_dtype(tensor.dtype) for name, tensor in tensors.items()}
-    if len(set(dtypes.values())) > 1:
-        raise ValueError(f"All tensors must have one dtype. Received: {dtypes}")
+        check_shape(name, tensors[name], shapes)
+    check_one_dtype(tensors)

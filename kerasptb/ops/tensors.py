@@ -40,6 +40,25 @@ def as_tensor(x):
     return ops.convert_to_tensor(value)
 
 
+def check_shape(name, tensor, expected):
+    """Raises a ValueError unless a tensor has one of the shapes, which are by their letters; sizes may be unknown."""
+    found = tuple(tensor.shape)
+    if not any(_fits(found, shape) for shape in expected.values()):
+        wanted = " or ".join(f"{letters}, here {shape}" for letters, shape in expected.items())
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name} of shape {found}")
+
+
+def _fits(found, wanted):
+    return len(found) == len(wanted) and all(a == b for a, b in zip(found, wanted, strict=True) if None not in (a, b))
+
+
+def check_one_dtype(tensors):
+    """Raises a ValueError unless all tensors, which are by their names, have one dtype."""
+    dtypes = {name: keras.backend.standardize_dtype(tensor.dtype) for name, tensor in tensors.items()}
+    if len(set(dtypes.values())) > 1:
+        raise ValueError(f"All tensors must have one dtype. Received: {dtypes}")
+
+
 def word_ids(x, name):
     """Returns ids of words as integers; numbers of a float type must be whole. `name` is theirs in messages.
 
@@ -123,8 +142,8 @@ def differentiable(inference, forward, backward, rows=None):
 
     def outputs_and_gradient(*arguments):
         # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
-        # anyway, the forward pass runs again.
-        save = may_be_differentiated()
+        # anyway, the forward pass runs again. Inside a `tf.function` a tape outside of it is not seen.
+        save = not _ON_TENSORFLOW or tf_private.could_possibly_record()
         outputs, saved = forward(*arguments) if save else (inference(*arguments), None)
 
         def gradient(*upstream):
@@ -158,11 +177,6 @@ def _differentiable_by_jax(passes, rows):
         return function(*arguments)
 
     return run
-
-
-def may_be_differentiated():
-    """Returns whether a gradient tape may be recording; inside a `tf.function` one outside of it is not seen."""
-    return not _ON_TENSORFLOW or tf_private.could_possibly_record()
 
 
 def without_gradients():

@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from kerasptb.optimizers.averaging import PolyakAveraging
 from kerasptb.optimizers.clipped_adamw import ClippedAdamW
 from kerasptb.optimizers.clipped_sgd import ClippedSGD
+from kerasptb.optimizers.one_pass import OnePassStep
 
 _OURS = {"sgd": ClippedSGD, "adamw": ClippedAdamW}
 
@@ -31,7 +31,7 @@ def with_optimizer(
     rate = keras.optimizers.schedules.deserialize(rate) if isinstance(rate, dict) else rate
     kind = _class_of(name)
     further: dict[str, Any] = {}
-    if config.get("polyak_averaging") and issubclass(kind, PolyakAveraging):
+    if config.get("polyak_averaging") and issubclass(kind, OnePassStep):
         further["polyak_averaging"] = True
     elif config.get("use_ema") and not config.get("polyak_averaging"):
         further |= {"use_ema": True, "ema_momentum": config["ema_momentum"]}

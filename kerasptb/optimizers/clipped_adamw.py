@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasptb.ops.clipped_adamw import run as run_clipped_adamw
-from kerasptb.optimizers.one_pass import OnePassStep, clip_norm
+from kerasptb.optimizers.one_pass import OnePassStep
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -56,12 +56,11 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
-            global_clipnorm=clip_norm(global_clipnorm),
-            use_ema=kwargs.pop("use_ema", False) or polyak_averaging,
+            global_clipnorm=global_clipnorm,
+            polyak_averaging=polyak_averaging,
             name=name,
             **kwargs,
         )
-        self.polyak_averaging = polyak_averaging
         # With TensorFlow the names are paths, such as "debiased/kernel:0".
         self.exclude_from_weight_decay(var_names=[r"(^|/)bias(:\d+)?$"])
 

@@ -9,7 +9,7 @@ from kerasptb.ops.clipped_sgd import run as run_clipped_sgd
 from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.optimizers.one_pass import OnePassStep, clip_norm
+from kerasptb.optimizers.one_pass import OnePassStep
 from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -61,9 +61,13 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
                     f"ClippedSGD has no momentum and clips the global norm only; use keras.optimizers.SGD for "
                     f"`{argument}`. Received: {argument} set."
                 )
-        kwargs["use_ema"] = kwargs.get("use_ema", False) or polyak_averaging
-        super().__init__(learning_rate=learning_rate, global_clipnorm=clip_norm(global_clipnorm), name=name, **kwargs)
-        self.polyak_averaging = polyak_averaging
+        super().__init__(
+            learning_rate=learning_rate,
+            global_clipnorm=global_clipnorm,
+            polyak_averaging=polyak_averaging,
+            name=name,
+            **kwargs,
+        )
 
     def _clip_gradients(self, grads):
         """Leaves the gradients as they are: the factor goes into the learning rate."""

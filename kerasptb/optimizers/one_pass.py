@@ -1,4 +1,6 @@
-"""The step of all variables as one native operation."""
+"""The step of all variables as one native operation, and averages of the weights."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -6,28 +8,90 @@ from keras import ops
 from kerasptb.ops.clipped_step import plan_of
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.optimizers.averaging import PolyakAveraging
+from kerasptb.utils.types import Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
 
-def clip_norm(value):
-    """Returns the largest norm of the gradients, `None` for one that does not clip: 0, as in Keras."""
-    if value is not None and not value >= 0:
-        raise ValueError(f"Expected global_clipnorm to be above 0, or None. Received: global_clipnorm={value}")
-    return value or None
-
-
-class OnePassStep(PolyakAveraging):
+class OnePassStep(keras.optimizers.Optimizer):
     """Lets an optimizer clip, decay, update and average all variables in one native operation; a base beside Keras'.
 
     Only in a step that XLA compiles on a processor: XLA lets it update the variables' own memory, and XLA's operations,
-    one for each variable, would wait for its threads. A subclass has `_updated`, and `_slot_lists` for its variables.
+    one for each variable, would wait for its threads. A subclass has `_slot_lists`, and `_updated`, which returns
+    the arrays, weights and those of `_slot_lists`, after a step, and the averages.
+
+    With `polyak_averaging` it keeps the mean of the weights after each step since `start_averaging` (Polyak and
+    Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"). The means are the variables of Keras'
+    moving average (`use_ema`), with another factor: until the start they are the weights themselves.
     """
 
     _plan: Plan | None = None  # of the step that is being traced, if it is one pass
+
+    def __init__(self, *, global_clipnorm: float | None, polyak_averaging: bool, **kwargs: Any) -> None:
+        if global_clipnorm is not None and not global_clipnorm >= 0:
+            raise ValueError(
+                f"Expected global_clipnorm to be above 0, or None. Received: global_clipnorm={global_clipnorm}"
+            )
+        kwargs["use_ema"] = kwargs.get("use_ema", False) or polyak_averaging
+        super().__init__(global_clipnorm=global_clipnorm or None, **kwargs)  # as in Keras 0 does not clip
+        self.polyak_averaging = polyak_averaging
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Makes the optimizer's variables."""
+        if self.built:
+            return
+        super().build(variables)
+        if self.polyak_averaging:
+            # The step after which averaging began, counted from 1; 0 before.
+            self._average_start = self.add_variable((), initializer="zeros", dtype="int", name="average_start")
+
+    def start_averaging(self) -> None:
+        """Begins the mean of the weights with the next step, if it has not begun; needs `polyak_averaging=True`."""
+        if not (self.polyak_averaging and self.built):
+            raise ValueError("Expected an optimizer with polyak_averaging=True that has been built.")
+        if not self.is_averaging():
+            self._average_start.assign(self.iterations + 1)
+
+    def is_averaging(self) -> bool:
+        """Whether the mean of the weights has begun."""
+        return self.polyak_averaging and self.built and int(self._average_start) > 0
+
+    def average_momentum(self) -> Tensor:
+        """Returns what the averages keep of themselves in this step, a float32 scalar in [0, 1)."""
+        if not self.polyak_averaging:
+            return ops.where(ops.equal(self.iterations, 0), 0.0, float(self.ema_momentum))
+        start = ops.cast(self._average_start, "int32")
+        count = ops.cast(self.iterations, "int32") - start + 2
+        count = ops.where(start > 0, ops.maximum(count, 1), 1)
+        momentum = 1.0 - 1.0 / ops.cast(count, "float32")
+        if self.gradient_accumulation_steps:  # of several steps only the last changes the weights
+            last = ops.equal((self._iterations + 1) % self.gradient_accumulation_steps, 0)
+            momentum = ops.where(ops.logical_or(last, start == 0), momentum, 1.0)
+        return momentum
+
+    def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
+        """Puts the averages in the weights' place, as `fit` does at its end, if there was a step to average."""
+        if int(self.iterations) > 0:
+            super().finalize_variable_values(var_list)
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        if self._plan is None:
+            self._average(zip(trainable_variables, self._model_variables_moving_average, strict=True))
+
+    def _average(self, pairs):
+        """Lets averages follow their variables; `pairs` of these, of which an average may be `None`."""
+        momentum = self.average_momentum()
+        for variable, average in pairs:
+            if average is not None:
+                new = ops.convert_to_tensor(variable)
+                factor = ops.cast(momentum, new.dtype)
+                average.assign(new + factor * (average - new))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "polyak_averaging": self.polyak_averaging}
 
     def _plan_of_one_pass(self, gradients, variables):
         """Returns the `Plan` of the native operation that does the step of these variables, or None."""
@@ -42,10 +106,6 @@ class OnePassStep(PolyakAveraging):
         """Returns lists of the optimizer's own variables for all trainable variables."""
         return []
 
-    def _updated(self, plan, arrays, gradients, learning_rate, **options):
-        """Returns the arrays, weights and those of `_slot_lists`, after a step, and the averages; see `clipped_sgd`."""
-        raise NotImplementedError
-
     def _backend_apply_gradients(self, grads, trainable_variables):
         self._plan = self._plan_of_one_pass(grads, trainable_variables)
         try:
@@ -59,10 +119,6 @@ class OnePassStep(PolyakAveraging):
     def _apply_weight_decay(self, variables):
         if self._plan is None:
             super()._apply_weight_decay(variables)
-
-    def _update_model_variables_moving_average(self, trainable_variables):
-        if self._plan is None:
-            super()._update_model_variables_moving_average(trainable_variables)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if self._plan is None:

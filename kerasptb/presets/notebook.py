@@ -29,4 +29,18 @@ RECIPE = Recipe(
     },
     optimization=training,
     epochs=15,
+    search={  # why these: see `tuning.LanguageModelSpace`
+        "num_layers": (1, 2),
+        "units": (64, 512),
+        "embedding_size": (64, 320),
+        "tie_embeddings": [False, True],
+        "keep_prob": (0.5, 1.0),
+        "learning_rate": (0.5, 2.0),
+        "decay": (0.4, 0.9),
+        "constant_epochs": None,  # by the epochs of a trial
+        "global_clipnorm": (2.0, 10.0),
+        "batch_size": [20, 30, 40, 60],
+        "num_steps": [20, 25, 30, 35],
+        "init_scale": (0.04, 0.1),
+    },
 )

@@ -64,6 +64,8 @@ class Recipe:
         precision: of the matrix products where none is named; `None` for the usual one.
         minutes: what a training takes where neither epochs nor minutes are named; `None` for the epochs.
         most_passes: how often the text is read at most, however many minutes there are.
+        search: bounds of the settings of a search, as `tuning.LanguageModelSpace` takes them; empty for none of its
+            own.
         reasons: why settings are what they are: what follows "since", by their names.
 
     Example:
@@ -83,6 +85,7 @@ class Recipe:
     precision: Precision | None = None
     minutes: float | None = None
     most_passes: float = math.inf
+    search: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def model_arguments(self, vocabulary_size: int = 10000) -> dict[str, Any]:

@@ -8,7 +8,7 @@ wrapped around it and knows no model.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -20,6 +20,8 @@ from kerasptb.reading.context import Beginning, Context
 
 # Rows of log probabilities that are in memory at once when a text is scored: 20 MB at V = 10,000.
 _SCORED_TOGETHER = 512
+# A product of matrices copies the kernel first, which takes as long as so many products of a row.
+_FEW_ROWS = 8
 
 
 class Reader(abc.ABC):
@@ -134,16 +136,18 @@ class Reader(abc.ABC):
         Returns:
             float32 [T], natural logarithms; NaN for a first token before which nothing was read.
         """
-        values = np.full(len(tokens), np.nan, "float32")
-        if len(tokens) and context.log_probabilities is not None:
-            values[0] = context.log_probabilities[tokens[0]]
+        return np.concatenate(list(self.score_in_pieces(context, tokens)))
+
+    def score_in_pieces(self, context: Context, tokens: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields what `score` returns in pieces, the first without reading, and others when they are asked for."""
+        first = np.full(len(tokens[:1]), np.nan, "float32")
+        yield first if context.log_probabilities is None else context.log_probabilities[tokens[:1]]
         states = context.state[np.newaxis]
         for start in range(0, len(tokens) - 1, _SCORED_TOGETHER):
             targets = tokens[start + 1 : start + 1 + _SCORED_TOGETHER]
             read = tokens[start : start + len(targets)]
             rows, states = self.log_likelihoods(read[np.newaxis], targets[np.newaxis], states)
-            values[start + 1 : start + 1 + len(targets)] = rows[0]
-        return values
+            yield rows[0]
 
     def resume(self, states: Sequence[np.ndarray]) -> list[Context]:
         """Returns the `Context`s of states, float32 [S] each: the next token depends on the state alone."""
@@ -154,7 +158,8 @@ class Reader(abc.ABC):
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns those of the next token, natural logarithms, float32 [N, V], from hidden, float32 [N, D]."""
-        scores = hidden @ self._kernel
+        few = 0 < len(hidden) < _FEW_ROWS
+        scores = np.stack([row @ self._kernel for row in hidden]) if few else hidden @ self._kernel
         scores += self._bias
         scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))

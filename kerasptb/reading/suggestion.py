@@ -38,7 +38,7 @@ def suggest(
         model: a `LanguageModel` that knows its tokenizer, or what `load_saved_model` returns.
         text: the text so far, read as the beginning of a sentence or paragraph, see `Tokenizer.encode_typed`; may be
             empty.
-        k: number of suggestions, at least 1; of a vocabulary of words, at most V.
+        k: number of suggestions, at least 1; of a vocabulary of words at most V, of pieces at most 1,000.
         exclude: words that are never suggested, or one word. The probabilities are not rescaled for the words left out.
         complete: whether the last word of the text is unfinished, unless something else than a letter follows it, and
             the suggestions are words that begin so, whatever the case.

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import kerasptb
 from kerasptb.arguments import with_changes
-from kerasptb.data import UNK, Corpus, Tokenizer, load_corpus, load_tokenizer
+from kerasptb.data import UNK, Corpus, Tokenizer, load_tokenizer
+from kerasptb.data.corpus import open_text, read_corpus
 from kerasptb.data.sources.raw_corpus import TextSource, is_there
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.damage import RunError, damage
@@ -105,7 +106,11 @@ class Run:
             return self._load_own_corpus()
         if isinstance(data, Corpus) and data.vocabulary == self.vocabulary:
             return data
-        return load_corpus(data, vocabulary=self.vocabulary, keep_lines=self.settings.data.keep_lines)
+        return self._read(data)
+
+    def _read(self, data, wrapped=None):
+        format = TextFormat(tokenizer=self.vocabulary, keep_lines=self.settings.data.keep_lines, wrapped=wrapped)
+        return read_corpus(open_text(data, format), format)
 
     def _load_own_corpus(self):
         text = self.settings.data
@@ -117,7 +122,7 @@ class Run:
             )
         there = place is not None and is_there(place)
         if there or text.name in ("ptb", "sample"):
-            corpus = self.load_corpus(place if there else text.name)
+            corpus = self._read(place if there else text.name, text.wrapped)
             if corpus.digest == text.digest:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
@@ -231,6 +236,7 @@ class Run:
         return TextEvaluation(
             found.perplexity,
             counts.word_perplexity(found.perplexity),
+            counts.character_perplexity(found.perplexity),
             counts.bits_per_byte(found.perplexity),
             counts.unknown_share,
             found,
@@ -282,7 +288,8 @@ class TextEvaluation:
     """How good a model is on a text."""
 
     perplexity: float  # of a token
-    word_perplexity: float  # of a word, however it was cut into tokens
+    word_perplexity: float  # of a word, however it was cut into tokens; NaN for a text without words between its spaces
+    character_perplexity: float
     bits_per_byte: float
     unknown_share: float  # the share of the words that are `<unk>`, in [0, 1]
     evaluation: kerasptb.evaluation.Evaluation  # how it was read

@@ -22,7 +22,8 @@ class TextRecord(Arguments):
     vocabulary_digest: str = argument(Text(), "SHA-256 of its vocabulary")
     vocabulary_limit: int | None = argument(Whole(), "the most words that were to be kept", None)
     tokens: str = argument(Choice(get_args(Tokens)), "what it is cut into", "words")
-    keep_lines: bool = argument(Flag(), "whether each of its lines is a paragraph", False)
+    keep_lines: bool | None = argument(Flag(), "whether each of its lines is a paragraph, if that was said", None)
+    wrapped: bool | None = argument(Flag(), "whether it was found to be wrapped prose, of which lines are joined", None)
     of_words: bool = argument(Flag(), "whether it was read with one space between two words", False)
     is_sample: bool = argument(Flag(), "whether it is the built-in sample", False)
     location: str | None = argument(Text(), "what reads it again", None)
@@ -36,7 +37,8 @@ class TextRecord(Arguments):
             vocabulary_digest=corpus.vocabulary.digest,
             vocabulary_limit=corpus.format.vocabulary_size,
             tokens=corpus.vocabulary.kind,
-            keep_lines=bool(corpus.format.keep_lines),
+            keep_lines=corpus.format.keep_lines,
+            wrapped=corpus.format.wrapped,
             of_words=bool(corpus.format.of_words),
         )
 
@@ -44,4 +46,4 @@ class TextRecord(Arguments):
     def format(self) -> TextFormat:
         """How it is read, but for the tokenizer; the text may have fewer tokens than were asked for."""
         limit = self.vocabulary_limit or self.vocabulary_size
-        return TextFormat(cast(Tokens, self.tokens), None, limit, self.keep_lines, self.of_words)
+        return TextFormat(cast(Tokens, self.tokens), None, limit, self.keep_lines, self.of_words, self.wrapped)

@@ -6,12 +6,15 @@ import numpy as np
 
 from kerasptb.reading import Writer
 from kerasptb.serving.batching import Batcher
+from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.shared_reader import BatchedReader, RememberingReader
 
 # Longer texts are cut into tokens in another thread. The ids of so many texts are remembered.
 _SHORT_CHARACTERS = 2000
 _MAX_TEXTS = 256
 _MAX_LONG_WAITING = 32
+# Tokens that a request may have scored. Letters that no piece writes are two to four bytes each, which are tokens.
+MAX_SCORED = 20_000
 
 
 class SuggestionEngine:
@@ -63,11 +66,18 @@ class SuggestionEngine:
     async def score(self, text):
         """Returns the `Unit`s of a text, and for each of their tokens its log probability.
 
-        That is None for the first one if nothing comes before it. Spaces at the text's end are left out.
+        That is None for the first one if nothing comes before it. Spaces at the text's end are left out. Raises a
+        `BadRequestError` for more than `MAX_SCORED` tokens.
         """
         units = await self._texts.submit((self.tokenizer.units_typed, text.rstrip(" ")))
         if not units:
             return units, []
+        num_tokens = sum(len(unit.tokens) for unit in units)
+        if num_tokens > MAX_SCORED:
+            raise BadRequestError(
+                f"Expected a text of at most {MAX_SCORED:,} {self.tokenizer.kind} to score. Received: {num_tokens:,}. "
+                "Score it in parts."
+            )
         values = await self._remembering.score(np.concatenate([unit.tokens for unit in units]))
         return units, [None if np.isnan(value) else value for value in values.tolist()]
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from kerasptb.serving.engine import MAX_SCORED
+
 MAX_CHARACTERS = 20_000
 MAX_SUGGESTIONS = 100
 _MAX_PREFIX_CHARACTERS = 100
@@ -168,6 +170,7 @@ class Version(BaseModel):
     tokens: str = Field(description="What it reads: words, subwords or characters.")
     vocabulary_size: int = Field(description="How many different ones there are.")
     max_characters: int = MAX_CHARACTERS
+    max_scored_tokens: int = MAX_SCORED
     max_suggestions: int = MAX_SUGGESTIONS
 
 

@@ -33,7 +33,7 @@ class BatchedReader:
         self._searches = Batcher(self._after_all, _MAX_SEARCHES)
         self._resume = Batcher(reader.resume, _MAX_BATCH)
         self._long = Batcher(lambda jobs: [reader.read(*job) for job in jobs], 1, _MAX_LONG_WAITING)
-        self._scores = Batcher(lambda jobs: [reader.score(*job) for job in jobs], 1, _MAX_LONG_WAITING)
+        self._scores = Batcher(lambda jobs: list(map(next, jobs)), 1, _MAX_LONG_WAITING)
         self.batchers = self._short, self._searches, self._resume, self._long, self._scores
 
     async def read(self, context, ids):
@@ -49,8 +49,11 @@ class BatchedReader:
         return await self._resume.submit(state)
 
     async def score(self, context, ids):
-        """Returns the log probabilities of tokens after a `Context`, float32 [T]."""
-        return await self._scores.submit((context, ids))
+        """Returns the log probabilities of tokens after a `Context`, float32 [T]; long texts take turns."""
+        pieces, scores = self._reader.score_in_pieces(context, ids), []
+        while sum(map(len, scores)) < len(ids):
+            scores.append(await self._scores.submit(pieces))
+        return np.concatenate(scores)
 
     def _after_all(self, searches):
         contexts = iter(self._reader.after([each for beginnings in searches for each in beginnings]))

@@ -125,25 +125,14 @@ class Trainer(StatefulTrainer):
 
         return execution
 
-    def make_train_function(self, force: bool = False) -> Any:
-        """Makes the function that `fit` runs for each batch, unless it exists."""
-        if self.train_function is None or force:
-            # New variables made later would cause the step to be compiled again. Evaluation mostly uses this size.
-            self.make_evaluation_states(self.batch_size)
-            with_states(self, "train_function", super().make_train_function)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        """Makes the function that `evaluate` runs for each batch, unless it exists."""
-        if self.test_function is None or force:
-            with_states(self, "test_function", super().make_test_function)
-        return self.test_function
-
-    def make_predict_function(self, force: bool = False) -> Any:
-        """Makes the function that `predict` runs for each batch, unless it exists."""
-        if self.predict_function is None or force:
-            with_states(self, "predict_function", super().make_predict_function)
-        return self.predict_function
+    def _made(self, kind, make, force):
+        name = f"{kind}_function"
+        if force or getattr(self, name) is None:
+            if kind == "train":
+                # New variables made later would cause the step to be compiled again. Evaluation mostly uses this size.
+                self.make_evaluation_states(self.batch_size)
+            with_states(self, name, lambda: super(Trainer, self)._made(kind, make, force=True))
+        return getattr(self, name)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.save`; of several processes that train together the first one writes."""
@@ -199,7 +188,7 @@ def with_states(model, name, make):
 
     def install():
         nonlocal step, known
-        make(force=True)
+        make()
         step, known = getattr(model, name), len(model.non_trainable_variables)
         setattr(model, name, run)
 

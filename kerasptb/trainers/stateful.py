@@ -11,19 +11,26 @@ import keras
 import numpy as np
 
 from kerasptb.compat.keras import DataAdapter, can_slice_array, get_data_adapter
+from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.evaluation_states import EvaluationStates
-from kerasptb.trainers.interface import StatefulModel
+from kerasptb.losses import LOSSES_OF_FACTORS
+from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.trainers.step_bar import with_step_bar
 from kerasptb.utils.children import check_not_forked
 from kerasptb.utils.types import Tensor
 
 
-class StatefulTrainer(StatefulModel):
-    """A `StatefulModel` whose `fit` and its like run on whole batches, in order, and in steps of static shapes.
+class StatefulTrainer(keras.Model):
+    """A functional `keras.Model` that reads word ids [B, T] and has recurrent state; a model sets the attributes.
 
-    A backend's trainer (`trainers/tensorflow.py`, `trainers/jax.py`) overrides the methods under "for backends".
+    `fit` and its like run on whole batches, in order, and in steps of static shapes. A model may override the methods
+    under "what a model is asked", and a backend's trainer (`trainers/tensorflow.py`, `trainers/jax.py`) those under
+    "for backends".
     """
 
+    vocabulary_size: int  # V
+    batch_size: int  # rows of a training batch, and of any batch whose size is not known beforehand
+    num_steps: int  # words of a row of a training batch, as far as they are known beforehand
     test_function: Any
     predict_function: Any
 
@@ -175,19 +182,17 @@ class StatefulTrainer(StatefulModel):
             self._prepare_function("predict_function", _shape(x))
             return super().predict_on_batch(x)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
+        return self._made("train", super().make_train_function, force)
+
     def make_test_function(self, force: bool = False) -> Any:
         """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = self._evaluation.used_by(self.test_function)
-        return self.test_function
+        return self._made("test", super().make_test_function, force)
 
     def make_predict_function(self, force: bool = False) -> Any:
         """Makes the function that `predict` calls for each iteration, as `keras.Model.make_predict_function` does."""
-        if self.predict_function is None or force:
-            super().make_predict_function(force)
-            self.predict_function = self._prediction.used_by(self.predict_function)
-        return self.predict_function
+        return self._made("predict", super().make_predict_function, force)
 
     def evaluation_alone(self) -> AbstractContextManager:
         """A context in which no other thread evaluates: `test_on_batch` goes on from where `evaluate` has ended."""
@@ -252,6 +257,27 @@ class StatefulTrainer(StatefulModel):
         """Lets the next call of `fit` and its like trace its steps anew."""
         self.train_function = self.test_function = self.predict_function = None
 
+    # What a model is asked.
+
+    def stateful_layers(self) -> list[StatefulLayer]:
+        """Returns a list of the model's layers with a state of training and others of evaluation, from the first on."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, StatefulLayer)]
+
+    def lookup_layer(self) -> Embedding | None:
+        """Returns the `layers.Embedding` that reads the model's inputs if it may be looked up apart, else None."""
+        return None
+
+    def word_ids(self, batch: Any) -> dict[str, Tensor]:
+        """Returns what of a batch are word ids in [0, V): a dict of "inputs", and "targets" that our losses read."""
+        x, y, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        losses = keras.tree.flatten(self.loss)
+        ours = y is not None and all(isinstance(loss, LOSSES_OF_FACTORS) for loss in losses)
+        return {"inputs": keras.tree.flatten(x)[0], **({"targets": keras.tree.flatten(y)[0]} if ours else {})}
+
+    def ignored(self, name: str) -> int | None:
+        """Returns the id out of range that word ids of this name may have, or None."""
+        return getattr(keras.tree.flatten(self.loss)[0], "ignore_class", None) if name == "targets" else None
+
     # For callbacks.
 
     def when_fit_ends(self, call: Callable[[], None]) -> None:
@@ -267,6 +293,15 @@ class StatefulTrainer(StatefulModel):
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`."""
         return "auto" if wish is None else wish
+
+    def _made(self, kind, make, force):
+        """Returns the function of training, evaluation or prediction; Keras' `make` makes it, unless it exists."""
+        name = f"{kind}_function"
+        if force or getattr(self, name) is None:
+            make(force)
+            if states := {"test": self._evaluation, "predict": self._prediction}.get(kind):
+                setattr(self, name, states.used_by(getattr(self, name)))
+        return getattr(self, name)
 
     def _check_batches(self, adapter, step):
         """Gives Keras' adapter of data, made for one call, batches that are checked, for a step of this name."""

@@ -51,25 +51,11 @@ class Trainer(StatefulTrainer):
         with after_batch(data):
             return super().predict_step(data)
 
-    def make_train_function(self, force: bool = False) -> Any:
-        """Makes the function that `fit` calls for each iteration, as `keras.Model.make_train_function` does."""
-        if self._make_function_of_groups("train", force) is None:
-            with self._compiling_where_faster("train_function"):
-                super().make_train_function(force)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        """Makes the function that `evaluate` calls for each iteration, as `keras.Model.make_test_function` does."""
-        if self._make_function_of_groups("test", force) is None:
-            with self._compiling_where_faster("test_function"):
-                super().make_test_function(force)
-        return self.test_function
-
-    def make_predict_function(self, force: bool = False) -> Any:
-        """Makes the function that `predict` calls for each iteration, as `keras.Model.make_predict_function` does."""
-        with self._compiling_where_faster("predict_function"):
-            super().make_predict_function(force)
-        return self.predict_function
+    def _made(self, kind, make, force):
+        if self._make_function_of_groups(kind, force) is None:
+            with self._compiling_where_faster(f"{kind}_function"):
+                super()._made(kind, make, force)
+        return getattr(self, f"{kind}_function")
 
     @contextlib.contextmanager
     def _compiling_where_faster(self, name):

@@ -94,7 +94,7 @@ def train(
         tokenizer: a `Tokenizer`, a tokenizer.json or a SentencePiece .model to cut the text with; `None` for one of
             its own.
         vocabulary_size: the most tokens, see `load_corpus`; `None` for all words, or for what suits the text's size.
-        keep_lines: whether each line is a paragraph, see `load_corpus`; `None` for not, or as the resumed run has it.
+        keep_lines: whether each line is a paragraph, see `load_corpus`; `None` for what suits, or the resumed run has.
         backend: what runs the recurrence and the cross-entropy, see `LanguageModel`; `None` for "auto".
         precision: see `LanguageModel`; `None` for the preset's where this machine has it ("bfloat16" with "auto" and
             "characters"), else for "float32", or the precision of Keras' global dtype policy.
@@ -280,8 +280,8 @@ def _explain(run, plan, report):
     counts = {name: corpus.count(name) for name in ("train", "valid", "test")}
     sizes = ", ".join(f"{name} {count.tokens:,}" for name, count in counts.items())
     report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: {sizes}; vocabulary {len(corpus.vocabulary):,})")
-    if joined := sum(count.joined for count in counts.values()):
-        report(f"The text is wrapped: {joined:,} lines were joined to the one before. --keep-lines leaves them.")
+    if lines := corpus.format.describe_lines(sum(count.joined for count in counts.values())):
+        report(lines)
     shares = {name: count.unknown_share for name, count in counts.items()}
     if any(shares.values()):
         report(f"Unknown words: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}")
@@ -324,6 +324,7 @@ def _finish(run, plan, recorder, interrupted, report):
         "test_perplexity": test,
         "test_perplexity_every_word": strict.perplexity,
         "test_word_perplexity": finite(counts.word_perplexity(strict.perplexity)),
+        "test_character_perplexity": finite(counts.character_perplexity(strict.perplexity)),
         "test_bits_per_byte": counts.bits_per_byte(strict.perplexity),
         "test_unknown_share": counts.unknown_share,
         "best_epoch": best["epoch"],

@@ -26,6 +26,14 @@ def typed(monkeypatch, tmp_path):
         file.close()
 
 
+def test_a_perplexity_of_words_is_null_where_there_are_none(run, tmp_path, capsys):
+    (tmp_path / "text").write_text("one two\n吾輩は猫である。\n", encoding="utf-8")
+    assert main(["score", run, str(tmp_path / "text"), "--json"]) == 0
+    one, other, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    assert one["perplexity"] > 1
+    assert other["perplexity"] is totals["totals"]["perplexity"] is totals["totals"]["perplexity_of_words"] is None
+
+
 def test_sentences_are_scored_from_a_file_and_from_standard_input(run, tmp_path, capsys, typed):
     text = "one two\nnobody four <unk>\n\n"
     (tmp_path / "text").write_text(text)

@@ -121,6 +121,20 @@ def test_the_figures_of_a_text_do_not_depend_on_its_tokens(tmp_path, tokens):
     assert corpus.count("train").word_perplexity(perplexity) == pytest.approx(2 ** (28 / 8))
 
 
+@pytest.mark.parametrize("tokens", ["words", "subwords", "characters"])
+def test_a_corpus_made_by_hand_is_counted_as_one_that_was_read(tmp_path, tokens):
+    """With spaces at the beginning of paragraphs, spaces of other widths, and other scripts."""
+    write(tmp_path, train="  the\u00a0cat sat \n\n a\u3000b\n道可道 非\n", valid="\n\n the\tcat\n", test="sat  a\nb")
+    corpus = load_corpus(tmp_path, tokens=tokens)
+    made = dataclasses.replace(corpus, counts=None)
+    for split in ("train", "valid", "test"):
+        assert made.count(split) == corpus.count(split)
+    # As words, one space stands between two, and an empty line counts.
+    sizes = (11, 31, 23, 4) if tokens == "words" else (10, 36, 25, 5)
+    found = corpus.count("train")
+    assert (found.words, found.bytes, found.characters, found.unspaced) == sizes
+
+
 def test_a_vocabulary_size_makes_rare_words_unknown_in_all_texts(tmp_path):
     write(tmp_path, train="b a b c\nb a d\n", valid="a zebra\n", test="c b")
     corpus = load_corpus(tmp_path, tokens="words", vocabulary_size=4)
@@ -271,3 +285,21 @@ def test_lines_of_a_wrapped_text_that_were_joined_are_counted(tmp_path):
     assert [kept.count(split).joined for split in ("train", "valid", "test")] == [0, 0, 0]
     assert kept.vocabulary.decode(kept.valid) == paragraph.replace("\n\n", "\n")
     assert kept.digest != corpus.digest
+
+
+def test_lines_are_joined_in_all_parts_of_a_text_or_in_none(tmp_path):
+    prose = (
+        "The lines of a text that is wrapped end where the next\nword would have crossed the margin, as do these.\n\n"
+    )
+    cells = "some,cells,of,a,table,and,the,number,{}\n"
+    rows = "".join(map(cells.format, range(100, 150)))
+    write(tmp_path, train=rows * 3, valid=rows, test=f"{prose}{prose}")
+    corpus = load_corpus(tmp_path)
+    assert (corpus.format.wrapped, corpus.count("all").joined) == (False, 0)
+    assert corpus.vocabulary.decode(corpus.valid) == rows
+    forced = load_corpus(tmp_path, keep_lines=False)
+    assert (forced.format.wrapped, forced.count("all").joined) == (None, 2)
+    write(tmp_path, train=prose * 90)
+    corpus = load_corpus(tmp_path)
+    assert (corpus.format.wrapped, corpus.count("all").joined) == (True, 92)
+    assert corpus.vocabulary.decode(corpus.valid) == rows

@@ -1,7 +1,9 @@
 import functools
+import json
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,3 +98,31 @@ def test_blocks_do_not_matter(tmp_path, monkeypatch, block):
 )
 def test_longer_texts_have_more_subwords(size, expected):
     assert num_subwords(size) == expected
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize(
+    ("normalizer", "line", "read"),
+    [
+        ({"type": "Replace", "pattern": {"String": "zebra"}, "content": ""}, "a zebra too", "'zebra too' and gave"),
+        ({"type": "Lowercase"}, "the Cat", "'Cat' and gave back 'cat'"),
+    ],
+)
+def test_what_a_tokenizer_loses_anywhere_is_noticed(split, normalizer, line, read):
+    content = json.loads(Subwords.train(["the cat sat on the mat"] * 3, 270)._content)
+    content["normalizer"] = {"type": "Sequence", "normalizers": [normalizer, content["normalizer"]]}
+    format = TextFormat(tokenizer=Subwords(json.dumps(content)))
+    before = "the mat\n\n" * 200
+    assert encode_paragraphs(texts(train=before.encode()), format)[2]["train"].bytes == 200 * len("the mat ")
+    with pytest.raises(DataError, match=f"gives back what it read. It read {read}"):
+        encode_paragraphs(texts(**{split: f"{before}{line}\n\nthe mat\n".encode()}), format)
+
+
+def test_letters_that_no_piece_writes_are_counted(monkeypatch):
+    tokenizer = tokenizers.SentencePieceBPETokenizer()
+    tokenizer.train_from_iterator(["the cat sat on the mat"] * 3, 60, special_tokens=["<unk>", "</s>"])
+    format = TextFormat(tokenizer=Subwords(tokenizer.to_str()))
+    monkeypatch.setattr(encoding, "_COMPARED", 2)
+    given = texts(train=b"the cat\n\nsat on\n\nthe zebra\n", valid=b"the mat\n", test=b"the gnu\n")
+    counted = encode_paragraphs(given, format)[2]
+    assert {split: counts.unknown for split, counts in counted.items()} == {"train": 3, "valid": 0, "test": 2}

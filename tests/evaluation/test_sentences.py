@@ -46,6 +46,13 @@ def test_one_sentence_is_not_read_letter_by_letter(model):
     assert scored.sentence == "a b"
 
 
+def test_a_sentence_without_spaces_between_words_has_no_perplexity_of_a_word(model):
+    written, *others = score_sentences(model, ["吾輩は猫である。", "吾輩 は 猫", "", "a" * 50])
+    assert math.isnan(written.perplexity)
+    for scored, number in zip(others, (4, 1, 2), strict=True):
+        assert scored.perplexity == pytest.approx(10 ** (-scored.log10_probability / number))
+
+
 @pytest.mark.parametrize("limits", [{}, {"_BLOCK": 3}, {"_TOGETHER": 20}, {"_LONGEST": 8, "_TOGETHER": 16}], ids=str)
 def test_results_do_not_depend_on_what_is_read_together(model, monkeypatch, limits):
     random = np.random.default_rng(0)

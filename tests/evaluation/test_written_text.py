@@ -209,3 +209,12 @@ def test_what_cannot_be_typed(model, subwords):
         evaluate_keyboard_on_text(model, " \n\n")
     with pytest.raises(ValueError, match="keys"):
         evaluate_keyboard(model, [1, 2, 3], keys=0)
+
+
+@pytest.mark.parametrize(("keys", "expected"), [(1, 62), (3, 62), (6, 31), (1000, 1)])
+def test_so_few_words_are_looked_for_at_once_that_they_fit_in_memory(keys, expected, model, monkeypatch):
+    seen, reader = [], ModelReader(model)
+    monkeypatch.setattr(Subwords, "__len__", lambda _: 8000)
+    monkeypatch.setattr(keyboard, "run_searches", lambda searches, read, most: seen.append(most) or {})
+    keyboard._find_all(reader, *reader.tokenizer.typed_parts("The cat"), keys, None, learn=True)
+    assert seen == [expected]

@@ -74,9 +74,9 @@ def test_nothing_tells_where_the_text_lay(run, exported):
 
 def test_another_text_is_read_as_it_is_written(exported, tmp_path):
     line = "A line of a wrapped text ends where the margin is, in the\n"
-    (tmp_path / "letters.txt").write_text(f"{line}middle of what it says, and the next one goes on there.\n\n" * 40)
+    (tmp_path / "letters.txt").write_text(f"{line}middle of what it says, and the next one goes on there.\n\n" * 100)
     corpus = kerasptb.load_run(exported).load_corpus(tmp_path / "letters.txt")
-    assert sum(count.joined for count in corpus.counts.values()) == 40
+    assert sum(count.joined for count in corpus.counts.values()) == 100
 
 
 def test_any_machine_computes_it(run, tmp_path):

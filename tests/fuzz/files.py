@@ -4,6 +4,7 @@ Whatever they hold, reading them may raise only errors that say what was expecte
 """
 
 import contextlib
+import functools
 import io
 import shutil
 import sys
@@ -16,7 +17,8 @@ import atheris
 
 with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kerasptb.serving.state_token", "tarfile"]):
     import kerasptb
-    from kerasptb.data import DataError, Vocabulary, load_corpus
+    from kerasptb.data import DataError, Subwords, Vocabulary, load_corpus
+    from kerasptb.data.tokenizers.sentence_piece import _model_class, convert
     from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
     from kerasptb.reading import Memory
     from kerasptb.runs import RunError, load_run
@@ -37,6 +39,39 @@ def vocabulary(data):
     except DataError:
         return
     assert all(word.split() == [word] for word in words)
+
+
+def tokenizer(data):
+    """A tokenizer.json or a SentencePiece model of which some bytes are changed; what is taken cuts a text."""
+    provider = atheris.FuzzedDataProvider(data)
+    content = bytearray(provider.PickValueInList(_tokenizers()))
+    for _ in range(provider.ConsumeIntInRange(0, 20)):
+        content[provider.ConsumeIntInRange(0, len(content) - 1)] = provider.ConsumeIntInRange(0, 255)
+    path = FOLDER / "tokenizer"
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        ids = Subwords.load(path).encode("One two, d\u00e9j\u00e0 <0xZZ>\n two")
+        assert ids.min(initial=0) >= 0
+
+
+@functools.cache
+def _tokenizers():
+    lines = ["one two three", "two one", "d\u00e9j\u00e0 two"] * 3
+    trained = Subwords.train(lines, 270)
+    trained.save(FOLDER / "tokenizer")
+    pieces = [("<unk>", 2), ("</s>", 3), ("\u2581", 1), ("\u2581one", 1), ("<0xZZ>", 1)]
+    pieces += [(f"<0x{byte:02X}>", 6) for byte in range(256)]
+    made = [(FOLDER / "tokenizer").read_bytes()]
+    for kind in (1, 2):  # unigrams, byte pairs
+        model = _model_class()()
+        for text, of_type in pieces:
+            model.pieces.add(text=text.encode(), score=-len(text), type=of_type)
+        model.trainer.model_type, model.trainer.byte_fallback = kind, True
+        model.normalizer.precompiled_charsmap = b"\x10\0\0\0" + bytes(20)
+        made.append(model.SerializeToString())
+        model.ClearField("normalizer")
+        made += [model.SerializeToString(), convert(model.SerializeToString()).encode()]
+    return made
 
 
 def text(data):
@@ -145,7 +180,7 @@ def token(data):
         assert of_model + shares.sum() < 1.01
 
 
-TARGETS = (vocabulary, text, archive, run, checkpoint, token)
+TARGETS = (vocabulary, tokenizer, text, archive, run, checkpoint, token)
 
 if __name__ == "__main__":
     target = {each.__name__: each for each in TARGETS}[sys.argv.pop(1)]

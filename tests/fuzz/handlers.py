@@ -39,21 +39,21 @@ def sound_calls():
     import numpy as np
 
     from kerasptb import ops
+    from kerasptb.ops import clipped_adamw, clipped_sgd
     from kerasptb.ops import platform as platforms
-    from kerasptb.ops.clipped_adamw import clipped_adamw
-    from kerasptb.ops.clipped_sgd import clipped_sgd
+    from kerasptb.ops.clipped_step import plan_of
     from kerasptb.ops.dropout import dropout
     from kerasptb.ops.global_norm import global_norm
-    from kerasptb.ops.native import calls_jax
+    from kerasptb.ops.native import calls as native_calls
 
-    recorded, call = [], calls_jax.call
+    recorded, call = [], native_calls.call_jax
 
-    def record(target, arguments, outputs, aliases, attributes, sized_by):
+    def record(target, arguments, outputs, aliases, attributes):
         specs = [(tuple(argument.shape), str(argument.dtype)) for argument in arguments]
         recorded.append((target, specs, list(outputs), dict(attributes)))
-        return call(target, arguments, outputs, aliases, attributes, sized_by)
+        return call(target, arguments, outputs, aliases, attributes)
 
-    calls_jax.call = record
+    native_calls.call_jax = record
     made = np.random.default_rng(0)
 
     def numbers(*shape):
@@ -80,11 +80,12 @@ def sound_calls():
     dropout(numbers(batch, units), 0.5, jax.numpy.asarray([1, 2]))
     variables, gradients = [numbers(7), numbers(4, 3)], [numbers(7), numbers(4, 3)]
     global_norm(gradients)
-    options = {"global_clipnorm": 1.0, "backend": "native", "weight_decays": [0.1, 0.0]}
-    clipped_sgd(variables, gradients, 0.1, **options)
+    options = {"global_clipnorm": 1.0, "weight_decays": [0.1, 0.0]}
+    plan = plan_of(variables, gradients, "native")
+    clipped_sgd.run(plan, variables, gradients, 0.1, **options)
     squares = [jax.numpy.abs(array) for array in variables]
-    clipped_adamw(variables, variables, squares, gradients, 0.1, 1, **options)
-    calls_jax.call = call
+    clipped_adamw.run(plan, variables, variables, squares, gradients, 0.1, 1, 0.9, 0.999, 1e-7, **options)
+    native_calls.call_jax = call
     return recorded
 
 
@@ -123,7 +124,7 @@ def main(seconds, seed):
     import jax
     import numpy as np
 
-    from kerasptb.ops.native import calls_jax
+    from kerasptb.ops.native import calls as native_calls
 
     calls, draw, counts = sound_calls(), random.Random(seed), collections.Counter()
     end = time.monotonic() + seconds
@@ -134,7 +135,7 @@ def main(seconds, seed):
             for shape, dtype in arguments
         ]
         try:
-            jax.block_until_ready(calls_jax.call(target, arrays, tuple(outputs), {}, attributes, None))
+            jax.block_until_ready(native_calls.call_jax(target, arrays, tuple(outputs), {}, attributes))
             counts["succeeded"] += 1
         except (jax.errors.JaxRuntimeError, ValueError, TypeError):
             counts["refused"] += 1

@@ -70,5 +70,5 @@ def test_a_call_that_is_given_its_state_leaves_those_of_the_layer_alone(layer):
 
 
 def test_a_copy_of_states_begins_without_any(layer):
-    assert layer.has_evaluation_states(7)
+    assert layer._evaluation_states.has(layer, 7)
     assert copy.deepcopy(layer._evaluation_states).variables() == []

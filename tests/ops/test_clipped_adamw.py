@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.ops.clipped_adamw import clipped_adamw
+from kerasptb.ops.clipped_adamw import run
+from kerasptb.ops.clipped_step import plan_of
 
 _spec = importlib.util.spec_from_file_location("shared_clipped_sgd", Path(__file__).with_name("test_clipped_sgd.py"))
 sgd = importlib.util.module_from_spec(_spec)
@@ -47,8 +48,8 @@ def step(weights, means, squares, gradients, t, clip, backend, **options):
         tuple(map(tf.convert_to_tensor, g)) if isinstance(g, tuple) else tf.convert_to_tensor(g) for g in gradients
     ]
     weights, means, squares = ([tf.convert_to_tensor(x) for x in arrays] for arrays in (weights, means, squares))
-    settings = (RATE, t, BETA_1, BETA_2, EPSILON, clip, backend)
-    return clipped_adamw(weights, means, squares, gradients, *settings, **options)
+    settings = (RATE, t, BETA_1, BETA_2, EPSILON, clip)
+    return run(plan_of(weights, gradients, backend), weights, means, squares, gradients, *settings, **options)
 
 
 def assert_equal(found, expected):
@@ -123,4 +124,4 @@ def test_in_a_graph(native_library, jit_compile, options):
 def test_a_gradient_of_another_shape_is_refused(native_library, wrong):
     matrix = tf.ones([3, 3])
     with pytest.raises(tf.errors.InvalidArgumentError, match="kerasptb_clipped_adamw: "):
-        clipped_adamw([matrix], [matrix], [matrix], [wrong], 1.0, 1, backend="native")
+        step([matrix], [matrix], [matrix], [wrong], 1, None, "native")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.ops.clipped_sgd import clipped_sgd
+from kerasptb.ops.clipped_sgd import run
+from kerasptb.ops.clipped_step import plan_of
 
 BACKENDS = ["reference", "keras", "native"]
 # Around a block of the kernel, 4,096 numbers, and around its vectors.
@@ -71,6 +72,10 @@ def exact(weights, gradients, learning_rate, clip, weight_decays=None, averages=
         for w, g, decay in zip(weights, gradients, weight_decays or [0] * len(weights), strict=True)
     ]
     return updated, exact_averages(averages, updated, average_momentum)
+
+
+def clipped_sgd(weights, gradients, learning_rate, clip=None, backend="native", **options):
+    return run(plan_of(weights, gradients, backend), weights, gradients, learning_rate, clip, **options)
 
 
 def step(weights, gradients, learning_rate, clip, backend, **options):
@@ -154,15 +159,15 @@ def test_a_gpu_is_for_keras(gpus):
 
 def test_other_weights_than_float32_are_refused(native_library):
     with pytest.raises(ValueError, match=r"updates float32 weights\. Received: dtype=.*float16"):
-        clipped_sgd([tf.ones(3, "float16")], [tf.ones(3)], 1.0, backend="native")
+        clipped_sgd([tf.ones(3, "float16")], [tf.ones(3)], 1.0)
 
 
 def test_rows_are_of_matrices(native_library):
     with pytest.raises(ValueError, match=r"rows of matrices\. Received: weights of shape \(3,\)"):
-        clipped_sgd([tf.ones(3)], [(tf.constant([1]), tf.ones(1))], 1.0, backend="native")
+        clipped_sgd([tf.ones(3)], [(tf.constant([1]), tf.ones(1))], 1.0)
 
 
 @pytest.mark.parametrize("wrong", [[tf.ones([2, 3])], [(tf.constant([0, 1]), tf.ones([2, 4]))]], ids=["dense", "rows"])
 def test_a_gradient_of_another_shape_is_refused(native_library, wrong):
     with pytest.raises(tf.errors.InvalidArgumentError, match="kerasptb_clipped_sgd: "):
-        clipped_sgd([tf.ones([3, 3])], wrong, 1.0, backend="native")
+        clipped_sgd([tf.ones([3, 3])], wrong, 1.0)

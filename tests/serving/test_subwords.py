@@ -163,6 +163,17 @@ def test_each_word_is_scored_with_its_pieces(client, subworded):
     assert later == {**answer, "words": answer["words"][1:]}
 
 
+def test_a_text_of_too_many_tokens_is_not_scored(client, subworded, monkeypatch):
+    text = "".join(chr(0x4E00 + i) for i in range(7000))  # each is three bytes that no piece writes together
+    monkeypatch.setattr(subworded.reader, "score_in_pieces", None)  # nothing is scored
+    response = client.post("/v1/score", json={"text": text})
+    assert response.status_code == 422
+    assert response.json() == {
+        "error": "Expected a text of at most 20,000 subwords to score. Received: 21,001. Score it in parts."
+    }
+    assert client.get("/version").json()["max_scored_tokens"] == 20_000
+
+
 @pytest.mark.slow
 def test_one_call_for_a_long_text_equals_token_by_token(client, subworded):
     text = "The cat's hat sat on the dog, (the) mat. " * 40

@@ -14,7 +14,7 @@ IDS = np.random.default_rng(0).integers(0, V, 404).astype("int32")
 
 
 class Own(Trainer):
-    """A model that tells a trainer what `StatefulModel` asks, and no more."""
+    """A model that tells a trainer what it asks, and no more."""
 
     def __init__(self):
         tokens = keras.Input(batch_shape=(B, None), dtype="int32")

@@ -197,7 +197,7 @@ def test_a_test_text_too_short_for_a_batch_leaves_out_that_figure_alone(figures,
 
 
 def test_a_perplexity_of_words_beyond_all_numbers_is_none(no_steps, tmp_path, capsys):
-    counts = {split: TextCounts(100_000, 1, 100_000) for split in ("train", "valid", "test")}  # without white space
+    counts = dict.fromkeys(("train", "valid", "test"), TextCounts(100_000, 1, 100_000, 20))
     corpus = dataclasses.replace(small_corpus(), counts=counts)
     run = kerasptb.train(corpus, out=tmp_path / "run", epochs=1, batch_size=4, num_steps=5, model_arguments=SMALL)
     assert run.metrics["test_word_perplexity"] is None
@@ -292,7 +292,7 @@ def test_a_text_as_it_is_written_is_trained_on_in_subwords(no_steps, tmp_path):
     assert len(run.history) == 2
     with pytest.raises(RunError, match=r"tokens='subwords'\. Received: tokens='words'"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, tokens="words", verbose=0)
-    with pytest.raises(RunError, match=r"keep_lines=False\. Received: keep_lines=True"):
+    with pytest.raises(RunError, match=r"keep_lines=None\. Received: keep_lines=True"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, keep_lines=True, verbose=0)
     # Another text with the run's tokenizer, and what it begins with.
     other = kerasptb.train(

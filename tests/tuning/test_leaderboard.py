@@ -1,9 +1,9 @@
 import csv
 from pathlib import Path
 
-from kerasptb.tuning.leaderboard import format_table, rank, setting_names, write_csv
+from kerasptb.tuning.leaderboard import format_table, setting_names, write_csv
 from kerasptb.tuning.plots import plot_search
-from kerasptb.tuning.records import Record, TrialView
+from kerasptb.tuning.records import Record, TrialView, rank
 
 
 def trial(number, score, values, **record):

@@ -12,10 +12,10 @@ import toy_spaces
 import kerasptb
 from kerasptb import tuning
 from kerasptb.tuning import stopping
-from kerasptb.tuning.records import read_search, read_trials, write_search
+from kerasptb.tuning.records import SEARCH, read_trials
 from kerasptb.tuning.search import _settings
 from kerasptb.tuning.trials import run_process
-from kerasptb.utils.files import lock_folder
+from kerasptb.utils.files import lock_folder, read_json, write_json
 
 SMALL = {
     "num_layers": 1,
@@ -98,8 +98,8 @@ def test_resuming_needs_the_folder():
 def test_a_worker_goes_by_the_time_limit_of_who_has_taken_the_search_up(texts, tmp_path, monkeypatch):
     space = toy_spaces.ToySpace(tmp_path / "journal")
     folder = toy(texts, tmp_path, space, trials=1).folder
-    arguments = {**read_search(folder), "trials": 2}
-    write_search(folder, {**arguments, "deadline": 3e9})
+    arguments = {**read_json(folder / SEARCH), "trials": 2}
+    write_json(folder / SEARCH, {**arguments, "deadline": 3e9})
     seen, init = [], stopping.TrialEarlyStopping.__init__
 
     def remember(self, *args, deadline=None, **kwargs):

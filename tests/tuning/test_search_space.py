@@ -398,7 +398,7 @@ def shown(name, bounds, sampling):
     return f"{bounds[0]:g} to {bounds[1]:g}{by}"
 
 
-def test_the_docstrings_table_is_that_of_the_fields():
+def test_the_docstrings_table_is_that_of_the_notebooks_search():
     _, _, *rows = (line.strip() for line in LanguageModelSpace.__doc__.splitlines() if line.strip().startswith("|"))
     found = {name: (bounds, FIELDS[name].sampling) for name, bounds in LanguageModelSpace().bounds.items()}
     assert [row.rpartition(" | ")[0] for row in rows] == [f"| `{name}` | {shown(name, *found[name])}" for name in found]

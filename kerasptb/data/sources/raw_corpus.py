@@ -13,6 +13,7 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.sources.download import PTB_SHA256, download_ptb, has_digests
 from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, choose_names, is_corpus_name
 from kerasptb.data.sources.formats import has_messages
+from kerasptb.data.sources.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.sample import read_sample
 from kerasptb.data.sources.source import Source, TextSource, exists
 from kerasptb.data.sources.texts import file_at, is_pipe, members_at, read_text, read_texts
@@ -55,6 +56,11 @@ class RawCorpus:
             if size >= _JUDGED:
                 break
         return "words" if seen * _UNKNOWN_IN >= size > 0 else "subwords"
+
+    @functools.cached_property
+    def is_wrapped(self) -> bool:
+        """Whether all of it together is wrapped prose, whose lines are joined."""
+        return is_wrapped(pieces_of(self.files.values()))
 
     @property
     def place(self) -> dict[str, Any]:

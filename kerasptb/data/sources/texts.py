@@ -3,6 +3,7 @@
 import io
 import itertools
 import logging
+import operator
 import shutil
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 # Where training ends, and where validation ends, as parts of the text.
 _CUTS = {"train": 0.9, "valid": 0.95, "test": 1.0}
+# What a text is cut after: an empty line, a line's end, a space or a full stop of a script without spaces.
+_SEPARATORS = (b"\n\n", b"\r\n\r\n", b"\n", b" ", "\u3002".encode())
+_MOST_UNEVEN = 1.5  # a part is so many times as long as was asked, or as short
 _CHUNK_BYTES = 1 << 16
 _SHOWN = 10  # names of files that were left out
 
@@ -83,8 +87,9 @@ def read_text(files: Sequence[SplitFile], source: Source, name: str) -> SplitFil
 def read_texts(files: Sequence[SplitFile], source: Source, name: str) -> SplitFiles:
     """Cuts texts, one after the other, into the first 90 % for training, the next 5 for validation, and the test.
 
-    They are cut at the next end of a paragraph: an empty line. If there are too few of them, at the next end of a line,
-    and else at the next space.
+    They are cut at the next end of a paragraph: an empty line. If there are too few of them for parts of about these
+    lengths, at the next end of a line, else at the next space, or full stop of a script without spaces; if all of these
+    are too few, where the parts come nearest, with a warning.
     """
     return split_file(read_text(files, source, name))
 
@@ -104,17 +109,26 @@ def _joined(files, source, name):
     left_out, named = [], {str(Path(path).expanduser()) for path in source.paths}
     with temporary_file() as joined:
         for file in files:
+            begin = joined.tell()
             try:
                 with archive_errors(Path(file.path)):
                     _write(file, source, joined)
             except UnreadError as error:
                 if file.path in named:
                     raise
-                left_out.append(f"{file.path} ({error.reason})")
+                joined.seek(begin)
+                joined.truncate()
+                left_out.append((error.reason, Path(file.path).name))
         if left_out:
-            more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-            logger.warning("Left out: %s%s.", ", ".join(left_out[:_SHOWN]), more)
+            logger.warning("Left out: %s.", _described(left_out))
         return file_of(joined, name)
+
+
+def _described(left_out):
+    """Returns the names of files that were left out, the first ones, by the reason."""
+    groups = itertools.groupby(sorted(left_out[:_SHOWN]), operator.itemgetter(0))
+    told = [f"{', '.join(name for _, name in group)} ({reason})" for reason, group in groups]
+    return "; ".join([*told, *([f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else [])])
 
 
 def _write(file, source, joined):
@@ -127,22 +141,47 @@ def _write(file, source, joined):
 def split_file(file: SplitFile) -> SplitFiles:
     """Cuts a text, of which what `open` returns can seek, as `read_texts` does."""
     with file.open() as opened:
-        for separator in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
-            ends = [
-                _next(opened, int(share * file.size), separator) if share < 1 else file.size for share in _CUTS.values()
-            ]
-            bounds = list(itertools.pairwise([0, *ends]))
-            if not any(_is_blank(opened, begin, end) for begin, end in bounds):
-                break
-        else:
-            raise DataError(
-                "Expected a text long enough to cut off its last tenth, for validation and test. "
-                f"Received: {file.path}, of {file.size:,} bytes"
-            )
+        bounds = _most_even(_cut(opened, file.size, separator) for separator in _SEPARATORS)
+    if bounds is None:
+        raise DataError(
+            "Expected a text long enough to cut off its last tenth, for validation and test. "
+            f"Received: {file.path}, of {file.size:,} bytes"
+        )
+    if _unevenness(bounds) > _MOST_UNEVEN:
+        logger.warning(
+            "%s is cut into uneven parts, of %s bytes: it has few ends of paragraphs, lines and words. To cut it "
+            "otherwise, name a folder with train.txt, valid.txt and test.txt.",
+            file.path,
+            ", ".join(f"{end - begin:,}" for begin, end in bounds),
+        )
     return {
         split: file.part(begin, end, f"{file.path} (its {split} part)")
         for split, (begin, end) in zip(_CUTS, bounds, strict=True)
     }
+
+
+def _cut(file, size, separator):
+    """Returns where the parts of a text begin and end, cut after separators; `None` if there is nothing in one."""
+    ends = [_next(file, int(share * size), separator) if share < 1 else size for share in _CUTS.values()]
+    bounds = list(itertools.pairwise([0, *ends]))
+    return None if any(_is_blank(file, begin, end) for begin, end in bounds) else bounds
+
+
+def _most_even(cuts):
+    """Returns the first of some cuts whose parts are as long as was asked, or else the nearest; `None` for none."""
+    found = []
+    for bounds in filter(None, cuts):
+        if _unevenness(bounds) <= _MOST_UNEVEN:
+            return bounds
+        found.append(bounds)
+    return min(found, key=_unevenness, default=None)
+
+
+def _unevenness(bounds):
+    """Returns how many times a part is as long as was asked, or as short, at most."""
+    asked = [end - begin for begin, end in itertools.pairwise([0.0, *_CUTS.values()])]
+    ratios = [(end - begin) / bounds[-1][1] / share for (begin, end), share in zip(bounds, asked, strict=True)]
+    return max(max(ratio, 1 / ratio) for ratio in ratios)
 
 
 def _next(file: io.BufferedIOBase | io.RawIOBase, place: int, separator: bytes) -> int:

@@ -1,5 +1,7 @@
 """Subwords and characters: a text in pieces that write every byte of it, so that nothing is unknown."""
 
+import base64
+import contextlib
 import itertools
 import json
 import os
@@ -13,16 +15,18 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.paragraphs import Paragraphs
+from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.tokenizers import sentence_piece
 from kerasptb.data.tokenizers.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
 from kerasptb.data.tokenizers.written_text import is_of_word, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
+_MOST = 1_000_000  # pieces that are made of a text: their trainer takes memory for all of them before it reads
 # What ends a paragraph in tokenizers that have no token for the end of a line.
 _ENDS = (b"<eos>", b"</s>", b"<sos/eos>", b"<|endoftext|>", b"<|end_of_text|>", b"[SEP]")
 _SPACE = "\u2581"  # how SentencePiece writes it
+_BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")  # likewise
 
 
 def _byte_letters() -> dict[str, int]:
@@ -40,7 +44,7 @@ class Subwords(Tokenizer):
     and the most useful pairs of pieces; a word and the space before it are one text to cut.
 
     Args:
-        content: the text of a tokenizer.json.
+        content: the text of a tokenizer.json. Its dropout is left out: a text is cut once, and always alike.
 
     Attributes:
         kind: "characters" if its tokens are the bytes and no more, else "subwords".
@@ -63,11 +67,11 @@ class Subwords(Tokenizer):
     def __init__(self, content: str) -> None:
         import tokenizers  # noqa: PLC0415  (words are read without it)
 
-        try:
+        with _plain_errors():
+            settings = json.loads(content, object_hook=_check_charsmap)
+            if settings["model"].pop("dropout", None):
+                content = json.dumps(settings, ensure_ascii=False)
             self._tokenizer = tokenizers.Tokenizer.from_str(content)
-            settings = json.loads(content)
-        except Exception as error:  # the library raises nothing more special
-            raise DataError(f"Expected a tokenizer of Hugging Face's library ({error}).") from None
         self._content = content
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -82,7 +86,7 @@ class Subwords(Tokenizer):
         pieces[self.eos_id] = b"\n"
         self._written = tuple(pieces)
         self.unk_id = _unknown(settings["model"], self.tokens)
-        self.first = " " if self._first_piece().startswith(b" ") else ""
+        self.first = " " if self._begins_with_space() else ""
         plain = not settings["model"].get("merges", True) and len(self) == 256 and not self.first
         self.kind, self.limit = ("characters", None) if plain else ("subwords", len(self))
         self._ids_of_bytes = np.array([pieces.index(bytes([i])) for i in range(256)], "<i4") if plain else None
@@ -103,14 +107,16 @@ class Subwords(Tokenizer):
 
         Args:
             paragraphs: the text's paragraphs.
-            size: the most pieces, at least 257. A short text has fewer: those that occur twice.
+            size: the most pieces, 257 to a million. A short text has fewer: those that occur twice.
 
         Raises:
-            DataError: `size` is not an integer of at least 257.
+            DataError: `size` is not such an integer.
         """
         check_sizes(size=size)
-        if size <= 256:
-            raise DataError(f"Expected a size of at least 257: a piece for each byte, and more. Received: size={size}")
+        if not 256 < size <= _MOST:
+            raise DataError(
+                f"Expected a size of 257 to {_MOST:,} subwords: a piece for each byte, and more. Received: size={size}"
+            )
         return cls(_byte_pairs(" ", paragraphs, size))
 
     @classmethod
@@ -140,20 +146,35 @@ class Subwords(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of a text, int32 [N]; each line is a paragraph, and an empty one nothing."""
         *whole, rest = text.split("\n")
-        ids = list(self.encode_paragraphs(line for line in whole if line))
+        ids = [of_lines for _, of_lines in self._encode_batches(line for line in whole if line)]
         if rest:
             ids.append(self._encode_batch([rest]))
         return np.concatenate([np.zeros(0, "<i4"), *ids])
 
     def encode_paragraphs(self, paragraphs: Iterable[str]) -> Iterator[np.ndarray]:
-        """Yields the ids of paragraphs, each with its end, int32 [N], in pieces of many paragraphs."""
+        """Yields the ids of paragraphs, each with its end, int32 [N], in pieces of many paragraphs.
+
+        Raises:
+            DataError: a paragraph does not come back from its ids, apart from letters that no piece writes.
+        """
+        for batch, ids in self._encode_batches(paragraphs):
+            if self._ids_of_bytes is None:
+                self._check_written(batch, ids)
+            yield ids
+
+    def _encode_batches(self, paragraphs):
         paragraphs = iter(paragraphs)
         for first in paragraphs:
             batch, size = [first], len(first)
             while size < _BATCH and (paragraph := next(paragraphs, None)) is not None:
                 batch.append(paragraph)
                 size += len(paragraph)
-            yield self._encode_batch([*batch, ""])
+            yield batch, self._encode_batch([*batch, ""])
+
+    def _check_written(self, paragraphs, ids):
+        for paragraph, line in zip(paragraphs, self._written_lines(ids), strict=False):  # nothing follows the last end
+            if line.removeprefix(self.first) != paragraph and self.unk_id not in self.encode(paragraph):
+                self.check_faithful([paragraph])
 
     def encode_typed(self, text: str) -> np.ndarray:
         """Returns the ids of a text after the end of a paragraph, int32 [T], T at least 1."""
@@ -192,7 +213,8 @@ class Subwords(Tokenizer):
 
     def _units(self, line, begin):
         words = [match.span() for match in re.finditer(r"\S+", line)]
-        encoded = self._tokenizer.encode(line, add_special_tokens=False)
+        with _plain_errors():
+            encoded = self._tokenizer.encode(line, add_special_tokens=False)
         tokens = [[] for _ in range(len(words) + 1)]
         place = 0
         for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
@@ -216,8 +238,9 @@ class Subwords(Tokenizer):
             else:
                 yield from (EOS if sign == "\n" else sign for sign in run if sign == "\n" or not sign.isspace())
 
-    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+    def typed_parts(self, text: str, keep_lines: bool | None = None) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text and its parts, each a word with the signs at it."""
+        keep_lines = not is_wrapped([text]) if keep_lines is None else keep_lines
         lines = (line.removesuffix("\r") for line in text.split("\n"))
         ids = self.encode_typed("\n".join(Paragraphs(keep_lines).read(lines)))
         return ids, self.parts_of(ids)
@@ -253,12 +276,38 @@ class Subwords(Tokenizer):
         """Returns the ids of paragraphs with an end between each two."""
         if self._ids_of_bytes is not None:
             return self._ids_of_bytes[np.frombuffer("\n".join(paragraphs).encode(), np.uint8)]
-        encoded = self._tokenizer.encode_batch_fast(paragraphs, add_special_tokens=False)
+        with _plain_errors():
+            encoded = self._tokenizer.encode_batch_fast(paragraphs, add_special_tokens=False)
         ids = itertools.chain.from_iterable((*each.ids, self.eos_id) for each in encoded)
         return np.fromiter(ids, "<i4")[:-1]
 
-    def _first_piece(self):
-        return self.pieces[self._tokenizer.encode("a", add_special_tokens=False).ids[0]]
+    def _begins_with_space(self):
+        with _plain_errors():
+            ids = self._tokenizer.encode("a", add_special_tokens=False).ids
+        if not ids:
+            raise DataError("Expected a tokenizer that reads every letter. It reads nothing in 'a'.")
+        return self.pieces[ids[0]].startswith(b" ")
+
+
+@contextlib.contextmanager
+def _plain_errors():
+    """Raises a `DataError` for what the library raises, its panics too, which are no `Exception`."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise DataError(f"Expected a tokenizer that Hugging Face's library can use. It failed: {reason}") from None
+
+
+def _check_charsmap(settings):
+    """Returns an object of a tokenizer.json. For a table that is shorter than it says the library takes 8 GB."""
+    if "precompiled_charsmap" in settings:
+        table = base64.b64decode(settings["precompiled_charsmap"])
+        if len(table) < 4 + int.from_bytes(table[:4], "little"):
+            raise DataError("its table of characters is damaged")
+    return settings
 
 
 def _byte_pairs(first, paragraphs, size):
@@ -315,6 +364,5 @@ def _end_of_paragraph(pieces):
 
 
 def _sentence_piece(token):
-    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-        return bytes([int(token[3:5], 16)])
-    return token.replace(_SPACE, " ").encode()
+    byte = _BYTE.fullmatch(token)
+    return bytes.fromhex(byte[1]) if byte else token.replace(_SPACE, " ").encode()

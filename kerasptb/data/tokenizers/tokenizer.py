@@ -156,12 +156,12 @@ class Tokenizer(abc.ABC):
         """Yields the words of a text that a person typed, all whole, as keys show them; `<eos>` for a line's end."""
 
     @abc.abstractmethod
-    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+    def typed_parts(self, text: str, keep_lines: bool | None = None) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text that a person types, and what stands between white space in it.
 
         Args:
             text: any text.
-            keep_lines: of subwords and characters, whether each line is a paragraph; else wrapped lines are joined.
+            keep_lines: of subwords and characters, whether each line is a paragraph; `None` for what suits the text.
 
         Returns:
             ids: int32 [T], as of `encode_typed`.

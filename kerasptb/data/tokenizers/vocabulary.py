@@ -194,7 +194,7 @@ class Vocabulary(Tokenizer):
         """Yields the words of a text: as the vocabulary has them, else as they were typed."""
         return (word for word, _ in read_words(self, text))
 
-    def typed_parts(self, text: str, keep_lines: bool = False) -> tuple[np.ndarray, Parts]:
+    def typed_parts(self, text: str, keep_lines: bool | None = None) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text and its parts; each line is a sentence. Signs that it lacks are not read."""
         words, parts = list[str](), list[list[TypedWord | None]]()
         for line in LINE_END.split(text):

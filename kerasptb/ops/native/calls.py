@@ -39,8 +39,18 @@ def call(target, arguments, outputs, aliases=None, attributes=None, sized_by=Non
         (tuple(output[0]), output[1]) if len(output) == 2 and isinstance(output[1], str) else (tuple(output), "float32")
         for output in outputs
     )
-    if keras.backend.backend() == "jax":
-        from kerasptb.ops.native import calls_jax as host  # noqa: PLC0415  (needs JAX)
-    else:
-        from kerasptb.ops.native import calls_tensorflow as host  # noqa: PLC0415  (needs TensorFlow)
-    return host.call(target, arguments, outputs, aliases or {}, attributes or {}, sized_by)
+    if keras.backend.backend() == "jax":  # which knows all sizes
+        return call_jax(target, arguments, outputs, aliases or {}, attributes or {})
+    from kerasptb.ops.native import calls_tensorflow  # noqa: PLC0415  (needs TensorFlow)
+
+    return calls_tensorflow.call(target, arguments, outputs, aliases or {}, attributes or {}, sized_by)
+
+
+def call_jax(target, arguments, outputs, aliases, attributes):
+    """Calls a handler on JAX arrays: eagerly, or as part of a program that `jax.jit` compiles."""
+    import jax  # noqa: PLC0415  (TensorFlow does without)
+
+    results = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs]
+    # Under `jax.vmap` the calls run one after the other, each with all threads.
+    function = jax.ffi.ffi_call(target, results, input_output_aliases=aliases, vmap_method="sequential")
+    return function(*arguments, **attributes)

@@ -100,6 +100,29 @@ def test_no_part_is_blank(tmp_path):
     assert [len(part.split()) for part in parts(path).values()] == [201, 3, 7]
 
 
+def test_parts_are_about_as_long_as_was_asked(tmp_path, caplog):
+    """Where empty lines are too far apart, a text is cut at the ends of lines."""
+    path = tmp_path / "items.txt"
+    path.write_text("an item\n%\n" * 950 + "\n" + "an item\n%\n" * 48 + "\nan item\n%\n")
+    sizes = [len(part) for part in parts(path).values()]
+    assert sizes == [8998, 500, 494]
+    assert not caplog.records
+
+
+def test_uneven_parts_are_told(tmp_path, caplog):
+    path = tmp_path / "words.txt"
+    path.write_text("one " * 880 + "x" * 250 + " one" * 50)
+    assert [len(part) for part in parts(path).values()] == [3771, 4, 195]
+    assert "words.txt is cut into uneven parts, of 3,771, 4, 195 bytes" in caplog.text
+    assert "name a folder with train.txt, valid.txt and test.txt" in caplog.text
+
+
+def test_a_text_without_spaces_is_cut_at_full_stops(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("道可道非常道。" * 1000)
+    assert [len(part.decode()) for part in parts(path).values()] == [6307, 350, 343]
+
+
 def test_texts_are_read_one_after_the_other_compressed_or_not(tmp_path):
     book = "".join(f"Chapter {number} of a book.\n\n" for number in range(100))
     folder = tmp_path / "books"
@@ -163,10 +186,10 @@ def test_what_has_no_text_in_a_folder_or_an_archive_is_left_out_and_said(tmp_pat
         caplog.clear()
         found = b"".join(b"".join(file.chunks()) for file in open_text(path).files.values())
         assert found.split() == [b"one"] * 50 + [b"three"] * 50
-        assert f"Left out: {path}/00.png (no text, or none" in caplog.text
-        assert "09.png" in caplog.text
+        assert "Left out: 00.png, 01.png, 02.png" in caplog.text
+        assert "09.png (no text, or none that is known how to read)" in caplog.text
         assert "10.png" not in caplog.text
-        assert ", and 2 more." in caplog.text
+        assert "; and 2 more." in caplog.text
     with pytest.raises(UnreadError, match=r"a table: --column names what to read of it, one of: id, words"):
         open_text([folder / "a.txt", folder / "b.csv"])
 

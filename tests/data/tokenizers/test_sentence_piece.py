@@ -1,5 +1,6 @@
 import json
 import struct
+import time
 
 import pytest
 
@@ -88,6 +89,32 @@ def test_what_is_none_is_named(tmp_path, content):
     (tmp_path / "bpe.model").write_bytes(content)
     with pytest.raises(DataError, match=r"bpe\.model is not a tokenizer\.json or \.model that can be used\. Expected"):
         Subwords.load(tmp_path / "bpe.model")
+
+
+def test_a_damaged_file_costs_no_more_than_it_holds():
+    with_table = model_of([*SPECIAL, *BYTES]) + field(3, field(2, b"\xff\xff\xff\xff" + bytes(4)))
+    begun = time.process_time()
+    for content in (b"\xff" * 1_000_000, field(1, field(3, 2)) * 100_000):
+        with pytest.raises(DataError):
+            Subwords(convert(content))
+    with pytest.raises(DataError, match="table of characters is damaged"):  # the library would take 8 GB
+        Subwords(convert(with_table))
+    long = convert(model_of([*SPECIAL, ("a" * 1_000_000, -1, 1), *BYTES], model_type=2))
+    assert json.loads(long)["model"]["merges"] == []
+    assert time.process_time() - begun < 10  # it was minutes
+
+
+def test_a_number_has_ten_bytes_at_most():
+    content = model_of([*SPECIAL, *BYTES])
+    assert Subwords(convert(content + b"\xa0\x06" + b"\xff" * 9 + b"\x01")).kind == "subwords"
+    with pytest.raises(DataError, match=r"Expected a tokenizer\.json or a SentencePiece model"):
+        convert(content + b"\xa0\x06" + b"\xff" * 10 + b"\x01")
+
+
+def test_what_is_written_like_a_byte_and_is_none_is_letters():
+    pieces = Subwords(convert(model_of([*SPECIAL, ("<0xZZ>", -1, 1), ("<0x+5>", -2, 1), *BYTES]))).pieces
+    assert pieces[3:5] == (b"<0xZZ>", b"<0x+5>")
+    assert pieces[5:261] == (*(bytes([i]) for i in range(256)),)
 
 
 def test_letters_without_a_piece_are_unknown():

@@ -1,3 +1,4 @@
+import base64
 import doctest
 import json
 
@@ -81,8 +82,8 @@ def test_pieces_write_the_bytes_of_their_tokens(trained):
     assert sorted(Subwords.characters().pieces) == [bytes([byte]) for byte in range(256)]
 
 
-@pytest.mark.parametrize("size", [256, 0, -1, "many"])
-def test_too_few_subwords_are_refused(size):
+@pytest.mark.parametrize("size", [256, 0, -1, "many", 1_000_001, 2**31 - 1])
+def test_too_few_subwords_are_refused_and_too_many_before_memory_is_taken(size):
     with pytest.raises(DataError, match="size"):
         Subwords.train(TEXT, size)
 
@@ -107,6 +108,60 @@ def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(DataError, match=r"tokenizer\.json is not a tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def changed(tokenizer, **settings):
+    """The content of a tokenizer.json, with other settings."""
+    content = json.loads(tokenizer._content)
+    for name, value in settings.items():
+        content[name] = {**content[name], **value} if name == "model" else value
+    return json.dumps(content)
+
+
+def test_dropout_is_off_and_the_file_that_is_kept_has_none(trained, tmp_path):
+    with_dropout = Subwords(changed(trained, model={"dropout": 0.5}))
+    read = [with_dropout.encode("the cat's hat").tolist() for _ in range(20)]
+    assert read == [trained.encode("the cat's hat").tolist()] * 20
+    with_dropout.save(tmp_path / "tokenizer.json")
+    assert tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json")).model.dropout is None
+    assert load_tokenizer(tmp_path).digest == with_dropout.digest
+
+
+def test_what_the_library_panics_at_is_a_plain_line(trained, capfd):
+    with pytest.raises(DataError, match=r"library can use. It failed: slice index"):
+        Subwords(changed(trained, model={"continuing_subword_prefix": "##"}))
+    split = {"type": "Split", "pattern": {"Regex": r"(\w+\s?)*$^"}, "behavior": "Isolated", "invert": False}
+    steps = {"type": "Sequence", "pretokenizers": [split, json.loads(trained._content)["pre_tokenizer"]]}
+    slow = Subwords(changed(trained, pre_tokenizer=steps))
+    for read in (slow.encode, slow.units_typed):
+        with pytest.raises(DataError, match=r"library can use. It failed: Onig: Regex search error: retry-limit"):
+            read("the cat " * 20)
+    capfd.readouterr()  # the library itself writes where it panicked
+
+
+def test_a_signal_is_no_fault_of_the_tokenizer(trained, monkeypatch):
+    class Interrupted:
+        def encode_batch_fast(self, *_, **__):
+            raise KeyboardInterrupt
+
+    tokenizer = Subwords(trained._content)
+    monkeypatch.setattr(tokenizer, "_tokenizer", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        tokenizer.encode("the")
+
+
+@pytest.mark.parametrize("size", [2**32 - 1, 2**31 - 1, 5])
+def test_a_table_of_characters_takes_no_more_memory_than_it_has(trained, size):
+    table = base64.b64encode(size.to_bytes(4, "little") + bytes(4)).decode()
+    with pytest.raises(DataError, match="table of characters is damaged"):
+        Subwords(changed(trained, normalizer={"type": "Precompiled", "precompiled_charsmap": table}))
+
+
+def test_an_empty_vocabulary_is_refused(trained):
+    end = {"id": 0, "content": "</s>", "normalized": False, "special": True}
+    end |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+    with pytest.raises(DataError, match="It reads nothing in 'a'"):
+        Subwords(changed(trained, model={"vocab": {}, "merges": []}, added_tokens=[end]))
 
 
 @pytest.mark.parametrize("kind", ["subwords", "characters"])

@@ -1,5 +1,6 @@
 """Books in EPUB: their chapters in the order of reading, without their tables of contents."""
 
+import contextlib
 import posixpath
 import zipfile
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ _CONTAINER = "META-INF/container.xml"
 
 
 def recognises(file: SplitFile) -> bool:
-    """Returns whether a file begins as an EPUB does."""
-    head = file.head(128)
-    return head.startswith(b"PK") and b"application/epub+zip" in head
+    """Returns whether a file is a zip with an EPUB's list of what is in it."""
+    if file.head(2) != b"PK":
+        return False
+    with contextlib.suppress(zipfile.BadZipFile), file.open() as opened, zipfile.ZipFile(opened) as book:
+        return _CONTAINER in book.namelist()
+    return False
 
 
 def texts(file: SplitFile, source: Source) -> Iterator[str]:

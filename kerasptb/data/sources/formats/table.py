@@ -53,4 +53,4 @@ def _records(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
             records = json.loads(part) if part.strip() else []
             yield from (record for record in (records if is_list else [records]) if isinstance(record, dict))
     except ValueError as error:
-        raise DataError(f"Expected JSON, an object a line or a list of objects. {file.path} is not: {error}") from None
+        raise UnreadError(file.path, f"no JSON of an object a line, or of a list of objects ({error})") from None

@@ -168,7 +168,9 @@ def test_of_a_table_a_column_is_read(content, name):
     ("content", "name"), [('{"text": "a"}\n{"text\n', "a.jsonl"), ("[{]", "a.json"), ("5", "a.json")]
 )
 def test_damaged_json_is_told(content, name):
-    with pytest.raises(DataError, match=r"JSON, an object a line or a list of objects|a table: --column.*one of: none"):
+    with pytest.raises(
+        DataError, match=r"no JSON of an object a line, or of a list of objects|a table: --column.*one of: none"
+    ):
         paragraphs(content, name)
 
 
@@ -210,6 +212,8 @@ def test_of_a_book_the_chapters_are_read_in_order():
     assert paragraphs(book(), "novel.epub") == ["Chapter one.", late, "Chapter two.", late]
     with pytest.raises(DataError, match=r"novel\.epub is damaged|a readable archive\. novel\.epub is not"):
         paragraphs(book().replace(b"rootfile", b"rootfilf"), "novel.epub")
+    with pytest.raises(DataError, match=r"which is no text"):
+        paragraphs(b"PK\0", "novel.epub")
 
 
 @pytest.mark.parametrize("name", ["notes", "app.log", "code.py", "a.txt", "README"])
