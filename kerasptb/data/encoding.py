@@ -16,7 +16,7 @@ import numpy as np
 from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.scripts import count_unspaced
-from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles
+from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles, check_no_binary
 from kerasptb.data.sources.paragraphs import Paragraphs, iter_lines
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.data.tokenizers.subwords import Subwords
@@ -169,6 +169,7 @@ def _numbered(file: SplitFile, numbers: dict[str, int]) -> Iterator[np.ndarray]:
         ids = np.fromiter(map(find, words), "<i4", len(words))
         has_words = has_words or bool((ids != numbers.get(EOS, -1)).any())
         yield ids
+    check_no_binary("".join(numbers), file.path)
     if not has_words:
         raise _empty(file.path)
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
+from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
 from kerasptb.data.signs import Signs
 from kerasptb.data.sources.raw_corpus import RawCorpus
@@ -71,6 +72,8 @@ class TextFormat:
         """Raises a `DataError` if a text cannot be read so."""
         if self.tokens not in (None, *get_args(Tokens)):
             raise DataError(f"Expected tokens that are {', '.join(get_args(Tokens))}. Received: tokens={self.tokens!r}")
+        if self.vocabulary_size is not None:
+            check_sizes(vocabulary_size=self.vocabulary_size)
         if self.tokenizer is not None and (self.tokens is not None or self.vocabulary_size is not None):
             raise DataError(f"Expected a vocabulary, or what to make one of. Received: {self.named}")
         if self.tokens == "characters" and self.vocabulary_size is not None:

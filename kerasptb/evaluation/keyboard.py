@@ -32,6 +32,7 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
+from kerasptb.data.errors import check_text
 from kerasptb.data.tokenizers.tokenizer import TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word, is_unspaced
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
@@ -205,7 +206,7 @@ def evaluate_keyboard_on_text(
     """
     reader = open_reader(model)
     format = reader.text_format
-    parts = reader.tokenizer.typed_parts(format.signs.read(text), format.keep_lines)
+    parts = reader.tokenizer.typed_parts(format.signs.read(check_text(text)), format.keep_lines)
     return _type(reader, *parts, keys, None, learn)
 
 

@@ -226,9 +226,16 @@ def open_reader(model: LanguageModel | Reader) -> Reader:
     """Returns what reads with a model: a `Reader` as it is.
 
     Raises:
-        ValueError: if the model does not know its tokenizer.
+        ValueError: if it is none of these, or the model does not know its tokenizer.
     """
-    return model if isinstance(model, Reader) else ModelReader(model)
+    if isinstance(model, LanguageModel):
+        return ModelReader(model)
+    if not isinstance(model, Reader):
+        raise ValueError(
+            "Expected a LanguageModel, what `load_saved_model` returns, or a `kerasptb.reading.Reader` for a model of "
+            f"your own (docs/layers.md). Received: {type(model).__name__}"
+        )
+    return model
 
 
 def _dense(model):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from kerasptb.arguments import Argument, Whole
 from kerasptb.data import UNK, DataError
+from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.words import run_search
 from kerasptb.reading.writer import Writer
+
+_K = Argument("k", Whole(), "number of words")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +56,9 @@ def suggest(
     most = writer.most_words
     if most == 0:
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
-    if not 1 <= k <= most:
+    if _K.read(k) > most:
         raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
-    typed = writer.split(reader.text_format.signs.read(text), complete)
+    typed = writer.split(reader.text_format.signs.read(check_text(text)), complete)
     context = reader.read_typed(typed.whole)
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
     given = found.prefix_probability if typed.prefix.strip() else 1.0

@@ -191,19 +191,18 @@ class Run:
         k = min(5, len(set(self.vocabulary.tokens) - {UNK})) if k is None else k
         return kerasptb.suggest(self.model, text, k, **settings)
 
-    def generate(self, prompt: str = "", num_words: int = 50, **settings: Any) -> str:
+    def generate(self, prompt: str = "", words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.
 
         Args:
             prompt: its beginning.
-            num_words: number of words after that.
+            words: number of words after that.
             **settings: further arguments of `reading.generate_text`, such as `temperature=0.8`.
         """
-        return kerasptb.reading.generate_text(self.model, prompt, num_words, **settings)
+        return kerasptb.reading.generate_text(self.model, prompt, words, **settings)
 
     def score(self, sentences: str | Iterable[str]) -> list[kerasptb.evaluation.SentenceScore]:
         """Returns what the model says of sentences, or of one, as `evaluation.score_sentences`."""
-        sentences = [sentences] if isinstance(sentences, str) else sentences
         return list(kerasptb.evaluation.score_sentences(self.model, sentences))
 
     def evaluate(

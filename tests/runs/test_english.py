@@ -90,7 +90,7 @@ def test_its_signs_travel_with_its_exports(english, tmp_path):
 
 
 def test_it_writes_sentences(english):
-    text = english.generate(num_words=60, seed=1)
+    text = english.generate(words=60, seed=1)
     assert 40 < len(text.split()) <= 61
     assert text[0].isupper() or text[0] == '"'
 
