@@ -13,7 +13,9 @@ class SamplingArguments(Arguments):
     """How words are sampled, see `reading.generate`."""
 
     words: int = argument(Whole(0), "number of words", 50, shown="50", metavar="N")
-    temperature: float = argument(Number(0), "0 is always the most probable", 1.0, shown="1", metavar="X")
+    temperature: float | None = argument(
+        Number(0), "0 is always the most probable", None, shown="0.7, of words 1", metavar="X"
+    )
     top_k: int | None = argument(Whole(), "sample from the K most probable words", None, metavar="K")
     top_p: float | None = argument(
         Number(0, 1, without_low=True),

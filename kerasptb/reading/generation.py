@@ -14,6 +14,9 @@ from kerasptb.reading.context import Context
 from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.words import pieces_of
 
+# Of 450 words that the package's model of English wrote, none of which 70,000 words of other texts have: 10 % at
+# temperature 1, 4 % from 0.9 of the probability, 0.2 % at 0.7. A few unlikely pieces make a word that is none.
+_OF_PIECES = 0.7
 _LONGEST = 40  # tokens of a word that is sampled, so that it ends
 
 
@@ -21,7 +24,7 @@ def generate(
     model: LanguageModel | Reader,
     prompt: str = "",
     words: int = 50,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     seed: int | None = None,
     exclude: str | Iterable[str] = (UNK,),
     *,
@@ -35,7 +38,7 @@ def generate(
         prompt: the text that the words continue, see `suggest`.
         words: number of words to sample. Of subwords, signs of punctuation and ends of paragraphs count too.
         temperature: divisor of the logits. Below 1 probable words become more probable, above 1 less; 0 always takes
-            the most probable word.
+            the most probable word. `None` for 0.7 where tokens are pieces of words, else 1.
         seed: seed of the sampling, an int; `None` draws one.
         exclude: words that are never sampled, or one word. Of subwords or characters, also words that begin with the
             token of one are not.
@@ -65,7 +68,7 @@ def generate_text(
     model: LanguageModel | Reader,
     prompt: str = "",
     words: int = 50,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     seed: int | None = None,
     exclude: str | Iterable[str] = (UNK,),
     *,
@@ -92,6 +95,9 @@ def generate_text(
 def _sampled(reader, prompt, exclude, settings):
     """Yields the ids of so many words, sampled one after another."""
     random, pieces = np.random.default_rng(settings.seed), pieces_of(reader.tokenizer)
+    temperature = settings.temperature
+    if temperature is None:
+        temperature = _OF_PIECES if reader.tokenizer.spells else 1.0
     excluded = _excluded_ids(reader.tokenizer, {exclude} if isinstance(exclude, str) else set(exclude))
     context: Context = reader.read_typed(check_text(prompt).rstrip(" "))
     left, length, begins = settings.words, 0, True
@@ -100,7 +106,7 @@ def _sampled(reader, prompt, exclude, settings):
         probabilities[excluded] = 0.0
         if begins:
             probabilities[pieces.going_on] = 0.0  # the prompt's last word is whole
-        token = sample(probabilities, settings.temperature, random, settings.top_k, settings.top_p)
+        token = sample(probabilities, temperature, random, settings.top_k, settings.top_p)
         if pieces.ends_word[token] or length == _LONGEST:
             if not left:
                 return

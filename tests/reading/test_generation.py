@@ -141,6 +141,13 @@ def test_a_word_that_does_not_end_counts_as_several():
     assert words == ["a" * 119]  # with its space three times 40
 
 
+def test_pieces_of_words_are_sampled_at_a_lower_temperature_than_words(model):
+    characters = Constant(Subwords.characters(), "a ", (0.6, 0.4))
+    for reader, usual, other in ((characters, 0.7, 1.0), (model, 1.0, 0.7)):
+        first = generate(reader, "the", 40, seed=3)
+        assert first == generate(reader, "the", 40, usual, seed=3) != generate(reader, "the", 40, other, seed=3)
+
+
 def test_words_of_one_piece_can_be_left_out():
     subwords = Subwords.train(["the cat sat on the mat"] * 9, 270)
     model = LanguageModel(len(subwords), 5, 5, batch_size=1, num_steps=5, init_scale=0.1, seed=0, tokenizer=subwords)
