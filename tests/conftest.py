@@ -124,6 +124,33 @@ def make_run():
     return make
 
 
+@pytest.fixture(scope="session")
+def _small_english(make_run, tmp_path_factory):
+    import kerasptb
+    from kerasptb.data import Subwords
+    from kerasptb.export import export_run
+    from kerasptb.runs.weights import save_weights
+
+    folder = tmp_path_factory.mktemp("package")
+    subwords = Subwords.train(["The cat sat on the mat, and the dog sat by it.\n" * 50] * 2, 300)
+    model = kerasptb.LanguageModel(
+        len(subwords), 6, (6,), batch_size=4, num_steps=5, tie_embeddings=True, seed=3, tokenizer=subwords
+    )
+    model.compile()
+    training = {"preset": "auto", "epochs": 1}
+    run = make_run(folder / "run", subwords, model.get_config(), data={"tokens": "subwords"}, training=training)
+    save_weights(model, run.weights_path("best"))
+    return export_run(run, folder / "english")
+
+
+@pytest.fixture
+def small_english(_small_english, monkeypatch, no_start):
+    """The folder of a model of English as it is in the package, but small, for texts of up to 10,000 bytes."""
+    no_start.setattr("kerasptb.training.start.MOST_BYTES", 10_000)
+    monkeypatch.setattr("kerasptb.runs.run._IN_THE_PACKAGE", _small_english)
+    return _small_english
+
+
 @pytest.fixture
 def no_pictures():
     """Lets trainings write an empty file for the picture of their curves, which takes a sixth of a short training."""

@@ -98,6 +98,13 @@ def around(name, value):
     return round(max(middle - sampling.around, low), 2), round(min(middle + sampling.around, high), 2)
 
 
+def describe(name, bounds):
+    """Returns what a search draws of a setting, for people to read."""
+    if isinstance(bounds, tuple):
+        return f"{name} {bounds[0]:g} to {bounds[1]:g}"
+    return f"{name} {'/'.join(map(str, bounds))}"
+
+
 def to_config(bounds):
     """Returns bounds as JSON holds them: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
     if isinstance(bounds, tuple):

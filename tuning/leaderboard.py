@@ -37,6 +37,7 @@ def write_csv(trials, path):
             "trial": trial.trial_id,
             "status": trial.status.lower(),
             "valid_perplexity": trial.score,
+            "valid_bits_per_byte": record.bits_per_byte,
             "train_perplexity": record.train_perplexity,
             "parameters": record.parameters,
             "words_per_second": record.words_per_second,
@@ -52,7 +53,7 @@ def write_csv(trials, path):
 def format_table(trials, rows=10):
     """Returns a text of 80 columns: a table of the best trials, the best one's settings, why each failed trial did."""
     completed = [trial for trial in rank(trials) if trial.score is not None]
-    lines = [["", "trial", "perplexity", "parameters", "words/s", "time", "epochs"]]
+    lines = [["", "trial", "perplexity", "bits/byte", "parameters", "words/s", "time", "epochs"]]
     for i, trial in enumerate(completed[:rows]):
         record = trial.record
         lines.append(
@@ -60,6 +61,7 @@ def format_table(trials, rows=10):
                 str(i + 1),
                 trial.trial_id,
                 f"{trial.score:.2f}",
+                f"{record.bits_per_byte:.3f}" if record.bits_per_byte else "",
                 f"{record.parameters:,}" if record.parameters else "",
                 f"{record.words_per_second:,.0f}" if record.words_per_second else "",
                 duration(record.seconds),
@@ -124,15 +126,16 @@ def _history(run_folder):
 
 
 def _write_script(run, best, text):
-    settings = run.settings
+    settings, batches = run.settings, run.settings.batches
+    others = {"steps_per_epoch": batches.steps_per_epoch, "start_from": settings.training.start_from}
+    others["batch_arguments"] = None if batches.parts == 1 else {"parts": batches.parts}
     model = {name: value for name, value in settings.model.to_config().items() if name != "name"}
     return _SCRIPT.format(
         trial=best.trial_id,
         perplexity=best.score,
         parameters=best.record.parameters,
         epochs=settings.training.epochs,
-        text="".join(f"{name}={value!r}, " for name, value in text.items() if value is not None),
-        steps=f", steps_per_epoch={steps}" if (steps := settings.batches.steps_per_epoch) else "",
+        text="".join(f"{name}={value!r}, " for name, value in {**text, **others}.items() if value is not None),
         model=pprint.pformat(model, sort_dicts=False, width=100),
         training=pprint.pformat(settings.recipe, sort_dicts=False, width=100),
         preset=settings.training.preset,
@@ -166,7 +169,7 @@ def build_model(steps_per_epoch=1):
 
 if __name__ == "__main__":
     arguments = {{"preset": {preset!r}, "model_arguments": MODEL, "training_arguments": TRAINING}}
-    kerasptb.train({text}epochs={epochs}{steps}, **arguments, out="retrained")
+    kerasptb.train({text}epochs={epochs}, **arguments, out="retrained")
 '''
 
 

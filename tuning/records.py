@@ -44,6 +44,7 @@ class Record:
     parameters: int | None = None  # of its model; None if not known
     words_per_second: float | None = None  # median of its epochs
     train_perplexity: float | None = None  # of the best epoch
+    bits_per_byte: float | None = None  # of the validation text, by the trial's score; None if not known
     stopped: str | None = None  # why it ended before its last epoch
     reason: str | None = None  # why it failed
     ended: bool = False  # whether it has completed or failed

@@ -10,6 +10,7 @@ import pickle
 import random
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,16 +19,16 @@ from typing import Any, Literal
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.arguments import ModelArguments
-from kerasptb.data.corpus import open_text, read_corpus
-from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
-from kerasptb.presets import Facts, get_preset
-from kerasptb.training.recipe import format_by_preset, has_bfloat16, precision_of, usual_preset
+from kerasptb.runs.settings import NO_START
+from kerasptb.training.budget import describe_length
+from kerasptb.training.plan import draft_training
+from kerasptb.training.start import describe_start, recorded_start
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
+from kerasptb.tuning.recipe import around_recipe, request_of
 from kerasptb.tuning.records import PROJECT, SEARCH, TrialView, rank, read_trials, reset_attempts
-from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit
+from kerasptb.tuning.search_space import LanguageModelSpace, overrides_fit
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json, write_json
@@ -66,6 +67,8 @@ def tune(
     tuner: Literal["random", "bayesian", "hyperband"] | None = None,
     trials: int | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     max_parameters: int | None = None,
     workers: int | None = None,
     max_hours: float | None = None,
@@ -98,7 +101,12 @@ def tune(
             or that number.
         tuner: "random", "bayesian" or "hyperband"; `None` for "bayesian".
         trials: number of trials; `None` for 20. A search that is resumed may be given more.
-        epochs: epochs of a trial that is not stopped; `None` for 15.
+        epochs: epochs of a trial that is not stopped; `None` for 15, or as often as the recipe reads a text at most.
+        minutes: time of a trial on this machine, in place of epochs. What fits is laid out once, for the recipe, by the
+            time of some steps: epochs, and the part of the text that each reads, of every trial.
+        start_from: what every trial begins with, in a search around a recipe: the folder of a run, "english" or "none",
+            as for `kerasptb.train`, and by default as there. All models have that run's sizes then, and a text in
+            subwords is cut by its tokenizer.
         max_parameters: the most parameters a model may have; `None` for the notebook's 3,955,088, or for those of a
             larger recipe that is named. A `LanguageModelSpace` keeps within it. A model of another space that exceeds
             it is not trained; its trial is recorded as rejected.
@@ -135,6 +143,8 @@ def tune(
     named = SearchArguments.asked(
         trials=trials,
         epochs=epochs,
+        minutes=minutes,
+        start_from=recorded_start(start_from),
         tuner=tuner,
         max_parameters=max_parameters,
         steps_per_epoch=steps_per_epoch,
@@ -153,16 +163,23 @@ def tune(
     role = _role()
     if role == "worker":
         return _work(data, space, out)
+    if epochs is not None and minutes is not None and not resume:
+        raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     if resume and not out:
         raise SearchError("Resuming needs the search's folder: name it with --out.")
     folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     record = _resume(folder, named) if resume else _begin(folder, named)
     _check_packages(record["tuner"])
     record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
-    if isinstance(space, str) and not resume:
-        record["tokens"] = format_by_preset(data, _format(record), space).tokens
-    data, corpus = _read(data, folder, record)
-    space = _prepare_space(_choose_space(space, record, corpus, named), record, corpus)
+    if is_of_recipe := not resume and (space is None or isinstance(space, str)):
+        record["preset"] = space
+    elif not resume:
+        _begin_with_nothing(record, space)
+    data, draft = _read(data, folder, record)
+    corpus = draft.corpus
+    if is_of_recipe:
+        space = around_recipe(draft, record, named, workers)
+    space = _prepare_space(_choose_space(space, record), record, corpus)
     if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
         vocabulary = corpus.vocabulary
         record |= {"tokens": vocabulary.kind, "keep_lines": corpus.format.keeps_lines}
@@ -196,11 +213,15 @@ def _search(folder, record, space, corpus, workers, role, resume, verbose):
     reset_attempts(folder)
     settings = _settings(folder, record)
     report = print if verbose else lambda *_, **__: None
-    report(f"Data: {corpus.source} (vocabulary {len(corpus.vocabulary):,})")
+    report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: vocabulary {len(corpus.vocabulary):,})")
     report(
-        f"Search: {settings.trials} trials, {settings.tuner}, {settings.epochs} epochs, "
-        f"at most {settings.max_parameters:,} parameters, seed {settings.seed}"
+        f"Search: {settings.trials} trials, {settings.tuner}, at most {settings.max_parameters:,} parameters, "
+        f"seed {settings.seed}"
     )
+    if isinstance(space, LanguageModelSpace):
+        report(textwrap.fill(f"Searched around {space.preset}: {space.describe()}", 100, subsequent_indent="  "))
+        report(f"Each trial begins with {describe_start(settings.start_from)}.")
+    report(f"Length of a trial: {describe_length(settings.minutes, settings.epochs, settings.parts)}")
     report(f"Search folder: {folder}", flush=True)
     try:
         with Progress(folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
@@ -253,9 +274,9 @@ def _work(data, space, out):
         if time.time() > give_up:
             raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
         time.sleep(1)
-    _, corpus = _read(data, folder, record)
-    space = _prepare_space(_choose_space(space, record, corpus, {}), record, corpus)
-    run_process(_settings(folder, record), space, corpus)
+    _, draft = _read(data, folder, record)
+    space = _prepare_space(_choose_space(space, record), record, draft.corpus)
+    run_process(_settings(folder, record), space, draft.corpus)
 
 
 def _role():
@@ -305,60 +326,50 @@ def _resume(folder, named):
     return {**record, **named}
 
 
+def _begin_with_nothing(record, space):
+    """Records that the trials of a space that is no recipe's name begin with nothing; raises for what needs one."""
+    for name in ("start_from", "minutes"):
+        if record[name] not in (None, NO_START):
+            raise ValueError(
+                f"Expected, with {name}, a search around a recipe: its name in place of a space, or none. "
+                f"Received: {name}={record[name]!r} with space={space!r}"
+            )
+    record |= {"preset": None, "start_from": NO_START}
+
+
 def _read(data, folder, record):
-    """Returns `data` or its default, and the corpus; raises if the search has begun with another text."""
+    """Returns `data` or its default, and a training's `Draft`; raises if the search has begun with another text."""
     data, begun = record.get("data", "auto") if data is None else data, record.get("text")
-    format = USUAL if begun is not None and isinstance(data, kerasptb.Corpus) else _format(record)
-    corpus = read_corpus(open_text(data, format), format)
+    draft = draft_training(request_of(data, record), workers=1)
+    corpus = draft.corpus
     # "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
     if begun is not None and corpus.digest != begun["digest"]:
         raise SearchError(
             f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
             "text or vocabulary. Name the search's own with --data."
         )
-    return data, corpus
-
-
-def _format(record):
-    """Returns how a search's text is read."""
-    names = ("tokens", "vocabulary_size", "keep_lines")
-    return TextFormat(tokenizer=open_tokenizer(record["tokenizer"]), **{name: record[name] for name in names})
+    return data, draft
 
 
 def _settings(folder, record):
     return SearchSettings(**SearchArguments.named(record), folder=folder, deadline=record["deadline"])
 
 
-def _choose_space(space, record, corpus, named):
+def _choose_space(space, record):
     """Returns the space of a search: what is asked for, or recorded, if both must be the same."""
     recorded = record.get("space")
-    if space is None and recorded is not None:
+    if recorded is None:
+        return space
+    if space is None or space == record["preset"]:
         if recorded["class"] != _describe(LanguageModelSpace)["class"]:
             raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
         return LanguageModelSpace.from_config(recorded["config"])
-    space = usual_preset(corpus) if space is None else space
-    if isinstance(space, str):
-        facts = Facts(
-            num_tokens=len(corpus.train), bfloat16=has_bfloat16(record["backend"] or "auto"), passes=record["epochs"]
-        )
-        if recorded is None:
-            _follow_recipe(get_preset(space, facts), record, corpus, named)
-        space = LanguageModelSpace.around(space, facts)
-    if recorded is not None and recorded != (described := _describe(space)):
+    if recorded != (asked := _describe(space)):
         raise SearchError(
             f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
-            f"Received: {described['class']} {described['config'] or ''}"
+            f"Received: {asked['class']} {asked['config'] or ''}"
         )
     return space
-
-
-def _follow_recipe(recipe, record, corpus, named):
-    """Records what a search around a recipe needs, where it is not named."""
-    if "max_parameters" not in named:
-        model = ModelArguments(**recipe.model_arguments(len(corpus.vocabulary)))
-        record["max_parameters"] = max(record["max_parameters"], count_parameters(**model.as_dict()))
-    if "precision" not in named:
-        record["precision"] = precision_of(recipe, record["backend"] or "auto")
 
 
 def _prepare_space(space, record, corpus):
@@ -381,6 +392,9 @@ def _prepare_space(space, record, corpus):
 
 
 def _describe(space):
+    """Returns how a search records its space; a recipe by its name."""
+    if isinstance(space, str):
+        return {**_describe(LanguageModelSpace), "config": {"preset": space}}
     kind = space if hasattr(space, "__qualname__") else type(space)  # a function, or the type of an object
     config = space.get_config() if isinstance(space, LanguageModelSpace) else None
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}

@@ -13,6 +13,7 @@ import kerasptb
 from kerasptb.arguments import RECIPE_ARGUMENTS, ModelArguments, with_changes
 from kerasptb.models import LanguageModel
 from kerasptb.presets import Facts, get_preset
+from kerasptb.runs.settings import RunSettings
 from kerasptb.tuning import bounds as of_setting
 from kerasptb.tuning.bounds import FIELDS, Bounds, allowed
 from kerasptb.tuning.settings import NOTEBOOK_PARAMETERS
@@ -131,12 +132,34 @@ class LanguageModelSpace(kt.HyperModel):
                 text.
         """
         recipe = get_preset(preset, facts)
-        if recipe.search:
-            return cls(preset=preset)
-        plain, values = _values_of(get_preset(preset)), _values_of(recipe)
-        chosen = {name: value for name, value in values.items() if value != plain[name]}
+        return cls(preset=preset) if recipe.search else cls._around(preset, _values_of(recipe))
+
+    @classmethod
+    def around_training(cls, settings: RunSettings) -> Self:
+        """Returns a space around a training: that around its recipe, but with the sizes of what it begins with.
+
+        Args:
+            settings: the training's.
+
+        Raises:
+            ValueError: if it begins with a run whose layers are of several sizes.
+        """
+        training, model = settings.training, settings.model.as_dict()
+        if training.start_from is None and get_preset(training.preset).search:
+            return cls(preset=training.preset)
+        of_model = {name: value for name, value in model.items() if name in FIELDS}
+        space = cls._around(training.preset, _as_bounds(of_model, settings.recipe))
+        if (units := space.settings(kt.HyperParameters())["units"]) != model["units"]:
+            raise ValueError(
+                f"Expected a run whose layers are of one size, as those of a search are, such as {units}. "
+                f"Received: start_from={training.start_from!r} with units={model['units']}"
+            )
+        return space
+
+    @classmethod
+    def _around(cls, preset, values):
         ranges = {name: of_setting.around(name, value) for name, value in values.items()}
-        return cls(preset=preset, **{**chosen, **{name: ends for name, ends in ranges.items() if ends is not None}})
+        return cls(preset=preset, **{**values, **{name: ends for name, ends in ranges.items() if ends is not None}})
 
     def prepare(
         self,
@@ -334,6 +357,11 @@ class LanguageModelSpace(kt.HyperModel):
             fitted[last] = widths[0]
         return fitted
 
+    def describe(self) -> str:
+        """Returns what is searched, for people to read: the settings that are drawn, and within which bounds."""
+        drawn = {name: bounds for name, bounds in self.bounds.items() if of_setting.leaves_choice(bounds)}
+        return ", ".join(of_setting.describe(name, bounds) for name, bounds in drawn.items()) or "nothing"
+
     def get_config(self) -> dict[str, Any]:
         """Returns the recipe and the bounds for JSON: `{"range": [low, high]}`, `{"choices": [...]}` or a value."""
         return {"preset": self.preset, **{name: of_setting.to_config(bounds) for name, bounds in self.bounds.items()}}
@@ -435,7 +463,10 @@ def shrink_widths(wanted, allowed, fits):
 
 def _values_of(recipe):
     """A recipe's own settings, as bounds that leave nothing to the search."""
-    model = {**recipe.model, **recipe.fitted}
-    units = model.pop("units")
     plain = {name: FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
-    return {**plain, "num_layers": len(units), "units": units[0], **model, **recipe.training_arguments()}
+    return _as_bounds({**plain, **recipe.model, **recipe.fitted}, recipe.training_arguments())
+
+
+def _as_bounds(model, training):
+    """Returns arguments of a model and a training as bounds that leave nothing to the search."""
+    return {**model, "num_layers": len(model["units"]), "units": model["units"][0], **training}

@@ -15,6 +15,7 @@ from kerasptb.arguments import (
     ModelArguments,
     Number,
     Text,
+    TrainingArguments,
     Whole,
     argument,
 )
@@ -31,7 +32,22 @@ class SearchArguments(Arguments):
     """What a search is asked for. One that is resumed keeps what is `fixed`: its trials would not be comparable."""
 
     trials: int = argument(Whole(), "number of trials", 20, option=True, shown="20", fixed=False)
-    epochs: int = argument(Whole(), "epochs of a trial that is not stopped early", 15, option=True, shown="15")
+    epochs: int = argument(
+        Whole(),
+        "epochs of a trial that is not stopped early",
+        15,
+        option=True,
+        shown="15, or as often as the recipe reads a text at most",
+    )
+    minutes: float | None = argument(
+        Number(0, without_low=True),
+        "trials of about N minutes on this machine, by the time of some steps, in place of --epochs",
+        None,
+        option=True,
+        metavar="N",
+    )
+    parts: int = argument(Whole(), BatchArguments.fields()["parts"].help, 1)
+    start_from: str | None = argument(Text(), TrainingArguments.fields()["start_from"].help, None)
     tuner: str = argument(
         Choice(("random", "bayesian", "hyperband")), "how trials are drawn", "bayesian", option=True, shown="bayesian"
     )

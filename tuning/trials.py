@@ -24,7 +24,7 @@ from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, SEARCH, Record, copy_folder, settings_of
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
 from kerasptb.tuning.stopping import TIME_LIMIT, TrialEarlyStopping
-from kerasptb.utils.files import read_json
+from kerasptb.utils.files import finite, read_json
 
 WEIGHTS = "model.weights.h5"  # of a trial with a `fit` of its own
 
@@ -183,6 +183,8 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             "preset": getattr(self.hypermodel, "preset", "notebook"),
             "training_arguments": training,
             "steps_per_epoch": self.settings.steps_per_epoch,
+            "batch_arguments": {"parts": self.settings.parts},
+            "start_from": self.settings.start_from,
         }
         run = kerasptb.train(
             self.corpus,
@@ -198,10 +200,12 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
             # An interrupted `train` returns what it has. Here the trial must be taken up again.
             raise KeyboardInterrupt
         record.words_per_second, record.train_perplexity = metrics["words_per_second"], metrics["train_perplexity"]
-        record.save(folder)
         valid = self.corpus.valid
+        perplexity = kerasptb.evaluate_perplexity(run.load_model(), valid, *evaluation_batches(valid))
+        record.bits_per_byte = finite(self.corpus.count("valid").bits_per_byte(perplexity))
+        record.save(folder)
         return {
-            OBJECTIVE: kerasptb.evaluate_perplexity(run.load_model(), valid, *evaluation_batches(valid)),
+            OBJECTIVE: perplexity,
             "perplexity": record.train_perplexity,
             "words_per_second": record.words_per_second,
             "parameters": record.parameters,

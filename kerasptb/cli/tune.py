@@ -18,6 +18,7 @@ def add_parser(commands):
     arguments.add_fields(command, (field for field in SearchArguments.fields().values() if field.option))
     arguments.add_fields(command, START_ARGUMENTS.values())
     arguments.add_reading(command)
+    command.add_argument("--from", dest="start_from", metavar="RUN", help=SearchArguments.fields()["start_from"].help)
     command.add_argument(
         "--no-early-stopping",
         dest="early_stopping",

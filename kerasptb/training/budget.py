@@ -50,21 +50,21 @@ class _Stopwatch(keras.callbacks.Callback):
         self.model.stop_training = seconds >= _SECONDS or self._calls >= _MOST_CALLS
 
 
-def fit_training(corpus, settings_by, facts, deadline=None, callbacks=()):
+def fit_training(corpus, settings_by, facts, left=None, callbacks=()):
     """Returns the settings of a new training, with what goes by how often its text is read.
 
-    `settings_by` gives the `RunSettings` that follow from `Facts`; minutes are filled up to the deadline, in seconds of
-    `time.monotonic`, which a recipe that goes by epochs refuses.
+    `settings_by` gives the `RunSettings` that follow from `Facts`; minutes are filled by the seconds that `left` gives
+    whenever it is asked, which a recipe that goes by epochs refuses.
     """
     settings, reasons = settings_by(facts), {}
-    if deadline is not None:
-        settings, facts, reasons = _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks)
+    if left is not None:
+        settings, facts, reasons = _fit_minutes(corpus, settings, settings_by, facts, left, callbacks)
     passes = settings.training.epochs / settings.batches.parts
     fitted = settings_by(dataclasses.replace(facts, passes=passes))
     return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons})
 
 
-def _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks):
+def _fit_minutes(corpus, settings, settings_by, facts, left, callbacks):
     """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
     recipe, model = get_preset(settings.training.preset, facts), settings.model
     if recipe.training(steps_per_epoch=1)[1]:
@@ -77,12 +77,12 @@ def _fit_minutes(corpus, settings, settings_by, facts, deadline, callbacks):
     most = recipe.most_passes if settings.batches.steps_per_epoch is None else math.inf
     speed = time_training(corpus, settings, callbacks)
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
-    room = min((deadline - time.monotonic()) / (steps * speed.step), most)
+    room = min(left() / (steps * speed.step), most)
     facts = dataclasses.replace(facts, room=room)
     settings = settings_by(facts)
     if settings.model != model:
         speed = time_training(corpus, settings, callbacks)
-    settings = fill_minutes(settings, corpus, speed, deadline - time.monotonic(), most)
+    settings = fill_minutes(settings, corpus, speed, left(), most)
     return settings, facts, why_so_long(settings, speed, most)
 
 
@@ -129,3 +129,10 @@ def why_so_long(settings, speed, most=math.inf):
     is_short = settings.training.epochs > most * settings.batches.parts - 0.5
     so_often = f"the text is read {most:g} times at most, which takes less than {minutes}"
     return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")
+
+
+def describe_length(minutes, epochs, parts):
+    """Returns how long a training is, for people to read."""
+    about = "" if minutes is None else f"about {minutes:g} minute{'s' * (minutes != 1)}: "
+    part = "the text" if parts == 1 else f"1/{parts} of the text{' each' * (epochs != 1)}"
+    return f"{about}{epochs} epoch{'s' * (epochs != 1)} of {part}"

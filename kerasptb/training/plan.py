@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import platform
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _resumed(request, folder, workers):
 
 def plan_training(request, workers, begin, callbacks=()):
     """Returns the `Plan` of a new training, which was asked for at the time `begin` of `time.monotonic`."""
-    draft = _draft(request, workers)
+    draft = draft_training(request, workers)
     facts = draft.facts
     settings = draft.settings(facts)
     training = with_teacher(settings.training, draft.corpus.vocabulary, workers)
@@ -102,7 +103,8 @@ def plan_training(request, workers, begin, callbacks=()):
     if training.minutes is not None and workers > 1:
         raise ValueError("Expected epochs: what they take is timed in one process. Received: minutes with workers")
     deadline = None if training.minutes is None else begin + 60 * training.minutes
-    settings = fit_training(draft.corpus, draft.settings, facts, deadline, callbacks)
+    left = None if deadline is None else lambda: deadline - time.monotonic()
+    settings = fit_training(draft.corpus, draft.settings, facts, left, callbacks)
     model = LanguageModel(**settings.model.as_dict())
     settings = dataclasses.replace(
         settings,
@@ -112,8 +114,8 @@ def plan_training(request, workers, begin, callbacks=()):
     return Plan(settings, draft.corpus, model, draft.start.source, deadline)
 
 
-def _draft(request, workers):
-    """Opens and reads the text of a new training."""
+def draft_training(request, workers):
+    """Returns the `Draft` of a new training, or search, whose text is opened and read."""
     text = open_text("auto" if request.data is None else request.data, request.format)
     start = choose_start(text, request)
     corpus = read_corpus(text, start.format)
@@ -125,7 +127,7 @@ def _draft(request, workers):
     words = len(corpus.vocabulary)
     if (size := request.model.get("vocabulary_size", words)) != words:
         raise DataError(f"Expected a model of the text's {words} {kind}. Received: vocabulary_size={size}")
-    return _Draft(
+    return Draft(
         request=request,
         start=start,
         corpus=corpus,
@@ -137,7 +139,7 @@ def _draft(request, workers):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Draft:
+class Draft:
     """A training of which only what the recipe says is open."""
 
     request: Request

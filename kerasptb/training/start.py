@@ -36,6 +36,14 @@ def recorded_run(folder):
     return ENGLISH if is_in_the_package(folder) else str(Path(folder).absolute())
 
 
+def describe_start(name):
+    """Returns what a training begins with, by how that is recorded, for people to read."""
+    if name in (None, NO_START):
+        return "new weights"
+    whose = "the model of English in the package" if name == ENGLISH else name
+    return f"the weights of {whose} (--from none begins with nothing)"
+
+
 @dataclasses.dataclass(frozen=True)
 class Start:
     """What a new training begins with, and what follows from it."""

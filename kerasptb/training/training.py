@@ -25,12 +25,12 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
 from kerasptb.runs import Run, files, load_run
 from kerasptb.runs.request import Request
-from kerasptb.runs.run import ENGLISH
+from kerasptb.training.budget import describe_length
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 from kerasptb.training.plan import open_run, record_resumption, report_differences
 from kerasptb.training.progress import ProgressBar
 from kerasptb.training.recorder import Recorder
-from kerasptb.training.start import recorded_run, recorded_start
+from kerasptb.training.start import describe_start, recorded_run, recorded_start
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
@@ -228,8 +228,7 @@ def _begin_with(run, plan, recorder, report):
         trained = source.load_model(backend="auto", precision="float32")
         vocabulary = run.vocabulary
         known = transfer_weights(trained, source.vocabulary, model, vocabulary)
-        whose = "the model of English in the package" if training.start_from == ENGLISH else training.start_from
-        report(f"Training begins with the weights of {whose} (--from none begins with nothing).")
+        report(f"Training begins with {describe_start(training.start_from)}.")
         if known < len(vocabulary):
             report(f"They know {known:,} of the {len(vocabulary):,} {vocabulary.kind}.")
 
@@ -288,7 +287,7 @@ def _explain(run, plan, report):
     report(f"Model: {model.count_params():,} parameters, preset {training.preset}, seed {model.seed}")
     for choice in run.settings.choices:
         report(f"Chosen: {choice}")
-    report(_length(run.settings))
+    report(f"Length: {describe_length(training.minutes, training.epochs, run.settings.batches.parts)}")
     if training.teacher is not None:
         report(f"Teacher: {training.teacher}, weight {training.teacher_weight:g}")
     if (workers := peers.count()) > 1:
@@ -299,14 +298,6 @@ def _explain(run, plan, report):
         for row in explanation:
             note_as_reported(row.reason)
     report(f"{explanation}\nRun folder: {run.folder}", flush=True)
-
-
-def _length(settings):
-    """Returns how long a training is, for people to read."""
-    minutes, epochs, parts = settings.training.minutes, settings.training.epochs, settings.batches.parts
-    about = "" if minutes is None else f"about {minutes:g} minute{'s' * (minutes != 1)}: "
-    part = "the text" if parts == 1 else f"1/{parts} of the text"
-    return f"Length: {about}{epochs} epoch{'s' * (epochs != 1)} of {part}{' each' * (epochs != 1)}"
 
 
 def _finish(run, plan, recorder, interrupted, report):

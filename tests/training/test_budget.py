@@ -1,5 +1,4 @@
 import dataclasses
-import time
 
 import pytest
 
@@ -107,7 +106,7 @@ def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, name
 
     monkeypatch.setattr("kerasptb.training.budget.time_training", time_training)
     facts = Facts(words, given=named, **training)
-    settings = fit_training(Texts(words), settings_by, facts, time.monotonic() + 60 * minutes)
+    settings = fit_training(Texts(words), settings_by, facts, lambda: 60 * minutes)
     model = settings.model
     assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
     assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)

@@ -5,35 +5,20 @@ from kerasptb.arguments import ModelArguments, TrainingArguments
 from kerasptb.data import Subwords, Vocabulary
 from kerasptb.data.corpus import open_text
 from kerasptb.data.text_format import TextFormat
-from kerasptb.export import export_run
-from kerasptb.runs import run as runs
 from kerasptb.runs.request import Request
 from kerasptb.runs.settings import arguments_of
-from kerasptb.runs.weights import save_weights
 from kerasptb.training.start import choose_start, recorded_start
 
 ENGLISH = "The cat sat on the mat, and the dog sat by it.\n" * 50
 
 
-@pytest.fixture(scope="module")
-def package(make_run, tmp_path_factory):
-    """A model of English as it is in the package, but small."""
-    folder = tmp_path_factory.mktemp("package")
-    subwords = Subwords.train([ENGLISH] * 2, 300)
-    model = kerasptb.LanguageModel(
-        len(subwords), 6, (6,), batch_size=4, num_steps=5, tie_embeddings=True, seed=3, tokenizer=subwords
-    )
-    model.compile()
-    training = {"preset": "auto", "epochs": 1}
-    run = make_run(folder / "run", subwords, model.get_config(), data={"tokens": "subwords"}, training=training)
-    save_weights(model, run.weights_path("best"))
-    return export_run(run, folder / "english")
+@pytest.fixture
+def package(small_english):
+    return small_english
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder(package, tmp_path, monkeypatch, no_start):
-    no_start.setattr("kerasptb.training.start.MOST_BYTES", 10_000)
-    monkeypatch.setattr(runs, "_IN_THE_PACKAGE", package)
+def in_a_folder(package, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "english.txt").write_text(ENGLISH)
     (tmp_path / "long.txt").write_text(ENGLISH * 6)

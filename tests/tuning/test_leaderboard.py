@@ -15,7 +15,13 @@ TRIALS = [
     trial(0, 120.5, {"units_10": 64, "units_2": 32, "num_layers": 2, "decay": 0.123456}, parameters=1000, seconds=59.0),
     trial(1, None, {"num_layers": 1, "decay": 0.5}, reason="out of memory: too large"),
     trial(
-        2, 110.25, {"num_layers": 1, "decay": 0.5}, parameters=2_000_000, words_per_second=9876.5, curve=[300.0, 110.0]
+        2,
+        110.25,
+        {"num_layers": 1, "decay": 0.5},
+        parameters=2_000_000,
+        bits_per_byte=1.5436,
+        words_per_second=9876.5,
+        curve=[300.0, 110.0],
     ),
 ]
 
@@ -30,8 +36,8 @@ def test_sizes_lead_the_settings():
 
 def test_the_table_shows_the_best_and_the_reasons():
     lines = format_table(TRIALS, rows=1).splitlines()
-    assert lines[0].split() == ["trial", "perplexity", "parameters", "words/s", "time", "epochs"]
-    assert lines[1].split() == ["1", "2", "110.25", "2,000,000", "9,876", "0", "s", "2"]
+    assert lines[0].split() == ["trial", "perplexity", "bits/byte", "parameters", "words/s", "time", "epochs"]
+    assert lines[1].split() == ["1", "2", "110.25", "1.544", "2,000,000", "9,876", "0", "s", "2"]
     assert lines[2:] == [
         "… and 1 more in leaderboard.csv",
         "trial 2: num_layers 1, decay 0.5",
@@ -41,7 +47,9 @@ def test_the_table_shows_the_best_and_the_reasons():
 
 def test_the_table_fits_80_columns():
     settings = {f"units_{i}": 128 for i in range(9)} | {"global_clipnorm": 3.96724, "tie_embeddings": True}
-    best = trial(1000, 110.25, settings, parameters=123_456_789, words_per_second=98765.4, seconds=37_000)
+    best = trial(
+        1000, 110.25, settings, parameters=123_456_789, bits_per_byte=1.5, words_per_second=98765.4, seconds=37_000
+    )
     lines = format_table([best, trial(3, None, {}, reason="ValueError: " + "too large " * 20)]).splitlines()
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
@@ -61,6 +69,7 @@ def test_the_csv_has_every_trial_in_full(tmp_path):
     assert rows[1]["decay"] == "0.123456"
     assert rows[2]["reason"] == "out of memory: too large"
     assert rows[2]["units_2"] == ""
+    assert [row["valid_bits_per_byte"] for row in rows] == ["1.5436", "", ""]
     assert rows[0]["epochs"] == "2"
 
 
