@@ -359,7 +359,8 @@ class LanguageModelSpace(kt.HyperModel):
 
     def describe(self) -> str:
         """Returns what is searched, for people to read: the settings that are drawn, and within which bounds."""
-        drawn = {name: bounds for name, bounds in self.bounds.items() if of_setting.leaves_choice(bounds)}
+        bounds_of = {name: self._bounds_of(name) for name in self.bounds}
+        drawn = {name: bounds for name, bounds in bounds_of.items() if of_setting.leaves_choice(bounds)}
         return ", ".join(of_setting.describe(name, bounds) for name, bounds in drawn.items()) or "nothing"
 
     def get_config(self) -> dict[str, Any]:
@@ -402,13 +403,15 @@ class LanguageModelSpace(kt.HyperModel):
         wanted = sorted(set(self._allowed("tie_embeddings")))
         return [tied for tied in wanted if not self._joins(tied) or self._tied_widths()]
 
+    def _bounds_of(self, name):
+        if name == "constant_epochs" and self.bounds[name] is None:
+            return max(self.epochs // 5, 1), max(2 * self.epochs // 3, 1)
+        return self.bounds[name]
+
     def _declare(self, hp, name, as_name=None):
-        bounds = self.bounds[name]
-        if name == "constant_epochs" and bounds is None:
-            bounds = (max(self.epochs // 5, 1), max(2 * self.epochs // 3, 1))
         if name == "tie_embeddings":
             return hp.Boolean(name) if len(self._ties) > 1 else self._ties[0]
-        return of_setting.draw(hp, name, bounds, as_name or name)
+        return of_setting.draw(hp, name, self._bounds_of(name), as_name or name)
 
 
 def overrides_fit(hypermodel):

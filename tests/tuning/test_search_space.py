@@ -359,6 +359,15 @@ def test_a_space_around_auto_is_for_the_text_and_the_epochs():
     assert space.bounds["num_steps"] == 35
 
 
+def test_what_is_searched_is_said():
+    space = LanguageModelSpace(units=64, keep_prob=1.0, batch_size=[20, 40])
+    space.prepare(epochs=30)
+    said = space.describe()
+    assert said.startswith("num_layers 1 to 2, embedding_size 64 to 320, tie_embeddings False/True, learning_rate 0.5 ")
+    assert "constant_epochs 6 to 20, " in said
+    assert "batch_size 20/40, " in said
+
+
 @pytest.mark.slow
 def test_a_tuner_of_kerastuners_own_searches_a_corpus(corpus, tmp_path):
     space = LanguageModelSpace(
