@@ -9,10 +9,10 @@
     python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--epochs 3 6 …] [--rates 0.002 …] [--out FOLDER]
 
 `figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits, read as `kerasptb
-evaluate RUN --data FILE --split all` does; `typed` the share of
-keystrokes saved on the first 5,000 words of some of them, beside Presage (benchmarks/keyboard.py) with its own English;
-`recited` the longest runs of words in 1,000 samples that the training text has too; `starts` bits a byte of small
-texts, each alone for some minutes, and from the run for as many or for some epochs.
+evaluate RUN --data FILE --split all` does; `typed` the share of keystrokes saved on the first 5,000 words of some of
+them, beside Presage (benchmarks/keyboard.py) with its own English; `recited` the longest runs of words in 1,000 samples
+that the training text has too; `starts` bits a byte of small texts, each alone for some minutes, and from the run for
+as many or for some epochs.
 """
 
 import argparse
