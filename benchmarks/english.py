@@ -8,10 +8,11 @@
     python -m benchmarks.english recited FOLDER RUN
     python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--epochs 3 6 …] [--rates 0.002 …] [--out FOLDER]
 
-`figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits; `typed` the share of
-keystrokes saved on the first 5,000 words of some of them, beside Presage (benchmarks/keyboard.py) with its own English;
-`recited` the longest runs of words in 1,000 samples that the training text has too; `starts` bits a byte of small
-texts, each alone for some minutes, and from the run for as many or for some epochs.
+`figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits, read as `kerasptb
+evaluate RUN --data FILE --split all` does; `typed` the share of keystrokes saved on the first 5,000 words of some of
+them, beside Presage (benchmarks/keyboard.py) with its own English; `recited` the longest runs of words in 1,000 samples
+that the training text has too; `starts` bits a byte of small texts, each alone for some minutes, and from the run for
+as many or for some epochs.
 """
 
 import argparse
@@ -26,8 +27,7 @@ import numpy as np
 import kerasptb
 from benchmarks import machine, texts
 from benchmarks.keyboard import Presage, type_units, units_of_text
-from kerasptb.data import Corpus
-from kerasptb.evaluation import evaluate_keyboard_on_text, evaluate_split
+from kerasptb.evaluation import evaluate_keyboard_on_text
 from kerasptb.export import export_run
 from kerasptb.presets import get_preset
 
@@ -77,15 +77,15 @@ def figures(options):
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         packed = kerasptb.load_run(export_run(run, Path(temporary, "run")))
-        names = sorted(path for path in options.folder.glob("*-*.txt"))
-        for path in names + ([options.ptb / "ptb.test.txt"] if options.ptb else []):
-            ids = run.vocabulary.encode(path.read_text(encoding="utf-8"))
-            counts = Corpus(ids, ids, ids, run.vocabulary, path.stem, path.name).count("test")
-            row = {"text": path.stem, "words": counts.words, "tokens_a_word": round(counts.tokens / counts.words, 3)}
-            for name, each in (("bits_a_byte", run), ("in_8_bits", packed)):
-                perplexity = evaluate_split(each.model, ids, every_word=True).perplexity
-                row[name] = round(counts.bits_per_byte(perplexity), 4)
-                row.setdefault("perplexity_of_a_word", round(counts.word_perplexity(perplexity), 1))
+        named = [(path.stem, path, "all") for path in sorted(options.folder.glob("*-*.txt"))]
+        for name, data, split in [*named, *([("ptb.test", options.ptb, "test")] if options.ptb else [])]:
+            corpus = run.load_corpus(data)
+            counts = corpus.count(split)
+            row = {"text": name, "words": counts.words, "tokens_a_word": round(counts.tokens / counts.words, 3)}
+            for column, each in (("bits_a_byte", run), ("in_8_bits", packed)):
+                found = each.evaluate(corpus, split)
+                row[column] = round(found.bits_per_byte, 4)
+                row.setdefault("perplexity_of_a_word", round(found.word_perplexity, 1))
             rows.append(row)
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if options.csv:

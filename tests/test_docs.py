@@ -66,7 +66,7 @@ def test_the_pages_name_the_extras_that_there_are():
     assert {"serve", "onnx"} <= {extra for each in named for extra in each.split(",")} <= set(extras)
     (paragraph,) = [each for each in texts["training.md"].split("\n\n") if each.startswith("`pip install` alone")]
     # Those that a part of the package needs; the others are for GPUs, JAX, and work on the package itself.
-    assert set(re.findall(r"`(\w+)`", paragraph)) == {"serve", "onnx", "litert"} & set(extras)
+    assert set(re.findall(r"`(\w+)`", paragraph)) == {"serve", "texts", "onnx", "litert"} & set(extras)
 
 
 @pytest.mark.parametrize("name", FIRST)
