@@ -1,6 +1,7 @@
 import io
 import os
 import sys
+import zipfile
 
 import pytest
 
@@ -34,6 +35,27 @@ def test_a_location_is_one_string():
     assert source.choices == {"column": "text", "encoding": "latin-1"}
     with pytest.raises(DataError, match="no path"):
         Source([])
+
+
+def test_texts_whose_paths_have_a_colon_are_read_again(tmp_path):
+    for name in ("a:b.txt", "c.txt"):
+        (tmp_path / name).write_text("one two three.\n\n" * 50)
+    corpus = kerasptb.load_corpus([tmp_path / "a:b.txt", tmp_path / "c.txt"])
+    assert kerasptb.load_corpus(corpus.location).digest == corpus.digest
+
+
+@pytest.mark.parametrize("location", ['{"paths": [}', '{"paths": ["a"], "colour": "red"}', '{"paths": 5}'])
+def test_a_location_that_is_none_is_told(location):
+    with pytest.raises(DataError, match="Expected a path, or the location of a Source"):
+        kerasptb.load_corpus(location)
+
+
+def test_a_folder_or_an_archive_of_nothing_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    for name in ("empty", "empty.zip"):
+        with pytest.raises(FileNotFoundError, match=rf"{name}, which holds none"):
+            kerasptb.load_corpus(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["-", "pipe"])

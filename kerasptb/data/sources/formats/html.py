@@ -16,6 +16,8 @@ def recognises(file: SplitFile) -> bool:
 def texts(file: SplitFile, source: Source) -> Iterator[str]:
     """Yields the main text of a page; all of it, if none of it seems to be that."""
     page = b"".join(file.chunks())
+    if b'class="from_name"' in page:
+        raise UnreadError(file.path, "a chat of Telegram with names and times: export it as JSON")
     for is_main in (True, False):
         text = page_text(page, file.path, source.encoding, main_content=is_main)
         if text.strip():
