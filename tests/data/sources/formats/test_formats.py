@@ -211,6 +211,7 @@ def test_damaged_headers_do_no_harm(header, author):
         ('id,review\n1,"Good, and\ncheap"\n2,\n3,Bad\n', "a.csv"),
         ('id;review\n1;"Good, and\ncheap"\n2;\n3;Bad\n', "a.csv"),
         ('\ufeffid\treview\r\n1\t"Good, and\ncheap"\r\n2\t\r\n3\tBad\r\n', "a.tsv"),
+        ('id,review\r1,"Good, and\rcheap"\r2,\r3,Bad\r', "a.csv"),
         ('{"id": 1, "review": "Good, and\\ncheap"}\n\n{"id": 2, "review": null}\n{"review": "Bad"}\n', "a.jsonl"),
         ('[{"id": 1, "review": "Good, and\\ncheap"}, {"id": 2}, 5, {"review": "Bad"}]', "a.json"),
     ],
@@ -265,9 +266,9 @@ def book():
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
         '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
-        '<item id="b" href="text/chapter%20b.xhtml" media-type="application/xhtml+xml"/>'
+        '<item id="b" href="text/chapter%20b.xhtml#one" media-type="application/xhtml+xml"/>'
         '<item id="a" href="text/a.xhtml" media-type="application/xhtml+xml"/>'
-        '<item id="s" href="style.css" media-type="text/css"/></manifest>'
+        '<item id="s" href="style.css" media-type="text/css"/><item media-type="text/html"/></manifest>'
         '<spine><itemref idref="nav"/><itemref idref="b"/><itemref idref="a"/></spine></package>'
     )
     chapter = '<html xmlns="http://www.w3.org/1999/xhtml"><body><p>Chapter {}.</p><p>It was — late.</p></body></html>'
