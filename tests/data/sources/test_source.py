@@ -27,6 +27,16 @@ def test_a_source_is_read_again_by_its_location(tmp_path, monkeypatch):
     assert kerasptb.load_corpus(Source(str(tmp_path / "chat.txt"))).location == str(tmp_path / "chat.txt")
 
 
+def test_of_many_chats_those_without_the_author_are_left_out(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text(CHAT)
+    (tmp_path / "b.txt").write_text(CHAT.replace("Ana", "Carla"))
+    (tmp_path / "c.txt").write_text("a note\n" * 9)
+    text = b"".join(b"".join(each.chunks()) for each in open_text(Source(tmp_path, author="Ana")).files.values())
+    assert text.count(b"message") == 30
+    assert b"note" not in text
+    assert "Left out: b.txt (by Bruno, Carla, and not by --author Ana); c.txt (no chat and no mail" in caplog.text
+
+
 def test_a_location_is_one_string():
     source = Source(["a", "b"])
     assert Source.of(source.location) == source == Source.of(["a", "b"])

@@ -7,7 +7,7 @@ of a country; a line without that goes on with the message before.
 import re
 from collections.abc import Iterable, Iterator
 
-from kerasptb.data.errors import DataError
+from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import plain
 from kerasptb.data.sources.source import Source
@@ -61,7 +61,7 @@ def messages_of(messages: Iterable[tuple[str | None, str]], path: str, source: S
     """Yields the texts of messages, of the source's author if it names one.
 
     Raises:
-        DataError: nothing is by that author.
+        UnreadError: nothing is by that author.
     """
     authors: set[str] = set()
     for named, written in messages:
@@ -73,4 +73,4 @@ def messages_of(messages: Iterable[tuple[str | None, str]], path: str, source: S
             yield f"{text}\n\n"
     if source.author is not None and source.author not in authors:
         names = ", ".join(sorted(authors)) or "nobody"
-        raise DataError(f"Expected an author of {path}: {names}. Received: {source.author}")
+        raise UnreadError(path, f"by {names}, and not by --author {source.author}")

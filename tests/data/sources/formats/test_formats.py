@@ -112,8 +112,13 @@ def paragraphs(content, name="file", **choices):
 def test_of_a_chat_the_messages_are_read(chat, messages, author, authors):
     assert paragraphs(chat, "chat.txt") == messages
     assert paragraphs(chat, "chat.txt", author=author) == [messages[index] for index in authors]
-    with pytest.raises(DataError, match=r"an author of chat\.txt: .*A|M.*\. Received: Nobody"):
+    with pytest.raises(DataError, match=r"chat\.txt, which is by .*(A|M).*, and not by --author Nobody"):
         paragraphs(chat, "chat.txt", author="Nobody")
+
+
+def test_an_author_is_asked_of_chats_and_mail_alone():
+    with pytest.raises(DataError, match=r"a\.txt, which is no chat and no mail that is known how to read, as --author"):
+        paragraphs("Ana said: a text\n", "a.txt", author="Ana")
 
 
 @pytest.mark.parametrize("stamp", STAMPS)
@@ -159,7 +164,7 @@ def test_of_mail_what_its_authors_wrote_is_read(ends):
     mailbox = MBOX.replace("\n", ends).encode("iso-8859-1").replace(b"> Ol\xe1", "> Olá".encode())
     assert paragraphs(mailbox) == ["Olá, Bruno.\nFrom here on all is well.", "Two things:\none, two."]
     assert paragraphs(mailbox, author="Ana") == ["Olá, Bruno.\nFrom here on all is well."]
-    with pytest.raises(DataError, match=r"an author of file: Ana, bruno@example\.org\. Received: Eva"):
+    with pytest.raises(DataError, match=r"file, which is by Ana, bruno@example\.org, and not by --author Eva"):
         paragraphs(mailbox, author="Eva")
 
 
@@ -201,7 +206,7 @@ def test_a_mail_is_read_in_the_encoding_that_its_header_names_or_else_in_utf8(ki
 def test_damaged_headers_do_no_harm(header, author):
     mail = f"From x 2026\nFrom: {header}\n\nHello\n".encode("latin-1")
     assert paragraphs(mail) == ["Hello"]
-    with pytest.raises(DataError, match=rf"an author of file: {re.escape(author)}.*\. Received: Eva"):
+    with pytest.raises(DataError, match=rf"file, which is by {re.escape(author)}.*, and not by --author Eva"):
         paragraphs(mail, author="Eva")
 
 
