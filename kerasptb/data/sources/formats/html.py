@@ -25,12 +25,20 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
             return
 
 
-def page_text(page: bytes, path: str, encoding: str | None = None, *, main_content: bool) -> str:
-    """Returns the text of a page; its encoding is what is named, or what the page says, or what is found."""
+def page_text(
+    page: bytes, path: str, encoding: str | None = None, *, main_content: bool, left_out: str | None = None
+) -> str:
+    """Returns the text of a page, without what a selector of CSS names.
+
+    Its encoding is what is named, or what the page says, or what is found.
+    """
     try:
         from resiliparse.extract.html2text import extract_plain_text  # noqa: PLC0415  (an extra)
         from resiliparse.parse.encoding import bytes_to_str, detect_encoding  # noqa: PLC0415
+        from resiliparse.parse.html import HTMLTree  # noqa: PLC0415
     except ImportError:
         raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
-    html = bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8")
-    return str(extract_plain_text(html, main_content=main_content, list_bullets=False, alt_texts=False))
+    tree = HTMLTree.parse(bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8"))
+    for node in tree.body.query_selector_all(left_out) if left_out and tree.body else ():
+        node.parent.remove_child(node)
+    return str(extract_plain_text(tree, main_content=main_content, list_bullets=False, alt_texts=False))

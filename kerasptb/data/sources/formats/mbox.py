@@ -15,7 +15,11 @@ from kerasptb.data.sources.source import Source
 
 _BEGIN = re.compile(rb"From \S+.*\d{4}")
 _ESCAPED = re.compile(rb">+From ")
-_SIGNATURE = "-- "  # the line before it
+# What a signature comes after, or a whole mail that is answered: a line, and a header.
+_END = re.compile(
+    r"^(?:-- |(?:-{5,} ?(?!BEGIN)\w[^-\n]{0,40} ?-{5,}|_{30,})[ \t]*\n\s*\*?\w[\w ]{0,19}\*?:.*)$", re.MULTILINE
+)
+_QUOTED = "blockquote, .gmail_quote"
 _OF_HEADER = re.compile(r"\b\d{4}\b|@")  # in the first line of what says whose a quotation is
 
 
@@ -67,9 +71,12 @@ def _written(message, path):
         return ""
     content = _decoded(body)
     if body.get_content_subtype() == "html":
-        return page_text(content.encode(), path, "utf-8", main_content=False)
-    lines = content.replace("\r\n", "\n").partition(f"\n{_SIGNATURE}\n")[0].split("\n")
-    return "\n".join(_unquoted(lines))
+        says_nothing = body.get_content_charset() is None  # but its page may
+        page, encoding = (
+            (body.get_payload(decode=True), None) if says_nothing else (content.encode(errors="replace"), "utf-8")
+        )
+        return page_text(page, path, encoding, main_content=False, left_out=_QUOTED)
+    return "\n".join(_unquoted(_END.split(content.replace("\r\n", "\n"), maxsplit=1)[0].split("\n")))
 
 
 def _decoded(body):

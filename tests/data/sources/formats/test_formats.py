@@ -174,6 +174,9 @@ def test_of_mail_what_its_authors_wrote_is_read(ends):
         ("one\n>From here on\n>>From there\ntwo", "one\nFrom here on\ntwo"),
         ("yes\n\nOn 30 November 2026 Bruno wrote:\n\n> one\n> two\n\nno", "yes\n\n\nno"),
         ("yes.\nOn Mon, Nov 30, 2026 Bruno <b@example.org>\nwrote:\n> one", "yes."),
+        ("yes\n\n-----Original Message-----\nFrom: Bruno\n\nread", "yes"),
+        ("yes\n\n" + "_" * 32 + "\nDe: Bruno\nEnviado: x\n\nread", "yes"),
+        ("yes\n----- Agenda -----\none", "yes\n----- Agenda -----\none"),
         ("an item\n\u200eof a text to the right", "an item\n\u200eof a text to the right"),
     ],
 )
@@ -186,11 +189,17 @@ def test_of_a_mail_all_is_read_that_is_no_quotation(body, written):
     ("kind", "body"),
     [
         ("text/html; charset=iso-8859-2", "<p>ąćę</p>".encode("iso-8859-2")),
+        (
+            "text/html",
+            "<p>ąćę</p><div class=gmail_quote>On 30<blockquote>a<blockquote>b</blockquote></blockquote></div>".encode(),
+        ),
+        ("text/html", "<meta charset=iso-8859-2><p>ąćę</p>".encode("iso-8859-2")),
+        ("text/html; charset=utf-8", "<blockquote>a<blockquote>b</blockquote></blockquote>ąćę".encode()),
         ("text/plain; charset=undefined", "ąćę".encode()),
         ("text/plain; charset=idna", "ąćę".encode()),
     ],
 )
-def test_a_mail_is_read_in_the_encoding_that_its_header_names_or_else_in_utf8(kind, body):
+def test_a_mail_is_read_without_quotations_in_the_encoding_that_its_header_names_or_else_in_utf8(kind, body):
     assert paragraphs(f"From x 2026\nFrom: Ana\nContent-Type: {kind}\n\n".encode() + body) == ["ąćę"]
 
 
